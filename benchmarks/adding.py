@@ -22,19 +22,21 @@ from PIL import Image
 
 from xfm.core.files import write_text
 from xfm.search.opening import open_index
-from xfm.search.sources import Offer
+from xfm.search.sources import IngestItem
 
 TURN, SIDE = 500, 96
 
 
-def offers(first: int, count: int) -> Iterator[Offer]:
+def offers(first: int, count: int) -> Iterator[IngestItem]:
     """Pictures of such numbers."""
     for number in range(first, first + count):
         rng = np.random.default_rng(number)
         pixels = np.tile(rng.integers(256, size=3, dtype=np.uint8), (SIDE, SIDE, 1))
         for left, top in rng.integers(SIDE - 24, size=(4, 2)).tolist():
             pixels[top : top + 24, left : left + 24] = rng.integers(256, size=3)
-        yield Offer(f"p{number}", f"p{number}", Image.fromarray(pixels), str(number), {"n": float(number)})
+        yield IngestItem(
+            f"p{number}", f"p{number}", Image.fromarray(pixels), str(number), {"n": float(number)}
+        )
 
 
 def measured(model: str, count: int) -> dict[str, Any]:

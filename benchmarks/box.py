@@ -33,7 +33,7 @@ from xfm.models.artifacts import CARD, model_card
 from xfm.models.folder import Pretrained, load_model
 from xfm.models.model_files import save_model
 from xfm.models.xfm import XFM
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.training.pretrain import MODEL_FOLDER
 
 MANY = 6000

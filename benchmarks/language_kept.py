@@ -29,8 +29,8 @@ import torch
 from numpy.typing import NDArray
 
 from xfm.config.ablation import FULL, VARIANTS
-from xfm.config.frozen import RegressionConfig
 from xfm.config.load import load_recipe
+from xfm.config.probing import RegressionConfig
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular, write_text

@@ -22,7 +22,7 @@ from xfm.evaluation.context import Context
 from xfm.metrics.recalls import with_equal_captions
 from xfm.models.features import encode_texts
 from xfm.models.folder import load_model
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import MatchedSearch, match_both
 from xfm.tasks.world_files import read_captioned
 from xfm.training.cpu_runtime import prepare_process

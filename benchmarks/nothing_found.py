@@ -30,7 +30,7 @@ import torch
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.index import SearchOptions
 from xfm.core.files import write_text
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.evaluation.context import Context, EncodedCaptions
 from xfm.evaluation.parts.matching import search_galleries
 from xfm.metrics.calibration import GallerySearches, told_apart
@@ -40,7 +40,7 @@ from xfm.search.ingest import fill
 from xfm.search.opening import open_index
 from xfm.search.searching import Searcher
 from xfm.search.sources import FolderSupply
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import cosines, match, rerank_scores
 
 RELATION = re.compile(
@@ -122,7 +122,7 @@ def latency(model: str, encoded: EncodedCaptions, gallery: int, depth: int, coun
         for path in paths:
             (pictures / path.name).symlink_to(path.absolute())
         with open_index(Path(folder) / "index", model, make=True) as index:
-            fill(index, [FolderSupply(pictures)], LeftOut(), progress=False)
+            fill(index, [FolderSupply(pictures)], SkippedRecords(), progress=False)
             searcher, times = Searcher(index), {0: list[float](), depth: list[float]()}
             for caption in encoded.captions[: count + 1]:
                 for rerank, own in times.items():

@@ -29,7 +29,7 @@ from tqdm import tqdm
 import xfm
 from xfm.config.load import load_recipe
 from xfm.config.task import TaskConfig
-from xfm.data.pictures import load_image
+from xfm.data.images import load_image
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing, Pretrained

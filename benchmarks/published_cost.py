@@ -82,7 +82,7 @@ def picture(pixels: int) -> int:
 
 
 @dataclass(frozen=True)
-class Work:
+class PartCost:
     """An evaluation: its recipes with their training rows, what a row takes, and how many forward passes."""
 
     name: str
@@ -92,26 +92,26 @@ class Work:
 
 
 WORK = (
-    Work("GLUE, all eight", GLUE, lambda pixels: alone(TEXT)),
-    Work("COCO retrieval", {"coco": 566_747}, retrieval),
-    Work("Flickr30k retrieval", {"flickr30k": 145_000}, retrieval),
-    Work("VQA v2 with Visual Genome", {"vqa": 443_757 + 214_354 + 1_445_322}, answering),
-    Work("NLVR2", {"nlvr2": 86_373}, reasoning),
-    Work("RefCOCO+", {"refcoco+": 120_191}, grounding),
-    Work("COCO captions", {"coco-captions": 566_747}, captioning),
-    Work("linear evaluation, PCam", {"pcam-linear": LINEAR["pcam"]}, picture, 1),
-    Work(
+    PartCost("GLUE, all eight", GLUE, lambda pixels: alone(TEXT)),
+    PartCost("COCO retrieval", {"coco": 566_747}, retrieval),
+    PartCost("Flickr30k retrieval", {"flickr30k": 145_000}, retrieval),
+    PartCost("VQA v2 with Visual Genome", {"vqa": 443_757 + 214_354 + 1_445_322}, answering),
+    PartCost("NLVR2", {"nlvr2": 86_373}, reasoning),
+    PartCost("RefCOCO+", {"refcoco+": 120_191}, grounding),
+    PartCost("COCO captions", {"coco-captions": 566_747}, captioning),
+    PartCost("linear evaluation, PCam", {"pcam-linear": LINEAR["pcam"]}, picture, 1),
+    PartCost(
         "linear evaluation, the other 16 sets",
         {f"{name}-linear": rows for name, rows in LINEAR.items() if name != "pcam"},
         picture,
         1,
     ),
-    Work("ImageNet, linear evaluation", {"imagenet-linear": 1_281_167}, picture, 1),
-    Work("ImageNet, fine-tuned", {"imagenet": 1_281_167}, picture),
+    PartCost("ImageNet, linear evaluation", {"imagenet-linear": 1_281_167}, picture, 1),
+    PartCost("ImageNet, fine-tuned", {"imagenet": 1_281_167}, picture),
 )
 
 
-def counted(work: Work) -> tuple[float, float]:
+def counted(work: PartCost) -> tuple[float, float]:
     """Rows that are seen, each as often as it is, and operations."""
     seen = operations = 0.0
     for name, rows in work.recipes.items():

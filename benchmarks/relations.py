@@ -22,13 +22,13 @@ from xfm.core.files import write_text
 from xfm.evaluation.context import Context
 from xfm.models.features import encode_texts
 from xfm.models.folder import load_model
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import match, match_odds
 from xfm.training.cpu_runtime import prepare_process
 from xfm.world.grammar import RELATION_PHRASES, Relation, excluded, joined, relation_between, with_article
 from xfm.world.rng import Rng
 from xfm.world.scene import Scene, SceneObject, Split
-from xfm.world.units import Studio
+from xfm.world.units import WorkerState
 
 OBJECTS = (2, 3, 4)
 
@@ -41,7 +41,7 @@ class Told(NamedTuple):
     captions: list[str]
 
 
-def told_scenes(studio: Studio, objects: int, count: int, rng: Rng) -> Iterator[Told]:
+def told_scenes(studio: WorkerState, objects: int, count: int, rng: Rng) -> Iterator[Told]:
     """So many scenes, told in both ways where there is a third object."""
     chooser = studio.chooser(Split.TRAIN)
     while count:
@@ -76,7 +76,7 @@ def _captions(a: SceneObject, b: SceneObject, relation: Relation, behind: str) -
 
 def shares(model: Path, scenes: int, folder: Path) -> dict[str, float]:
     """How often the true caption is preferred, by objects and by what is named."""
-    pretrained, studio = load_model(model), Studio(WorldConfig(), folder)
+    pretrained, studio = load_model(model), WorkerState(WorldConfig(), folder)
     pictures, device = Pictures(pretrained.preprocessing), torch.device("cpu")
     context = Context(pretrained, folder, EvaluationConfig(), device, pictures)
     rng = Rng(978, "relations")

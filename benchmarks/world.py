@@ -18,14 +18,14 @@ import PIL
 from xfm.config.world import WorldConfig
 from xfm.world.rng import Rng
 from xfm.world.scene import Split
-from xfm.world.units import OBJECTS, Part, Studio, Unit, annotation, make_scenes
+from xfm.world.units import OBJECTS, Part, Unit, WorkerState, annotation, make_scenes
 
 
 def measure(scenes: int, repeats: int) -> dict[str, float]:
     """Scenes per second of every stage: the best of `repeats` runs over `scenes` scenes, CPU time."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.process_time()
-        studio = Studio(WorldConfig(shard_size=scenes), Path(folder))
+        studio = WorkerState(WorldConfig(shard_size=scenes), Path(folder))
         result = {"startup_s": time.process_time() - start}
         chooser = studio.chooser(Split.TRAIN)
         for repeat in range(repeats):

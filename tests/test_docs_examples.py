@@ -21,7 +21,7 @@ from xfm.models.folder import load_model
 from xfm.reports.scores import read_scores
 from xfm.world.scene import Split
 from xfm.world.task_units import MAKERS
-from xfm.world.units import Part, Studio, Unit
+from xfm.world.units import Part, Unit, WorkerState
 
 DOCS = ROOT / "docs"
 TUTORIALS = sorted(path for path in (DOCS / "tutorials").glob("*.md") if path.name != "README.md")
@@ -45,7 +45,7 @@ def test_the_scores_of_the_readme_are_those_of_the_model_of_the_package(tmp_path
     """Its command, with a piece of the world that holds the picture."""
     monkeypatch.chdir(tmp_path)
     Path("worlds/emoji/tasks/images").mkdir(parents=True)
-    studio = Studio(WorldConfig(), Path("worlds/emoji"))
+    studio = WorkerState(WorldConfig(), Path("worlds/emoji"))
     MAKERS[Part.GROUNDING](studio, Unit(Part.GROUNDING, Split.SEEN, 0, 4))
     page = ROOT / "README.md"
     ((*asked, text),) = [words for words in commands(page, "xfm") if words[1:2] == ["image-text-matching"]]

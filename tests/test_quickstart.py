@@ -37,10 +37,10 @@ from xfm.config.model import ModelConfig
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
-from xfm.core.results_folder import Maker, sign
+from xfm.core.results_folder import ResultOrigin, sign
 from xfm.models.folder import load_model
 from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
-from xfm.training.clock import SCHEDULE, Moment, ScheduleFile, read_schedule
+from xfm.training.clock import SCHEDULE, ClockState, ScheduleFile, read_schedule
 from xfm.training.flags import Flag, plain_flags, recommended_steps
 
 MODULE = import_module("xfm.cli.quickstart_steps")
@@ -101,7 +101,7 @@ class Stages:
 
 
 def record(folder: Path, seconds: float, share: float = 1.0, steps: int = 400) -> None:
-    moments = [Moment(share * step / steps, seconds * step / steps, 0) for step in range(steps + 1)]
+    moments = [ClockState(share * step / steps, seconds * step / steps, 0) for step in range(steps + 1)]
     ScheduleFile(folder, moments).close()
 
 
@@ -328,7 +328,7 @@ def notes(run: Path) -> None:
 def a_fine_tuning(run: Path) -> None:
     (run / "config.yaml").write_text("finetune:\n")
     (run / "metrics.json").write_text("{}")
-    sign(run, Maker("finetune", about="vqa"))
+    sign(run, ResultOrigin("finetune", about="vqa"))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,16 @@ from xfm.cli.main import main
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError
-from xfm.core.results_folder import MADE_BY, Maker, free_name, holding, model_mark, require_free, sign, unused
+from xfm.core.results_folder import (
+    MADE_BY,
+    ResultOrigin,
+    free_name,
+    holding,
+    model_mark,
+    require_free,
+    sign,
+    unused,
+)
 from xfm.evaluation.benchmarks.read.glue import GlueTask
 from xfm.models.interop.published.file import export
 from xfm.reports.scores import left_out_sentence, stored_flags
@@ -175,15 +184,15 @@ def test_unsigned_folders_are_foreign(given, made, tmp_path, holder, capsys):
 
 def test_an_evaluation_stands_beside_its_own_pre_training(given, made, tmp_path):
     run = Path(shutil.copytree(made["pretrain"], tmp_path / "run"))
-    require_free(run, Maker("evaluate"), model=run / "model")
+    require_free(run, ResultOrigin("evaluate"), model=run / "model")
     for model in (given / "first", run.parent):
         with pytest.raises(UserError, match=r"run holds a run of `xfm pretrain`: give another folder"):
-            require_free(run, Maker("evaluate"), model=model)
+            require_free(run, ResultOrigin("evaluate"), model=model)
     (run / "metrics.json").write_text("{}")
-    sign(run, Maker("evaluate", {"model": "a"}))
-    require_free(run, Maker("evaluate", {"model": "a"}), model=run / "model")
+    sign(run, ResultOrigin("evaluate", {"model": "a"}))
+    require_free(run, ResultOrigin("evaluate", {"model": "a"}), model=run / "model")
     with pytest.raises(UserError, match="of another model"):
-        require_free(run, Maker("evaluate", {"model": "b"}), model=run / "model")
+        require_free(run, ResultOrigin("evaluate", {"model": "b"}), model=run / "model")
 
 
 def test_a_model_is_not_pre_trained_over(given: Path, made: dict[str, Path], tmp_path: Path) -> None:
@@ -198,9 +207,9 @@ def test_a_model_is_not_pre_trained_over(given: Path, made: dict[str, Path], tmp
 
 def test_what_was_only_begun_may_be_begun_otherwise(tmp_path: Path) -> None:
     """A signature without results, a model or checkpoints holds nothing."""
-    sign(tmp_path / "out", Maker("finetune", {"data": "a"}))
+    sign(tmp_path / "out", ResultOrigin("finetune", {"data": "a"}))
     assert holding(tmp_path / "out") is None
-    require_free(tmp_path / "out", Maker("probe"))
+    require_free(tmp_path / "out", ResultOrigin("probe"))
 
 
 def test_free_names_do_not_exist(tmp_path: Path) -> None:
@@ -237,7 +246,7 @@ def test_nothing_is_drawn_over_the_pictures_of_others(given, tmp_path, capsys):
     refused([*command, tmp_path / "b.jsonl", "--draw", drawn], drawn, capsys)
 
 
-def maker_of(folder: Path) -> Maker | None:
+def maker_of(folder: Path) -> ResultOrigin | None:
     return found.maker if (found := holding(folder)) else None
 
 
@@ -246,7 +255,7 @@ def test_runs_of_earlier_versions_are_told_by_their_settings(tmp_path: Path) -> 
     kinds = {"task: vqa\nfinetune:\n  steps: 3\n": "finetune", "name: nano\n": "pretrain"}
     for settings, command in kinds.items():
         (tmp_path / "config.yaml").write_text(settings)
-        assert maker_of(tmp_path) == Maker(command)
+        assert maker_of(tmp_path) == ResultOrigin(command)
 
 
 def test_hostile_marks_neither_block_nor_end_in_an_error(tmp_path: Path) -> None:
@@ -257,7 +266,7 @@ def test_hostile_marks_neither_block_nor_end_in_an_error(tmp_path: Path) -> None
         (tmp_path / name).unlink(missing_ok=True)
         os.mkfifo(tmp_path / name)
         with pytest.raises(UserError, match=rf"holds {held} of .*-2"):
-            require_free(tmp_path, Maker("probe"))
+            require_free(tmp_path, ResultOrigin("probe"))
 
     pipe(MADE_BY, "results")
     pipe("evaluation.json", "results")

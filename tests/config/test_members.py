@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.config.finetune import FinetuneConfig, TuningConfig
-from xfm.config.frozen import FrozenConfig, Method
 from xfm.config.image import ImageTrainingConfig
+from xfm.config.probing import FrozenConfig, Method
 from xfm.config.typed import kinds_of
 
 KINDS: list[Any] = [FinetuneConfig, TuningConfig, ImageTrainingConfig, FrozenConfig]

@@ -16,7 +16,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
 from xfm.config.task_checks import PREDICT, check_task
-from xfm.config.task_spec import Field, Holds, TaskSpec
+from xfm.config.task_spec import Field, FieldKind, TaskSpec
 from xfm.config.tasks import task_names, task_specs
 from xfm.config.typed import from_plain
 from xfm.finetuning.presets import check_applicable
@@ -116,11 +116,11 @@ SPEC = {"name": "mine", "summary": "", "fields": (Field("text"),)}
         (TaskSpec, SPEC | {"fields": (Field("text"), Field("body", also=("text",)))}, "two fields text"),
         *(
             (TaskSpec, SPEC | {"fields": (Field("text"), Field("more", holds=holds))}, f"{holds}, which")
-            for holds in (Holds.TEXTS, Holds.LABEL, Holds.BOX)
+            for holds in (FieldKind.TEXTS, FieldKind.LABEL, FieldKind.BOX)
         ),
         (Field, {"name": "a word"}, "'a word' is no name"),
         (Field, {"name": "mine", "also": ("a-word",)}, "'a-word' is no name"),
-        (Field, {"name": "mine", "holds": Holds.TWO_PICTURES}, "mine: two pictures have two parts"),
+        (Field, {"name": "mine", "holds": FieldKind.TWO_PICTURES}, "mine: two pictures have two parts"),
         (Field, {"name": "mine", "parts": ("left", "right")}, "mine: two pictures have two parts"),
     ],
     ids=str,
@@ -138,8 +138,8 @@ def test_a_class_that_its_module_lacks_is_named_when_it_is_used() -> None:
 def test_picture_fields_of_any_name_are_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "_known", dict(tasks._known))
     monkeypatch.setenv("HOME", str(tmp_path))
-    pairs = Field("views", holds=Holds.TWO_PICTURES, parts=("front", "back"))
-    tasks.register_task(TaskSpec("mine", "", (Field("photo", holds=Holds.PICTURE), pairs, Field("word"))))
+    pairs = Field("views", holds=FieldKind.TWO_PICTURES, parts=("front", "back"))
+    tasks.register_task(TaskSpec("mine", "", (Field("photo", holds=FieldKind.PICTURE), pairs, Field("word"))))
     line = "predict mine --model m --photo ~/a.png --front ~/b.png --back=~/c.png --word ~/d"
     _, chosen = parse_command(line.split())
     assert [chosen.photo, chosen.front, chosen.back] == [str(tmp_path / f"{one}.png") for one in "abc"]

@@ -14,7 +14,7 @@ from xfm.evaluation.parts import matching
 from xfm.evaluation.parts.matching import run_absence, run_matching
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import PartResult
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 
 
 def context_of(pretrained: Pretrained, world: Path, **changes: AbsenceConfig) -> Context:

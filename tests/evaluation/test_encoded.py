@@ -9,7 +9,7 @@ from xfm.config.evaluation import EvaluationConfig
 from xfm.evaluation import context as module
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts import matching, zero_shot
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.evaluation.report import flags_of, phase_ends
 from xfm.evaluation.suite import evaluate
 from xfm.reports.scores import REQUIRED_KEYS, Score, stored_flags
-from xfm.training.clock import Moment, written
+from xfm.training.clock import ClockState, written
 from xfm.training.flags import Flag, FlagKind
 
 WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}
@@ -32,7 +32,7 @@ def test_the_models_run_is_read(tmp_path: Path) -> None:
 
 def test_where_the_phases_of_a_run_by_the_clock_ended(tmp_path: Path) -> None:
     """Its record says so, beside the finished model and two folders above a checkpoint."""
-    moments = [Moment(step / 6, 0.5 * step, int(step > 2)) for step in range(7)]
+    moments = [ClockState(step / 6, 0.5 * step, int(step > 2)) for step in range(7)]
     (tmp_path / "schedule.csv").write_text(written(moments))
     for model in (tmp_path / "model", tmp_path / "checkpoints" / "step-00000006"):
         details = {"model": str(model), "provenance": {"position": {"minutes": 0.05}}}

@@ -10,7 +10,7 @@ from tests.alike import thorough
 from tests.evaluation.tiny import save_tiny_model
 from tests.finetuning.conftest import Cli
 from tests.reports.written import details_of, page_of
-from xfm.data.left_out import BAD_FILE, read_bad_rows
+from xfm.data.skipped import BAD_FILE, read_bad_rows
 from xfm.reports.scores import REQUIRED_KEYS, read_scores
 
 PICTURE = re.compile(r'"([\w./-]+\.png)"')

@@ -15,7 +15,7 @@ from xfm.evaluation.context import Context
 from xfm.evaluation.parts.probes import FOLDS, PictureView, digits, folds_of, patch_views, probe, run_category
 from xfm.models.features import Encoder, image_features
 from xfm.models.folder import Pretrained
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 
 
 def test_image_features_are_slot_0(pretrained: Pretrained) -> None:

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from xfm.config.evaluation import AFTERWARDS, WORK, Part, Work
+from xfm.config.evaluation import AFTERWARDS, WORK, Part, PartCost
 from xfm.evaluation.context import TimeBudget
 
 PARTS = list(Part)
 SCRATCH = {part: work.with_scratch() for part, work in WORK.items()}
 
 
-def nominal(plan: Mapping[Part, Work]) -> float:
+def nominal(plan: Mapping[Part, PartCost]) -> float:
     return AFTERWARDS + sum(work.rest + sum(work.tunings) for work in plan.values())
 
 
@@ -21,7 +21,7 @@ class Machine:
     """Seconds pass by what is done on it."""
 
     slowness: Callable[[float], float]
-    plan: Mapping[Part, Work] = field(default_factory=lambda: WORK)
+    plan: Mapping[Part, PartCost] = field(default_factory=lambda: WORK)
     now: float = 0.0
     tuned: dict[Part, list[float]] = field(default_factory=dict)
 

@@ -16,7 +16,7 @@ from xfm.data.tokenizer import Tokenizer, train_tokenizer
 from xfm.models.folder import Preprocessing, Pretrained, save_model
 from xfm.models.xfm import XFM
 from xfm.tasks.base import Task, TaskSettings
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
 
 T = TypeVar("T", bound=Task[Any, Any, Any])

@@ -14,7 +14,7 @@ from tests.reports.written import json_lines
 from xfm.cli.main import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
-from xfm.finetuning.early_stopping import Watch
+from xfm.finetuning.early_stopping import ValidationMonitor
 from xfm.finetuning.finished import FinetuneResult
 from xfm.training.failures import Interrupted
 
@@ -118,15 +118,15 @@ def after_step(
     monkeypatch: pytest.MonkeyPatch, folder: Path, at: int, act: Callable[[], None]
 ) -> Iterator[None]:
     """Something happens after a step of the run in a folder."""
-    look = Watch.finished
+    look = ValidationMonitor.finished
 
-    def finished(watch: "Watch[Any, Any, Any]", done: int) -> bool:
+    def finished(watch: "ValidationMonitor[Any, Any, Any]", done: int) -> bool:
         if done == at and watch.folder == folder:
             act()
         return look(watch, done)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Watch, "finished", finished)
+        patched.setattr(ValidationMonitor, "finished", finished)
         yield
 
 
@@ -142,10 +142,10 @@ def stopped(monkeypatch: pytest.MonkeyPatch, folder: Path, at: int) -> Iterator[
 def killed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A run ends after its last step and before it is saved."""
 
-    def end(watch: "Watch[Any, Any, Any]") -> None:
+    def end(watch: "ValidationMonitor[Any, Any, Any]") -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Watch, "restore", end)
+        patched.setattr(ValidationMonitor, "restore", end)
         with pytest.raises(KeyboardInterrupt):
             yield

@@ -16,7 +16,7 @@ import torch
 from tests.alike import chosen
 from tests.evaluation.tiny import tiny_pretrained
 from tests.finetuning.conftest import FILES, SAMPLES, SHORT, TEXTS, on_sample, on_table
-from xfm.config.finetune import Tuning, TuningConfig
+from xfm.config.finetune import TuningConfig, TuningMode
 from xfm.config.image import ImageTrainingConfig
 from xfm.core.errors import UserError
 from xfm.finetuning.finished import FinetuneResult
@@ -47,7 +47,7 @@ CONFIGS = {
         CONFIG, image=ImageTrainingConfig(crop=0.3, aspect=1.3, flip=0.5, rand_augment=2, erasing=0.5)
     ),
     "reasoning": replace(CONFIG, average=0.5),
-    "image-text-classification": replace(CONFIG, tune=TuningConfig(vision=Tuning.FREEZE)),
+    "image-text-classification": replace(CONFIG, tune=TuningConfig(vision=TuningMode.FREEZE)),
     VALUES: replace(CONFIG, regression=True),
     SEVERAL: replace(CONFIG, multi_label=True, class_weights="balanced"),
     WEIGHTED: replace(CONFIG, class_weights={"few": 7.0, "many": 0.5}),

@@ -11,7 +11,7 @@ import xfm
 from tests.finetuning.conftest import SAMPLES, SHORT, on_sample
 from tests.refusals import expect_refusal
 from xfm.cli.main import main
-from xfm.config.finetune import FinetuneConfig, Preset, Tuning, TuningConfig
+from xfm.config.finetune import FinetuneConfig, Preset, TuningConfig, TuningMode
 from xfm.core.files import folder_size
 from xfm.models.adapters import is_adapter, merge
 from xfm.models.folder import load_model
@@ -20,7 +20,7 @@ pytest.importorskip("peft")
 
 
 def lora(*encoders: str, **changes: Any) -> FinetuneConfig:
-    tune = TuningConfig(rank=2, save_adapter_only=True, **dict.fromkeys(encoders, Tuning.LORA))
+    tune = TuningConfig(rank=2, save_adapter_only=True, **dict.fromkeys(encoders, TuningMode.LORA))
     return replace(SHORT, lr=1e-2, tune=tune, baseline=False, **changes)
 
 

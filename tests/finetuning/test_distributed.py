@@ -99,7 +99,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(folder: Path) -> 
     """The first one says it."""
     said = [told(folder, "said", rank)["interrupted"] for rank in range(2)]
     assert all("stopped after step 2" in one and "--resume" in one for one in said)
-    assert [one.rpartition(" ")[2] for one in said] == ["NoneType", "SaidElsewhere"]
+    assert [one.rpartition(" ")[2] for one in said] == ["NoneType", "PeerReportedError"]
 
 
 def test_a_run_of_two_processes_goes_on_with_one(folder: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_what_is_refused_is_said_once(folder: Path) -> None:
     assert first[0].startswith("UserError: batch_size is 1, which is divided among 2 processes")
     assert "--batch-size 2 at least" in first[0]
     assert "holds a finished run" in first[1]
-    assert second == [one.replace("UserError", "SaidElsewhere") for one in first]
+    assert second == [one.replace("UserError", "PeerReportedError") for one in first]
 
 
 # ---------------------------------------------------------------- parts of a batch

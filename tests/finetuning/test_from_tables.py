@@ -28,7 +28,7 @@ from tests.finetuning.conftest import (
 from tests.folders import content
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
-from xfm.config.finetune import Tuning, TuningConfig
+from xfm.config.finetune import TuningConfig, TuningMode
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
@@ -354,10 +354,10 @@ def test_stopping_early_is_said(model: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 # ---------------------------------------------------------------- what learns
-@pytest.mark.parametrize("tuning", [Tuning.FREEZE, Tuning.LORA])
-def test_frozen_and_low_rank_encoders(model: Path, tmp_path: Path, tuning: Tuning) -> None:
+@pytest.mark.parametrize("tuning", [TuningMode.FREEZE, TuningMode.LORA])
+def test_frozen_and_low_rank_encoders(model: Path, tmp_path: Path, tuning: TuningMode) -> None:
     """A frozen encoder keeps its weights, LoRA changes matrices only; both load as plain models."""
-    if tuning is Tuning.LORA:
+    if tuning is TuningMode.LORA:
         pytest.importorskip("peft")
     tune = TuningConfig(language=tuning, vision=tuning, rank=2)
     config = replace(SHORT, steps=4, lr=1e-2, tune=tune, baseline=False)
@@ -368,7 +368,7 @@ def test_frozen_and_low_rank_encoders(model: Path, tmp_path: Path, tuning: Tunin
     changed = {name for name, tensor in before.state_dict().items() if not torch.equal(tensor, new[name])}
     encoders = {name for name in changed if name.startswith(("language.", "vision."))}
     assert any(name.startswith("fusion.layers") for name in changed)
-    if tuning is Tuning.FREEZE:
+    if tuning is TuningMode.FREEZE:
         assert encoders == set()
         return
     assert {"language.layers.0.attention.qkv.weight", "vision.blocks.1.fc2.weight"} <= encoders

@@ -18,12 +18,12 @@ from tests.reports.written import details_of, json_lines
 from xfm.config.image import STRONG, ImageTrainingConfig
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
-from xfm.data.variation import Mixer
+from xfm.data.variation import Mixup
 from xfm.finetuning.finetune import finetune_rows
 from xfm.models.folder import load_model
-from xfm.tasks.base import Blanked
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import Labelled, SplitRows
 
 LABELS = tuple(sorted(COLOURS))
@@ -55,7 +55,7 @@ def test_varied_batches_go_on_anywhere(data):
     plain = next(task(data).batches(0, 1))
     assert torch.equal(plain.targets, whole[0].targets), "the same rows, varied or not"
     assert not torch.allclose(plain.pixels, whole[0].pixels)
-    blank = next(task(data, image=LIGHT, blanked=Blanked.PICTURE).batches(0, 1))
+    blank = next(task(data, image=LIGHT, blanked=HiddenInput.PICTURE).batches(0, 1))
     assert not blank.pixels.any()
 
 
@@ -65,7 +65,7 @@ def test_the_loss_of_mixed_pictures_is_that_of_their_shares(data):
     batch = next(mixing.batches(0, 1))
     for seed in range(4):
         torch.manual_seed(seed)
-        pixels, shares = Mixer(image, 4)(batch.pixels, batch.targets)
+        pixels, shares = Mixup(image, 4)(batch.pixels, batch.targets)
         logits = mixing.module(pixels)
         smooth = 0.9 * shares + 0.1 / 4
         expected = -(smooth * F.log_softmax(logits, dim=1)).sum(1).mean()

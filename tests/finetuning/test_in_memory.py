@@ -15,7 +15,7 @@ from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines
 from xfm.data.tables import ColumnMap
 from xfm.inference.prediction import predict
-from xfm.inference.row_sources import Reading
+from xfm.inference.row_sources import ReadOptions
 
 PLAIN = replace(SHORT, baseline=False)
 
@@ -64,7 +64,7 @@ def test_pictures_in_memory(model: Path, tmp_path: Path) -> None:
     assert scored.predictions == found.predictions["test"]
 
     pipe = xfm.pipeline(kind, found.model)
-    reading = Reading(pipe.spec.inputs, ColumnMap(), ("label",))
+    reading = ReadOptions(pipe.spec.inputs, ColumnMap(), ("label",))
     out = tmp_path / "answers.jsonl"
     assert predict(pipe, rows, out, reading=reading).answered == len(rows)
     written = json_lines(out)

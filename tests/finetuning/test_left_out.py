@@ -15,7 +15,7 @@ from tests.reports.written import details_of, page_of
 from xfm.config.image import UNVARIED, ImageTrainingConfig
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
-from xfm.data.left_out import BAD_FILE, read_bad_rows
+from xfm.data.skipped import BAD_FILE, read_bad_rows
 from xfm.reports.scores import read_scores
 
 WITH_PICTURES = [kind for kind in FILES if task_spec(kind).has_pictures]
@@ -125,8 +125,8 @@ def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
 ) -> None:
     """Pictures do not fit into memory and are read again, varied or not, by workers or without."""
     table, out = many(tmp_path / "data", set()), tmp_path / "out"
-    monkeypatch.setattr("xfm.tasks.pictures.DEFAULT_LIMIT", 1)
-    monkeypatch.setattr("xfm.tasks.pictures.Pictures.__init__.__defaults__", (1,))
+    monkeypatch.setattr("xfm.tasks.images.DEFAULT_LIMIT", 1)
+    monkeypatch.setattr("xfm.tasks.images.Pictures.__init__.__defaults__", (1,))
 
     def spoil() -> None:
         for number in (3, 4):

@@ -13,13 +13,13 @@ from tests.evaluation.tiny import tiny_pretrained, tiny_task
 from tests.refusals import expect_refusal
 from tests.reports.written import json_lines
 from xfm.config.evaluation import ShortTuning
-from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
+from xfm.config.finetune import FinetuneConfig, TuningConfig, TuningMode
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.early_stopping import Look, Watch
+from xfm.finetuning.early_stopping import ValidationMonitor, ValidationScores
 from xfm.finetuning.presets import batch_size, epochs, fitted
 from xfm.finetuning.start import fitting_length
 from xfm.finetuning.tuning_run import adapt, merge_lora, tune
@@ -80,13 +80,13 @@ class Measured:
         return self.found
 
 
-def watch_of(task: Measured, folder: Path | None, **changes: Any) -> Watch[Any, Any, Any]:
-    return Watch(task, [1], FinetuneConfig(**changes), folder, False)  # type: ignore[arg-type]
+def watch_of(task: Measured, folder: Path | None, **changes: Any) -> ValidationMonitor[Any, Any, Any]:
+    return ValidationMonitor(task, [1], FinetuneConfig(**changes), folder, False)  # type: ignore[arg-type]
 
 
 def watched(
     values: list[float], folder: Path, patience: int = 2, steps: int = 1
-) -> tuple[Watch, Measured, int]:
+) -> tuple[ValidationMonitor, Measured, int]:
     """A watch after training until it stops: it, the task, and the last step."""
     task = Measured()
     watch = watch_of(task, folder, evaluate_every=1, patience=patience, steps=steps)
@@ -136,7 +136,7 @@ def test_looks_are_known_again(tmp_path: Path) -> None:
     task = Measured()
     watch = watch_of(task, tmp_path, steps=1)
     watch.resume()
-    assert watch.best == Look(2, {"accuracy": 0.5})
+    assert watch.best == ValidationScores(2, {"accuracy": 0.5})
     watch.restore()
     assert task.module.weight.item() == 2
 
@@ -148,7 +148,9 @@ def test_low_rank_additions_are_worked_in() -> None:
     old = tiny_pretrained()
     module = build_task_model(TaskConfig("image-text-classification", 3), old.model)
     names = list(module.state_dict())
-    adapt(module, TuningConfig(language=Tuning.LORA, vision=Tuning.LORA, fusion=Tuning.LORA, rank=3))
+    adapt(
+        module, TuningConfig(language=TuningMode.LORA, vision=TuningMode.LORA, fusion=TuningMode.LORA, rank=3)
+    )
     learns = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     assert all("lora_" in name or not name.startswith("model.") or ".fusion." not in name for name in learns)
     assert any(name.startswith("head.") for name in learns)
@@ -170,7 +172,7 @@ def test_low_rank_additions_are_worked_in() -> None:
 def test_low_rank_additions_follow_from_the_seed() -> None:
     pytest.importorskip("peft")
     rows = [LabelledText("yes", "a"), LabelledText("no", "b")]
-    config = FinetuneConfig(steps=2, batch_size=2, lr=1e-2, tune=TuningConfig(language=Tuning.LORA))
+    config = FinetuneConfig(steps=2, batch_size=2, lr=1e-2, tune=TuningConfig(language=TuningMode.LORA))
     runs = []
     for _ in range(2):
         task = tiny_task(TextClassificationTask, rows, ("a", "b"), batch_size=2, precision=Precision.FP32)

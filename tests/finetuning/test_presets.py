@@ -9,8 +9,8 @@ import torch
 
 from tests.finetuning.conftest import FILES, SAMPLES, SHORT, on_sample
 from tests.refusals import expect_refusal
-from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
-from xfm.config.image import Colours, Framing, ImageTrainingConfig, Operations, Sides
+from xfm.config.finetune import FinetuneConfig, TuningConfig, TuningMode
+from xfm.config.image import Colours, Framing, ImageTrainingConfig, MirrorRule, Operations
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import ImageHead
 from xfm.config.tasks import task_spec, task_specs
@@ -18,7 +18,7 @@ from xfm.data.tables import ColumnMap
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.presets import check_applicable, special_settings, task_settings
 from xfm.finetuning.session import Session
-from xfm.tasks.base import Blanked
+from xfm.tasks.base import HiddenInput
 
 CHANGED: dict[str, Any] = {
     "image_head": ImageHead.PUBLISHED,
@@ -45,7 +45,7 @@ CHANGED_IMAGE: dict[str, Any] = {
     "rand_augment": 1,
     "magnitude": 3,
     "operations": Operations.COLOUR,
-    "sides": Sides.IGNORE,
+    "sides": MirrorRule.IGNORE,
 }
 SHARE = 0.5
 """A value of the other settings of pictures that is not their default."""
@@ -57,7 +57,7 @@ def changed(name: str) -> FinetuneConfig:
     if part == "image":
         return FinetuneConfig(image=ImageTrainingConfig(**{own: CHANGED_IMAGE.get(own, SHARE)}))
     if part == "tune":
-        return FinetuneConfig(tune=replace(TuningConfig(), **{own: Tuning.FREEZE}))
+        return FinetuneConfig(tune=replace(TuningConfig(), **{own: TuningMode.FREEZE}))
     return replace(FinetuneConfig(), **{one: CHANGED[one] for one in (name, BESIDE.get(name, name))})
 
 
@@ -90,7 +90,7 @@ def test_the_encoders_that_a_task_tunes_are_those_of_its_loss(kind: str, model: 
     tables = Tables(SAMPLES / file, columns=ColumnMap.parse(columns))
     data, _ = read_data(task_spec(kind).task_class(), tables, SHORT, tmp_path)
     session = Session.begin(kind, model, data, SHORT, tmp_path, progress=False)
-    settings = task_settings(session.config, Blanked.NOTHING)
+    settings = task_settings(session.config, HiddenInput.NOTHING)
     task = session.type(session.pretrained, session.pictures, session.data, settings)
     assert (task.group(task.cases[0]) is not None) == task_spec(kind).reads("rows_per_picture")
     (batch,) = task.batches(0, 1)

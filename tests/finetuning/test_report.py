@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassCalibrationError
 import xfm
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
-from xfm.finetuning.early_stopping import Look
+from xfm.finetuning.early_stopping import ValidationScores
 from xfm.finetuning.flags import SplitValue, few_rows, joined_labels, seen_rows, unfinished
 from xfm.finetuning.leaderboard import SystemKind
 from xfm.finetuning.report import classes_of
@@ -119,7 +119,9 @@ def test_curves_are_called_as_scores_are(model: Path, tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- flags
 def tuned(*values: float, step: int = 0) -> TuningRun:
-    looks = tuple(Look(10 * (place + 1), {"accuracy": value}) for place, value in enumerate(values))
+    looks = tuple(
+        ValidationScores(10 * (place + 1), {"accuracy": value}) for place, value in enumerate(values)
+    )
     return TuningRun(step or 10 * len(values), max(looks, key=lambda look: look.metrics["accuracy"]), looks)
 
 

@@ -21,7 +21,7 @@ from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
-from xfm.finetuning.rescoring import Scored
+from xfm.finetuning.rescoring import ScoreResult
 from xfm.metrics.numbers import percent
 from xfm.reports.scores import read_scores
 
@@ -35,7 +35,7 @@ def tuned(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def scored(run: Path, table: Path, **more: Any) -> Scored:
+def scored(run: Path, table: Path, **more: Any) -> ScoreResult:
     return xfm.score(run, table, precision=Precision.FP32, device="cpu", progress=False, **more)
 
 

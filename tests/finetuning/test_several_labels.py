@@ -24,7 +24,7 @@ from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.labels import HALF, LabelKind
 from xfm.data.tables import split_rows
-from xfm.finetuning.baselines.linear import _EachLabel
+from xfm.finetuning.baselines.linear import _BinaryModels
 from xfm.finetuning.baselines.strong import baselines_of
 from xfm.finetuning.cross_validation import CROSS
 from xfm.finetuning.probing import Features, fit_linear
@@ -241,10 +241,10 @@ def test_the_baseline_is_scikit_learns_one_versus_the_rest() -> None:
     def make(weights: Any) -> Any:
         return LogisticRegression(class_weight=weights)
 
-    ours = _EachLabel(make, None).fit(features, flags).predict_proba(features)
+    ours = _BinaryModels(make, None).fit(features, flags).predict_proba(features)
     right = OneVsRestClassifier(LogisticRegression()).fit(features, flags).predict_proba(features)
     np.testing.assert_allclose(ours, right, atol=1e-6)
     flags[:, 0], flags[:, 1] = 0, 1
-    ours = _EachLabel(make, np.array([2.0, 1.0, 3.0])).fit(features, flags).predict_proba(features)
+    ours = _BinaryModels(make, np.array([2.0, 1.0, 3.0])).fit(features, flags).predict_proba(features)
     heavy = LogisticRegression(class_weight={0: 1, 1: 3}).fit(features, flags[:, 2]).predict_proba(features)
     np.testing.assert_allclose(ours, np.stack([np.zeros(80), np.ones(80), heavy[:, 1]], axis=1), atol=1e-6)

@@ -30,7 +30,7 @@ from xfm.config.finetune_file import dump_finetune, read_finetune
 from xfm.config.options import parse
 from xfm.config.tasks import task_spec, task_specs
 from xfm.finetuning.dry_run import dry_run
-from xfm.finetuning.early_stopping import Watch
+from xfm.finetuning.early_stopping import ValidationMonitor
 from xfm.finetuning.presets import decided, fitted
 from xfm.finetuning.time_limit import TimeLimit
 from xfm.tasks.rows import LabelledText
@@ -151,7 +151,9 @@ def test_slow_looks_leave_time_to_learn(tmp_path: Path, monkeypatch: pytest.Monk
     clock = TrainingClock(100, 100.0, timer=lambda: now[0])
     rows = [LabelledText(f"a {'red' if n % 2 else 'blue'} square", "ab"[n % 2]) for n in range(8)]
     config = FinetuneConfig(steps=100, evaluate_every=5, patience=0)
-    watch = Watch(tiny_task(TextClassificationTask, rows, ("a", "b")), rows, config, tmp_path, False, clock)
+    watch = ValidationMonitor(
+        tiny_task(TextClassificationTask, rows, ("a", "b")), rows, config, tmp_path, False, clock
+    )
 
     def metrics() -> dict[str, float]:
         now[0] += took

@@ -134,8 +134,8 @@ def vision_text(recorded: Recorded, model: XFM, rows: TextRows, prefix: str) -> 
     yield f"{prefix}itm_fusion_pos", matched
     yield f"{prefix}itm_fusion_neg", torch.cat(unmatched)
     yield f"{prefix}itm_logits", model.match_logits(torch.cat([matched, *unmatched]))
-    masked = model.encode_text(rows.masked.ids, rows.tokens.mask)
-    texts = TextBank(masked, rows.tokens.mask)
+    masked = model.encode_text(rows.masked.ids, rows.texts.mask)
+    texts = TextBank(masked, rows.texts.mask)
     query = FusionQuery(texts, rows.bank, own_texts(rows), rows.image, rows.slot, rows.visible)
     (filled,) = model.fusion([query])
     yield f"{prefix}mlm_fusion_hidden", filled

@@ -12,7 +12,7 @@ from tests.index.conftest import postgres_address
 from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
 from xfm.core.errors import UserError
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.executors.executor import LocalPool
 from xfm.search.encoding import IndexWork
 from xfm.search.filters import Kind
@@ -51,7 +51,7 @@ def passing(index: Index, *where: str) -> list[str]:
 
 
 def filled(index: Index, *paths: Path, **asked: Any) -> None:
-    fill(index, [open_supply(path, key="sku", **asked) for path in paths], LeftOut(), progress=False)
+    fill(index, [open_supply(path, key="sku", **asked) for path in paths], SkippedRecords(), progress=False)
 
 
 def test_columns_are_numbers_where_every_cell_is_one(tmp_path: Path) -> None:

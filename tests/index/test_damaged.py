@@ -19,10 +19,10 @@ from PIL import Image
 from tests.evaluation.tiny import draw
 from xfm.config.index import SearchOptions
 from xfm.core.errors import UserError
-from xfm.search.journal import JOURNAL, AboutIndex, Journal
+from xfm.search.journal import JOURNAL, CollectionManifest, Journal
 from xfm.search.opening import LANCE, open_index
 from xfm.search.searching import Searcher
-from xfm.search.sources import Offer
+from xfm.search.sources import IngestItem
 from xfm.search.store import IndexedPicture, Row, from_png
 
 lance = pytest.importorskip("lancedb") and pytest.importorskip("xfm.search.lance")
@@ -35,7 +35,7 @@ PAIRS = [("red", "blue"), ("green", "red"), ("blue", "yellow")]
 def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two pictures in the store, and one that waits."""
     place = tmp_path_factory.mktemp("whole") / "index"
-    offers = [Offer(f"p{n}", f"p{n}.png", draw(*pair), str(n), {"n": n}) for n, pair in enumerate(PAIRS)]
+    offers = [IngestItem(f"p{n}", f"p{n}.png", draw(*pair), str(n), {"n": n}) for n, pair in enumerate(PAIRS)]
     with open_index(place, model, make=True) as index:
         index.add(offers[:2])
     with suppress(KeyboardInterrupt), open_index(place) as index:
@@ -103,7 +103,7 @@ def rows(width: int = 0, **cells: Any) -> Damage:
     """A store with a row of ours whose cells are others."""
 
     def damage(place: Path) -> None:
-        wide = width or AboutIndex.read(place).width
+        wide = width or CollectionManifest.read(place).width
         shutil.rmtree(place / LANCE)
         store = lance.LanceStore(place / LANCE, wide)
         vector = np.eye(wide, dtype=np.float32)[0]
@@ -202,7 +202,7 @@ def read(place: Path, where: list[str]) -> int:
 def write(place: Path) -> None:
     """What `add`, `remove` and `compact` do."""
     with open_index(place) as index:
-        index.add([Offer("p3", "p3.png", draw("red", "green"), "3", {"n": 3})])
+        index.add([IngestItem("p3", "p3.png", draw("red", "green"), "3", {"n": 3})])
         index.flush()
         index.compact()
         index.remove(["p0"], [])
@@ -267,13 +267,13 @@ def test_a_pipe_in_place_of_rows_is_damage(whole: Path, tmp_path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(UserError, match=r"is a pipe or a device.*build the collection again"):
-        lance.LanceStore(place / LANCE, AboutIndex.read(place).width)
+        lance.LanceStore(place / LANCE, CollectionManifest.read(place).width)
 
 
 def test_a_file_that_goes_meanwhile_is_no_damage(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Path.rglob
     monkeypatch.setattr(Path, "rglob", lambda folder, names: [*seen(folder, names), folder / "gone"])
-    assert lance.LanceStore(whole / LANCE, AboutIndex.read(whole).width).count() == 2
+    assert lance.LanceStore(whole / LANCE, CollectionManifest.read(whole).width).count() == 2
 
 
 def test_a_stored_picture_that_is_none_is_told_without_an_address() -> None:

@@ -19,7 +19,7 @@ from xfm.cli.main import main
 from xfm.config.index import SearchOptions
 from xfm.core.errors import UserError
 from xfm.core.locks import LOCK_FILE
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.inference.input_parsing import PictureReader
 from xfm.inference.pipeline import pipeline
 from xfm.models.attention_layout import TOKENS_STEP
@@ -31,16 +31,16 @@ from xfm.search.ingest import HIDDEN, fill, folder_index
 from xfm.search.journal import State
 from xfm.search.opening import open_index
 from xfm.search.searching import Searcher, SearchQuestion
-from xfm.search.sources import FolderSupply, Offer
+from xfm.search.sources import FolderSupply, IngestItem
 from xfm.search.store import from_png
 
 pytest.importorskip("lancedb")
 
 
-def candidates(count: int = 6, start: int = 0) -> list[Offer]:
+def candidates(count: int = 6, start: int = 0) -> list[IngestItem]:
     pairs = [(left, right) for left in COLOURS for right in COLOURS if left != right]
     return [
-        Offer(f"p{n}", f"p{n}.png", draw(*pairs[n % 12], jitter=n), str(n), {"number": float(n)})
+        IngestItem(f"p{n}", f"p{n}.png", draw(*pairs[n % 12], jitter=n), str(n), {"number": float(n)})
         for n in range(start, start + count)
     ]
 
@@ -71,7 +71,7 @@ def test_pictures_are_found_before_and_after_they_are_stored(
 def test_what_is_known_is_not_read_again(model: Path, tmp_path: Path, photos: Path) -> None:
     source = FolderSupply(photos)
     with open_index(tmp_path / "index", model, make=True) as index:
-        left_out = LeftOut()
+        left_out = SkippedRecords()
         first = fill(index, [source], left_out, progress=False)
         assert first.new == 12
         assert first.duplicates == 1
@@ -80,7 +80,7 @@ def test_what_is_known_is_not_read_again(model: Path, tmp_path: Path, photos: Pa
     with open_index(tmp_path / "index") as index:
         monkey = index._reader
         index._reader = None  # pyright: ignore[reportAttributeAccessIssue]
-        again = fill(index, [source], LeftOut(), progress=False)
+        again = fill(index, [source], SkippedRecords(), progress=False)
         assert (again.new, again.known, again.duplicates, again.bad) == (0, 12, 1, 1)
         index._reader = monkey
         counts = index.journal.counts()
@@ -110,7 +110,7 @@ def test_a_file_that_changes_while_a_collection_is_open_is_read_again(model: Pat
         searcher = Searcher(index)
         for number, pair in enumerate((("red", "blue"), ("green", "yellow"))):
             draw(*pair, jitter=number).save(photos / "a.png")
-            taken = fill(index, [FolderSupply(photos)], LeftOut(), progress=False)
+            taken = fill(index, [FolderSupply(photos)], SkippedRecords(), progress=False)
             assert (taken.new, taken.replaced) == (1 - number, number)
             draw(*pair, jitter=number).save(asked)
             (hit,) = searcher.search(image=asked).hits
@@ -120,11 +120,11 @@ def test_a_file_that_changes_while_a_collection_is_open_is_read_again(model: Pat
 
 
 def test_a_picture_that_breaks_goes(model: Path, tmp_path: Path) -> None:
-    broken = Offer("p1", "p1.png", UserError("the picture is cut off"), "later")
+    broken = IngestItem("p1", "p1.png", UserError("the picture is cut off"), "later")
     with open_index(tmp_path / "index", model, make=True) as index:
         index.add(candidates(3))
         index.flush()
-        left_out = LeftOut()
+        left_out = SkippedRecords()
         assert index.add([broken], left_out).bad == 1
         assert left_out.rows == {"p1.png": "the picture is cut off"}
         assert sorted(found(index, "a square")) == ["p0", "p2"]
@@ -312,13 +312,13 @@ def test_a_collection_that_came_while_the_model_was_loaded_is_used(
         monkeypatch.setattr(opening, "pipeline", loaded)
         if not place.exists():
             with open_index(place, model, make=True) as first:
-                first.add([Offer("a", "a.png", draw("red", "blue"), "1", {"n": 1})])
+                first.add([IngestItem("a", "a.png", draw("red", "blue"), "1", {"n": 1})])
         return loaded(*given, **named)
 
     monkeypatch.setattr(opening, "pipeline", late)
     with open_index(place, model, make=True) as second:
         assert second.about.fields == {"n": Kind.NUMBER}
-        second.add([Offer("b", "b.png", draw("blue", "red"), "1")])
+        second.add([IngestItem("b", "b.png", draw("blue", "red"), "1")])
     with open_index(place) as index:
         assert (len(index), index.about.fields) == (2, {"n": Kind.NUMBER})
     place = tmp_path / "other"
@@ -332,7 +332,7 @@ def test_a_collection_that_came_while_the_model_was_loaded_is_used(
 
 def test_a_name_that_no_store_can_hold_is_left_out(model: Path, tmp_path: Path) -> None:
     fits, long = candidates(2)
-    offers, left_out = [replace(fits, key="k" * 2000), replace(long, key="é" * 1001)], LeftOut()
+    offers, left_out = [replace(fits, key="k" * 2000), replace(long, key="é" * 1001)], SkippedRecords()
     with open_index(tmp_path / "index", model, make=True) as index:
         taken = index.add(offers, left_out)
     assert (taken.new, taken.bad) == (1, 1)
@@ -349,7 +349,7 @@ def test_a_collection_finds_its_model_from_any_folder(model: Path, tmp_path: Pat
 
 
 def test_a_picture_that_cannot_be_read_ends_it_where_nobody_counts(model: Path, tmp_path: Path) -> None:
-    bad = Offer("bad", "rows.csv:3", UserError("the picture is empty"), "")
+    bad = IngestItem("bad", "rows.csv:3", UserError("the picture is empty"), "")
     with open_index(tmp_path / "index", model, make=True) as index:
         with expect_refusal("rows.csv:3", "empty"):
             index.add([*candidates(2), bad])
@@ -358,7 +358,7 @@ def test_a_picture_that_cannot_be_read_ends_it_where_nobody_counts(model: Path, 
 
 def test_a_folder_is_its_own_collection_and_followed(model: Path, photos: Path) -> None:
     def names(text: str = "a square") -> set[str]:
-        with folder_index(photos, model, LeftOut(), progress=False) as index:
+        with folder_index(photos, model, SkippedRecords(), progress=False) as index:
             return {Path(key).name for key in found(index, text)}
 
     first = names()
@@ -372,21 +372,21 @@ def test_a_folder_is_its_own_collection_and_followed(model: Path, photos: Path) 
     }
     with expect_refusal("holds no pictures"):
         (photos / "empty").mkdir()
-        with folder_index(photos / "empty", model, LeftOut()):
+        with folder_index(photos / "empty", model, SkippedRecords()):
             pass
 
 
 def test_a_folder_is_searched_while_another_process_takes_it_in(model: Path, photos: Path, capsys) -> None:
-    with folder_index(photos, model, LeftOut(), progress=False):
+    with folder_index(photos, model, SkippedRecords(), progress=False):
         pass
     draw("red", "blue", jitter=77).save(photos / "new.png")
     with (photos / HIDDEN / LOCK_FILE).open("w") as lock:  # another open file is another holder
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with folder_index(photos, model, LeftOut(), progress=False) as index:
+        with folder_index(photos, model, SkippedRecords(), progress=False) as index:
             assert len(found(index, "a square")) == 12
     assert "in use by another process" in capsys.readouterr().err
     (photos / HIDDEN / LOCK_FILE).unlink()
-    with folder_index(photos, model, LeftOut(), progress=False) as index:
+    with folder_index(photos, model, SkippedRecords(), progress=False) as index:
         assert len(found(index, "a square")) == 13
 
 
@@ -424,7 +424,7 @@ def test_pictures_that_come_one_by_one_leave_few_files(model: Path, tmp_path: Pa
         for number in range(300):
             cells = np.random.default_rng(number).integers(256, size=(8, 8, 3), dtype=np.uint8)
             picture = Image.fromarray(cells).resize((32, 32), Image.Resampling.NEAREST)
-            assert index.add([Offer(f"p{number}", "", picture, str(number))]).new == 1
+            assert index.add([IngestItem(f"p{number}", "", picture, str(number))]).new == 1
             most = max(most, sum(path.is_file() for path in folder.rglob("*")))
         assert len(index) == 300
         assert index.store.stats().parts <= 60

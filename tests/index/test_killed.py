@@ -16,18 +16,18 @@ from xfm.config.index import SearchOptions
 from xfm.search.journal import Journal, State
 from xfm.search.opening import open_index
 from xfm.search.searching import Searcher
-from xfm.search.sources import Offer
+from xfm.search.sources import IngestItem
 
 pytest.importorskip("lancedb")
 KILLS = int(os.environ.get("XFM_KILLS", "2"))
 """Processes that are killed; more are asked for by the environment."""
 
 
-def offer(number: int) -> Offer:
+def offer(number: int) -> IngestItem:
     """A picture like no other."""
     cells = np.random.default_rng(number).integers(256, size=(8, 8, 3), dtype=np.uint8)
     picture = Image.fromarray(cells).resize((32, 32), Image.Resampling.NEAREST)
-    return Offer(f"p{number}", f"p{number}.png", picture, str(number), {"number": float(number)})
+    return IngestItem(f"p{number}", f"p{number}.png", picture, str(number), {"number": float(number)})
 
 
 def write(folder: Path, model: Path, first: int, told: Connection) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.tiny import COLOURS, draw
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.executors.executor import LocalPool
 from xfm.search.encoding import IndexWork
 from xfm.search.index import Index, IngestCounts
@@ -39,7 +39,7 @@ def tables(tmp_path: Path) -> list[Path]:
 
 def filled(index: Index, tables: list[Path], key: str | None = None) -> IngestCounts:
     sources = [open_supply(path, key=key) for path in tables]
-    return fill(index, sources, LeftOut(), progress=False)
+    return fill(index, sources, SkippedRecords(), progress=False)
 
 
 def sources(index: Index) -> dict[str, str]:

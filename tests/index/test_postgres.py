@@ -18,7 +18,7 @@ from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.search.filters import Condition, Relation
 from xfm.search.opening import open_index
-from xfm.search.sources import Offer
+from xfm.search.sources import IngestItem
 from xfm.search.store import Row
 from xfm.search.trusted_hosts import without_password
 
@@ -90,7 +90,7 @@ def test_a_search_needs_no_right_but_to_read(name: str, kind: str) -> None:
 def test_two_collections_do_not_share_a_table(model: Path, tmp_path: Path, name: str) -> None:
     given = {"make": True, "address": postgres_address(), "table": name}
     with open_index(tmp_path / "one", model, **given) as index:
-        index.add([Offer(f"k{number}", "", draw("red", "blue", number)) for number in range(2)])
+        index.add([IngestItem(f"k{number}", "", draw("red", "blue", number)) for number in range(2)])
     with (
         expect_refusal(f"the table {name}", "2 rows", "--table"),
         open_index(tmp_path / "two", model, **given),

@@ -11,7 +11,7 @@ import pytest
 from tests.evaluation.tiny import COLOURS, draw
 from tests.index.conftest import photos as photos
 from tests.refusals import expect_refusal
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.executors.executor import ArrayTask, Executor, LocalPool
 from xfm.search.encoding import IndexWork
 from xfm.search.index import Index, IngestCounts
@@ -63,7 +63,7 @@ def test_rows_are_the_same_whoever_encodes(model: Path, photos: Path, tmp_path: 
     assert rows(tmp_path / "array") == rows(tmp_path / "one")
     assert not [*tmp_path.glob(".*.working")]
     with open_index(tmp_path / "plain", model, make=True) as index:
-        fill(index, [FolderSupply(photos)], LeftOut(), progress=False)
+        fill(index, [FolderSupply(photos)], SkippedRecords(), progress=False)
         plain = {row.entry.key: row for row in index.store.nearest(np.ones(16, np.float32), 50)}
     with open_index(tmp_path / "one") as index:
         assert index.journal.counts() == {

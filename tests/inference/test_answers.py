@@ -17,12 +17,12 @@ from tests.inference.support import Models, Pipe, photos, same
 from xfm.config.inference import BeamSearch, Sampling
 from xfm.config.labels import MatchCalibration
 from xfm.config.task import TaskConfig
-from xfm.data.pictures import to_uint8
+from xfm.data.images import to_uint8
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Pretrained
-from xfm.models.generation import Marks, generate
+from xfm.models.generation import SpecialTokens, generate
 from xfm.models.task_models import build_task_model
 from xfm.tasks.answers import AnswerList
 from xfm.tasks.ranking import rerank_scores
@@ -123,7 +123,7 @@ def test_free_answers_are_the_likeliest_texts(models: Models) -> None:
     text = tokens(found, [question])
     memory = found.task.fuse(pixels(found, pictures(1)), text)
     how = BeamSearch(6, texts=2, beams=4, length_penalty=0.0)
-    written = generate(found.task.decoder, memory, text.mask, Marks.of(found.tokenizer), how)
+    written = generate(found.task.decoder, memory, text.mask, SpecialTokens.of(found.tokenizer), how)
     assert [a["answer"] for a in answer] == [found.tokenizer.decode(ids).strip() for ids in written.ids[0]]
     assert [a["score"] for a in answer] == pytest.approx(written.scores[0].exp().tolist(), rel=1e-4)
 
@@ -298,7 +298,7 @@ def test_captions(models: Models) -> None:
     memory = found.model.encode_image(pixels(found, shown))
     seen = torch.ones(memory.shape[:2], dtype=torch.bool)
     how = BeamSearch(9, 4, texts=2, beams=3)
-    written = generate(found.task.decoder, memory, seen, Marks.of(found.tokenizer), how)
+    written = generate(found.task.decoder, memory, seen, SpecialTokens.of(found.tokenizer), how)
     expected = [
         [{"generated_text": found.tokenizer.decode(ids).strip()} for ids in rows] for rows in written.ids
     ]

@@ -17,7 +17,7 @@ from tests.inference.models import inputs, pictures, texts
 from tests.inference.support import Folders
 from tests.refusals import expect_refusal
 from xfm.config.tasks import task_specs
-from xfm.data.pictures import to_uint8
+from xfm.data.images import to_uint8
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.loading import MANY, LoadedModel
 from xfm.models.artifacts import framed, model_pixels

@@ -16,7 +16,7 @@ from tests.data.picture_kinds import saved
 from tests.inference.models import pictures
 from tests.inference.support import Pipe
 from xfm.core.errors import UserError
-from xfm.data.pictures import to_uint8
+from xfm.data.images import to_uint8
 from xfm.inference.input_parsing import read_original
 
 FORMS: dict[str, Callable[[Image.Image, Path], Any]] = {

@@ -12,7 +12,7 @@ from xfm.inference.loading import LoadedModel
 from xfm.world.captions import list_caption, place_caption
 from xfm.world.rng import Rng
 from xfm.world.scene import Split
-from xfm.world.units import Studio
+from xfm.world.units import WorkerState
 
 pytest.importorskip("mteb", minversion="2", reason="make libraries installs mteb")
 pytest.importorskip("sentence_transformers", minversion="6")
@@ -35,7 +35,7 @@ SCENES = 40
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Image.Image], list[list[str]]]:
     """Pictures, and two captions of each."""
-    studio = Studio(WorldConfig(objects=0).resolved(), tmp_path_factory.mktemp("studio"))
+    studio = WorkerState(WorldConfig(objects=0).resolved(), tmp_path_factory.mktemp("studio"))
     shown, said = [], []
     for number in range(SCENES):
         rng = Rng("mteb", number)

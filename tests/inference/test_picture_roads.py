@@ -18,14 +18,14 @@ from tests.data.picture_kinds import Kind, base, exif, heic, kinds, saved
 from tests.inference.support import Models, Pipe
 from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
+from xfm.data.images import decode, to_uint8
 from xfm.data.loader import PretrainingData
-from xfm.data.pictures import decode, to_uint8
 from xfm.data.transforms import Normalisation, View, show
 from xfm.finetuning.row_filter import partial_pictures
 from xfm.inference.answer_file import bad_file
 from xfm.inference.prediction import predict
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 
 KINDS = kinds()
 SIDE = 32

@@ -21,13 +21,13 @@ from tests.inference.support import Command, Folders, Pipe, lines, photos, same,
 from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
 from xfm.cli.main import main
-from xfm.config.pipelines import Best
+from xfm.config.pipelines import TopK
 from xfm.config.tasks import TEXT_CLASSIFICATION, task_spec
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
 from xfm.inference.answer_file import bad_file, gallery_file, open_answers, settings_file
 from xfm.inference.prediction import predict
-from xfm.inference.row_sources import Reading
+from xfm.inference.row_sources import ReadOptions
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "semicolons", "parquet"])
@@ -49,7 +49,7 @@ def test_rows_are_answered_as_the_pipeline_answers(ask: Pipe, tmp_path: Path, ki
             table = csv.DictWriter(file, [*rows[0]], delimiter=delimiter)
             table.writeheader()
             table.writerows(rows)
-    reading = Reading(ask.spec.inputs, ColumnMap({"image": "photo"}), ("id",))
+    reading = ReadOptions(ask.spec.inputs, ColumnMap({"image": "photo"}), ("id",))
     found = predict(ask, source, tmp_path / "out.jsonl", reading=reading)
     assert (found.answered, found.before, found.skipped) == (11, 0, 0)
     written = lines(tmp_path / "out.jsonl")
@@ -252,8 +252,8 @@ def test_a_folder_is_answered_picture_by_picture(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"options": Best(1)}, r"answers with options\.top_k 5, this run has 1"),
-        ({"reading": Reading(TEXT_CLASSIFICATION.inputs, keep=("text",))}, "answers with keep"),
+        ({"options": TopK(1)}, r"answers with options\.top_k 5, this run has 1"),
+        ({"reading": ReadOptions(TEXT_CLASSIFICATION.inputs, keep=("text",))}, "answers with keep"),
     ],
 )
 def test_answers_of_other_settings_are_not_mixed(
@@ -352,7 +352,7 @@ def test_pictures_of_rows_lie_where_they_may(embed: Pipe, tmp_path: Path) -> Non
     (tmp_path / "data").mkdir()
     rows = [{"image": "0.png"}, {"image": "../../etc/passwd"}, {"image": "https://example.org/a.png"}]
     source, out = write_lines(tmp_path / "data" / "rows.jsonl", rows), tmp_path / "out.jsonl"
-    reading = Reading(embed.spec.inputs, root=tmp_path / "elsewhere")
+    reading = ReadOptions(embed.spec.inputs, root=tmp_path / "elsewhere")
     assert predict(embed, source, out, reading=reading, max_bad=2).answered == 1
     outside, address = (row["error"] for row in lines(bad_file(out)))
     assert 'rows.jsonl:2: the column "image" names' in outside

@@ -16,9 +16,9 @@ from tests.inference.models import EVERY, NEEDS, texts
 from tests.inference.support import Command, Folders, Models, lines, photos, same
 from tests.refusals import expect_refusal
 from xfm.cli.main import main
-from xfm.config.task_spec import Holds
+from xfm.config.task_spec import FieldKind
 from xfm.config.tasks import task_spec
-from xfm.inference.row_sources import Reading, StandardInput
+from xfm.inference.row_sources import ReadOptions, StandardInput
 
 Stdin = Callable[[str | bytes], None]
 TEXT, LOOK = "text-classification", "image-classification"
@@ -42,7 +42,7 @@ def test_every_task_answers_its_fields(task: str, models: Models, photo: str, co
     said = "a <mask> square" if task == "fill-mask" else "a red square"
     one: dict[str, Any] = {}
     for field in [field for field in inputs if not field.optional] or inputs[:1]:
-        value = said if field.holds is Holds.TEXT else photo
+        value = said if field.holds is FieldKind.TEXT else photo
         one |= dict.fromkeys(field.parts or (field.name,), value)
     more: list[object] = []
     options: dict[str, Any] = {}
@@ -283,5 +283,5 @@ def test_a_terminal_obeys_nothing_that_a_row_holds(tmp_path: Path, command: Comm
 def test_a_first_line_without_end_is_not_read_on() -> None:
     endless = io.BytesIO(bytes(64 << 20))
     with expect_refusal("standard input", "4 MiB"):
-        StandardInput(endless, Reading(task_spec(TEXT).inputs))
+        StandardInput(endless, ReadOptions(task_spec(TEXT).inputs))
     assert endless.tell() < 8 << 20

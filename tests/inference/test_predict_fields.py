@@ -15,13 +15,13 @@ from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
 from xfm.inference.prediction import predict
-from xfm.inference.row_sources import Reading
+from xfm.inference.row_sources import ReadOptions
 
 
 def answers(pipe: Pipe, source: Path, columns: dict[str, str]) -> list[Any]:
     """What is written for the rows of a table."""
     out = source.with_name("out.jsonl")
-    predict(pipe, source, out, reading=Reading(pipe.spec.inputs, ColumnMap(columns)), restart=True)
+    predict(pipe, source, out, reading=ReadOptions(pipe.spec.inputs, ColumnMap(columns)), restart=True)
     return [row["prediction"] for row in lines(out)]
 
 
@@ -115,8 +115,8 @@ def test_inputs_have_as_many_texts_as_the_rows_of_the_fine_tuning(
 def test_a_folder_has_no_columns(embed: Pipe, tmp_path: Path) -> None:
     photos(tmp_path / "photos", 1)
     for reading, option in (
-        (Reading(embed.spec.inputs, keep=("id",)), "--keep"),
-        (Reading(embed.spec.inputs, ColumnMap({"image": "file"})), "--columns"),
+        (ReadOptions(embed.spec.inputs, keep=("id",)), "--keep"),
+        (ReadOptions(embed.spec.inputs, ColumnMap({"image": "file"})), "--columns"),
     ):
         with pytest.raises(UserError, match=f"photos is a folder of pictures, .*; leave out {option}"):
             predict(embed, tmp_path / "photos", tmp_path / "out.jsonl", reading=reading)

@@ -16,11 +16,11 @@ from xfm.metrics.labels import (
     precision_recall_f1_of_labels,
 )
 
-Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
+SampledRows = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @st.composite
-def drawn(draw: st.DrawFn) -> Drawn:
+def drawn(draw: st.DrawFn) -> SampledRows:
     """Truth, labels that are given and scores, [N, C]: with ties, and labels that no row has.
 
     Of one column scikit-learn would believe that it is two classes.
@@ -34,7 +34,7 @@ def drawn(draw: st.DrawFn) -> Drawn:
 
 
 @given(drawn())
-def test_metrics_are_scikit_learns(given: Drawn) -> None:
+def test_metrics_are_scikit_learns(given: SampledRows) -> None:
     truth, guess, scores = given
     found = label_metrics(truth, guess, scores)
     # Without a label anywhere scikit-learn leaves undefined what is 0 here.
@@ -53,7 +53,7 @@ def test_metrics_are_scikit_learns(given: Drawn) -> None:
 
 
 @given(drawn())
-def test_the_threshold_is_the_best_of_all(given: Drawn) -> None:
+def test_the_threshold_is_the_best_of_all(given: SampledRows) -> None:
     truth, _, scores = given
     found = best_threshold(scores, truth, 0.5)
     if not truth.any():

@@ -17,7 +17,7 @@ from tests.evaluation.tiny import tiny_pretrained
 from tests.inference.models import TASKS, save
 from tests.refusals import expect_refusal
 from xfm.cli.main import main
-from xfm.config.finetune import Tuning, TuningConfig
+from xfm.config.finetune import TuningConfig, TuningMode
 from xfm.data.schema import Tokens
 from xfm.models.adapters import LOW_RANK, merge, save_adapter
 from xfm.models.folder import Pretrained, load_model
@@ -29,7 +29,12 @@ from xfm.finetuning.tuning_run import adapt, merge_lora
 
 MERGE = "export", "--format", "merged"
 EVERY = TuningConfig(
-    language=Tuning.LORA, vision=Tuning.LORA, fusion=Tuning.LORA, rank=3, alpha=5, save_adapter_only=True
+    language=TuningMode.LORA,
+    vision=TuningMode.LORA,
+    fusion=TuningMode.LORA,
+    rank=3,
+    alpha=5,
+    save_adapter_only=True,
 )
 
 
@@ -119,7 +124,7 @@ def test_read_over_the_base_and_merged_it_gives_what_it_gave(kind: str, tmp_path
 
 
 def test_frozen_encoders_leave_a_head_alone(tmp_path: Path) -> None:
-    frozen = TuningConfig(language=Tuning.FREEZE, save_adapter_only=True)
+    frozen = TuningConfig(language=TuningMode.FREEZE, save_adapter_only=True)
     made = learn("text-classification", tmp_path, frozen)
     names = {path.name for path in made.folder.iterdir() if path.suffix == ".safetensors"}
     assert names == {"task.safetensors"}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.modeling.build import gradients, random_tokens, tiny_model
 from xfm.models import fusion
 from xfm.models.attention import attend, attend_plain, padding_bias
-from xfm.models.attention_layout import Ragged, Whole
+from xfm.models.attention_layout import PaddedRows, RaggedLayout
 from xfm.models.shared_kv import Memories, Memory, copied, remember, side_by_side
 
 
@@ -61,7 +61,7 @@ def test_side_by_side_is_a_layout(memory: list[int], tokens: int) -> None:
     groups = side_by_side([Memory(own, torch.tensor(memory))], text, len(states))
     parts = groups.grid.spread(states)
     assert torch.equal(groups.grid.collect(parts), states)
-    assert isinstance(groups.grid, Ragged)
+    assert isinstance(groups.grid, RaggedLayout)
     shared = groups.share([own])
     rows = [
         part[:, :1, 0].expand(shape).flatten() for part, shape in zip(shared, groups.grid.shapes, strict=True)
@@ -92,5 +92,5 @@ def test_both_layouts_give_the_same_fusion(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_memories_of_few_texts_are_copied() -> None:
     states, index = torch.randn(4, 2, 3), torch.arange(16) % 4
-    assert isinstance(remember(Memory(states, index[:8]), 3).grid, Whole)
-    assert isinstance(remember(Memory(states, index), 3).grid, Ragged)
+    assert isinstance(remember(Memory(states, index[:8]), 3).grid, PaddedRows)
+    assert isinstance(remember(Memory(states, index), 3).grid, RaggedLayout)

@@ -23,7 +23,7 @@ from xfm.models.xfm import XFM
 from xfm.objectives.step import pretraining_losses
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
 
 

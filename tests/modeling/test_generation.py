@@ -21,12 +21,12 @@ from tests.modeling.build import memories, roberta_config, spread, tiny_config
 from xfm.config.inference import BeamSearch, Sampling
 from xfm.config.task import TaskConfig
 from xfm.models.decoder import CachedDecoder, Decoder
-from xfm.models.generation import Generated, Marks, choose, generate, narrow
+from xfm.models.generation import GeneratedTexts, SpecialTokens, choose, generate, narrow
 from xfm.models.interop.published.names import to_published
 from xfm.models.xfm import XFM
 
 BEGIN, PAD, END = 0, 1, 2
-MARKS = Marks(BEGIN, END, PAD, (0, 1, 3))
+MARKS = SpecialTokens(BEGIN, END, PAD, (0, 1, 3))
 WIDE = {"rtol": 1e-5, "atol": 1e-5}  # scores add up log-likelihoods, in float32
 
 
@@ -45,7 +45,7 @@ def started(seed: int, count: int, vocabulary: int = 12) -> tuple[Decoder, Tenso
     return build(seed, vocabulary)[1], *memories(count)
 
 
-def texts(found: Generated) -> list[list[list[int]]]:
+def texts(found: GeneratedTexts) -> list[list[list[int]]]:
     return [
         [ids[mask].tolist() for ids, mask in zip(rows, masks, strict=True)]
         for rows, masks in zip(found.ids, found.mask, strict=True)

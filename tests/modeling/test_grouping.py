@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.modeling.build import gradients, losses_of, random_batch, tiny_model
 from xfm.models import fusion, shared_kv
-from xfm.models.attention_layout import Joined
+from xfm.models.attention_layout import JoinedTexts
 from xfm.models.fusion import CrossAttention
 from xfm.models.shared_kv import Memories, Memory, copied, joined, rows_of_texts
 
@@ -105,7 +105,7 @@ def test_a_step_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(fusion, "leaves_padding_out", lambda mask, needed: False)
     ours, theirs = step(noted), step(shared_kv.copied)
-    assert any(isinstance(one.grid, Joined) for one in made)
+    assert any(isinstance(one.grid, JoinedTexts) for one in made)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 

@@ -10,9 +10,9 @@ from tests.refusals import expect_refusal
 from xfm.cli.main import main
 from xfm.config.encoders import TimmVisionConfig
 from xfm.config.load import load_recipe
-from xfm.config.planning import PlanConfig
+from xfm.config.planning import GPUS, PlanConfig
 from xfm.config.training import Strategy
-from xfm.training.planning.planner import GPUS, PretrainingPlan, plan
+from xfm.training.planning.planner import PretrainingPlan, plan
 
 DRIVER = {
     **{"a10": 23_028, "a100": 81_920, "b200": 183_359, "h100": 81_559, "h200": 143_771, "l4": 23_034},

@@ -16,7 +16,7 @@ from xfm.data.schema import Tokens
 from xfm.models.runtimes.backends import RUNTIMES
 from xfm.models.runtimes.graphs import HEAD, Graph, graphs_of
 from xfm.models.runtimes.writing import CLOSE, SIZES, differences_of, random_inputs, require_parity
-from xfm.models.task_models import Classifier, Encoded, ImageClassifier, Reasoner
+from xfm.models.task_models import Classifier, HeadInputs, ImageClassifier, Reasoner
 
 OF_ALL = ("image", "text", "fusion", "words", "fused_words")
 
@@ -68,7 +68,9 @@ def test_a_head_takes_what_its_description_says(kind: str) -> None:
     made = {graph.name: graph for graph in graphs_of(model, task)}
     said, pixels, index = tokens(7, 5), torch.randn(2, 3, 32, 32), torch.tensor([[0, 1], [1, 0]])
     wanted = task.classify(
-        Encoded(said, task.encode_image(pixels), index) if kind != "text-classification" else Encoded(said)
+        HeadInputs(said, task.encode_image(pixels), index)
+        if kind != "text-classification"
+        else HeadInputs(said)
     )
     text, _ = made["text"].module(said.ids, said.mask)
     image, _ = made["image"].module(pixels)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.core.errors import UserError
-from xfm.data.picture_formats import format_of
+from xfm.data.image_formats import format_of
 
 Item = str | bytes | Path
 

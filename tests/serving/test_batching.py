@@ -10,7 +10,7 @@ import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
-from xfm.serving.batching import Batcher, BatcherClosed, Lane, QueueFull
+from xfm.serving.batching import Batcher, BatcherClosed, BatchKey, QueueFull
 
 
 class Computer:
@@ -41,7 +41,7 @@ def with_batcher(
 
 
 async def ask(batcher: Batcher, computer: Computer, *items: Any, lane: str = "a") -> list[Any]:
-    return await batcher.answers(Lane(lane), computer, items, [len(str(item)) for item in items])
+    return await batcher.answers(BatchKey(lane), computer, items, [len(str(item)) for item in items])
 
 
 @with_batcher(seconds=0.01)
@@ -62,7 +62,7 @@ async def test_a_later_step_comes_before_what_is_newer_and_is_never_refused(batc
     with pytest.raises(QueueFull):
         await ask(batcher, computer, 4, 4, lane="c")  # two wait, and three may
     steps = [
-        asyncio.create_task(batcher.answers(Lane(lane), computer, [number], [1], began))
+        asyncio.create_task(batcher.answers(BatchKey(lane), computer, [number], [1], began))
         for lane, number in (("b", 5), ("c", 6))
     ]
     assert await asyncio.gather(first, newer, *steps) == [[2], [4, 6], [10], [12]]
@@ -119,7 +119,7 @@ def panicking(items: Sequence[Any]) -> list[Any]:
 
 @with_batcher()
 async def test_a_panic_breaks_its_own_item_and_the_worker_lives(batcher, computer):
-    lane, hostile = Lane("panic"), "a" * 1000
+    lane, hostile = BatchKey("panic"), "a" * 1000
     bad = batcher.answers(lane, panicking, [hostile], [1])
     good = batcher.answers(lane, panicking, [""], [1])
     async with asyncio.timeout(60):
@@ -213,7 +213,7 @@ async def test_a_later_step_is_computed_though_the_server_closes_between(batcher
         with batcher.expecting():
             (first,) = await ask(batcher, computer, 1)
             await asyncio.sleep(0.05)  # a look-up
-            return await batcher.answers(Lane("b"), computer, [first], [1], began)
+            return await batcher.answers(BatchKey("b"), computer, [first], [1], began)
 
     asked = asyncio.create_task(two_steps())
     await asyncio.sleep(0.01)
@@ -221,4 +221,4 @@ async def test_a_later_step_is_computed_though_the_server_closes_between(batcher
     assert await asked == [4]
     assert not batcher.alive
     with pytest.raises(BatcherClosed):
-        await batcher.answers(Lane("b"), computer, [1], [1], began)
+        await batcher.answers(BatchKey("b"), computer, [1], [1], began)

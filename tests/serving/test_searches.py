@@ -11,7 +11,7 @@ from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
 from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
-from xfm.search.sources import Offer
+from xfm.search.sources import IngestItem
 from xfm.search.store import StoreError
 from xfm.serving import searches
 from xfm.serving.searches import Searches, shown_source
@@ -61,7 +61,7 @@ def test_pictures_have_names_of_their_own_that_any_server_knows(model: Path, tmp
     rows = [draw("red", "blue", number) for number in range(3)]
     keys = ["sku-1", "f" * 32, f"{tmp_path}/shop.csv:3"]
     with open_index(tmp_path / "shop", model, make=True) as index:
-        index.add(Offer(key, "", row) for key, row in zip(keys, rows, strict=True))
+        index.add(IngestItem(key, "", row) for key, row in zip(keys, rows, strict=True))
     first, second = Searches([tmp_path / "shop"]), Searches([tmp_path / "shop"])
     marks = first.of(None).marks(keys)
     assert marks.keys() == {keys[2]}
@@ -95,7 +95,7 @@ def test_a_collection_shows_no_file_but_those_below_folders_that_were_named(
     for number, source in enumerate((secret, photos / ".." / secret.name, photos / "link.png")):
         place = photos / HIDDEN if number == 0 else tmp_path / f"shop-{number}"
         with open_index(place, model, make=True) as index:
-            index.add([Offer("1", str(source), draw("red", "blue"))])
+            index.add([IngestItem("1", str(source), draw("red", "blue"))])
         for folder, more, is_shown in (
             (photos if number == 0 else place, [photos], False),
             (place, [tmp_path], True),
@@ -106,7 +106,7 @@ def test_a_collection_shows_no_file_but_those_below_folders_that_were_named(
     draw("red", "green").save(photos / "own.png")
     with open_index(photos / HIDDEN) as index:
         index.remove(["1"])
-        index.add([Offer("2", str(photos / "own.png"), photos / "own.png")])
+        index.add([IngestItem("2", str(photos / "own.png"), photos / "own.png")])
     for folder in (photos, photos / HIDDEN):
         served = Searches([folder])
         assert served.names == ["photos"]
@@ -119,7 +119,7 @@ def test_a_collection_that_is_built_anew_is_served_anew(model: Path, tmp_path: P
 
     def build(key: str, **metadata: str) -> None:
         with open_index(place, model, make=True) as index:
-            index.add([Offer(key, f"{key}.png", draw("red", "blue"), metadata=metadata)])
+            index.add([IngestItem(key, f"{key}.png", draw("red", "blue"), metadata=metadata)])
 
     build("old")
     served = Searches([place])

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from xfm.config.training import Precision
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task, TaskSettings
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import LabelledText, SplitRows
 
 TaskT = TypeVar("TaskT", bound=Task[Any, Any, Any])

@@ -15,13 +15,13 @@ from tests.evaluation.tiny import tiny_pretrained
 from tests.tasks.build import build
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError
-from xfm.data.pictures import load_image
+from xfm.data.images import load_image
 from xfm.finetuning.tuning_run import tune
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.tasks.base import seeded
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.sampling import RowOrder, TrainingRows, components
 from xfm.tasks.vqa import VqaTask
 from xfm.tasks.world_files import read_captioned, read_masked

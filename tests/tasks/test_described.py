@@ -26,11 +26,11 @@ from xfm.objectives.tokens import sequence_losses, smoothed_losses
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.ranking import rank
 from xfm.tasks.retrieval import SHORTLIST, Ranks, RetrievalBatch, RetrievalTask, owners, right_pairs
-from xfm.tasks.rows import Described
+from xfm.tasks.rows import ImageCaptions
 
 
 @pytest.fixture
-def rows(tiny_world: Path) -> list[Described]:
+def rows(tiny_world: Path) -> list[ImageCaptions]:
     """Twelve pictures; the first has two captions."""
     found = RetrievalTask.read(tiny_world / "tasks/retrieval/validation.jsonl")
     return [replace(found[0], captions=(*found[0].captions, "it is where")), *found[1:]]
@@ -40,12 +40,12 @@ def rows(tiny_world: Path) -> list[Described]:
 def test_rows_of_one_picture_are_put_together() -> None:
     a, b = Path("a.png"), Path("b.png")
     merged = RetrievalTask.merge(
-        [Described(a, ("one",)), Described(b, ("two",)), Described(a, ("three", "one"))]
+        [ImageCaptions(a, ("one",)), ImageCaptions(b, ("two",)), ImageCaptions(a, ("three", "one"))]
     )
-    assert merged == [Described(a, ("one", "three")), Described(b, ("two",))]
+    assert merged == [ImageCaptions(a, ("one", "three")), ImageCaptions(b, ("two",))]
 
 
-def test_an_epoch_shows_every_caption_once(pretrained: Pretrained, rows: list[Described]) -> None:
+def test_an_epoch_shows_every_caption_once(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
     task = build(RetrievalTask, pretrained, rows, batch_size=13)
     (batch,) = task.batches(0, 1)
     assert len(batch.tokens.ids) == 13
@@ -69,7 +69,7 @@ def contrast(task: RetrievalTask, batch: RetrievalBatch, positive: torch.Tensor)
 
 
 def test_captions_of_a_picture_are_positives_of_each_other(
-    pretrained: Pretrained, rows: list[Described]
+    pretrained: Pretrained, rows: list[ImageCaptions]
 ) -> None:
     task = build(RetrievalTask, pretrained, rows)
     pairs = [pair for pair in task.cases if pair.image in (rows[0].image, rows[1].image)]
@@ -80,7 +80,7 @@ def test_captions_of_a_picture_are_positives_of_each_other(
     torch.testing.assert_close(losses.total, losses.terms["itc"] + losses.terms["itm"])
 
 
-def test_retrieval_learns(pretrained: Pretrained, rows: list[Described]) -> None:
+def test_retrieval_learns(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
     task = build(RetrievalTask, pretrained, rows)
     before = task.metrics(rows, task.predict(rows))
     tune(task, FinetuneConfig(steps=150, batch_size=8, lr=3e-3))
@@ -91,7 +91,7 @@ def test_retrieval_learns(pretrained: Pretrained, rows: list[Described]) -> None
     assert chance["text_r10"] > chance["text_r1"] == pytest.approx((2 / 13 + 11 / 13) / 12, rel=0.01)
 
 
-def test_recalls_from_ranks(pretrained: Pretrained, rows: list[Described]) -> None:
+def test_recalls_from_ranks(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
     task = build(RetrievalTask, pretrained, rows)
     ranks = [
         Ranks(0, (0, 7), 0, (0, 0), "", Path("a")),
@@ -106,7 +106,7 @@ def test_recalls_from_ranks(pretrained: Pretrained, rows: list[Described]) -> No
     assert owners(rows[:2]).tolist() == [0, 0, 1]
 
 
-def test_predictions_are_the_evaluation_in_memory(pretrained: Pretrained, rows: list[Described]) -> None:
+def test_predictions_are_the_evaluation_in_memory(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
     task = build(RetrievalTask, pretrained, rows)
     found = task.predict(rows, batch_size=5)
     captions = [caption for row in rows for caption in row.captions]
@@ -137,7 +137,7 @@ def test_label_smoothing_is_torchs(smoothing: float) -> None:
         torch.testing.assert_close(loss, sequence_losses(logits, tokens).sum() / real.sum())
 
 
-def test_a_prompt_is_given_and_not_learned(pretrained: Pretrained, rows: list[Described]) -> None:
+def test_a_prompt_is_given_and_not_learned(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
     """The loss is that of the caption's own tokens after the prompt."""
     task = build(CaptioningTask, pretrained, rows, label_smoothing=0.0, prompt="A picture of", max_tokens=20)
     with torch.no_grad():
@@ -163,14 +163,14 @@ def test_words_that_agree(reference: str, written: str, score: float) -> None:
     assert word_f1(written, reference) == pytest.approx(score)
 
 
-def test_guesses_are_captions_of_the_training_rows(pretrained: Pretrained, rows: list[Described]) -> None:
+def test_guesses_are_captions_of_the_training_rows(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
     task = build(CaptioningTask, pretrained, rows)
     known = {caption for row in rows for caption in row.captions}
     assert set(task.guess(rows, np.random.default_rng(0))) <= known
 
 
 # ---------------------------------------------------------------- equal captions and pictures
-def perfect(rows: list[Described]) -> np.ndarray:
+def perfect(rows: list[ImageCaptions]) -> np.ndarray:
     """[I, R] scores of a model that knows what is true: a caption fits what some row says of the picture."""
     captions = [normalise_caption(caption) for row in rows for caption in row.captions]
     return np.array(
@@ -188,7 +188,7 @@ def perfect(rows: list[Described]) -> np.ndarray:
 @settings(max_examples=60, deadline=None)
 def test_a_perfect_model_is_always_right(said: list[list[str]]) -> None:
     """Whatever is repeated: and nothing that is not true counts as right."""
-    rows = RetrievalTask.merge([Described(Path(f"{n}.png"), tuple(own)) for n, own in enumerate(said)])
+    rows = RetrievalTask.merge([ImageCaptions(Path(f"{n}.png"), tuple(own)) for n, own in enumerate(said)])
     positives, scores = right_pairs(rows).toarray(), perfect(rows)
     assert (positives == (scores > 0)).all()
     for matrix, right in ((scores, positives), (scores.T, positives.T)):
@@ -198,7 +198,7 @@ def test_a_perfect_model_is_always_right(said: list[list[str]]) -> None:
 
 
 @pytest.fixture
-def repeated(tmp_path: Path) -> list[Described]:
+def repeated(tmp_path: Path) -> list[ImageCaptions]:
     """Twenty-five rows that share five captions; twenty of them share five pictures, by other names."""
     rows = []
     for number in range(25):
@@ -210,12 +210,14 @@ def repeated(tmp_path: Path) -> list[Described]:
         )  # the first five differ from the rest
         picture.save(path)
         rows.append(
-            Described(path, ("a {} square".format(["red", "green", "blue", "yellow", "left"][number % 5]),))
+            ImageCaptions(
+                path, ("a {} square".format(["red", "green", "blue", "yellow", "left"][number % 5]),)
+            )
         )
     return rows
 
 
-def test_repeated_captions_are_right_answers(pretrained: Pretrained, repeated: list[Described]) -> None:
+def test_repeated_captions_are_right_answers(pretrained: Pretrained, repeated: list[ImageCaptions]) -> None:
     """Twenty-five rows sharing five captions had an R@1 of 0 though every answer was right."""
     rows = RetrievalTask.merge(repeated)
     assert len(rows) == 10  # files of equal bytes are one picture
@@ -230,7 +232,7 @@ def test_repeated_captions_are_right_answers(pretrained: Pretrained, repeated: l
     assert all(task.case(row, one).right for row, one in zip(rows, found, strict=True))
 
 
-def test_processes_agree_on_what_is_equal(pretrained: Pretrained, repeated: list[Described]) -> None:
+def test_processes_agree_on_what_is_equal(pretrained: Pretrained, repeated: list[ImageCaptions]) -> None:
     """Each sees its own half of the rows, and the losses compare the identities of both."""
     halves = (repeated[:11], [replace(row, captions=("A blue, square!",)) for row in repeated[24:10:-1]])
     batches = [build(RetrievalTask, pretrained, half).collate(half) for half in halves]
@@ -243,7 +245,9 @@ def test_processes_agree_on_what_is_equal(pretrained: Pretrained, repeated: list
     assert torch.equal(again.identity, expected)
 
 
-def test_equal_captions_are_positives_in_training(pretrained: Pretrained, repeated: list[Described]) -> None:
+def test_equal_captions_are_positives_in_training(
+    pretrained: Pretrained, repeated: list[ImageCaptions]
+) -> None:
     rows = [repeated[0], repeated[5], repeated[1]]
     task = build(RetrievalTask, pretrained, rows)
     batch = task.collate(rows)

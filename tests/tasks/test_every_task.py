@@ -15,17 +15,17 @@ from PIL import Image
 import xfm
 from tests.finetuning.conftest import FILES, SAMPLES
 from tests.inference.models import TASKS, tuned
-from xfm.config.task_spec import Field, Holds
+from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import task_spec, task_specs
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.finetuning.row_filter import readable_rows, require_texts
 from xfm.models.folder import Pretrained
-from xfm.tasks.base import Blanked, Task, TaskSettings
+from xfm.tasks.base import HiddenInput, Task, TaskSettings
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.retrieval import SHORTLIST
 from xfm.tasks.rows import CellMeaning, SplitRows
 
@@ -53,7 +53,7 @@ def cells(kind: str) -> dict[str, Any]:
     return {name: value for name, value in sample(kind)[0].fields.items() if value is not None}
 
 
-def build(kind: str, blanked: Blanked = Blanked.NOTHING) -> tuple[Task[Any, Any, Any], Pretrained]:
+def build(kind: str, blanked: HiddenInput = HiddenInput.NOTHING) -> tuple[Task[Any, Any, Any], Pretrained]:
     """A task whose module has weights that make a difference, and the same model for a pipeline."""
     found = tuned(kind)
     assert found.task is not None
@@ -126,10 +126,10 @@ def test_all_rows_have_a_second_text_or_none(tmp_path: Path, absent: dict[str, A
     for first, second in ((one, two), (two, one)):
         rows = {"train": read(tmp_path / "a.jsonl", kind, first, first, second)}
         with pytest.raises(UserError, match=r"a\.jsonl:3: .*text_pair"):
-            readable_rows(task, rows, CellMeaning(), LeftOut())
+            readable_rows(task, rows, CellMeaning(), SkippedRecords())
     for count, row in ((1, one), (2, two)):
         (found,) = readable_rows(
-            task, {"train": read(tmp_path / "a.jsonl", kind, row)}, CellMeaning(), LeftOut()
+            task, {"train": read(tmp_path / "a.jsonl", kind, row)}, CellMeaning(), SkippedRecords()
         )["train"]
         require_texts(task, [found], count)
         with pytest.raises(UserError, match=r"a\.jsonl:1: .*text_pair.*the model"):
@@ -137,10 +137,10 @@ def test_all_rows_have_a_second_text_or_none(tmp_path: Path, absent: dict[str, A
 
 
 # ---------------------------------------------------------------- what is hidden is not seen
-def _without(row: Any, blanked: Blanked) -> Any:
+def _without(row: Any, blanked: HiddenInput) -> Any:
     """The row with something else in the place of what is hidden."""
     other = {"image": Path("/nowhere.png"), "images": (Path("/a.png"), Path("/b.png"))}
-    if blanked is not Blanked.PICTURE:
+    if blanked is not HiddenInput.PICTURE:
         other = {"text": "something else", "phrase": "something else"}
     return replace(row, **{name: value for name, value in other.items() if hasattr(row, name)})
 
@@ -148,19 +148,19 @@ def _without(row: Any, blanked: Blanked) -> Any:
 @pytest.mark.parametrize(
     ("kind", "blanked"), [(kind, hidden) for kind in FILES for hidden in task_spec(kind).task_class().hides]
 )
-def test_what_is_hidden_is_not_seen(kind: str, blanked: Blanked) -> None:
+def test_what_is_hidden_is_not_seen(kind: str, blanked: HiddenInput) -> None:
     rows = typed(kind)
-    if blanked is Blanked.FIRST_TEXT:
+    if blanked is HiddenInput.FIRST_TEXT:
         rows = [replace(row, second="it is red") for row in rows]
     blind, _ = build(kind, blanked)
     assert blind.predict(rows) == blind.predict([_without(row, blanked) for row in rows])
-    if blanked is Blanked.PICTURE:
+    if blanked is HiddenInput.PICTURE:
         assert len(blind.pictures) == 0
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_what_cannot_be_hidden_is_refused(kind: str) -> None:
-    for blanked in {*Blanked} - {Blanked.NOTHING, *task_spec(kind).task_class().hides}:
+    for blanked in {*HiddenInput} - {HiddenInput.NOTHING, *task_spec(kind).task_class().hides}:
         with pytest.raises(ValueError, match=f"{kind} has no {blanked}"):
             build(kind, blanked)
 
@@ -197,9 +197,9 @@ def _input(spec: xfm.TaskSpec, task: Task[Any, Any, Any], row: Any) -> dict[str,
     texts, pictures = [*task.texts_of(row)], [*task.pictures_of(row)]
     given: dict[str, Any] = {}
     for field in spec.inputs:
-        if field.holds is Holds.TWO_PICTURES:
+        if field.holds is FieldKind.TWO_PICTURES:
             given[field.name] = [pictures.pop(0), pictures.pop(0)]
-        elif field.holds is Holds.PICTURE:
+        elif field.holds is FieldKind.PICTURE:
             given[field.name] = pictures.pop(0)
         elif texts:
             given[field.name] = texts.pop(0)

@@ -17,14 +17,14 @@ from tests.finetuning.conftest import FILES, SAMPLES, SHORT
 from tests.refusals import expect_refusal
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.tasks import task_spec
-from xfm.data.left_out import LeftOut
-from xfm.data.pictures import UnreadablePicture
+from xfm.data.images import UnreadablePicture
 from xfm.data.schema import TensorFields
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.presets import task_settings
 from xfm.tasks.base import Task
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
 from xfm.training.failures import explaining_failures
 
@@ -99,14 +99,14 @@ def test_a_picture_that_a_worker_misses_is_blank_and_counted_here(kind: str, sam
     with pytest.raises(UnreadablePicture, match=gone.name):
         list(ahead.portions(0, 5))
     for task in (alone, ahead):
-        task.pictures.lost = LeftOut()
+        task.pictures.lost = SkippedRecords()
     for ours, theirs in zip(alone.portions(0, 5), ahead.portions(0, 5), strict=True):
         for one, other in zip(tensors(ours), tensors(theirs), strict=True):
             assert torch.equal(one, other)
     (ours,), (theirs,) = (dict(task.pictures.lost.rows) for task in (alone, ahead) if task.pictures.lost)
     assert ours == theirs == str(gone)
     for task in (alone, ahead):
-        task.pictures.lost, task.pictures.blank_for = LeftOut(0), {}
+        task.pictures.lost, task.pictures.blank_for = SkippedRecords(0), {}
         with expect_refusal(gone.name, "--max-bad"):
             list(task.portions(0, 5))
 

@@ -15,7 +15,7 @@ from xfm.core.errors import UserError
 from xfm.finetuning.split_scores import groups_of
 from xfm.finetuning.tuning_run import tune
 from xfm.models.folder import Pretrained
-from xfm.tasks.base import Blanked
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.rows import TRUTH, LabelledText
 from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
 from xfm.tasks.world_files import read_text_pairs
@@ -74,7 +74,7 @@ def test_heads_follow_from_the_seed_alone(pretrained: Pretrained) -> None:
 
 
 def test_only_pairs_have_a_baseline_of_one_text() -> None:
-    assert TextClassificationTask.single(PAIRS) == {Blanked.FIRST_TEXT: "second text only"}
+    assert TextClassificationTask.single(PAIRS) == {HiddenInput.FIRST_TEXT: "second text only"}
     assert TextClassificationTask.single(SINGLE) == {}
 
 

@@ -13,21 +13,21 @@ from PIL import Image
 from torch import Tensor
 
 from tests.tasks.build import build
-from xfm.config.image import ImageTrainingConfig, Operations, Sides
+from xfm.config.image import ImageTrainingConfig, MirrorRule, Operations
 from xfm.data.transforms import names_a_side
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.pictures import ImageVariation, Pictures
+from xfm.tasks.images import ImageVariation, Pictures
 from xfm.tasks.rows import Corners, Reference
-from xfm.tasks.sampling import Drawn
+from xfm.tasks.sampling import SampledRows
 
 SIDE = 64
 PICTURES = Pictures(Preprocessing(SIDE))
 Blocks = dict[str, tuple[int, int, int, int]]
 COLOURS = {"red": (230, 20, 20), "blue": (20, 20, 230)}
 ALL = ImageTrainingConfig(
-    crop=0.1, flip=0.5, sides=Sides.SWAP, rand_augment=2, magnitude=7, operations=Operations.COLOUR
+    crop=0.1, flip=0.5, sides=MirrorRule.SWAP, rand_augment=2, magnitude=7, operations=Operations.COLOUR
 )
 
 
@@ -76,8 +76,8 @@ def rows_of(size: tuple[int, int], blocks: Blocks, path: Path) -> list[Reference
 
 
 @settings(deadline=None, max_examples=150)
-@given(scenes(), st.sampled_from([Sides.SWAP, Sides.KEEP]), st.integers(0, 10_000), st.booleans())
-def test_phrases_and_boxes_stay_true(scene, sides: Sides, step: int, crops: bool) -> None:
+@given(scenes(), st.sampled_from([MirrorRule.SWAP, MirrorRule.KEEP]), st.integers(0, 10_000), st.booleans())
+def test_phrases_and_boxes_stay_true(scene, sides: MirrorRule, step: int, crops: bool) -> None:
     """Each phrase still names the side of its own block, and its box is where the block's colour is."""
     size, blocks = scene
     config = ImageTrainingConfig(crop=0.1 if crops else 1.0, flip=0.5, sides=sides)
@@ -87,10 +87,10 @@ def test_phrases_and_boxes_stay_true(scene, sides: Sides, step: int, crops: bool
         rows = rows_of(size, blocks, path)
         task = grounding(rows, config)
         views = ImageVariation(config, Pictures(Preprocessing(SIDE))).views(
-            Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
+            SampledRows(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
         )
     view = views[path]
-    assert not (view.view.flip and sides is Sides.KEEP)
+    assert not (view.view.flip and sides is MirrorRule.KEEP)
     shown = [task.as_shown(row, views) for row in rows]
     for name, row in zip(blocks, shown, strict=True):
         thick = max(1 / (view.view.width), 1 / view.view.height) + 1.6 / SIDE
@@ -113,7 +113,7 @@ def test_every_box_of_a_phrase_stays_true(scene, step: int, crops: bool) -> None
         rows = [Reference(path, "a block", boxes)]
         task = grounding(rows, config)
         views = ImageVariation(config, Pictures(Preprocessing(SIDE))).views(
-            Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
+            SampledRows(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
         )
     view = views[path]
     (shown,) = (task.as_shown(row, views) for row in rows)
@@ -145,7 +145,7 @@ def test_a_crop_shows_the_least_share(scene, least: float, step: int) -> None:
         config = ImageTrainingConfig(crop=least)
         task = grounding(rows, config)
         views = ImageVariation(config, Pictures(Preprocessing(SIDE))).views(
-            Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
+            SampledRows(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
         )
     view = views[path].view
     assert view.width * view.height >= least * size[0] * size[1] - 1e-6
@@ -180,8 +180,8 @@ def test_parts_of_a_batch_see_what_the_whole_sees(picture: Path, pretrained: Pre
     boxes = {"red": (0.1, 0.1, 0.3, 0.6), "blue": (0.5, 0.2, 0.9, 0.8)}
     rows = [Reference(picture, phrase, (box,)) for phrase, box in boxes.items()]
     task = build(GroundingTask, pretrained, rows, image=ALL)
-    whole = task.training_batch(Drawn(rows, rows, 0, 5, 1))
-    parts = [task.training_batch(Drawn(rows[n : n + 1], rows, n, 5, 1)) for n in (0, 1)]
+    whole = task.training_batch(SampledRows(rows, rows, 0, 5, 1))
+    parts = [task.training_batch(SampledRows(rows[n : n + 1], rows, n, 5, 1)) for n in (0, 1)]
     assert torch.equal(whole.boxes, torch.cat([part.boxes for part in parts]))
     assert all(torch.equal(part.pixels[0], whole.pixels[0]) for part in parts)
 
@@ -189,16 +189,18 @@ def test_parts_of_a_batch_see_what_the_whole_sees(picture: Path, pretrained: Pre
 @pytest.mark.parametrize(
     ("sides", "phrase", "mirrored"),
     [
-        (Sides.KEEP, "the cat on the left", False),
-        (Sides.KEEP, "the cat", True),
-        (Sides.IGNORE, "the cat on the left", True),
-        (Sides.SWAP, "the cat on the left", True),
+        (MirrorRule.KEEP, "the cat on the left", False),
+        (MirrorRule.KEEP, "the cat", True),
+        (MirrorRule.IGNORE, "the cat on the left", True),
+        (MirrorRule.SWAP, "the cat on the left", True),
     ],
 )
-def test_who_is_mirrored(picture: Path, sides: Sides, phrase: str, mirrored: bool) -> None:
+def test_who_is_mirrored(picture: Path, sides: MirrorRule, phrase: str, mirrored: bool) -> None:
     varying = ImageVariation(ImageTrainingConfig(flip=1.0, sides=sides), Pictures(Preprocessing(SIDE)))
     row = Reference(picture, phrase, ((0.0, 0.0, 1.0, 1.0),))
     texts: Callable[[Reference], tuple[str, ...]] = GroundingTask.texts_of
-    views = varying.views(Drawn([row], [row], 0, 0, 0), GroundingTask.pictures_of, texts, lambda row: ())
+    views = varying.views(
+        SampledRows([row], [row], 0, 0, 0), GroundingTask.pictures_of, texts, lambda row: ()
+    )
     assert views[picture].view.flip == mirrored
     assert names_a_side([phrase]) == ("left" in phrase)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 import xfm
-from xfm.config.pipelines import Best
+from xfm.config.pipelines import TopK
 from xfm.config.task import TaskConfig
-from xfm.config.task_spec import Field, Holds, TextRule
+from xfm.config.task_spec import Field, FieldKind, TextRule
 from xfm.data.tables import TableRow
-from xfm.models.task_models import Classifier, Encoded, WithModel
+from xfm.models.task_models import Classifier, HeadInputs, WithModel
 from xfm.models.xfm import XFM
-from xfm.tasks.base import Blanked
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import CellMeaning, LabelledPictureText
 
@@ -20,15 +20,15 @@ SPEC = xfm.TaskSpec(
     name="colour-match",
     summary="whether a word names the colour of a picture",
     fields=(
-        Field("image", holds=Holds.PICTURE),
+        Field("image", holds=FieldKind.PICTURE),
         Field("word", "the name of a colour", also=("text",)),
-        Field("label", holds=Holds.LABEL, target=True),
+        Field("label", holds=FieldKind.LABEL, target=True),
     ),
     also=("colour",),
     text=TextRule.WRITTEN,
     encoders=("language", "vision"),
     classes=True,
-    options=Best,
+    options=TopK,
     head=f"{__name__}:ColourHead",
     task=f"{__name__}:ColourTask",
 )
@@ -42,7 +42,7 @@ class ColourHead(WithModel, Classifier):
         width = model.config.language.width + model.config.vision.width
         self.head = nn.Linear(width, task.classes)
 
-    def classify(self, rows: Encoded) -> Tensor:
+    def classify(self, rows: HeadInputs) -> Tensor:
         """[R, C] logits."""
         text = self.model.encode_text(rows.text.ids, rows.text.mask)[:, 0]
         return self.head(torch.cat([text, rows.of_rows(rows.pictures[:, 0])], dim=-1))
@@ -52,7 +52,7 @@ class ColourTask(ClassTask[LabelledPictureText]):
     """What a row is; batches, loss, metrics, the report and the pipeline follow."""
 
     spec = SPEC
-    hides = {Blanked.PICTURE: "word only"}  # noqa: RUF012
+    hides = {HiddenInput.PICTURE: "word only"}  # noqa: RUF012
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledPictureText:

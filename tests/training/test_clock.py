@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from tests.training.clock import Clock
 from xfm.config.training import OptimConfig, Schedule, TrainingConfig
 from xfm.core.errors import UserError
-from xfm.training.clock import Moment, TrainingClock
+from xfm.training.clock import ClockState, TrainingClock
 from xfm.training.optim import lr_factor
 
 ENDS = (0.4, 0.57, 0.87)
 
 
-def run_of(clock: TrainingClock) -> list[Moment]:
+def run_of(clock: TrainingClock) -> list[ClockState]:
     """All moments of a run that looks at every step."""
     step = 0
     while not clock.is_over(step):
@@ -70,7 +70,7 @@ def test_a_slow_minute_costs_that_minute_only() -> None:
     assert len(quiet) - 1 == 600
     assert len(disturbed) - 1 == 600 - 45
     for moments in (quiet, disturbed):
-        assert moments[0] == Moment(0.0, 0.0, 0)
+        assert moments[0] == ClockState(0.0, 0.0, 0)
         assert moments[-1].share == 1
         assert 600 <= moments[-1].seconds < 604
         for number, end in enumerate(ENDS):
@@ -159,7 +159,7 @@ def test_a_replay_decides_what_was_decided_whatever_its_clock() -> None:
 
 
 def test_every_moment_is_told_once_in_order() -> None:
-    told: list[tuple[int, Moment]] = []
+    told: list[tuple[int, ClockState]] = []
     clock = TrainingClock(None, 10, ENDS, None, Clock([1.0]))
     clock.keep = lambda step, moment: told.append((step, moment))
     clock.at(4)

@@ -12,7 +12,7 @@ from tests.processes import ROOT, TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import command, sentence, trains
 from xfm.core.errors import UserError
-from xfm.data.left_out import read_bad_rows
+from xfm.data.skipped import read_bad_rows
 from xfm.training import distributed
 from xfm.training.checkpoint import latest_checkpoint
 from xfm.training.failures import explaining_failures

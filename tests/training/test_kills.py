@@ -19,7 +19,7 @@ from tests.processes import TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import arguments, blemished, command, sentence, trains, unaccounted, with_fault
 from tests.training.support import logged, logged_losses
-from xfm.data.left_out import read_bad_rows
+from xfm.data.skipped import read_bad_rows
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 

@@ -21,7 +21,7 @@ from xfm.config.training import Precision
 from xfm.core.errors import UserError
 from xfm.models.folder import load_model
 from xfm.training.checkpoint import list_checkpoints
-from xfm.training.clock import REPLAYED, SCHEDULE, Moment, TrainingClock, phase_starts, read_schedule
+from xfm.training.clock import REPLAYED, SCHEDULE, ClockState, TrainingClock, phase_starts, read_schedule
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
 from xfm.training.pretrain import pretrain
@@ -309,7 +309,7 @@ def test_what_a_replay_left_behind_is_no_schedule_of_a_new_run(corpus, tmp_path)
     ["3,0.5", "4,0.5,1.0,0", "3,nan,1.0,0", "3,1.5,1.0,0", "3,0.5,inf,0", "3,0.5,1.0,-1", "x", "3,0.5,1.0,x"],
 )
 def test_a_record_counts_as_far_as_it_is_whole(tmp_path, line):
-    good = [Moment(step / 7, step * 1.25, step // 2) for step in range(3)]
+    good = [ClockState(step / 7, step * 1.25, step // 2) for step in range(3)]
     rows = [f"{step},{m.share!r},{m.seconds},{m.phase}" for step, m in enumerate(good)]
     text = "\n".join(["step,share,seconds,phase", *rows, line, "4,0.9,2.0,1"])
     (tmp_path / SCHEDULE).write_text(text)

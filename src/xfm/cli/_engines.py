@@ -10,7 +10,7 @@ from xfm.core.paths import home_path
 
 if TYPE_CHECKING:
     from xfm.executors.executor import Executor
-    from xfm.inference.shared_prediction import Outcome, PartsTarget
+    from xfm.inference.shared_prediction import PartsTarget, PredictionCounts
 
 ARRAY = "PLACE/COUNT, from 0: do a share of the work, as one of several processes"
 
@@ -44,7 +44,7 @@ def answer_in_units(
     keep: tuple[str, ...],
     target: "PartsTarget",
     readers: int | None = None,
-) -> "Outcome | None":
+) -> "PredictionCounts | None":
     """Answer the rows that a command's options tell of; None where others of an array have work left."""
     from xfm.inference.row_units import RowWork, everywhere
     from xfm.inference.shared_prediction import answer_together

@@ -15,7 +15,7 @@ from xfm.core.paths import home_path
 from xfm.models.shipped import DEFAULT
 
 if TYPE_CHECKING:
-    from xfm.inference.prediction import Outcome
+    from xfm.inference.prediction import PredictionCounts
 
 _TAKEN = ("row", "image", "warning", "vector")
 """Columns of the files of vectors."""
@@ -70,8 +70,8 @@ def run(chosen: Namespace) -> None:
     print(others_have_not(chosen.array) if found is None else _said(found, target.path, target.bad))
 
 
-def _said(found: "Outcome", out: Path, bad: Path) -> str:
-    from xfm.data.left_out import said_left_out
+def _said(found: "PredictionCounts", out: Path, bad: Path) -> str:
+    from xfm.data.skipped import said_left_out
 
     count = found.before + found.answered
     before = f" ({found.before:,} of them by earlier or other runs)" if found.before else ""

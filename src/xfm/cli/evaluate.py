@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from xfm.cli._options import option
 from xfm.config.evaluation import EvaluationConfig
-from xfm.config.frozen import FrozenConfig, Method
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.config.plain import to_plain
+from xfm.config.probing import FrozenConfig, Method
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import UserError, amount
 
 if TYPE_CHECKING:
-    from xfm.data.left_out import LeftOut
+    from xfm.data.skipped import SkippedRecords
     from xfm.tasks.rows import Labelled
 
 SHOWN = 8
@@ -201,7 +201,7 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
         raise UserError("linear and knn learn from labelled pictures: give --train, too")
     config = assemble(FrozenConfig, chosen)
     from xfm.core.results_folder import require_free
-    from xfm.data.left_out import BAD_FILE, LeftOut
+    from xfm.data.skipped import BAD_FILE, SkippedRecords
     from xfm.evaluation.probing.prompt_templates import read_names
     from xfm.evaluation.probing.scoring import MODEL, LabelledSplits, evaluate_frozen, frozen_maker
     from xfm.finetuning.rescoring import default_folder
@@ -210,7 +210,7 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
 
     out = default_folder(model, chosen.test) if chosen.out is None else Path(chosen.out)
     require_free(out, frozen_maker(model))  # before pictures that a table holds are written there
-    left_out = LeftOut(chosen.max_bad)
+    left_out = SkippedRecords(chosen.max_bad)
     train, validation, test = (
         None if source is None else _read_labelled(source, out / "pictures", chosen, left_out)
         for source in (chosen.train, chosen.validation_rows, chosen.test)
@@ -226,16 +226,18 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
         print(f"Model:   {out / MODEL}")
 
 
-def _read_labelled(source: str, store: Path, chosen: Namespace, left_out: "LeftOut") -> "list[Labelled]":
+def _read_labelled(
+    source: str, store: Path, chosen: Namespace, left_out: "SkippedRecords"
+) -> "list[Labelled]":
     """Labelled pictures of a table, a folder or a hub data set; `store` gets those that a table holds."""
     from xfm.config.pipelines import UrlRules
-    from xfm.config.task_spec import Holds
+    from xfm.config.task_spec import FieldKind
     from xfm.data.fetch import AddressBook
-    from xfm.data.pictures import UnreadablePicture
+    from xfm.data.images import UnreadablePicture
     from xfm.data.tables import ColumnMap, Field, read_table
     from xfm.tasks.rows import Labelled
 
-    picture = Field("image", "path of the picture, or the picture", Holds.PICTURE)
+    picture = Field("image", "path of the picture, or the picture", FieldKind.PICTURE)
     fields = (picture, Field("label", "name of the class"))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     found: list[Labelled] = []

@@ -118,7 +118,7 @@ def _work(chosen: Namespace, model: str, placed: Callable[[Path], Path] = lambda
 
 
 def _take(chosen: Namespace) -> None:
-    from xfm.data.left_out import LeftOut
+    from xfm.data.skipped import SkippedRecords
     from xfm.search.filters import require_same
     from xfm.search.ingest import fill, said, tell_bad
 
@@ -129,7 +129,7 @@ def _take(chosen: Namespace) -> None:
     sources = [work.supply(number) for number in range(len(work.sources))]
     require_same({}, (source.columns() for source in sources))  # before a new collection is made
     with _opened(chosen, make=chosen.action == "build") as index:
-        left_out = LeftOut(chosen.max_bad)
+        left_out = SkippedRecords(chosen.max_bad)
         taken = fill(index, sources, left_out, not chosen.quiet)
         tell_bad(index.folder, left_out)
         left_out.check_share(chosen.images, taken.offered, taken.bad)
@@ -148,12 +148,12 @@ def _filled(chosen: Namespace, index: "Index", said: str) -> None:
 def _take_together(chosen: Namespace) -> None:
     from xfm.inference.row_units import everywhere
     from xfm.search.ingest import fill_together, is_index, said
-    from xfm.search.journal import AboutIndex
+    from xfm.search.journal import CollectionManifest
 
     place = home_path(chosen.out).absolute()
     if chosen.action == "add":
-        AboutIndex.read(place)  # says where there is none
-    made_by = AboutIndex.read(place).model if is_index(place) else DEFAULT
+        CollectionManifest.read(place)  # says where there is none
+    made_by = CollectionManifest.read(place).model if is_index(place) else DEFAULT
     work = _work(chosen, everywhere(chosen.model or made_by), Path.absolute)
     engine = sharing_engine(chosen, chosen.device)
     done = fill_together(

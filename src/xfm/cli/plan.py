@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from xfm.cli._options import option
 from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
-from xfm.config.planning import PlanConfig
+from xfm.config.planning import GB, PlanConfig
 from xfm.config.recipe import Recipe
 from xfm.core.paths import home_path
-from xfm.training.planning.planner import GB
 
 if TYPE_CHECKING:
     from xfm.training.planning.planner import PretrainingPlan

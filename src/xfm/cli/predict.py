@@ -11,15 +11,15 @@ from xfm.cli._engines import add_sharing, answer_in_units, is_shared, others_hav
 from xfm.cli._options import PRECISION, option
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 from xfm.config.tables import add_max_bad
-from xfm.config.task_spec import Field, Holds, TaskSpec
+from xfm.config.task_spec import Field, FieldKind, TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.paths import home_path
 
 if TYPE_CHECKING:
     from xfm.inference.base import Pipeline
-    from xfm.inference.prediction import Outcome
-    from xfm.inference.row_sources import Reading, RowSource
+    from xfm.inference.prediction import PredictionCounts
+    from xfm.inference.row_sources import ReadOptions, RowSource
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -118,11 +118,11 @@ def run(chosen: Namespace) -> None:
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
     from xfm.inference.prediction import predict
-    from xfm.inference.row_sources import Reading, open_rows
+    from xfm.inference.row_sources import ReadOptions, open_rows
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
-    reading = Reading(task.inputs, ColumnMap.parse(chosen.columns), keep, root, bool(chosen.allow_urls))
+    reading = ReadOptions(task.inputs, ColumnMap.parse(chosen.columns), keep, root, bool(chosen.allow_urls))
     source = chosen_source(chosen, task, reading) or Path(chosen.input)
     if is_shared(chosen):
         _together(chosen, task, source, options, keep)
@@ -178,14 +178,14 @@ def _together(
 def _print(
     chosen: Namespace, pipe: "Pipeline[Any, Any]", source: "RowSource", options: Any, root: Path | None
 ) -> None:
-    from xfm.data.left_out import LeftOut, left_out_lines
+    from xfm.data.skipped import SkippedRecords, left_out_lines
     from xfm.inference.gallery import Retrieval
     from xfm.inference.prediction import print_answers, read_gallery
     from xfm.inference.row_sources import OneRow
 
     gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
     if isinstance(pipe, Retrieval) and gallery is not None:
-        left_out = LeftOut(chosen.max_bad)
+        left_out = SkippedRecords(chosen.max_bad)
         pipe.searched = read_gallery(pipe, Path(gallery), root, left_out)
         for line in left_out_lines(left_out.plain()):
             print(f"xfm: of the gallery, {printable(line)} is left out", file=sys.stderr)
@@ -193,8 +193,8 @@ def _print(
     print_answers(pipe, source, options, max_bad, None if draw is None else Path(draw))
 
 
-def _say(found: "Outcome", out: Path) -> None:
-    from xfm.data.left_out import said_left_out
+def _say(found: "PredictionCounts", out: Path) -> None:
+    from xfm.data.skipped import said_left_out
     from xfm.inference.answer_file import bad_file
 
     before = f" ({found.before} of them by earlier runs)" if found.before else ""
@@ -217,9 +217,9 @@ def add_inputs(task: TaskSpec | None, parser: ArgumentParser) -> None:
         "JSON lines, or lines of text or paths of pictures where one is a whole input",
     )
     for field in task.inputs if task else ():
-        if field.holds is not Holds.TEXT:
+        if field.holds is not FieldKind.TEXT:
             parser.paths |= {field.name, *field.parts}
-        holds = Holds.PICTURE if field.parts else field.holds
+        holds = FieldKind.PICTURE if field.parts else field.holds
         needed = ", may be missing" if field.optional else ""
         for name in field.parts or field.names:
             other = "" if name in field.parts or name == field.name else f", as --{field.name}"
@@ -258,9 +258,9 @@ def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
     for name, value in given.items():
         if not value.strip():
             raise UserError(
-                f"--{name} is empty; give {'a text' if holds[name] is Holds.TEXT else 'a picture'}"
+                f"--{name} is empty; give {'a text' if holds[name] is FieldKind.TEXT else 'a picture'}"
             )
-        if holds[name] is not Holds.TEXT and is_url(value) and not chosen.allow_urls:
+        if holds[name] is not FieldKind.TEXT and is_url(value) and not chosen.allow_urls:
             raise UserError(f"--{name}: {value} is an address, and these are fetched with --allow-urls only")
     own = {name: field.name for field in fields for name in field.names}
     return {own.get(name, name): value for name, value in given.items()}
@@ -268,14 +268,14 @@ def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
 
 def _as_options(fields: Sequence[Field]) -> str:
     needed = [field for field in fields if not field.optional] or fields
-    words = {Holds.TEXT: "'a text'", Holds.PICTURE: "a.png"}
+    words = {FieldKind.TEXT: "'a text'", FieldKind.PICTURE: "a.png"}
     return " ".join(
         " ".join(f"--{part} {part}.png" for part in field.parts) or f"--{field.name} {words[field.holds]}"
         for field in needed
     )
 
 
-def chosen_source(chosen: Namespace, task: TaskSpec, reading: "Reading") -> "RowSource | None":
+def chosen_source(chosen: Namespace, task: TaskSpec, reading: "ReadOptions") -> "RowSource | None":
     """The input, unless it is the table or folder that --input names."""
     from xfm.config.tables import LISTED, table_kind
     from xfm.inference.row_sources import OneRow, StandardInput, alone, is_picture_file
@@ -288,7 +288,7 @@ def chosen_source(chosen: Namespace, task: TaskSpec, reading: "Reading") -> "Row
         found = StandardInput(sys.stdin.buffer, reading)
         print(f"Note: standard input is read as {found.form}.", file=sys.stderr)
     elif not os.path.isdir(path) and table_kind(path) is None and is_picture_file(path):
-        fitting = [field for field in alone(reading.fields) if field.holds is Holds.PICTURE]
+        fitting = [field for field in alone(reading.fields) if field.holds is FieldKind.PICTURE]
         if not fitting:
             example = _as_options(reading.fields).replace("a.png", chosen.input)
             raise UserError(f"{path} is a picture, which is not all that {task.name} needs; give {example}")

@@ -17,7 +17,7 @@ from xfm.models.shipped import DEFAULT
 
 if TYPE_CHECKING:
     from xfm.search.index import Index
-    from xfm.search.searching import Answer, FoundPicture
+    from xfm.search.searching import Answer, FoundImage
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -90,7 +90,7 @@ def _check(text: str | None, image: Path | None, options: SearchOptions) -> None
 
 
 def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
-    from xfm.data.left_out import LeftOut
+    from xfm.data.skipped import SkippedRecords
     from xfm.search.ingest import folder_index, is_index
     from xfm.search.journal import HIDDEN
     from xfm.search.opening import open_index
@@ -101,7 +101,7 @@ def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
     if not folder.is_dir():
         raise UserError(f"{folder} is neither a collection nor a folder of pictures; check the path")
     model = chosen.model or (None if is_index(folder / HIDDEN) else DEFAULT)
-    return folder_index(folder, model, LeftOut(chosen.max_bad), not chosen.quiet, device=chosen.device)
+    return folder_index(folder, model, SkippedRecords(chosen.max_bad), not chosen.quiet, device=chosen.device)
 
 
 def _print(answer: "Answer", text: str | None) -> None:
@@ -126,7 +126,7 @@ def _sure(answer: "Answer") -> str:
     )
 
 
-def _told(hit: "FoundPicture") -> str:
+def _told(hit: "FoundImage") -> str:
     own = {name: value for name, value in hit["metadata"].items() if str(value) not in hit["source"]}
     return "".join(f"  {name}={printable(str(value))}" for name, value in own.items())
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from xfm.core.errors import SaidElsewhere, UserError, beneath, chain, explain, first_line, printable
+from xfm.core.errors import PeerReportedError, UserError, beneath, chain, explain, first_line, printable
 from xfm.core.processes import put_off
 
 FAILED, INTERRUPTED = 2, 130
@@ -49,7 +49,7 @@ def guarded(place: Callable[[], str], shows: Callable[[], bool], debug: bool = F
                 streams.complain(_traceback(error))
             before = next((one for one in chain(error) if isinstance(one, UserError)), None)
             said = str(error) if isinstance(error, KeyboardInterrupt) else ""
-            if isinstance(before, SaidElsewhere):
+            if isinstance(before, PeerReportedError):
                 ending.status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
             elif before and said and not interrupts:  # torchrun's SIGTERM, while a failure was cleared up
                 streams.complain(f"xfm: {before}")

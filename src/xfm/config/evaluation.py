@@ -35,7 +35,7 @@ WITHOUT_VALIDATION = frozenset({Part.CATEGORY, Part.DIGITS, Part.MATCHING})
 
 
 @dataclass(frozen=True)
-class Work:
+class PartCost:
     """What a part takes of the time, in seconds of two quiet cores with `nano`; only ratios count.
 
     Attributes:
@@ -47,28 +47,28 @@ class Work:
     rest: float
     tunings: tuple[float, ...] = ()
 
-    def with_scratch(self) -> "Work":
+    def with_scratch(self) -> "PartCost":
         """With one fine-tuning more, from scratch, and its scoring; as it is where there is none."""
         if not self.tunings:
             return self
         tunings = (*self.tunings, self.tunings[0])
-        return Work(self.rest * len(tunings) / len(self.tunings), tunings)
+        return PartCost(self.rest * len(tunings) / len(self.tunings), tunings)
 
 
-WORK: Mapping[Part, Work] = MappingProxyType(
+WORK: Mapping[Part, PartCost] = MappingProxyType(
     {
-        Part.RETRIEVAL: Work(60),
-        Part.HARD: Work(5),
-        Part.MASKED_TOKENS: Work(5),
-        Part.CATEGORY: Work(14),
-        Part.DIGITS: Work(11),
-        Part.ENTAILMENT: Work(8, (54, 36)),
-        Part.PARAPHRASE: Work(12, (56, 38)),
-        Part.VQA: Work(34, (72, 54)),
-        Part.REASONING: Work(18, (37, 26)),
-        Part.GROUNDING: Work(18, (17, 14)),
-        Part.MATCHING: Work(4),
-        Part.ABSENCE: Work(5),
+        Part.RETRIEVAL: PartCost(60),
+        Part.HARD: PartCost(5),
+        Part.MASKED_TOKENS: PartCost(5),
+        Part.CATEGORY: PartCost(14),
+        Part.DIGITS: PartCost(11),
+        Part.ENTAILMENT: PartCost(8, (54, 36)),
+        Part.PARAPHRASE: PartCost(12, (56, 38)),
+        Part.VQA: PartCost(34, (72, 54)),
+        Part.REASONING: PartCost(18, (37, 26)),
+        Part.GROUNDING: PartCost(18, (17, 14)),
+        Part.MATCHING: PartCost(4),
+        Part.ABSENCE: PartCost(5),
     }
 )
 """How an evaluation by the clock shares its time among its fine-tunings (`xfm.evaluation.context`)."""

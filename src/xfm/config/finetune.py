@@ -19,7 +19,7 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|minutes?|h|hours?|)
 LONGEST_PROMPT = 200
 
 
-class Tuning(StrEnum):
+class TuningMode(StrEnum):
     """How an encoder is tuned: all of its weights, none of them, or low-rank additions to its matrices."""
 
     FULL = "full"
@@ -56,9 +56,9 @@ class TuningConfig:
             and the head, and is read over the model that it began with; no encoder may learn whole.
     """
 
-    language: Tuning | None = None
-    vision: Tuning | None = None
-    fusion: Tuning | None = None
+    language: TuningMode | None = None
+    vision: TuningMode | None = None
+    fusion: TuningMode | None = None
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0

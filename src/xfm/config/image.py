@@ -70,7 +70,7 @@ class Operations(StrEnum):
     COLOUR = "colour"
 
 
-class Sides(StrEnum):
+class MirrorRule(StrEnum):
     """What becomes of a picture that is to be mirrored, of which a text says left or right.
 
     keep: it is not mirrored.
@@ -117,7 +117,7 @@ class ImageTrainingConfig:
     crop: float = 1.0
     aspect: float = 1.0
     flip: float = 0.0
-    sides: Sides = Sides.KEEP
+    sides: MirrorRule = MirrorRule.KEEP
     rand_augment: int = 0
     magnitude: int = 9
     operations: Operations = Operations.TORCHVISION

@@ -65,7 +65,7 @@ class UrlRules:
 
 
 @dataclass(frozen=True)
-class Best:
+class TopK:
     """How many candidates an answer has.
 
     Attributes:

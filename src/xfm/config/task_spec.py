@@ -16,7 +16,7 @@ from xfm.core.errors import UserError
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-class Holds(StrEnum):
+class FieldKind(StrEnum):
     """What a field holds."""
 
     TEXT = "a text"
@@ -27,7 +27,7 @@ class Holds(StrEnum):
     BOX = "four numbers"
 
 
-_GIVEN = (Holds.TEXT, Holds.PICTURE, Holds.TWO_PICTURES)
+_GIVEN = (FieldKind.TEXT, FieldKind.PICTURE, FieldKind.TWO_PICTURES)
 """What a field of an input may hold."""
 
 
@@ -47,7 +47,7 @@ class Field:
 
     name: str
     help: str = ""
-    holds: Holds = Holds.TEXT
+    holds: FieldKind = FieldKind.TEXT
     optional: bool = False
     also: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Field:
     def __post_init__(self) -> None:
         if wrong := [name for name in (*self.names, *self.parts) if not name.isidentifier()]:
             raise ValueError(f"{wrong[0]!r} is no name of a field: take letters, digits and underscores")
-        if len(self.parts) != 2 * (self.holds is Holds.TWO_PICTURES):
+        if len(self.parts) != 2 * (self.holds is FieldKind.TWO_PICTURES):
             raise ValueError(f"the field {self.name}: two pictures have two parts, a name each, others none")
 
     @property
@@ -190,17 +190,17 @@ class TaskSpec:
     @property
     def has_texts(self) -> bool:
         """Whether texts are read or written, so that their length is a setting."""
-        return any(one.holds in (Holds.TEXT, Holds.TEXTS) for one in self.fields)
+        return any(one.holds in (FieldKind.TEXT, FieldKind.TEXTS) for one in self.fields)
 
     @property
     def has_pictures(self) -> bool:
         """Whether rows have pictures."""
-        return any(one.holds in (Holds.PICTURE, Holds.TWO_PICTURES) for one in self.fields)
+        return any(one.holds in (FieldKind.PICTURE, FieldKind.TWO_PICTURES) for one in self.fields)
 
     @property
     def needs_pictures(self) -> bool:
         """Whether no row goes without a picture, so that a model of language alone has no use for it."""
-        kinds = (Holds.PICTURE, Holds.TWO_PICTURES)
+        kinds = (FieldKind.PICTURE, FieldKind.TWO_PICTURES)
         return any(one.holds in kinds and not one.optional for one in self.fields)
 
     def check_model(self, config: ModelConfig, name: object) -> None:
@@ -211,12 +211,12 @@ class TaskSpec:
     @property
     def draws(self) -> bool:
         """Whether an answer is a box, which can be drawn on the picture."""
-        return any(one.holds is Holds.BOX for one in self.fields)
+        return any(one.holds is FieldKind.BOX for one in self.fields)
 
     @property
     def paired(self) -> bool:
         """Whether a row's texts are one sequence."""
-        return sum(one.holds is Holds.TEXT for one in self.inputs) > 1 and not self.asked
+        return sum(one.holds is FieldKind.TEXT for one in self.inputs) > 1 and not self.asked
 
     @property
     def second(self) -> Field | None:

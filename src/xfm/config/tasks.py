@@ -7,8 +7,8 @@ A package adds tasks by `xfm.register_task`, or by an entry point of the group `
 import warnings
 
 from xfm.config.image import BOX_VIEW, VIEW
-from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions, RetrievalOptions, ZeroShotOptions
-from xfm.config.task_spec import Field, Holds, TaskSpec, TextRule
+from xfm.config.pipelines import AnswerOptions, CaptionOptions, RetrievalOptions, TopK, ZeroShotOptions
+from xfm.config.task_spec import Field, FieldKind, TaskSpec, TextRule
 from xfm.core.errors import UserError, excerpt, suggest
 
 GROUP = "xfm.tasks"
@@ -16,14 +16,14 @@ GROUP = "xfm.tasks"
 
 _HEADS, _INFERENCE = "xfm.models.task_models", "xfm.inference"
 _ALL = ("language", "vision", "fusion")
-_IMAGE = Field("image", holds=Holds.PICTURE)
+_IMAGE = Field("image", holds=FieldKind.PICTURE)
 _CAPTIONS = Field(
     "caption",
     "a caption, or a list of captions; rows of one picture are put together",
-    holds=Holds.TEXTS,
+    holds=FieldKind.TEXTS,
     target=True,
 )
-_EITHER = (Field("text", optional=True), Field("image", holds=Holds.PICTURE, optional=True))
+_EITHER = (Field("text", optional=True), Field("image", holds=FieldKind.PICTURE, optional=True))
 TEXT_VECTORS = "text_proj."
 """Beginning of the names of what makes a vector of a text."""
 _CONTRAST = ("vision_proj.", TEXT_VECTORS)
@@ -36,14 +36,14 @@ TEXT_CLASSIFICATION = TaskSpec(
     (
         Field("text", "the text, or the first of two"),
         Field("text_pair", "the second text of a pair", optional=True, also=("second",)),
-        Field("label", "name of the class; with --regression the value", Holds.LABEL, target=True),
+        Field("label", "name of the class; with --regression the value", FieldKind.LABEL, target=True),
     ),
     f"{_LABELLED}; of a regression the label is `value`, the score the value",
     text=TextRule.WRITTEN,
     encoders=("language",),
     settings=_LABELS,
     classes=True,
-    options=Best,
+    options=TopK,
     head=f"{_HEADS}:TextClassifier",
     task="xfm.tasks.text_classification:TextClassificationTask",
     values="xfm.tasks.text_classification:TextRegressionTask",
@@ -54,7 +54,9 @@ SENTENCE_SIMILARITY = TaskSpec(
     (
         Field("anchor", "a text, such as a question"),
         Field("positive", "a text that belongs to it"),
-        Field("negative", "a text that does not, or a list of such", Holds.TEXTS, optional=True, target=True),
+        Field(
+            "negative", "a text that does not, or a list of such", FieldKind.TEXTS, optional=True, target=True
+        ),
     ),
     '`{"score"}`, the cosine of their vectors',
     asked=(Field("anchor", "a text"), Field("positive", "the text that it is compared with")),
@@ -69,25 +71,25 @@ SENTENCE_SIMILARITY = TaskSpec(
 IMAGE_CLASSIFICATION = TaskSpec(
     "image-classification",
     "the class of a picture",
-    (_IMAGE, Field("label", holds=Holds.LABEL, target=True)),
+    (_IMAGE, Field("label", holds=FieldKind.LABEL, target=True)),
     _LABELLED,
     encoders=("vision",),
     settings=("image", "image_head", "framing", "colours", "grey", *_LABELS),
     classes=True,
-    options=Best,
+    options=TopK,
     head=f"{_HEADS}:ImageClassifier",
     task="xfm.tasks.image_classification:ImageClassificationTask",
 )
 IMAGE_TEXT_CLASSIFICATION = TaskSpec(
     "image-text-classification",
     "the class of a picture with a text",
-    (_IMAGE, Field("text"), Field("label", "name of the class of the two", Holds.LABEL, target=True)),
+    (_IMAGE, Field("text"), Field("label", "name of the class of the two", FieldKind.LABEL, target=True)),
     _LABELLED,
     text=TextRule.LONG_CAPTION,
     encoders=_ALL,
     settings=(*VIEW, "rows_per_picture", *_LABELS),
     classes=True,
-    options=Best,
+    options=TopK,
     head=f"{_HEADS}:PairClassifier",
     task="xfm.tasks.image_text_classification:ImageTextClassificationTask",
 )
@@ -95,16 +97,16 @@ REASONING = TaskSpec(
     "reasoning",
     "whether a sentence is true of two pictures, or another class of the three",
     (
-        Field("images", holds=Holds.TWO_PICTURES, parts=("left", "right")),
+        Field("images", holds=FieldKind.TWO_PICTURES, parts=("left", "right")),
         Field("text", "the sentence"),
-        Field("label", "name of the class, such as true and false", Holds.LABEL, target=True),
+        Field("label", "name of the class, such as true and false", FieldKind.LABEL, target=True),
     ),
     also=("visual-reasoning",),
     text=TextRule.LONG_CAPTION,
     encoders=_ALL,
     settings=(*VIEW, "rows_per_picture"),
     classes=True,
-    options=Best,
+    options=TopK,
     head=f"{_HEADS}:Reasoner",
     task="xfm.tasks.reasoning:ReasoningTask",
 )
@@ -130,7 +132,9 @@ VQA = TaskSpec(
     (
         _IMAGE,
         Field("question", "the question"),
-        Field("answer", "the answer, or a list with the answers of several people", Holds.TEXTS, target=True),
+        Field(
+            "answer", "the answer, or a list with the answers of several people", FieldKind.TEXTS, target=True
+        ),
         Field("kind", "groups the questions in the scores", optional=True, target=True),
     ),
     '`[{"score", "answer"}]`',
@@ -151,7 +155,7 @@ GROUNDING = TaskSpec(
         Field(
             "box",
             "four numbers, or a list of such boxes, see --box-format and --box-unit",
-            Holds.BOX,
+            FieldKind.BOX,
             target=True,
         ),
     ),
@@ -187,9 +191,9 @@ ZERO_SHOT = TaskSpec(
 FILL_MASK = TaskSpec(
     "fill-mask",
     "the word behind a mask, in a text or in a text about a picture",
-    (Field("text", "a text with <mask> in it"), Field("image", holds=Holds.PICTURE, optional=True)),
+    (Field("text", "a text with <mask> in it"), Field("image", holds=FieldKind.PICTURE, optional=True)),
     '`[{"score", "token", "token_str", "sequence"}]`; a list of these for each of several masks',
-    options=Best,
+    options=TopK,
     uses=("language_head.",),
     pipeline=f"{_INFERENCE}.generation:FillMask",
 )

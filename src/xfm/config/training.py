@@ -123,7 +123,7 @@ class NegativesConfig:
 
 
 @dataclass(frozen=True)
-class Rates:
+class LearningRates:
     """Learning rates and decay, which every training has; `OptimConfig` is the whole of pre-training's.
 
     Attributes:
@@ -158,7 +158,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class TuningRates(Rates):
+class TuningRates(LearningRates):
     """Those of a fine-tuning, whose warm-up is a share of its steps.
 
     Attributes:
@@ -176,12 +176,12 @@ class TuningRates(Rates):
 
     def optim(self, steps: int) -> "OptimConfig":
         """The optimiser of a fine-tuning of so many steps."""
-        rates = {one.name: getattr(self, one.name) for one in fields(Rates)}
+        rates = {one.name: getattr(self, one.name) for one in fields(LearningRates)}
         return OptimConfig(**rates, warmup=round(steps * self.warmup), published=self.published)
 
 
 @dataclass(frozen=True)
-class OptimConfig(Rates):
+class OptimConfig(LearningRates):
     """AdamW, by choice with Muon for the matrices; warm-up, by choice a stretch at the peak, then the decay.
 
     Attributes:

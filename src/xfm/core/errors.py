@@ -26,7 +26,7 @@ class UserError(Exception):
         return printable(text)
 
 
-class SaidElsewhere(UserError):
+class PeerReportedError(UserError):
     """The same in a process beside the one that says it: this one ends in silence, with the same status."""
 
 

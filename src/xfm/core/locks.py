@@ -25,7 +25,7 @@ _held: set[str] = set()
 """Real paths of the lock files that this process holds: what it calls may lock the same folder again."""
 
 
-class InUse(UserError):
+class FolderInUseError(UserError):
     """Another process holds a folder."""
 
 
@@ -88,7 +88,9 @@ def _lock(path: Path, folder: Path) -> int:
         if mine is False:
             holder = _holder(handle)
             os.close(handle)
-            raise InUse(f"{folder} is in use by {holder}: wait until that ends, or choose another folder")
+            raise FolderInUseError(
+                f"{folder} is in use by {holder}: wait until that ends, or choose another folder"
+            )
         if mine is None or _is_same(handle, path):
             break
         os.close(handle)  # its holder has removed the file in between: others would lock another one

@@ -23,7 +23,7 @@ RESULTS += ("doctor.json",)
 
 
 @dataclass(frozen=True)
-class Maker:
+class ResultOrigin:
     """A command and what it works on: digests or names by kind (`model`, `data`), of which those that two
     makers share are compared, and the subject in words."""
 
@@ -31,11 +31,11 @@ class Maker:
     subject: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
 
-    def made(self, other: "Maker") -> bool:
+    def made(self, other: "ResultOrigin") -> bool:
         """Whether the other one is the same command on the same subject."""
         return bool(self.command) and self.command == other.command and not self.differences(other)
 
-    def differences(self, other: "Maker") -> list[str]:
+    def differences(self, other: "ResultOrigin") -> list[str]:
         """What of the subject both name, and differently."""
         common = self.subject.keys() & other.subject.keys()
         return [name for name in self.subject if name in common and self.subject[name] != other.subject[name]]
@@ -45,7 +45,7 @@ class Maker:
         return f"{made} ({self.about})" if self.about else made
 
 
-PRETRAINED = Maker("pretrain")
+PRETRAINED = ResultOrigin("pretrain")
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Holding:
     """Content of a folder in words, its maker (None of a model folder), whether it is results or a run."""
 
     what: str
-    maker: Maker | None
+    maker: ResultOrigin | None
     results: bool = True
 
 
-def require_free(out: Path, maker: Maker, model: Path | None = None) -> None:
+def require_free(out: Path, maker: ResultOrigin, model: Path | None = None) -> None:
     """Refuse by UserError a folder that holds what another command, or the same one on another subject, has
     made; results may stand beside the `model` that they are of, in the folder of its run."""
     if out.exists() and not out.is_dir():
@@ -77,17 +77,17 @@ def holding(out: Path) -> Holding | None:
     """What a folder holds; None where it holds neither results nor a run, a model or a world."""
     signed = signed_by(out)
     if any((out / name).exists() for name in RESULTS):
-        maker = signed or Maker("")
+        maker = signed or ResultOrigin("")
         return Holding(f"results of {maker}", maker)
     if (out / "world.json").exists():
-        return Holding("a world of `xfm prepare`", Maker("prepare"))
+        return Holding("a world of `xfm prepare`", ResultOrigin("prepare"))
     if (out / "corpus.json").exists():
-        return Holding("a corpus of `xfm prepare`", Maker("prepare"))
+        return Holding("a corpus of `xfm prepare`", ResultOrigin("prepare"))
     if (out / "config.json").exists():
         return Holding("a model", None)
     if not any((out / name).is_dir() and any((out / name).iterdir()) for name in ("checkpoints", "model")):
         return None
-    maker = signed if signed and signed.command == "finetune" else Maker(_trained_by(out))
+    maker = signed if signed and signed.command == "finetune" else ResultOrigin(_trained_by(out))
     return Holding(f"a run of {maker}", maker, results=False)
 
 
@@ -122,7 +122,7 @@ def require_run_folder(folder: Path, resume: bool) -> None:
         )
 
 
-def sign(out: Path, maker: Maker) -> dict[str, Any]:
+def sign(out: Path, maker: ResultOrigin) -> dict[str, Any]:
     """Write down who makes the results of a folder, and return it for the details."""
     signature = asdict(maker)
     with writing(out, "or choose another folder"):
@@ -178,13 +178,15 @@ def world_mark(world: Path) -> str:
     return file_digest(manifest) if manifest.is_file() else str(world.absolute())
 
 
-def signed_by(out: Path) -> Maker | None:
+def signed_by(out: Path) -> ResultOrigin | None:
     """Who signed a folder; None if nobody did."""
     found = read_json_or_nothing(out / MADE_BY)
     command, subject = found.get("command"), found.get("subject")
     if not isinstance(command, str) or not isinstance(subject, dict):
         return None
-    return Maker(command, {str(n): str(value) for n, value in subject.items()}, str(found.get("about", "")))
+    return ResultOrigin(
+        command, {str(n): str(value) for n, value in subject.items()}, str(found.get("about", ""))
+    )
 
 
 def _trained_by(run: Path) -> str:

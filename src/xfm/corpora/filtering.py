@@ -12,8 +12,8 @@ from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import UserError
 from xfm.corpora.images import Recoding
 from xfm.corpora.source_record import Box, PhraseBox, SourceRecord
-from xfm.data.picture_formats import Header, PictureError, PictureFormat
-from xfm.data.pictures import byte_limit, checked_header, decode, read_picture, too_many_bytes
+from xfm.data.image_formats import Header, PictureError, PictureFormat
+from xfm.data.images import byte_limit, checked_header, decode, read_picture, too_many_bytes
 from xfm.data.records import is_text
 from xfm.data.tokenizer import normalise_caption
 
@@ -106,7 +106,7 @@ _WHOLE_END = 64
 
 
 @dataclass(frozen=True)
-class Judgement:
+class FilterResult:
     """Outcome for a record.
 
     Attributes:
@@ -128,7 +128,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Judge:
+class RecordFilter:
     """Filters records one by one; `needs_text` leaves out pictures without captions and regions."""
 
     config: PrepareConfig
@@ -139,10 +139,10 @@ class Judge:
         """How pictures are encoded."""
         return Recoding(self.config.max_side, self.config.quality)
 
-    def __call__(self, record: SourceRecord) -> Judgement:
+    def __call__(self, record: SourceRecord) -> FilterResult:
         """The outcome for a record."""
         if record.flaw:
-            return Judgement(BAD, record.flaw)
+            return FilterResult(BAD, record.flaw)
         if record.text is not None:
             return _text(record.text, self.config)
         try:
@@ -150,15 +150,15 @@ class Judge:
             header = checked_header(data)
             partial = not looks_whole(data, header) and decode(data).flaw is not None
         except PictureError as error:
-            return Judgement(BAD, str(error))
+            return FilterResult(BAD, str(error))
         short, long = sorted((header.width, header.height))
         if short < self.config.min_side:
-            return Judgement(SMALL)
+            return FilterResult(SMALL)
         if self.config.max_aspect and long > self.config.max_aspect * short:
-            return Judgement(LONG)
+            return FilterResult(LONG)
         return replace(self._described(record, data, header), partial=partial)
 
-    def _described(self, record: SourceRecord, data: bytes, header: Header) -> Judgement:
+    def _described(self, record: SourceRecord, data: bytes, header: Header) -> FilterResult:
         parts, unfit = Counter(record.left_out), Counter[str]()
         captions = [
             one for one in record.captions if not (why := _unfit(one, self.config)) or unfit.update([why])
@@ -166,19 +166,19 @@ class Judge:
         size = header.width, header.height
         regions = fitted_regions(record.regions, record.size, size, self.recoding.target(*size), parts)
         if not captions and not regions and (self.needs_text or unfit):
-            return Judgement(unfit.most_common(1)[0][0] if unfit else NO_WORDS)
+            return FilterResult(unfit.most_common(1)[0][0] if unfit else NO_WORDS)
         parts.update({f"caption: {why}": count for why, count in unfit.items()})
         annotation: dict[str, Any] = {"id": record.name}
         if captions:
             annotation["captions"] = captions
         if regions:
             annotation["regions"] = [{"phrase": phrase, "box": list(box)} for phrase, box in regions]
-        return Judgement(data=data, header=header, annotation=annotation, parts=parts)
+        return FilterResult(data=data, header=header, annotation=annotation, parts=parts)
 
 
-def _text(text: str, config: PrepareConfig) -> Judgement:
+def _text(text: str, config: PrepareConfig) -> FilterResult:
     reason = _unfit(text, config)
-    return Judgement(reason) if reason else Judgement(data=text.encode("utf-8"))
+    return FilterResult(reason) if reason else FilterResult(data=text.encode("utf-8"))
 
 
 def _unfit(text: str, config: PrepareConfig) -> str:

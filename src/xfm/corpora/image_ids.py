@@ -17,8 +17,8 @@ from xfm.core.paths import home_path
 from xfm.core.processes import cores
 from xfm.corpora.images import perceptual_hash
 from xfm.data.folders import scan_folder
-from xfm.data.picture_formats import PictureError
-from xfm.data.pictures import PICTURE_SUFFIXES, checked_header, read_picture
+from xfm.data.image_formats import PictureError
+from xfm.data.images import PICTURE_SUFFIXES, checked_header, read_picture
 from xfm.data.tables.json_list import is_list, listed_items, read_plain_pickle
 
 _FLICKR = re.compile(r"(?:^|\.)(?:static)?flickr\.com$")

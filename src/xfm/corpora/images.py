@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from xfm.data.picture_formats import BROKEN, Header, PictureFormat, open_with_pillow
-from xfm.data.pictures import decode
+from xfm.data.image_formats import BROKEN, Header, PictureFormat, open_with_pillow
+from xfm.data.images import decode
 
 QUALITY = 90
 """Of what is shrunk, where nobody said."""

@@ -12,12 +12,12 @@ import numpy as np
 from xfm.config.corpora import Duplicates
 from xfm.core.errors import UserError, printable
 from xfm.core.files import writing
-from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, Judge, Judgement
+from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, FilterResult, RecordFilter
 from xfm.corpora.images import near_any, near_earlier, perceptual_hash
 from xfm.corpora.preparation import PreparationPlan
 from xfm.corpora.source_record import SourceRecord
-from xfm.data.picture_formats import PictureError
-from xfm.data.pictures import picture_suffix
+from xfm.data.image_formats import PictureError
+from xfm.data.images import picture_suffix
 from xfm.data.sources.shard_index import index_shard, write_index
 from xfm.executors.sharded_map import AGAIN, ShardedMap, whole_file
 from xfm.world.storage import ShardWriter, to_json
@@ -31,29 +31,31 @@ _OUT, _FIT, _EVALUATED, _BROKEN = range(4)
 
 
 @dataclass
-class LookMark:
+class PassMark:
     """Number of records of a finished piece."""
 
     records: int = 0
 
 
-def looks_of(plan: PreparationPlan) -> ShardedMap[LookMark]:
+def looks_of(plan: PreparationPlan) -> ShardedMap[PassMark]:
     """The pass over all pieces."""
-    return ShardedMap(plan.preparation.work, "looked", len(plan.pieces), LookMark, partial(_look_at, plan))
+    return ShardedMap(plan.preparation.work, "looked", len(plan.pieces), PassMark, partial(_look_at, plan))
 
 
-def _look_at(plan: PreparationPlan, number: int, stem: Path) -> LookMark:
+def _look_at(plan: PreparationPlan, number: int, stem: Path) -> PassMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
-    judge = Judge(config, reader.needs_text)
+    judge = RecordFilter(config, reader.needs_text)
     names = plan.evaluated().names if config.evaluation else frozenset[str]()
     hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
     records = reader.records(plan.pieces[number], plan.listings)
     seen = [_look(record, judge, names, hashes) for record in records]
     _save(stem.with_suffix(".npy"), seen, _SEEN)
-    return LookMark(len(seen))
+    return PassMark(len(seen))
 
 
-def _look(record: SourceRecord, judge: Judge, names: frozenset[str], hashes: bool) -> tuple[bytes, int, int]:
+def _look(
+    record: SourceRecord, judge: RecordFilter, names: frozenset[str], hashes: bool
+) -> tuple[bytes, int, int]:
     verdict = judge(record)
     if verdict.reason:
         return bytes(16), 0, _OUT
@@ -69,7 +71,7 @@ def _look(record: SourceRecord, judge: Judge, names: frozenset[str], hashes: boo
 
 
 # ---------------------------------------------------------------- joining
-def join(looks: ShardedMap[LookMark], plan: PreparationPlan) -> None:
+def join(looks: ShardedMap[PassMark], plan: PreparationPlan) -> None:
     """Decide what is dropped of each piece, once."""
     folder = plan.preparation.work / DROPPED
     if (folder / "all").exists():
@@ -148,7 +150,7 @@ class ShardMark:
     parts: Counter[str] = field(default_factory=Counter)
     bad: list[dict[str, str]] = field(default_factory=list)
 
-    def leave_out(self, record: SourceRecord, verdict: Judgement) -> None:
+    def leave_out(self, record: SourceRecord, verdict: FilterResult) -> None:
         """Count an omitted record."""
         self.left_out[verdict.reason] += 1
         if verdict.reason == BAD and len(self.bad) < NAMED:
@@ -218,7 +220,7 @@ def _write_shard(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
 
 def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
-    judge, dropped, mark = Judge(config, reader.needs_text), None, ShardMark()
+    judge, dropped, mark = RecordFilter(config, reader.needs_text), None, ShardMark()
     if config.looks_first:
         dropped = dropped_rows(plan.preparation.work / DROPPED, number)
     with ShardWriter(path) as shard:
@@ -229,7 +231,7 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
                 if row >= len(dropped):
                     raise UserError("the corpus has changed while it was prepared; begin anew with --force")
                 if dropped[row]:
-                    verdict = Judgement(REASONS[dropped[row]], "the picture does not decode")
+                    verdict = FilterResult(REASONS[dropped[row]], "the picture does not decode")
             if not verdict.reason:
                 verdict = _add(shard, f"{number:06d}{row:07d}", judge, verdict, mark)
             if verdict.reason:
@@ -237,7 +239,9 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
     return mark
 
 
-def _add(shard: ShardWriter, key: str, judge: Judge, verdict: Judgement, mark: ShardMark) -> Judgement:
+def _add(
+    shard: ShardWriter, key: str, judge: RecordFilter, verdict: FilterResult, mark: ShardMark
+) -> FilterResult:
     if verdict.header is None:
         shard.add(f"{key}.txt", verdict.data)
         mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
@@ -248,7 +252,7 @@ def _add(shard: ShardWriter, key: str, judge: Judge, verdict: Judgement, mark: S
                 data, lost = judge.recoding.encoded(data, header)
                 partial = partial or lost
             except PictureError as error:
-                return Judgement(BAD, str(error))
+                return FilterResult(BAD, str(error))
             mark.counts["pictures encoded anew"] += 1
         shard.add(f"{key}{picture_suffix(data)}", data)
         shard.add(f"{key}.json", to_json(verdict.annotation).encode())

@@ -2,7 +2,7 @@
 lie in length classes; a batch holds texts of one class of one corpus, as many as fit, shared evenly between
 the batches of the class. So an epoch has a fixed number of batches, which come in a shuffled order, and shows
 every text once. The texts of a step are a function of (seed, step): batch -> class and ranks in it -> texts,
-whose index follows from how many of the class each block of the corpus has. In runs (`xfm.data.mixture.Runs`)
+whose index follows from how many of the class each block of the corpus has. By `xfm.data.mixture.RunOrder`
 all classes go through the blocks in one shuffled order; batches and texts are shuffled within a window."""
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from xfm.config.ranges import MAX_BATCH
-from xfm.data.mixture import Mixture, Runs, shuffled
+from xfm.data.mixture import Mixture, RunOrder, shuffled
 from xfm.data.rng import mix
 
 _BLOCK, _LEAST_BLOCK = 4096, 256
@@ -74,7 +74,7 @@ class Bucket:
 class BucketedCorpus:
     """The batches of an epoch of a corpus; without `runs` any text may follow any other."""
 
-    def __init__(self, classes: LengthClasses, tokens: int, runs: Runs | None) -> None:
+    def __init__(self, classes: LengthClasses, tokens: int, runs: RunOrder | None) -> None:
         self.size, self.longest, self.runs = len(classes.of), classes.longest, runs
         self.block = _BLOCK if runs is None else max(runs.length, _LEAST_BLOCK)
         self._of = classes.of
@@ -138,7 +138,7 @@ class TokenBuckets:
         weights: Sequence[float],
         tokens: int,
         seed: int,
-        runs: Sequence[Runs | None] = (),
+        runs: Sequence[RunOrder | None] = (),
     ) -> None:
         runs = runs or [None] * len(classes)
         self.corpora = [BucketedCorpus(one, tokens, run) for one, run in zip(classes, runs, strict=True)]

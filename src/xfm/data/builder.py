@@ -34,7 +34,7 @@ from xfm.data.schema import (
     TextBatch,
     TextSample,
 )
-from xfm.data.streams import CorpusStream, DrawnSample, Met
+from xfm.data.streams import CorpusStream, DrawnSample, RecordTally
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.data.transforms import Box, may_mirror, move_boxes, picture_view, region_view, show
 from xfm.data.variation import recolour
@@ -45,7 +45,7 @@ SHORT, _WINDOW = 4, 16
 
 
 @dataclass(frozen=True)
-class Share:
+class RankShare:
     """This process's share of every batch: its rank among `world` processes."""
 
     rank: int = 0
@@ -69,7 +69,7 @@ class BatchBuilder:
         tokenizer: Tokenizer,
         image_size: int,
         patch_size: int,
-        share: Share,
+        share: RankShare,
     ) -> None:
         self._config = config
         self._streams = {stream.kind: stream for stream in streams}
@@ -79,7 +79,7 @@ class BatchBuilder:
 
     def __call__(self, step: int) -> Batch:
         """This rank's share of the batch of `step`, pixels uint8; raises UnusableError."""
-        met = Met()
+        met = RecordTally()
         positions = {kind: self._positions(stream, step) for kind, stream in self._streams.items()}
         items = {kind: self._streams[kind].items(own, met) for kind, own in positions.items()}
         text, image, pair, region = map(items.get, SampleKind)

@@ -23,7 +23,7 @@ from xfm.config.pipelines import UrlRules
 from xfm.core.errors import UserError
 from xfm.core.files import write_data, writing
 from xfm.core.paths import cache_folder
-from xfm.data.pictures import PictureError, picture_size, picture_suffix
+from xfm.data.images import PictureError, picture_size, picture_suffix
 
 _CHUNK = 1 << 16
 _SIGNS = "%/?:@!$&'()*+,;=~[]"  # stand as they are in an address; other letters are escaped
@@ -50,7 +50,7 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         address = _resolve(url, parts.hostname, port, rules)
-        connection = _Pinned(parts, address, port, deadline)
+        connection = _PinnedConnection(parts, address, port, deadline)
         try:
             path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_SIGNS)
             connection.request("GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "xfm"})
@@ -136,7 +136,7 @@ def _read(url: str, answer: http.client.HTTPResponse, rules: UrlRules, deadline:
     return b"".join(parts)
 
 
-class _Pinned(http.client.HTTPConnection):
+class _PinnedConnection(http.client.HTTPConnection):
     """A connection to one IP address, whatever the name resolves to now; it ends at the deadline. A socket's
     own timeout begins again with every byte, so that a slow server could hold it for ever."""
 

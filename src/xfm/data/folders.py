@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import printable
-from xfm.data.pictures import PICTURE_SUFFIXES
+from xfm.data.images import PICTURE_SUFFIXES
 
 HIDDEN, LINKS, CLOSED = "hidden", "linked", "not to be opened"
 OUTSIDE, EMPTY = "outside the folders of classes", "without pictures"

@@ -12,16 +12,16 @@ from xfm.config.data import DataConfig, Order, StreamConfig
 from xfm.config.ranges import MAX_BATCH
 from xfm.core.errors import UserError
 from xfm.data.buckets import LengthClasses, TokenBuckets
-from xfm.data.builder import BatchBuilder, Share
-from xfm.data.mixture import Mixture, Runs
-from xfm.data.picture_cache import PictureCache
+from xfm.data.builder import BatchBuilder, RankShare
+from xfm.data.image_cache import PictureCache
+from xfm.data.mixture import Mixture, RunOrder
 from xfm.data.records import SampleKind
 from xfm.data.rng import mix
 from xfm.data.schema import BadRecord, Batch
 from xfm.data.sources import open_source
 from xfm.data.sources.base import RecordSource
 from xfm.data.sources.plain_files import FolderSource
-from xfm.data.streams import CorpusStream, Met, UnusableError
+from xfm.data.streams import CorpusStream, RecordTally, UnusableError
 from xfm.data.token_counts import text_lengths
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, normalise
@@ -67,7 +67,7 @@ class PretrainingData:
         self.reports = [s.report for s in sources if isinstance(s, FolderSource) and s.report]
         """What folders of pictures hold besides them."""
         self._builder = BatchBuilder(
-            config, streams, self.tokenizer, image_size, patch_size, Share(rank, world)
+            config, streams, self.tokenizer, image_size, patch_size, RankShare(rank, world)
         )
 
     def batches(
@@ -120,7 +120,7 @@ class PretrainingData:
                 )
 
 
-def _unusable(met: Met) -> UserError:
+def _unusable(met: RecordTally) -> UserError:
     if met.regionless:
         return UserError(
             f"None of {met.regionless + len(met.skipped)} records of data.region can be used: the field "
@@ -166,7 +166,7 @@ def _open_stream(
     sources = [open_source(corpus.path, kind, remote=config.remote) for corpus in setting.corpora]
     _check_groups(name, setting, sources)
     weights, key = [corpus.weight for corpus in setting.corpora], mix(seed, kind.number)
-    runs = [Runs(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora]
+    runs = [RunOrder(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora]
     if tokens:
         longest, loaders = config.text_mask.max_tokens, (config.workers, config.timeout)
         lengths = [text_lengths(source, tokenizer, longest, *loaders) for source in sources]

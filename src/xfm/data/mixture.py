@@ -41,7 +41,7 @@ def _round_keys(key: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Runs:
+class RunOrder:
     """An order for storage that is slow to reach: all runs of `length` neighbours in a shuffled order,
     `window` runs at a time, shuffled within the window. Each run is done with before the next window
     begins."""
@@ -116,7 +116,7 @@ class Mixture:
         weights: Sequence[float],
         seed: int,
         groups: Sequence[int] = (),
-        runs: Sequence[Runs | None] = (),
+        runs: Sequence[RunOrder | None] = (),
     ) -> None:
         if len(sizes) != len(weights) or min(sizes) < 1:
             raise ValueError("a mixture needs one weight for each corpus, and no corpus may be empty")

@@ -202,7 +202,7 @@ def tiff_header(data: str) -> Iterator[bytes]:
 
 def tiff_pixels(data: str) -> Iterator[bytes]:
     """RGB, some rows at a time; Pillow turns them as the file says."""
-    from xfm.data.picture_formats import rgb_strips
+    from xfm.data.image_formats import rgb_strips
 
     picture = _tiff(data)
     picture.load()

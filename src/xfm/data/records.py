@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from torch import Tensor
 
 from xfm.core.errors import excerpt, printable
-from xfm.data.pictures import Decoded, PictureError, byte_limit, decode, pixel_limit
+from xfm.data.images import DecodedImage, PictureError, byte_limit, decode, pixel_limit
 from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
 from xfm.data.tokenizer import has_words
 
@@ -114,9 +114,9 @@ def _fields(record: Record) -> str:
     return f"it has {', '.join(names[:8])}{more}" if names else "it has no fields"
 
 
-def _decoded(record: Record, limits: Limits) -> Decoded:
+def _decoded(record: Record, limits: Limits) -> DecodedImage:
     if record.decoded is not None:
-        return Decoded(record.decoded)
+        return DecodedImage(record.decoded)
     if record.picture is None:
         raise BadRecordError(record.origin, "the picture is missing")
     try:

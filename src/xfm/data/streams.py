@@ -10,8 +10,8 @@ import numpy as np
 from xfm.config.data import Augmentation
 from xfm.data.buckets import TokenBuckets
 from xfm.data.collate import identity
+from xfm.data.image_cache import PictureCache
 from xfm.data.mixture import Mixture
-from xfm.data.picture_cache import PictureCache
 from xfm.data.records import BadRecordError, Record, Sample, SampleKind, to_sample
 from xfm.data.rng import sample_generator
 from xfm.data.schema import BadRecord, StreamReads, TextSample
@@ -29,13 +29,13 @@ _RUNS = 1024
 class UnusableError(Exception):
     """None of the records that could have been taken gives a sample; carries what was met instead."""
 
-    def __init__(self, met: "Met") -> None:
+    def __init__(self, met: "RecordTally") -> None:
         super().__init__(f"{len(met.skipped)} bad records")
         self.met = met
 
 
 @dataclass
-class Met:
+class RecordTally:
     """Records met while a batch was assembled: bad ones, those whose image is used in part, images passed
     over for want of regions, all that were read, and counts by stream."""
 
@@ -87,7 +87,7 @@ class CorpusStream:
         """Samples of the smallest batch."""
         return self.mixture.fewest if isinstance(self.mixture, TokenBuckets) else self.batch_size
 
-    def items(self, positions: range, met: Met) -> list[DrawnSample[Sample]]:
+    def items(self, positions: range, met: RecordTally) -> list[DrawnSample[Sample]]:
         """The samples at some positions; `met` notes others. Raises UnusableError."""
         self._ask_together(positions)
         read, skipped, passed_over = met.read, len(met.skipped), met.regionless
@@ -109,11 +109,11 @@ class CorpusStream:
             if self.sources[corpus].distant and self.mixture.run(corpus, index) is None:
                 self.sources[corpus].expect(index, index + 1)
 
-    def _item(self, position: int, met: Met) -> DrawnSample[Sample]:
+    def _item(self, position: int, met: RecordTally) -> DrawnSample[Sample]:
         sample, picture = self._read(position, met)
         return DrawnSample(sample, sample_generator(self.seed, self.kind.number, position), picture)
 
-    def _read(self, position: int, met: Met) -> tuple[Sample, int]:
+    def _read(self, position: int, met: RecordTally) -> tuple[Sample, int]:
         corpus, index = self.mixture.locate(position)
         source = self.sources[corpus]
         self._expect(corpus, index)

@@ -46,7 +46,7 @@ def text_lengths(
     where a loader process dies or hangs."""
     step = LENGTH_STEP * -(-max_tokens // (LENGTH_STEP * _MOST))
     tokens = [min(place * step, max_tokens) for place in range(_MOST + 1)]
-    counting = _Counting(source, tokenizer, max_tokens, step)
+    counting = _TokenCounting(source, tokenizer, max_tokens, step)
     if len(source) <= SMALL:
         return TextLengths(_counted(counting, 0, timeout), tokens)
     said = f"{source.version()}\n{max_tokens}\n{tokenizer.to_json()}"
@@ -82,7 +82,7 @@ def _keep(place: Path, lengths: np.ndarray) -> None:
         _log.warning("%s cannot be written (%s): tokens are counted again", place, error.strerror)
 
 
-def _counted(counting: "_Counting", workers: int, timeout: float) -> np.ndarray:
+def _counted(counting: "_TokenCounting", workers: int, timeout: float) -> np.ndarray:
     size = len(counting.source)
     parts = range(-(-size // _AT_ONCE))
     found = np.zeros(size, np.uint8)
@@ -108,7 +108,7 @@ class _PartLengths(TensorFields):
 
 
 @dataclass(frozen=True)
-class _Counting:
+class _TokenCounting:
     source: RecordSource
     tokenizer: Tokenizer
     max_tokens: int

@@ -213,7 +213,7 @@ class Variation:
             return pixels if self._erase is None else self._erase(pixels)
 
 
-class Mixer:
+class Mixup:
     """Mixup or cutmix of a batch, or neither; both draw from torch's global generator."""
 
     def __init__(self, config: ImageTrainingConfig, classes: int) -> None:

@@ -23,7 +23,7 @@ from xfm.core.errors import UserError, first_line
 from xfm.core.processes import end_with_parent, kill, kill_at_exit
 from xfm.data.schema import TensorFields
 from xfm.data.shared_batch import SharedBatch
-from xfm.data.streams import Met, UnusableError
+from xfm.data.streams import RecordTally, UnusableError
 
 B = TypeVar("B", bound=TensorFields)
 SETTING = "data.workers (--workers of a fine-tuning)"
@@ -43,11 +43,11 @@ def _warn_once(message: str, *details: str) -> None:
 class Failure:
     """What a worker sends instead of a batch that could not be assembled."""
 
-    met: Met
+    met: RecordTally
 
 
 @dataclass(frozen=True)
-class _Refused:
+class _WorkerError:
     said: str
 
 
@@ -57,13 +57,13 @@ class _Steps(Dataset[Any], Generic[B]):
     def __init__(self, build: Callable[[int], B]) -> None:
         self.build = build
 
-    def __getitem__(self, step: int) -> B | Failure | _Refused | SharedBatch[B]:
+    def __getitem__(self, step: int) -> B | Failure | _WorkerError | SharedBatch[B]:
         try:
             batch = self.build(step)
         except UnusableError as error:
             return Failure(error.met)
         except UserError as error:
-            return _Refused(str(error))
+            return _WorkerError(str(error))
         return batch if get_worker_info() is None else SharedBatch.of(batch)
 
 
@@ -103,7 +103,7 @@ def load_steps(
                 found = _next(iterator, timeout)
             except (OSError, EOFError) as error:  # the connection that passes memory on
                 raise (_gone(processes, error) or error) from error
-            if isinstance(found, _Refused):
+            if isinstance(found, _WorkerError):
                 raise UserError(found.said)
             if isinstance(found, SharedBatch):
                 if isinstance(found.block, bytes):

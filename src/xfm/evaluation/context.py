@@ -15,13 +15,13 @@ from torch import Tensor
 
 from xfm.config.evaluation import AFTERWARDS, WORK, EvaluationConfig, Part
 from xfm.core.errors import UserError
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.metrics.recalls import with_equal_captions
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.models.folder import Pretrained
 from xfm.models.xfm import XFM
-from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Captioned, pictures_of
+from xfm.tasks.images import Pictures
+from xfm.tasks.rows import CaptionedImage, pictures_of
 from xfm.tasks.sampling import seeded
 from xfm.tasks.world_files import read_captioned
 
@@ -101,7 +101,7 @@ KEPT = 1 << 28
 class EncodedCaptions:
     """R captions, their I distinct pictures, both encoded, and `owner` [R] int64, the picture of each."""
 
-    rows: Sequence[Captioned]
+    rows: Sequence[CaptionedImage]
     images: EncodedItems
     texts: EncodedItems
     owner: NDArray[np.int64]
@@ -138,7 +138,7 @@ class Context:
     device: torch.device
     pictures: Pictures
     progress: bool = False
-    left_out: LeftOut = field(default_factory=LeftOut)
+    left_out: SkippedRecords = field(default_factory=SkippedRecords)
     kept: Path | None = None
     time_budget: TimeBudget = field(default_factory=TimeBudget)
     origin: str = ""

@@ -10,7 +10,7 @@ from typing import Any
 from xfm.config.evaluation import Part
 from xfm.core.errors import UserError
 from xfm.core.results_folder import run_of
-from xfm.data.left_out import left_out_lines
+from xfm.data.skipped import left_out_lines
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, read_validation, small_multiples
 from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name

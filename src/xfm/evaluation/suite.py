@@ -20,8 +20,8 @@ from xfm.core.errors import UserError
 from xfm.core.files import file_digest
 from xfm.core.locks import holds
 from xfm.core.paths import home_path
-from xfm.core.results_folder import Maker, model_digest, require_free, sign, world_mark
-from xfm.data.left_out import LeftOut
+from xfm.core.results_folder import ResultOrigin, model_digest, require_free, sign, world_mark
+from xfm.data.skipped import SkippedRecords
 from xfm.evaluation.context import Context, TimeBudget
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.parts.tuned import TUNED
@@ -45,7 +45,7 @@ from xfm.reports.scores import (
     write_json,
     write_scores,
 )
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
 from xfm.training.failures import Interrupted
@@ -101,7 +101,9 @@ def evaluate(
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     require_seeing(model_folder, "the evaluation")
     weights = weights_digest(model_folder)
-    maker = Maker("evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}")
+    maker = ResultOrigin(
+        "evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}"
+    )
     require_free(out, maker, model=model_folder)
     finished = parts_to_keep(out, config)
     pretrained = load_model(model_folder)
@@ -209,8 +211,8 @@ def _is_whole(result: PartResult) -> bool:
     return not result.left_out.get("rows")
 
 
-def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> LeftOut:
-    found = LeftOut(config.max_bad)
+def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> SkippedRecords:
+    found = SkippedRecords(config.max_bad)
     for result in results.values():
         if result.left_out:
             found.merge(result.left_out)
@@ -231,7 +233,7 @@ def _run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
         context.time_budget.was_done(part, cached.seconds)
         return cached
     began = time.perf_counter()
-    context = replace(context, left_out=LeftOut(context.config.max_bad))
+    context = replace(context, left_out=SkippedRecords(context.config.max_bad))
     context.pictures.lost = context.left_out
     try:
         with context.time_budget.part(part):

@@ -15,7 +15,7 @@ from xfm.finetuning.leaderboard import Leaderboard, System, SystemKind, compare,
 from xfm.finetuning.probing import has_probe
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.splits import fold_data, fold_rows, kept_together, strata_of
-from xfm.tasks.base import Blanked
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.run_folder import require_run
@@ -52,7 +52,7 @@ class CrossValidation:
 
 
 @dataclass
-class _Approach:
+class _Candidate:
     """A fine-tuning or a probe, out of fold: predictions by place; of every fold the best step or C,
     temperature (1: none) and threshold (0: none)."""
 
@@ -76,9 +76,9 @@ def cross_validate(run: Session, resume: bool) -> CrossValidation:
     config, rows, tests = run.config, run.data.train, {CROSS: run.data.train}
     groups, strata = kept_together(run.type, rows), strata_of(run.type, rows)
     parts = fold_rows(groups, strata, config.folds or 0, config.seed)
-    approaches = {PROBE if run.probed else TUNED: _Approach()}
+    approaches = {PROBE if run.probed else TUNED: _Candidate()}
     if config.preset is Preset.BEST and has_probe(run.type.spec):
-        approaches[PROBE] = _Approach()
+        approaches[PROBE] = _Candidate()
     trained: list[_TrainedFold] = []
     for number, held in enumerate(parts, start=1):
         if run.progress:
@@ -112,7 +112,7 @@ def cross_validate(run: Session, resume: bool) -> CrossValidation:
 
 
 def _train_fold(
-    own: Session, number: int, held: Sequence[int], approaches: Mapping[str, _Approach], resume: bool
+    own: Session, number: int, held: Sequence[int], approaches: Mapping[str, _Candidate], resume: bool
 ) -> _TrainedFold:
     values: dict[str, dict[str, float]] = {}
     tasks: list[AnyTask] = []
@@ -121,7 +121,7 @@ def _train_fold(
         run = own
         if name == PROBE:
             run = replace(own, config=replace(own.config, preset=Preset.FAST), out=own.out / "probe")
-        task, tuned = run.tuned(Blanked.NOTHING, run.out, resume and bool(list_checkpoints(run.out)))
+        task, tuned = run.tuned(HiddenInput.NOTHING, run.out, resume and bool(list_checkpoints(run.out)))
         task.finish()
         found = task.predict(own.data.test)
         approach.predictions.update(zip(held, found, strict=True))
@@ -161,7 +161,7 @@ def _joined(
     return found
 
 
-def _final(run: Session, name: str, best: _Approach) -> tuple[Session, str]:
+def _final(run: Session, name: str, best: _Candidate) -> tuple[Session, str]:
     middle = statistics.median_low(best.settled)
     temperature, threshold = map(statistics.median_low, zip(*best.scales, strict=True))
     config = replace(run.config, folds=0, threshold=threshold)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError, amount, excerpt
 from xfm.data.fetch import AddressBook
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
 from xfm.finetuning.presets import chosen_folds
 from xfm.finetuning.row_filter import few, first_places, readable_rows
@@ -24,8 +24,8 @@ from xfm.finetuning.splits import (
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
+from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import class_names, require_classes
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import CellMeaning, SplitRows
 
 Row = TypeVar("Row")
@@ -64,7 +64,7 @@ class RowOrigin:
     rows: Mapping[Any, str] = field(default_factory=dict)
     tables: Tables | None = None
     base: tuple[Pretrained, Pictures] | None = None
-    left_out: LeftOut | None = None
+    left_out: SkippedRecords | None = None
     folds: int = 0
     lazily: bool = False
 
@@ -86,13 +86,13 @@ def read_data(
     config: FinetuneConfig,
     out: Path,
     pictures: Pictures | None = None,
-    left_out: LeftOut | None = None,
+    left_out: SkippedRecords | None = None,
     progress: bool = False,
 ) -> tuple[SplitRows[Row], RowOrigin]:
     """Read tables, leave out unreadable pictures, split the rows (written to `split.json`), check labels.
     None for `pictures` reads only those that a typed row needs. UserError names file, row and column."""
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
-    left_out = left_out or LeftOut(config.max_bad)
+    left_out = left_out or SkippedRecords(config.max_bad)
     raw, typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
     sources = {name: str(source) for name, source in given.items() if source is not None}
     seed, drawn = None, f"as in {tables.split}"
@@ -144,7 +144,7 @@ def _read_all(
     config: FinetuneConfig,
     out: Path,
     pictures: Pictures | None,
-    left_out: LeftOut,
+    left_out: SkippedRecords,
     progress: bool,
 ) -> tuple[dict[str, list[TableRow]], dict[str, list[tuple[TableRow, Row]]]]:
     store, root = out / PICTURES_FOLDER, tables.pictures
@@ -160,7 +160,7 @@ def _read_all(
 
 
 def _as_before(
-    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]], left_out: LeftOut
+    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]], left_out: SkippedRecords
 ) -> dict[str, list[tuple[TableRow, Row]]]:
     """The same with the split of an earlier run."""
     (split, absent), rows = read_split(path), typed["train"]

@@ -14,7 +14,7 @@ from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
 from xfm.core.errors import refuse_none
 from xfm.core.paths import home_path
-from xfm.data.left_out import BAD_FILE
+from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import Table
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.early_stopping import require_metric

@@ -27,7 +27,7 @@ LOOKING = 0.3
 
 
 @dataclass(frozen=True)
-class Look:
+class ValidationScores:
     """The validation metrics after so many steps."""
 
     step: int
@@ -40,7 +40,7 @@ def require_metric(task: Task[Any, Any, Any], name: str, found: Collection[str])
         raise UserError(f"choose_by: {task.spec.name} has no {name}; choose by {', '.join(found)}")
 
 
-class Watch(Generic[Row, BatchT, Prediction]):
+class ValidationMonitor(Generic[Row, BatchT, Prediction]):
     """Scores validation rows while a task is trained: each look in `validation.jsonl`, the best weights in
     `best/`. All processes look at a part of the rows; the first writes. Under a time limit the clock's shares
     say when."""
@@ -59,13 +59,15 @@ class Watch(Generic[Row, BatchT, Prediction]):
         self.task, self.rows, self.config, self.progress = task, rows, config, progress
         self.folder = folder or Path()
         self.clock, self._looking = clock, 0.0
-        self.looks: dict[int, Look] = {}
+        self.looks: dict[int, ValidationScores] = {}
 
     def resume(self) -> None:
         """Read the looks of the run that is continued; torn lines are left out."""
         for values in distributed.on_first(lambda: read_log(self.folder / LOOKS_FILE)):
             try:
-                look = Look(int(values.pop("step")), {name: float(v) for name, v in values.items()})
+                look = ValidationScores(
+                    int(values.pop("step")), {name: float(v) for name, v in values.items()}
+                )
             except (ValueError, KeyError, TypeError):
                 continue
             if self.metric in look.metrics:
@@ -108,7 +110,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
         return sum(step > first for step in self.looks) >= patience
 
     @property
-    def best(self) -> Look | None:
+    def best(self) -> ValidationScores | None:
         """The look with the largest chosen metric; of equal ones the last, which was trained longest."""
         name = self.metric
         looks = self.looks.values()
@@ -119,7 +121,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
         if not self.rows:
             return
         began = time.perf_counter()
-        look = Look(done, self._metrics())
+        look = ValidationScores(done, self._metrics())
         before, name = self.best, self.metric
         better = before is None or look.metrics[name] >= before.metrics[name] or before.step == done
         self.looks[done] = look

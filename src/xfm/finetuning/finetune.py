@@ -18,13 +18,13 @@ from xfm.core.errors import UserError, refuse_none
 from xfm.core.locks import locked
 from xfm.core.paths import home_path
 from xfm.core.processes import is_first_process
-from xfm.core.results_folder import Maker, digest, free_name, holding, sign
-from xfm.data.left_out import BAD_FILE
-from xfm.data.pictures import PICTURE_SUFFIXES
+from xfm.core.results_folder import ResultOrigin, digest, free_name, holding, sign
+from xfm.data.images import PICTURE_SUFFIXES
+from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import Table
 from xfm.finetuning.cross_validation import FOLDS_FOLDER, cross_validate
 from xfm.finetuning.data import RowOrigin
-from xfm.finetuning.finished import FinetuneResult, Trained, finish, write_resolved
+from xfm.finetuning.finished import FinetuneResult, TrainingOutcome, finish, write_resolved
 from xfm.finetuning.presets import check_applicable
 from xfm.finetuning.row_filter import partial_pictures, require_same_left_out, say_partial
 from xfm.finetuning.session import Session
@@ -33,7 +33,7 @@ from xfm.finetuning.time_limit import TimeLimit, limited
 from xfm.models.resolve import LOG_IN, hub_library
 from xfm.models.xfm import check_repository, push_to_hub
 from xfm.reports.scores import METRICS
-from xfm.tasks.base import Blanked
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
@@ -156,7 +156,7 @@ def _fine_tuned(
             run, origin = begin(progress and process.is_first, resume)
             distributed.on_first(lambda: _check_shared(run, limit))
             made_of = {"model": run.model, "data": digest(run.data.train)}
-            maker = Maker("finetune", made_of, f"{run.name} from {run.model}")
+            maker = ResultOrigin("finetune", made_of, f"{run.name} from {run.model}")
             kept = partial(require_same_left_out, out) if resume else lambda left_out: left_out.write(out)
             distributed.on_first(lambda: kept(run.left_out))
             distributed.on_first(lambda: sign(out, maker))
@@ -191,12 +191,12 @@ def _say(run: Session, origin: RowOrigin) -> None:
         tqdm.write(f"Note: {run.left_out.sentence(run.out / BAD_FILE)}", file=sys.stderr)
 
 
-def _train(run: Session, resume: bool) -> Trained:
+def _train(run: Session, resume: bool) -> TrainingOutcome:
     crossed = cross_validate(run, resume) if run.config.folds else None
     if crossed:  # its model is begun when the folds are done
         run, resume = crossed.final, resume and bool(list_checkpoints(run.out))
     began = time.perf_counter()
-    task, tuned = run.tuned(Blanked.NOTHING, run.out, resume)
+    task, tuned = run.tuned(HiddenInput.NOTHING, run.out, resume)
     task.finish()
     tests = run.tests
     predictions = {name: task.predict(rows) for name, rows in tests.items()}
@@ -207,7 +207,7 @@ def _train(run: Session, resume: bool) -> Trained:
     for lost in distributed.collect(run.left_out.rows):  # on the way, by any of the processes
         for place, reason in lost.items():
             run.left_out.note(place, reason)
-    return Trained(run, task, tuned, predictions, single, crossed, seconds)
+    return TrainingOutcome(run, task, tuned, predictions, single, crossed, seconds)
 
 
 def check_folder(out: Path, resume: bool) -> None:

@@ -12,15 +12,13 @@ from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
 from xfm.core.errors import amount
 from xfm.core.files import write_text
-from xfm.core.results_folder import Maker
-from xfm.data.left_out import BAD_FILE
+from xfm.core.results_folder import ResultOrigin
+from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import InMemory
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.cross_validation import CROSS, CrossValidation, clear_folds
 from xfm.finetuning.data import RowOrigin, Tables
-from xfm.finetuning.flags import (
-    flags_of,
-)
+from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard, compare, over_fast, strong_of, systems_of
 from xfm.finetuning.presets import Decision
 from xfm.finetuning.report import candidates_of, write_report
@@ -31,7 +29,7 @@ from xfm.finetuning.time_limit import TimeLimit
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_scores
-from xfm.tasks.base import Blanked
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag, plain_flags
 from xfm.training.pretrain import MODEL_FOLDER
@@ -66,7 +64,7 @@ class FinetuneResult:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingOutcome:
     """Common work of all processes; `single` are trainings without a modality, `seconds` include
     baselines."""
 
@@ -79,7 +77,9 @@ class Trained:
     seconds: dict[str, float]
 
 
-def finish(origin: RowOrigin, trained: Trained, maker: Maker, limit: TimeLimit) -> FinetuneResult:
+def finish(
+    origin: RowOrigin, trained: TrainingOutcome, maker: ResultOrigin, limit: TimeLimit
+) -> FinetuneResult:
     """Compare, write everything down, and say what came of it."""
     began, run, task, crossed = time.perf_counter(), trained.run, trained.task, trained.crossed
     seconds, tests, predictions = dict(trained.seconds), run.tests, trained.predictions
@@ -123,9 +123,9 @@ def _save(
     tests: Mapping[str, Sequence[Any]],
     origin: RowOrigin,
     seconds: Mapping[str, float],
-    maker: Maker,
+    maker: ResultOrigin,
 ) -> None:
-    settings = to_plain(run.settings(Blanked.NOTHING))
+    settings = to_plain(run.settings(HiddenInput.NOTHING))
     valid = len(run.data.valid)
     task, tuned = found.task, found.tuned
     adapter = run.config.tune if run.config.tune.save_adapter_only else None

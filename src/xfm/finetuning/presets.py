@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 
-from xfm.config.finetune import FinetuneConfig, Preset, Tuning
+from xfm.config.finetune import FinetuneConfig, Preset, TuningMode
 from xfm.config.finetune_file import special_settings
-from xfm.config.image import ImageTrainingConfig, Operations, Sides
+from xfm.config.image import ImageTrainingConfig, MirrorRule, Operations
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
 from xfm.config.training import TrainingConfig
 from xfm.core.errors import UserError
 from xfm.finetuning.probing import has_probe
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import HiddenInput, TaskSettings
 
 FEW, MANY = 300, 30_000
 """Rows between which the number of epochs falls from `EPOCHS[0]` to `EPOCHS[1]`."""
@@ -50,7 +50,7 @@ def epochs(rows: int) -> float:
     return EPOCHS[0] * (EPOCHS[1] / EPOCHS[0]) ** min(1.0, max(0.0, place))
 
 
-def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) -> TaskSettings:
+def task_settings(config: FinetuneConfig, blanked: HiddenInput = HiddenInput.NOTHING) -> TaskSettings:
     """What the task is told of a fitted configuration: the settings of the same names."""
     shared = {field.name for field in fields(TaskSettings)} & {field.name for field in fields(config)}
     return TaskSettings(
@@ -103,7 +103,8 @@ def decided(config: FinetuneConfig, spec: TaskSpec) -> FinetuneConfig:
     fast = config.preset is Preset.FAST
     read = [name for name in TUNED if spec.reads(f"tune.{name}") and not is_probe(config, spec)]
     tune = {
-        name: getattr(config.tune, name) or (Tuning.FREEZE if fast and name != "fusion" else Tuning.FULL)
+        name: getattr(config.tune, name)
+        or (TuningMode.FREEZE if fast and name != "fusion" else TuningMode.FULL)
         for name in read
     }
     average = config.average
@@ -141,7 +142,7 @@ def decisions(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: 
 def _of_training(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: int) -> Iterator[Decision]:
     preset = f"preset {fit.preset}"
     frozen = [name for name in TUNED if spec.reads(f"tune.{name}") and getattr(given.tune, name) is None]
-    frozen = [name for name in frozen if getattr(fit.tune, name) is Tuning.FREEZE]
+    frozen = [name for name in frozen if getattr(fit.tune, name) is TuningMode.FREEZE]
     if fit.preset is Preset.FAST:
         yield Decision(
             "probe", "none", f"{spec.name} has no classes or values that a linear layer could give"
@@ -191,7 +192,7 @@ def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
 
 
 def _check_image(spec: TaskSpec, image: ImageTrainingConfig) -> None:
-    if image.sides is Sides.SWAP and not spec.draws:
+    if image.sides is MirrorRule.SWAP and not spec.draws:
         raise UserError(
             "image.sides swap changes phrases that have a box, and no other texts: choose keep or ignore"
         )

@@ -20,7 +20,7 @@ from xfm.config.task_spec import TaskSpec
 from xfm.finetuning.early_stopping import require_metric
 from xfm.finetuning.logistic import LinearClassifier, Regression
 from xfm.metrics.classification import Array
-from xfm.models.heads import Encoded
+from xfm.models.heads import HeadInputs
 from xfm.models.precision import autocast
 from xfm.models.task_models import Classifier
 from xfm.tasks.base import Task, TaskSettings
@@ -139,7 +139,7 @@ def _features(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Array:
     batch = task.collate(rows).to(settings.device)
     with autocast(settings.precision, settings.device):
         image = None if batch.pixels is None else module.encode_image(batch.pixels)
-        found = module.features(Encoded(batch.tokens, image, batch.index))
+        found = module.features(HeadInputs(batch.tokens, image, batch.index))
     return found.float().cpu().numpy()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xfm.data.left_out import left_out_lines
+from xfm.data.skipped import left_out_lines
 from xfm.finetuning.leaderboard import Contender, Leaderboard, SystemKind
 from xfm.finetuning.split_scores import calibration_of, classes_of
 from xfm.finetuning.tuning_run import TuningRun

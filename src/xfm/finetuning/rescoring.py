@@ -16,9 +16,9 @@ from xfm.config.task import TaskConfig
 from xfm.config.training import Precision
 from xfm.core.errors import UserError, amount, excerpt, refuse_none
 from xfm.core.paths import home_path
-from xfm.core.results_folder import Maker, digest, model_mark, require_free, sign, unused
+from xfm.core.results_folder import ResultOrigin, digest, model_mark, require_free, sign, unused
 from xfm.data.fetch import AddressBook
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, Table, TableRow, as_table, read_table
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.presets import check_applicable, task_settings
@@ -39,7 +39,7 @@ from xfm.models.precision import resolve
 from xfm.models.resolve import stand_in
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_output, write_scores
 from xfm.tasks.base import Task
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import CellMeaning
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
@@ -50,7 +50,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreResult:
     """A fine-tuned model on new rows; `unknown` are rows of labels that it does not know, which count as
     wrong."""
 
@@ -78,7 +78,7 @@ def score(
     precision: Precision | str = Precision.AUTO,
     device: str = "auto",
     progress: bool = True,
-) -> Scored:
+) -> ScoreResult:
     """Score a fine-tuned model on new labelled rows of its task.
 
     Chance and baseline are as everywhere (see `xfm.reports.scores.Score`). The baseline is the best guess
@@ -92,7 +92,7 @@ def score(
         columns, pictures, allow_urls: as of `xfm.finetune`.
         box_format, box_unit: what the four numbers of a box are.
         label_separator: what stands between the labels of a cell, where rows may have several.
-        max_bad: rows with an unreadable picture to leave out at most; None is the rule of `LeftOut`.
+        max_bad: rows with an unreadable picture to leave out at most; None is the rule of `SkippedRecords`.
         seed: of the random guesses.
         precision, device: of the forward pass.
         progress: show bars.
@@ -108,7 +108,7 @@ def score(
     test = as_table(test, "test")
     prepare_process()
     path = local_model(model)
-    maker = Maker("evaluate", {"model": model_mark(path)}, f"{model} on {test}")
+    maker = ResultOrigin("evaluate", {"model": model_mark(path)}, f"{model} on {test}")
     out = unused(default_folder(path, test)) if out is None else home_path(out)
     require_free(out, maker)
     base = load_base(path)
@@ -125,7 +125,7 @@ def score(
     check_applicable(told.spec, config)
     kind, mapped = told.spec.task_class(config.regression), ColumnMap.parse(columns)
     root = None if pictures is None else home_path(pictures)
-    left_out, decoded = LeftOut(max_bad), Pictures(base.preprocessing)
+    left_out, decoded = SkippedRecords(max_bad), Pictures(base.preprocessing)
     rules = UrlRules.of(allow_urls)
     addresses = AddressBook.of(rules, test)
     table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out, addresses)
@@ -163,14 +163,14 @@ def _config_of(told: TaskConfig) -> FinetuneConfig:
 
 def _score(
     out: Path, task: AnyTask, rows: "_NewRows", unknown: dict[str, list[str]], more: Mapping[str, Any]
-) -> Scored:
+) -> ScoreResult:
     began = time.perf_counter()
     predictions = task.predict(rows.rows)
     result = PartResult()
     add_scores(result, task, f"{task.spec.name}/{SPLIT}", rows.rows, predictions, {})
     _name_baselines(result)
     said = more["left_out"]["says"]
-    found = Scored(out, result.scores, predictions, unknown, said, more["next"])
+    found = ScoreResult(out, result.scores, predictions, unknown, said, more["next"])
     write_output(out / PREDICTIONS, rows.answered(task, predictions))
     settings = task.settings
     precision = resolve(settings.precision, settings.device)
@@ -206,7 +206,7 @@ def _name_baselines(result: PartResult) -> None:
         }
 
 
-def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[str, Any]) -> None:
+def _report(found: ScoreResult, task: AnyTask, rows: Sequence[Any], details: Mapping[str, Any]) -> None:
     provenance, unknown = details["provenance"], amount(sum(map(len, found.unknown.values())), "row")
     shown = [f"{label!r}: {few(places)}" for label, places in found.unknown.items()]
     facts = [
@@ -241,7 +241,7 @@ class _NewRows:
         table: Sequence[TableRow],
         how: CellMeaning,
         pictures: Pictures,
-        left_out: LeftOut,
+        left_out: SkippedRecords,
         progress: bool = False,
     ) -> "_NewRows":
         typed = readable_rows(kind, {"test": table}, how, left_out, pictures, progress)["test"]

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from xfm.core.errors import UserError, amount
-from xfm.data.left_out import LeftOut, read_bad_rows
-from xfm.data.pictures import UnreadablePicture
+from xfm.data.images import UnreadablePicture
+from xfm.data.skipped import SkippedRecords, read_bad_rows
 from xfm.data.tables import TableRow
 from xfm.reports.scores import DETAILS
 from xfm.tasks.base import Task
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import CellMeaning, ChosenRows, LazyRows, SplitRows
 
 Row = TypeVar("Row")
@@ -26,7 +26,7 @@ def readable_rows(
     task: type[Task[Row, Any, Any]],
     raw: Mapping[str, Sequence[TableRow]],
     how: CellMeaning,
-    left_out: LeftOut,
+    left_out: SkippedRecords,
     pictures: Pictures | None = None,
     progress: bool = False,
 ) -> dict[str, list[tuple[TableRow, Row]]]:
@@ -57,7 +57,7 @@ def require_texts(
 
 
 def _typed(
-    task: type[Task[Row, Any, Any]], rows: Sequence[TableRow], how: CellMeaning, left_out: LeftOut
+    task: type[Task[Row, Any, Any]], rows: Sequence[TableRow], how: CellMeaning, left_out: SkippedRecords
 ) -> list[tuple[TableRow, Row]]:
     found: list[tuple[TableRow, Row]] = []
     for row in rows:
@@ -72,7 +72,7 @@ def _readable(
     task: type[Task[Row, Any, Any]],
     typed: Mapping[str, list[tuple[TableRow, Row]]],
     pictures: Pictures,
-    left_out: LeftOut,
+    left_out: SkippedRecords,
     progress: bool,
 ) -> dict[str, list[tuple[TableRow, Row]]]:
     rows = [(row, task.pictures_of(converted)) for own in typed.values() for row, converted in own]
@@ -97,7 +97,7 @@ def usable_rows(
     task: type[Task[Any, Any, Any]],
     data: SplitRows[Any],
     pictures: Pictures,
-    left_out: LeftOut,
+    left_out: SkippedRecords,
     progress: bool = False,
     lazily: bool = False,
 ) -> SplitRows[Any]:
@@ -131,7 +131,7 @@ def _without(
     bad: Mapping[Path, str],
     task: type[Task[Any, Any, Any]],
     split: str,
-    left_out: LeftOut,
+    left_out: SkippedRecords,
 ) -> Sequence[Any]:
     absent = set[int]()
     for place, row in enumerate(rows) if bad else ():
@@ -145,7 +145,7 @@ def _without(
     return ChosenRows(rows, kept) if isinstance(rows, LazyRows) else [rows[place] for place in kept]
 
 
-def require_same_left_out(out: Path, left_out: LeftOut) -> None:
+def require_same_left_out(out: Path, left_out: SkippedRecords) -> None:
     """Refuse to resume with other left-out rows than at the beginning."""
     before = read_bad_rows(out)
     for place in sorted(before.keys() ^ left_out.rows.keys()):

@@ -18,7 +18,7 @@ from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
 from xfm.core.results_folder import digest
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.early_stopping import BEST_FOLDER
@@ -37,9 +37,9 @@ from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_
 from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
-from xfm.tasks.base import Blanked, Task
+from xfm.tasks.base import HiddenInput, Task
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
@@ -64,7 +64,7 @@ class Session:
     config: FinetuneConfig
     out: Path
     progress: bool
-    left_out: LeftOut
+    left_out: SkippedRecords
     fitting: int
     shown: str
     decisions: tuple[Decision, ...] = ()
@@ -86,7 +86,7 @@ class Session:
         """Load the model, leave out unreadable pictures, fit the configuration; each process does, the first
         looks pictures through."""
         origin = origin or RowOrigin()
-        left_out = origin.left_out or LeftOut(config.max_bad)
+        left_out = origin.left_out or SkippedRecords(config.max_bad)
         spec = task_spec(kind)
 
         def check() -> None:
@@ -150,7 +150,7 @@ class Session:
         """The task's one name."""
         return self.type.spec.name
 
-    def settings(self, blanked: Blanked) -> dict[str, Any]:
+    def settings(self, blanked: HiddenInput) -> dict[str, Any]:
         """What a resumed run must agree with (but for the device), see `RunFolder`."""
         data = {"train": self.data.train, "valid": self.data.valid, **self.data.tests}
         return {
@@ -164,17 +164,17 @@ class Session:
             "finetune": self.config,
         }
 
-    def tuned(self, blanked: Blanked, folder: Path, resume: bool) -> tuple[AnyTask, TuningRun]:
+    def tuned(self, blanked: HiddenInput, folder: Path, resume: bool) -> tuple[AnyTask, TuningRun]:
         """A task, trained in a folder; LoRA is merged, so that its module is a plain one."""
         config = self.config
         if self.probed:
             return self._fitted_probe(blanked, folder)
-        if blanked is not Blanked.NOTHING and config.baseline_steps:
+        if blanked is not HiddenInput.NOTHING and config.baseline_steps:
             every = max(1, config.baseline_steps * config.evaluate_every // config.steps)
             config = replace(config, steps=config.baseline_steps, evaluate_every=every)
         task = self.type(self.pretrained, self.pictures, self.data, task_settings(config, blanked))
         begun = distributed.on_first(lambda: bool(list_checkpoints(folder)))
-        resume = resume and (blanked is Blanked.NOTHING or begun)
+        resume = resume and (blanked is HiddenInput.NOTHING or begun)
         settings = self.settings(blanked)
         told = {"resume": resume, "progress": self.progress, "limit": self.limit}
         tuned = tune(task, config, self.data.valid, folder, settings, **told)
@@ -187,7 +187,7 @@ class Session:
             task.cool(self.temperature)
         return task
 
-    def _fitted_probe(self, blanked: Blanked, folder: Path) -> tuple[AnyTask, TuningRun]:
+    def _fitted_probe(self, blanked: HiddenInput, folder: Path) -> tuple[AnyTask, TuningRun]:
         if list_checkpoints(folder):
             raise UserError(f"{folder} holds a run of another preset; choose another folder")
         began = time.perf_counter()

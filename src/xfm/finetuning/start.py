@@ -14,7 +14,7 @@ from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.data.collate import round_up
 from xfm.data.fetch import AddressBook
-from xfm.data.left_out import LeftOut, read_bad_rows
+from xfm.data.skipped import SkippedRecords, read_bad_rows
 from xfm.data.tables import ColumnMap, Table, as_splits
 from xfm.data.tokenizer import Tokenizer
 from xfm.finetuning.data import RowOrigin, Tables, read_data
@@ -23,7 +23,7 @@ from xfm.models.interop.loading import load
 from xfm.models.resolve import model_folder
 from xfm.models.shipped import boxed_names
 from xfm.tasks.base import Task, TaskSettings
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
 from xfm.training.collectives import in_turn
@@ -114,7 +114,7 @@ def restored(
     return task
 
 
-def first_reads(read: Callable[[], tuple[T, LeftOut]], pictures: Pictures) -> tuple[T, LeftOut]:
+def first_reads(read: Callable[[], tuple[T, SkippedRecords]], pictures: Pictures) -> tuple[T, SkippedRecords]:
     """Rows that the first process reads, for all, with the decoded pictures."""
     found = distributed.on_first(lambda: (*read(), pictures.looked))
     if distributed.rank():
@@ -157,7 +157,7 @@ def opened(
 ) -> tuple[SplitRows[Any], RowOrigin]:
     """Rows of tables with their origin and model, in all processes; pictures in cells and the split go to
     `out`."""
-    spec, left_out = task_spec(task), LeftOut(config.max_bad)
+    spec, left_out = task_spec(task), SkippedRecords(config.max_bad)
     pretrained = in_turn(lambda: prepared_base(model, config, spec))
     decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
     (data, origin), left_out = first_reads(

@@ -47,7 +47,7 @@ class TimeLimit:
         return max(LEAST * whole, self.left - kept - scoring) / trainings
 
 
-class Amounts(NamedTuple):
+class TrainingAmounts(NamedTuple):
     """Rows of each training, trainings without one modality beside it, and their share of its steps."""
 
     train: int
@@ -73,7 +73,7 @@ def limited(run: Session, limit: TimeLimit) -> Session:
     return replace(run, limit=seconds)
 
 
-def amounts_of(run: Session) -> Amounts:
+def amounts_of(run: Session) -> TrainingAmounts:
     """How much of what is slow a run does."""
     config, data, folds = run.config, run.data, run.config.folds or 0
     train, valid, test = len(data.train), len(data.valid), sum(map(len, run.tests.values()))
@@ -83,7 +83,7 @@ def amounts_of(run: Session) -> Amounts:
         train -= test + valid
     modalities = run.type.single(data.train) if config.baseline and not folds else {}
     share = 1.0 if run.probed else min(1.0, (config.baseline_steps or config.steps) / config.steps)
-    return Amounts(train, valid, test, len(modalities), share)
+    return TrainingAmounts(train, valid, test, len(modalities), share)
 
 
 def fresh_task(run: Session) -> AnyTask:

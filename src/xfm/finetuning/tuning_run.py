@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
+from xfm.config.finetune import FinetuneConfig, TuningConfig, TuningMode
 from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Change, Precision
 from xfm.core.errors import UserError
-from xfm.finetuning.early_stopping import Look, Watch
+from xfm.finetuning.early_stopping import ValidationMonitor, ValidationScores
 from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
 from xfm.models.adapters import LowRank, require_base, save_adapter
@@ -45,10 +45,10 @@ def adapt(module: nn.Module, config: TuningConfig) -> None:
     holder = getattr(module, "model", module)
     for name in ENCODERS:
         encoder, tuning = getattr(holder, name, None), getattr(config, name)
-        if encoder is None or tuning in (None, Tuning.FULL):
+        if encoder is None or tuning in (None, TuningMode.FULL):
             continue
         encoder.requires_grad_(False)
-        if tuning is Tuning.LORA:
+        if tuning is TuningMode.LORA:
             _add_lora(encoder, config)
 
 
@@ -80,7 +80,7 @@ def check_adapter(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> 
     """Refuse an adapter where an encoder learns as a whole, or the model is no folder."""
     if not config.tune.save_adapter_only:
         return
-    if whole := [name for name in spec.encoders if getattr(config.tune, name) is Tuning.FULL]:
+    if whole := [name for name in spec.encoders if getattr(config.tune, name) is TuningMode.FULL]:
         raise UserError(
             f"tune.save_adapter_only keeps small additions, and the {whole[0]} encoder learns whole: give "
             f"--tune.{whole[0]} lora, or freeze"
@@ -118,8 +118,8 @@ class TuningRun:
     ended it, precision, and LoRA's additions by layer."""
 
     step: int
-    best: Look | None = None
-    looks: tuple[Look, ...] = ()
+    best: ValidationScores | None = None
+    looks: tuple[ValidationScores, ...] = ()
     losses: tuple[float, ...] = ()
     seconds: float = 0.0
     probe: LinearFit | None = None
@@ -145,7 +145,7 @@ def tune(
     with seeded(task.settings.seed):  # LoRA's additions begin with draws
         adapt(task.module, config.tune)
     clock = TrainingClock(config.steps, limit) if limit else None
-    watch = Watch(task, valid, config, folder, progress, clock)
+    watch = ValidationMonitor(task, valid, config, folder, progress, clock)
     if clock and resume and folder:
         clock.begin(kept=read_schedule(folder / SCHEDULE))
 

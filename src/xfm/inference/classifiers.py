@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xfm.config.labels import LabelKind
-from xfm.config.pipelines import Best, ZeroShotOptions
+from xfm.config.pipelines import TopK, ZeroShotOptions
 from xfm.core.errors import UserError
 from xfm.evaluation.probing.prompt_templates import prompt
 from xfm.inference.base import Pipeline
@@ -51,7 +51,7 @@ def chosen_first(
     ]
 
 
-class Classification(Pipeline[Best, list[ScoredClass]]):
+class Classification(Pipeline[TopK, list[ScoredClass]]):
     """Inputs of a task with classes -> `[{"label", "score"}]`, best first, by the head of a fine-tuned model.
 
     One output is a regression: `[{"label": "value", "score": VALUE}]`. With several labels, all chosen are
@@ -69,7 +69,7 @@ class Classification(Pipeline[Best, list[ScoredClass]]):
                 f"the rows that the model was fine-tuned on have {'a' if lacks else 'no'} {name}; {mend}"
             )
 
-    def answer(self, batch: InputBatch, ready: Best) -> list[list[ScoredClass]]:
+    def answer(self, batch: InputBatch, ready: TopK) -> list[list[ScoredClass]]:
         """The likeliest classes of each row, or its labels."""
         model = self.engine.pretrained.task
         assert isinstance(model, Classifier), "made with a model of its kind"

@@ -21,7 +21,7 @@ from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.inference.input_parsing import Item, Picture
 from xfm.models.artifacts import model_pixels
 from xfm.models.folder import Pretrained
-from xfm.models.heads import Encoded
+from xfm.models.heads import HeadInputs
 from xfm.models.precision import autocast, resolve
 from xfm.models.self_check import verify
 from xfm.models.xfm import XFM
@@ -170,7 +170,7 @@ class EncodedPictures:
 
 
 @dataclass(frozen=True)
-class InputBatch(Encoded):
+class InputBatch(HeadInputs):
     """R rows with as many texts and pictures each, for one pass; `keys` of the I distinct pictures."""
 
     items: Sequence[Item] = ()

@@ -25,7 +25,7 @@ from xfm.tasks.ranking import match, rerank_scores, shortlist
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking
 
 
-class Hit(TypedDict):
+class GalleryHit(TypedDict):
     """A candidate and its `index` in the gallery, from 0.
 
     `score` orders the candidates: the cosine, or after re-ranking cosine / temperature plus weighted log-odds
@@ -137,7 +137,7 @@ class Gallery:
         return {"image": str(given)} if isinstance(given, str | Path) else {}
 
 
-class Retrieval(Pipeline[tuple[Gallery, RetrievalOptions], list[Hit]]):
+class Retrieval(Pipeline[tuple[Gallery, RetrievalOptions], list[GalleryHit]]):
     """Texts or pictures, and a gallery of either -> `[{"index", "score", "similarity", "match", ...}]`.
 
     The gallery is `images=[...]`, `texts=[...]`, or `pipe.gallery(...)` for many searches. Text against
@@ -185,7 +185,7 @@ class Retrieval(Pipeline[tuple[Gallery, RetrievalOptions], list[Hit]]):
         rerank = 0 if not options.rerank else min(max(options.rerank, top_k), size)
         return self.searched, replace(options, top_k=top_k, rerank=rerank)
 
-    def answer(self, batch: InputBatch, ready: tuple[Gallery, RetrievalOptions]) -> list[list[Hit]]:
+    def answer(self, batch: InputBatch, ready: tuple[Gallery, RetrievalOptions]) -> list[list[GalleryHit]]:
         """The best candidates of each query."""
         model, (gallery, options) = self.engine.model, ready
         text = None
@@ -213,11 +213,11 @@ class Retrieval(Pipeline[tuple[Gallery, RetrievalOptions], list[Hit]]):
 
     def _hits(
         self, gallery: Gallery, cosines: Tensor, places: Tensor, scores: Tensor, match: Tensor | None = None
-    ) -> list[Hit]:
-        hits: list[Hit] = []
+    ) -> list[GalleryHit]:
+        hits: list[GalleryHit] = []
         for row, place in enumerate(places.tolist()):
             score, number = scores[row].item(), gallery.numbers[place]
-            hit: Hit = {"index": number, "score": score, "similarity": cosines[row].item()}
+            hit: GalleryHit = {"index": number, "score": score, "similarity": cosines[row].item()}
             if match is not None:
                 hit["match"] = match[row].item()
             hits.append({**hit, **gallery.described(place)})  # pyright: ignore[reportArgumentType]

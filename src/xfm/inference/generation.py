@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from xfm.config.inference import Sampling
-from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions
+from xfm.config.pipelines import AnswerOptions, CaptionOptions, TopK
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import InputBatch
 from xfm.inference.input_parsing import Item
-from xfm.models.generation import Marks, generate, prompt_ids
+from xfm.models.generation import SpecialTokens, generate, prompt_ids
 from xfm.models.task_models import Answerer, Captioner
 from xfm.tasks.answers import AnswerList, likeliest_answers
 
@@ -55,7 +55,7 @@ class Answering(Pipeline[AnswerRule, list[ScoredAnswer]]):
         assert isinstance(model, Answerer)
         memory, asked = model.fused(batch), batch.text.mask
         if answers is None:
-            marks = Marks.of(self.engine.tokenizer)
+            marks = SpecialTokens.of(self.engine.tokenizer)
             found = generate(model.decoder, memory, asked, marks, options.writing())
             texts = [[self.engine.tokenizer.decode(ids).strip() for ids in rows] for rows in found.ids]
             return [_scored(row, scores) for row, scores in zip(texts, found.scores, strict=True)]
@@ -96,7 +96,9 @@ class Captioning(Pipeline[CaptionOptions, list[Caption]]):
         memory, seen = model.remember(batch.pictures)
         how, tokenizer = ready.writing(), self.engine.tokenizer
         draws = _draws(how, batch.keys) if isinstance(how, Sampling) else None
-        found = generate(model.decoder, memory, seen, Marks.of(tokenizer, model.task.prompt), how, draws)
+        found = generate(
+            model.decoder, memory, seen, SpecialTokens.of(tokenizer, model.task.prompt), how, draws
+        )
         captions: list[list[Caption]] = [
             [
                 {"generated_text": tokenizer.decode(ids).strip()}
@@ -128,7 +130,7 @@ class FilledMask(TypedDict):
     sequence: str
 
 
-class FillMask(Pipeline[Best, list[FilledMask] | list[list[FilledMask]]]):
+class FillMask(Pipeline[TopK, list[FilledMask] | list[list[FilledMask]]]):
     """A text with <mask> in it, or `{"text", "image"}` -> `[{"score", "token", "token_str", "sequence"}]`.
 
     With a picture the fusion encoder predicts, and the text is read as a caption; without, the language
@@ -156,7 +158,7 @@ class FillMask(Pipeline[Best, list[FilledMask] | list[list[FilledMask]]]):
                 "word is to be predicted"
             )
 
-    def answer(self, batch: InputBatch, ready: Best) -> list[list[FilledMask] | list[list[FilledMask]]]:
+    def answer(self, batch: InputBatch, ready: TopK) -> list[list[FilledMask] | list[list[FilledMask]]]:
         """The likeliest tokens of each mask of each row."""
         model, tokenizer = self.engine.model, self.engine.tokenizer
         tokens = batch.text

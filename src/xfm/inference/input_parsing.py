@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.config.pipelines import UrlRules
-from xfm.config.task_spec import Field, Holds
+from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt, suggest
 from xfm.core.paths import home_path, is_url
 from xfm.data.fetch import fetch
-from xfm.data.pictures import Decoded, PictureError, decode, load_decoded, to_uint8
+from xfm.data.images import DecodedImage, PictureError, decode, load_decoded, to_uint8
 from xfm.data.records import is_text
 from xfm.models.artifacts import framed
 from xfm.models.folder import Preprocessing
@@ -50,7 +50,7 @@ def is_picture(value: object) -> bool:
     return isinstance(value, Path | bytes | Image.Image | Tensor)
 
 
-def read_original(source: object, urls: UrlRules | None = None) -> Decoded:
+def read_original(source: object, urls: UrlRules | None = None) -> DecodedImage:
     """A picture as given, upright; `urls` None fetches nothing.
 
     UserError: no picture, unreadable, too large, or an address that is not allowed.
@@ -70,10 +70,10 @@ def read_original(source: object, urls: UrlRules | None = None) -> Decoded:
             "a picture must be a path such as 'a.png', the bytes of a file, a PIL picture, a uint8 array or "
             f"tensor, not {type(source).__name__}"
         )
-    return Decoded(to_uint8(source).cpu())
+    return DecodedImage(to_uint8(source).cpu())
 
 
-def _decoded(data: bytes, name: str) -> Decoded:
+def _decoded(data: bytes, name: str) -> DecodedImage:
     try:
         return decode(data)
     except PictureError as error:
@@ -202,7 +202,7 @@ def _meant(given: object, fields: Sequence[Field]) -> Field:
     required = [field for field in fields if not field.optional]
     if isinstance(given, list | tuple):
         raise UserError(f"an input is {example(fields)}, not a {type(given).__name__}")
-    wanted = Holds.PICTURE if is_picture(given) else Holds.TEXT
+    wanted = FieldKind.PICTURE if is_picture(given) else FieldKind.TEXT
     if len(required) == 1:
         return required[0]
     for field in fields if not required else ():
@@ -211,7 +211,7 @@ def _meant(given: object, fields: Sequence[Field]) -> Field:
     raise UserError(f"an input has several parts: give {example(fields)}, not a bare {type(given).__name__}")
 
 
-_SAMPLES = {Holds.TEXT: "a text", Holds.PICTURE: "a.png", Holds.TWO_PICTURES: ["a.png", "b.png"]}
+_SAMPLES = {FieldKind.TEXT: "a text", FieldKind.PICTURE: "a.png", FieldKind.TWO_PICTURES: ["a.png", "b.png"]}
 
 
 def example(fields: Sequence[Field]) -> str:
@@ -239,7 +239,7 @@ def _listed(fields: Sequence[Field]) -> str:
 
 def read_field(field: Field, value: object, reader: PictureReader) -> list[Picture] | str:
     """The value of a field; UserError: of another kind, or an unreadable picture."""
-    if field.holds is Holds.TEXT:
+    if field.holds is FieldKind.TEXT:
         if not isinstance(value, str):
             raise UserError(
                 f"{field.name} must be a text, not {type(value).__name__}; give one such as 'a text'"
@@ -247,7 +247,7 @@ def read_field(field: Field, value: object, reader: PictureReader) -> list[Pictu
         if not is_text(value):  # half a surrogate pair, which no tokenizer takes
             raise UserError(f"{field.name} is not Unicode; mend the text")
         return value
-    if field.holds is Holds.PICTURE:
+    if field.holds is FieldKind.PICTURE:
         return [reader.read(value)]
     if not isinstance(value, list | tuple | Tensor) or len(value) != 2:
         found = f"a list of {len(value)}" if isinstance(value, list | tuple) else type(value).__name__

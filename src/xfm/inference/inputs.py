@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xfm.config.options import names_in
-from xfm.config.task_spec import Field, Holds
+from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError
 from xfm.data.tables.embedded import pictures_in
 from xfm.inference.input_parsing import by_field, call, field_names, is_picture, is_single
-from xfm.inference.row_sources import FolderRows, Reading
+from xfm.inference.row_sources import FolderRows, ReadOptions
 
 ABSENT: Any = object()
 """Stands for an input that was not given; None is one that was, by mistake."""
@@ -76,7 +76,7 @@ def refuse_set(given: object, name: str) -> None:
 
 def _folder(given: object, fields: Sequence[Field]) -> Path | None:
     required = [field for field in fields if not field.optional]
-    only_picture = len(required) == 1 and required[0].holds is Holds.PICTURE
+    only_picture = len(required) == 1 and required[0].holds is FieldKind.PICTURE
     if isinstance(given, Path) or (isinstance(given, str) and only_picture):
         try:
             return Path(given) if os.path.isdir(given) else None
@@ -86,7 +86,7 @@ def _folder(given: object, fields: Sequence[Field]) -> Path | None:
 
 
 def _pictures_of(folder: Path, fields: Sequence[Field]) -> list[Mapping[str, Any]]:
-    rows = FolderRows(folder, Reading(fields)).rows(0, frozenset())
+    rows = FolderRows(folder, ReadOptions(fields)).rows(0, frozenset())
     return [row.given for row in rows if isinstance(row.given, Mapping)]
 
 
@@ -123,7 +123,7 @@ def _is_column(name: str, field: Field, value: Any) -> bool:
         return True  # refused by its name
     if isinstance(value, Mapping) or _of_values(value).single:
         return False
-    if field.holds is not Holds.TWO_PICTURES or name in field.parts:
+    if field.holds is not FieldKind.TWO_PICTURES or name in field.parts:
         return True
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], list | tuple)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xfm.config.pipelines import UrlRules
-from xfm.config.task_spec import Field, Holds
+from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
 from xfm.inference.engine import cut
@@ -128,7 +128,7 @@ def _encoded(pipe: Embed, pictures: dict[int, Picture], normalised: bool) -> Par
     return list(pictures), vectors
 
 
-_TEXT, _PICTURE = Field("text"), Field("image", holds=Holds.PICTURE)
+_TEXT, _PICTURE = Field("text"), Field("image", holds=FieldKind.PICTURE)
 
 
 class RunOptions(TypedDict, total=False):

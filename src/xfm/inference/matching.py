@@ -20,7 +20,7 @@ from xfm.inference.input_parsing import Item
 from xfm.models.task_models import Grounder
 
 
-class _OfVectors(Pipeline[NoOptions, Answer]):
+class _VectorPipeline(Pipeline[NoOptions, Answer]):
     def as_read(self, text: str, pictures: int) -> str:
         task = self.engine.pretrained.task
         own = None if task is None else task.task.spec
@@ -29,7 +29,7 @@ class _OfVectors(Pipeline[NoOptions, Answer]):
         return self.read_by(EMBED.text, text)
 
 
-class Embed(_OfVectors[NDArray[np.float32]]):
+class Embed(_VectorPipeline[NDArray[np.float32]]):
     """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32.
 
     A list gives one array [N, E]. Products of vectors are cosines, of texts with pictures too. A bare string
@@ -78,7 +78,7 @@ class TextSimilarity(TypedDict):
     score: float
 
 
-class SentenceSimilarity(_OfVectors[TextSimilarity]):
+class SentenceSimilarity(_VectorPipeline[TextSimilarity]):
     """`{"anchor", "positive"}`, two texts -> `{"score"}`: the cosine of their vectors, those of `embed`."""
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:

@@ -12,12 +12,12 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.config.tables import sheet_of
-from xfm.config.task_spec import Holds
+from xfm.config.task_spec import FieldKind
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError, amount, printable, refuse_none
 from xfm.core.files import writing
-from xfm.core.results_folder import Maker, digest, free_name, sign, signed_by, unused
-from xfm.data.left_out import LeftOut
+from xfm.core.results_folder import ResultOrigin, digest, free_name, sign, signed_by, unused
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import InMemory, Table, as_table
 from xfm.inference.answer_file import (
     ANSWER,
@@ -33,11 +33,19 @@ from xfm.inference.base import Pipeline
 from xfm.inference.drawing import draw_boxes
 from xfm.inference.gallery import Gallery, Retrieval
 from xfm.inference.input_parsing import InputError, read_original
-from xfm.inference.row_sources import FolderRows, InputRow, OneRow, Reading, RowSource, known_path, open_rows
+from xfm.inference.row_sources import (
+    FolderRows,
+    InputRow,
+    OneRow,
+    ReadOptions,
+    RowSource,
+    known_path,
+    open_rows,
+)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PredictionCounts:
     """Rows that this run answered, earlier runs did, and all passed over, with the first of these.
 
     `partial` counts rows of this run whose picture ends early; `gallery` tells of unreadable candidates.
@@ -57,13 +65,13 @@ def predict(
     out: Path | str,
     options: Any = None,
     *,
-    reading: Reading | None = None,
+    reading: ReadOptions | None = None,
     gallery: Path | str | None = None,
     max_bad: int | None = None,
     restart: bool = False,
     draw: Path | str | None = None,
     progress: bool = False,
-) -> Outcome:
+) -> PredictionCounts:
     """Answer every row of a file or folder into a JSON-lines file, or go on with a stopped run.
 
     A line is `{"row": NUMBER, KEPT COLUMNS..., "prediction": ANSWER}`, in the input's order, with a
@@ -79,7 +87,7 @@ def predict(
         options: of the task.
         reading: how the table is read; by default each field from the column of its name.
         gallery: candidates of a retrieval: a folder of pictures, or a table with a column image or text.
-        max_bad: most rows, of all runs, to pass over and log in OUT.bad.jsonl (see `xfm.data.left_out`).
+        max_bad: most rows, of all runs, to pass over and log in OUT.bad.jsonl (see `xfm.data.skipped`).
         restart: throw away what `out` holds.
         draw: folder for the pictures of a grounding with their boxes, under the rows' numbers.
         progress: show a bar.
@@ -90,7 +98,7 @@ def predict(
     """
     refuse_none(pipe=pipe, source=source, out=out)
     out = Path(out)
-    reading = reading or Reading(pipe.spec.inputs, urls=pipe.engine.urls is not None)
+    reading = reading or ReadOptions(pipe.spec.inputs, urls=pipe.engine.urls is not None)
     table = None if isinstance(source, RowSource) else as_table(source, "source")
     rows = source
     if table is not None:
@@ -110,7 +118,7 @@ def predict(
     )
     refuse_to_overwrite([*files, *([] if gallery is None else [Path(gallery)])], out)
     settings = _settings(pipe, rows.known_by(), reading, options, gallery)
-    candidates, said = LeftOut(max_bad), ""
+    candidates, said = SkippedRecords(max_bad), ""
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root, candidates)
         candidates.write(out.parent, gallery_file(out).name)
@@ -152,12 +160,12 @@ def predict(
                     answers.flush()
                 bar.update(row.read - bar.n)
                 bar.set_postfix(rows=answers.lines + answered, skipped=answers.skipped, refresh=False)
-        found = Outcome(answered, answers.lines, answers.skipped, partial, answers.first_bad, said)
+        found = PredictionCounts(answered, answers.lines, answers.skipped, partial, answers.first_bad, said)
     _require_half(found, out, max_bad)
     return found
 
 
-def _require_half(done: Outcome, out: Path, max_bad: int | None) -> None:
+def _require_half(done: PredictionCounts, out: Path, max_bad: int | None) -> None:
     total = done.before + done.answered + done.skipped
     where = f"all are in {bad_file(out)}"
     if total and done.skipped == total:
@@ -177,9 +185,9 @@ def refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
                 raise UserError(f"{source} is read, and {written} would be written; choose another --out")
 
 
-def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftOut) -> Gallery:
+def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: SkippedRecords) -> Gallery:
     """The candidates of a folder or table; unreadable pictures are left out, others keep their numbers."""
-    source = open_rows(path, Reading(EMBED.inputs, root=root))
+    source = open_rows(path, ReadOptions(EMBED.inputs, root=root))
     candidates, places, partial = dict[str, list[Any]](), list[str](), list[str]()
     if isinstance(source, FolderRows) and source.report:
         left_out.folder(source.report)
@@ -212,7 +220,7 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftO
 def _settings(
     pipe: Pipeline[Any, Any],
     source: dict[str, Any] | None,
-    reading: Reading,
+    reading: ReadOptions,
     options: Any,
     gallery: Path | str | None,
 ) -> dict[str, Any]:
@@ -270,7 +278,7 @@ def answered_rows(
 def claim(draw: Path, answers: str, about: str) -> None:
     """Take a folder for drawings; UserError where it holds those of other answers, which may be called 1.jpg
     too."""
-    maker, before = Maker("predict", {"answers": answers}, about), signed_by(draw)
+    maker, before = ResultOrigin("predict", {"answers": answers}, about), signed_by(draw)
     if draw != unused(draw) and not (before and before.made(maker)):
         raise UserError(
             f"--draw {draw} holds something else than the pictures of {about}; name another folder, such as "
@@ -281,7 +289,7 @@ def claim(draw: Path, answers: str, about: str) -> None:
 
 def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
     assert isinstance(row.given, Mapping)
-    shown = next(field.name for field in pipe.spec.inputs if field.holds is Holds.PICTURE)
+    shown = next(field.name for field in pipe.spec.inputs if field.holds is FieldKind.PICTURE)
     drawn = draw_boxes(read_original(row.given[shown], pipe.engine.urls).pixels, [answer])
     path = folder / f"{row.number}.jpg"
     with writing(path, "and run the same command again"):
@@ -297,7 +305,7 @@ def print_answers(
     draw: Path | None = None,
 ) -> None:
     """Print a JSON line for every row; rows that are passed over are named on standard error."""
-    answered, left_out = 0, LeftOut(max_bad)
+    answered, left_out = 0, SkippedRecords(max_bad)
 
     def skip(row: InputRow, reason: str) -> bool:
         if len(left_out.rows) >= left_out.limit:

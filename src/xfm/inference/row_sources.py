@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xfm.config.tables import LISTED, sheet_of, table_kind
-from xfm.config.task_spec import Field, Holds
+from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, printable
 from xfm.core.paths import is_url
 from xfm.data.folders import Scan, scan_folder
-from xfm.data.pictures import PICTURE_SUFFIXES, PictureError, picture_size, read_picture
-from xfm.data.pictures import Picture as DecodedPicture
+from xfm.data.images import PICTURE_SUFFIXES, PictureError, picture_size, read_picture
+from xfm.data.images import Picture as DecodedPicture
 from xfm.data.records import Limits
 from xfm.data.tables import ColumnMap, InMemory, TableRow, open_table
 from xfm.data.tables.columns import listed
@@ -51,7 +51,7 @@ class InputRow:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How a table is read: fields, their columns, columns to keep, the folder of pictures, and addresses or
     not."""
 
@@ -82,9 +82,9 @@ class Reading:
         return not one.optional or any(map(row.has, (one.name, *one.parts)))
 
     def _value(self, one: Field, row: TableRow) -> Any:
-        if one.holds is Holds.TEXT:
+        if one.holds is FieldKind.TEXT:
             return row.text(one.name)
-        if one.holds is Holds.PICTURE:
+        if one.holds is FieldKind.PICTURE:
             return self._picture(one.name, row)
         return [self._picture(one.name, alone) for alone in row.two(one)]
 
@@ -147,7 +147,7 @@ def known_head(name: str, head: bytes) -> dict[str, Any]:
     return {"file": name, "begins": hashlib.sha256(head).hexdigest()[:16]}
 
 
-def open_rows(path: Path | InMemory, reading: Reading) -> CutRows:
+def open_rows(path: Path | InMemory, reading: ReadOptions) -> CutRows:
     """Rows of a table, in a file or in memory, or of a folder; UserError if there is no such thing."""
     reading.columns.check_fields(reading.fields)
     if isinstance(path, InMemory):
@@ -164,7 +164,7 @@ def open_rows(path: Path | InMemory, reading: Reading) -> CutRows:
 class TableRows(CutRows):
     """Rows of a file or in memory, identified by number."""
 
-    def __init__(self, source: Path | InMemory, reading: Reading) -> None:
+    def __init__(self, source: Path | InMemory, reading: ReadOptions) -> None:
         path = Path(str(source))
         self.path, self.reading, self._table = path, reading, open_table(source)
         self._memory = source if isinstance(source, InMemory) else None
@@ -208,10 +208,10 @@ class FolderRows(CutRows):
     `names` are given where known; `report` tells what else the folder holds.
     """
 
-    def __init__(self, path: Path, reading: Reading, names: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path, reading: ReadOptions, names: Sequence[str] | None = None) -> None:
         self.path = path
-        needed = [one for one in reading.fields if not one.optional and one.holds is not Holds.PICTURE]
-        pictures = [one for one in reading.fields if one.holds is Holds.PICTURE]
+        needed = [one for one in reading.fields if not one.optional and one.holds is not FieldKind.PICTURE]
+        pictures = [one for one in reading.fields if one.holds is FieldKind.PICTURE]
         if needed or not pictures:
             lacking = needed[0] if needed else reading.fields[0]
             raise UserError(
@@ -302,7 +302,7 @@ class StandardInput(RowSource):
 
     name = Path("standard input")
 
-    def __init__(self, file: BinaryIO, reading: Reading) -> None:
+    def __init__(self, file: BinaryIO, reading: ReadOptions) -> None:
         reading.columns.check_fields(reading.fields)
         self.reading = reading
         self._rest = numbered_lines(file)
@@ -320,7 +320,7 @@ class StandardInput(RowSource):
         self.plain = fitting[0] if fitting else None
         kind = "JSON lines"
         if self.plain is not None:
-            what = "lines of text" if self.plain.holds is Holds.TEXT else "paths of pictures"
+            what = "lines of text" if self.plain.holds is FieldKind.TEXT else "paths of pictures"
             kind = f"{what}, one input a line"
         self.form = kind
 

@@ -27,7 +27,7 @@ from xfm.inference.base import Pipeline
 from xfm.inference.engine import one_thread
 from xfm.inference.pipeline import pipeline
 from xfm.inference.prediction import answered_rows
-from xfm.inference.row_sources import CutRows, FolderRows, InputRow, Reading, known_path, open_rows
+from xfm.inference.row_sources import CutRows, FolderRows, InputRow, ReadOptions, known_path, open_rows
 from xfm.models.resolve import find_model
 
 
@@ -58,10 +58,10 @@ class RowWork:
         return task_spec(self.task)
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ReadOptions:
         """How rows are read."""
         columns, urls = ColumnMap.parse(self.columns), bool(self.allow_urls)
-        return Reading(self.spec.inputs, columns, self.keep, self.root, urls)
+        return ReadOptions(self.spec.inputs, columns, self.keep, self.root, urls)
 
     def rows(self, names: Sequence[str] | None = None) -> CutRows:
         """The rows; of a folder the named pictures, where names are known."""

@@ -23,11 +23,11 @@ from xfm.core.files import (
     writing,
 )
 from xfm.core.results_folder import free_name
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, find_plan, whole_file
 from xfm.inference.answer_file import ROW, bad_file, earlier_settings, is_of_answers, settings_file
-from xfm.inference.prediction import Outcome, refuse_to_overwrite
+from xfm.inference.prediction import PredictionCounts, refuse_to_overwrite
 from xfm.inference.row_sources import FolderRows
 from xfm.inference.row_units import NAMES, PartForm, RowMark, RowWork, row_units, settings_mark
 
@@ -52,7 +52,7 @@ class PartsTarget:
         """The log of rows without an answer."""
         return bad_file(self.path) if self._is_file else self.path / BAD
 
-    def finished(self, mark: str) -> Outcome | None:
+    def finished(self, mark: str) -> PredictionCounts | None:
         """The outcome, if the target is there with these settings."""
         if self._is_file:
             told = earlier_settings(self.path) if self.path.exists() else {}
@@ -62,7 +62,7 @@ class PartsTarget:
             if (found := told.get("units", {})).get("mark") == mark:
                 totals = {"rows": 0, **found["totals"]}
                 del totals["rows"]
-                return Outcome(before=totals.pop("answered"), answered=0, **totals)
+                return PredictionCounts(before=totals.pop("answered"), answered=0, **totals)
         return None
 
     def require_free(self, restart: bool) -> None:
@@ -154,7 +154,7 @@ def answer_together(
     max_bad: int | None = None,
     restart: bool = False,
     progress: bool = False,
-) -> Outcome | None:
+) -> PredictionCounts | None:
     """Answer rows in units, or go on; None where other tasks of an array have not done their share.
 
     UserError: more than `max_bad` rows without an answer, a target with other contents, or unreadable files.
@@ -163,7 +163,7 @@ def answer_together(
     mark = settings_mark(settings)
     refuse_to_overwrite([work.source], target.path)
     plans: list[dict[str, Any]] = []
-    bad, now = LeftOut(max_bad), 0
+    bad, now = SkippedRecords(max_bad), 0
 
     def note(_: int, one: RowMark) -> None:
         nonlocal now
@@ -183,7 +183,7 @@ def answer_together(
             _note(bad, one)
         return units().run(executor, work.task, progress, note)
 
-    def finish() -> Outcome:
+    def finish() -> PredictionCounts:
         return _finish(units(), plans[0]["rows"], work.source, target, bad, settings, mark)
 
     finished = partial(target.finished, mark)
@@ -198,12 +198,12 @@ def _make_plan(work: RowWork, unit_rows: int, draft: Path) -> dict[str, Any]:
         raise UserError(f"{work.source} holds no rows; check the path")
     if isinstance(rows, FolderRows):
         if rows.report:
-            LeftOut().folder(rows.report)
+            SkippedRecords().folder(rows.report)
         write_text(draft / NAMES, json.dumps(rows.names))
     return {"rows": total, "starts": starts}
 
 
-def _note(bad: LeftOut, mark: RowMark) -> None:
+def _note(bad: SkippedRecords, mark: RowMark) -> None:
     for _, place, reason in mark.bad:
         bad.add(place, reason)
 
@@ -213,10 +213,10 @@ def _finish(
     rows: int,
     source: Path,
     target: PartsTarget,
-    bad: LeftOut,
+    bad: SkippedRecords,
     settings: dict[str, Any],
     mark: str,
-) -> Outcome:
+) -> PredictionCounts:
     marks = [*units.marks()]
     flaws = [one for each in marks for one in each.bad]
     for each in marks:
@@ -234,4 +234,4 @@ def _finish(
     logged = [json.dumps({ROW: number, "error": f"{place}: {reason}"}) for number, place, reason in flaws]
     told = {**settings, "units": {"mark": mark, "totals": totals}}
     target.finish(units, logged, [each.answered for each in marks], told)
-    return Outcome(0, answered, len(flaws), partly, first)
+    return PredictionCounts(0, answered, len(flaws), partly, first)

@@ -1,10 +1,10 @@
 """Layouts of tokens in rows for attention, and texts packed without their padding.
 
-`Whole` is a padded batch, `Joined` several of its texts in a row; `Ragged` lays tokens from anywhere into
-rows of few lengths, so that little of attention is padding. Half of a batch's places are padding: on a CPU
-the layers that treat each token by itself leave it out (the numbers at real tokens are the same, a test
-compares them). It is computed where its states may be read (`encode_text` and `fuse` in evaluation, as the
-published model), and on a GPU, where changing shapes cost more.
+`PaddedRows` is a padded batch, `JoinedTexts` several of its texts in a row; `RaggedLayout` lays tokens from
+anywhere into rows of few lengths, so that little of attention is padding. Half of a batch's places are
+padding: on a CPU the layers that treat each token by itself leave it out (the numbers at real tokens are the
+same, a test compares them). It is computed where its states may be read (`encode_text` and `fuse` in
+evaluation, as the published model), and on a GPU, where changing shapes cost more.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ TOKENS_STEP = 64
 
 
 @dataclass(frozen=True)
-class Whole:
+class PaddedRows:
     """Tokens that lie in R rows of T already."""
 
     rows: int
@@ -44,7 +44,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedTexts:
     """Q padded texts of T tokens, up to G in a row, other places zero. `place` [Q] int64 is each text's
     among the R * G; `shape` is R, G, T."""
 
@@ -66,7 +66,7 @@ class Joined:
 
 
 @dataclass(frozen=True)
-class Ragged:
+class RaggedLayout:
     """N tokens in the P places of rows that may have holes. `place` [N] int64 and `token` [P] int64 map
     both ways; `spare` tokens and `holes` (int64 indices) get no gradient; `shapes` has rows and length of
     each part."""
@@ -90,7 +90,7 @@ class Ragged:
         return _Select.apply(flat, self.place, self.token, self.holes)
 
 
-Grid = Whole | Joined | Ragged
+Grid = PaddedRows | JoinedTexts | RaggedLayout
 """N tokens in rows: `spread` gives a [B, L, D] for each part of one length, `collect` undoes it."""
 
 
@@ -148,7 +148,7 @@ def sort_by_length(counts: Tensor, kind: Tensor) -> Parts:
     return Parts(tuple(members), tuple(shapes))
 
 
-def lay_ragged(row: Tensor, rows: int, tokens: int, parts: Parts) -> Ragged:
+def lay_ragged(row: Tensor, rows: int, tokens: int, parts: Parts) -> RaggedLayout:
     """Layout of N tokens, given the row [n] int64 of each that is not spare; order within a row stays."""
     starts, total = row.new_zeros(rows), 0
     for members, (count, length) in zip(parts.members, parts.shapes, strict=True):
@@ -162,7 +162,7 @@ def lay_ragged(row: Tensor, rows: int, tokens: int, parts: Parts) -> Ragged:
     place[order] = starts[ordered] + rank
     token[place[: len(row)]] = numbers
     spare, holes = torch.arange(len(row), tokens, device=row.device), token.eq(-1).nonzero().squeeze(1)
-    return Ragged(place, token.clamp_(min=0), spare, holes, parts.shapes)
+    return RaggedLayout(place, token.clamp_(min=0), spare, holes, parts.shapes)
 
 
 def rounded(count: int, step: int) -> int:
@@ -196,7 +196,7 @@ class Texts:
 
 def padded(mask: Tensor, bias: Tensor | None = None) -> Texts:
     """Texts of a mask [R, T] as they are; the bias defaults to that of the padding."""
-    return Texts(Whole(*mask.shape), [padding_bias(mask) if bias is None else bias])
+    return Texts(PaddedRows(*mask.shape), [padding_bias(mask) if bias is None else bias])
 
 
 def leaves_padding_out(mask: Tensor, needed: bool) -> bool:
@@ -213,7 +213,7 @@ class Packed:
     token of each text.
     """
 
-    outside: Ragged
+    outside: RaggedLayout
     texts: Texts
     parts: Parts
     text: Tensor
@@ -250,7 +250,7 @@ def pack_texts(masks: Sequence[Tensor], kinds: Sequence[int] | None = None) -> P
     place, token = real.new_zeros(size), real.new_zeros(len(flat))
     place[: len(real)], token[real] = real, torch.arange(len(real), device=real.device)
     spare, holes = torch.arange(len(real), size, device=real.device), (~flat).nonzero().squeeze(1)
-    outside = Ragged(place, token, spare, holes, tuple((m.shape[0], m.shape[1]) for m in masks))
+    outside = RaggedLayout(place, token, spare, holes, tuple((m.shape[0], m.shape[1]) for m in masks))
     text = torch.arange(len(lengths), device=real.device).repeat_interleave(lengths)
     kind = [torch.full((len(m),), k) for m, k in zip(masks, kinds or [0] * len(masks), strict=True)]
     parts = sort_by_length(lengths, torch.cat(kind).to(real.device))

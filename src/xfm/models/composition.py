@@ -21,7 +21,7 @@ class AbsentPartError(UserError, AttributeError):
     """A part is asked for that is not there; to `hasattr` and `copy` it is a missing attribute."""
 
 
-class Absent(nn.Module):
+class MissingPart(nn.Module):
     """Stand-in of a part that a language-only model lacks: whatever asks it for something is refused by a
     UserError."""
 
@@ -63,7 +63,7 @@ class Composition:
     pixel_head: nn.Linear | None
 
     def build(self, config: ModelConfig) -> None:
-        """Set every part, randomly initialised; parts that the model lacks are `Absent`."""
+        """Set every part, randomly initialised; parts that the model lacks are `MissingPart`."""
         if not config.sees:
             self.language = build_language(config.language)
             self.lack_pictures()
@@ -74,16 +74,16 @@ class Composition:
         self.reset_heads(config)
 
     def lack_pictures(self) -> None:
-        """Set the parts of images and fusion to `Absent`."""
+        """Set the parts of images and fusion to `MissingPart`."""
         kept = ("temperature", "language_head.", "pixel_head.")
         for name in ("vision.", "fusion.", *(head for head in HEADS if head not in kept)):
-            setattr(self, name.removesuffix("."), Absent())
+            setattr(self, name.removesuffix("."), MissingPart())
         self.pixel_head = None
 
     @property
     def sees(self) -> bool:
         """Whether the model has vision and fusion encoders."""
-        return not isinstance(self.vision, Absent)
+        return not isinstance(self.vision, MissingPart)
 
     @property
     def device(self) -> torch.device:
@@ -173,7 +173,7 @@ class Composition:
         """[R, T] ids and mask -> [R, E] text vectors, not normalised; a language-only model gives the mean
         of its token states [R, Dt], as sentence-transformers do."""
         if self.sees:
-            return self.text_proj(self.encode_first(ids, mask))
+            return self.text_proj(encode_first(self.language, ids, mask))
         return mean_of_tokens(self.language(ids, mask), mask)
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.models.attention import MASKED, attend, join_heads, padding_bias, split_heads
-from xfm.models.attention_layout import Whole, padded
+from xfm.models.attention_layout import PaddedRows, padded
 from xfm.models.composition import Backbone
 from xfm.models.fusion import CrossAttention, FusionLayer
 from xfm.models.layers import SelfAttention, initialise_normal
@@ -67,7 +67,7 @@ class CachedDecoder:
     def __init__(self, decoder: Decoder, memory: Tensor, memory_mask: Tensor, each: int = 1) -> None:
         self._decoder, self._memory, self._mask = decoder, memory, memory_mask
         self._index = torch.arange(len(memory), device=memory.device).repeat_interleave(each)
-        grid = Whole(len(memory), each)
+        grid = PaddedRows(len(memory), each)
         self._memories = Memories([memory], grid, [(0, None)], [padding_bias(memory_mask)])
         layers = (layer for layer in decoder.layers if isinstance(layer, FusionLayer))
         self._layers = [_CachedLayer(layer, memory) for layer in layers]

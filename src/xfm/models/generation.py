@@ -12,7 +12,7 @@ from xfm.models.decoder import CachedDecoder, Decoder
 
 
 @dataclass(frozen=True)
-class Marks:
+class SpecialTokens:
     """Begin, end and padding tokens, `banned` tokens that are never written, and the tokens of a `prompt`,
     which count in no length or score and are not returned."""
 
@@ -38,7 +38,7 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Generated:
+class GeneratedTexts:
     """n texts per memory, best first: ids and mask [M, n, L] from the begin token on; scores [M, n]
     float32 of beam search, or the log-likelihood of sampling without temperature and cuts; -inf for
     missing texts."""
@@ -53,10 +53,10 @@ def generate(
     decoder: Decoder,
     memory: Tensor,
     memory_mask: Tensor,
-    marks: Marks,
+    marks: SpecialTokens,
     how: Generation,
     draws: Tensor | None = None,
-) -> Generated:
+) -> GeneratedTexts:
     """Beam search or sampling over memories [M, S, D]; `draws` [M, n, L - 1] in [0, 1) replaces the
     seed's. ValueError for texts longer than the decoder's positions."""
     rows = decoder.embeddings.positions.num_embeddings - decoder.embeddings.first - len(marks.prompt)
@@ -72,8 +72,8 @@ def generate(
             return sample(decoder, memory, memory_mask, marks, how, draws.to(memory.device))
 
 
-class _Prompted:
-    def __init__(self, cached: CachedDecoder, marks: Marks, device: torch.device) -> None:
+class _PromptedDecoder:
+    def __init__(self, cached: CachedDecoder, marks: SpecialTokens, device: torch.device) -> None:
         self._cached, self._read = cached, False
         self._prompt = torch.tensor([marks.prompt], dtype=torch.int64, device=device)  # [1, P]
 
@@ -91,16 +91,16 @@ class _Prompted:
 
 # ---------------------------------------------------------------- beam search
 def beam_search(
-    decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: Marks, how: BeamSearch
-) -> Generated:
+    decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: SpecialTokens, how: BeamSearch
+) -> GeneratedTexts:
     """Beam search, arguments as of `generate`: an ended text counts if it is among the `beams` best
     continuations of its step; stops when no open text can reach the n-th best."""
     count, beams = len(memory), how.beams
-    cached = _Prompted(CachedDecoder(decoder, memory, memory_mask, beams), marks, memory.device)
+    cached = _PromptedDecoder(CachedDecoder(decoder, memory, memory_mask, beams), marks, memory.device)
     ids = torch.full((count, beams, 1), marks.begin, device=memory.device)
     scores = torch.full((count, beams), -torch.inf, device=memory.device)
     scores[:, 0] = 0  # all beams begin alike: one of them is enough
-    found = _Found(count, how, marks, memory.device)
+    found = _BeamState(count, how, marks, memory.device)
     for length in range(2, how.max_tokens + 1):
         logits = cached.step(ids.flatten(0, 1)).float()
         likelihood = _permitted(logits.log_softmax(-1), marks, length >= how.min_tokens)
@@ -120,8 +120,8 @@ def beam_search(
     return found.texts()
 
 
-class _Found:
-    def __init__(self, count: int, how: BeamSearch, marks: Marks, device: torch.device) -> None:
+class _BeamState:
+    def __init__(self, count: int, how: BeamSearch, marks: SpecialTokens, device: torch.device) -> None:
         self._how, self._marks, self._length = how, marks, 1
         self._ids = torch.full((count, how.texts, how.max_tokens), marks.pad, device=device)
         self._sizes = torch.zeros(count, how.texts, dtype=torch.int64, device=device)
@@ -142,12 +142,12 @@ class _Found:
         longest = (self._how.max_tokens if penalty > 0 else self._length) - 1
         return bool((likelihood / longest**penalty <= self._scores[:, -1]).all())
 
-    def texts(self) -> Generated:
+    def texts(self) -> GeneratedTexts:
         sizes = self._sizes.masked_fill(self._scores.isinf(), 0)
         longest = int(sizes.max()) if sizes.numel() else 0
         mask = torch.arange(longest, device=sizes.device) < sizes[..., None]
         ids = self._ids[..., :longest].masked_fill(~mask, self._marks.pad)
-        return Generated(ids, mask, self._scores)
+        return GeneratedTexts(ids, mask, self._scores)
 
 
 def _pick(rows: Tensor, index: Tensor) -> Tensor:
@@ -156,11 +156,11 @@ def _pick(rows: Tensor, index: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- sampling
 def sample(
-    decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: Marks, how: Sampling, draws: Tensor
-) -> Generated:
+    decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: SpecialTokens, how: Sampling, draws: Tensor
+) -> GeneratedTexts:
     """Texts of drawn tokens; arguments as of `generate`."""
     count, texts = len(memory), how.texts
-    cached = _Prompted(CachedDecoder(decoder, memory, memory_mask, texts), marks, memory.device)
+    cached = _PromptedDecoder(CachedDecoder(decoder, memory, memory_mask, texts), marks, memory.device)
     ids = torch.full((count * texts, 1), marks.begin, device=memory.device)
     going = torch.ones(count * texts, dtype=torch.bool, device=memory.device)
     mask = going[:, None]
@@ -179,7 +179,7 @@ def sample(
     order = scores.view(count, texts).argsort(dim=1, descending=True)
     shaped = (tensor.view(count, texts, -1) for tensor in (ids, mask))
     ids, mask = (_pick(tensor, order) for tensor in shaped)
-    return Generated(ids, mask, scores.view(count, texts).gather(1, order))
+    return GeneratedTexts(ids, mask, scores.view(count, texts).gather(1, order))
 
 
 def narrow(logits: Tensor, how: Sampling) -> Tensor:
@@ -204,7 +204,7 @@ def choose(probabilities: Tensor, draws: Tensor) -> Tensor:
     return (reached <= goal).sum(-1)
 
 
-def _permitted(scores: Tensor, marks: Marks, may_end: bool) -> Tensor:
+def _permitted(scores: Tensor, marks: SpecialTokens, may_end: bool) -> Tensor:
     unwanted = [*marks.banned, *([] if may_end else [marks.end])]
     if not unwanted:
         return scores

@@ -80,7 +80,7 @@ def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class HeadInputs:
     """Inputs of a head: text tokens [R, T] (a pair is one sequence), distinct images [I, 1 + P, Dv] and
     the K images [R, K] int64 of each row (None: image r)."""
 

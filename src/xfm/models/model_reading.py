@@ -34,7 +34,7 @@ from xfm.models.model_files import (
 from xfm.models.resolve import model_folder
 from xfm.models.self_check import SELF_CHECK, read_check, verify
 from xfm.models.task_models import TaskModel, build_task_model
-from xfm.models.weights import WithoutMemory, read_tensors, require_finite, require_same, without_weights
+from xfm.models.weights import SkipInitMode, read_tensors, require_finite, require_same, without_weights
 
 _READ_LATER = {
     "init": dict,
@@ -143,7 +143,7 @@ def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Pat
 def _load_weights(
     folder: Path, config: ModelConfig, build: Callable[[ModelConfig], B]
 ) -> tuple[B, TaskModel | None]:
-    with torch.device("meta"), WithoutMemory():
+    with torch.device("meta"), SkipInitMode():
         shapes = build(config)
         require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
         if (described := _described_task(folder, shapes)) is not None:

@@ -20,12 +20,12 @@ from xfm.config.model import ModelConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
-from xfm.data.pictures import PictureError, decode
+from xfm.data.images import PictureError, decode
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.models.artifacts import Artifacts, Preprocessing, framed, model_pixels
 from xfm.models.composition import Backbone, Composition
-from xfm.models.task_models import Answerer, Captioner, Classifier, Encoded, TaskModel, build_task_model
+from xfm.models.task_models import Answerer, Captioner, Classifier, HeadInputs, TaskModel, build_task_model
 from xfm.models.weights import without_weights
 
 SELF_CHECK = "self_check.json"
@@ -109,14 +109,14 @@ def _answer(task: TaskModel | None, tokens: Tokens | None, image: Tensor | None)
         return ()
     if image is None:
         assert tokens is not None
-        return _plain(task.classify(Encoded(tokens))) if isinstance(task, Classifier) else ()
+        return _plain(task.classify(HeadInputs(tokens))) if isinstance(task, Classifier) else ()
     both = torch.zeros(1, 2, dtype=torch.int64, device=image.device)
     if isinstance(task, Classifier) and (tokens is not None or not task.task.spec.has_texts):
-        return _plain(task.classify(Encoded(tokens, image, both)))
+        return _plain(task.classify(HeadInputs(tokens, image, both)))
     if tokens is None or not isinstance(task, Answerer | Captioner):
         return ()
     if isinstance(task, Answerer):
-        memory, seen = task.fused(Encoded(tokens, image, both)), tokens.mask
+        memory, seen = task.fused(HeadInputs(tokens, image, both)), tokens.mask
     else:
         memory, seen = task.remember(image)
     said = task.decoder(tokens.ids, tokens.mask, memory, seen)[0, :-1].float().log_softmax(-1)  # [T - 1, V]

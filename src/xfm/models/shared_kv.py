@@ -15,7 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.models.attention import padding_bias
-from xfm.models.attention_layout import STEP, Grid, Joined, Whole, lay_ragged, rounded, sort_by_length
+from xfm.models.attention_layout import (
+    STEP,
+    Grid,
+    JoinedTexts,
+    PaddedRows,
+    lay_ragged,
+    rounded,
+    sort_by_length,
+)
 from xfm.models.precision import working_dtype
 
 
@@ -59,7 +67,7 @@ def remember(memory: Memory, tokens: int) -> Memories:
 def copied(memory: Memory, tokens: int) -> Memories:
     """Layout in which every padded text has its own copy of its memory."""
     bias = None if memory.visible is None else padding_bias(memory.visible)
-    grid = Whole(len(memory.index), tokens)
+    grid = PaddedRows(len(memory.index), tokens)
     return Memories([memory.states], grid, [(0, memory.index)], [bias])
 
 
@@ -86,7 +94,7 @@ def joined(memory: Memory, tokens: int) -> Memories:
     place = index.new_zeros(len(index)).index_copy(0, order, row * each + place)
     of_row = index.new_zeros(rows).scatter(0, row, ordered)
     bias = None if memory.visible is None else _joined_bias(memory.visible, place, rows, each, tokens)
-    grid = Joined(place, (rows, each, tokens))
+    grid = JoinedTexts(place, (rows, each, tokens))
     return Memories([memory.states], grid, [(0, of_row)], [bias])
 
 

@@ -13,7 +13,7 @@ from xfm.data.schema import Tokens
 from xfm.models.composition import Backbone
 from xfm.models.decoder import Decoder
 from xfm.models.encoders import encode_first
-from xfm.models.heads import DeepHead, Encoded, MLPHead, ProbeHead
+from xfm.models.heads import DeepHead, HeadInputs, MLPHead, ProbeHead
 
 ADDED = ("head.", "decoder.")
 
@@ -31,12 +31,12 @@ class TaskModel(nn.Module):
         """[I, 3, H, W] -> [I, 1 + P, Dv]."""
         return self.model.encode_image(pixels)
 
-    def fused(self, rows: Encoded) -> Tensor:
+    def fused(self, rows: HeadInputs) -> Tensor:
         """[R, T, D] each text fused with its (first) image."""
         text = self.model.encode_text(rows.text.ids, rows.text.mask)
         return self.model.fuse(text, rows.text.mask, rows.pictures, rows.first)
 
-    def fused_first(self, rows: Encoded) -> Tensor:
+    def fused_first(self, rows: HeadInputs) -> Tensor:
         """[R, 1, D] token 0 of `fused`."""
         (text,) = self.model.encode_texts([rows.text])
         return self.model.fuse_first(text, rows.text.mask, rows.pictures, rows.first)
@@ -56,11 +56,11 @@ class Classifier(TaskModel):
 
     head: nn.Module
 
-    def features(self, rows: Encoded) -> Tensor:
+    def features(self, rows: HeadInputs) -> Tensor:
         """[R, F] input of the head; with `HeadKind.PROBE` the features of all encoders."""
         raise NotImplementedError
 
-    def classify(self, rows: Encoded) -> Tensor:
+    def classify(self, rows: HeadInputs) -> Tensor:
         """[R, C] logits."""
         return self.head(self.features(rows))
 
@@ -95,7 +95,7 @@ class Classifier(TaskModel):
         """[R, C] logits of images [I, 3, H, W], texts [R, T] and the images [R, K] int64 of each row (by
         default image r)."""
         image = None if pixels is None else self.encode_image(pixels)
-        return self.classify(Encoded(tokens, image, index))
+        return self.classify(HeadInputs(tokens, image, index))
 
 
 class WithModel(TaskModel):
@@ -116,7 +116,7 @@ class TextClassifier(Classifier):
         width = self.language.config.width
         self.head = self.built_head(width, 2 * width)
 
-    def features(self, rows: Encoded) -> Tensor:
+    def features(self, rows: HeadInputs) -> Tensor:
         """[R, D] of texts, or [R, 2 D]."""
         ids, mask = rows.text.ids, rows.text.mask
         if not self.probed:
@@ -140,14 +140,14 @@ class ImageClassifier(Classifier):
         """[I, 3, H, W] -> [I, 1 + P, Dv]."""
         return self.vision(pixels)
 
-    def features(self, rows: Encoded) -> Tensor:
+    def features(self, rows: HeadInputs) -> Tensor:
         """[I, Dv] of pictures, or [I, 2 Dv] for the published head."""
         slot0 = rows.pictures[:, 0]
         if self.task.image_head is ImageHead.PUBLISHED:
             slot0 = torch.cat([slot0, rows.pictures[:, 1:].mean(dim=1)], dim=-1)
         return slot0
 
-    def classify(self, rows: Encoded) -> Tensor:
+    def classify(self, rows: HeadInputs) -> Tensor:
         """[R, C] logits; equal images are classified once."""
         return rows.of_rows(self.head(self.features(rows)))
 
@@ -161,7 +161,7 @@ class PairClassifier(WithModel, Classifier):
         text, vision = model.config.language.width, model.config.seeing.width
         self.head = self.built_head(text, 2 * text + vision)
 
-    def features(self, rows: Encoded) -> Tensor:
+    def features(self, rows: HeadInputs) -> Tensor:
         """[R, D] of texts with their pictures, or [R, 2 D + Dv]."""
         if not self.probed:
             return self.fused_first(rows)[:, 0]
@@ -179,7 +179,7 @@ class Reasoner(WithModel, Classifier):
         text, vision = model.config.language.width, model.config.seeing.width
         self.head = self.built_head(2 * text, 3 * text + 2 * vision)
 
-    def features(self, rows: Encoded) -> Tensor:
+    def features(self, rows: HeadInputs) -> Tensor:
         """[R, 2 D] of texts with two pictures each, or [R, 3 D + 2 Dv]."""
         assert rows.index is not None
         tokens, both = rows.text, rows.index.t().flatten()  # [2R], the left ones first
@@ -208,7 +208,7 @@ class Grounder(WithModel):
         """[I, 3, H, W] pictures and [R, T] phrases -> [R, 4] boxes (cx, cy, w, h) as fractions."""
         return self.locate(_rows(self, pixels, tokens, image_index))
 
-    def locate(self, rows: Encoded) -> Tensor:
+    def locate(self, rows: HeadInputs) -> Tensor:
         """[R, 4] boxes (cx, cy, w, h) of phrases as fractions of their pictures' sides."""
         return self.model.boxes(self.fused_first(rows))
 
@@ -257,9 +257,9 @@ class Captioner(WithModel):
         return image, torch.ones(image.shape[:2], dtype=torch.bool, device=image.device)
 
 
-def _rows(model: TaskModel, pixels: Tensor, tokens: Tokens, image_index: Tensor | None) -> Encoded:
+def _rows(model: TaskModel, pixels: Tensor, tokens: Tokens, image_index: Tensor | None) -> HeadInputs:
     index = None if image_index is None else image_index[:, None]
-    return Encoded(tokens, model.encode_image(pixels), index)
+    return HeadInputs(tokens, model.encode_image(pixels), index)
 
 
 def build_task_model(task: TaskConfig, model: Backbone) -> TaskModel:

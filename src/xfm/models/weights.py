@@ -115,7 +115,7 @@ _IN_PLACE = frozenset(
 )
 
 
-class WithoutMemory(TorchFunctionMode):
+class SkipInitMode(TorchFunctionMode):
     """Leaves out initialisation of meta tensors, for which torch would import its compiler and a thousand
     modules."""
 
@@ -139,7 +139,7 @@ def without_weights() -> Iterator[None]:
             param = nn.Parameter(param.detach().to("meta"), param.requires_grad)
         register(self, name, param)
 
-    with _BUILDING, WithoutMemory():
+    with _BUILDING, SkipInitMode():
         register = nn.Module.register_parameter  # a thread that waited would have read the other one's
         nn.Module.register_parameter = on_meta
         try:

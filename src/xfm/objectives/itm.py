@@ -154,7 +154,7 @@ _SENTENCES = ("text_states", "text_mask")
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class _DrawnNegatives:
     rows: Tensor
     kept: Tensor
     found: Tensor
@@ -234,7 +234,7 @@ class NegativeQueue:
     @torch.no_grad()
     def _draw(
         self, queries: Tensor, near: Tensor, name: str, own: PairEmbeddings, temperature: Tensor
-    ) -> _Drawn:
+    ) -> _DrawnNegatives:
         """Negatives for the `SHARE` of queries [R, E] to which nothing is near in the batch [R, R], drawn
         as by `sampling_weights`. Queries without a negative in the batch leave the loss, and need none."""
         kept, usable = self._kept, self._kept["usable"]
@@ -248,7 +248,7 @@ class NegativeQueue:
         similarity = similarity.masked_fill(~usable, -torch.inf)
         weights = sampling_weights(similarity, never | ~usable).nan_to_num()
         drawn = (weights / torch.empty_like(weights).exponential_()).argmax(1)
-        return _Drawn(rows, drawn, weights.sum(1) > 0)
+        return _DrawnNegatives(rows, drawn, weights.sum(1) > 0)
 
     def _behind(self, rows: TextRows, pictures: Tensor, texts: Tensor) -> TextRows:
         states = self._kept["image_states"][pictures].to(rows.bank.patches.dtype)

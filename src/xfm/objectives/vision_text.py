@@ -24,7 +24,7 @@ from xfm.objectives.text_rows import PairEmbeddings, TextRows, longer, with_othe
 
 
 @dataclass(frozen=True)
-class Loan:
+class RowExchange:
     """Rows exchanged with other processes: own rows `sent` [n], counts by process, and `place` [N] of each
     row of the batch, own ones first, received ones behind."""
 
@@ -38,7 +38,9 @@ class Loan:
         return global_batch.peers.exchange(rows, self.counts_sent, self.counts_received)
 
 
-def _loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device) -> Loan:
+def _loan_of(
+    wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device
+) -> RowExchange:
     starts = [sum(counts[:place]) for place in range(len(counts) + 1)]
     own = range(starts[rank], starts[rank + 1])
 
@@ -52,7 +54,7 @@ def _loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, 
     place[own.start : own.stop] = torch.arange(len(own))
     place[foreign[rank]] = torch.arange(len(own), len(own) + len(foreign[rank]))
     sent = torch.tensor([row for rows in lent for row in rows], dtype=torch.int64)
-    return Loan(sent.to(device), [len(rows) for rows in lent], received, place.to(device))
+    return RowExchange(sent.to(device), [len(rows) for rows in lent], received, place.to(device))
 
 
 def padded_alike(rows: TextRows, source: str, global_batch: GlobalBatch) -> TextRows:

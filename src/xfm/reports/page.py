@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
-from xfm.data.pictures import load_image
+from xfm.data.images import load_image
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
 from xfm.reports.labels import SPLIT_NAMES, metric_name, part_name
 

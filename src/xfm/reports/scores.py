@@ -129,7 +129,7 @@ class PartResult:
         probes: features and penalty chosen for the model (`OWN`) and each baseline.
         calibration: of the matching head (`MatchCalibration` as plain values), or empty.
         seconds: filled in by the runner.
-        left_out: rows with unreadable pictures (`LeftOut.plain`), filled in by the runner.
+        left_out: rows with unreadable pictures (`SkippedRecords.plain`), filled in by the runner.
     """
 
     scores: dict[str, Score] = field(default_factory=dict)

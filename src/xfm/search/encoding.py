@@ -19,7 +19,7 @@ from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine, one_thread
 from xfm.inference.input_parsing import Picture, PictureReader
 from xfm.inference.pipeline import pipeline
-from xfm.search.sources import EncodedPicture, Offer, PictureSupply, SupplyCut, open_supply
+from xfm.search.sources import EncodedPicture, IngestItem, PictureSupply, SourceParts, open_supply
 from xfm.search.store import to_png
 
 _PLAIN, _MOST = ("key", "source", "stamp", "table", "replaces"), 64 << 30
@@ -40,13 +40,13 @@ class IndexWork:
     as_text: tuple[str, ...] = ()
     root: Path | None = None
 
-    def supply(self, source: int, known: SupplyCut | None = None) -> PictureSupply:
+    def supply(self, source: int, known: SourceParts | None = None) -> PictureSupply:
         """A source by its place; raises UserError."""
         given = ColumnMap.parse(self.columns), self.key, self.keep, self.as_text
         return open_supply(self.sources[source], *given, known, self.root)
 
 
-def write_part(path: Path, offers: Sequence[Offer], left_out: Mapping[str, int]) -> None:
+def write_part(path: Path, offers: Sequence[IngestItem], left_out: Mapping[str, int]) -> None:
     """Write a unit's pictures, encoded or failed, and how many rows had fields that cannot be metadata."""
     rows = list[dict[str, Any]]()
     for one in offers:
@@ -60,10 +60,10 @@ def write_part(path: Path, offers: Sequence[Offer], left_out: Mapping[str, int])
     write_text(path, json.dumps({"rows": rows, "left_out": dict(left_out)}))
 
 
-def read_part(path: Path) -> tuple[list[Offer], Mapping[str, int]]:
+def read_part(path: Path) -> tuple[list[IngestItem], Mapping[str, int]]:
     """The pictures and fields of `write_part`; UserError: damaged."""
     try:
-        told, offers = json.loads(read_text(path, _MOST)), list[Offer]()
+        told, offers = json.loads(read_text(path, _MOST)), list[IngestItem]()
         for row in told["rows"]:
             picture: Any = None if row.get("error") is None else UserError(row["error"])
             if "picture" in row:
@@ -71,7 +71,7 @@ def read_part(path: Path) -> tuple[list[Offer], Mapping[str, int]]:
                 vector = np.array(numbers, np.float32)
                 picture = EncodedPicture(b64decode(png), width, height, bytes.fromhex(key), vector)
             plain = {name: row[name] for name in _PLAIN}
-            offers.append(Offer(picture=picture, metadata=row["metadata"], **plain))
+            offers.append(IngestItem(picture=picture, metadata=row["metadata"], **plain))
         return offers, told["left_out"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -140,11 +140,11 @@ def _opened(work: IndexWork, folder: Path, source: int) -> tuple[Pipeline[Any, A
             if _open is not None and same
             else pipeline("embed", work.model, device=work.device, precision="fp32")
         )
-        _open = key, source, pipe, work.supply(source, SupplyCut([], told["names"], twice, told["numbers"]))
+        _open = key, source, pipe, work.supply(source, SourceParts([], told["names"], twice, told["numbers"]))
     return _open[2:]
 
 
-def _encoded(engine: Engine, offers: Iterator[Offer], known: Mapping[str, str]) -> Iterator[Offer]:
+def _encoded(engine: Engine, offers: Iterator[IngestItem], known: Mapping[str, str]) -> Iterator[IngestItem]:
     reader = PictureReader(engine.pretrained.preprocessing, None)
     while window := list(islice(offers, engine.batch_size)):
         read = [_read(one, reader, known) for one in window]
@@ -159,7 +159,7 @@ def _encoded(engine: Engine, offers: Iterator[Offer], known: Mapping[str, str]) 
             yield replace(offer, picture=encoded)
 
 
-def _read(offer: Offer, reader: PictureReader, known: Mapping[str, str]) -> Picture | Offer:
+def _read(offer: IngestItem, reader: PictureReader, known: Mapping[str, str]) -> Picture | IngestItem:
     if offer.stamp and known.get(offer.key) == offer.stamp:
         return replace(offer, picture=None)
     try:

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from xfm.core.errors import UserError, excerpt
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.inference.engine import Engine, as_captions
 from xfm.inference.input_parsing import PictureReader
 from xfm.search.filters import Condition, merged
-from xfm.search.journal import AboutIndex, Journal, JournalItem, State
-from xfm.search.sources import EncodedPicture, Offer
+from xfm.search.journal import CollectionManifest, Journal, JournalItem, State
+from xfm.search.sources import EncodedPicture, IngestItem
 from xfm.search.store import IndexedPicture, Row, Store, digest, from_png, to_png
 
 TOGETHER = 256
@@ -51,7 +51,7 @@ class Index:
     """An open collection; `xfm.search.opening.open_index` makes and opens it."""
 
     def __init__(
-        self, folder: Path, about: AboutIndex, engine: Engine, store: Store, journal: Journal
+        self, folder: Path, about: CollectionManifest, engine: Engine, store: Store, journal: Journal
     ) -> None:
         self.folder, self.about, self.engine = folder, about, engine
         self.store, self.journal = store, journal
@@ -63,7 +63,10 @@ class Index:
 
     # ------------------------------------------------------------ taking in
     def add(
-        self, offers: Iterable[Offer], left_out: LeftOut | None = None, taken: IngestCounts | None = None
+        self,
+        offers: Iterable[IngestItem],
+        left_out: SkippedRecords | None = None,
+        taken: IngestCounts | None = None,
     ) -> IngestCounts:
         """Take pictures in. Each is safe when the next is asked for; its vector is computed with others'.
 
@@ -76,7 +79,9 @@ class Index:
             self.flush(TOGETHER)
         return taken
 
-    def add_encoded(self, offers: Sequence[Offer], left_out: LeftOut, taken: IngestCounts) -> None:
+    def add_encoded(
+        self, offers: Sequence[IngestItem], left_out: SkippedRecords, taken: IngestCounts
+    ) -> None:
         """Take in pictures that others have encoded, and store all; see `add`."""
         # Some may wait already, where a process was killed that took them in.
         pictures = [one.picture for one in offers if isinstance(one.picture, EncodedPicture)]
@@ -85,7 +90,7 @@ class Index:
         self.flush()
         self._given = {}
 
-    def _offer(self, given: Offer, taken: IngestCounts, left_out: LeftOut | None) -> None:
+    def _offer(self, given: IngestItem, taken: IngestCounts, left_out: SkippedRecords | None) -> None:
         known = self.journal.item(given.key)
         if known is not None and given.stamp and known.stamp == given.stamp:
             if known.state is State.BAD:
@@ -135,13 +140,15 @@ class Index:
         else:
             taken.new += 1
 
-    def _pass_over(self, given: Offer, reason: str, taken: IngestCounts, left_out: LeftOut | None) -> None:
+    def _pass_over(
+        self, given: IngestItem, reason: str, taken: IngestCounts, left_out: SkippedRecords | None
+    ) -> None:
         if left_out is None:
             raise UserError(reason if given.source in reason else f"{given.source}: {reason}")
         taken.bad += 1
         left_out.add(given.source, reason)
 
-    def _know(self, given: Offer) -> None:
+    def _know(self, given: IngestItem) -> None:
         try:
             fields = merged(self.about.fields, given.metadata)
         except UserError as error:
@@ -217,7 +224,7 @@ class Index:
         return counts[State.STORED] + counts[State.WAITING]
 
 
-def _other_table(given: Offer, known: JournalItem | None) -> str:
+def _other_table(given: IngestItem, known: JournalItem | None) -> str:
     if known is None or known.state not in (State.STORED, State.WAITING) or known.told in (None, given.table):
         return ""
     return known.told

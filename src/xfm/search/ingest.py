@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.files import read_json_or_nothing, write_text, writing
-from xfm.core.locks import InUse
-from xfm.data.left_out import BAD_FILE, LeftOut
+from xfm.core.locks import FolderInUseError
+from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.data.tables.records import stored_size
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, find_plan
@@ -33,13 +33,13 @@ from xfm.search.encoding import (
 )
 from xfm.search.filters import Kind, require_same
 from xfm.search.index import Index, IngestCounts
-from xfm.search.journal import HIDDEN, MANIFEST, AboutIndex, Journal
+from xfm.search.journal import HIDDEN, MANIFEST, CollectionManifest, Journal
 from xfm.search.opening import open_index
-from xfm.search.sources import FolderSupply, Offer, PictureSupply
+from xfm.search.sources import FolderSupply, IngestItem, PictureSupply
 
 
 def fill(
-    index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, progress: bool = True
+    index: Index, sources: Sequence[PictureSupply], left_out: SkippedRecords, progress: bool = True
 ) -> IngestCounts:
     """Take in the sources' pictures; a stopped run goes on when called again.
 
@@ -94,7 +94,7 @@ def tell_left_out(fields: Mapping[str, int]) -> None:
         )
 
 
-def tell_bad(folder: Path, left_out: LeftOut) -> None:
+def tell_bad(folder: Path, left_out: SkippedRecords) -> None:
     """Name an unreadable picture, and log all of them in the collection's folder."""
     left_out.write(folder)
     if left_out.rows:
@@ -104,7 +104,7 @@ def tell_bad(folder: Path, left_out: LeftOut) -> None:
         print(printable(told), file=sys.stderr)
 
 
-def _watched(candidates: Iterator[Offer], bar: Any) -> Iterator[Offer]:
+def _watched(candidates: Iterator[IngestItem], bar: Any) -> Iterator[IngestItem]:
     for one in candidates:
         yield one
         bar.update(one.read - bar.n)
@@ -133,7 +133,7 @@ def is_index(folder: Path) -> bool:
 
 @contextmanager
 def folder_index(
-    folder: Path, model: Any, left_out: LeftOut, progress: bool = True, **running: Any
+    folder: Path, model: Any, left_out: SkippedRecords, progress: bool = True, **running: Any
 ) -> Iterator[Index]:
     """The collection in a folder of pictures, made at first, then following the folder.
 
@@ -150,7 +150,7 @@ def folder_index(
     with ExitStack() as stack:
         try:
             index = stack.enter_context(open_index(place, model, make=True, **running))
-        except InUse as error:
+        except FolderInUseError as error:
             print(f"Note: {error}. Until then what is there is searched.", file=sys.stderr)
             yield stack.enter_context(open_index(place, model, writing=False, **running))
             return
@@ -194,13 +194,13 @@ def fill_together(
         index = None if executor.is_array_task else stack.enter_context(opening())
         parts = _planned(folder, work, size, place, index)
         units = index_units(work, folder, parts)
-        taking = None if index is None else _Ingest(index, units, folder / _TAKEN, LeftOut(max_bad))
+        taking = None if index is None else _Ingest(index, units, folder / _TAKEN, SkippedRecords(max_bad))
         if taking is not None:
             taking.ready()
         if not units.run(executor, "pictures", progress, taking.ready if taking else lambda *_: None):
             return False
         if taking is None:
-            taking = _Ingest(stack.enter_context(opening()), units, folder / _TAKEN, LeftOut(max_bad))
+            taking = _Ingest(stack.enter_context(opening()), units, folder / _TAKEN, SkippedRecords(max_bad))
             taking.ready()
         tell_left_out(taking.fields)
         tell_bad(taking.index.folder, taking.left_out)
@@ -232,7 +232,7 @@ def _planned(folder: Path, work: IndexWork, size: int, place: Path, index: Index
         if not is_index(place):
             return _plan(work, size, {}, None, draft)
         with closing(Journal(place, readonly=True)) as journal:
-            return _plan(work, size, AboutIndex.read(place).fields, journal, draft)
+            return _plan(work, size, CollectionManifest.read(place).fields, journal, draft)
 
     told = find_plan(folder, _settings(work, size), make, f"remove {folder}")
     return [IndexUnit(*one) for one in told["units"]]
@@ -246,7 +246,7 @@ def _plan(
     for source, supply in enumerate(supplies):
         tell_numbers(supply)
         if supply.report is not None:
-            LeftOut().folder(supply.report)
+            SkippedRecords().folder(supply.report)
         cut = supply.cut(size)
         told = {"names": cut.names, "twice": dict(cut.twice), "numbers": list(cut.numbers)}
         write_text(cut_file(draft, source), json.dumps(told))
@@ -265,7 +265,7 @@ def _plan(
     return {"units": units}
 
 
-def _is_known(one: Offer, journal: Journal) -> bool:
+def _is_known(one: IngestItem, journal: Journal) -> bool:
     item = journal.item(one.key)
     return item is not None and bool(one.stamp) and item.stamp == one.stamp
 
@@ -277,7 +277,7 @@ class _Ingest:
     index: Index
     units: ShardedMap[EncodingMark]
     path: Path
-    left_out: LeftOut
+    left_out: SkippedRecords
     next: int = 0
     counts: IngestCounts = field(default_factory=IngestCounts)
     fields: dict[str, int] = field(default_factory=dict)

@@ -28,7 +28,7 @@ HIDDEN = ".xfm-index"
 
 
 @dataclass(frozen=True)
-class AboutIndex:
+class CollectionManifest:
     """Model, probe (the vector of a fixed text), fields, and PostgreSQL address and table of a collection.
 
     `id` marks the owner of the table. The address has no password.
@@ -55,7 +55,7 @@ class AboutIndex:
         write_text(folder / MANIFEST, json.dumps(told, indent=1) + "\n")
 
     @classmethod
-    def read(cls, folder: Path) -> "AboutIndex":
+    def read(cls, folder: Path) -> "CollectionManifest":
         """Read it; UserError: no collection, damaged, or of another format."""
         if not (folder / MANIFEST).exists():
             raise UserError(

@@ -18,7 +18,7 @@ from xfm.inference.pipeline import pipeline
 from xfm.inference.row_units import everywhere
 from xfm.models.folder import Pretrained
 from xfm.search.index import Index, probe_of
-from xfm.search.journal import HIDDEN, JOURNAL, MANIFEST, AboutIndex, Journal, State
+from xfm.search.journal import HIDDEN, JOURNAL, MANIFEST, CollectionManifest, Journal, State
 from xfm.search.store import Store
 from xfm.search.trusted_hosts import require_trusted, tell_model, without_password
 
@@ -72,7 +72,9 @@ def open_index(
             about = _found(place, make, address, table)
         if about is None:
             name = "the model" if isinstance(given, Pretrained) else everywhere(str(given))
-            about = AboutIndex(name, probe.tolist(), _shown(address), (table or TABLE) if address else "")
+            about = CollectionManifest(
+                name, probe.tolist(), _shown(address), (table or TABLE) if address else ""
+            )
             about.write(place)
             undo.callback(_clear, place)
         elif len(probe) != about.width or not np.abs(probe - np.array(about.probe)).max() <= _NEAR:
@@ -90,13 +92,13 @@ def open_index(
                 index.flush()
 
 
-def _found(place: Path, make: bool, address: str | None, table: str | None) -> AboutIndex | None:
+def _found(place: Path, make: bool, address: str | None, table: str | None) -> CollectionManifest | None:
     """The collection that is there, where it may be opened so; None where one can be made."""
     if not (place / MANIFEST).exists() and make:
         if place.exists() and any(path.name != ".xfm-lock" for path in place.iterdir()):
             raise UserError(f"{place} holds something else than a collection: give another folder")
         return None
-    about = AboutIndex.read(place)  # says where there is none
+    about = CollectionManifest.read(place)  # says where there is none
     if address is not None and about.address != _shown(address):
         raise UserError(f"{place} keeps its rows in {about.address or 'the folder'}: give another --out")
     if table not in (None, about.table):
@@ -115,7 +117,7 @@ def _shown(address: str | None) -> str | None:
 
 @contextmanager
 def _opened(
-    place: Path, about: AboutIndex, engine: Engine, readonly: bool, address: str | None
+    place: Path, about: CollectionManifest, engine: Engine, readonly: bool, address: str | None
 ) -> Iterator[Index]:
     with closing(Journal(place, readonly)) as journal:
         new = not readonly and not journal.counts()[State.STORED]
@@ -145,7 +147,7 @@ def _postgres_there() -> Iterator[None]:
         ) from error
 
 
-def _store(place: Path, about: AboutIndex, address: str | None, readonly: bool, make: bool) -> Store:
+def _store(place: Path, about: CollectionManifest, address: str | None, readonly: bool, make: bool) -> Store:
     if about.address is None:
         try:
             from xfm.search.lance import LanceStore

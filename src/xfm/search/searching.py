@@ -25,7 +25,7 @@ from xfm.inference.matching import PixelBox, pixel_box
 from xfm.models.artifacts import limits_of
 from xfm.search.filters import Condition, Value, checked, parse_condition
 from xfm.search.index import Index
-from xfm.search.journal import AboutIndex
+from xfm.search.journal import CollectionManifest
 from xfm.search.store import Neighbour, digest, from_png
 from xfm.tasks.ranking import match_odds, rerank_scores
 
@@ -123,7 +123,7 @@ class SearchQuestion:
     image: PictureSource | Picture | None = None
 
 
-class FoundPicture(TypedDict):
+class FoundImage(TypedDict):
     """A found picture; `match` and `box` only where it was re-ranked.
 
     `score` orders the pictures: the cosine, or after re-ranking cosine / temperature plus weighted log-odds
@@ -151,7 +151,7 @@ class Answer:
     `xfm.config.index.SURE`.
     """
 
-    hits: list[FoundPicture]
+    hits: list[FoundImage]
     fits: bool | None
     best: float | None
     min_score: float
@@ -289,7 +289,9 @@ class Searcher:
     def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
         asked = [parse_condition(one) for one in options.where]
         if any(one.field not in self._index.about.fields for one in asked):
-            self._index.about = AboutIndex.read(self._index.folder)  # another process may have added some
+            self._index.about = CollectionManifest.read(
+                self._index.folder
+            )  # another process may have added some
         return checked(asked, self._index.about.fields)
 
     def _answer(self, one: Shortlist, matched: tuple[Tensor, Tensor] | None) -> Answer:
@@ -337,12 +339,12 @@ class Searcher:
 
     def _ordered(
         self, near: Sequence[Neighbour], logits: Tensor, boxes: Tensor
-    ) -> tuple[list[FoundPicture], NDArray[np.float64]]:
+    ) -> tuple[list[FoundImage], NDArray[np.float64]]:
         cosines = np.array([one.similarity for one in near])
         scores = rerank_scores(cosines, logits.double().numpy(), self._engine.model.temperature.item())
         matches = self._engine.pretrained.match_probability(logits).tolist()
         corners = Boxes(boxes, BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY).data.clamp(0, 1)
-        hits: list[FoundPicture] = []
+        hits: list[FoundImage] = []
         order = np.argsort(-scores, kind="stable")
         for place in order.tolist():
             one = near[place]
@@ -372,7 +374,7 @@ def searched_text(one: SearchQuestion) -> str | None:
     return one.text
 
 
-def _hit(one: Neighbour, score: float) -> FoundPicture:
+def _hit(one: Neighbour, score: float) -> FoundImage:
     entry = one.entry
     return {
         "key": entry.key,

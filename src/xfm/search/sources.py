@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.config.tables import LISTED, table_kind
-from xfm.config.task_spec import Field, Holds
+from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt, printable
 from xfm.core.paths import is_url
 from xfm.data.folders import FolderReport, Scan, scan_folder
@@ -41,7 +41,7 @@ class EncodedPicture:
 
 
 @dataclass(frozen=True)
-class Offer:
+class IngestItem:
     """A picture that may be taken in, with key, source for messages, and metadata.
 
     `picture` None was known when shared work was planned; `stamp` changes with the picture or its metadata;
@@ -60,7 +60,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class SupplyCut:
+class SourceParts:
     """Cut of a source: the first number of each part, a folder's names, rows with an earlier row's key, and
     number columns."""
 
@@ -71,7 +71,7 @@ class SupplyCut:
 
 
 class PictureSupply(ABC):
-    """Pictures in a fixed order; `total` in units of `Offer.read`, None where unknown.
+    """Pictures in a fixed order; `total` in units of `IngestItem.read`, None where unknown.
 
     `report` tells what else a folder holds; `left_out` counts fields that cannot be metadata, such as lists.
     """
@@ -83,16 +83,16 @@ class PictureSupply(ABC):
     def __init__(self) -> None:
         self.left_out: dict[str, int] = {}
 
-    def candidates(self) -> Iterator[Offer]:
+    def candidates(self) -> Iterator[IngestItem]:
         """All pictures; UserError where reading fails."""
         return self.part(0, None)
 
     @abstractmethod
-    def cut(self, size: int) -> "SupplyCut":
+    def cut(self, size: int) -> "SourceParts":
         """Cut the pictures into parts of `size`; raises UserError."""
 
     @abstractmethod
-    def part(self, first: int, last: int | None) -> Iterator[Offer]:
+    def part(self, first: int, last: int | None) -> Iterator[IngestItem]:
         """Pictures from one number up to another, exclusive; None is the end."""
 
     def columns(self) -> Mapping[str, ColumnKind]:
@@ -122,7 +122,7 @@ def told_stamp(stamp: str, told: Metadata) -> str:
     return hashlib.blake2b(whole, digest_size=16).hexdigest()
 
 
-IMAGE = Field("image", holds=Holds.PICTURE)
+IMAGE = Field("image", holds=FieldKind.PICTURE)
 KEY = "id"
 """The column that names pictures, where a table has one and nothing else was said."""
 
@@ -133,7 +133,7 @@ def open_supply(
     key: str | None = None,
     keep: Sequence[str] | None = None,
     as_text: Sequence[str] = (),
-    known: SupplyCut | None = None,
+    known: SourceParts | None = None,
     root: Path | None = None,
 ) -> PictureSupply:
     """Pictures of a folder, a table (see `xfm.config.tables`) or tar shards.
@@ -170,21 +170,21 @@ class FolderSupply(PictureSupply):
         """Keys of all pictures."""
         return [_named(self._folder / name) for name in self._names]
 
-    def cut(self, size: int) -> SupplyCut:
+    def cut(self, size: int) -> SourceParts:
         """See `PictureSupply.cut`."""
-        return SupplyCut([*range(1, len(self._names) + 1, size)], self._names)
+        return SourceParts([*range(1, len(self._names) + 1, size)], self._names)
 
-    def part(self, first: int, last: int | None) -> Iterator[Offer]:
+    def part(self, first: int, last: int | None) -> Iterator[IngestItem]:
         """Pictures with name and folder as metadata."""
         for number in range(max(first, 1), len(self._names) + 1 if last is None else last):
             name = self._names[number - 1]
             path = self._folder / name
             if not is_text(str(path)):  # nothing that keeps rows could hold it
                 told = UserError(f"{path}: the name is not UTF-8; rename the file")
-                yield Offer(_named(path), _named(path), told, file_stamp(path), {}, number)
+                yield IngestItem(_named(path), _named(path), told, file_stamp(path), {}, number)
                 continue
             metadata = {"name": path.name, "folder": str(Path(name).parent)}
-            yield Offer(str(path), str(path), path, file_stamp(path), metadata, number)
+            yield IngestItem(str(path), str(path), path, file_stamp(path), metadata, number)
 
 
 def _named(path: Path) -> str:
@@ -199,11 +199,11 @@ class ShardSupply(PictureSupply):
         self._path, self._keep, self._pairs = path, keep, open_source(path, SampleKind.PAIR)
         self.total = len(self._pairs)
 
-    def cut(self, size: int) -> SupplyCut:
+    def cut(self, size: int) -> SourceParts:
         """See `PictureSupply.cut`."""
-        return SupplyCut([*range(0, len(self._pairs), size)])
+        return SourceParts([*range(0, len(self._pairs), size)])
 
-    def part(self, first: int, last: int | None) -> Iterator[Offer]:
+    def part(self, first: int, last: int | None) -> Iterator[IngestItem]:
         """See `PictureSupply.part`."""
         stamp = cache(lambda shard: file_stamp(Path(shard)))  # of this time
         for number in range(first, len(self._pairs) if last is None else last):
@@ -234,10 +234,10 @@ class ShardSupply(PictureSupply):
 
     def _offer(
         self, origin: Origin, picture: bytes | UserError, stamp: str, told: Metadata, number: int
-    ) -> Offer:
+    ) -> IngestItem:
         # Other folders, and other shards of this one, may have pictures of the same name.
         key = f"{os.path.abspath(origin.shard)}/{origin.key}"
-        return Offer(key, f"{origin.shard}/{origin.key}", picture, stamp, told, number + 1)
+        return IngestItem(key, f"{origin.shard}/{origin.key}", picture, stamp, told, number + 1)
 
     def _kept(self, cells: Mapping[str, Any]) -> Mapping[str, Any]:
         return cells if self._keep is None else {name: cells[name] for name in self._keep if name in cells}
@@ -253,7 +253,7 @@ class TableSupply(PictureSupply):
         key: str | None,
         keep: Sequence[str] | None,
         as_text: Sequence[str] = (),
-        known: SupplyCut | None = None,
+        known: SourceParts | None = None,
         root: Path | None = None,
     ) -> None:
         super().__init__()
@@ -271,11 +271,11 @@ class TableSupply(PictureSupply):
         self._named = dict[str, int]()
         self._parts = TableParts(self._table, frozenset(self._table.columns or ()))
 
-    def candidates(self) -> Iterator[Offer]:
+    def candidates(self) -> Iterator[IngestItem]:
         """See `PictureSupply.candidates`."""
         return map(self._candidate, self._table.rows(frozenset(self._table.columns or ())))
 
-    def cut(self, size: int) -> SupplyCut:
+    def cut(self, size: int) -> SourceParts:
         """See `PictureSupply.cut`; reads the table once, only the column of keys where possible."""
         column, twice, named = self._key or KEY, dict[int, int](), dict[str, int]()
 
@@ -288,7 +288,7 @@ class TableSupply(PictureSupply):
                         twice[raw.number] = before
                 yield raw
 
-        return SupplyCut(part_starts(looked_at(), size)[0], twice=twice, numbers=sorted(self._numbers))
+        return SourceParts(part_starts(looked_at(), size)[0], twice=twice, numbers=sorted(self._numbers))
 
     def columns(self) -> Mapping[str, ColumnKind]:
         """See `PictureSupply.columns`."""
@@ -309,11 +309,11 @@ class TableSupply(PictureSupply):
             return frozenset(self._known.numbers)
         return frozenset(name for name, one in self._seen.items() if one.kind is Kind.NUMBER)
 
-    def part(self, first: int, last: int | None) -> Iterator[Offer]:
+    def part(self, first: int, last: int | None) -> Iterator[IngestItem]:
         """See `PictureSupply.part`."""
         return map(self._candidate, self._parts.part(first, last))
 
-    def _candidate(self, raw: RawRow) -> Offer:
+    def _candidate(self, raw: RawRow) -> IngestItem:
         place = f"{self._path}:{raw.number}"
         try:
             cells = raw.checked(self._path)
@@ -329,11 +329,11 @@ class TableSupply(PictureSupply):
             }
             told = self.metadata(others)
         except UserError as error:
-            return Offer(self._place(raw.number), place, error, "", {}, raw.read)
+            return IngestItem(self._place(raw.number), place, error, "", {}, raw.read)
         shown = str(picture) if isinstance(picture, Path) else place
         table = "" if key == self._place(raw.number) else self._whole
         stamp = told_stamp(stamp, told)
-        return Offer(key, shown, picture, stamp, told, raw.read, table, replaces=self._key is not None)
+        return IngestItem(key, shown, picture, stamp, told, raw.read, table, replaces=self._key is not None)
 
     def _place(self, number: int) -> str:
         return f"{self._whole}:{number}"

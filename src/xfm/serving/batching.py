@@ -16,7 +16,7 @@ Compute = Callable[[Sequence[Any]], Sequence[Any]]
 """Answers to items, in their order, computed together."""
 
 
-class Lane(NamedTuple):
+class BatchKey(NamedTuple):
     """Items that can be computed together: the work's name in the metrics, the model or collection, the
     options."""
 
@@ -62,7 +62,7 @@ class Batcher:
         observe: Callable[[str, int, float], None] = lambda *_: None,
     ) -> None:
         self._batch, self._queue_size, self._observe = max_batch_size, queue_size, observe
-        self._lanes: dict[Lane, list[_Job]] = {}
+        self._lanes: dict[BatchKey, list[_Job]] = {}
         self._closed, self._expected = False, 0  # items for which is read what they need
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._arrived = asyncio.Event()
@@ -110,7 +110,7 @@ class Batcher:
 
     async def answers(
         self,
-        lane: Lane,
+        lane: BatchKey,
         compute: Compute,
         items: Sequence[Any],
         lengths: Sequence[int],
@@ -143,7 +143,7 @@ class Batcher:
                     job.answer.cancel()
             self._keep(lane, [job for job in self._lanes.get(lane, ()) if not job.answer.cancelled()])
 
-    def _keep(self, lane: Lane, jobs: list[_Job]) -> None:
+    def _keep(self, lane: BatchKey, jobs: list[_Job]) -> None:
         self._lanes.pop(lane, None)
         if jobs:
             self._lanes[lane] = jobs
@@ -160,7 +160,7 @@ class Batcher:
             lane = min(self._lanes, key=lambda name: min(map(_since, self._lanes[name])))
             await self._compute(lane, self._next(lane))
 
-    def _next(self, lane: Lane) -> list[_Job]:
+    def _next(self, lane: BatchKey) -> list[_Job]:
         """A batch of a lane: the oldest item, and those nearest to its length."""
         waiting = self._lanes[lane]
         first = min(waiting, key=_since)
@@ -169,7 +169,7 @@ class Batcher:
         first.request.since = time.perf_counter()
         return waiting[: self._batch]
 
-    async def _compute(self, lane: Lane, jobs: list[_Job]) -> None:
+    async def _compute(self, lane: BatchKey, jobs: list[_Job]) -> None:
         items, loop = [job.item for job in jobs], asyncio.get_running_loop()
         began = time.perf_counter()
         try:

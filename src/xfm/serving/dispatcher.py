@@ -16,12 +16,12 @@ from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
 from xfm.core.errors import UserError
 from xfm.data.fetch import fetch
-from xfm.data.pictures import LIMIT_VARIABLE, PictureError, picture_size
+from xfm.data.images import LIMIT_VARIABLE, PictureError, picture_size
 from xfm.inference.classifiers import ZeroShotImageClassification
 from xfm.inference.input_parsing import Item, Picture
 from xfm.search.searching import Searcher
 from xfm.search.store import StoreError
-from xfm.serving.batching import Batcher, Compute, Lane
+from xfm.serving.batching import Batcher, BatchKey, Compute
 from xfm.serving.inputs import (
     Pixels,
     RequestImages,
@@ -95,7 +95,7 @@ class Dispatcher:
         found: list[Any] = [one if isinstance(one, UserError) else None for one in read]
         if good:
             # What can be computed together: the same task of the same model with the same options.
-            lane = Lane(task, id(served), json.dumps(asdict(chosen), sort_keys=True, default=str))
+            lane = BatchKey(task, id(served), json.dumps(asdict(chosen), sort_keys=True, default=str))
             lengths = [_length(item) for item in good.values()]
             compute = served.compute(task, chosen, ready)
             answers = await self.batcher.answers(lane, compute, list(good.values()), lengths)
@@ -120,11 +120,11 @@ class Dispatcher:
 
     async def compute(self, name: str, work: Callable[[], Any], since: float | None = None) -> Any:
         """Work with a model that is no item of a batch, in turn with the batches."""
-        alone = Lane(name, how=next(self._numbers))
+        alone = BatchKey(name, how=next(self._numbers))
         return await self.together(alone, lambda jobs: [job() for job in jobs], work, 0, since)
 
     async def together(
-        self, lane: Lane, compute: Compute, item: Any, length: int, since: float | None = None
+        self, lane: BatchKey, compute: Compute, item: Any, length: int, since: float | None = None
     ) -> Any:
         """The answer to one item; see `Batcher.answers`."""
         (answer,) = await self.batcher.answers(lane, compute, [item], [length], since)

@@ -8,8 +8,8 @@ from math import prod
 from typing import Any
 from urllib.parse import urlsplit
 
-from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions
-from xfm.config.task_spec import Field, Holds
+from xfm.config.pipelines import AnswerOptions, CaptionOptions, TopK
+from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt
 from xfm.core.paths import is_url
 from xfm.data.records import is_text
@@ -86,9 +86,9 @@ class RequestImages:
             raise UserError(
                 f"an input is an object with {', '.join(one.name for one in fields)}, not {_kind(given)}"
             )
-        pictures = {name for one in fields if one.holds is Holds.PICTURE for name in one.names}
+        pictures = {name for one in fields if one.holds is FieldKind.PICTURE for name in one.names}
         pictures |= {part for one in fields for part in one.parts}
-        several = {name for one in fields if one.holds is Holds.TWO_PICTURES for name in one.names}
+        several = {name for one in fields if one.holds is FieldKind.TWO_PICTURES for name in one.names}
         found: dict[str, Any] = {}
         for name, value in given.items():
             if value is not None and name in pictures:
@@ -174,7 +174,7 @@ def check_options(task: str, options: Any, longest: int) -> None:
     if isinstance(options, AnswerOptions | CaptionOptions):
         most = {"texts": WRITTEN, "beams": WRITTEN}
         most |= {"top_k": WRITTEN} if isinstance(options, AnswerOptions) else {}
-    elif isinstance(options, Best):
+    elif isinstance(options, TopK):
         most = {"top_k": TOP}
         if task == "fill-mask" and options.top_k == 0:
             raise UserError(f"top_k is 0, which asks for the whole vocabulary: give {TOP} at most")

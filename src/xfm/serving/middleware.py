@@ -52,11 +52,11 @@ OPEN = frozenset({"/health", "/ready"})
 """Routes that need no key: whoever watches a process has none."""
 
 
-class _Refused(Exception):
+class _RefusedRequest(Exception):
     """A refusal: status, message, code, headers."""
 
 
-class _Left(Exception):
+class _ClientGone(Exception):
     """The client is gone."""
 
 
@@ -100,7 +100,7 @@ class Guard:
 
         try:
             await self._guarded(scope, receive, sending)
-        except _Left:
+        except _ClientGone:
             status[0] = 499  # as others count them; nothing is sent
         finally:
             route = getattr(scope.get("route"), "path", "none")  # as it is declared, so that there are few
@@ -113,7 +113,7 @@ class Guard:
             try:
                 self._check_head(scope)
                 body = await self._body(receive, held)
-            except _Refused as refused:
+            except _RefusedRequest as refused:
                 await problem(*refused.args)(scope, receive, send)
                 return
             await self._answered(scope, body, receive, send)
@@ -125,10 +125,12 @@ class Guard:
             self._check_page(scope)
         if self._keys and scope["path"] not in self._free and not self._known(scope):
             message = "the key is missing or wrong: send Authorization: Bearer KEY"
-            raise _Refused(401, message, "invalid_api_key", {"www-authenticate": "Bearer"})
+            raise _RefusedRequest(401, message, "invalid_api_key", {"www-authenticate": "Bearer"})
         names = {name for name, _ in scope["headers"]}
         if {b"content-length", b"transfer-encoding"} <= names:  # two ends: proxies may see another one
-            raise _Refused(400, "a request has a length or is chunked, not both", "invalid_request", _CLOSE)
+            raise _RefusedRequest(
+                400, "a request has a length or is chunked, not both", "invalid_request", _CLOSE
+            )
         length = _single(scope, b"content-length") or "0"
         if not length.isdecimal() or len(length) > 18 or int(length) > self._config.body_bytes:
             raise self._too_large()
@@ -138,14 +140,14 @@ class Guard:
         host = _single(scope, b"host")
         if not self._keys and not self._named(host):  # a name that was made to mean this machine
             message = "the server is not asked by this name: use its address, or start it with --names"
-            raise _Refused(403, message, "host", _CLOSE)
+            raise _RefusedRequest(403, message, "host", _CLOSE)
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         asks_alone = not self._keys or self._has_page
         if asks_alone and any(_netloc(one) != host.lower() for one in origins):
-            raise _Refused(403, "a page of another address may not ask here", "forbidden")
+            raise _RefusedRequest(403, "a page of another address may not ask here", "forbidden")
 
-    def _too_large(self) -> _Refused:
-        return _Refused(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
+    def _too_large(self) -> _RefusedRequest:
+        return _RefusedRequest(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
 
     def _named(self, host: str) -> bool:
         try:
@@ -172,12 +174,12 @@ class Guard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise _Left
+                        raise _ClientGone
                     part = message.get("body", b"")
                     if held[0] + len(part) > self._config.body_bytes:
                         raise self._too_large()
                     if self._held + len(part) > self._config.held_bytes:
-                        raise _Refused(429, *BUSY, {"retry-after": "1"})
+                        raise _RefusedRequest(429, *BUSY, {"retry-after": "1"})
                     held[0] += len(part)
                     self._held += len(part)
                     parts.append(part)
@@ -185,7 +187,7 @@ class Guard:
                         return b"".join(parts)
         except TimeoutError:
             message = f"the request did not arrive within {self._config.body_seconds:g} s"
-            raise _Refused(408, message, "timeout", _CLOSE) from None
+            raise _RefusedRequest(408, message, "timeout", _CLOSE) from None
 
     async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         given = [False]
@@ -223,7 +225,7 @@ class Guard:
                 task.cancel()
             await asyncio.gather(answer, watcher, return_exceptions=True)
         if not started[0] and watcher in done:
-            raise _Left
+            raise _ClientGone
 
 
 _CLOSE = {"connection": "close"}

@@ -18,7 +18,7 @@ from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.core.errors import UserError
 from xfm.inference.attention import default_layer, maps_of
 from xfm.search.searching import Searcher, SearchQuery, SearchQuestion, Shortlist
-from xfm.serving.batching import Lane
+from xfm.serving.batching import BatchKey
 from xfm.serving.dispatcher import PICTURE_LENGTH, Dispatcher
 from xfm.serving.inputs import SentImage, check_texts
 from xfm.serving.models import ServedModel
@@ -185,7 +185,7 @@ def _add_search(router: APIRouter, dispatcher: Dispatcher, searches: Searches) -
         check_texts({"text": asked.text}, dispatcher.config.characters)
         dispatcher.batcher.check_room(1)
         options = SearchOptions(asked.top_k, asked.rerank, asked.min_score, asked.where)
-        ask, match = Lane("search: ask", id(searcher)), Lane("search: match", id(searcher))
+        ask, match = BatchKey("search: ask", id(searcher)), BatchKey("search: match", id(searcher))
         began, image = time.perf_counter(), None
         with dispatcher.batcher.expecting():
             if asked.image is not None:

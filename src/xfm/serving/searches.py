@@ -18,7 +18,7 @@ from xfm.inference.input_parsing import read_original
 from xfm.models.folder import Pretrained
 from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
-from xfm.search.searching import Answer, FoundPicture, Searcher
+from xfm.search.searching import Answer, FoundImage, Searcher
 from xfm.search.store import StoreError
 
 LARGEST = 640
@@ -120,7 +120,7 @@ class Searches:
             stack.close()
 
 
-def shown_source(hit: FoundPicture) -> str:
+def shown_source(hit: FoundImage) -> str:
     """A picture's source without this machine's paths.
 
     The path in the indexed folder, the shard and name in it, or the file's name with a table's row.

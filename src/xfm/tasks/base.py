@@ -20,7 +20,7 @@ from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP, padded_tokens
-from xfm.data.pictures import UnreadablePicture
+from xfm.data.images import UnreadablePicture
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
@@ -28,16 +28,16 @@ from xfm.models.folder import Pretrained
 from xfm.models.precision import autocast
 from xfm.models.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.pictures import ImageVariation, ImageView, Pictures
+from xfm.tasks.images import ImageVariation, ImageView, Pictures
 from xfm.tasks.reading import Portion, collated, portion, read_ahead, reader
 from xfm.tasks.rows import FILE_REMEDY, CellMeaning, Corners, LazyRows, SplitRows, pictures_of
-from xfm.tasks.sampling import Drawn, RowOrder, TrainingRows, seeded
+from xfm.tasks.sampling import RowOrder, SampledRows, TrainingRows, seeded
 from xfm.tasks.scored import Prediction, Row, ScoredTask
 from xfm.training import distributed
 from xfm.training.collectives import in_order, own_part
 
 
-class Blanked(StrEnum):
+class HiddenInput(StrEnum):
     """Input hidden from the model: a baseline is the same fine-tuning without it (`first_text`: hypothesis
     only)."""
 
@@ -52,7 +52,7 @@ class TaskSettings:
     """Settings that every task shares, as of `FinetuneConfig`; `rows_per_picture` rows of a picture follow
     one another, so that it is encoded once; `threshold` 0 is chosen on validation rows."""
 
-    blanked: Blanked = Blanked.NOTHING
+    blanked: HiddenInput = HiddenInput.NOTHING
     batch_size: int = 64
     rows_per_picture: int = 4
     max_tokens: int = 64
@@ -82,14 +82,14 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     """
 
     spec: ClassVar[TaskSpec]
-    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({})
+    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({})
     in_parts: ClassVar[bool] = True
     module: Any
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Row], settings: TaskSettings
     ) -> None:
-        if settings.blanked not in {*self.hides, Blanked.NOTHING}:
+        if settings.blanked not in {*self.hides, HiddenInput.NOTHING}:
             raise ValueError(f"{self.spec.name} has no {settings.blanked} that could be blanked")
         self.settings, self.pictures = settings, pictures
         self.train_rows = data.train if isinstance(data.train, LazyRows) else list(data.train)
@@ -172,7 +172,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         return ()
 
     @classmethod
-    def single(cls, train: Sequence[Row]) -> dict[Blanked, str]:
+    def single(cls, train: Sequence[Row]) -> dict[HiddenInput, str]:
         """What may be hidden to make a baseline of one modality, and what such a baseline is called."""
         return {blanked: name for blanked, name in cls.hides.items() if name}
 
@@ -200,7 +200,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
 
     def as_read(self, text: str) -> str:
         """A text as the task reads it (`TaskSpec.text`); an empty one where texts are hidden."""
-        hidden = self.settings.blanked is Blanked.TEXT
+        hidden = self.settings.blanked is HiddenInput.TEXT
         return "" if hidden else as_read(self.spec.text, text, self.settings.max_tokens)
 
     def encode(self, texts: Sequence[str], step: int = LENGTH_STEP) -> Tokens:
@@ -212,17 +212,17 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     def shown(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
         """The rows' distinct pictures [I, 3, S, S], or one blank, and [R, K] int64 those of each row."""
         columns = list(zip(*map(self.pictures_of, rows), strict=True))  # K of R pictures
-        hidden = self.settings.blanked is Blanked.PICTURE
+        hidden = self.settings.blanked is HiddenInput.PICTURE
         pixels, index = self.pictures.distinct([one for column in columns for one in column], hidden)
         return pixels, index.view(len(columns), len(rows)).t().contiguous()
 
     @cached_property
     def _varying(self) -> ImageVariation | None:
         image = self.settings.image
-        sees = self.spec.has_pictures and self.settings.blanked is not Blanked.PICTURE
+        sees = self.spec.has_pictures and self.settings.blanked is not HiddenInput.PICTURE
         return ImageVariation(image, self.pictures) if sees and image.varies else None
 
-    def training_batch(self, drawn: Drawn[Row]) -> BatchT:
+    def training_batch(self, drawn: SampledRows[Row]) -> BatchT:
         """The batch of drawn rows with varied pictures, in worker processes: what it draws must follow from
         `drawn` alone."""
         if self._varying is None:

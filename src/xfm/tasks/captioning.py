@@ -25,47 +25,49 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.captions import best_word_f1, word_scores
 from xfm.metrics.classification import share
 from xfm.models.folder import Pretrained
-from xfm.models.generation import Marks, generate
+from xfm.models.generation import SpecialTokens, generate
 from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import smoothed_losses
-from xfm.tasks.base import Blanked, Prediction, Task, TaskSettings
+from xfm.tasks.base import HiddenInput, Prediction, Task, TaskSettings
+from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import most_frequent_label
-from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Case, CellMeaning, Described, SplitRows
+from xfm.tasks.rows import Case, CellMeaning, ImageCaptions, SplitRows
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
 BEAMS = 3
 
 
-class DescribedTask(Task[Described, BatchT, Prediction]):
+class DescribedTask(Task[ImageCaptions, BatchT, Prediction]):
     """A task of pictures with captions: training draws pairs."""
 
     @property
-    def cases(self) -> list[Described]:
+    def cases(self) -> list[ImageCaptions]:
         return [
-            Described(row.image, (caption,), row.key) for row in self.train_rows for caption in row.captions
+            ImageCaptions(row.image, (caption,), row.key)
+            for row in self.train_rows
+            for caption in row.captions
         ]
 
     @classmethod
-    def from_row(cls, row: TableRow, meaning: CellMeaning) -> Described:
-        return Described(row.path("image"), tuple(row.texts("caption")))
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> ImageCaptions:
+        return ImageCaptions(row.path("image"), tuple(row.texts("caption")))
 
     @classmethod
-    def merge(cls, rows: Sequence[Described]) -> list[Described]:
+    def merge(cls, rows: Sequence[ImageCaptions]) -> list[ImageCaptions]:
         """One row a picture, with the captions of all its rows; files of equal bytes are one picture."""
         captions: dict[Path, list[str]] = {}
         first = equal_files(row.image for row in rows)
         for row in rows:
             captions.setdefault(first[row.image], []).extend(row.captions)
-        return [Described(image, tuple(dict.fromkeys(own))) for image, own in captions.items()]
+        return [ImageCaptions(image, tuple(dict.fromkeys(own))) for image, own in captions.items()]
 
     @classmethod
-    def epoch(cls, rows: Sequence[Described]) -> int:
+    def epoch(cls, rows: Sequence[ImageCaptions]) -> int:
         return sum(len(row.captions) for row in rows)
 
     @classmethod
-    def texts_of(cls, row: Described) -> tuple[str, ...]:
+    def texts_of(cls, row: ImageCaptions) -> tuple[str, ...]:
         return row.captions
 
 
@@ -102,28 +104,32 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     spec: ClassVar[TaskSpec] = CAPTIONING
     primary: ClassVar[str] = "word_f1"
     module: Captioner
-    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: "captions only"})
+    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({HiddenInput.PICTURE: "captions only"})
 
     def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Described], settings: TaskSettings
+        self,
+        pretrained: Pretrained,
+        pictures: Pictures,
+        data: SplitRows[ImageCaptions],
+        settings: TaskSettings,
     ) -> None:
         super().__init__(pretrained, pictures, data, settings)
         self.writing = BeamSearch(max_tokens=settings.max_tokens, beams=BEAMS)
         self.prompt = self.module.task.prompt
-        self._marks = Marks.of(self.tokenizer, self.prompt)
+        self._marks = SpecialTokens.of(self.tokenizer, self.prompt)
 
-    def described(self, data: SplitRows[Described], **more: Any) -> TaskConfig:
+    def described(self, data: SplitRows[ImageCaptions], **more: Any) -> TaskConfig:
         return super().described(data, prompt=normalise_caption(self.settings.prompt), **more)
 
-    def collate(self, rows: Sequence[Described]) -> CaptionBatch:
-        hidden = self.settings.blanked is Blanked.PICTURE
+    def collate(self, rows: Sequence[ImageCaptions]) -> CaptionBatch:
+        hidden = self.settings.blanked is HiddenInput.PICTURE
         pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
         said = [f"{self.prompt} {self.as_read(row.captions[0])}".strip() for row in rows]
         longest = self.settings.max_tokens + len(self._marks.prompt)
         encoded = self.tokenizer.encode_batch(said, longest)
         return CaptionBatch(pixels, index, padded_tokens(encoded, self.tokenizer, LENGTH_STEP))
 
-    def count(self, batch: CaptionBatch, rows: Sequence[Described]) -> float:
+    def count(self, batch: CaptionBatch, rows: Sequence[ImageCaptions]) -> float:
         """Tokens, without those of the prompt."""
         return int(batch.caption.mask[:, 1 + len(self._marks.prompt) :].sum())
 
@@ -141,24 +147,24 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         texts = [self.tokenizer.decode(ids[mask]) for ids, mask in best]
         return [texts[place].strip() for place in batch.image_index.tolist()]
 
-    def metrics(self, rows: Sequence[Described], predictions: Sequence[str]) -> dict[str, float]:
+    def metrics(self, rows: Sequence[ImageCaptions], predictions: Sequence[str]) -> dict[str, float]:
         """F1 of the words with the best reference, and the share of captions that equal a reference."""
         return {name: share(own) for name, own in self.row_scores(rows, predictions).items()}
 
     def row_scores(
-        self, rows: Sequence[Described], predictions: Sequence[str]
+        self, rows: Sequence[ImageCaptions], predictions: Sequence[str]
     ) -> dict[str, NDArray[np.float64]]:
         return word_scores([row.captions for row in rows], predictions)
 
-    def guess(self, rows: Sequence[Described], rng: np.random.Generator) -> list[str]:
+    def guess(self, rows: Sequence[ImageCaptions], rng: np.random.Generator) -> list[str]:
         captions = [caption for row in self.train_rows for caption in row.captions]
         return [normalise_caption(captions[place]) for place in rng.integers(len(captions), size=len(rows))]
 
-    def constants(self, rows: Sequence[Described]) -> dict[str, list[str]]:
+    def constants(self, rows: Sequence[ImageCaptions]) -> dict[str, list[str]]:
         captions = [normalise_caption(caption) for row in self.train_rows for caption in row.captions]
         return {"most frequent caption": [most_frequent_label(captions)] * len(rows)}
 
-    def case(self, row: Described, prediction: str) -> Case:
+    def case(self, row: ImageCaptions, prediction: str) -> Case:
         score = best_word_f1(row.captions, prediction)
         return Case(
             truth=" / ".join(row.captions[:5]),

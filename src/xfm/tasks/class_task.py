@@ -16,13 +16,13 @@ from xfm.metrics.calibration import FEWEST, fitted_temperature, tempered
 from xfm.models.folder import Pretrained
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import OneLabel, Truth
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, SplitRows
 from xfm.tasks.several_labels import SeveralLabels
 
 
-class Classified(Protocol):
+class LabelledRow(Protocol):
     """A row with a class: its name, or true and false; or with the names of several labels."""
 
     @property
@@ -31,7 +31,7 @@ class Classified(Protocol):
         ...
 
 
-RowT = TypeVar("RowT", bound=Classified)
+RowT = TypeVar("RowT", bound=LabelledRow)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.image import Sides
+from xfm.config.image import MirrorRule
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import GROUNDING
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
-from xfm.data.pictures import UnreadablePicture, image_size
+from xfm.data.images import UnreadablePicture, image_size
 from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
@@ -25,8 +25,8 @@ from xfm.metrics.boxes import best_constant_box, best_iou, box_hits, iou_scores
 from xfm.models.task_models import Grounder
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, Task
-from xfm.tasks.pictures import ImageView
+from xfm.tasks.base import HiddenInput, Task
+from xfm.tasks.images import ImageView
 from xfm.tasks.rows import Case, CellMeaning, Corners, Reference
 
 SAMPLED = 2000  # training boxes behind the constant box
@@ -50,7 +50,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
     spec: ClassVar[TaskSpec] = GROUNDING
     primary: ClassVar[str] = "acc50"
     module: Grounder
-    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.TEXT: "picture only"})
+    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({HiddenInput.TEXT: "picture only"})
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Reference:
@@ -107,7 +107,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
     def as_shown(self, row: Reference, views: Mapping[Path, ImageView]) -> Reference:
         """With the boxes in the view, and the phrase true of them where it is mirrored."""
         shown = views[row.image]
-        swaps = shown.view.flip and self.settings.image.sides is Sides.SWAP
+        swaps = shown.view.flip and self.settings.image.sides is MirrorRule.SWAP
         phrase = swap_sides(row.phrase) if swaps else row.phrase
         return replace(row, phrase=phrase, boxes=tuple(map(shown.moved, row.boxes)))
 

@@ -11,15 +11,15 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.data.tables import TableRow
 from xfm.data.transforms import Normalisation
-from xfm.data.variation import Mixer, Variation
+from xfm.data.variation import Mixup, Variation
 from xfm.models.folder import Pretrained
 from xfm.models.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import HiddenInput, TaskSettings
 from xfm.tasks.class_task import ClassBatch, ClassTask
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import CellMeaning, Labelled, SplitRows
-from xfm.tasks.sampling import Drawn
+from xfm.tasks.sampling import SampledRows
 
 
 class ImageClassificationTask(ClassTask[Labelled]):
@@ -27,7 +27,7 @@ class ImageClassificationTask(ClassTask[Labelled]):
 
     spec: ClassVar[TaskSpec] = IMAGE_CLASSIFICATION
     module: ImageClassifier
-    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: ""})
+    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({HiddenInput.PICTURE: ""})
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Labelled], settings: TaskSettings
@@ -38,7 +38,7 @@ class ImageClassificationTask(ClassTask[Labelled]):
         model = pictures.preprocessing
         pixels = Normalisation(model.mean, model.std)
         self._vary = Variation(settings.image, model.shape, pixels, model.grey)
-        self._mix = Mixer(settings.image, len(self.labels.names))
+        self._mix = Mixup(settings.image, len(self.labels.names))
         self.smoothing = settings.image.label_smoothing
 
     @classmethod
@@ -47,15 +47,15 @@ class ImageClassificationTask(ClassTask[Labelled]):
 
     def shown(self, rows: Sequence[Labelled]) -> tuple[Tensor, Tensor | None]:
         """A picture a row [R, 3, S, S], and no index: training varies each anew."""
-        if self.settings.blanked is Blanked.PICTURE:
+        if self.settings.blanked is HiddenInput.PICTURE:
             pixels, index = self.pictures.blank(len(rows))
             return pixels[index], None
         return self.pictures.pixels([row.image for row in rows]), None
 
-    def training_batch(self, drawn: Drawn[Labelled]) -> ClassBatch:
+    def training_batch(self, drawn: SampledRows[Labelled]) -> ClassBatch:
         """Their pictures are varied as the settings say."""
         settings = self.settings
-        if not settings.image.varies or settings.blanked is Blanked.PICTURE:
+        if not settings.image.varies or settings.blanked is HiddenInput.PICTURE:
             return super().training_batch(drawn)
         pixels = [
             self._vary(self.pictures.whole(row.image), drawn.seed_of(place))

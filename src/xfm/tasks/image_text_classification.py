@@ -7,7 +7,7 @@ from typing import ClassVar
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_TEXT_CLASSIFICATION
 from xfm.data.tables import TableRow
-from xfm.tasks.base import Blanked
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import CellMeaning, LabelledPictureText
 
@@ -16,8 +16,8 @@ class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
     """The class of picture and text together; baselines blank one of them."""
 
     spec: ClassVar[TaskSpec] = IMAGE_TEXT_CLASSIFICATION
-    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType(
-        {Blanked.PICTURE: "text only", Blanked.TEXT: "picture only"}
+    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType(
+        {HiddenInput.PICTURE: "text only", HiddenInput.TEXT: "picture only"}
     )
 
     @classmethod

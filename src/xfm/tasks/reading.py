@@ -16,7 +16,7 @@ from torch import Tensor
 from xfm.core.errors import UserError
 from xfm.data.schema import TensorFields
 from xfm.data.workers import Failure, load_steps
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.sampling import TrainingRows
 
 B = TypeVar("B", bound=TensorFields)
@@ -48,7 +48,7 @@ class _Read(TensorFields):
 
 
 @dataclass(frozen=True)
-class _InWorker:
+class _WorkerBuild:
     build: Callable[[int], TensorFields]
     pictures: Pictures
 
@@ -68,7 +68,7 @@ def read_ahead(
     if not workers:
         yield from map(build, steps)
         return
-    with contextlib.closing(load_steps(_InWorker(build, pictures), steps, workers, 0, pin)) as loaded:
+    with contextlib.closing(load_steps(_WorkerBuild(build, pictures), steps, workers, 0, pin)) as loaded:
         for read in loaded:
             assert not isinstance(read, Failure), "builds of a task have failures of their own"
             for path, reason in read.blank.items():

@@ -8,9 +8,9 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import REASONING
 from xfm.data.tables import TableRow
 from xfm.models.folder import Pretrained
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import HiddenInput, TaskSettings
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import TRUTH, CellMeaning, PicturePair, SplitRows
 from xfm.tasks.sampling import components
 
@@ -22,7 +22,7 @@ class ReasoningTask(ClassTask[PicturePair]):
 
     spec: ClassVar[TaskSpec] = REASONING
     usual: ClassVar[tuple[str, ...]] = TRUTH
-    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: "text only"})
+    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({HiddenInput.PICTURE: "text only"})
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[PicturePair], settings: TaskSettings

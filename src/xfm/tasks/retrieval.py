@@ -35,7 +35,7 @@ from xfm.objectives.losses import Losses
 from xfm.tasks.captioning import DescribedTask
 from xfm.tasks.ranking import rank
 from xfm.tasks.reading import picture_batch, read_ahead
-from xfm.tasks.rows import Case, Described
+from xfm.tasks.rows import Case, ImageCaptions
 from xfm.training.collectives import gather_rows, rows_before
 
 RULES = (Rule.CONTRAST, Rule.RERANK)
@@ -76,7 +76,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     in_parts: ClassVar[bool] = False
     module: Retriever
 
-    def collate(self, rows: Sequence[Described]) -> RetrievalBatch:
+    def collate(self, rows: Sequence[ImageCaptions]) -> RetrievalBatch:
         """The first caption of each row; identities depend on path and text alone, as each process sees other
         rows."""
         texts = [row.captions[0] for row in rows]
@@ -100,7 +100,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         total = torch.stack(list(found.losses.values())).sum()
         return Losses(total, found.losses, found.metrics)
 
-    def predict(self, rows: Sequence[Described], batch_size: int = 64) -> list[Ranks]:
+    def predict(self, rows: Sequence[ImageCaptions], batch_size: int = 64) -> list[Ranks]:
         """Ranks among all rows; merge rows of one picture first. Every process encodes all, and matches a
         part."""
         settings = self.settings
@@ -136,7 +136,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         """A rank is one among all rows: see `predict`."""
         raise NotImplementedError("ranks are those among all rows: use predict")
 
-    def metrics(self, rows: Sequence[Described], predictions: Sequence[Ranks]) -> dict[str, float]:
+    def metrics(self, rows: Sequence[ImageCaptions], predictions: Sequence[Ranks]) -> dict[str, float]:
         """R@1/5/10 both ways, by contrast and re-ranked, and the means of both directions' R@1."""
         text = ([one.text for one in predictions], [one.text_reranked for one in predictions])
         image = ([one.image for one in predictions], [one.image_reranked for one in predictions])
@@ -145,20 +145,20 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             dict(zip(RULES, map(np.concatenate, image), strict=True)),
         )
 
-    def known_chance(self, rows: Sequence[Described]) -> dict[str, float]:
+    def known_chance(self, rows: Sequence[ImageCaptions]) -> dict[str, float]:
         return tuned_chance(right_pairs(rows), RULES)
 
     def row_scores(
-        self, rows: Sequence[Described], predictions: Sequence[Ranks]
+        self, rows: Sequence[ImageCaptions], predictions: Sequence[Ranks]
     ) -> dict[str, NDArray[np.float64]]:
         text = [one.text_reranked for one in predictions]
         return {self.primary: first_hits(text, [one.image_reranked for one in predictions])}
 
-    def counts(self, rows: Sequence[Described]) -> dict[str, int]:
+    def counts(self, rows: Sequence[ImageCaptions]) -> dict[str, int]:
         captions = sum(len(row.captions) for row in rows)
         return {f"image_r{k}{suffix}": captions for k in CUTOFFS for suffix in ("", "_rerank")}
 
-    def case(self, row: Described, prediction: Ranks) -> Case:
+    def case(self, row: ImageCaptions, prediction: Ranks) -> Case:
         worst = max(prediction.text_reranked, *prediction.image_reranked)
         return Case(
             truth=row.captions[0],
@@ -170,12 +170,12 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         )
 
 
-def is_official(rows: Sequence[Described]) -> bool:
+def is_official(rows: Sequence[ImageCaptions]) -> bool:
     """Whether the rows are those of official files, which have keys."""
     return any(row.key is not None for row in rows)
 
 
-def right_pairs(rows: Sequence[Described]) -> csr_array:
+def right_pairs(rows: Sequence[ImageCaptions]) -> csr_array:
     """[I, R] bool: a caption is right for pictures with an equal normalised caption; of official rows for its
     own alone."""
     if is_official(rows):
@@ -184,6 +184,6 @@ def right_pairs(rows: Sequence[Described]) -> csr_array:
     return with_equal_captions(owners(rows), captions, len(rows))
 
 
-def owners(rows: Sequence[Described]) -> NDArray[np.int64]:
+def owners(rows: Sequence[ImageCaptions]) -> NDArray[np.int64]:
     """[R] the row of each caption."""
     return np.repeat(np.arange(len(rows)), [len(row.captions) for row in rows])

@@ -85,7 +85,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Captioned:
+class CaptionedImage:
     """A picture with its caption; in the hard split captions that do not fit, and what they change."""
 
     image: Path
@@ -95,7 +95,7 @@ class Captioned:
 
 
 @dataclass(frozen=True)
-class Described:
+class ImageCaptions:
     """A picture with all of its captions, one at least, and its id in official files."""
 
     image: Path
@@ -104,7 +104,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Categorised:
+class CategoryImage:
     """A picture of one object, its category, and the object's name; empty if the file does not say."""
 
     image: Path
@@ -113,7 +113,7 @@ class Categorised:
 
 
 @dataclass(frozen=True)
-class Presence:
+class PhrasePresence:
     """A phrase, whether it is true of the picture, and its group in reports."""
 
     image: Path

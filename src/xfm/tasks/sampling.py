@@ -76,7 +76,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Drawn(Generic[Row]):
+class SampledRows(Generic[Row]):
     """Rows of a process in the batch of a step. Draws must not depend on how it is divided: by `seed_of` of a
     row, or a place in `batch`."""
 
@@ -111,9 +111,9 @@ class TrainingRows(Generic[Row]):
         self._cases, self._order, self._size, self._seed = cases, order, batch_size, seed
         self._accumulation, self._first, self._parts = accumulation, rank * accumulation, world * accumulation
 
-    def __call__(self, index: int) -> Drawn[Row]:
+    def __call__(self, index: int) -> SampledRows[Row]:
         """Micro-batch `index`, counted over the steps."""
         step, micro = divmod(index, self._accumulation)
         batch = [self._cases[row] for row in self._order.at(step * self._size, self._size)]
         own = part(len(batch), self._first + micro, self._parts)
-        return Drawn(batch[own], batch, own.start, step, self._seed)
+        return SampledRows(batch[own], batch, own.start, step, self._seed)

@@ -19,10 +19,10 @@ from xfm.metrics.classification import value_scores
 from xfm.models.folder import Pretrained
 from xfm.models.task_models import TextClassifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Blanked, Task, TaskSettings
+from xfm.tasks.base import HiddenInput, Task, TaskSettings
 from xfm.tasks.class_task import ClassBatch, ClassTask
+from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import regression_losses
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, CellMeaning, LabelledText, SplitRows
 
 
@@ -41,7 +41,7 @@ def tokenize_rows(
         encoded = tokenizer.encode_batch(texts, limit)
     elif len(seconds) < len(rows):
         raise ValueError("some rows have a second text and others have not")
-    elif settings.blanked is Blanked.FIRST_TEXT:
+    elif settings.blanked is HiddenInput.FIRST_TEXT:
         encoded = tokenizer.encode_batch(seconds, limit)
     else:
         encoded = tokenizer.encode_pairs(texts, seconds, limit)
@@ -56,7 +56,9 @@ class TextTask(Task[LabelledText, Any, Any]):
     """What every task on one or two texts a row has, whatever the label is."""
 
     spec: ClassVar[TaskSpec] = TEXT_CLASSIFICATION
-    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.FIRST_TEXT: "second text only"})
+    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType(
+        {HiddenInput.FIRST_TEXT: "second text only"}
+    )
 
     def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
         return super().described(data, texts=len(self.texts_of(data.train[0])), **more)
@@ -75,7 +77,7 @@ class TextTask(Task[LabelledText, Any, Any]):
         return () if row.second is None else (row.text, row.second)
 
     @classmethod
-    def single(cls, train: Sequence[LabelledText]) -> dict[Blanked, str]:
+    def single(cls, train: Sequence[LabelledText]) -> dict[HiddenInput, str]:
         return dict(cls.hides) if train[0].second is not None else {}
 
 

@@ -23,9 +23,9 @@ from xfm.models.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
-from xfm.tasks.base import Blanked, Task, TaskSettings
+from xfm.tasks.base import HiddenInput, Task, TaskSettings
+from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import most_frequent_label
-from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, CellMeaning, Question, SplitRows
 
 TOGETHER = 32  # questions whose shortlists are ranked at a time
@@ -52,7 +52,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
     spec: ClassVar[TaskSpec] = VQA
     primary: ClassVar[str] = "accuracy"
     module: Answerer
-    hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.PICTURE: "question only"})
+    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({HiddenInput.PICTURE: "question only"})
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Question], settings: TaskSettings
@@ -113,7 +113,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
         )
 
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
-        hidden = self.settings.blanked is Blanked.PICTURE
+        hidden = self.settings.blanked is HiddenInput.PICTURE
         pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
         votes = [row.votes or ((row.answer, 1.0),) for row in rows]
         answers = [answer for own in votes for answer, _ in own]

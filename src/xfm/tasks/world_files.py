@@ -11,13 +11,13 @@ from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import (
     FILE_REMEDY,
     TRUTH,
-    Captioned,
-    Categorised,
+    CaptionedImage,
+    CategoryImage,
     CellMeaning,
     LabelledText,
     MaskedRow,
+    PhrasePresence,
     PicturePair,
-    Presence,
 )
 from xfm.tasks.text_classification import TextClassificationTask
 
@@ -44,7 +44,7 @@ def read_picture_pairs(path: Path) -> list[PicturePair]:
     return [PicturePair(one.images, one.text, one.label == TRUTH[True]) for one in found]
 
 
-def read_captioned(path: Path) -> list[Captioned]:
+def read_captioned(path: Path) -> list[CaptionedImage]:
     """Rows `{"image", "caption"}` and, in the hard split, `"distractors": [..]` and `"edit"`."""
     more = (
         Field("distractors", "captions that do not fit", optional=True),
@@ -52,7 +52,7 @@ def read_captioned(path: Path) -> list[Captioned]:
     )
     rows = _rows(path, _IMAGE, _CAPTION, *more)
     return [
-        Captioned(
+        CaptionedImage(
             row.path("image"),
             row.text("caption"),
             tuple(row.texts("distractors")) if "distractors" in row else (),
@@ -68,17 +68,17 @@ def read_masked(path: Path) -> list[MaskedRow]:
     return [MaskedRow(row.path("image"), row.text("caption"), row.path("wrong_image")) for row in rows]
 
 
-def read_categories(path: Path) -> list[Categorised]:
+def read_categories(path: Path) -> list[CategoryImage]:
     """Rows `{"image", "label"}` and, in worlds that say it, `"object"`."""
     more = (Field("label", "its category"), Field("object", "what it shows", optional=True))
     rows = _rows(path, _IMAGE, *more)
     return [
-        Categorised(row.path("image"), row.label("label"), row.text("object") if "object" in row else "")
+        CategoryImage(row.path("image"), row.label("label"), row.text("object") if "object" in row else "")
         for row in rows
     ]
 
 
-def read_presence(path: Path) -> list[Presence]:
+def read_presence(path: Path) -> list[PhrasePresence]:
     """Rows `{"image", "phrase", "present": true | false}` and perhaps `"kind"`."""
     more = (
         Field("phrase", "what may be there"),
@@ -87,7 +87,7 @@ def read_presence(path: Path) -> list[Presence]:
     )
     rows = [_with_truth(row, "present") for row in _rows(path, _IMAGE, *more)]
     return [
-        Presence(
+        PhrasePresence(
             row.path("image"),
             row.text("phrase"),
             row.label("present") == TRUTH[True],

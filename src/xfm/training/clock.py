@@ -20,7 +20,7 @@ ENDLESS = 1 << 32
 """More steps than any run makes: where the batches of a run without a known number of steps would end."""
 
 
-class Moment(NamedTuple):
+class ClockState(NamedTuple):
     """Decision before a step: share of the run done (1 ends it), seconds of training so far, the phase from
     0."""
 
@@ -40,16 +40,16 @@ class TrainingClock:
         steps: int | None = None,
         seconds: float | None = None,
         ends: Sequence[float] = (),
-        record: Sequence[Moment] | None = None,
+        record: Sequence[ClockState] | None = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         if steps is None and seconds is None and record is None:
             raise ValueError("a run ends after some steps, after some seconds, or as another one did")
         self.steps, self.seconds, self.ends, self.record, self.timer = steps, seconds, ends, record, timer
         self.planned = steps if record is None else len(record) - 1
-        self.moments: list[Moment] = []
+        self.moments: list[ClockState] = []
         self.lr_scales: Sequence[float] = ()
-        self.keep: Callable[[int, Moment], None] = lambda step, moment: None
+        self.keep: Callable[[int, ClockState], None] = lambda step, moment: None
         self._began: float | None = None
 
     @classmethod
@@ -57,7 +57,7 @@ class TrainingClock:
         """By time where `minutes` are given, by steps otherwise; phases end at the shares `ends`."""
         return cls(seconds=config.minutes * 60, ends=ends) if config.minutes else cls(config.steps, ends=ends)
 
-    def begin(self, start: int = 0, kept: Sequence[Moment] = ()) -> None:
+    def begin(self, start: int = 0, kept: Sequence[ClockState] = ()) -> None:
         """Start at a step, with the moments recorded up to it; UserError if time decides and the record is
         too short."""
         if self.planned is None and start and len(kept) <= start:
@@ -68,7 +68,7 @@ class TrainingClock:
         self.moments = list(kept)
         self._began = self.timer() - (kept[-1].seconds if kept else 0.0)
 
-    def at(self, step: int) -> Moment:
+    def at(self, step: int) -> ClockState:
         """The moment before a step. Of several processes all must ask for a new step at the same place."""
         if self._began is None:
             self.begin()
@@ -93,14 +93,14 @@ class TrainingClock:
         """The factor of the learning rates at a step."""
         return self.lr_scales[self.at(step).phase] if self.lr_scales else 1.0
 
-    def _decide(self, step: int, seconds: float) -> Moment:
+    def _decide(self, step: int, seconds: float) -> ClockState:
         if self.record is not None:
             return self.record[step]._replace(seconds=seconds)
         done = 0.0 if self.steps is None else step / self.steps
         if self.seconds is None:
-            return Moment(done, seconds, sum(step >= round(end * (self.steps or 0)) for end in self.ends))
+            return ClockState(done, seconds, sum(step >= round(end * (self.steps or 0)) for end in self.ends))
         share = min(1.0, max(done, seconds / self.seconds)) if step else 0.0  # one step at least
-        return distributed.from_first(Moment(share, seconds, sum(share >= end for end in self.ends)))
+        return distributed.from_first(ClockState(share, seconds, sum(share >= end for end in self.ends)))
 
 
 SCHEDULE, REPLAYED = "schedule.csv", "replayed.csv"
@@ -111,11 +111,11 @@ MAX_SCHEDULE = 1 << 30
 class ScheduleFile:
     """`schedule.csv` of a run; lines after the moments given are cut."""
 
-    def __init__(self, folder: Path, kept: Sequence[Moment]) -> None:
+    def __init__(self, folder: Path, kept: Sequence[ClockState]) -> None:
         write_text(folder / SCHEDULE, written(kept))
         self._file = (folder / SCHEDULE).open("a", encoding="utf-8")
 
-    def write(self, step: int, moment: Moment) -> None:
+    def write(self, step: int, moment: ClockState) -> None:
         """Append a step, so that it is there whatever happens to the process."""
         self._file.write(_line(step, moment))
         self._file.flush()
@@ -125,19 +125,19 @@ class ScheduleFile:
         self._file.close()
 
 
-def written(moments: Sequence[Moment]) -> str:
+def written(moments: Sequence[ClockState]) -> str:
     """The content of a file."""
     lines = [_line(step, moment) for step, moment in enumerate(moments)]
-    return "".join([",".join(("step", *Moment._fields)) + "\n", *lines])
+    return "".join([",".join(("step", *ClockState._fields)) + "\n", *lines])
 
 
-def _line(step: int, moment: Moment) -> str:
+def _line(step: int, moment: ClockState) -> str:
     return f"{step},{moment.share!r},{moment.seconds:.3f},{moment.phase}\n"
 
 
-def read_schedule(path: Path) -> list[Moment]:
+def read_schedule(path: Path) -> list[ClockState]:
     """The moments of a file, as far as it is whole; none where no text can be read."""
-    found: list[Moment] = []
+    found: list[ClockState] = []
     try:
         lines = read_text(path, MAX_SCHEDULE).splitlines()
     except (OSError, ValueError):
@@ -145,7 +145,7 @@ def read_schedule(path: Path) -> list[Moment]:
     for line in lines[1:]:
         try:
             step, share, seconds, phase = line.split(",")
-            moment = Moment(float(share), float(seconds), int(phase))
+            moment = ClockState(float(share), float(seconds), int(phase))
             whole = int(step) == len(found) and 0 <= moment.share <= 1 and moment.phase >= 0
         except ValueError:
             break
@@ -155,7 +155,7 @@ def read_schedule(path: Path) -> list[Moment]:
     return found
 
 
-def read_finished(path: Path) -> list[Moment]:
+def read_finished(path: Path) -> list[ClockState]:
     """The moments of a finished run from its first step; UserError: missing, damaged, or not ended."""
     record = read_schedule(path)
     if not record:
@@ -168,7 +168,7 @@ def read_finished(path: Path) -> list[Moment]:
     return record
 
 
-def phase_starts(record: Sequence[Moment]) -> list[int]:
+def phase_starts(record: Sequence[ClockState]) -> list[int]:
     """The steps that begin another phase than the step before; the end of the run begins none."""
     steps = enumerate(pairwise(record), start=1)
     return [step for step, (before, now) in steps if now.phase != before.phase and now.share < 1]

@@ -11,15 +11,15 @@ from xfm.core.errors import UserError
 from xfm.core.files import write_text, writing
 from xfm.core.paths import home_path
 from xfm.data.fingerprint import data_fingerprint, remote_digest
+from xfm.data.image_cache import PictureCache, picture_cache
 from xfm.data.loader import PretrainingData
-from xfm.data.picture_cache import PictureCache, picture_cache
 from xfm.data.rng import mix
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation
 from xfm.models.folder import Preprocessing
 from xfm.training import distributed
-from xfm.training.clock import REPLAYED, SCHEDULE, Moment, TrainingClock, read_finished, written
+from xfm.training.clock import REPLAYED, SCHEDULE, ClockState, TrainingClock, read_finished, written
 from xfm.training.run_folder import require_new
 
 _log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ def clock_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: b
     return clock
 
 
-def _followed(folder: Path, replay: Path | None, resume: bool) -> list[Moment]:
+def _followed(folder: Path, replay: Path | None, resume: bool) -> list[ClockState]:
     kept = folder / REPLAYED
     if resume and replay is not None:
         raise UserError(f"{folder} knows what it replays, if it does: leave out --replay with --resume")
@@ -176,7 +176,7 @@ def _followed(folder: Path, replay: Path | None, resume: bool) -> list[Moment]:
     return record
 
 
-def _is_by_steps(record: Sequence[Moment], steps: int, ends: Sequence[float]) -> bool:
+def _is_by_steps(record: Sequence[ClockState], steps: int, ends: Sequence[float]) -> bool:
     """Whether a run of so many steps goes as recorded; its rates are then known to the last bit."""
     clock = TrainingClock(steps, ends=ends)
     own = (clock.at(step) for step in range(steps + 1))

@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from xfm.core.errors import SaidElsewhere, UserError, first_line
+from xfm.core.errors import PeerReportedError, UserError, first_line
 from xfm.core.processes import process_count
 
 T = TypeVar("T")
@@ -307,7 +307,7 @@ def on_first(work: Callable[[], T]) -> T:
             found = None, str(error)
     value, problem = from_first(found)
     if problem is not None:
-        raise UserError(problem) if rank() == 0 else SaidElsewhere(problem)
+        raise UserError(problem) if rank() == 0 else PeerReportedError(problem)
     return value
 
 
@@ -315,7 +315,7 @@ def check_alike(value: Any, problem: str) -> None:
     """Refuse, with this sentence, to go on where a picklable value differs between processes; all must
     ask."""
     if any(other != value for other in collect(value)):
-        raise UserError(problem) if rank() == 0 else SaidElsewhere(problem)
+        raise UserError(problem) if rank() == 0 else PeerReportedError(problem)
 
 
 def gathered_by_first(value: Any) -> list[Any]:

@@ -30,7 +30,7 @@ _SEEN = 24
 
 
 @dataclass(frozen=True)
-class Inspected:
+class Inspection:
     """The page, numbers of its batches and phase from 0, and how many samples are shown and there are."""
 
     page: Path
@@ -41,7 +41,7 @@ class Inspected:
 
 def inspect_data(
     recipe: Recipe, page: Path, step: int = 0, count: int = 1, phase: int | None = None, samples: int = _SEEN
-) -> Inspected:
+) -> Inspection:
     """Draw the batches of a recipe from an optimiser step on, about `samples` of the largest stream of each.
     The phase is that of the step, the last where the clock decides. UserError: data, step, phase or place of
     the page."""
@@ -67,7 +67,7 @@ def inspect_data(
     with writing(page, "or choose another file"):
         page.parent.mkdir(parents=True, exist_ok=True)
         write_text(page, _page(title, shown, (seen, whole), data.tokenizer, recipe.model.seeing.patch_size))
-    return Inspected(page, batches, phase, (seen, whole))
+    return Inspection(page, batches, phase, (seen, whole))
 
 
 def _page(

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from xfm.core.errors import amount, printable
 from xfm.core.files import read_log, write_text
 from xfm.data.folders import FolderReport
-from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.data.schema import Batch
+from xfm.data.skipped import BAD_FILE, read_bad_rows
 from xfm.training import distributed
 from xfm.training.callbacks import Callback, StepOutput
-from xfm.training.clock import Moment, ScheduleFile
+from xfm.training.clock import ClockState, ScheduleFile
 from xfm.training.run_folder import LOG_FILE
 from xfm.training.trainer import Trainer
 
@@ -80,7 +80,9 @@ class RunLog(Callback):
         self._started, self._window, self._lr = time.perf_counter(), Window(), 0.0
         self._file = self._schedule = self._board = self._bar = None
 
-    def open(self, folder: Path | None, steps: int | None, start: int, kept: Sequence[Moment] = ()) -> None:
+    def open(
+        self, folder: Path | None, steps: int | None, start: int, kept: Sequence[ClockState] = ()
+    ) -> None:
         """Begin, or go on after `start` steps and cut what is later; `kept` are the moments so far."""
         self._started = time.perf_counter()
         if folder is not None:

@@ -31,7 +31,7 @@ from xfm.training.checkpoint import (
     read_state,
     write_checkpoint,
 )
-from xfm.training.clock import SCHEDULE, Moment, read_schedule
+from xfm.training.clock import SCHEDULE, ClockState, read_schedule
 from xfm.training.failures import Interrupted
 
 SHOWN = "pictures"
@@ -212,7 +212,7 @@ class RunFolder:
         notes += [f"Allowed to differ {words}." for words in self.changes[len(state.changes) :]]
         return path, [*notes, f"Resuming from {path} at step {state.step}."]
 
-    def kept_moments(self, step: int) -> list[Moment]:
+    def kept_moments(self, step: int) -> list[ClockState]:
         """What `schedule.csv` says of the steps up to the one that the run goes on with."""
         return distributed.on_first(lambda: read_schedule(self.path / SCHEDULE)[: step + 1])
 

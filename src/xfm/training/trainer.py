@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.training import TrainingConfig
-from xfm.core.errors import SaidElsewhere, UserError
+from xfm.core.errors import PeerReportedError, UserError
 from xfm.core.files import writing
 from xfm.data.rng import mix
 from xfm.data.schema import TensorFields
@@ -21,7 +21,7 @@ from xfm.training.activation_checkpointing import activation_checkpointing
 from xfm.training.atomic_folder import saved_before
 from xfm.training.callbacks import Callback, SampleCounts, Stateful, StepOutput
 from xfm.training.checkpoint import AVERAGE, HostCopies, load_checkpoint, random_states, snapshot
-from xfm.training.clock import ENDLESS, Moment, TrainingClock
+from xfm.training.clock import ENDLESS, ClockState, TrainingClock
 from xfm.training.collectives import balanced
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import whole
@@ -34,17 +34,12 @@ from xfm.training.failures import (
     why_skipped,
 )
 from xfm.training.optim import EMA, build_optimizer, set_lr
-from xfm.training.randomness import (
-    random_state,
-    restore_generator,
-    restore_random_state,
-    seed_all,
-)
+from xfm.training.randomness import random_state, restore_generator, restore_random_state, seed_all
 from xfm.training.run_folder import LOG_FILE, RunFolder, farewell, saved_of
 from xfm.training.strategy import strategy_of
 
 B = TypeVar("B", bound=TensorFields)
-Look = Callable[[nn.Module, NoGrad], Mapping[str, float]]
+ValidationScores = Callable[[nn.Module, NoGrad], Mapping[str, float]]
 
 
 class Trainer(Generic[B]):
@@ -91,7 +86,7 @@ class Trainer(Generic[B]):
         self.step = self.skipped = self._bad_in_a_row = 0
         self.samples, self.stop = SampleCounts(), StopRequest()
         self.stopping = self.enough = False
-        self.kept: list[Moment] = []
+        self.kept: list[ClockState] = []
         self.seconds, self.last = 0.0, dict[str, Any]()
         self._copies = HostCopies() if config.save_async else None
 
@@ -145,7 +140,7 @@ class Trainer(Generic[B]):
             # Of several processes each has its own answer here, and all must go the same way.
             if self.stopping or (distributed.world() == 1 and self.stop.received):
                 raise Interrupted(farewell(self.step, path)) from (
-                    SaidElsewhere() if distributed.rank() else None
+                    PeerReportedError() if distributed.rank() else None
                 )
         return self
 
@@ -190,7 +185,7 @@ class Trainer(Generic[B]):
         samples = sum(len(loss.origins(batch)) for batch in batches)
         return StepOutput(batches, results, scales, norm, lr, samples, bad)
 
-    def validate(self, look: Look) -> tuple[Mapping[str, float], Mapping[str, float] | None]:
+    def validate(self, look: ValidationScores) -> tuple[Mapping[str, float], Mapping[str, float] | None]:
         """Losses by `look(model, no_grad)` with the weights, and with their average if one is kept. The model
         is in evaluation mode; random states must stay."""
         self.model.eval()
@@ -289,7 +284,7 @@ class Trainer(Generic[B]):
                 "training.optim.lr, or look at these records"
             )
 
-    def _look(self, look: Look) -> Mapping[str, float]:
+    def _look(self, look: ValidationScores) -> Mapping[str, float]:
         with autocast(self.precision, self.device):
             found = look(self.model, self.strategy.no_grad)
         self.strategy.refresh()

@@ -19,7 +19,7 @@ from xfm.world.catalog import ART_LICENCE, ObjectType, package_versions
 from xfm.world.scene import Split
 from xfm.world.storage import FORMAT, NAME, FileEntry, WorldManifest, fingerprint, write_lines
 from xfm.world.task_units import MAKERS
-from xfm.world.units import Part, Studio, Unit, UnitResult
+from xfm.world.units import Part, Unit, UnitResult, WorkerState
 
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
@@ -151,8 +151,8 @@ def plan(config: WorldConfig) -> list[Unit]:
 
 
 @lru_cache(maxsize=1)
-def _studio(config: WorldConfig, folder: Path) -> Studio:
-    return Studio(config, folder)
+def _studio(config: WorldConfig, folder: Path) -> WorkerState:
+    return WorkerState(config, folder)
 
 
 def _make(config: WorldConfig, folder: Path, unit: Unit) -> UnitResult:

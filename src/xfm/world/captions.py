@@ -22,7 +22,7 @@ from xfm.world.grammar import (
     with_article,
 )
 from xfm.world.rng import Rng
-from xfm.world.scene import Place, Scene, SceneObject, Size
+from xfm.world.scene import GridCell, Scene, SceneObject, Size
 from xfm.world.twins import MOST_ALIKE, MOST_OBJECTS, Edit
 
 MAX_WORDS = 24
@@ -202,14 +202,14 @@ def _places(rng: Rng, scene: Scene) -> HardCaption | None:
     items = rng.sample(scene.singles, 3)
     style = rng.below(3)
 
-    def text(places: list[Place]) -> str:
+    def text(places: list[GridCell]) -> str:
         named = zip(items, places, strict=True)
         return joined([f"{with_article(o.name)} {PLACE_PHRASES[p][style]}" for o, p in named])
 
     true = [o.place for o in items]
     found: dict[str, None] = {}
     for _ in range(40):
-        places = rng.shuffled(true) if rng.chance(60) else rng.sample(tuple(Place), len(items))
+        places = rng.shuffled(true) if rng.chance(60) else rng.sample(tuple(GridCell), len(items))
         # Every object that moved is clearly elsewhere, and one did.
         moved = [(p, q) for p, q in zip(true, places, strict=True) if p is not q]
         if moved and all(places_differ(p, q) for p, q in moved):

@@ -22,7 +22,7 @@ from xfm.world.grammar import (
     with_article,
 )
 from xfm.world.rng import Rng
-from xfm.world.scene import Place, Scene, SceneObject, Size
+from xfm.world.scene import GridCell, Scene, SceneObject, Size
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Item:
     kind: ObjectType
     count: int = 1
     size: Size | None = None
-    place: Place | None = None
+    place: GridCell | None = None
 
 
 class Link(NamedTuple):
@@ -202,7 +202,7 @@ def change_place(rng: Rng, description: Description) -> Change | None:
     index = rng.pick(placed)
     item = description.items[index]
     taken = {other.place for other in description.items}
-    free = [p for p in Place if p not in taken and item.place is not None and places_differ(p, item.place)]
+    free = [p for p in GridCell if p not in taken and item.place is not None and places_differ(p, item.place)]
     after = _swapped(description, index, replace(item, place=rng.pick(free)))
     form = rng.pick(("the {} is {}", "there is a {} {}", "the {} can be seen {}"))
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from enum import IntEnum
 
-from xfm.world.scene import Place, SceneObject, Size
+from xfm.world.scene import GridCell, SceneObject, Size
 
 
 class Relation(IntEnum):
@@ -76,7 +76,7 @@ def is_between(a: SceneObject, b: SceneObject, c: SceneObject, image_size: int) 
     return False
 
 
-def places_differ(a: Place, b: Place) -> bool:
+def places_differ(a: GridCell, b: GridCell) -> bool:
     """Whether the words of two places contradict each other ("top" does not contradict "top left")."""
     first, second = set(a.words.split()), set(b.words.split())
     return not (first <= second or second <= first)
@@ -145,16 +145,16 @@ def opened(opener: str, parts: str) -> str:
 
 
 # Wordings of the nine places; the first of each is the answer to "where".
-PLACE_PHRASES: dict[Place, tuple[str, ...]] = {
-    Place.TOP_LEFT: ("at the top left", "in the top left corner", "in the upper left"),
-    Place.TOP: ("at the top", "at the top centre", "in the top middle"),
-    Place.TOP_RIGHT: ("at the top right", "in the top right corner", "in the upper right"),
-    Place.LEFT: ("on the left", "at the left", "on the left side"),
-    Place.CENTRE: ("in the centre", "in the middle", "at the centre"),
-    Place.RIGHT: ("on the right", "at the right", "on the right side"),
-    Place.BOTTOM_LEFT: ("at the bottom left", "in the bottom left corner", "in the lower left"),
-    Place.BOTTOM: ("at the bottom", "at the bottom centre", "in the bottom middle"),
-    Place.BOTTOM_RIGHT: ("at the bottom right", "in the bottom right corner", "in the lower right"),
+PLACE_PHRASES: dict[GridCell, tuple[str, ...]] = {
+    GridCell.TOP_LEFT: ("at the top left", "in the top left corner", "in the upper left"),
+    GridCell.TOP: ("at the top", "at the top centre", "in the top middle"),
+    GridCell.TOP_RIGHT: ("at the top right", "in the top right corner", "in the upper right"),
+    GridCell.LEFT: ("on the left", "at the left", "on the left side"),
+    GridCell.CENTRE: ("in the centre", "in the middle", "at the centre"),
+    GridCell.RIGHT: ("on the right", "at the right", "on the right side"),
+    GridCell.BOTTOM_LEFT: ("at the bottom left", "in the bottom left corner", "in the lower left"),
+    GridCell.BOTTOM: ("at the bottom", "at the bottom centre", "in the bottom middle"),
+    GridCell.BOTTOM_RIGHT: ("at the bottom right", "in the bottom right corner", "in the lower right"),
 }
 
 SIZE_WORDS: dict[Size, tuple[str, ...]] = {

@@ -21,7 +21,7 @@ from xfm.world.grammar import (
 )
 from xfm.world.phrases import Referrer, by_between, by_extreme, by_place, by_relation, by_size, refer, the
 from xfm.world.rng import Rng
-from xfm.world.scene import Place, Scene, Size
+from xfm.world.scene import GridCell, Scene, Size
 
 
 class QuestionKind(StrEnum):
@@ -42,7 +42,7 @@ class Question(NamedTuple):
     kind: QuestionKind
 
 
-def _elsewhere() -> list[list[Place]]:
+def _elsewhere() -> list[list[GridCell]]:
     """Rearrangements of the nine places that move each to a clearly different one.
 
     They keep every place as frequent among wrong claims as among right ones; drawing from all different
@@ -50,8 +50,8 @@ def _elsewhere() -> list[list[Place]]:
     """
     rng, found = Rng("elsewhere"), []
     while len(found) < 32:
-        moved = rng.shuffled(tuple(Place))
-        if all(places_differ(p, q) for p, q in zip(Place, moved, strict=True)):
+        moved = rng.shuffled(tuple(GridCell))
+        if all(places_differ(p, q) for p, q in zip(GridCell, moved, strict=True)):
             found.append(moved)
     return found
 

@@ -11,7 +11,7 @@ from xfm.world.palette import BACKGROUNDS
 from xfm.world.rng import Rng
 
 
-class Place(IntEnum):
+class GridCell(IntEnum):
     """The ninth of the picture that holds a box's centre, row by row."""
 
     TOP_LEFT, TOP, TOP_RIGHT, LEFT, CENTRE, RIGHT, BOTTOM_LEFT, BOTTOM, BOTTOM_RIGHT = range(9)
@@ -63,7 +63,7 @@ class SceneObject:
     top: int
     width: int
     height: int
-    place: Place
+    place: GridCell
 
     @property
     def name(self) -> str:
@@ -80,7 +80,7 @@ class SceneObject:
         """Twice the y of the box's centre."""
         return 2 * self.top + self.height
 
-    def wanted(self, size: Size | None = None, place: Place | None = None) -> "ObjectSpec":
+    def wanted(self, size: Size | None = None, place: GridCell | None = None) -> "ObjectSpec":
         """One of its kind, in another size or place if given."""
         return ObjectSpec(
             self.kind, self.size if size is None else size, self.place if place is None else place
@@ -123,7 +123,7 @@ class ObjectSpec(NamedTuple):
 
     kind: ObjectType
     size: Size
-    place: Place
+    place: GridCell
 
 
 class SceneSampler:
@@ -190,7 +190,7 @@ class SceneSampler:
     def _arrange(
         self, rng: Rng, kinds: Sequence[ObjectType], sizes: Sequence[Size]
     ) -> list[SceneObject] | None:
-        cells = rng.shuffled(tuple(Place))
+        cells = rng.shuffled(tuple(GridCell))
         placed: list[SceneObject] = []
         for kind, size in zip(rng.shuffled(kinds), sizes, strict=True):
             found = self._fitted(rng, kind, size, cells, placed)
@@ -205,7 +205,7 @@ class SceneSampler:
         rng: Rng,
         kind: ObjectType,
         size: Size,
-        cells: Sequence[Place],
+        cells: Sequence[GridCell],
         placed: Sequence[SceneObject],
         tries: int = 3,
     ) -> SceneObject | None:

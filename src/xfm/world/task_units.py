@@ -14,11 +14,11 @@ from xfm.world.scene import KindChooser, Scene, Split
 from xfm.world.statements import PairMaker, absent_objects, absent_relations, statements
 from xfm.world.twins import Edit
 from xfm.world.units import (
-    Maker,
     Part,
-    Studio,
+    ResultOrigin,
     Unit,
     UnitResult,
+    WorkerState,
     make_pictures,
     make_scenes,
     make_singles,
@@ -31,7 +31,7 @@ _HELDOUT_OBJECTS = ((1, 15), (2, 45), (3, 40))
 _CATEGORY_TEST = 4  # one object in so many is for the test
 
 
-def make_retrieval(studio: Studio, unit: Unit) -> UnitResult:
+def make_retrieval(studio: WorkerState, unit: Unit) -> UnitResult:
     """Scenes with one caption each; no caption twice. Hard splits add distractors."""
     if unit.split in (Split.HARD, Split.HARD_VALIDATION):
         return _make_hard(studio, unit)
@@ -47,7 +47,7 @@ def make_retrieval(studio: Studio, unit: Unit) -> UnitResult:
     return made
 
 
-def _make_hard(studio: Studio, unit: Unit) -> UnitResult:
+def _make_hard(studio: WorkerState, unit: Unit) -> UnitResult:
     rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
     while len(made.rows) < unit.rows:
         edit = EDITS[len(made.rows) % len(EDITS)]
@@ -67,7 +67,7 @@ def _make_hard(studio: Studio, unit: Unit) -> UnitResult:
     return made
 
 
-def _counted_scene(rng: Rng, studio: Studio, chooser: KindChooser) -> tuple[Scene, ObjectType]:
+def _counted_scene(rng: Rng, studio: WorkerState, chooser: KindChooser) -> tuple[Scene, ObjectType]:
     target = rng.below(4)
     kind = chooser.kind(rng)
     start = [kind] * target
@@ -77,7 +77,7 @@ def _counted_scene(rng: Rng, studio: Studio, chooser: KindChooser) -> tuple[Scen
             return studio.sampler.place(rng, kinds), kind
 
 
-def make_vqa(studio: Studio, unit: Unit) -> UnitResult:
+def make_vqa(studio: WorkerState, unit: Unit) -> UnitResult:
     """Two questions a scene; two scenes in five are made for counting, others hold an answerable object."""
     rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
     answerable = [kind for kind in studio.catalog.seen if kind in studio.catalog.answerable]
@@ -101,7 +101,7 @@ def make_vqa(studio: Studio, unit: Unit) -> UnitResult:
     return made
 
 
-def make_reasoning(studio: Studio, unit: Unit) -> UnitResult:
+def make_reasoning(studio: WorkerState, unit: Unit) -> UnitResult:
     """Statements about two pictures; the rows of one design stay in one split."""
     rng, made = studio.rng(unit), UnitResult(unit)
     maker = PairMaker(studio.sampler, studio.chooser(unit.split))
@@ -119,7 +119,7 @@ def make_reasoning(studio: Studio, unit: Unit) -> UnitResult:
     return made
 
 
-def make_grounding(studio: Studio, unit: Unit) -> UnitResult:
+def make_grounding(studio: WorkerState, unit: Unit) -> UnitResult:
     """Referring phrases, up to two a scene; in three of five scenes one kind occurs several times."""
     rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
     train = unit.split is Split.TRAIN
@@ -143,8 +143,8 @@ def make_grounding(studio: Studio, unit: Unit) -> UnitResult:
     return made
 
 
-def _make_pairs(quadruple: Callable[[Rng, Scene, Catalog], list[TextPair]]) -> Maker:
-    def make(studio: Studio, unit: Unit) -> UnitResult:
+def _make_pairs(quadruple: Callable[[Rng, Scene, Catalog], list[TextPair]]) -> ResultOrigin:
+    def make(studio: WorkerState, unit: Unit) -> UnitResult:
         rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
         while len(made.rows) < unit.rows:
             kinds = chooser.choose(rng, rng.weighted(((2, 35), (3, 45), (4, 20))))
@@ -161,7 +161,7 @@ def _make_pairs(quadruple: Callable[[Rng, Scene, Catalog], list[TextPair]]) -> M
     return make
 
 
-def make_category(studio: Studio, unit: Unit) -> UnitResult:
+def make_category(studio: WorkerState, unit: Unit) -> UnitResult:
     """Pictures of single objects, categories equally often; the test's objects do not occur in train."""
     rng, made = studio.rng(unit), UnitResult(unit)
     wanted = unit.split is Split.TEST
@@ -179,7 +179,7 @@ def make_category(studio: Studio, unit: Unit) -> UnitResult:
     return made
 
 
-def make_masked_token(studio: Studio, unit: Unit) -> UnitResult:
+def make_masked_token(studio: WorkerState, unit: Unit) -> UnitResult:
     """Captions with their picture and a picture of other objects."""
     rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
     scenes = [
@@ -198,7 +198,7 @@ def make_masked_token(studio: Studio, unit: Unit) -> UnitResult:
     return made
 
 
-def make_absence(studio: Studio, unit: Unit) -> UnitResult:
+def make_absence(studio: WorkerState, unit: Unit) -> UnitResult:
     """Phrases with a picture that they are true of and one that they are not, of objects and relations."""
     rng, made = studio.rng(unit), UnitResult(unit)
     maker = PairMaker(studio.sampler, studio.chooser(unit.split))
@@ -219,7 +219,7 @@ def _texts(unit: Unit, made: UnitResult, field: str) -> list[str]:
     return [row[field] for row in made.rows] if unit.split is Split.TRAIN else []
 
 
-MAKERS: dict[Part, Maker] = {
+MAKERS: dict[Part, ResultOrigin] = {
     Part.SCENES: make_scenes,
     Part.SINGLES: make_singles,
     Part.TWINS: make_twins,

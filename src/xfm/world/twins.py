@@ -13,7 +13,7 @@ from xfm.world.catalog import ObjectType
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
 from xfm.world.grammar import Relation, definite, excluded, places_differ, relation_between
 from xfm.world.rng import Rng
-from xfm.world.scene import KindChooser, ObjectSpec, Place, Scene, SceneObject, SceneSampler, Size
+from xfm.world.scene import GridCell, KindChooser, ObjectSpec, Scene, SceneObject, SceneSampler, Size
 
 MOST_ALIKE, MOST_OBJECTS = 3, 5
 _TRIES = 40  # descriptions of which one must tell the twins apart
@@ -30,7 +30,7 @@ class Edit(StrEnum):
     OBJECT = "object"
 
 
-class Twins(NamedTuple):
+class ScenePair(NamedTuple):
     """Two scenes and what was done to the first to make the second."""
 
     edit: Edit
@@ -53,7 +53,7 @@ class TwinMaker:
             Edit.OBJECT: self._replace,
         }
 
-    def make(self, rng: Rng) -> tuple[Twins, tuple[list[str], list[str]]]:
+    def make(self, rng: Rng) -> tuple[ScenePair, tuple[list[str], list[str]]]:
         """Twins and up to four captions of each that are true of it and false of the other."""
         while True:
             kinds = self.kinds.choose(rng, rng.weighted(NUMBERS), repeat=20)
@@ -63,7 +63,7 @@ class TwinMaker:
             made = self._edits[edit](rng, self.sampler.place(rng, kinds))
             if made is None or made[1] is None or self.sampler.catalog.reserved(_kinds(made[1])):
                 continue
-            twins = Twins(edit, (made[0], made[1]))
+            twins = ScenePair(edit, (made[0], made[1]))
             first, second = twins.scenes
             told = (told_apart(rng, first, second, self.whole), told_apart(rng, second, first, self.whole))
             if all(told):
@@ -142,9 +142,9 @@ def _kinds(scene: Scene) -> list[ObjectType]:
     return list(scene.groups)
 
 
-def _free(scene: Scene) -> list[Place]:
+def _free(scene: Scene) -> list[GridCell]:
     taken = {item.place for item in scene.objects}
-    return [place for place in Place if place not in taken]
+    return [place for place in GridCell if place not in taken]
 
 
 # Objects a scene, and edits, with weights. What a name tells is learned from all scenes: edits that change

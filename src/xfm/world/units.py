@@ -63,7 +63,7 @@ class UnitResult:
     count: int = 0
 
 
-class Studio:
+class WorkerState:
     """Shared state of the units of a process."""
 
     def __init__(self, config: WorldConfig, folder: Path) -> None:
@@ -100,7 +100,7 @@ class Studio:
         return f"../images/{name}"
 
 
-Maker = Callable[[Studio, Unit], UnitResult]
+ResultOrigin = Callable[[WorkerState, Unit], UnitResult]
 
 
 def annotation(rng: Rng, scene: Scene) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def annotation(rng: Rng, scene: Scene) -> dict[str, Any]:
     }
 
 
-def _annotated(studio: Studio, unit: Unit, draw: Callable[[Rng], Scene]) -> UnitResult:
+def _annotated(studio: WorkerState, unit: Unit, draw: Callable[[Rng], Scene]) -> UnitResult:
     rng, made = studio.rng(unit), UnitResult(unit, count=unit.rows)
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
         for i in range(unit.rows):
@@ -124,7 +124,7 @@ def _annotated(studio: Studio, unit: Unit, draw: Callable[[Rng], Scene]) -> Unit
     return made
 
 
-def make_scenes(studio: Studio, unit: Unit) -> UnitResult:
+def make_scenes(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of scenes of one to five objects."""
     chooser = studio.chooser(Split.TRAIN)
     return _annotated(
@@ -132,13 +132,13 @@ def make_scenes(studio: Studio, unit: Unit) -> UnitResult:
     )
 
 
-def make_singles(studio: Studio, unit: Unit) -> UnitResult:
+def make_singles(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of scenes of one object; consecutive pictures go through all kinds in random order."""
     order = _round(studio, unit)
     return _annotated(studio, unit, lambda rng: studio.sampler.place(rng, [studio.catalog.seen[next(order)]]))
 
 
-def make_pictures(studio: Studio, unit: Unit) -> UnitResult:
+def make_pictures(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of one-object pictures without text."""
     rng, order = studio.rng(unit), _round(studio, unit)
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
@@ -148,7 +148,7 @@ def make_pictures(studio: Studio, unit: Unit) -> UnitResult:
     return UnitResult(unit, count=unit.rows)
 
 
-def _round(studio: Studio, unit: Unit) -> Iterator[int]:
+def _round(studio: WorkerState, unit: Unit) -> Iterator[int]:
     size = len(studio.catalog.seen)
     position = unit.index * studio.config.shard_size
     while True:
@@ -159,7 +159,7 @@ def _round(studio: Studio, unit: Unit) -> Iterator[int]:
             position += 1
 
 
-def make_twins(studio: Studio, unit: Unit) -> UnitResult:
+def make_twins(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of twin scenes with captions, one after the other; `unit.rows` counts both."""
     rng, made = studio.rng(unit), UnitResult(unit, count=unit.rows)
     maker = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), studio.config.whole_captions)
@@ -174,7 +174,7 @@ def make_twins(studio: Studio, unit: Unit) -> UnitResult:
     return made
 
 
-def make_text(studio: Studio, unit: Unit) -> UnitResult:
+def make_text(studio: WorkerState, unit: Unit) -> UnitResult:
     """Lines of plain text."""
     rng = studio.rng(unit)
     lines = [studio.corpus.line(rng) for _ in range(unit.rows)]

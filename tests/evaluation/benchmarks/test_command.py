@@ -13,7 +13,7 @@ from tests.official.corpora import write_data_folder
 from tests.official.image_sets import WRITERS
 from xfm.cli.main import main
 from xfm.core.errors import amount
-from xfm.data.left_out import BAD_FILE
+from xfm.data.skipped import BAD_FILE
 from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL
 from xfm.evaluation.benchmarks.read.image_sets import ImageSet
 from xfm.evaluation.benchmarks.registry import BENCHMARKS

@@ -14,8 +14,16 @@ import pytest
 from tests.evaluation.tiny import tiny_pretrained
 from tests.official.image_sets import WRITERS, files_of_split, know_digests
 from xfm.config.benchmark import BenchmarkRecipe, Edition, load_benchmark
-from xfm.config.finetune import Preset, Tuning, TuningConfig
-from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing, ImageTrainingConfig, Operations, Sides
+from xfm.config.finetune import Preset, TuningConfig, TuningMode
+from xfm.config.image import (
+    CLIP_MEAN,
+    CLIP_STD,
+    Colours,
+    Framing,
+    ImageTrainingConfig,
+    MirrorRule,
+    Operations,
+)
 from xfm.config.inference import BeamSearch
 from xfm.config.load import load_recipe
 from xfm.config.task import ImageHead, TaskConfig
@@ -107,7 +115,7 @@ A = ImageTrainingConfig(
     crop=0.5,
     aspect=4 / 3,
     flip=0.5,
-    sides=Sides.IGNORE,
+    sides=MirrorRule.IGNORE,
     rand_augment=2,
     magnitude=7,
     operations=Operations.PUBLISHED,
@@ -127,7 +135,7 @@ def test_vision_language(name: str, cells: list[str]) -> None:
     expected = {"A with flip": A, "A without flip": replace(A, flip=0.0)}.get(pictures)
     if expected is None:  # crops that keep the box, words left and right true, nothing that moves pixels
         assert name == "RefCOCO+ boxes"
-        expected = replace(A, crop=0.01, aspect=1.0, sides=Sides.SWAP, operations=Operations.COLOUR)
+        expected = replace(A, crop=0.01, aspect=1.0, sides=MirrorRule.SWAP, operations=Operations.COLOUR)
     assert settings.image == expected
     assert settings.rows_per_picture == 1 or not task_spec(BENCHMARKS[NAMES[name]].kind).reads(
         "rows_per_picture"
@@ -222,7 +230,7 @@ def test_linear_evaluation(name: str, cells: list[str]) -> None:
     assert settings.grey == (name == "Caltech101")  # the two others are grey already
     crop = {"crop": 1.0, "aspect": 1.0} if whole else {"crop": 0.08, "aspect": 4 / 3}
     plain = {"flip": 0.5, "drop_path": 0.0}
-    assert settings.tune == TuningConfig(vision=Tuning.FREEZE)
+    assert settings.tune == TuningConfig(vision=TuningMode.FREEZE)
     assert settings.image == ImageTrainingConfig(**crop, **plain, label_smoothing=float(cells[3]))
 
 
@@ -271,7 +279,7 @@ def test_imagenet(protocol: Protocol) -> None:
     recipe = published("imagenet", protocol)
     _is_row(recipe, dict(rows("Linear evaluation"))[f"ImageNet-1K {protocol.value}"])
     settings, image = recipe.settings, recipe.settings.image
-    assert settings.tune.vision is (Tuning.FULL if tuned else Tuning.FREEZE)
+    assert settings.tune.vision is (TuningMode.FULL if tuned else TuningMode.FREEZE)
     assert settings.grey is False
     assert image.drop_path == (None if tuned else 0.0)
     assert (settings.framing, settings.colours) == (Framing.CENTRE, Colours.IMAGENET)

@@ -14,13 +14,13 @@ from xfm.evaluation.benchmarks.scorers import (
     nlvr2_submission,
     vqa_submission,
 )
-from xfm.tasks.rows import Described, PicturePair, Question
+from xfm.tasks.rows import ImageCaptions, PicturePair, Question
 
 PICTURE = Path("a.jpg")
 
 
 QUESTIONS = [Question(PICTURE, "what?", "", "all", key=key) for key in (262144000, 5)]
-DESCRIBED = [Described(PICTURE, ("x",), 7)]
+DESCRIBED = [ImageCaptions(PICTURE, ("x",), 7)]
 PAIRS = [PicturePair((PICTURE, PICTURE), "x", True, "test1-0-1-0")]
 
 

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
-from xfm.config.frozen import Colours, Framing, FrozenConfig
+from xfm.config.probing import Colours, Framing, FrozenConfig
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
 from xfm.evaluation.probing import feature_cache as cache
 from xfm.evaluation.probing.feature_cache import cached_features, pixel_batches
 from xfm.evaluation.probing.scoring import build_featuriser
 from xfm.models.folder import Preprocessing
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import Labelled
 
 CONFIG = FrozenConfig(batch_size=3, precision=Precision.FP32, device="cpu")

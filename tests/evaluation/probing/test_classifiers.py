@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from xfm.config.frozen import RegressionConfig
+from xfm.config.probing import RegressionConfig
 from xfm.core.errors import UserError
 from xfm.evaluation.probing.linear_probe import Trial, best, binary_search, fit_each, fit_probe, held_out
 from xfm.finetuning import frozen_features as places

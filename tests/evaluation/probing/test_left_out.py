@@ -9,7 +9,7 @@ import pytest
 
 from tests.evaluation.probing.conftest import run
 from xfm.cli.main import main
-from xfm.data.left_out import BAD_FILE, read_bad_rows
+from xfm.data.skipped import BAD_FILE, read_bad_rows
 from xfm.evaluation.probing import feature_cache as cache
 from xfm.reports.scores import read_scores
 

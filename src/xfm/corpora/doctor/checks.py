@@ -19,14 +19,14 @@ from xfm.corpora.doctor.findings import Finding, Issue
 from xfm.corpora.filtering import looks_whole
 from xfm.corpora.images import drafted, hash_of
 from xfm.data.boxes import Boxes
-from xfm.data.picture_formats import Header, PictureError
-from xfm.data.picture_pixels import rows_there
-from xfm.data.pictures import checked_header, decode, read_picture
+from xfm.data.image_formats import Header, PictureError
+from xfm.data.image_pixels import rows_there
+from xfm.data.images import checked_header, decode, read_picture
 from xfm.data.records import check_box, is_text
 from xfm.data.tokenizer import normalise_caption
 
 _LEAST, _WHOLE = 2.0, 0.99
-Sides = tuple[float, float, float, float]
+MirrorRule = tuple[float, float, float, float]
 """Left, top, width, height in pixels."""
 
 

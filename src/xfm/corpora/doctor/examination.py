@@ -17,7 +17,7 @@ from xfm.core.files import writing
 from xfm.core.locks import locked
 from xfm.core.paths import home_path, is_url
 from xfm.core.processes import cores
-from xfm.core.results_folder import Maker, require_free, sign
+from xfm.core.results_folder import ResultOrigin, require_free, sign
 from xfm.corpora.doctor.checks import check_image_file
 from xfm.corpora.doctor.findings import Finding, Severity, Statistics, ticket
 from xfm.corpora.doctor.kinds import data_of, tokenizer_of
@@ -155,7 +155,7 @@ def examine(
     named = shown.startswith(PREFIX) or is_url(shown)
     path = shown if named else str(home_path(path).absolute())
     about = {"data": path, "kind": config.task or config.kind.value, "sample": str(config.sample)}
-    maker = Maker("doctor", about, shown)
+    maker = ResultOrigin("doctor", about, shown)
     require_free(out, maker)
     work = out.absolute() / _WORK
     with locked(out):

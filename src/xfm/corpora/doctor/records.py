@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from xfm.config.task_spec import Field, Holds, TextRule
+from xfm.config.task_spec import Field, FieldKind, TextRule
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.corpora.doctor.findings import Finding, Issue
@@ -142,19 +142,19 @@ def _several(value: Any) -> Sequence[Any]:
 
 
 _FIELDS = (
-    Field("image", holds=Holds.PICTURE, optional=True),
-    Field("images", holds=Holds.TWO_PICTURES, optional=True, parts=("left", "right")),
-    Field("caption", holds=Holds.TEXTS, optional=True, also=("captions",)),
+    Field("image", holds=FieldKind.PICTURE, optional=True),
+    Field("images", holds=FieldKind.TWO_PICTURES, optional=True, parts=("left", "right")),
+    Field("caption", holds=FieldKind.TEXTS, optional=True, also=("captions",)),
     *(Field(name, optional=True) for name in ("text", "text_pair", "question", "anchor", "positive")),
-    *(Field(name, holds=Holds.TEXTS, optional=True) for name in ("answer", "negative")),
-    Field("box", holds=Holds.BOX, optional=True),
-    Field("label", holds=Holds.LABEL, optional=True),
+    *(Field(name, holds=FieldKind.TEXTS, optional=True) for name in ("answer", "negative")),
+    Field("box", holds=FieldKind.BOX, optional=True),
+    Field("label", holds=FieldKind.LABEL, optional=True),
 )
 """Of any task, where nobody said which."""
 _UNREADABLE = {
-    Holds.PICTURE: Finding.PICTURE,
-    Holds.TWO_PICTURES: Finding.PICTURE,
-    Holds.BOX: Finding.BOX_WRONG,
+    FieldKind.PICTURE: Finding.PICTURE,
+    FieldKind.TWO_PICTURES: Finding.PICTURE,
+    FieldKind.BOX: Finding.BOX_WRONG,
 }
 """What a cell has that does not hold what it should."""
 
@@ -240,24 +240,24 @@ def _add_field(row: TableRow, one: Field, caption: bool, parts: dict[str, list[A
     given = next((name for name in (*one.names, *one.parts) if row.has(name)), None)
     if given is None:
         # Without a task no field is required, but a column of labels is there to be filled in.
-        if one.optional and not (one.holds is Holds.LABEL and one.name in row):
+        if one.optional and not (one.holds is FieldKind.LABEL and one.name in row):
             return
-        if one.holds is Holds.LABEL:
+        if one.holds is FieldKind.LABEL:
             parts["found"].append(Issue(Finding.NO_LABEL, "there is no label"))
-        elif one.holds in (Holds.TEXT, Holds.TEXTS):
+        elif one.holds in (FieldKind.TEXT, FieldKind.TEXTS):
             parts["texts"].append(TextField(one.name, "", caption))
         else:
             parts["found"].append(Issue(_UNREADABLE[one.holds], f"there is no {one.name}"))
-    elif one.holds is Holds.LABEL:
+    elif one.holds is FieldKind.LABEL:
         several = isinstance(row.get(given), list | tuple)
         parts["labels"] += row.labels(given, ";") if several else [row.label(given)]
-    elif one.holds is Holds.PICTURE:
+    elif one.holds is FieldKind.PICTURE:
         parts["pictures"].append(row.path(given))
-    elif one.holds is Holds.TWO_PICTURES:
+    elif one.holds is FieldKind.TWO_PICTURES:
         parts["pictures"] += [each.path(one.name) for each in row.two(one)]
-    elif one.holds is Holds.BOX:
+    elif one.holds is FieldKind.BOX:
         phrase = next((told.text for told in parts["texts"]), "")
         parts["boxes"] += [BoxField(phrase, box) for box in row.number_lists(given)]
     else:
-        texts = row.votes(given) if one.holds is Holds.TEXTS else [row.text(given)]
+        texts = row.votes(given) if one.holds is FieldKind.TEXTS else [row.text(given)]
         parts["texts"] += [TextField(given, text, caption and not one.target) for text in texts]

@@ -11,11 +11,11 @@ from tqdm import tqdm
 from xfm.config.doctor import DoctorConfig
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import amount, excerpt
-from xfm.corpora.doctor.checks import Sides, box_flaw, in_pixels
+from xfm.corpora.doctor.checks import MirrorRule, box_flaw, in_pixels
 from xfm.corpora.doctor.findings import SHOWN, Distribution, Finding, Severity
 from xfm.corpora.doctor.records import DataRecord
-from xfm.data.picture_formats import PictureError
-from xfm.data.pictures import decode, read_picture
+from xfm.data.image_formats import PictureError
+from xfm.data.images import decode, read_picture
 from xfm.reports.charts import histograms
 from xfm.reports.page import Thumbnails, page_template, thumbnail
 from xfm.reports.scores import write_output
@@ -138,7 +138,7 @@ def _shot(
     except PictureError:
         return {"uri": "", "width": 0, "height": 0, "boxes": []}
     height, width = pixels.shape[1:]
-    boxes = list[tuple[Sides, bool]]()
+    boxes = list[tuple[MirrorRule, bool]]()
     for one in record.boxes[:_BOXES] if record is not None else ():
         box = in_pixels(one.box, (width, height), *form)
         flaw = box_flaw(box, (width, height))
@@ -147,7 +147,7 @@ def _shot(
     return {"uri": thumbnail(pixels), "width": width, "height": height, "boxes": boxes}
 
 
-def _sides(box: object) -> Sides | None:
+def _sides(box: object) -> MirrorRule | None:
     """A box that can be drawn: far outside does not fit on the page."""
     try:
         left, top, width, height = (max(-1e6, min(1e6, float(one))) for one in box)  # pyright: ignore

@@ -186,10 +186,12 @@ class CocoReader(GatheredReader):
         if odd:
             yield SourceRecord(split, flaw=f"{odd} annotations are of no picture, or without number")
 
-    def _place(self, split: str, names: list[str]) -> "_Place":
+    def _place(self, split: str, names: list[str]) -> "_ImageFolder":
         part = re.sub(r"_v\d+$", "", split)
         places = [
-            _Place(root, skip) for root in (split, part, f"images/{part}", "images", "") for skip in (0, 1, 2)
+            _ImageFolder(root, skip)
+            for root in (split, part, f"images/{part}", "images", "")
+            for skip in (0, 1, 2)
         ]
         there = (  # of a name that is too long, `Path.is_file` raises
             place
@@ -200,7 +202,7 @@ class CocoReader(GatheredReader):
 
 
 @dataclass(frozen=True)
-class _Place:
+class _ImageFolder:
     """Folder of a split's pictures, and how many leading folders of annotated names do not exist."""
 
     root: str

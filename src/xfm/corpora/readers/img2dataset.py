@@ -9,7 +9,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_bytes
 from xfm.corpora import image_ids
 from xfm.corpora.source_record import Piece, SourceRecord, json_object
-from xfm.data.pictures import byte_limit, too_many_bytes
+from xfm.data.images import byte_limit, too_many_bytes
 from xfm.data.records import Limits
 from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, key_and_extension, scan_members

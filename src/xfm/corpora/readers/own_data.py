@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xfm.config.task_spec import Field, Holds
+from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError
 from xfm.core.files import read_bytes
 from xfm.core.paths import is_url
@@ -101,8 +101,8 @@ def _region(one: object) -> PhraseBox:
 
 
 FIELDS = (
-    Field("image", holds=Holds.PICTURE),
-    Field("caption", holds=Holds.TEXTS, optional=True, also=("captions",)),
+    Field("image", holds=FieldKind.PICTURE),
+    Field("caption", holds=FieldKind.TEXTS, optional=True, also=("captions",)),
     Field("regions", "a list of objects with phrase and box", optional=True),
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
 from xfm.data.folders import scan_folder
-from xfm.data.pictures import PictureError, read_picture
+from xfm.data.images import PictureError, read_picture
 from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, RecordSource, StoredFile

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xfm.core.errors import UserError
-from xfm.data.pictures import too_many_bytes
+from xfm.data.images import too_many_bytes
 from xfm.data.records import BadRecordError, Limits, NoAnnotation, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, RecordSource, StaleError, StoredFile, sampled_digest
@@ -112,7 +112,9 @@ class ShardSource(RecordSource):
         try:
             first = self._table.start(shard) + row
             spans = self._index.spans(first, first + 1)[0]
-            stored = _Stored(self._storage, self._name(shard), self._file(shard), spans, row, self.limits)
+            stored = _StoredShard(
+                self._storage, self._name(shard), self._file(shard), spans, row, self.limits
+            )
         except OSError as error:
             origin = Origin(self._name(shard), f"#{row}")
             raise BadRecordError(origin, f"the shard cannot be read ({error.strerror})") from None
@@ -169,7 +171,7 @@ class ShardSource(RecordSource):
         return {**self.__dict__, "_files": OrderedDict()}
 
 
-class _Stored:
+class _StoredShard:
     def __init__(
         self,
         storage: LocalShards | RemoteShards,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xfm.core.errors import UserError
-from xfm.data.pictures import PICTURE_SUFFIXES
+from xfm.data.images import PICTURE_SUFFIXES
 from xfm.data.sources.base import StoredFile
 
 BLOCK = 512
@@ -29,7 +29,7 @@ _COLUMN = {**dict.fromkeys(PICTURES, PICTURE), "json": JSON, "txt": TEXT}
 
 
 @dataclass(frozen=True)
-class Member:
+class TarMember:
     """A regular file in a tar: where its bytes lie, and `lead` bytes of headers before them."""
 
     name: str
@@ -38,7 +38,7 @@ class Member:
     lead: int = BLOCK
 
 
-def scan_members(file: StoredFile) -> Iterator[Member]:
+def scan_members(file: StoredFile) -> Iterator[TarMember]:
     """The regular files of a tar in order; raises UserError when it is truncated or not a tar."""
     if file.size < BLOCK:
         raise _truncated(file.path, file.size)
@@ -46,7 +46,7 @@ def scan_members(file: StoredFile) -> Iterator[Member]:
         yield from members_of(file.path, data, file.size)
 
 
-def members_of(path: Path | str, data: Any, end: int) -> Iterator[Member]:
+def members_of(path: Path | str, data: Any, end: int) -> Iterator[TarMember]:
     """The regular files of a tar, of its first `end` bytes; `data` gives slices of them. Raises UserError."""
     place = first = 0
     long_name: str | None = None
@@ -71,7 +71,7 @@ def members_of(path: Path | str, data: Any, end: int) -> Iterator[Member]:
                 raise _no_header(path, place) from None
         elif kind not in _NOTES:
             if kind in _REGULAR:
-                yield Member(long_name or pax.get("path") or _name(header), start, size, start - first)
+                yield TarMember(long_name or pax.get("path") or _name(header), start, size, start - first)
             long_name, pax = None, {}
         place = start + -(-size // BLOCK) * BLOCK
         first = first if kind in _NOTES else place
@@ -136,7 +136,7 @@ def scan_spans(file: StoredFile) -> np.ndarray:
     return spans_of(file.path, scan_members(file))
 
 
-def spans_of(path: Path | str, members: Iterable[Member]) -> np.ndarray:
+def spans_of(path: Path | str, members: Iterable[TarMember]) -> np.ndarray:
     """[N, 3, 2] int64: of the image, JSON and text of each record the offset (0 where there is none), and its
     size with the number of header blocks before it, see `unpacked`. Raises UserError where a key has two of a
     kind."""

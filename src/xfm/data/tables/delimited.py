@@ -11,7 +11,7 @@ from typing import TextIO
 
 from xfm.config.tables import table_kind
 from xfm.core.errors import UserError, excerpt
-from xfm.data.pictures import MAX_BYTES
+from xfm.data.images import MAX_BYTES
 from xfm.data.records import Limits
 from xfm.data.tables.records import RawRow, Records, open_stored, stored_size
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from xfm.core.errors import UserError
 from xfm.core.files import write_data, writing
-from xfm.data.pictures import Picture as DecodedPicture
-from xfm.data.pictures import byte_limit, picture_suffix, to_uint8, too_many_bytes
+from xfm.data.images import Picture as DecodedPicture
+from xfm.data.images import byte_limit, picture_suffix, to_uint8, too_many_bytes
 
 
 @dataclass(frozen=True)

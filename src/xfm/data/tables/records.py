@@ -140,11 +140,11 @@ def _expanded_size(file: StoredFile) -> int:
 
 @contextmanager
 def _unpacked_stream(path: Path, file: io.BufferedReader) -> Iterator["io.BufferedReader[Any]"]:
-    with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(_Expanded(path, packed)) as stream:
+    with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(_GunzippedFile(path, packed)) as stream:
         yield stream
 
 
-class _Expanded(io.RawIOBase):
+class _GunzippedFile(io.RawIOBase):
     def __init__(self, path: Path, packed: gzip.GzipFile) -> None:
         self._path, self._packed, self._read = path, packed, 0
         self._most = max(FREE, RATIO * path.stat().st_size)

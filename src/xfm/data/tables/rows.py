@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.labels import label_name
-from xfm.config.task_spec import Field, Holds
+from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import path_below
 from xfm.core.paths import home_path, is_url
 from xfm.data.fetch import AddressBook
-from xfm.data.pictures import UnreadablePicture
+from xfm.data.images import UnreadablePicture
 from xfm.data.records import is_text
 from xfm.data.tables.embedded import BadPicture, PictureStore, pictures_in
 
@@ -55,7 +55,7 @@ class TableRow(Mapping[str, Any]):
 
     def unpacked(self, fields: Iterable[Field], store: PictureStore) -> "TableRow":
         """The row with files in place of images in cells; raises UserError where bytes are no image."""
-        kinds = (Holds.PICTURE, Holds.TWO_PICTURES)
+        kinds = (FieldKind.PICTURE, FieldKind.TWO_PICTURES)
         shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
         if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:
             raise self.error(wrong[0], "holds bytes, not a text")

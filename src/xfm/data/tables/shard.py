@@ -12,10 +12,10 @@ from typing import Any
 
 from xfm.core.errors import UserError, excerpt
 from xfm.data.folders import FolderReport
-from xfm.data.pictures import byte_limit, too_many_bytes
+from xfm.data.images import byte_limit, too_many_bytes
 from xfm.data.records import Limits
 from xfm.data.sources.base import FILES, StoredFile
-from xfm.data.sources.tar import PICTURES, Member, key_and_extension, scan_members
+from xfm.data.sources.tar import PICTURES, TarMember, key_and_extension, scan_members
 from xfm.data.tables.embedded import BadPicture
 from xfm.data.tables.json_list import each_once
 from xfm.data.tables.records import RawRow, Records, unreadable
@@ -55,22 +55,22 @@ def read_shard(path: Path) -> Records:
     return Records(None, rows, count, report=report)
 
 
-def _keys(file: StoredFile) -> Iterator[tuple[str, list[Member]]]:
+def _keys(file: StoredFile) -> Iterator[tuple[str, list[TarMember]]]:
     for key, members in groupby(scan_members(file), lambda member: key_and_extension(member.name)[0]):
         yield key, [*members]
 
 
-def _ending(member: Member) -> str:
+def _ending(member: TarMember) -> str:
     return key_and_extension(member.name)[1].rpartition(".")[2]
 
 
-def _column(member: Member) -> str | None:
+def _column(member: TarMember) -> str | None:
     own, _, ending = key_and_extension(member.name)[1].rpartition(".")
     column = _COLUMNS.get(ending)
     return own if own and column is not None else column
 
 
-def _row(file: StoredFile, number: int, key: str, members: dict[Member, str]) -> RawRow:
+def _row(file: StoredFile, number: int, key: str, members: dict[TarMember, str]) -> RawRow:
     cells: dict[str, Any] = {}
     for member, column in members.items():
         try:
@@ -86,7 +86,7 @@ def _row(file: StoredFile, number: int, key: str, members: dict[Member, str]) ->
     return RawRow(number, {KEY: key, **cells}, number)
 
 
-def _content(file: StoredFile, member: Member) -> Any:
+def _content(file: StoredFile, member: TarMember) -> Any:
     """The cell of a member; UserErrors continue the place of the row."""
     ending = _ending(member)
     limit = byte_limit() if ending in PICTURES else Limits().annotation_bytes

@@ -7,13 +7,13 @@ from itertools import chain
 from pathlib import Path
 
 from xfm.config.tables import LISTED, table_kind
-from xfm.config.task_spec import Holds
+from xfm.config.task_spec import FieldKind
 from xfm.core.errors import UserError
 from xfm.core.paths import at_home
 from xfm.data.fetch import AddressBook
 from xfm.data.folders import FolderReport, scan_classes
-from xfm.data.left_out import LeftOut
-from xfm.data.pictures import PICTURE_SUFFIXES
+from xfm.data.images import PICTURE_SUFFIXES
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
 from xfm.data.tables.embedded import PictureStore
@@ -44,7 +44,7 @@ def read_table(
     columns: ColumnMap,
     store: Path,
     root: Path | None = None,
-    left_out: LeftOut | None = None,
+    left_out: SkippedRecords | None = None,
     addresses: AddressBook | None = None,
 ) -> list[TableRow]:
     """The rows of a table with the fields of a task. `source` is a file, a folder with a folder of images a
@@ -57,7 +57,7 @@ def read_table(
     place, free = Path(str(source)), isinstance(source, InMemory)
     records = open_table(source)
     if records.report is not None:
-        (left_out or LeftOut()).folder(records.report)
+        (left_out or SkippedRecords()).folder(records.report)
     names: dict[str, str] = {}
     if records.columns is not None:
         columns.check_columns(fields, records.columns, place)
@@ -74,7 +74,7 @@ def read_table(
     if not rows:
         raise UserError(f"{place} holds no rows; check the path")
     if addresses is not None:
-        shown = [one for one in fields if one.holds in (Holds.PICTURE, Holds.TWO_PICTURES)]
+        shown = [one for one in fields if one.holds in (FieldKind.PICTURE, FieldKind.TWO_PICTURES)]
         cells = [name for one in shown for name in (one.name, *one.parts)]
         addresses.fetch_all((url, row.place) for row in rows for name in cells for url in row.urls(name))
     return rows

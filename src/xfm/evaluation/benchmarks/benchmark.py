@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.evaluation.benchmarks.published import Protocol
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.scorers import Metrics
 from xfm.reports.scores import Score
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import pictures_of
 from xfm.tasks.scored import Scorer
 
@@ -123,7 +123,7 @@ class JobSetting:
     smoke: bool = False
     device: str = "auto"
     progress: bool = True
-    left_out: LeftOut = field(default_factory=LeftOut)
+    left_out: SkippedRecords = field(default_factory=SkippedRecords)
 
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ def answered(
     rows: Sequence[Any],
     pictures: Pictures | None,
     split: str,
-    left_out: LeftOut,
+    left_out: SkippedRecords,
     answer: Callable[[], T],
 ) -> tuple[T, list[bool]]:
     """Answers to N rows, and whether every picture of a row could be read; unreadable ones are blank.
@@ -143,7 +143,7 @@ def answered(
     if pictures is None:
         left_out.count(split, split, len(rows), 0)
         return answer(), [True] * len(rows)
-    before, pictures.lost = pictures.lost, LeftOut(left_out.limit)
+    before, pictures.lost = pictures.lost, SkippedRecords(left_out.limit)
     try:
         answers = answer()
     finally:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from xfm.config.frozen import FrozenConfig, Method
 from xfm.config.image import Framing
+from xfm.config.probing import FrozenConfig, Method
 from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.benchmarks.benchmark import RUN, Benchmark, JobResult, JobSetting, answered
@@ -25,10 +25,10 @@ from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
 from xfm.models.features import CAPTION_TOKENS, EncodedItems, Encoder, encode_images, encode_texts
 from xfm.reports.scores import METRICS, best_of, floors_of
 from xfm.tasks.captioning import CaptioningTask
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import rank
 from xfm.tasks.retrieval import RetrievalTask, owners
-from xfm.tasks.rows import Described, Labelled, SplitRows
+from xfm.tasks.rows import ImageCaptions, Labelled, SplitRows
 from xfm.tasks.vqa import VqaTask
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.distributed import pick_device
@@ -38,7 +38,7 @@ BATCH = 64
 
 
 def evaluate_retrieval(
-    task: RetrievalTask, corpus: Corpus[Described], setting: JobSetting, found: JobResult
+    task: RetrievalTask, corpus: Corpus[ImageCaptions], setting: JobSetting, found: JobResult
 ) -> JobResult:
     """Recalls of a fine-tuned model on the test split."""
     model, settings = task.module.model, task.settings
@@ -49,7 +49,7 @@ def evaluate_retrieval(
 
 
 def evaluate_zero_shot_retrieval(
-    benchmark: Benchmark, corpus: Corpus[Described], setting: JobSetting
+    benchmark: Benchmark, corpus: Corpus[ImageCaptions], setting: JobSetting
 ) -> JobResult:
     """Recalls of the model without training, at its own picture size and the recipe's text length."""
     pretrained = load_base(setting.model)
@@ -70,7 +70,7 @@ def evaluate_zero_shot_retrieval(
 def _score_retrieval(
     encoder: Encoder,
     pictures: Pictures,
-    corpus: Corpus[Described],
+    corpus: Corpus[ImageCaptions],
     setting: JobSetting,
     found: JobResult,
     longest: int,

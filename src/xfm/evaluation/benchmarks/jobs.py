@@ -11,8 +11,8 @@ from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError, printable
 from xfm.core.locks import holds
-from xfm.core.results_folder import Maker, model_mark, require_free, sign
-from xfm.data.left_out import BAD_FILE, LeftOut
+from xfm.core.results_folder import ResultOrigin, model_mark, require_free, sign
+from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.evaluation.benchmarks.benchmark import Benchmark, JobResult, JobSetting, recipe_of
 from xfm.evaluation.benchmarks.evaluations import (
     evaluate_by_prompts,
@@ -115,7 +115,7 @@ def run_jobs(
         raise UserError(
             f"{model} holds no model; give --model the folder of one, such as runs/quickstart/model"
         )
-    maker = Maker("reproduce", {"model": mark, "number of rows": "few" if smoke else "all"}, model)
+    maker = ResultOrigin("reproduce", {"model": mark, "number of rows": "few" if smoke else "all"}, model)
     require_free(out, maker)
     sign(out, maker)
     _write_table(out)
@@ -124,7 +124,7 @@ def run_jobs(
         if (folder / OFFICIAL).is_file():
             continue
         began = time.perf_counter()
-        left_out = LeftOut(max_bad)
+        left_out = SkippedRecords(max_bad)
         found = _run(job, JobSetting(model, data, folder, job.recipe, smoke, device, progress, left_out))
         scores = found.scores(job.name, job.recipe.settings.seed)
         details = {

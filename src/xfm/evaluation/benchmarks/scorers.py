@@ -24,7 +24,7 @@ from xfm.metrics.classification import (
 )
 from xfm.metrics.vqa import vqa_score
 from xfm.reports.scores import write_json, write_output
-from xfm.tasks.rows import Described, Labelled, LabelledPictureText, LabelledText, PicturePair, Question
+from xfm.tasks.rows import ImageCaptions, Labelled, LabelledPictureText, LabelledText, PicturePair, Question
 from xfm.tasks.scored import Metrics, Scorer
 from xfm.tasks.vqa import kind_key
 
@@ -152,12 +152,12 @@ def score_single_answers(rows: Sequence[Question], predictions: Sequence[str]) -
     return {name: share(found) for name, found in right.items()}
 
 
-def score_captions(rows: Sequence[Described], predictions: Sequence[str]) -> Metrics:
+def score_captions(rows: Sequence[ImageCaptions], predictions: Sequence[str]) -> Metrics:
     """BLEU, CIDEr-D, ROUGE-L and METEOR, see `caption_scores`."""
     return caption_scores(dict(enumerate(predictions)), {at: row.captions for at, row in enumerate(rows)})
 
 
-def score_captions_briefly(rows: Sequence[Described], predictions: Sequence[str]) -> Metrics:
+def score_captions_briefly(rows: Sequence[ImageCaptions], predictions: Sequence[str]) -> Metrics:
     """The same without Java, for guesses."""
     given = {at: row.captions for at, row in enumerate(rows)}
     found = caption_scores(dict(enumerate(predictions)), given, official=False, meteor=False)
@@ -183,7 +183,7 @@ def vqa_submission(path: Path, rows: Sequence[Question], answers: Sequence[str])
     return path
 
 
-def caption_submission(path: Path, rows: Sequence[Described], captions: Sequence[str]) -> Path:
+def caption_submission(path: Path, rows: Sequence[ImageCaptions], captions: Sequence[str]) -> Path:
     """`[{"image_id": 1, "caption": ".."}, ..]`, as the COCO server takes it."""
     if any(row.key is None for row in rows):
         raise UserError(f"{path}: every picture needs an id; read the official file")

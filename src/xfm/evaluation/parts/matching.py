@@ -22,7 +22,7 @@ from xfm.metrics.recalls import Rule
 from xfm.models.features import encode_texts
 from xfm.reports.scores import PartResult
 from xfm.tasks.ranking import CONTRAST, MATCHING_WEIGHT, cosines, match, match_odds, rerank_scores
-from xfm.tasks.rows import Presence
+from xfm.tasks.rows import PhrasePresence
 from xfm.tasks.sampling import components
 from xfm.tasks.world_files import read_presence
 
@@ -75,7 +75,7 @@ def run_absence(context: Context) -> PartResult:
     return result
 
 
-def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Presence]) -> None:
+def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[PhrasePresence]) -> None:
     images, index = context.encode([row.image for row in rows])
     texts = encode_texts(context.encoder, [row.phrase for row in rows])
     contrast = (images.vectors[index] * texts.vectors).sum(-1).double().numpy()

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.frozen import RegressionConfig
+from xfm.config.probing import RegressionConfig
 from xfm.core.errors import UserError
 from xfm.evaluation.context import Context
 from xfm.evaluation.probing.linear_probe import fit_each

@@ -23,7 +23,7 @@ from xfm.metrics.classification import ClassPrediction
 from xfm.models.features import text_features
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
-from xfm.tasks.base import Blanked, TaskSettings
+from xfm.tasks.base import HiddenInput, TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import TRUTH, Corners, LabelledText, PicturePair, Question, Reference, SplitRows
@@ -40,13 +40,15 @@ def _add_probe_score(
     floors = floors_of("accuracy", task.constant_scores(rows))
     for blanked, name in task.single(train).items():
         floors[name] = float(_right(_probe(context, task, rows, blanked), rows).mean())
-    own = _probe(context, task, rows, Blanked.NOTHING)
+    own = _probe(context, task, rows, HiddenInput.NOTHING)
     chance, right = task.chance(rows, seed).get("accuracy"), _right(own, rows)
     result.probes[place.partition("/")[0]] = {OWN: own.chosen}
     result.add_rows(f"{place}/probe_accuracy", right, groups_of(task, rows), chance, seed, floors)
 
 
-def _probe(context: Context, task: AnyTask, test: Sequence[LabelledText], blanked: Blanked) -> ProbeResult:
+def _probe(
+    context: Context, task: AnyTask, test: Sequence[LabelledText], blanked: HiddenInput
+) -> ProbeResult:
     config, size = context.config.probe, context.config.batch_size
     train = list(task.train_rows)[: config.train_rows or None]
     rows, settings = [*train, *test], TaskSettings(blanked=blanked)
@@ -247,7 +249,7 @@ def _tuned(
     data: SplitRows[Any],
     beginning: _Beginning,
     steps: int = 0,
-    blanked: Blanked = Blanked.NOTHING,
+    blanked: HiddenInput = HiddenInput.NOTHING,
     which: str = "",
 ) -> tuple[AnyTask, TuningRun]:
     """A part's trained task; the result keeps losses and steps.

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from xfm.config.frozen import FrozenConfig
+from xfm.config.probing import FrozenConfig
 from xfm.core.errors import UserError
 from xfm.core.files import read_text, write_text, writing
-from xfm.data.left_out import LeftOut
-from xfm.data.pictures import UnreadablePicture, load_image
+from xfm.data.images import UnreadablePicture, load_image
+from xfm.data.skipped import SkippedRecords
 from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.encoders import VisionLike
@@ -84,7 +84,7 @@ def usable_features(
     rows: Sequence[Labelled],
     folder: Path,
     split: str,
-    left_out: LeftOut,
+    left_out: SkippedRecords,
     progress: bool = False,
 ) -> tuple[NDArray[np.float32], Sequence[Labelled]]:
     """[K, D] float32 features of the rows whose picture can be read, cached, and these K rows.
@@ -192,7 +192,7 @@ def pixel_batches(
     `bad` is told of an unreadable picture, which is NaN; without, UnreadablePicture.
     """
     loader: DataLoader[Any] = DataLoader(
-        _Framed(rows, partial(framed, preprocessing=preprocessing), start, preprocessing.shape),
+        _FramedDataset(rows, partial(framed, preprocessing=preprocessing), start, preprocessing.shape),
         config.batch_size,
         num_workers=config.workers,
         collate_fn=_stack,
@@ -209,7 +209,7 @@ def pixel_batches(
         yield pixels
 
 
-class _Framed(Dataset[tuple[Tensor, str]]):
+class _FramedDataset(Dataset[tuple[Tensor, str]]):
     def __init__(
         self, rows: Sequence[Labelled], frame: Callable[[Tensor], Tensor], start: int, shape: tuple[int, int]
     ) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from xfm.config.frozen import RegressionConfig
+from xfm.config.probing import RegressionConfig
 from xfm.core.errors import UserError
 from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows, concatenated, deviations_of
 from xfm.finetuning.logistic import Fit, LinearClassifier, Regression

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.config.frozen import FrozenConfig, Method
 from xfm.config.plain import to_plain
+from xfm.config.probing import FrozenConfig, Method
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError, excerpt
 from xfm.core.locks import holds
-from xfm.core.results_folder import Maker, digest, model_digest, require_free, sign
-from xfm.data.left_out import LeftOut
+from xfm.core.results_folder import ResultOrigin, digest, model_digest, require_free, sign
+from xfm.data.skipped import SkippedRecords
 from xfm.evaluation.probing.feature_cache import Featuriser, usable_features
 from xfm.evaluation.probing.linear_probe import LinearProbe, fit_probe
 from xfm.evaluation.probing.prompt_templates import load_templates, prompt
@@ -114,7 +114,7 @@ def evaluate_frozen(
     cache: Path | None = None,
     progress: bool = True,
     save: bool = False,
-    left_out: LeftOut | None = None,
+    left_out: SkippedRecords | None = None,
 ) -> FrozenResult:
     """Evaluate frozen features, and write `metrics.json` and `probe.json` into `out`.
 
@@ -134,7 +134,7 @@ def evaluate_frozen(
     featuriser = build_featuriser(pretrained, maker.subject["model"], config)
     signature = sign(out, maker)
     began = time.perf_counter()
-    left_out = left_out or LeftOut()
+    left_out = left_out or SkippedRecords()
     cache = cache or out / CACHE
     features = _features(data, featuriser, cache, left_out, progress)
     left_out.write(out)
@@ -164,12 +164,12 @@ def evaluate_frozen(
     return result
 
 
-def frozen_maker(folder: Path, *splits: Sequence[Labelled] | None) -> Maker:
+def frozen_maker(folder: Path, *splits: Sequence[Labelled] | None) -> ResultOrigin:
     """Signature of an evaluation of frozen features of a model folder, and of its rows if they are known."""
     if not (require_whole(folder) / WEIGHTS).is_file():
         raise UserError(f"{folder} is not a model folder: {WEIGHTS} is missing; give one that was trained")
     data = {"data": digest(splits)} if splits else {}
-    return Maker("evaluate", {"model": model_digest(folder / WEIGHTS), **data}, str(folder))
+    return ResultOrigin("evaluate", {"model": model_digest(folder / WEIGHTS), **data}, str(folder))
 
 
 def build_featuriser(pretrained: Pretrained, weights: str, config: FrozenConfig) -> Featuriser:
@@ -203,7 +203,7 @@ class _Features(NamedTuple):
 
 
 def _features(
-    data: LabelledSplits, featuriser: Featuriser, cache: Path, left_out: LeftOut, progress: bool
+    data: LabelledSplits, featuriser: Featuriser, cache: Path, left_out: SkippedRecords, progress: bool
 ) -> _Features:
     kept: dict[str, Sequence[Labelled]] = {}
 

@@ -15,7 +15,7 @@ from xfm.metrics.classification import Array
 from xfm.models.features import Encoder, image_features
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.images import Pictures
 
 LIMIT = 50_000
 """Training rows that a baseline takes; of more, that many are drawn by the seed."""
@@ -86,22 +86,22 @@ class Material:
         return {name: predict(f"test {name}", rows) for name, rows in self.tests.items()}
 
     @property
-    def seen(self) -> "SeenPictures":
+    def seen(self) -> "ImageFeatures":
         """Features of the pictures, computed once; TooSlow if there is no time, for each that asks."""
         if isinstance(self._seen, TooSlow):
             raise self._seen
         return self._seen
 
     @cached_property
-    def _seen(self) -> "SeenPictures | TooSlow":
+    def _seen(self) -> "ImageFeatures | TooSlow":
         try:
-            return SeenPictures.of(self)
+            return ImageFeatures.of(self)
         except TooSlow as error:
             return error
 
 
 @dataclass(frozen=True)
-class SeenPictures:
+class ImageFeatures:
     """Features of I pictures by path: `frozen` [I, Dv] float32 is slot 0 of the starting model's vision
     encoder, `pixels` [I, 3 * 16 * 16] float32. `train` are the rows encoded in time."""
 
@@ -113,7 +113,7 @@ class SeenPictures:
     seconds: float
 
     @classmethod
-    def of(cls, material: Material) -> "SeenPictures":
+    def of(cls, material: Material) -> "ImageFeatures":
         """Encode pictures to predict, then training ones while there is time; TooSlow if the former take four
         budgets."""
         pictures_of, splits = material.task.pictures_of, material.splits

@@ -30,7 +30,7 @@ class LabelledRows:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """A fitted model of scikit-learn, and how its penalty was found, in words."""
 
     model: Any
@@ -39,7 +39,7 @@ class Fitted:
 
 def logistic(
     train: LabelledRows, valid: LabelledRows, seed: int, budget: float, penalties: Sequence[float] = PENALTIES
-) -> Fitted:
+) -> FittedModel:
     """Multinomial logistic regression; of equally accurate ones the more certain. Without validation rows C
     is `DEFAULT`."""
     from sklearn.linear_model import LogisticRegression
@@ -60,7 +60,7 @@ def logistic(
     return _chosen(make, score, train, valid, budget, penalties)
 
 
-def ridge(train: LabelledRows, valid: LabelledRows, budget: float) -> Fitted:
+def ridge(train: LabelledRows, valid: LabelledRows, budget: float) -> FittedModel:
     """Ridge regression, chosen by Pearson's correlation; arguments as in `logistic`."""
     from sklearn.linear_model import Ridge
 
@@ -81,7 +81,7 @@ def _chosen(
     valid: LabelledRows,
     budget: float,
     penalties: Sequence[float],
-) -> Fitted:
+) -> FittedModel:
     from sklearn.exceptions import ConvergenceWarning
 
     choosing = bool(len(valid.labels))
@@ -99,7 +99,7 @@ def _chosen(
     how = "chosen on the validation rows" if choosing else "there are no validation rows to choose it by"
     untried = len(tried) - len(found)
     missing = f"; {untried} of {len(tried)} not tried for time" if untried else ""
-    return Fitted(model, f"C = {penalty:g}, {how}{missing}")
+    return FittedModel(model, f"C = {penalty:g}, {how}{missing}")
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,14 @@ class FittedLabels:
         return self.labels.said(_probabilities(self.model, features, len(self.labels.names)))
 
 
-class _EachLabel:
+class _BinaryModels:
     """A binary model a label, of [C] weights; one that all rows have, or none, is as likely as that."""
 
     def __init__(self, make: Any, weights: Array | None) -> None:
         self._make, self._weights = make, weights
         self._models: list[Any] = []
 
-    def fit(self, features: Any, flags: Array) -> "_EachLabel":
+    def fit(self, features: Any, flags: Array) -> "_BinaryModels":
         weights = np.ones(flags.shape[1]) if self._weights is None else self._weights
         for own, weight in zip(flags.T > 0, weights.tolist(), strict=True):
             constant = own.all() or not own.any()
@@ -160,7 +160,7 @@ def fit_labels(
             )
 
         if targets[0].ndim == 2:
-            return _EachLabel(weighed, weights)
+            return _BinaryModels(weighed, weights)
         return weighed(None if weights is None else dict(enumerate(weights.tolist())))
 
     def said(model: Any) -> list[Any]:
@@ -180,7 +180,7 @@ def fit_labels(
 
 def _probabilities(model: Any, features: Any, classes: int) -> NDArray[np.float64]:
     own = model.predict_proba(features)
-    if isinstance(model, _EachLabel):
+    if isinstance(model, _BinaryModels):
         return own
     found = np.zeros((features.shape[0], classes))
     found[:, model.classes_] = own

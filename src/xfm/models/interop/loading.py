@@ -10,7 +10,7 @@ from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.folder import Pretrained, load_model
-from xfm.models.interop.published.convert import Converted, Fate, convert
+from xfm.models.interop.published.convert import ConvertedModel, TensorFate, convert
 from xfm.models.interop.sources import read_tokenizer
 from xfm.models.model_files import FRESH
 from xfm.models.model_reading import check_vocabulary
@@ -61,7 +61,7 @@ def load(
     return found
 
 
-def provenance(converted: Converted) -> dict[str, Any]:
+def provenance(converted: ConvertedModel) -> dict[str, Any]:
     """Provenance of a converted model."""
     report = converted.report
     return {
@@ -70,6 +70,6 @@ def provenance(converted: Converted) -> dict[str, Any]:
         "licences": {"code": CODE_LICENCE, "weights": None, "data": None},  # such a file has none
         FRESH: [
             part if part == "temperature" else f"{part}."
-            for part in (line.part for line in report.lines if line.fate is Fate.MISSING)
+            for part in (line.part for line in report.lines if line.fate is TensorFate.MISSING)
         ],
     }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead
-from xfm.models.attention_layout import Whole, padded
+from xfm.models.attention_layout import PaddedRows, padded
 from xfm.models.composition import Backbone
 from xfm.models.heads import mean_of_tokens
 from xfm.models.shared_kv import Memories
@@ -83,7 +83,7 @@ class FusionGraph(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """[Q, T, Dt], [Q, T], [B, 1 + P, Dv] and [Q] -> [Q, T, Dt], [Q, 2] and [Q, 4]."""
         states, texts = self.fusion.place(text), padded(mask)
-        memories = Memories([image], Whole(states.shape[0], states.shape[1]), [(0, index)], [None])
+        memories = Memories([image], PaddedRows(states.shape[0], states.shape[1]), [(0, index)], [None])
         for layer in self.fusion.layers:
             states = layer(states, texts, memories)
         return states, self.match(states[:, 0]), self.box(states[:, 0]).sigmoid()

@@ -17,13 +17,13 @@ from starlette.exceptions import HTTPException
 from xfm.config.serving import ServeConfig
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
-from xfm.data.left_out import LeftOut
+from xfm.data.skipped import SkippedRecords
 from xfm.evaluation.saved_models import saved_models
 from xfm.models.folder import Pretrained
 from xfm.search.ingest import folder_index, is_index
 from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
-from xfm.search.sources import Offer
+from xfm.search.sources import IngestItem
 from xfm.serving.app import Server
 from xfm.serving.middleware import OPEN, Guard
 from xfm.serving.models import Models, ServedModel
@@ -174,7 +174,7 @@ def _example_collection(examples: Examples, folder: Path, model: Pretrained) -> 
         for name, caption in examples.gallery.items():
             path = place / name  # of the collection's folder files are shown
             path.write_bytes(examples.pictures[name])
-            index.add([Offer(name, str(path), path, name, {"caption": caption})])
+            index.add([IngestItem(name, str(path), path, name, {"caption": caption})])
     return place
 
 
@@ -182,5 +182,5 @@ def _picture_collection(folder: Path, model: str, **running: Any) -> Path:
     if is_index(folder):
         raise UserError(f"{folder} is a collection: give it by --index {folder}")
     known = is_index(folder / HIDDEN)  # by whichever model: the page says which
-    with folder_index(folder, None if known else model, LeftOut(), **running):
+    with folder_index(folder, None if known else model, SkippedRecords(), **running):
         return folder / HIDDEN

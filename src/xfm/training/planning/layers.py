@@ -37,7 +37,7 @@ class NumberBytes:
 
 
 @dataclass(frozen=True)
-class Demand:
+class LayerCost:
     """Bytes kept until the backward pass, operations (a multiply-add is two), those done again in it, bytes
     of gradients inside the largest layer, and bytes computed again."""
 
@@ -47,26 +47,26 @@ class Demand:
     inside: float = 0.0
     redone: float = 0.0
 
-    def __add__(self, other: "Demand") -> "Demand":
+    def __add__(self, other: "LayerCost") -> "LayerCost":
         kept, flops, again = self.kept + other.kept, self.flops + other.flops, self.again + other.again
-        return Demand(kept, flops, again, max(self.inside, other.inside))
+        return LayerCost(kept, flops, again, max(self.inside, other.inside))
 
-    def times(self, count: int) -> "Demand":
+    def times(self, count: int) -> "LayerCost":
         """So many of them."""
-        return Demand(self.kept * count, self.flops * count, self.again * count, self.inside)
+        return LayerCost(self.kept * count, self.flops * count, self.again * count, self.inside)
 
-    def without_gradient(self) -> "Demand":
+    def without_gradient(self) -> "LayerCost":
         """The same pass, of which nothing is kept."""
-        return Demand(flops=self.flops)
+        return LayerCost(flops=self.flops)
 
 
-def total(demands: Iterable[Demand]) -> Demand:
+def total(demands: Iterable[LayerCost]) -> LayerCost:
     """All of them together."""
-    return sum(demands, Demand())
+    return sum(demands, LayerCost())
 
 
 @dataclass(frozen=True)
-class Between:
+class SelectiveCosts:
     """Bytes of products that `ActivationCheckpointing.SELECTIVE` keeps of a part, and operations computed
     again."""
 
@@ -75,26 +75,31 @@ class Between:
 
 
 def unit(
-    kept: float, flops: float, given: float, passing: float, between: Between, mode: ActivationCheckpointing
-) -> Demand:
+    kept: float,
+    flops: float,
+    given: float,
+    passing: float,
+    between: SelectiveCosts,
+    mode: ActivationCheckpointing,
+) -> LayerCost:
     """Demand of a part that may keep less: bytes that its backward pass needs (`kept`), of its input
     (`given`), of the largest gradients at once (`passing`)."""
     if mode is ActivationCheckpointing.NONE:
-        return Demand(kept, flops, inside=passing)
+        return LayerCost(kept, flops, inside=passing)
     if mode is ActivationCheckpointing.FULL:
-        return Demand(given, flops, flops, kept + passing)
+        return LayerCost(given, flops, flops, kept + passing)
     redone = max(kept - between.kept, 0.0)
-    return Demand(between.kept, flops, between.again, redone + passing, redone)
+    return LayerCost(between.kept, flops, between.again, redone + passing, redone)
 
 
-def whole(given: float, parts: Sequence[Demand], mode: ActivationCheckpointing) -> Demand:
+def whole(given: float, parts: Sequence[LayerCost], mode: ActivationCheckpointing) -> LayerCost:
     """Demand of a layer of parts. Selective: it keeps its input (`given` bytes) and is computed again as one,
     so that at a part's backward pass the parts before it are there, too."""
     if mode is not ActivationCheckpointing.SELECTIVE:
         return total(parts)
     before = accumulate((part.redone for part in parts), initial=0.0)
     inside = max(there + part.inside for there, part in zip(before, parts, strict=False))
-    return replace(total(parts), inside=inside) + Demand(given)
+    return replace(total(parts), inside=inside) + LayerCost(given)
 
 
 def linear(tokens: float, width: float, out: float) -> float:
@@ -102,27 +107,27 @@ def linear(tokens: float, width: float, out: float) -> float:
     return 2 * tokens * width * out
 
 
-def scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int, dropout: float) -> Demand:
+def scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int, dropout: float) -> LayerCost:
     """Softmax(Q K^T) V of every part."""
     pairs = sum(rows * queries * keys for rows, queries, keys in parts)
     if a.fused:  # of each query the logarithm of its sum
-        return Demand(4.0 * heads * sum(rows * queries for rows, queries, _ in parts), 4 * pairs * width)
+        return LayerCost(4.0 * heads * sum(rows * queries for rows, queries, _ in parts), 4 * pairs * width)
     weights = heads * pairs  # kept; and what dropout left of them, and why
     largest = heads * a.work * max((rows * queries * keys for rows, queries, keys in parts), default=0.0)
-    return Demand(
+    return LayerCost(
         weights * (2 * a.work + NOISE if dropout else a.work), 4 * pairs * width, inside=2 * largest
     )
 
 
-def _between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> Between:
+def _between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> SelectiveCosts:
     if a.fused:
         queries = sum(rows * count for rows, count, _ in parts)
-        return Between(queries * (a.work * width + 4.0 * heads))
+        return SelectiveCosts(queries * (a.work * width + 4.0 * heads))
     kept = again = 0.0
     for rows, queries, keys in parts:
         kept += a.work * heads * rows * queries * min(keys, width / heads)
         again += 2 * rows * queries * keys * width
-    return Between(kept, again)
+    return SelectiveCosts(kept, again)
 
 
 def residual(a: NumberBytes, tokens: float, width: int, dropout: float) -> float:
@@ -141,7 +146,7 @@ class TextLayers:
     dropout: float
     mode: ActivationCheckpointing
 
-    def attention(self, tokens: float, parts: Sequence[Part], out: float | None = None) -> Demand:
+    def attention(self, tokens: float, parts: Sequence[Part], out: float | None = None) -> LayerCost:
         """Tokens that attend to one another, of which `out` (all) have a result."""
         a, d, out = self.a, self.width, tokens if out is None else out
         looked = scores(a, parts, self.heads, d, self.dropout)
@@ -154,7 +159,7 @@ class TextLayers:
 
     def cross(
         self, tokens: float, parts: Sequence[Part], memories: Sequence[tuple[float, float]], source: int
-    ) -> Demand:
+    ) -> LayerCost:
         """Tokens that look at memories: rows and keys of each, of the width `source`."""
         a, d = self.a, self.width
         looked = scores(a, parts, self.heads, d, self.dropout)
@@ -171,23 +176,25 @@ class TextLayers:
         passing = looked.inside + a.work * d * (tokens + copied)
         return self._unit(kept, flops, tokens, passing, self._between(2 * tokens + 2 * made, parts))
 
-    def feed_forward(self, tokens: float) -> Demand:
+    def feed_forward(self, tokens: float) -> LayerCost:
         """Two linear layers with GELU between."""
         a, d = self.a, self.width
         kept = a.work * tokens * (d + 2 * self.hidden) + residual(a, tokens, d, self.dropout)
         passing = a.work * tokens * self.hidden  # another follows when what GELU gave is gone
-        between = Between(a.work * tokens * (self.hidden + d))
+        between = SelectiveCosts(a.work * tokens * (self.hidden + d))
         return self._unit(kept, 2 * linear(tokens, d, self.hidden), tokens, passing, between)
 
-    def layer(self, tokens: float, *parts: Demand) -> Demand:
+    def layer(self, tokens: float, *parts: LayerCost) -> LayerCost:
         """A layer of these parts, which is given so many tokens."""
         return whole(self.a.norm * self.width * tokens, parts, self.mode)
 
-    def _between(self, results: float, parts: Sequence[Part]) -> Between:
+    def _between(self, results: float, parts: Sequence[Part]) -> SelectiveCosts:
         looked = _between_scores(self.a, parts, self.heads, self.width)
-        return Between(self.a.work * self.width * results + looked.kept, looked.again)
+        return SelectiveCosts(self.a.work * self.width * results + looked.kept, looked.again)
 
-    def _unit(self, kept: float, flops: float, tokens: float, passing: float, between: Between) -> Demand:
+    def _unit(
+        self, kept: float, flops: float, tokens: float, passing: float, between: SelectiveCosts
+    ) -> LayerCost:
         return unit(kept, flops, self.a.norm * self.width * tokens, passing, between, self.mode)
 
 
@@ -199,7 +206,7 @@ def vision_block(
     heads: int,
     hidden: int,
     mode: ActivationCheckpointing,
-) -> Demand:
+) -> LayerCost:
     """A block of the vision encoder."""
     tokens = pictures * slots
     looked = scores(a, [(pictures, slots, slots)], heads, width, 0.0)
@@ -211,18 +218,18 @@ def vision_block(
     flops += 2 * linear(tokens, width, hidden) + looked.flops
     passing = max(looked.inside, a.work * tokens * hidden)
     own = _between_scores(a, [(pictures, slots, slots)], heads, width)
-    between = Between(own.kept + a.work * tokens * (5 * width + hidden), own.again)
+    between = SelectiveCosts(own.kept + a.work * tokens * (5 * width + hidden), own.again)
     given = a.work * tokens * width
     return whole(given, [unit(kept + looked.kept, flops, given, passing, between, mode)], mode)
 
 
-def token_head(a: NumberBytes, tokens: float, width: int, words: int, vocabulary: int) -> Demand:
+def token_head(a: NumberBytes, tokens: float, width: int, words: int, vocabulary: int) -> LayerCost:
     """The head of masked tokens, with its loss: the logarithms of all probabilities stay, in float32."""
     kept = tokens * (a.work * (width + 2 * words) + a.norm * words + STATISTICS + 4 * vocabulary)
-    return Demand(kept, linear(tokens, width, words) + linear(tokens, words, vocabulary))
+    return LayerCost(kept, linear(tokens, width, words) + linear(tokens, words, vocabulary))
 
 
-def small_head(a: NumberBytes, rows: float, width: int, out: int) -> Demand:
+def small_head(a: NumberBytes, rows: float, width: int, out: int) -> LayerCost:
     """`MLPHead`."""
     kept = rows * (a.work * 3 * width + a.norm * 4 * width + STATISTICS)
-    return Demand(kept, linear(rows, width, 2 * width) + linear(rows, 2 * width, out))
+    return LayerCost(kept, linear(rows, width, 2 * width) + linear(rows, 2 * width, out))

@@ -2,79 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from xfm.config.data import DataConfig, StreamConfig
 from xfm.config.model import EncoderName, ModelConfig
 from xfm.config.phases import Phase
-from xfm.config.planning import PlanConfig
+from xfm.config.planning import Gpu, PlanConfig, gpu_of
 from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing, Precision, Strategy, TrainingConfig
-from xfm.core.errors import UserError, suggest
+from xfm.core.errors import UserError
 from xfm.training.planning.sizes import StepSizes, sizes_of, smaller
-from xfm.training.planning.states import HeldStates, ModelParts, held_states, learning, parts_of
+from xfm.training.planning.states import ModelParts, StateBytes, held_states, learning, parts_of
 from xfm.training.planning.step import StepCost, StepModel
 from xfm.training.pretrain import begin
-
-GB = 10**9
-"""Bytes. Makers say GB and mean GiB, 7.4 % more, of which cards keep a part: an H100 of 80 GB has 81,559 MiB,
-an L4 of 24 GB has 23,034. At 10^9 bytes no card is taken for larger than it is."""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """Name, memory in GB of 10^9 bytes, and peaks in TFLOP/s of dense products in bfloat16 and float32
-    (TF32)."""
-
-    name: str
-    memory: float
-    bf16: float
-    fp32: float
-
-    @property
-    def bytes(self) -> float:
-        """Its memory in bytes."""
-        return self.memory * GB
-
-    def peak(self, precision: Precision) -> float:
-        """TFLOP/s in a precision; `auto` is bfloat16, which all of these have."""
-        return self.fp32 if precision is Precision.FP32 else self.bf16
-
-
-_ALL = (
-    Gpu("a10", 24, 125, 62.5),
-    Gpu("a100", 80, 312, 156),
-    Gpu("a100-40gb", 40, 312, 156),
-    Gpu("b200", 180, 2250, 1100),
-    Gpu("h100", 80, 989, 494),
-    Gpu("h100-pcie", 80, 756, 378),
-    Gpu("h200", 141, 989, 494),
-    Gpu("l4", 24, 121, 60),
-    Gpu("l40s", 48, 362, 183),
-    Gpu("mi300x", 192, 1307, 653),
-    Gpu("rtx4090", 24, 165, 82.6),
-)
-GPUS: Mapping[str, Gpu] = MappingProxyType({gpu.name: gpu for gpu in _ALL})
-"""The table: data sheets of NVIDIA and AMD, without sparsity."""
-
-
-def gpu_of(config: PlanConfig) -> Gpu:
-    """The GPU of the name; UserError if it is not known, and memory and peak are not given."""
-    known = GPUS.get(config.gpu.lower())
-    memory, peak = config.gpu_memory, config.gpu_tflops
-    if known is None and not (memory and peak):
-        raise UserError(
-            f"gpu {config.gpu}: unknown; {suggest(config.gpu, [*GPUS])}; of another one give --gpu-memory "
-            "(GB) and --gpu-tflops (the peak of its matrix products)"
-        )
-    found = known or Gpu(config.gpu, memory, peak, peak)
-    if memory and memory != found.memory:
-        found = replace(found, memory=memory, name=f"{found.name} of {memory:g} GB")
-    if peak and {found.bf16, found.fp32} != {peak}:
-        found = replace(found, bf16=peak, fp32=peak, name=f"{found.name} of {peak:g} TFLOP/s")
-    return found
-
 
 BACKWARD, STEPPING = "as the backward pass begins", "in the optimiser's step"
 COMPARING = "as contrast compares the parts of a step"
@@ -106,7 +46,7 @@ class StepForecast:
     flops: float
 
 
-def memory_of(held: HeldStates, costs: Sequence[StepCost], accumulation: int = 1) -> MemoryForecast:
+def memory_of(held: StateBytes, costs: Sequence[StepCost], accumulation: int = 1) -> MemoryForecast:
     """The peak of a step, in the backward pass (activations go as gradients come) or when the optimiser
     steps; `costs` are of a batch or of its sources, `accumulation` batches wait on the device."""
     always = {
@@ -181,7 +121,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Rung:
+class PlanOption:
     """Settings as options of `xfm pretrain` and what a run with them takes; `cost` is None without a price,
     `fits` includes the margin."""
 
@@ -207,11 +147,11 @@ class PretrainingPlan:
     precision: Precision
     parameters: int
     steps: int | None
-    ladder: list[Rung]
+    ladder: list[PlanOption]
     notes: list[str]
 
     @property
-    def chosen(self) -> Rung | None:
+    def chosen(self) -> PlanOption | None:
         """The fastest rung that fits; of several the first."""
         return min((rung for rung in self.ladder if rung.fits), key=lambda rung: rung.seconds, default=None)
 
@@ -268,7 +208,7 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
         hours = training.minutes / 60 if training.minutes else training.steps * seconds / HOUR
         cost = hours * config.gpus * config.price if config.price else None
         fits = found.memory.total <= room
-        ladder.append(Rung(name, options, found.memory, found.flops, seconds, hours, cost, fits))
+        ladder.append(PlanOption(name, options, found.memory, found.flops, seconds, hours, cost, fits))
     steps = None if training.minutes else training.steps
     given = training.precision, parts.count(), steps
     return PretrainingPlan(recipe.name, config, gpu, room, *given, ladder, notes)

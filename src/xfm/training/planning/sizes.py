@@ -131,7 +131,7 @@ def text_parts(texts: Iterable[TextSizes], fused: bool) -> tuple[float, list[Par
 
 
 @dataclass(frozen=True)
-class Looking:
+class AttendingTexts:
     """Texts that look at the pictures of a source with `keys` slots and patches, and which objectives ask."""
 
     source: CaptionedSizes
@@ -167,7 +167,7 @@ class Looking:
         return found
 
     @staticmethod
-    def parts(sources: Sequence["Looking"], whole: bool) -> list[Part]:
+    def parts(sources: Sequence["AttendingTexts"], whole: bool) -> list[Part]:
         """The parts in which tokens look at pictures on a CPU: as many rows as pictures, about."""
         tokens = [one._tokens(whole) for one in sources]
         longest = max(max(found) for found in tokens)

@@ -75,7 +75,7 @@ def learning(parts: ModelParts, phase: Phase, target: MimTarget) -> list[str]:
 
 
 @dataclass(frozen=True)
-class HeldStates:
+class StateBytes:
     """Bytes of a process: own parameters and moments, gradients by the encoder with which they come, DDP's
     copy to send, FSDP2's gathered units, matrices in bfloat16, the optimiser's step, and the average."""
 
@@ -91,7 +91,7 @@ class HeldStates:
 
 def held_states(
     parts: ModelParts, training: TrainingConfig, now: list[str], ever: list[str], world: int
-) -> HeldStates:
+) -> StateBytes:
     """Bytes that a process holds in a phase: `now` learns in it, `ever` in any phase and has moments."""
     sharded = training.strategy is Strategy.FSDP and world > 1
     share, half = 1 / world if sharded else 1.0, training.precision is not Precision.FP32
@@ -112,7 +112,7 @@ def held_states(
     gathered = 0.0
     if sharded:  # this unit and the next, the gradient of one; embeddings and heads stay for the step
         gathered = unit * (2 * (2 if half else BYTES) + BYTES) + 2 * BYTES * parts.count(root)
-    return HeldStates(
+    return StateBytes(
         BYTES * parts.count() * share,
         {encoder: BYTES * parts.count(names) * share for encoder, names in by_encoder.items()},
         moments * share,

@@ -13,7 +13,7 @@ from xfm.models.shared_kv import rows_of_texts
 from xfm.objectives.tokens import COUNT_STEP
 from xfm.training.planning.layers import (
     STATISTICS,
-    Demand,
+    LayerCost,
     NumberBytes,
     TextLayers,
     linear,
@@ -23,7 +23,7 @@ from xfm.training.planning.layers import (
     total,
     vision_block,
 )
-from xfm.training.planning.sizes import Looking, StepSizes, TextSizes, packed, text_parts
+from xfm.training.planning.sizes import AttendingTexts, StepSizes, TextSizes, packed, text_parts
 
 
 @dataclass(frozen=True)
@@ -118,15 +118,15 @@ class StepModel:
         return StepCost(passes, flops, encoded, self._batch(sizes), contrast.kept, self._remembered(sizes))
 
     def _pass(
-        self, encoder: EncoderName, demands: Mapping[str, Demand], words: Sequence[int] = ()
+        self, encoder: EncoderName, demands: Mapping[str, LayerCost], words: Sequence[int] = ()
     ) -> ModelPass:
         logits = 8.0 * max(words, default=0) * self.language.vocab_size  # of log-softmax: before and after it
         inside = max(logits, *(one.inside for one in demands.values()))
         return ModelPass(encoder, {name: one.kept for name, one in demands.items()}, inside)
 
-    def _vision(self, pictures: int) -> Demand:
+    def _vision(self, pictures: int) -> LayerCost:
         if not pictures:
-            return Demand()
+            return LayerCost()
         v, a = self.vision, self.a
         slots, hidden, patch = v.patches + 1, int(v.width * v.mlp_ratio), 3 * v.patch_size**2
         block = vision_block(a, pictures, slots, v.width, v.heads, hidden, self.mode)
@@ -134,61 +134,61 @@ class StepModel:
         # the last norm's input, and the states, which the objectives keep
         ends = pictures * slots * (v.width * 2 * a.norm + STATISTICS)
         flops = linear(pictures * v.patches, patch, v.width)
-        return block.times(v.depth) + Demand(a.work * cut + ends, flops)
+        return block.times(v.depth) + LayerCost(a.work * cut + ends, flops)
 
-    def _pictures(self, sizes: StepSizes) -> Demand:
+    def _pictures(self, sizes: StepSizes) -> LayerCost:
         return self._vision(sum(one.pictures for one in sizes.captioned.values()))
 
-    def _masked_pictures(self, sizes: StepSizes) -> Demand:
+    def _masked_pictures(self, sizes: StepSizes) -> LayerCost:
         masked = self._masked(sizes)
         found = self._vision(masked)
         if self.pixels and masked:
             out = 3 * self.vision.patch_size**2
             states = masked * self.vision.patches
-            found += Demand(states * out * 4.0, linear(states, self.vision.width, out))
+            found += LayerCost(states * out * 4.0, linear(states, self.vision.width, out))
         return found
 
     def _masked(self, sizes: StepSizes) -> int:
         of_pairs = sum(one.pictures for one in sizes.captioned.values() if one.masks_patches)
         return sizes.images + of_pairs if self.weights.mim else 0
 
-    def _targets(self, sizes: StepSizes) -> Demand:
+    def _targets(self, sizes: StepSizes) -> LayerCost:
         wanted = sizes.images if self.weights.mim and not self.pixels else 0
         return self._vision(wanted).without_gradient()
 
-    def _texts(self, texts: list[TextSizes]) -> Demand:
+    def _texts(self, texts: list[TextSizes]) -> LayerCost:
         if not texts:
-            return Demand()
+            return LayerCost()
         a, layers, d = self.a, self.texts, self.language.width
         tokens, parts = text_parts(texts, a.fused)
         places = sum(one.rows * one.length for one in texts)
         begin = residual(a, places, d, layers.dropout) + 16 * places  # embedded, and the positions
         layer = layers.layer(tokens, layers.attention(tokens, parts), layers.feed_forward(tokens))
-        return layer.times(self.language.depth) + Demand(begin + a.norm * places * d)
+        return layer.times(self.language.depth) + LayerCost(begin + a.norm * places * d)
 
-    def _looking(self, sizes: StepSizes) -> list[Looking]:
+    def _looking(self, sizes: StepSizes) -> list[AttendingTexts]:
         w = self.weights
         found = []
         for name, one in sizes.captioned.items():
             slots = 1 + one.texts.rows // one.pictures if name == "region" else 1
             boxes = bool(one.boxed and (w.box_l1 or w.box_giou))
-            asked = Looking(one, slots + self.vision.patches, w.itm > 0, w.imlm > 0, boxes)
+            asked = AttendingTexts(one, slots + self.vision.patches, w.itm > 0, w.imlm > 0, boxes)
             if asked.queries:
                 found.append(asked)
         return found
 
-    def _fusion(self, sizes: StepSizes) -> Demand:
+    def _fusion(self, sizes: StepSizes) -> LayerCost:
         looking = self._looking(sizes)
         if not looking:
-            return Demand()
+            return LayerCost()
         memories = [(float(one.source.pictures), float(one.keys)) for one in looking]
         made = sum(rows * keys for rows, keys in memories) * self.vision.width
         layers = self._padded(looking, memories) if self.a.fused else self._packed(looking, memories)
-        return layers + Demand(self.a.norm * made)
+        return layers + LayerCost(self.a.norm * made)
 
-    def _padded(self, looking: list[Looking], memories: list[tuple[float, float]]) -> Demand:
+    def _padded(self, looking: list[AttendingTexts], memories: list[tuple[float, float]]) -> LayerCost:
         """On a GPU every query has its whole text in every layer, and shares a row with others."""
-        found, t = Demand(), self.fused
+        found, t = LayerCost(), self.fused
         for one, memory in zip(looking, memories, strict=True):
             length, pictures = one.source.texts.length, one.source.pictures
             tokens = one.queries * length
@@ -198,10 +198,10 @@ class StepModel:
             looked = t.cross(tokens, [row], [memory], self.vision.width)
             found += t.layer(tokens, own, looked, t.feed_forward(tokens)).times(self.fusion.depth)
             if one.keys > 1 + self.vision.patches:  # regions: what each text sees of its picture
-                found += Demand(self.a.work * math.prod(row))
+                found += LayerCost(self.a.work * math.prod(row))
         return found
 
-    def _packed(self, looking: list[Looking], memories: list[tuple[float, float]]) -> Demand:
+    def _packed(self, looking: list[AttendingTexts], memories: list[tuple[float, float]]) -> LayerCost:
         """On a CPU the first layer's attention is once a text, and the last layer's only for what is read."""
         t, source, depth = self.fused, self.vision.width, self.fusion.depth
         asked = [TextSizes(one.queries, one.source.texts.length, 0) for one in looking]
@@ -209,7 +209,7 @@ class StepModel:
             one.source.texts for one in looking for there in (one.matching or one.boxes, one.filling) if there
         ]
         tokens, parts = text_parts(asked, fused=False)
-        at_pictures = Looking.parts(looking, whole=True)
+        at_pictures = AttendingTexts.parts(looking, whole=True)
         apart = (
             replace(t, mode=ActivationCheckpointing.NONE)
             if t.mode is ActivationCheckpointing.SELECTIVE
@@ -229,7 +229,7 @@ class StepModel:
         last_parts = [
             (rounded(rows, 8), count, length) for rows, count in ((singles, 1), (filled, masked)) if rows
         ]
-        looked = t.cross(read, Looking.parts(looking, whole=False), memories, source)
+        looked = t.cross(read, AttendingTexts.parts(looking, whole=False), memories, source)
         last = t.layer(tokens, t.attention(tokens, last_parts, read), looked, t.feed_forward(read))
         return first + middle.times(depth - 2) + last
 
@@ -242,16 +242,16 @@ class StepModel:
         vectors, identities = 2 * self.model.projection * 4, 2 * 8
         return self.negatives.queue_size * (self.a.norm * states + words + vectors + identities + 1.0)
 
-    def _token_head(self, counts: Sequence[int]) -> Demand:
+    def _token_head(self, counts: Sequence[int]) -> LayerCost:
         width, words = self.language.width, self.language.vocab_size
         return total(token_head(self.a, count, width, width, words) for count in counts)
 
-    def _other_heads(self, sizes: StepSizes) -> Demand:
-        found, d, e = Demand(), self.language.width, self.model.projection
+    def _other_heads(self, sizes: StepSizes) -> LayerCost:
+        found, d, e = LayerCost(), self.language.width, self.model.projection
         for one in sizes.captioned.values():
             rows = one.texts.rows
             kept = rows * (8 * e * 2 + self.a.work * (d + self.vision.width))
-            found += Demand(kept, linear(rows, d, e) + linear(rows, self.vision.width, e))
+            found += LayerCost(kept, linear(rows, d, e) + linear(rows, self.vision.width, e))
         for one in self._looking(sizes):
             if one.matching:
                 found += small_head(self.a, 3 * one.source.texts.rows, d, 2)
@@ -259,14 +259,14 @@ class StepModel:
                 found += small_head(self.a, one.source.boxed, d, 4)
         return found
 
-    def _contrast(self, sizes: StepSizes) -> Demand:
-        found = Demand()
+    def _contrast(self, sizes: StepSizes) -> LayerCost:
+        found = LayerCost()
         for one in sizes.captioned.values():
             own, everyone = one.texts.rows, one.everyone
             alone = own == everyone
             kept = own * everyone * (CONTRAST if alone else CONTRAST_APART)
             flops = linear(own, self.model.projection, everyone) * (1 if alone else 2)
-            found += Demand(kept, flops)
+            found += LayerCost(kept, flops)
         return found
 
     def _batch(self, sizes: StepSizes) -> float:

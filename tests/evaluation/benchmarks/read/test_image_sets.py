@@ -7,7 +7,7 @@ import pytest
 
 from tests.official.image_sets import FER_LEVELS, WRITERS, know_digests
 from xfm.core.errors import UserError
-from xfm.data.pictures import load_image
+from xfm.data.images import load_image
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, ImageSet, read_image_set
 from xfm.evaluation.benchmarks.read.imagenet import CACHE
 

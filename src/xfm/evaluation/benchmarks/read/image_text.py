@@ -25,12 +25,12 @@ from xfm.evaluation.benchmarks.read.readers import (
     read_lines,
     string,
 )
-from xfm.tasks.rows import Corners, Described, LabelledPictureText, PicturePair, Reference
+from xfm.tasks.rows import Corners, ImageCaptions, LabelledPictureText, PicturePair, Reference
 
 _SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
-def read_coco(folder: Path) -> Corpus[Described]:
+def read_coco(folder: Path) -> Corpus[ImageCaptions]:
     """COCO: `dataset_coco.json` beside `train2014/` and `val2014/` (or both in `images/`).
 
     Training includes the split `restval`, as is usual.
@@ -39,7 +39,7 @@ def read_coco(folder: Path) -> Corpus[Described]:
     return _read_karpathy(folder, "dataset_coco.json", pictures, "put COCO's train2014 and val2014 there")
 
 
-def read_flickr30k(folder: Path) -> Corpus[Described]:
+def read_flickr30k(folder: Path) -> Corpus[ImageCaptions]:
     """Flickr30k: `dataset_flickr30k.json` beside `flickr30k-images/` (or `images/`)."""
     pictures = flickr_pictures(folder)
     return _read_karpathy(folder, "dataset_flickr30k.json", pictures, "put Flickr30k's pictures there")
@@ -57,10 +57,10 @@ def flickr_pictures(folder: Path) -> Path:
     return next((place for place in places if place.is_dir()), places[0])
 
 
-def _read_karpathy(folder: Path, file: str, pictures: Path, remedy: str) -> Corpus[Described]:
+def _read_karpathy(folder: Path, file: str, pictures: Path, remedy: str) -> Corpus[ImageCaptions]:
     path = need(folder, file)
     rows = read_json_rows(path, "images", required=("filename", "sentences", "split"))
-    splits: dict[str, list[Described]] = defaultdict(list)
+    splits: dict[str, list[ImageCaptions]] = defaultdict(list)
     for row in rows:
         split = _SPLITS.get(row.text("split"))
         if split is None:
@@ -73,7 +73,7 @@ def _read_karpathy(folder: Path, file: str, pictures: Path, remedy: str) -> Corp
     return Corpus(splits["train"], {"val": splits["val"], "test": splits["test"]})
 
 
-def _described(row: TableRow, pictures: Path) -> Described:
+def _described(row: TableRow, pictures: Path) -> ImageCaptions:
     folder = f"{string(row, 'filepath')}/" if row.get("filepath") else ""
     name = folder + row.text("filename")
     image = picture_below(pictures, name, row, "filename")
@@ -82,7 +82,7 @@ def _described(row: TableRow, pictures: Path) -> Described:
     if not captions:
         raise row.error("sentences", "holds no caption")
     key = integer(row, "cocoid" if "cocoid" in row else "imgid")
-    return Described(image, captions, key)
+    return ImageCaptions(image, captions, key)
 
 
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, True: True, False: False}

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import drafting, read_text, replace_folder, writing
 from xfm.data.folders import FolderReport
-from xfm.data.pictures import picture_suffix
+from xfm.data.images import picture_suffix
 from xfm.data.tables.parquet import read_footer
 from xfm.data.tables.table import open_folder
 from xfm.evaluation.benchmarks.read.readers import (

@@ -15,7 +15,15 @@ from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.models.folder import Preprocessing
 from xfm.models.interop.published.file import OWN, read_published
-from xfm.models.interop.published.names import TASK_PREFIX, Entry, Spare, canonical, layout, part_of, spare
+from xfm.models.interop.published.names import (
+    TASK_PREFIX,
+    Entry,
+    LeftOutTensors,
+    canonical,
+    layout,
+    part_of,
+    spare,
+)
 from xfm.models.interop.published.sizes import choose_task, heads_in, model_config, task_candidates
 from xfm.models.library_encoders import explained
 from xfm.models.task_models import TaskModel, build_task_model
@@ -23,7 +31,7 @@ from xfm.models.weights import require_finite, without_weights
 from xfm.models.xfm import XFM
 
 
-class Fate(StrEnum):
+class TensorFate(StrEnum):
     """Fate of a tensor."""
 
     USED = "used"
@@ -35,7 +43,7 @@ class Fate(StrEnum):
 class FateLine:
     """Tensors of one part with the same fate: their count, numbers and reason; missing parts by our names."""
 
-    fate: Fate
+    fate: TensorFate
     part: str
     tensors: int
     values: int
@@ -50,7 +58,7 @@ class Report:
     layout: str
     lines: tuple[FateLine, ...]
 
-    def names(self, fate: Fate) -> list[str]:
+    def names(self, fate: TensorFate) -> list[str]:
         """Parts with a fate."""
         return [line.part for line in self.lines if line.fate is fate]
 
@@ -58,7 +66,7 @@ class Report:
         """The report as text."""
         head = ("", "part", "tensors", "values", "what or why")
         rows = [(str(x.fate), x.part, f"{x.tensors:,}", f"{x.values:,}", x.reason) for x in self.lines]
-        for fate in Fate:
+        for fate in TensorFate:
             found = [x for x in self.lines if x.fate is fate]
             counts = sum(x.tensors for x in found), sum(x.values for x in found)
             rows.append((str(fate), "all", f"{counts[0]:,}", f"{counts[1]:,}", ""))
@@ -71,7 +79,7 @@ class Report:
         return "\n".join(text)
 
 
-def lines(fate: Fate, state: Mapping[str, Tensor], reasons: Mapping[str, str]) -> Iterable[FateLine]:
+def lines(fate: TensorFate, state: Mapping[str, Tensor], reasons: Mapping[str, str]) -> Iterable[FateLine]:
     """One line for the tensors of each part and reason."""
     groups: dict[tuple[str, str], list[Tensor]] = {}
     for name, reason in reasons.items():
@@ -81,7 +89,7 @@ def lines(fate: Fate, state: Mapping[str, Tensor], reasons: Mapping[str, str]) -
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConvertedModel:
     """Model in evaluation mode, task (None: pre-training), preprocessing and report of a published file."""
 
     model: XFM
@@ -96,7 +104,7 @@ def convert(
     kind: str | None = None,
     heads: int | None = None,
     ignore: tuple[str, ...] = (),
-) -> Converted:
+) -> ConvertedModel:
     """Read a published file; `like` gives settings that no tensor shows, `kind` the task and `heads` the
     attention heads where ambiguous, `ignore` beginnings of names to leave out. A UserError for missing,
     unknown, misshapen or untied tensors."""
@@ -127,7 +135,7 @@ def convert(
     _fill(model, task_model, native)
     vision = config.seeing
     preprocessing = preprocessing or Preprocessing(vision.image_size, image_width=vision.image_width)
-    return Converted(model, task_model, preprocessing, report)
+    return ConvertedModel(model, task_model, preprocessing, report)
 
 
 def _canonical_state(path: Path, stored: Mapping[str, Tensor], ignored: set[str]) -> dict[str, Tensor]:
@@ -155,9 +163,9 @@ def _own_settings(
     return model, task, shown
 
 
-def _canonical_spare(config: ModelConfig, task: TaskConfig | None) -> Spare:
+def _canonical_spare(config: ModelConfig, task: TaskConfig | None) -> LeftOutTensors:
     found = spare(config, task)
-    return Spare(
+    return LeftOutTensors(
         {canonical(name): canonical(source) for name, source in found.copies.items()},
         {canonical(name): value for name, value in found.constants.items()},
         frozenset(map(canonical, found.unused)),
@@ -171,7 +179,9 @@ def _build(path: Path, config: ModelConfig, task: TaskConfig | None) -> tuple[XF
         return model, None if task is None else build_task_model(task, model)
 
 
-def _check_names(path: Path, state: Mapping[str, Tensor], entries: Sequence[Entry], leftover: Spare) -> None:
+def _check_names(
+    path: Path, state: Mapping[str, Tensor], entries: Sequence[Entry], leftover: LeftOutTensors
+) -> None:
     wanted = {name for entry in entries for name in entry.published}
     known = wanted | leftover.copies.keys() | leftover.constants.keys() | leftover.unused
     missing, unknown = sorted(wanted - state.keys()), sorted(state.keys() - known)
@@ -202,7 +212,7 @@ def _check_shapes(
                 raise UserError(f"{path}: {name} is of type {state[name].dtype}, not of floating point")
 
 
-def _check_spare(path: Path, state: Mapping[str, Tensor], leftover: Spare) -> None:
+def _check_spare(path: Path, state: Mapping[str, Tensor], leftover: LeftOutTensors) -> None:
     for name, source in leftover.copies.items():
         if name in state and not _equal(state[name], state[source]):
             raise UserError(
@@ -228,7 +238,7 @@ def _report(
     stored: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
     entries: Sequence[Entry],
-    leftover: Spare,
+    leftover: LeftOutTensors,
     ignored: set[str],
     task: TaskConfig | None,
     own: Mapping[str, Tensor],
@@ -237,12 +247,12 @@ def _report(
     reasons = {name: f"tied copy in {_place(name)}" for name in leftover.copies}
     reasons |= dict.fromkeys(leftover.constants, "integer constant, computed here")
     reasons |= dict.fromkeys(leftover.unused, "caption head, used by no published code")
-    found: list[FateLine] = [*lines(Fate.USED, state, places)]
-    found += lines(Fate.IGNORED, state, {name: why for name, why in reasons.items() if name in state})
-    found += lines(Fate.IGNORED, stored, dict.fromkeys(sorted(ignored), "as asked"))
+    found: list[FateLine] = [*lines(TensorFate.USED, state, places)]
+    found += lines(TensorFate.IGNORED, state, {name: why for name, why in reasons.items() if name in state})
+    found += lines(TensorFate.IGNORED, stored, dict.fromkeys(sorted(ignored), "as asked"))
     given = {entry.native for entry in entries}
     fresh = dict.fromkeys(sorted(own.keys() - given), "not in such files: initialised at random")
-    found += lines(Fate.MISSING, own, fresh)
+    found += lines(TensorFate.MISSING, own, fresh)
     return Report(str(path), "pre-training" if task is None else str(task.kind), tuple(found))
 
 

@@ -185,7 +185,7 @@ def token_head_entries(native: str, published: str) -> list[Entry]:
 
 
 @dataclass(frozen=True)
-class Spare:
+class LeftOutTensors:
     """Tensors left out when a file is read: tied `copies` and their source, integer `constants`, `unused`
     caption heads."""
 
@@ -194,7 +194,7 @@ class Spare:
     unused: frozenset[str] = frozenset()
 
 
-def spare(config: ModelConfig, task: TaskConfig | None = None) -> Spare:
+def spare(config: ModelConfig, task: TaskConfig | None = None) -> LeftOutTensors:
     """Spare tensors of a pre-training or fine-tuned file."""
     vision, language = native_parts(config)
     index = relative_position_index(vision.grid)
@@ -220,7 +220,7 @@ def spare(config: ModelConfig, task: TaskConfig | None = None) -> Spare:
         unused |= {f"{head}.bias", f"{head}.decoder.weight", f"{head}.decoder.bias"}
     for layers in {text, *stacks.values()}:
         constants[f"{layers}.embeddings.position_ids"] = positions
-    return Spare(copies, constants, frozenset(unused))
+    return LeftOutTensors(copies, constants, frozenset(unused))
 
 
 def canonical(name: str) -> str:

@@ -18,7 +18,7 @@ from transformers.tokenization_utils_base import LARGE_INTEGER
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
-from xfm.data.pictures import Picture, to_uint8
+from xfm.data.images import Picture, to_uint8
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing

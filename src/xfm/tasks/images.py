@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from xfm.config.image import ImageTrainingConfig, Sides
+from xfm.config.image import ImageTrainingConfig, MirrorRule
 from xfm.core.errors import printable
 from xfm.data.collate import round_up
-from xfm.data.left_out import LeftOut
-from xfm.data.pictures import UnreadablePicture, load_decoded
+from xfm.data.images import UnreadablePicture, load_decoded
+from xfm.data.skipped import SkippedRecords
 from xfm.data.transforms import Box, View, names_a_side, show
 from xfm.data.variation import augmentation, training_view
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
-from xfm.tasks.sampling import Drawn, seeded
+from xfm.tasks.sampling import SampledRows, seeded
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 MANY = 100  # pictures from which looking through them has a bar
@@ -49,7 +49,7 @@ class Pictures:
         self.flaws: dict[Path, str] = {}
         self.marks: dict[Path, str] = {}
         self.blank_for: dict[Path, str] = {}
-        self.lost: LeftOut | None = None
+        self.lost: SkippedRecords | None = None
 
     @property
     def room(self) -> int:
@@ -198,7 +198,7 @@ class ImageVariation:
 
     def views(
         self,
-        drawn: Drawn[Row],
+        drawn: SampledRows[Row],
         pictures_of: Callable[[Row], Sequence[Path]],
         texts_of: Callable[[Row], Sequence[str]],
         boxes_of: Callable[[Row], Sequence[Box]],
@@ -212,7 +212,7 @@ class ImageVariation:
                 texts.setdefault(path, []).extend(texts_of(row))
                 boxes.setdefault(path, []).extend(boxes_of(row))
         wanted = {path for row in drawn.rows for path in pictures_of(row)}
-        keeps = self._config.sides is Sides.KEEP
+        keeps = self._config.sides is MirrorRule.KEEP
         found: dict[Path, ImageView] = {}
         for place, (path, said) in enumerate(texts.items()):
             if path in wanted:

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.core.errors import UserError, first_line, printable
-from xfm.data.picture_formats import (
+from xfm.data.image_formats import (
     BROKEN,
     Header,
     PictureError,
@@ -30,7 +30,7 @@ from xfm.data.picture_formats import (
     orientation_of,
     read_picture_header,
 )
-from xfm.data.picture_pixels import decode_pixels, rgb_of, upright
+from xfm.data.image_pixels import decode_pixels, rgb_of, upright
 
 MAX_PIXELS = 64_000_000
 LIMIT_VARIABLE = "XFM_MAX_PIXELS"
@@ -50,7 +50,7 @@ class UnreadablePicture(UserError):
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedImage:
     """[3, H, W] uint8 RGB pixels, upright; the flaw of a partial image; a digest of the file or empty."""
 
     pixels: Tensor
@@ -135,11 +135,11 @@ def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
     return header
 
 
-def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
+def decode(data: bytes, max_pixels: int | None = None) -> DecodedImage:
     """Decode an image to upright RGB: the first frame of an animation; white where it is transparent; 16 bits
     scaled to 8; colour profiles not applied; a JPEG that ends early as far as it goes. Raises PictureError
     when it is broken or has more than `max_pixels` (`pixel_limit()` if None), the latter before decoding."""
-    return Decoded(*decode_pixels(data, checked_header(data, max_pixels)))
+    return DecodedImage(*decode_pixels(data, checked_header(data, max_pixels)))
 
 
 T = TypeVar("T")
@@ -147,10 +147,10 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-def load_decoded(path: Path | str, max_pixels: int | None = None) -> Decoded:
+def load_decoded(path: Path | str, max_pixels: int | None = None) -> DecodedImage:
     """An image file decoded, whatever its suffix; raises UnreadablePicture."""
 
-    def decoded(data: bytes) -> Decoded:
+    def decoded(data: bytes) -> DecodedImage:
         return replace(decode(data, max_pixels), mark=blake2b(data, digest_size=8).hexdigest())
 
     return _used(Path(path), decoded)

@@ -22,7 +22,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.picture_pieces import gif_excess, jpeg_excess, plain_jpeg, png_chunks, png_excess, webp_exif
+from xfm.data.image_pieces import gif_excess, jpeg_excess, plain_jpeg, png_chunks, png_excess, webp_exif
 
 BROKEN = (
     OSError,

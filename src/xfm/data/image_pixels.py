@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.core.errors import first_line
-from xfm.data.picture_formats import (
+from xfm.data.image_formats import (
     BROKEN,
     Header,
     PictureError,
@@ -20,7 +20,7 @@ from xfm.data.picture_formats import (
     parse_tiff,
     rgb_strips,
 )
-from xfm.data.picture_pieces import png_chunks
+from xfm.data.image_pieces import png_chunks
 
 LEAST_SHARE = 0.1
 """Of a JPEG that ends early: less than this share of its rows shows nobody what it is."""

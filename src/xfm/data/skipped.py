@@ -18,7 +18,7 @@ BAD_FILE = "bad.jsonl"
 _SHOWN = 3
 
 
-class LeftOut:
+class SkippedRecords:
     """Rows that are left out, with reasons by place; `max_bad` None: the rule above. Raises UserError."""
 
     def __init__(self, max_bad: int | None = None) -> None:
@@ -149,6 +149,6 @@ def read_bad_rows(folder: Path, name: str = BAD_FILE) -> dict[str, str]:
 
 
 def left_out_lines(plain: Mapping[str, Any]) -> list[str]:
-    """Rows and folders of `LeftOut.plain` a line each, for a report."""
+    """Rows and folders of `SkippedRecords.plain` a line each, for a report."""
     rows = [f"{row['place']}: {row['error']}" for row in plain["rows"]]
     return rows + [folder["says"] for folder in plain["folders"]]
