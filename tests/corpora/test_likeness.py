@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
-from xfm.data.images import checked_header
 
 from tests.corpora.miniature import annotations, coco, img2dataset, jpeg, visual_genome, write
 from tests.corpora.preparing import prepared
@@ -17,6 +16,7 @@ from tests.refusals import expect_refusal
 from xfm.corpora import image_ids
 from xfm.corpora.image_ids import evaluated
 from xfm.corpora.images import near_any, near_earlier, perceptual_hash
+from xfm.data.images import checked_header
 
 
 def changed(seed: int, **how: float) -> bytes:

@@ -6,7 +6,6 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from xfm.data.images import UnreadablePicture
 
 import xfm
 from tests.data.tables.written import PICTURES, png, read
@@ -16,6 +15,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.pipelines import UrlRules
 from xfm.config.task_spec import Field, FieldKind
 from xfm.data.fetch import AddressBook
+from xfm.data.images import UnreadablePicture
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.finetuning.finished import FinetuneResult
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xfm.data.skipped import BAD_FILE, SkippedRecords, read_bad_rows
 
 from tests.data.conftest import PICTURE, Corpus, batches, region_members, unaugmented, write_tar
 from tests.refusals import expect_refusal
@@ -18,6 +17,7 @@ from xfm.core.errors import UserError
 from xfm.data.loader import PretrainingData
 from xfm.data.records import BadRecordError, Limits, Record, SampleKind, check_box, to_sample
 from xfm.data.schema import Origin, PairSample, RegionSample
+from xfm.data.skipped import BAD_FILE, SkippedRecords, read_bad_rows
 
 BAD = {
     "00003": "header is broken",

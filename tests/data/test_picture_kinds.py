@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
-from xfm.data.images import PictureError, decode, image_size, load_image, picture_size
 
 from tests.data.conftest import PICTURE
 from tests.data.picture_kinds import base, kinds, saved
 from tests.refusals import expect_refusal
+from xfm.data.images import PictureError, decode, image_size, load_image, picture_size
 
 KINDS = kinds()
 

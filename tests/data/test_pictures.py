@@ -15,14 +15,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from xfm.data.image_formats import BROKEN, PictureFormat, open_with_pillow, orientation_of
-from xfm.data.image_pieces import plain_jpeg
-from xfm.data.image_pixels import rgb_of
-from xfm.data.images import PictureError, decode, picture_size, to_uint8
 
 from tests.data.picture_kinds import base, chunk, heic, png, saved, size_chunk
 from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
+from xfm.data.image_formats import BROKEN, PictureFormat, open_with_pillow, orientation_of
+from xfm.data.image_pieces import plain_jpeg
+from xfm.data.image_pixels import rgb_of
+from xfm.data.images import PictureError, decode, picture_size, to_uint8
 
 
 def encode(width: int, height: int, format: str, mode: str = "RGB", **options) -> bytes:

@@ -11,10 +11,10 @@ from multiprocessing.reduction import DupFd
 import pytest
 import torch
 from torch import Tensor
-from xfm.data.image_cache import PictureCache
 
 from tests.data.conftest import batches
 from xfm.data import image_cache, records
+from xfm.data.image_cache import PictureCache
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch, TensorFields
 from xfm.data.shared_batch import SharedBatch

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xfm.data.images import UnreadablePicture
 
 from tests.data.conftest import write_tar
 from tests.data.tables.written import PICTURES, ROADS, png, read
 from tests.refusals import expect_refusal
 from xfm.config.tables import PACKED, PLAIN, TABLES, sheet_of, table_kind
+from xfm.data.images import UnreadablePicture
 from xfm.data.tables.json_list import read_json
 from xfm.data.tables.shard import read_shard
 from xfm.data.tables.table import _READERS

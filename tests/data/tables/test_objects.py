@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from xfm.data.images import load_image
 
 from tests.data.tables.written import FIELDS, PICTURES, png, read
 from tests.refusals import expect_refusal
+from xfm.data.images import load_image
 from xfm.data.tables import ColumnMap, TableRow, as_splits, as_table, read_table
 
 ROWS = [

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xfm.data.images import PICTURE_SUFFIXES, decode
-from xfm.data.skipped import SkippedRecords
 
 from tests.data.tables.written import FIELDS, PICTURES, png, read, row, write_parquet
 from tests.refusals import expect_refusal
 from xfm.config.task_spec import FieldKind
 from xfm.core.errors import UserError
+from xfm.data.images import PICTURE_SUFFIXES, decode
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table, split_rows
 
 cell = st.text(
