@@ -13,7 +13,6 @@ from PIL import Image, ImageEnhance
 from tests.corpora.miniature import annotations, coco, img2dataset, jpeg, visual_genome, write
 from tests.corpora.preparing import prepared
 from tests.refusals import expect_refusal
-from xfm.corpora import image_ids
 from xfm.corpora.image_ids import evaluated
 from xfm.corpora.images import near_any, near_earlier, perceptual_hash
 from xfm.data.images import checked_header
@@ -150,11 +149,3 @@ def test_what_is_no_evaluation_is_one_sentence(tmp_path: Path, name: str, conten
     path = write(tmp_path / name, content) if name else tmp_path / "nothing"
     with expect_refusal(word):
         evaluated([str(path.parent if "/" in name else path)])
-
-
-def test_addresses_that_tell_a_name() -> None:
-    assert image_ids.by_address("http://farm3.staticflickr.com/2253/1755223462_fabbeb8dc3_z.jpg") == (
-        "flickr:1755223462",
-    )
-    assert image_ids.by_address("https://flickr.com.example.org/1755223462_fabbeb8dc3.jpg") == ()
-    assert image_ids.by_address("http://[flickr") == image_ids.by_address(None) == ()

@@ -55,16 +55,6 @@ def test_boxes_and_patches(corpus, tmp_path):
     assert visible[2].nonzero().tolist() == [[r, c] for r in range(4, 8) for c in range(4, 8)]
 
 
-def test_at_most_five_rows_with_the_caption(corpus, tmp_path):
-    regions = [{"phrase": f"cat {i}", "box": [10 * i, 0, 10, 10]} for i in range(9)]
-    record = {"captions": ["one", "two", "three"], "regions": regions}
-    batch = region_batch(corpus, tmp_path, [record, {"regions": regions}, {"captions": ["one"]}])
-    counts = batch.image_index.bincount().tolist()
-    assert sorted(counts) == [1, 5, 5]
-    assert batch.is_image.sum() == 2
-    assert batch.image_index.tolist() == sorted(batch.image_index.tolist())
-
-
 def test_identities(corpus, tmp_path):
     """Equal for the same picture and box only; a region of the whole picture equals the caption row."""
     one = {"captions": ["same text"], "regions": [{"phrase": "same text", "box": [5, 5, 20, 20]}]}

@@ -63,7 +63,7 @@ def test_answers_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) ->
                 assert truth == question.answer, question
             checked[question.kind] += 1
     assert set(checked) == set(QuestionKind)
-    assert min(checked.values()) > 40
+    assert min(checked.values()) > 30
 
 
 def _check_unnamed(grammar: Grammar, view: View, text: str, answer: str, kind: QuestionKind) -> None:
@@ -113,7 +113,7 @@ def test_hard_captions_are_true_and_distractors_false(studio: WorkerState, gramm
                 assert {n for n in view.boxes if n in text} == {n for n in view.boxes if n in hard.caption}
             with pytest.raises(AssertionError):
                 check_caption(grammar, view, text, complete=False)
-    assert min(made[edit] for edit in EDITS) > 12, made
+    assert min(made[edit] for edit in EDITS) > 10, made
 
 
 def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: WorkerState, grammar: Grammar) -> None:
@@ -135,8 +135,8 @@ def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: WorkerState, g
                 with pytest.raises(AssertionError):
                     check_caption(grammar, other, text, complete=False)
     assert set(made) == set(Edit)
-    assert made[Edit.RELATION] > 40
-    assert min(moved[1], moved[2]) > 8, moved  # one stands elsewhere, or both traded places
+    assert made[Edit.RELATION] > 30
+    assert min(moved[1], moved[2]) > 5, moved  # one stands elsewhere, or both traded places
     assert set(moved) == {1, 2}
 
 

@@ -39,16 +39,6 @@ def test_a_gigabyte_of_the_disk_is_left_to_others(tmp_path, monkeypatch, caplog)
     assert [record.message.count("is free") for record in caplog.records] == [1]
 
 
-def test_another_process_finds_them_and_keeps_the_same_room(tmp_path):
-    DiskBlocks(tmp_path, 10_000).keep("a", b"text")
-    assert DiskBlocks(tmp_path, 10_000).find("a") == b"text"
-    DiskBlocks(tmp_path, 50_000).keep("b", bytes(40_000))
-    smaller = DiskBlocks(tmp_path, 10_000)
-    smaller.keep("c", b"text")
-    assert stored(tmp_path) < 10_000
-    assert smaller.find("c") == b"text"
-
-
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"X" + data[1:]])
 def test_what_is_damaged_is_not_there(tmp_path, damage):
     disk = DiskBlocks(tmp_path, 10_000)

@@ -3,7 +3,6 @@
 import multiprocessing
 import random
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -50,17 +49,6 @@ def test_any_ranges(address, cache, spans, megabytes):
         if ahead:
             mine.expect(file, start, end - start)
         assert mine.read(file, start, end - start) == DATA[start:end]
-
-
-def test_threads(address, cache, web):
-    """Side by side, with faults, and each block comes once."""
-    web.fault = lambda number: 503 if number % 5 == 1 else None
-    mine, rng = reader(cache), random.Random(3)
-    file = mine.find(address)
-    places = [rng.randrange(len(DATA) - 1000) for _ in range(200)]
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda place: mine.read(file, place, 1000), places))
-    assert found == [DATA[place : place + 1000] for place in places]
 
 
 def in_process(mine, file, answers):

@@ -65,10 +65,3 @@ def test_processes_that_come_together_scan_once(folder):
         one.join()
     assert [record for record, _ in found] == [EXPECTED] * 4
     assert sum(told for _, told in found) == 1
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(folder, monkeypatch, caplog, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XFM_CACHE", str(tmp_path / "file"))
-    assert keys(folder) == EXPECTED
-    assert "every process scans the shards" in caplog.records[0].getMessage()
