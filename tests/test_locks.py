@@ -1,4 +1,4 @@
-"""Two processes and one folder."""
+"""Two processes and one folder, and what a process says of where it runs."""
 
 import errno
 import fcntl

@@ -1,4 +1,4 @@
-"""The mixture: exact shares, whole epochs, and a pure function of (seed, position)."""
+"""The mixture and its orders: exact shares, whole epochs, and a pure function of (seed, position)."""
 
 import pickle
 from collections import Counter

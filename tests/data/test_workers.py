@@ -1,4 +1,4 @@
-"""Loader processes speak of their own troubles only."""
+"""Loader processes: what they say of their troubles, how batches leave them, which pictures they keep."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Counts are the same however the records are parted; examples are the worst ones."""
+"""What the doctor counts: the same however records are parted, beside all comparisons, of good and bad texts."""
 
 import pickle
 
