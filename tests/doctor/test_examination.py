@@ -142,9 +142,6 @@ def test_boxes_of_a_table_are_read_as_the_options_say(tmp_path: Path) -> None:
     assert counts(found) == {"box_outside": (1, 1), "wrong_box": (1, 1)}
 
 
-# ---------------------------------------------------------------- records
-
-
 # ---------------------------------------------------------------- duplicates and classes
 def test_duplicates_and_pictures_that_look_alike(tmp_path: Path) -> None:
     again = saved(image((320, 240), 1).resize((160, 120)), "PNG")
@@ -173,9 +170,6 @@ def test_classes_and_labels(tmp_path: Path) -> None:
         "contradicting_labels": (1, 1),
         "class_with_few_rows": (1, 1),
     }
-
-
-# ---------------------------------------------------------------- lengths
 
 
 # ---------------------------------------------------------------- parts, processes, folders

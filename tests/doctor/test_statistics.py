@@ -1,4 +1,4 @@
-"""What the doctor counts: the same however records are parted, beside all comparisons, of good and bad texts."""
+"""What the doctor counts: the same however records are parted, as all comparisons say, of any text."""
 
 import pickle
 
