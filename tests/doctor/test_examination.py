@@ -174,11 +174,11 @@ def test_classes_and_labels(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- parts, processes, folders
 def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
-    rows = [good(number % 70, **boxed([number % 50, 5, 20, 20])) for number in range(150)]
-    data = write_shards(tmp_path / "data", rows, 25)
+    rows = [good(number % 70, **boxed([number % 50, 5, 20, 20])) for number in range(270)]
+    data = write_shards(tmp_path / "data", rows, 90)
     alone, together = examined(data, tmp_path / "one"), examined(data, tmp_path / "two", workers=2)
     assert alone == together
-    assert counts(alone)["duplicate"] == (80, 80)
+    assert counts(alone)["duplicate"] == (200, 200)
     results = [(tmp_path / name / "doctor.json").read_text() for name in ("one", "two")]
     assert results[0].replace('"workers": 1', '"workers": 2') == results[1]
 
