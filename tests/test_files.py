@@ -1,8 +1,6 @@
 """Files and folders are replaced whole or not at all."""
 
 import errno
-import hashlib
-import json
 import os
 from pathlib import Path
 
@@ -12,7 +10,6 @@ from tests.failing import fail_rename
 from xfm.core.errors import UserError
 from xfm.core.files import (
     drafting,
-    file_digest,
     path_below,
     read_json_object,
     read_text,
@@ -29,11 +26,6 @@ def folder(path: Path, text: str) -> Path:
     path.mkdir()
     (path / "content").write_text(text)
     return path
-
-
-def test_text_is_the_same_bytes_everywhere(tmp_path: Path) -> None:
-    write_text(tmp_path / "a", "one\ntwo \u20ac\n")
-    assert (tmp_path / "a").read_bytes() == b"one\ntwo \xe2\x82\xac\n"
 
 
 def test_text_that_cannot_be_put_in_place_leaves_the_old(tmp_path, monkeypatch):
@@ -91,12 +83,7 @@ def test_paths_stay_below_their_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (
-            OSError(errno.ENOSPC, "No space left on device"),
-            r"a: the disk is full; free some space or wait",
-        ),
-        (RuntimeError("I/O error (os error 28)"), "a: the disk is full"),
-        (OSError(errno.EDQUOT, "x"), "a: the quota of the disk is used up; free some space or wait"),
+        (OSError(errno.ENOSPC, "No space left on device"), r"a: the disk is full; free some space or wait"),
         (UserError("b: the disk is full (No space left on device); wait"), r"^b: the disk is full"),
         (OSError(errno.EFBIG, "File too large"), r"a: no file may grow that large here; .*ulimit -f"),
         (PermissionError(errno.EACCES, "Denied", "x"), r"a cannot be written \(Denied: x\); choose another"),
@@ -104,12 +91,6 @@ def test_paths_stay_below_their_folder(tmp_path: Path) -> None:
 )
 def test_what_keeps_a_place_from_being_written_is_one_sentence(error: Exception, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence), writing(Path("a"), "or wait"):
-        raise error
-
-
-@pytest.mark.parametrize("error", [RuntimeError("x"), ConnectionResetError(errno.ECONNRESET, "x")])
-def test_other_errors_pass(error: Exception) -> None:
-    with pytest.raises(type(error)), writing(Path("a"), "or wait"):
         raise error
 
 
@@ -134,35 +115,13 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_old(tmp_path, monkeypatch, f
     assert (target / "content").read_text() == "old"
 
 
-def test_a_folder_stays_if_there_is_no_new_one(tmp_path: Path) -> None:
-    target = folder(tmp_path / "target", "old")
-    with pytest.raises(FileNotFoundError):
-        replace_folder(tmp_path / "no draft", target)
-    assert (target / "content").read_text() == "old"
-
-
-def test_the_digest_is_sha256(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert file_digest(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
-
-
-def test_odd_names_of_files_are_written_as_json_reads_them(tmp_path: Path) -> None:
-    """A name that is not UTF-8 reaches reports and JSON files; no run must fail there after its training."""
-    name = os.fsdecode(b"caf\xe9.png")
-    write_text(tmp_path / "a.json", json.dumps({"file": name}, ensure_ascii=False))
-    assert json.loads((tmp_path / "a.json").read_text()) == {"file": name}
-
-
 # ---------------------------------------------------------------- reading
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (os.mkfifo, "a pipe or a device"),
         (lambda path: path.symlink_to("/dev/zero"), "a pipe or a device"),
-        (lambda path: path.mkdir(), "Is a directory"),
-        (lambda path: path.symlink_to(path), "symbolic links"),
         (lambda path: path.touch() or os.truncate(path, 10 << 30), "10737418240 bytes, more than the limit"),
-        (lambda path: path.write_text("[" * 100_000), "not valid JSON"),
     ],
 )
 def test_what_is_no_file_of_settings_is_named_at_once(tmp_path, make, reason):

@@ -1,9 +1,10 @@
-"""Two processes and one folder."""
+"""Two processes and one folder, and what a process says of where it runs."""
 
 import errno
 import fcntl
 import json
 import os
+import platform
 import signal
 import socket
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.processes import HOLD, ROOT, Running, run
+from xfm.core import processes
 from xfm.core.errors import UserError
-from xfm.core.locks import LOCK_FILE, holds, locked
+from xfm.core.locks import LOCK_FILE, locked
 from xfm.inference.answer_file import open_answers
 
 
@@ -45,20 +47,6 @@ def test_nothing_stays_of_a_lock(tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["result"]
 
 
-def test_functions_that_hold_a_folder(tmp_path):
-    @holds("out")
-    def work(number: int, out: Path, fail: bool = False) -> int:
-        assert (out / LOCK_FILE).exists()
-        if fail:
-            raise ValueError
-        return number
-
-    assert work(3, tmp_path) == work(3, out=tmp_path) == 3
-    with pytest.raises(ValueError):  # noqa: PT011
-        work(3, tmp_path, fail=True)
-    assert not any(tmp_path.iterdir())
-
-
 def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):
     def unsupported(*args: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -80,7 +68,7 @@ def test_many_that_come_and_go(tmp_path):
         "from xfm.core.errors import UserError\n"
         "from xfm.core.locks import locked\n"
         "folder, done = Path(sys.argv[1]), 0\n"
-        "while done < 60:\n"
+        "while done < 20:\n"
         "    try:\n"
         "        with locked(folder):\n"
         "            number = int((folder / 'number').read_text())\n"
@@ -95,7 +83,7 @@ def test_many_that_come_and_go(tmp_path):
     with Running(command, ROOT) as a, Running(command, ROOT) as b, Running(command, ROOT) as c:
         for one in (a, b, c):
             assert one.end().status == 0
-    assert (tmp_path / "number").read_text() == "180"
+    assert (tmp_path / "number").read_text() == "60"
     assert run(["true"]).left == []
 
 
@@ -123,8 +111,24 @@ def test_a_lock_file_leads_nowhere_else(tmp_path):
         lock.rmdir() if lock.is_dir() else lock.unlink()
 
 
-def test_the_lock_of_another_is_not_removed(tmp_path):
-    with locked(tmp_path):
-        (tmp_path / LOCK_FILE).unlink()  # by somebody who took it for a leftover
-        (tmp_path / LOCK_FILE).write_text("of another")
-    assert (tmp_path / LOCK_FILE).read_text() == "of another"
+# ------------------------------------------------------------------ the processor
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\n"
+            "processor\t: 1\ncpu family\t: 27\nmodel\t\t: 3\nmodel name\t: other\n",
+            "AMD EPYC (family 26, model 2)",
+        ),
+        (None, platform.processor() or platform.machine()),
+    ],
+)
+def test_the_processor_has_a_name(
+    told: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first of them; machines without the file, and with another form of it, have their own."""
+    file = tmp_path / "cpuinfo"
+    if told is not None:
+        file.write_text(told)
+    monkeypatch.setattr(processes, "_CPUINFO", file)
+    assert processes.processor() == said

@@ -13,9 +13,8 @@ from PIL import Image, ImageEnhance
 from tests.corpora.miniature import annotations, coco, img2dataset, jpeg, visual_genome, write
 from tests.corpora.preparing import prepared
 from tests.refusals import expect_refusal
-from xfm.corpora import image_ids
 from xfm.corpora.image_ids import evaluated
-from xfm.corpora.images import hash_of, near_any, near_earlier, perceptual_hash
+from xfm.corpora.images import near_any, near_earlier, perceptual_hash
 from xfm.data.images import checked_header
 
 
@@ -43,19 +42,6 @@ def test_a_picture_keeps_its_hash_when_it_is_saved_anew() -> None:
     others = [hashed(jpeg(seed, (320, 240))) for seed in range(40)]
     apart = [(a ^ b).bit_count() for place, a in enumerate(others) for b in others[:place]]
     assert min(apart) > 10
-
-
-def test_the_hash_is_of_the_upright_picture() -> None:
-    upright = Image.open(io.BytesIO(jpeg(3, (320, 240))))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    buffer = io.BytesIO()
-    upright.transpose(Image.Transpose.ROTATE_90).save(buffer, "JPEG", quality=95, exif=exif)
-    assert (hashed(buffer.getvalue()) ^ hashed(jpeg(3, (320, 240)))).bit_count() <= 4
-
-
-def test_flat_pictures_have_one_hash() -> None:
-    assert {hash_of(Image.new("RGB", (50, 40), colour)) for colour in ("white", "grey", "red")} == {1 << 63}
 
 
 words = st.lists(st.integers(0, 2**64 - 1), min_size=0, max_size=30)
@@ -105,22 +91,6 @@ def test_of_pictures_that_look_alike_too(twice: Path, tmp_path: Path) -> None:
     assert manifest.left_out == {"duplicate": 1, "looks like another": 1, "picture too small": 1}
     manifest = prepared("folder", twice, tmp_path / "all", duplicates="alike", distance=6)
     assert [*annotations(tmp_path / "all")] == ["0.jpg", "1.jpg", "4.jpg"]
-
-
-def test_equal_texts_stay_once(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt", "one text\nanother\none text\n")
-    manifest = prepared("text", path, tmp_path / "to", duplicates="exact")
-    assert (manifest.written, manifest.left_out) == (2, {"duplicate": 1})
-
-
-def test_a_picture_that_does_not_decode_is_found_where_all_are_looked_at(tmp_path: Path) -> None:
-    broken = bytearray(jpeg(1, (320, 240)))
-    place = broken.index(b"\xff\xda")
-    broken[place + 2 : place + 4] = b"\x00\x02"
-    write(tmp_path / "own" / "0.jpg", bytes(broken))
-    write(tmp_path / "own" / "1.jpg", jpeg(2))
-    manifest = prepared("folder", tmp_path / "own", tmp_path / "to", duplicates="alike")
-    assert manifest.left_out == {"damaged": 1}
 
 
 # ---------------------------------------------------------------- evaluations
@@ -180,47 +150,15 @@ def test_numbers_of_any_length_are_none_of_pictures(tmp_path: Path) -> None:
         evaluated([str(path)])
 
 
-@pytest.mark.parametrize("split", [[], {}, None, 5, ["train"]])
-def test_a_split_of_any_kind_is_none_that_is_trained_on(tmp_path: Path, split: object) -> None:
-    coco = write(tmp_path / "a.json", {"images": [{"cocoid": 1, "filename": "a.jpg", "split": split}]})
-    refs = write(tmp_path / "refs(unc).p", pickle.dumps([{"image_id": 2, "split": split}]))
-    assert evaluated([str(coco), str(refs)]).names == {"coco:1", "coco:2"}
-
-
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
         ("a.json", {"images": []}, "names no pictures"),
-        ("a.json", "{", "damaged"),
-        ("a.csv", "x", "unknown kind"),
         ("a.txt", b"coco:139\nflickr:\xfe77\n", "not UTF-8"),
-        ("a.p", b"cos\nsystem\n(S'true'\ntR.", "a.p"),
         ("folder/a.txt", "x", "holds no pictures"),
-        ("", "", "does not exist"),
     ],
 )
 def test_what_is_no_evaluation_is_one_sentence(tmp_path: Path, name: str, content: object, word: str) -> None:
     path = write(tmp_path / name, content) if name else tmp_path / "nothing"
     with expect_refusal(word):
         evaluated([str(path.parent if "/" in name else path)])
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("COCO_val2014_000000000042.jpg", ["coco:42"]),
-        ("val2017/000000000042.jpg", ["coco:42"]),
-        ("flickr30k-images/1000092795.jpg", ["flickr:1000092795"]),
-        ("my picture.jpg", []),
-    ],
-)
-def test_names_that_files_tell(name: str, expected: list[str]) -> None:
-    assert [*image_ids.by_file(name)] == expected
-
-
-def test_addresses_that_tell_a_name() -> None:
-    assert image_ids.by_address("http://farm3.staticflickr.com/2253/1755223462_fabbeb8dc3_z.jpg") == (
-        "flickr:1755223462",
-    )
-    assert image_ids.by_address("https://flickr.com.example.org/1755223462_fabbeb8dc3.jpg") == ()
-    assert image_ids.by_address("http://[flickr") == image_ids.by_address(None) == ()

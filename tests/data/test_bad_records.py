@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.data.conftest import Corpus, batches, region_members, unaugmented, write_tar
+from tests.data.conftest import PICTURE, Corpus, batches, region_members, unaugmented, write_tar
 from tests.refusals import expect_refusal
 from xfm.config.data import DataConfig
+from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError
 from xfm.data.loader import PretrainingData
-from xfm.data.records import SampleKind
-from xfm.data.sources import open_source
+from xfm.data.records import BadRecordError, Limits, Record, SampleKind, check_box, to_sample
+from xfm.data.schema import Origin, PairSample, RegionSample
+from xfm.data.skipped import BAD_FILE, SkippedRecords, read_bad_rows
 
 BAD = {
     "00003": "header is broken",
@@ -51,15 +54,6 @@ def test_replaced_by_the_next_and_reported(spoilt, workers, caplog):
     assert {bad.origin.key for bad in data.bad.values()} == set(BAD)
     for key in BAD:  # once, though met in both epochs
         assert sum(f"spoilt-00000.tar:{key}:" in record.getMessage() for record in caplog.records) == 1
-
-
-def test_other_samples_stay_as_they_were(spoilt, corpus):
-    clean = corpus.only(region=unaugmented(corpus.folder / "scenes-00000.tar", 4))
-    for a, b in zip(batches(spoilt, 0, 5), batches(clean, 0, 5), strict=True):
-        for i, (x, y) in enumerate(zip(a.origins, b.origins, strict=True)):
-            if y.key not in BAD:
-                assert x.key == y.key
-                assert torch.equal(a.region.pixels[i], b.region.pixels[i])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -100,10 +94,90 @@ def test_a_corpus_without_a_good_record(spoilt, tmp_path, max_bad, remedy):
         batches(replace(spoilt, region=unaugmented(path, 2), max_bad=max_bad), 0, 1)
 
 
-def test_a_file_of_holes_is_not_read_to_its_end(tmp_path):
-    """A thousand million million zeros take no room on the disk."""
-    with (tmp_path / "text.jsonl").open("wb") as stream:
-        stream.write(b'{"text": "a"}\n')
-        stream.truncate(1 << 42)
-    with expect_refusal("text.jsonl: no line ends in 1073741824 bytes"):
-        open_source(tmp_path / "text.jsonl", SampleKind.TEXT)
+# ------------------------------------------------------------------ reasons
+ORIGIN = Origin("shard-00003.tar", "000123")
+GOOD = {"captions": ["A cat."], "regions": [{"phrase": "the cat", "box": [1, 2, 10, 20]}]}
+
+
+def sample(annotation: dict, kind: SampleKind = SampleKind.REGION, picture: bytes | None = PICTURE):
+    return to_sample(Record(ORIGIN, picture, annotation), kind, Limits())
+
+
+def region(**changes: object) -> dict:
+    return {**GOOD, "regions": [{**GOOD["regions"][0], **changes}]}
+
+
+def test_good_records():
+    found = sample(GOOD)
+    assert isinstance(found, RegionSample)
+    assert found.pixels.shape == (3, 30, 40)
+    assert found.regions[0].box == (1, 2, 10, 20)
+    assert sample({"captions": ["a"], "regions": []}).regions == ()
+    assert sample({"regions": GOOD["regions"]}).captions == ()
+    for annotation in ({"captions": ["a b", "c"]}, {"caption": "a b"}, {"caption": ["a b"]}):
+        pair = sample(annotation, SampleKind.PAIR)
+        assert isinstance(pair, PairSample)
+        assert pair.captions[0].startswith("a")
+    assert sample({}, SampleKind.IMAGE).pixels.shape == (3, 30, 40)
+    assert sample({"text": "Hi."}, SampleKind.TEXT, None).text == "Hi."
+
+
+WRONG: list[tuple[dict, str, SampleKind, bytes | None]] = [
+    ({}, 'there is no field "captions"; it has no fields', SampleKind.PAIR, PICTURE),
+    ({"caption": ""}, "a caption is empty", SampleKind.PAIR, PICTURE),
+    ({"caption": "a"}, "not a JPEG, PNG, WebP", SampleKind.PAIR, b"no picture"),
+    ({}, "header is broken", SampleKind.IMAGE, PICTURE[:300]),
+    ({"caption": "a"}, 'there is no field "text"; it has caption', SampleKind.TEXT, None),
+    ({"text": " \n"}, "the text is empty", SampleKind.TEXT, None),
+]
+
+
+@pytest.mark.parametrize(("annotation", "reason", "kind", "picture"), WRONG)
+def test_a_bad_record_is_named(annotation, reason, kind, picture):
+    with pytest.raises(BadRecordError, match=reason) as caught:
+        sample(annotation, kind, picture)
+    assert caught.value.origin == ORIGIN
+    assert str(caught.value).startswith("shard-00003.tar:000123: ")
+
+
+def test_small_overhang_is_clipped():
+    assert check_box([-0.5, -1, 10, 10], 40, 30) == (0, 0, 9.5, 9)
+    assert check_box([31, 21, 10, 10], 40, 30) == (31, 21, 9, 9)
+    for left in (40, -1):  # nothing of it is left
+        with pytest.raises(ValueError, match="outside"):
+            check_box([left, 5, 1, 1], 40, 30)
+
+
+# ------------------------------------------------------------------ what may be left out
+def leave_out(max_bad: int | None, bad: int, total: int) -> SkippedRecords:
+    found = SkippedRecords(max_bad)
+    for number in range(bad):
+        found.add(f"a.csv:{number + 2}", "no picture")
+    found.count("a.csv", "train", total, bad)
+    return found
+
+
+@given(st.none() | st.integers(0, 300), st.integers(1, 400), st.data())
+def test_the_rule(max_bad: int | None, total: int, data: st.DataObject) -> None:
+    bad = data.draw(st.integers(0, total))
+    most = min(MAX_BAD, total // 2) if max_bad is None else min(max_bad, total - 1)
+    if bad > most:
+        with pytest.raises(UserError, match=r"a\.csv:2: no picture"):
+            leave_out(max_bad, bad, total)
+    else:
+        assert leave_out(max_bad, bad, total).by_split == ({"train": bad} if bad else {})
+
+
+@settings(max_examples=15)  # it waits for the disk
+@given(st.dictionaries(st.text(min_size=1), st.text(), max_size=5))
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: dict[str, str]) -> None:
+    folder, found = tmp_path_factory.mktemp("run"), SkippedRecords(10)
+    for place, reason in rows.items():
+        found.note(place, reason)
+    found.write(folder)
+    expected = {place: reason.removeprefix(f"{place}: ") for place, reason in rows.items()}
+    assert read_bad_rows(folder) == expected
+    assert (folder / BAD_FILE).exists() == bool(rows)
+    again = SkippedRecords(10)
+    again.merge(json.loads(json.dumps(found.plain())))
+    assert again.plain() == found.plain()

@@ -20,7 +20,6 @@ from xfm.models.folder import Preprocessing
 PREPROCESSING = Preprocessing(32)
 MODEL = PREPROCESSING.shape, Normalisation(PREPROCESSING.mean, PREPROCESSING.std)
 STILL = ImageTrainingConfig()
-LIGHT = ImageTrainingConfig(crop=0.35, aspect=4 / 3, flip=0.5)
 
 
 PICTURE = noise(0, 40, 40)
@@ -30,18 +29,6 @@ def test_without_variation_it_is_what_evaluation_sees():
     ours = Variation(STILL, *MODEL)(PICTURE, seed=1)
     expected = model_pixels(framed(PICTURE, PREPROCESSING)[None], PREPROCESSING)[0]
     torch.testing.assert_close(ours, expected, atol=0.02, rtol=0)
-
-
-@pytest.mark.parametrize("config", [LIGHT, STRONG])
-def test_the_seed_decides_and_the_global_state_stays(config):
-    variation = Variation(config, *MODEL)
-    state = torch.get_rng_state()
-    first = variation(PICTURE, seed=3)
-    assert torch.equal(state, torch.get_rng_state())
-    torch.manual_seed(99)
-    assert torch.equal(first, variation(PICTURE, seed=3))
-    assert not torch.equal(first, variation(PICTURE, seed=4))
-    assert first.shape == (3, 32, 32)
 
 
 def test_the_strong_variation_is_torchvisions():
@@ -65,7 +52,7 @@ def test_the_strong_variation_is_torchvisions():
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     mixup=st.sampled_from([0.0, 0.8]),
     cutmix=st.sampled_from([0.0, 1.0]),
@@ -82,22 +69,6 @@ def test_shares_are_those_of_the_pixels(mixup, cutmix, rows, seed):
     torch.testing.assert_close(mixed.mean((1, 2, 3)), shares @ labels.float(), atol=1e-4, rtol=0)
     if not mixup and not cutmix:
         assert torch.equal(mixed, pixels)
-
-
-def test_a_share_of_the_batches_is_left_alone():
-    torch.manual_seed(0)
-    mixer = Mixup(ImageTrainingConfig(mixup=0.8, cutmix=1.0, mixing=0.5), 4)
-    pixels, labels = torch.randn(4, 3, 8, 8), torch.arange(4)
-    same = [torch.equal(mixer(pixels, labels)[0], pixels) for _ in range(200)]
-    assert 70 < sum(same) < 130
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("flip", 1.5), ("crop", 0.0), ("mixup", -1.0), ("magnitude", 11)]
-)
-def test_a_setting_out_of_range_is_named(name, value):
-    with pytest.raises(ValueError, match=name):
-        ImageTrainingConfig(**{name: value})
 
 
 def _generators() -> tuple[object, bytes, bytes]:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +42,8 @@ def test_a_copy_on_another_disk_is_the_same_data(folder, tmp_path):
     assert data_changes(before, before) == []
 
 
-@pytest.mark.parametrize("name", ["text.jsonl", "large.jsonl", "tokenizer.json", "pictures/3.png"])
-@pytest.mark.parametrize("how", ["other", "longer", "begin"])
+@pytest.mark.parametrize("name", ["text.jsonl", "large.jsonl", "pictures/3.png"])
+@pytest.mark.parametrize("how", ["other", "begin"])
 def test_a_replaced_file_is_named(folder, name, how):
     before, path = data_fingerprint([config(folder)], folder), folder / name
     data, times = path.read_bytes(), path.stat()
@@ -54,15 +53,6 @@ def test_a_replaced_file_is_named(folder, name, how):
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     (change,) = data_changes(before, data_fingerprint([config(folder)], folder))
     assert change.startswith(f"{name.split('/')[0]} was ")
-
-
-def test_files_that_come_and_go(folder):
-    before = data_fingerprint([config(folder)], folder)
-    less = replace(config(folder), text=StreamConfig(1, [CorpusConfig(str(folder / "text.jsonl"))]))
-    now = data_fingerprint([less], folder)
-    assert data_changes(before, now) == ["large.jsonl is not read any more"]
-    assert data_changes(now, before) == ["large.jsonl is new"]
-    assert data_fingerprint([less, config(folder)], folder) == before  # of every phase
 
 
 def test_an_index_says_the_same_without_reading_the_shards(tmp_path, monkeypatch):

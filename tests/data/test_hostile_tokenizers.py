@@ -39,9 +39,6 @@ def split(pattern: str) -> dict[str, Any]:
     return {"type": "Split", "pattern": {"Regex": pattern}, **kind}
 
 
-RECURSION = r"(?<x>a\g<x>?)+#"
-
-
 def template(index: object) -> dict[str, Any]:
     pieces = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
     pieces.append({"SpecialToken": {"id": "</s>", "type_id": 0}})
@@ -71,37 +68,15 @@ ROBERTA = {"type": "RobertaProcessing", "sep": ["</s>", 10**9], "cls": ["<s>", 0
     [
         ({"post_processor": LACKING}, "not a tokenizer.json"),  # the library panics of these three
         ({"normalizer": CHARSMAP}, "not a tokenizer.json"),
-        ({"normalizer": sequence("normalizers", [{"type": "NFC"}, CHARSMAP])}, "not a tokenizer.json"),
         ({"normalizer": sequence("normalizers", [replace("a", "aa")] * 32)}, "normalizer and pre_tokenizer"),
         ({"normalizer": sequence("normalizers", [replace("", "a", "Regex")] * 32)}, "normalizers[0].pattern"),
-        (
-            {"normalizer": sequence("normalizers", [replace("x*", "a", "Regex")] * 32)},
-            "[0].pattern: {'Regex': 'x*'}",
-        ),
         ({"normalizer": replace("a", "b" * 10_000_000)}, "normalizer.content"),
         ({"normalizer": replace("(a+)+b", "c", "Regex")}, "normalizer.pattern: "),
-        ({"normalizer": replace("(a|aa)+#", "c", "Regex")}, "pattern: {'Regex': '(a|aa)+#'} is neither"),
-        ({"pre_tokenizer": split("((a+)+)+#")}, "pre_tokenizer.pattern: "),
-        ({"pre_tokenizer": sequence("pretokenizers", [split(RECURSION)])}, "pretokenizers[0].pattern: "),
-        ({"decoder": sequence("decoders", [replace("(a|aa)+#", "c", "Regex")])}, "decoders[0].pattern: "),
-        ({"normalizer": {"type": "Prepend", "prepend": "b" * 10_000_000}}, "normalizer.prepend"),
-        ({"normalizer": {"type": "Magic"}}, "normalizer: the type is 'Magic'"),
         ({"normalizer": DEEP}, "too deep"),
-        ({"pre_tokenizer": sequence("pretokenizers", [{"type": "ByteLevel"}] * 32)}, "lengthen"),
-        ({"decoder": sequence("decoders", [replace("a", "aa")] * 32)}, "decoder"),
         ({"post_processor": template(10**9)}, "1000000000 is not in 0 to"),
-        ({"post_processor": template(10**6)}, "not in the vocabulary"),
-        ({"post_processor": template(-1)}, "-1 is not in 0 to"),
-        ({"post_processor": template("0")}, "not a tokenizer.json"),
         ({"post_processor": ROBERTA}, "post_processor.sep[1]: 1000000000"),
         ({"added_tokens": [ADDED | {"id": 2**31}]}, "added_tokens: 2147483648 is no id"),
-        ({"added_tokens": [ADDED | {"id": -5}]}, "added_tokens: -5 is no id"),
-        ({"added_tokens": [ADDED | {"id": 7, "content": ""}]}, "added_tokens: '' is no token"),
         ({"model": {"type": "WordLevel", "vocab": {"a": 10**12}, "unk_token": "a"}}, "model.vocab: 1000000"),
-        ({"model": {"type": "WordPiece", "vocab": {"a": 0}, "max_input_chars_per_word": 10**9}}, "max_input"),
-        ({"model": {"type": "BPE", "vocab": {}, "end_of_word_suffix": "x" * 10**6}}, "end_of_word_suffix"),
-        ({"model": []}, "model"),
-        ({"model": None}, "not a tokenizer.json"),
     ],
 )
 def test_the_part_that_would_harm_is_named(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
@@ -124,7 +99,6 @@ except UserError as error:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"normalizer": sequence("normalizers", [replace("a", "aa")] * 32)},
         {"normalizer": replace("a", "b" * 10_000_000)},
         {"padding": {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None}
             | {"pad_id": 1, "pad_type_id": 0, "pad_token": "<pad>"}},
@@ -141,34 +115,12 @@ def test_known_patterns_are_read_and_take_a_while_at_most(tmp_path: Path, patter
     """On the longest texts that are made into tokens: runs of what their parts repeat, ended by another."""
     Tokenizer.load(write(tmp_path / "tokenizer.json", pre_tokenizer=split(pattern)))
     cut = pre_tokenizers.Split(Regex(pattern), "isolated")
-    for run in (
-        " ",
-        "\n",
-        " \n",
-        "a",
-        "A",
-        "aA",
-        "1",
-        "'",
-        "'s",
-        "/",
-        "!",
-        "\u4e00",
-        "\u0301",
-        "<|",
-        "\u2581",
-    ):
+    runs = (" ", "\n", " \n", "a", "A", "aA", "1", "'", "'s", "/", "!", "\u4e00", "\u0301", "<|", "\u2581")
+    for run in runs:
         for end in ("", "x", " "):
             began = time.process_time()
             assert cut.pre_tokenize_str((run * 65_535)[:65_535] + end)
             assert time.process_time() - began < 10  # where it backtracks, some 30
-
-
-def test_the_file_itself_is_bounded(tmp_path: Path) -> None:
-    with (tmp_path / "tokenizer.json").open("wb") as stream:
-        stream.truncate(10 << 30)
-    with expect_refusal("10737418240 bytes, more than the limit"):
-        Tokenizer.load(tmp_path / "tokenizer.json")
 
 
 def test_a_name_twice_does_not_hide_a_part(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from xfm.data.tokenizer import Tokenizer, train_tokenizer
 
 
 # ------------------------------------------------------------------ patches
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.integers(1, 20), st.data())
 def test_patch_count_is_exact(grid, data):
     patches = data.draw(st.integers(0, grid * grid))
@@ -21,11 +21,6 @@ def test_patch_count_is_exact(grid, data):
     assert mask.shape == (grid * grid,)
     assert mask.dtype == bool
     assert mask.sum() == patches
-
-
-def test_too_many_patches():
-    with pytest.raises(ValueError, match="cannot mask 17 of 16"):
-        mask_patches(generator(0), 4, PatchMaskConfig(17, 2))
 
 
 # ------------------------------------------------------------------ tokens
@@ -64,7 +59,7 @@ def test_replacement_is_80_10_10(tokenizer):
 words_and_sizes = st.lists(st.integers(1, 7), min_size=1, max_size=25)
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(words_and_sizes, st.floats(0.05, 0.9), st.integers(1, 20), st.floats(0, 1), st.integers(0, 9999))
 def test_whole_words(tokenizer, sizes, probability, most, skipgram, seed):
     """All pieces of a word or none; never more than the count; nothing that would still fit is left out."""
@@ -85,31 +80,6 @@ def test_whole_words(tokenizer, sizes, probability, most, skipgram, seed):
         assert all(m in (0, size) for m, size in zip(masked, sizes, strict=True))
         left = [size for m, size in zip(masked, sizes, strict=True) if m == 0]
         assert not left or budget - len(positions) < min(left)
-
-
-@settings(max_examples=100)
-@given(
-    st.text(st.sampled_from("caterpillar house. you're 你好 é"), min_size=1, max_size=80), st.integers(0, 99)
-)
-def test_whole_words_of_real_texts(tokenizer, text, seed):
-    encoded = tokenizer.encode_batch([text], 64)
-    ids, words = encoded.ids[0].tolist(), encoded.word_ids[0].tolist()
-    config = TokenMaskConfig(0.5, 15, 64)
-    _, positions, labels = masked_row(generator(seed), ids, words, config, tokenizer)
-    assert not set(labels) & tokenizer.special_ids
-    assert 0 < len(positions) <= masked_count(len(ids), config)
-    sizes = {w: words.count(w) for w in set(words) - {-1}}
-    if min(sizes.values()) <= masked_count(len(ids), config):
-        chosen = {words[p] for p in positions}
-        assert len(positions) == sum(sizes[w] for w in chosen)
-
-
-def test_token_masks_split_words_when_asked(tokenizer):
-    word_ids = [None, *([0] * 10), None]
-    ids = [0, *([9] * 10), 2]
-    config = TokenMaskConfig(0.4, 9, 30, whole_word=False)
-    _, positions, _ = masked_row(generator(0), ids, word_ids, config, tokenizer)
-    assert len(positions) == 5
 
 
 def test_texts_that_look_like_special_tokens_are_not_masked(tokenizer):

@@ -1,12 +1,16 @@
 """Real-life pictures: each is read as a viewer shows it, or named."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
-from tests.data.picture_kinds import Kind, base, kinds, saved
-from xfm.data.images import PictureError, decode, picture_size, picture_suffix
+from tests.data.conftest import PICTURE
+from tests.data.picture_kinds import base, kinds, saved
+from tests.refusals import expect_refusal
+from xfm.data.images import PictureError, decode, image_size, load_image, picture_size
 
 KINDS = kinds()
 
@@ -59,7 +63,31 @@ def test_plain_pictures_are_what_torchvision_makes_of_them(mode: str, progressiv
     )
 
 
-@pytest.mark.parametrize("name", ["jpeg 1", "png 1", "webp 1", "tiff 1", "heic 1", "avif 1", "gif", "bmp"])
-def test_the_bytes_say_the_suffix(name: str) -> None:
-    kind: Kind = KINDS[name]
-    assert picture_suffix(kind.data) == f".{kind.name.rpartition('.')[2].lower()}"
+# ------------------------------------------------------------------ by path
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(PICTURE)
+    (tmp_path / "cut.jpg").write_bytes(PICTURE[:200])
+    os.mkfifo(tmp_path / "pipe.jpg")
+    return tmp_path
+
+
+def test_size_and_pixels_are_those_of_the_bytes(folder):
+    assert image_size(folder / "a.jpg") == (40, 30)
+    assert torch.equal(load_image(folder / "a.jpg"), decode(PICTURE).pixels)
+    with expect_refusal("limit of 10"):
+        load_image(folder / "a.jpg", max_pixels=10)
+
+
+@pytest.mark.parametrize("use", [image_size, load_image])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pipe.jpg", ["pipe.jpg is not a file", "check the path"]),
+        ("\ud800.jpg", ["is not a path", "check the path"]),
+        ("cut.jpg", ["cut.jpg: the picture", "replace the file"]),
+    ],
+)
+def test_a_file_that_is_no_picture_is_named(folder, name, words, use):
+    with expect_refusal(*words):
+        use(folder / name)

@@ -6,7 +6,6 @@ import resource
 import struct
 import sys
 import time
-import warnings
 import zlib
 from functools import cache
 
@@ -31,11 +30,11 @@ def encode(width: int, height: int, format: str, mode: str = "RGB", **options) -
     return heic(picture) if format == "HEIF" else saved(picture, format, **options)
 
 
-OF_PILLOW = ["1", "L", "P", "RGB", "RGBA", "LA", "La", "PA", "CMYK", "YCbCr", "LAB", "HSV"]
+OF_PILLOW = ["L", "P", "RGB", "RGBA", "LA", "PA", "CMYK"]
 MODES = [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("WEBP", "RGB"), ("WEBP", "RGBA")]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(MODES), st.booleans())
 def test_sizes_from_headers(width, height, kind, other):
     """Of plain and of progressive or lossless files alike."""
@@ -53,18 +52,7 @@ def test_too_large_is_refused_before_decoding():
     assert decode(data, max_pixels=400).pixels.shape == (3, 20, 20)
 
 
-def test_a_jpeg_that_hides_its_size():
-    """FF 00 is no marker: a parser that takes it for one jumps over the real size to a second, small one."""
-    data = encode(64, 64, "JPEG")
-    place = data.index(b"\xff\xc0") + 5
-    real = (data[:place] + struct.pack(">HH", 12_000, 12_000) + data[place + 4 :])[2:]
-    decoy = b"\xff\xc0\x00\x11\x08" + struct.pack(">HH", 8, 8) + bytes(20)
-    evil = b"\xff\xd8\xff\x00" + struct.pack(">H", len(real) + 2) + real + decoy
-    with pytest.raises(PictureError, match=r"12000 x 12000 pixels, more than the limit|header is broken"):
-        decode(evil)
-
-
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.sampled_from(["L", "RGB", "CMYK"]), st.booleans(), st.data())
 def test_of_a_plain_jpeg_nobody_sees_another_size(mode, progressive, data):
     """Pillow reads the same, or nothing, whichever bytes before the pixels are others than they were."""
@@ -78,45 +66,13 @@ def test_of_a_plain_jpeg_nobody_sees_another_size(mode, progressive, data):
             assert orientation_of(read.info.get("exif")) == 1
 
 
-@pytest.mark.parametrize("side", [10_000, 30_000])
-def test_a_png_of_two_sizes(side):
-    data = png(size_chunk(1, 1), size_chunk(side, side), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
-    with expect_refusal(f"{side} x {side} pixels, more than the limit", kind=PictureError):
-        decode(data)
-
-
-def test_the_limit_is_the_caller_s_alone():
-    """Pillow's own limits are neither an error nor a warning."""
-    data = png(size_chunk(20_000, 20_000), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(PictureError, match="does not decode"):
-            decode(data, max_pixels=10**9)
-
-
 @cache
 def small(format: str) -> bytes:
     return encode(24, 24, format)
 
 
-@settings(max_examples=300)
-@given(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"]), st.data())
-def test_damaged_bytes_never_do_worse_than_an_error(format, data):
-    """Some of which are others than they were, or a beginning of them."""
-    picture = bytearray(small(format))
-    picture = picture[: data.draw(st.sampled_from([3, 20, 60]) | st.integers(1, len(picture)))]
-    for _ in range(data.draw(st.integers(0, 6))):
-        picture[data.draw(st.integers(0, len(picture) - 1))] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(PictureError):
-        pixels = decode(bytes(picture), max_pixels=10_000).pixels
-        assert (pixels.dtype, pixels.shape[0]) == (torch.uint8, 3)
-
-
-@pytest.mark.parametrize("body", [b"", b"x", b"x\0", b"x\0\1", b"\xff\0\1\0\xff\0\xff\0\xff"])
-@pytest.mark.parametrize(
-    "name",
-    [b"iCCP", b"zTXt", b"iTXt", b"sRGB", b"tRNS", b"cHRM", b"pHYs", b"acTL", b"fcTL", b"fdAT", b"eXIf"],
-)
+@pytest.mark.parametrize("body", [b"", b"x\0\1", b"\xff\0\1\0\xff\0\xff\0\xff"])
+@pytest.mark.parametrize("name", [b"iCCP", b"zTXt", b"iTXt", b"tRNS", b"fcTL", b"eXIf"])
 def test_chunks_that_end_too_early(name, body):
     """Some of them make Pillow raise what no damaged file should; from a file or an open picture alike."""
     rows = (b"IDAT", zlib.compress(bytes(2 * 7)))
@@ -132,7 +88,7 @@ def test_chunks_that_end_too_early(name, body):
                 assert to_uint8(opened).shape == (3, 2, 2)
 
 
-@pytest.mark.parametrize(("side", "more"), [(4000, 1000), (8000, 186)])
+@pytest.mark.parametrize(("side", "more"), [(4000, 1000)])
 def test_a_jpeg_that_is_refined_for_ever(side, more):
     """A quarter of a megabyte of scans that change nothing took hours; some more than usual do no harm."""
     data = saved(Image.new("L", (side, side), 128), "JPEG", progressive=True)
@@ -143,12 +99,6 @@ def test_a_jpeg_that_is_refined_for_ever(side, more):
     assert time.process_time() - began < 2
     few = 30 if side == 4000 else 8
     assert decode(data[:end] + data[last:end] * few + data[end:]).pixels.shape == (3, side, side)
-
-
-def test_a_strip_without_an_end():
-    with expect_refusal("1 x 65536 pixels, and a side may have 65535", kind=PictureError):
-        decode(encode(1, 65_536, "PNG"))
-    assert decode(encode(1, 65_535, "PNG")).pixels.shape == (3, 65_535, 1)
 
 
 def directory(*entries: tuple[int, int, int, int]) -> bytes:
@@ -175,12 +125,9 @@ def tiled(width: int, height: int, across: int, down: int, tiles: int) -> bytes:
 BOMBS = {
     "values that overlap": tiff(*((1000 + n, 7, 4_000_000, 8) for n in range(2000)), more=4_000_000),
     "a value of many fractions": tiff((282, 5, 500_000, 200), more=4_100_000),
-    "many strips": tiff((273, 4, 400_000, 200), (279, 4, 400_000, 200), more=4_000_000),
-    "a huge tile": tiff((322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, 8), (325, 4, 1, 9), more=99),
     "one tile for every column": tiled(16 * 256, 16, 16, 1_000_000, 256),  # took half a minute
     "directories in a ring": tiff((0x8769, 4, 1, 8), (273, 4, 1, 8), more=99),
     "a huge screen": b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + small("GIF")[10:],
-    "a huge bitmap": b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 60_000, 60_000, 1, 24, 0) + bytes(99),
 }
 
 
@@ -196,13 +143,9 @@ def test_small_files_that_claim_much_cost_little(name):
 CRUMBS = {
     "JPEG: EXIF": b"\xff\xe1" + struct.pack(">H", 18) + b"Exif\0\0" + bytes(10),
     "JPEG: padding": b"\xff",
-    "JPEG: noughts": b"\xff\0",
     "JPEG: markers without a body": b"\xff\xf0",
     "PNG: texts": chunk(b"tEXt", b"a\0b"),
-    "PNG: nothings": chunk(b"prIv", b""),
     "GIF: comments": b"!\xfe\1a\0",
-    "GIF: blocks of a comment": b"\xff" + bytes(255),
-    "GIF: junk": b"\7",
 }
 
 
@@ -225,23 +168,6 @@ def test_a_file_of_nothing_but_small_pieces(name):
         assert decode(of(1500)).pixels.shape == (3, 24, 24)
 
 
-def test_tiles_of_a_usual_size_are_read():
-    assert decode(tiled(700, 300, 256, 256, 6)).pixels.shape == (3, 300, 700)
-
-
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_exif_whose_values_overlap(format):
-    """Sixty kilobytes in which four thousand values claim sixty each; the orientation is read."""
-    entries = [(0x0112, 3, 1, 6 << 16), *((40_000 + n, 7, 60_000, 8) for n in range(4000))]
-    block = b"Exif\0\0" + directory(*entries)
-    data = encode(60, 40, format, exif=block + bytes(64_000 - len(block)))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert decode(data).pixels.shape == (3, 60, 40)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
-
-
 def test_a_missing_decoder_is_named_with_its_remedy(monkeypatch):
     heif, avif = small("HEIF"), small("AVIF")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
@@ -250,15 +176,6 @@ def test_a_missing_decoder_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr("PIL.features.check", lambda name: False)
     with expect_refusal("pip install --upgrade pillow", kind=PictureError):
         decode(avif)
-
-
-def test_an_array_that_may_not_be_written_is_read_in_silence() -> None:
-    """`np.asarray` of a PIL picture is one, and torch would warn of it."""
-    own = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    own.flags.writeable = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert to_uint8(own).permute(1, 2, 0).tolist() == own.tolist()
 
 
 @pytest.mark.parametrize("clear", [False, True])

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.data.conftest import Corpus, batches, picture_bytes, unaugmented, write_tar
@@ -13,8 +12,6 @@ from tests.data.picture_kinds import saved
 from xfm.config.data import Augmentation
 from xfm.data.builder import passage
 from xfm.data.schema import RegionBatch
-from xfm.data.sources import open_source
-from xfm.data.transforms import normalise
 
 SIZE = (120, 60)
 
@@ -43,10 +40,7 @@ def rows_of(batch: RegionBatch, tokenizer) -> list[tuple[str, list[float]]]:
 
 
 def test_boxes_and_patches(corpus, tmp_path):
-    regions = [
-        {"phrase": "The cat!", "box": [0, 0, 15, 7.5]},
-        {"phrase": "the dog", "box": [60, 30, 60, 30]},
-    ]
+    regions = [{"phrase": "The cat!", "box": [0, 0, 15, 7.5]}, {"phrase": "the dog", "box": [60, 30, 60, 30]}]
     batch = region_batch(corpus, tmp_path, [{"captions": ["A cat"], "regions": regions}])
     assert rows_of(batch, corpus.tokenizer) == [
         ("a cat", [0.5, 0.5, 1.0, 1.0]),
@@ -59,33 +53,6 @@ def test_boxes_and_patches(corpus, tmp_path):
     assert visible[0].all()
     assert visible[1].nonzero().tolist() == [[0, 0]]
     assert visible[2].nonzero().tolist() == [[r, c] for r in range(4, 8) for c in range(4, 8)]
-
-
-def test_at_most_five_rows_with_the_caption(corpus, tmp_path):
-    regions = [{"phrase": f"cat {i}", "box": [10 * i, 0, 10, 10]} for i in range(9)]
-    record = {"captions": ["one", "two", "three"], "regions": regions}
-    batch = region_batch(corpus, tmp_path, [record, {"regions": regions}, {"captions": ["one"]}])
-    counts = batch.image_index.bincount().tolist()
-    assert sorted(counts) == [1, 5, 5]
-    assert batch.is_image.sum() == 2
-    assert batch.image_index.tolist() == sorted(batch.image_index.tolist())
-
-
-def test_captions_and_regions_are_drawn_evenly(corpus, tmp_path):
-    regions = [{"phrase": f"p{i}", "box": [10 * i, 0, 10, 10]} for i in range(8)]
-    record = {"captions": ["c0", "c1", "c2"], "regions": regions}
-    batch = region_batch(corpus, tmp_path, [record] * 600)
-    texts = [text for text, _ in rows_of(batch, corpus.tokenizer)]
-    for name, count, rows in (("c", 3, 600), ("p", 8, 2400)):
-        drawn = [texts.count(f"{name}{i}") for i in range(count)]
-        assert sum(drawn) == rows
-        assert max(drawn) - min(drawn) < 6 * (rows / count) ** 0.5
-
-
-def test_one_row_is_a_region_where_there_is_one(corpus, tmp_path):
-    record = {"captions": ["one"], "regions": [{"phrase": "cat", "box": [0, 0, 9, 9]}]}
-    batch = region_batch(corpus, tmp_path, [record, {"captions": ["one"]}], max_regions=1)
-    assert sorted(batch.is_image.tolist()) == [False, True]
 
 
 def test_identities(corpus, tmp_path):
@@ -153,11 +120,3 @@ def test_passages_of_long_texts():
     assert min(starts) < 100
     assert max(starts) > 2800
     assert len(passage(rng, "x" * 10_000, 16)) <= 256
-
-
-def test_without_augmentation_a_picture_of_the_right_size_is_untouched(corpus):
-    (batch,) = batches(corpus.only(region=unaugmented(corpus.folder / "*.tar", 3)), 0, 1)
-    source = open_source(corpus.folder / "*.tar", "region")
-    by_key = {sample.origin.key: sample for sample in map(source.read, range(len(source)))}
-    stored = [by_key[origin.key].pixels for origin in batch.origins]
-    assert torch.equal(batch.region.pixels, normalise(torch.stack(stored)))

@@ -1,11 +1,9 @@
 """Sources: random access to every layout, and files that are missing, cut or hostile."""
 
-import io
 import json
 import os
 import pickle
 import tarfile
-from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -18,9 +16,9 @@ from tests.refusals import expect_refusal
 from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.schema import ImageSample, PairSample, RegionSample, TextSample
 from xfm.data.sources import open_source, resolve_files
-from xfm.data.sources.base import FilePool, StoredFile
+from xfm.data.sources.base import StoredFile
 from xfm.data.sources.plain_files import FolderSource
-from xfm.data.sources.tar import key_and_extension, scan_members
+from xfm.data.sources.tar import scan_members
 
 REGION = {"captions": ["a cat"], "regions": [{"phrase": "cat", "box": [0, 0, 9, 9]}]}
 ANNOTATION = json.dumps(REGION).encode()
@@ -83,7 +81,7 @@ def test_folder_of_pictures(tmp_path):
         open_source(tmp_path, SampleKind.PAIR)
 
 
-@pytest.mark.parametrize("name", ["run [1]", "all?", "every *", "part-{0..1}", "[a-z]"])
+@pytest.mark.parametrize("name", ["run [1]", "part-{0..1}"])
 def test_a_folder_that_exists_is_no_pattern(tmp_path, name):
     """Whatever its name; what stands behind it may be one."""
     folder, other = tmp_path / name / "data", tmp_path / "run 1" / "data"
@@ -106,32 +104,7 @@ def test_a_folder_that_exists_is_no_pattern(tmp_path, name):
         open_source(folder / "t-*.tar", "text")
 
 
-def test_text_members_and_captions_in_text(make_tar):
-    path = make_tar({"a.jpg": PICTURE, "a.txt": b"A cat."})
-    assert open_source(path, "pair").read(0).captions == ("A cat.",)
-    assert open_source(path, "text").read(0).text == "A cat."
-
-
-@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_every_tar_format(tmp_path, format):
-    names = ["short", "d/" * 40 + "deep", "dir/ünï-猫"]
-    names += ["x" * 140] if format != tarfile.USTAR_FORMAT else []
-    with tarfile.open(tmp_path / "a.tar", "w", format=format) as tar:
-        for name, kind in (("folder", tarfile.DIRTYPE), ("evil.jpg", tarfile.SYMTYPE)):
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, "/etc/passwd"
-            tar.addfile(info)
-        for i, name in enumerate(names):
-            info = tarfile.TarInfo(name + ".txt")
-            info.size = 1 + 700 * i
-            info.mtime = 1.5  # a pax header in the pax format
-            tar.addfile(info, io.BytesIO(b"t" * info.size))
-    source = open_source(tmp_path / "a.tar", "text")
-    assert [source.read(i).origin.key for i in range(len(source))] == names
-    assert [len(source.read(i).text) for i in range(len(source))] == [1 + 700 * i for i in range(len(names))]
-
-
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.dictionaries(MEMBER_NAMES, st.binary(max_size=1500)))
 def test_scan_equals_tarfile(tmp_path_factory, members):
     path = write_tar(tmp_path_factory.mktemp("tar") / "a.tar", members)
@@ -141,25 +114,14 @@ def test_scan_equals_tarfile(tmp_path_factory, members):
     assert found == expected
 
 
-@given(MEMBER_NAMES)
-def test_names_are_split_as_paths(name):
-    *folders, base = PurePosixPath(name.lstrip("/")).parts or ("",)
-    stem, _, extension = base.partition(".")
-    key = "/" * name.startswith("/") + "/".join([*folders, stem])
-    assert key_and_extension(name) == (key, extension.lower())
-
-
 # ------------------------------------------------------------------ bad records
 @pytest.mark.parametrize(
     ("members", "limits", "reason"),
     [
         ({"a.jpg": PICTURE}, {}, "the JSON or text beside"),
-        ({"a.json": ANNOTATION}, {}, "the picture is missing"),
-        ({"a.jpg": PICTURE, "a.json": b"{"}, {}, "the JSON is invalid"),
         ({"a.jpg": PICTURE, "a.txt": b"\xff"}, {}, "the text is not UTF-8"),
         (WHOLE, {"picture_bytes": 100}, "the picture has .* bytes, more than the limit of 100"),
         (WHOLE, {"annotation_bytes": 10}, "the JSON has .* bytes, more than the limit of 10"),
-        (WHOLE, {"pixels": 1000}, "40 x 30 pixels, more than the limit of 1000"),
     ],
 )
 def test_members_that_are_no_record(make_tar, members, limits, reason):
@@ -173,18 +135,11 @@ def test_members_that_are_no_record(make_tar, members, limits, reason):
 @pytest.mark.parametrize(
     ("row", "limits", "reason"),
     [
-        ({}, {}, '"image" is missing'),
         ({"image": 3}, {}, '"image" is missing or not a path'),
-        ({"image": "a\0b"}, {}, '"image" is not a path below the folder of the file'),
-        ({"image": "\ud800.jpg"}, {}, '"image" is not a path below the folder of the file'),
         ({"image": "../a.jpg"}, {}, '"image" is not a path below the folder of the file'),
-        ({"image": "/etc/passwd"}, {}, '"image" is not a path below the folder of the file'),
         ({"image": "link.jpg"}, {}, '"image" is not a path below the folder of the file'),
         ({"image": "pipe.jpg"}, {}, "pipe.jpg is not a file"),
-        ({"image": "absent.jpg"}, {}, "absent.jpg cannot be read"),
-        ({"image": "."}, {}, "is not a file"),
         ({"image": "a.jpg"}, {"annotation_bytes": 20}, "the row has .* bytes, more than the limit of 20"),
-        ({"image": "a.jpg"}, {"picture_bytes": 30}, "more than the limit of 30"),
     ],
 )
 def test_rows_that_are_no_record(tmp_path, row, limits, reason):
@@ -195,27 +150,3 @@ def test_rows_that_are_no_record(tmp_path, row, limits, reason):
     with pytest.raises(BadRecordError, match=reason) as caught:
         open_source(tmp_path / "a.jsonl", "pair", Limits(**limits)).read(0)
     assert caught.value.origin.key == "1"
-
-
-def test_a_shard_that_changes_is_noticed(make_tar):
-    members = {"a.txt": b"first"}
-    source = open_source(make_tar(members), "text")
-    fresh = pickle.loads(pickle.dumps(source))
-    path = make_tar({"a.txt": b"other"})
-    os.utime(path, ns=(1, 1))
-    with pytest.raises(BadRecordError, match="changed after it had been opened"):
-        fresh.read(0)
-    assert open_source(path, "text").read(0).text == "other"
-
-
-def test_pools_close_what_was_used_least(tmp_path):
-    files = []
-    for i in range(5):
-        (tmp_path / str(i)).write_bytes(bytes([i]) * 4)
-        files.append(StoredFile.of(tmp_path / str(i)))
-    pool = FilePool(limit=2)
-    for _ in range(2):
-        assert [pool.read(file, 1, 2) for file in files] == [bytes([i]) * 2 for i in range(5)]
-    assert len(pool._open) == 2
-    with pytest.raises(OSError, match="ends early"):
-        pool.read(files[0], 3, 9)

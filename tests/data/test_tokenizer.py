@@ -42,7 +42,7 @@ def reference(tokenizer, tmp_path_factory):
     return RobertaTokenizerFast(tokenizer_file=str(path))
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=4), st.integers(2, 40))
 def test_texts_and_pairs_equal_roberta(tokenizer, reference, rows, length):
     first, second = [a for a, _ in rows], [b for _, b in rows]
@@ -70,7 +70,7 @@ def test_threads_cut_texts_each_at_its_own_length(tokenizer: Tokenizer) -> None:
         assert list(pool.map(tokens, lengths)) == lengths
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(texts)
 def test_decode_gives_the_text_back(tokenizer, text):
     encoded = tokenizer.encode_batch([text], 1000)
@@ -91,15 +91,6 @@ def test_layout_of_special_tokens(tokenizer):
     assert pair.ids[0].tolist() == [0, letter, 2, 2, letter, 2]
     assert tokenizer.encode_batch([], 30).ids.shape == (0, 0)
     assert tokenizer.encode_batch(["a <mask>"], 9).ids[0].tolist() == [0, letter, tokenizer.mask, 2]
-
-
-def test_word_ids(tokenizer):
-    encoded = tokenizer.encode_batch(["zebra cat"], 30)
-    words = encoded.word_ids[0].tolist()
-    assert words[0] == words[-1] == -1
-    assert sorted(set(words)) == [-1, 0, 1]
-    pair = tokenizer.encode_pairs(["zebra cat"], ["dog"], 30)
-    assert sorted(set(pair.word_ids[0].tolist())) == [-1, 0, 1, 2]
 
 
 def test_training_is_deterministic_and_files_round_trip(tokenizer, tmp_path):
@@ -153,8 +144,8 @@ def test_a_book_in_one_cell_is_not_made_into_tokens(tokenizer):
     assert torch.equal(pairs.ids[:1], tokenizer.encode_pairs([words * 40], ["a cat"], 40).ids)
 
 
-@pytest.mark.parametrize("text", ["a red  cat, sits; ", "qwerty", " ", "\u0301a", "<mask> ", "a" + 700 * " "])
-@pytest.mark.parametrize("longest", [5, 40, 512])
+@pytest.mark.parametrize("text", ["a red  cat, sits; ", "\u0301a"])
+@pytest.mark.parametrize("longest", [5, 512])
 def test_the_beginning_of_a_text_gives_its_first_tokens(
     tokenizer: Tokenizer, text: str, longest: int
 ) -> None:
@@ -163,11 +154,3 @@ def test_the_beginning_of_a_text_gives_its_first_tokens(
         whole.setattr(Tokenizer, "_beginnings", lambda self, texts, _: list(texts))
         expected = tokenizer.encode_lists([long, "a cat"], longest)
     assert tokenizer.encode_lists([long, "a cat"], longest) == expected
-
-
-def test_tokens_are_counted_as_they_are_encoded() -> None:
-    tokenizer = train_tokenizer(["a red square left of a blue square"] * 5, 300)
-    texts = ["a red square", "", "blue " * 50]
-    for longest in (3, 20, 130):
-        assert tokenizer.count(texts, longest) == int(tokenizer.encode_batch(texts, longest).mask.sum())
-    assert tokenizer.count([], 20) == 0

@@ -1,11 +1,17 @@
-"""Counts are the same however the records are parted; examples are the worst ones."""
+"""What the doctor counts: the same however records are parted, as all comparisons say, of any text."""
 
 import pickle
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xfm.config.doctor import DoctorConfig
+from xfm.corpora.doctor.checks import text_flaws
+from xfm.corpora.doctor.examination import PICTURE, RECORD, SAID, found_together
 from xfm.corpora.doctor.findings import EDGES, SHOWN, Distribution, Finding, Issue, Statistics
+from xfm.data.tokenizer import normalise_caption
 
 MOST = 3
 
@@ -37,20 +43,6 @@ def test_parts_in_any_order_give_the_same(values: list[int], data: st.DataObject
     assert len(whole.examples[SHOWN]) == min(MOST, len(values))
 
 
-def test_examples_that_are_equally_bad_are_drawn_by_lot() -> None:
-    shown = [0] * 100
-    for seed in range(600):
-        tally = Statistics()
-        for number in range(100):
-            tally.find({}, number, seed, 5)
-        joined = Statistics()
-        joined.join(tally, 5)
-        for one in joined.examples[SHOWN]:
-            shown[one.number] += 1
-    assert sum(shown) == 3000
-    assert 10 < min(shown) <= max(shown) < 60  # 30 each, give or take
-
-
 @given(st.lists(st.floats(0, 1e8), min_size=1, max_size=60))
 def test_bins_hold_every_value(values: list[float]) -> None:
     spread = Distribution()
@@ -61,3 +53,111 @@ def test_bins_hold_every_value(values: list[float]) -> None:
     for place, count in spread.bins.items():
         beyond = EDGES[place + 1] if place + 1 < len(EDGES) else float("inf")
         assert count == sum(EDGES[place] <= value < beyond for value in values)
+
+
+# ------------------------------------------------------------------ duplicates
+keys = st.integers(0, 4)
+WORDS = (0, 3, 0xFF, 0xFF00FF, 2**64 - 1)
+
+
+@given(
+    st.lists(st.tuples(keys, keys), max_size=30),
+    st.lists(st.tuples(keys, st.sampled_from(WORDS)), max_size=20),
+)
+def test_pairs_are_those_of_all_comparisons(rows: list[tuple[int, int]], seen: list[tuple[int, int]]) -> None:
+    records = np.array([(key, asked, 0) for key, asked in rows], RECORD)
+    looks = dict(seen)  # a picture has one hash
+    pictures = np.array(
+        [(place, digest + 1, looks[digest]) for place, (digest, _) in enumerate(seen)], PICTURE
+    )
+    found = {
+        one.finding: one
+        for one in found_together(records, pictures, np.empty(0, SAID), DoctorConfig(distance=2))
+    }
+    twice = [n for n, (key, _) in enumerate(rows) if key and key in [one for one, _ in rows[:n]]]
+    assert found[Finding.TWICE].records.tolist() == twice
+    for number, other in found[Finding.TWICE].examples:
+        assert other < number
+        assert rows[other][0] == rows[number][0]
+    against = []
+    for number, (key, asked) in enumerate(rows):
+        before = [one for one, own in rows[:number] if own == asked]
+        against += [number] if asked and before and before[0] != key else []
+    assert found[Finding.CONTRADICTION].records.tolist() == against
+    alike, kept = [], []
+    for place, (digest, _) in enumerate(seen):
+        if digest in [one for one, _ in kept]:
+            continue
+        if any((looks[digest] ^ word).bit_count() <= 2 for _, word in kept):
+            alike.append(place)
+        kept.append((digest, looks[digest]))
+    assert found[Finding.ALIKE].records.tolist() == alike
+
+
+def test_a_text_is_common_where_many_have_it() -> None:
+    said = np.array([(n, 7) for n in range(10)] + [(n, 8) for n in range(9)] + [(3, 7)], SAID)
+    empty = np.empty(0, PICTURE)
+    for total, expected in ((20, [*range(10)]), (2000, [])):
+        found = [*found_together(np.zeros(total, RECORD), empty, said, DoctorConfig())][-1]
+        assert (found.finding, found.records.tolist()) == (Finding.COMMON, expected)
+
+
+# ------------------------------------------------------------------ texts
+GOOD = [
+    "A plate of food.",
+    "Ein Mädchen, das über die Straße läuft: „Größe“, »Ø«, „Ä“",
+    "São Paulo: ação, coração, SÃO JOÃO",
+    "Ñandú, señor, ÑAÑA, Ångström, ÄÖÜ",
+    "если a < b и b > c, то 3 & 4",
+    "日本語の文章です。",
+    "a dog and a cat and a dog and another cat in the park by the river",
+    "10 km/h",
+    "no. 7",
+]
+BAD = {
+    Finding.EMPTY_TEXT: ["", "  ", "...", "\n"],
+    Finding.ONE_CHARACTER: ["a", " x "],
+    Finding.NO_LETTERS: ["123", "2014-05-06 12:30", "(7)"],
+    Finding.REPEATING: ["buy now " * 10, "la " * 30, "aaaaaaaaaaaaaaaaaaaaah"],
+    Finding.HTML: ["a <b>dog</b>", "cats &amp; dogs", 'see <a href="x">this</a>', "one<br/>two", "caf&#233;"],
+    Finding.ENCODING: [
+        "cafÃ© au lait",
+        "itâ€™s a dog",
+        "a dog\ufffd",
+        "Â£5 notes",
+        "привет, мир".encode().decode("latin-1"),
+        "a\x00b cd",
+    ],
+    Finding.LONG_TEXT: [" ".join(f"word{number}" for number in range(201))],
+}
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_nothing_is_wrong_with_good_texts(text: str) -> None:
+    assert [*text_flaws(text, caption=True)] == []
+
+
+@pytest.mark.parametrize(("finding", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
+def test_what_is_wrong_is_found_and_nothing_else(finding: Finding, text: str) -> None:
+    assert [one.finding for one in text_flaws(text, caption=True)] == [finding]
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=0xA1, max_codepoint=0x7FF), min_size=2, max_size=20))
+def test_utf_8_that_was_read_as_latin_1_is_found(text: str) -> None:
+    """Of letters that take two bytes."""
+    garbled = text.encode().decode("latin-1")
+    assert Finding.ENCODING in {one.finding for one in text_flaws(f"a {garbled} b", caption=True)}
+
+
+@given(st.text(max_size=300), st.booleans())
+def test_any_text_is_judged(text: str, caption: bool) -> None:
+    """Captions without words are empty, as in training."""
+    found = [one.finding for one in text_flaws(text, caption)]
+    bare = normalise_caption(text, 1) if caption else text.strip()
+    assert (Finding.EMPTY_TEXT in found) == (not bare)
+    assert len(found) == len(set(found))
+
+
+def test_a_text_of_megabytes_is_judged_at_once() -> None:
+    text = "<p " * 700_000 + "&" * 700_000 + "a" * 11
+    assert [one.finding for one in text_flaws(text, caption=False)] == [Finding.LONG_TEXT, Finding.REPEATING]

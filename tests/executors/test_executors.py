@@ -3,7 +3,6 @@
 import multiprocessing
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -39,14 +38,6 @@ def test_what_a_unit_refuses_ends_the_work(tmp_path: Path, workers: int) -> None
     assert len(units.missing) > 50
 
 
-def test_work_that_cannot_be_begun_leaves_no_plan(tmp_path: Path) -> None:
-    with expect_refusal("number 0 is wrong"):
-        done(LocalPool(1), squares(tmp_path / "work", 3, Squares(wrong=0)))
-    assert not (tmp_path / "work").exists()
-    with expect_refusal("is not there", "under the same paths"):
-        replace(squares(tmp_path, 3), work=tmp_path / "other")(0)
-
-
 def test_a_process_that_dies_is_said(tmp_path: Path) -> None:
     with expect_refusal("died", "--workers"):
         done(LocalPool(2), squares(tmp_path, 10, Squares(deadly=5)))
@@ -69,9 +60,7 @@ def test_a_plan_is_made_once_and_of_one_work(tmp_path: Path) -> None:
         find_plan(tmp_path, "a", make, "remove it")
 
 
-@pytest.mark.parametrize("helper", ["forkserver", "forked"])
-def test_ctrl_c_is_the_parent_s_alone(model: Path, tmp_path: Path, helper: str) -> None:
-    """In the seconds in which what forks its helpers imports libraries, and when it has forked them."""
+def test_ctrl_c_is_the_parent_s_alone(model: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text\n" + "a red square\n" * 2000)
     words = ["embed", str(tmp_path / "rows.csv"), "--model", str(model), "--out", str(tmp_path / "out")]
 
@@ -79,7 +68,7 @@ def test_ctrl_c_is_the_parent_s_alone(model: Path, tmp_path: Path, helper: str) 
         return [one for one in running.children() if "forkserver" in " ".join(one.cmdline())]
 
     with Running([*XFM, *words, "--processes", "2", "--unit-size", "100"]) as running:
-        running.wait_until(lambda: len(helpers()) > (helper == "forked"), 600)
+        running.wait_until(lambda: len(helpers()) > 1, 600)
         running.signal(signal.SIGINT, group=True)
         ended = running.end(600)
     assert ended.status == 130
@@ -111,7 +100,7 @@ def test_the_tasks_of_an_array_share_the_units(count: int, total: int, made: set
     assert all(number % count == place for place, share in enumerate(shares) for number in share)
 
 
-@pytest.mark.parametrize("text", ["", "1", "1/1", "3/2", "-1/2", "a/b", "1/0", "0/99999999", "0/2 3"])
+@pytest.mark.parametrize("text", ["1/1", "a/b", "1/0"])
 def test_a_place_that_is_none_is_refused(text: str) -> None:
     with expect_refusal("--array is", "0/16"):
         ArrayTask(text, LocalPool(1))

@@ -1,8 +1,6 @@
 """Units as Ray tasks, on a local cluster of two nodes of which one is killed."""
 
 from collections.abc import Iterator
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +11,12 @@ import xfm
 from tests.alike import thorough
 from tests.corpora.miniature import coco
 from tests.corpora.preparing import preparation, prepared
-from tests.evaluation.tiny import COLOURS, draw
 from tests.executors.counting import Squares, done, squares
 from tests.folders import content
 from tests.refusals import expect_refusal
-from xfm.config.tasks import EMBED
 from xfm.corpora.prepare import prepare
 from xfm.data.sources.shard_index import INDEX
-from xfm.executors.executor import LocalPool, RayTasks
-from xfm.inference.row_units import RowWork
-from xfm.inference.shared_prediction import PartsTarget, answer_together
-from xfm.search.encoding import IndexWork
-from xfm.search.index import IngestCounts
-from xfm.search.ingest import fill_together
-from xfm.search.opening import open_index
+from xfm.executors.executor import RayTasks
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -54,10 +44,6 @@ def cluster(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 # Before the cluster is there: Ray would find it.
-@thorough
-def test_without_a_cluster_one_is_started_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert done(RayTasks(2), squares(tmp_path, 6)) == [*range(6)]
 
 
 def test_what_a_unit_refuses_and_what_dies(cluster: Any, tmp_path: Path) -> None:
@@ -71,8 +57,8 @@ def test_what_a_unit_refuses_and_what_dies(cluster: Any, tmp_path: Path) -> None
 
 @thorough
 def test_a_node_that_is_killed_changes_nothing(cluster: Any, tmp_path: Path) -> None:
-    """Forty shards: one of two nodes is killed in the middle, and the bytes are those of one process."""
-    source = coco(tmp_path / "coco", pictures=80)
+    """Twenty shards: one of two nodes is killed in the middle, and the bytes are those of one process."""
+    source = coco(tmp_path / "coco", pictures=40)
     settings = {"max_side": 40, "duplicates": "alike"}
     prepared("coco", source, tmp_path / "one", **settings)
     asked = preparation("coco", source, tmp_path / "to", **settings)
@@ -105,54 +91,12 @@ def test_a_node_that_is_killed_changes_nothing(cluster: Any, tmp_path: Path) -> 
     assert {name: one[name] for name in one if name != INDEX} == {n: other[n] for n in other if n != INDEX}
 
 
-def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with expect_refusal("Ray cannot be reached or started", "RAY_ADDRESS"):
-        done(RayTasks(), squares(tmp_path, 3))
-
-
-@thorough
-def test_a_unit_takes_a_gpu_where_there_are_some(cluster: Any, tmp_path: Path) -> None:
-    assert done(RayTasks(gpus=True), squares(tmp_path / "without", 2)) == [0, 1]
-    node = cluster.add_node(num_cpus=1, num_gpus=1)
-    cluster.wait_for_nodes()
-    units = squares(tmp_path / "with", 2)
-    assert done(RayTasks(gpus=True), units) == [0, 1]
-    assert [units.file(number, ".gpu").read_text() for number in range(2)] == ["0", "0"]
-    cluster.remove_node(node)
-
-
 @pytest.fixture(scope="module")
 def joined(nodes: Any) -> Iterator[None]:
     """This process has joined the cluster, so that its workers are there for several tests."""
     ray.init(nodes.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
-
-
-@thorough
-@pytest.mark.usefixtures("joined")
-def test_rows_and_pictures_are_what_one_process_makes_of_them(model: Path, tmp_path: Path) -> None:
-    lance = pytest.importorskip("lancedb")
-    (tmp_path / "photos").mkdir()
-    for number, (left, right) in enumerate(pairwise([*COLOURS, *COLOURS])):
-        draw(left, right, jitter=number).save(tmp_path / "photos" / f"{number}.png")
-    (tmp_path / "photos" / "broken.png").write_bytes(b"none")
-    rows = RowWork("embed", str(model), tmp_path / "photos", EMBED.options(), device="cpu")
-    found, taken = dict[str, list[Any]](), list[IngestCounts]()
-    for name, engine in (("one", LocalPool(1)), ("ray", RayTasks())):
-        place = tmp_path / name
-        place.mkdir()
-        outcome = answer_together(rows, PartsTarget(place / "out.jsonl"), engine, 2)
-        assert outcome is not None
-        assert (outcome.answered, outcome.skipped) == (7, 1)
-        work = IndexWork(str(model), (tmp_path / "photos",), device="cpu")
-        opening = partial(open_index, place / "index", model, make=True, device="cpu")
-        fill_together(place / "index", work, opening, engine, lambda _, n: taken.append(n), unit_rows=2)
-        stored = lance.connect(place / "index" / "lance").open_table("pictures").to_arrow().to_pylist()
-        found[name] = [(place / "out.jsonl").read_bytes(), sorted(stored, key=lambda row: row["key"])]
-    assert found["one"] == found["ray"]
-    assert taken == [IngestCounts(7, 0, 0, 0, 1)] * 2
 
 
 @thorough

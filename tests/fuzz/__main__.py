@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fuzz.all import TARGETS, of_family
-from tests.fuzz.running import Finding, ReadOptions, findings_in, input_of, read_all, shares
+from tests.fuzz.running import Finding, Reading, findings_in, input_of, read_all, shares
 from tests.fuzz.target import Family
 
 _WORKER = "--read"
@@ -104,7 +104,7 @@ def _report(finding: Finding, out: Path) -> None:
 
 def _once(name: str, number: int, file: Path | None) -> int:
     with tempfile.TemporaryDirectory() as work:
-        reading = ReadOptions(name, Path(work) / "files")
+        reading = Reading(name, Path(work) / "files")
         data = file.read_bytes() if file else input_of(name, number, reading.valid)
         print(f"{len(data)} bytes: {data[:2000]!r}")
         found = reading.outcome(data)

@@ -52,10 +52,6 @@ def _official(name: str, file: str, change: Change, weight: float = 1.0) -> Targ
     return Target(Family.ANNOTATIONS, f"benchmark-{title}", write, file, change, read, weight)
 
 
-def _few(make: Callable[..., object], **counts: int) -> Callable[[Path], object]:
-    return partial(make, **counts)
-
-
 def _evaluated(root: Path, name: str) -> None:
     evaluated([str(root / name)])
 
@@ -70,36 +66,23 @@ def _write_evaluated(root: Path) -> None:
 
 
 _TRAIN = "annotations/{}_train2014.json"
-_COCO = _few(coco, pictures=2)
+_COCO = partial(coco, pictures=2)
 _REFS, _BOXES = "refs(unc).p", "instances.json"
 _VQA = (
-    "v2_mscoco_train2014_annotations.json",
-    "v2_OpenEnded_mscoco_val2014_questions.json",
+    "v2_mscoco_train2014_annotations.json", "v2_OpenEnded_mscoco_val2014_questions.json",
     "answer_list.json",
-)
+)  # fmt: skip
 _NARRATED = "open_images_train_v6_localized_narratives-00000-of-00010.jsonl"
 TARGETS = (
     _corpus("coco-captions", _COCO, _TRAIN.format("captions"), change_json, CorpusName.COCO, 2),
     _corpus("coco-instances", _COCO, _TRAIN.format("instances"), change_json, CorpusName.COCO, 2),
     _corpus("objects365", objects365, "zhiyuan_objv2_train.json", change_json, CorpusName.OBJECTS365),
-    *(
-        _corpus(f"vg-{name}", _few(visual_genome, pictures=2), f"{name}.json", change_json, CorpusName.VG)
-        for name in ("image_data", "region_descriptions", "objects", "attributes")
-    ),
-    _corpus(
-        "openimages-boxes",
-        openimages,
-        "oidv6-train-annotations-bbox.csv",
-        change_table,
-        CorpusName.OPENIMAGES,
-    ),
-    _corpus(
-        "openimages-classes",
-        openimages,
-        "class-descriptions-boxable.csv",
-        change_table,
-        CorpusName.OPENIMAGES,
-    ),
+    *(_corpus(f"vg-{name}", partial(visual_genome, pictures=2), f"{name}.json", change_json,
+        CorpusName.VG) for name in ("image_data", "region_descriptions", "objects", "attributes")),
+    _corpus("openimages-boxes", openimages, "oidv6-train-annotations-bbox.csv", change_table,
+        CorpusName.OPENIMAGES),
+    _corpus("openimages-classes", openimages, "class-descriptions-boxable.csv", change_table,
+        CorpusName.OPENIMAGES),
     _corpus("openimages-narratives", openimages, _NARRATED, change_json_lines, CorpusName.OPENIMAGES),
     _corpus("files-json", img2dataset_files, "00000/000000000.json", change_json, CorpusName.LAION),
     _corpus("folder-json", folder, "b.json", change_json, CorpusName.FOLDER),
@@ -113,30 +96,9 @@ TARGETS = (
     _official("memes", "train.jsonl", change_json_lines),
     _official("refcoco", _REFS, change_pickle, 3),
     _official("refcoco", _BOXES, change_json),
-    Target(
-        *(
-            Family.ANNOTATIONS,
-            "glue-tsv",
-            partial(write_glue, task=GlueTask.MRPC),
-            "MRPC/dev.tsv",
-            change_table,
-        ),
-        partial(read_glue, task=GlueTask.MRPC),
-    ),
-    *(
-        Target(
-            Family.ANNOTATIONS,
-            f"evaluation-{name}",
-            _write_evaluated,
-            name,
-            change,
-            partial(_evaluated, name=name),
-        )
-        for name, change in (
-            ("dataset_coco.json", change_json),
-            ("list.json", change_json),
-            ("names.txt", change_text),
-            (_REFS, change_pickle),
-        )
-    ),
-)
+    Target(*(Family.ANNOTATIONS, "glue-tsv", partial(write_glue, task=GlueTask.MRPC), "MRPC/dev.tsv",
+        change_table), partial(read_glue, task=GlueTask.MRPC)),
+    *(Target(Family.ANNOTATIONS, f"evaluation-{name}", _write_evaluated, name, change, partial(_evaluated,
+        name=name)) for name, change in (("dataset_coco.json", change_json), ("list.json", change_json),
+        ("names.txt", change_text), (_REFS, change_pickle))),
+)  # fmt: skip

@@ -17,58 +17,19 @@ _BLOCK = 512
 _FIELDS = ((0, 100), (100, 8), (124, 12), (136, 12), (148, 8), (156, 1), (157, 100), (257, 6), (345, 155))
 """Of a header of tar: where it begins, how many bytes it has. The third is the size, the sixth the kind."""
 _SIZES = (
-    *(
-        b"0" * 11,
-        b"7" * 11,
-        b"77777777777\0",
-        b"00000000001",
-        b"-0000000001",
-        b" " * 12,
-        b"99999999999",
-        b"0x100",
-    ),
-    *(
-        b"\x80" + b"\0" * 3 + b"\x7f" + b"\xff" * 7,
-        b"\xff" * 12,
-        b"\x80" + b"\0" * 11,
-        b"\x80" + b"\0" * 9 + b"\x02\0",
-    ),
-)
+    b"0" * 11, b"7" * 11, b"77777777777\0", b"00000000001", b"-0000000001", b" " * 12, b"99999999999",
+    b"0x100", b"\x80" + b"\0" * 3 + b"\x7f" + b"\xff" * 7, b"\xff" * 12, b"\x80" + b"\0" * 11,
+    b"\x80" + b"\0" * 9 + b"\x02\0",
+)  # fmt: skip
 _NAMES = (
-    *(
-        b"",
-        b".",
-        b"..",
-        b"/",
-        b"../../x.jpg",
-        b"/etc/x.json",
-        b"a.jpg",
-        b"000000000.json",
-        b"\xff\xfe.jpg",
-        b"a/b/c.txt",
-    ),
-    *(b"x" * 100, b"a\0b.jpg", b".jpg", b"a.", b"A.JPG", b"a.tar", b"a.b.c.json", b"\n.jpg"),
-)
+    b"", b".", b"..", b"/", b"../../x.jpg", b"/etc/x.json", b"a.jpg", b"000000000.json", b"\xff\xfe.jpg",
+    b"a/b/c.txt", b"x" * 100, b"a\0b.jpg", b".jpg", b"a.", b"A.JPG", b"a.tar", b"a.b.c.json", b"\n.jpg",
+)  # fmt: skip
 _PAX = (
-    *(
-        b"11 path=a\n",
-        b"999 path=a\n",
-        b"0 path=a\n",
-        b"-5 path=a\n",
-        b"x path=a\n",
-        b"11 size=9\n",
-        b"20 size=99999999\n",
-    ),
-    *(
-        b"30 size=9999999999999999999999",
-        b"12 size=-1\n",
-        b"9 path=\n",
-        b"",
-        b"\n" * 50,
-        b"15 path=\xff\xff\xff\n",
-        b"9" * 400,
-    ),
-)
+    b"11 path=a\n", b"999 path=a\n", b"0 path=a\n", b"-5 path=a\n", b"x path=a\n", b"11 size=9\n",
+    b"20 size=99999999\n", b"30 size=9999999999999999999999", b"12 size=-1\n", b"9 path=\n", b"",
+    b"\n" * 50, b"15 path=\xff\xff\xff\n", b"9" * 400,
+)  # fmt: skip
 
 
 def change_tar(data: bytes, rng: random.Random) -> bytes:
@@ -230,25 +191,9 @@ def _other_xml(data: bytes, rng: random.Random) -> bytes:
 
 
 _PLAIN: tuple[Any, ...] = (
-    *(
-        None,
-        True,
-        -1,
-        0,
-        2**80,
-        10**5000,
-        1.5,
-        float("nan"),
-        float("inf"),
-        "",
-        "..",
-        "a\0b",
-        "x" * 300,
-        b"bytes",
-        (),
-    ),
-    *([], {}, [[]], {"a": 1}, {1: 2}, (1, 2), "²", "\ud800"),
-)
+    None, True, -1, 0, 2**80, 10**5000, 1.5, float("nan"), float("inf"), "", "..", "a\0b", "x" * 300,
+    b"bytes", (), [], {}, [[]], {"a": 1}, {1: 2}, (1, 2), "²", "\ud800",
+)  # fmt: skip
 _OPCODES = bytes(opcode for opcode in range(256) if chr(opcode).isprintable() or opcode >= 0x80)
 
 

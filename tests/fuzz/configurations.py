@@ -167,14 +167,6 @@ def _of(
     return Target(Family.CONFIGURATIONS, name, prepare, file, change, read, weight)
 
 
-def _benchmark(path: Path) -> None:
-    read_recipe(path, BenchmarkRecipe)
-
-
-def _steps(path: Path) -> None:
-    recipe_steps(str(path))
-
-
 def _yaml(
     name: str,
     prepare: Callable[[Path], object],
@@ -193,82 +185,39 @@ def _yaml(
     return target("read", quick, 1), target("parsed", whole, share)
 
 
-def read_about(folder: Path) -> None:
-    CollectionManifest.read(folder)
-
-
 _ABOUT = {
-    "format": 2,
-    "model": "small",
-    "store": {"address": "postgresql://x", "table": "a"},
+    "format": 2, "model": "small", "store": {"address": "postgresql://x", "table": "a"},
     "fields": {"n": "text"},
-}
+}  # fmt: skip
 _LINE = [{"step": 1, "loss": 2.5, "time": "now"}, {"step": 2, "loss": 2.25}]
 TARGETS = (
-    *_yaml("nano", partial(_recipe, "nano.yaml"), _steps, load_recipe),
-    *_yaml("ablation", partial(_recipe, "ablation.yaml"), _steps, load_recipe),
-    *_yaml("benchmark", partial(_recipe, _PICTURES), _benchmark, load_benchmark, 0.2),
+    *_yaml("nano", partial(_recipe, "nano.yaml"), lambda path: recipe_steps(str(path)), load_recipe),
+    *_yaml("ablation", partial(_recipe, "ablation.yaml"), lambda path: recipe_steps(str(path)), load_recipe),
+    *_yaml("benchmark", partial(_recipe, _PICTURES), lambda path: read_recipe(path, BenchmarkRecipe),
+        load_benchmark, 0.2),
     *_yaml("finetune", _finetuning, read_finetune, _parsed, 0.3),
-    *(
-        _of(f"model-{Path(name).stem}", _model, f"model/{name}", change_json, read_model, 2)
-        for name in _MODEL
-    ),
-    *(
-        _of(f"info-{Path(name).stem}", _model, f"model/{name}", change_json, _described, 0.2)
-        for name in _MODEL
-    ),
-    _of(
-        "checkpoint-state",
-        _checkpoint,
-        "checkpoints/step-00000020/state.json",
-        change_json,
-        read_checkpoint,
-        3,
-    ),
-    _of(
-        "checkpoint-manifest",
-        _checkpoint,
-        "checkpoints/step-00000020/manifest.json",
-        change_json,
-        read_checkpoint,
-    ),
+    *(_of(f"model-{Path(name).stem}", _model, f"model/{name}", change_json, read_model,
+        2) for name in _MODEL),
+    *(_of(f"info-{Path(name).stem}", _model, f"model/{name}", change_json, _described,
+        0.2) for name in _MODEL),
+    _of("checkpoint-state", _checkpoint, "checkpoints/step-00000020/state.json", change_json,
+        read_checkpoint, 3),
+    _of("checkpoint-manifest", _checkpoint, "checkpoints/step-00000020/manifest.json", change_json,
+        read_checkpoint),
     _of("safetensors", _weights, "a.safetensors", change_tensors, read_weights, 2),
     _of("corpus-manifest", _manifest, NAME, change_json, read_manifest, 2),
-    _of(
-        "shard-mark",
-        _mark,
-        "a.json",
-        change_json,
-        lambda folder: read_record(folder / "a.json", ShardMark, ""),
-    ),
-    _of(
-        "index-about",
-        lambda folder: write(folder / "index.json", {**_ABOUT, "probe": [0.5, 0.25]}),
-        "index.json",
-        change_json,
-        read_about,
-        2,
-    ),
-    _of(
-        "tokenizer",
-        lambda folder: tiny_tokenizer().save(folder / "tokenizer.json"),
-        "tokenizer.json",
-        change_json,
-        lambda folder: Tokenizer.load(folder / "tokenizer.json").encode_batch(["a red square"], 16),
-    ),
+    _of("shard-mark", _mark, "a.json", change_json, lambda folder: read_record(folder / "a.json", ShardMark,
+        "")),
+    _of("index-about", lambda folder: write(folder / "index.json", {**_ABOUT, "probe": [0.5, 0.25]}),
+        "index.json", change_json, CollectionManifest.read, 2),
+    _of("tokenizer", lambda folder: tiny_tokenizer().save(folder / "tokenizer.json"), "tokenizer.json",
+        change_json, lambda folder: Tokenizer.load(folder / "tokenizer.json").encode_batch(["a red square"],
+        16)),
     _json("split", {"rows": {"train": [1, 2], "valid": [3], "test": [4]}, "left_out": [5]}, read_split),
-    _json(
-        "schedule",
-        "step,share,seconds,phase\n0,0.0,0.0,0\n1,0.5,1.25,0\n2,1.0,2.5,1\n",
-        read_finished,
-        change_text,
-    ),
-    _json(
-        "prompts",
-        "a photo of a {}.\na drawing of a {}\n",
-        lambda path: load_templates(str(path)),
-        change_text,
-    ),
+    _json("schedule", "step,share,seconds,phase\n0,0.0,0.0,0\n1,0.5,1.25,0\n2,1.0,2.5,1\n", read_finished,
+        change_text),
+    _json("prompts", "a photo of a {}.\na drawing of a {}\n", lambda path: load_templates(str(path)),
+        change_text),
     _json("names", "n01440764=tench\nn01443537=goldfish\n", read_names, change_text),
     _json("log", "".join(json.dumps(line) + "\n" for line in _LINE), read_log, change_json_lines),
-)
+)  # fmt: skip

@@ -22,11 +22,11 @@ def read_guided(name: str, first: int, stop: int, work: Path) -> None:
     atheris: Any = import_module("atheris")
     with atheris.instrument_imports(include=["xfm"]):
         from tests.fuzz.changes import change_bytes
-        from tests.fuzz.running import SEED, ReadOptions, shrunk, tell_stacks
+        from tests.fuzz.running import SEED, Reading, shrunk, tell_stacks
 
     tell_stacks()
     tempfile.tempdir = str(work)
-    reading, state = ReadOptions(name, work / "files"), os.open(work / "state", os.O_RDWR | os.O_CREAT)
+    reading, state = Reading(name, work / "files"), os.open(work / "state", os.O_RDWR | os.O_CREAT)
     seeds, kept = work / "seeds", work / "kept"
     seeds.mkdir()
     kept.mkdir()

@@ -56,7 +56,7 @@ def input_of(target: str, number: int, seed: bytes) -> bytes:
     return seed if number == 0 else TARGETS[target].change(seed, rng)
 
 
-class ReadOptions:
+class Reading:
     """A target in a folder of its own."""
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -100,7 +100,7 @@ def known_by(error: BaseException) -> str:
     return f"{type(error).__name__}{where}"
 
 
-def shrunk(reading: ReadOptions, data: bytes, kind: str, tries: int = 400) -> bytes:
+def shrunk(reading: Reading, data: bytes, kind: str, tries: int = 400) -> bytes:
     """A smaller input of the same outcome: parts are left out, from halves to single bytes."""
     size = len(data) // 2
     while size and tries > 0:
@@ -124,7 +124,7 @@ def read_all(names: dict[str, tuple[int, int]], work: Path, told: TextIO) -> Non
     state = os.open(work / "state", os.O_RDWR | os.O_CREAT)
     seen: set[tuple[str, str]] = set()
     for name, (first, stop) in names.items():
-        reading = ReadOptions(name, work / name)
+        reading = Reading(name, work / name)
         if reading.outcome(reading.valid) is None:
             reading.target.read(reading.folder)  # a valid file is not refused
         _limit_addresses()

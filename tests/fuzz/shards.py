@@ -118,16 +118,9 @@ TARGETS = (
     Target(Family.SHARDS, "tar-table", write_shard, SHARD, change_tar, read_rows, 2),
     Target(Family.SHARDS, "tar-img2dataset", write_shard, SHARD, change_tar, read_downloaded, 2),
     Target(Family.SHARDS, "index", write_indexed, "index.xfm", change_index, read_both_kinds, 3),
-    Target(
-        Family.SHARDS,
-        "tar-indexed",
-        write_indexed,
-        SHARD,
-        change_tar,
-        partial(read_records, kind=SampleKind.PAIR),
-        2,
-    ),
+    Target(Family.SHARDS, "tar-indexed", write_indexed, SHARD, change_tar, partial(read_records,
+        kind=SampleKind.PAIR), 2),
     _of_member("a.json", members()[1][1], change_json, SampleKind.REGION),
     _of_member("a.txt", b"some words\nof a caption", change_text, SampleKind.PAIR),
     _of_member("a.jpg", jpeg(1, SIZE), change_bytes, SampleKind.IMAGE),
-)
+)  # fmt: skip

@@ -154,15 +154,8 @@ def _texts(file: str, content: bytes, change: Change) -> Target:
 
 
 TARGETS = (
-    Target(
-        *(
-            Family.TABLES,
-            "records-jsonl",
-            partial(_put, file="a.jsonl", content=lambda: _lines(RECORDS)),
-            "a.jsonl",
-        ),
-        *(change_json_lines, read_both_kinds, 4),
-    ),
+    Target(*(Family.TABLES, "records-jsonl", partial(_put, file="a.jsonl", content=lambda: _lines(RECORDS)),
+        "a.jsonl"), *(change_json_lines, read_both_kinds, 4)),
     *_table("a.jsonl", lambda: _lines(ROWS), change_json_lines, len(TASKS), 3),
     *_table("a.json", lambda: json.dumps(ROWS).encode(), change_json),
     *_table("a.csv", lambda: _delimited(ROWS), change_table),
@@ -172,13 +165,7 @@ TARGETS = (
     _texts("a.jsonl", _lines(ROWS), change_json_lines),
     _texts("a.json", json.dumps(ROWS).encode(), change_json),
     _texts("a.txt", "\n".join(CAPTIONS).encode(), change_text),
-    Target(
-        *(
-            Family.TABLES,
-            "captions-jsonl",
-            partial(_put, file="a.jsonl", content=lambda: _lines(RECORDS)),
-            "a.jsonl",
-        ),
-        *(change_json_lines, partial(read_corpus, corpus=CorpusName.TABLE, source="a.jsonl"), 2),
-    ),
-)
+    Target(*(Family.TABLES, "captions-jsonl", partial(_put, file="a.jsonl",
+        content=lambda: _lines(RECORDS)), "a.jsonl"), *(change_json_lines, partial(read_corpus,
+        corpus=CorpusName.TABLE, source="a.jsonl"), 2)),
+)  # fmt: skip

@@ -14,11 +14,11 @@ from tests.fuzz import __main__ as fuzz
 from tests.fuzz.all import TARGETS, of_family
 from tests.fuzz.changes import change_json, change_yaml
 from tests.fuzz.faulty import VALID, faulty
-from tests.fuzz.running import ReadOptions, findings_in, input_of, shares, shrunk
+from tests.fuzz.running import Reading, findings_in, input_of, shares, shrunk
 from tests.fuzz.target import Family
 from tests.processes import run
 
-INPUTS = int(os.environ.get("XFM_FUZZ", "200"))
+INPUTS = int(os.environ.get("XFM_FUZZ", "100"))
 """Of each family."""
 FAULTY = [sys.executable, "-m", "tests.fuzz.faulty"]
 
@@ -36,7 +36,7 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["shards/tar", "tables/tasks-csv", "annotations/coco-captions"])
 def test_an_input_is_known_by_its_number(name: str, tmp_path: Path) -> None:
-    seed = ReadOptions(name, tmp_path / "files").valid
+    seed = Reading(name, tmp_path / "files").valid
     first = [input_of(name, number, seed) for number in range(1, 60)]
     assert first == [input_of(name, number, seed) for number in range(1, 60)]
     assert len({*first}) > 40
@@ -66,7 +66,7 @@ def test_yaml_holds_itself_and_grows() -> None:
 
 def test_what_is_found_is_made_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(TARGETS, "own", faulty("raises"))
-    reading = ReadOptions("own", tmp_path / "files")
+    reading = Reading("own", tmp_path / "files")
     assert reading.outcome(b"fine") is None
     assert reading.outcome(b"refused") is None
     found = reading.outcome(b"some bad thing")

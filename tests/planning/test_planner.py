@@ -14,13 +14,8 @@ from tests.training.ranks import OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
 from xfm.cli.main import main
 from xfm.config.load import load_recipe
-<<<<<<< HEAD
-from xfm.config.planning import GPUS, PlanConfig
-from xfm.config.training import Strategy
-from xfm.training.planning.planner import PretrainingPlan, plan
-=======
 from xfm.config.model import MimTarget
-from xfm.config.planning import PlanConfig
+from xfm.config.planning import GPUS, PlanConfig
 from xfm.config.recipe import Recipe
 from xfm.config.training import (
     ActivationCheckpointing,
@@ -30,11 +25,10 @@ from xfm.config.training import (
     TrainingConfig,
 )
 from xfm.models.gradients import PRETRAINING
-from xfm.training.planning.planner import GPUS, PretrainingPlan, plan
+from xfm.training.planning.planner import PretrainingPlan, plan
 from xfm.training.planning.sizes import CaptionedSizes, StepSizes, TextSizes
 from xfm.training.planning.step import StepModel
 from xfm.training.pretraining_step import PretrainingStep
->>>>>>> 08642db9c9d1e8bb1ca95700525fca1ac8a848d3
 
 DRIVER = {
     **{"a10": 23_028, "a100": 81_920, "b200": 183_359, "h100": 81_559, "h200": 143_771, "l4": 23_034},

@@ -6,12 +6,10 @@ import pytest
 
 from tests.world.conftest import draw
 from tests.world.oracle import Grammar, View, answer, check_caption, check_reference, facts, follows
-from xfm.data.tokenizer import normalise_caption
 from xfm.world.captions import EDITS, captions, hard_caption
 from xfm.world.corpus import entailments, paraphrases
-from xfm.world.facts import describe, without_item
-from xfm.world.grammar import RELATION_PHRASES, plural
-from xfm.world.phrases import RELATIONAL, refer, regions
+from xfm.world.grammar import plural
+from xfm.world.phrases import regions
 from xfm.world.questions import QuestionKind, ask, how_many, how_many_objects
 from xfm.world.rng import Rng
 from xfm.world.scene import SceneObject, Split
@@ -23,47 +21,35 @@ from xfm.world.units import Part, Unit, WorkerState
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_every_caption_is_true_and_complete(studio: WorkerState, grammar: Grammar, count: int) -> None:
     different = 0
-    for seed in range(300):
+    for seed in range(100):
         view = View(scene := draw(studio, 1000 * count + seed, count))
         texts = captions(Rng("caption", seed), scene, 4)
         different += len(set(texts))
         for text in texts:
             assert len(text.split()) <= 30
             check_caption(grammar, view, text)
-    assert different > 300 * 3
+    assert different > 100 * 3
 
 
 def referred(grammar: Grammar, view: View, phrase: str, item: SceneObject) -> str:
     return check_reference(grammar, view, phrase, next(b for b in view.boxes[item.name] if b == item.box))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("count", [1, 3, 5])
 def test_region_phrases_mean_one_object(studio: WorkerState, grammar: Grammar, count: int) -> None:
     ways = Counter[str]()
-    for seed in range(250):
+    for seed in range(100):
         view = View(scene := draw(studio, 2000 * count + seed, count))
         for phrase, item in regions(Rng("regions", seed), scene):
             ways[referred(grammar, view, phrase, item)] += 1
             assert len(phrase.split()) <= 14
-    assert ways.total() > 0.9 * 250 * count
+    assert ways.total() > 0.9 * 100 * count
     assert ways["name"] > ways.total() * 0.25
-
-
-def test_relational_phrases_resolve_repeated_objects(studio: WorkerState, grammar: Grammar) -> None:
-    ways = Counter[str]()
-    for seed in range(300):
-        view = View(scene := draw(studio, seed, 5, repeat=100))
-        item = next(o for o in scene.objects if scene.count(o.kind) > 1)
-        phrase = refer(Rng("refer", seed), scene, item, RELATIONAL, generic=0)
-        if phrase is not None:
-            ways[referred(grammar, view, phrase, item)] += 1
-    assert set(ways) == {"relation", "extreme", "between"}
-    assert ways.total() > 200
 
 
 def test_answers_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) -> None:
     checked = Counter[str]()
-    for seed in range(700):
+    for seed in range(300):
         scene = draw(studio, seed, 1 + seed % 5, repeat=40)
         view, rng = View(scene), Rng("ask", seed)
         asked = ask(rng, scene, studio.catalog, 3)
@@ -77,7 +63,7 @@ def test_answers_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) ->
                 assert truth == question.answer, question
             checked[question.kind] += 1
     assert set(checked) == set(QuestionKind)
-    assert min(checked.values()) > 100
+    assert min(checked.values()) > 30
 
 
 def _check_unnamed(grammar: Grammar, view: View, text: str, answer: str, kind: QuestionKind) -> None:
@@ -96,7 +82,7 @@ def _check_unnamed(grammar: Grammar, view: View, text: str, answer: str, kind: Q
 
 
 def test_entailment_labels_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) -> None:
-    for seed in range(600):
+    for seed in range(250):
         pairs = entailments(Rng("entail", seed), draw(studio, seed, 1 + seed % 4), studio.catalog)
         assert [p.label for p in pairs].count(True) == 2
         for pair in pairs:
@@ -104,7 +90,7 @@ def test_entailment_labels_agree_with_the_oracle(studio: WorkerState, grammar: G
 
 
 def test_paraphrase_labels_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) -> None:
-    for seed in range(600):
+    for seed in range(250):
         for pair in paraphrases(Rng("paraphrase", seed), draw(studio, seed, 1 + seed % 4), studio.catalog):
             assert (facts(grammar, pair.text_a) == facts(grammar, pair.text_b)) == pair.label, pair
             assert pair.text_a != pair.text_b
@@ -112,7 +98,7 @@ def test_paraphrase_labels_agree_with_the_oracle(studio: WorkerState, grammar: G
 
 def test_hard_captions_are_true_and_distractors_false(studio: WorkerState, grammar: Grammar) -> None:
     made = Counter[Edit]()
-    for seed in range(600):
+    for seed in range(400):
         edit = EDITS[seed % len(EDITS)]
         scene = draw(studio, seed, 2 + seed % 3, repeat=100 if edit is Edit.COUNT else 0)
         hard = hard_caption(Rng("hard", seed), scene, edit)
@@ -127,13 +113,13 @@ def test_hard_captions_are_true_and_distractors_false(studio: WorkerState, gramm
                 assert {n for n in view.boxes if n in text} == {n for n in view.boxes if n in hard.caption}
             with pytest.raises(AssertionError):
                 check_caption(grammar, view, text, complete=False)
-    assert min(made[edit] for edit in EDITS) > 20, made
+    assert min(made[edit] for edit in EDITS) > 10, made
 
 
 def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: WorkerState, grammar: Grammar) -> None:
     maker, made = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), 25), Counter[Edit]()
     moved = Counter[int]()
-    for seed in range(300):
+    for seed in range(150):
         twins, told = maker.make(Rng("twins", seed))
         made[twins.edit] += 1
         changed = [len(set(own.objects) - set(other.objects)) for own, other in permutations(twins.scenes)]
@@ -149,22 +135,9 @@ def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: WorkerState, g
                 with pytest.raises(AssertionError):
                     check_caption(grammar, other, text, complete=False)
     assert set(made) == set(Edit)
-    assert made[Edit.RELATION] > 80
-    assert min(moved[1], moved[2]) > 20, moved  # one stands elsewhere, or both traded places
+    assert made[Edit.RELATION] > 30
+    assert min(moved[1], moved[2]) > 5, moved  # one stands elsewhere, or both traded places
     assert set(moved) == {1, 2}
-
-
-def test_whole_captions_of_twins_name_every_object(studio: WorkerState, grammar: Grammar) -> None:
-    maker, related = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), 100), 0
-    for seed in range(60):
-        twins, told = maker.make(Rng("whole", seed))
-        for scene, texts in zip(twins.scenes, told, strict=True):
-            for text in texts:
-                check_caption(grammar, View(scene), text)
-            # Relations beside a third kind of object that is named too.
-            phrases = [phrase for wordings in RELATION_PHRASES.values() for phrase in wordings]
-            related += len(scene.groups) > 2 and any(f" {one} " in text for text in texts for one in phrases)
-    assert related > 20
 
 
 @pytest.mark.parametrize("split", [Split.HARD, Split.HARD_VALIDATION])
@@ -175,29 +148,3 @@ def test_hard_scenes_show_what_no_twins_show(studio: WorkerState, split: Split) 
         shown = [o for o in studio.catalog.seen if re.search(rf"\b({o.name}|{plural(o.name)})\b", text)]
         kinds = [o for o in shown if not any(o.words < other.words for other in shown)]
         assert studio.catalog.reserved(kinds), text
-
-
-def test_normalised_captions_keep_their_words(studio: WorkerState) -> None:
-    text = captions(Rng("n"), draw(studio, 3, 5), 1)[0]
-    assert normalise_caption(text) == text.replace(",", "").replace("-", " ").replace(":", "")
-
-
-def test_a_relation_stays_the_same_when_another_thing_is_left_out(studio: WorkerState) -> None:
-    related = 0
-    for seed in range(200):
-        rng = Rng("without", seed)
-        told = describe(rng, draw(studio, seed, 4))
-        for place, item in enumerate(told.items):
-            fewer = without_item(told, place)
-            linked = told.link is not None and place in (told.link.first, told.link.second)
-            if linked or len(told.items) == 1:
-                assert fewer is None
-                continue
-            assert fewer is not None
-            assert set(told.items) - set(fewer.items) == {item}
-            if told.link is not None and fewer.link is not None:
-                related += 1
-                for old, new in ((told.link.first, fewer.link.first), (told.link.second, fewer.link.second)):
-                    assert told.items[old] is fewer.items[new]
-            assert (told.link is None) == (fewer.link is None)
-    assert related > 50

@@ -1,6 +1,5 @@
 """Stores that fail, are slow, refuse or change: the right bytes, or one sentence, and no secrets in it."""
 
-import itertools
 import random
 import sys
 import time
@@ -48,20 +47,8 @@ def test_ranges(request, where):
         assert read(file, start, end) == DATA[start:end]
 
 
-@pytest.mark.parametrize("where", ["address", "stored"])
-def test_what_is_not_there(request, where):
-    url = request.getfixturevalue(where)
-    with pytest.raises(FileNotFoundError):
-        find(f"{url}x")
-
-
-def test_no_such_bucket(bucket):
-    with pytest.raises(FileNotFoundError):
-        find(f"s3://{bucket.name}x/a.tar")
-
-
 # ------------------------------------------------------------------ what may pass
-@pytest.mark.parametrize("fault", [500, 503, 429, 408, "cut", "hung up"])
+@pytest.mark.parametrize("fault", [503, "cut"])
 def test_faults_that_pass(web, address, fault):
     web.fault = lambda number: fault if number % 3 < 2 else None
     file = find(address)
@@ -83,32 +70,10 @@ def test_a_server_that_begins_late(web, address):
         assert read(file, 0, 10) == DATA[:10]
 
 
-def test_a_server_that_sends_a_byte_at_a_time(web, address, monkeypatch):
-    monkeypatch.setattr(stores, "SECONDS", 1.0)
-    file = find(address)
-    turns = itertools.count()
-    web.fault = lambda number: "drip" if next(turns) < 2 else None
-    assert read(file, 0, 20_000) == DATA[:20_000]
-    web.fault = lambda number: "drip"
-    with expect_refusal(address, "data.remote.patience"):
-        read(file, 0, 20_000, patience=0)
-
-
-def test_a_server_that_never_recovers(web, address, caplog):
-    file = find(address)
-    web.fault = lambda number: 503
-    with expect_refusal(address, "HTTP 503", "for 5 seconds now"):
-        read(file, 0, 10, patience=5)
-    assert 4 <= len(web.asked) <= 10
-    (said,) = caplog.messages
-    assert f"{address}: no answer (HTTP 503)" in said
-
-
 # ------------------------------------------------------------------ what does not
-@pytest.mark.parametrize("fault", [400, 401, 403])
-def test_refusals_are_final(web, address, fault):
-    web.fault = lambda number: fault
-    with expect_refusal(address, f"HTTP {fault}", "your rights", kind=RefusedError):
+def test_refusals_are_final(web, address):
+    web.fault = lambda number: 403
+    with expect_refusal(address, "HTTP 403", "your rights", kind=RefusedError):
         find(address)
     assert len(web.asked) == 1
 
@@ -117,20 +82,6 @@ def test_a_server_without_ranges(web, address):
     web.fault = lambda number: "whole"
     with expect_refusal(address, "no ranges of bytes"):
         find(address)
-
-
-def test_no_keys(stored, monkeypatch, tmp_path):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    stores._opened.cache_clear()
-    with expect_refusal(stored, "credentials", "your rights", kind=RefusedError):
-        find(stored)
-
-
-def test_other_schemes():
-    with expect_refusal("gopher://a/b.tar", "s3, hf, https, http, not from gopher"):
-        find("gopher://a/b.tar")
 
 
 def test_no_secrets_are_said(web, address, caplog):
@@ -149,7 +100,7 @@ def test_no_secrets_are_said(web, address, caplog):
 
 # ------------------------------------------------------------------ what changes
 @pytest.mark.parametrize("conditions", [True, False])
-@pytest.mark.parametrize("size", [40_000, 50_000, 60_000])
+@pytest.mark.parametrize("size", [50_000, 60_000])
 def test_a_file_that_is_replaced_on_a_web_server(web, address, conditions, size):
     file = find(address)
     web.conditions = conditions
@@ -159,7 +110,7 @@ def test_a_file_that_is_replaced_on_a_web_server(web, address, conditions, size)
             read(file, start, start + 10)
 
 
-@pytest.mark.parametrize("size", [40_000, 50_000, 60_000])
+@pytest.mark.parametrize("size", [50_000, 60_000])
 def test_a_file_that_is_replaced_on_s3(bucket, stored, size):
     file = find(stored)
     bucket.put("some/a.tar", random.Random(2).randbytes(size))

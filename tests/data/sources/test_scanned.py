@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tests.data.conftest import region_members, write_tar
-from tests.refusals import expect_refusal
 from xfm.data.sources import open_source, scanned
 
 
@@ -66,18 +65,3 @@ def test_processes_that_come_together_scan_once(folder):
         one.join()
     assert [record for record, _ in found] == [EXPECTED] * 4
     assert sum(told for _, told in found) == 1
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(folder, monkeypatch, caplog, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XFM_CACHE", str(tmp_path / "file"))
-    assert keys(folder) == EXPECTED
-    assert "every process scans the shards" in caplog.records[0].getMessage()
-
-
-def test_a_damaged_shard_is_named_and_nothing_is_kept(folder, tmp_path):
-    with (folder / "scenes-00001.tar").open("r+b") as stream:
-        stream.truncate(700)
-    with expect_refusal("scenes-00001.tar: the shard is truncated"):
-        open_source(folder, "pair")
-    assert [path.suffix for path in (tmp_path / "cache" / "indexed").iterdir()] == [".lock"]

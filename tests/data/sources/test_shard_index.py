@@ -1,7 +1,5 @@
 """The file beside the shards: what is written is read again, and nothing else is taken for it."""
 
-import os
-
 import numpy as np
 import pytest
 
@@ -52,12 +50,6 @@ def test_any_number_of_processes_writes_the_same_bytes(folder):
     assert written[0] == written[1]
 
 
-def test_parts_are_joined(folder):
-    parts = [write_index(folder, [index_shard(path)], f"{path.name}.xfm") for path in shards_of(folder)]
-    joined = write_index(folder, (shard for part in parts for shard in open_index(part).shards()))
-    assert joined.read_bytes() == index_folder(folder, shards_of(folder)).read_bytes()
-
-
 def test_an_index_that_is_written_anew_is_opened_anew(folder):
     index_folder(folder, shards_of(folder)[:1])
     first = saved_index(folder)
@@ -83,23 +75,7 @@ def test_what_cannot_be_indexed_leaves_the_old_index(folder):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"names": ["../a", "b"]},
-        {"names": ["a", "a"]},
-        {"names": ["", "b"]},
-        {"names": ["..", "b"]},
-        {"names": ["a"]},
-        {"names": ["a", "b", "c"]},
-        {"sizes": [100, -1]},
-        {"ends": [3, 2]},
-        {"ends": [-3, 2]},
-        {"ends": [2**62, 2]},
-        {"ends": [1, 1]},
-        {"text_ends": [2, 2]},
-        {"text_ends": [1, -(2**63)]},
-    ],
-    ids=str,
+    "change", [{"names": ["../a", "b"]}, {"sizes": [100, -1]}, {"ends": [-3, 2]}], ids=str
 )
 def test_tables_that_no_writer_writes(tmp_path, change):
     """With a digest that fits: whoever makes an index up can compute one."""
@@ -109,15 +85,3 @@ def test_tables_that_no_writer_writes(tmp_path, change):
     forge(tmp_path, np.ones((2, 3, 2)), **sound | change)
     with expect_refusal(INDEX, "damaged", "xfm data index"):
         open_index(tmp_path / INDEX)
-
-
-def test_endless_files_and_pipes_are_refused(folder):
-    path = folder / INDEX
-    index_folder(folder, shards_of(folder))
-    os.truncate(path, 1 << 42)  # of holes
-    with expect_refusal(str(path), "damaged"):
-        open_index(path)
-    path.unlink()
-    os.mkfifo(path)
-    with expect_refusal(str(path), "pipe or a device"):
-        open_index(path)

@@ -1,9 +1,7 @@
 """Shards by their index: the same records as by a scan, and of a wrong index nothing but bad records."""
 
 import io
-import json
 import os
-import pickle
 import tarfile
 from pathlib import PurePosixPath
 
@@ -18,7 +16,7 @@ from tests.refusals import expect_refusal
 from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.base import StoredFile
-from xfm.data.sources.shard_index import INDEX, index_folder
+from xfm.data.sources.shard_index import index_folder
 from xfm.data.sources.tar import scan_spans
 
 
@@ -50,7 +48,7 @@ NAMES = st.text(st.sampled_from("abc/é漢 .\n"), min_size=1, max_size=12).map(
 LONG = st.sampled_from(["n" * 120, "folder/" * 30 + "k", "ü" * 90, "x" * 700, "d/" * 400])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(NAMES | LONG, st.sets(st.sampled_from(["jpg", "json", "txt", "cls"]), min_size=1)),
@@ -79,18 +77,6 @@ def test_records_are_those_of_a_scan(tmp_path_factory, rows, form, kind):
         names = [str(PurePosixPath(member.name)) for member in tar]
     keys = [record.origin.key for record in scanned if not isinstance(record, str)]
     assert all(any(name.strip("/").startswith(key.strip("/")) for name in names) for key in keys)
-
-
-def test_folders_patterns_and_parts_of_them(folder):
-    plain = {
-        path: records_of(open_source(folder / path, "pair"))
-        for path in (".", "*.tar", "scenes-00001.tar", "scenes-{00001..00002}.tar", "scenes-0000[12].tar")
-    }
-    index_folder(folder, shards_of(folder)[::-1])  # in whatever order
-    for path, expected in plain.items():
-        source = open_source(folder / path, "pair")
-        assert records_of(source) == expected
-        assert records_of(pickle.loads(pickle.dumps(source))) == expected
 
 
 def test_texts_among_pictures(tmp_path):
@@ -141,7 +127,7 @@ def test_a_copy_is_known_again_and_a_changed_shard_is_not(folder, tmp_path_facto
         open_source(folder, "pair")
 
 
-@pytest.mark.parametrize("how", ["changed", "cut", "gone"])
+@pytest.mark.parametrize("how", ["changed", "gone"])
 def test_a_shard_that_changes_while_it_is_used(folder, how):
     index_folder(folder, shards_of(folder))
     source = open_source(folder, "pair")
@@ -155,13 +141,6 @@ def test_a_shard_that_changes_while_it_is_used(folder, how):
     found = records_of(source)
     assert [isinstance(record, str) for record in found] == [False] * 4 + [True] * 4 + [False] * 4
     assert all("scenes-00001.tar:" in record for record in found[4:8])
-
-
-def test_an_index_that_is_cut_while_it_is_used(folder):
-    path = index_folder(folder, shards_of(folder))
-    source = open_source(folder, "pair")
-    os.truncate(path, 300)
-    assert all("cannot be read" in record for record in records_of(source))
 
 
 # ------------------------------------------------------------------ an index that lies
@@ -199,7 +178,7 @@ def test_members_of_other_records_are_not_put_together(tmp_path):
         assert all(f"xfm data index {tmp_path}" in record for record in found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_any_spans_give_true_records_or_bad_ones(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("lying")
@@ -216,12 +195,3 @@ def test_any_spans_give_true_records_or_bad_ones(tmp_path_factory, data):
     for record in records_of(source):
         if not isinstance(record, str):
             assert record.annotation["text"].encode() == contents[f"{record.origin.key}.txt"]
-
-
-def test_what_is_too_large_is_not_read(tmp_path):
-    write_tar(tmp_path / "a.tar", {"a.jpg": PICTURE, "a.json": json.dumps({"caption": "a" * 99}).encode()})
-    index_folder(tmp_path, shards_of(tmp_path))
-    with pytest.raises(BadRecordError, match="more than the limit of 50") as caught:
-        open_source(tmp_path, "pair", Limits(annotation_bytes=50)).record(0)
-    assert caught.value.origin.key == "a"
-    assert (tmp_path / INDEX).exists()

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 import zipfile
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -46,7 +45,7 @@ def test_kinds_are_told_by_names() -> None:
 
 
 # ---------------------------------------------------------------- JSON
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     rows=st.lists(st.dictionaries(st.text(max_size=8), values, max_size=4), max_size=6),
     indent=st.sampled_from([None, 0, 3]),
@@ -72,27 +71,14 @@ def test_a_list_is_read_as_json_reads_it(
         assert found[-1].read <= path.stat().st_size
 
 
-def test_json_with_an_object_a_line(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("\n" + "\n".join(map(json.dumps, ROWS)))
-    assert plain(read(tmp_path / "a.json")) == ROWS
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", ["a.json", "neither a list of objects"]),
         ('"a"', ["a.json", "neither a list of objects"]),
-        ("[", ["a.json:1", "no end"]),
-        ("[]", ["a.json holds no rows"]),
-        ("[1]", ["a.json:1", "not a JSON object"]),
         ('[{"text": "a", "label": "b"}', ["a.json:2", "no end"]),
         ('[{"text": "a", "label": "b"},]', ["a.json:2", "not valid JSON"]),
-        ('[{"text": "a", "label": "b"} {}]', ["a.json:2", "a comma or the end of the list is missing"]),
-        ('[{"text": "a", "label": "b"}] x', ["a.json:2", "the end of the file"]),
-        ('[{"text": "a", "label": }]', ["a.json:1", "not valid JSON"]),
         ('[{"text": "a", "text": "b"}]', ["a.json:1", "there twice"]),
         ("[" + "[" * 200_000, ["a.json:1"]),
-        ('[{"text": "' + "x" * (5 << 20) + '"}]', ["a.json:1", "4194304"]),
     ],
 )
 def test_what_is_wrong_with_a_list_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -120,14 +106,8 @@ def test_packed_texts_give_the_same_rows(tmp_path: Path) -> None:
 
 
 PACKS: dict[str, tuple[bytes, list[str]]] = {
-    "no gzip": (b"text,label\na,b\n", ["damaged", "copy it again"]),
     "cut": (gzip.compress(b"text,label\n" + b"a,b\n" * 9999)[:-20], ["damaged", "copy it again"]),
-    "bytes turned over": (gzip.compress(bytes(range(256)) * 99).replace(b"\x05", b"\x06"), ["a.csv.gz"]),
-    "a bomb of spaces": (gzip.compress(b"text,label\n" + b" " * (20 << 20), 9), ["a.csv.gz"]),
-    "a bomb of rows": (
-        gzip.compress(b"text,label\n" + b"a,b\n" * (5 << 20), 9),
-        ["expands to more than"],
-    ),
+    "a bomb of rows": (gzip.compress(b"text,label\n" + b"a,b\n" * (5 << 20), 9), ["expands to more than"]),
 }
 
 
@@ -198,12 +178,6 @@ WORKBOOKS: dict[str, tuple[Callable[[str, bytes], bytes], list[str]]] = {
     "entities": (with_entity(LAUGHS), ["cannot be read as a workbook"]),
     "a file from outside": (with_entity(OUTSIDE), ["cannot be read as a workbook"]),
     "a row of cells": (in_sheet(b"</row>", b"<c/>" * (1 << 20) + b"</row>"), ["more than 64 MiB of memory"]),
-    "settings": (
-        lambda name, data: data.replace(b"</", b"<a/>" * (1 << 20) + b"</", 1) if "styles" in name else data,
-        ["more than 64 MiB of memory"],
-    ),
-    "no XML": (in_sheet(b"<sheetData>", b"<sheetData"), ["cannot be read as a workbook"]),
-    "no parts": (lambda name, data: b"", ["cannot be read as a workbook"]),
 }
 
 
@@ -214,62 +188,6 @@ def test_what_workbooks_can_do_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     good = workbook(tmp_path / "a.xlsx", {"A": [["text", "label"], ["a", "b"]]})
     with expect_refusal("changed.xlsx", *words):
         read(changed(good, change))
-
-
-def test_rows_with_a_prefix_and_empty_ones_are_rows(tmp_path: Path) -> None:
-    """Other programs write them so."""
-    good = workbook(tmp_path / "a.xlsx", {"A": [["text", "label"], ["a", "b"], ["c", "d"]]})
-
-    def change(name: str, data: bytes) -> bytes:
-        if "worksheets" not in name:
-            return data
-        data = data.replace(b"</sheetData>", b'<row r="4" spans="1:2" customHeight="1" ht="15"/></sheetData>')
-        data = re.sub(rb"<(/?)(?=[a-zA-Z])", rb"<\1x:", data)
-        return data.replace(b"xmlns=", b"xmlns:x=", 1)
-
-    assert [row["text"] for row in read(changed(good, change))] == ["a", "c"]
-
-
-def test_a_sheet_of_a_chart_keeps_its_place(tmp_path: Path) -> None:
-    openpyxl = pytest.importorskip("openpyxl")
-    book = openpyxl.Workbook()
-    book.active.append(["text", "label"])
-    book.active.append(["a", "b"])
-    chart = book.create_chartsheet("Chart", 0)
-    chart.add_chart(openpyxl.chart.BarChart())
-    book.save(tmp_path / "a.xlsx")
-    assert [row["text"] for row in read(tmp_path / "a.xlsx")] == ["a"]
-
-
-def test_what_is_no_workbook_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("openpyxl")
-    path = tmp_path / "a.xlsx"
-    for content in (b"", b"PK", b"PK\3\4" + bytes(99), b"\xd0\xcf\x11\xe0" * 99):
-        path.write_bytes(content)
-        with expect_refusal("a.xlsx", "cannot be read as a workbook", "save it again"):
-            read(path)
-    good = workbook(path, {"A": [["text", "label"], ["a", "b"]]})
-    path.with_name("cut.xlsx").write_bytes(good.read_bytes()[:-100])
-    with expect_refusal("cut.xlsx", "cannot be read as a workbook"):
-        read(path.with_name("cut.xlsx"))
-    with expect_refusal("none.xlsx", "check the path"):
-        read(tmp_path / "none.xlsx")
-    for rows, words in (
-        ([], "no columns"),
-        ([["text", "text"]], "'text' is there twice"),
-        ([["a"]], "no column 'text'"),
-    ):
-        with expect_refusal("a.xlsx", words):
-            read(workbook(path, {"A": [*rows, ["x"]] if rows else []}))
-
-
-def test_a_row_far_away_takes_no_time(tmp_path: Path) -> None:
-    good = workbook(tmp_path / "a.xlsx", {"A": [["text", "label"], ["a", "b"], ["c", "d"]]})
-    far = changed(
-        good, lambda name, data: data.replace(b'r="3"', b'r="999999999999"') if "sheets" in name else data
-    )
-    with expect_refusal("row 999999999999 stands behind row 2"):
-        read(far)
 
 
 # ---------------------------------------------------------------- shards
@@ -295,58 +213,6 @@ def test_members_of_a_key_are_a_row(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (row.label("label"), row.place) == ("3", f"{tmp_path}/b.tar:1")
     assert records.report is not None
     assert records.report.sentence == f"{path}: left out 1 npy (a/1.npy), 1 md (notes.md)"
-
-
-def test_a_shard_of_the_library_webdataset(tmp_path: Path) -> None:
-    webdataset = pytest.importorskip("webdataset")
-    with webdataset.TarWriter(str(tmp_path / "a.tar")) as sink:
-        for number, row in enumerate(ROWS):
-            sink.write(
-                {
-                    "__key__": f"{number:04d}",
-                    "png": png(number),
-                    "txt": row["text"],
-                    "cls": number,
-                    "json": {"k": 1},
-                }
-            )
-    found = read(tmp_path / "a.tar")
-    assert [(row.text("text"), row.label("label")) for row in found] == [
-        (ROWS[0]["text"], "0"),
-        (ROWS[1]["text"], "1"),
-    ]
-
-
-SHARDS: dict[str, tuple[dict[str, bytes], list[str]]] = {
-    "no JSON": ({"a.json": b"{"}, ["a.tar:1", "a.json", "not valid JSON"]),
-    "no object": ({"a.json": b"[1]"}, ["a.tar:1", "a.json", "not a JSON object"]),
-    "deep JSON": ({"a.json": b"[" * 100_000}, ["a.tar:1", "a.json", "not valid JSON"]),
-    "no UTF-8": ({"a.txt": b"\xff", "a.cls": b"1"}, ["a.tar:1", "a.txt", "not UTF-8"]),
-    "a column twice": ({"a.txt": b"x", "a.json": b'{"text": 1}'}, ["a.tar:1", "'text' of a is there twice"]),
-    "a large text": ({"a.txt": bytes(5 << 20), "a.cls": b"1"}, ["a.tar:1", "a.txt has 5242880 bytes"]),
-    "a row without a field": ({"a.txt": b"x"}, ["a.tar:1", "label"]),
-    "nothing": ({"a.npy": b"x"}, ["a.tar holds no rows"]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", SHARDS)
-def test_what_is_wrong_in_a_shard_is_named(tmp_path: Path, what: str) -> None:
-    members, words = SHARDS[what]
-    with expect_refusal(*words):
-        read(write_tar(tmp_path / "a.tar", members))
-
-
-def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
-    path = write_tar(tmp_path / "a.tar", {"a.txt": b"x" * 5000, "a.cls": b"1"})
-    whole = path.read_bytes()
-    for content, words in (
-        (whole[:3000], "truncated"),
-        (b"text" * 999, "not a tar header"),
-        (b"", "truncated"),
-    ):
-        path.write_bytes(content)
-        with expect_refusal("a.tar", words):
-            read(path)
 
 
 def test_a_picture_that_is_too_large_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
