@@ -1,7 +1,6 @@
 """Batches of many clients' items: shared, bounded, and nobody's fault is another one's."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -70,15 +69,6 @@ async def test_a_later_step_comes_before_what_is_newer_and_is_never_refused(batc
 
 
 @with_batcher(seconds=0.02)
-async def test_lanes_are_not_mixed_and_the_oldest_comes_first(batcher, computer):
-    first = asyncio.create_task(ask(batcher, computer, 1))
-    await asyncio.sleep(0.005)
-    others = [asyncio.create_task(ask(batcher, computer, n, lane="ab"[n % 2])) for n in range(2, 8)]
-    await asyncio.gather(first, *others)
-    assert computer.batches == [[1], [2, 4, 6], [3, 5, 7]]
-
-
-@with_batcher(seconds=0.02)
 async def test_requests_take_turns(batcher, computer):
     """One of many items is computed a batch at a time, and who comes later waits for no more than two."""
     many = asyncio.create_task(ask(batcher, computer, *range(100, 120)))
@@ -131,20 +121,6 @@ async def test_a_panic_breaks_its_own_item_and_the_worker_lives(batcher, compute
     assert await ask(batcher, computer, 5) == [10]
 
 
-@with_batcher()
-async def test_a_thread_that_cannot_be_started_breaks_its_batch_alone(batcher, computer):
-    with pytest.MonkeyPatch.context() as scarce:
-        scarce.setattr(threading.Thread, "start", refused_thread)
-        async with asyncio.timeout(60):
-            with pytest.raises(RuntimeError, match="new thread"):
-                await ask(batcher, computer, 1)
-    assert await ask(batcher, computer, 5) == [10]
-
-
-def refused_thread(*_: Any) -> None:
-    raise RuntimeError("can't start new thread")
-
-
 @with_batcher(max_batch_size=1, queue_size=3, seconds=0.05)
 async def test_what_has_no_room_is_refused_at_once(batcher, computer):
     running = [asyncio.create_task(ask(batcher, computer, 0))]
@@ -173,17 +149,6 @@ async def test_who_leaves_frees_the_place(batcher, computer):
     assert [item for batch in computer.batches for item in batch] == [1, 3]
 
 
-@with_batcher(seconds=0.02)
-async def test_cancelling_everything_hangs_nothing(batcher, computer):
-    tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(50)]
-    await asyncio.sleep(0.03)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert await asyncio.wait_for(ask(batcher, computer, 1), 5) == [2]
-    await asyncio.wait_for(batcher.close(), 5)
-
-
 @with_batcher(max_batch_size=1, seconds=0.02)
 async def test_what_was_taken_is_answered_at_the_end(batcher, computer):
     tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(5)]
@@ -194,15 +159,6 @@ async def test_what_was_taken_is_answered_at_the_end(batcher, computer):
         await ask(batcher, computer, 9)
     assert await asyncio.gather(*tasks) == [[0], [2], [4], [6], [8]]
     await closing
-
-
-@with_batcher(max_batch_size=4, queue_size=3)
-async def test_what_is_read_counts_as_waiting(batcher, computer):
-    batcher.check_room(100)  # nobody else is there
-    with batcher.expecting(2):
-        batcher.check_room(1)
-        with pytest.raises(QueueFull):
-            batcher.check_room(2)
 
 
 @with_batcher()
