@@ -147,9 +147,10 @@ def test_an_answer_that_nobody_takes_is_given_up(server: Served) -> None:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         one.connect(server.place)
         one.settimeout(300)  # for one stalled send: a slow machine may take any number of them before
-        with pytest.raises(ConnectionError):
+        with suppress(ConnectionError):
             while True:
                 one.sendall(ask)
+    assert server.alive()
 
 
 def test_connections_beyond_the_limit_are_closed(server: Served) -> None:
