@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.alike import some
 from tests.processes import XFM, Running, run
 
 pytest.importorskip("fastapi")
@@ -34,8 +33,6 @@ def test_it_says_where_the_page_is_and_ends_when_asked(model: Path, tmp_path: Pa
     [
         (["--host", "0.0.0.0"], ("--host 0.0.0.0", "--keys")),
         (["--index", "a", "--images", "b"], ("--index or --images",)),
-        (["no/model"], ("no/model",)),
-        *some([(["--index", "nowhere"], ("nowhere",)), (["--images", "nowhere"], ("nowhere",))], 2),
     ],
 )
 def test_what_cannot_be_is_a_sentence(options: list[str], words: tuple[str, ...], tmp_path: Path) -> None:

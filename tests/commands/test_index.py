@@ -1,7 +1,6 @@
 """`xfm index` and `xfm search`, as they are typed."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -104,23 +103,6 @@ def test_a_search_by_another_model_than_the_collection_s_is_refused(
     assert "  1." in cli.prints(*asked, model)
 
 
-def test_what_a_search_leaves_in_a_folder_is_no_news(model: Path, photos: Path, cli: Cli) -> None:
-    for _ in range(2):
-        cli.prints("search", photos, "a red square", "--model", model)
-    assert HIDDEN not in cli.errors
-    (photos / ".other").mkdir()
-    cli.prints("search", photos, "a red square")
-    assert ".other/" in cli.errors
-
-
-def test_hits_stand_in_the_order_of_a_number_that_is_shown(model: Path, photos: Path, cli: Cli) -> None:
-    for more in ((), ("--rerank", 0)):
-        lines = cli.prints("search", photos, "a red square", "--model", model, *more).splitlines()
-        scores = [float(found[1]) for line in lines if (found := re.search(r"score +(-?[0-9.]+)", line))]
-        assert len(scores) == 10
-        assert scores == sorted(scores, reverse=True)
-
-
 def test_a_miss_and_a_doubtful_hit_say_what_the_model_knows(photos: Path, cli: Cli) -> None:
     asked, limits = (
         ("search", photos, "qwertz asdf", "--min-score"),
@@ -136,42 +118,13 @@ def test_a_miss_and_a_doubtful_hit_say_what_the_model_knows(photos: Path, cli: C
     assert limits in doubted["limits"]
 
 
-def test_a_folder_that_was_searched_stands_for_its_collection(model: Path, photos: Path, cli: Cli) -> None:
-    cli.prints("search", photos, "a red square", "--model", model)
-    assert json.loads(cli.prints("index", "stats", photos))["pictures"] == 12
-    cli.expect_refusal(["no collection"], "index", "remove", photos, "--keys", "x")  # would come back
-
-
-def test_a_table_may_name_pictures_below_a_folder_that_the_command_names(
-    model: Path, tmp_path: Path, photos: Path, cli: Cli
-) -> None:
-    (tmp_path / "tables" / "more").mkdir(parents=True)
-    table = tmp_path / "tables" / "more" / "shop.csv"
-    names = [path.name for path in sorted(photos.glob("red-*.png"))]
-    absolute, relative = (["image", *(f"{place}{name}" for name in names)] for place in (f"{photos}/", ""))
-    build = ("index", "build", "--model", model, "--images", table)
-    for number, lines in enumerate((absolute, relative)):
-        table.write_text("\n".join(lines))
-        out = tmp_path / f"index-{number}"
-        said = cli.prints(*build, "--pictures", photos, "--out", out)
-        assert f"{len(names)} new." in said
-        more = ("--pictures", photos, "--processes", 2)
-        assert f"{len(names)} known." in cli.prints(*build, *more, "--out", out)
-    table.write_text("image\n/etc/hostname.png\n")
-    cli.prints(*build, "--pictures", photos, "--out", tmp_path / "2", status=2)
-    assert f"lies outside {photos}" in cli.errors
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["index", "bild", "x"], "did you mean build"),
-        (["index", "build", "x"], "--images"),
         (["index", "remove", "x"], "--keys or --where"),
-        (["index", "remove", "nowhere", "--where", "cap"], "cap is no condition"),
         (["index", "stats", "nowhere"], "no collection"),
         (["search", "nowhere", "a"], "neither a collection nor a folder"),
-        (["search", "nowhere"], "needs a text"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(words: list[str], told: str, cli: Cli) -> None:

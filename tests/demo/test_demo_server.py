@@ -1,6 +1,5 @@
 """What is behind the page: its routes and guards, the examples, which model a tab asks."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,12 @@ from PIL import Image
 from tests.demo.conftest import Open
 from tests.evaluation.tiny import draw
 from tests.inference.models import save, tuned
-from tests.refusals import expect_refusal
 from tests.serving.client import ask, shown
 from tests.serving.conftest import Running, png
-from xfm.cli.main import parse_command
 from xfm.inference.attention import attention_maps
 from xfm.models.folder import load_model
-from xfm.serving.page.about import TABS, commands
 from xfm.serving.page.demo import HEADERS, page_files, with_tuned
 from xfm.serving.page.examples import ABSENT, Examples, draw_examples
-from xfm.world.catalog import load_objects
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")
 
@@ -140,14 +135,6 @@ def test_each_tab_asks_the_model_that_was_made_for_it(running: Running) -> None:
     assert off["compare"]["commands"][1].endswith(",runs/compare")
 
 
-def test_the_commands_of_tabs_that_are_off_are_commands() -> None:
-    for tab in TABS:
-        for line in commands(tab, "small", ["small"]):
-            words = line.split()
-            assert words[0] == "xfm"
-            parse_command(words[1:])
-
-
 def test_a_run_opens_with_its_fine_tuned_models(tmp_path: Path) -> None:
     run = tmp_path / "quick"
     save(run / "model", tuned(None))
@@ -179,34 +166,3 @@ def test_examples_are_the_same_at_every_start(examples: Examples) -> None:
     assert all(
         len(one.texts) >= 2 for name in ("ask", "find", "compare", "look") for one in examples.tabs[name]
     )
-
-
-def test_without_the_package_of_the_pictures_own_ones_do(
-    opened: Open, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load_objects.cache_clear()
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
-    running = opened(runs[""])
-    monkeypatch.undo()
-    _, about, _ = ask(running.address, "/page/about")
-    assert about["examples"] is None
-    assert "pip install 'xfm[world]'" in about["lacking"]
-    (search,) = [tab for tab in about["tabs"] if tab["name"] == "search"]
-    assert search["model"] is None
-    assert "nothing is there to search" in search["why"]
-
-
-def test_the_collection_must_be_one(opened: Open, runs: dict[str, Path], tmp_path: Path) -> None:
-    with expect_refusal("no collection"):
-        opened(runs[""], index=tmp_path)
-    with expect_refusal("holds no pictures"):
-        opened(runs[""], images=tmp_path)
-
-
-def test_the_page_says_everything_as_json(running: Running) -> None:
-    status, about, headers = ask(running.address, "/page/about")
-    assert (status, headers["cache-control"]) == (200, "no-store")
-    assert json.dumps(about)
-    assert [one["task"] for one in about["models"]] == [None, "vqa", "grounding"]
-    facts = dict(about["models"][1]["facts"])
-    assert facts["Fine-tuned for"] == "vqa"

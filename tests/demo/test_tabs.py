@@ -17,7 +17,7 @@ from tests.serving.conftest import Running
 from xfm.inference.attention import attention_maps
 from xfm.inference.pipeline import pipeline
 from xfm.models.folder import load_model
-from xfm.serving.page.examples import ABSENT, Example, Examples
+from xfm.serving.page.examples import Example, Examples
 
 Go = Callable[..., Visit]
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")
@@ -80,32 +80,6 @@ def test_only_what_the_model_gets_right_is_suggested(
     assert gone.faults == []
 
 
-def test_of_a_model_that_gets_nothing_right_all_is_suggested_and_that_is_said(
-    tiny: Running, visit: Go, examples: Examples
-) -> None:
-    gone = visit(f"{tiny.address}/#look")  # none of whose texts are questions
-    answer = json.dumps({"answers": [[{"answer": "a wrong one", "score": 1.0}]] * 24})
-    gone.page.route("**/v1/tasks/vqa", lambda route: route.fulfill(body=answer))
-    panel = gone.tab("ask")
-    panel.locator("header", has_text="none of 24 such questions right, and these stand here").wait_for()
-    suggestions = panel.locator("form + .suggestions .suggestion")
-    suggestions.first.wait_for()
-    assert suggestions.all_inner_texts() == examples.tabs["ask"][0].texts
-
-
-def test_truths_of_the_examples(examples: Examples) -> None:
-    """Each text that can be judged has one; boxes lie in the picture, queries name what is shown."""
-    for name in ("ask", "find", "compare", "fill"):
-        assert all(len(one.texts) == len(one.truths) for one in examples.tabs[name]), name
-    assert all(one.truths[0] in one.texts for one in examples.tabs["classify"])
-    boxes = [box for one in examples.tabs["find"] for box in one.truths if box]
-    assert all(0 <= left < right <= 384 and 0 <= top < bottom <= 384 for left, top, right, bottom in boxes)
-    assert {truth for one in examples.tabs["compare"] for truth in one.truths} == {"true", "false"}
-    for text, names in examples.queries.items():
-        assert bool(names) is not any(word in text for word in ABSENT)
-        assert all(text.split()[1] in examples.gallery[name] for name in names), text
-
-
 def test_ask_and_nothing_else_is_asked_for(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel, question = gone.suggested("ask")
@@ -149,15 +123,6 @@ def test_find(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     scale = image["width"] / 384
     assert drawn["x"] - image["x"] == pytest.approx(box["xmin"] * scale, abs=4)
     assert drawn["y"] - image["y"] == pytest.approx(box["ymin"] * scale, abs=4)
-
-
-def test_compare(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
-    gone = visit(tiny.address)
-    panel, text = gone.suggested("compare")
-    images = [examples.pictures[name] for name in pictured(panel, examples.tabs["compare"]).images]
-    expected = pipeline("reasoning", runs["reasoning"])(images=images, text=text)
-    assert told(panel) == expected[0]["label"].capitalize()
-    assert [near(share, one["score"]) for (_, share), one in zip(bars(panel), expected, strict=True)]
 
 
 def test_caption(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:

@@ -12,18 +12,7 @@ from xfm.config.ablation import AVERAGES, VARIANTS, AblationConfig
 from xfm.config.model import EncoderName, MimTarget
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
-from xfm.evaluation.ablation import (
-    CHART,
-    PAGE,
-    RESULTS,
-    RUNS,
-    Run,
-    ScoredRun,
-    ablate,
-    averages,
-    differences,
-    recipe_of,
-)
+from xfm.evaluation.ablation import CHART, PAGE, RESULTS, RUNS, Run, ScoredRun, ablate, differences, recipe_of
 from xfm.training.pretrain import policies_of
 from xfm.world import build_world
 
@@ -59,18 +48,6 @@ def test_differences_are_paired_by_seed():
     alone = differences(runs[:1] + runs[4:5], "a", "no-mim")
     assert alone is not None
     assert alone.high == np.inf
-
-
-def test_averages_are_over_the_tasks_that_were_scored():
-    scores = {"entailment/test/accuracy": 0.6, "paraphrase/test/accuracy": 0.8, "vqa/seen/accuracy": 0.5}
-    assert averages(scores) == pytest.approx({"language": 0.7, "vision-language": 0.5})
-    assert averages({"vqa/validation/accuracy": 0.25}, validation=True) == {"vision-language": 0.25}
-
-
-@pytest.mark.parametrize(("given", "words"), [({"seeds": 0}, "seeds"), ({"variants": ["no-mym"]}, "no-mim")])
-def test_what_cannot_be_is_refused(given, words):
-    with pytest.raises((UserError, ValueError), match=words):
-        AblationConfig(**given)
 
 
 @thorough  # a minute, nearly all of it evaluations, which have tests of their own

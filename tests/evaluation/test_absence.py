@@ -1,6 +1,5 @@
 """What is not there: the suite's part on a model that sees, and on one that does not."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from xfm.config.evaluation import AbsenceConfig, EvaluationConfig
+from xfm.evaluation import context as module
 from xfm.evaluation.context import Context
-from xfm.evaluation.parts import matching
+from xfm.evaluation.parts import matching, zero_shot
 from xfm.evaluation.parts.matching import run_absence, run_matching
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import PartResult
@@ -59,14 +59,6 @@ def test_a_head_that_says_nothing_is_at_chance(
     assert set(own.values()) == {0.5}
 
 
-def test_galleries_of_a_small_world(pretrained: Pretrained, tiny_world: Path, tmp_path: Path) -> None:
-    """Two pictures are enough: the other one alone is the gallery in which nothing fits."""
-    world = Path(shutil.copytree(tiny_world, tmp_path / "world"))
-    file = world / "tasks" / "retrieval" / "seen.jsonl"
-    file.write_text("".join(f"{line}\n" for line in file.read_text().splitlines()[:2]))
-    assert run_absence(context_of(pretrained, world)).scores["absence/test/gallery_auroc"].n == 4
-
-
 def test_matching_is_calibrated_on_validation_pairs(
     pretrained: Pretrained, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,3 +78,31 @@ def test_matching_is_calibrated_on_validation_pairs(
     assert after != before
     presence = found.calibration["presence"]
     assert (presence["smallest"], presence["largest"], presence["searches"]) == (11, 11, 24)
+
+
+@pytest.fixture
+def context(pretrained, tiny_world):
+    return Context(
+        pretrained, tiny_world, EvaluationConfig(), torch.device("cpu"), Pictures(pretrained.preprocessing)
+    )
+
+
+@pytest.fixture
+def encoded_texts(monkeypatch):
+    found, real = [], module.encode_texts
+
+    def counting(encoder, texts):
+        found.append(len(texts))
+        return real(encoder, texts)
+
+    monkeypatch.setattr(module, "encode_texts", counting)
+    return found
+
+
+def test_parts_share_what_they_encode(context, encoded_texts):
+    """Splits of the tiny world have equal rows, so that one is enough for all."""
+    alone = matching.run_absence(context).scores
+    zero_shot.run_retrieval(context)
+    matching.run_matching(context)
+    assert matching.run_absence(context).scores == alone
+    assert encoded_texts == [12]

@@ -1,17 +1,26 @@
 """Bad pictures of a world: their rows are left out, counted and kept beside the scores."""
 
+import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.alike import thorough
-from tests.evaluation.tiny import save_tiny_model
+from tests.evaluation.conftest import CONFIG
+from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.finetuning.conftest import Cli
 from tests.reports.written import details_of, page_of
+from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
 from xfm.data.skipped import BAD_FILE, read_bad_rows
-from xfm.reports.scores import REQUIRED_KEYS, read_scores
+from xfm.evaluation.parts.tuned import TUNED
+from xfm.evaluation.report import flags_of, phase_ends
+from xfm.evaluation.suite import evaluate, part_fingerprint
+from xfm.reports.scores import REQUIRED_KEYS, Score, read_part, read_scores, stored_flags
+from xfm.training.clock import ClockState, written
+from xfm.training.flags import Flag, FlagKind
 
 PICTURE = re.compile(r'"([\w./-]+\.png)"')
 
@@ -54,3 +63,88 @@ def test_a_bad_picture_ends_no_part(spoilt: tuple[Path, dict[str, Path]], tmp_pa
         shutil.copy(good, path)
     assert "left out" not in cli.prints(*given, 0)
     assert not (out / BAD_FILE).exists()
+
+
+WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}
+
+
+def test_the_models_run_is_read(tmp_path: Path) -> None:
+    events = [{"step": 9, "event": "skipped_step"}, {"step": 9, "event": "bad_record"}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    details = {"provenance": {"recipe": "nano", "steps": 10}}
+    for model in (tmp_path / "model", tmp_path / "checkpoints" / "step-00000010"):
+        found = [flag.what for flag in flags_of(model, details, WHOLE)]
+        assert found == [FlagKind.SHORTENED, FlagKind.SKIPPED, FlagKind.LEFT_OUT]
+    assert flags_of(tmp_path / "model", {"provenance": {"recipe": "hostile", "steps": "many"}}, WHOLE) == []
+    more = [Flag(FlagKind.SHORTENED, "a better sentence")]
+    found = flags_of(tmp_path / "model", details, WHOLE, more)
+    assert [flag.sentence for flag in found if flag.what == FlagKind.SHORTENED] == ["a better sentence"]
+    found = flags_of(tmp_path / "model", details, WHOLE, [Flag(FlagKind.SMOKE, "a tiny world")])
+    assert [flag.what for flag in found] == [FlagKind.SMOKE, FlagKind.SKIPPED, FlagKind.LEFT_OUT]
+
+
+def test_where_the_phases_of_a_run_by_the_clock_ended(tmp_path: Path) -> None:
+    """Its record says so, beside the finished model and two folders above a checkpoint."""
+    moments = [ClockState(step / 6, 0.5 * step, int(step > 2)) for step in range(7)]
+    (tmp_path / "schedule.csv").write_text(written(moments))
+    for model in (tmp_path / "model", tmp_path / "checkpoints" / "step-00000006"):
+        details = {"model": str(model), "provenance": {"position": {"minutes": 0.05}}}
+        assert phase_ends(details) == [3]
+
+
+def test_flags_are_kept_and_shown(tmp_path: Path) -> None:
+    model, world = save_tiny_model(tmp_path / "run" / "model"), write_world(tmp_path / "world")
+    config = EvaluationConfig(parts=(Part.HARD,))
+    evaluate(model, world, tmp_path / "out", config, False, [Flag(FlagKind.SMOKE, "a tiny <world>")])
+    assert [flag.what for flag in stored_flags(tmp_path / "out")] == [
+        FlagKind.SMOKE,
+        FlagKind.ROUGH,
+        FlagKind.INCOMPLETE,
+    ]
+    page = page_of(tmp_path / "out")
+    assert "a tiny &lt;world&gt;." in page
+    assert page.count("Read the scores with this in mind") == 1
+    assert stored_flags(tmp_path / "elsewhere") == []
+
+
+def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
+    config = EvaluationConfig()
+
+    def of(part: Part, config: EvaluationConfig, weights: str = "w") -> str:
+        return part_fingerprint(part, weights, tiny_world, config)
+
+    other_vqa = replace(config, vqa=ShortTuning(steps=3))
+    assert of(Part.VQA, config) != of(Part.VQA, other_vqa)
+    assert of(Part.GROUNDING, config) == of(Part.GROUNDING, other_vqa)
+    assert of(Part.GROUNDING, config) == of(Part.GROUNDING, replace(config, parts=[Part.VQA]))
+    assert of(Part.GROUNDING, config) != of(Part.GROUNDING, replace(config, seed=1))
+    assert of(Part.GROUNDING, config) != of(Part.GROUNDING, config, weights="v")
+    assert of(Part.RETRIEVAL, config) != of(Part.HARD, config)
+    quick = replace(config, scratch=False)
+    assert {part for part in Part if of(part, config) != of(part, quick)} == set(TUNED)
+
+
+@pytest.mark.parametrize(
+    ("file", "parts"),
+    [
+        ("vqa/train", {Part.VQA}),
+        ("retrieval/hard", {Part.RETRIEVAL, Part.HARD, Part.MATCHING, Part.ABSENCE}),
+        ("entailment/train", {Part.ENTAILMENT, Part.PARAPHRASE}),
+    ],
+)
+def test_fingerprints_follow_the_files(tiny_world: Path, tmp_path: Path, file: str, parts: set[Part]) -> None:
+    """A world may be edited or copied in part while its manifest stays."""
+    world = shutil.copytree(tiny_world, tmp_path / "world")
+    before = {part: part_fingerprint(part, "w", world, CONFIG) for part in Part}
+    path = world / "tasks" / f"{file}.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
+    assert {part for part in Part if part_fingerprint(part, "w", world, CONFIG) != before[part]} == parts
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["null", '{"fingerprint": "k", "scores": {"a/b/c": 3}}'],
+)
+def test_a_part_of_other_types_counts_for_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "part.json").write_text(text)
+    assert read_part(tmp_path / "part.json", "k") is None

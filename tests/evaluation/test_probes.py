@@ -1,19 +1,17 @@
 """What the suite probes: views of a picture, and what they are compared with."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.alike import thorough
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.training import Precision
-from xfm.core.errors import UserError
 from xfm.evaluation.context import Context
-from xfm.evaluation.parts.probes import FOLDS, PictureView, digits, folds_of, patch_views, probe, run_category
-from xfm.models.features import Encoder, image_features
+from xfm.evaluation.parts.probes import FOLDS, PictureView, folds_of, patch_views, probe
+from xfm.evaluation.parts.zero_shot import FUNCTION_WORDS, IGNORED, mask_captions, predict_masked
+from xfm.models.features import Encoder, encode_images, image_features
 from xfm.models.folder import Pretrained
 from xfm.tasks.images import Pictures
 
@@ -63,11 +61,6 @@ def test_groups_are_held_out_whole() -> None:
     assert (folds_of(groups, seed=1) != folds).any()
 
 
-def test_rows_of_one_object_choose_no_probe() -> None:
-    with pytest.raises(UserError, match="too few to choose a probe by"):
-        probe({"told": np.zeros((3, 2))}, np.array([0, 1]), folds_of(np.array([0, 0]), 0), [1.0])
-
-
 def test_from_scratch_is_another_model_of_the_same_shape(pretrained: Pretrained) -> None:
     state, config = torch.get_rng_state(), EvaluationConfig(seed=7)
     pictures = Pictures(pretrained.preprocessing)
@@ -81,26 +74,48 @@ def test_from_scratch_is_another_model_of_the_same_shape(pretrained: Pretrained)
     assert torch.equal(theirs[name], context.scratch.model.state_dict()[name])
 
 
-@thorough
-def test_pictures_of_one_object_are_drawn_together(
-    pretrained: Pretrained, tiny_world: Path, tmp_path: Path
-) -> None:
-    """Every picture five times says no more about four objects than every picture once."""
-    world = Path(shutil.copytree(tiny_world, tmp_path / "world"))
-    file = world / "tasks" / "category" / "test.jsonl"
-    found = []
-    for times in (1, 5):
-        file.write_text(file.read_text() * times)
-        pictures = Pictures(pretrained.preprocessing)
-        context = Context(pretrained, world, EvaluationConfig(), torch.device("cpu"), pictures)
-        found.append(run_category(context).scores["category/test/knn_accuracy"])
-    once, often = found
-    assert (once.n, often.n) == (12, 60)
-    assert (often.value, often.low, often.high) == pytest.approx((once.value, once.low, once.high))
+CAPTIONS = [
+    "a red square left of a blue square",
+    "The YELLOW square, it is!",
+    "a purplish rhombus",
+    "it is of the",
+]
 
 
-def test_digits_are_the_published_ones() -> None:
-    images, labels = digits()
-    assert images.shape == (1797, 8, 8)
-    assert (images.min(), images.max()) == (0, 1)
-    assert labels[:10].tolist() == list(range(10))
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_masks_cover_whole_content_words(pretrained: Pretrained, share: float) -> None:
+    tokenizer = pretrained.tokenizer
+    masked = mask_captions(tokenizer, CAPTIONS, share, seed=0)
+    plain = tokenizer.encode_batch([CAPTIONS[0], "the yellow square it is", *CAPTIONS[2:]], 40)
+    chosen = masked.labels != IGNORED
+    assert torch.equal(torch.where(chosen, masked.labels, masked.tokens.ids), plain.ids)
+    assert (masked.tokens.ids[chosen] == tokenizer.mask).all()
+    for ids, words, gaps in zip(plain.ids, plain.word_ids, chosen, strict=True):
+        spelled = {w: tokenizer.decode(ids[words == w]).strip() for w in words.unique().tolist() if w >= 0}
+        content = [w for w, text in spelled.items() if text not in FUNCTION_WORDS]
+        hit = set(words[gaps].tolist())
+        assert hit <= set(content)
+        assert len(hit) == (max(1, round(share * len(content))) if content else 0)
+        for word in hit:
+            assert gaps[words == word].all()
+
+
+@torch.no_grad()
+def test_predictions_equal_one_caption_at_a_time(pretrained: Pretrained) -> None:
+    model = pretrained.model
+    encoder = Encoder(model, pretrained.tokenizer, Precision.FP32, batch_size=3)
+    masked = mask_captions(pretrained.tokenizer, CAPTIONS, 0.5, seed=0)
+    pixels, index = torch.randn(2, 3, 32, 32), torch.tensor([1, 0, 1, 0])
+    images = encode_images(encoder, [pixels], 2)
+    with_picture, without = predict_masked(encoder, masked, [(images, index), None])
+    expected_with, expected_without = [], []
+    for row in range(len(CAPTIONS)):
+        mask = masked.tokens.mask[row]
+        ids, gaps = masked.tokens.ids[row][mask][None], (masked.labels[row] != IGNORED)[mask]
+        states = model.encode_text(ids, mask[mask][None])
+        expected_without += model.language_logits(states[0, gaps]).argmax(-1).tolist()
+        fused = model.fuse(states, mask[mask][None], model.encode_image(pixels[index[row]][None]))
+        expected_with += model.fusion_logits(fused[0, gaps]).argmax(-1).tolist()
+    assert with_picture.tolist() == expected_with
+    assert without.tolist() == expected_without
+    assert len(expected_with) == len(masked.targets) == len(masked.rows_of_targets())

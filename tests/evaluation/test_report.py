@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,10 @@ import pytest
 from tests.evaluation.conftest import HOSTILE
 from tests.reports.written import Page, page_of
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.core.errors import UserError
 from xfm.evaluation.parts.tuned import TUNED
-from xfm.evaluation.report import phase_ends, small_run, write_report
+from xfm.evaluation.report import small_run, write_report
 from xfm.evaluation.suite import evaluate
-from xfm.reports.charts import read_curves, read_validation
-from xfm.reports.labels import loss_name
+from xfm.reports.charts import read_curves
 from xfm.reports.lines import summary
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 
@@ -69,16 +66,6 @@ def test_what_pre_training_gave_has_a_column_or_a_reason(copy: Path, page: str) 
     assert "were not run (scratch is false)" in page
 
 
-def test_the_arithmetic_is_said(copy: Path, page: str) -> None:
-    with changed(copy / "evaluation.json") as details:
-        assert f"{details['precision']} arithmetic" in page
-        details["precision"] = "bf16"
-        details["provenance"] = {"recipe": "nano", "steps": 10, "precision": "bf16"}
-    page = write_report(copy).read_text()
-    assert "bf16 arithmetic" in page
-    assert "10 steps in bf16" in page
-
-
 def test_missing_scores_are_said(copy: Path) -> None:
     with changed(copy / "metrics.json") as scores:
         del scores["vqa/seen/accuracy"]
@@ -110,62 +97,12 @@ def _poisoned(value: object) -> object:
     return value
 
 
-def test_results_that_lack_files_are_named(tmp_path: Path, results: Path) -> None:
-    with pytest.raises(UserError, match=r"metrics\.json does not exist"):
-        write_report(tmp_path)
-    shutil.copy(results / "metrics.json", tmp_path)
-    with pytest.raises(UserError, match=r"evaluation\.json is missing or damaged"):
-        write_report(tmp_path)
-
-
 def test_log_is_read_around_events_and_torn_lines(results: Path) -> None:
     curves = read_curves(results / "log.jsonl")
     assert set(curves) == {"loss", "itc", HOSTILE}
     assert len(curves["loss"][0]) == 29
     assert curves["itc"][1][:2] == [1.0, 0.5]
     assert read_curves(results / "nothing.jsonl") == {}
-
-
-def test_looks_at_validation_are_drawn_beside_the_training(copy: Path) -> None:
-    lines = [
-        {"step": 9, "event": "validation", "losses": {"loss": 2.5, "itc": 0.5}, "average": {"loss": 2.0}},
-        {"step": 19, "event": "validation", "losses": {"loss": 1.5, HOSTILE: None}, "average": 3},
-    ]
-    log = copy / "log.jsonl"
-    log.write_text("".join(json.dumps(line) + "\n" for line in lines) + log.read_text())
-    assert read_validation(log) == {
-        "losses": {"loss": ([9.0, 19.0], [2.5, 1.5]), "itc": ([9.0], [0.5])},
-        "average": {"loss": ([9.0], [2.0])},
-    }
-    assert read_validation(copy / "nothing.jsonl") == {}
-    page = write_report(copy, log).read_text()
-    assert page.count(">training<") == 2  # of the loss and of one of its parts
-    assert page.count(">validation, average of the weights<") == 1
-
-
-def test_phases_are_marked(copy: Path) -> None:
-    settings = {"training": {"steps": 20}, "curriculum": [{"until": 0.5}, {"until": 1.0}]}
-    assert phase_ends({"provenance": {"settings": settings}}) == [10]
-    assert phase_ends({"provenance": {"recipe": "tiny"}}) == []
-    with changed(copy / "evaluation.json") as details:
-        details["provenance"]["settings"] = settings
-    page = write_report(copy, log=copy / "log.jsonl").read_text()
-    assert "a phase of the curriculum ends (step 10)" in page
-    assert "pairs: image-text contrast (ITC)" not in page
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("pair/itc", "pairs: image-text contrast (ITC)"),
-        ("region/imlm", "regions: masked tokens given the picture (IMLM)"),
-        ("text/mlm", "masked tokens of plain text (MLM)"),
-        ("image/mim", "pictures: masked patches (MIM)"),
-        ("new/x", "new/x"),
-    ],
-)
-def test_losses_in_words(name: str, words: str) -> None:
-    assert loss_name(name) == words
 
 
 def test_a_small_run_looks_small(page: str) -> None:
@@ -175,21 +112,6 @@ def test_a_small_run_looks_small(page: str) -> None:
     assert "12 cases" in page  # of retrieval
     assert small_run({"vqa/seen/accuracy": Score(0.5, 0.1, None, 1000, 0)}, 1.0) == ""
     assert "only 199 cases" in small_run({"vqa/seen/accuracy": Score(0.5, 0.1, None, 199, 0)}, 1.0)
-
-
-def test_names_are_words(page: str) -> None:
-    visible = re.sub(r"<code>.*?</code>|<pre>.*?</pre>|<svg.*?</svg>", "", page, flags=re.DOTALL)
-    for raw in (r"Grounding: seen", r"<td>vqa</td>", r"wrong image", r"masked_tokens", "fine- tuning"):
-        assert not re.search(raw, visible), raw
-    assert "Grounding: unseen scenes of seen objects" in visible
-    assert "wrong picture" in visible
-
-
-def test_a_gain_is_in_points_and_has_no_bar(page: str) -> None:
-    (row,) = re.findall(r"<tr>(?:(?!</tr>).)*retrieval/seen/rerank_gain</code>.*?</tr>", page, re.DOTALL)
-    assert re.search(r"<b>[+-]?\d+\.\d points</b>", row)
-    assert "<svg" not in row
-    assert "%" not in row
 
 
 def test_a_validation_report_says_so(results: Path, tiny_world: Path, tmp_path: Path) -> None:

@@ -89,14 +89,6 @@ def test_a_stopped_evaluation_has_what_is_left() -> None:
     assert rest.now - 70_000.0 == pytest.approx(9 * 60 - sum(seconds.values()), abs=10)
 
 
-def test_too_late_is_not_without_steps() -> None:
-    machine = Machine(lambda now: 1.0)
-    time_budget = TimeBudget(0.5, PARTS, clock=lambda: machine.now)
-    machine.now = 4000.0
-    with time_budget.part(Part.GROUNDING):
-        assert 0 < time_budget.minutes() < 0.02
-
-
 @pytest.mark.parametrize("scratch", [False, True])
 def test_a_fine_tuning_of_another_part_takes_from_those_to_come(scratch: bool) -> None:
     """The time is used as well as without it, and the other one gets its own share, from scratch, too."""

@@ -11,13 +11,10 @@ from tests.evaluation.tiny import COLOURS, draw
 from tests.index.conftest import postgres_address
 from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
-from xfm.core.errors import UserError
 from xfm.data.skipped import SkippedRecords
-from xfm.executors.executor import LocalPool
-from xfm.search.encoding import IndexWork
 from xfm.search.filters import Kind
 from xfm.search.index import Index
-from xfm.search.ingest import fill, fill_together
+from xfm.search.ingest import fill
 from xfm.search.opening import open_index
 from xfm.search.searching import Searcher
 from xfm.search.sources import open_supply
@@ -64,15 +61,6 @@ def test_columns_are_numbers_where_every_cell_is_one(tmp_path: Path) -> None:
     kept = open_supply(path, keep=["price", "sku"], as_text=["price", "stock"])
     assert {name: one.kind for name, one in kept.columns().items()} == {"price": Kind.TEXT, "sku": Kind.TEXT}
     assert [one.metadata["price"] for one in kept.candidates()] == ["100", "20", " 9.50"]
-
-
-def test_a_table_that_changes_after_it_was_looked_through_has_a_bad_row(tmp_path: Path) -> None:
-    supply = open_supply(shop(tmp_path / "shop.csv", ROWS))
-    assert supply.columns()["price"].kind is Kind.NUMBER
-    shop(tmp_path / "shop.csv", [ROWS[0], {**ROWS[1], "price": "dear"}])
-    _, second = supply.candidates()
-    assert isinstance(second.picture, UserError)
-    assert "price held numbers" in str(second.picture)
 
 
 @pytest.mark.parametrize("store", ["lance", "postgres"])
@@ -126,22 +114,3 @@ def test_a_table_of_other_kinds_is_refused_before_anything_is_taken(
         if "size" in change:
             filled(index, second, as_text=["size"])
             assert len(index) == 5
-    work = IndexWork(str(model), (first, second), key="sku", device="cpu")
-    with expect_refusal(*words):
-        together(tmp_path / "other", work)
-
-
-def together(place: Path, work: IndexWork) -> None:
-    def opening() -> Any:
-        return open_index(place, work.model, make=True, device="cpu")
-
-    fill_together(place, work, opening, LocalPool(1), lambda *_: None, unit_rows=2)
-
-
-def test_rows_are_the_same_when_many_encode(model: Path, tmp_path: Path) -> None:
-    pytest.importorskip("lancedb")
-    path = shop(tmp_path / "shop.csv", ROWS)
-    together(tmp_path / "index", IndexWork(str(model), (path,), key="sku", device="cpu", as_text=("stock",)))
-    with open_index(tmp_path / "index") as index:
-        assert index.about.fields == {**KINDS, "stock": Kind.TEXT}
-        assert passing(index, "price<=20") == ["008", "010"]

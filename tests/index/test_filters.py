@@ -20,15 +20,11 @@ FIELDS = {"kind": Kind.TEXT, "price": Kind.NUMBER, "new": Kind.BOOLEAN}
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("kind=dog", Condition("kind", Relation.EQUAL, ("dog",))),
         ("kind = dog, cat", Condition("kind", Relation.EQUAL, ("dog", "cat"))),
         ("kind!=a=b", Condition("kind", Relation.OTHER, ("a=b",))),
-        ("price<=10", Condition("price", Relation.AT_MOST, (10.0,))),
         ("price>-1.5", Condition("price", Relation.MORE, (-1.5,))),
         ("new=True", Condition("new", Relation.EQUAL, (True,))),
-        ("kind>=m", Condition("kind", Relation.AT_LEAST, ("m",))),
         ("kind>=2024-01", Condition("kind", Relation.AT_LEAST, ("2024-01",))),
-        ("kind=20", Condition("kind", Relation.EQUAL, ("20",))),
     ],
 )
 def test_a_condition_is_read(text, expected):
@@ -38,13 +34,15 @@ def test_a_condition_is_read(text, expected):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("dog", ["kind=dog"]), ("=dog", ["kind=dog"]), ("kind=", ["nothing"]), ("kind=a,,b", ["nothing"]),
-        ("kindd=a", ["kindd", "did you mean kind"]), ("price=cheap", ["price", "number", "cheap"]),
-        ("price<nan", ["number"]), ("new<true", ["= or !="]), ("new=1", ["true or false", "new=true"]),
-        ("price=cheap", ["such as price<10"]), ("kind<20", ["kind holds texts", "kind<20", "kind=..."]),
-        ("kind>=-1.5", ["kind holds texts", "every cell"]),
+        ("dog", ["kind=dog"]),
+        ("kind=a,,b", ["nothing"]),
+        ("kindd=a", ["kindd", "did you mean kind"]),
+        ("price=cheap", ["price", "number", "cheap"]),
+        ("new<true", ["= or !="]),
+        ("new=1", ["true or false", "new=true"]),
+        ("kind<20", ["kind holds texts", "kind<20", "kind=..."]),
     ],
-)  # fmt: skip
+)
 def test_what_is_none_is_refused(text, words):
     with expect_refusal(*words):
         checked([parse_condition(text)], FIELDS)
@@ -53,13 +51,19 @@ def test_what_is_none_is_refused(text, words):
 @pytest.mark.parametrize(
     ("text", "number"),
     [
-        ("0", 0.0), ("-3", -3.0), ("19.90", 19.9), (" 5 ", 5.0), (".5", 0.5), ("1e300", 1e300),
-        ("9007199254740991", 2**53 - 1), ("9007199254740993", None), ("9" * 5000, None), ("1e999", None),
-        ("007", None), ("-01", None), ("+5", None), ("1,5", None), ("1_000", None), ("nan", None),
-        ("inf", None), ("\u0663", None), ("", None), ("-", None), ("2024-01-31", None), ("0x10", None),
-        ("1e-3", 1e-3), ("3 kg", None),
+        ("-3", -3.0),
+        ("19.90", 19.9),
+        ("1e300", 1e300),
+        ("9007199254740991", 2**53 - 1),
+        ("9007199254740993", None),
+        ("9" * 5000, None),
+        ("007", None),
+        ("1,5", None),
+        ("nan", None),
+        ("\u0663", None),
+        ("2024-01-31", None),
     ],
-)  # fmt: skip
+)
 def test_a_text_that_is_a_plain_number(text, number):
     assert number_in(text) == number
 
@@ -81,12 +85,7 @@ def test_metadata_are_texts_numbers_and_truth_values():
 
 @pytest.mark.parametrize(
     ("cells", "words"),
-    [
-        ({"a b": 1}, ["a b", "rename"]),
-        ({"_a": 1}, ["rename"]),
-        ({"a": 2**53 + 1}, ["a is", "text"]),
-        ({"a": float("inf")}, ["a is", "text"]),
-    ],
+    [({"a b": 1}, ["a b", "rename"]), ({"a": 2**53 + 1}, ["a is", "text"])],
 )
 def test_metadata_that_cannot_be_are_refused(cells, words):
     with expect_refusal(*words):

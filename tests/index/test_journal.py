@@ -1,9 +1,6 @@
 """The journal: what it keeps, also of a process that is killed."""
 
-import os
-import signal
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
@@ -46,46 +43,6 @@ def test_what_looked_like_a_picture_may_come_when_that_goes(tmp_path: Path) -> N
     assert journal.waiting() == []
 
 
-def test_another_process_reads_while_one_writes(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    reader = Journal(tmp_path, readonly=True)
-    for key in "ab":
-        journal.take(entry(key), "", key.encode())
-        assert reader.waiting_keys()[-1] == key
-    with expect_refusal("readonly"):
-        reader.forget(["a"])
-
-
-def test_what_was_taken_outlives_a_process_that_is_killed(tmp_path: Path) -> None:
-    code = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from tests.index.test_journal import entry\n"
-        "from xfm.search.journal import Journal\n"
-        f"journal = Journal(Path({str(tmp_path)!r}))\n"
-        "for number in range(10 ** 6):\n"
-        "    journal.take(entry(str(number)), '', str(number).encode())\n"
-        "    print(number, flush=True)\n"
-    )
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if int(line) == 50:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-    told = [int(line) for line in process.stdout] or [50]
-    process.wait()
-    there = len(Journal(tmp_path).waiting_keys())
-    assert there >= told[-1] + 1
-
-
-def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / JOURNAL).write_bytes(b"no database, but long enough to look like a page of one" * 100)
-    with expect_refusal(JOURNAL, "build"):
-        Journal(tmp_path)
-
-
 def test_a_file_system_that_is_read_only_is_read(tmp_path: Path) -> None:
     if not can_unshare():
         pytest.skip("needs root, for a mount of its own")
@@ -113,11 +70,3 @@ def test_a_database_of_others_is_refused_and_not_written(tmp_path: Path) -> None
         Journal(tmp_path)
     assert (tmp_path / "mine.db").read_bytes() == before
     assert len([*tmp_path.iterdir()]) == 2
-
-
-def test_a_journal_that_was_not_made_whole_is_completed(tmp_path: Path) -> None:
-    Journal(tmp_path).close()
-    with sqlite3.connect(tmp_path / JOURNAL) as half:
-        half.execute("DROP TABLE waiting")
-    half.close()
-    assert Journal(tmp_path).waits() == 0

@@ -1,7 +1,6 @@
 """Pictures of two tables that have one name: none takes another's place unless that was asked for."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,8 @@ import pytest
 
 from tests.evaluation.tiny import COLOURS, draw
 from xfm.data.skipped import SkippedRecords
-from xfm.executors.executor import LocalPool
-from xfm.search.encoding import IndexWork
 from xfm.search.index import Index, IngestCounts
-from xfm.search.ingest import fill, fill_together, said
+from xfm.search.ingest import fill, said
 from xfm.search.opening import open_index
 from xfm.search.sources import open_supply
 
@@ -81,26 +78,3 @@ def test_what_a_key_names_takes_the_place_of_others_and_is_counted(
     with open_index(tmp_path / "both", model, make=True) as index:
         table(tables[0], 0, 1, 2, 3)
         assert filled(index, tables, key="image") == IngestCounts(new=6)
-
-
-def test_many_that_encode_follow_the_same_rule(
-    model: Path, tmp_path: Path, tables: list[Path], capsys: Any
-) -> None:
-    work = IndexWork(str(model), tuple(tables), device="cpu")
-    for name, asked, expected in (
-        ("left", work, IngestCounts(new=4, clashing=2)),
-        ("taken", replace(work, key="id"), IngestCounts(new=4, displaced=2)),
-    ):
-        told = list[IngestCounts]()
-
-        def opening(place: Path = tmp_path / name) -> Any:
-            return open_index(place, model, make=True, device="cpu")
-
-        def done(_: Index, counts: IngestCounts, told: list[IngestCounts] = told) -> None:
-            told.append(counts)
-
-        fill_together(tmp_path / name, asked, opening, LocalPool(1), done, unit_rows=1)
-        assert told == [expected]
-    assert capsys.readouterr().err.count("is the id of a picture") == 1
-    with open_index(tmp_path / "left") as left, open_index(tmp_path / "taken") as taken:
-        assert (sources(left), sources(taken)) == (OWN, TAKEN_OVER)

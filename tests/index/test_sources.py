@@ -60,14 +60,6 @@ def test_a_table_has_names_and_metadata(tmp_path: Path) -> None:
     assert [one.metadata for one in chosen.candidates()] == [{"kind": "dog"}, {}]
 
 
-def test_metadata_are_part_of_the_stamp(tmp_path: Path) -> None:
-    def stamp(price: int) -> str:
-        (one,) = open_supply(table(tmp_path, {"image": "a.png", "price": price})).candidates()
-        return one.stamp
-
-    assert stamp(1) != stamp(2)
-
-
 def test_rows_without_names_are_named_by_their_place(tmp_path: Path) -> None:
     path = table(tmp_path, {"file": "a.png"}, {"file": "b.png"})
     found = list(open_supply(path, ColumnMap.parse("image=file")).candidates())
@@ -81,12 +73,9 @@ def test_rows_without_names_are_named_by_their_place(tmp_path: Path) -> None:
     [
         ({"id": 1, "image": ""}, ["image"]),
         ({"id": 1, "image": "https://example.org/a.png"}, ["address", "download"]),
-        ({"id": [1], "image": "a.png"}, ['"id"', "--key"]),
         ({"id": 0, "image": "a.png"}, ['"id" is 0', "row 1"]),
         ({"id": 1, "image": "a.png", "a b": 1}, ["a b", "rename"]),
-        ({"id": 1, "image": "a.png", "said": "\ud800"}, ["said", "Unicode"]),
         ({"id": 1, "image": "a.png", "said": "a\0b"}, ["said", "zero byte"]),
-        ({"id": "\ud800", "image": "a.png"}, ['"id"', "Unicode"]),
     ],
 )
 def test_a_row_that_is_none_is_told_with_its_place(tmp_path: Path, row: dict, words: list[str]) -> None:
@@ -124,21 +113,6 @@ def test_a_shard_has_the_json_beside_a_picture(tmp_path: Path) -> None:
     assert source.left_out == {"l": 1}
 
 
-def test_of_a_shard_fields_are_chosen_and_one_that_cannot_be_is_no_end(tmp_path: Path) -> None:
-    path = shard(
-        tmp_path / "part.tar",
-        ("1.png", png(1)), ("1.json", b'{"caption": "red", "original-width": 2}'),
-        ("2.png", png(2)), ("2.json", b'{"caption": "blue"}'),
-    )  # fmt: skip
-    first, second = open_supply(path).candidates()
-    assert isinstance(first.picture, UserError)
-    assert "original-width" in str(first.picture)
-    assert (second.picture, second.metadata) == (png(2), {"caption": "blue"})
-    chosen, _ = open_supply(path, keep=["caption"]).candidates()
-    assert (chosen.picture, chosen.metadata) == (png(1), {"caption": "red"})
-    assert chosen.stamp != first.stamp
-
-
 def test_shards_are_found_by_a_pattern_or_their_folder_and_need_no_texts(tmp_path: Path) -> None:
     paths = [
         shard(tmp_path / f"{number:05d}.tar", ("1.png", png(number)), ("2.png", png(9)), ("2.txt", b"words"))
@@ -158,18 +132,6 @@ def test_shards_are_found_by_a_pattern_or_their_folder_and_need_no_texts(tmp_pat
     again = list(open_supply(tmp_path / "*.tar").candidates())
     changed = [one.stamp != before.stamp for one, before in zip(again, offers, strict=True)]
     assert changed == [True, True, False, False]
-
-
-def test_sources_of_one_name_have_pictures_of_their_own(tmp_path: Path) -> None:
-    keys = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        for source in (
-            table(tmp_path / name, {"image": "a.png"}),
-            shard(tmp_path / name / "0.tar", ("1.png", png(1)), ("1.json", b"{}")),
-        ):
-            keys += [one.key for one in open_supply(source).candidates()]
-    assert len({*keys}) == 4
 
 
 def test_a_name_that_is_not_utf8_is_told_and_left_out(tmp_path: Path) -> None:

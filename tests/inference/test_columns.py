@@ -1,7 +1,6 @@
 """`xfm.ColumnPipeline`: batches of any form get columns, and rows that cannot be read get a reason."""
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +66,6 @@ def test_answers_of_a_task_and_pictures_that_end_early(model: Path) -> None:
     assert [len(empty[name]) for name in ("fits", "error", "warning")] == [0, 0, 0]
 
 
-def test_columns_have_one_type_in_all_batches(embed: xfm.ColumnPipeline) -> None:
-    whole, none = embed({"caption": ["a"]}), embed({"caption": [None]})
-    assert whole["vector"].type == none["vector"].type == arrow.list_(arrow.float32(), 16)
-    assert none["vector"].null_count == none["error"].type.equals(arrow.string()) == 1
-
-
-def test_a_pickled_one_is_the_same(embed: xfm.ColumnPipeline) -> None:
-    other = pickle.loads(pickle.dumps(embed))
-    assert other is not embed
-    batch = {"caption": ["a red square"]}
-    assert other(batch)["vector"].equals(embed(batch)["vector"])
-
-
 def test_what_cannot_be_is_one_sentence(embed: xfm.ColumnPipeline, model: Path) -> None:
     with expect_refusal("no column caption", "only other"):
         embed({"other": ["a"]})
@@ -93,34 +79,6 @@ def test_what_cannot_be_is_one_sentence(embed: xfm.ColumnPipeline, model: Path) 
         xfm.ColumnPipeline("retrieval", model)
     with expect_refusal("no column image", "columns={'image'"):
         xfm.ColumnPipeline("image-text-matching", model)({"text": ["a"]})
-
-
-def test_daft_maps_it(model: Path) -> None:
-    daft = pytest.importorskip("daft", reason="it holds pyarrow below 26, so that no extra installs it")
-    kind = daft.DataType.list(daft.DataType.float32())
-
-    @daft.cls
-    class Vectors:
-        def __init__(self, model: str) -> None:
-            self.pipe = xfm.ColumnPipeline("embed", model)
-
-        @daft.method.batch(
-            return_dtype=daft.DataType.struct({"vector": kind, "error": daft.DataType.string()})
-        )
-        def __call__(self, text: Any) -> Any:
-            found = self.pipe({"text": text.to_pylist()})
-            return [dict(zip(("vector", "error"), row, strict=True)) for row in _pairs(found)]
-
-    frame = daft.from_pydict({"text": ["a red square", None, "a blue square"]})
-    found = frame.with_column("said", Vectors(str(model))(frame["text"])).to_pydict()["said"]
-    expected = xfm.pipeline("embed", model)(["a red square", "a blue square"])
-    np.testing.assert_allclose([found[0]["vector"], found[2]["vector"]], expected, atol=1e-6)
-    assert found[1]["vector"] is None
-    assert "no text" in found[1]["error"]
-
-
-def _pairs(found: Any) -> Any:
-    return zip(found["vector"].to_pylist(), found["error"].to_pylist(), strict=True)
 
 
 def _listed(column: Any) -> list[Any]:

@@ -14,16 +14,12 @@ import pytest
 import xfm
 from tests.folders import content
 from tests.inference.models import texts
-from tests.inference.support import Command, lines, photos, same, write_lines
+from tests.inference.support import Command, lines, same, write_lines
 from tests.refusals import expect_refusal
-from xfm.cli.main import main
 from xfm.config.tasks import EMBED
-from xfm.data.tables.json_list import read_json_lines
-from xfm.data.tables.parquet import read_parquet
-from xfm.data.tables.table import TableParts, part_starts
 from xfm.executors.executor import ArrayTask, Executor, LocalPool
 from xfm.executors.sharded_map import ShardedMap
-from xfm.inference.answer_file import bad_file, settings_file
+from xfm.inference.answer_file import settings_file
 from xfm.inference.row_units import PartForm, RowWork
 from xfm.inference.shared_prediction import PartsTarget, answer_together
 
@@ -48,7 +44,7 @@ def parquet(path: Path) -> PartsTarget:
     return PartsTarget(path, PartForm.PARQUET)
 
 
-@pytest.mark.parametrize("kind", ["lines", "parquet", "npy"])
+@pytest.mark.parametrize("kind", ["lines", "parquet"])
 def test_the_same_bytes_whoever_does_it(model: Path, table: Path, tmp_path: Path, kind: str) -> None:
     def target(name: str) -> PartsTarget:
         path = tmp_path / name / "out"
@@ -97,19 +93,6 @@ def test_the_numbers_are_those_of_one_row_after_the_other(model: Path, table: Pa
     assert [row["row"] for row in lines(tmp_path / "v" / "_bad.jsonl")] == [10, 22]
 
 
-def test_pictures_of_a_folder_are_told_by_their_names(model: Path, tmp_path: Path) -> None:
-    names = photos(tmp_path / "photos", 7)
-    (tmp_path / "photos" / "zz.png").write_bytes(b"broken")
-    out = PartsTarget(tmp_path / "out.jsonl")
-    found = answer_together(work(model, tmp_path / "photos"), out, LocalPool(1), 3)
-    assert found is not None
-    assert (found.answered, found.skipped) == (7, 1)
-    written = lines(out.path)
-    assert [row["image"] for row in written] == sorted(names)
-    expected = xfm.pipeline("embed", model)([tmp_path / "photos" / name for name in sorted(names)])
-    np.testing.assert_allclose([row["prediction"] for row in written], expected, atol=1e-6)
-
-
 def _dying(units: ShardedMap[Any], deadly: int, mark: Path, number: int) -> Any:
     """A unit, of which one kills its process, the first time that it is done."""
     if number == deadly and not mark.exists():
@@ -146,18 +129,6 @@ def test_what_was_killed_goes_on_with_what_is_missing(model: Path, table: Path, 
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
-def test_bad_rows_are_counted_over_all_units_and_runs(model: Path, table: Path, tmp_path: Path) -> None:
-    asked, out = work(model, table), PartsTarget(tmp_path / "out.jsonl")
-    for _ in range(2):
-        with expect_refusal("rows.jsonl:10", "2 rows cannot be used", "--max-bad"):
-            answer_together(asked, out, LocalPool(1), SIZE, max_bad=1)
-    found = answer_together(asked, out, LocalPool(1), SIZE, max_bad=2)
-    assert found is not None
-    assert found.skipped == 2
-    assert found.first_bad.startswith(f"{table}:10")
-    assert [row["row"] for row in lines(bad_file(out.path))] == [10, 22]
-
-
 def test_other_settings_and_other_files_are_not_mixed(model: Path, table: Path, tmp_path: Path) -> None:
     asked, out = work(model, table), PartsTarget(tmp_path / "out.jsonl")
     with expect_refusal("cannot be used"):
@@ -179,40 +150,6 @@ def test_other_settings_and_other_files_are_not_mixed(model: Path, table: Path, 
         answer_together(asked, parquet(tmp_path / "v"), LocalPool(1), SIZE, restart=True)
 
 
-def test_parts_of_a_table_are_its_rows(tmp_path: Path) -> None:
-    """In order they cost one reading; out of order they are the same."""
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(f'{{"n": {n}}}\n' + "\n" * (n % 3) for n in range(23)))
-    table = read_json_lines(path)
-    begun = 0
-
-    def rows(wanted: frozenset[str]):
-        nonlocal begun
-        begun += 1
-        return table.rows(wanted)
-
-    starts, count = part_starts(table.rows(frozenset()), 5)
-    assert (len(starts), count) == (5, 23)
-    ends = [*starts[1:], None]
-    parts = TableParts(replace(table, rows=rows), frozenset(["n"]))
-    found = [[row.cells["n"] for row in parts.part(*ends_)] for ends_ in zip(starts, ends, strict=True)]
-    assert found == [[*range(n, min(23, n + 5))] for n in range(0, 23, 5)]
-    assert begun == 1
-    assert [row.cells["n"] for row in parts.part(starts[1], starts[2])] == [*range(5, 10)]
-    assert [row.cells["n"] for row in parts.part(starts[3], None)] == [*range(15, 23)]
-    assert begun == 2
-
-
-def test_units_of_a_parquet_table_are_found_without_reading_a_column(tmp_path: Path) -> None:
-    arrow, parquet_files = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    path = tmp_path / "rows.parquet"
-    parquet_files.write_table(arrow.table({"text": texts(23)}), path, row_group_size=10)
-    table = read_parquet(path)
-    assert part_starts(table.rows(frozenset()), 5) == ([1, 6, 11, 16, 21], 23)
-    found = [row.cells["text"] for row in TableParts(table, frozenset(["text"])).part(6, 16)]
-    assert found == texts(23)[5:15]
-
-
 # ---------------------------------------------------------------- commands
 def test_commands_share_and_say_what_is_left(
     command: Command, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -231,34 +168,12 @@ def test_commands_share_and_say_what_is_left(
     assert "unit_rows" in command("embed", *given).refusal
 
 
-def test_embed_writes_a_folder(
-    model: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told = ["embed", str(table), "--out", str(tmp_path / "v"), "--model", str(model), "--keep", "id"]
-    assert main([*told, "--quiet", "--format", "npy"]) == 0
-    said = capsys.readouterr().out
-    assert f"28 vectors are in {tmp_path / 'v'}." in said
-    assert "2 of 30 rows were left out" in said
-    assert sorted(path.name for path in (tmp_path / "v").iterdir()) == [
-        *("000000.npy", "000000.rows.jsonl", "_bad.jsonl", "_vectors.json")
-    ]
-    assert main(told) == 2
-    assert "vectors of other settings" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("task", "options", "words"),
     [
         ("retrieval", ["--gallery", "g", "--input", "rows.csv", "--out", "o"], "every process would encode"),
-        ("embed", ["--text", "a", "--out", "o"], "no work for several"),
         ("embed", ["--input", "rows.jsonl"], "give --out"),
-        (
-            "embed",
-            [*GIVEN, "--engine", "ray", "--array", "0/2"],
-            "--array is for",
-        ),
         ("embed", [*GIVEN, "--restart", "--array", "0/2"], "--restart is not"),
-        ("embed", [*GIVEN, "--array", "2/2"], "PLACE/COUNT"),
         ("grounding", [*GIVEN, "--draw", "d"], "--draw is for one process"),
     ],
 )

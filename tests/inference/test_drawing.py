@@ -6,12 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
+import xfm
+import xfm.inference.attention as module
+from tests.inference.models import pictures, texts, tuned
+from tests.modeling.build import fuse
 from tests.refusals import expect_refusal
-from xfm.inference.drawing import COLOURS, draw_boxes, draw_heat, sheet
+from xfm.data.schema import Tokens
+from xfm.inference.attention import attention_maps, grad_cam
+from xfm.inference.drawing import COLOURS, draw_boxes, draw_heat
+from xfm.models.folder import Pretrained
 
 
 def box(left: float, top: float, right: float, bottom: float, label: str = "") -> dict[str, Any]:
@@ -44,14 +52,6 @@ def test_a_box_is_drawn_where_it_is(left: int, top: int, width: int, height: int
     assert not np.asarray(picture).min() < 255  # the given picture is as it was
 
 
-def test_texts_stand_beside_one_another() -> None:
-    """Many boxes at one place: each text has its colour, none hides another while there is room."""
-    same = [box(40, 40, 60, 60, f"thing {n}") for n in range(4)]
-    drawn = draw_boxes(Image.new("RGB", (100, 100), "white"), same)
-    areas = [coloured(drawn, colour).sum() for colour in COLOURS[:4]]
-    assert min(areas) > 300
-
-
 @pytest.mark.parametrize("size", [(4, 4), (30, 400), (2000, 1200)])
 def test_any_size_and_any_box(size: tuple[int, int]) -> None:
     far = [
@@ -60,12 +60,6 @@ def test_any_size_and_any_box(size: tuple[int, int]) -> None:
         box(0, 0, 0, 0),
     ]
     assert draw_boxes(Image.new("RGB", size), far).mode == "RGB"
-
-
-@pytest.mark.parametrize("wrong", [{"label": "a"}, {"box": {"xmin": 1}}, {"box": [1, 2, 3, 4]}])
-def test_what_is_no_box_is_named(wrong: dict[str, Any]) -> None:
-    with expect_refusal("is no box"):
-        draw_boxes(Image.new("RGB", (9, 9)), [wrong])
 
 
 def test_a_missing_picture_is_named() -> None:
@@ -89,14 +83,101 @@ def test_heat_darkens_where_it_is() -> None:
     assert abs(twice - drawn).max() <= 1  # a map is relative to its own maximum
 
 
-def test_a_sheet_holds_all_pictures() -> None:
-    tiles = [Image.new("RGB", (50, 40), colour) for colour in ("red", "green", "blue")]
-    whole = sheet(tiles, ["a", "b", "c"], columns=2, title="three")
-    for colour in ("red", "green", "blue"):
-        assert coloured(whole, colour).sum() == 50 * 40
-
-
 def test_a_text_of_any_length_is_cut_at_once() -> None:
     began = time.process_time()
     draw_boxes(Image.new("RGB", (300, 200), "white"), [box(5, 5, 50, 50, "a long phrase " * 20_000)])
     assert time.process_time() - began < 5
+
+
+LAYERS = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def model() -> Pretrained:
+    return tuned(None)
+
+
+def given(model: Pretrained, rows: int = 3) -> tuple[torch.Tensor, Tokens]:
+    torch.manual_seed(0)
+    return torch.randn(rows, 3, 32, 32), model.tokenizer.encode_batch(texts(rows), 40).tokens
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_watching_changes_nothing(model: Pretrained, layer: int) -> None:
+    pixels, tokens = given(model)
+    with torch.no_grad():
+        expected = model.model.match_logits(fuse(model.model, tokens, pixels))
+    heat, logits = grad_cam(model.model, pixels, tokens, layer)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+    assert heat.shape == (*tokens.ids.shape, 16)
+    assert (heat >= 0).all()
+    assert all(parameter.grad is None for parameter in model.model.parameters())
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_map_is_weight_times_gain(model: Pretrained, layer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gain of a weight by changing it a little, one weight at a time."""
+    pixels, tokens = given(model, 1)
+    whole = model.model.double()
+    try:
+        heat, _ = grad_cam(whole, pixels.double(), tokens, layer)
+        with torch.no_grad():
+            text, image = whole.encode_text(tokens.ids, tokens.mask), whole.encode_image(pixels.double())
+            before = whole.itm_head(whole.fuse(text, tokens.mask, image)[:, 0])
+        attend, seen = module._attend, {}
+        places = [(head, token, key) for head in range(4) for token in (0, 1) for key in (1, 16)]
+        gains = {}
+        for place in places:
+            calls = iter(range(99))
+
+            def nudged(
+                part: Any, states: Any, image: Any, watch: bool, place: Any = place, calls: Any = calls
+            ) -> Any:
+                if next(calls) != layer:
+                    return attend(part, states, image, watch)
+                query, (key, value) = part.query(states), part.key_value(image).chunk(2, dim=-1)
+                split = [module.split_heads(t, part.heads) for t in (query, key, value)]
+                weights = (split[0] @ split[1].transpose(-1, -2) / split[0].shape[-1] ** 0.5).softmax(-1)
+                seen["weights"] = weights
+                change = torch.zeros_like(weights)
+                change[(0, *place)] = 1e-5
+                joined = module.join_heads((weights + change) @ split[2])
+                return part.norm(states + part.out(joined)), weights
+
+            monkeypatch.setattr(module, "_attend", nudged)
+            with torch.no_grad():
+                fused, _ = module._fuse_watching(whole, text, tokens.mask, image, layer)
+                gains[place] = ((whole.itm_head(fused[:, 0]) - before)[0, 1] / 1e-5).item()
+        monkeypatch.undo()
+        parts = {place: seen["weights"][(0, *place)].item() * max(gains[place], 0) for place in places}
+        assert seen["weights"].shape[1] == 4
+        assert max(gains.values()) > 1e-3
+        for token in (0, 1):
+            for key in (1, 16):
+                mean = sum(parts[head, token, key] for head in range(4)) / 4
+                assert heat[0, token, key - 1].item() == pytest.approx(mean, rel=1e-3, abs=1e-7)
+    finally:
+        model.model.float()
+
+
+def test_words_and_whole(model: Pretrained) -> None:
+    shown = pictures(1)[0]
+    text = "A red square, left of a BLUE square!"
+    maps = attention_maps(model, shown, text, layer=0)
+    assert maps.words == ("a", "red", "square", "left", "of", "a", "blue", "square")
+    assert maps.maps.shape == (8, 4, 4)
+    assert maps.whole.shape == (4, 4)
+    assert maps.maps.dtype == np.float32
+    drawn = maps.draw(columns=3)
+    assert drawn.height > maps.draw(words=False).height
+    match = xfm.pipeline("image-text-matching", model=model)(image=shown, text=text)
+    assert maps.match == pytest.approx(match["score"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "layer", "words"),
+    [("?!", None, "holds no words"), ("a", 2, "layers 0 to 1"), ("a", -1, "layer is -1")],
+)
+def test_what_cannot_be_is_named(model: Pretrained, text: str, layer: int | None, words: str) -> None:
+    with expect_refusal(words):
+        attention_maps(model, pictures(1)[0], text, layer)

@@ -23,23 +23,15 @@ def library(name: str) -> Any:
 TABLE = {"id": [*range(5)], "text": SAID, "label": ["x"] * 5}
 MANY: dict[str, Callable[[], Any]] = {
     "list": lambda: SAID,
-    "tuple": lambda: tuple(SAID),
     "dict of lists": lambda: {"text": SAID},
     "dict of arrays": lambda: {"text": np.array(SAID)},
     "keys": lambda: dict.fromkeys(SAID).keys(),
-    "array of strings": lambda: np.array(SAID),
     "array of objects": lambda: np.array(SAID, dtype=object),
-    "array of variable strings": lambda: np.array(SAID, dtype=np.dtypes.StringDType()),
-    "Series": lambda: library("pandas").Series(SAID, index=range(7, 12)),
     "Series of categories": lambda: library("pandas").Series(SAID, dtype="category"),
-    "Index": lambda: library("pandas").Index(SAID),
     "DataFrame": lambda: library("pandas").DataFrame(TABLE),
     "Dataset": lambda: library("datasets").Dataset.from_dict(TABLE),
     "column of a Dataset": lambda: library("datasets").Dataset.from_dict(TABLE)["text"],
-    "polars frame": lambda: library("polars").DataFrame(TABLE),
-    "polars column": lambda: library("polars").Series(SAID),
     "pyarrow table": lambda: library("pyarrow").table(TABLE),
-    "pyarrow column": lambda: library("pyarrow").array(SAID),
 }
 
 
@@ -51,7 +43,6 @@ def test_all_forms_of_several_texts_give_a_list(classify: Pipe, form: str) -> No
 
 
 STREAMS: dict[str, Callable[[], Any]] = {
-    "iterator": lambda: iter(SAID),
     "generator": lambda: (one for one in SAID),
     "stream of a Dataset": lambda: library("datasets").Dataset.from_dict(TABLE).to_iterable_dataset(),
 }
@@ -112,25 +103,6 @@ def test_empty_cells_of_an_optional_column_are_no_field(classify: Pipe) -> None:
         classify(frame)
 
 
-@pytest.mark.parametrize("names", [("text_pair", "second"), ("second", "text_pair")])
-def test_null_is_no_value_of_a_field_whatever_its_name(classify: Pipe, names: tuple[str, str]) -> None:
-    full, empty = names
-    expected = classify(text=SAID[0], text_pair=SAID[1])
-    for given in ({full: SAID[1], empty: None}, {empty: None, full: SAID[1]}):
-        same(classify({"text": SAID[0], **given}), expected)
-    with pytest.raises(UserError, match="text_pair is given twice"):
-        classify({"text": SAID[0], full: "a", empty: "b"})
-
-
-def test_a_table_without_the_column_is_told_which_there_are(ask: Pipe) -> None:
-    for table in (
-        library("pandas").DataFrame({"photo": ["a.png"], "question": ["what"]}),
-        library("datasets").Dataset.from_dict({"photo": ["a.png"], "question": ["what"]}),
-    ):
-        with pytest.raises(UserError, match="has no column 'image', only photo, question; rename one"):
-            ask(table)
-
-
 # ---------------------------------------------------------------- folders
 def test_a_folder_is_its_pictures_in_the_order_of_their_names(
     models: Models, embed: Pipe, tmp_path: Path
@@ -153,46 +125,23 @@ def test_a_folder_is_its_pictures_in_the_order_of_their_names(
         match(folder)
 
 
-def test_a_gallery_may_be_a_folder(search: Pipe, tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in photos(tmp_path, 3)]
-    expected = search("a red square", images=paths)
-    same(search("a red square", images=tmp_path), expected)
-    same(search("a red square", images=str(tmp_path)), expected)
-
-
 # ---------------------------------------------------------------- what cannot be meant
 MEANT_BY_NOBODY: list[tuple[str, Any, str]] = [
     ("text-classification", frozenset({"a"}), "a set has no order; give a list"),
     ("text-classification", None, r"the input is None; give .*, such as pipe\('a text'\)"),
     ("text-classification", 3, r"text must be a text, not int"),
-    ("text-classification", True, "text must be a text, not bool"),
     ("text-classification", [None], r"input 0: the input is None"),
-    ("text-classification", [3], "input 0: text must be a text, not int"),
     ("text-classification", [["a", "b"]], r'input 0: .* \{"text": "a text", "text_pair": .*\}, not a list'),
-    ("text-classification", np.array([["a", "b"]]), r"input 0: .*not a list"),
-    ("text-classification", np.array([1, 2]), "text must be a text, not ndarray"),
-    ("text-classification", range(2), "input 0: text must be a text, not int"),
-    ("text-classification", np.array(["a", None], dtype=object), "input 1: the input is None"),
     ("text-classification", [float("nan")], r"input 0: text must be a text, not float"),
-    ("image-classification", None, "the input is None"),
-    ("image-classification", 3, "a picture must be .* not int"),
     ("image-classification", "", "the path of the picture is empty"),
-    ("image-classification", [3], "input 0: a picture must be .* not int"),
     ("image-classification", {"a.png"}, "a set has no order"),
-    ("image-classification", np.array([1, 2, 3]), "a picture must be"),
-    ("image-classification", [["a.png"]], r'input 0: an input is \{"image": "a.png"\}, not a list'),
-    ("image-classification", np.array(["no.png"]), "input 0: the picture no.png cannot be read"),
     ("image-text-matching", {"image": "a.png"}, "the field text is missing; an input has image, text"),
     ("image-text-matching", {"image": "a.png", "txt": "b"}, "no field 'txt'; did you mean text"),
-    ("image-text-matching", "a text", r'give {"image": "a.png", "text": "a text"}, not a bare str'),
     ("grounding", {"image": "a.png", "text": "b", "phrase": "c"}, "the field text is given twice"),
-    ("grounding", {"image": pictures(1)[0], "text": 3}, "text must be a text, not int"),
     ("grounding", {"image": pictures(1)[0], "text": "a \ud83d"}, "text is not Unicode"),
     ("embed", {"text": "a", "image": "b.png"}, "takes either text or image"),
-    ("embed", {}, "takes either text or image"),
     ("embed", {"text": None}, "takes either text or image"),
     ("reasoning", {"images": pictures(3), "text": "a"}, "a list of two pictures, not a list of 3"),
-    ("reasoning", {"images": "a.png", "text": "a"}, "a list of two pictures, not str"),
 ]
 
 
@@ -205,39 +154,24 @@ def test_what_cannot_be_meant_is_named(models: Models, task: str, given: Any, wo
 ONE = pictures(1)
 ZERO_SHOT = "zero-shot-image-classification"
 REFUSED: list[tuple[str, list[Any], dict[str, Any], str]] = [
-    ("text-classification", [], {}, "give an input, such as pipe('a text')"),
     ("text-classification", [], {"top_k": 1}, "give an input, such as pipe('a text')"),
-    ("vqa", [], {}, "such as pipe(image='a.png', question='a text')"),
     ("vqa", ["what is it"], {}, 'several parts: give {"image": "a.png", "question": "a text"}'),
     ("vqa", [], {"image": "a.png", "question": "it", "topk": 3}, "no field 'topk'; did you mean top_k"),
     ("embed", [["a"]], {"top_k": 3}, "unknown option top_k; embed has none"),
-    ("text-classification", [{}], {"top_k": "3"}, "top_k must be a whole number such as 5, not '3'"),
     ("text-classification", [{}], {"top_k": None}, "top_k must be a whole number such as 5, not None"),
-    ("text-classification", [{}], {"top_k": True}, "top_k must be a whole number such as 5, not True"),
     ("vqa", [{}], {"free": "no"}, "free must be True or False such as False, not 'no'"),
     ("captioning", [{}], {"temperature": "hot"}, "temperature must be a number such as 1.0, not 'hot'"),
     ("captioning", [ONE], {"max_tokens": 200}, "max_tokens is 200, but the model writes at most 129"),
     ("fill-mask", [["a <mask>", "a square"]], {}, "input 1: the text has no <mask> among its first 128"),
-    ("fill-mask", ["word " * 200 + "<mask>"], {}, "no <mask>"),  # beyond what is read
     (ZERO_SHOT, [ONE], {}, "needs candidate_labels"),
-    (ZERO_SHOT, [ONE], {"candidate_labels": [""]}, "needs candidate_labels"),
-    (ZERO_SHOT, [ONE], {"candidate_labels": ["a", " "]}, "needs candidate_labels"),
     (ZERO_SHOT, [ONE], {"candidate_label": ["a"]}, "unknown option candidate_label; did"),
     (ZERO_SHOT, [ONE], {"candidate_labels": ["a"], "top_k": -1}, "top_k is -1"),
-    (ZERO_SHOT, [ONE], {"candidate_labels": ["a"], "hypothesis_template": "a photo"}, "must hold {} once"),
     (ZERO_SHOT, [ONE], {"candidate_labels": ["a", "a"]}, "names 'a' twice"),
-    (ZERO_SHOT, [ONE], {"candidate_labels": "red, blue, red"}, "candidate_labels names 'red' twice"),
-    (ZERO_SHOT, [ONE], {"candidate_labels": " , "}, "candidate_labels names nothing"),
     (ZERO_SHOT, [ONE], {"candidate_labels": {"red"}}, "candidate_labels: a set has no order; give a list"),
-    (ZERO_SHOT, [ONE], {"candidate_labels": 3}, "a list of texts, such as ['red', 'blue'], not int"),
-    (ZERO_SHOT, [ONE], {"candidate_labels": [1, 2]}, "not a list with int"),
     ("retrieval", ["red"], {}, "something to search in"),
     ("retrieval", ["red"], {"images": []}, "nothing to search in"),
-    ("retrieval", ["red"], {"images": ["a"], "texts": ["a"]}, "either images or texts"),
-    ("retrieval", ["red"], {"texts": [3]}, "texts must be texts, not int"),
     ("retrieval", ["red"], {"texts": "a dog, a cat"}, "are a list such as ['a dog', 'a cat'], not"),
     ("retrieval", ["red"], {"images": ONE[0]}, "are a list of pictures or a folder, not"),
-    ("retrieval", ["red"], {"images": __file__}, "are a list of pictures or a folder, not"),
     ("retrieval", ["red"], {"images": [__file__]}, "input 0: (of the gallery)"),
 ]
 
@@ -251,10 +185,6 @@ def test_wrong_calls_are_named(
         pipe(*given, **named)
 
 
-def test_numbers_of_numpy_are_options(classify: Pipe) -> None:
-    assert len(classify("a red square", top_k=np.int64(2))) == 2
-
-
 # ---------------------------------------------------------------- lists as texts
 def test_names_with_commas_are_several(models: Models) -> None:
     look = xfm.pipeline("zero-shot-image-classification", model=models[None])
@@ -266,18 +196,3 @@ def test_names_with_commas_are_several(models: Models) -> None:
     assert one["label"] == "red"
     (kept,) = look(picture, candidate_labels=["red, blue"])  # a list is taken as it is
     assert kept["label"] == "red, blue"
-
-
-def test_a_sentence_with_a_comma_stays_one(models: Models) -> None:
-    look = xfm.pipeline("zero-shot-image-classification", model=models[None])
-    given = {"candidate_labels": ["red", "blue"]}
-    template = "a photo, not a drawing, of {}"
-    same(
-        look(pictures(1)[0], hypothesis_template=template, **given),
-        look(pictures(1)[0], hypothesis_template=[template], **given),
-    )
-
-
-def test_answers_with_commas_are_several(ask: Pipe) -> None:
-    given = {"image": pictures(1)[0], "question": "what is it"}
-    same(ask(**given, answers="red, dark blue"), ask(**given, answers=["red", "dark blue"]))

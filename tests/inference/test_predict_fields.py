@@ -1,7 +1,5 @@
 """Tables for `xfm predict`, with fields under the names that `xfm finetune` has for them."""
 
-import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +51,7 @@ def test_two_pictures_in_two_columns_or_in_one(judge: Pipe, tmp_path: Path) -> N
     [
         ("a.csv", "left,text\n0.png,it\n", r"no column 'right' for .* \(two pictures, or left and right\)"),
         ("a.csv", "left,right,text\n0.png,,it\n", r'a\.csv:2: the column "right" is empty; mend the row'),
-        ("a.jsonl", '{"left": "0.png", "text": "it"}\n', r'a\.jsonl:1: the column "right" is missing'),
-        ("a.jsonl", '{"text": "it"}\n', r'a\.jsonl:1: the column "images" is missing'),
         ("a.jsonl", '{"images": "0.png", "text": "it"}\n', r'the column "images" is not a list'),
-        ("a.jsonl", '{"images": ["0.png"], "text": "it"}\n', r'"images" is not a list of two pictures'),
     ],
 )
 def test_half_a_pair_is_named(judge: Pipe, tmp_path: Path, name: str, content: str, words: str) -> None:
@@ -91,33 +86,3 @@ def test_a_mapped_column_must_be_there(classify: Pipe, tmp_path: Path, name: str
     with expect_refusal(name, "typo", "text_pair"):
         answers(classify, tmp_path / name, {"second": "typo"})
     same(answers(classify, tmp_path / name, {"second": ""}), [classify("a red square")])
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_inputs_have_as_many_texts_as_the_rows_of_the_fine_tuning(
-    models: Models, tmp_path: Path, count: int
-) -> None:
-    """A row that has not is not answered, and counted; an empty cell is no text, as in a fine-tuning."""
-    found = models["text-classification"]
-    assert found.task is not None
-    head = copy.copy(found.task)
-    head.task = replace(head.task, texts=count)
-    pipe = xfm.pipeline("text-classification", model=replace(found, task=head))
-    with expect_refusal(f"have {['no', 'a'][count - 1]} text_pair"):
-        pipe({"text": "it is blue", "text_pair": ["it is red", None][count - 1]})
-    (tmp_path / "a.csv").write_text("text,text_pair\na,b\nc,\nd,b\ne,\n")
-    done = predict(pipe, tmp_path / "a.csv", tmp_path / "out.jsonl")
-    assert (done.answered, done.skipped) == (2, 2)
-    assert [row["row"] for row in lines(tmp_path / "out.jsonl")] == ([3, 5] if count == 1 else [2, 4])
-    assert f"a.csv:{count + 1}: " in done.first_bad
-
-
-def test_a_folder_has_no_columns(embed: Pipe, tmp_path: Path) -> None:
-    photos(tmp_path / "photos", 1)
-    for reading, option in (
-        (ReadOptions(embed.spec.inputs, keep=("id",)), "--keep"),
-        (ReadOptions(embed.spec.inputs, ColumnMap({"image": "file"})), "--columns"),
-    ):
-        with pytest.raises(UserError, match=f"photos is a folder of pictures, .*; leave out {option}"):
-            predict(embed, tmp_path / "photos", tmp_path / "out.jsonl", reading=reading)
-    assert not (tmp_path / "out.jsonl").exists()

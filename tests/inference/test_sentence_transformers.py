@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 import xfm
-from tests.evaluation.tiny import tiny_pretrained
 from tests.inference.models import pictures, texts
 from tests.inference.support import Folders
 from tests.refusals import expect_refusal
@@ -29,7 +28,6 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from xfm.inference import sentence_transformers as adapter
 
 SAID, SHOWN = texts(9), pictures(5)
-ST = ("--format", "sentence-transformers")
 
 
 def close(first: Any, second: Any) -> None:
@@ -118,14 +116,6 @@ def test_matches_are_those_of_the_package(judge: CrossEncoder, loaded: LoadedMod
     assert [one["text"] for one in found] == [SAID[place] for place in best]
 
 
-def test_every_picture_of_a_batch_is_encoded_once(judge: CrossEncoder) -> None:
-    seen: list[int] = []
-    hook = judge[0].model.vision.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
-    judge.predict([(text, SHOWN[0]) for text in SAID[:4]] + [(SAID[0], SHOWN[1])], batch_size=8)
-    hook.remove()
-    assert seen == [2]
-
-
 def test_folders_are_model_folders_too(exported: dict[str, str], source: Path, loaded: LoadedModel) -> None:
     for folder in exported.values():
         close(xfm.load(folder).encode(SAID), loaded.encode(SAID))
@@ -170,43 +160,6 @@ def test_saved_loaded_copied_and_pickled_they_give_the_same(
     close(pickle.loads(pickle.dumps(model)).encode(SHOWN), model.encode(SHOWN))
 
 
-def test_without_a_folder(loaded: LoadedModel) -> None:
-    close(adapter.as_sentence_transformer(loaded, device="cpu").encode(SAID), loaded.encode(SAID))
-    judge = adapter.as_cross_encoder(loaded, device="cpu")
-    close(judge.predict([(SAID[0], SHOWN[0])]), loaded.match(SAID[:1], SHOWN[:1]))
-
-
-def test_half_precision_and_a_shorter_limit(
-    source: Path, exported: dict[str, str], loaded: LoadedModel
-) -> None:
-    half = adapter.as_sentence_transformer(source, device="cpu").to(torch.bfloat16)
-    for given in (SAID, SHOWN):
-        assert (half.encode(given) * loaded.encode(given)).sum(1).min() > 0.99
-    short = matches(exported["cross-encoder"], processor_kwargs={"model_max_length": 5})
-    assert short.max_seq_length == 5
-    assert short.preprocess([("a red square left of it", SHOWN[0])])["input_ids"].shape == (1, 5)
-    model = vectors(exported["sentence-transformers"])
-    model.max_seq_length = 4
-    assert model.preprocess(["a red square left of it"])["input_ids"].shape == (1, 4)
-
-
-def test_a_model_that_learned_there_says_so(source: Path, tmp_path: Path) -> None:
-    model = adapter.as_sentence_transformer(source, device="cpu")
-    model.train()
-    features = model[0].preprocess(SAID[:3])
-    model(features)["sentence_embedding"].sum().backward()
-    assert model[0].model.text_proj.weight.grad is not None
-    model.save_pretrained(str(tmp_path / "learned"))
-    found = xfm.load(tmp_path / "learned")
-    assert (found.calibration, found.provenance["trained_by"]) == (None, "sentence-transformers")
-    judge = adapter.as_cross_encoder(source, device="cpu")
-    judge.train()
-    judge(judge[0].preprocess([(SAID[0], SHOWN[0])]))["scores"].sum().backward()
-    assert judge[0].model.itm_head[0].weight.grad is not None
-    judge.save_pretrained(str(tmp_path / "judged"))
-    assert xfm.load(tmp_path / "judged").calibration == MatchCalibration(0.7, -0.3, 10, "a test")
-
-
 def test_refusals(
     model: SentenceTransformer, judge: CrossEncoder, exported: dict[str, str], tmp_path: Path
 ) -> None:
@@ -230,20 +183,6 @@ def test_refusals(
         matches(exported["cross-encoder"], num_labels=3)
     with expect_refusal("runs with the backend torch alone"):
         vectors(exported["sentence-transformers"], backend="onnx")
-
-
-def test_refusals_of_the_command(
-    source: Path, exported: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["export", str(source), exported["cross-encoder"], "--format", "cross-encoder"]) == 2
-    assert "cross-encoder-2" in capsys.readouterr().err
-    fresh = tmp_path / "fresh"
-    found = tiny_pretrained(0)
-    marked = {**found.provenance, "fresh": ["text_proj."]}
-    xfm.save_model(fresh, found.model, found.given_tokenizer, found.preprocessing, marked)
-    assert main(["export", str(fresh), str(tmp_path / "out"), "--format", "sentence-transformers"]) == 2
-    assert "embed uses the part text_proj" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -270,16 +209,3 @@ def test_the_trainers_of_the_library_train_both(source: Path, tmp_path: Path) ->
     told = CrossEncoderTrainingArguments(str(tmp_path / "b"), **settings)
     CrossEncoderTrainer(judge, args=told, train_dataset=labelled, loss=BinaryCrossEntropyLoss(judge)).train()
     assert abs(judge.predict(pairs) - probable).max() > 1e-5
-
-
-def test_vectors_of_texts_that_were_learned_on_pairs(folders: Folders, tmp_path: Path) -> None:
-    """A fine-tuned folder reads texts as they are written, here too."""
-    said = ["How do I reset it?", "how do i reset it", "Yes - to EVERY country!"]
-    assert main(["export", str(folders["sentence-similarity"]), str(tmp_path / "st"), *ST]) == 0
-    found = SentenceTransformer(
-        str(tmp_path / "st"), trust_remote_code=True, local_files_only=True, device="cpu"
-    )
-    expected = xfm.load(folders["sentence-similarity"]).encode(said)
-    close(found.encode(said), expected)
-    close(xfm.load(tmp_path / "st").encode(said), expected)
-    assert not np.allclose(expected[0], expected[1], atol=1e-3)

@@ -14,16 +14,8 @@ from xfm.metrics.intervals import (
     percentiles,
     resampled,
     resampled_means,
-    row_groups,
     wilson_interval,
 )
-
-
-def test_groups_are_rows_that_share() -> None:
-    assert row_groups(["a", None, "a", "b", None, "c"]).tolist() == [0, 1, 0, 2, 3, 4]
-    assert row_groups([None, None]).tolist() == [0, 1]
-    shared_by_most = row_groups(["a", "a", "a", "b"])
-    assert shared_by_most.tolist() == [0, 1, 2, 3]
 
 
 def interval_of(values: np.ndarray, groups: np.ndarray) -> Interval:

@@ -67,12 +67,6 @@ def test_ties_count_against_the_query() -> None:
     assert prefers_first(hard).tolist() == [True, False, False]
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (3, 2)])
-def test_ranks_need_a_positive_of_every_query(shape: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="positive"):
-        ranks_of_best_positive(np.zeros((2, 3)), np.zeros(shape, dtype=bool))
-
-
 @given(st.integers(1, 12), st.integers(1, 6), st.integers(1, 15), st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_chance_recall_is_the_mean_over_random_orders(

@@ -55,17 +55,12 @@ LONG = [f"{n} " + f"qwert{n} lorem ipsum " * 4000 for n in range(256)]
 PICTURE = data_url(encoded("PNG"))
 GREEDY = {
     "texts": ("/v1/embeddings", {"input": [one[:65_536] for one in LONG]}),
-    "words": ("/v1/embeddings", {"input": [one.replace(" ", "")[:65_536] for one in LONG]}),
     "documents": ("/v2/rerank", {"query": PICTURE, "documents": [one[:65_536] for one in LONG[:250]]}),
-    "labels": (
-        "/v1/tasks/zero-shot-image-classification",
-        {"input": {"image": PICTURE}, "options": {"candidate_labels": [f"a cat {n}" for n in range(4000)]}},
-    ),
     "long-labels": (
         "/v1/tasks/zero-shot-image-classification",
         {"input": {"image": PICTURE}, "options": {"candidate_labels": [str(n) * 900 for n in range(4000)]}},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", GREEDY)
@@ -82,8 +77,3 @@ def test_a_request_of_much_work_makes_nobody_else_wait(server: Served, name: str
             waits.append(small())
     assert greedy.result()[0] in (200, 422, 504)
     assert max(waits) < 2 + 20 * quiet, waits
-
-
-def test_names_are_distinct() -> None:
-    names = [attack.name for attack in ATTACKS]
-    assert len(names) == len({*names})

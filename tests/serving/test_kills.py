@@ -5,31 +5,22 @@ A few kills in the suite, fifty each with `make hostile` (`XFM_KILLS`).
 
 import os
 import random
-import shutil
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
 import pytest
 
-from tests.alike import thorough
-from tests.evaluation.tiny import COLOURS, draw
-from tests.processes import XFM, Running, run
 from tests.serving.client import shown
 from tests.serving.conftest import png
 from tests.serving.process import Served
-from xfm.core.errors import UserError
-from xfm.search.journal import JOURNAL, Journal
 
 KILLS = int(os.environ.get("XFM_KILLS", "1"))
 AGAIN = 5.0
 """Seconds that a server may take longer to be up again than it took at first, when nothing was wrong."""
-PICTURES = 60
 
 
 class Asking:
@@ -103,53 +94,3 @@ def test_what_was_taken_is_answered_at_sigterm(model: Path, kept_collection: Pat
             taken = {status for since, status in asking.found if since < asked - 0.1}
             assert taken == {200}
             assert sum(status == 200 for _, status in asking.found) > 12
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "many"
-    folder.mkdir()
-    names = [(left, right) for left in COLOURS for right in COLOURS if left != right]
-    for number in range(PICTURES):
-        draw(*names[number % len(names)], jitter=number).save(folder / f"{number:03}.png")
-    return folder
-
-
-def taken(index: Path) -> set[str]:
-    if not (index / JOURNAL).exists():
-        return set()
-    try:
-        with closing(Journal(index, readonly=True)) as journal:
-            return {*journal.offered()}
-    except UserError:  # its tables are not made yet
-        return set()
-
-
-@thorough
-def test_what_was_indexed_stays_when_it_is_killed(model: Path, pictures: Path, tmp_path: Path) -> None:
-    chance, index = random.Random(2), tmp_path / "shop"
-    build = [*XFM, "index", "build", "--model", str(model), "--images", str(pictures), "--out", str(index)]
-    add = [*XFM, "index", "add", str(index), "--images", str(pictures)]
-    lost = 0
-    for number in range(KILLS):
-        with Running(add if (index / "index.json").exists() else build, tmp_path) as running:
-            more = chance.randrange(1, PICTURES // 4)
-            want = min(PICTURES - 1, len(taken(index)) + more)
-            with suppress(AssertionError):  # it may well have ended before
-                running.wait_until(lambda want=want: len(taken(index)) >= want, 120)
-            time.sleep(chance.uniform(0, 0.05))
-            acknowledged = taken(index)
-            psutil.Process(running.process.pid).kill()
-            running.process.wait()
-        lost += len(acknowledged - taken(index))
-        if len(taken(index)) >= PICTURES and number + 1 < KILLS:
-            shutil.rmtree(index)  # all is there: from the beginning
-    assert lost == 0
-    ended = run(add, cwd=tmp_path)
-    assert ended.status == 0, ended.err
-    assert len(taken(index)) == PICTURES
-    with Served(model, tmp_path, ["--index", str(index)]) as server:
-        found = server.ask("/search", {"text": "a red square", "top_k": 100, "rerank": 0})[1]
-        assert found["searched"] == PICTURES
-        assert len({hit["key"] for hit in found["hits"]}) == PICTURES
-        assert np.diff([hit["similarity"] for hit in found["hits"]]).max() <= 1e-6

@@ -33,7 +33,7 @@ ASKING = (
     "/v1/attention",
 )
 WATCHING = ("/v1/models", "/health", "/ready", "/metrics")
-EXAMPLES = int(os.environ.get("XFM_SCHEMA_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("XFM_SCHEMA_EXAMPLES", "112"))
 """Requests to all of the routes together; `make hostile` sends 10,000."""
 CHECKS = [
     not_a_server_error,

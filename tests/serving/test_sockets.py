@@ -65,50 +65,39 @@ def chunked(*parts: bytes) -> bytes:
 RAW = {
     "good": (GOOD, [200]),
     "old": (b"GET /health HTTP/1.0\r\n\r\n", [200]),
-    "oldest": (b"GET /health\r\n\r\n", [400]),
     "newest": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [404, 400]),
     "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 200, [400]),
     "nothing-but-zeros": (b"\0" * 5000, [400]),
-    "no-host": (b"GET /health HTTP/1.1\r\n\r\n", [400]),
     "two-hosts": (b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", [400]),
     "two-good": (GOOD + GOOD, [200, 200]),
     "garbage-behind": (GOOD + b"\0\1\2 garbage\r\n\r\n", [200, 400]),
-    "longer-than-it-says": (POST + b"Content-Length: 14\r\n\r\n" + BODY + b"x y\r\n\r\n", [200, 400]),
     "shorter-than-it-says": (POST + b"Content-Length: 400\r\n\r\n" + BODY, [408]),
     "negative-length": (POST + b"Content-Length: -5\r\n\r\n" + BODY, [400]),
-    "length-with-a-sign": (POST + b"Content-Length: +14\r\n\r\n" + BODY, [400]),
-    "length-no-number": (POST + b"Content-Length: 1e1\r\n\r\n" + BODY, [400]),
     "length-of-a-galaxy": (POST + b"Content-Length: 99999999999999999999\r\n\r\n" + BODY, [413]),
     "two-lengths": (POST + b"Content-Length: 14\r\nContent-Length: 20\r\n\r\n" + BODY, [400]),
     "length-and-chunks": (
-        POST + b"Content-Length: 14\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + GET, [400],
+        POST + b"Content-Length: 14\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + GET,
+        [400],
     ),
-    "other-coding": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", [400]),
     "chunks": (chunked(b"e\r\n" + BODY + b"\r\n0\r\n\r\n"), [200]),
     "chunk-without-size": (chunked(b"x\r\n"), [400]),
-    "chunk-of-a-galaxy": (chunked(b"F" * 40 + b"\r\n"), [400]),
     "chunks-without-end": (chunked(b"1\r\n{\r\n" * 50), [408]),
     "chunks-beyond-the-limit": (chunked((b"100000\r\n" + b"x" * (1 << 20) + b"\r\n") * 40), [413]),
-    "folded-header": (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n", [200]),
-    "space-before-colon": (b"GET /health HTTP/1.1\r\nHost : localhost\r\n\r\n", [400]),
     "long-line": (b"GET /" + b"a" * (1 << 20) + b" HTTP/1.1\r\n" + HOST + b"\r\n", [400]),
     "long-header": (b"GET /health HTTP/1.1\r\nX: " + b"a" * (1 << 20) + b"\r\n\r\n", [400]),
     "many-headers": (
-        b"GET /health HTTP/1.1\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(20_000)) + b"\r\n", [400],
+        b"GET /health HTTP/1.1\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(20_000)) + b"\r\n",
+        [400],
     ),
-    "whole-address": (b"GET http://127.0.0.1/health HTTP/1.1\r\n" + HOST + b"\r\n", [404]),
-    "not-ascii": (b"GET /\xff\xfe HTTP/1.1\r\n" + HOST + b"\r\n", [400]),
     "line-breaks": (b"GET /a%0d%0aX:1 HTTP/1.1\r\n" + HOST + b"\r\n", [404]),
-    "star": (b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", [404]),
     "connect": (b"CONNECT 127.0.0.1:22 HTTP/1.1\r\n" + HOST + b"\r\n", [404]),
-    "trace": (b"TRACE /health HTTP/1.1\r\n" + HOST + b"\r\n", [405]),
-    "no-method": (b"FOO /health HTTP/1.1\r\n" + HOST + b"\r\n", [405]),
     "websocket": (
         b"GET /health HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + HOST + b"\r\n", [200],
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + HOST + b"\r\n",
+        [200],
     ),
     "asks-first": (POST + b"Expect: 100-continue\r\nContent-Length: 14\r\n\r\n" + BODY, [100, 200]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", RAW)
@@ -118,9 +107,7 @@ def test_bytes_get_their_status_and_the_server_lives(server: Served, name: str) 
     assert server.alive()
 
 
-@pytest.mark.parametrize(
-    "begun", [b"", b"GET /hea", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ", GET + b"GET /"]
-)
+@pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: "])
 def test_a_head_that_trickles_is_given_up(server: Served, begun: bytes) -> None:
     began = time.monotonic()
     with socket.create_connection(server.place, timeout=10) as one, suppress(OSError):
@@ -159,6 +146,7 @@ def test_an_answer_that_nobody_takes_is_given_up(server: Served) -> None:
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         one.connect(server.place)
+<<<<<<< HEAD
         one.settimeout(300)  # for one stalled send
         with pytest.raises(ConnectionError):
             send_on(one, ask)
@@ -167,6 +155,13 @@ def test_an_answer_that_nobody_takes_is_given_up(server: Served) -> None:
 def send_on(one: socket.socket, sent: bytes) -> None:
     while True:  # a slow machine takes any number of them before it closes
         one.sendall(sent)
+=======
+        one.settimeout(300)  # for one stalled send: a slow machine may take any number of them before
+        with suppress(ConnectionError):
+            while True:
+                one.sendall(ask)
+    assert server.alive()
+>>>>>>> 84b56005fa05b1c2ed711abd0aa129e857a4bd6d
 
 
 def test_connections_beyond_the_limit_are_closed(server: Served) -> None:
@@ -191,12 +186,15 @@ def is_closed(one: socket.socket) -> bool:
 @pytest.mark.parametrize(
     ("host", "status"),
     [
-        ("localhost", 200), ("LOCALHOST", 200), ("localhost:8000", 200), ("127.0.0.1:1", 200),
-        ("[::1]:8000", 200), ("evil.example", 403), ("evil.example:8000", 403), ("localhost.evil", 403),
-        ("127.0.0.1.evil.example", 403), ("localhost@evil.example", 403),
-        ("evil.example#localhost", 403), ("[::1", 403),
+        ("LOCALHOST", 200),
+        ("localhost:8000", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 403),
+        ("localhost.evil", 403),
+        ("localhost@evil.example", 403),
+        ("[::1", 403),
     ],
-)  # fmt: skip
+)
 def test_a_name_that_was_made_to_mean_this_machine_is_refused(server: Served, host: str, status: int) -> None:
     assert server.ask("/v1/models", headers={"host": host})[0] == status
     assert server.ask("/health", headers={"host": host})[0] == 200
@@ -204,11 +202,8 @@ def test_a_name_that_was_made_to_mean_this_machine_is_refused(server: Served, ho
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [
-        ("http://localhost:8000", 200), ("HTTP://LOCALHOST:8000", 200), ("http://localhost", 403),
-        ("http://evil.example", 403), ("null", 403), ("http://[::1", 403), ("http://localhost:8000.b", 403),
-    ],
-)  # fmt: skip
+    [("http://localhost:8000", 200), ("http://localhost", 403), ("http://evil.example", 403), ("null", 403)],
+)
 def test_what_pages_of_other_sites_send_is_refused(server: Served, origin: str, status: int) -> None:
     """A form of any page can send a request to this machine, without asking before."""
     headers = {"host": "localhost:8000", "origin": origin, "content-type": "text/plain"}
@@ -221,27 +216,19 @@ def test_what_pages_of_other_sites_send_is_refused(server: Served, origin: str, 
 @pytest.mark.parametrize(
     ("lines", "path", "status"),
     [
-        (["Authorization: Bearer " + KEY], "/v1/models", 200),
         (["authorization: bearer " + KEY], "/v1/models", 200),
         (["X-Api-Key: " + KEY], "/v1/models", 200),
         (["Host: evil.example", "Authorization: Bearer " + KEY], "/v1/models", 400),
         (["Authorization: Bearer " + KEY, "Authorization: Bearer x"], "/v1/models", 401),
-        (["Authorization: Bearer x", "Authorization: Bearer " + KEY], "/v1/models", 401),
         (["Authorization: Bearer x, Bearer " + KEY], "/v1/models", 401),
         (["Authorization: Basic " + KEY], "/v1/models", 401),
-        (["Authorization: Bearer"], "/v1/models", 401),
         (["Authorization: Bearer \xff\xfe"], "/v1/models", 401),
-        (["X-Api-Key:"], "/v1/models", 401),
         (["X-Original-URL: /health"], "/v1/models", 401),
         ([], f"/v1/models?key={KEY}", 401),
         ([], "/docs", 401),
-        ([], "/openapi.json", 401),
         ([], "/metrics", 401),
-        ([], "/nothing", 401),
         ([], "//health", 401),
-        ([], "/health/", 401),
         ([], "/health/../v1/models", 401),
-        ([], "/v1/models%3f/../../health", 401),
         ([], "/health;/../v1/models", 401),
         ([], "/health", 200),
         ([], "/%68ealth", 200),

@@ -10,12 +10,10 @@ import pytest
 from tests.alike import some
 from tests.data.picture_kinds import png, size_chunk
 from tests.official.corpora import write_data_folder
-from tests.official.image_sets import WRITERS
 from xfm.cli.main import main
 from xfm.core.errors import amount
 from xfm.data.skipped import BAD_FILE
 from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL
-from xfm.evaluation.benchmarks.read.image_sets import ImageSet
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
 from xfm.reports.scores import read_scores
 from xfm.tasks.rows import pictures_of
@@ -55,14 +53,6 @@ def test_named_benchmarks_are_run_and_shown(
     assert not row.endswith("-")
     assert main(["reproduce", "rte", "--out", str(out)]) == 0
     assert row.split() in [line.split() for line in capsys.readouterr().out.splitlines()]
-
-
-def test_a_mistake_in_a_recipe_s_option_is_named(
-    capsys: pytest.CaptureFixture[str], data: Path, model: Path, tmp_path: Path
-) -> None:
-    command = ["reproduce", "rte", "--model", str(model), "--data", str(data), "--out", str(tmp_path)]
-    assert main([*command, "--set", "settings.learning=3"]) == 2
-    assert "unknown option --settings.learning" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- bad pictures
@@ -128,23 +118,6 @@ def test_a_test_row_with_a_bad_picture_is_left_out(
     shutil.rmtree(out)
     assert command(case, model, data, out, limit="0") == 2
     assert "--max-bad leaves out 0 at most" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "case",
-    some([f"oxford-pets/{which}" for which in ("LE/recommended", "LE/published", "ZS/recommended")], 3),
-)
-def test_pictures_of_linear_evaluation(
-    case: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    WRITERS[ImageSet.PETS](tmp_path / "data")
-    rows = BENCHMARKS["oxford-pets"].read(tmp_path / "data").scored["test"]
-    rows[0].image.write_bytes(BROKEN)
-    out = tmp_path / "out"
-    assert command(case, model, tmp_path / "data", out) == 0
-    scores = read_scores(out / case / OFFICIAL)
-    assert all(score.n == min(len(rows), 8) - 1 for score in scores.values())
-    assert re.search(rf"{case} is without .*1 row of test", capsys.readouterr().out)
 
 
 def test_a_submission_lacks_no_row(model: Path, tmp_path: Path) -> None:

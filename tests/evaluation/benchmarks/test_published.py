@@ -1,10 +1,12 @@
-import re
 from collections import Counter
+from functools import cache
 
 import pytest
 
-from xfm.config.benchmark import Edition
-from xfm.evaluation.benchmarks.published import HEAD, as_markdown, as_text, published_results, table_lines
+from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, load_benchmark
+from xfm.config.options import parse
+from xfm.config.plain import to_plain
+from xfm.evaluation.benchmarks.published import published_results, table_lines
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
 
 ROWS = {row.key(): row for row in published_results()}
@@ -55,18 +57,6 @@ def test_ours_stands_beside_what_was_published() -> None:
     assert found["vqa", "FT", "accuracy"] == ("-", "-")
 
 
-def test_both_forms_hold_every_line() -> None:
-    lines = table_lines({})
-    text, markdown = as_text(lines).splitlines(), as_markdown(lines).splitlines()
-    assert len(lines) + 2 == len(text) == len(markdown) == 40
-    assert re.split(r"\s{2,}", text[0]) == list(HEAD)
-    assert all(line.count("|") == len(HEAD) + 1 for line in markdown)
-    assert "93.9 in another table" in next(line for line in text if line.startswith("sun397"))
-    for line in table_lines({}):  # what makes a published number incomparable stands beside it
-        assert ("a head of five layers" in line.note) == (line.cells[1] == "LE")
-        assert ("a random 80/20 split" in line.note) == (line.cells[0] in ("sun397", "caltech101"))
-
-
 def test_benchmarks_without_published_numbers_have_lines_of_their_own() -> None:
     shares = {"refcoco/val/acc50": 0.5, "refcoco/testA/acc50": 0.25, "refcoco/val/mean_iou": 0.4}
     shares |= {"coco-captions/test/cider_d": 1.387, "coco-captions/test/bleu1": 0.8, "cola/dev/mcc": 0.5}
@@ -80,6 +70,41 @@ def test_benchmarks_without_published_numbers_have_lines_of_their_own() -> None:
     ]
 
 
-@pytest.mark.parametrize("names", [["rte"], ["coco", "vqa"]])
-def test_the_table_can_be_narrowed(names: list[str]) -> None:
-    assert {line.cells[0] for line in table_lines({}, names)} == set(names)
+SHARED = {"glue", "pictures", "linear"}  # what other recipes are based on
+
+
+@cache
+def loaded(name: str, edition: Edition) -> BenchmarkRecipe:
+    return load_benchmark(name, edition=edition)
+
+
+@pytest.mark.parametrize(
+    ("edition", "name"), [(edition, name) for edition in Edition for name in benchmark_recipes(edition)]
+)
+def test_every_recipe_builds(edition: Edition, name: str) -> None:
+    recipe = loaded(name, edition)
+    assert recipe.name == name
+    assert recipe.description
+    assert recipe.benchmark == ("" if name in SHARED else name.removesuffix("-linear"))
+    assert (recipe.benchmark in BENCHMARKS) != (name in SHARED)
+    assert bool(recipe.source) == (edition is Edition.PUBLISHED)
+    assert parse(BenchmarkRecipe, values=to_plain(recipe), source="itself") == recipe
+    small = recipe.small()
+    assert (small.settings.steps, small.settings.image_size) == (recipe.smoke.steps, 0)
+    assert small.settings.lr == recipe.settings.lr
+
+
+@pytest.mark.parametrize("name", ["mnli", "cola", "mrpc", "qqp", "sst2", "qnli", "rte", "stsb", "wnli"])
+def test_recommended_glue_stays_in_the_papers_ranges(name: str) -> None:
+    recipe = loaded(name, Edition.RECOMMENDED)
+    assert 3 <= recipe.epochs <= 20
+    assert 1e-5 <= recipe.settings.lr <= 5e-5
+    assert recipe.settings.max_tokens == 128
+
+
+def test_steps_follow_from_the_epochs() -> None:
+    recipe = load_benchmark("nlvr2", ["--epochs", "3"])
+    planned = recipe.planned(rows=100)
+    assert (planned.steps, planned.evaluate_every) == (39, 13)
+    assert recipe.planned(rows=1).steps == 3
+    assert load_benchmark("nlvr2", ["--settings.steps", "7"]).planned(100).steps == 7

@@ -1,19 +1,27 @@
 """Files for the servers of the benchmarks."""
 
 import json
-from dataclasses import replace
+import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.read.glue import GlueTask
 from xfm.evaluation.benchmarks.scorers import (
     caption_submission,
+    consistency,
+    given_answers,
     glue_submission,
+    name_of,
     nlvr2_submission,
+    score_answers,
+    score_truth,
+    sentence_id,
     vqa_submission,
 )
+from xfm.metrics.classification import ClassPrediction
 from xfm.tasks.rows import ImageCaptions, PicturePair, Question
 
 PICTURE = Path("a.jpg")
@@ -41,28 +49,58 @@ def test_what_a_server_takes(tmp_path: Path, write, rows: list, given: list, con
 
 
 @pytest.mark.parametrize(
-    ("write", "rows", "named"),
-    [
-        (vqa_submission, QUESTIONS[:1] * 2, "an id of its own"),
-        (caption_submission, [replace(DESCRIBED[0], key=None)], "needs an id"),
-        (nlvr2_submission, [replace(PAIRS[0], key=None)], "needs an identifier"),
-    ],
-)
-def test_rows_without_ids_of_their_own_are_refused(tmp_path: Path, write, rows: list, named: str) -> None:
-    with pytest.raises(UserError, match=named):
-        write(tmp_path / "file", rows, [True] * len(rows))
-
-
-@pytest.mark.parametrize(
     ("task", "predictions", "cells"),
     [
-        (GlueTask.COLA, ["acceptable", "unacceptable"], ["1", "0"]),
         (GlueTask.WNLI, ["entailment", "not_entailment"], ["1", "0"]),
         (GlueTask.RTE, ["entailment", "not_entailment"], ["entailment", "not_entailment"]),
-        (GlueTask.MNLI, ["contradiction", "neutral"], ["contradiction", "neutral"]),
         (GlueTask.STSB, [5.2, -0.1, 2.34567], ["5.000", "0.000", "2.346"]),
     ],
 )
 def test_glue_cells(tmp_path: Path, task: GlueTask, predictions: list[str | float], cells: list[str]) -> None:
     lines = glue_submission(tmp_path / "CoLA.tsv", task, predictions).read_text().splitlines()
     assert lines == ["index\tprediction", *(f"{place}\t{cell}" for place, cell in enumerate(cells))]
+
+
+def by_the_book(rows: list[tuple[str, bool]]) -> float:
+    of_rows = [identifier.replace(f"-{identifier.split('-')[2]}-", "-@-", 1) for identifier, _ in rows]
+    wrong = {sentence for sentence, (_, ok) in zip(of_rows, rows, strict=True) if not ok}
+    return 1 - len(wrong) / len(set(of_rows))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**16))
+def test_a_sentence_counts_where_all_its_pictures_are_right(seed: int) -> None:
+    rng = random.Random(seed)
+    rows = [
+        (f"dev-{rng.randrange(100, 104)}-{pair}-{rng.randrange(2)}", rng.random() < 0.8)
+        for pair in range(rng.randint(1, 12))
+    ]
+    assert consistency(*map(list, zip(*rows, strict=True))) == pytest.approx(by_the_book(rows))
+
+
+def test_sentences_of_both_corpora() -> None:
+    assert sentence_id("test1-12-3-1") == "test1-12-1"
+    assert sentence_id("4055-3") == "4055"
+    assert sentence_id("dev-1-0-0") != sentence_id("dev-1-0-1")
+    with pytest.raises(ValueError, match="neither"):
+        sentence_id("4055")
+
+
+PICTURE = Path("a.jpg")
+
+
+def test_truth_and_consistency() -> None:
+    rows = [PicturePair((PICTURE, PICTURE), "x", bool(n % 2), f"dev-1-{n}-0") for n in range(4)]
+    right = [ClassPrediction(str(row.label).lower(), (0.5, 0.5)) for row in rows]
+    assert score_truth(rows, right) == {"accuracy": 1.0, "consistency": 1.0}
+    assert score_truth(rows, [True, True, True, True]) == {"accuracy": 0.5, "consistency": 0.0}
+    assert name_of(True) == "true"
+
+
+def test_votes_give_the_answers_of_ten_people_back() -> None:
+    given = ["blue"] * 4 + ["dark blue"] * 5 + ["navy"]
+    votes = tuple((answer, given.count(answer) / 10) for answer in dict.fromkeys(given))
+    row = Question(PICTURE, "what?", "dark blue", "other", votes, 1)
+    assert sorted(given_answers(row)) == sorted(given)
+    assert score_answers([row], ["navy"]) == {"accuracy": 0.3, "accuracy_other": 0.3}
+    assert score_answers([row], ["Blue"]) == {"accuracy": 1.0, "accuracy_other": 1.0}

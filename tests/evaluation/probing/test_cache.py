@@ -1,22 +1,17 @@
 """Features are computed once, are the encoder's, and survive an interruption."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
 from xfm.config.probing import Colours, Framing, FrozenConfig
 from xfm.config.training import Precision
-from xfm.core.errors import UserError
 from xfm.evaluation.probing import feature_cache as cache
-from xfm.evaluation.probing.feature_cache import cached_features, pixel_batches
+from xfm.evaluation.probing.feature_cache import cached_features
 from xfm.evaluation.probing.scoring import build_featuriser
-from xfm.models.folder import Preprocessing
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import Labelled
 
@@ -101,36 +96,3 @@ def test_an_interrupted_run_goes_on(rows, tmp_path, monkeypatch):
     assert read.count(0) == 1, "the first batch was encoded twice"
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert [path.suffix for path in folder.iterdir()] == [".npy"]
-
-
-def test_a_broken_picture_is_named(rows, tmp_path):
-    for spoil in (lambda path: path.write_bytes(b"no picture"), Path.unlink):
-        spoil(rows[5].image)
-        with pytest.raises(UserError, match=r"5\.png"):
-            encoded(rows, tmp_path / "cache")
-
-
-def test_workers_give_the_same_pixels(rows):
-    config = FrozenConfig(batch_size=3, workers=1)
-    for ours, theirs in zip(
-        pixel_batches(rows, Preprocessing(32), config, 2),
-        pixel_batches(rows, Preprocessing(32), CONFIG, 2),
-        strict=True,
-    ):
-        assert torch.equal(ours, theirs)
-
-
-def test_pictures_of_any_mode_and_size(tmp_path):
-    Image.new("L", (7, 50), 9).save(tmp_path / "a.png")
-    Image.new("RGBA", (90, 11), (1, 2, 3, 4)).save(tmp_path / "b.png")
-    found = [Labelled(tmp_path / name, "x") for name in ("a.png", "b.png")]
-    for framing in Framing:
-        preprocessing = Preprocessing(32, framing=framing)
-        (batch,) = pixel_batches(found, preprocessing, FrozenConfig(batch_size=2))
-        assert batch.shape == (2, 3, 32, 32)
-
-
-def test_names_that_are_no_text_are_known_again(tmp_path: Path) -> None:
-    path = tmp_path / os.fsdecode(b"caf\xe9.png")
-    path.write_bytes(b"x")
-    assert cache._digest([Labelled(path, "a")]) == cache._digest([Labelled(path, "b")])

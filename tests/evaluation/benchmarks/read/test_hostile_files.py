@@ -1,27 +1,21 @@
 """Official files that somebody has tampered with: one sentence about the row, never a traceback."""
 
+import json
 import pickle
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.official import corpora
 from tests.official.corpora import written
+from tests.official.easy_vqa import write_easy_vqa
 from tests.official.glue import write_glue, write_parquet
 from xfm.core.errors import UserError
-from xfm.data.tables import TableRow
-from xfm.data.tables.parquet import read_footer
 from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, unpacked
-from xfm.evaluation.benchmarks.read.readers import integer, parquet_files, parquet_rows
-
-
-@pytest.mark.parametrize("value", ["²", "--5", "1" * 5000, "٣", 2**63, -(2**63), 5.0, True, ""])
-def test_what_is_no_whole_number_is_named(value: Any) -> None:
-    row = TableRow({"id": value}, Path("a.json"), 3)
-    with pytest.raises(UserError, match=r'a\.json:3: the column "id" is not a whole number'):
-        integer(row, "id")
+from xfm.evaluation.benchmarks.read.readers import parquet_files
+from xfm.evaluation.benchmarks.read.vqa import HELD_OUT, read_easy_vqa
 
 
 def test_numbers_of_any_length_in_a_pickle_are_refused(tmp_path: Path) -> None:
@@ -34,7 +28,7 @@ def test_numbers_of_any_length_in_a_pickle_are_refused(tmp_path: Path) -> None:
         read()
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "five"])
+@pytest.mark.parametrize("value", ["nan", "1e999"])
 def test_scores_of_pairs_are_finite(tmp_path: Path, value: str) -> None:
     write_glue(tmp_path, GlueTask.STSB)
     path = tmp_path / "STS-B" / "train.tsv"
@@ -50,17 +44,6 @@ def test_unpacked_pictures_lie_where_they_were_unpacked(tmp_path: Path) -> None:
     (tmp_path / "train" / "index.jsonl").write_text('{"image": "/etc/passwd", "label": "a"}\n')
     with pytest.raises(UserError, match=r'index\.jsonl:1: the column "image" leaves the folder'):
         unpacked(tmp_path / "train", list)
-
-
-def test_a_footer_that_is_no_text_is_named(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
-    arrow = pytest.importorskip("pyarrow")
-    path = tmp_path / "train.parquet"
-    parquet.write_table(arrow.table({"label": ["a"]}), path, store_schema=False)
-    path.write_bytes(path.read_bytes().replace(b"label", b"\xff\xfe\xfd\xfc\xfb"))
-    for read in (read_footer, lambda path: [*parquet_rows(path, ("a",))]):
-        with pytest.raises(UserError, match=r"train\.parquet is not a Parquet file"):
-            read(path)
 
 
 def test_classes_that_no_training_picture_can_have_are_named(tmp_path: Path) -> None:
@@ -84,3 +67,54 @@ def test_copies_of_numbered_files_are_no_parts(tmp_path: Path) -> None:
     (tmp_path / f"{names[0]}.parquet").unlink()
     with pytest.raises(UserError, match="1 of the 2 files of train"):
         parquet_files(tmp_path, "train")
+
+
+ROWS = [
+    ["what color is the shape?", "teal", 0],
+    ["is no red shape present?", "yes", 0],
+    ["what is the blue shape?", "rectangle", 1],
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split in ("train", "test"):
+        write_easy_vqa(tmp_path, split, [(0, 0, 0)] * 2, ROWS)
+    return tmp_path
+
+
+def test_questions_with_kinds_and_keys(folder):
+    corpus = read_easy_vqa(folder)
+    rows = corpus.scored["test"]
+    assert [(row.key, row.kind) for row in rows] == [(0, "colour"), (1, "presence"), (2, "shape")]
+    assert rows[2].image == folder / "test" / "images" / "1.png"
+    assert (rows[0].question, rows[0].answer) == ("what color is the shape?", "teal")
+
+
+@pytest.mark.parametrize("count", [2, 90])
+def test_validation_has_pictures_of_its_own(folder, count):
+    rows = [["is it red?", "yes", number // 3] for number in range(3 * count)]
+    (folder / "train" / "questions.json").write_text(json.dumps(rows))
+    corpus = read_easy_vqa(folder)
+    train, valid = ({row.image for row in part} for part in (corpus.train, corpus.valid))
+    assert train.isdisjoint(valid)
+    assert (len(train) + len(valid), len(valid)) == (count, min(HELD_OUT, count - 1))
+
+
+def test_the_official_numbers_of_questions():
+    """Of the package, where it is installed; none of its code runs."""
+    found = find_spec("easy_vqa") or pytest.skip("easy-vqa is not installed")
+    corpus = read_easy_vqa(Path(next(iter(found.submodule_search_locations))) / "data")
+    assert len(corpus.train) + len(corpus.valid) == 38575
+    assert len(corpus.scored["test"]) == 9673
+    assert sum(row.kind == "presence" for row in corpus.scored["test"]) == 7136
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [(["what?", "teal"], "is not"), (["what?", "teal", "0"], "number"), (["what?", "pink", 0], "13 answers")],
+)
+def test_a_wrong_row_is_named(folder, row, said):
+    (folder / "train" / "questions.json").write_text(json.dumps([*ROWS, row]))
+    with pytest.raises(UserError, match=f"row 4.*{said}"):
+        read_easy_vqa(folder)

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from tests.official import corpora
 from tests.official.corpora import CORPORA, written
-from tests.official.pictures import picture
 from xfm.core.errors import UserError
-from xfm.evaluation.benchmarks.read.image_text import read_coco, read_nlvr2, read_refcoco
-from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, synset_names
+from xfm.evaluation.benchmarks.read.image_text import read_nlvr2, read_refcoco
+from xfm.evaluation.benchmarks.read.imagenet import read_imagenet
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.read.vqa import VG_WEIGHT, built_answers, read_vqa
 from xfm.tasks.rows import Question, Reference, pictures_of
@@ -79,7 +78,7 @@ def test_labels_are_those_of_the_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("split_by", "scored"), [("unc", ["val", "testA", "testB"]), ("umd", ["val", "test"])]
 )
-@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("protocol", [0, 4])
 def test_refcoco(tmp_path: Path, split_by: str, scored: list[str], protocol: int) -> None:
     folder = corpora.write_refcoco(tmp_path / "refcoco", tmp_path / "coco", split_by, protocol)
     corpus = read_refcoco(folder, tmp_path / "coco" / "train2014", ("unc", "umd", "google"))
@@ -102,7 +101,7 @@ def refer(folder: Path, change) -> Callable[[], Corpus[Reference]]:
     return read
 
 
-WRONG_BOXES = ([1, 2, 0, 5], [1, 2, 5, 0.0], [1, 2, -1, 3], [1, 2, 3], None, [900, 1, 5, 5])
+WRONG_BOXES = [[1, 2, 0, 5], [1, 2, -1, 3], None]
 
 
 @pytest.mark.parametrize("box", WRONG_BOXES, ids=str)
@@ -153,26 +152,7 @@ def test_the_list_of_answers_has_what_nine_questions_have(answers: list[str]) ->
     assert list(built) == sorted(built, key=lambda answer: (-told.count(answer), answer))
 
 
-def test_a_list_of_answers_is_built_where_there_is_none(tmp_path: Path) -> None:
-    written("vqa", tmp_path)
-    path = tmp_path / "v2_mscoco_train2014_annotations.json"
-    content = json.loads(path.read_text())
-    for row in content["annotations"]:
-        row["multiple_choice_answer"] = "a Dog"
-    path.write_text(json.dumps(content))
-    (note,) = read_vqa(tmp_path, tmp_path / "coco").notes.values()
-    assert note.endswith(f"those of {tmp_path / 'answer_list.json'}")
-    (tmp_path / "answer_list.json").unlink()
-    assert read_vqa(tmp_path, tmp_path / "coco").answers == ()  # eight questions only
-    other = tmp_path / "v2_mscoco_val2014_annotations.json"
-    old, new = (f'"multiple_choice_answer": "{answer}"' for answer in ("red", "dog"))
-    other.write_text(other.read_text().replace(old, new))
-    corpus = read_vqa(tmp_path, tmp_path / "coco")
-    assert corpus.answers == ("dog",)
-    assert "the 1 answers that most people gave to at least 9 questions" in corpus.notes["answer_list"]
-
-
-@pytest.mark.parametrize("beside", [(), ("dev", "test1"), ("train", "dev", "test1")], ids=str)
+@pytest.mark.parametrize("beside", [(), ("dev", "test1")], ids=str)
 def test_nlvr2_is_read_as_it_was_unpacked(tmp_path: Path, beside: tuple[str, ...]) -> None:
     corpora.write_nlvr2(tmp_path, beside)
     corpus = read_nlvr2(tmp_path)
@@ -183,47 +163,6 @@ def test_nlvr2_is_read_as_it_was_unpacked(tmp_path: Path, beside: tuple[str, ...
         shutil.rmtree(folder, ignore_errors=True)
     with pytest.raises(UserError, match=rf"dev/dev-0-0-img0\.png do not exist.*{tmp_path} holds data, "):
         read_nlvr2(tmp_path)
-
-
-def test_where_nlvr2_lies_otherwise_that_is_said(tmp_path: Path) -> None:
-    corpora.write_nlvr2(tmp_path)
-    for place in sorted((tmp_path / "images" / "train").glob("*/*.png")):
-        place.rename(tmp_path / "images" / "train" / place.name)
-    for place in (tmp_path / "images" / "train").glob("[0-9]"):
-        place.rmdir()
-    with pytest.raises(UserError, match=r"images/train holds train-0-0-img0\.png, .*, \.\.\.;"):
-        read_nlvr2(tmp_path)
-
-
-def test_what_else_lies_in_imagenet_s_folders_is_told(tmp_path: Path) -> None:
-    corpora.write_imagenet(tmp_path)
-    (tmp_path / "train" / "n01440764" / "notes.txt").write_text("x")
-    (tmp_path / "val" / "empty").mkdir()
-    said = [report.sentence for report in read_imagenet(tmp_path).reports]
-    assert "1 .txt (n01440764/notes.txt)" in said[0]
-    assert "1 without pictures (empty/)" in said[1]
-
-
-def test_folders_of_pictures_may_be_links(tmp_path: Path) -> None:
-    """Many people keep the pictures of all data sets in one place."""
-    corpora.write_coco(tmp_path / "elsewhere")
-    folder = tmp_path / "data" / "coco"
-    folder.mkdir(parents=True)
-    (folder / "dataset_coco.json").write_text((tmp_path / "elsewhere" / "dataset_coco.json").read_text())
-    for year in ("train2014", "val2014"):
-        (folder / year).symlink_to(tmp_path / "elsewhere" / year)
-    assert all(row.image.is_file() for row in read_coco(folder).train)
-
-
-def test_names_of_imagenet_s_classes(tmp_path: Path) -> None:
-    corpora.write_imagenet(tmp_path)
-    names = synset_names(tmp_path)
-    assert names == {"n01440764": "tench", "n01443537": "goldfish", "n01484850": "great white shark"}
-    (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764\n")
-    with pytest.raises(UserError, match=r"LOC_synset_mapping\.txt:1: 'n01440764'"):
-        synset_names(tmp_path)
-    (tmp_path / "LOC_synset_mapping.txt").unlink()
-    assert synset_names(tmp_path) is None
 
 
 def test_imagenet_parquet_is_unpacked_once_byte_for_byte(tmp_path: Path) -> None:
@@ -239,26 +178,12 @@ def test_imagenet_parquet_is_unpacked_once_byte_for_byte(tmp_path: Path) -> None
         read_imagenet(tmp_path)
 
 
-def test_flat_validation_pictures_are_told_apart(tmp_path: Path) -> None:
-    corpora.write_imagenet(tmp_path)
-    for folder in (tmp_path / "val").iterdir():
-        shutil.rmtree(folder)
-    picture(tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG", 0)
-    with pytest.raises(UserError, match=r"torchvision\.datasets\.ImageNet"):
-        read_imagenet(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("name", "gone", "message"),
     [
-        ("coco", "dataset_coco.json", r"dataset_coco\.json does not exist"),
         ("coco", "train2014", "put COCO's train2014"),
-        ("flickr30k", "dataset_flickr30k.json", "does not exist"),
-        ("nlvr2", "data/dev.json", r"dev\.json"),
         ("nlvr2", "images/train", r"put NLVR2's folder train of pictures there .*images holds dev, test1"),
-        ("nlvr", "test/test.json", r"test/test\.json does not exist"),
         ("memes", "train.jsonl", r"train\.jsonl does not exist"),
-        ("memes", "dev_seen.jsonl", r"dev_seen\.jsonl does not exist"),
     ],
 )
 def test_missing_files_are_named(tmp_path: Path, name: str, gone: str, message: str) -> None:
@@ -274,12 +199,7 @@ def test_missing_files_are_named(tmp_path: Path, name: str, gone: str, message: 
         ("coco", "dataset_coco.json", '"restval"', '"rest"', r':7: .*"split" is \'rest\''),
         ("coco", "dataset_coco.json", "COCO_train2014_000000000002.jpg", "../../../p", "leaves the folder"),
         ("nlvr2", "data/train.json", '"False"', '"Maybe"', r'train.json:1: .*"label"'),
-        ("nlvr2", "data/dev.json", "dev-0-1-0", "x-../../../y-0-0", "leaves the folder"),
-        ("memes", "train.jsonl", '"label": 1', '"label": 2', r'train.jsonl:2: .*"label"'),
-        ("memes", "train.jsonl", "img/00101", "../../../00101", "leaves the folder"),
         ("refcoco", "instances.json", "[4.5, 2.25, 10.5", "[9, 9, 500", r'json:3: .*"bbox" \[9, 9'),
-        # Half a character, which no tokenizer takes, is named before any training.
-        ("coco", "dataset_coco.json", '"raw": "', '"raw": "\\ud83d', r'json:1: .*"raw" is not Unicode'),
         (
             *("vqa", "v2_mscoco_train2014_annotations.json", '"answer": "', '"answer": "\\ud83d'),
             r'json:1: .*"answer" is not Unicode',
