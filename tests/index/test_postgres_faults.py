@@ -199,18 +199,6 @@ def test_what_a_server_refuses_is_said_with_what_to_do(name: str, state: str, wo
     store.close()
 
 
-<<<<<<< HEAD
-def test_a_row_that_is_there_and_a_table_that_is_gone(through: "PostgresStore", name: str) -> None:
-    with expect_refusal("rows that the collection does not know"):
-        through.add(rows(1), replacing=False)
-    execute(f"ALTER TABLE {name} RENAME COLUMN source TO other")
-    with expect_refusal("--table"):
-        ASKED["nearest"](through)
-    execute(f"DROP TABLE {name}")
-    with expect_refusal("not there"):
-        list(through.keys())
-
-
 def test_an_empty_table_of_other_columns_is_not_taken(model: Path, tmp_path: Path, name: str) -> None:
     given = {"make": True, "address": postgres_address(), "table": name}
     for column, kind in (("vector", "vector(3)"), ("pixels", "text"), ("other", "int")):
@@ -224,8 +212,6 @@ def test_an_empty_table_of_other_columns_is_not_taken(model: Path, tmp_path: Pat
         execute(f"DROP TABLE {name}")
 
 
-=======
->>>>>>> 84b56005fa05b1c2ed711abd0aa129e857a4bd6d
 def test_a_server_without_pgvector_is_told_and_one_with_a_new_one_is_used(name: str) -> None:
     execute(f"CREATE DATABASE {name}")
     address = f"{postgres_address().rpartition('/')[0]}/{name}"

@@ -68,20 +68,7 @@ async def test_a_later_step_comes_before_what_is_newer_and_is_never_refused(batc
     assert computer.batches == [[1], [5, 2, 3], [6]]
 
 
-<<<<<<< HEAD
 @with_batcher(seconds=0.12)
-async def test_lanes_are_not_mixed_and_the_oldest_comes_first(batcher, computer):
-    first = asyncio.create_task(ask(batcher, computer, 1))
-    await asyncio.sleep(0.03)
-    others = [asyncio.create_task(ask(batcher, computer, n, lane="ab"[n % 2])) for n in range(2, 8)]
-    await asyncio.gather(first, *others)
-    assert computer.batches == [[1], [2, 4, 6], [3, 5, 7]]
-
-
-@with_batcher(seconds=0.12)
-=======
-@with_batcher(seconds=0.02)
->>>>>>> 84b56005fa05b1c2ed711abd0aa129e857a4bd6d
 async def test_requests_take_turns(batcher, computer):
     """One of many items is computed a batch at a time, and who comes later waits for no more than two."""
     many = asyncio.create_task(ask(batcher, computer, *range(100, 120)))
@@ -134,25 +121,7 @@ async def test_a_panic_breaks_its_own_item_and_the_worker_lives(batcher, compute
     assert await ask(batcher, computer, 5) == [10]
 
 
-<<<<<<< HEAD
-@with_batcher()
-async def test_a_thread_that_cannot_be_started_breaks_its_batch_alone(batcher, computer):
-    with pytest.MonkeyPatch.context() as scarce:
-        scarce.setattr(threading.Thread, "start", refused_thread)
-        async with asyncio.timeout(60):
-            with pytest.raises(RuntimeError, match="new thread"):
-                await ask(batcher, computer, 1)
-    assert await ask(batcher, computer, 5) == [10]
-
-
-def refused_thread(*_: Any) -> None:
-    raise RuntimeError("can't start new thread")
-
-
 @with_batcher(max_batch_size=1, queue_size=3, seconds=0.3)
-=======
-@with_batcher(max_batch_size=1, queue_size=3, seconds=0.05)
->>>>>>> 84b56005fa05b1c2ed711abd0aa129e857a4bd6d
 async def test_what_has_no_room_is_refused_at_once(batcher, computer):
     running = [asyncio.create_task(ask(batcher, computer, 0))]
     await asyncio.sleep(0.06)  # it is computed, and waits no more
@@ -180,22 +149,7 @@ async def test_who_leaves_frees_the_place(batcher, computer):
     assert [item for batch in computer.batches for item in batch] == [1, 3]
 
 
-<<<<<<< HEAD
-@with_batcher(seconds=0.12)
-async def test_cancelling_everything_hangs_nothing(batcher, computer):
-    tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(50)]
-    await asyncio.sleep(0.18)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert await asyncio.wait_for(ask(batcher, computer, 1), 5) == [2]
-    await asyncio.wait_for(batcher.close(), 5)
-
-
 @with_batcher(max_batch_size=1, seconds=0.12)
-=======
-@with_batcher(max_batch_size=1, seconds=0.02)
->>>>>>> 84b56005fa05b1c2ed711abd0aa129e857a4bd6d
 async def test_what_was_taken_is_answered_at_the_end(batcher, computer):
     tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(5)]
     await asyncio.sleep(0.06)
