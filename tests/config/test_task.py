@@ -57,7 +57,7 @@ UNUSABLE = {
     "SPEC = TaskSpec('mine', '', (Field('text'),), settings=('label_smothing',))": "label_smothing is no",
     "SPEC = TaskSpec('mine', '', (Field('text'),), head='json.no:H', task='json:T')": "no module json.no",
     "SPEC = TaskSpec('mine', '', (Field('model'),))": "xfm predict has an option model already",
-    "SPEC = TaskSpec('mine', '', (Field('label', holds=Holds.LABEL),))": "the field label holds",
+    "SPEC = TaskSpec('mine', '', (Field('label', holds=FieldKind.LABEL),))": "the field label holds",
 }
 """The module of a package's task, and what its warning must name."""
 
@@ -68,7 +68,7 @@ def test_a_package_with_an_unusable_task_costs_a_warning_alone(code, words, tmp_
     monkeypatch.setattr(tasks, "_asked", set())
     module = f"unusable_{abs(hash(code))}"
     (tmp_path / f"{module}.py").write_text(
-        f"from xfm.config.task_spec import Field, Holds, TaskSpec\n{code}\n"
+        f"from xfm.config.task_spec import Field, FieldKind, TaskSpec\n{code}\n"
     )
     info = tmp_path / "unlucky-1.0.dist-info"
     info.mkdir()

@@ -23,7 +23,7 @@ class SearchOptions:
             again; 0 keeps the order of the vectors, and answers nothing about whether one fits.
         min_score: probability that something fits from which a search by a text answers; below, nothing is
             found. If not given, the one at which the model answers 95 % of the searches for what is there,
-            see `xfm.config.calibration.PresenceFit`; of a model for which nobody fitted it, a match of 0.5.
+            see `xfm.config.labels.PresenceFit`; of a model for which nobody fitted it, a match of 0.5.
         where: conditions on metadata, all of which hold: kind=dog, kind=dog,cat, price<10.
     """
 

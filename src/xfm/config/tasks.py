@@ -144,7 +144,7 @@ VQA = TaskSpec(
     options=AnswerOptions,
     head=f"{_HEADS}:Answerer",
     task="xfm.tasks.vqa:VqaTask",
-    pipeline=f"{_INFERENCE}.generation:Answering",
+    pipeline=f"{_INFERENCE}.generation:QuestionAnswering",
 )
 GROUNDING = TaskSpec(
     "grounding",

@@ -31,7 +31,7 @@ class FolderInUseError(UserError):
 
 @contextlib.contextmanager
 def locked(folder: Path, beside: bool = False) -> Iterator[None]:
-    """Hold a folder for the block; other processes are refused by InUse (names process and host). The lock
+    """Hold a folder for the block; other processes are refused (FolderInUseError). The lock
     file goes at the end, with folders made for it; `beside` puts it beside a folder that is replaced. Where
     the file system knows no locks, a note says so, and the block runs."""
     path = folder.parent / f".{folder.name}{LOCK_FILE}" if beside else folder / LOCK_FILE

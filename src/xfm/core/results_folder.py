@@ -49,7 +49,7 @@ PRETRAINED = ResultOrigin("pretrain")
 
 
 @dataclass(frozen=True)
-class Holding:
+class FolderContent:
     """Content of a folder in words, its maker (None of a model folder), whether it is results or a run."""
 
     what: str
@@ -73,22 +73,22 @@ def require_free(out: Path, maker: ResultOrigin, model: Path | None = None) -> N
     raise UserError(f"{out} holds {found.what}{other}: give another folder, such as --out {free_name(out)}")
 
 
-def holding(out: Path) -> Holding | None:
+def holding(out: Path) -> FolderContent | None:
     """What a folder holds; None where it holds neither results nor a run, a model or a world."""
     signed = signed_by(out)
     if any((out / name).exists() for name in RESULTS):
         maker = signed or ResultOrigin("")
-        return Holding(f"results of {maker}", maker)
+        return FolderContent(f"results of {maker}", maker)
     if (out / "world.json").exists():
-        return Holding("a world of `xfm prepare`", ResultOrigin("prepare"))
+        return FolderContent("a world of `xfm prepare`", ResultOrigin("prepare"))
     if (out / "corpus.json").exists():
-        return Holding("a corpus of `xfm prepare`", ResultOrigin("prepare"))
+        return FolderContent("a corpus of `xfm prepare`", ResultOrigin("prepare"))
     if (out / "config.json").exists():
-        return Holding("a model", None)
+        return FolderContent("a model", None)
     if not any((out / name).is_dir() and any((out / name).iterdir()) for name in ("checkpoints", "model")):
         return None
     maker = signed if signed and signed.command == "finetune" else ResultOrigin(_trained_by(out))
-    return Holding(f"a run of {maker}", maker, results=False)
+    return FolderContent(f"a run of {maker}", maker, results=False)
 
 
 def run_of(model: Path) -> Path:

@@ -30,7 +30,7 @@ AnswerRule = tuple[AnswerOptions, AnswerList | None]
 """Options, and the answers to be ranked; without a list answers are written."""
 
 
-class Answering(Pipeline[AnswerRule, list[ScoredAnswer]]):
+class QuestionAnswering(Pipeline[AnswerRule, list[ScoredAnswer]]):
     """`{"image", "question"}` -> `[{"score", "answer"}]`, best first.
 
     Ranked from the fine-tuning's list or `answers=[...]`; with `free=True`, or without a list, by beam

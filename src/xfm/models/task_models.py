@@ -98,7 +98,7 @@ class Classifier(TaskModel):
         return self.classify(HeadInputs(tokens, image, index))
 
 
-class WithModel(TaskModel):
+class BackboneTaskModel(TaskModel):
     """A head on the whole pre-trained model."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
@@ -152,7 +152,7 @@ class ImageClassifier(Classifier):
         return rows.of_rows(self.head(self.features(rows)))
 
 
-class PairClassifier(WithModel, Classifier):
+class PairClassifier(BackboneTaskModel, Classifier):
     """Fusion token 0 of an image and its text -> MLP head. A probe also sees the mean of the text and the
     image."""
 
@@ -170,7 +170,7 @@ class PairClassifier(WithModel, Classifier):
         return torch.cat([fused, rows.mean_text(text), rows.of_rows(rows.pictures[:, 0])], dim=-1)
 
 
-class Reasoner(WithModel, Classifier):
+class Reasoner(BackboneTaskModel, Classifier):
     """The text fused with each of two images, both token-0 vectors -> MLP head (NLVR2). A probe also sees
     the mean of the text and each image."""
 
@@ -193,15 +193,15 @@ class Reasoner(WithModel, Classifier):
         return torch.cat([both_fused, rows.mean_text(text), seen], dim=-1)
 
 
-class TextEmbedder(WithModel):
+class TextEmbedder(BackboneTaskModel):
     """Vectors of texts by the pre-trained projection: nothing is added."""
 
 
-class Retriever(WithModel):
+class Retriever(BackboneTaskModel):
     """Retrieval by contrast and matching (COCO, Flickr30k): nothing is added."""
 
 
-class Grounder(WithModel):
+class Grounder(BackboneTaskModel):
     """The box of a phrase by the pre-trained box head (RefCOCO+): nothing is added."""
 
     def forward(self, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
@@ -213,7 +213,7 @@ class Grounder(WithModel):
         return self.model.boxes(self.fused_first(rows))
 
 
-class Answerer(WithModel):
+class Answerer(BackboneTaskModel):
     """The fused question -> causal decoder that starts from the fusion encoder (VQA)."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
@@ -239,7 +239,7 @@ class Answerer(WithModel):
         return self.decoder(answer.ids, answer.mask, memory, question.mask, question_index)
 
 
-class Captioner(WithModel):
+class Captioner(BackboneTaskModel):
     """Causal decoder over the vision output, started from the fusion encoder (COCO captions)."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:

@@ -45,7 +45,7 @@ class Embedding(BaseModel):
     embedding: list[float] | str
 
 
-class Usage(BaseModel):
+class TokenUsage(BaseModel):
     """Tokens that were read."""
 
     prompt_tokens: int
@@ -58,7 +58,7 @@ class EmbeddingAnswer(BaseModel):
     object: Literal["list"] = "list"
     data: list[Embedding]
     model: str
-    usage: Usage
+    usage: TokenUsage
 
 
 class RerankRequest(CompatibleRequest):
@@ -84,7 +84,7 @@ class RerankAnswer(BaseModel):
     id: str
     model: str
     results: list[Reranked]
-    usage: Usage
+    usage: TokenUsage
     meta: dict[str, Any]
 
 
@@ -109,7 +109,7 @@ class ScoreAnswer(BaseModel):
     object: Literal["list"] = "list"
     data: list[PairScore]
     model: str
-    usage: Usage
+    usage: TokenUsage
 
 
 class TaskRequest(ModelRequest):

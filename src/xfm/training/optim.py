@@ -261,7 +261,7 @@ def lr_factor(step: int, clock: TrainingClock, config: OptimConfig) -> float:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, clock: TrainingClock) -> float:
-    """Set every group's learning rate for a step and return that of the known parts."""
+    """Set every group's learning rate for a step and return that of the pre-trained parts."""
     rate = config.lr * lr_factor(step, clock, config) * clock.lr_scale(step)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
