@@ -143,3 +143,6 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
         assert time.monotonic() - began < 8
     assert f"PostgreSQL at host 127.0.0.1, port {port} (no answer in 2 seconds)" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rest", ["a..b/shop", "h" * 64 + ".example/shop", "x/shop?connect_timeout=abc"])
