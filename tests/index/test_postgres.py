@@ -146,3 +146,6 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("rest", ["a..b/shop", "h" * 64 + ".example/shop", "x/shop?connect_timeout=abc"])
+def test_a_host_that_no_name_can_be_is_no_address(rest: str) -> None:
+    with expect_refusal("cannot be read"):
+        postgres.connected(f"postgresql://{rest}")
