@@ -123,6 +123,7 @@ VERSIONS, DATA = f"{LANCE}/pictures.lance/_versions/*", f"{LANCE}/pictures.lance
 DAMAGES: dict[str, Damage] = {
     "about cut": cut("index.json"),
     "a probe of words": told(probe=["a"]),
+    "a probe of endless numbers": told(probe=[10**400]),
     "fields of numbers": told(fields={"n": 5}),
     "no journal": gone(JOURNAL),
     "journal garbled": garbled(JOURNAL),

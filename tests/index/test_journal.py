@@ -70,3 +70,10 @@ def test_a_database_of_others_is_refused_and_not_written(tmp_path: Path) -> None
         Journal(tmp_path)
     assert (tmp_path / "mine.db").read_bytes() == before
     assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_a_detail_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    own = Journal(tmp_path)
+    own._database.execute("INSERT INTO items VALUES ('a', '1', 'bad', NULL, x'fe')")
+    with expect_refusal("damaged", "build"):
+        own.item("a")

@@ -81,7 +81,7 @@ def read_bytes(path: Path | str, limit: int = MAX_SETTINGS) -> bytes:
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         # A file may grow meanwhile, or not say its size; room for the limit is taken by no reader at once.
-        content = stream.read(size + 1) if size <= limit else b""
+        content = (stream.read(size + 1) if size <= limit else b"") or b""  # None: it would block
         while size < len(content) <= limit and (more := stream.read(min(1 << 20, limit + 1 - len(content)))):
             content += more
     if (size := max(size, len(content))) > limit:

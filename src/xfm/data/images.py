@@ -4,9 +4,9 @@ What a picture is, its bytes tell, not its name. Its size is read from the heade
 so that a small file that claims to be huge costs nothing.
 """
 
+import errno
 import logging
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.core.errors import UserError, first_line, printable
+from xfm.core.files import read_bytes
 from xfm.data.image_formats import (
     BROKEN,
     Header,
@@ -89,17 +90,13 @@ def check_size(width: int, height: int, limit: int | None = None) -> None:
 def read_picture(path: Path, limit: int | None = None) -> bytes:
     """The bytes of an image file; raises PictureError when it cannot be read, is no regular file (a pipe
     would block), or has more than `limit` bytes (by default `byte_limit()`)."""
+    limit = limit or byte_limit()
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise PictureError(f"{path} is not a file")
-        if status.st_size > (limit := limit or byte_limit()):
-            raise PictureError(f"{path} {too_many_bytes(status.st_size, limit)}")
-        return path.read_bytes()
+        return read_bytes(path, limit)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise PictureError(f"{path} {too_many_bytes(os.path.getsize(path), limit)}") from None
         raise PictureError(f"the picture {path} cannot be read ({error.strerror})") from None
-    except ValueError:  # a NUL or half a surrogate pair
-        raise PictureError(f"{path} is not a path") from None
 
 
 def too_many_bytes(size: int, limit: int) -> str:

@@ -76,7 +76,7 @@ class CollectionManifest:
             if not all(isinstance(one, str) for one in texts):
                 raise TypeError("model, address, table and id are texts")
             return cls(told["model"], [float(one) for one in told["probe"]], address, table, fields, own)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(
                 f"{folder / MANIFEST} is damaged ({error!r}): build the collection again"
             ) from error
@@ -166,7 +166,8 @@ class Journal:
 
     def item(self, key: str) -> JournalItem | None:
         """A picture's item; None for an unknown key."""
-        row = self._database.execute("SELECT state, stamp, told FROM items WHERE key = ?", [key]).fetchone()
+        texts = "state, CAST(stamp AS TEXT), CAST(told AS TEXT)"  # a stranger's may be of another type
+        row = self._database.execute(f"SELECT {texts} FROM items WHERE key = ?", [key]).fetchone()
         return None if row is None else JournalItem(State(row[0]), row[1], row[2])
 
     def holder(self, digest: bytes) -> str | None:

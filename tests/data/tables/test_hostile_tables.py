@@ -11,6 +11,7 @@ from tests.data.tables.written import PICTURES, ROADS, png, read, write_parquet
 from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap, read_table
+from xfm.data.tables.table import open_table
 
 Written = str | bytes | Callable[[Path], object] | None
 GOOD = '{"text": "a", "label": "b"}\n'
@@ -131,3 +132,11 @@ def test_a_local_folder_of_pictures_as_a_data_set(tmp_path: Path, monkeypatch: p
     found = read_table(f"hub:{tmp_path / 'evil'}", PICTURES, ColumnMap(), tmp_path / "store")
     with pytest.raises(UserError, match="lies outside"):
         found[0].path("image")
+
+
+def test_a_file_whose_name_begins_as_those_of_the_hub_is_a_file(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "hub:own.csv").write_text("text\na cat\n")
+    monkeypatch.chdir(tmp_path)
+    assert [raw.cells for raw in open_table(Path("./hub:own.csv")).rows(frozenset({"text"}))] == [
+        {"text": "a cat"}
+    ]

@@ -84,7 +84,7 @@ def open_table(source: str | Path | InMemory) -> Records:
     """A table whose rows are read one after the other, of the sources of `read_table`. Raises UserError."""
     if isinstance(source, InMemory):
         return read_objects(source)
-    if str(source).startswith(PREFIX):
+    if str(source).startswith(PREFIX) and not os.path.lexists(source):
         return read_hub(str(source))
     path = Path(source)
     if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
