@@ -32,6 +32,11 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert [module for module in loaded if module.startswith("xfm")] == ["xfm"]
 
 
+def test_a_model_is_used_without_what_imports_as_long_as_torch() -> None:
+    use = "import json, sys, xfm; xfm.pipeline('embed', 'small')('a cat'); print(json.dumps(sorted(sys.modules)))"
+    assert {"torchvision", "torch._dynamo", "transformers"} & {*run(use)} == set()
+
+
 def test_the_names_are_few_and_listed() -> None:
     assert len(xfm.__all__) <= 21
     assert sorted(xfm.__all__) == list(xfm.__all__)

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,13 @@ class View(NamedTuple):
     width: int
     height: int
     flip: bool = False
+
+
+def torchvision_v2() -> ModuleType:
+    """torchvision's transforms; imported late, since that takes longer than importing torch."""
+    from torchvision.transforms import v2
+
+    return v2
 
 
 def swap_sides(text: str) -> str:

@@ -10,14 +10,11 @@ import numpy as np
 import torch
 from PIL.Image import Resampling
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2 import functional as F
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from xfm.config.data import Augmentation
 from xfm.config.image import ImageTrainingConfig, Operations
 from xfm.core.errors import UserError
-from xfm.data.transforms import Box, Normalisation, View, crop_around, normalise, random_crop
+from xfm.data.transforms import Box, Normalisation, View, crop_around, normalise, random_crop, torchvision_v2
 
 MILD_RANGE = 0.15
 _APPLY = 0.5
@@ -34,13 +31,13 @@ def mild_colour(rng: np.random.Generator, pixels: Tensor) -> Tensor:
 
 
 def _affine(pixels: Tensor, angle: float = 0, dx: float = 0, dy: float = 0, shear: Sequence[float] = (0, 0)):
-    return F.affine(
+    return torchvision_v2().functional.affine(
         pixels,
         angle=angle,
         translate=[dx, dy],
         scale=1.0,
         shear=list(shear),
-        interpolation=InterpolationMode.BILINEAR,
+        interpolation=torchvision_v2().InterpolationMode.BILINEAR,
         fill=[128.0, 128.0, 128.0],
     )
 
@@ -56,10 +53,14 @@ def _shift(side: int, level: float, sign: float) -> int:
 
 COLOUR: dict[str, Operation] = {
     "identity": lambda pixels, level, sign: pixels,
-    "autocontrast": lambda pixels, level, sign: F.autocontrast(pixels),
-    "equalize": lambda pixels, level, sign: F.equalize(pixels),
-    "brightness": lambda pixels, level, sign: F.adjust_brightness(pixels, 0.1 + 1.8 * level),
-    "sharpness": lambda pixels, level, sign: F.adjust_sharpness(pixels, 0.1 + 1.8 * level),
+    "autocontrast": lambda pixels, level, sign: torchvision_v2().functional.autocontrast(pixels),
+    "equalize": lambda pixels, level, sign: torchvision_v2().functional.equalize(pixels),
+    "brightness": lambda pixels, level, sign: torchvision_v2().functional.adjust_brightness(
+        pixels, 0.1 + 1.8 * level
+    ),
+    "sharpness": lambda pixels, level, sign: torchvision_v2().functional.adjust_sharpness(
+        pixels, 0.1 + 1.8 * level
+    ),
 }
 """What regions get: nothing that moves a pixel."""
 GEOMETRIC: dict[str, Operation] = {
@@ -135,7 +136,8 @@ def augmentation(config: ImageTrainingConfig, shape: tuple[int, int]) -> Augment
         return _timm(count, level, min(shape))
     if (operations := OWN_OPERATIONS.get(config.operations)) is not None:
         return lambda pixels: rand_augment(np.random.default_rng(_drawn()), pixels, operations, count, level)
-    return v2.RandAugment(count, level, LEVELS, interpolation=InterpolationMode.BILINEAR, fill=GREY)
+    v2 = torchvision_v2()
+    return v2.RandAugment(count, level, LEVELS, interpolation=v2.InterpolationMode.BILINEAR, fill=GREY)
 
 
 def _timm(count: int, level: int, side: int) -> Augment:
@@ -150,11 +152,12 @@ def _timm(count: int, level: int, side: int) -> Augment:
         "img_mean": (GREY, GREY, GREY),
         "interpolation": Resampling.BICUBIC,
     }
+    functional = torchvision_v2().functional
     transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
 
     def augment(pixels: Tensor) -> Tensor:
         with _python_seeded(_drawn()):
-            return pil_to_tensor(transform(to_pil_image(pixels)))
+            return functional.pil_to_tensor(transform(functional.to_pil_image(pixels)))
 
     return augment
 
@@ -186,14 +189,14 @@ class Variation:
         normalisation: Normalisation,
         grey: bool = False,
     ) -> None:
-        self.shape, self._normalisation = shape, normalisation
+        self.shape, self._normalisation, v2 = shape, normalisation, torchvision_v2()
         steps: list[Any] = [
             *([v2.Grayscale(3)] if grey else []),
             v2.RandomResizedCrop(
                 shape,
                 scale=(config.crop, 1.0),
                 ratio=(1 / config.aspect, config.aspect),
-                interpolation=InterpolationMode.BICUBIC,
+                interpolation=v2.InterpolationMode.BICUBIC,
                 antialias=True,
             ),
             v2.RandomHorizontalFlip(config.flip),
@@ -220,9 +223,9 @@ class Mixup:
         self.classes, self.mixing = classes, config.mixing
         self._mixes: list[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = []
         if config.mixup:
-            self._mixes.append(v2.MixUp(alpha=config.mixup, num_classes=classes))
+            self._mixes.append(torchvision_v2().MixUp(alpha=config.mixup, num_classes=classes))
         if config.cutmix:
-            self._mixes.append(v2.CutMix(alpha=config.cutmix, num_classes=classes))
+            self._mixes.append(torchvision_v2().CutMix(alpha=config.cutmix, num_classes=classes))
 
     @property
     def mixes(self) -> bool:

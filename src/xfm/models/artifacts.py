@@ -7,8 +7,6 @@ from typing import Any
 
 import yaml
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import center_crop, resize, rgb_to_grayscale
 
 from xfm.config.artifacts import SelfCheck
 from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing
@@ -17,7 +15,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Normalisation, View, normalise, show
+from xfm.data.transforms import Normalisation, View, normalise, show, torchvision_v2
 from xfm.models.task_models import TaskModel
 
 CODE_LICENCE = "Apache-2.0"
@@ -91,17 +89,17 @@ def framed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
     """[3, H, W] uint8 image -> [3, S, S] uint8: squashed or centre-cropped, antialiased bicubic, grey if
     the model is."""
     if preprocessing.grey:
-        picture = rgb_to_grayscale(picture, 3)
+        picture = torchvision_v2().functional.rgb_to_grayscale(picture, 3)
     if (enlarged := preprocessing.framing.enlarged) is not None:
         return _centre(picture, preprocessing.shape, *enlarged)
     return show(picture, View(0, 0, picture.shape[2], picture.shape[1]), preprocessing.shape)
 
 
 def _centre(picture: Tensor, shape: tuple[int, int], times: int, of: int) -> Tensor:
-    height, width = shape
+    v2, (height, width) = torchvision_v2(), shape
     tall, wide = picture.shape[1:]
     # Of a long strip only the middle is seen; the whole of it in that width would take all memory.
-    picture = center_crop(picture, [min(tall, STRIP * wide), min(wide, STRIP * tall)])
+    picture = v2.functional.center_crop(picture, [min(tall, STRIP * wide), min(wide, STRIP * tall)])
     tall, wide = picture.shape[1:]
     if wide * height <= tall * width:  # the width is what is scarce
         across = round(width * times / of)
@@ -109,7 +107,8 @@ def _centre(picture: Tensor, shape: tuple[int, int], times: int, of: int) -> Ten
     else:
         down = round(height * times / of)
         size = [down, down * wide // tall]
-    return center_crop(resize(picture, size, InterpolationMode.BICUBIC, antialias=True), [height, width])
+    resized = v2.functional.resize(picture, size, v2.InterpolationMode.BICUBIC, antialias=True)
+    return v2.functional.center_crop(resized, [height, width])
 
 
 def model_pixels(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
