@@ -1,8 +1,10 @@
 """Every executor does its share of the units, each once, and says what went wrong in one sentence."""
 
 import multiprocessing
+import os
 import signal
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import psutil
@@ -41,6 +43,16 @@ def test_what_a_unit_refuses_ends_the_work(tmp_path: Path, workers: int) -> None
 def test_a_process_that_dies_is_said(tmp_path: Path) -> None:
     with expect_refusal("died", "--workers"):
         done(LocalPool(2), squares(tmp_path, 10, Squares(deadly=5)))
+
+
+def test_a_signal_to_all_processes_leaves_the_one_that_starts_them(tmp_path: Path) -> None:
+    done(LocalPool(2), squares(tmp_path / "before", 4))
+    server = forkserver._forkserver._forkserver_pid
+    os.kill(server, signal.SIGTERM)
+    time.sleep(0.2)
+    assert psutil.pid_exists(server)
+    assert psutil.Process(server).status() != psutil.STATUS_ZOMBIE
+    assert done(LocalPool(2), squares(tmp_path / "after", 4)) == [*range(4)]
 
 
 def test_a_plan_is_made_once_and_of_one_work(tmp_path: Path) -> None:

@@ -126,9 +126,10 @@ def _context(function: Any) -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_module(function)])
     resource_tracker.ensure_running()  # it is started with signals let in, whatever holds here
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    # Inherited by the server and what it forks: a signal to all is the parent's alone, which then ends them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
     try:
-        forkserver.ensure_running()  # it inherits that, as what it forks does: Ctrl-C is the parent's alone
+        forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
@@ -146,6 +147,7 @@ def _start(function: Callable[[Any], Any]) -> None:
     global _function
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops the pool, in one voice
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # a broken pool ends its processes by it
     _function = function
 
 
