@@ -2,11 +2,10 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterator
+from functools import partial
+from heapq import nsmallest
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -18,15 +17,13 @@ from xfm.core.locks import locked
 from xfm.core.paths import home_path, is_url
 from xfm.core.processes import cores
 from xfm.core.results_folder import ResultOrigin, require_free, sign
-from xfm.corpora.doctor.checks import check_image_file
-from xfm.corpora.doctor.findings import Finding, Severity, Statistics, ticket
-from xfm.corpora.doctor.kinds import data_of, tokenizer_of
-from xfm.corpora.doctor.record_checks import CheckedRecord, RecordChecker
+from xfm.corpora.doctor.checks import check_image_file, check_record
+from xfm.corpora.doctor.findings import Finding, Severity, Statistics, distribution, ticket
+from xfm.corpora.doctor.kinds import data_of
 from xfm.corpora.doctor.records import Part, SourceData, TableData, close_source
 from xfm.corpora.doctor.report import TABLE, Diagnosis, FindingExample, card_of, write_page
 from xfm.corpora.images import first_near, near_earlier
 from xfm.data.tables.objects import PREFIX
-from xfm.data.tokenizer import Tokenizer
 from xfm.executors.executor import LocalPool
 from xfm.reports.scores import write_json
 
@@ -39,25 +36,42 @@ _COMMON, _COMMON_SHARE = 10, 0.01
 _MOST_CLASSES = 1000
 
 
-class GroupFinding(NamedTuple):
-    """A finding, the numbers of its records, and examples, each with the number of the other record."""
-
-    finding: Finding
-    records: np.ndarray
-    examples: list[tuple[int, int]]
+Group = tuple[Finding, np.ndarray, Callable[[int], int | None]]
+"""A finding, the numbers of its records, and the other record of the one at a place among them."""
 
 
 def found_together(
     records: np.ndarray, pictures: np.ndarray, said: np.ndarray, config: DoctorConfig
-) -> Iterator[GroupFinding]:
+) -> Iterator[Group]:
     """Findings among [N] `RECORD`, [P] `PICTURE` and [T] `SAID`."""
-    places = np.flatnonzero(records["key"])
-    firsts, again = _repeated(records["key"][places])
-    yield _paired(Finding.TWICE, places[again], places[firsts[again]], config)
-    yield _contradicting(records, config)
+    again, first = _repeated(records["key"])
+    yield Finding.TWICE, again, first.__getitem__
+    again, first = _repeated(records["asked"])
+    differ = records["key"][again] != records["key"][first]
+    yield Finding.CONTRADICTION, again[differ], first[differ].__getitem__
     if config.near_duplicates:
-        yield _alike(pictures, config)
-    yield _common(said, len(records), config)
+        _, firsts = np.unique(pictures["digest"], return_index=True)
+        own = pictures[np.sort(firsts)]
+        hashes, numbers = np.ascontiguousarray(own["hash"]), own["record"].astype(np.int64)
+        near = np.flatnonzero(near_earlier(hashes, config.distance))
+
+        def earlier(place: int) -> int:
+            return numbers[first_near(hashes, int(near[place]), config.distance) or 0]
+
+        yield Finding.ALIKE, numbers[near], earlier
+    own = np.unique(said)  # a record says a text once
+    _, inverse, counts = np.unique(own["digest"], return_inverse=True, return_counts=True)
+    often = counts[inverse] >= max(_COMMON, _COMMON_SHARE * len(records))
+    yield Finding.COMMON, np.unique(own["record"][often]).astype(np.int64), lambda place: None
+
+
+def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of keys other than 0 that stand earlier, too, and the first of each."""
+    places = np.flatnonzero(keys)
+    _, first, inverse = np.unique(keys[places], return_index=True, return_inverse=True)
+    firsts = first[inverse]
+    again = np.flatnonzero(firsts != np.arange(len(places)))
+    return places[again], places[firsts[again]]
 
 
 def rare_classes(labels: Counter[str], few: int) -> dict[str, int]:
@@ -75,50 +89,10 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    firsts = first[inverse]
-    return firsts, np.flatnonzero(firsts != np.arange(len(keys)))
-
-
-def _paired(finding: Finding, found: np.ndarray, others: np.ndarray, config: DoctorConfig) -> GroupFinding:
-    chosen = _drawn(found, config)
-    return GroupFinding(finding, found, [(int(found[place]), int(others[place])) for place in chosen])
-
-
 def _drawn(found: np.ndarray, config: DoctorConfig) -> list[int]:
     """Random places; of very many, the first million take part."""
     tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
-    return sorted(range(len(tickets)), key=tickets.__getitem__)[: config.examples]
-
-
-def _contradicting(records: np.ndarray, config: DoctorConfig) -> GroupFinding:
-    places = np.flatnonzero(records["asked"])
-    firsts, again = _repeated(records["asked"][places])
-    first = places[firsts[again]]
-    differ = records["key"][places[again]] != records["key"][first]
-    return _paired(Finding.CONTRADICTION, places[again][differ], first[differ], config)
-
-
-def _alike(pictures: np.ndarray, config: DoctorConfig) -> GroupFinding:
-    _, first = np.unique(pictures["digest"], return_index=True)
-    own = pictures[np.sort(first)]
-    hashes = np.ascontiguousarray(own["hash"])
-    places = np.flatnonzero(near_earlier(hashes, config.distance))
-    numbers = own["record"][places].astype(np.int64)
-    examples = list[tuple[int, int]]()
-    for chosen in _drawn(numbers, config):
-        other = first_near(hashes, int(places[chosen]), config.distance)
-        examples.append((int(numbers[chosen]), int(own["record"][other or 0])))
-    return GroupFinding(Finding.ALIKE, np.unique(numbers), examples)
-
-
-def _common(said: np.ndarray, total: int, config: DoctorConfig) -> GroupFinding:
-    own = np.unique(said)  # a record says a text once
-    _, inverse, counts = np.unique(own["digest"], return_inverse=True, return_counts=True)
-    often = counts[inverse] >= max(_COMMON, _COMMON_SHARE * total)
-    numbers = np.unique(own["record"][often]).astype(np.int64)
-    return _paired(Finding.COMMON, numbers, numbers, config)
+    return nsmallest(config.examples, range(len(tickets)), key=tickets.__getitem__)
 
 
 COUNTS, PAGE = "doctor.json", "report.html"
@@ -127,12 +101,8 @@ _OUT, _HURT = 1, 2
 """Bits of `harm` of a record."""
 
 
-@dataclass(frozen=True)
-class _PartReport:
-    """Counts of a part, and `RECORD`, `PICTURE` and `SAID` of its records."""
-
-    counts: Statistics
-    arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""`RECORD`, `PICTURE` and `SAID` of some records."""
 
 
 def examine(
@@ -173,8 +143,8 @@ def examine(
             write_json(out / COUNTS, found.plain(cards) | {"config": to_plain(config)})
             write_page(out / PAGE, found, cards, config)
         finally:
-            for cache in (close_source, check_image_file.cache_clear, _tokenizer.cache_clear):
-                cache()
+            close_source()
+            check_image_file.cache_clear()
             shutil.rmtree(work, ignore_errors=True)
     return found
 
@@ -182,17 +152,15 @@ def examine(
 def _examined(
     data: SourceData | TableData, config: DoctorConfig, progress: bool
 ) -> tuple[Statistics, tuple[np.ndarray, ...]]:
-    counts, arrays = Statistics(), dict[int, tuple[np.ndarray, ...]]()
-    executor = LocalPool(config.workers or cores())
+    counts, arrays = Statistics(config.examples), dict[int, Arrays]()
     with tqdm(total=data.total, unit="record", desc="examining", disable=not progress) as bar:
 
-        def done(part: Part, report: _PartReport) -> None:
-            counts.join(report.counts, config.examples)
-            arrays[part[0]] = report.arrays
-            bar.update(report.counts.read)
+        def done(part: Part, found: tuple[Statistics, Arrays]) -> None:
+            counts.join(found[0])
+            arrays[part[0]] = found[1]
+            bar.update(found[0].read)
 
-        function = partial(_examine_part, data, config, tokenizer_of(config.tokenizer))
-        executor.run(function, data.parts(), done)
+        LocalPool(config.workers or cores()).run(partial(_examine_part, data, config), data.parts(), done)
     kinds = (RECORD, PICTURE, SAID)
     parts = zip(*(arrays[first] for first in sorted(arrays)), strict=True) if arrays else ((), (), ())
     return counts, tuple(
@@ -201,27 +169,17 @@ def _examined(
 
 
 def _examine_part(
-    data: SourceData | TableData, config: DoctorConfig, tokenizer: Path | None, part: Part
-) -> _PartReport:
-    counts, found, first = Statistics(), list[CheckedRecord](), part[0]
-    check = RecordChecker(config, data.kind, _tokenizer(tokenizer))
-    for number, record in enumerate(data.records(part), first):
-        done = check(record, counts)
-        counts.read += 1
-        counts.find(done.found, number, config.seed, config.examples)
-        found.append(done)
-    records = [
-        (one.key, one.asked, _OUT * one.has(Severity.LEFT_OUT) | _HURT * one.has(Severity.HURTS))
-        for one in found
-    ]
-    looks = [(number, *look) for number, one in enumerate(found, first) for look in one.looks]
-    said = [(number, text) for number, one in enumerate(found, first) for text in one.said]
-    return _PartReport(counts, (np.array(records, RECORD), np.array(looks, PICTURE), np.array(said, SAID)))
-
-
-@lru_cache(maxsize=1)
-def _tokenizer(path: Path | None) -> Tokenizer | None:
-    return None if path is None else Tokenizer.load(path)
+    data: SourceData | TableData, config: DoctorConfig, part: Part
+) -> tuple[Statistics, Arrays]:
+    counts, records, looks, said = Statistics(config.examples), [], [], []
+    for number, record in enumerate(data.records(part), part[0]):
+        done = check_record(record, data.kind, config, counts)
+        counts.find(done.found, number, config.seed)
+        harm = _OUT * done.has(Severity.LEFT_OUT) | _HURT * done.has(Severity.HURTS)
+        records.append((done.key, done.asked, harm))
+        looks += [(number, *look) for look in done.looks]
+        said += [(number, text) for text in done.said]
+    return counts, (np.array(records, RECORD), np.array(looks, PICTURE), np.array(said, SAID))
 
 
 def _diagnosis(
@@ -238,15 +196,16 @@ def _diagnosis(
         for name, kept in counts.examples.items()
     }
     parts, numbers = Counter(counts.parts), Counter(counts.records)
-    for one in found_together(records, pictures, said, config):
-        if len(one.records):
-            parts[one.finding] = numbers[one.finding] = len(one.records)
-            examples[one.finding] = [
-                FindingExample(number, "", None if one.finding is Finding.COMMON else other)
-                for number, other in one.examples
+    for finding, found, other in found_together(records, pictures, said, config):
+        if len(found):
+            own = np.unique(found)
+            parts[finding] = numbers[finding] = len(own)
+            drawn = [(int(found[place]), other(place)) for place in _drawn(found, config)]
+            examples[finding] = [
+                FindingExample(number, "", None if one is None else int(one)) for number, one in drawn
             ]
-            if one.finding.harm is Severity.HURTS:
-                harm[one.records] |= _HURT
+            if finding.harm is Severity.HURTS:
+                harm[own] |= _HURT
     rare = rare_classes(counts.labels, config.rare_class_below)
     if rare:
         parts[Finding.FEW], numbers[Finding.FEW] = len(rare), sum(rare.values())
@@ -259,7 +218,7 @@ def _diagnosis(
         int(np.count_nonzero(~out & (harm > 0))),
         {finding: parts[finding] for finding in Finding if parts[finding]},
         {finding: numbers[finding] for finding in Finding if parts[finding]},
-        counts.spreads,
+        {name: distribution(values) for name, values in sorted(counts.spreads.items())},
         dict(sorted(counts.labels.items(), key=lambda one: (-one[1], one[0]))),
         rare,
         examples,

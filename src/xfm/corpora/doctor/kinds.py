@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.doctor import DoctorConfig, RecordKind
-from xfm.config.load import load_recipe, recipe_names
-from xfm.config.recipe import resolve_paths
 from xfm.config.tables import table_kind
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular
-from xfm.core.paths import home_path, is_url
+from xfm.core.paths import is_url
 from xfm.corpora.doctor.records import SourceData, TableData, spread
 from xfm.data.folders import scan_folder
 from xfm.data.records import BadRecordError, Limits, SampleKind
@@ -20,14 +18,13 @@ from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap
 from xfm.data.tables.objects import PREFIX
-from xfm.models.resolve import model_folder
 
 _LOOKED = 64
 """Records by which the kind is guessed."""
 _BOTH = (".jsonl", ".tar")
 """Kinds of files that are records, or tables, by what is in them."""
 _OF_TASKS = frozenset({"label", "question", "answer", "anchor", "positive", "box", "left", "right"})
-_OF_RECORDS = frozenset({"captions", "regions"})
+_OF_RECORDS = frozenset({"image", "captions", "caption", "regions"})
 
 
 def data_of(
@@ -47,30 +44,22 @@ def data_of(
 
 
 def _is_table(path: str) -> bool:
-    if path.startswith(PREFIX):
-        return True
-    if is_url(path):
-        return False
+    if path.startswith(PREFIX) or is_url(path):
+        return path.startswith(PREFIX)
     place = Path(path)
     if place.is_dir():
-        if resolve_files(path):
-            return False
-        names = scan_folder(place).pictures
+        names = () if resolve_files(path) else scan_folder(place).pictures
         return len({name.partition("/")[0] for name in names}) > 1 and all("/" in name for name in names)
     kind = table_kind(place)
-    if kind == ".jsonl" and place.name.endswith(kind):
-        return _has_fields_of_tasks(place)
-    return kind is not None and not place.name.endswith(_BOTH)
-
-
-def _has_fields_of_tasks(path: Path) -> bool:
+    if kind != ".jsonl" or not place.name.endswith(kind):
+        return kind is not None and not place.name.endswith(_BOTH)
     fields = set[str]()
-    with suppress(OSError), open_regular(path) as file:
+    with suppress(OSError), open_regular(place) as file:
         for _ in range(_LOOKED):
             with suppress(ValueError, RecursionError):
                 row = json.loads(file.readline(Limits().annotation_bytes))
                 fields |= row.keys() if isinstance(row, dict) else set()
-    return bool(fields & _OF_TASKS) and not fields & _OF_RECORDS
+    return bool(fields & _OF_TASKS) and not fields & {"captions", "regions"}
 
 
 def _guessed(path: str) -> SampleKind:
@@ -80,54 +69,25 @@ def _guessed(path: str) -> SampleKind:
     except UserError:
         open_source(path, SampleKind.TEXT)
         return SampleKind.TEXT
-    files = is_url(path) or resolve_files(path)
-    said = open_source(path, SampleKind.PAIR) if files else source
-    numbers = spread(len(source), _LOOKED, 0).tolist()
-    kinds = {kind for number in numbers if (kind := _kind_of(source, said, number)) is not None}
+    said = open_source(path, SampleKind.PAIR) if is_url(path) or resolve_files(path) else source
+    kinds = set[SampleKind]()
+    for number in spread(len(source), _LOOKED, 0).tolist():
+        with suppress(BadRecordError):
+            source.record(number)
+            kinds.add(_kind_said(said, number, SampleKind.IMAGE))
     if not kinds:  # no picture can be read: are any meant to be there?
         texts = open_source(path, SampleKind.TEXT)
-        kinds = {_kind_meant(texts, number) for number in spread(len(texts), _LOOKED, 0).tolist()}
+        numbers = spread(len(texts), _LOOKED, 0).tolist()
+        kinds = {_kind_said(texts, number, SampleKind.TEXT) for number in numbers}
     return max(kinds, key=lambda kind: kind.number)
 
 
-def _kind_of(source: RecordSource, said: RecordSource, number: int) -> SampleKind | None:
-    try:
-        source.record(number)
-    except BadRecordError:
-        return None
+def _kind_said(source: RecordSource, number: int, otherwise: SampleKind) -> SampleKind:
+    annotation: Mapping[str, Any] = {}
     with suppress(BadRecordError):
-        return _kind_said(said.record(number).annotation)
-    return SampleKind.IMAGE
-
-
-def _kind_meant(texts: RecordSource, number: int) -> SampleKind:
-    with suppress(BadRecordError):
-        annotation = texts.record(number).annotation
-        if {"image", "captions", "caption", "regions"} & annotation.keys():
-            return _kind_said(annotation)
-    return SampleKind.TEXT
-
-
-def _kind_said(annotation: Mapping[str, Any]) -> SampleKind:
+        annotation = source.record(number).annotation
     if annotation.get("regions"):
         return SampleKind.REGION
-    said = annotation.get("captions") or annotation.get("caption")
-    return SampleKind.PAIR if said else SampleKind.IMAGE
-
-
-def tokenizer_of(named: str) -> Path | None:
-    """File of a tokenizer, named by itself, its model or a recipe."""
-    if not named:
-        return None
-    if named in recipe_names() or named.endswith((".yaml", ".yml")):
-        recipe = load_recipe(named)
-        return Path(resolve_paths(recipe.data, home_path(recipe.root)).tokenizer).absolute()
-    place = home_path(named).absolute()
-    if place.is_file():
-        return place
-    found = model_folder(named).absolute() / "tokenizer.json"
-    if not found.is_file():
-        raise UserError(
-            f"--tokenizer: {named} has none; give a tokenizer.json, the folder of a model, or a recipe"
-        )
-    return found
+    if annotation.get("captions") or annotation.get("caption"):
+        return SampleKind.PAIR
+    return SampleKind.IMAGE if _OF_RECORDS & annotation.keys() else otherwise
