@@ -36,7 +36,7 @@ from xfm.models.folder import Preprocessing, Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.images import Pictures
-from xfm.tasks.rows import ClassFolders, Labelled, SplitRows
+from xfm.tasks.rows import SplitRows
 from xfm.tasks.sampling import RowOrder, TrainingRows
 from xfm.training.failures import explaining_failures
 
@@ -112,27 +112,6 @@ def test_pictures_are_read_once_while_they_fit(picture: Path) -> None:
     assert torch.equal(before[0], roomy.pixels([picture, picture]))
     with pytest.raises(UserError, match=r"a.png"):
         tight.pixels([picture])
-
-
-NAMES = st.lists(
-    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1), min_size=1
-)
-CLASSES = st.dictionaries(st.sampled_from(["n01", "n02", "é", "n 4"]), NAMES)
-
-
-@given(CLASSES, st.slices(20))
-def test_they_are_those_of_a_list(classes: dict[str, list[str]], part: slice) -> None:
-    folder = Path("/data/train")
-    known = [Labelled(folder / label / name, label) for label, names in classes.items() for name in names]
-    rows = ClassFolders(folder, classes)
-    assert list(rows) == known
-    assert [rows[place] for place in range(len(rows))] == known
-    assert [rows[place] for place in range(-len(rows), 0)] == known
-    assert list(rows[part]) == known[part]
-    assert rows.labels == tuple(classes)
-    for place in (len(known), -len(known) - 1):
-        with pytest.raises(IndexError):
-            rows[place]
 
 
 VARIED = {

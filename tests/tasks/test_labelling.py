@@ -12,9 +12,8 @@ from tests.evaluation.tiny import tiny_task
 from xfm.config.labels import LabelKind
 from xfm.metrics.classification import ClassPrediction, class_metrics
 from xfm.metrics.labels import LabelSet
-from xfm.tasks.labelling import OneLabel, Truth, class_names
+from xfm.tasks.labelling import OneLabel, SeveralLabels, Truth, class_names
 from xfm.tasks.rows import LabelledText
-from xfm.tasks.several_labels import SeveralLabels
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.training.collectives import balanced, part
 
@@ -100,7 +99,7 @@ def test_labels_from_the_threshold_on_are_given(truths: list[Truth], seed: int) 
     again = settled.anew(said)
     assert settled.metrics(truths, again)["f1_micro"] >= known.metrics(truths, said)["f1_micro"]
     assert again == settled.predictions(logits)
-    given = SeveralLabels(NAMES, 0.9, fits=False)
+    given = SeveralLabels(NAMES, threshold=0.9, fits=False)
     assert given.settled(truths, said) is given
     for truth in truths:
         assert set(known.certain(truth).labels) == set(truth)
@@ -122,7 +121,7 @@ def test_a_label_that_the_model_does_not_know_is_missed() -> None:
 
 
 def test_guesses_by_even_odds_score_as_the_formula_says() -> None:
-    known = SeveralLabels(NAMES, 0.9)
+    known = SeveralLabels(NAMES, threshold=0.9)
     truths = [("a", "c")] * 4000
     found = known.metrics(truths, known.guess(4000, np.random.default_rng(0)))
     assert found["exact_match"] == pytest.approx(known.known_chance()["exact_match"], abs=0.02)

@@ -132,10 +132,6 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             )
         return found
 
-    def predict_batch(self, batch: RetrievalBatch) -> list[Ranks]:
-        """A rank is one among all rows: see `predict`."""
-        raise NotImplementedError("ranks are those among all rows: use predict")
-
     def metrics(self, rows: Sequence[ImageCaptions], predictions: Sequence[Ranks]) -> dict[str, float]:
         """R@1/5/10 both ways, by contrast and re-ranked, and the means of both directions' R@1."""
         text = ([one.text for one in predictions], [one.text_reranked for one in predictions])
