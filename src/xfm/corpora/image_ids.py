@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError, amount, excerpt, printable
 from xfm.core.files import read_text, write_data
 from xfm.core.paths import home_path
 from xfm.core.processes import cores
@@ -28,21 +29,6 @@ _COCO_2017 = re.compile(r"(?:^|/)(\d{12})\.jpg$")
 _NUMBER = re.compile(r"(?:^|/)(\d{5,19})\.jpg$")
 
 
-def coco(number: object) -> str:
-    """Name of a picture of COCO."""
-    return f"coco:{number}"
-
-
-def genome(number: object) -> str:
-    """Name of a picture of Visual Genome."""
-    return f"vg:{number}"
-
-
-def flickr(number: object) -> str:
-    """Name of a picture on Flickr; Flickr30k's files are called by these numbers."""
-    return f"flickr:{number}"
-
-
 def by_address(address: object) -> tuple[str, ...]:
     """Name of a photograph by its address on Flickr."""
     if not isinstance(address, str) or "flickr" not in address:
@@ -53,15 +39,15 @@ def by_address(address: object) -> tuple[str, ...]:
     except ValueError:
         return ()
     found = _PHOTO.search(parts.path.rpartition("/")[2])
-    return (flickr(found[1]),) if found and _FLICKR.search(host) else ()
+    return (f"flickr:{found[1]}",) if found and _FLICKR.search(host) else ()
 
 
 def by_file(name: str) -> Iterator[str]:
     """Names of a picture by its file name, whatever corpus it is of."""
     if found := _COCO.search(name) or _COCO_2017.search(name):
-        yield coco(int(found[1]))
+        yield f"coco:{int(found[1])}"
     elif found := _NUMBER.search(name):
-        yield flickr(int(found[1]))
+        yield f"flickr:{int(found[1])}"
 
 
 _TRAINED_ON = frozenset(("train", "restval"))
@@ -70,26 +56,25 @@ _TRAINED_ON = frozenset(("train", "restval"))
 
 @dataclass(frozen=True)
 class EvaluationPictures:
-    """Pictures of evaluations: names such as coco:139, [M] uint64 hashes, and unreadable files by reason."""
+    """Pictures of evaluations: names such as coco:139, and [M] uint64 hashes."""
 
     names: frozenset[str]
     hashes: np.ndarray
-    unread: Mapping[str, str]
 
     def save(self, path: Path) -> None:
         """Write it for other processes."""
-        plain = {"names": sorted(self.names), "hashes": self.hashes.tolist(), "unread": dict(self.unread)}
+        plain = {"names": sorted(self.names), "hashes": self.hashes.tolist()}
         write_data(path, json.dumps(plain).encode())
 
     @classmethod
     def load(cls, path: Path) -> "EvaluationPictures":
         """Read what `save` wrote."""
         plain = json.loads(read_text(path, 1 << 30))
-        return cls(frozenset(plain["names"]), np.array(plain["hashes"], dtype=np.uint64), plain["unread"])
+        return cls(frozenset(plain["names"]), np.array(plain["hashes"], dtype=np.uint64))
 
 
 def evaluated(places: Sequence[str]) -> EvaluationPictures:
-    """Pictures that files and folders name or hold.
+    """Pictures that files and folders name or hold; a note on stderr says how many cannot be read.
 
     Folders; pictures; COCO's annotations (all pictures) or Karpathy's (val and test); RefCOCO's `refs(unc).p`
     (not train); a list of objects with `image`, as X-VLM's; `.txt` with a name such as coco:139 a line.
@@ -110,8 +95,22 @@ def evaluated(places: Sequence[str]) -> EvaluationPictures:
         else:
             names |= {*_named(path)}
     names |= {name for path in pictures for name in by_file(path.name)}
-    hashes, unread = _hashes(pictures)
-    return EvaluationPictures(frozenset(names), hashes, unread)
+    with ThreadPoolExecutor(cores()) as pool:
+        outcomes = [*pool.map(_hash_or_flaw, pictures)]
+    unread = [f"{path} ({one})" for path, one in zip(pictures, outcomes, strict=True) if isinstance(one, str)]
+    if unread:
+        told = f"{amount(len(unread), 'picture')} of --evaluation cannot be read, and known by name at most"
+        print(f"Note: {told}: {printable(unread[0])}", file=sys.stderr, flush=True)
+    hashes = sorted({one for one in outcomes if not isinstance(one, str)})
+    return EvaluationPictures(frozenset(names), np.array(hashes, dtype=np.uint64))
+
+
+def _hash_or_flaw(path: Path) -> int | str:
+    try:
+        data = read_picture(path)
+        return perceptual_hash(data, checked_header(data))
+    except PictureError as error:
+        return excerpt(str(error), 200)
 
 
 def _named(path: Path) -> Iterator[str]:
@@ -150,7 +149,7 @@ def _of_references(refs: Any) -> Iterator[str]:
     for ref in refs if isinstance(refs, list) else ():
         number = ref.get("image_id") if isinstance(ref, dict) and not _is_trained_on(ref) else None
         if isinstance(number, int) and abs(number) < 1 << 63:  # a pickle holds numbers that nobody can print
-            yield coco(number)
+            yield f"coco:{number}"
 
 
 def _of_annotations(path: Path) -> Iterator[str]:
@@ -163,28 +162,7 @@ def _of_annotations(path: Path) -> Iterator[str]:
             continue
         number = item.get("cocoid", item.get("id"))
         if number is not None:
-            yield coco(number)
+            yield f"coco:{number}"
             yield from by_address(item.get("flickr_url"))
         else:
             yield from by_file(str(item.get("filename") or ""))
-
-
-def _hashes(pictures: Iterable[Path]) -> tuple[np.ndarray, dict[str, str]]:
-    found: list[int] = []
-    unread: dict[str, str] = {}
-
-    def look(path: Path) -> int | str:
-        try:
-            data = read_picture(path)
-            return perceptual_hash(data, checked_header(data))
-        except PictureError as error:
-            return excerpt(str(error), 200)
-
-    pictures = [*pictures]
-    with ThreadPoolExecutor(cores()) as pool:
-        for path, outcome in zip(pictures, pool.map(look, pictures), strict=True):
-            if isinstance(outcome, str):
-                unread[str(path)] = outcome
-            else:
-                found.append(outcome)
-    return np.array(sorted(set(found)), dtype=np.uint64), unread

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -112,7 +113,7 @@ def _codes(seen: np.ndarray, plan: PreparationPlan) -> np.ndarray:
     return codes
 
 
-def dropped_rows(folder: Path, number: int) -> np.ndarray:
+def _dropped_rows(folder: Path, number: int) -> np.ndarray:
     """[N] uint8 places in `REASONS` of a piece's records; UserError where the file is missing."""
     try:
         return np.load(folder / f"{number:06d}.npy", allow_pickle=False)
@@ -171,17 +172,19 @@ class BadRecords:
     or the download is wrong.
     """
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int | None, marks: Iterable[ShardMark]) -> None:
         if most is not None and most < 0:
             raise UserError(f"--max-bad is {most}: choose 0 or more")
         self.most, self.bad, self.read = most, 0, 0
-        self._first: dict[str, str] | None = None
+        self._first = ""
+        for mark in marks:
+            self.add(mark)
 
     def add(self, mark: ShardMark) -> None:
         """Add a shard; UserError where too many are damaged."""
         self.read += mark.read
         self.bad += mark.left_out[BAD]
-        self._first = self._first or next(iter(mark.bad), None)
+        self._first = self._first or next((f"{one['place']}: {one['error']}" for one in mark.bad), "")
         if self.most is not None and self.bad > self.most:
             raise self._refusal(f"--max-bad leaves out {self.most} at most")
         if self.most is None and self.read > 1000:
@@ -193,9 +196,8 @@ class BadRecords:
             raise self._refusal("that is more than half")
 
     def _refusal(self, rule: str) -> UserError:
-        first = self._first or {"place": "", "error": "?"}
         return UserError(
-            f"{first['place']}: {first['error']}; {self.bad:,} of {self.read:,} records are damaged, and "
+            f"{self._first}; {self.bad:,} of {self.read:,} records are damaged, and "
             f"{rule}: check --from and the download, or give a larger --max-bad"
         )
 
@@ -222,7 +224,7 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
     judge, dropped, mark = RecordFilter(config, reader.needs_text), None, ShardMark()
     if config.looks_first:
-        dropped = dropped_rows(plan.preparation.work / DROPPED, number)
+        dropped = _dropped_rows(plan.preparation.work / DROPPED, number)
     with ShardWriter(path) as shard:
         for row, record in enumerate(reader.records(plan.pieces[number], plan.listings)):
             mark.read += 1
@@ -243,7 +245,7 @@ def _add(
     shard: ShardWriter, key: str, judge: RecordFilter, verdict: FilterResult, mark: ShardMark
 ) -> FilterResult:
     if verdict.header is None:
-        shard.add(f"{key}.txt", verdict.data)
+        shard.write(f"{key}.txt", verdict.data)
         mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
     else:
         data, header, partial = verdict.data, verdict.header, verdict.partial
@@ -254,8 +256,8 @@ def _add(
             except PictureError as error:
                 return FilterResult(BAD, str(error))
             mark.counts["pictures encoded anew"] += 1
-        shard.add(f"{key}{picture_suffix(data)}", data)
-        shard.add(f"{key}.json", to_json(verdict.annotation).encode())
+        shard.write(f"{key}{picture_suffix(data)}", data)
+        shard.write(f"{key}.json", to_json(verdict.annotation).encode())
         if partial:
             mark.counts["pictures of which a part is lost"] += 1
         mark.describe(verdict.annotation)

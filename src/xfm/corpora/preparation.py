@@ -3,7 +3,6 @@
 import hashlib
 import json
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,12 +94,14 @@ class Preparation:
     def reader(self) -> CorpusReader:
         """The reader of the corpus."""
         if self.is_text:
-            return TextReader(
-                self.source, _text_column(self.columns), self.config.shard_mb, _LICENCES.get(self.corpus, "")
-            )
-        if self.corpus in _LICENCES:
-            return Img2DatasetReader(self.source, _LICENCES[self.corpus])
-        return _READERS[self.corpus](self)
+            reader = TextReader(self.source, self.config, _text_column(self.columns))
+        elif self.corpus is CorpusName.TABLE:
+            columns = ColumnMap.parse(self.columns)
+            reader = TableReader(self.source, self.config, columns, self.pictures)
+        else:
+            reader = _READERS.get(self.corpus, Img2DatasetReader)(self.source, self.config)
+        reader.licence = _LICENCES.get(self.corpus, reader.licence)
+        return reader
 
     def settings(self) -> dict[str, Any]:
         """Settings that decide the content, as plain values."""
@@ -141,16 +142,13 @@ def _text_column(columns: str) -> str:
     return given.get("text") or "text"
 
 
-_READERS: dict[CorpusName, Callable[[Preparation], CorpusReader]] = {
-    CorpusName.COCO: lambda p: CocoReader(p.source, p.config.shard_size, p.config.splits),
-    CorpusName.OBJECTS365: lambda p: Objects365Reader(p.source, p.config.shard_size, p.config.splits),
-    CorpusName.OPENIMAGES: lambda p: OpenImagesReader(p.source, p.config.shard_size, p.config.splits),
-    CorpusName.IMAGENET: lambda p: ImageNetReader(p.source, p.config.shard_size, p.config.splits),
-    CorpusName.VG: lambda p: VisualGenomeReader(p.source, p.config.shard_size),
-    CorpusName.FOLDER: lambda p: FolderReader(p.source, p.config.shard_size),
-    CorpusName.TABLE: lambda p: TableReader(
-        p.source, p.config.shard_size, ColumnMap.parse(p.columns), p.pictures
-    ),
+_READERS: dict[CorpusName, type[CorpusReader]] = {
+    CorpusName.COCO: CocoReader,
+    CorpusName.OBJECTS365: Objects365Reader,
+    CorpusName.OPENIMAGES: OpenImagesReader,
+    CorpusName.IMAGENET: ImageNetReader,
+    CorpusName.VG: VisualGenomeReader,
+    CorpusName.FOLDER: FolderReader,
 }
 
 

@@ -8,8 +8,9 @@ import os
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -120,16 +121,10 @@ class CocoReader(GatheredReader):
     prefixes: tuple[str, ...] = ("captions_", "instances_")
     own_names = True
 
-    def __init__(self, source: Path, shard_size: int, splits: list[str]) -> None:
-        super().__init__(shard_size)
-        self._source, self._splits = source, splits
-
     def inputs(self) -> list[Path]:
-        """See `CorpusReader.inputs`."""
         return [path for files in self._files().values() for path in files]
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        """See `GatheredReader.gathered`."""
         seen: dict[int, str] = {}
         for split, files in self._files().items():
             found = _Split()
@@ -138,25 +133,25 @@ class CocoReader(GatheredReader):
             for number in found.pictures if self.own_names else ():
                 if (other := seen.setdefault(number, split)) != split:
                     raise UserError(
-                        f"{self._source}: picture {number} is in {other} and in {split}: name the parts that "
+                        f"{self.source}: picture {number} is in {other} and in {split}: name the parts that "
                         f"you want, such as --splits {split}"
                     )
             yield from self._joined(split, found)
 
     def _files(self) -> dict[str, list[Path]]:
-        places = [self._source / "annotations", self._source]
+        places, splits = [self.source / "annotations", self.source], self.config.splits
         found: dict[str, list[Path]] = {}
         for place in places:
             for path in sorted(place.glob("*.json")) if place.is_dir() else ():
                 prefix = next((one for one in self.prefixes if path.name.startswith(one)), None)
-                if prefix and (not self._splits or path.stem.removeprefix(prefix) in self._splits):
+                if prefix and (not splits or path.stem.removeprefix(prefix) in splits):
                     found.setdefault(path.stem.removeprefix(prefix), []).append(path)
             if found:
                 break
-        wanted = self._splits or ["train2014"]
-        if lacking := [split for split in wanted if split not in found] if self._splits or not found else []:
+        wanted = splits or ([] if found else ["train2014"])
+        if lacking := [split for split in wanted if split not in found]:
             raise UserError(
-                f"{self._source} holds no annotations/{self.prefixes[-1]}{lacking[0]}.json; unpack the "
+                f"{self.source} holds no annotations/{self.prefixes[-1]}{lacking[0]}.json; unpack the "
                 "annotations there, or check --splits"
             )
         return dict(sorted(found.items()))
@@ -168,14 +163,14 @@ class CocoReader(GatheredReader):
         for name, number in shown:
             _, width, height, names = found.pictures[number]
             regions, left_out = boxes.regions(number, found.classes)
-            path = path_below(self._source, place(name)) if name else None
+            path = path_below(self.source, place(name)) if name else None
             yield SourceRecord(
                 f"{split}/{name or number}",
                 path,
                 tuple(found.captions.get(number, ())),
                 regions,
                 size=(width, height),
-                known_as=(image_ids.coco(number), *names) if self.own_names else names,
+                known_as=(f"coco:{number}", *names) if self.own_names else names,
                 left_out=left_out,
                 flaw="" if path else "the annotations name no file below the corpus",
             )
@@ -186,31 +181,26 @@ class CocoReader(GatheredReader):
         if odd:
             yield SourceRecord(split, flaw=f"{odd} annotations are of no picture, or without number")
 
-    def _place(self, split: str, names: list[str]) -> "_ImageFolder":
+    def _place(self, split: str, names: list[str]) -> Callable[[str], str]:
+        """The place of a picture below the source, by its name in the annotations."""
         part = re.sub(r"_v\d+$", "", split)
         places = [
-            _ImageFolder(root, skip)
+            partial(_below, root, skip)
             for root in (split, part, f"images/{part}", "images", "")
             for skip in (0, 1, 2)
         ]
         there = (  # of a name that is too long, `Path.is_file` raises
             place
             for place in places
-            if any(os.path.isfile(self._source / place(name)) for name in names if name)
+            if any(os.path.isfile(self.source / place(name)) for name in names if name)
         )
         return next(there, places[0])
 
 
-@dataclass(frozen=True)
-class _ImageFolder:
-    """Folder of a split's pictures, and how many leading folders of annotated names do not exist."""
-
-    root: str
-    skip: int
-
-    def __call__(self, name: str) -> str:
-        parts = name.split("/")
-        return "/".join([*([self.root] if self.root else []), *parts[min(self.skip, len(parts) - 1) :]])
+def _below(root: str, skip: int, name: str) -> str:
+    """A name in a folder, without its first folders, which do not exist."""
+    parts = name.split("/")
+    return "/".join([*([root] if root else []), *parts[min(skip, len(parts) - 1) :]])
 
 
 class Objects365Reader(CocoReader):

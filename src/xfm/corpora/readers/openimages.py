@@ -24,39 +24,31 @@ class OpenImagesReader(GatheredReader):
 
     licence = "Open Images' annotations: CC BY 4.0; pictures: CC BY 2.0 of whoever took them"
 
-    def __init__(self, source: Path, shard_size: int, splits: list[str]) -> None:
-        super().__init__(shard_size)
-        self._source, self._splits = source, splits
-
     def inputs(self) -> list[Path]:
-        """See `CorpusReader.inputs`."""
         files = [path for split in self._named() for path in (*self._boxes(split), *self._narratives(split))]
         return [self._classes(), *files]
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        """See `GatheredReader.gathered`."""
         classes = _class_names(self._classes())
         for split in self._named():
             yield from self._of_split(split, classes)
 
     def _find(self, pattern: str) -> list[Path]:
-        places = (self._source, self._source / "annotations")
+        places = (self.source, self.source / "annotations")
         return sorted(path for place in places for path in place.glob(pattern))
 
     def _classes(self) -> Path:
         found = self._find("*class-descriptions-boxable*.csv") or self._find("*class-descriptions*.csv")
         if not found:
-            raise UserError(f"{self._source} holds no class-descriptions-boxable.csv; download it there")
+            raise UserError(f"{self.source} holds no class-descriptions-boxable.csv; download it there")
         return found[0]
 
     def _named(self) -> list[str]:
-        wanted = self._splits or [split for split in SPLITS if self._boxes(split)]
+        wanted = self.config.splits or [split for split in SPLITS if self._boxes(split)]
         lacking = [split for split in wanted if not self._boxes(split)]
         if lacking or not wanted:
             name = (lacking or ["train"])[0]
-            raise UserError(
-                f"{self._source} holds no {name}{BOXES}.csv; download it there, or check --splits"
-            )
+            raise UserError(f"{self.source} holds no {name}{BOXES}.csv; download it there, or check --splits")
         return wanted
 
     def _boxes(self, split: str) -> list[Path]:
@@ -77,13 +69,13 @@ class OpenImagesReader(GatheredReader):
             odd += _read_narratives(path, captions, pictures)
         boxes, named = table.sort(), dict(enumerate(labels))
         folder = next(
-            (f for f in (f"{split}", f"images/{split}", "images") if (self._source / f).is_dir()), split
+            (f for f in (f"{split}", f"images/{split}", "images") if (self.source / f).is_dir()), split
         )
         for name in sorted(pictures):
             regions, left_out = boxes.regions(pictures[name], named)
             yield SourceRecord(
                 f"{split}/{name}",
-                self._source / folder / f"{name}.jpg",
+                self.source / folder / f"{name}.jpg",
                 tuple(captions.get(name, ())),
                 regions,
                 size=(1, 1),
