@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.cli._engines import add_sharing, answer_in_units, others_have_not
-from xfm.cli._options import option
+from xfm.cli._options import add_sharing, answer_in_units, option, others_have_not
 from xfm.config.inference import EmbedConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
 from xfm.config.tables import add_max_bad

@@ -7,8 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm.cli._engines import add_sharing, answer_in_units, is_shared, others_have_not
-from xfm.cli._options import PRECISION, option
+from xfm.cli._options import PRECISION, add_sharing, answer_in_units, is_shared, option, others_have_not
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 from xfm.config.tables import add_max_bad
 from xfm.config.task_spec import Field, FieldKind, TaskSpec

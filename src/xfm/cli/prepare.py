@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfm.cli._engines import ARRAY, chosen_engine, others_have_not
-from xfm.cli._options import option
+from xfm.cli._options import ARRAY, chosen_engine, option, others_have_not
 from xfm.config.corpora import CORPORA, CorpusName, PrepareConfig
 from xfm.config.next_command import command_line
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
