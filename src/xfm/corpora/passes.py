@@ -31,19 +31,51 @@ _OUT, _FIT, _EVALUATED, _BROKEN = range(4)
 # Left out anyway; fit; known by its name as a picture of an evaluation; looks whole and does not decode.
 
 
+NAMED = 100
+"""Damaged records of a piece whose names and flaws are kept; all are counted."""
+
+
 @dataclass
-class PassMark:
-    """Number of records of a finished piece."""
+class ShardMark:
+    """Marker of a finished unit.
 
-    records: int = 0
+    Attributes:
+        read, written: records of the piece and of the shard; 0 written has no shard.
+        counts: pictures, captions, regions, words of texts and so on that were written.
+        left_out: records by reason.
+        parts: captions and regions that were dropped or repaired, by reason.
+        bad: name and flaw of the first `NAMED` damaged records.
+    """
+
+    read: int = 0
+    written: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    parts: Counter[str] = field(default_factory=Counter)
+    bad: list[dict[str, str]] = field(default_factory=list)
+
+    def leave_out(self, record: SourceRecord, verdict: FilterResult) -> None:
+        """Count an omitted record."""
+        self.left_out[verdict.reason] += 1
+        if verdict.reason == BAD and len(self.bad) < NAMED:
+            self.bad.append({"place": printable(record.name), "error": printable(verdict.detail)})
+
+    def describe(self, annotation: dict[str, Any]) -> None:
+        """Count a written picture's annotation."""
+        self.counts["pictures"] += 1
+        for name in ("captions", "regions"):
+            self.counts[name] += len(annotation.get(name, ()))
+            self.counts[f"pictures with {name}"] += bool(annotation.get(name))
 
 
-def looks_of(plan: PreparationPlan) -> ShardedMap[PassMark]:
+def looks_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
     """The pass over all pieces."""
-    return ShardedMap(plan.preparation.work, "looked", len(plan.pieces), PassMark, partial(_look_at, plan))
+    return ShardedMap(plan.preparation.work, "looked", len(plan.pieces), ShardMark, partial(_look_at, plan))
 
 
-def _look_at(plan: PreparationPlan, number: int, stem: Path) -> PassMark:
+def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
     judge = RecordFilter(config, reader.needs_text)
     names = plan.evaluated().names if config.evaluation else frozenset[str]()
@@ -51,7 +83,7 @@ def _look_at(plan: PreparationPlan, number: int, stem: Path) -> PassMark:
     records = reader.records(plan.pieces[number], plan.listings)
     seen = [_look(record, judge, names, hashes) for record in records]
     _save(stem.with_suffix(".npy"), seen, _SEEN)
-    return PassMark(len(seen))
+    return ShardMark(len(seen))
 
 
 def _look(
@@ -72,7 +104,7 @@ def _look(
 
 
 # ---------------------------------------------------------------- joining
-def join(looks: ShardedMap[PassMark], plan: PreparationPlan) -> None:
+def join(looks: ShardedMap[ShardMark], plan: PreparationPlan) -> None:
     """Decide what is dropped of each piece, once."""
     folder = plan.preparation.work / DROPPED
     if (folder / "all").exists():
@@ -124,45 +156,6 @@ def _dropped_rows(folder: Path, number: int) -> np.ndarray:
 def _save(path: Path, values: Any, kind: Any) -> None:
     with whole_file(path) as draft, draft.open("wb") as stream:
         np.save(stream, np.array(values, dtype=kind), allow_pickle=False)
-
-
-NAMED = 100
-"""Damaged records of a piece whose names and flaws are kept; all are counted."""
-
-
-@dataclass
-class ShardMark:
-    """Marker of a finished unit.
-
-    Attributes:
-        read, written: records of the piece and of the shard; 0 written has no shard.
-        counts: pictures, captions, regions, words of texts and so on that were written.
-        left_out: records by reason.
-        parts: captions and regions that were dropped or repaired, by reason.
-        bad: name and flaw of the first `NAMED` damaged records.
-    """
-
-    read: int = 0
-    written: int = 0
-    bytes: int = 0
-    sha256: str = ""
-    counts: Counter[str] = field(default_factory=Counter)
-    left_out: Counter[str] = field(default_factory=Counter)
-    parts: Counter[str] = field(default_factory=Counter)
-    bad: list[dict[str, str]] = field(default_factory=list)
-
-    def leave_out(self, record: SourceRecord, verdict: FilterResult) -> None:
-        """Count an omitted record."""
-        self.left_out[verdict.reason] += 1
-        if verdict.reason == BAD and len(self.bad) < NAMED:
-            self.bad.append({"place": printable(record.name), "error": printable(verdict.detail)})
-
-    def describe(self, annotation: dict[str, Any]) -> None:
-        """Count a written picture's annotation."""
-        self.counts["pictures"] += 1
-        for name in ("captions", "regions"):
-            self.counts[name] += len(annotation.get(name, ()))
-            self.counts[f"pictures with {name}"] += bool(annotation.get(name))
 
 
 class BadRecords:

@@ -46,17 +46,13 @@ def read_picture_pairs(path: Path) -> list[PicturePair]:
 
 def read_captioned(path: Path) -> list[CaptionedImage]:
     """Rows `{"image", "caption"}` and, in the hard split, `"distractors": [..]` and `"edit"`."""
-    more = (
-        Field("distractors", "captions that do not fit", optional=True),
-        Field("edit", "what the distractors have otherwise", optional=True),
-    )
-    rows = _rows(path, _IMAGE, _CAPTION, *more)
+    rows = _rows(path, _IMAGE, _CAPTION, Field("distractors", optional=True), Field("edit", optional=True))
     return [
         CaptionedImage(
             row.path("image"),
             row.text("caption"),
             tuple(row.texts("distractors")) if "distractors" in row else (),
-            row.text("edit") if "edit" in row else "",
+            _text_or_none(row, "edit"),
         )
         for row in rows
     ]
@@ -70,31 +66,29 @@ def read_masked(path: Path) -> list[MaskedRow]:
 
 def read_categories(path: Path) -> list[CategoryImage]:
     """Rows `{"image", "label"}` and, in worlds that say it, `"object"`."""
-    more = (Field("label", "its category"), Field("object", "what it shows", optional=True))
-    rows = _rows(path, _IMAGE, *more)
+    rows = _rows(path, _IMAGE, Field("label", "its category"), Field("object", optional=True))
     return [
-        CategoryImage(row.path("image"), row.label("label"), row.text("object") if "object" in row else "")
-        for row in rows
+        CategoryImage(row.path("image"), row.label("label"), _text_or_none(row, "object")) for row in rows
     ]
 
 
 def read_presence(path: Path) -> list[PhrasePresence]:
     """Rows `{"image", "phrase", "present": true | false}` and perhaps `"kind"`."""
-    more = (
-        Field("phrase", "what may be there"),
-        Field("present", "true or false"),
-        Field("kind", "what sort of phrase it is", optional=True),
-    )
-    rows = [_with_truth(row, "present") for row in _rows(path, _IMAGE, *more)]
+    fields = Field("phrase", "what may be there"), Field("present", "true or false")
+    rows = [_with_truth(row, "present") for row in _rows(path, _IMAGE, *fields, Field("kind", optional=True))]
     return [
         PhrasePresence(
             row.path("image"),
             row.text("phrase"),
             row.label("present") == TRUTH[True],
-            row.text("kind") if "kind" in row else "",
+            _text_or_none(row, "kind"),
         )
         for row in rows
     ]
+
+
+def _text_or_none(row: TableRow, field: str) -> str:
+    return row.text(field) if field in row else ""
 
 
 def _rows(path: Path, *fields: Field, columns: str = "") -> list[TableRow]:
