@@ -88,7 +88,6 @@ class Catalog:
         words = [o.words for o in self.objects]
         # "cat" and "black cat": one name contains the other, "the cat" would be ambiguous.
         self._confusable = [bytes(a <= b or b <= a for b in words) for a in words]
-        self._backgrounds: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def _pairs(self, seed: int, per_mille: int) -> list[bytes]:
         """[A, B] bytes: 1 if the unordered pair of seen objects is held out."""
