@@ -1,11 +1,13 @@
 """Options as the commands have them: their default gives their kind, and shared ones have one text; and who
 does the work of a command."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xfm.config.inference import EngineName, SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, add_option, assemble
-from xfm.core.errors import UserError
+from xfm.config.tables import add_max_bad
+from xfm.core.errors import UserError, amount
 from xfm.core.paths import home_path
 
 if TYPE_CHECKING:
@@ -45,6 +47,34 @@ def option(parser: ArgumentParser, name: str, meaning: str = "", default: Any = 
             "type", list[str] if isinstance(default, list) else str if default is None else type(default)
         )
         add_option(parser, name, kind, **{"default": default, "help": meaning, **more})
+
+
+def add_answering(parser: ArgumentParser, bad: str) -> None:
+    """Options of a command that answers rows; `bad` are those that `--max-bad` leaves out."""
+    option(parser, "--columns", default="")
+    option(parser, "--keep", "columns to copy to the answers, with commas", "")
+    option(parser, "--pictures", "folder that paths start from, if not the input's")
+    add_max_bad(parser, bad)
+    option(parser, "--restart", "throw away what OUT holds", False)
+    option(parser, "--allow-urls", type=list[str])
+    option(parser, "--batch-size", "rows per pass", 32)
+    option(parser, "--precision", PRECISION)
+    option(parser, "--device")
+    option(parser, "--quiet")
+    add_sharing(parser)
+
+
+def answers_said(found: "PredictionCounts", one: str, several: str, out: Path, bad: Path) -> str:
+    """How many answers there are in a file or folder, and how many rows were left out."""
+    from xfm.data.skipped import said_left_out
+
+    count = found.before + found.answered
+    before = f" ({found.before:,} of them by earlier runs)" if found.before else ""
+    partial = f'; {found.partial:,} by a part of a picture, see "warning"' if found.partial else ""
+    said = f"{amount(count, one, several)} {out}{before}{partial}."
+    if found.skipped:
+        said += f"\n{said_left_out(found.skipped, found.skipped + count, found.first_bad, bad)}"
+    return said
 
 
 # ---------------------------------------------------------------- who does the work

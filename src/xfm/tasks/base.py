@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from xfm.models.precision import autocast
 from xfm.models.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.images import ImageVariation, ImageView, Pictures
-from xfm.tasks.reading import Portion, collated, portion, read_ahead, reader
+from xfm.tasks.reading import Portion, read_ahead
 from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, pictures_of
 from xfm.tasks.sampling import RowOrder, SampledRows, TrainingRows, seeded
 from xfm.training import distributed
@@ -256,9 +256,23 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         self, start: int, stop: int, accumulation: int = 1
     ) -> Generator[Portion[BatchT], None, None]:
         """This process's portions, counted over the steps, `accumulation` a step, read ahead by workers."""
-        build = partial(portion, reader(self), self.training_rows(accumulation))
+        build = partial(self._reader()._portion, self.training_rows(accumulation))
         pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
         return read_ahead(build, range(start, stop), self.pictures, workers, pin)
+
+    def _reader(self) -> Self:
+        """The task without its model, which is of no use to those who read, and may have to be sent."""
+        copied = copy.copy(self)
+        vars(copied).pop("module", None)
+        return copied
+
+    def _portion(self, rows: TrainingRows[Row], index: int) -> Portion[BatchT]:
+        drawn = rows(index)
+        batch = self.training_batch(drawn)
+        return Portion(batch, len(drawn.rows), self.count(batch, drawn.rows))
+
+    def _collated(self, parts: Sequence[Sequence[Row]], number: int) -> BatchT:
+        return self.collate(parts[number])
 
     def training_rows(self, accumulation: int = 1) -> TrainingRows[Row]:
         """Which rows this process takes, portion by portion."""
@@ -271,7 +285,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         """Predictions of rows in their order; all processes must call it with the same rows, and share
         them."""
         own, found = rows[own_part(len(rows))], list[Prediction]()
-        build, steps = partial(collated, reader(self), own, batch_size), range(-(-len(own) // batch_size))
+        parts = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+        build, steps = partial(self._reader()._collated, parts), range(len(parts))
         read = read_ahead(build, steps, self.pictures, self.settings.workers)
         with closing(read), self.predicting():
             for batch in read:

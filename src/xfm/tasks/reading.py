@@ -5,11 +5,10 @@ and reads all others again each time. What it finds wrong with a picture travels
 """
 
 import contextlib
-import copy
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from torch import Tensor
 
@@ -17,10 +16,8 @@ from xfm.core.errors import UserError
 from xfm.data.schema import TensorFields
 from xfm.data.workers import Failure, load_steps
 from xfm.tasks.images import Pictures
-from xfm.tasks.sampling import TrainingRows
 
 B = TypeVar("B", bound=TensorFields)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,26 +75,6 @@ def read_ahead(
             yield read.batch  # pyright: ignore[reportReturnType]
 
 
-# ---------------------------------------------------------------- what is built
-def portion(task: Any, rows: TrainingRows[Any], index: int) -> Portion[Any]:
-    """This process's portion of a micro-batch of a task, see `TrainingRows`."""
-    drawn = rows(index)
-    batch = task.training_batch(drawn)
-    return Portion(batch, len(drawn.rows), task.count(batch, drawn.rows))
-
-
-def collated(task: Any, rows: Sequence[Any], size: int, number: int) -> Any:
-    """The batch of a number, of rows in their order."""
-    return task.collate(rows[number * size : (number + 1) * size])
-
-
 def picture_batch(pictures: Pictures, paths: Sequence[Path], size: int, number: int) -> PixelBatch:
     """The batch of a number, of pictures in their order."""
     return PixelBatch(pictures.pixels(paths[number * size : (number + 1) * size]))
-
-
-def reader(task: T) -> T:
-    """The task without its model, which readers do not need: where processes are not forked, it is sent."""
-    copied = copy.copy(task)
-    vars(copied).pop("module", None)
-    return copied
