@@ -148,7 +148,7 @@ def test_numbers_of_any_length_are_none_of_pictures(tmp_path: Path) -> None:
     files = write(
         tmp_path / "list.json", [{"image": f"{'1' * 5000}.jpg"}, {"image": "flickr/1000092795.jpg"}]
     )
-    assert evaluated([str(path), str(files)]).names == {"coco:2", "flickr:1000092795"}
+    assert evaluated([str(path), str(files)])[0] == {"coco:2", "flickr:1000092795"}
     write(path, pickle.dumps([{"image_id": 10**5000, "split": "val"}]))
     with expect_refusal("refs(unc).p", "thousands of digits"):
         evaluated([str(path)])

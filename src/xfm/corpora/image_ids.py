@@ -1,19 +1,15 @@
 """Names of pictures in other corpora, and the pictures of evaluations, which no corpus may hold."""
 
-import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from xfm.core.errors import UserError, amount, excerpt, printable
-from xfm.core.files import read_text, write_data
+from xfm.core.files import read_text
 from xfm.core.paths import home_path
 from xfm.core.processes import cores
 from xfm.corpora.images import perceptual_hash
@@ -21,6 +17,7 @@ from xfm.data.folders import scan_folder
 from xfm.data.image_formats import PictureError
 from xfm.data.images import PICTURE_SUFFIXES, checked_header, read_picture
 from xfm.data.tables.json_list import is_list, listed_items, read_plain_pickle
+from xfm.data.tables.records import unreadable
 
 _FLICKR = re.compile(r"(?:^|\.)(?:static)?flickr\.com$")
 _PHOTO = re.compile(r"(\d{4,})_[0-9a-f]{6,}")
@@ -54,27 +51,9 @@ _TRAINED_ON = frozenset(("train", "restval"))
 """Splits of the files of Karpathy and of `refer` that are no evaluation."""
 
 
-@dataclass(frozen=True)
-class EvaluationPictures:
-    """Pictures of evaluations: names such as coco:139, and [M] uint64 hashes."""
-
-    names: frozenset[str]
-    hashes: np.ndarray
-
-    def save(self, path: Path) -> None:
-        """Write it for other processes."""
-        plain = {"names": sorted(self.names), "hashes": self.hashes.tolist()}
-        write_data(path, json.dumps(plain).encode())
-
-    @classmethod
-    def load(cls, path: Path) -> "EvaluationPictures":
-        """Read what `save` wrote."""
-        plain = json.loads(read_text(path, 1 << 30))
-        return cls(frozenset(plain["names"]), np.array(plain["hashes"], dtype=np.uint64))
-
-
-def evaluated(places: Sequence[str]) -> EvaluationPictures:
-    """Pictures that files and folders name or hold; a note on stderr says how many cannot be read.
+def evaluated(places: Sequence[str]) -> tuple[set[str], list[int]]:
+    """Names, such as coco:139, and hashes of the pictures that files and folders name or hold; a note on
+    stderr says how many cannot be read.
 
     Folders; pictures; COCO's annotations (all pictures) or Karpathy's (val and test); RefCOCO's `refs(unc).p`
     (not train); a list of objects with `image`, as X-VLM's; `.txt` with a name such as coco:139 a line.
@@ -101,8 +80,7 @@ def evaluated(places: Sequence[str]) -> EvaluationPictures:
     if unread:
         told = f"{amount(len(unread), 'picture')} of --evaluation cannot be read, and known by name at most"
         print(f"Note: {told}: {printable(unread[0])}", file=sys.stderr, flush=True)
-    hashes = sorted({one for one in outcomes if not isinstance(one, str)})
-    return EvaluationPictures(frozenset(names), np.array(hashes, dtype=np.uint64))
+    return names, sorted({one for one in outcomes if not isinstance(one, str)})
 
 
 def _hash_or_flaw(path: Path) -> int | str:
@@ -117,7 +95,9 @@ def _named(path: Path) -> Iterator[str]:
     if path.suffix == ".p":
         found = {*_of_references(read_plain_pickle(path))}
     elif path.suffix == ".txt":
-        found = {line.strip() for line in _lines(path) if ":" in line}
+        with unreadable(path):
+            lines = read_text(path, encoding="utf-8-sig").splitlines()
+        found = {line.strip() for line in lines if ":" in line}
     elif path.suffix == ".json":
         found = {*_of_annotations(path)}
     else:
@@ -129,15 +109,6 @@ def _named(path: Path) -> Iterator[str]:
             f"--evaluation: {path} names no pictures that are evaluated; is it the official file?"
         )
     yield from found
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return read_text(path, encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"--evaluation: {path} cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"--evaluation: {path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
 
 
 def _is_trained_on(item: dict[str, Any]) -> bool:

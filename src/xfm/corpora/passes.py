@@ -78,10 +78,9 @@ def looks_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
 def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
     judge = RecordFilter(config, reader.needs_text)
-    names = plan.evaluated().names if config.evaluation else frozenset[str]()
     hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
     records = reader.records(plan.pieces[number], plan.listings)
-    seen = [_look(record, judge, names, hashes) for record in records]
+    seen = [_look(record, judge, plan.names, hashes) for record in records]
     _save(stem.with_suffix(".npy"), seen, _SEEN)
     return ShardMark(len(seen))
 
@@ -130,7 +129,7 @@ def _codes(seen: np.ndarray, plan: PreparationPlan) -> np.ndarray:
     codes[seen["state"] == _BROKEN] = 4
     if config.evaluation:
         fit = np.flatnonzero(seen["state"] == _FIT)
-        leaks = near_any(seen["hash"][fit], plan.evaluated().hashes, config.distance)
+        leaks = near_any(seen["hash"][fit], np.array(plan.hashes, np.uint64), config.distance)
         codes[fit[leaks]] = 1
     if config.duplicates is Duplicates.KEEP:
         return codes

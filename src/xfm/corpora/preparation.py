@@ -11,7 +11,7 @@ from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
-from xfm.corpora.image_ids import EvaluationPictures, evaluated
+from xfm.corpora.image_ids import evaluated
 from xfm.corpora.readers.coco import CocoReader, Objects365Reader
 from xfm.corpora.readers.img2dataset import Img2DatasetReader
 from xfm.corpora.readers.openimages import OpenImagesReader
@@ -23,7 +23,7 @@ from xfm.data.folders import scan_folder
 from xfm.data.tables import ColumnMap
 from xfm.executors.sharded_map import PLAN, find_plan
 
-_LISTINGS, _EVALUATED = "listings", "evaluated.json"
+_LISTINGS = "listings"
 FORMAT = 1
 """Of the shards; another one makes everything anew."""
 TEXTS = frozenset((CorpusName.TEXT, CorpusName.WIKIPEDIA, CorpusName.C4, CorpusName.OPENWEBTEXT))
@@ -155,28 +155,28 @@ _READERS: dict[CorpusName, type[CorpusReader]] = {
 # ---------------------------------------------------------------- the plan
 @dataclass(frozen=True)
 class PreparationPlan:
-    """A preparation and its pieces; a unit of work is the number of one. Small, and picklable."""
+    """A preparation, its pieces, and names and hashes of the pictures of evaluations; a unit of work is the
+    number of a piece. Small, and picklable."""
 
     preparation: Preparation
     pieces: tuple[Piece, ...]
+    names: frozenset[str]
+    hashes: tuple[int, ...]
 
     @property
     def listings(self) -> Path:
         """Folder of a reader's listings."""
         return self.preparation.work / PLAN / _LISTINGS
 
-    def evaluated(self) -> EvaluationPictures:
-        """The pictures of evaluations."""
-        return EvaluationPictures.load(self.preparation.work / PLAN / _EVALUATED)
-
 
 def plan_of(preparation: Preparation, reader: CorpusReader, mark: str) -> PreparationPlan:
     """The plan of a preparation, found or made; UserError where another one is under way."""
 
-    def make(draft: Path) -> dict[str, list[Piece]]:
-        if preparation.config.evaluation:
-            evaluated(preparation.config.evaluation).save(draft / _EVALUATED)
-        return {"pieces": [*reader.pieces(draft / _LISTINGS)]}
+    def make(draft: Path) -> dict[str, list[Any]]:
+        names, hashes = evaluated(preparation.config.evaluation)
+        pieces = [*reader.pieces(draft / _LISTINGS)]
+        return {"pieces": pieces, "names": sorted(names), "hashes": hashes}
 
     plan = find_plan(preparation.work, mark, make, "begin anew with --force")
-    return PreparationPlan(preparation, tuple(Piece(*piece) for piece in plan["pieces"]))
+    pieces = tuple(Piece(*piece) for piece in plan["pieces"])
+    return PreparationPlan(preparation, pieces, frozenset(plan["names"]), tuple(plan["hashes"]))
