@@ -13,8 +13,7 @@ from PIL import Image, ImageEnhance
 from tests.corpora.miniature import annotations, coco, img2dataset, jpeg, visual_genome, write
 from tests.corpora.preparing import prepared
 from tests.refusals import expect_refusal
-from xfm.corpora.image_ids import evaluated
-from xfm.corpora.images import near_any, near_earlier, perceptual_hash
+from xfm.corpora.images import evaluated, near_any, near_earlier, perceptual_hash
 from xfm.data.images import checked_header
 
 

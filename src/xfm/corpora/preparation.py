@@ -11,7 +11,7 @@ from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
-from xfm.corpora.image_ids import evaluated
+from xfm.corpora.images import evaluated
 from xfm.corpora.readers.coco import CocoReader, Objects365Reader
 from xfm.corpora.readers.img2dataset import Img2DatasetReader
 from xfm.corpora.readers.openimages import OpenImagesReader

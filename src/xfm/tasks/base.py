@@ -30,8 +30,7 @@ from xfm.models.folder import Pretrained
 from xfm.models.precision import autocast
 from xfm.models.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.images import ImageVariation, ImageView, Pictures
-from xfm.tasks.reading import Portion, read_ahead
+from xfm.tasks.images import ImageVariation, ImageView, Pictures, Portion, read_ahead
 from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, pictures_of
 from xfm.tasks.sampling import RowOrder, SampledRows, TrainingRows, seeded
 from xfm.training import distributed

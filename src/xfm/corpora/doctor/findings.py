@@ -146,3 +146,21 @@ def ticket(number: int, seed: int) -> int:
     """A pseudo-random number, reproducible from number and seed."""
     digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big")
+
+
+_MOST_CLASSES = 1000
+
+
+def rare_classes(labels: Counter[str], few: int) -> dict[str, int]:
+    """Classes with fewer rows than `few`; none where labels are values or too many to be classes."""
+    if len(labels) > _MOST_CLASSES or (len(labels) > 50 and all(map(_is_number, labels))):
+        return {}
+    return {name: count for name, count in labels.items() if count < few}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
-from xfm.corpora import image_ids
+from xfm.corpora.images import by_address
 from xfm.corpora.source_record import GatheredReader, PhraseBox, SourceRecord, number_or_nan
 from xfm.data.tables.json_list import listed_items
 
@@ -74,7 +74,7 @@ class _Split:
 
     def _picture(self, number: int, item: dict[str, Any]) -> None:
         width, height = number_or_nan(item.get("width")), number_or_nan(item.get("height"))
-        names = image_ids.by_address(item.get("flickr_url"))
+        names = by_address(item.get("flickr_url"))
         self.pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
 
     def _annotation(self, item: dict[str, Any]) -> None:

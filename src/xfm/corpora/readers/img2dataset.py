@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xfm.core.errors import UserError
 from xfm.core.files import read_bytes
-from xfm.corpora import image_ids
+from xfm.corpora.images import by_address
 from xfm.corpora.source_record import CorpusReader, Piece, SourceRecord, json_object
 from xfm.data.images import byte_limit, too_many_bytes
 from xfm.data.records import Limits
@@ -86,9 +86,7 @@ def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
         return SourceRecord(name, flaw=f"the picture {too_many_bytes(size, limit)}")
     try:
         said = json_object(_small(parts, "json")) if "json" in parts else {}
-        return SourceRecord(
-            name, read(), _captions(said, parts), known_as=image_ids.by_address(said.get("url"))
-        )
+        return SourceRecord(name, read(), _captions(said, parts), known_as=by_address(said.get("url")))
     except OSError as error:
         return SourceRecord(name, flaw=f"it cannot be read ({error.strerror})")
     except UserError as error:
