@@ -95,9 +95,13 @@ def is_shared(chosen: Namespace) -> bool:
 def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Executor":
     """The executor that the options of sharing name; `anew` is whether `--restart` was given."""
     config = assemble(SharingConfig, chosen)
-    alone = config.engine is not EngineName.RAY and not config.processes and _takes_gpu(device)
-    processes = 1 if alone else config.processes
-    return chosen_engine(config.engine, processes, chosen.array, "restart" if anew else None, device != "cpu")
+    processes = config.processes
+    if config.engine is not EngineName.RAY and not processes and device != "cpu":
+        import torch
+
+        processes = int(device != "auto" or torch.cuda.is_available())
+    restart = "restart" if anew else None
+    return chosen_engine(config.engine, processes, chosen.array, restart, device != "cpu")
 
 
 def answer_in_units(
@@ -132,14 +136,6 @@ def answer_in_units(
         return answer_together(work, target, engine, assemble(SharingConfig, chosen).rows, **limits)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {target.path}") from None
-
-
-def _takes_gpu(device: str) -> bool:
-    if device != "auto":
-        return device != "cpu"
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def chosen_engine(

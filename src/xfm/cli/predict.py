@@ -66,18 +66,13 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     add_answering(parser, "rows that cannot be answered (logged in OUT.bad.jsonl)")
     option(parser, "--resume", "go on with what OUT holds, as happens without it, too", False)
     option(parser, "--workers", "threads that read pictures; four with a GPU, none without", type=int)
-    if task is not None:
-        _add_options_of(task, parser)
-    return parser
-
-
-def _add_options_of(task: TaskSpec, parser: ArgumentParser) -> None:
-    if task.gallery:
+    if task is not None and task.gallery:
         option(parser, "--gallery", "candidates: a folder of pictures, or a table (text or image)")
-    if task.draws:
+    if task is not None and task.draws:
         option(parser, "--draw", "folder for the pictures, each with its box, by row number")
-    if fields(task.options):
+    if task is not None and fields(task.options):
         add_fields(parser, task.options)
+    return parser
 
 
 def _columns(task: TaskSpec) -> str:

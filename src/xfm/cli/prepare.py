@@ -76,13 +76,9 @@ def _corpus_parser(corpus: CorpusName) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     """Build the world or prepare the corpus, and say what to do with it."""
-    if chosen.corpus == WORLD:
-        _build_world(chosen)
-    else:
+    if chosen.corpus != WORLD:
         _prepare(chosen)
-
-
-def _build_world(chosen: Namespace) -> None:
+        return
     from xfm.world import build_world
 
     build_world(Path(chosen.out), assemble(WorldConfig, chosen), force=chosen.force)

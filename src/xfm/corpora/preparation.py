@@ -94,7 +94,10 @@ class Preparation:
     def reader(self) -> CorpusReader:
         """The reader of the corpus."""
         if self.is_text:
-            reader = TextReader(self.source, self.config, _text_column(self.columns))
+            given = ColumnMap.parse(self.columns).columns
+            if others := [name for name in given if name != "text"]:
+                raise UserError(f"--columns: there is no field {others[0]!r}; texts have text=COLUMN")
+            reader = TextReader(self.source, self.config, given.get("text") or "text")
         elif self.corpus is CorpusName.TABLE:
             columns = ColumnMap.parse(self.columns)
             reader = TableReader(self.source, self.config, columns, self.pictures)
@@ -133,13 +136,6 @@ def _size(path: Path) -> int:
     """Bytes of a file, 0 of a folder, by a single request: remote stores are asked millions."""
     found = path.stat()
     return 0 if stat.S_ISDIR(found.st_mode) else found.st_size
-
-
-def _text_column(columns: str) -> str:
-    given = ColumnMap.parse(columns).columns
-    if others := [name for name in given if name != "text"]:
-        raise UserError(f"--columns: there is no field {others[0]!r}; texts have text=COLUMN")
-    return given.get("text") or "text"
 
 
 _READERS: dict[CorpusName, type[CorpusReader]] = {

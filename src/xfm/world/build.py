@@ -1,6 +1,7 @@
 """Builds a world: plans units, runs them in processes, writes the files, and puts the folder in place."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -56,7 +57,9 @@ def build_world(
         locked(folder, beside=True),
         writing(folder, "or lower world.scale; what was there before is unchanged"),
     ):
-        present = _present(folder)
+        present = None
+        with suppress(UserError):  # none, damaged, or of an earlier format: built again
+            present = WorldManifest.load(folder)
         if present is not None and present.fingerprint == mark and not present.missing(folder):
             if progress:
                 print(f"The world in {folder} is up to date: nothing to build.")
@@ -79,13 +82,6 @@ def _check_same(folder: Path, present: WorldManifest, config: WorldConfig) -> No
             f"{folder} holds a world with {name} {old}, not {new}: choose another folder, or replace it with "
             "`xfm prepare --force` and these settings."
         )
-
-
-def _present(folder: Path) -> WorldManifest | None:
-    try:
-        return WorldManifest.load(folder)
-    except UserError:  # none, damaged, or of an earlier format: built again
-        return None
 
 
 # ---------------------------------------------------------------- units
@@ -193,7 +189,11 @@ def _fill(
             catalog.is_heldout_pair(a, b) for i, a in enumerate(catalog.seen) for b in catalog.seen[i + 1 :]
         ),
         counts=counts,
-        files=_entries(draft),
+        files={
+            p.relative_to(draft).as_posix(): {"size": p.stat().st_size, "sha256": file_digest(p)}
+            for p in sorted(draft.rglob("*"))
+            if p.is_file() and p.parent.name != "images"
+        },
         pictures={
             "count": len(pictures),
             "sha256": hashlib.sha256("\n".join(map(" ".join, pictures)).encode()).hexdigest(),
@@ -217,10 +217,3 @@ def _train_tokenizer(draft: Path, made: list[UnitResult], vocab_size: int) -> No
 
 def _entry(kind: ObjectType) -> dict[str, Any]:
     return {"name": kind.name, "category": kind.category, "colour": kind.colour, "code": kind.code}
-
-
-def _entries(draft: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(p for p in draft.rglob("*") if p.is_file() and p.parent.name != "images")
-    return {
-        p.relative_to(draft).as_posix(): {"size": p.stat().st_size, "sha256": file_digest(p)} for p in files
-    }
