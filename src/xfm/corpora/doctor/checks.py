@@ -53,13 +53,11 @@ def box_flaw(box: object, size: tuple[int, int]) -> tuple[Issue | None, float | 
             return Issue(Finding.BOX_EMPTY, detail), None
         beyond = max(-left, -top, left + width - size[0], top + height - size[1]) / max(size)
         return Issue(Finding.BOX_OUTSIDE, detail, min(beyond, 1e9)), None
-    shown, covered = (
-        f"{width:g} x {height:g} of {size[0]} x {size[1]} pixels",
-        width * height / math.prod(size),
-    )
+    shown = f"{width:g} x {height:g} of {size[0]} x {size[1]} pixels"
+    covered = 100 * width * height / (size[0] * size[1])
     if min(width, height) < min(_LEAST, *size):
-        return Issue(Finding.BOX_TINY, shown, -min(width, height)), 100 * covered
-    return Issue(Finding.BOX_WHOLE, shown) if covered >= _WHOLE else None, 100 * covered
+        return Issue(Finding.BOX_TINY, shown, -min(width, height)), covered
+    return Issue(Finding.BOX_WHOLE, shown) if covered >= _WHOLE else None, covered
 
 
 def _four_numbers(box: object) -> TypeGuard[Sequence[float]]:
