@@ -103,7 +103,7 @@ def test_labels_from_the_threshold_on_are_given(truths: list[Truth], seed: int) 
     assert given.settled(truths, said) is given
     for truth in truths:
         assert set(known.certain(truth).labels) == set(truth)
-        assert known.verdict(truth, known.certain(truth)).right
+        assert known.case(truth, known.certain(truth)).right
     perfect = known.metrics(truths, [known.certain(truth) for truth in truths])
     assert perfect["exact_match"] == 1
     assert perfect["f1_micro"] == float(any(truths))
@@ -116,8 +116,8 @@ def test_a_label_that_the_model_does_not_know_is_missed() -> None:
     missed = known.metrics([("a", "new")], said)
     assert missed["f1_micro"] == pytest.approx(2 / 3)
     assert missed["exact_match"] == 0
-    assert known.table([("a", "new")], said).names == ("a", "b", "new")
-    assert known.verdict(("a", "new"), said[0]).badness > known.verdict(("a",), said[0]).badness
+    assert known.table([("a", "new")], said)[0] == ("a", "b", "new")
+    assert known.case(("a", "new"), said[0]).badness > known.case(("a",), said[0]).badness
 
 
 def test_guesses_by_even_odds_score_as_the_formula_says() -> None:

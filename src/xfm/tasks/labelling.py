@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ class Labelling(Generic[Said]):
     threshold: float = field(default=0.0, kw_only=True)
     fits: bool = field(default=False, kw_only=True)
 
-    def anew(self, said: Sequence[Said]) -> Sequence[Said]:
+    def anew(self, said: Sequence[Said]) -> Any:
         """The predictions at this threshold; without one the same."""
         return said
 
@@ -259,7 +259,7 @@ class SeveralLabels(Labelling[LabelSet]):
             for own, row in zip(given, probabilities.tolist(), strict=True)
         ]
 
-    def anew(self, said: Sequence[LabelSet]) -> Sequence[LabelSet]:
+    def anew(self, said: Sequence[LabelSet]) -> Any:
         return self.said(np.array([one.probabilities for one in said])) if said else []
 
     def certain(self, truth: Truth) -> LabelSet:
@@ -325,8 +325,8 @@ class SeveralLabels(Labelling[LabelSet]):
         own = self.certain(truth).probabilities
         far = sum(abs(one - other) for one, other in zip(own, said.probabilities, strict=True))
         far += sum(name not in self.names for name in truth)
-        words = (", ".join(labels) or "no label" for labels in (truth, said.labels))
-        return Case(*words, {*truth} == {*said.labels}, far)
+        true, given = (", ".join(labels) or "no label" for labels in (truth, said.labels))
+        return Case(true, given, {*truth} == {*said.labels}, far)
 
     def table(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> LabelTable:
         """Each label by itself."""
