@@ -24,7 +24,7 @@ from xfm.models.features import encode_texts
 from xfm.models.folder import load_model
 from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import MatchedSearch, match_both
-from xfm.tasks.world_files import read_captioned
+from xfm.tasks.rows import read_captioned
 from xfm.training.cpu_runtime import prepare_process
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)

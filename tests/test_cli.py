@@ -11,7 +11,7 @@ import yaml
 from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.processes import XFM, run
 from tests.training.corpus import tiny_recipe, write_corpus
-from xfm.cli.describe import describe
+from xfm.cli.info import describe
 from xfm.cli.main import COMMANDS, main
 from xfm.config.load import dump_recipe
 from xfm.core.errors import UserError, amount

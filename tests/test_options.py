@@ -35,7 +35,7 @@ def parsed(line: str):
 
 
 def parser_of(command: str):
-    return COMMANDS[command].parser(BARE[command])
+    return COMMANDS[command].module.parser(BARE[command])
 
 
 def plain_actions(command: str) -> dict[str, argparse.Action]:

@@ -2,33 +2,25 @@
 
 import json
 import math
-import re
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from time import sleep
 
 import pytest
-from benchmarks.results import read_rows
 
 from tests.alike import thorough
 from tests.folders import content
-from xfm.cli.quickstart_steps import (
+from xfm.cli.quickstart import (
     FULL_BUDGET,
-    KEPT_RUNS,
-    KEPT_SCORE,
-    PACE,
     PLAN_FILE,
     SMOKE_BUDGET,
     Plan,
     _recipe,
     _unfinished,
-    outlook,
     quickstart,
 )
 from xfm.config.encoders import FusionConfig, VisionConfig
 from xfm.config.evaluation import EvaluationConfig
-from xfm.config.load import load_recipe
 from xfm.config.model import ModelConfig
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
@@ -39,7 +31,7 @@ from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.training.clock import SCHEDULE, ClockState, ScheduleFile, read_schedule
 from xfm.training.flags import plain_flags
 
-MODULE = import_module("xfm.cli.quickstart_steps")
+MODULE = import_module("xfm.cli.quickstart")
 PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", before=0.5, training=2.5)
 
 
@@ -113,64 +105,6 @@ def stop(folder: Path, stages: Stages) -> None:
     stages.failing = 1
     with pytest.raises(KeyboardInterrupt):
         quickstart(folder, 5)
-
-
-# ---------------------------------------------------------------- what the machine will make of it
-def test_the_kept_runs_are_those_of_the_results() -> None:
-    rows = [row for name in ("nano.csv", "nano-busy.csv") for row in read_rows(Path("results") / name)]
-    kept = sorted((int(row["steps"]), float(row[f"{KEPT_SCORE}:value"])) for row in rows)
-    assert [*KEPT_RUNS] == kept
-
-
-def test_the_pace_is_that_of_the_kept_losses() -> None:
-    """Which step of the longest kept run matching and masked patches began with, give or take a line."""
-    rows = read_rows(Path("results/curves/nano.csv"))
-    last = int(rows[-1]["step"])
-    ends = {share: steps for share, steps in PACE if 0 < share < 1}
-    assert [*ends] == [phase.until for phase in (load_recipe("nano").curriculum[n] for n in (0, 3))]
-    for steps, loss in zip(ends.values(), ("pair/itm", "image/mim"), strict=True):
-        first = next(int(row["step"]) for row in rows if row[loss])
-        assert first - 10 <= steps * last <= first
-
-
-@pytest.mark.parametrize(
-    ("steps", "words"),
-    [
-        (500, "the kept run of 961 steps reached 43.3 % .*; none had so few"),
-        (1700, "kept runs of 1,629 to 1,813 steps reached 65.5 to 71.9 %"),
-        (4000, "the kept run of 2,707 steps reached 80.9 % .*; none had so many"),
-    ],
-)
-def test_what_runs_of_so_many_steps_reached(steps: int, words: str) -> None:
-    assert re.fullmatch(f"{words}.*", outlook(steps))
-
-
-@pytest.mark.parametrize("smoke", [False, True])
-def test_a_quickstart_says_early_what_its_machine_will_make_of_it(
-    tmp_path: Path, stages: Stages, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, smoke
-) -> None:
-    """A tenth into the pre-training, and again with the steps that were made."""
-    heard: list[str] = []
-
-    def pretrain(recipe: Recipe, folder: Path, resume: bool) -> None:
-        record(folder, 60, share=0.11, steps=170)
-        for _ in range(100):
-            heard.append(capsys.readouterr().out)
-            if "steps in all" in heard[-1]:
-                break
-            sleep(0.05)
-        record(folder, 600, steps=1200)
-        (folder / "model").mkdir()
-
-    monkeypatch.setattr("xfm.training.pretrain.pretrain", pretrain)
-    monkeypatch.setattr(MODULE, "LOOK_EVERY", 0.02)
-    quickstart(tmp_path / "run", 25, smoke)
-    told = "About 1,150 steps in all at this pace: the kept run of 1,130 steps reached 54.6 % R@1"
-    assert any(told in one for one in heard) is not smoke
-    flags = json.loads((tmp_path / "run" / "evaluation.json").read_text())["flags"]
-    said = [one["sentence"] for one in flags if one["what"] == "steps of this machine"]
-    assert len(said) == (not smoke)
-    assert smoke or said[0].startswith("1,200 steps: the kept run of 1,130 steps reached 54.6 %")
 
 
 # ---------------------------------------------------------------- budget and plan

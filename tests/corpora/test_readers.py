@@ -25,6 +25,7 @@ from tests.corpora.miniature import (
 )
 from tests.corpora.preparing import prepared
 from tests.refusals import expect_refusal
+from xfm.config.corpora import PrepareConfig
 from xfm.data.records import SampleKind
 from xfm.data.schema import RegionSample
 from xfm.data.sources import open_source
@@ -149,7 +150,7 @@ def test_lines_are_read_once_wherever_a_piece_ends(tmp_path: Path, blank: str, m
 
     lines = ["", "a", "bb", "ccc ccc ccc ccc ccc ccc ccc", "dddddd", "", "ééééé", "f" * 7, "g"]
     path = write(tmp_path / "a.txt", f"\n{blank}".join(lines))
-    reader = text.TextReader(path, "text", 1, "")
+    reader = text.TextReader(path, PrepareConfig(shard_mb=1), "text")
     monkeypatch.setattr(reader, "_most", 7)
     pieces = [*reader.pieces(tmp_path)]
     assert len(pieces) > 5

@@ -43,8 +43,8 @@ def test_of_good_records_nothing_is_found(tmp_path: Path) -> None:
     rows = [good(number, **boxed([5, 6, 40, 30])) for number in range(7)]
     found = examined(write_shards(tmp_path / "data", rows))
     assert (found.status, found.read, found.kind, counts(found)) == (0, 7, "region", {})
-    assert found.spreads["phrases of a picture"].count == 7
-    assert found.spreads["width in pixels"].by_edge() == {"120": 7}
+    assert found.spreads["phrases of a picture"]["count"] == 7
+    assert found.spreads["width in pixels"]["from"] == {"120": 7}
     assert found.verdict == "Training may start: nothing is wrong with 7 records."
 
 
@@ -136,7 +136,7 @@ def test_boxes_of_a_table_are_read_as_the_options_say(tmp_path: Path) -> None:
     table = write(tmp_path / "t.csv", "image,phrase,box\n1.jpg,the left half,0.0 0.0 0.5 1\n")
     found = examined(table, task="grounding", box_format=BoxFormat.XYXY, box_unit=BoxUnit.FRACTION)
     assert counts(found) == {}
-    assert found.spreads["percent of the picture in a box"].low == 50
+    assert found.spreads["percent of the picture in a box"]["least"] == 50
     outside = write(tmp_path / "u.csv", "image,phrase,box\n1.jpg,the left half,50 0 150 20\n1.jpg,none,\n")
     found = examined(outside, tmp_path / "u", task="grounding")
     assert counts(found) == {"box_outside": (1, 1), "wrong_box": (1, 1)}

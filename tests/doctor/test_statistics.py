@@ -1,6 +1,7 @@
 """What the doctor counts: the same however records are parted, as all comparisons say, of any text."""
 
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,22 +11,20 @@ from hypothesis import strategies as st
 from xfm.config.doctor import DoctorConfig
 from xfm.corpora.doctor.checks import text_flaws
 from xfm.corpora.doctor.examination import PICTURE, RECORD, SAID, found_together
-from xfm.corpora.doctor.findings import EDGES, SHOWN, Distribution, Finding, Issue, Statistics
+from xfm.corpora.doctor.findings import EDGES, SHOWN, Finding, Issue, Statistics, distribution
 from xfm.data.tokenizer import normalise_caption
 
 MOST = 3
 
 
 def tallied(numbers: list[int], values: list[int]) -> Statistics:
-    tally = Statistics()
+    tally = Statistics(MOST)
     for number in numbers:
         value = values[number]
-        tally.read += 1
         tally.measure("value", value)
         tally.labels[str(value % 3)] += 1
-        tally.find(
-            {Finding.SMALL: [Issue(Finding.SMALL, str(value), value)]} if value % 2 else {}, number, 0, MOST
-        )
+        issues = {Finding.SMALL: [Issue(Finding.SMALL, str(value), value)]} if value % 2 else {}
+        tally.find(issues, number, 0)
     return pickle.loads(pickle.dumps(tally))
 
 
@@ -33,24 +32,24 @@ def tallied(numbers: list[int], values: list[int]) -> Statistics:
 def test_parts_in_any_order_give_the_same(values: list[int], data: st.DataObject) -> None:
     numbers = data.draw(st.permutations(range(len(values))))
     edge = data.draw(st.integers(0, len(values)))
-    whole, joined = Statistics(), Statistics()
-    whole.join(tallied([*range(len(values))], values), MOST)
+    whole, joined = Statistics(MOST), Statistics(MOST)
+    whole.join(tallied([*range(len(values))], values))
     for part in (numbers[edge:], numbers[:edge]):
-        joined.join(tallied([*part], values), MOST)
+        joined.join(tallied([*part], values))
     assert joined == whole
     worst = sorted((value for value in values if value % 2), reverse=True)[:MOST]
-    assert [one.badness for one in whole.examples.get(Finding.SMALL, ())] == worst
+    assert [-one.goodness for one in whole.examples.get(Finding.SMALL, ())] == worst
     assert len(whole.examples[SHOWN]) == min(MOST, len(values))
 
 
 @given(st.lists(st.floats(0, 1e8), min_size=1, max_size=60))
 def test_bins_hold_every_value(values: list[float]) -> None:
-    spread = Distribution()
-    for value in values:
-        spread.add(value)
-    assert (spread.count, spread.low, spread.high) == (len(values), min(values), max(values))
-    assert sum(spread.by_edge().values()) == len(values)
-    for place, count in spread.bins.items():
+    found = distribution(Counter(values))
+    assert (found["count"], found["least"], found["most"]) == (len(values), min(values), max(values))
+    assert sum(found["from"].values()) == len(values)
+    edges = [f"{edge:g}" for edge in EDGES]
+    for edge, count in found["from"].items():
+        place = edges.index(edge)
         beyond = EDGES[place + 1] if place + 1 < len(EDGES) else float("inf")
         assert count == sum(EDGES[place] <= value < beyond for value in values)
 
@@ -70,20 +69,19 @@ def test_pairs_are_those_of_all_comparisons(rows: list[tuple[int, int]], seen: l
     pictures = np.array(
         [(place, digest + 1, looks[digest]) for place, (digest, _) in enumerate(seen)], PICTURE
     )
-    found = {
-        one.finding: one
-        for one in found_together(records, pictures, np.empty(0, SAID), DoctorConfig(distance=2))
-    }
+    groups = found_together(records, pictures, np.empty(0, SAID), DoctorConfig(distance=2))
+    found = {finding: (numbers.tolist(), other) for finding, numbers, other in groups}
     twice = [n for n, (key, _) in enumerate(rows) if key and key in [one for one, _ in rows[:n]]]
-    assert found[Finding.TWICE].records.tolist() == twice
-    for number, other in found[Finding.TWICE].examples:
+    assert found[Finding.TWICE][0] == twice
+    for place, number in enumerate(twice):
+        other = found[Finding.TWICE][1](place)
         assert other < number
         assert rows[other][0] == rows[number][0]
     against = []
     for number, (key, asked) in enumerate(rows):
         before = [one for one, own in rows[:number] if own == asked]
         against += [number] if asked and before and before[0] != key else []
-    assert found[Finding.CONTRADICTION].records.tolist() == against
+    assert found[Finding.CONTRADICTION][0] == against
     alike, kept = [], []
     for place, (digest, _) in enumerate(seen):
         if digest in [one for one, _ in kept]:
@@ -91,15 +89,15 @@ def test_pairs_are_those_of_all_comparisons(rows: list[tuple[int, int]], seen: l
         if any((looks[digest] ^ word).bit_count() <= 2 for _, word in kept):
             alike.append(place)
         kept.append((digest, looks[digest]))
-    assert found[Finding.ALIKE].records.tolist() == alike
+    assert found[Finding.ALIKE][0] == alike
 
 
 def test_a_text_is_common_where_many_have_it() -> None:
     said = np.array([(n, 7) for n in range(10)] + [(n, 8) for n in range(9)] + [(3, 7)], SAID)
     empty = np.empty(0, PICTURE)
     for total, expected in ((20, [*range(10)]), (2000, [])):
-        found = [*found_together(np.zeros(total, RECORD), empty, said, DoctorConfig())][-1]
-        assert (found.finding, found.records.tolist()) == (Finding.COMMON, expected)
+        finding, numbers, _ = [*found_together(np.zeros(total, RECORD), empty, said, DoctorConfig())][-1]
+        assert (finding, numbers.tolist()) == (Finding.COMMON, expected)
 
 
 # ------------------------------------------------------------------ texts

@@ -54,7 +54,7 @@ def task(data, **settings):
 def test_the_loss_of_mixed_pictures_is_that_of_their_shares(data):
     image = ImageTrainingConfig(mixup=0.8, cutmix=1.0, label_smoothing=0.1)
     mixing = task(data, image=image)
-    batch = next(mixing.batches(0, 1))
+    batch = next(mixing.portions(0, 1)).batch
     for seed in range(4):
         torch.manual_seed(seed)
         pixels, shares = Mixup(image, 4)(batch.pixels, batch.targets)

@@ -233,7 +233,7 @@ def test_the_encoders_that_a_task_tunes_are_those_of_its_loss(kind: str, model: 
     settings = task_settings(session.config, HiddenInput.NOTHING)
     task = session.type(session.pretrained, session.pictures, session.data, settings)
     assert (task.group(task.cases[0]) is not None) == task_spec(kind).reads("rows_per_picture")
-    (batch,) = task.batches(0, 1)
+    batch = next(task.portions(0, 1)).batch
     task.loss(batch, torch.Generator()).total.backward()
     whole = getattr(task.module, "model", task.module)
     encoders = {name: getattr(whole, name, None) for name in ("language", "vision", "fusion")}

@@ -15,7 +15,7 @@ from tests.official.corpora import CORPORA, write_coco
 from tests.official.glue import write_glue
 from xfm.config.corpora import CorpusName, PrepareConfig
 from xfm.corpora.filtering import RecordFilter
-from xfm.corpora.image_ids import evaluated
+from xfm.corpora.images import evaluated
 from xfm.corpora.preparation import Preparation
 from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 

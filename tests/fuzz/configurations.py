@@ -17,7 +17,7 @@ from tests.evaluation.tiny import save_tiny_model, tiny_tokenizer
 from tests.fuzz.binaries import change_tensors
 from tests.fuzz.changes import Change, change_json, change_json_lines, change_text, change_yaml
 from tests.fuzz.target import Family, Target
-from xfm.cli.describe import describe
+from xfm.cli.info import describe
 from xfm.config.benchmark import BenchmarkRecipe, load_benchmark
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.finetune_file import dump_finetune, read_finetune

@@ -8,6 +8,7 @@ from tests.corpora.miniature import jpeg, write, write_tar
 from tests.fuzz.binaries import change_index, change_tar
 from tests.fuzz.changes import change_bytes, change_json, change_text
 from tests.fuzz.target import Family, Target
+from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import UserError
 from xfm.corpora.doctor.records import SourceData, close_source
 from xfm.corpora.readers.img2dataset import Img2DatasetReader
@@ -88,7 +89,7 @@ def read_rows(folder: Path) -> None:
 
 def read_downloaded(folder: Path) -> None:
     """As img2dataset writes them."""
-    reader = Img2DatasetReader(folder, "")
+    reader = Img2DatasetReader(folder, PrepareConfig())
     for piece in reader.pieces(folder):
         for record in reader.records(piece, folder):
             record.to_line() if record.flaw else record.name

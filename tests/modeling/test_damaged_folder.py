@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.modeling.conftest import FILES
 from tests.refusals import expect_refusal
-from xfm.cli.describe import describe
+from xfm.cli.info import describe
 from xfm.config.labels import MatchCalibration
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import train_tokenizer

@@ -36,7 +36,7 @@ from xfm.models.folder import Preprocessing, Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.images import Pictures
-from xfm.tasks.rows import ClassFolders, Labelled, SplitRows
+from xfm.tasks.rows import SplitRows
 from xfm.tasks.sampling import RowOrder, TrainingRows
 from xfm.training.failures import explaining_failures
 
@@ -82,7 +82,7 @@ def test_the_parts_of_a_batch_are_the_batch(rows, accumulation, world, more, ste
 def test_batches_continue_anywhere(pretrained: Pretrained, tiny_world: Path) -> None:
     rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
     task = build(GroundingTask, pretrained, rows, batch_size=5)
-    whole, later = list(task.batches(0, 9)), list(task.batches(6, 9))
+    whole, later = ([one.batch for one in task.portions(start, 9)] for start in (0, 6))
     for ours, theirs in zip(whole[6:], later, strict=True):
         assert torch.equal(ours.boxes, theirs.boxes)
         assert torch.equal(ours.pixels[ours.image_index], theirs.pixels[theirs.image_index])
@@ -112,27 +112,6 @@ def test_pictures_are_read_once_while_they_fit(picture: Path) -> None:
     assert torch.equal(before[0], roomy.pixels([picture, picture]))
     with pytest.raises(UserError, match=r"a.png"):
         tight.pixels([picture])
-
-
-NAMES = st.lists(
-    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1), min_size=1
-)
-CLASSES = st.dictionaries(st.sampled_from(["n01", "n02", "é", "n 4"]), NAMES)
-
-
-@given(CLASSES, st.slices(20))
-def test_they_are_those_of_a_list(classes: dict[str, list[str]], part: slice) -> None:
-    folder = Path("/data/train")
-    known = [Labelled(folder / label / name, label) for label, names in classes.items() for name in names]
-    rows = ClassFolders(folder, classes)
-    assert list(rows) == known
-    assert [rows[place] for place in range(len(rows))] == known
-    assert [rows[place] for place in range(-len(rows), 0)] == known
-    assert list(rows[part]) == known[part]
-    assert rows.labels == tuple(classes)
-    for place in (len(known), -len(known) - 1):
-        with pytest.raises(IndexError):
-            rows[place]
 
 
 VARIED = {

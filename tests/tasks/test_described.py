@@ -46,12 +46,12 @@ def rows(tiny_world: Path) -> list[ImageCaptions]:
 
 def test_an_epoch_shows_every_caption_once(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
     task = build(RetrievalTask, pretrained, rows, batch_size=13)
-    (batch,) = task.batches(0, 1)
+    batch = next(task.portions(0, 1)).batch
     assert len(batch.tokens.ids) == 13
     assert len({tuple(ids) for ids in batch.tokens.ids.tolist()}) == 13
     assert sorted(Counter(batch.identity.tolist()).values()) == [1] * 11 + [2]
-    later = list(task.batches(0, 4))[3]
-    assert torch.equal(later.tokens.ids, next(task.batches(3, 4)).tokens.ids)
+    later = list(task.portions(0, 4))[3].batch
+    assert torch.equal(later.tokens.ids, next(task.portions(3, 4)).batch.tokens.ids)
 
 
 # ---------------------------------------------------------------- retrieval

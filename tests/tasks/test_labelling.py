@@ -12,9 +12,8 @@ from tests.evaluation.tiny import tiny_task
 from xfm.config.labels import LabelKind
 from xfm.metrics.classification import ClassPrediction, class_metrics
 from xfm.metrics.labels import LabelSet
-from xfm.tasks.labelling import OneLabel, Truth, class_names
+from xfm.tasks.labelling import OneLabel, SeveralLabels, Truth, class_names
 from xfm.tasks.rows import LabelledText
-from xfm.tasks.several_labels import SeveralLabels
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.training.collectives import balanced, part
 
@@ -100,11 +99,11 @@ def test_labels_from_the_threshold_on_are_given(truths: list[Truth], seed: int) 
     again = settled.anew(said)
     assert settled.metrics(truths, again)["f1_micro"] >= known.metrics(truths, said)["f1_micro"]
     assert again == settled.predictions(logits)
-    given = SeveralLabels(NAMES, 0.9, fits=False)
+    given = SeveralLabels(NAMES, threshold=0.9, fits=False)
     assert given.settled(truths, said) is given
     for truth in truths:
         assert set(known.certain(truth).labels) == set(truth)
-        assert known.verdict(truth, known.certain(truth)).right
+        assert known.case(truth, known.certain(truth)).right
     perfect = known.metrics(truths, [known.certain(truth) for truth in truths])
     assert perfect["exact_match"] == 1
     assert perfect["f1_micro"] == float(any(truths))
@@ -117,12 +116,12 @@ def test_a_label_that_the_model_does_not_know_is_missed() -> None:
     missed = known.metrics([("a", "new")], said)
     assert missed["f1_micro"] == pytest.approx(2 / 3)
     assert missed["exact_match"] == 0
-    assert known.table([("a", "new")], said).names == ("a", "b", "new")
-    assert known.verdict(("a", "new"), said[0]).badness > known.verdict(("a",), said[0]).badness
+    assert known.table([("a", "new")], said)[0] == ("a", "b", "new")
+    assert known.case(("a", "new"), said[0]).badness > known.case(("a",), said[0]).badness
 
 
 def test_guesses_by_even_odds_score_as_the_formula_says() -> None:
-    known = SeveralLabels(NAMES, 0.9)
+    known = SeveralLabels(NAMES, threshold=0.9)
     truths = [("a", "c")] * 4000
     found = known.metrics(truths, known.guess(4000, np.random.default_rng(0)))
     assert found["exact_match"] == pytest.approx(known.known_chance()["exact_match"], abs=0.02)

@@ -41,24 +41,21 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     # Not required here: the values of a recipe are read by this parser, too.
     option(parser, "--action", f"one of {', '.join(ACTIONS)}")
     if inspects:
-        _add_inspect(parser, _source(recipe or "nano"))
+        own = _source(recipe or "nano")
+        known = ", ".join(recipe_names())
+        option(parser, "--recipe", f"one of {known}, a YAML file, or the folder of a run", "nano")
+        option(parser, "--out", "file of the page", "inspect.html")
+        option(parser, "--step", "first step; of a run the one that comes next, else 0", -1)
+        option(parser, "--steps", "how many", 1)
+        option(parser, "--phase", "of the curriculum, from 1; if not given, that of the step", 0)
+        option(parser, "--samples", "about how many samples of each stream are shown", 24)
+        add_fields(parser, Recipe, values=read_recipe(own), source=f"recipe {own}")
     else:
         option(parser, "--path", "folder of tar shards", required=True)
         option(parser, "--workers", "processes that read shards; one a core if not given", 0)
         option(parser, "--checksums", "also keep the sha256 of each shard: reads all of it", True, type=bool)
         option(parser, "--quiet")
     return parser
-
-
-def _add_inspect(parser: ArgumentParser, recipe: str) -> None:
-    known = ", ".join(recipe_names())
-    option(parser, "--recipe", f"one of {known}, a YAML file, or the folder of a run", "nano")
-    option(parser, "--out", "file of the page", "inspect.html")
-    option(parser, "--step", "first step; of a run the one that comes next, else 0", -1)
-    option(parser, "--steps", "how many", 1)
-    option(parser, "--phase", "of the curriculum, from 1; if not given, that of the step", 0)
-    option(parser, "--samples", "about how many samples of each stream are shown", 24)
-    add_fields(parser, Recipe, values=read_recipe(recipe), source=f"recipe {recipe}")
 
 
 def _source(recipe: str) -> str:

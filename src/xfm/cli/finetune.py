@@ -98,29 +98,20 @@ def run(chosen: Namespace) -> None:
 
     if chosen.push_to_hub is not None:
         check_upload(chosen.push_to_hub, config)
+    told = {name: chosen[name] for name in ("test", "columns", "pictures", "allow_urls", "split")}
+    told |= {"valid": chosen.validation, "config": config, "progress": not chosen.quiet}
     if chosen.dry_run:
-        return _show_plan(chosen, config)
+        from xfm.finetuning.dry_run import dry_run
+
+        folder = None if chosen.out is None else Path(chosen.out)
+        return print(dry_run(chosen.task, chosen.model, chosen.train, folder, **told))
     from xfm.finetuning.finetune import finetune
     from xfm.finetuning.report import REPORT
     from xfm.reports.lines import table
     from xfm.training.flags import last_lines
 
     out = Path(chosen.out)
-    done = finetune(
-        chosen.task,
-        chosen.model,
-        chosen.train,
-        out,
-        valid=chosen.validation,
-        test=chosen.test,
-        columns=chosen.columns,
-        pictures=chosen.pictures,
-        allow_urls=chosen.allow_urls,
-        split=chosen.split,
-        config=config,
-        resume=chosen.resume,
-        progress=not chosen.quiet,
-    )
+    done = finetune(chosen.task, chosen.model, chosen.train, out, resume=chosen.resume, **told)
     if os.environ.get("RANK", "0") != "0":  # the first process says it
         return
     print(table(done.scores, list(done.scores)))
@@ -147,24 +138,3 @@ def _apart(model: Path, base: str) -> str:
         return ""
     merge = command_line("export", model, model.with_name("merged"), format="merged")
     return f", an adapter of {folder_size(model):,} bytes over {base}; `{merge}` makes a whole model"
-
-
-def _show_plan(chosen: Namespace, config: FinetuneConfig) -> None:
-    """What a run would do, and how long that would take; nothing is written."""
-    from xfm.finetuning.dry_run import dry_run
-
-    plan = dry_run(
-        chosen.task,
-        chosen.model,
-        chosen.train,
-        None if chosen.out is None else Path(chosen.out),
-        valid=chosen.validation,
-        test=chosen.test,
-        columns=chosen.columns,
-        pictures=chosen.pictures,
-        split=chosen.split,
-        allow_urls=chosen.allow_urls,
-        config=config,
-        progress=not chosen.quiet,
-    )
-    print(plan)

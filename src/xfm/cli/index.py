@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.cli._engines import add_sharing, is_shared, others_have_not, sharing_engine
-from xfm.cli._options import option
+from xfm.cli._options import add_sharing, is_shared, option, others_have_not, sharing_engine
 from xfm.config.inference import SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, assemble, names_in, new_parser
 from xfm.config.tables import add_max_bad

@@ -1,22 +1,31 @@
 """`xfm info`: describe a model, checkpoint, run or recipe."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from xfm.cli._options import option
-from xfm.config.load import recipe_names
+from xfm.config.artifacts import MANIFEST
+from xfm.config.load import dump_recipe, load_recipe, recipe_names
 from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.core.errors import UserError, printable, suggest
+from xfm.core.files import file_digest, folder_size, read_json_object, read_log
 from xfm.core.paths import home_path
-from xfm.models.shipped import boxed_names
+from xfm.models.safetensors_header import tensor_shapes
+from xfm.models.shipped import boxed_model, boxed_names
 
 if TYPE_CHECKING:
     from xfm.training.checkpoint import CheckpointEntry
 
 DAMAGED = 1
 """Exit status where a checkpoint is damaged."""
+PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
+"""Ends of the names of published files; other files are recipes."""
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -43,8 +52,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> int:
     """Describe what was named."""
-    from xfm.cli.describe import describe
-
     paths = [*(chosen.path or []), *([chosen.model] if chosen.model else [])]
     if not paths:
         raise UserError("say what to describe; for example: xfm info runs/quickstart/model")
@@ -90,3 +97,91 @@ def table(entries: "Sequence[CheckpointEntry]") -> str:
         lines += [f"{'':>14}{printable(change)}" for change in one.changes if change not in told]
         told.update(one.changes)
     return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- what a path is, as text
+def describe(path: str) -> str:
+    """Configuration, parameters and provenance of a model, checkpoint, run or recipe, by path or name."""
+    folder = Path(path)
+    if folder.is_file() and folder.suffix in PUBLISHED:
+        from xfm.models.interop.published.sizes import describe_published
+
+        return _yaml({"published": path, "bytes": folder.stat().st_size, **describe_published(folder)})
+    if not folder.is_dir():
+        if not folder.exists() and (own := boxed_model(path)):
+            recipe = [dump_recipe(load_recipe(path)).rstrip()] if path in recipe_names() else []
+            return "\n---\n".join([_described_model(own), *recipe])
+        return dump_recipe(load_recipe(path)).rstrip()
+    if (folder / "state.json").exists():  # whatever it is: what reads it says so
+        state = read_json_object(folder / "state.json")
+        settings, parts = state.pop("settings", {}), {"checkpoint": str(folder), **state}
+        whole = (folder / "config.json").is_file()  # it is a model folder, too
+        weights = folder / "model.safetensors"
+        more = _model_facts(folder) if whole else {"parameters": parameter_counts(weights)}
+        return _yaml(parts | more | {"settings": settings})
+    if (folder / "config.json").is_file():
+        return _described_model(folder)
+    if (folder / "checkpoints").is_dir() or (folder / "model").is_dir():
+        checkpoints = sorted(p.name for p in (folder / "checkpoints").glob("step-*"))
+        parts = {"run": str(folder), "checkpoints": checkpoints}
+        if lines := [line for line in read_log(folder / "log.jsonl") if "event" not in line]:
+            parts["last logged"] = lines[-1]
+        model = folder / "model"
+        return _yaml(parts) + (f"\n{_described_model(model)}" if model.is_dir() else "")
+    raise UserError(
+        f"{folder} is no model folder (config.json), checkpoint (state.json) or run folder (checkpoints/): "
+        "name one of those, such as runs/NAME/model"
+    )
+
+
+def _described_model(folder: Path) -> str:
+    return _yaml({"model": str(folder), **_model_facts(folder)})
+
+
+def _model_facts(folder: Path) -> dict[str, Any]:
+    provenance = read_json_object(folder / "provenance.json")
+    config = read_json_object(folder / "config.json")
+    exported, weights = folder / MANIFEST, folder / "model.safetensors"
+    if exported.is_file():
+        facts: dict[str, Any] = {"exported": read_json_object(exported)}
+    elif (folder / "adapter.json").is_file():
+        facts = {"adapter": read_json_object(folder / "adapter.json"), "bytes": folder_size(folder)}
+        for name in ("adapter_model", "changed"):
+            if (path := folder / f"{name}.safetensors").is_file():
+                facts[f"{name} parameters"] = parameter_counts(path)["total"]
+    else:
+        facts = {"parameters": parameter_counts(weights), "bytes": weights.stat().st_size}
+    if (folder / "task.json").is_file():
+        facts["task"] = read_json_object(folder / "task.json")
+        if not exported.is_file():
+            facts["task"] |= {"parameters": parameter_counts(folder / "task.safetensors")["total"]}
+    vision = config.get("vision")
+    side, patch, width = (
+        vision.get(name) if isinstance(vision, dict) else None
+        for name in ("image_size", "patch_size", "image_width")
+    )
+    if isinstance(side, int) and isinstance(patch, int) and patch > 0 and isinstance(width or side, int):
+        facts["grid"] = {"rows": side // patch, "columns": (width or side) // patch}
+    for name in ("preprocessing", "calibration"):
+        if (path := folder / f"{name}.json").is_file():
+            facts[name] = read_json_object(path)
+    if (path := folder / "tokenizer.json").is_file():
+        facts["tokenizer"] = {"file": path.name, "sha256": file_digest(path)}
+    facts |= {name: provenance[name] for name in _ORIGIN if name in provenance}
+    others = {key: value for key, value in provenance.items() if key != "settings" and key not in facts}
+    return {**facts, "config": config, "provenance": others}
+
+
+_ORIGIN = ("position", "gradients", "licences", "data")
+
+
+def parameter_counts(file: Path) -> dict[str, int]:
+    """Numbers in a safetensors file by the first part of their names, and their total, from its header."""
+    counts = Counter[str]()
+    for name, shape in tensor_shapes(file).items():
+        counts[name.split(".")[0]] += prod(shape)
+    return {**counts, "total": sum(counts.values())}
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip()

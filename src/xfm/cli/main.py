@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xfm.cli import completion
 from xfm.cli.terminal import FAILED, guarded, leaving, require_folder
 from xfm.core.errors import UserError, suggest
 from xfm.core.processes import is_alone, terminable
 
 if TYPE_CHECKING:
-    from xfm.config.options import ArgumentParser, Namespace
+    from xfm.config.options import Namespace
 
 
 @dataclass(frozen=True)
@@ -40,18 +39,9 @@ class Command:
 
     @property
     def module(self) -> Any:
-        """Its module in `xfm.cli`."""
-        return import_module(f"xfm.cli.{self.name.replace('-', '_')}")
-
-    @property
-    def parser(self) -> "Callable[[Sequence[str]], ArgumentParser]":
-        """Builds the verb's parser; the options decide which defaults it shows."""
-        return self.module.parser
-
-    @property
-    def run(self) -> "Callable[[Namespace], int | None]":
-        """Does the work with what was parsed; gives the exit status, where it has one of its own."""
-        return self.module.run
+        """Its module in `xfm.cli`: `parser` builds its options, `run` does the work with what was parsed and
+        gives the exit status, where it has one of its own."""
+        return import_module(f"xfm.cli.{self.name}")
 
 
 def _note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
@@ -86,15 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     refused = False
     try:
         with guarded(place, shows, debug="--debug" in given) as ending:
-            if completion.ASKED in os.environ:
-                completion.answer_shell({name: command.parser for name, command in COMMANDS.items()})
             require_folder()
             if arguments:
                 with terminable():
                     command, chosen = parse_command(arguments)
                     running.append((command, chosen))
                     if command.several or is_alone(f"xfm {arguments[0]}"):
-                        ending.status = command.run(chosen) or 0
+                        ending.status = command.module.run(chosen) or 0
                     else:
                         refused = True
             else:
@@ -114,8 +102,7 @@ def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
         raise UserError(f"there is no command {verb}; {suggest(verb, [*COMMANDS], 'see xfm --help')}")
     top = _top_parser().parse_args(arguments)
     command = COMMANDS[top.command]
-    parser = command.parser(top.options)
-    return command, parse_options(parser, top.options)
+    return command, parse_options(command.module.parser(top.options), top.options)
 
 
 def _top_parser() -> argparse.ArgumentParser:
@@ -143,13 +130,6 @@ def _top_parser() -> argparse.ArgumentParser:
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION", help="see xfm COMMAND --help")
     parser.add_argument("--version", action="version", version=f"xfm {version('xfm')}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument(
-        "--completion",
-        action=completion.CompletionAction,
-        choices=completion.SHELLS,
-        help="print what makes a shell complete words at Tab, for its start-up file: "
-        "source <(xfm --completion bash), and after compinit zsh; xfm --completion fish | source",
-    )
     return parser
 
 

@@ -81,27 +81,16 @@ def lines(found: "PretrainingPlan", recipe: str) -> Iterator[str]:
         yield "Nothing of this fits: take more GPUs or larger ones, or smaller batches."
     else:
         words = shlex.join(["xfm", "pretrain", "--recipe", recipe, *take.options])
-        yield f"Take: {take.name}, beside the options that you gave here{_where(config.gpus)}:"
-        yield f"  torchrun {_processes(config.gpus)} -m {words}"
+        each = max(count for count in range(1, 9) if config.gpus % count == 0)  # of a machine
+        machines, where, nodes = config.gpus // each, "", ""
+        if machines > 1:
+            where = f", on each of {machines} machines, of which HOST is one"
+            nodes = f"--nnodes {machines} "
+        rendezvous = " --rdzv-backend c10d --rdzv-endpoint HOST:29500" if nodes else ""
+        yield f"Take: {take.name}, beside the options that you gave here{where}:"
+        yield f"  torchrun {nodes}--nproc-per-node {each}{rendezvous} -m {words}"
 
 
 def _digits(number: float, places: int) -> str:
     """So many places behind the point; of a number below one, three digits that say something."""
     return f"{number:,.{places}f}" if number >= 1 else f"{number:#.3g}"
-
-
-def _machine(gpus: int) -> int:
-    return max(count for count in range(1, 9) if gpus % count == 0)
-
-
-def _where(gpus: int) -> str:
-    machines = gpus // _machine(gpus)
-    return "" if machines == 1 else f", on each of {machines} machines, of which HOST is one"
-
-
-def _processes(gpus: int) -> str:
-    """What torchrun is told of machines and GPUs: together they are all that were asked for."""
-    each = _machine(gpus)
-    if each == gpus:
-        return f"--nproc-per-node {gpus}"
-    return f"--nnodes {gpus // each} --nproc-per-node {each} --rdzv-backend c10d --rdzv-endpoint HOST:29500"

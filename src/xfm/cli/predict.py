@@ -7,13 +7,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm.cli._engines import add_sharing, answer_in_units, is_shared, others_have_not
-from xfm.cli._options import PRECISION, option
+from xfm.cli._options import (
+    add_answering,
+    answer_in_units,
+    answers_said,
+    is_shared,
+    option,
+    others_have_not,
+)
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
-from xfm.config.tables import add_max_bad
 from xfm.config.task_spec import Field, FieldKind, TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
-from xfm.core.errors import UserError, amount, printable
+from xfm.core.errors import UserError, printable
 from xfm.core.paths import home_path
 
 if TYPE_CHECKING:
@@ -58,31 +63,16 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     )
     add_inputs(task, parser)
     option(parser, "--out", "JSON-lines file to write or to go on with, instead of printing")
-    option(parser, "--columns", default="")
-    option(parser, "--keep", "columns to copy to the answers, with commas", "")
-    option(parser, "--pictures", "folder that paths start from, if not the input's")
-    add_max_bad(parser, "rows that cannot be answered (logged in OUT.bad.jsonl)")
+    add_answering(parser, "rows that cannot be answered (logged in OUT.bad.jsonl)")
     option(parser, "--resume", "go on with what OUT holds, as happens without it, too", False)
-    option(parser, "--restart", "throw away what OUT holds", False)
-    option(parser, "--allow-urls", type=list[str])
-    option(parser, "--batch-size", "rows per pass", 32)
-    option(parser, "--precision", PRECISION)
-    option(parser, "--device")
     option(parser, "--workers", "threads that read pictures; four with a GPU, none without", type=int)
-    option(parser, "--quiet")
-    add_sharing(parser)
-    if task is not None:
-        _add_options_of(task, parser)
-    return parser
-
-
-def _add_options_of(task: TaskSpec, parser: ArgumentParser) -> None:
-    if task.gallery:
+    if task is not None and task.gallery:
         option(parser, "--gallery", "candidates: a folder of pictures, or a table (text or image)")
-    if task.draws:
+    if task is not None and task.draws:
         option(parser, "--draw", "folder for the pictures, each with its box, by row number")
-    if fields(task.options):
+    if task is not None and fields(task.options):
         add_fields(parser, task.options)
+    return parser
 
 
 def _columns(task: TaskSpec) -> str:
@@ -158,7 +148,7 @@ def run(chosen: Namespace) -> None:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
-    _say(found, out)
+    print(_said(found, out))
 
 
 def _together(
@@ -172,7 +162,7 @@ def _together(
         raise UserError("several processes write a file: give --out, or leave out --engine and --array")
     target = PartsTarget(home_path(chosen.out).absolute())
     found = answer_in_units(chosen, task.name, options, keep, target, chosen.workers)
-    print(others_have_not(chosen.array)) if found is None else _say(found, target.path)
+    print(others_have_not(chosen.array) if found is None else _said(found, target.path))
 
 
 def _print(
@@ -193,18 +183,11 @@ def _print(
     print_answers(pipe, source, options, max_bad, None if draw is None else Path(draw))
 
 
-def _say(found: "PredictionCounts", out: Path) -> None:
-    from xfm.data.skipped import said_left_out
+def _said(found: "PredictionCounts", out: Path) -> str:
     from xfm.inference.answer_file import bad_file
 
-    before = f" ({found.before} of them by earlier runs)" if found.before else ""
-    partial = f'; {found.partial} by a part of a picture, see "warning"' if found.partial else ""
-    answered = found.before + found.answered
-    print(f"{amount(answered, 'row is', 'rows are')} answered in {out}{before}{partial}.")
-    if found.skipped:
-        print(said_left_out(found.skipped, found.skipped + answered, found.first_bad, bad_file(out)))
-    if found.gallery:
-        print(f"Of the gallery, {found.gallery}")
+    said = answers_said(found, "row is answered in", "rows are answered in", out, bad_file(out))
+    return said + (f"\nOf the gallery, {found.gallery}" if found.gallery else "")
 
 
 def add_inputs(task: TaskSpec | None, parser: ArgumentParser) -> None:

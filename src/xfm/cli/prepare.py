@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfm.cli._engines import ARRAY, chosen_engine, others_have_not
-from xfm.cli._options import option
+from xfm.cli._options import ARRAY, chosen_engine, option, others_have_not
 from xfm.config.corpora import CORPORA, CorpusName, PrepareConfig
 from xfm.config.next_command import command_line
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
@@ -77,13 +76,9 @@ def _corpus_parser(corpus: CorpusName) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     """Build the world or prepare the corpus, and say what to do with it."""
-    if chosen.corpus == WORLD:
-        _build_world(chosen)
-    else:
+    if chosen.corpus != WORLD:
         _prepare(chosen)
-
-
-def _build_world(chosen: Namespace) -> None:
+        return
     from xfm.world import build_world
 
     build_world(Path(chosen.out), assemble(WorldConfig, chosen), force=chosen.force)

@@ -78,6 +78,8 @@ def run(chosen: Namespace) -> None:
     first = os.environ.get("RANK", "0") == "0"
     for sentence in _notes(recipe, chosen) if first else ():
         print(f"Note: {sentence}.", flush=True)
+    from xfm.training.clock import SCHEDULE, read_schedule
+    from xfm.training.flags import last_lines, of_pretraining, recipe_steps
     from xfm.training.logging import bad_records
     from xfm.training.pretrain import pretrain
 
@@ -98,16 +100,9 @@ def run(chosen: Namespace) -> None:
         print(f"The model is in {model}{hint}.")
         if said := bad_records(folder):
             print(f"Note: {said}")
-        print(_flagged(recipe, chosen.recipe, folder), end="")
-
-
-def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
-    """The last lines: what was out of the ordinary."""
-    from xfm.training.clock import SCHEDULE, read_schedule
-    from xfm.training.flags import last_lines, of_pretraining, recipe_steps
-
-    steps, minutes = len(read_schedule(folder / SCHEDULE)) - 1, recipe.training.minutes
-    return last_lines(of_pretraining(recipe.name, steps, folder, recipe_steps(source), minutes))
+        steps, minutes = len(read_schedule(folder / SCHEDULE)) - 1, recipe.training.minutes
+        wanted = recipe_steps(chosen.recipe)
+        print(last_lines(of_pretraining(recipe.name, steps, folder, wanted, minutes)), end="")
 
 
 def _changes(names: str) -> "frozenset[Change]":

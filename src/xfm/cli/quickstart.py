@@ -1,10 +1,66 @@
-"""`xfm quickstart`: the whole path in one command."""
+"""`xfm quickstart`: embedded world, pre-training from scratch, evaluation and report in one command."""
 
+import json
+import math
+import os
+import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xfm.cli._options import option
+from xfm.config.evaluation import EvaluationConfig
+from xfm.config.load import load_recipe
 from xfm.config.options import ArgumentParser, Namespace, new_parser
+from xfm.config.recipe import Recipe
+from xfm.config.world import WorldConfig
+from xfm.core.errors import UserError
+from xfm.core.files import read_text, write_text, writing
+from xfm.core.locks import locked
+from xfm.core.results_folder import free_name, holding
+
+if TYPE_CHECKING:
+    from xfm.training.flags import Flag
+
+FULL_BUDGET = 25.0
+"""Minutes that the schedule is made for on two cores."""
+
+SMOKE_BUDGET, SMOKE_SCALE = 3.0, 0.02
+PRETRAINING_SHARE, SMOKE_SHARE = 0.6, 0.35
+"""Of the minutes after building the world, up to the full budget. The rest is for the evaluation, which takes
+no longer in a larger budget: what is above the full one is for pre-training."""
+LEAST_TRAINING = LEAST_EVALUATION = 0.1
+"""Minutes of what would have none left."""
+PLAN_FILE, RECIPE = "quickstart.json", "nano"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a quickstart does; kept in its folder, so that a run that was stopped goes on with it.
+
+    Attributes:
+        budget: minutes for everything.
+        smoke: the same path on a tiny world.
+        world: folder of the world.
+        before: minutes that were used before the pre-training.
+        training: minutes of the pre-training.
+        evaluation: minutes of the evaluation; None until it begins, and takes what is left.
+    """
+
+    budget: float
+    smoke: bool
+    world: str
+    before: float
+    training: float
+    evaluation: float | None = None
+
+    def write(self, folder: Path) -> None:
+        """Keep the plan in the run folder."""
+        with writing(folder, "and run again"):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / PLAN_FILE, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -26,6 +82,175 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     """Walk the whole path."""
-    from xfm.cli.quickstart_steps import quickstart
-
     quickstart(Path(chosen.out), chosen.budget, chosen.smoke)
+
+
+def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -> Path:
+    """Build the world, pre-train `nano`, evaluate it and write the report.
+
+    A run that was stopped continues. A finished run, or one with another budget, is moved aside; a folder
+    that holds something else is never touched.
+
+    Args:
+        folder: run folder.
+        budget: minutes for everything. Pre-training and evaluation follow the clock: all of it is used,
+            whatever else the machine does meanwhile, and a slow machine makes fewer steps.
+        smoke: walk the same path on a tiny world and a tiny schedule.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        UserError: the budget is out of range, the folder is not one for a run, or a stage failed.
+    """
+    if not 1 <= budget <= 24 * 60:
+        raise UserError(f"--budget {budget:g}: give the minutes for all stages, between 1 and 1440")
+    world = Path("worlds/emoji-smoke" if smoke else "worlds/emoji")
+    _check_folder(folder, world)
+    with locked(folder, beside=True):
+        return _quickstart(folder, world, budget, smoke)
+
+
+def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
+    from xfm.config.next_command import command_line
+    from xfm.evaluation.saved_models import listing, saved_models, use_command
+    from xfm.evaluation.suite import evaluate
+    from xfm.reports.lines import summary
+    from xfm.reports.scores import stored_flags
+    from xfm.training.flags import last_lines
+    from xfm.training.pretrain import MODEL_FOLDER, pretrain
+    from xfm.world import build_world
+
+    began = time.perf_counter()
+    print(f"1/4 The embedded world: {world}", flush=True)
+    build_world(world, WorldConfig(scale=SMOKE_SCALE) if smoke else WorldConfig())
+
+    plan = _unfinished(folder, budget, smoke)
+    resume = plan is not None
+    if plan is None:
+        _move_aside(folder)
+        plan = _make_plan(budget, smoke, world, _minutes_since(began))
+        plan.write(folder)
+    recipe = _recipe(plan)
+    model = folder / MODEL_FOLDER
+    before = " (done before)" if model.exists() else ""
+    print(f"2/4 Pre-training {recipe.name} from scratch: {plan.training:.1f} minutes{before}", flush=True)
+    if not before:
+        pretrain(recipe, folder, resume=resume and (folder / "config.yaml").exists())
+    if plan.evaluation is None:
+        # Of a run that was stopped counts what is recorded: neither the pause, nor what a kill has lost.
+        used = plan.before + _recorded(folder)[1] / 60 if resume else _minutes_since(began)
+        left = (SMOKE_BUDGET if smoke else budget) - used
+        plan = replace(plan, evaluation=round(max(LEAST_EVALUATION, left), 3))
+        plan.write(folder)
+    print(f"3/4 Evaluating: {plan.evaluation:.1f} minutes", flush=True)
+    steps, seconds = _recorded(folder)
+    scores = evaluate(model, world, folder, _evaluation(plan), flags=plan_flags(plan, steps, seconds))
+    report = folder / "report.html"
+    print(
+        f"4/4 Done in {_minutes_since(began):.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n"
+        f"    Report:  {report}"
+    )
+    print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
+    print(f"    Use it:  {use_command(model, world, folder)}")
+    if models := listing(saved_models(folder, world)):
+        print(models)
+    print(f"    Open it: {command_line('demo', folder, '--open')}")
+    print(last_lines(stored_flags(folder)), end="")
+    return report
+
+
+def _make_plan(budget: float, smoke: bool, world: Path, before: float) -> Plan:
+    above = 0.0 if smoke else max(0.0, budget - FULL_BUDGET)
+    left = (SMOKE_BUDGET if smoke else budget) - before - above
+    share = SMOKE_SHARE if smoke else PRETRAINING_SHARE
+    training = max(LEAST_TRAINING, share * left + above)
+    return Plan(budget, smoke, str(world), round(before, 3), round(training, 3))
+
+
+def plan_flags(plan: Plan, steps: int, seconds: float) -> "list[Flag]":
+    """What is out of the ordinary: a smoke run, or fewer steps than the recipe has."""
+    from xfm.training.flags import Flag, FlagKind, recommended_steps, shortened
+
+    if plan.smoke:
+        text = f"{steps} steps on a tiny world show that everything works, and no more"
+        return [Flag(FlagKind.SMOKE, text)]
+    wanted = recommended_steps(RECIPE)
+    share = PRETRAINING_SHARE if plan.budget < FULL_BUDGET else 1.0
+    more = math.ceil(plan.budget + (wanted - steps) * seconds / max(1, steps) / 60 / share)
+    remedy = f"they took {seconds / 60:.1f} minutes on this machine, and all of them fit into --budget {more}"
+    short = shortened(steps, wanted, "the recipe has", remedy)
+    return [short] if short else []
+
+
+def _minutes_since(began: float) -> float:
+    return (time.perf_counter() - began) / 60
+
+
+def _recorded(folder: Path) -> tuple[int, float]:
+    from xfm.training.clock import SCHEDULE, read_schedule
+
+    record = read_schedule(folder / SCHEDULE)
+    return (len(record) - 1, record[-1].seconds) if record else (0, 0.0)
+
+
+def _recipe(plan: Plan) -> Recipe:
+    options = ["--root", plan.world, "--training.minutes", str(plan.training)]
+    if plan.smoke:
+        options += ["--training.optim.warmup", "2"]
+    return load_recipe(RECIPE, options)
+
+
+def _evaluation(plan: Plan) -> EvaluationConfig:
+    # What pre-training gave is asked of `xfm evaluate`: half as many fine-tunings again have no room here.
+    scale = 0.02 if plan.smoke else min(1.0, plan.budget / FULL_BUDGET)
+    return EvaluationConfig(scale=scale, minutes=plan.evaluation or 0.0, scratch=False)
+
+
+def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
+    path = folder / PLAN_FILE
+    if not path.is_file() or (folder / "report.html").exists():
+        return None
+    try:
+        plan = Plan(**json.loads(read_text(path)))
+        times = [plan.before, plan.training, *([] if plan.evaluation is None else [plan.evaluation])]
+        if not all(0 <= minutes < math.inf for minutes in times) or not plan.training:
+            return None
+    except (OSError, ValueError, TypeError, RecursionError):  # damaged: the folder is moved aside
+        return None
+    return plan if (plan.budget, plan.smoke) == (budget, smoke) else None
+
+
+def _check_folder(folder: Path, world: Path) -> None:
+    """Refuse a folder that must not be moved aside later, before anything is built."""
+    real, here, data = folder.resolve(), Path.cwd().resolve(), world.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; name a folder, which may be new")
+    if here.is_relative_to(real):
+        raise UserError(f"--out {folder} holds the current folder; choose one below it")
+    if data.is_relative_to(real) or real.is_relative_to(data):
+        raise UserError(f"--out {folder} and the world {world} hold one another; choose another folder")
+    if _is_used(folder) and not any((folder / name).is_file() for name in (PLAN_FILE, "config.yaml")):
+        raise UserError(
+            f"--out {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
+            "choose a new folder"
+        )
+    found = holding(folder)
+    if found and found.maker and found.maker.command not in ("", "pretrain", "evaluate"):
+        raise UserError(
+            f"--out {folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
+        )
+
+
+def _is_used(folder: Path) -> bool:
+    return folder.exists() and any(folder.iterdir())
+
+
+def _move_aside(folder: Path) -> None:
+    if not _is_used(folder):
+        return
+    folder = folder.resolve()
+    names = (folder.with_name(f"{folder.name}.{number}") for number in count(1))
+    aside = next(name for name in names if not name.exists())
+    os.replace(folder, aside)
+    print(f"    The run that was in {folder} is now in {aside}.", flush=True)

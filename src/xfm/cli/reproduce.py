@@ -11,19 +11,6 @@ from xfm.config.tables import add_max_bad
 from xfm.core.errors import UserError
 
 Choice = TypeVar("Choice", bound=StrEnum)
-_LAYOUT = """\
-The data folder holds the official files as their authors publish them, unpacked and otherwise untouched:
-  glue/        CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI and diagnostic with their *.tsv, or
-               the hub's Parquet
-  coco/        dataset_coco.json (Karpathy), train2014, val2014, test2015
-  flickr30k/   dataset_flickr30k.json (Karpathy), flickr30k-images
-  vqa/         v2_*_questions.json, v2_*_annotations.json, answer_list.json (X-VLM's; else it is built)
-  vg/          question_answers.json, VG_100K, VG_100K_2 (by choice, for vqa)
-  nlvr2/       data, images/train, images/dev, images/test1     nlvr/    train, dev, test
-  refer/       refcoco, refcoco+, refcocog, each with refs(..).p and instances.json
-  snli-ve/     snli_ve_*.jsonl       hateful-memes/   *.jsonl, img
-  imagenet/    train and val of class folders, or data/*.parquet
-and the data sets of linear evaluation as torchvision lays them out. --list says it of each benchmark."""
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -35,7 +22,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "With one: run every benchmark whose official files are below the data folder (or those that are\n"
         "named), fine-tuned (FT), on frozen features (LE) and without training (ZS), and fill in the table:\n"
         "by the rules of X-FM's code to the letter (published), and as the field does today (recommended).\n"
-        "What is finished is skipped, what was interrupted goes on.\n\n" + _LAYOUT,
+        "What is finished is skipped, what was interrupted goes on. --list says which official files belong\n"
+        "where below the data folder: as their authors publish them, unpacked and otherwise untouched.",
         epilog="examples:\n"
         "  xfm reproduce                                        the published table\n"
         "  xfm reproduce --list --data /data                    what belongs where, and what is there\n"

@@ -106,7 +106,14 @@ def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
 
 def _print(answer: "Answer", text: str | None) -> None:
     if answer.fits is False:
-        sure = f" {_sure(answer)}" if answer.best is not None else ""
+        sure = ""
+        if answer.best is not None and answer.fitted:
+            sure = f" That something fits is {answer.best:.0%} sure, less than {answer.min_score:.0%}."
+        elif answer.best is not None:
+            sure = (
+                f" The best fits with {answer.best:.0%}, less than {answer.min_score:.0%}; that is no "
+                "measure of this model: `xfm evaluate` fits one."
+            )
         near = " The nearest all the same:" if answer.hits else ""
         among = amount(answer.searched, "picture")
         print(f"Nothing found among {among} for {printable(text or '')!r}.{sure}{near}")
@@ -115,15 +122,6 @@ def _print(answer: "Answer", text: str | None) -> None:
         print(f"{number:3}.  score {hit['score']:6.2f}{match}  {printable(hit['source'])}{_told(hit)}")
     if answer.limits:
         print(f"What the model knows: {printable(answer.limits)}")
-
-
-def _sure(answer: "Answer") -> str:
-    if answer.fitted:
-        return f"That something fits is {answer.best:.0%} sure, less than {answer.min_score:.0%}."
-    return (
-        f"The best fits with {answer.best:.0%}, less than {answer.min_score:.0%}; that is no measure of this "
-        "model: `xfm evaluate` fits one."
-    )
 
 
 def _told(hit: "FoundImage") -> str:

@@ -41,8 +41,6 @@ class DoctorConfig:
         rare_class_below: rows below which a class is rare.
         box_format: of the boxes of a table.
         box_unit: likewise.
-        tokenizer: in whose tokens texts are measured: a tokenizer.json, the folder of a model, or a recipe;
-            words if not given.
         examples: of each finding that the page shows.
         tolerate: share of records with findings at which training may start all the same.
         seed: of the choice of examples, and of a sample.
@@ -60,7 +58,6 @@ class DoctorConfig:
     rare_class_below: int = 5
     box_format: BoxFormat = BoxFormat.XYWH
     box_unit: BoxUnit = BoxUnit.PIXEL
-    tokenizer: str = ""
     examples: int = 12
     tolerate: float = 0.0
     seed: int = 0

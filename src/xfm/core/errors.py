@@ -68,12 +68,12 @@ def first_line(error: BaseException, longest: int = 160) -> str:
     return excerpt(text, longest)
 
 
-def import_extra(module: str, needed_by: str) -> Any:
-    """A module that the package's extra of the same name installs; raises UserError."""
+def import_extra(module: str, needed_by: str, extra: str = "") -> Any:
+    """A module that an extra of the package installs, one of its name if not given; raises UserError."""
     try:
         return import_module(module)
     except ImportError as error:
-        raise UserError(f"{needed_by} needs {module}: pip install 'xfm[{module}]'") from error
+        raise UserError(f"{needed_by} needs {module}: pip install 'xfm[{extra or module}]'") from error
 
 
 AGAIN = "and run the command again"

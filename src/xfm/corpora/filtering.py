@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from xfm.config.corpora import PrepareConfig
-from xfm.core.errors import UserError
+from xfm.core.errors import import_extra
 from xfm.corpora.images import Recoding
 from xfm.corpora.source_record import Box, PhraseBox, SourceRecord
 from xfm.data.image_formats import Header, PictureError, PictureFormat
@@ -188,18 +187,10 @@ def _unfit(text: str, config: PrepareConfig) -> str:
     words = len(text.split())
     if words < config.min_words or (config.max_words and words > config.max_words):
         return WORDS
-    if config.language and _identifier()(text)[0] != config.language:
-        return LANGUAGE
+    if config.language:
+        identifier = import_extra("py3langid", "--language", "language")
+        return LANGUAGE if identifier.classify(text)[0] != config.language else ""
     return ""
-
-
-@lru_cache(maxsize=1)
-def _identifier() -> Any:
-    try:
-        from py3langid import classify
-    except ImportError as error:
-        raise UserError("--language needs py3langid: pip install 'xfm[language]'") from error
-    return classify
 
 
 def _bytes(picture: Path | bytes | None) -> bytes:

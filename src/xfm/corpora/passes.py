@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,101 +29,6 @@ REASONS = ("", EVALUATED, DUPLICATE, ALIKE, BAD)
 _SEEN = np.dtype([("digest", "S16"), ("hash", "<u8"), ("state", "u1")])
 _OUT, _FIT, _EVALUATED, _BROKEN = range(4)
 # Left out anyway; fit; known by its name as a picture of an evaluation; looks whole and does not decode.
-
-
-@dataclass
-class PassMark:
-    """Number of records of a finished piece."""
-
-    records: int = 0
-
-
-def looks_of(plan: PreparationPlan) -> ShardedMap[PassMark]:
-    """The pass over all pieces."""
-    return ShardedMap(plan.preparation.work, "looked", len(plan.pieces), PassMark, partial(_look_at, plan))
-
-
-def _look_at(plan: PreparationPlan, number: int, stem: Path) -> PassMark:
-    config, reader = plan.preparation.config, plan.preparation.reader()
-    judge = RecordFilter(config, reader.needs_text)
-    names = plan.evaluated().names if config.evaluation else frozenset[str]()
-    hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
-    records = reader.records(plan.pieces[number], plan.listings)
-    seen = [_look(record, judge, names, hashes) for record in records]
-    _save(stem.with_suffix(".npy"), seen, _SEEN)
-    return PassMark(len(seen))
-
-
-def _look(
-    record: SourceRecord, judge: RecordFilter, names: frozenset[str], hashes: bool
-) -> tuple[bytes, int, int]:
-    verdict = judge(record)
-    if verdict.reason:
-        return bytes(16), 0, _OUT
-    if not names.isdisjoint(record.known_as):
-        return bytes(16), 0, _EVALUATED
-    digest, found = hashlib.sha256(verdict.data).digest()[:16], 0
-    if hashes and verdict.header is not None:
-        try:
-            found = perceptual_hash(verdict.data, verdict.header)
-        except PictureError:
-            return digest, 0, _BROKEN
-    return digest, found, _FIT
-
-
-# ---------------------------------------------------------------- joining
-def join(looks: ShardedMap[PassMark], plan: PreparationPlan) -> None:
-    """Decide what is dropped of each piece, once."""
-    folder = plan.preparation.work / DROPPED
-    if (folder / "all").exists():
-        return
-    parts = [np.load(looks.file(number, ".npy"), allow_pickle=False) for number in range(looks.count)]
-    if any(part.dtype != _SEEN for part in parts):
-        raise UserError(f"{looks.folder} is damaged; begin anew with --force")
-    seen = np.concatenate(parts) if parts else np.empty(0, dtype=_SEEN)
-    codes = _codes(seen, plan)
-    with writing(folder, AGAIN):
-        folder.mkdir(exist_ok=True)
-        ends = np.cumsum([len(part) for part in parts])
-        for number, part in enumerate(np.split(codes, ends[:-1]) if parts else ()):
-            _save(folder / f"{number:06d}.npy", part, np.uint8)
-        _save(folder / "all", np.bincount(codes, minlength=len(REASONS)), np.int64)
-
-
-def _codes(seen: np.ndarray, plan: PreparationPlan) -> np.ndarray:
-    """[N] uint8 places in `REASONS`."""
-    config = plan.preparation.config
-    codes = np.zeros(len(seen), dtype=np.uint8)
-    codes[seen["state"] == _EVALUATED] = 1
-    codes[seen["state"] == _BROKEN] = 4
-    if config.evaluation:
-        fit = np.flatnonzero(seen["state"] == _FIT)
-        leaks = near_any(seen["hash"][fit], plan.evaluated().hashes, config.distance)
-        codes[fit[leaks]] = 1
-    if config.duplicates is Duplicates.KEEP:
-        return codes
-    fit = np.flatnonzero((seen["state"] == _FIT) & (codes == 0))
-    _, first = np.unique(seen["digest"][fit], return_index=True)
-    twice = np.ones(len(fit), dtype=bool)
-    twice[first] = False
-    codes[fit[twice]] = 2
-    if config.duplicates is Duplicates.ALIKE:
-        fit = fit[~twice]
-        codes[fit[near_earlier(seen["hash"][fit], config.distance)]] = 3
-    return codes
-
-
-def dropped_rows(folder: Path, number: int) -> np.ndarray:
-    """[N] uint8 places in `REASONS` of a piece's records; UserError where the file is missing."""
-    try:
-        return np.load(folder / f"{number:06d}.npy", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
-
-
-def _save(path: Path, values: Any, kind: Any) -> None:
-    with whole_file(path) as draft, draft.open("wb") as stream:
-        np.save(stream, np.array(values, dtype=kind), allow_pickle=False)
 
 
 NAMED = 100
@@ -164,6 +70,93 @@ class ShardMark:
             self.counts[f"pictures with {name}"] += bool(annotation.get(name))
 
 
+def looks_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
+    """The pass over all pieces."""
+    return ShardedMap(plan.preparation.work, "looked", len(plan.pieces), ShardMark, partial(_look_at, plan))
+
+
+def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
+    config, reader = plan.preparation.config, plan.preparation.reader()
+    judge = RecordFilter(config, reader.needs_text)
+    hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
+    records = reader.records(plan.pieces[number], plan.listings)
+    seen = [_look(record, judge, plan.names, hashes) for record in records]
+    _save(stem.with_suffix(".npy"), seen, _SEEN)
+    return ShardMark(len(seen))
+
+
+def _look(
+    record: SourceRecord, judge: RecordFilter, names: frozenset[str], hashes: bool
+) -> tuple[bytes, int, int]:
+    verdict = judge(record)
+    if verdict.reason:
+        return bytes(16), 0, _OUT
+    if not names.isdisjoint(record.known_as):
+        return bytes(16), 0, _EVALUATED
+    digest, found = hashlib.sha256(verdict.data).digest()[:16], 0
+    if hashes and verdict.header is not None:
+        try:
+            found = perceptual_hash(verdict.data, verdict.header)
+        except PictureError:
+            return digest, 0, _BROKEN
+    return digest, found, _FIT
+
+
+# ---------------------------------------------------------------- joining
+def join(looks: ShardedMap[ShardMark], plan: PreparationPlan) -> None:
+    """Decide what is dropped of each piece, once."""
+    folder = plan.preparation.work / DROPPED
+    if (folder / "all").exists():
+        return
+    parts = [np.load(looks.file(number, ".npy"), allow_pickle=False) for number in range(looks.count)]
+    if any(part.dtype != _SEEN for part in parts):
+        raise UserError(f"{looks.folder} is damaged; begin anew with --force")
+    seen = np.concatenate(parts) if parts else np.empty(0, dtype=_SEEN)
+    codes = _codes(seen, plan)
+    with writing(folder, AGAIN):
+        folder.mkdir(exist_ok=True)
+        ends = np.cumsum([len(part) for part in parts])
+        for number, part in enumerate(np.split(codes, ends[:-1]) if parts else ()):
+            _save(folder / f"{number:06d}.npy", part, np.uint8)
+        _save(folder / "all", np.bincount(codes, minlength=len(REASONS)), np.int64)
+
+
+def _codes(seen: np.ndarray, plan: PreparationPlan) -> np.ndarray:
+    """[N] uint8 places in `REASONS`."""
+    config = plan.preparation.config
+    codes = np.zeros(len(seen), dtype=np.uint8)
+    codes[seen["state"] == _EVALUATED] = 1
+    codes[seen["state"] == _BROKEN] = 4
+    if config.evaluation:
+        fit = np.flatnonzero(seen["state"] == _FIT)
+        leaks = near_any(seen["hash"][fit], np.array(plan.hashes, np.uint64), config.distance)
+        codes[fit[leaks]] = 1
+    if config.duplicates is Duplicates.KEEP:
+        return codes
+    fit = np.flatnonzero((seen["state"] == _FIT) & (codes == 0))
+    _, first = np.unique(seen["digest"][fit], return_index=True)
+    twice = np.ones(len(fit), dtype=bool)
+    twice[first] = False
+    codes[fit[twice]] = 2
+    if config.duplicates is Duplicates.ALIKE:
+        fit = fit[~twice]
+        codes[fit[near_earlier(seen["hash"][fit], config.distance)]] = 3
+    return codes
+
+
+def _dropped_rows(folder: Path, number: int) -> np.ndarray:
+    """[N] uint8 places in `REASONS` of a piece's records; UserError where the file is missing."""
+    try:
+        return np.load(folder / f"{number:06d}.npy", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
+
+
+def _save(path: Path, values: Any, kind: Any) -> None:
+    with whole_file(path) as draft, draft.open("wb") as stream:
+        np.save(stream, np.array(values, dtype=kind), allow_pickle=False)
+
+
 class BadRecords:
     """Limit of damaged records.
 
@@ -171,17 +164,19 @@ class BadRecords:
     or the download is wrong.
     """
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int | None, marks: Iterable[ShardMark]) -> None:
         if most is not None and most < 0:
             raise UserError(f"--max-bad is {most}: choose 0 or more")
         self.most, self.bad, self.read = most, 0, 0
-        self._first: dict[str, str] | None = None
+        self._first = ""
+        for mark in marks:
+            self.add(mark)
 
     def add(self, mark: ShardMark) -> None:
         """Add a shard; UserError where too many are damaged."""
         self.read += mark.read
         self.bad += mark.left_out[BAD]
-        self._first = self._first or next(iter(mark.bad), None)
+        self._first = self._first or next((f"{one['place']}: {one['error']}" for one in mark.bad), "")
         if self.most is not None and self.bad > self.most:
             raise self._refusal(f"--max-bad leaves out {self.most} at most")
         if self.most is None and self.read > 1000:
@@ -193,9 +188,8 @@ class BadRecords:
             raise self._refusal("that is more than half")
 
     def _refusal(self, rule: str) -> UserError:
-        first = self._first or {"place": "", "error": "?"}
         return UserError(
-            f"{first['place']}: {first['error']}; {self.bad:,} of {self.read:,} records are damaged, and "
+            f"{self._first}; {self.bad:,} of {self.read:,} records are damaged, and "
             f"{rule}: check --from and the download, or give a larger --max-bad"
         )
 
@@ -222,7 +216,7 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
     judge, dropped, mark = RecordFilter(config, reader.needs_text), None, ShardMark()
     if config.looks_first:
-        dropped = dropped_rows(plan.preparation.work / DROPPED, number)
+        dropped = _dropped_rows(plan.preparation.work / DROPPED, number)
     with ShardWriter(path) as shard:
         for row, record in enumerate(reader.records(plan.pieces[number], plan.listings)):
             mark.read += 1
@@ -243,7 +237,7 @@ def _add(
     shard: ShardWriter, key: str, judge: RecordFilter, verdict: FilterResult, mark: ShardMark
 ) -> FilterResult:
     if verdict.header is None:
-        shard.add(f"{key}.txt", verdict.data)
+        shard.write(f"{key}.txt", verdict.data)
         mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
     else:
         data, header, partial = verdict.data, verdict.header, verdict.partial
@@ -254,8 +248,8 @@ def _add(
             except PictureError as error:
                 return FilterResult(BAD, str(error))
             mark.counts["pictures encoded anew"] += 1
-        shard.add(f"{key}{picture_suffix(data)}", data)
-        shard.add(f"{key}.json", to_json(verdict.annotation).encode())
+        shard.write(f"{key}{picture_suffix(data)}", data)
+        shard.write(f"{key}.json", to_json(verdict.annotation).encode())
         if partial:
             mark.counts["pictures of which a part is lost"] += 1
         mark.describe(verdict.annotation)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
-from xfm.corpora.image_ids import EvaluationPictures, evaluated
+from xfm.corpora.images import evaluated
 from xfm.corpora.readers.coco import CocoReader, Objects365Reader
 from xfm.corpora.readers.img2dataset import Img2DatasetReader
 from xfm.corpora.readers.openimages import OpenImagesReader
@@ -24,7 +23,7 @@ from xfm.data.folders import scan_folder
 from xfm.data.tables import ColumnMap
 from xfm.executors.sharded_map import PLAN, find_plan
 
-_LISTINGS, _EVALUATED = "listings", "evaluated.json"
+_LISTINGS = "listings"
 FORMAT = 1
 """Of the shards; another one makes everything anew."""
 TEXTS = frozenset((CorpusName.TEXT, CorpusName.WIKIPEDIA, CorpusName.C4, CorpusName.OPENWEBTEXT))
@@ -95,12 +94,17 @@ class Preparation:
     def reader(self) -> CorpusReader:
         """The reader of the corpus."""
         if self.is_text:
-            return TextReader(
-                self.source, _text_column(self.columns), self.config.shard_mb, _LICENCES.get(self.corpus, "")
-            )
-        if self.corpus in _LICENCES:
-            return Img2DatasetReader(self.source, _LICENCES[self.corpus])
-        return _READERS[self.corpus](self)
+            given = ColumnMap.parse(self.columns).columns
+            if others := [name for name in given if name != "text"]:
+                raise UserError(f"--columns: there is no field {others[0]!r}; texts have text=COLUMN")
+            reader = TextReader(self.source, self.config, given.get("text") or "text")
+        elif self.corpus is CorpusName.TABLE:
+            columns = ColumnMap.parse(self.columns)
+            reader = TableReader(self.source, self.config, columns, self.pictures)
+        else:
+            reader = _READERS.get(self.corpus, Img2DatasetReader)(self.source, self.config)
+        reader.licence = _LICENCES.get(self.corpus, reader.licence)
+        return reader
 
     def settings(self) -> dict[str, Any]:
         """Settings that decide the content, as plain values."""
@@ -134,51 +138,41 @@ def _size(path: Path) -> int:
     return 0 if stat.S_ISDIR(found.st_mode) else found.st_size
 
 
-def _text_column(columns: str) -> str:
-    given = ColumnMap.parse(columns).columns
-    if others := [name for name in given if name != "text"]:
-        raise UserError(f"--columns: there is no field {others[0]!r}; texts have text=COLUMN")
-    return given.get("text") or "text"
-
-
-_READERS: dict[CorpusName, Callable[[Preparation], CorpusReader]] = {
-    CorpusName.COCO: lambda p: CocoReader(p.source, p.config.shard_size, p.config.splits),
-    CorpusName.OBJECTS365: lambda p: Objects365Reader(p.source, p.config.shard_size, p.config.splits),
-    CorpusName.OPENIMAGES: lambda p: OpenImagesReader(p.source, p.config.shard_size, p.config.splits),
-    CorpusName.IMAGENET: lambda p: ImageNetReader(p.source, p.config.shard_size, p.config.splits),
-    CorpusName.VG: lambda p: VisualGenomeReader(p.source, p.config.shard_size),
-    CorpusName.FOLDER: lambda p: FolderReader(p.source, p.config.shard_size),
-    CorpusName.TABLE: lambda p: TableReader(
-        p.source, p.config.shard_size, ColumnMap.parse(p.columns), p.pictures
-    ),
+_READERS: dict[CorpusName, type[CorpusReader]] = {
+    CorpusName.COCO: CocoReader,
+    CorpusName.OBJECTS365: Objects365Reader,
+    CorpusName.OPENIMAGES: OpenImagesReader,
+    CorpusName.IMAGENET: ImageNetReader,
+    CorpusName.VG: VisualGenomeReader,
+    CorpusName.FOLDER: FolderReader,
 }
 
 
 # ---------------------------------------------------------------- the plan
 @dataclass(frozen=True)
 class PreparationPlan:
-    """A preparation and its pieces; a unit of work is the number of one. Small, and picklable."""
+    """A preparation, its pieces, and names and hashes of the pictures of evaluations; a unit of work is the
+    number of a piece. Small, and picklable."""
 
     preparation: Preparation
     pieces: tuple[Piece, ...]
+    names: frozenset[str]
+    hashes: tuple[int, ...]
 
     @property
     def listings(self) -> Path:
         """Folder of a reader's listings."""
         return self.preparation.work / PLAN / _LISTINGS
 
-    def evaluated(self) -> EvaluationPictures:
-        """The pictures of evaluations."""
-        return EvaluationPictures.load(self.preparation.work / PLAN / _EVALUATED)
-
 
 def plan_of(preparation: Preparation, reader: CorpusReader, mark: str) -> PreparationPlan:
     """The plan of a preparation, found or made; UserError where another one is under way."""
 
-    def make(draft: Path) -> dict[str, list[Piece]]:
-        if preparation.config.evaluation:
-            evaluated(preparation.config.evaluation).save(draft / _EVALUATED)
-        return {"pieces": [*reader.pieces(draft / _LISTINGS)]}
+    def make(draft: Path) -> dict[str, list[Any]]:
+        names, hashes = evaluated(preparation.config.evaluation)
+        pieces = [*reader.pieces(draft / _LISTINGS)]
+        return {"pieces": pieces, "names": sorted(names), "hashes": hashes}
 
     plan = find_plan(preparation.work, mark, make, "begin anew with --force")
-    return PreparationPlan(preparation, tuple(Piece(*piece) for piece in plan["pieces"]))
+    pieces = tuple(Piece(*piece) for piece in plan["pieces"])
+    return PreparationPlan(preparation, pieces, frozenset(plan["names"]), tuple(plan["hashes"]))

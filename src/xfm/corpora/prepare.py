@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any
 
 import PIL
 
-from xfm.core.errors import UserError, amount, printable
+from xfm.core.errors import UserError, amount
 from xfm.core.files import read_json_or_nothing, replace_folder, sync_folder, write_text, writing
 from xfm.corpora.filtering import counted
 from xfm.corpora.passes import BadRecords, ShardMark, join, looks_of, shards_of
@@ -21,6 +20,7 @@ from xfm.corpora.preparation import FORMAT, Preparation, PreparationPlan, plan_o
 from xfm.data.sources.shard_index import INDEX, open_index, write_index
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, read_record
+from xfm.world.storage import require_own
 
 NAME = "corpus.json"
 
@@ -133,7 +133,6 @@ def prepare(
         if force:
             shutil.rmtree(preparation.work, ignore_errors=True)
         plans.append(plan_of(preparation, reader, mark))
-        _tell_unread(plans[0])
         return _run(plans[0], executor, progress)
 
     def finish() -> CorpusManifest:
@@ -149,35 +148,12 @@ def load_manifest(folder: Path) -> CorpusManifest:
 
 def require_target(target: Path, force: bool) -> None:
     """UserError for a target that is no folder, or holds anything but a corpus to be replaced."""
-    if target.exists() and not target.is_dir():
-        raise UserError(f"{target} is a file: choose a folder for the shards")
-    names = {path.name for path in target.iterdir()} if target.exists() else set[str]()
-    if not names:
-        return
-    if NAME not in names:
-        raise UserError(f"{target} is not empty and holds no {NAME}: choose another folder for the shards")
-    manifest = load_manifest(target)
-    if others := sorted(names - {NAME, DAMAGED, INDEX} - {one["name"] for one in manifest.shards}):
+    held = load_manifest(target) if (target / NAME).is_file() else None
+    shards = [] if held is None else [str(one["name"]) for one in held.shards]
+    if require_own(target, NAME, [DAMAGED, INDEX, *shards], "corpus") and held is not None and not force:
         raise UserError(
-            f"{target} holds {others[0]} beside the corpus, which preparing it anew would remove: move that "
-            "elsewhere, or choose another folder"
-        )
-    if not force:
-        raise UserError(
-            f"{target} holds {manifest.corpus} of other settings or files: choose another folder, or replace "
-            "it with --force"
-        )
-
-
-def _tell_unread(plan: PreparationPlan) -> None:
-    unread = plan.evaluated().unread if plan.preparation.config.evaluation else {}
-    if unread:
-        first, reason = next(iter(unread.items()))
-        print(
-            f"Note: {amount(len(unread), 'picture')} of --evaluation cannot be read, and known by name at "
-            "most: " + printable(f"{first} ({reason})"),
-            file=sys.stderr,
-            flush=True,
+            f"{target} holds {held.corpus} of other settings or files: choose another folder, or replace it "
+            "with --force"
         )
 
 
@@ -188,18 +164,15 @@ def _run(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
         if not looks.run(executor, "looking at records", progress, unit="shard"):
             return False
         join(looks, plan)
-    shards, bad = shards_of(plan), BadRecords(plan.preparation.max_bad)
-    for mark in shards.marks():
-        bad.add(mark)
+    shards = shards_of(plan)
+    bad = BadRecords(plan.preparation.max_bad, shards.marks())
     return shards.run(executor, "writing shards", progress, lambda _, mark: bad.add(mark), "shard")
 
 
 def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
     preparation, shards = plan.preparation, shards_of(plan)
-    marks, bad = [*shards.marks()], BadRecords(preparation.max_bad)
-    for one in marks:
-        bad.add(one)
-    bad.check_share()
+    marks = [*shards.marks()]
+    BadRecords(preparation.max_bad, marks).check_share()
     # Numbered without gaps: a piece of which nothing was left has none.
     count = sum(mark.written > 0 for mark in marks)
     width = max(5, len(str(count - 1)))

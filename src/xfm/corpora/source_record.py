@@ -4,10 +4,11 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
+from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import open_regular
 
@@ -94,48 +95,45 @@ class Piece(NamedTuple):
     stop: int
 
 
-class CorpusReader(Protocol):
-    """Reads a corpus; created in every process.
+class CorpusReader(ABC):
+    """Reads a corpus from `source`; created in every process.
 
     Attributes:
         licence: of the published corpus; empty for own data.
         needs_text: whether pictures without text are left out.
     """
 
-    licence: str
-    needs_text: bool
-
-    def inputs(self) -> Iterable[Path]:
-        """Files whose names and sizes identify the corpus, in a fixed order; not the (many) pictures."""
-        ...
-
-    def pieces(self, listings: Path) -> Iterator[Piece]:
-        """The pieces in a fixed order, or UserError; `listings` is a folder, to be made, for `records`."""
-        ...
-
-    def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
-        """Records of a piece; raises UserError where a file cannot be read."""
-        ...
-
-
-T = TypeVar("T")
-
-
-class GatheredReader(ABC):
-    """Lists joined records, so that a process reads the listing of its own shard alone."""
-
+    licence = ""
     needs_text = True
 
-    def __init__(self, shard_size: int) -> None:
-        self._shard_size = shard_size
+    def __init__(self, source: Path, config: PrepareConfig) -> None:
+        self.source, self.config = source, config
+
+    @abstractmethod
+    def inputs(self) -> Iterable[Path]:
+        """Files whose names and sizes identify the corpus, in a fixed order; not the (many) pictures."""
+
+    @abstractmethod
+    def pieces(self, listings: Path) -> Iterator[Piece]:
+        """The pieces in a fixed order, or UserError; `listings` is a folder, to be made, for `records`."""
+
+    @abstractmethod
+    def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
+        """Records of a piece; raises UserError where a file cannot be read."""
+
+
+class GatheredReader(CorpusReader):
+    """Lists joined records, so that a process reads the listing of its own shard alone."""
 
     @abstractmethod
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         """All records, in a fixed order."""
 
     def pieces(self, listings: Path) -> Iterator[Piece]:
-        """See `CorpusReader.pieces`."""
-        for number, part in enumerate(parts_of(self.gathered(listings), self._shard_size)):
+        rest = self.gathered(listings)
+        for number in count():
+            if not (part := [*islice(rest, self.config.shard_size)]):
+                return
             listings.mkdir(exist_ok=True)
             name = f"{number:06d}.jsonl"
             with (listings / name).open("w", encoding="utf-8", newline="\n") as file:
@@ -143,13 +141,10 @@ class GatheredReader(ABC):
             yield Piece(name, 0, len(part))
 
     def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
-        """See `CorpusReader.records`."""
         with open_regular(listings / piece.file) as file:
             for line in file:
                 record = SourceRecord.from_line(line.decode("utf-8"))
-                if isinstance(
-                    record.picture, Path
-                ):  # of one that lies beside the listings, the name is relative
+                if isinstance(record.picture, Path):  # the name of one beside the listings is relative
                     record = replace(record, picture=listings / record.picture)
                 yield record
 
@@ -160,10 +155,3 @@ def _listed(record: SourceRecord, listings: Path) -> SourceRecord:
     if isinstance(picture, Path) and picture.is_relative_to(listings):
         return replace(record, picture=picture.relative_to(listings))
     return record
-
-
-def parts_of(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items, the last one shorter."""
-    rest = iter(items)
-    while part := [*islice(rest, size)]:
-        yield part

@@ -21,9 +21,8 @@ from xfm.models.features import EncodedItems, Encoder, encode_images, encode_tex
 from xfm.models.folder import Pretrained
 from xfm.models.xfm import XFM
 from xfm.tasks.images import Pictures
-from xfm.tasks.rows import CaptionedImage, pictures_of
+from xfm.tasks.rows import CaptionedImage, pictures_of, read_captioned
 from xfm.tasks.sampling import seeded
-from xfm.tasks.world_files import read_captioned
 
 LEAST = 0.2
 """Share of the time left that fine-tunings have, however slow the rest is."""

@@ -181,7 +181,7 @@ def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
         said["class_weights"] = f"{BALANCED + ': ' if asked == BALANCED else ''}{shown}{more}"
     if task.labels.threshold:
         how = "chosen on the validation rows by micro-F1" if valid else "there are no rows to choose it by"
-        how = how if task.labels.settles else "the median of the folds'" if found.crossed else "given"
+        how = how if task.labels.fits else "the median of the folds'" if found.crossed else "given"
         said["threshold"] = f"{task.labels.threshold:.3g}, {how}"
     temperature, rows = task.module.task.temperature, amount(valid, "validation row")
     how = "the median of the folds'" if found.crossed else f"fitted on {rows}"

@@ -15,7 +15,7 @@ from xfm.data.tables import TableRow
 from xfm.reports.scores import DETAILS
 from xfm.tasks.base import Task
 from xfm.tasks.images import Pictures
-from xfm.tasks.rows import CellMeaning, ChosenRows, LazyRows, SplitRows
+from xfm.tasks.rows import CellMeaning, SplitRows
 
 Row = TypeVar("Row")
 _SHOWN = 3
@@ -139,10 +139,7 @@ def _without(
             absent.add(place)
             left_out.note(f"{split} row {place + 1}", bad[path])
     left_out.count(split, split, len(rows), len(absent))
-    if not absent:
-        return rows
-    kept = (place for place in range(len(rows)) if place not in absent)
-    return ChosenRows(rows, kept) if isinstance(rows, LazyRows) else [rows[place] for place in kept]
+    return [row for place, row in enumerate(rows) if place not in absent] if absent else rows
 
 
 def require_same_left_out(out: Path, left_out: SkippedRecords) -> None:

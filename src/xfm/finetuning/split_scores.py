@@ -119,22 +119,22 @@ def calibration_of(
 
 def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
     """The table of classes or labels; of one class a row the confusion matrix and the frequent errors."""
-    table = task.labels.table(task.truths_of(rows), predictions)
-    names, known = table.names, task.labels.counts(task.truths_of(task.train_rows))
+    names, counts, scores, matrix = task.labels.table(task.truths_of(rows), predictions)
+    known = task.labels.counts(task.truths_of(task.train_rows))
     lines = [
         ClassLine(name, known.get(name, 0), int(count), *map(float, values))
-        for name, count, values in zip(names, table.rows, table.scores, strict=True)
+        for name, count, values in zip(names, counts, scores, strict=True)
     ]
-    if table.matrix is None:
+    if matrix is None:
         return Classes(lines, [*names], [], [])
-    errors = table.matrix.copy()
+    errors = matrix.copy()
     np.fill_diagonal(errors, 0)
     order = np.argsort(-errors, axis=None, kind="stable")[:CONFUSIONS]
     pairs = [divmod(int(place), len(names)) for place in order]
     return Classes(
         lines,
         [*names],
-        table.matrix.tolist() if len(names) <= LARGEST_MATRIX else [],
+        matrix.tolist() if len(names) <= LARGEST_MATRIX else [],
         [
             (names[true], names[guess], int(errors[true, guess]))
             for true, guess in pairs

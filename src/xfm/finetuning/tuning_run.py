@@ -25,7 +25,7 @@ from xfm.models.model_files import FRESH
 from xfm.models.precision import resolve
 from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
-from xfm.tasks.reading import Portion
+from xfm.tasks.images import Portion
 from xfm.training import distributed
 from xfm.training.callbacks import Checkpoints, EarlyStopping
 from xfm.training.clock import SCHEDULE, TrainingClock, read_schedule

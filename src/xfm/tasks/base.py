@@ -1,17 +1,18 @@
 """What a task is: typed rows, a batch, a loss, a prediction, metrics and guesses to compare with."""
 
 import copy
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.image import UNVARIED, ImageTrainingConfig
@@ -24,15 +25,14 @@ from xfm.data.images import UnreadablePicture
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
+from xfm.metrics.classification import mean_scores
 from xfm.models.folder import Pretrained
 from xfm.models.precision import autocast
 from xfm.models.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.images import ImageVariation, ImageView, Pictures
-from xfm.tasks.reading import Portion, collated, portion, read_ahead, reader
-from xfm.tasks.rows import FILE_REMEDY, CellMeaning, Corners, LazyRows, SplitRows, pictures_of
+from xfm.tasks.images import ImageVariation, ImageView, Pictures, Portion, read_ahead
+from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, pictures_of
 from xfm.tasks.sampling import RowOrder, SampledRows, TrainingRows, seeded
-from xfm.tasks.scored import Prediction, Row, ScoredTask
 from xfm.training import distributed
 from xfm.training.collectives import in_order, own_part
 
@@ -71,19 +71,29 @@ class TaskSettings:
 
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
+Row = TypeVar("Row")
+Prediction = TypeVar("Prediction")
+Metrics = dict[str, float]
+Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
+"""Rows of a split and one prediction for each -> metrics by name."""
+DRAWS = 20
+"""Random guesses of every row whose mean is chance."""
 
 
-class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
+class Task(ABC, Generic[Row, BatchT, Prediction]):
     """A model with a task's head, and how rows become batches, losses, predictions, metrics and cases. It
     copies the parts of the pre-trained model that it needs.
 
-    `hides` names the baseline of each input that can be blanked; `in_parts` says whether losses of the parts
-    of a batch add up (`gradient_accumulation_steps`).
+    `primary` chooses between models; `known` are the possible labels or answers; `hides` names the baseline
+    of each input that can be blanked; `in_parts` says whether losses of the parts of a batch add up
+    (`gradient_accumulation_steps`).
     """
 
     spec: ClassVar[TaskSpec]
-    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({})
+    primary: ClassVar[str]
+    hides: ClassVar[Mapping[HiddenInput, str]] = {}
     in_parts: ClassVar[bool] = True
+    known: Sequence[str] = ()
     module: Any
 
     def __init__(
@@ -92,12 +102,16 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         if settings.blanked not in {*self.hides, HiddenInput.NOTHING}:
             raise ValueError(f"{self.spec.name} has no {settings.blanked} that could be blanked")
         self.settings, self.pictures = settings, pictures
-        self.train_rows = data.train if isinstance(data.train, LazyRows) else list(data.train)
+        self.train_rows = list(data.train)
         if self.spec.has_texts:
             self.tokenizer = pretrained.tokenizer
+        self.prepare(data)
         with seeded(settings.seed):
             built = build_task_model(self.described(data), pretrained.model)
         self.module = copy.deepcopy(built).to(settings.device)
+
+    def prepare(self, data: SplitRows[Row]) -> None:
+        """Take what the task needs of the rows, before its module is built."""
 
     def described(self, data: SplitRows[Row], **more: Any) -> TaskConfig:
         """What the module says about itself, for pipelines: labels, answers, the length of texts."""
@@ -194,9 +208,10 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     def loss(self, batch: BatchT, generator: torch.Generator) -> Losses:
         """Losses of a batch that lies where the module does. Nothing is detached."""
 
-    @abstractmethod
     def predict_batch(self, batch: BatchT) -> list[Prediction]:
-        """Predictions of a batch; the module is in evaluation mode and gradients are off."""
+        """Predictions of a batch; the module is in evaluation mode and gradients are off. Of tasks whose
+        predictions are ranks among all rows, `predict` does all."""
+        raise NotImplementedError
 
     def as_read(self, text: str) -> str:
         """A text as the task reads it (`TaskSpec.text`); an empty one where texts are hidden."""
@@ -236,17 +251,27 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         """Of how many things the losses of a batch are means: what a part of a step's batch counts for."""
         return len(rows)
 
-    def batches(self, start: int, stop: int) -> Iterator[BatchT]:
-        """This process's training batches of steps `start` to `stop` (excluded); seed and step decide."""
-        return (portion.batch for portion in self.portions(start, stop))
-
     def portions(
         self, start: int, stop: int, accumulation: int = 1
     ) -> Generator[Portion[BatchT], None, None]:
         """This process's portions, counted over the steps, `accumulation` a step, read ahead by workers."""
-        build = partial(portion, reader(self), self.training_rows(accumulation))
+        build = partial(self._reader()._portion, self.training_rows(accumulation))
         pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
         return read_ahead(build, range(start, stop), self.pictures, workers, pin)
+
+    def _reader(self) -> Self:
+        """The task without its model, which is of no use to those who read, and may have to be sent."""
+        copied = copy.copy(self)
+        vars(copied).pop("module", None)
+        return copied
+
+    def _portion(self, rows: TrainingRows[Row], index: int) -> Portion[BatchT]:
+        drawn = rows(index)
+        batch = self.training_batch(drawn)
+        return Portion(batch, len(drawn.rows), self.count(batch, drawn.rows))
+
+    def _collated(self, parts: Sequence[Sequence[Row]], number: int) -> BatchT:
+        return self.collate(parts[number])
 
     def training_rows(self, accumulation: int = 1) -> TrainingRows[Row]:
         """Which rows this process takes, portion by portion."""
@@ -259,7 +284,8 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         """Predictions of rows in their order; all processes must call it with the same rows, and share
         them."""
         own, found = rows[own_part(len(rows))], list[Prediction]()
-        build, steps = partial(collated, reader(self), own, batch_size), range(-(-len(own) // batch_size))
+        parts = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+        build, steps = partial(self._reader()._collated, parts), range(len(parts))
         read = read_ahead(build, steps, self.pictures, self.settings.workers)
         with closing(read), self.predicting():
             for batch in read:
@@ -292,3 +318,67 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     def shared(cls, row: Row) -> tuple[Hashable, ...]:
         """What rows have in common that are not independent: their pictures."""
         return cls.pictures_of(row)
+
+    # ------------------------------------------------------------ scores
+    def metrics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Metrics by name, fractions from 0 to 1, the primary one among them: the means of `row_scores`."""
+        return {name: float(np.nanmean(own)) for name, own in self.row_scores(rows, predictions).items()}
+
+    def validation_metrics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Metrics of rows that choose between models: as `settle` would have the task on them."""
+        return self.metrics(rows, predictions)
+
+    @abstractmethod
+    def case(self, row: Row, prediction: Prediction) -> Case:
+        """A row and its prediction in words."""
+
+    def truths(self, row: Row) -> Sequence[str]:
+        """Labels or answers, as `known` has them, of which each would be right for the row."""
+        return ()
+
+    def unknown(self, row: Row) -> Sequence[str]:
+        """The labels or answers of a row that the task cannot give, which no prediction of it gets right."""
+        said = self.truths(row)
+        return said[:1] if self.known and not set(self.known) & set(said) else ()
+
+    def guess(self, rows: Sequence[Row], rng: np.random.Generator) -> list[Prediction] | None:
+        """A random guess for every row. None where chance is known without, or is not defined."""
+        return None
+
+    def known_chance(self, rows: Sequence[Row]) -> dict[str, float]:
+        """What guesses are expected to score, by metric, where a formula says so."""
+        return {}
+
+    def constants(self, rows: Sequence[Row]) -> dict[str, list[Prediction]]:
+        """Guesses that training rows suggest whatever the input, by name, such as the most frequent class."""
+        return {}
+
+    def chance(self, rows: Sequence[Row], seed: int, score: Scorer | None = None) -> dict[str, float]:
+        """Chance by metric: a formula, or the mean over `DRAWS` guesses; absent without either."""
+        rng, score, known = np.random.default_rng(seed), score or self.metrics, self.known_chance(rows)
+        guesses = (self.guess(rows, rng) for _ in range(DRAWS))
+        means = mean_scores([score(rows, guessed) for guessed in guesses if guessed is not None])
+        return {name: known.get(name, value) for name, value in means.items()} or known
+
+    def constant_scores(self, rows: Sequence[Row], score: Scorer | None = None) -> dict[str, Metrics]:
+        """Metrics of `constants`, by their names; `score` as of `chance`."""
+        score = score or self.metrics
+        return {name: score(rows, guessed) for name, guessed in self.constants(rows).items()}
+
+    def row_scores(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction]
+    ) -> dict[str, NDArray[np.float64]]:
+        """[R] what each row adds to a metric that is a mean of rows, by its name; NaN for no part in it."""
+        return {}
+
+    def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
+        """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""
+        return self.row_scores(rows, predictions).get(self.primary)
+
+    def candidates(self, rows: Sequence[Row]) -> int | None:
+        """Among how many things each row's right one is looked for; None where it is not."""
+        return None
+
+    def counts(self, rows: Sequence[Row]) -> dict[str, int]:
+        """How many cases stand behind a metric, by its name, where these are not the rows."""
+        return {}

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -23,14 +22,11 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.captions import best_word_f1, word_scores
-from xfm.metrics.classification import share
-from xfm.models.folder import Pretrained
 from xfm.models.generation import SpecialTokens, generate
 from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import smoothed_losses
-from xfm.tasks.base import HiddenInput, Prediction, Task, TaskSettings
-from xfm.tasks.images import Pictures
+from xfm.tasks.base import HiddenInput, Prediction, Task
 from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.rows import Case, CellMeaning, ImageCaptions, SplitRows
 
@@ -104,22 +100,15 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     spec: ClassVar[TaskSpec] = CAPTIONING
     primary: ClassVar[str] = "word_f1"
     module: Captioner
-    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({HiddenInput.PICTURE: "captions only"})
+    hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.PICTURE: "captions only"}
 
-    def __init__(
-        self,
-        pretrained: Pretrained,
-        pictures: Pictures,
-        data: SplitRows[ImageCaptions],
-        settings: TaskSettings,
-    ) -> None:
-        super().__init__(pretrained, pictures, data, settings)
-        self.writing = BeamSearch(max_tokens=settings.max_tokens, beams=BEAMS)
-        self.prompt = self.module.task.prompt
+    def prepare(self, data: SplitRows[ImageCaptions]) -> None:
+        self.writing = BeamSearch(max_tokens=self.settings.max_tokens, beams=BEAMS)
+        self.prompt = normalise_caption(self.settings.prompt)
         self._marks = SpecialTokens.of(self.tokenizer, self.prompt)
 
     def described(self, data: SplitRows[ImageCaptions], **more: Any) -> TaskConfig:
-        return super().described(data, prompt=normalise_caption(self.settings.prompt), **more)
+        return super().described(data, prompt=self.prompt, **more)
 
     def collate(self, rows: Sequence[ImageCaptions]) -> CaptionBatch:
         hidden = self.settings.blanked is HiddenInput.PICTURE
@@ -146,10 +135,6 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         best = zip(written.ids[:, 0], written.mask[:, 0], strict=True)
         texts = [self.tokenizer.decode(ids[mask]) for ids, mask in best]
         return [texts[place].strip() for place in batch.image_index.tolist()]
-
-    def metrics(self, rows: Sequence[ImageCaptions], predictions: Sequence[str]) -> dict[str, float]:
-        """F1 of the words with the best reference, and the share of captions that equal a reference."""
-        return {name: share(own) for name, own in self.row_scores(rows, predictions).items()}
 
     def row_scores(
         self, rows: Sequence[ImageCaptions], predictions: Sequence[str]

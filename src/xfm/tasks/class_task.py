@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -13,25 +13,12 @@ from xfm.config.labels import BALANCED, HALF, LabelKind, label_name
 from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
 from xfm.metrics.calibration import FEWEST, fitted_temperature, tempered
-from xfm.models.folder import Pretrained
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task, TaskSettings
-from xfm.tasks.images import Pictures
-from xfm.tasks.labelling import OneLabel, Truth
+from xfm.tasks.base import Task
+from xfm.tasks.labelling import OneLabel, SeveralLabels, Truth
 from xfm.tasks.rows import Case, SplitRows
-from xfm.tasks.several_labels import SeveralLabels
 
-
-class LabelledRow(Protocol):
-    """A row with a class: its name, or true and false; or with the names of several labels."""
-
-    @property
-    def label(self) -> str | bool | float | tuple[str, ...]:
-        """The class, or the labels."""
-        ...
-
-
-RowT = TypeVar("RowT", bound=LabelledRow)
+RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True)
@@ -52,14 +39,16 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
     usual: ClassVar[tuple[str, ...]] = ()
     smoothing: float = 0.0
 
-    def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[RowT], settings: TaskSettings
-    ) -> None:
-        self.labels = labelling(data.labels or self.usual, settings)
+    def prepare(self, data: SplitRows[RowT]) -> None:
+        settings, names = self.settings, data.labels or self.usual
+        if settings.label_kind is LabelKind.ONE:
+            self.labels: OneLabel | SeveralLabels = OneLabel(names)
+        else:
+            given = settings.threshold
+            self.labels = SeveralLabels(names, threshold=given or HALF, fits=not given)
         self.known = self.labels.names
         counted = data.train if settings.class_weights == BALANCED else ()
         self.weight = self.labels.weight(settings.class_weights, self.truths_of(counted))
-        super().__init__(pretrained, pictures, data, settings)
 
     @property
     def primary(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  # follows from the labels
@@ -68,10 +57,9 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
 
     def described(self, data: SplitRows[RowT], **more: Any) -> TaskConfig:
         names, kind = self.labels.names, self.labels.kind
-        several = (
-            {"label_kind": kind, "threshold": self.labels.threshold} if kind is not LabelKind.ONE else {}
-        )
-        return super().described(data, classes=len(names), labels=names, **several, **more)
+        if kind is not LabelKind.ONE:
+            more |= {"label_kind": kind, "threshold": self.labels.threshold}
+        return super().described(data, classes=len(names), labels=names, **more)
 
     def collate(self, rows: Sequence[RowT]) -> ClassBatch:
         pixels, index = self.shown(rows) if self.spec.has_pictures else (None, None)
@@ -82,13 +70,9 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         """[R, T] the text of each row."""
         return self.encode([self.texts_of(row)[0] for row in rows])
 
-    def logits(self, batch: ClassBatch) -> Tensor:
-        """[R, C]."""
-        return self.module(batch.pixels, batch.tokens, batch.index)
-
     def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
         """That of the kind of labels, see `OneLabel.losses`."""
-        return self.losses(self.logits(batch), batch.targets)
+        return self.losses(self.module(batch.pixels, batch.tokens, batch.index), batch.targets)
 
     def losses(self, logits: Tensor, targets: Tensor) -> Losses:
         """The same of [R, C] logits."""
@@ -100,7 +84,7 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return len(rows) if self.weight is None else self.labels.weighed(batch.targets, self.weight)
 
     def predict_batch(self, batch: ClassBatch) -> list[Any]:
-        return self.labels.predictions(self.logits(batch))
+        return self.labels.predictions(self.module(batch.pixels, batch.tokens, batch.index))
 
     def settle(self, valid: Sequence[RowT]) -> None:
         """Fit the temperature; of several labels choose the threshold."""
@@ -131,7 +115,7 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return self.labels.said(tempered(stated, 1 / self.module.task.temperature, several))
 
     @classmethod
-    def labels_of(cls, row: RowT) -> Truth:
+    def labels_of(cls, row: Any) -> Truth:
         return row.label if isinstance(row.label, tuple) else (label_name(row.label),)
 
     @classmethod
@@ -169,25 +153,10 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
 
     def case(self, row: RowT, prediction: Any) -> Case:
         texts = tuple(("", text) for text in self.texts_of(row))
-        found = self.labels.verdict(self.labels_of(row), prediction)
-        return Case(
-            found.truth,
-            found.predicted,
-            found.right,
-            found.badness,
-            texts,
-            self.pictures_of(row),
-            confidence=found.confidence,
-        )
+        found = self.labels.case(self.labels_of(row), prediction)
+        return replace(found, texts=texts, pictures=self.pictures_of(row))
 
     @property
     def weights(self) -> dict[str, float]:
         """What each label weighs in the loss, by name; empty where all weigh the same."""
         return {} if self.weight is None else dict(zip(self.labels.names, self.weight.tolist(), strict=True))
-
-
-def labelling(names: tuple[str, ...], settings: TaskSettings) -> OneLabel | SeveralLabels:
-    """The labels of a task, as its settings have them."""
-    if settings.label_kind is LabelKind.ONE:
-        return OneLabel(names)
-    return SeveralLabels(names, settings.threshold or HALF, fits=not settings.threshold)

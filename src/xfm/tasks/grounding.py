@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -50,7 +49,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
     spec: ClassVar[TaskSpec] = GROUNDING
     primary: ClassVar[str] = "acc50"
     module: Grounder
-    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({HiddenInput.TEXT: "picture only"})
+    hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.TEXT: "picture only"}
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Reference:
@@ -121,9 +120,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         predicted = self.module(batch.pixels, batch.tokens, batch.image_index).float()
         boxes = Boxes(predicted, BoxFormat.CXCYWH, BoxUnit.FRACTION)
         return [tuple(box) for box in boxes.to_format(BoxFormat.XYXY).data.tolist()]
-
-    def metrics(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
-        return box_metrics(rows, predictions)
 
     def row_scores(
         self, rows: Sequence[Reference], predictions: Sequence[Corners]

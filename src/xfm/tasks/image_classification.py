@@ -1,7 +1,6 @@
 """The class of a picture: vision slot 0 -> linear head, or the published one (spec: fine-tuning)."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -27,7 +26,7 @@ class ImageClassificationTask(ClassTask[Labelled]):
 
     spec: ClassVar[TaskSpec] = IMAGE_CLASSIFICATION
     module: ImageClassifier
-    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({HiddenInput.PICTURE: ""})
+    hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.PICTURE: ""}
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Labelled], settings: TaskSettings

@@ -1,7 +1,6 @@
 """The class of a picture with a text: fusion token 0 -> MLP head (SNLI-VE, hateful memes)."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import ClassVar
 
 from xfm.config.task_spec import TaskSpec
@@ -16,9 +15,10 @@ class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
     """The class of picture and text together; baselines blank one of them."""
 
     spec: ClassVar[TaskSpec] = IMAGE_TEXT_CLASSIFICATION
-    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType(
-        {HiddenInput.PICTURE: "text only", HiddenInput.TEXT: "picture only"}
-    )
+    hides: ClassVar[Mapping[HiddenInput, str]] = {
+        HiddenInput.PICTURE: "text only",
+        HiddenInput.TEXT: "picture only",
+    }
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledPictureText:

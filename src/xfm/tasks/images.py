@@ -1,13 +1,16 @@
-"""Pictures of a task: decoded and resized once, encoded once per batch; varied once a batch in training."""
+"""Pictures of a task: decoded and resized once, encoded once per batch; varied once a batch in training; and
+batches that are read ahead of the step, in worker processes or in this one, with the same outcome."""
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -15,12 +18,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xfm.config.image import ImageTrainingConfig, MirrorRule
-from xfm.core.errors import printable
+from xfm.core.errors import UserError, printable
 from xfm.data.collate import round_up
 from xfm.data.images import UnreadablePicture, load_decoded
+from xfm.data.schema import TensorFields
 from xfm.data.skipped import SkippedRecords
 from xfm.data.transforms import Box, View, names_a_side, show
 from xfm.data.variation import augmentation, training_view
+from xfm.data.workers import Failure, load_steps
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
 from xfm.tasks.sampling import SampledRows, seeded
@@ -235,3 +240,53 @@ class ImageVariation:
             with seeded(int(rng.integers(1 << 62))):
                 pixels = self._augment(pixels)
         return ImageView(pixels, view, size)
+
+
+# ---------------------------------------------------------------- batches that are read ahead
+# A worker is forked from the process that trains. It sees the pictures that this one keeps, keeps none, and
+# reads all others again each time. What it finds wrong with a picture travels back with the batch.
+B = TypeVar("B", bound=TensorFields)
+
+
+@dataclass(frozen=True)
+class Portion(TensorFields, Generic[B]):
+    """A process's part of the batch of a step: rows, and the `count` (rows, tokens) of which losses are
+    means."""
+
+    batch: B
+    rows: int
+    count: float
+
+
+@dataclass(frozen=True)
+class _Read(TensorFields):
+    batch: TensorFields | None
+    blank: Mapping[Path, str]
+    problem: UserError | None = None
+
+
+def _read_in_worker(build: Callable[[int], TensorFields], pictures: Pictures, step: int) -> _Read:
+    pictures.keep_no_more()
+    try:
+        return _Read(build(step), pictures.blank_for)
+    except UserError as error:
+        return _Read(None, pictures.blank_for, error)
+
+
+def read_ahead(
+    build: Callable[[int], B], steps: range, pictures: Pictures, workers: int, pin: bool = False
+) -> Generator[B, None, None]:
+    """Results of `build(step)` in order, by worker processes (0: this one); closing the generator ends them.
+    `build` is pure and on the CPU."""
+    if not workers:
+        yield from map(build, steps)
+        return
+    read = partial(_read_in_worker, build, pictures)
+    with closing(load_steps(read, steps, workers, 0, pin)) as loaded:
+        for found in loaded:
+            assert not isinstance(found, Failure), "builds of a task have failures of their own"
+            for path, reason in found.blank.items():
+                pictures.lose(path, reason)
+            if found.problem is not None:
+                raise found.problem
+            yield found.batch  # pyright: ignore[reportReturnType]

@@ -6,16 +6,17 @@ Targets, loss, predictions, metrics and guesses of a task with classes follow fr
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xfm.config.labels import BALANCED, ClassWeights, LabelKind, require_labels
+from xfm.config.labels import BALANCED, HALF, ClassWeights, LabelKind, require_labels
 from xfm.core.errors import UserError, amount
+from xfm.metrics.calibration import tempered
 from xfm.metrics.classification import (
     TOP,
     Array,
@@ -27,44 +28,51 @@ from xfm.metrics.classification import (
     precision_recall_f1,
     with_unknown,
 )
-from xfm.metrics.labels import Flags, label_flags
+from xfm.metrics.labels import (
+    Flags,
+    LabelSet,
+    best_threshold,
+    exact_matches,
+    label_flags,
+    label_metrics,
+    precision_recall_f1_of_labels,
+)
 from xfm.models.heads import class_probabilities
 from xfm.objectives.losses import Losses
+from xfm.tasks.rows import Case
 
 Truth = tuple[str, ...]
 """The labels of a row: its one class, or where there are several any number of them."""
+LabelTable = tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64] | None]
+"""Names (unknown behind), rows with each [C], precision, recall, F1 [C, 3]; counts [C, C], true by predicted,
+of one class a row."""
 Said = TypeVar("Said")
 Floats = NDArray[np.float64]
-
-
-class Verdict(NamedTuple):
-    """A row and its prediction, for people to look at: see `xfm.tasks.rows.Case`."""
-
-    truth: str
-    predicted: str
-    right: bool
-    badness: float
-    confidence: float | None = None
-
-
-class LabelTable(NamedTuple):
-    """Names (unknown behind), rows with each [C], precision, recall, F1 [C, 3]; counts [C, C], true by
-    predicted, of one class a row."""
-
-    names: tuple[str, ...]
-    rows: NDArray[np.int64]
-    scores: Floats
-    matrix: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
 class Labelling(Generic[Said]):
     """Labels in the order of a head's outputs; `OneLabel` and `SeveralLabels` have targets, losses, answers
-    by probabilities [R, C], guesses and metrics."""
+    by probabilities [R, C], guesses and metrics. `threshold` is the probability from which a label is given
+    (0: the likeliest is), and `fits` says whether rows that were not learned from choose it."""
 
     names: tuple[str, ...]
     kind: ClassVar[LabelKind]
     primary: ClassVar[str]
+    threshold: float = field(default=0.0, kw_only=True)
+    fits: bool = field(default=False, kw_only=True)
+
+    def anew(self, said: Sequence[Said]) -> Any:
+        """The predictions at this threshold; without one the same."""
+        return said
+
+    def settled(self, truths: Sequence[Truth], said: Sequence[Said]) -> Self:
+        """As rows that were not learned from would have it: without a threshold the same."""
+        return self
+
+    def cooled(self, temperature: float) -> Self:
+        """With the same choices where logits are divided by a temperature."""
+        return self
 
     def weight(self, asked: ClassWeights, truths: Sequence[Truth]) -> Tensor | None:
         """[C] float32 weights of labels in the loss, or None; balanced ones follow from the training rows.
@@ -115,13 +123,6 @@ def classification_losses(
     return Losses(total=loss, terms={"cross_entropy": loss}, metrics={"accuracy": accuracy})
 
 
-def label_losses(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Losses:
-    """Binary cross-entropy of logits [R, C] with labels [R, C]; `weight` [C] is torch's `pos_weight`."""
-    loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, pos_weight=weight)
-    exact = ((logits.detach() > 0) == (labels > 0)).all(-1).float().mean()
-    return Losses(total=loss, terms={"binary_cross_entropy": loss}, metrics={"exact_match": exact})
-
-
 def regression_losses(values: Tensor, targets: Tensor) -> Losses:
     """Mean squared error of values [R, 1] and targets [R]."""
     loss = nn.functional.mse_loss(values.float()[:, 0], targets.float())
@@ -137,20 +138,6 @@ class OneLabel(Labelling[ClassPrediction]):
 
     kind: ClassVar[LabelKind] = LabelKind.ONE
     primary: ClassVar[str] = "accuracy"
-    threshold: ClassVar[float] = 0.0
-    settles: ClassVar[bool] = False
-
-    def anew(self, said: Sequence[ClassPrediction]) -> Any:
-        """The same predictions: nothing but the likeliest class is chosen."""
-        return said
-
-    def settled(self, truths: Sequence[Truth], said: Sequence[ClassPrediction]) -> "OneLabel":
-        """The same: rows that were not learned from choose nothing."""
-        return self
-
-    def cooled(self, temperature: float) -> "OneLabel":
-        """The same: the likeliest class stays the likeliest."""
-        return self
 
     def targets(self, truths: Sequence[Truth]) -> Tensor:
         """[R] int64; unknown names are class 0 (rows of an unlabelled test are only predicted)."""
@@ -221,17 +208,143 @@ class OneLabel(Labelling[ClassPrediction]):
         right = class_hits(_only(truths), said) > 0
         return np.array([max(one.probabilities) for one in said]), right
 
-    def verdict(self, truth: Truth, said: ClassPrediction) -> Verdict:
+    def case(self, truth: Truth, said: ClassPrediction) -> Case:
         """The wrong classes that the model was surest of are the worst."""
         (label,) = truth
-        badness = 1 - self.probability(said, label)
-        return Verdict(label, said.label, said.label == label, badness, max(said.probabilities))
+        right, badness = said.label == label, 1 - self.probability(said, label)
+        return Case(label, said.label, right, badness, confidence=max(said.probabilities))
 
     def table(self, truths: Sequence[Truth], said: Sequence[ClassPrediction]) -> LabelTable:
         """With the confusion matrix."""
         names = with_unknown(self.names, _only(truths))
         matrix = confusion_matrix(_only(truths), [one.label for one in said], names)
-        return LabelTable(names, matrix.sum(axis=1), precision_recall_f1(matrix), matrix)
+        return names, matrix.sum(axis=1), precision_recall_f1(matrix), matrix
+
+
+@dataclass(frozen=True)
+class SeveralLabels(Labelling[LabelSet]):
+    """Any number of labels a row: those of at least the probability `threshold`, which validation rows choose
+    by micro-F1 where it `fits`."""
+
+    kind: ClassVar[LabelKind] = LabelKind.SEVERAL
+    primary: ClassVar[str] = "f1_micro"
+    threshold: float = field(default=HALF, kw_only=True)
+    fits: bool = field(default=True, kw_only=True)
+
+    def targets(self, truths: Sequence[Truth]) -> Tensor:
+        """[R, C] float32, 1 for the labels that a row has; a label that there is not is none."""
+        return torch.from_numpy(label_flags(truths, self.names)).float()
+
+    def losses(
+        self, logits: Tensor, targets: Tensor, weight: Tensor | None = None, smoothing: float = 0.0
+    ) -> Losses:
+        """Binary cross-entropy of each label; `weight` [C] is torch's `pos_weight`."""
+        loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), targets, pos_weight=weight)
+        exact = ((logits.detach() > 0) == (targets > 0)).all(-1).float().mean()
+        return Losses(total=loss, terms={"binary_cross_entropy": loss}, metrics={"exact_match": exact})
+
+    def weighed(self, targets: Tensor, weight: Tensor) -> float:
+        """The rows: torch divides by their number, whatever labels weigh."""
+        return len(targets)
+
+    def balance(self, count: int, rows: int) -> float:
+        """The rows without a label by those that have it, so that both weigh the same in all."""
+        return (rows - count) / count if count < rows else 1.0
+
+    def said(self, probabilities: Array) -> list[LabelSet]:
+        names = np.array(self.names, dtype=object)
+        given = np.asarray(probabilities) >= self.threshold
+        return [
+            LabelSet(tuple(names[own]), tuple(row))
+            for own, row in zip(given, probabilities.tolist(), strict=True)
+        ]
+
+    def anew(self, said: Sequence[LabelSet]) -> Any:
+        return self.said(np.array([one.probabilities for one in said])) if said else []
+
+    def certain(self, truth: Truth) -> LabelSet:
+        """A guess that leaves no doubt."""
+        own = [name for name in self.names if name in truth]
+        return LabelSet(tuple(own), tuple(float(name in own) for name in self.names))
+
+    def guess(self, rows: int, rng: np.random.Generator) -> list[LabelSet]:
+        return replace(self, threshold=HALF).said(rng.random((rows, len(self.names))))
+
+    def usual(self, truths: Sequence[Truth]) -> dict[str, LabelSet]:
+        """The most frequent set, and as many of the most frequent labels as have the best micro-F1."""
+        flags = label_flags(truths, self.names)
+        order = np.argsort(-flags.sum(axis=0), kind="stable")
+        right = flags.sum(axis=0)[order].cumsum()
+        f1 = 2 * right / (len(flags) * np.arange(1, len(order) + 1) + flags.sum())
+        best = tuple(self.names[place] for place in order[: int(np.argmax(f1)) + 1])
+        return {
+            "most frequent set of labels": self.certain(most_frequent_label(truths)),
+            "the most frequent labels": self.certain(best),
+        }
+
+    def settled(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> Self:
+        """With the threshold of the best micro-F1, unless it was given."""
+        if not (self.fits and said):
+            return self
+        scores = np.array([one.probabilities for one in said])
+        return replace(self, threshold=best_threshold(scores, label_flags(truths, self.names), HALF))
+
+    def cooled(self, temperature: float) -> Self:
+        """With the threshold that gives the same labels, unless it was given."""
+        if not self.fits:
+            return self
+        return replace(
+            self, threshold=float(tempered(np.array([[self.threshold]]), temperature, several=True)[0, 0])
+        )
+
+    def metrics(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> dict[str, float]:
+        truth, given, scores, _ = self._arrays(truths, said)
+        return label_metrics(truth, given, scores)
+
+    def row_scores(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> dict[str, Floats]:
+        truth, given, _, _ = self._arrays(truths, said)
+        return {"exact_match": exact_matches(truth, given)}
+
+    def known_chance(self) -> dict[str, float]:
+        return {"exact_match": 0.5 ** len(self.names)}
+
+    def likelihood(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> float:
+        """Of every label of every row."""
+        truth, _, scores, _ = self._arrays(truths, said)
+        return float(np.log(np.maximum(np.where(truth, scores, 1 - scores), 1e-12)).mean())
+
+    def sure_and_right(
+        self, truths: Sequence[Truth], said: Sequence[LabelSet]
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """[R * C] the probability of the likelier of there and not there, and whether that is right."""
+        there = np.array([one.probabilities for one in said]).ravel()
+        return np.maximum(there, 1 - there), (there >= HALF) == self.flags(truths).ravel()
+
+    def case(self, truth: Truth, said: LabelSet) -> Case:
+        """Right where all labels are; the worse, the farther the probabilities are from them."""
+        own = self.certain(truth).probabilities
+        far = sum(abs(one - other) for one, other in zip(own, said.probabilities, strict=True))
+        far += sum(name not in self.names for name in truth)
+        true, given = (", ".join(labels) or "no label" for labels in (truth, said.labels))
+        return Case(true, given, {*truth} == {*said.labels}, far)
+
+    def table(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> LabelTable:
+        """Each label by itself."""
+        truth, given, _, names = self._arrays(truths, said)
+        return names, truth.sum(axis=0), precision_recall_f1_of_labels(truth, given), None
+
+    def _arrays(
+        self, truths: Sequence[Truth], said: Sequence[LabelSet]
+    ) -> tuple[Flags, Flags, Floats, tuple[str, ...]]:
+        names = with_unknown(self.names, [name for own in truths for name in own])
+        scores = np.zeros((len(said), len(names)))
+        scores[:, : len(self.names)] = [one.probabilities for one in said]
+        return (
+            label_flags(truths, names),
+            label_flags([one.labels for one in said], names),
+            scores,
+            names,
+        )
 
 
 def _only(truths: Sequence[Truth]) -> list[str]:

@@ -1,16 +1,13 @@
 """Two-picture reasoning: the text fused with each picture, both token-0 vectors -> MLP (spec: NLVR2)."""
 
 from collections.abc import Hashable, Mapping
-from types import MappingProxyType
 from typing import ClassVar
 
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import REASONING
 from xfm.data.tables import TableRow
-from xfm.models.folder import Pretrained
-from xfm.tasks.base import HiddenInput, TaskSettings
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.images import Pictures
 from xfm.tasks.rows import TRUTH, CellMeaning, PicturePair, SplitRows
 from xfm.tasks.sampling import components
 
@@ -22,12 +19,10 @@ class ReasoningTask(ClassTask[PicturePair]):
 
     spec: ClassVar[TaskSpec] = REASONING
     usual: ClassVar[tuple[str, ...]] = TRUTH
-    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({HiddenInput.PICTURE: "text only"})
+    hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.PICTURE: "text only"}
 
-    def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[PicturePair], settings: TaskSettings
-    ) -> None:
-        super().__init__(pretrained, pictures, data, settings)
+    def prepare(self, data: SplitRows[PicturePair]) -> None:
+        super().prepare(data)
         self._components = components(row.images for row in data.train)
 
     @classmethod

@@ -33,14 +33,21 @@ from xfm.models.task_models import Retriever
 from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.losses import Losses
 from xfm.tasks.captioning import DescribedTask
+from xfm.tasks.images import Pictures, read_ahead
 from xfm.tasks.ranking import rank
-from xfm.tasks.reading import picture_batch, read_ahead
 from xfm.tasks.rows import Case, ImageCaptions
 from xfm.training.collectives import gather_rows, rows_before
 
 RULES = (Rule.CONTRAST, Rule.RERANK)
 SHORTLIST = 16
 """Candidates of each query that the matching head ranks again."""
+
+
+@dataclass(frozen=True)
+class PixelBatch(TensorFields):
+    """Pictures alone: [B, 3, S, S] float32, normalised."""
+
+    pixels: Tensor
 
 
 @dataclass(frozen=True)
@@ -108,9 +115,9 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
         )
         captions = [caption for row in rows for caption in row.captions]
-        build = partial(picture_batch, self.pictures, [row.image for row in rows], batch_size)
-        steps = range(-(-len(rows) // batch_size))
-        read = read_ahead(build, steps, self.pictures, settings.workers)
+        parts = [[row.image for row in rows[at : at + batch_size]] for at in range(0, len(rows), batch_size)]
+        build = partial(_pixels, self.pictures, parts)
+        read = read_ahead(build, range(len(parts)), self.pictures, settings.workers)
         scratch = Path(gettempdir())  # states of many rows do not fit into memory
         with closing(read), self.predicting():
             images = encode_images(encoder, (batch.pixels for batch in read), len(rows), scratch)
@@ -131,10 +138,6 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
                 )
             )
         return found
-
-    def predict_batch(self, batch: RetrievalBatch) -> list[Ranks]:
-        """A rank is one among all rows: see `predict`."""
-        raise NotImplementedError("ranks are those among all rows: use predict")
 
     def metrics(self, rows: Sequence[ImageCaptions], predictions: Sequence[Ranks]) -> dict[str, float]:
         """R@1/5/10 both ways, by contrast and re-ranked, and the means of both directions' R@1."""
@@ -168,6 +171,10 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             texts=(("rank of the right caption", str(prediction.text_reranked + 1)),),
             pictures=tuple(dict.fromkeys((row.image, prediction.best_image))),
         )
+
+
+def _pixels(pictures: Pictures, parts: Sequence[Sequence[Path]], number: int) -> PixelBatch:
+    return PixelBatch(pictures.pixels(parts[number]))
 
 
 def is_official(rows: Sequence[ImageCaptions]) -> bool:

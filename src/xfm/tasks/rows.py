@@ -1,17 +1,15 @@
 """Typed rows: what the tasks are trained and tested on, whatever file they came from."""
 
-from abc import abstractmethod
-from array import array
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import Generic, TypeVar
 
 from xfm.config.labels import LabelKind
 from xfm.config.tables import BoxFormat, BoxUnit
-from xfm.data.tables import TableRow
+from xfm.config.task_spec import Field
+from xfm.config.tasks import REASONING
+from xfm.data.tables import ColumnMap, TableRow, read_table
 
 Row = TypeVar("Row")
 
@@ -131,7 +129,7 @@ class MaskedRow:
     wrong_image: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """A picture, its class or labels, and file and row that name it, for messages."""
 
@@ -201,70 +199,88 @@ class Case:
     confidence: float | None = None
 
 
-T = TypeVar("T")
+# ---------------------------------------------------------------- the task files of the embedded world
+# Tables as any user's are. What is no table of a task of its own name is read here; the others by their task,
+# as `VqaTask.read`.
+_IMAGE, _CAPTION = Field("image", "path of the picture"), Field("caption", "what it shows")
+PAIR_COLUMNS = "text=text_a,second=text_b"
+"""What the columns of pairs of texts are called, as `--columns` has it."""
+_PAIR = (
+    Field("text", "the first text"),
+    Field("text_pair", "the second text", also=("second",)),
+    Field("label", "true or false"),
+)
 
 
-class LazyRows(Sequence[T]):
-    """A sequence that never changes and keeps no row; a part of it is a list."""
-
-    @abstractmethod
-    def at(self, place: int) -> T:
-        """The row at a place from 0 on."""
-
-    @overload
-    def __getitem__(self, place: int) -> T: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[T]: ...
-    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
-        if isinstance(place, slice):
-            return [self.at(one) for one in range(*place.indices(len(self)))]
-        where = place + len(self) if place < 0 else place
-        if not 0 <= where < len(self):
-            raise IndexError(place)
-        return self.at(where)
+def read_text_pairs(path: Path) -> list[LabelledText]:
+    """Rows `{"text_a", "text_b", "label": true | false}`, of the classes `false` and `true`."""
+    rows = map(_with_truth, _rows(path, *_PAIR, columns=PAIR_COLUMNS))
+    return [LabelledText(row.text("text"), row.label("label"), row.text("text_pair")) for row in rows]
 
 
-class ClassFolders(LazyRows[Labelled]):
-    """Labelled pictures of a folder with a folder a class; names by class, sorted."""
-
-    def __init__(self, folder: Path, classes: Mapping[str, Sequence[str]]) -> None:
-        self.folder, self.labels = folder, tuple(classes)
-        self._names = ["\0".join(names) for names in classes.values()]
-        self._ends: list[array[int] | None] = [None] * len(self._names)
-        self._stops = array("Q", accumulate(map(len, classes.values())))
-
-    def __len__(self) -> int:
-        return self._stops[-1] if self._stops else 0
-
-    def at(self, place: int) -> Labelled:
-        """The picture at a place, in the order of the classes and of their names."""
-        number = bisect_right(self._stops, place)
-        own = place - (self._stops[number - 1] if number else 0)
-        return Labelled(self.folder / self.labels[number] / self._name(number, own), self.labels[number])
-
-    def __iter__(self) -> Iterator[Labelled]:
-        for label, names in zip(self.labels, self._names, strict=True):
-            below = self.folder / label
-            for name in names.split("\0") if names else ():
-                yield Labelled(below / name, label)
-
-    def _name(self, number: int, own: int) -> str:
-        ends = self._ends[number]
-        if ends is None:  # where each name ends, and the NUL behind it: not before a class is asked for
-            ends = array("Q", accumulate(len(name) + 1 for name in self._names[number].split("\0")))
-            self._ends[number] = ends
-        return self._names[number][ends[own - 1] if own else 0 : ends[own] - 1]
+def read_picture_pairs(path: Path) -> list[PicturePair]:
+    """Rows `{"images": [left, right], "text", "label": true | false}`."""
+    found = list[PicturePair]()
+    for row in map(_with_truth, _rows(path, *REASONING.fields)):
+        left, right = (one.path("images") for one in row.two(REASONING.fields[0]))
+        found.append(PicturePair((left, right), row.text("text"), row.label("label") == TRUTH[True]))
+    return found
 
 
-class ChosenRows(LazyRows[T]):
-    """Rows of others by their places."""
+def read_captioned(path: Path) -> list[CaptionedImage]:
+    """Rows `{"image", "caption"}` and, in the hard split, `"distractors": [..]` and `"edit"`."""
+    rows = _rows(path, _IMAGE, _CAPTION, Field("distractors", optional=True), Field("edit", optional=True))
+    return [
+        CaptionedImage(
+            row.path("image"),
+            row.text("caption"),
+            tuple(row.texts("distractors")) if "distractors" in row else (),
+            _text_or_none(row, "edit"),
+        )
+        for row in rows
+    ]
 
-    def __init__(self, rows: Sequence[T], places: Iterable[int]) -> None:
-        self._rows, self._places = rows, array("Q", places)
 
-    def __len__(self) -> int:
-        return len(self._places)
+def read_masked(path: Path) -> list[MaskedRow]:
+    """Rows `{"image", "caption", "wrong_image"}`."""
+    rows = _rows(path, _IMAGE, _CAPTION, Field("wrong_image", "path of a picture of other things"))
+    return [MaskedRow(row.path("image"), row.text("caption"), row.path("wrong_image")) for row in rows]
 
-    def at(self, place: int) -> T:
-        """The row at a place among the chosen."""
-        return self._rows[self._places[place]]
+
+def read_categories(path: Path) -> list[CategoryImage]:
+    """Rows `{"image", "label"}` and, in worlds that say it, `"object"`."""
+    rows = _rows(path, _IMAGE, Field("label", "its category"), Field("object", optional=True))
+    return [
+        CategoryImage(row.path("image"), row.label("label"), _text_or_none(row, "object")) for row in rows
+    ]
+
+
+def read_presence(path: Path) -> list[PhrasePresence]:
+    """Rows `{"image", "phrase", "present": true | false}` and perhaps `"kind"`."""
+    fields = Field("phrase", "what may be there"), Field("present", "true or false")
+    rows = [_with_truth(row, "present") for row in _rows(path, _IMAGE, *fields, Field("kind", optional=True))]
+    return [
+        PhrasePresence(
+            row.path("image"),
+            row.text("phrase"),
+            row.label("present") == TRUTH[True],
+            _text_or_none(row, "kind"),
+        )
+        for row in rows
+    ]
+
+
+def _text_or_none(row: TableRow, field: str) -> str:
+    return row.text(field) if field in row else ""
+
+
+def _rows(path: Path, *fields: Field, columns: str = "") -> list[TableRow]:
+    named = ColumnMap(ColumnMap.parse(columns).columns, FILE_REMEDY)
+    return read_table(path, fields, named, path.with_suffix(".pictures"))
+
+
+def _with_truth(row: TableRow, field: str = "label") -> TableRow:
+    """The row, of which a field is true or false."""
+    if row.label(field) not in TRUTH:
+        raise row.error(field, "is not true or false")
+    return row

@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from xfm.training.collectives import part
 
@@ -16,20 +18,13 @@ Row = TypeVar("Row")
 
 def components(rows: Iterable[Sequence[Hashable]]) -> dict[Hashable, int]:
     """Group of each thing (picture) that rows connect, directly or through others."""
-    parent: dict[Hashable, Hashable] = {}
-
-    def root(thing: Hashable) -> Hashable:
-        while parent.setdefault(thing, thing) != thing:
-            parent[thing] = parent[parent[thing]]  # halve the path
-            thing = parent[thing]
-        return thing
-
-    for first, *others in rows:
-        root(first)  # a thing that stands alone has a group, too
-        for other in others:
-            parent[root(other)] = root(first)
-    numbers = {top: number for number, top in enumerate(dict.fromkeys(root(thing) for thing in list(parent)))}
-    return {thing: numbers[root(thing)] for thing in list(parent)}
+    places: dict[Hashable, int] = {}
+    pairs = [(row[0], other) for row in rows for other in row]
+    links = [[places.setdefault(one, len(places)) for one in pair] for pair in pairs]
+    if not links:
+        return {}
+    graph = coo_array((np.ones(len(links)), np.array(links).T), shape=(len(places), len(places)))
+    return dict(zip(places, connected_components(graph, directed=False)[1].tolist(), strict=True))
 
 
 class RowOrder:

@@ -198,13 +198,6 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         vectors[order] = np.concatenate(distributed.collect(np.concatenate(found)))
         return vectors
 
-    def predict_batch(self, batch: SimilarityBatch) -> list[Nearest]:
-        """A rank is one among all rows: see `predict`."""
-        raise NotImplementedError("ranks are those among all rows: use predict")
-
-    def metrics(self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]) -> dict[str, float]:
-        return {name: float(own.mean()) for name, own in self.row_scores(rows, predictions).items()}
-
     def row_scores(
         self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]
     ) -> dict[str, NDArray[np.float64]]:

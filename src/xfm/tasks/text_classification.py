@@ -1,7 +1,6 @@
 """The class of a text or of two, or a value: language token 0 -> MLP head (spec: GLUE, STS-B)."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,12 +15,10 @@ from xfm.data.schema import Tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import Tokenizer, as_read
 from xfm.metrics.classification import value_scores
-from xfm.models.folder import Pretrained
 from xfm.models.task_models import TextClassifier
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import HiddenInput, Task, TaskSettings
 from xfm.tasks.class_task import ClassBatch, ClassTask
-from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import regression_losses
 from xfm.tasks.rows import Case, CellMeaning, LabelledText, SplitRows
 
@@ -56,9 +53,7 @@ class TextTask(Task[LabelledText, Any, Any]):
     """What every task on one or two texts a row has, whatever the label is."""
 
     spec: ClassVar[TaskSpec] = TEXT_CLASSIFICATION
-    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType(
-        {HiddenInput.FIRST_TEXT: "second text only"}
-    )
+    hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.FIRST_TEXT: "second text only"}
 
     def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
         return super().described(data, texts=len(self.texts_of(data.train[0])), **more)
@@ -97,14 +92,7 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
     primary: ClassVar[str] = "pearson"
     module: TextClassifier
 
-    def __init__(
-        self,
-        pretrained: Pretrained,
-        pictures: Pictures,
-        data: SplitRows[LabelledText],
-        settings: TaskSettings,
-    ) -> None:
-        super().__init__(pretrained, pictures, data, settings)
+    def prepare(self, data: SplitRows[LabelledText]) -> None:
         values = _values_of(data.train)
         self.mean, self.deviation = float(values.mean()), float(values.std()) or 1.0
 

@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,13 +17,11 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.vqa import voted_accuracy
-from xfm.models.folder import Pretrained
 from xfm.models.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
-from xfm.tasks.base import HiddenInput, Task, TaskSettings
-from xfm.tasks.images import Pictures
+from xfm.tasks.base import HiddenInput, Task
 from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.rows import Case, CellMeaning, Question, SplitRows
 
@@ -52,16 +49,13 @@ class VqaTask(Task[Question, VqaBatch, str]):
     spec: ClassVar[TaskSpec] = VQA
     primary: ClassVar[str] = "accuracy"
     module: Answerer
-    hides: ClassVar[Mapping[HiddenInput, str]] = MappingProxyType({HiddenInput.PICTURE: "question only"})
+    hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.PICTURE: "question only"}
 
-    def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Question], settings: TaskSettings
-    ) -> None:
+    def prepare(self, data: SplitRows[Question]) -> None:
         answers = data.answers or frequent_answers(data.train)
-        self.answers = AnswerList(answers, pretrained.tokenizer).to(settings.device)
+        self.answers = AnswerList(answers, self.tokenizer).to(self.settings.device)
         self.known = self.answers.answers
         self.shortlist = 0
-        super().__init__(pretrained, pictures, data, settings)
 
     def described(self, data: SplitRows[Question], **more: Any) -> TaskConfig:
         return super().described(data, answers=self.answers.answers, **more)
@@ -164,13 +158,10 @@ class VqaTask(Task[Question, VqaBatch, str]):
         ]
         return [self.answers.answers[place] for place in torch.cat(found).tolist()]
 
-    def metrics(self, rows: Sequence[Question], predictions: Sequence[str]) -> dict[str, float]:
-        """Accuracy over all questions, and `accuracy_<kind>` for each kind."""
-        return {name: float(np.nanmean(own)) for name, own in self.row_scores(rows, predictions).items()}
-
     def row_scores(
         self, rows: Sequence[Question], predictions: Sequence[str]
     ) -> dict[str, NDArray[np.float64]]:
+        """Accuracy over all questions, and `accuracy_<kind>` for each kind."""
         right = np.array([vote_accuracy(row, one) for row, one in zip(rows, predictions, strict=True)])
         kinds = np.array([kind_key(row.kind) for row in rows])
         names = [name for name in np.unique(kinds).tolist() if not (kinds == "all").all()]

@@ -21,7 +21,6 @@ class FlagKind(StrEnum):
 
     SMOKE = "smoke run"
     SHORTENED = "shortened"
-    PACE = "steps of this machine"
     TUNED_SHORTER = "fine-tunings shortened"
     UNFINISHED = "still improving"
     RESUMED = "resumed"

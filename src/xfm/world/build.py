@@ -1,6 +1,7 @@
 """Builds a world: plans units, runs them in processes, writes the files, and puts the folder in place."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from xfm.core.processes import cores
 from xfm.executors.executor import LocalPool
 from xfm.world.catalog import ART_LICENCE, ObjectType, package_versions
 from xfm.world.scene import Split
-from xfm.world.storage import FORMAT, NAME, FileEntry, WorldManifest, fingerprint, write_lines
+from xfm.world.storage import FORMAT, NAME, WorldManifest, fingerprint, require_own, write_lines
 from xfm.world.task_units import MAKERS
 from xfm.world.units import Part, Unit, UnitResult, WorkerState
 
@@ -36,8 +37,8 @@ VALIDATED = (
     Part.MASKED_TOKEN,
     Part.ABSENCE,
 )
-WHOLE = frozenset({NAME, "tasks", "pretrain", "tokenizer.json"})
-"""What a world's folder holds."""
+CONTENT = ("tasks", "pretrain", "tokenizer.json")
+"""What a world's folder holds beside its manifest."""
 
 
 def build_world(
@@ -56,14 +57,15 @@ def build_world(
         locked(folder, beside=True),
         writing(folder, "or lower world.scale; what was there before is unchanged"),
     ):
-        present = _present(folder)
+        present = None
+        with suppress(UserError):  # none, damaged, or of an earlier format: built again
+            present = WorldManifest.load(folder)
         if present is not None and present.fingerprint == mark and not present.missing(folder):
             if progress:
                 print(f"The world in {folder} is up to date: nothing to build.")
             return present
-        if present is not None and not force:
+        if require_own(folder, NAME, CONTENT, "world") and present is not None and not force:
             _check_same(folder, present, resolved)
-        _refuse_others(folder)
         with drafting(folder) as draft:
             (draft / "tasks" / "images").mkdir(parents=True)
             manifest = _fill(draft, resolved, packages, mark, progress)
@@ -80,32 +82,6 @@ def _check_same(folder: Path, present: WorldManifest, config: WorldConfig) -> No
             f"{folder} holds a world with {name} {old}, not {new}: choose another folder, or replace it with "
             "`xfm prepare --force` and these settings."
         )
-
-
-def _refuse_others(folder: Path) -> None:
-    if others := sorted({path.name for path in folder.iterdir()} - WHOLE if folder.exists() else ()):
-        raise UserError(
-            f"{folder} holds {others[0]} beside the world, which building it anew would remove: move that "
-            "elsewhere, or choose another folder for the world."
-        )
-
-
-def _present(folder: Path) -> WorldManifest | None:
-    """Manifest of the world in `folder`; UserError for a folder that holds something else."""
-    if not folder.exists():
-        return None
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file: choose a folder for the world.")
-    if not (folder / NAME).exists():
-        if any(folder.iterdir()):
-            raise UserError(
-                f"{folder} is not empty and holds no {NAME}: choose another folder for the world."
-            )
-        return None
-    try:
-        return WorldManifest.load(folder)
-    except UserError:  # of an earlier format, or damaged: built again
-        return None
 
 
 # ---------------------------------------------------------------- units
@@ -213,7 +189,11 @@ def _fill(
             catalog.is_heldout_pair(a, b) for i, a in enumerate(catalog.seen) for b in catalog.seen[i + 1 :]
         ),
         counts=counts,
-        files=_entries(draft),
+        files={
+            p.relative_to(draft).as_posix(): {"size": p.stat().st_size, "sha256": file_digest(p)}
+            for p in sorted(draft.rglob("*"))
+            if p.is_file() and p.parent.name != "images"
+        },
         pictures={
             "count": len(pictures),
             "sha256": hashlib.sha256("\n".join(map(" ".join, pictures)).encode()).hexdigest(),
@@ -237,11 +217,3 @@ def _train_tokenizer(draft: Path, made: list[UnitResult], vocab_size: int) -> No
 
 def _entry(kind: ObjectType) -> dict[str, Any]:
     return {"name": kind.name, "category": kind.category, "colour": kind.colour, "code": kind.code}
-
-
-def _entries(draft: Path) -> dict[str, FileEntry]:
-    files = sorted(p for p in draft.rglob("*") if p.is_file() and p.parent.name != "images")
-    return {
-        p.relative_to(draft).as_posix(): FileEntry(size=p.stat().st_size, sha256=file_digest(p))
-        for p in files
-    }

@@ -16,6 +16,7 @@ from xfm.world.grammar import (
     excluded,
     is_between,
     joined,
+    on_background,
     opened,
     places_differ,
     relation_between,
@@ -72,12 +73,8 @@ def place_caption(rng: Rng, scene: Scene) -> str:
 
 def background_caption(rng: Rng, scene: Scene) -> str:
     """Every object, and the colour of the background."""
-    colour = scene.background.name
     parts = joined([described(rng, group, 10) for group in _shuffled_groups(rng, scene)])
-    background = f"{with_article(colour)} background"
-    return rng.pick(
-        (f"{parts} on {background}", f"on {background}: {parts}", f"{parts} in front of {background}")
-    )
+    return on_background(rng, parts, scene.background.name)
 
 
 def relation_caption(rng: Rng, scene: Scene) -> str | None:

@@ -88,7 +88,6 @@ class Catalog:
         words = [o.words for o in self.objects]
         # "cat" and "black cat": one name contains the other, "the cat" would be ambiguous.
         self._confusable = [bytes(a <= b or b <= a for b in words) for a in words]
-        self._backgrounds: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def _pairs(self, seed: int, per_mille: int) -> list[bytes]:
         """[A, B] bytes: 1 if the unordered pair of seen objects is held out."""
@@ -152,9 +151,9 @@ def package_versions() -> dict[str, str]:
 
 def _package_folder(package: str) -> Path:
     spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"the embedded world needs the package {package!r}; run: pip install 'xfm[world]'")
-    return Path(next(iter(spec.submodule_search_locations)))
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
 
 
 def _picture_path(folder: Path, unified: str) -> Path | None:
@@ -176,11 +175,6 @@ def _crop(path: Path) -> NDArray[np.uint8]:
     return rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
 
 
-def _is_tile(sprite: NDArray[np.uint8]) -> bool:
-    height, width = sprite.shape[:2]
-    return min(height, width) >= 66 and (sprite[..., 3] > 200).mean() * 100 >= TILE
-
-
 def _thumbnail(sprite: NDArray[np.uint8]) -> NDArray[np.int16]:
     """[24, 24, 3]: the sprite on white, by nearest neighbour."""
     height, width = sprite.shape[:2]
@@ -191,11 +185,6 @@ def _thumbnail(sprite: NDArray[np.uint8]) -> NDArray[np.int16]:
     small = square[picks][:, picks].astype(np.int32)
     alpha = small[..., 3:]
     return ((small[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.int16)
-
-
-def _colour(shares: Sequence[int]) -> str | None:
-    first, second = sorted(shares, reverse=True)[:2]
-    return palette.COLOURS[shares.index(first)] if first >= DOMINANT and second <= RIVAL else None
 
 
 @functools.lru_cache(maxsize=2)
@@ -219,14 +208,17 @@ def load_objects(limit: int = 0) -> tuple[ObjectType, ...]:
         mean = thumbnail.mean((0, 1))
         # Pictures differ at least by the difference of their mean colours: few need the full comparison.
         near = np.flatnonzero(np.abs(means[: len(objects)] - mean).mean(1) < DUPLICATE)
-        if _is_tile(sprite) or any(np.abs(thumbnails[i] - thumbnail).mean() < DUPLICATE for i in near):
+        is_tile = min(sprite.shape[:2]) >= 66 and (sprite[..., 3] > 200).mean() * 100 >= TILE
+        if is_tile or any(np.abs(thumbnails[i] - thumbnail).mean() < DUPLICATE for i in near):
             continue
         means[len(objects)] = mean
         visible = palette.distinct(sprite[sprite[..., 3] > 200][:, :3])
         shares = palette.shares(*visible)
         words = frozenset(name.split())
         named = next((c for c in palette.COLOURS if c in words), None)
-        colour = named or (None if short in COLOURLESS else _colour(shares))
+        first, second = sorted(shares, reverse=True)[:2]
+        clear = first >= DOMINANT and second <= RIVAL and short not in COLOURLESS
+        colour = named or (palette.COLOURS[shares.index(first)] if clear else None)
         category = RECATEGORISED.get(short, CATEGORIES.get(group, OTHER))
         objects.append(
             ObjectType(

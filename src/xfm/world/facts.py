@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xfm.world.catalog import Catalog, ObjectType
 from xfm.world.grammar import (
@@ -15,6 +15,7 @@ from xfm.world.grammar import (
     counted,
     excluded,
     joined,
+    on_background,
     opened,
     places_differ,
     plural,
@@ -111,10 +112,7 @@ def wording(rng: Rng, description: Description) -> str:
     text = _objects(rng, description)
     if description.background is None:
         return text
-    background = f"{with_article(description.background)} background"
-    return rng.pick(
-        (f"{text} on {background}", f"on {background}: {text}", f"{text} in front of {background}")
-    )
+    return on_background(rng, text, description.background)
 
 
 def _objects(rng: Rng, description: Description) -> str:
@@ -167,43 +165,38 @@ class Change(NamedTuple):
     state: Callable[[Rng, Description], str]
 
 
-def _swapped(description: Description, index: int, item: Item) -> Description:
-    items = list(description.items)
-    items[index] = item
-    return replace(description, items=tuple(items))
+def _swapped(told: Description, index: int, **fact: Any) -> Description:
+    changed = replace(told.items[index], **fact)
+    return replace(told, items=(*told.items[:index], changed, *told.items[index + 1 :]))
 
 
-def change_object(
-    rng: Rng, description: Description, catalog: Catalog, pool: Sequence[ObjectType]
+def _change_object(
+    rng: Rng, told: Description, catalog: Catalog, pool: Sequence[ObjectType]
 ) -> Change | None:
-    """Another object in the place of one."""
-    index = rng.below(len(description.items))
+    index = rng.below(len(told.items))
     for _ in range(20):
         kind = rng.pick(pool)
-        if all(catalog.compatible(kind, item.kind) for item in description.items):
+        if all(catalog.compatible(kind, item.kind) for item in told.items):
             break
     else:
         return None
-    after = _swapped(description, index, replace(description.items[index], kind=kind))
     forms = ("there is {}", "the picture shows {}", "{} can be seen", "we see {}", "one of the objects is {}")
     form = rng.pick(forms)
 
     def state(rng: Rng, d: Description) -> str:
         return form.format(with_article(d.items[index].kind.name))
 
-    return Change(description, after, state)
+    return Change(told, _swapped(told, index, kind=kind), state)
 
 
-def change_place(rng: Rng, description: Description) -> Change | None:
-    """Another place for one object."""
-    placed = [i for i, item in enumerate(description.items) if item.place is not None]
+def _change_place(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[ObjectType]) -> Change | None:
+    placed = [i for i, item in enumerate(told.items) if item.place is not None]
     if not placed:
         return None
     index = rng.pick(placed)
-    item = description.items[index]
-    taken = {other.place for other in description.items}
-    free = [p for p in GridCell if p not in taken and item.place is not None and places_differ(p, item.place)]
-    after = _swapped(description, index, replace(item, place=rng.pick(free)))
+    place, taken = told.items[index].place, {other.place for other in told.items}
+    free = [p for p in GridCell if p not in taken and place is not None and places_differ(p, place)]
+    after = _swapped(told, index, place=rng.pick(free))
     form = rng.pick(("the {} is {}", "there is a {} {}", "the {} can be seen {}"))
 
     def state(rng: Rng, d: Description) -> str:
@@ -212,18 +205,17 @@ def change_place(rng: Rng, description: Description) -> Change | None:
         text = form.format(focus.kind.name, rng.pick(PLACE_PHRASES[focus.place]))
         return text.replace("there is a " + focus.kind.name, "there is " + with_article(focus.kind.name))
 
-    return Change(description, after, state)
+    return Change(told, after, state)
 
 
-def change_relation(rng: Rng, description: Description) -> Change | None:
+def _change_relation(
+    rng: Rng, told: Description, catalog: Catalog, pool: Sequence[ObjectType]
+) -> Change | None:
     """The two related objects trade places, or stand in a relation along the other axis."""
-    link = description.link
-    if link is None:
+    if (link := told.link) is None:
         return None
-    relation = (
-        rng.pick([r for r in Relation if r is not link.relation]) if rng.chance(40) else link.relation.inverse
-    )
-    after = replace(description, link=Link(link.first, relation, link.second))
+    others = [r for r in Relation if r is not link.relation]
+    relation = rng.pick(others) if rng.chance(40) else link.relation.inverse
     turned = rng.chance(50)
 
     def state(rng: Rng, d: Description) -> str:
@@ -234,46 +226,33 @@ def change_relation(rng: Rng, description: Description) -> Change | None:
         a, b = d.items[first].kind.name, d.items[second].kind.name
         return f"the {a} is {rng.pick(RELATION_PHRASES[relation])} the {b}"
 
-    return Change(description, after, state)
+    return Change(told, replace(told, link=Link(link.first, relation, link.second)), state)
 
 
-def change_count(rng: Rng, description: Description) -> Change | None:
-    """Another number of one object."""
+def _change_count(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[ObjectType]) -> Change | None:
+    linked = () if told.link is None else (told.link.first, told.link.second)
     plain = [
-        i
-        for i, item in enumerate(description.items)
-        if item.place is None
-        and item.size is None
-        and (description.link is None or i not in (description.link.first, description.link.second))
+        i for i, item in enumerate(told.items) if item.place is None and item.size is None and i not in linked
     ]
     if not plain:
         return None
     index = rng.pick(plain)
-    item = description.items[index]
-    after = _swapped(
-        description, index, replace(item, count=rng.pick([n for n in (1, 2, 3) if n != item.count]))
-    )
+    count = rng.pick([n for n in (1, 2, 3) if n != told.items[index].count])
     form = rng.pick(("there {be} {n}", "the picture shows {n}", "we see {n}"))
 
     def state(rng: Rng, d: Description) -> str:
-        focus = d.items[index]
-        one = focus.count == 1
-        noun = focus.kind.name if one else plural(focus.kind.name)
-        number = ("only " if one else "") + f"{NUMBERS[focus.count]} {noun}"
+        name, one = d.items[index].kind.name, d.items[index].count == 1
+        number = f"only one {name}" if one else f"{NUMBERS[d.items[index].count]} {plural(name)}"
         return form.format(be="is" if one else "are", n=number)
 
-    return Change(description, after, state)
+    return Change(told, _swapped(told, index, count=count), state)
 
 
-def change_size(rng: Rng, description: Description) -> Change | None:
-    """Small becomes large or the reverse."""
-    sized = [i for i, item in enumerate(description.items) if item.size is not None]
+def _change_size(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[ObjectType]) -> Change | None:
+    sized = [(i, item.size) for i, item in enumerate(told.items) if item.size is not None]
     if not sized:
         return None
-    index = rng.pick(sized)
-    item = description.items[index]
-    assert item.size is not None
-    after = _swapped(description, index, replace(item, size=Size(2 - item.size)))
+    index, size = rng.pick(sized)
     form = rng.pick(("the {name} is {size}", "there is {a}", "{a} can be seen"))
 
     def state(rng: Rng, d: Description) -> str:
@@ -282,19 +261,17 @@ def change_size(rng: Rng, description: Description) -> Change | None:
         size = rng.pick(SIZE_WORDS[focus.size])
         return form.format(name=focus.kind.name, size=size, a=with_article(f"{size} {focus.kind.name}"))
 
-    return Change(description, after, state)
+    return Change(told, _swapped(told, index, size=Size(2 - size)), state)
 
 
-def change(rng: Rng, description: Description, catalog: Catalog, pool: Sequence[ObjectType]) -> Change:
+_CHANGES = (
+    (_change_object, 25), (_change_place, 30), (_change_relation, 28), (_change_count, 10), (_change_size, 12)
+)  # fmt: skip
+
+
+def change(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[ObjectType]) -> Change:
     """A change of some fact; of an object if nothing else is said."""
-    ways: tuple[tuple[Callable[[], Change | None], int], ...] = (
-        (lambda: change_object(rng, description, catalog, pool), 25),
-        (lambda: change_place(rng, description), 30),
-        (lambda: change_relation(rng, description), 28),
-        (lambda: change_count(rng, description), 10),
-        (lambda: change_size(rng, description), 12),
-    )
     while True:
-        found = rng.weighted(ways)()
+        found = rng.weighted(_CHANGES)(rng, told, catalog, pool)
         if found is not None:
             return found

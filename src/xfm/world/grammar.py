@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from enum import IntEnum
 
+from xfm.world.rng import Rng
 from xfm.world.scene import GridCell, SceneObject, Size
 
 
@@ -142,6 +143,14 @@ def opened(opener: str, parts: str) -> str:
     if opener == "there is " and not parts.startswith(("a ", "an ")):
         opener = "there are "
     return opener + parts
+
+
+def on_background(rng: Rng, parts: str, colour: str) -> str:
+    """Objects on a background of a colour."""
+    background = f"{with_article(colour)} background"
+    return rng.pick(
+        (f"{parts} on {background}", f"on {background}: {parts}", f"{parts} in front of {background}")
+    )
 
 
 # Wordings of the nine places; the first of each is the answer to "where".

@@ -4,64 +4,38 @@ A picture is kept when its subcategory is listed in CATEGORIES and its short nam
 is RENAMED's, or else the package's own in lower case. Names are countable noun phrases in the singular.
 """
 
-CATEGORIES: dict[str, str] = {
-    **dict.fromkeys(
-        ("animal-amphibian", "animal-bird", "animal-bug", "animal-mammal", "animal-marine", "animal-reptile"),
-        "animal",
-    ),
-    **dict.fromkeys(("food-marine",), "animal"),
-    **dict.fromkeys(("plant-flower", "plant-other"), "plant"),
-    **dict.fromkeys(
-        ("food-asian", "food-fruit", "food-prepared", "food-sweet", "food-vegetable", "drink"), "food"
-    ),
-    **dict.fromkeys(("clothing",), "clothing"),
-    **dict.fromkeys(("transport-air", "transport-ground", "transport-water"), "vehicle"),
-    **dict.fromkeys(("place-building", "place-geographic", "place-other", "place-religious"), "place"),
-    **dict.fromkeys(("sport", "game"), "game"),
-    **dict.fromkeys(
-        ("tool", "office", "writing", "computer", "phone", "light & video", "science", "medical", "sound"),
-        "tool",
-    ),
-    **dict.fromkeys(("musical-instrument", "music"), "tool"),
-    # Kept as objects, without a category of their own (OTHER).
-    **dict.fromkeys(
-        (
-            "arts & crafts",
-            "award-medal",
-            "event",
-            "dishware",
-            "book-paper",
-            "household",
-            "lock",
-            "mail",
-            "money",
-        ),
-        "other",
-    ),
-    **dict.fromkeys(
-        ("other-object", "hotel", "place-map", "sky & weather", "time", "body-parts", "face-costume"), "other"
-    ),
-    **dict.fromkeys(("heart", "emotion", "geometric", "other-symbol", "person-symbol"), "other"),
-}
 OTHER = "other"
+"""Of objects without a category of their own."""
 
+
+def _by_name(table: str) -> dict[str, str]:
+    rows = [line.partition(": ") for line in table.strip().splitlines()]
+    return {name: category for category, _, names in rows for name in names.split(", ")}
+
+
+CATEGORIES = _by_name("""
+animal: animal-amphibian, animal-bird, animal-bug, animal-mammal, animal-marine, animal-reptile, food-marine
+plant: plant-flower, plant-other
+food: food-asian, food-fruit, food-prepared, food-sweet, food-vegetable, drink
+clothing: clothing
+vehicle: transport-air, transport-ground, transport-water
+place: place-building, place-geographic, place-other, place-religious
+game: sport, game
+tool: tool, office, writing, computer, phone, light & video, science, medical, sound, musical-instrument
+tool: music
+other: arts & crafts, award-medal, event, dishware, book-paper, household, lock, mail, money, other-object
+other: hotel, place-map, sky & weather, time, body-parts, face-costume, heart, emotion, geometric
+other: other-symbol, person-symbol
+""")
 # Pictures whose package subcategory misleads the category probe.
-RECATEGORISED: dict[str, str] = {
-    **dict.fromkeys(
-        ("feather", "wing", "feet", "pig_nose", "spider_web", "shell", "microbe", "ice_cube"), "other"
-    ),
-    **dict.fromkeys(
-        ("seat", "busstop", "oil_drum", "fuelpump", "wheel", "rotating_light", "anchor"), "other"
-    ),
-    **dict.fromkeys(("traffic_light", "vertical_traffic_light", "octagonal_sign", "construction"), "other"),
-    **dict.fromkeys(("ring_buoy", "bricks", "rock", "wood", "barber", "hotsprings", "baby_bottle"), "other"),
-    **dict.fromkeys(("teddy_bear", "crystal_ball", "magic_wand", "pinata", "mirror_ball", "gun"), "other"),
-    **dict.fromkeys(
-        ("musical_score", "musical_note", "prayer_beads", "lipstick", "hair_pick", "gem"), "other"
-    ),
-    **dict.fromkeys(("folding_hand_fan", "drop_of_blood", "adhesive_bandage", "empty_nest"), "other"),
-    **dict.fromkeys(("running_shirt_with_sash", "martial_arts_uniform"), "clothing"),
-}
+RECATEGORISED = _by_name("""
+other: feather, wing, feet, pig_nose, spider_web, shell, microbe, ice_cube, seat, busstop, oil_drum
+other: fuelpump, wheel, rotating_light, anchor, traffic_light, vertical_traffic_light, octagonal_sign
+other: construction, ring_buoy, bricks, rock, wood, barber, hotsprings, baby_bottle, teddy_bear
+other: crystal_ball, magic_wand, pinata, mirror_ball, gun, musical_score, musical_note, prayer_beads
+other: lipstick, hair_pick, gem, folding_hand_fan, drop_of_blood, adhesive_bandage, empty_nest
+clothing: running_shirt_with_sash, martial_arts_uniform
+""")
 
 # Pictures whose main colour is that of the water, grass or fish beside the object.
 COLOURLESS: frozenset[str] = frozenset(

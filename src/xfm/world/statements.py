@@ -142,6 +142,15 @@ def side_count(rng: Rng, maker: PairMaker) -> list[Statement]:
 
 
 # ---------------------------------------------------------------- both pictures
+def _crossed(rng: Rng, a: Scene, b: Scene, c: Scene, first: str, second: str | None) -> list[Statement]:
+    """`first` is true of `a` and `b`, and of no pair with `c`; `second` the other way round."""
+    with_c = (a, c) if rng.chance(50) else (c, b)
+    rows = [Statement(a, b, first, True), Statement(*with_c, first, False)]
+    if second is not None:
+        rows += [Statement(a, b, second, False), Statement(*with_c, second, True)]
+    return rows
+
+
 def both(rng: Rng, maker: PairMaker) -> list[Statement]:
     """ "both pictures show a dog", "only one of the pictures shows a banana"."""
     kind = maker.kinds.kind(rng)
@@ -149,13 +158,7 @@ def both(rng: Rng, maker: PairMaker) -> list[Statement]:
     noun = with_article(kind.name)
     shared = rng.pick((f"both pictures show {noun}", f"there is {noun} in both pictures"))
     lone = rng.pick((f"only one of the pictures shows {noun}", f"just one picture shows {noun}"))
-    with_c = (a, c) if rng.chance(50) else (c, b)
-    return [
-        Statement(a, b, shared, True),
-        Statement(*with_c, shared, False),
-        Statement(a, b, lone, False),
-        Statement(*with_c, lone, True),
-    ]
+    return _crossed(rng, a, b, c, shared, lone)
 
 
 def neither(rng: Rng, maker: PairMaker) -> list[Statement]:
@@ -164,13 +167,7 @@ def neither(rng: Rng, maker: PairMaker) -> list[Statement]:
     a, b, c = maker.scene(rng, [], kind), maker.scene(rng, [], kind), maker.scene(rng, [kind], kind)
     noun = with_article(kind.name)
     none, some = f"neither picture shows {noun}", f"at least one picture shows {noun}"
-    with_c = (a, c) if rng.chance(50) else (c, b)
-    return [
-        Statement(a, b, none, True),
-        Statement(*with_c, none, False),
-        Statement(a, b, some, False),
-        Statement(*with_c, some, True),
-    ]
+    return _crossed(rng, a, b, c, none, some)
 
 
 def same_count(rng: Rng, maker: PairMaker) -> list[Statement]:
@@ -181,7 +178,7 @@ def same_count(rng: Rng, maker: PairMaker) -> list[Statement]:
     text = rng.pick(
         ("both pictures show the same number of objects", "the pictures have equally many objects")
     )
-    return [Statement(a, b, text, True), Statement(*((a, c) if rng.chance(50) else (c, b)), text, False)]
+    return _crossed(rng, a, b, c, text, None)
 
 
 def total(rng: Rng, maker: PairMaker) -> list[Statement]:

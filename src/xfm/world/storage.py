@@ -7,15 +7,14 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypedDict
+from typing import Any
 
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
-from xfm.core.files import read_text
+from xfm.executors.sharded_map import read_record
 
 Record = Mapping[str, Any]
 
@@ -25,48 +24,29 @@ def to_json(record: Record) -> str:
     return json.dumps(record, ensure_ascii=True, separators=(", ", ": "))
 
 
-class ShardWriter:
+class ShardWriter(tarfile.TarFile):
     """A tar shard in the WebDataset layout; headers hold no time, user or mode of this machine."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._tar = tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT)
+        super().__init__(path, "w", format=tarfile.USTAR_FORMAT)
 
-    def add(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes) -> None:
         """Append one member."""
         info = tarfile.TarInfo(name)
         info.size, info.mtime, info.mode = len(data), 0, 0o644
-        self._tar.addfile(info, io.BytesIO(data))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tar.close()
+        self.addfile(info, io.BytesIO(data))
 
 
-def write_lines(path: Path, records: Iterable[Record]) -> int:
-    """Write JSON lines and return their number."""
+def write_lines(path: Path, records: Iterable[Record]) -> None:
+    """Write JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        for record in records:
-            file.write(to_json(record) + "\n")
-            count += 1
-    return count
+        file.writelines(to_json(record) + "\n" for record in records)
 
 
 FORMAT = 1
 NAME = "world.json"
-
-
-class FileEntry(TypedDict):
-    """Size in bytes and SHA-256 of one file."""
-
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +59,7 @@ class WorldManifest:
         packages: versions of the packages of the content; `pillow` decides the pixels.
         objects: name, category, colour and code of every object of a split ("seen", "heldout").
         counts: records of every part.
-        files: every shard, JSON-lines file and the tokenizer.
+        files: size in bytes and SHA-256 of every shard, JSON-lines file and the tokenizer.
         pictures: number of task pictures, and a hash of their names and contents.
     """
 
@@ -93,7 +73,7 @@ class WorldManifest:
     objects: dict[str, list[dict[str, Any]]]
     heldout_pairs: int
     counts: dict[str, int]
-    files: dict[str, FileEntry]
+    files: dict[str, dict[str, Any]]
     pictures: dict[str, Any]
 
     def to_json(self) -> str:
@@ -102,20 +82,8 @@ class WorldManifest:
 
     @classmethod
     def load(cls, folder: Path) -> "WorldManifest":
-        """Read `folder`/world.json."""
-        path = folder / NAME
-        try:
-            fields = json.loads(read_text(path))
-            manifest = cls(**fields)
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist: build the world with `xfm prepare`.") from None
-        except (ValueError, TypeError, OSError, RecursionError) as error:
-            raise UserError(f"{path} is not a readable manifest ({error}): build the world again.") from None
-        if manifest.format != FORMAT:
-            raise UserError(
-                f"{path} has format {manifest.format}, this version reads {FORMAT}: build it again."
-            )
-        return manifest
+        """Read `folder`/world.json; raises UserError."""
+        return read_record(folder / NAME, cls, "build the world again with `xfm prepare`")
 
     def missing(self, folder: Path) -> list[str]:
         """Files that are missing or of another size."""
@@ -128,6 +96,24 @@ class WorldManifest:
         if not images.is_dir() or len(os.listdir(images)) != self.pictures["count"]:
             lacking.append("tasks/images")
         return lacking
+
+
+def require_own(folder: Path, manifest: str, content: Collection[str], what: str) -> bool:
+    """Whether a folder holds anything. UserError for a file, and for a folder of more than a `manifest` and
+    the `content` of `what`, which making it anew would remove."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: choose a folder for the {what}")
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set[str]()
+    if names and manifest not in names:
+        raise UserError(
+            f"{folder} is not empty and holds no {manifest}: choose another folder for the {what}"
+        )
+    if others := sorted(names - {manifest, *content}):
+        raise UserError(
+            f"{folder} holds {others[0]} beside the {what}, which making it anew would remove: move that "
+            "elsewhere, or choose another folder"
+        )
+    return bool(names)
 
 
 def fingerprint(config: WorldConfig, packages: dict[str, str]) -> str:

@@ -14,8 +14,8 @@ from xfm.world.scene import KindChooser, Scene, Split
 from xfm.world.statements import PairMaker, absent_objects, absent_relations, statements
 from xfm.world.twins import Edit
 from xfm.world.units import (
+    Maker,
     Part,
-    ResultOrigin,
     Unit,
     UnitResult,
     WorkerState,
@@ -143,7 +143,7 @@ def make_grounding(studio: WorkerState, unit: Unit) -> UnitResult:
     return made
 
 
-def _make_pairs(quadruple: Callable[[Rng, Scene, Catalog], list[TextPair]]) -> ResultOrigin:
+def _make_pairs(quadruple: Callable[[Rng, Scene, Catalog], list[TextPair]]) -> Maker:
     def make(studio: WorkerState, unit: Unit) -> UnitResult:
         rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
         while len(made.rows) < unit.rows:
@@ -219,7 +219,7 @@ def _texts(unit: Unit, made: UnitResult, field: str) -> list[str]:
     return [row[field] for row in made.rows] if unit.split is Split.TRAIN else []
 
 
-MAKERS: dict[Part, ResultOrigin] = {
+MAKERS: dict[Part, Maker] = {
     Part.SCENES: make_scenes,
     Part.SINGLES: make_singles,
     Part.TWINS: make_twins,

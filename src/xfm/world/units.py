@@ -1,7 +1,7 @@
 """Units of work: a shard or a slice of a task file each, which depends on seed and index only."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from xfm.config.world import WorldConfig
 from xfm.world.captions import captions
-from xfm.world.catalog import Catalog, load_objects
+from xfm.world.catalog import Catalog, ObjectType, load_objects
 from xfm.world.corpus import Corpus, load_facts
 from xfm.world.phrases import regions
 from xfm.world.render import Renderer
@@ -100,7 +100,7 @@ class WorkerState:
         return f"../images/{name}"
 
 
-ResultOrigin = Callable[[WorkerState, Unit], UnitResult]
+Maker = Callable[[WorkerState, Unit], UnitResult]
 
 
 def annotation(rng: Rng, scene: Scene) -> dict[str, Any]:
@@ -111,67 +111,56 @@ def annotation(rng: Rng, scene: Scene) -> dict[str, Any]:
     }
 
 
-def _annotated(studio: WorkerState, unit: Unit, draw: Callable[[Rng], Scene]) -> UnitResult:
-    rng, made = studio.rng(unit), UnitResult(unit, count=unit.rows)
+def _shard(
+    studio: WorkerState, unit: Unit, records: Iterable[tuple[Scene, dict[str, Any] | None]]
+) -> UnitResult:
+    made = UnitResult(unit, count=unit.rows)
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
-        for i in range(unit.rows):
-            scene = draw(rng)
-            record = annotation(rng, scene)
-            key = f"{unit.part}-{unit.index:05d}-{i:05d}"
-            shard.add(f"{key}.jpg", studio.encode(scene))
-            shard.add(f"{key}.json", to_json(record).encode())
-            made.texts += record["captions"][:2] + [r["phrase"] for r in record["regions"]]
+        for number, (scene, record) in enumerate(records):
+            key = f"{unit.part}-{unit.index:05d}-{number:05d}"
+            shard.write(f"{key}.jpg", studio.encode(scene))
+            if record is not None:
+                shard.write(f"{key}.json", to_json(record).encode())
+                made.texts += record["captions"][:2] + [r["phrase"] for r in record.get("regions", ())]
     return made
 
 
 def make_scenes(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of scenes of one to five objects."""
-    chooser = studio.chooser(Split.TRAIN)
-    return _annotated(
-        studio, unit, lambda rng: studio.sampler.place(rng, chooser.choose(rng, rng.weighted(OBJECTS)))
-    )
+    rng, chooser, place = studio.rng(unit), studio.chooser(Split.TRAIN), studio.sampler.place
+    scenes = (place(rng, chooser.choose(rng, rng.weighted(OBJECTS))) for _ in range(unit.rows))
+    return _shard(studio, unit, ((scene, annotation(rng, scene)) for scene in scenes))
 
 
 def make_singles(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of scenes of one object; consecutive pictures go through all kinds in random order."""
-    order = _round(studio, unit)
-    return _annotated(studio, unit, lambda rng: studio.sampler.place(rng, [studio.catalog.seen[next(order)]]))
+    rng = studio.rng(unit)
+    return _shard(studio, unit, ((scene, annotation(rng, scene)) for scene in _round(studio, unit, rng)))
 
 
 def make_pictures(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of one-object pictures without text."""
-    rng, order = studio.rng(unit), _round(studio, unit)
-    with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
-        for i in range(unit.rows):
-            scene = studio.sampler.place(rng, [studio.catalog.seen[next(order)]])
-            shard.add(f"{unit.part}-{unit.index:05d}-{i:05d}.jpg", studio.encode(scene))
-    return UnitResult(unit, count=unit.rows)
+    return _shard(studio, unit, ((scene, None) for scene in _round(studio, unit, studio.rng(unit))))
 
 
-def _round(studio: WorkerState, unit: Unit) -> Iterator[int]:
-    size = len(studio.catalog.seen)
-    position = unit.index * studio.config.shard_size
-    while True:
-        lap = position // size
-        order = Rng(studio.config.seed, unit.part, "round", lap).shuffled(range(size))
-        while position // size == lap:
-            yield order[position % size]
-            position += 1
+def _round(studio: WorkerState, unit: Unit, rng: Rng) -> Iterator[Scene]:
+    """Scenes of one object, of all kinds in turn, in another order each time."""
+    kinds, first = studio.catalog.seen, unit.index * studio.config.shard_size
+    lap, order = -1, list[ObjectType]()
+    for position in range(first, first + unit.rows):
+        if position // len(kinds) != lap:
+            lap = position // len(kinds)
+            order = Rng(studio.config.seed, unit.part, "round", lap).shuffled(kinds)
+        yield studio.sampler.place(rng, [order[position % len(kinds)]])
 
 
 def make_twins(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of twin scenes with captions, one after the other; `unit.rows` counts both."""
-    rng, made = studio.rng(unit), UnitResult(unit, count=unit.rows)
+    rng = studio.rng(unit)
     maker = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), studio.config.whole_captions)
-    with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
-        for i in range(0, unit.rows, 2):
-            twins, told = maker.make(rng)
-            for place, (scene, texts) in enumerate(zip(twins.scenes, told, strict=True)):
-                key = f"{unit.part}-{unit.index:05d}-{i + place:05d}"
-                shard.add(f"{key}.jpg", studio.encode(scene))
-                shard.add(f"{key}.json", to_json({"captions": texts}).encode())
-                made.texts += texts[:2]
-    return made
+    twins = (maker.make(rng) for _ in range(0, unit.rows, 2))
+    pairs = (pair for (_, scenes), told in twins for pair in zip(scenes, told, strict=True))
+    return _shard(studio, unit, ((scene, {"captions": texts}) for scene, texts in pairs))
 
 
 def make_text(studio: WorkerState, unit: Unit) -> UnitResult:

@@ -1,9 +1,11 @@
-"""Checks of boxes, pictures and texts."""
+"""The examination of one record: checks of its boxes, pictures and texts, and keys for comparisons."""
 
 import hashlib
+import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -15,19 +17,18 @@ from PIL import Image
 from xfm.config.doctor import DoctorConfig
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import excerpt
-from xfm.corpora.doctor.findings import Finding, Issue
+from xfm.corpora.doctor.findings import Finding, Issue, Severity, Statistics
+from xfm.corpora.doctor.records import DataRecord
 from xfm.corpora.filtering import looks_whole
 from xfm.corpora.images import drafted, hash_of
 from xfm.data.boxes import Boxes
 from xfm.data.image_formats import Header, PictureError
 from xfm.data.image_pixels import rows_there
 from xfm.data.images import checked_header, decode, read_picture
-from xfm.data.records import check_box, is_text
+from xfm.data.records import BadRecordError, Limits, SampleKind, check_box, is_text, to_sample
 from xfm.data.tokenizer import normalise_caption
 
-_LEAST, _WHOLE = 2.0, 0.99
-MirrorRule = tuple[float, float, float, float]
-"""Left, top, width, height in pixels."""
+_LEAST, _WHOLE = 2.0, 99
 
 
 def in_pixels(box: object, size: tuple[int, int], format: BoxFormat, unit: BoxUnit) -> object:
@@ -38,34 +39,25 @@ def in_pixels(box: object, size: tuple[int, int], format: BoxFormat, unit: BoxUn
     return told.to_format(BoxFormat.XYWH).to_unit(BoxUnit.PIXEL, *size).data[0].tolist()
 
 
-def box_flaw(box: object, size: tuple[int, int]) -> Issue | None:
-    """The flaw of a box [left, top, width, height] in pixels, in an upright picture (width, height)."""
+def box_flaw(box: object, size: tuple[int, int]) -> tuple[Issue | None, float | None]:
+    """The flaw of a box [left, top, width, height] in pixels of an upright picture (width, height), and the
+    percentage of the picture that a usable box covers."""
     try:
         _, _, width, height = check_box(box, *size)
     except ValueError as error:
         detail = f"the box {error}"
         if not _four_numbers(box):
-            return Issue(Finding.BOX_WRONG, f"{detail}: {excerpt(repr(box))}")
+            return Issue(Finding.BOX_WRONG, f"{detail}: {excerpt(repr(box))}"), None
         left, top, width, height = map(float, box)
         if width <= 0 or height <= 0:
-            return Issue(Finding.BOX_EMPTY, detail)
+            return Issue(Finding.BOX_EMPTY, detail), None
         beyond = max(-left, -top, left + width - size[0], top + height - size[1]) / max(size)
-        return Issue(Finding.BOX_OUTSIDE, detail, min(beyond, 1e9))
+        return Issue(Finding.BOX_OUTSIDE, detail, min(beyond, 1e9)), None
     shown = f"{width:g} x {height:g} of {size[0]} x {size[1]} pixels"
+    covered = 100 * width * height / (size[0] * size[1])
     if min(width, height) < min(_LEAST, *size):
-        return Issue(Finding.BOX_TINY, shown, -min(width, height))
-    if width * height >= _WHOLE * size[0] * size[1]:
-        return Issue(Finding.BOX_WHOLE, shown)
-    return None
-
-
-def share(box: object, size: tuple[int, int]) -> float | None:
-    """Percentage of the picture that a usable box covers."""
-    try:
-        _, _, width, height = check_box(box, *size)
-    except ValueError:
-        return None
-    return 100 * width * height / (size[0] * size[1])
+        return Issue(Finding.BOX_TINY, shown, -min(width, height)), covered
+    return Issue(Finding.BOX_WHOLE, shown) if covered >= _WHOLE else None, covered
 
 
 def _four_numbers(box: object) -> TypeGuard[Sequence[float]]:
@@ -111,7 +103,12 @@ def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
     except PictureError as error:
         return ImageCheck(digest, found=(Issue(Finding.PICTURE, str(error)),))
     found = [Issue(Finding.CUT, flaw)] if flaw else []
-    found += _odd_sides(header, config)
+    short, long = sorted((header.width, header.height))
+    shown = f"{header.width} x {header.height} pixels"
+    if short < config.min_side:
+        found.append(Issue(Finding.SMALL, shown, -short))
+    if long > config.max_aspect * short:
+        found.append(Issue(Finding.LONG, shown, long / short))
     extremes: Any = picture.getextrema()  # of RGB, a pair a channel
     if flat := all(high - low <= _FLAT for low, high in extremes):
         found.append(Issue(Finding.FLAT, "all of it has one colour"))
@@ -151,16 +148,6 @@ def _grey_end(picture: Image.Image) -> str | None:
     if there == 0 or height - there < _LEAST_GREY or bool((pixels[:, 0, half:] == _GREY).all()):
         return None
     return f"the picture ends early: {there / height:.0%} of its rows are there, the others are grey"
-
-
-def _odd_sides(header: Header, config: DoctorConfig) -> list[Issue]:
-    short, long = sorted((header.width, header.height))
-    shown, found = f"{header.width} x {header.height} pixels", list[Issue]()
-    if short < config.min_side:
-        found.append(Issue(Finding.SMALL, shown, -short))
-    if long > config.max_aspect * short:
-        found.append(Issue(Finding.LONG, shown, long / short))
-    return found
 
 
 CAPTION_WORDS, TEXT_WORDS = 200, 100_000
@@ -214,3 +201,96 @@ def text_flaws(text: object, caption: bool, max_words: int = 0) -> Iterator[Issu
 def _around(text: str, place: int) -> str:
     start = max(0, place - 80)
     return ("..." if start else "") + excerpt(text[start:], 200)
+
+
+_LABEL = 200
+"""Characters by which labels are known."""
+
+
+@dataclass
+class CheckedRecord:
+    """Issues by finding, and 64-bit keys for comparisons: `key` of the record, `asked` of its input without
+    the label (0: none), `looks` (digest, perceptual hash) of pictures, `said` of texts."""
+
+    found: dict[Finding, list[Issue]] = field(default_factory=dict)
+    key: int = 0
+    asked: int = 0
+    looks: list[tuple[int, int]] = field(default_factory=list)
+    said: list[int] = field(default_factory=list)
+
+    def add(self, issues: Iterable[Issue]) -> None:
+        """Add issues."""
+        for one in issues:
+            self.found.setdefault(one.finding, []).append(one)
+
+    def has(self, harm: Severity) -> bool:
+        """Whether there is an issue of this severity."""
+        return any(finding.harm is harm for finding in self.found)
+
+
+def check_record(
+    record: DataRecord, kind: SampleKind | None, config: DoctorConfig, tally: Statistics
+) -> CheckedRecord:
+    """Check a record of a kind (None: a row of a table), and count its sizes and lengths."""
+    done = CheckedRecord()
+    done.add(record.found)
+    pictures = [
+        check_image_file(one, config) if isinstance(one, Path) else check_image(one, config)
+        for one in record.pictures
+    ]
+    for one in pictures:
+        done.add(one.found)
+        if one.width:
+            tally.measure("width in pixels", one.width)
+            tally.measure("height in pixels", one.height)
+        if one.likeness is not None and config.near_duplicates:
+            done.looks.append((one.digest, one.likeness))
+    _check_texts(record, kind, config, done, tally)
+    size = (pictures[0].width, pictures[0].height) if pictures else (0, 0)
+    for phrase, box in record.boxes if size[0] else ():
+        if kind is None:
+            box = in_pixels(box, size, config.box_format, config.box_unit)
+        flaw, covered = box_flaw(box, size)
+        if flaw:
+            whose = f"{excerpt(str(phrase))}: " if phrase else ""
+            done.add([flaw._replace(detail=whose + flaw.detail)])
+        if covered is not None:
+            tally.measure("percent of the picture in a box", covered)
+    tally.labels.update(excerpt(label, _LABEL) for label in record.labels)
+    if record.record is not None and kind is not None and not done.has(Severity.LEFT_OUT):
+        # Training's own rule; pixels are not decoded again.
+        decoded = torch.empty(1, dtype=torch.uint8).expand(3, size[1], size[0]) if pictures else None
+        try:
+            to_sample(replace(record.record, decoded=decoded), kind, Limits())
+        except BadRecordError as error:
+            done.add([Issue(Finding.RECORD, error.reason)])
+    if all(one.digest for one in pictures) and not record.found:
+        if kind is not None and pictures:
+            done.key = pictures[0].digest
+        else:
+            texts = [[one.name, one.text] for one in record.texts]
+            parts = [[one.digest for one in pictures], texts, [one.box for one in record.boxes]]
+            done.key = _key([*parts, record.labels])
+            done.asked = _key(parts) if record.labels else 0
+    return done
+
+
+def _check_texts(
+    record: DataRecord, kind: SampleKind | None, config: DoctorConfig, done: CheckedRecord, tally: Statistics
+) -> None:
+    for name, text, caption in record.texts:
+        done.add(
+            one._replace(detail=f"{name}: {one.detail}")
+            for one in text_flaws(text, caption, config.max_words)
+        )
+        if is_text(text):
+            tally.measure(f"words of a {name}", len(text.split()))
+            if name != "phrase" and kind is not None:
+                done.said.append(short_digest(text.strip().encode()))
+    for name in ("caption", "phrase") if kind is not None else ():
+        if own := sum(told.name == name for told in record.texts):
+            tally.measure(f"{name}s of a picture", own)
+
+
+def _key(parts: object) -> int:
+    return short_digest(json.dumps(parts, ensure_ascii=True, default=str).encode())

@@ -1,32 +1,38 @@
 """The examination of a data set: every record is checked, findings become counts and a page."""
 
+import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from heapq import nsmallest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from xfm.config.doctor import DoctorConfig
+from xfm.config.doctor import DoctorConfig, RecordKind
 from xfm.config.plain import to_plain
-from xfm.core.files import writing
+from xfm.config.tables import table_kind
+from xfm.core.errors import UserError
+from xfm.core.files import open_regular, writing
 from xfm.core.locks import locked
 from xfm.core.paths import home_path, is_url
 from xfm.core.processes import cores
 from xfm.core.results_folder import ResultOrigin, require_free, sign
-from xfm.corpora.doctor.checks import check_image_file
-from xfm.corpora.doctor.findings import Finding, Severity, Statistics, ticket
-from xfm.corpora.doctor.kinds import data_of, tokenizer_of
-from xfm.corpora.doctor.record_checks import CheckedRecord, RecordChecker
-from xfm.corpora.doctor.records import Part, SourceData, TableData, close_source
+from xfm.corpora.doctor.checks import check_image_file, check_record
+from xfm.corpora.doctor.findings import Finding, Severity, Statistics, distribution, rare_classes, ticket
+from xfm.corpora.doctor.records import Part, SourceData, TableData, close_source, spread
 from xfm.corpora.doctor.report import TABLE, Diagnosis, FindingExample, card_of, write_page
 from xfm.corpora.images import first_near, near_earlier
+from xfm.data.folders import scan_folder
+from xfm.data.records import BadRecordError, Limits, SampleKind
+from xfm.data.sources import open_source, resolve_files
+from xfm.data.sources.base import RecordSource
+from xfm.data.tables import ColumnMap
 from xfm.data.tables.objects import PREFIX
-from xfm.data.tokenizer import Tokenizer
 from xfm.executors.executor import LocalPool
 from xfm.reports.scores import write_json
 
@@ -36,103 +42,136 @@ SAID = np.dtype([("record", "<u4"), ("digest", "<u8")])
 """What is compared: keys of records, looks of pictures, and texts; see `CheckedRecord`."""
 _COMMON, _COMMON_SHARE = 10, 0.01
 """Records, and their share of all, that have a text from which on it is common."""
-_MOST_CLASSES = 1000
 
 
-class GroupFinding(NamedTuple):
-    """A finding, the numbers of its records, and examples, each with the number of the other record."""
-
-    finding: Finding
-    records: np.ndarray
-    examples: list[tuple[int, int]]
+Group = tuple[Finding, np.ndarray, Callable[[int], int | None]]
+"""A finding, the numbers of its records, and the other record of the one at a place among them."""
 
 
 def found_together(
     records: np.ndarray, pictures: np.ndarray, said: np.ndarray, config: DoctorConfig
-) -> Iterator[GroupFinding]:
+) -> Iterator[Group]:
     """Findings among [N] `RECORD`, [P] `PICTURE` and [T] `SAID`."""
-    places = np.flatnonzero(records["key"])
-    firsts, again = _repeated(records["key"][places])
-    yield _paired(Finding.TWICE, places[again], places[firsts[again]], config)
-    yield _contradicting(records, config)
+    again, first = _repeated(records["key"])
+    yield Finding.TWICE, again, first.__getitem__
+    again, first = _repeated(records["asked"])
+    differ = records["key"][again] != records["key"][first]
+    yield Finding.CONTRADICTION, again[differ], first[differ].__getitem__
     if config.near_duplicates:
-        yield _alike(pictures, config)
-    yield _common(said, len(records), config)
+        _, firsts = np.unique(pictures["digest"], return_index=True)
+        own = pictures[np.sort(firsts)]
+        hashes, numbers = np.ascontiguousarray(own["hash"]), own["record"].astype(np.int64)
+        near = np.flatnonzero(near_earlier(hashes, config.distance))
 
+        def earlier(place: int) -> int:
+            return numbers[first_near(hashes, int(near[place]), config.distance) or 0]
 
-def rare_classes(labels: Counter[str], few: int) -> dict[str, int]:
-    """Classes with fewer rows than `few`; none where labels are values or too many to be classes."""
-    if len(labels) > _MOST_CLASSES or (len(labels) > 50 and all(map(_is_number, labels))):
-        return {}
-    return {name: count for name, count in labels.items() if count < few}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        yield Finding.ALIKE, numbers[near], earlier
+    own = np.unique(said)  # a record says a text once
+    _, inverse, counts = np.unique(own["digest"], return_inverse=True, return_counts=True)
+    often = counts[inverse] >= max(_COMMON, _COMMON_SHARE * len(records))
+    yield Finding.COMMON, np.unique(own["record"][often]).astype(np.int64), lambda place: None
 
 
 def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    """Places of keys other than 0 that stand earlier, too, and the first of each."""
+    places = np.flatnonzero(keys)
+    _, first, inverse = np.unique(keys[places], return_index=True, return_inverse=True)
     firsts = first[inverse]
-    return firsts, np.flatnonzero(firsts != np.arange(len(keys)))
-
-
-def _paired(finding: Finding, found: np.ndarray, others: np.ndarray, config: DoctorConfig) -> GroupFinding:
-    chosen = _drawn(found, config)
-    return GroupFinding(finding, found, [(int(found[place]), int(others[place])) for place in chosen])
+    again = np.flatnonzero(firsts != np.arange(len(places)))
+    return places[again], places[firsts[again]]
 
 
 def _drawn(found: np.ndarray, config: DoctorConfig) -> list[int]:
     """Random places; of very many, the first million take part."""
     tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
-    return sorted(range(len(tickets)), key=tickets.__getitem__)[: config.examples]
+    return nsmallest(config.examples, range(len(tickets)), key=tickets.__getitem__)
 
 
-def _contradicting(records: np.ndarray, config: DoctorConfig) -> GroupFinding:
-    places = np.flatnonzero(records["asked"])
-    firsts, again = _repeated(records["asked"][places])
-    first = places[firsts[again]]
-    differ = records["key"][places[again]] != records["key"][first]
-    return _paired(Finding.CONTRADICTION, places[again][differ], first[differ], config)
+# ---------------------------------------------------------------- which kind it is
+_LOOKED = 64
+"""Records by which the kind is guessed."""
+_BOTH = (".jsonl", ".tar")
+"""Kinds of files that are records, or tables, by what is in them."""
+_OF_TASKS = frozenset({"label", "question", "answer", "anchor", "positive", "box", "left", "right"})
+_OF_RECORDS = frozenset({"image", "captions", "caption", "regions"})
 
 
-def _alike(pictures: np.ndarray, config: DoctorConfig) -> GroupFinding:
-    _, first = np.unique(pictures["digest"], return_index=True)
-    own = pictures[np.sort(first)]
-    hashes = np.ascontiguousarray(own["hash"])
-    places = np.flatnonzero(near_earlier(hashes, config.distance))
-    numbers = own["record"][places].astype(np.int64)
-    examples = list[tuple[int, int]]()
-    for chosen in _drawn(numbers, config):
-        other = first_near(hashes, int(places[chosen]), config.distance)
-        examples.append((int(numbers[chosen]), int(own["record"][other or 0])))
-    return GroupFinding(Finding.ALIKE, np.unique(numbers), examples)
+def data_of(
+    path: str, config: DoctorConfig, columns: str, pictures: Path | None, folder: Path
+) -> SourceData | TableData:
+    """The data set at a path; `folder` is for pictures that stand in a table."""
+    asked = config.kind is not RecordKind.AUTO
+    options = {"task": config.task, "columns": columns, "pictures": pictures}
+    named = [option for option, given in options.items() if given]
+    if asked and named:
+        raise UserError(f"--kind is for records, --{named[0]} for tables: leave one of them out")
+    if named or (not asked and _is_table(path)):
+        told = ColumnMap.parse(columns), pictures, config.sample, config.seed
+        return TableData(path, folder / "pictures", config.task, *told)
+    kind = SampleKind(config.kind.value) if asked else _guessed(path)
+    return SourceData(path, kind, config.sample, config.seed)
 
 
-def _common(said: np.ndarray, total: int, config: DoctorConfig) -> GroupFinding:
-    own = np.unique(said)  # a record says a text once
-    _, inverse, counts = np.unique(own["digest"], return_inverse=True, return_counts=True)
-    often = counts[inverse] >= max(_COMMON, _COMMON_SHARE * total)
-    numbers = np.unique(own["record"][often]).astype(np.int64)
-    return _paired(Finding.COMMON, numbers, numbers, config)
+def _is_table(path: str) -> bool:
+    if path.startswith(PREFIX) or is_url(path):
+        return path.startswith(PREFIX)
+    place = Path(path)
+    if place.is_dir():
+        names = () if resolve_files(path) else scan_folder(place).pictures
+        return len({name.partition("/")[0] for name in names}) > 1 and all("/" in name for name in names)
+    kind = table_kind(place)
+    if kind != ".jsonl" or not place.name.endswith(kind):
+        return kind is not None and not place.name.endswith(_BOTH)
+    fields = set[str]()
+    with suppress(OSError), open_regular(place) as file:
+        for _ in range(_LOOKED):
+            with suppress(ValueError, RecursionError):
+                row = json.loads(file.readline(Limits().annotation_bytes))
+                fields |= row.keys() if isinstance(row, dict) else set()
+    return bool(fields & _OF_TASKS) and not fields & {"captions", "regions"}
 
 
+def _guessed(path: str) -> SampleKind:
+    """The richest kind among some records, spread over all."""
+    try:
+        source = open_source(path, SampleKind.IMAGE)
+    except UserError:
+        open_source(path, SampleKind.TEXT)
+        return SampleKind.TEXT
+    said = open_source(path, SampleKind.PAIR) if is_url(path) or resolve_files(path) else source
+    kinds = set[SampleKind]()
+    for number in spread(len(source), _LOOKED, 0).tolist():
+        with suppress(BadRecordError):
+            source.record(number)
+            kinds.add(_kind_said(said, number, SampleKind.IMAGE))
+    if not kinds:  # no picture can be read: are any meant to be there?
+        texts = open_source(path, SampleKind.TEXT)
+        numbers = spread(len(texts), _LOOKED, 0).tolist()
+        kinds = {_kind_said(texts, number, SampleKind.TEXT) for number in numbers}
+    return max(kinds, key=lambda kind: kind.number)
+
+
+def _kind_said(source: RecordSource, number: int, otherwise: SampleKind) -> SampleKind:
+    annotation: Mapping[str, Any] = {}
+    with suppress(BadRecordError):
+        annotation = source.record(number).annotation
+    if annotation.get("regions"):
+        return SampleKind.REGION
+    if annotation.get("captions") or annotation.get("caption"):
+        return SampleKind.PAIR
+    return SampleKind.IMAGE if _OF_RECORDS & annotation.keys() else otherwise
+
+
+# ---------------------------------------------------------------- all records
 COUNTS, PAGE = "doctor.json", "report.html"
 _WORK = ".examining"
 _OUT, _HURT = 1, 2
 """Bits of `harm` of a record."""
 
 
-@dataclass(frozen=True)
-class _PartReport:
-    """Counts of a part, and `RECORD`, `PICTURE` and `SAID` of its records."""
-
-    counts: Statistics
-    arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""`RECORD`, `PICTURE` and `SAID` of some records."""
 
 
 def examine(
@@ -173,8 +212,8 @@ def examine(
             write_json(out / COUNTS, found.plain(cards) | {"config": to_plain(config)})
             write_page(out / PAGE, found, cards, config)
         finally:
-            for cache in (close_source, check_image_file.cache_clear, _tokenizer.cache_clear):
-                cache()
+            close_source()
+            check_image_file.cache_clear()
             shutil.rmtree(work, ignore_errors=True)
     return found
 
@@ -182,17 +221,15 @@ def examine(
 def _examined(
     data: SourceData | TableData, config: DoctorConfig, progress: bool
 ) -> tuple[Statistics, tuple[np.ndarray, ...]]:
-    counts, arrays = Statistics(), dict[int, tuple[np.ndarray, ...]]()
-    executor = LocalPool(config.workers or cores())
+    counts, arrays = Statistics(config.examples), dict[int, Arrays]()
     with tqdm(total=data.total, unit="record", desc="examining", disable=not progress) as bar:
 
-        def done(part: Part, report: _PartReport) -> None:
-            counts.join(report.counts, config.examples)
-            arrays[part[0]] = report.arrays
-            bar.update(report.counts.read)
+        def done(part: Part, found: tuple[Statistics, Arrays]) -> None:
+            counts.join(found[0])
+            arrays[part[0]] = found[1]
+            bar.update(found[0].read)
 
-        function = partial(_examine_part, data, config, tokenizer_of(config.tokenizer))
-        executor.run(function, data.parts(), done)
+        LocalPool(config.workers or cores()).run(partial(_examine_part, data, config), data.parts(), done)
     kinds = (RECORD, PICTURE, SAID)
     parts = zip(*(arrays[first] for first in sorted(arrays)), strict=True) if arrays else ((), (), ())
     return counts, tuple(
@@ -201,27 +238,17 @@ def _examined(
 
 
 def _examine_part(
-    data: SourceData | TableData, config: DoctorConfig, tokenizer: Path | None, part: Part
-) -> _PartReport:
-    counts, found, first = Statistics(), list[CheckedRecord](), part[0]
-    check = RecordChecker(config, data.kind, _tokenizer(tokenizer))
-    for number, record in enumerate(data.records(part), first):
-        done = check(record, counts)
-        counts.read += 1
-        counts.find(done.found, number, config.seed, config.examples)
-        found.append(done)
-    records = [
-        (one.key, one.asked, _OUT * one.has(Severity.LEFT_OUT) | _HURT * one.has(Severity.HURTS))
-        for one in found
-    ]
-    looks = [(number, *look) for number, one in enumerate(found, first) for look in one.looks]
-    said = [(number, text) for number, one in enumerate(found, first) for text in one.said]
-    return _PartReport(counts, (np.array(records, RECORD), np.array(looks, PICTURE), np.array(said, SAID)))
-
-
-@lru_cache(maxsize=1)
-def _tokenizer(path: Path | None) -> Tokenizer | None:
-    return None if path is None else Tokenizer.load(path)
+    data: SourceData | TableData, config: DoctorConfig, part: Part
+) -> tuple[Statistics, Arrays]:
+    counts, records, looks, said = Statistics(config.examples), [], [], []
+    for number, record in enumerate(data.records(part), part[0]):
+        done = check_record(record, data.kind, config, counts)
+        counts.find(done.found, number, config.seed)
+        harm = _OUT * done.has(Severity.LEFT_OUT) | _HURT * done.has(Severity.HURTS)
+        records.append((done.key, done.asked, harm))
+        looks += [(number, *look) for look in done.looks]
+        said += [(number, text) for text in done.said]
+    return counts, (np.array(records, RECORD), np.array(looks, PICTURE), np.array(said, SAID))
 
 
 def _diagnosis(
@@ -238,15 +265,16 @@ def _diagnosis(
         for name, kept in counts.examples.items()
     }
     parts, numbers = Counter(counts.parts), Counter(counts.records)
-    for one in found_together(records, pictures, said, config):
-        if len(one.records):
-            parts[one.finding] = numbers[one.finding] = len(one.records)
-            examples[one.finding] = [
-                FindingExample(number, "", None if one.finding is Finding.COMMON else other)
-                for number, other in one.examples
+    for finding, found, other in found_together(records, pictures, said, config):
+        if len(found):
+            own = np.unique(found)
+            parts[finding] = numbers[finding] = len(own)
+            drawn = [(int(found[place]), other(place)) for place in _drawn(found, config)]
+            examples[finding] = [
+                FindingExample(number, "", None if one is None else int(one)) for number, one in drawn
             ]
-            if one.finding.harm is Severity.HURTS:
-                harm[one.records] |= _HURT
+            if finding.harm is Severity.HURTS:
+                harm[own] |= _HURT
     rare = rare_classes(counts.labels, config.rare_class_below)
     if rare:
         parts[Finding.FEW], numbers[Finding.FEW] = len(rare), sum(rare.values())
@@ -259,7 +287,7 @@ def _diagnosis(
         int(np.count_nonzero(~out & (harm > 0))),
         {finding: parts[finding] for finding in Finding if parts[finding]},
         {finding: numbers[finding] for finding in Finding if parts[finding]},
-        counts.spreads,
+        {name: distribution(values) for name, values in sorted(counts.spreads.items())},
         dict(sorted(counts.labels.items(), key=lambda one: (-one[1], one[0]))),
         rare,
         examples,

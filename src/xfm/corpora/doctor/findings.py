@@ -1,11 +1,13 @@
-"""Findings: their effect on training, and the advice."""
+"""Findings: their effect on training, the advice, and their counts."""
 
 import hashlib
+import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from heapq import nsmallest
 from typing import Any, NamedTuple, Self
 
 
@@ -38,75 +40,25 @@ class Finding(StrEnum):
     EMPTY_TEXT = "empty_text", _OUT, "empty texts", "Remove the text; a record without any goes, too."
     NO_LABEL = "missing_label", _OUT, "rows without a label", "Fill in the label, or remove the row."
     BOX_WRONG = "wrong_box", _OUT, "boxes that are not four numbers", "A box is [left, top, width, height]."
-    BOX_OUTSIDE = (
-        "box_outside",
-        _OUT,
-        "boxes outside their picture",
-        "Is the format right? `xfm prepare` clips what sticks out.",
-    )
+    BOX_OUTSIDE = "box_outside", _OUT, "boxes outside their picture", "Is the format right?"
     BOX_EMPTY = "degenerate_box", _OUT, "boxes without area", "Remove them."
-    CUT = (
-        "truncated_picture",
-        _HURTS,
-        "pictures that end early",
-        "Training uses the part that is there: fetch them again.",
-    )
-    FLAT = (
-        "picture_of_one_colour",
-        _HURTS,
-        "pictures of one colour",
-        "They show nothing: often what a site sends in place of a picture.",
-    )
+    CUT = "truncated_picture", _HURTS, "pictures that end early", "Fetch them again: training uses the part."
+    FLAT = "picture_of_one_colour", _HURTS, "pictures of one colour", "Often sent in place of a lost picture."
     SMALL = "small_picture", _HURTS, "small pictures", "`xfm prepare --min-side` leaves them out."
-    LONG = (
-        "long_picture",
-        _HURTS,
-        "long or wide pictures",
-        "Banners, mostly: `xfm prepare --max-aspect` leaves them out.",
-    )
+    LONG = "long_picture", _HURTS, "long or wide pictures", "`xfm prepare --max-aspect` leaves them out."
     BOX_TINY = "tiny_box", _HURTS, "boxes of less than two pixels", "Nothing can be seen there."
     LONG_TEXT = "long_text", _HURTS, "texts that are too long", "Their ends are never read."
     ONE_CHARACTER = "text_of_one_character", _HURTS, "texts of one character", "They say nothing."
     NO_LETTERS = "text_without_letters", _HURTS, "texts without letters", "Numbers and file names, mostly."
     REPEATING = "repeating_text", _HURTS, "texts that repeat themselves", "Remove them."
     HTML = "html_in_text", _HURTS, "texts with HTML", "Take out tags and entities."
-    ENCODING = (
-        "wrong_encoding",
-        _HURTS,
-        "texts whose encoding went wrong",
-        "They were read as another encoding: convert them anew.",
-    )
-    TWICE = (
-        "duplicate",
-        _HURTS,
-        "duplicates",
-        "`xfm prepare --duplicates exact` keeps the first; keep them in one split.",
-    )
-    CONTRADICTION = (
-        "contradicting_labels",
-        _HURTS,
-        "rows with the input of another and another label",
-        "One of the two is wrong.",
-    )
+    ENCODING = "wrong_encoding", _HURTS, "texts whose encoding went wrong", "Convert them anew."
+    TWICE = "duplicate", _HURTS, "duplicates", "`xfm prepare --duplicates exact` keeps the first."
+    CONTRADICTION = "contradicting_labels", _HURTS, "equal inputs with other labels", "One of them is wrong."
     FEW = "class_with_few_rows", _HURTS, "classes with few rows", "Collect more, or put classes together."
-    ALIKE = (
-        "looks_like_another",
-        _NOTE,
-        "pictures that look like another",
-        "`xfm prepare --duplicates alike` keeps the first.",
-    )
-    COMMON = (
-        "common_text",
-        _NOTE,
-        "records with a text that many have",
-        "Boilerplate? It teaches little, and is a poor caption.",
-    )
-    BOX_WHOLE = (
-        "box_of_the_whole_picture",
-        _NOTE,
-        "boxes of the whole picture",
-        "Should the phrase be a caption?",
-    )
+    ALIKE = "looks_like_another", _NOTE, "pictures that look alike", "`--duplicates alike` keeps the first."
+    COMMON = "common_text", _NOTE, "records with a text that many have", "Boilerplate is a poor caption."
+    BOX_WHOLE = "box_of_the_whole_picture", _NOTE, "boxes of the whole picture", "Rather a caption?"
 
 
 class Issue(NamedTuple):
@@ -125,57 +77,21 @@ SHOWN = "shown"
 """Among the examples: records of any sort, whatever is wrong with them."""
 
 
-@dataclass
-class Distribution:
-    """A histogram with count, sum in thousandths (exact in any order), and range.
-
-    `bins` count values from an edge of `EDGES` to the next, by the edge's place.
-    """
-
-    count: int = 0
-    thousandths: int = 0
-    low: float = 0.0
-    high: float = 0.0
-    bins: Counter[int] = field(default_factory=Counter)
-
-    def add(self, value: float) -> None:
-        """Count a value that is not negative."""
-        self.low = min(self.low, value) if self.count else value
-        self.high = max(self.high, value) if self.count else value
-        self.count += 1
-        self.thousandths += round(1000 * value)
-        self.bins[bisect_right(EDGES, value) - 1] += 1
-
-    def join(self, other: "Distribution") -> None:
-        """Add the values of another."""
-        if other.count:
-            self.low = min(self.low, other.low) if self.count else other.low
-            self.high = max(self.high, other.high) if self.count else other.high
-        self.count += other.count
-        self.thousandths += other.thousandths
-        self.bins.update(other.bins)
-
-    def by_edge(self) -> dict[str, int]:
-        """Counts by edge, from the first bin that has any to the last."""
-        if not self.bins:
-            return {}
-        return {f"{EDGES[place]:g}": self.bins[place] for place in range(min(self.bins), max(self.bins) + 1)}
-
-    def summary(self) -> dict[str, Any]:
-        """As JSON."""
-        ends = {"least": self.low, "most": self.high, "mean": round(self.mean, 3)}
-        return {"count": self.count, **ends, "from": self.by_edge()}
-
-    @property
-    def mean(self) -> float:
-        """0 without values."""
-        return self.thousandths / 1000 / self.count if self.count else 0.0
+def distribution(values: Mapping[float, int]) -> dict[str, Any]:
+    """Count, range, mean, and counts by edge of the bins of values that are not negative, at least one."""
+    count, bins = sum(values.values()), Counter[int]()
+    for value, times in values.items():
+        bins[bisect_right(EDGES, value) - 1] += times
+    mean = round(math.fsum(value * times for value, times in values.items()) / count, 3)
+    by_edge = {f"{EDGES[place]:g}": bins[place] for place in range(min(bins), max(bins) + 1)}
+    return {"count": count, "least": min(values), "most": max(values), "mean": mean, "from": by_edge}
 
 
 class KeptExample(NamedTuple):
-    """Number and detail of a record that may be shown; `ticket` decides at random among equally bad ones."""
+    """Number and detail of a record that may be shown, the worst first; `ticket` decides at random among
+    equally bad ones."""
 
-    badness: float
+    goodness: float
     ticket: int
     number: int
     detail: str
@@ -183,54 +99,68 @@ class KeptExample(NamedTuple):
 
 @dataclass
 class Statistics:
-    """Counts: `parts` and `records` of each finding, distributions, rows of classes, and examples."""
+    """Counts: `parts` and `records` of each finding, values of distributions, rows of classes, and at most
+    `most` examples of each finding."""
 
+    most: int
     read: int = 0
     parts: Counter[str] = field(default_factory=Counter)
     records: Counter[str] = field(default_factory=Counter)
-    spreads: dict[str, Distribution] = field(default_factory=dict)
+    spreads: dict[str, Counter[float]] = field(default_factory=dict)
     labels: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[KeptExample]] = field(default_factory=dict)
 
     def measure(self, name: str, value: float) -> None:
-        """Count a value of a distribution."""
-        self.spreads.setdefault(name, Distribution()).add(value)
+        """Count a value of a distribution, to a thousandth."""
+        self.spreads.setdefault(name, Counter())[round(value, 3)] += 1
 
-    def find(self, found: Mapping[Finding, list[Issue]], number: int, seed: int, most: int) -> None:
-        """Count the issues of a record, keeping the worst `most` examples of each finding."""
+    def find(self, found: Mapping[Finding, list[Issue]], number: int, seed: int) -> None:
+        """Count a record and its issues."""
+        self.read += 1
         lot = ticket(number, seed)
         for finding, own in found.items():
             self.parts[finding] += len(own)
             self.records[finding] += 1
             worst = max(own, key=lambda one: one.badness)
-            self._keep(finding, KeptExample(worst.badness, lot, number, worst.detail), most)
-        self._keep(SHOWN, KeptExample(0.0, lot, number, ""), most)
+            self._keep(finding, [KeptExample(-worst.badness, lot, number, worst.detail)])
+        self._keep(SHOWN, [KeptExample(0.0, lot, number, "")])
 
-    def _keep(self, name: str, example: KeptExample, most: int) -> None:
-        kept = self.examples.setdefault(name, [])
-        kept.append(example)
-        if len(kept) > 2 * most + 8:
-            self._trim(name, most)
+    def _keep(self, name: str, examples: Iterable[KeptExample]) -> None:
+        self.examples[name] = nsmallest(self.most, [*self.examples.get(name, ()), *examples])
 
-    def _trim(self, name: str, most: int) -> None:
-        self.examples[name] = sorted(self.examples[name], key=lambda one: (-one.badness, one.ticket))[:most]
-
-    def join(self, other: "Statistics", most: int) -> None:
+    def join(self, other: "Statistics") -> None:
         """Add the counts of other records, in any order."""
         self.read += other.read
-        self.parts.update(other.parts)
-        self.records.update(other.records)
-        for name, spread in other.spreads.items():
-            self.spreads.setdefault(name, Distribution()).join(spread)
+        for own, more in ((self.parts, other.parts), (self.records, other.records)):
+            own.update(more)
+        for name, values in other.spreads.items():
+            self.spreads.setdefault(name, Counter()).update(values)
         self.labels.update(other.labels)
         if len(self.labels) > MOST_CLASSES:  # these are no classes
             self.labels = Counter(dict(self.labels.most_common(MOST_CLASSES)))
         for name, kept in other.examples.items():
-            self.examples.setdefault(name, []).extend(kept)
-            self._trim(name, most)
+            self._keep(name, kept)
 
 
 def ticket(number: int, seed: int) -> int:
     """A pseudo-random number, reproducible from number and seed."""
     digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big")
+
+
+_MOST_CLASSES = 1000
+
+
+def rare_classes(labels: Counter[str], few: int) -> dict[str, int]:
+    """Classes with fewer rows than `few`; none where labels are values or too many to be classes."""
+    if len(labels) > _MOST_CLASSES or (len(labels) > 50 and all(map(_is_number, labels))):
+        return {}
+    return {name: count for name, count in labels.items() if count < few}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -92,8 +92,7 @@ class SourceData:
         numbers = range(part[0], part[0] + len(part[1]))
         if len(chosen) == len(source):
             source.expect(numbers.start, numbers.stop)
-        for number in numbers:
-            yield _record(source, int(chosen[number]), self.kind)
+        return (_record(source, int(chosen[number]), self.kind) for number in numbers)
 
     def pick(self, numbers: Set[int]) -> dict[int, DataRecord]:
         """Records by number."""
@@ -113,31 +112,26 @@ def close_source() -> None:
 
 
 def _record(source: RecordSource, number: int, kind: SampleKind) -> DataRecord:
+    """Fields of a record that are read for a kind."""
     try:
-        return described(source.record(number), kind)
+        record = source.record(number)
     except BadRecordError as error:
         return DataRecord(str(error.origin), found=(Issue(Finding.RECORD, error.reason),))
-
-
-def described(record: Record, kind: SampleKind) -> DataRecord:
-    """Fields of a record that are read for a kind."""
     annotation, place = record.annotation, str(record.origin)
     pictures = () if record.picture is None else (record.picture,)
     if kind is SampleKind.TEXT:
         return DataRecord(place, (), (TextField("text", annotation.get("text"), False),), record=record)
     if kind is SampleKind.IMAGE:
         return DataRecord(place, pictures, record=record)
-    captions = annotation.get("captions", annotation.get("caption", []))
-    texts = [TextField("caption", one, True) for one in _several(captions)]
-    boxes = list[BoxField]()
-    if kind is SampleKind.REGION:
-        entries = [one for one in _several(annotation.get("regions", [])) if isinstance(one, dict)]
-        boxes = [BoxField(one.get("phrase"), one.get("box")) for one in entries]
-        texts += [TextField("phrase", one.phrase, True) for one in boxes]
+    captions = _listed(annotation.get("captions", annotation.get("caption", [])))
+    regions = _listed(annotation.get("regions", [])) if kind is SampleKind.REGION else []
+    boxes = [BoxField(one.get("phrase"), one.get("box")) for one in regions if isinstance(one, dict)]
+    texts = [TextField("caption", one, True) for one in captions]
+    texts += [TextField("phrase", one.phrase, True) for one in boxes]
     return DataRecord(place, pictures, tuple(texts), tuple(boxes), record=record)
 
 
-def _several(value: Any) -> Sequence[Any]:
+def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
@@ -186,15 +180,14 @@ class TableData:
             if not {*self.columns.places(fields, there).values()} & {*there}:
                 raise UserError(
                     f"{self.path} has the columns {', '.join(map(str, [*there][:12]))}, none of which a task "
-                    "reads: name the task with --task, and what its columns are called with --columns "
-                    "text=COLUMN,label=COLUMN"
+                    "reads: name the task with --task, and its columns with --columns text=COLUMN"
                 )
         wanted = self.columns.wanted(fields)
         rows = table.rows(wanted)
         if self.sample:
-            chosen = spread(sum(1 for _ in table.rows(frozenset())), self.sample, self.seed).tolist()
-            places = set(chosen)
-            rows = (raw for place, raw in enumerate(table.rows(wanted)) if place in places)
+            total = sum(1 for _ in table.rows(frozenset()))
+            places = {*spread(total, self.sample, self.seed).tolist()}
+            rows = (raw for place, raw in enumerate(rows) if place in places)
         return map(partial(self._record, fields, PictureStore(self.folder)), rows)
 
     def parts(self) -> Iterator[Part]:

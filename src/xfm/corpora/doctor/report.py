@@ -11,9 +11,10 @@ from tqdm import tqdm
 from xfm.config.doctor import DoctorConfig
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import amount, excerpt
-from xfm.corpora.doctor.checks import MirrorRule, box_flaw, in_pixels
-from xfm.corpora.doctor.findings import SHOWN, Distribution, Finding, Severity
+from xfm.corpora.doctor.checks import box_flaw, in_pixels
+from xfm.corpora.doctor.findings import Finding, Severity
 from xfm.corpora.doctor.records import DataRecord
+from xfm.corpora.source_record import Box
 from xfm.data.image_formats import PictureError
 from xfm.data.images import decode, read_picture
 from xfm.reports.charts import histograms
@@ -56,7 +57,7 @@ class Diagnosis:
     hurt: int
     parts: Mapping[Finding, int]
     records: Mapping[Finding, int]
-    spreads: Mapping[str, Distribution]
+    spreads: Mapping[str, Mapping[str, Any]]
     labels: Mapping[str, int]
     rare: Mapping[str, int]
     examples: Mapping[str, list[FindingExample]] = field(repr=False)
@@ -107,7 +108,7 @@ class Diagnosis:
             "verdict": self.verdict,
             "records": {"read": self.read, "left_out": self.left_out, "hurt": self.hurt},
             "findings": found,
-            "distributions": {name: one.summary() for name, one in sorted(self.spreads.items())},
+            "distributions": dict(self.spreads),
             "classes": dict(self.labels),
         }
 
@@ -138,16 +139,16 @@ def _shot(
     except PictureError:
         return {"uri": "", "width": 0, "height": 0, "boxes": []}
     height, width = pixels.shape[1:]
-    boxes = list[tuple[MirrorRule, bool]]()
+    boxes = list[tuple[Box, bool]]()
     for one in record.boxes[:_BOXES] if record is not None else ():
         box = in_pixels(one.box, (width, height), *form)
-        flaw = box_flaw(box, (width, height))
+        flaw, _ = box_flaw(box, (width, height))
         if (sides := _sides(box)) is not None:
             boxes.append((sides, flaw is not None and flaw.finding.harm is not Severity.NOTE))
     return {"uri": thumbnail(pixels), "width": width, "height": height, "boxes": boxes}
 
 
-def _sides(box: object) -> MirrorRule | None:
+def _sides(box: object) -> Box | None:
     """A box that can be drawn: far outside does not fit on the page."""
     try:
         left, top, width, height = (max(-1e6, min(1e6, float(one))) for one in box)  # pyright: ignore
@@ -162,33 +163,19 @@ def write_page(
     """Write the page; without jinja2 or matplotlib, a note on stderr."""
     try:
         template = page_template("doctor.html", Thumbnails(Path("/")))
-        spreads = {name: one.by_edge() for name, one in sorted(found.spreads.items())}
+        spreads = {name: one["from"] for name, one in found.spreads.items()}
         chart = histograms(spreads) if spreads else ""
     except ImportError as error:
         note = f"Note: no page, because {error.name} is not installed: pip install 'xfm[report]'."
         return tqdm.write(note, file=sys.stderr)
-    findings = [
-        {
-            "finding": one,
-            "count": found.parts[one],
-            "records": found.records[one],
-            "examples": [
-                (cards[each.number], each.detail, None if each.other is None else cards[each.other])
-                for each in found.examples.get(one, ())
-            ],
-        }
-        for one in found.parts
-    ]
-    seen = [cards[one.number] for one in found.examples.get(SHOWN, ())]
     labels = [*found.labels.items()]
+    few = len(labels) <= _CLASSES + 10
     page = template.render(
         found=found,
-        findings=findings,
-        seen=seen,
+        cards=cards,
         chart=chart,
-        spreads={name: found.spreads[name] for name in spreads},
-        labels=labels[:_CLASSES] if len(labels) <= _CLASSES + 10 else labels[: _CLASSES // 2],
-        rarest=[] if len(labels) <= _CLASSES + 10 else labels[-_CLASSES // 2 :],
+        labels=labels[:_CLASSES] if few else labels[: _CLASSES // 2],
+        rarest=[] if few else labels[-_CLASSES // 2 :],
         config=config,
     )
     write_output(path, page)

@@ -1,6 +1,6 @@
 """COCO (Lin et al., 2014), and corpora in its format, such as Objects365 (Shao et al., 2019).
 
-Annotations are read item by item; joined, they take 30 bytes a box and 300 a picture: half a GB for COCO, 1.5
+Annotations are read item by item; joined, they take 40 bytes a box and 500 a picture: half a GB for COCO, 2
 GB for the 25 M boxes of Objects365.
 """
 
@@ -8,68 +8,48 @@ import os
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
-from xfm.corpora import image_ids
+from xfm.corpora.images import by_address
 from xfm.corpora.source_record import GatheredReader, PhraseBox, SourceRecord, number_or_nan
 from xfm.data.tables.json_list import listed_items
 
 CROWD, NO_CLASS = "region of a crowd", "region of a class without name"
-_CROWD = -1  # in place of a class
+_CROWD, _NO_CLASS = -1, -2  # in place of a class
 _NO_BOX = (float("nan"),) * 4
 _TRIED = 200
 """Pictures by which the folder is found that holds them."""
+T = TypeVar("T", int, str)
 
 
-class BoxTable:
-    """Boxes of many pictures in flat arrays, 28 bytes each."""
-
-    def __init__(self) -> None:
-        self._owners, self._labels, self._boxes = array("q"), array("i"), array("f")
-
-    def add(self, owner: int, label: int, box: Iterable[float]) -> None:
-        """A box of four numbers."""
-        self._owners.append(owner)
-        self._labels.append(label)
-        self._boxes.extend(box)
-
-    def sort(self) -> "SortedBoxes":
-        """The boxes by picture."""
-        owners = np.frombuffer(self._owners, dtype=np.int64) if self._owners else np.empty(0, dtype=np.int64)
-        order = np.argsort(owners, kind="stable")
-        labels = np.array(self._labels, dtype=np.int32)[order]
-        boxes = np.array(self._boxes, dtype=np.float32).reshape(-1, 4)[order]
-        return SortedBoxes(owners[order], labels, boxes)
+Boxes = dict[T, "array[float]"]
+"""Class, left, top, width and height of each box, one after the other, by picture: 40 bytes a box."""
 
 
-@dataclass(frozen=True)
-class SortedBoxes:
-    """Boxes [N, 4] float32 with their pictures [N] int64, ascending, and classes [N] int32."""
+def add_box(boxes: Boxes[T], owner: T, label: float, box: Iterable[float]) -> None:
+    """Add a box of a picture."""
+    boxes.setdefault(owner, array("d")).extend((label, *box))
 
-    owners: np.ndarray
-    labels: np.ndarray
-    boxes: np.ndarray
 
-    def regions(self, owner: int, classes: Mapping[int, str]) -> tuple[tuple[PhraseBox, ...], dict[str, int]]:
-        """Boxes of a picture with class names as phrases, and omissions by reason."""
-        found, left_out = list[PhraseBox](), Counter[str]()
-        first, last = np.searchsorted(self.owners, [owner, owner + 1])
-        for label, box in zip(self.labels[first:last].tolist(), self.boxes[first:last].tolist(), strict=True):
-            name = classes.get(label, "")
-            if label == _CROWD or not name:
-                left_out[CROWD if label == _CROWD else NO_CLASS] += 1
-            else:
-                left, top, width, height = (round(value, 3) for value in box)
-                found.append(PhraseBox(name, (left, top, width, height)))
-        return tuple(found), dict(left_out)
+def regions_of(
+    boxes: Iterable[float], classes: Mapping[float, str]
+) -> tuple[tuple[PhraseBox, ...], dict[str, int]]:
+    """Boxes of a picture with class names as phrases, and omissions by reason."""
+    found, left_out = list[PhraseBox](), Counter[str]()
+    for label, *box in zip(*[iter(boxes)] * 5, strict=True):
+        if label != _CROWD and (name := classes.get(label, "")):
+            left, top, width, height = (round(value, 3) for value in box)
+            found.append(PhraseBox(name, (left, top, width, height)))
+        else:
+            left_out[CROWD if label == _CROWD else NO_CLASS] += 1
+    return tuple(found), dict(left_out)
 
 
 @dataclass
@@ -77,7 +57,7 @@ class _Split:
     pictures: dict[int, tuple[str, float, float, tuple[str, ...]]] = field(default_factory=dict)
     captions: dict[int, list[str]] = field(default_factory=dict)
     classes: dict[int, str] = field(default_factory=dict)
-    boxes: BoxTable = field(default_factory=BoxTable)
+    boxes: Boxes[int] = field(default_factory=dict)
     odd: int = 0
 
     def read(self, path: Path) -> None:
@@ -94,7 +74,7 @@ class _Split:
 
     def _picture(self, number: int, item: dict[str, Any]) -> None:
         width, height = number_or_nan(item.get("width")), number_or_nan(item.get("height"))
-        names = image_ids.by_address(item.get("flickr_url"))
+        names = by_address(item.get("flickr_url"))
         self.pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
 
     def _annotation(self, item: dict[str, Any]) -> None:
@@ -104,13 +84,11 @@ class _Split:
         elif isinstance(caption, str):
             self.captions.setdefault(owner, []).append(" ".join(caption.split()))
         elif "bbox" in item:
-            label = item.get("category_id")
-            label = label if isinstance(label, int) and 0 <= label < 2**31 else 2**31 - 1
-            box = item["bbox"]
+            label, box = item.get("category_id"), item["bbox"]
+            label = label if isinstance(label, int) and 0 <= label < 2**53 else _NO_CLASS
             given = isinstance(box, list) and len(box) == 4
-            self.boxes.add(
-                owner, _CROWD if item.get("iscrowd") else label, map(number_or_nan, box) if given else _NO_BOX
-            )
+            label = _CROWD if item.get("iscrowd") else label
+            add_box(self.boxes, owner, label, map(number_or_nan, box) if given else _NO_BOX)
 
 
 class CocoReader(GatheredReader):
@@ -120,16 +98,10 @@ class CocoReader(GatheredReader):
     prefixes: tuple[str, ...] = ("captions_", "instances_")
     own_names = True
 
-    def __init__(self, source: Path, shard_size: int, splits: list[str]) -> None:
-        super().__init__(shard_size)
-        self._source, self._splits = source, splits
-
     def inputs(self) -> list[Path]:
-        """See `CorpusReader.inputs`."""
         return [path for files in self._files().values() for path in files]
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        """See `GatheredReader.gathered`."""
         seen: dict[int, str] = {}
         for split, files in self._files().items():
             found = _Split()
@@ -138,79 +110,72 @@ class CocoReader(GatheredReader):
             for number in found.pictures if self.own_names else ():
                 if (other := seen.setdefault(number, split)) != split:
                     raise UserError(
-                        f"{self._source}: picture {number} is in {other} and in {split}: name the parts that "
+                        f"{self.source}: picture {number} is in {other} and in {split}: name the parts that "
                         f"you want, such as --splits {split}"
                     )
             yield from self._joined(split, found)
 
     def _files(self) -> dict[str, list[Path]]:
-        places = [self._source / "annotations", self._source]
+        places, splits = [self.source / "annotations", self.source], self.config.splits
         found: dict[str, list[Path]] = {}
         for place in places:
             for path in sorted(place.glob("*.json")) if place.is_dir() else ():
                 prefix = next((one for one in self.prefixes if path.name.startswith(one)), None)
-                if prefix and (not self._splits or path.stem.removeprefix(prefix) in self._splits):
+                if prefix and (not splits or path.stem.removeprefix(prefix) in splits):
                     found.setdefault(path.stem.removeprefix(prefix), []).append(path)
             if found:
                 break
-        wanted = self._splits or ["train2014"]
-        if lacking := [split for split in wanted if split not in found] if self._splits or not found else []:
+        wanted = splits or ([] if found else ["train2014"])
+        if lacking := [split for split in wanted if split not in found]:
             raise UserError(
-                f"{self._source} holds no annotations/{self.prefixes[-1]}{lacking[0]}.json; unpack the "
+                f"{self.source} holds no annotations/{self.prefixes[-1]}{lacking[0]}.json; unpack the "
                 "annotations there, or check --splits"
             )
         return dict(sorted(found.items()))
 
     def _joined(self, split: str, found: _Split) -> Iterator[SourceRecord]:
-        boxes = found.boxes.sort()
         shown = [(name, number) for number, (name, *_) in sorted(found.pictures.items())]
         place = self._place(split, [name for name, _ in islice(shown, _TRIED)])
         for name, number in shown:
             _, width, height, names = found.pictures[number]
-            regions, left_out = boxes.regions(number, found.classes)
-            path = path_below(self._source, place(name)) if name else None
+            regions, left_out = regions_of(found.boxes.get(number, ()), found.classes)
+            path = path_below(self.source, place(name)) if name else None
             yield SourceRecord(
                 f"{split}/{name or number}",
                 path,
                 tuple(found.captions.get(number, ())),
                 regions,
                 size=(width, height),
-                known_as=(image_ids.coco(number), *names) if self.own_names else names,
+                known_as=(f"coco:{number}", *names) if self.own_names else names,
                 left_out=left_out,
                 flaw="" if path else "the annotations name no file below the corpus",
             )
-        odd = found.odd + sum(
-            len(texts) for owner, texts in found.captions.items() if owner not in found.pictures
-        )
-        odd += int((~np.isin(boxes.owners, np.array([*found.pictures], dtype=np.int64))).sum())
+        known = found.pictures.keys()
+        odd = found.odd + sum(len(found.captions[number]) for number in found.captions.keys() - known)
+        odd += sum(len(found.boxes[number]) // 5 for number in found.boxes.keys() - known)
         if odd:
             yield SourceRecord(split, flaw=f"{odd} annotations are of no picture, or without number")
 
-    def _place(self, split: str, names: list[str]) -> "_ImageFolder":
+    def _place(self, split: str, names: list[str]) -> Callable[[str], str]:
+        """The place of a picture below the source, by its name in the annotations."""
         part = re.sub(r"_v\d+$", "", split)
         places = [
-            _ImageFolder(root, skip)
+            partial(_below, root, skip)
             for root in (split, part, f"images/{part}", "images", "")
             for skip in (0, 1, 2)
         ]
         there = (  # of a name that is too long, `Path.is_file` raises
             place
             for place in places
-            if any(os.path.isfile(self._source / place(name)) for name in names if name)
+            if any(os.path.isfile(self.source / place(name)) for name in names if name)
         )
         return next(there, places[0])
 
 
-@dataclass(frozen=True)
-class _ImageFolder:
-    """Folder of a split's pictures, and how many leading folders of annotated names do not exist."""
-
-    root: str
-    skip: int
-
-    def __call__(self, name: str) -> str:
-        parts = name.split("/")
-        return "/".join([*([self.root] if self.root else []), *parts[min(self.skip, len(parts) - 1) :]])
+def _below(root: str, skip: int, name: str) -> str:
+    """A name in a folder, without its first folders, which do not exist."""
+    parts = name.split("/")
+    return "/".join([*([root] if root else []), *parts[min(skip, len(parts) - 1) :]])
 
 
 class Objects365Reader(CocoReader):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from xfm.core.errors import UserError
 from xfm.core.files import read_bytes
-from xfm.corpora import image_ids
-from xfm.corpora.source_record import Piece, SourceRecord, json_object
+from xfm.corpora.images import by_address
+from xfm.corpora.source_record import CorpusReader, Piece, SourceRecord, json_object
 from xfm.data.images import byte_limit, too_many_bytes
 from xfm.data.records import Limits
 from xfm.data.sources.base import FILES, StoredFile
@@ -20,26 +20,16 @@ Part = tuple[int, Callable[[], bytes]]
 """Size of a member, and what reads it."""
 
 
-class Img2DatasetReader:
+class Img2DatasetReader(CorpusReader):
     """Pairs of picture and caption from `00000.tar` or folders `00000`, a shard of each."""
 
-    needs_text = True
-
-    def __init__(self, source: Path, licence: str) -> None:
-        self._source, self.licence = source, licence
-
-    def inputs(self) -> list[Path]:
-        """See `CorpusReader.inputs`."""
-        return self._parts()
-
     def pieces(self, listings: Path) -> Iterator[Piece]:
-        """See `CorpusReader.pieces`."""
-        for path in self._parts():
-            yield Piece(path.relative_to(self._source).as_posix(), 0, 0)
+        for path in self.inputs():
+            yield Piece(path.relative_to(self.source).as_posix(), 0, 0)
 
     def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
-        """See `CorpusReader.records`; of a tar that was cut, what is whole is read."""
-        path = self._source / piece.file
+        """Of a tar that was cut, what is whole is read."""
+        path = self.source / piece.file
         flaws: list[str] = []
         try:
             found = _of_folder(path) if path.is_dir() else _of_tar(path, flaws)
@@ -54,14 +44,14 @@ class Img2DatasetReader:
         for flaw in flaws:
             yield SourceRecord(piece.file, flaw=flaw.removeprefix(f"{path}: "))
 
-    def _parts(self) -> list[Path]:
-        found = sorted(self._source.rglob("*.tar"))
+    def inputs(self) -> list[Path]:
+        found = sorted(self.source.rglob("*.tar"))
         if not found:
-            folders = (path for path in self._source.iterdir() if path.is_dir() and path.name.isdecimal())
-            found = sorted(folders) if self._source.is_dir() else []
+            folders = (path for path in self.source.iterdir() if path.is_dir() and path.name.isdecimal())
+            found = sorted(folders) if self.source.is_dir() else []
         if not found:
             raise UserError(
-                f"{self._source} holds neither tar files nor folders such as 00000; give the output folder "
+                f"{self.source} holds neither tar files nor folders such as 00000; give the output folder "
                 "of img2dataset (--output_format webdataset or files)"
             )
         return found
@@ -96,9 +86,7 @@ def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
         return SourceRecord(name, flaw=f"the picture {too_many_bytes(size, limit)}")
     try:
         said = json_object(_small(parts, "json")) if "json" in parts else {}
-        return SourceRecord(
-            name, read(), _captions(said, parts), known_as=image_ids.by_address(said.get("url"))
-        )
+        return SourceRecord(name, read(), _captions(said, parts), known_as=by_address(said.get("url")))
     except OSError as error:
         return SourceRecord(name, flaw=f"it cannot be read ({error.strerror})")
     except UserError as error:

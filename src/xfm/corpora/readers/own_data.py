@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xfm.config.corpora import PrepareConfig
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError
 from xfm.core.files import read_bytes
@@ -26,32 +27,25 @@ NO_TEXT = "there is no text beside the picture"
 class FolderReader(GatheredReader):
     """Pictures; if any has a text, those without one are flawed."""
 
-    licence = ""
     needs_text = False
 
-    def __init__(self, source: Path, shard_size: int) -> None:
-        super().__init__(shard_size)
-        self._source = source
-
     def inputs(self) -> Iterator[Path]:
-        """See `CorpusReader.inputs`."""
-        found = scan_folder(self._source)
+        found = scan_folder(self.source)
         beside = [name for kind in _BESIDE for name in found.passed.get(kind, ())]
-        return (self._source / name for name in sorted([*found.pictures, *beside]))
+        return (self.source / name for name in sorted([*found.pictures, *beside]))
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        """See `GatheredReader.gathered`."""
-        found = scan_folder(self._source)
+        found = scan_folder(self.source)
         if not found.pictures:
-            raise UserError(f"{self._source} holds no pictures; check the path")
+            raise UserError(f"{self.source} holds no pictures; check the path")
         beside = {os.path.splitext(name)[0] for kind in _BESIDE for name in found.passed.get(kind, ())}
         texts = any(os.path.splitext(name)[0] in beside for name in found.pictures)
         for name in found.pictures:
             lacks = texts and os.path.splitext(name)[0] not in beside
-            yield SourceRecord(name, self._source / name, flaw=NO_TEXT if lacks else "")
+            yield SourceRecord(name, self.source / name, flaw=NO_TEXT if lacks else "")
 
     def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
-        """See `CorpusReader.records`; the texts are read here."""
+        """The texts are read here."""
         for record in super().records(piece, listings):
             assert isinstance(record.picture, Path)
             try:
@@ -113,25 +107,24 @@ class TableReader(GatheredReader):
     Pictures in the table are written beside the listings until the shards are made.
     """
 
-    licence = ""
     needs_text = False
 
-    def __init__(self, source: Path, shard_size: int, columns: ColumnMap, pictures: Path | None) -> None:
-        super().__init__(shard_size)
-        self._source, self._columns, self._pictures = source, columns, pictures
+    def __init__(
+        self, source: Path, config: PrepareConfig, columns: ColumnMap, pictures: Path | None
+    ) -> None:
+        super().__init__(source, config)
+        self._columns, self._pictures = columns, pictures
         columns.check_fields(FIELDS)
 
     def inputs(self) -> list[Path]:
-        """See `CorpusReader.inputs`."""
-        if self._source.is_dir():
-            return sorted(path for path in self._source.rglob("*") if path.is_file())
-        return [self._source] if self._source.is_file() else []
+        if self.source.is_dir():
+            return sorted(path for path in self.source.rglob("*") if path.is_file())
+        return [self.source] if self.source.is_file() else []
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        """See `GatheredReader.gathered`."""
-        table = open_table(self._source)
+        table = open_table(self.source)
         if table.columns is not None:
-            self._columns.check_columns(FIELDS, table.columns, self._source)
+            self._columns.check_columns(FIELDS, table.columns, self.source)
         store = PictureStore(listings / "pictures")
         before: SourceRecord | None = None
         for raw in table.rows(self._columns.wanted(FIELDS)):
@@ -148,22 +141,22 @@ class TableReader(GatheredReader):
                 yield before
                 before = record
         if before is None:
-            raise UserError(f"{self._source} holds no rows; check the path")
+            raise UserError(f"{self.source} holds no rows; check the path")
         yield before
 
     def _record(self, raw: RawRow, store: PictureStore) -> SourceRecord:
-        name = f"{self._source.name}:{raw.number}"
+        name = f"{self.source.name}:{raw.number}"
         try:
-            cells = raw.checked(self._source)
-            self._columns.check_columns(FIELDS, cells, self._source, others=True)
+            cells = raw.checked(self.source)
+            self._columns.check_columns(FIELDS, cells, self.source, others=True)
             row = TableRow.picked(
-                cells, self._source, raw.number, self._columns.places(FIELDS, cells), self._pictures
+                cells, self.source, raw.number, self._columns.places(FIELDS, cells), self._pictures
             )
             row = row.unpacked(FIELDS, store)
             said = {"captions": row.texts("caption") if row.has("caption") else [], "regions": _regions(row)}
             return SourceRecord(name, _picture(row), **described(said))
         except UserError as error:
-            return SourceRecord(name, flaw=str(error).removeprefix(f"{self._source}:{raw.number}: "))
+            return SourceRecord(name, flaw=str(error).removeprefix(f"{self.source}:{raw.number}: "))
 
 
 def _picture(row: TableRow) -> Path:
@@ -191,12 +184,7 @@ class ImageNetReader(GatheredReader):
     licence = "ImageNet: for research and education that is not commercial, under its terms of access"
     needs_text = False
 
-    def __init__(self, source: Path, shard_size: int, splits: list[str]) -> None:
-        super().__init__(shard_size)
-        self._source, self._splits = source, splits
-
     def inputs(self) -> Iterator[Path]:
-        """See `CorpusReader.inputs`."""
         return (
             folder / name / picture
             for folder, classes in self._classes()
@@ -205,25 +193,24 @@ class ImageNetReader(GatheredReader):
         )
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        """See `GatheredReader.gathered`."""
         for folder, classes in self._classes():
             turns = sorted((place, name) for name in classes for place in range(len(classes[name])))
             for place, name in turns:
                 path = folder / name / classes[name][place]
-                yield SourceRecord(path.relative_to(self._source).as_posix(), path)
+                yield SourceRecord(path.relative_to(self.source).as_posix(), path)
 
     def _classes(self) -> Iterator[tuple[Path, dict[str, list[str]]]]:
         return ((folder, open_folder(folder)[0]) for folder in self._folders())
 
     def _folders(self) -> list[Path]:
         roots = [
-            self._source / "ILSVRC" / "Data" / "CLS-LOC",
-            self._source / "Data" / "CLS-LOC",
-            self._source,
+            self.source / "ILSVRC" / "Data" / "CLS-LOC",
+            self.source / "Data" / "CLS-LOC",
+            self.source,
         ]
-        root = next(place for place in roots if place.is_dir() or place == self._source)
-        found = [root / split for split in self._splits or ["train"]]
-        if not self._splits and not found[0].is_dir():
+        root = next(place for place in roots if place.is_dir() or place == self.source)
+        found = [root / split for split in self.config.splits or ["train"]]
+        if not self.config.splits and not found[0].is_dir():
             return [root]
         if lacking := [place for place in found if not place.is_dir()]:
             raise UserError(f"{lacking[0]} does not exist; unpack ImageNet there, or check --splits")

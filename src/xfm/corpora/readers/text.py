@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import UserError, excerpt
-from xfm.corpora.source_record import Piece, SourceRecord
+from xfm.corpora.source_record import CorpusReader, Piece, SourceRecord
 from xfm.data.records import is_text
 from xfm.data.tables.json_list import Line, is_list, json_row, numbered_lines, read_json
 from xfm.data.tables.parquet import read_footer, read_parquet
@@ -18,29 +19,28 @@ _EXTRACTED = re.compile(r"wiki_\d+")
 """Files of WikiExtractor, which hold JSON lines."""
 
 
-class TextReader:
-    """A text a row; files are cut into pieces of `megabytes`, except compressed ones."""
+class TextReader(CorpusReader):
+    """A text a row; files are cut into pieces of `shard_mb`, except compressed ones."""
 
     needs_text = False
 
-    def __init__(self, source: Path, column: str, megabytes: int, licence: str) -> None:
-        self._source, self._column, self._most, self.licence = source, column, megabytes << 20, licence
+    def __init__(self, source: Path, config: PrepareConfig, column: str) -> None:
+        super().__init__(source, config)
+        self._column, self._most = column, config.shard_mb << 20
         self._root = source if source.is_dir() else source.parent
 
     def inputs(self) -> list[Path]:
-        """See `CorpusReader.inputs`."""
-        if self._source.is_file():
-            found = [self._source] if _kind(self._source) else []
+        if self.source.is_file():
+            found = [self.source] if _kind(self.source) else []
         else:
-            found = sorted(path for path in _files(self._source) if _kind(path))
+            found = sorted(path for path in _files(self.source) if _kind(path))
         if not found:
             raise UserError(
-                f"{self._source} holds no texts: {', '.join(_KINDS)} files, also as .gz; check the path"
+                f"{self.source} holds no texts: {', '.join(_KINDS)} files, also as .gz; check the path"
             )
         return found
 
     def pieces(self, listings: Path) -> Iterator[Piece]:
-        """See `CorpusReader.pieces`."""
         for path in self.inputs():
             name = path.relative_to(self._root).as_posix()
             if not path.is_file():  # a pipe or a device, which reading names
@@ -55,7 +55,7 @@ class TextReader:
                     yield Piece(name, start, min(size, start + self._most))
 
     def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
-        """See `CorpusReader.records`; of a damaged file, what stands before the damage is read."""
+        """Of a damaged file, what stands before the damage is read."""
         try:
             yield from self._read(self._root / piece.file, piece)
         except UserError as error:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError
-from xfm.corpora import image_ids
 from xfm.corpora.source_record import Box, GatheredReader, PhraseBox, SourceRecord, number_or_nan
 from xfm.data.tables.json_list import listed_items
 
@@ -28,15 +27,10 @@ class VisualGenomeReader(GatheredReader):
 
     licence = "Visual Genome: CC BY 4.0; pictures: the terms of Flickr and of whoever took them"
 
-    def __init__(self, source: Path, shard_size: int) -> None:
-        super().__init__(shard_size)
-        self._source = source
-
     def inputs(self) -> list[Path]:
-        """See `CorpusReader.inputs`."""
         found = []
         for name in (PICTURES, REGIONS, OBJECTS, ATTRIBUTES):
-            places = [self._source / name, self._source / "annotations" / name]
+            places = [self.source / name, self.source / "annotations" / name]
             path = next((place for place in places if place.is_file()), None)
             if path is None and name in (PICTURES, REGIONS):
                 raise UserError(f"{places[0]} is missing; unpack {name}.zip of Visual Genome there")
@@ -44,7 +38,6 @@ class VisualGenomeReader(GatheredReader):
         return found
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        """See `GatheredReader.gathered`."""
         files = {path.name: path for path in self.inputs()}
         said = {name: _packed(files[name], "id" if name == REGIONS else "image_id") for name in files}
         for number in sorted(said[PICTURES]):
@@ -77,23 +70,21 @@ class VisualGenomeReader(GatheredReader):
         things = [PhraseBox(_thing(one), _box(one, "w", "h")) for one in named.values()]
         size = (number_or_nan(picture.get("width")), number_or_nan(picture.get("height")))
         path = self._picture(number, picture)
-        names = [image_ids.genome(number)]
-        names += [image_ids.coco(picture["coco_id"])] if picture.get("coco_id") else []
-        names += [image_ids.flickr(picture["flickr_id"])] if picture.get("flickr_id") else []
+        others = [f"{name}:{own}" for name in ("coco", "flickr") if (own := picture.get(f"{name}_id"))]
         return SourceRecord(
             str(number),
             path,
             captions_of(phrases, size),
             (*phrases, *things),
             size=size,
-            known_as=tuple(names),
+            known_as=(f"vg:{number}", *others),
             left_out=left_out,
         )
 
     def _picture(self, number: int, picture: dict[str, Any]) -> Path:
         address = str(picture.get("url") or "").split("/")
         told = address[-2] if len(address) > 1 and address[-2] in _FOLDERS else _FOLDERS[0]
-        places = [self._source / folder / f"{number}.jpg" for folder in (told, *_FOLDERS)]
+        places = [self.source / folder / f"{number}.jpg" for folder in (told, *_FOLDERS)]
         return next((place for place in places if place.is_file()), places[0])
 
 

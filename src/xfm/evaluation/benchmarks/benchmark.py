@@ -11,9 +11,9 @@ from xfm.evaluation.benchmarks.published import Protocol
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.scorers import Metrics
 from xfm.reports.scores import Score
+from xfm.tasks.base import Scorer
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import pictures_of
-from xfm.tasks.scored import Scorer
 
 Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
 """Folder, split, rows and predictions -> the file for the benchmark's server."""

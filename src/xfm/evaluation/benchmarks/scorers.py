@@ -24,8 +24,8 @@ from xfm.metrics.classification import (
 )
 from xfm.metrics.vqa import vqa_score
 from xfm.reports.scores import write_json, write_output
+from xfm.tasks.base import Metrics, Scorer
 from xfm.tasks.rows import ImageCaptions, Labelled, LabelledPictureText, LabelledText, PicturePair, Question
-from xfm.tasks.scored import Metrics, Scorer
 from xfm.tasks.vqa import kind_key
 
 

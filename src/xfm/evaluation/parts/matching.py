@@ -22,9 +22,8 @@ from xfm.metrics.recalls import Rule
 from xfm.models.features import encode_texts
 from xfm.reports.scores import PartResult
 from xfm.tasks.ranking import CONTRAST, MATCHING_WEIGHT, cosines, match, match_odds, rerank_scores
-from xfm.tasks.rows import PhrasePresence
+from xfm.tasks.rows import PhrasePresence, read_presence
 from xfm.tasks.sampling import components
-from xfm.tasks.world_files import read_presence
 
 
 def search_galleries(

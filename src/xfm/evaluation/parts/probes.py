@@ -26,7 +26,7 @@ from xfm.models.features import Encoder
 from xfm.models.precision import autocast
 from xfm.models.xfm import XFM
 from xfm.reports.scores import OWN, PartResult
-from xfm.tasks.world_files import read_categories
+from xfm.tasks.rows import read_categories
 
 FOLDS = 5
 """Parts of the training rows; each is held out once, to choose how a picture is seen and the penalty."""

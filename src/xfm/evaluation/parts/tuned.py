@@ -26,10 +26,20 @@ from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
 from xfm.tasks.base import HiddenInput, TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
-from xfm.tasks.rows import TRUTH, Corners, LabelledText, PicturePair, Question, Reference, SplitRows
+from xfm.tasks.rows import (
+    PAIR_COLUMNS,
+    TRUTH,
+    Corners,
+    LabelledText,
+    PicturePair,
+    Question,
+    Reference,
+    SplitRows,
+    read_picture_pairs,
+    read_text_pairs,
+)
 from xfm.tasks.text_classification import TextClassificationTask, tokenize_rows
 from xfm.tasks.vqa import VqaTask
-from xfm.tasks.world_files import PAIR_COLUMNS, read_picture_pairs, read_text_pairs
 from xfm.training.pretrain import MODEL_FOLDER
 
 

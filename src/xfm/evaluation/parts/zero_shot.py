@@ -25,8 +25,7 @@ from xfm.models.features import EncodedItems, Encoder, encode_images, encode_tex
 from xfm.models.precision import autocast
 from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult
 from xfm.tasks.ranking import Ranking, match, rank, rerank_scores
-from xfm.tasks.rows import MaskedRow
-from xfm.tasks.world_files import read_captioned, read_masked
+from xfm.tasks.rows import MaskedRow, read_captioned, read_masked
 
 SHOWN = 6  # examples of each direction
 SHOWN_CANDIDATES = 5

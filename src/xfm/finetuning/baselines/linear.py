@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from xfm.finetuning.baselines.features import Material
 from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.labelling import OneLabel
-from xfm.tasks.several_labels import SeveralLabels
+from xfm.tasks.labelling import OneLabel, SeveralLabels
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried; the ridge takes their inverses."""

@@ -21,7 +21,7 @@ from xfm.evaluation.benchmarks.read.readers import (
     picture_below,
     read_lines,
 )
-from xfm.tasks.rows import ClassFolders, Labelled
+from xfm.tasks.rows import Labelled
 
 CACHE, INDEX = "xfm-pictures", "index.jsonl"
 """Folder of unpacked pictures below that of their data, and the list of them."""
@@ -91,28 +91,31 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
     return unpacked(cache / split, pictures, total), tuple(footers[0].classes.get("label", ()))
 
 
-def _read_image_folder(folder: Path) -> tuple[ClassFolders, FolderReport]:
+def _read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...], FolderReport]:
+    """Pictures by class and name, the classes, and what else is there."""
     classes, report = open_folder(folder)
-    return ClassFolders(folder.absolute(), classes), report
+    places = {label: folder.absolute() / label for label in classes}
+    rows = [Labelled(places[label] / name, label) for label, names in classes.items() for name in names]
+    return rows, tuple(classes), report
 
 
 def read_imagenet(folder: Path) -> Corpus[Labelled]:
     """ImageNet: `train/` and `val/` of class folders, or the hub's `data/train-*.parquet`."""
     if parquet_files(folder, "train"):
         return _read_parquet(folder)
-    train, of_train = _read_image_folder(folder / "train")
+    train, classes, of_train = _read_image_folder(folder / "train")
     if not any(path.is_dir() for path in (folder / "val").glob("*")) and (folder / "val").is_dir():
         raise UserError(
             f"{folder / 'val'} holds no folders of classes; sort the pictures with "
             "torchvision.datasets.ImageNet, which reads the official archives"
         )
-    val, of_val = _read_image_folder(folder / "val")
-    if surplus := set(val.labels) - set(train.labels):
+    val, others, of_val = _read_image_folder(folder / "val")
+    if surplus := {*others} - {*classes}:
         raise UserError(
             f"{folder / 'val' / min(surplus)}: this class is not in {folder / 'train'}; remove the folder"
         )
     reports = tuple(report for report in (of_train, of_val) if report)
-    return Corpus(train, {"val": val}, classes=train.labels, reports=reports, chooses=False)
+    return Corpus(train, {"val": val}, classes=classes, reports=reports, chooses=False)
 
 
 def _read_parquet(folder: Path) -> Corpus[Labelled]:
