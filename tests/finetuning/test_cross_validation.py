@@ -87,8 +87,7 @@ def test_best_chooses_between_both_by_folds_and_fast_folds_its_probe(model: Path
     assert len(done.crossed.folds) == 5
     assert all(fold.probe is not None for fold in done.crossed.folds)
     assert "Chosen by accuracy over all folds: fine-tuning" in done.crossed.chosen
-    said = {one.name: one.value for one in done.decisions}
-    assert (said["average"], said["folds"]) == ("0.999", "5")
+    assert (done.decisions["average"], done.decisions["folds"]) == ("0.999", "5")
     quick = FinetuneConfig(preset=Preset.FAST, folds=4, device="cpu")
     done = on_table(model, table, tmp_path / "fast", quick)
     assert "a probe of all rows" in done.crossed.chosen

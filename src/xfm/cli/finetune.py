@@ -151,7 +151,7 @@ def _apart(model: Path, base: str) -> str:
 
 def _show_plan(chosen: Namespace, config: FinetuneConfig) -> None:
     """What a run would do, and how long that would take; nothing is written."""
-    from xfm.finetuning.dry_run import dry_run
+    from xfm.finetuning.finetune import dry_run
 
     plan = dry_run(
         chosen.task,

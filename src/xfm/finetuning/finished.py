@@ -19,13 +19,11 @@ from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.cross_validation import CROSS, CrossValidation, clear_folds
 from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import flags_of
-from xfm.finetuning.leaderboard import Leaderboard, compare, over_fast, strong_of, systems_of
-from xfm.finetuning.presets import Decision
+from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_of
 from xfm.finetuning.report import candidates_of, write_report
 from xfm.finetuning.row_filter import partial_pictures
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.time_limit import TimeLimit
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_scores
@@ -53,9 +51,8 @@ class FinetuneResult:
     leaderboards: Mapping[str, Leaderboard] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
     next_command: str = ""
-    decisions: tuple[Decision, ...] = ()
+    decisions: Mapping[str, str] = field(default_factory=dict[str, str])
     crossed: CrossValidation | None = None
-    uploaded: str = ""
 
     @property
     def verdict(self) -> str:
@@ -77,16 +74,14 @@ class TrainingOutcome:
     seconds: dict[str, float]
 
 
-def finish(
-    origin: RowOrigin, trained: TrainingOutcome, maker: ResultOrigin, limit: TimeLimit
-) -> FinetuneResult:
+def finish(origin: RowOrigin, trained: TrainingOutcome, maker: ResultOrigin) -> FinetuneResult:
     """Compare, write everything down, and say what came of it."""
     began, run, task, crossed = time.perf_counter(), trained.run, trained.task, trained.crossed
     seconds, tests, predictions = dict(trained.seconds), run.tests, trained.predictions
     boards: dict[str, Leaderboard] = {}
     others: dict[str, dict[str, Mapping[str, float]]] = {}
     if tests:
-        strong, missing = strong_of(run, task, tests, seconds["training"], limit.left)
+        strong, missing = strong_of(run, task, tests, seconds["training"], run.seconds_left)
         model = scored(task, tests, predictions, seconds["training"])
         boards = compare(task, tests, systems_of(model, strong, trained.single), missing)
         both = {**trained.single, **strong}
@@ -112,7 +107,8 @@ def finish(
         run.decisions,
         crossed,
     )
-    _save(run, found, result, tests, origin, {**seconds, "everything": limit.used}, maker)
+    seconds["everything"] = time.perf_counter() - run.began
+    _save(run, found, result, tests, origin, seconds, maker)
     return found
 
 
@@ -147,8 +143,7 @@ def _save(
         "leaderboards": {name: asdict(board) for name, board in found.leaderboards.items()},
         "flags": plain_flags(found.flags),
         "next": found.next_command,
-        "decisions": [asdict(one) for one in found.decisions],
-        "over_fast": {name: over_fast(board.places) for name, board in found.leaderboards.items()},
+        "decisions": dict(found.decisions),
         **_more(found, valid),
     }
     write_json(run.out / DETAILS, details)

@@ -87,15 +87,14 @@ def write_report(
 
 def _facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
     config, rows, tokens = details["config"], details["rows"], details["tokens"]
-    decided = [f"{one['name']} {one['value']} ({one['why']})" for one in details.get("decisions", ())]
+    decided = [f"{name} {value}" for name, value in details.get("decisions", {}).items()]
     more = {
-        "Gained": "; ".join(filter(None, (details.get("over_fast") or {}).values())),
         "Cross-validation": details.get("final_model", ""),
         "Class weights": details.get("class_weights", ""),
         "Threshold": details.get("threshold", ""),
         "Temperature": details.get("temperature", ""),
         "Time limit": f"{config['time_limit']:.3g} minutes" if config.get("time_limit") else "",
-        "Decided by preset and rows": "; ".join(decided),
+        "Decided by preset and rows": ", ".join(decided),
         "Texts": f"{tokens} tokens at most" if tokens else "",
     }
     return [

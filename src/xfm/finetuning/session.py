@@ -4,9 +4,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,6 @@ from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.early_stopping import BEST_FOLDER
 from xfm.finetuning.presets import (
-    Decision,
     check_applicable,
     decided,
     decisions,
@@ -54,7 +55,7 @@ AnyTask = Task[Any, Any, Any]
 class Session:
     """Model, rows and fitted settings of the trainings of a command. `fitting` are steps that fit the rows,
     `shown` a digest of their pictures, `limit` seconds of each training (0: none), `temperature` that of a
-    head without validation rows (0: unknown)."""
+    head without validation rows (0: unknown), `began` when the command did."""
 
     type: type[AnyTask]
     model: str
@@ -67,7 +68,8 @@ class Session:
     left_out: SkippedRecords
     fitting: int
     shown: str
-    decisions: tuple[Decision, ...] = ()
+    decisions: Mapping[str, str] = MappingProxyType({})
+    began: float = field(default_factory=time.perf_counter)
     limit: float = 0.0
     penalty: float = 0.0
     temperature: float = 0.0
@@ -122,9 +124,9 @@ class Session:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
         shown = digest(sorted((str(path), mark) for path, mark in pictures.marks.items()))
         shown = shown if pictures.marks else ""
-        why = tuple(decisions(given, fit, spec, epoch))
+        made = decisions(given, fit, spec)
         return cls(
-            task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting, shown, why
+            task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting, shown, made
         )
 
     @property
@@ -193,8 +195,7 @@ class Session:
         began = time.perf_counter()
         settings = probe_settings(task_settings(self.config, blanked))
         task = self.type(self.pretrained, self.pictures, self.data, settings)
-        limit = {"budget": self.limit} if self.limit else {}
-        fit = fit_task(task, self.data.valid, self.config, self.penalty, **limit)
+        fit = fit_task(task, self.data.valid, self.config, self.penalty)
         return self._cooled(task), TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
 
     def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, BaselineResult]:
@@ -213,6 +214,12 @@ class Session:
                 distributed.on_first(partial(_keep, folder, made))
             found[name] = distributed.on_first(partial(_kept, folder))
         return found
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the time limit; infinitely many without one."""
+        left = 60 * self.config.minutes - (time.perf_counter() - self.began)
+        return max(0.0, left) if self.config.minutes else inf
 
     @property
     def tests(self) -> dict[str, Sequence[Any]]:

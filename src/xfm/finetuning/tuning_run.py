@@ -145,7 +145,7 @@ def tune(
     with seeded(task.settings.seed):  # LoRA's additions begin with draws
         adapt(task.module, config.tune)
     clock = TrainingClock(config.steps, limit) if limit else None
-    watch = ValidationMonitor(task, valid, config, folder, progress, clock)
+    watch = ValidationMonitor(task, valid, config, folder, progress)
     if clock and resume and folder:
         clock.begin(kept=read_schedule(folder / SCHEDULE))
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures, both_notes
-from xfm.finetuning.baselines.linear import LabelledRows, class_task, fit_labels, ridge
+from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures
+from xfm.finetuning.baselines.linear import class_task, fit_labels, ridge
 from xfm.finetuning.frozen_features import neighbour_shares
 from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
 from xfm.metrics.classification import Array
@@ -21,22 +21,23 @@ NEIGHBOURS = (1, 5, 10, 20)
 
 def linear_texts(material: Material) -> BaselinePredictions:
     """TF-IDF with logistic regression, or with ridge regression for values."""
-    task, splits = material.task, material.splits
+    task = material.task
     classes = len(task.labels.names) if isinstance(task, ClassTask) else 1
-    features = TextFeatures([task.texts_of(row) for row in material.train], classes)
-    seen = {
-        name: features([task.texts_of(row) for row in rows]) for name, rows in splits.items() if len(rows)
-    }
+    words = TextFeatures([task.texts_of(row) for row in material.train], classes)
+
+    def features(rows: Sequence[Any]) -> Any:
+        return words([task.texts_of(row) for row in rows])
+
     if isinstance(task, ClassTask):
-        own = fit_labels(material, (seen["train"], material.train), (seen.get("valid"), material.valid))
-        found, how = material.predicted(lambda name, rows: own.predictions(seen[name])), own.note
+        answer, how = fit_labels(material, features)
     else:
-        values = (np.array([float(row.label) for row in splits[name]]) for name in ("train", "valid"))
-        train, valid = map(LabelledRows, (seen["train"], seen.get("valid")), values)
-        fitted = ridge(train, valid, material.budget)
-        found = material.predicted(lambda name, rows: fitted.model.predict(seen[name]).tolist())
-        how = fitted.note
-    return BaselinePredictions(found, both_notes(material.note, features.cut), how)
+        train, valid = (
+            (features(rows) if len(rows) else None, np.array([float(row.label) for row in rows]))
+            for rows in (material.train, material.valid)
+        )
+        model, how = ridge(train, valid, material.budget)
+        answer = lambda rows: model.predict(features(rows)).tolist()  # noqa: E731
+    return material.predicted(answer, how, words.cut)
 
 
 def probe(material: Material) -> BaselinePredictions:
@@ -45,10 +46,8 @@ def probe(material: Material) -> BaselinePredictions:
     labels = task.labels.names if isinstance(task, ClassTask) else ()
     data = SplitRows(material.train, labels=labels)
     own = type(task)(material.pretrained, material.pictures, data, probe_settings(task.settings))
-    fit = fit_task(own, material.valid, FinetuneConfig(), budget=material.budget)
-    return BaselinePredictions(
-        material.predicted(lambda name, rows: own.predict(rows)), material.note, fit.note
-    )
+    fit = fit_task(own, material.valid, FinetuneConfig())
+    return material.predicted(own.predict, fit.note)
 
 
 def probe_of_pictures(material: Material) -> BaselinePredictions:
@@ -60,15 +59,14 @@ def probe_of_pictures(material: Material) -> BaselinePredictions:
         shown = [task.pictures_of(row) for row in rows]
         return Features(rows, seen.rows(shown, seen.frozen) if shown else seen.frozen[:0])
 
-    fit = fit_linear(task, features(seen.train), features(valid))
+    fit = fit_linear(task, features(material.train), features(valid))
 
-    def answer(rows: Sequence[Any]) -> Sequence[Any]:
-        return labels.anew(fit.predictions(task, features(rows).values))
+    def answer(rows: Sequence[Any]) -> list[Any]:
+        return [*labels.anew(fit.predictions(task, features(rows).values))]
 
     if len(valid):
         labels = labels.settled(task.truths_of(valid), answer(valid))
-    found = material.predicted(lambda name, rows: [*answer(rows)])
-    return BaselinePredictions(found, seen.note, fit.note, seen.seconds)
+    return material.predicted(answer, fit.note, shared=seen.seconds)
 
 
 def linear_pictures(material: Material) -> BaselinePredictions:
@@ -85,7 +83,7 @@ def neighbours(material: Material) -> BaselinePredictions:
     """The nearest training pictures by the cosine of frozen features; how many is chosen like C."""
     task, seen = class_task(material), material.seen
     labels, valid = task.labels, material.valid
-    known, truths = _rows(material, seen.train, seen.frozen), task.truths_of(seen.train)
+    known, truths = _rows(material, material.train, seen.frozen), task.truths_of(material.train)
 
     def answer(rows: Sequence[Any], k: int) -> list[Any]:
         return labels.said(
@@ -99,8 +97,7 @@ def neighbours(material: Material) -> BaselinePredictions:
         }
         k, how = max(right, key=lambda size: (right[size], -size)), ", chosen on the validation rows"
         labels = labels.settled(task.truths_of(valid), answer(valid, k))
-    found = material.predicted(lambda name, rows: answer(rows, k))
-    return BaselinePredictions(found, seen.note, f"k = {k}{how}", seen.seconds)
+    return material.predicted(lambda rows: answer(rows, k), f"k = {k}{how}", shared=seen.seconds)
 
 
 def both(material: Material) -> BaselinePredictions:
@@ -108,31 +105,22 @@ def both(material: Material) -> BaselinePredictions:
     from scipy.sparse import csr_array, hstack
 
     task, seen = class_task(material), material.seen
-    scale = _scaler(_rows(material, seen.train, seen.frozen))
-    words = TextFeatures([task.texts_of(row) for row in seen.train], len(task.labels.names))
+    scale = _scaler(_rows(material, material.train, seen.frozen))
+    words = TextFeatures([task.texts_of(row) for row in material.train], len(task.labels.names))
 
     def features(rows: Sequence[Any]) -> Any:
         dense = scale(_rows(material, rows, seen.frozen))
         dense /= np.sqrt(dense.shape[1])  # as long as a row of TF-IDF
         return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
 
-    own = features(material.valid) if len(material.valid) else None
-    fitted = fit_labels(material, (features(seen.train), seen.train), (own, material.valid))
-    found = material.predicted(lambda name, rows: fitted.predictions(features(rows)))
-    return BaselinePredictions(found, both_notes(seen.note, words.cut), fitted.note, seen.seconds)
+    answer, how = fit_labels(material, features)
+    return material.predicted(answer, how, words.cut, shared=seen.seconds)
 
 
 def _linear(material: Material, values: Array) -> BaselinePredictions:
-    seen = material.seen
-    raw = _rows(material, seen.train, values)
-    scale = _scaler(raw)
-    own = scale(_rows(material, material.valid, values)) if len(material.valid) else None
-    fitted = fit_labels(material, (scale(raw), seen.train), (own, material.valid), PROBE_PENALTIES)
-
-    def answer(name: str, rows: Sequence[Any]) -> list[Any]:
-        return fitted.predictions(scale(_rows(material, rows, values)))
-
-    return BaselinePredictions(material.predicted(answer), seen.note, fitted.note, seen.seconds)
+    scale = _scaler(_rows(material, material.train, values))
+    answer, how = fit_labels(material, lambda rows: scale(_rows(material, rows, values)), PROBE_PENALTIES)
+    return material.predicted(answer, how, shared=material.seen.seconds)
 
 
 def _rows(material: Material, rows: Sequence[Any], values: Array) -> Array:

@@ -3,7 +3,6 @@
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,107 +11,72 @@ from numpy.typing import NDArray
 from xfm.finetuning.baselines.features import Material
 from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.labelling import OneLabel
-from xfm.tasks.several_labels import SeveralLabels
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried; the ridge takes their inverses."""
 DEFAULT = 1.0
 ITERATIONS = 300
+Rows = tuple[Any, NDArray[Any]]
+"""Features [R, D], dense or sparse, and labels [R], or [R, C] where rows have several."""
 
 
-@dataclass(frozen=True)
-class LabelledRows:
-    """Features [R, D], dense or sparse, and labels [R], or [R, C] where rows have several."""
-
-    features: Any
-    labels: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class FittedModel:
-    """A fitted model of scikit-learn, and how its penalty was found, in words."""
-
-    model: Any
-    note: str
-
-
-def logistic(
-    train: LabelledRows, valid: LabelledRows, seed: int, budget: float, penalties: Sequence[float] = PENALTIES
-) -> FittedModel:
-    """Multinomial logistic regression; of equally accurate ones the more certain. Without validation rows C
-    is `DEFAULT`."""
+def logistic(train: Rows, valid: Rows, seed: int, budget: float) -> tuple[Any, str]:
+    """Multinomial logistic regression, and in words how its C was found; of equally accurate ones the more
+    certain. Without validation rows C is `DEFAULT`."""
     from sklearn.linear_model import LogisticRegression
 
     def make(penalty: float) -> Any:
         return LogisticRegression(C=penalty, max_iter=ITERATIONS, random_state=seed)
 
     def score(model: Any) -> tuple[float, float]:
-        probabilities = model.predict_proba(valid.features)
+        probabilities = model.predict_proba(valid[0])
         places = {label: place for place, label in enumerate(model.classes_.tolist())}
         own = [
             row[places[label]] if label in places else 0.0
-            for row, label in zip(probabilities, valid.labels.tolist(), strict=True)
+            for row, label in zip(probabilities, valid[1].tolist(), strict=True)
         ]
-        right = model.classes_[probabilities.argmax(axis=1)] == valid.labels
+        right = model.classes_[probabilities.argmax(axis=1)] == valid[1]
         return float(right.mean()), float(np.log(np.maximum(own, 1e-12)).mean())
 
-    return _chosen(make, score, train, valid, budget, penalties)
+    return _chosen(make, score, train, len(valid[1]), budget, PENALTIES)
 
 
-def ridge(train: LabelledRows, valid: LabelledRows, budget: float) -> FittedModel:
-    """Ridge regression, chosen by Pearson's correlation; arguments as in `logistic`."""
+def ridge(train: Rows, valid: Rows, budget: float) -> tuple[Any, str]:
+    """Ridge regression, chosen by Pearson's correlation, as `logistic`."""
     from sklearn.linear_model import Ridge
 
-    def make(penalty: float) -> Any:
-        return Ridge(alpha=1 / penalty)
-
     def score(model: Any) -> tuple[float, float]:
-        guessed = np.asarray(model.predict(valid.features), dtype=np.float64)
-        return pearson(guessed, valid.labels), -float(np.mean((guessed - valid.labels) ** 2))
+        guessed = np.asarray(model.predict(valid[0]), dtype=np.float64)
+        return pearson(guessed, valid[1]), -float(np.mean((guessed - valid[1]) ** 2))
 
-    return _chosen(make, score, train, valid, budget, PENALTIES)
+    return _chosen(lambda c: Ridge(alpha=1 / c), score, train, len(valid[1]), budget, PENALTIES)
 
 
 def _chosen(
     make: Callable[[float], Any],
     score: Callable[[Any], tuple[float, float]],
-    train: LabelledRows,
-    valid: LabelledRows,
+    train: Rows,
+    valid: int,
     budget: float,
     penalties: Sequence[float],
-) -> FittedModel:
+) -> tuple[Any, str]:
     from sklearn.exceptions import ConvergenceWarning
 
-    choosing = bool(len(valid.labels))
     began, found = time.perf_counter(), []
-    tried = penalties if choosing else (DEFAULT,)
+    tried = penalties if valid else (DEFAULT,)
     with warnings.catch_warnings():
         # The iterations are the budget; the last digits of the optimum do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
         for penalty in tried:  # larger ones take longer
             if found and time.perf_counter() - began > budget:
                 break
-            model = make(penalty).fit(train.features, train.labels)
-            found.append((score(model) if choosing else (0.0, 0.0), penalty, model))
+            model = make(penalty).fit(*train)
+            found.append((score(model) if valid else (0.0, 0.0), penalty, model))
     _, penalty, model = max(found, key=lambda one: (one[0], -one[1]))
-    how = "chosen on the validation rows" if choosing else "there are no validation rows to choose it by"
+    how = "chosen on the validation rows" if valid else "there are no validation rows to choose it by"
     untried = len(tried) - len(found)
     missing = f"; {untried} of {len(tried)} not tried for time" if untried else ""
-    return FittedModel(model, f"C = {penalty:g}, {how}{missing}")
-
-
-@dataclass(frozen=True)
-class FittedLabels:
-    """A fitted model of scikit-learn, what its outputs mean, and how its penalty was found, in words."""
-
-    model: Any
-    labels: OneLabel | SeveralLabels
-    note: str
-
-    def predictions(self, features: Any) -> list[Any]:
-        """Of [R, D] features, as the task's."""
-        return self.labels.said(_probabilities(self.model, features, len(self.labels.names)))
+    return model, f"C = {penalty:g}, {how}{missing}"
 
 
 class _BinaryModels:
@@ -139,19 +103,17 @@ class _BinaryModels:
 
 
 def fit_labels(
-    material: Material,
-    train: tuple[Any, Sequence[Any]],
-    valid: tuple[Any, Sequence[Any]],
-    penalties: Sequence[float] = PENALTIES,
-) -> FittedLabels:
-    """Logistic regression of classes or of each label on features [R, D], dense or sparse. Validation rows
-    choose penalty and threshold."""
+    material: Material, features: Callable[[Sequence[Any]], Any], penalties: Sequence[float] = PENALTIES
+) -> tuple[Callable[[Sequence[Any]], list[Any]], str]:
+    """Logistic regression of classes or of each label on features [R, D] of rows, dense or sparse: what it
+    says of rows, and in words how its penalty was found. Validation rows choose penalty and threshold."""
     from sklearn.linear_model import LogisticRegression
 
-    task = class_task(material)
-    labels, truths = task.labels, task.truths_of(valid[1])
+    task, valid = class_task(material), material.valid
+    labels, truths = task.labels, task.truths_of(valid)
     weights = None if task.weight is None else task.weight.numpy()
-    targets = [labels.targets(task.truths_of(rows)).numpy() for rows in (train[1], valid[1])]
+    targets = labels.targets(task.truths_of(material.train)).numpy()
+    seen = features(valid) if len(valid) else None
 
     def make(penalty: float) -> Any:
         def weighed(own: Any) -> Any:
@@ -159,23 +121,20 @@ def fit_labels(
                 C=penalty, max_iter=ITERATIONS, random_state=material.seed, class_weight=own
             )
 
-        if targets[0].ndim == 2:
+        if targets.ndim == 2:
             return _BinaryModels(weighed, weights)
         return weighed(None if weights is None else dict(enumerate(weights.tolist())))
 
-    def said(model: Any) -> list[Any]:
-        return labels.said(_probabilities(model, valid[0], len(labels.names)))
-
     def score(model: Any) -> tuple[float, float]:
-        found = said(model)
-        metrics = task.validation_metrics(valid[1], found)
+        found = labels.said(_probabilities(model, seen, len(labels.names)))
+        metrics = task.validation_metrics(valid, found)
         return metrics[labels.primary], labels.likelihood(truths, found)
 
-    fit, choose = LabelledRows(train[0], targets[0]), LabelledRows(valid[0], targets[1])
-    fitted = _chosen(make, score, fit, choose, material.budget, penalties)
+    train = features(material.train), targets
+    model, note = _chosen(make, score, train, len(valid), material.budget, penalties)
     if len(truths):
-        labels = labels.settled(truths, said(fitted.model))
-    return FittedLabels(fitted.model, labels, fitted.note)
+        labels = labels.settled(truths, labels.said(_probabilities(model, seen, len(labels.names))))
+    return lambda rows: labels.said(_probabilities(model, features(rows), len(labels.names))), note
 
 
 def _probabilities(model: Any, features: Any, classes: int) -> NDArray[np.float64]:

@@ -1,6 +1,5 @@
 """Baselines of questions, boxes, captions and searches; those of texts without a neural network."""
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,10 +13,8 @@ from xfm.finetuning.baselines.features import (
     BaselinePredictions,
     Material,
     TextFeatures,
-    TooSlow,
-    both_notes,
 )
-from xfm.finetuning.baselines.linear import LabelledRows, logistic
+from xfm.finetuning.baselines.linear import Rows, logistic
 from xfm.finetuning.frozen_features import unit
 from xfm.tasks.rows import Corners, SplitRows
 from xfm.tasks.sentence_similarity import Nearest, Scores, TextSearch
@@ -36,11 +33,10 @@ def answer_of_question(material: Material) -> BaselinePredictions:
     known = list(counts)
     usual = [min(own.items(), key=lambda item: (-item[1], item[0]))[0] for own in counts.values()]
 
-    def answer(name: str, rows: Sequence[Any]) -> list[str]:
-        nearest = _nearest_texts(material, known, [normalise_caption(row.question) for row in rows])
-        return [usual[place] for place in nearest]
+    def answer(rows: Sequence[Any]) -> list[str]:
+        return [usual[place] for place in _nearest_texts(known, [row.question for row in rows])]
 
-    return BaselinePredictions(material.predicted(answer), material.note)
+    return material.predicted(answer)
 
 
 def question_only(material: Material) -> BaselinePredictions:
@@ -49,25 +45,21 @@ def question_only(material: Material) -> BaselinePredictions:
     kept = {answer for answer, _ in Counter(answers).most_common(ANSWERS)}
     train = [(row, answer) for row, answer in zip(material.train, answers, strict=True) if answer in kept]
     if len(kept) < 2:
-        return BaselinePredictions(
-            material.predicted(lambda name, rows: [answers[0]] * len(rows)), material.note
-        )
+        return material.predicted(lambda rows: [answers[0]] * len(rows))
     words = TextFeatures([(row.question,) for row, _ in train], len(kept))
     valid = [(row, normalise_caption(row.answer)) for row in material.valid]
 
-    def rows_of(pairs: Sequence[tuple[Any, str]]) -> LabelledRows:
+    def rows_of(pairs: Sequence[tuple[Any, str]]) -> Rows:
         features = words([(row.question,) for row, _ in pairs]) if pairs else None
-        return LabelledRows(features, np.array([answer for _, answer in pairs], dtype=object))
+        return features, np.array([answer for _, answer in pairs], dtype=object)
 
-    fitted = logistic(rows_of(train), rows_of(valid), material.seed, material.budget)
+    model, how = logistic(rows_of(train), rows_of(valid), material.seed, material.budget)
 
-    def answer(name: str, rows: Sequence[Any]) -> list[str]:
-        return fitted.model.predict(words([(row.question,) for row in rows])).tolist()
+    def answer(rows: Sequence[Any]) -> list[str]:
+        return model.predict(words([(row.question,) for row in rows])).tolist()
 
     cut = f"the {ANSWERS} most frequent answers" if len(kept) == ANSWERS else ""
-    return BaselinePredictions(
-        material.predicted(answer), both_notes(material.note, cut, words.cut), fitted.note
-    )
+    return material.predicted(answer, how, cut, words.cut)
 
 
 def whole_picture(material: Material) -> BaselinePredictions:
@@ -90,31 +82,30 @@ def box_of_phrase(material: Material) -> BaselinePredictions:
     known = list(boxes)
     usual = [tuple(np.median(np.array(own), axis=0).tolist()) for own in boxes.values()]
 
-    def answer(name: str, rows: Sequence[Any]) -> list[Any]:
-        nearest = _nearest_texts(material, known, [normalise_caption(row.phrase) for row in rows])
-        return [usual[place] for place in nearest]
+    def answer(rows: Sequence[Any]) -> list[Any]:
+        return [usual[place] for place in _nearest_texts(known, [row.phrase for row in rows])]
 
-    return BaselinePredictions(material.predicted(answer), material.note)
+    return material.predicted(answer)
 
 
 def caption_of_neighbour(material: Material) -> BaselinePredictions:
     """The first caption of the training picture that is nearest by frozen features."""
     seen = material.seen
-    known = unit(seen.rows([(row.image,) for row in seen.train], seen.frozen))
-    captions = [normalise_caption(row.captions[0]) for row in seen.train]
+    known = unit(seen.rows([(row.image,) for row in material.train], seen.frozen))
+    captions = [normalise_caption(row.captions[0]) for row in material.train]
 
-    def answer(name: str, rows: Sequence[Any]) -> list[str]:
+    def answer(rows: Sequence[Any]) -> list[str]:
         own = unit(seen.rows([(row.image,) for row in rows], seen.frozen))
-        return [captions[place] for place in _nearest(material, known, own)]
+        return [captions[place] for place in _nearest(known, own)]
 
-    return BaselinePredictions(material.predicted(answer), seen.note, shared=seen.seconds)
+    return material.predicted(answer, shared=seen.seconds)
 
 
 def before_fine_tuning(material: Material) -> BaselinePredictions:
     """The model that the fine-tuning began with."""
     task, data = material.task, SplitRows(material.train)
     before = type(task)(material.pretrained, material.pictures, data, task.settings)
-    return BaselinePredictions(material.predicted(lambda name, rows: before.predict(rows)))
+    return material.predicted(before.predict)
 
 
 def tf_idf(material: Material) -> BaselinePredictions:
@@ -127,13 +118,12 @@ def tf_idf(material: Material) -> BaselinePredictions:
         cuts[features.cut] = None
         return lambda block: (features([(text,) for text in search.anchors[block]]) @ known.T).toarray() / 2
 
-    found = _found(material, scores)
-    return BaselinePredictions(found, both_notes(*cuts))
+    return material.predicted(lambda rows: _ranked(rows, scores))._replace(note="; ".join(filter(None, cuts)))
 
 
 def bm25(material: Material) -> BaselinePredictions:
     """The probabilistic ranking function of Robertson and others (TREC-3, 1994), by the candidates' words."""
-    return BaselinePredictions(_found(material, bm25_scores), how=f"k1 {K1}, b {B}")
+    return material.predicted(lambda rows: _ranked(rows, bm25_scores), f"k1 {K1}, b {B}")
 
 
 def bm25_scores(search: TextSearch) -> Scores:
@@ -163,39 +153,27 @@ def bm25_scores(search: TextSearch) -> Scores:
     return scores
 
 
-def _found(material: Material, scores_of: Callable[[TextSearch], Scores]) -> dict[str, list[Nearest]]:
-    def answer(name: str, rows: Sequence[Any]) -> list[Nearest]:
-        began, search = time.perf_counter(), TextSearch.of(rows)
-        scores = scores_of(search)
-
-        def in_time(block: slice) -> Any:
-            if (took := time.perf_counter() - began) > 4 * material.budget:
-                raise TooSlow(f"{block.start:,} of {len(rows):,} searches took {took:.0f} s: stopped")
-            return scores(block)
-
-        return search.ranked(in_time)
-
-    return material.predicted(answer)
+def _ranked(rows: Sequence[Any], scores_of: Callable[[TextSearch], Scores]) -> list[Nearest]:
+    search = TextSearch.of(rows)
+    return search.ranked(scores_of(search))
 
 
 def _constant(material: Material, box: tuple[Any, Any, Any, Any]) -> BaselinePredictions:
     corners = tuple(float(number) for number in box)
-    return BaselinePredictions(material.predicted(lambda name, rows: [corners] * len(rows)))
+    return material.predicted(lambda rows: [corners] * len(rows))
 
 
-def _nearest_texts(material: Material, known: Sequence[str], asked: Sequence[str]) -> list[int]:
-    features, distinct = TextFeatures([(text,) for text in known]), list(dict.fromkeys(asked))
-    vectors = [features([(text,) for text in texts]) for texts in (known, distinct)]
-    found = dict(zip(distinct, _nearest(material, *vectors), strict=True))
-    return [found[text] for text in asked]
+def _nearest_texts(known: Sequence[str], asked: Sequence[str]) -> list[int]:
+    words, wanted = TextFeatures([(text,) for text in known]), [*map(normalise_caption, asked)]
+    distinct = list(dict.fromkeys(wanted))
+    vectors = [words([(text,) for text in texts]) for texts in (known, distinct)]
+    found = dict(zip(distinct, _nearest(*vectors), strict=True))
+    return [found[text] for text in wanted]
 
 
-def _nearest(material: Material, known: Any, asked: Any, size: int = 256) -> list[int]:
+def _nearest(known: Any, asked: Any, size: int = 256) -> list[int]:
     found: list[NDArray[np.int64]] = []
-    began = time.perf_counter()
     for start in range(0, asked.shape[0], size):
-        if (took := time.perf_counter() - began) > 4 * material.budget:
-            raise TooSlow(f"{start:,} of {asked.shape[0]:,} searches took {took:.0f} s: stopped")
         product: Any = asked[start : start + size] @ known.T
         dense = product.toarray() if hasattr(product, "toarray") else product
         found.append(np.asarray(dense).argmax(axis=1))
