@@ -127,9 +127,6 @@ CHECKPOINTS = [
         ("state.json",))
     for name, content in (("fifo", fifo), ("deep", '{"a":' * 50_000), ("of-10-gib", sparse(10 << 30, b"{")))
 ] + [
-    Situation(f"split-file-{name}", f"{TUNE} --split s.json", {"s.json": content}, ("s.json",))
-    for name, content in (("fifo", fifo), ("noise", bytes(range(256))))
-] + [
     Situation("info-run-log-device", "info r", {"r": copied("{run}", put("log.jsonl", ENDLESS))}, ("run",),
         status=(0,)),
     Situation("init-from-damaged", "pretrain --recipe {recipe} --folder out --quiet --init.model m",

@@ -67,7 +67,6 @@ _TOLD = {
     "out": ("folder for model, scores, report and logs", True),
     "columns": ("", False),
     "pictures": ("", False),
-    "split": ("split.json or folder of an earlier run, to part the rows as it did", False),
 }
 """What the command is told besides the settings: its meaning, and whether it must be there."""
 _EMPTY = {"columns": ""}
@@ -116,7 +115,6 @@ def run(chosen: Namespace) -> None:
         columns=chosen.columns,
         pictures=chosen.pictures,
         allow_urls=chosen.allow_urls,
-        split=chosen.split,
         config=config,
         resume=chosen.resume,
         progress=not chosen.quiet,
@@ -162,7 +160,6 @@ def _show_plan(chosen: Namespace, config: FinetuneConfig) -> None:
         test=chosen.test,
         columns=chosen.columns,
         pictures=chosen.pictures,
-        split=chosen.split,
         allow_urls=chosen.allow_urls,
         config=config,
         progress=not chosen.quiet,

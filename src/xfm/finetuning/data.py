@@ -14,8 +14,6 @@ from xfm.finetuning.presets import chosen_folds
 from xfm.finetuning.row_filter import few, first_places, readable_rows
 from xfm.finetuning.splits import (
     kept_together,
-    part_as,
-    read_split,
     require_folds,
     strata_of,
     with_all_labels,
@@ -43,14 +41,13 @@ MANY_CLASSES = 0.5
 @dataclass(frozen=True)
 class Tables:
     """Own tables. None for `valid` and `test` takes a share of the training rows; `pictures` is where paths
-    start (None: at the table), `addresses` fetches addresses, `split` is an earlier run's split.json."""
+    start (None: at the table), `addresses` fetches addresses."""
 
     train: str | Path | InMemory
     valid: str | Path | InMemory | None = None
     test: str | Path | InMemory | None = None
     columns: ColumnMap = field(default_factory=ColumnMap)
     pictures: Path | None = None
-    split: Path | None = None
     addresses: AddressBook | None = None
 
 
@@ -93,19 +90,15 @@ def read_data(
     None for `pictures` reads only those that a typed row needs. UserError names file, row and column."""
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
     left_out = left_out or SkippedRecords(config.max_bad)
-    raw, typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
+    typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
     sources = {name: str(source) for name, source in given.items() if source is not None}
-    seed, drawn = None, f"as in {tables.split}"
     folds = _folds(task, tables, config, len(typed["train"]))
     if folds:
         require_folds(task, [row for _, row in typed["train"]], folds, str(tables.train))
-    elif tables.split is not None:
-        typed = _as_before(tables.split, typed, left_out)
     elif tables.valid is None:
         shares = {"valid": config.valid_share, "test": config.test_share}
         missing = {name: share for name, share in shares.items() if name not in typed}
         typed = _part(task, typed, missing, config.seed)
-        seed, drawn = config.seed, f"drawn by seed {config.seed}"
     labels = _labels(task, typed)
     if not folds and not any(typed.get(name) for name in ("valid", "test")):
         raise UserError(
@@ -113,11 +106,10 @@ def read_data(
             "or are the only ones of their class; give --validation and --test"
         )
     if parted := [name for name in typed if name not in sources]:
-        sources |= {name: f"{len(typed[name])} rows of {tables.train}, {drawn}" for name in parted}
+        drawn = f"{tables.train}, drawn by seed {config.seed}"
+        sources |= {name: f"{len(typed[name])} rows of {drawn}" for name in parted}
         numbered = {name: [row for row, _ in typed[name]] for name in ("train", *parted)}
-        used = {row.number for rows in numbered.values() for row in rows}
-        absent = [row.number for row in raw["train"] if row.number not in used]
-        write_split(out, str(tables.train), seed, numbered, absent)
+        write_split(out, str(tables.train), config.seed, numbered)
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     every = [pair for rows in typed.values() for pair in rows]
@@ -126,13 +118,11 @@ def read_data(
 
 
 def _folds(task: type[Task[Any, Any, Any]], tables: Tables, config: FinetuneConfig, rows: int) -> int:
-    given = {"--validation": tables.valid, "--split": tables.split}
-    named = [name for name, one in given.items() if one is not None]
-    folds = chosen_folds(config, task.spec, rows, bool(named))
-    if folds and named:
+    folds = chosen_folds(config, task.spec, rows, tables.valid is not None)
+    if folds and tables.valid is not None:
         raise UserError(
-            f"--folds: every fold takes its validation rows from the others, so that {named[0]} has no use; "
-            "leave one of the two out"
+            "--folds: every fold takes its validation rows from the others, so that --validation has no "
+            "use; leave one of the two out"
         )
     return folds
 
@@ -146,7 +136,7 @@ def _read_all(
     pictures: Pictures | None,
     left_out: SkippedRecords,
     progress: bool,
-) -> tuple[dict[str, list[TableRow]], dict[str, list[tuple[TableRow, Row]]]]:
+) -> dict[str, list[tuple[TableRow, Row]]]:
     store, root = out / PICTURES_FOLDER, tables.pictures
     raw = {
         name: read_table(source, task.spec.fields, tables.columns, store, root, left_out, tables.addresses)
@@ -156,25 +146,7 @@ def _read_all(
     typed = readable_rows(task, raw, reading(config), left_out, pictures, progress)
     for name, rows in raw.items():
         left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
-    return raw, typed
-
-
-def _as_before(
-    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]], left_out: SkippedRecords
-) -> dict[str, list[tuple[TableRow, Row]]]:
-    """The same with the split of an earlier run."""
-    (split, absent), rows = read_split(path), typed["train"]
-    for row, _ in rows:
-        if row.number in absent:
-            left_out.add(row.place, f"it was left out when {path} was written")
-    rows = [(row, one) for row, one in rows if row.number not in absent]
-    if twice := [name for name in split if name != "train" and name in typed]:
-        option = {"valid": "--validation"}.get(twice[0], f"--{twice[0]}")
-        raise UserError(
-            f"--split: {path} has rows of {twice[0]}, and {option} is given too; leave one of them out"
-        )
-    parts = part_as(split, path, [row for row, _ in rows], left_out.rows)
-    return {**typed, **{name: [rows[place] for place in places] for name, places in parts.items() if places}}
+    return typed
 
 
 def _part(

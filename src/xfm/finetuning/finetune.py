@@ -66,7 +66,6 @@ def finetune(
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
     allow_urls: bool | Sequence[str] | UrlRules = False,
-    split: Path | str | None = None,
     config: FinetuneConfig | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -90,8 +89,6 @@ def finetune(
         pictures: folder that paths of pictures start from, each table's own if not given.
         allow_urls: hosts from which pictures are fetched that tables name by address (`["*.example.org"]`),
             True for any public host, or the rules for them; what is fetched is kept in the cache.
-        split: `split.json` of an earlier run on the same training table, or the run's folder: the rows are in
-            the same splits. Without, and without `valid`, a split is drawn by the seed.
         config: steps, rates, what is frozen and so on; what is 0 is fitted to the rows.
         resume: continue the folder's run exactly.
         progress: show bars and looks at the validation rows.
@@ -120,7 +117,7 @@ def finetune(
         if (repository := push_to_hub) is not None:
             distributed.on_first(lambda: check_upload(repository, config))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
-        tables = tables_of(train, valid, test, columns, pictures, split, allow_urls, out if resume else None)
+        tables = tables_of(train, valid, test, columns, pictures, allow_urls, out if resume else None)
         data, origin = opened(task, model, tables, config, out, shows)
         return Session.begin(spec.name, model, data, config, out, shows, origin), origin
 
@@ -306,7 +303,6 @@ def dry_run(
     test: Table | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
-    split: Path | str | None = None,
     allow_urls: bool | Sequence[str] | UrlRules = False,
 ) -> DryRun:
     """What `finetune` would do with these arguments; some steps are timed and thrown away, nothing is
@@ -317,7 +313,7 @@ def dry_run(
     if out is not None:
         check_folder(home_path(out), False)
     local_model(model)
-    tables = tables_of(train, valid, test, columns, pictures, split, allow_urls)
+    tables = tables_of(train, valid, test, columns, pictures, allow_urls)
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
         data, origin = opened(task, model, tables, config, Path(folder), progress)
         run = Session.begin(spec.name, home_path(model), data, config, Path(folder), progress, origin)

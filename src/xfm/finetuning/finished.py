@@ -204,7 +204,7 @@ def write_resolved(out: Path, run: Session, tables: Tables | None) -> None:
     told: dict[str, str | None] = {"task": run.type.spec.name, "model": run.model, "out": str(out)}
     if tables is not None:
         named = {"train": tables.train, "validation": tables.valid, "test": tables.test}
-        named |= {"split": tables.split, "pictures": tables.pictures}
+        named |= {"pictures": tables.pictures}
         lie = {name: one for name, one in named.items() if one is not None and not isinstance(one, InMemory)}
         told |= {name: str(one) for name, one in lie.items()}
         told["columns"] = tables.columns.option or None

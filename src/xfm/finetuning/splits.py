@@ -1,13 +1,11 @@
-"""How a table is parted: rows that stay together, splits as `split.json` keeps them, folds."""
+"""How a table is parted: rows that stay together, what `split.json` says of them, folds."""
 
-import json
 from collections import Counter
-from collections.abc import Container, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError
-from xfm.core.files import read_text
 from xfm.data.tables import TableRow, split_rows
 from xfm.data.tables.split import drawn_units
 from xfm.finetuning.presets import can_fold
@@ -17,7 +15,7 @@ from xfm.tasks.rows import SplitRows
 from xfm.tasks.sampling import components
 from xfm.training.checkpoint import list_checkpoints
 
-SPLIT_FILE, LEFT_OUT, SPLITS = "split.json", "left_out", ("train", "valid", "test")
+SPLIT_FILE = "split.json"
 
 
 def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[Hashable]:
@@ -55,69 +53,12 @@ def with_all_labels(
     return {name: sorted(rows) for name, rows in found.items()}
 
 
-def write_split(
-    out: Path,
-    table: str | Path,
-    seed: int | None,
-    rows: Mapping[str, Sequence[TableRow]],
-    left_out: Sequence[int] = (),
-) -> None:
-    """Write row numbers by split, as messages have them; `seed` is None if nothing was drawn."""
+def write_split(out: Path, table: str, seed: int, rows: Mapping[str, Sequence[TableRow]]) -> None:
+    """Write row numbers by split, as messages have them."""
     if (out / SPLIT_FILE).exists() and list_checkpoints(out):
         return  # a run that is resumed has its own; if these rows are others, it says so later
     numbers = {name: [row.number for row in own] for name, own in rows.items()}
-    content = {"file": str(table), "seed": seed, "rows": numbers}
-    write_json(out / SPLIT_FILE, {**content, **({LEFT_OUT: list(left_out)} if left_out else {})})
-
-
-def read_split(path: Path) -> tuple[dict[str, list[int]], frozenset[int]]:
-    """Row numbers by split of a split.json or a run's folder, and those left out."""
-    path = path / SPLIT_FILE if path.is_dir() else path
-    try:
-        content = json.loads(read_text(path))
-        found: Any = content["rows"]
-        absent = frozenset(content.get(LEFT_OUT, ()))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the file ({error.strerror or error}); check --split") from error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        found, absent = None, frozenset[int]()
-    if not isinstance(found, dict) or not all(map(_is_part, found.items())) or not found.get("train"):
-        raise UserError(
-            f'{path} is not a split: it must hold {{"rows": {{"train": [NUMBER, ...], "valid": [...], '
-            '"test": [...]}}, as the split.json of a fine-tuning does'
-        )
-    return found, absent
-
-
-def _is_part(item: tuple[object, object]) -> bool:
-    name, numbers = item
-    return name in SPLITS and isinstance(numbers, list) and all(type(one) is int for one in numbers)
-
-
-def part_as(
-    split: dict[str, list[int]], path: Path, rows: Sequence[TableRow], left_out: Container[str] = ()
-) -> dict[str, list[int]]:
-    """Places by split of a table's rows; UserError names a row in no split, in two, or not in the table."""
-    places = {row.number: place for place, row in enumerate(rows)}
-    parts: dict[str, list[int]] = {}
-    seen: dict[int, str] = {}
-    for name, numbers in split.items():
-        for number in numbers:
-            if number not in places:
-                if f"{rows[0].file}:{number}" in left_out:
-                    continue
-                raise UserError(f"{path}: {rows[0].file} has no row {number}; give the table of this split")
-            if number in seen:
-                raise UserError(
-                    f"{path}: row {number} is in {seen[number]} and in {name}; take it out of one"
-                )
-            seen[number] = name
-        parts[name] = [places[number] for number in numbers if number in places]
-    if absent := [row for row in rows if row.number not in seen]:
-        raise UserError(
-            f"{absent[0].place}: the row is in no split of {path}; add it there, or leave out --split"
-        )
-    return parts
+    write_json(out / SPLIT_FILE, {"file": table, "seed": seed, "rows": numbers})
 
 
 def fold_rows(

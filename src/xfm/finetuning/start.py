@@ -138,18 +138,17 @@ def tables_of(
     test: Table | None,
     columns: Mapping[str, str] | str,
     pictures: Path | str | None,
-    split: Path | str | None,
     allow_urls: bool | Sequence[str] | UrlRules = False,
     before: Path | None = None,
 ) -> Tables:
     """Tables by the arguments of `finetune`; addresses that failed in the folder `before` are not asked
     again."""
-    root, parted = (None if place is None else home_path(place) for place in (pictures, split))
+    root = None if pictures is None else home_path(pictures)
     splits, rules = as_splits(train, valid, test), UrlRules.of(allow_urls)
     failed = None if before is None else read_bad_rows(before)
     named = (splits["train"], splits.get("validation"), splits.get("test"))
     addresses = AddressBook.of(rules, splits["train"], failed)
-    return Tables(*named, ColumnMap.parse(columns), root, parted, addresses)
+    return Tables(*named, ColumnMap.parse(columns), root, addresses)
 
 
 def opened(
