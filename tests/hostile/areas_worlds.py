@@ -109,7 +109,6 @@ TASKS = [
 ]  # fmt: skip
 RESUME = "pretrain --folder run --resume --quiet --training.steps 3"
 LAST = "checkpoints/step-00000002"
-TUNE = "finetune text-classification --model {model} --train {rows} --out out"
 CHECKPOINTS = [
     Situation(f"resume-{name}", RESUME, {"run": copied("{run}", drop("model/config.json"), *edits)}, says,
         status=(2,), changes=("run",))

@@ -19,9 +19,8 @@ The data folder holds the official files as their authors publish them, unpacked
   flickr30k/   dataset_flickr30k.json (Karpathy), flickr30k-images
   vqa/         v2_*_questions.json, v2_*_annotations.json, answer_list.json (X-VLM's; else it is built)
   vg/          question_answers.json, VG_100K, VG_100K_2 (by choice, for vqa)
-  nlvr2/       data, images/train, images/dev, images/test1     nlvr/    train, dev, test
+  nlvr2/       data, images/train, images/dev, images/test1
   refer/       refcoco, refcoco+, refcocog, each with refs(..).p and instances.json
-  snli-ve/     snli_ve_*.jsonl       hateful-memes/   *.jsonl, img
   imagenet/    train and val of class folders, or data/*.parquet
 and the data sets of linear evaluation as torchvision lays them out. --list says it of each benchmark."""
 

@@ -9,7 +9,6 @@ from xfm.config.tasks import (
     CAPTIONING,
     GROUNDING,
     IMAGE_CLASSIFICATION,
-    IMAGE_TEXT_CLASSIFICATION,
     REASONING,
     RETRIEVAL,
     TEXT_CLASSIFICATION,
@@ -21,17 +20,11 @@ from xfm.evaluation.benchmarks.published import Protocol
 from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, glue_folder, read_glue
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, ImageSet, read_image_set
 from xfm.evaluation.benchmarks.read.image_text import (
-    ENTAILMENT,
-    HATEFUL,
     coco_pictures,
-    flickr_pictures,
     read_coco,
     read_flickr30k,
-    read_memes,
-    read_nlvr,
     read_nlvr2,
     read_refcoco,
-    read_snli_ve,
 )
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, synset_names
 from xfm.evaluation.benchmarks.read.readers import Corpus
@@ -43,7 +36,6 @@ from xfm.evaluation.benchmarks.scorers import (
     glue_submission,
     name_of,
     nlvr2_submission,
-    pair_scorer,
     score_answers,
     score_captions,
     score_captions_briefly,
@@ -177,14 +169,6 @@ _WITH_TEXTS = [
         ),
         submits_all=True,
     ),
-    Benchmark(
-        "nlvr",
-        IMAGE_TEXT_CLASSIFICATION.name,
-        at("nlvr"),
-        "nlvr/{train,dev,test}/{train,dev,test}.json, each beside images/",
-        lambda data: read_nlvr(data / "nlvr"),
-        score_truth,
-    ),
     _grounding("refcoco", ("unc", "google")),
     _grounding("refcoco+", ("unc",)),
     _grounding("refcocog", ("umd", "google")),
@@ -216,22 +200,6 @@ _WITH_TEXTS = [
             folder / f"captions_{split}_results.json", rows, texts
         ),
         submits_all=True,
-    ),
-    Benchmark(
-        "snli-ve",
-        IMAGE_TEXT_CLASSIFICATION.name,
-        at("snli-ve"),
-        "snli-ve/snli_ve_{train,dev,test}.jsonl; flickr30k/flickr30k-images/",
-        lambda data: read_snli_ve(data / "snli-ve", flickr_pictures(data / "flickr30k")),
-        pair_scorer(ENTAILMENT),
-    ),
-    Benchmark(
-        "hateful-memes",
-        IMAGE_TEXT_CLASSIFICATION.name,
-        at("hateful-memes"),
-        "hateful-memes/{train,dev_seen,test_seen}.jsonl, hateful-memes/img/",
-        lambda data: read_memes(data / "hateful-memes"),
-        pair_scorer(HATEFUL),
     ),
 ]
 

@@ -13,7 +13,6 @@ from xfm.metrics.classification import (
     TOP,
     ClassPrediction,
     accuracy,
-    area_under_roc,
     f1,
     listed_accuracy,
     matthews,
@@ -24,21 +23,15 @@ from xfm.metrics.classification import (
 )
 from xfm.metrics.vqa import vqa_score
 from xfm.reports.scores import write_json, write_output
-from xfm.tasks.rows import ImageCaptions, Labelled, LabelledPictureText, LabelledText, PicturePair, Question
+from xfm.tasks.rows import ImageCaptions, Labelled, LabelledText, PicturePair, Question
 from xfm.tasks.scored import Metrics, Scorer
 from xfm.tasks.vqa import kind_key
 
 
 def sentence_id(identifier: str) -> str:
-    """Identifier of a row's sentence: without the pair of `dev-850-0-1` (NLVR2) or `4055-3` (NLVR)."""
-    parts = identifier.split("-")
-    match parts:
-        case [split, pictures, _, sentence]:
-            return f"{split}-{pictures}-{sentence}"
-        case [sentence, _]:
-            return sentence
-        case _:
-            raise ValueError(f"{identifier!r} is neither SPLIT-SET-PAIR-SENTENCE nor SENTENCE-PICTURE")
+    """Identifier of a row's sentence: `dev-850-0-1` without the pair."""
+    split, pictures, _, sentence = identifier.split("-")
+    return f"{split}-{pictures}-{sentence}"
 
 
 def consistency(identifiers: Sequence[str], right: Sequence[bool]) -> float:
@@ -106,9 +99,7 @@ def glue_scorer(task: GlueTask) -> Scorer:
     return score
 
 
-def score_truth(
-    rows: Sequence[PicturePair | LabelledPictureText], predictions: Sequence[ClassPrediction | bool]
-) -> Metrics:
+def score_truth(rows: Sequence[PicturePair], predictions: Sequence[ClassPrediction | bool]) -> Metrics:
     """Accuracy, and consistency: the share of sentences judged rightly on all of their pictures."""
     truth = [row.label if isinstance(row.label, bool) else str(row.label) for row in rows]
     right = [name_of(p) == label_name(label) for label, p in zip(truth, predictions, strict=True)]
@@ -116,20 +107,6 @@ def score_truth(
     if all(row.key is not None for row in rows):
         found["consistency"] = consistency([str(row.key) for row in rows], right)
     return found
-
-
-def pair_scorer(classes: Sequence[str]) -> Scorer:
-    """Accuracy and, of two classes, the area under the ROC curve of the second one's probability."""
-
-    def score(rows: Sequence[LabelledPictureText], predictions: Sequence[ClassPrediction]) -> Metrics:
-        labels = np.array([row.label for row in rows])
-        found = {"accuracy": accuracy(np.array([p.label for p in predictions]), labels)}
-        if len(classes) == 2:
-            probabilities = np.array([p.probabilities[1] for p in predictions])
-            found["auroc"] = area_under_roc(probabilities, labels == classes[1])
-        return found
-
-    return score
 
 
 def given_answers(row: Question) -> list[str]:
