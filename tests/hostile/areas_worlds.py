@@ -136,7 +136,7 @@ CHECKPOINTS = [
     Situation("resume-model-changed", "finetune text-classification --model {model} --train {rows} --out o --resume",
         {"o": copied("{tuned}", put("config.yaml", fifo))}, ("o",), changes=("o",), status=(0, 2)),
     Situation("reproduce-data-fifo", "reproduce cola --model {model} --data d --out out --smoke --quiet",
-        {"d/glue/CoLA/train.tsv": fifo, "d/glue/CoLA/dev.tsv": fifo}, ("train.tsv",)),
+        {"d/glue/cola/train-00000-of-00001.parquet": fifo}, ("train-00000-of-00001.parquet",)),
 ]  # fmt: skip
 KNOWN = b"xfm: pictures that were found whole, 1\n"
 

@@ -13,8 +13,7 @@ from xfm.core.errors import UserError
 Choice = TypeVar("Choice", bound=StrEnum)
 _LAYOUT = """\
 The data folder holds the official files as their authors publish them, unpacked and otherwise untouched:
-  glue/        CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI and diagnostic with their *.tsv, or
-               the hub's Parquet
+  glue/        cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli and ax with the hub's *.parquet
   coco/        dataset_coco.json (Karpathy), train2014, val2014, test2015
   flickr30k/   dataset_flickr30k.json (Karpathy), flickr30k-images
   vqa/         v2_*_questions.json, v2_*_annotations.json, answer_list.json (X-VLM's; else it is built)

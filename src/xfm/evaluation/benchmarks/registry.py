@@ -17,7 +17,7 @@ from xfm.config.tasks import (
 from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.benchmark import Benchmark, at
 from xfm.evaluation.benchmarks.published import Protocol
-from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, glue_folder, read_glue
+from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, read_glue
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, ImageSet, read_image_set
 from xfm.evaluation.benchmarks.read.image_text import (
     coco_pictures,
@@ -83,18 +83,14 @@ IMAGE_BENCHMARKS = [_IMAGENET, *(_image_set(kind) for kind in ImageSet)]
 
 # ---------------------------------------------------------------- text
 def _glue(task: GlueTask) -> Benchmark:
-    layout = FORMATS[task]
-    archive = ", ".join(dict.fromkeys(["train.tsv", *(f for _, f, _ in (*layout.scored, *layout.hidden))]))
-    diagnostic = (
-        "; for the server the diagnostic set glue/diagnostic/diagnostic.tsv, glue/AX/AX.tsv or the hub's "
-        "glue/ax/test-*.parquet"
-    )
+    layout, more = FORMATS[task], ""
+    if task is GlueTask.MNLI:
+        more = ", and for the server the diagnostic set glue/ax/test-*.parquet"
     return Benchmark(
         name=task.value,
         kind=TEXT_CLASSIFICATION.name,
-        marker=lambda data: glue_folder(data / "glue", task),
-        layout=f"glue/{layout.folder}/ with {archive}; or glue/{task.value}/ with the hub's *.parquet"
-        + (diagnostic if task is GlueTask.MNLI else ""),
+        marker=at(f"glue/{task.value}"),
+        layout=f"glue/{task.value}/ with the *.parquet of the hub's nyu-mll/glue{more}",
         read=lambda data: read_glue(data / "glue", task),
         score=glue_scorer(task),
         summary=_mnli_mean if task is GlueTask.MNLI else lambda splits: {},

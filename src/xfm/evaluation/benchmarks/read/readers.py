@@ -120,41 +120,6 @@ def chosen(row: TableRow, field: str, options: Mapping[Any, T]) -> T:
 
 
 # ---------------------------------------------------------------- tables
-def read_tsv(
-    path: Path, columns: Sequence[str] | None = None, short: list[str] | None = None
-) -> list[TableRow]:
-    """Rows of a tab-separated file without quoting; `columns` where the first line is no header.
-
-    `short` collects file and line of rows with too few cells, of which published files have some; None
-    refuses them.
-    """
-    try:
-        lines = read_text(path, MAX_OFFICIAL, encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the file is not UTF-8 ({error.reason}); download it again.") from None
-    first = 1
-    if columns is None:
-        columns, lines, first = lines[0].rstrip("\r").split("\t"), lines[1:], 2
-    rows: list[TableRow] = []
-    for number, line in enumerate(lines, start=first):
-        if not line.rstrip("\r"):
-            continue
-        cells = line.rstrip("\r").split("\t")
-        if len(cells) != len(columns):
-            if short is not None and len(cells) < len(columns):
-                short.append(f"{path}:{number}")
-                continue
-            raise UserError(
-                f"{path}:{number}: {len(cells)} cells for {len(columns)} columns; download the file again."
-            )
-        rows.append(TableRow(dict(zip(columns, cells, strict=True)), path, number))
-    if not rows:
-        raise UserError(f"{path}: the file holds no rows; download it again.")
-    return rows
-
-
 def parquet_files(folder: Path, split: str) -> list[Path]:
     """Files of a split as the hub names them, `SPLIT-00000-of-00001.parquet`, here or in `data/`.
 
