@@ -66,7 +66,6 @@ def test_every_row_is_scored_once_by_a_model_that_did_not_see_it(model: Path, tm
     assert done.leaderboards[CROSS].n == 48
     page = page_of(out)
     assert "Each fold was scored by a model that did not learn from it" in page
-    assert "these scores chose between them" in page
     assert "Decided by preset and rows" in page
     assert done.crossed.chosen in page.replace("&#39;", "'")
     assert not list(out.rglob("checkpoints"))
@@ -74,13 +73,12 @@ def test_every_row_is_scored_once_by_a_model_that_did_not_see_it(model: Path, tm
     assert xfm.pipeline("text-classification", model=out)("a red square")[0]["label"] in ("good", "bad")
 
 
-def test_best_chooses_between_both_by_folds_and_fast_folds_its_probe(model: Path, tmp_path: Path) -> None:
+def test_best_has_folds_and_fast_folds_its_probe(model: Path, tmp_path: Path) -> None:
     table = table_of(tmp_path, 40)
     own = FinetuneConfig(preset=Preset.BEST, steps=4, batch_size=4, baseline=False, device="cpu")
     done = on_table(model, table, tmp_path / "best", own)
     assert len(done.crossed.folds) == 5
-    assert all(fold.probe is not None for fold in done.crossed.folds)
-    assert "Chosen by accuracy over all folds: fine-tuning" in done.crossed.chosen
+    assert "the median of the folds' best" in done.crossed.chosen
     assert (done.decisions["average"], done.decisions["folds"]) == ("0.999", "5")
     quick = FinetuneConfig(preset=Preset.FAST, folds=4, device="cpu")
     done = on_table(model, table, tmp_path / "fast", quick)

@@ -3,21 +3,20 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from xfm.data.skipped import left_out_lines
-from xfm.finetuning.leaderboard import Contender, Leaderboard, SystemKind
+from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.split_scores import calibration_of, classes_of
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.metrics.calibration import CALIBRATION, Calibration
-from xfm.metrics.numbers import percent, points, readable_seconds, rough
+from xfm.metrics.calibration import CALIBRATION
+from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import is_headline, less_is_better, metric_name
-from xfm.reports.lines import ScoreLine, line_of
+from xfm.reports.lines import line_of
 from xfm.reports.page import Thumbnails, page_template
 from xfm.reports.scores import Score, write_output
 from xfm.tasks.base import Task
@@ -27,21 +26,7 @@ from xfm.training.run_folder import LOG_FILE
 
 REPORT = "report.html"
 WORST = 18
-MORE = 2
-"""Headlines of further metrics beside the primary one."""
 PlaceOf = Callable[[Any, Sequence[Path]], str]
-
-
-@dataclass(frozen=True)
-class Card:
-    """A headline: number, interval, notes, score line; the tone is `up`, `down` or `level`."""
-
-    title: str
-    value: str
-    range: str = ""
-    notes: tuple[str, ...] = ()
-    line: ScoreLine | None = None
-    tone: str = "level"
 
 
 def write_report(
@@ -156,57 +141,19 @@ def _split(
     wrong = sorted((one for one in cases if not one[0].right), key=lambda one: -one[0].badness)
     kept = (details.get("leaderboards") or {}).get(name)
     board = Leaderboard.from_json(kept) if kept else None
-    main = [line for key, line in lines.items() if is_headline(key)]
     found, before = calibration_of(task, rows, predictions), scores.get(f"{start}{CALIBRATION}_before")
     return {
         "name": name,
-        "lines": main,
+        "lines": [line for key, line in lines.items() if is_headline(key)],
         "more": [line for key, line in lines.items() if not is_headline(key)],
         "classes": classes_of(task, rows, predictions) if isinstance(task, ClassTask) else None,
         "worst": [(case, places(row, task.pictures_of(row))) for case, row in wrong[:WORST]],
         "wrong": len(wrong),
         "n": len(cases),
-        "cards": _cards(main if len(main) > 1 else [*lines.values()], task.primary, board, found),
         "board": board,
         "calibration": found,
         "before": before.value if before else None,
     }
-
-
-def _cards(
-    lines: Sequence[ScoreLine], primary: str, board: Leaderboard | None, calibration: Calibration | None
-) -> list[Card]:
-    main = sorted(lines, key=lambda line: not line.key.endswith(f"/{primary}"))[: 1 + MORE]
-    cards = [_score_card(line) for line in main]
-    if board:
-        rivals = [place for place in board.places if place.sort in (SystemKind.STRONG, SystemKind.CONSTANT)]
-        cards[1:1] = [_rival_card(place) for place in rivals[:1]]
-    if calibration:
-        off = not calibration.low <= calibration.confidence <= calibration.high
-        notes = (f"{percent(calibration.confidence, 0)} sure", f"{percent(calibration.accuracy, 0)} right")
-        title = "calibration error"
-        cards.append(Card(title, percent(calibration.error), "", notes, tone="down" if off else "level"))
-    return cards
-
-
-def _score_card(line: ScoreLine) -> Card:
-    notes = (f"chance {rough(line.score.chance)}", f"{line.score.n:,} cases")
-    return Card(line.metric, percent(line.score.value), _ends(line.score), notes, line)
-
-
-def _ends(shown: Score | Contender) -> str:
-    if shown.low is None or shown.high is None:
-        return ""
-    return f"{percent(shown.low)} to {percent(shown.high)}"
-
-
-def _rival_card(place: Contender) -> Card:
-    notes = [place.name]
-    if place.gain_low is not None and place.gain_high is not None:
-        ends = f"{points(-place.gain_high)} to {points(-place.gain_low)}"
-        notes.append(f"this model: {points(-place.gain)} points ({ends})")
-    tone = "level" if not place.shown else "down" if place.gain > 0 else "up"
-    return Card("best simple baseline", percent(place.value), _ends(place), tuple(notes), tone=tone)
 
 
 def _chart(out: Path, task: Task[Any, Any, Any], tuned: TuningRun) -> str:
