@@ -48,9 +48,9 @@ def test_training_rows_choose_view_and_penalty() -> None:
     told[:, 2] += np.r_[labels, np.repeat([0, 1], 50)] * 4
     noise = rng.normal(size=(400, 5)).astype(np.float32)
     folds = folds_of(np.arange(300), seed=1)
-    found = probe({"noise": noise, "told": told}, labels, folds, [1.0, 1e-6])
-    assert (found.view, found.penalty) == ("told", 1.0)
-    assert (found.labels == np.repeat([0, 1], 50)).mean() > 0.9
+    found, chosen = probe({"noise": noise, "told": told}, labels, folds, [1.0, 1e-6])
+    assert chosen == {"view": "told", "inverse_penalty": 1.0}
+    assert (found == np.repeat([0, 1], 50)).mean() > 0.9
 
 
 def test_groups_are_held_out_whole() -> None:

@@ -19,7 +19,6 @@ from xfm.reports.page import Thumbnails, page_template
 from xfm.reports.scores import (
     DETAILS,
     METRICS,
-    OWN,
     PARTS_FOLDER,
     REQUIRED_KEYS,
     PartResult,
@@ -141,14 +140,9 @@ def facts(
         "Weights used": began or "none: trained from scratch",
         "Parameters": f"{details['parameters']:,}" if "parameters" in details else "",
         "World": _joined(details.get("world"), manifest.get("seed"), "", "seed "),
-        "Objects": _world_in_words(manifest),
         "Evaluation": f"{len(scores)} scores in {readable_seconds(total)}, seed {config.get('seed', 0)}, "
         f"scale {config.get('scale', 1):g}",
         "Fine-tunings": _tunings_in_words(details),
-        "Linear probes": _probes_in_words(details.get("probes") or {}),
-        "Probability of a match": _match_in_words(
-            details.get("calibration") or {}, kept=details.get("calibration_kept", True)
-        ),
         "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
         f"{details.get('precision', 'unknown')} arithmetic, torch {details.get('torch', '?')}",
         "Weights' sha256": str(details.get("weights_sha256", ""))[:16],
@@ -161,21 +155,6 @@ def _by_clock(provenance: Mapping[str, Any]) -> str:
         return ""
     wanted = recommended_steps(str(provenance.get("recipe")))
     return f" in {minutes:.3g} minutes" + (f", where the recipe has {wanted}" if wanted else "")
-
-
-def _world_in_words(manifest: Mapping[str, Any]) -> str:
-    objects = manifest.get("objects")
-    if not isinstance(objects, dict) or not {"seen", "heldout"} <= set(objects):
-        return ""
-    return f"{len(objects['seen'])} objects in training pictures, {len(objects['heldout'])} held out"
-
-
-def _match_in_words(fitted: Mapping[str, Any], kept: bool) -> str:
-    if not {"slope", "bias", "pairs", "data"} <= fitted.keys():
-        return ""
-    scaled = f"sigmoid({fitted['slope']:.3g} x log-odds {fitted['bias']:+.3g})"
-    place = "kept in the model's folder" if kept else "the model keeps the one that it has"
-    return f"{scaled}, fitted on {fitted['pairs']:,} pairs of {fitted['data']}; {place}"
 
 
 def _joined(first: object, second: object, unit: str = "", before: str = "") -> str:
@@ -207,13 +186,6 @@ def _tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> st
         if one["steps"] < least * one["of"]:
             found.append(f"{part_name(part)}{comma}{baseline} {one['steps']} of {one['of']} steps")
     return "; ".join(found)
-
-
-def _probes_in_words(probes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    own = {name: one[OWN] for name, one in probes.items()}
-    return "; ".join(
-        f"{part_name(part)} {one['view']}, C {one['inverse_penalty']:g}" for part, one in own.items()
-    )
 
 
 def small_run(scores: Mapping[str, Score], scale: float) -> str:

@@ -1,6 +1,5 @@
 """Models that an evaluation fine-tunes and keeps."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,11 @@ TASKS_FOLDER = "tasks"
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A fine-tuned model of an evaluation, the command that predicts the world's rows, and its bytes."""
+    """A fine-tuned model of an evaluation, and the command that predicts the world's rows."""
 
     part: Part
     folder: Path
     command: str
-    size: int
 
 
 def saved_models(out: Path, world: Path, validation: bool = False) -> list[SavedModel]:
@@ -34,22 +32,15 @@ def saved_models(out: Path, world: Path, validation: bool = False) -> list[Saved
         rows, answers = world / "tasks" / part.value / f"{split}.jsonl", f"{part.value}-answers.jsonl"
         asked = own.task.spec.name
         command = command_line("predict", asked, model=folder, input=rows, out=answers, columns=own.columns)
-        size = sum(path.stat().st_size for path in folder.iterdir())
-        found.append(SavedModel(part, folder, command, size))
+        found.append(SavedModel(part, folder, command))
     return found
-
-
-def without_model(out: Path, parts: Iterable[Part]) -> list[Part]:
-    """Fine-tuning parts whose model was not kept."""
-    return [p for p in parts if p in TUNED and not (out / TASKS_FOLDER / p.value / MODEL_FOLDER).exists()]
 
 
 def listing(models: list[SavedModel]) -> str:
     """The models as lines for a terminal."""
     if not models:
         return ""
-    size = sum(model.size for model in models) / 1e6
-    lines = [f"Fine-tuned on the way, {size:,.0f} MB; each answers the test rows by its command:"]
+    lines = ["Fine-tuned on the way; each answers the test rows by its command:"]
     return "\n".join([*lines, *(f"  {model.command}" for model in models)])
 
 

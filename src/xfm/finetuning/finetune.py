@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,7 +28,6 @@ from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.finished import FinetuneResult, TrainingOutcome, finish, write_resolved
 from xfm.finetuning.flags import few_rows_hint
 from xfm.finetuning.presets import check_applicable, task_settings, training_config
-from xfm.finetuning.row_filter import partial_pictures, require_same_left_out, say_partial
 from xfm.finetuning.session import Session
 from xfm.finetuning.start import finetune_config, local_model, opened, tables_of
 from xfm.finetuning.tuning_run import adapt
@@ -163,11 +161,11 @@ def _fine_tuned(
             distributed.on_first(lambda: _check_shared(run))
             made_of = {"model": run.model, "data": digest(run.data.train)}
             maker = ResultOrigin("finetune", made_of, f"{run.name} from {run.model}")
-            kept = partial(require_same_left_out, out) if resume else lambda left_out: left_out.write(out)
-            distributed.on_first(lambda: kept(run.left_out))
+            if not resume:
+                distributed.on_first(lambda: run.left_out.write(out))
             distributed.on_first(lambda: sign(out, maker))
             run = limited(run, began)
-            distributed.on_first(lambda: _say(run, origin))
+            distributed.on_first(lambda: _say(run, origin.tables))
             trained = _train(run, resume)
         if not process.is_first:
             found = trained.task, trained.predictions, trained.tuned
@@ -202,13 +200,12 @@ def limited(run: Session, began: float) -> Session:
     return replace(run, limit=seconds, began=began)
 
 
-def _say(run: Session, origin: RowOrigin) -> None:
-    write_resolved(run.out, run, origin.tables)
+def _say(run: Session, tables: Tables | None) -> None:
+    write_resolved(run.out, run, tables)
     if run.progress:
         tqdm.write(run.summary(), file=sys.stderr)
         decided = ", ".join(f"{name} {value}" for name, value in run.decisions.items())
         tqdm.write(f"Preset {run.config.preset} decided: {decided or 'nothing'}.", file=sys.stderr)
-    say_partial(partial_pictures(run.pictures, origin.places))
     if run.progress and run.left_out.rows:
         tqdm.write(f"Note: {run.left_out.sentence(run.out / BAD_FILE)}", file=sys.stderr)
 

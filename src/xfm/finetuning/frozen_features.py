@@ -1,10 +1,7 @@
-"""Features of labelled pictures or texts: parts of them, in memory or in a file, and pixels as features."""
+"""Features of labelled pictures or texts, their neighbours, and pixels as features."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,12 +12,9 @@ from xfm.metrics.classification import Array
 
 ROWS = 8192
 """Rows of a block: features may be a memory map, and what is computed of all rows may be much."""
-IN_MEMORY = 2 << 30
-"""Bytes of features that are copied into memory; more go to a scratch file."""
 
 
-@dataclass(frozen=True)
-class LabelledFeatures:
+class LabelledFeatures(NamedTuple):
     """Features [N, D] float and labels [N]."""
 
     features: Array
@@ -33,32 +27,11 @@ def blocks(count: int, size: int = ROWS) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def chosen_rows(split: LabelledFeatures, chosen: NDArray[np.bool_], scratch: Path | None) -> LabelledFeatures:
-    """The rows of a split that are chosen by [N] bool; in a file below `scratch` where they are many."""
-    rows = np.flatnonzero(chosen)
-    features = room((len(rows), split.features.shape[1]), scratch)
-    for own in blocks(len(rows)):
-        features[own] = split.features[rows[own]]
-    return LabelledFeatures(features, split.labels[rows])
-
-
-def concatenated(first: LabelledFeatures, second: LabelledFeatures, scratch: Path | None) -> LabelledFeatures:
-    """The rows of two splits; in a file below `scratch` where they are too many for memory."""
-    features = room((len(first.labels) + len(second.labels), first.features.shape[1]), scratch)
-    at = 0
-    for split in (first, second):
-        for rows in blocks(len(split.labels)):
-            features[at + rows.start : at + rows.stop] = split.features[rows]
-        at += len(split.labels)
-    return LabelledFeatures(features, np.concatenate([first.labels, second.labels]))
-
-
-def room(shape: tuple[int, int], scratch: Path | None) -> Array:
-    """Room for features [N, D] float32: memory, or a file without a name that goes with the array."""
-    if 4 * shape[0] * shape[1] <= IN_MEMORY or scratch is None:
-        return np.empty(shape, dtype=np.float32)
-    with TemporaryFile(dir=scratch) as file:
-        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+def concatenated(first: LabelledFeatures, second: LabelledFeatures) -> LabelledFeatures:
+    """The rows of two splits."""
+    return LabelledFeatures(
+        np.concatenate([first.features, second.features]), np.concatenate([first.labels, second.labels])
+    )
 
 
 def deviations_of(features: Array) -> Array:

@@ -1,24 +1,18 @@
-"""Which rows can be used, of tables and typed ones; whether that stays so; and pictures used in part."""
+"""Which rows can be used, of tables and typed ones, and which pictures are used in part."""
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
-from xfm.core.errors import UserError, amount
 from xfm.data.images import UnreadablePicture
-from xfm.data.skipped import SkippedRecords, read_bad_rows
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import TableRow
-from xfm.reports.scores import DETAILS
 from xfm.tasks.base import Task
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import CellMeaning, ChosenRows, LazyRows, SplitRows
 
 Row = TypeVar("Row")
-_SHOWN = 3
 
 
 # ---------------------------------------------------------------- rows of tables
@@ -115,6 +109,19 @@ def usable_rows(
     return replace(data, **{name: kept[name] for name in own}, others=others)
 
 
+def readable(
+    task: type[Task[Any, Any, Any]],
+    rows: Sequence[Any],
+    split: str,
+    pictures: Pictures,
+    left_out: SkippedRecords,
+) -> Sequence[Any]:
+    """The rows of a split whose pictures can all be read; UserError where too many cannot."""
+    kept = _without(rows, pictures.unreadable(_distinct(task, [rows])), task, split, left_out)
+    left_out.check()
+    return kept
+
+
 def _distinct(
     task: type[Task[Any, Any, Any]], splits: Iterable[Sequence[Any]], most: int | None = None
 ) -> list[Path]:
@@ -145,33 +152,10 @@ def _without(
     return ChosenRows(rows, kept) if isinstance(rows, LazyRows) else [rows[place] for place in kept]
 
 
-def require_same_left_out(out: Path, left_out: SkippedRecords) -> None:
-    """Refuse to resume with other left-out rows than at the beginning."""
-    before = read_bad_rows(out)
-    for place in sorted(before.keys() ^ left_out.rows.keys()):
-        was, now = before.get(place), left_out.rows.get(place)
-        change = (
-            f"was left out when the run began ({was}) and can be read now"
-            if was
-            else (f"was read when the run began and cannot be read now ({now})")
-        )
-        raise UserError(
-            f"{place} {change}: bring it back as it was to go on with {out}, or begin in another folder"
-        )
-
-
 # ---------------------------------------------------------------- pictures used in part
 def partial_pictures(pictures: Pictures, places: Mapping[Path, str]) -> dict[str, str]:
     """What is wrong with the pictures of which a part only could be decoded, by row or path."""
     return {places.get(path) or str(path): flaw for path, flaw in sorted(pictures.flaws.items())}
-
-
-def say_partial(partial: Mapping[str, str]) -> None:
-    """Count such pictures on stderr, and name some of them."""
-    if partial:
-        count, shown = amount(len(partial), "picture"), few(partial, _SHOWN)
-        note = f"Of {count} the file ends early; what is there is used: {shown}. All are in {DETAILS}."
-        tqdm.write(note, file=sys.stderr)
 
 
 def few(names: Iterable[str], most: int = 8) -> str:

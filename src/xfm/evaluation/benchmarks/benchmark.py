@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes
 from xfm.data.skipped import SkippedRecords
@@ -11,8 +11,6 @@ from xfm.evaluation.benchmarks.published import Protocol
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.scorers import Metrics
 from xfm.reports.scores import Score
-from xfm.tasks.images import Pictures
-from xfm.tasks.rows import pictures_of
 from xfm.tasks.scored import Scorer
 
 Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
@@ -124,35 +122,3 @@ class JobSetting:
     device: str = "auto"
     progress: bool = True
     left_out: SkippedRecords = field(default_factory=SkippedRecords)
-
-
-T = TypeVar("T")
-
-
-def answered(
-    rows: Sequence[Any],
-    pictures: Pictures | None,
-    split: str,
-    left_out: SkippedRecords,
-    answer: Callable[[], T],
-) -> tuple[T, list[bool]]:
-    """Answers to N rows, and whether every picture of a row could be read; unreadable ones are blank.
-
-    UserError where too many cannot be read.
-    """
-    if pictures is None:
-        left_out.count(split, split, len(rows), 0)
-        return answer(), [True] * len(rows)
-    before, pictures.lost = pictures.lost, SkippedRecords(left_out.limit)
-    try:
-        answers = answer()
-    finally:
-        pictures.lost = before
-    whole, bad = [True] * len(rows), pictures.blank_for
-    for place, row in enumerate(rows) if bad else ():
-        if found := next((path for path in pictures_of(row) if path in bad), None):
-            whole[place] = False
-            left_out.note(f"{split} row {place + 1}", bad[found])
-    left_out.check()
-    left_out.count(split, split, len(rows), whole.count(False))
-    return answers, whole

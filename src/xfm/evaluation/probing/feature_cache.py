@@ -25,7 +25,6 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_text, write_text, writing
 from xfm.data.images import UnreadablePicture, load_image
 from xfm.data.skipped import SkippedRecords
-from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.encoders import VisionLike
 from xfm.models.folder import Preprocessing
@@ -102,8 +101,8 @@ def usable_features(
     left_out.count(split, split, len(rows), len(absent))
     if not len(absent):
         return values, rows
-    kept = chosen_rows(LabelledFeatures(values, np.arange(len(rows))), ~np.isnan(values[:, 0]), folder)
-    return kept.features, [rows[place] for place in kept.labels.tolist()]
+    kept = np.flatnonzero(~np.isnan(values[:, 0]))
+    return values[kept], [rows[place] for place in kept.tolist()]
 
 
 def _why(row: Labelled) -> str:

@@ -146,9 +146,9 @@ def evaluate_frozen(
         began = time.perf_counter()
         seen: Array | None = features.train.labels
         if method is Method.LINEAR:
-            scores, classes = _linear(features, config, result, cache, progress)
+            scores, classes = _linear(features, config, result, progress)
         elif method is Method.KNN:
-            scores, classes = _knn(features, config, cache)
+            scores, classes = _knn(features, config)
         else:
             tokenizer, network = pretrained.tokenizer, pretrained.model.to(featuriser.device).eval()
             size, device = config.batch_size, featuriser.device
@@ -220,25 +220,21 @@ def _features(
     return _Features(train, validation, test)
 
 
-def _linear(
-    features: _Features, config: FrozenConfig, result: FrozenResult, scratch: Path, progress: bool
-) -> _Scored:
+def _linear(features: _Features, config: FrozenConfig, result: FrozenResult, progress: bool) -> _Scored:
     train, validation, test = features
-    regression, share, seed = config.regression, config.validation_share, config.seed
-    probe = fit_probe(
-        train, validation, regression, share=share, seed=seed, scratch=scratch, progress=progress
-    )
+    share, seed = config.validation_share, config.seed
+    probe = fit_probe(train, validation, config.regression, share=share, seed=seed, progress=progress)
     result.probe = probe
-    trials = [{"C": 10.0**trial.exponent, "validation_accuracy": trial.score} for trial in probe.trials]
+    trials = [{"C": 10.0**one, "validation_accuracy": score} for one, score in probe.trials.items()]
     result.details["linear"] = {"C": probe.chosen, "converged": probe.converged, "trials": trials}
     return probe.classifier.logits(test.features).numpy(), probe.classes
 
 
-def _knn(features: _Features, config: FrozenConfig, scratch: Path) -> _Scored:
+def _knn(features: _Features, config: FrozenConfig) -> _Scored:
     """Nothing is chosen, so that validation rows are neighbours, too."""
     known, validation, test = features
     if validation is not None:
-        known = concatenated(known, validation, scratch)
+        known = concatenated(known, validation)
     classes = np.unique(known.labels)
     found = nearest_neighbours(known, test, config.neighbours)
     return (found[:, None] == classes).astype(np.float32), classes
