@@ -14,7 +14,7 @@ from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import small_run, write_report
 from xfm.evaluation.suite import evaluate
 from xfm.reports.charts import read_curves
-from xfm.reports.lines import summary
+from xfm.reports.page import summary
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 
 

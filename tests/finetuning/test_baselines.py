@@ -17,10 +17,9 @@ from sklearn.metrics import accuracy_score
 from tests.evaluation.tiny import draw, tiny_pretrained, tiny_task
 from tests.finetuning.conftest import SHORT, on_table, text_table
 from tests.reports.written import details_of, page_of
+from xfm.finetuning.baselines.classification import PENALTIES, logistic
 from xfm.finetuning.baselines.features import Material
-from xfm.finetuning.baselines.linear import PENALTIES, logistic
-from xfm.finetuning.baselines.others import K1, B, bm25, bm25_scores, tf_idf
-from xfm.finetuning.baselines.strong import PROBE, scored, strong_baselines
+from xfm.finetuning.baselines.strong import K1, PROBE, B, bm25, bm25_scores, scored, strong_baselines, tf_idf
 from xfm.finetuning.leaderboard import (
     Advice,
     Contender,

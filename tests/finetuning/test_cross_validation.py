@@ -12,7 +12,7 @@ from tests.reports.written import details_of, page_of
 from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.training import Precision
 from xfm.finetuning.cross_validation import CROSS
-from xfm.finetuning.splits import fold_rows
+from xfm.finetuning.data import fold_rows
 from xfm.reports.scores import read_scores
 from xfm.training import distributed
 

@@ -25,8 +25,8 @@ from xfm.config.labels import HALF, LabelKind
 from xfm.data.tables import split_rows
 from xfm.finetuning.baselines.strong import baselines_of
 from xfm.finetuning.cross_validation import CROSS
+from xfm.finetuning.data import strata_of, with_all_labels
 from xfm.finetuning.probing import Features, fit_linear
-from xfm.finetuning.splits import strata_of, with_all_labels
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
 

@@ -14,8 +14,7 @@ from tests.refusals import expect_refusal
 from xfm.metrics.intervals import Interval
 from xfm.reports.charts import PALETTE, forest, histograms, small_multiples
 from xfm.reports.labels import GROUPS, grouped, metric_name
-from xfm.reports.lines import line_of, summary
-from xfm.reports.page import Thumbnails, page_template
+from xfm.reports.page import Thumbnails, line_of, page_template, summary
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_scores
 
 

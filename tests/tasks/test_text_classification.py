@@ -18,8 +18,8 @@ from tests.tasks.build import COLOURS, PAIRS, SINGLE, build
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
 from xfm.data.tables import TableRow
+from xfm.finetuning.data import kept_together
 from xfm.finetuning.split_scores import groups_of
-from xfm.finetuning.splits import kept_together
 from xfm.finetuning.tuning_run import tune
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task

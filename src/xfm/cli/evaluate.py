@@ -129,10 +129,10 @@ def _mode(chosen: Namespace, model: Path) -> _Mode:
 def _on_world(chosen: Namespace, model: Path) -> None:
     config, world = assemble(EvaluationConfig, chosen), Path(chosen.world or "worlds/emoji")
     out = Path(chosen.out or _results_folder(model, config, world))
+    from xfm.evaluation.parts import listing, saved_models, use_command
     from xfm.evaluation.report import REPORT
-    from xfm.evaluation.saved_models import listing, saved_models, use_command
     from xfm.evaluation.suite import evaluate
-    from xfm.reports.lines import summary
+    from xfm.reports.page import summary
     from xfm.reports.scores import METRICS, left_out_sentence, stored_flags
     from xfm.training.flags import last_lines
 
@@ -172,7 +172,7 @@ def _whole(run: Path) -> list[str]:
 
 def _on_rows(chosen: Namespace, model: Path) -> None:
     from xfm.finetuning.rescoring import score
-    from xfm.reports.lines import table
+    from xfm.reports.page import table
 
     used = _ONLY[_Mode.TUNED] - {"test", "out", "max_bad"}
     options: dict[str, Any] = {name: value for name in used if (value := getattr(chosen, name))}
@@ -205,7 +205,7 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
     from xfm.evaluation.probing.prompt_templates import read_names
     from xfm.evaluation.probing.scoring import MODEL, LabelledSplits, evaluate_frozen, frozen_maker
     from xfm.finetuning.rescoring import default_folder
-    from xfm.reports.lines import table
+    from xfm.reports.page import table
     from xfm.reports.scores import METRICS
 
     out = default_folder(model, chosen.test) if chosen.out is None else Path(chosen.out)

@@ -101,7 +101,7 @@ def run(chosen: Namespace) -> None:
         return _show_plan(chosen, config)
     from xfm.finetuning.finetune import finetune
     from xfm.finetuning.report import REPORT
-    from xfm.reports.lines import table
+    from xfm.reports.page import table
     from xfm.training.flags import last_lines
 
     out = Path(chosen.out)

@@ -14,8 +14,7 @@ from xfm.data.skipped import left_out_lines
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, read_validation, small_multiples
 from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name
-from xfm.reports.lines import ScoreLine, line_of
-from xfm.reports.page import Thumbnails, page_template
+from xfm.reports.page import ScoreLine, Thumbnails, line_of, page_template
 from xfm.reports.scores import (
     DETAILS,
     METRICS,

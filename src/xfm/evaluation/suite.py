@@ -23,10 +23,9 @@ from xfm.core.paths import home_path
 from xfm.core.results_folder import ResultOrigin, model_digest, require_free, sign, world_mark
 from xfm.data.skipped import SkippedRecords
 from xfm.evaluation.context import Context, TimeBudget
-from xfm.evaluation.parts import PARTS
+from xfm.evaluation.parts import PARTS, TASKS_FOLDER, saved_models
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import flags_of, write_report
-from xfm.evaluation.saved_models import TASKS_FOLDER, saved_models
 from xfm.models.adapters import require_whole
 from xfm.models.folder import load_model, require_seeing
 from xfm.models.model_files import write_calibration

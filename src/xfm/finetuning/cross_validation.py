@@ -10,9 +10,9 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.finetuning.baselines.strong import BaselineResult, scored
+from xfm.finetuning.data import fold_data, fold_rows, kept_together, strata_of
 from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_of
 from xfm.finetuning.session import AnyTask, Session, clear
-from xfm.finetuning.splits import fold_data, fold_rows, kept_together, strata_of
 from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.training.checkpoint import list_checkpoints

@@ -1,6 +1,7 @@
-"""Tables of one task as typed rows: read, parted where no split is given, checked; their origin."""
+"""Tables of one task as typed rows: read, checked, split or parted into folds; and their origin."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,21 +11,106 @@ from xfm.core.errors import UserError, amount, excerpt
 from xfm.data.fetch import AddressBook
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
-from xfm.finetuning.presets import chosen_folds
+from xfm.data.tables.split import drawn_units
+from xfm.finetuning.presets import can_fold, chosen_folds
 from xfm.finetuning.row_filter import few, first_places, readable_rows
-from xfm.finetuning.splits import (
-    kept_together,
-    require_folds,
-    strata_of,
-    with_all_labels,
-    write_split,
-)
 from xfm.models.folder import Pretrained
+from xfm.reports.scores import write_json
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import class_names, require_classes
 from xfm.tasks.rows import CellMeaning, SplitRows
+from xfm.tasks.sampling import components
+from xfm.training.checkpoint import list_checkpoints
+
+SPLIT_FILE = "split.json"
+
+
+def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[Hashable]:
+    """Group of each row by `Task.together`; every row alone if that would connect more than half of them."""
+    things = [task.together(row) for row in rows]
+    numbers = components(things)
+    groups: list[Hashable] = [numbers[own[0]] for own in things]
+    connects = any(len(own) > 1 for own in things) or any(map(task.pictures_of, rows))
+    if connects and max(Counter(groups).values()) > len(rows) / 2:
+        return list(range(len(rows)))
+    return groups
+
+
+def strata_of(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[str | None]:
+    """The class of each row, or the rarest of its labels, which a draw may miss."""
+    own = [task.labels_of(row) for row in rows]
+    counts = Counter(name for labels in own for name in labels)
+    return [min(labels, key=lambda name: (counts[name], name), default=None) for labels in own]
+
+
+def with_all_labels(
+    labels: Sequence[Sequence[str]], groups: Sequence[Hashable], parts: Mapping[str, Sequence[int]]
+) -> dict[str, list[int]]:
+    """Parts of row numbers, but groups with a label that training rows would lack go to them."""
+    found = {name: list(rows) for name, rows in parts.items()}
+    known = {name for row in found["rest"] for name in labels[row]}
+    for part, rows in parts.items():
+        for row in rows if part != "rest" else ():
+            if known.issuperset(labels[row]) or row not in found[part]:
+                continue
+            moved = [one for one in found[part] if groups[one] == groups[row]]
+            found[part] = [one for one in found[part] if groups[one] != groups[row]]
+            found["rest"] += moved
+            known |= {name for one in moved for name in labels[one]}
+    return {name: sorted(rows) for name, rows in found.items()}
+
+
+def write_split(out: Path, table: str, seed: int, rows: Mapping[str, Sequence[TableRow]]) -> None:
+    """Write row numbers by split, as messages have them."""
+    if (out / SPLIT_FILE).exists() and list_checkpoints(out):
+        return  # a run that is resumed has its own; if these rows are others, it says so later
+    numbers = {name: [row.number for row in own] for name, own in rows.items()}
+    write_json(out / SPLIT_FILE, {"file": table, "seed": seed, "rows": numbers})
+
+
+def fold_rows(
+    groups: Sequence[Hashable], strata: Sequence[Hashable], folds: int, seed: int
+) -> list[list[int]]:
+    """Row numbers of each fold. Groups stay together; by stratum, large groups first, each goes to the fold
+    with fewest rows of it."""
+    found: list[list[int]] = [[] for _ in range(folds)]
+    for units in drawn_units(groups, strata, seed):
+        own = [0] * folds
+        for unit in sorted(units, key=len, reverse=True):
+            fold = min(range(folds), key=lambda place: (own[place], len(found[place]), place))
+            found[fold] += unit
+            own[fold] += len(unit)
+    return [sorted(rows) for rows in found]
+
+
+def require_folds(task: type[Task[Any, Any, Any]], rows: Sequence[Any], folds: int, table: str) -> None:
+    """Refuse folds of a task or table that cannot be parted so."""
+    if not can_fold(task.spec):
+        raise UserError(
+            f"--folds: {task.spec.name} ranks all rows of a split together, so that folds could not be "
+            "scored as one; leave --folds out"
+        )
+    groups = len(set(kept_together(task, rows)))
+    if groups < 2 * folds:
+        raise UserError(
+            f"--folds: {table} has {groups} groups of rows that share no picture and no text, too few for "
+            f"{folds} folds; take --folds {max(2, groups // 2)} at most, or add rows"
+        )
+
+
+def fold_data(
+    task: type[Task[Any, Any, Any]], data: SplitRows[Any], held: Sequence[int], share: float, seed: int
+) -> SplitRows[Any]:
+    """What the model of a fold learns from, chooses by (a share of the others) and is scored on (`held`)."""
+    out = set(held)
+    rest = [row for place, row in enumerate(data.train) if place not in out]
+    parts = split_rows(kept_together(task, rest), strata_of(task, rest), {"valid": share}, seed)
+    chosen = [rest[place] for place in parts["valid"]]
+    learned = [rest[place] for place in parts["rest"]]
+    return SplitRows(learned, chosen, [data.train[place] for place in held], {}, data.labels, data.answers)
+
 
 Row = TypeVar("Row")
 

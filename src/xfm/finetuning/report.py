@@ -16,8 +16,7 @@ from xfm.metrics.calibration import CALIBRATION
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import is_headline, less_is_better, metric_name
-from xfm.reports.lines import line_of
-from xfm.reports.page import Thumbnails, page_template
+from xfm.reports.page import Thumbnails, line_of, page_template
 from xfm.reports.scores import Score, write_output
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask

@@ -21,8 +21,13 @@ from xfm.config.image import Framing
 from xfm.config.inference import BeamSearch
 from xfm.config.task import ImageHead
 from xfm.core.errors import UserError
-from xfm.evaluation.benchmarks.benchmark import RUN, JobSetting
-from xfm.evaluation.benchmarks.evaluations import evaluate_fine_tuned, evaluate_on_features, fine_tuned_task
+from xfm.evaluation.benchmarks.evaluations import (
+    RUN,
+    JobSetting,
+    evaluate_fine_tuned,
+    evaluate_on_features,
+    fine_tuned_task,
+)
 from xfm.evaluation.benchmarks.jobs import TABLE, find_jobs, run_jobs
 from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL, Protocol, read_all
 from xfm.evaluation.benchmarks.read.glue import GlueTask

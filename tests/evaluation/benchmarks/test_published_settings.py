@@ -30,10 +30,9 @@ from xfm.config.task import ImageHead
 from xfm.config.tasks import task_spec
 from xfm.config.training import Grouping, Schedule
 from xfm.data.variation import OWN_OPERATIONS
-from xfm.evaluation.benchmarks.benchmark import recipe_of
 from xfm.evaluation.benchmarks.published import Protocol, published_results
 from xfm.evaluation.benchmarks.read.image_sets import ImageSet
-from xfm.evaluation.benchmarks.registry import BENCHMARKS
+from xfm.evaluation.benchmarks.registry import BENCHMARKS, recipe_of
 from xfm.models.folder import Preprocessing
 
 TEXT = (Path(__file__).parents[2] / "golden" / "published-settings.md").read_text()

@@ -1,20 +1,21 @@
 """Evaluations on a benchmark: fine-tuned, on frozen features, by prompts, and by ranking."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from xfm.config.benchmark import BenchmarkRecipe
 from xfm.config.image import Framing
 from xfm.config.probing import FrozenConfig, Method
 from xfm.config.tasks import task_spec
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tokenizer import normalise_caption
-from xfm.evaluation.benchmarks.benchmark import RUN, Benchmark, JobResult, JobSetting
 from xfm.evaluation.benchmarks.read.readers import Corpus
-from xfm.evaluation.benchmarks.registry import IMAGENET
+from xfm.evaluation.benchmarks.registry import IMAGENET, Benchmark
+from xfm.evaluation.benchmarks.scorers import Metrics
 from xfm.evaluation.probing.scoring import LabelledSplits, evaluate_frozen
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.finetune import finetune_rows
@@ -24,7 +25,7 @@ from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base, restored
 from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
 from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
-from xfm.reports.scores import METRICS, best_of, floors_of
+from xfm.reports.scores import METRICS, Score, best_of, floors_of
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import rank
@@ -36,6 +37,51 @@ from xfm.training.distributed import pick_device
 from xfm.training.pretrain import MODEL_FOLDER
 
 BATCH = 64
+RUN = "run"
+"""Folder of a fine-tuning or of an evaluation on frozen features, inside the benchmark's."""
+
+
+@dataclass
+class JobResult:
+    """Metrics, floors and number of rows by split, files for the server, and details for `details.json`."""
+
+    splits: dict[str, Metrics] = field(default_factory=dict)
+    chance: dict[str, Metrics] = field(default_factory=dict)
+    baseline: dict[str, Metrics] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    submissions: list[Path] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def scores(self, prefix: str, seed: int) -> dict[str, Score]:
+        """The metrics under `PREFIX/SPLIT/METRIC`."""
+        return {
+            f"{prefix}/{split}/{name}": Score(
+                value,
+                self.chance.get(split, {}).get(name),
+                self.baseline.get(split, {}).get(name),
+                self.rows.get(split, 0),
+                seed,
+            )
+            for split, metrics in self.splits.items()
+            for name, value in metrics.items()
+        }
+
+
+@dataclass(frozen=True)
+class JobSetting:
+    """Model (folder or published file), data folder, output folder and recipe of an evaluation.
+
+    `left_out` collects rows with unreadable pictures, except those of the training split.
+    """
+
+    model: str
+    data: Path
+    folder: Path
+    recipe: BenchmarkRecipe
+    smoke: bool = False
+    device: str = "auto"
+    progress: bool = True
+    left_out: SkippedRecords = field(default_factory=SkippedRecords)
 
 
 def evaluate_retrieval(

@@ -1,10 +1,11 @@
 """Every benchmark: where its official files belong, how they are read, and how predictions are scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xfm.config.benchmark import Edition
+from xfm.config.benchmark import Edition, benchmark_recipes
 from xfm.config.tasks import (
     CAPTIONING,
     GROUNDING,
@@ -15,7 +16,6 @@ from xfm.config.tasks import (
     VQA,
 )
 from xfm.core.errors import UserError
-from xfm.evaluation.benchmarks.benchmark import Benchmark, at
 from xfm.evaluation.benchmarks.published import Protocol
 from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, read_glue
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, ImageSet, read_image_set
@@ -46,8 +46,71 @@ from xfm.evaluation.benchmarks.scorers import (
 )
 from xfm.metrics.classification import mean_scores
 from xfm.tasks.grounding import box_metrics
+from xfm.tasks.scored import Scorer
 
 IMAGENET = "imagenet"
+Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
+"""Folder, split, rows and predictions -> the file for the benchmark's server."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark.
+
+    Attributes:
+        kind: the task that it is fine-tuned as.
+        marker: the file or folder below the data folder that shows that it is there.
+        layout: which files belong where below the data folder, for people.
+        score: metrics of predictions; None for retrieval, which is ranked.
+        summary: further splits computed from the others, such as MNLI's mean.
+        submit: writes the file for the benchmark's server; None where there is no server.
+        submits_all: also for splits with answers, because the official scorer reads that format.
+        templates: prompts of zero-shot classification, see `xfm.evaluation.probing.prompt_templates`.
+        names: class names for prompts, from the data folder; None where the file of names is missing.
+        score_guesses: metrics of random guesses, where `score` is too slow for them.
+        published: rows as X-FM's code splits them, where these differ from `read`.
+    """
+
+    name: str
+    kind: str
+    marker: Callable[[Path], Path | None]
+    layout: str
+    read: Callable[[Path], Corpus[Any]]
+    score: Scorer | None = None
+    protocols: tuple[Protocol, ...] = (Protocol.FINE_TUNED,)
+    summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
+    submit: Submit | None = None
+    submits_all: bool = False
+    templates: str = "general"
+    names: Callable[[Path], Mapping[str, str] | None] = lambda data: {}
+    score_guesses: Scorer | None = None
+    published: Callable[[Path], Corpus[Any]] | None = None
+
+    def rows(self, data: Path, edition: Edition) -> Corpus[Any]:
+        """Its rows as an edition splits them."""
+        read = self.published if edition is Edition.PUBLISHED and self.published else self.read
+        return read(data)
+
+    def editions(self, protocol: Protocol) -> tuple[Edition, ...]:
+        """Editions of a protocol; X-FM's code ranks without training, and has no prompts."""
+        if protocol is Protocol.ZERO_SHOT:
+            return (Edition.PUBLISHED,) if self.score is None else (Edition.RECOMMENDED,)
+        has = recipe_of(self.name, protocol) in benchmark_recipes(Edition.PUBLISHED)
+        return (Edition.PUBLISHED, Edition.RECOMMENDED) if has else (Edition.RECOMMENDED,)
+
+    def is_there(self, data: Path) -> bool:
+        """Whether the data folder holds its files."""
+        return self.marker(data) is not None
+
+
+def recipe_of(name: str, protocol: Protocol) -> str:
+    """Name of the recipe of a benchmark."""
+    return f"{name}-linear" if protocol is Protocol.LINEAR else name
+
+
+def at(place: str) -> Callable[[Path], Path | None]:
+    """Marker of a file or folder below the data folder."""
+    return lambda data: data / place if (data / place).exists() else None
 
 
 def _image_set(kind: ImageSet) -> Benchmark:

@@ -1,18 +1,161 @@
-"""Baselines of classes, labels and values: TF-IDF, frozen features, neighbours and pixels."""
+"""Baselines of classes, labels and values: linear models from scikit-learn, a probe, and neighbours."""
 
-from collections.abc import Sequence
+import time
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures
-from xfm.finetuning.baselines.linear import class_task, fit_labels, ridge
 from xfm.finetuning.frozen_features import neighbour_shares
 from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
-from xfm.metrics.classification import Array
+from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import SplitRows
+
+PENALTIES = (0.1, 1.0, 10.0, 100.0)
+"""Values of C that are tried; the ridge takes their inverses."""
+DEFAULT = 1.0
+ITERATIONS = 300
+Rows = tuple[Any, NDArray[Any]]
+"""Features [R, D], dense or sparse, and labels [R], or [R, C] where rows have several."""
+
+
+def logistic(train: Rows, valid: Rows, seed: int, budget: float) -> tuple[Any, str]:
+    """Multinomial logistic regression, and in words how its C was found; of equally accurate ones the more
+    certain. Without validation rows C is `DEFAULT`."""
+    from sklearn.linear_model import LogisticRegression
+
+    def make(penalty: float) -> Any:
+        return LogisticRegression(C=penalty, max_iter=ITERATIONS, random_state=seed)
+
+    def score(model: Any) -> tuple[float, float]:
+        probabilities = model.predict_proba(valid[0])
+        places = {label: place for place, label in enumerate(model.classes_.tolist())}
+        own = [
+            row[places[label]] if label in places else 0.0
+            for row, label in zip(probabilities, valid[1].tolist(), strict=True)
+        ]
+        right = model.classes_[probabilities.argmax(axis=1)] == valid[1]
+        return float(right.mean()), float(np.log(np.maximum(own, 1e-12)).mean())
+
+    return _chosen(make, score, train, len(valid[1]), budget, PENALTIES)
+
+
+def ridge(train: Rows, valid: Rows, budget: float) -> tuple[Any, str]:
+    """Ridge regression, chosen by Pearson's correlation, as `logistic`."""
+    from sklearn.linear_model import Ridge
+
+    def score(model: Any) -> tuple[float, float]:
+        guessed = np.asarray(model.predict(valid[0]), dtype=np.float64)
+        return pearson(guessed, valid[1]), -float(np.mean((guessed - valid[1]) ** 2))
+
+    return _chosen(lambda c: Ridge(alpha=1 / c), score, train, len(valid[1]), budget, PENALTIES)
+
+
+def _chosen(
+    make: Callable[[float], Any],
+    score: Callable[[Any], tuple[float, float]],
+    train: Rows,
+    valid: int,
+    budget: float,
+    penalties: Sequence[float],
+) -> tuple[Any, str]:
+    from sklearn.exceptions import ConvergenceWarning
+
+    began, found = time.perf_counter(), []
+    tried = penalties if valid else (DEFAULT,)
+    with warnings.catch_warnings():
+        # The iterations are the budget; the last digits of the optimum do not matter.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for penalty in tried:  # larger ones take longer
+            if found and time.perf_counter() - began > budget:
+                break
+            model = make(penalty).fit(*train)
+            found.append((score(model) if valid else (0.0, 0.0), penalty, model))
+    _, penalty, model = max(found, key=lambda one: (one[0], -one[1]))
+    how = "chosen on the validation rows" if valid else "there are no validation rows to choose it by"
+    untried = len(tried) - len(found)
+    missing = f"; {untried} of {len(tried)} not tried for time" if untried else ""
+    return model, f"C = {penalty:g}, {how}{missing}"
+
+
+class _BinaryModels:
+    """A binary model a label, of [C] weights; one that all rows have, or none, is as likely as that."""
+
+    def __init__(self, make: Any, weights: Array | None) -> None:
+        self._make, self._weights = make, weights
+        self._models: list[Any] = []
+
+    def fit(self, features: Any, flags: Array) -> "_BinaryModels":
+        weights = np.ones(flags.shape[1]) if self._weights is None else self._weights
+        for own, weight in zip(flags.T > 0, weights.tolist(), strict=True):
+            constant = own.all() or not own.any()
+            estimator = self._make({False: 1.0, True: weight})
+            self._models.append(float(own[0]) if constant else estimator.fit(features, own))
+        return self
+
+    def predict_proba(self, features: Any) -> NDArray[np.float64]:
+        found = [
+            np.full(features.shape[0], one) if isinstance(one, float) else one.predict_proba(features)[:, 1]
+            for one in self._models
+        ]
+        return np.stack(found, axis=1)
+
+
+def fit_labels(
+    material: Material, features: Callable[[Sequence[Any]], Any], penalties: Sequence[float] = PENALTIES
+) -> tuple[Callable[[Sequence[Any]], list[Any]], str]:
+    """Logistic regression of classes or of each label on features [R, D] of rows, dense or sparse: what it
+    says of rows, and in words how its penalty was found. Validation rows choose penalty and threshold."""
+    from sklearn.linear_model import LogisticRegression
+
+    task, valid = class_task(material), material.valid
+    labels, truths = task.labels, task.truths_of(valid)
+    weights = None if task.weight is None else task.weight.numpy()
+    targets = labels.targets(task.truths_of(material.train)).numpy()
+    seen = features(valid) if len(valid) else None
+
+    def make(penalty: float) -> Any:
+        def weighed(own: Any) -> Any:
+            return LogisticRegression(
+                C=penalty, max_iter=ITERATIONS, random_state=material.seed, class_weight=own
+            )
+
+        if targets.ndim == 2:
+            return _BinaryModels(weighed, weights)
+        return weighed(None if weights is None else dict(enumerate(weights.tolist())))
+
+    def score(model: Any) -> tuple[float, float]:
+        found = labels.said(_probabilities(model, seen, len(labels.names)))
+        metrics = task.validation_metrics(valid, found)
+        return metrics[labels.primary], labels.likelihood(truths, found)
+
+    train = features(material.train), targets
+    model, note = _chosen(make, score, train, len(valid), material.budget, penalties)
+    if len(truths):
+        labels = labels.settled(truths, labels.said(_probabilities(model, seen, len(labels.names))))
+    return lambda rows: labels.said(_probabilities(model, features(rows), len(labels.names))), note
+
+
+def _probabilities(model: Any, features: Any, classes: int) -> NDArray[np.float64]:
+    own = model.predict_proba(features)
+    if isinstance(model, _BinaryModels):
+        return own
+    found = np.zeros((features.shape[0], classes))
+    found[:, model.classes_] = own
+    return found
+
+
+def class_task(material: Material) -> ClassTask[Any]:
+    """The task of rows with classes or labels."""
+    task = material.task
+    assert isinstance(task, ClassTask)
+    return task
+
 
 PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 """Dense standardised features need a stronger penalty than TF-IDF."""
