@@ -91,7 +91,7 @@ def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> N
     assert str(out) in shlex.split(done.next_command)[-1]
     assert len(answers(done.next_command)) == 10
     for blanked in SINGLE.get(kind, ()):
-        assert (out / "baselines" / blanked.replace(" ", "-") / "scores.json").exists()
+        assert (out / "baselines" / blanked.replace(" ", "-") / "log.jsonl").exists()
 
 
 # ---------------------------------------------------------------- what is wrong is named

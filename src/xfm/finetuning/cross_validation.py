@@ -4,7 +4,6 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -12,13 +11,13 @@ from tqdm import tqdm
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.data import fold_data, fold_rows, kept_together, strata_of
 from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_of
-from xfm.finetuning.session import AnyTask, Session, clear
+from xfm.finetuning.session import FOLDS_FOLDER, AnyTask, Session
 from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.run_folder import require_run
 
-CROSS, FOLDS_FOLDER = "cross-validation", "folds"
+CROSS = "cross-validation"
 
 
 @dataclass(frozen=True)
@@ -128,9 +127,3 @@ def _final(
     return replace(
         run, config=replace(config, steps=steps, evaluate_every=steps)
     ), f"{said} ({listed}){given}"
-
-
-def clear_folds(out: Path) -> None:
-    """Remove what only an unfinished cross-validation needs."""
-    for folder in sorted((out / FOLDS_FOLDER).glob("*")):
-        clear(folder)

@@ -23,12 +23,12 @@ from xfm.core.results_folder import ResultOrigin, digest, free_name, holding, si
 from xfm.data.images import PICTURE_SUFFIXES
 from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import Table
-from xfm.finetuning.cross_validation import FOLDS_FOLDER, cross_validate
+from xfm.finetuning.cross_validation import cross_validate
 from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.finished import FinetuneResult, TrainingOutcome, finish, write_resolved
 from xfm.finetuning.flags import few_rows_hint
 from xfm.finetuning.presets import check_applicable, task_settings, training_config
-from xfm.finetuning.session import Session
+from xfm.finetuning.session import FOLDS_FOLDER, Session
 from xfm.finetuning.start import finetune_config, local_model, opened, tables_of
 from xfm.finetuning.tuning_run import adapt
 from xfm.metrics.numbers import readable_seconds

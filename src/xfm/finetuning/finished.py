@@ -16,7 +16,7 @@ from xfm.core.results_folder import ResultOrigin
 from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import InMemory
 from xfm.finetuning.baselines.strong import BaselineResult, scored
-from xfm.finetuning.cross_validation import CROSS, CrossValidation, clear_folds
+from xfm.finetuning.cross_validation import CROSS, CrossValidation
 from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_of
@@ -152,7 +152,6 @@ def _save(
     )
     write_scores(run.out / METRICS, found.scores)
     clear(run.out)
-    clear_folds(run.out)
 
 
 def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:

@@ -52,13 +52,11 @@ def flags_of(
     rough, hint = few_rows(task.primary, cases), few_rows_hint(run.type.spec, run.data, tables)
     if rough and hint and not crossed:
         rough = Flag(rough.what, rough.sentence + hint)
-    joins = run.type.spec.classes and not config.multi_label
     left_out = f"{amount(len(run.left_out.rows), 'row')} could not be used; the report lists them"
     found = (
         out_of_time(tuned, config),
         seen_rows(run.type, run.data.train, splits),
         unknown_answers(task, splits),
-        joined_labels(run.data.labels, config.label_separator) if joins else None,
         shortened(config.steps, fitting, "fit so many rows", "leave --steps out to have them"),
         unfinished(tuned, config.steps, config.choose_by or task.primary),
         rough,
@@ -124,16 +122,6 @@ def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any
     first = excerpt(next(own[0] for own in said.values() if own))
     text = f"{' and '.join(shown)} have an answer that is none of the {len(task.known):,} of the model"
     return Flag(FlagKind.UNKNOWN, f"{text}, such as {first!r}: they count as wrong")
-
-
-def joined_labels(labels: Sequence[str], separator: str) -> Flag | None:
-    """Classes that look like several labels in one cell, which are never guessed."""
-    joined = [name for name in labels if separator in name.strip(separator)]
-    if not joined:
-        return None
-    text = f"{len(joined):,} of {len(labels):,} classes have a {separator} in their names, such as"
-    hint = "if these are several labels of a row, give --multi-label"
-    return Flag(FlagKind.JOINED, f"{text} {excerpt(joined[0])!r}: {hint}")
 
 
 def few_rows_hint(spec: TaskSpec, data: SplitRows[Any], tables: Tables | None) -> str:

@@ -2,7 +2,7 @@
 
 A file holds the features of one model (its weights, its preprocessing, its arithmetic) for one list of
 pictures, and its name says which: `features-<fingerprint>.npy`, [N, D] float32, as NumPy opens it with
-`mmap_mode`. Encoding that was interrupted goes on where it stopped.
+`mmap_mode`; it is whole or absent.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from xfm.config.probing import FrozenConfig
 from xfm.core.errors import UserError
-from xfm.core.files import read_text, write_text, writing
+from xfm.core.files import writing
 from xfm.data.images import UnreadablePicture, load_image
 from xfm.data.skipped import SkippedRecords
 from xfm.models.artifacts import framed, model_pixels
@@ -32,7 +32,6 @@ from xfm.models.precision import autocast, resolve
 from xfm.tasks.rows import Labelled
 
 FORMAT = 1  # raise it when features of the same model and pictures become other numbers
-SAVED_EVERY = 50  # batches after which an interrupted run does not start again
 
 Bad = Callable[[int, str], None]
 """Told the index of a picture that cannot be read, and why."""
@@ -121,12 +120,12 @@ def cached_features(
     rows: Sequence[Labelled],
     folder: Path,
     name: str,
-    progress: bool = False,
-    bad: Bad | None = None,
+    progress: bool,
+    bad: Bad,
 ) -> NDArray[np.float32]:
     """[N, D] float32 features of pictures, a copy-on-write memory map of the cache in `folder`.
 
-    `bad` is told of an unreadable picture, whose features are NaN; without, UserError.
+    `bad` is told of an unreadable picture, whose features are NaN.
     """
     path = folder / f"features-{featuriser.fingerprint(rows)}.npy"
     if not path.exists():
@@ -137,61 +136,35 @@ def cached_features(
 
 
 def _encode(
-    featuriser: Featuriser, rows: Sequence[Labelled], path: Path, name: str, progress: bool, bad: Bad | None
+    featuriser: Featuriser, rows: Sequence[Labelled], path: Path, name: str, progress: bool, bad: Bad
 ) -> None:
-    part, note = path.with_suffix(".part.npy"), path.with_suffix(".part.json")
-    shape = (len(rows), featuriser.width)
-    done = _done(part, note, shape)
-    mode = "r+" if done else "w+"
-    features = np.lib.format.open_memmap(part, mode=mode, dtype=np.float32, shape=None if done else shape)
-    batches = enumerate(_vectors(featuriser, rows, done, bad), start=1)
-    with tqdm(total=len(rows), initial=done, desc=name, unit="picture", disable=not progress) as bar:
-        for number, batch in batches:
+    part, shape, done = path.with_suffix(".part.npy"), (len(rows), featuriser.width), 0
+    features = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+    with tqdm(total=len(rows), desc=name, unit="picture", disable=not progress) as bar:
+        for batch in _vectors(featuriser, rows, bad):
             features[done : done + len(batch)] = batch
             done += len(batch)
             bar.update(len(batch))
-            if number % SAVED_EVERY == 0:
-                features.flush()
-                write_text(note, json.dumps({"done": done}))
     features.flush()
     del features
     part.replace(path)
-    note.unlink(missing_ok=True)
-
-
-def _done(part: Path, note: Path, shape: tuple[int, int]) -> int:
-    try:
-        done = int(json.loads(read_text(note))["done"])
-        found = np.load(part, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
-    return done if found.shape == shape and found.dtype == np.float32 and 0 <= done <= shape[0] else 0
 
 
 @torch.inference_mode()
-def _vectors(
-    featuriser: Featuriser, rows: Sequence[Labelled], start: int, bad: Bad | None
-) -> Iterator[NDArray[np.float32]]:
+def _vectors(featuriser: Featuriser, rows: Sequence[Labelled], bad: Bad) -> Iterator[NDArray[np.float32]]:
     config, device = featuriser.config, featuriser.device
-    for pixels in pixel_batches(rows, featuriser.preprocessing, config, start, bad):
+    for pixels in _pixel_batches(rows, featuriser.preprocessing, config, bad):
         with autocast(config.precision, device):
             states = featuriser.vision(pixels.to(device)).float()  # [B, 1 + P, D]
         yield states[:, 0].cpu().numpy()
 
 
-def pixel_batches(
-    rows: Sequence[Labelled],
-    preprocessing: Preprocessing,
-    config: FrozenConfig,
-    start: int = 0,
-    bad: Bad | None = None,
+def _pixel_batches(
+    rows: Sequence[Labelled], preprocessing: Preprocessing, config: FrozenConfig, bad: Bad
 ) -> Iterator[Tensor]:
-    """Batches [B, 3, S, S] float32 of the pictures from `start`.
-
-    `bad` is told of an unreadable picture, which is NaN; without, UnreadablePicture.
-    """
+    """Batches [B, 3, S, S] float32 of the pictures; unreadable ones are NaN."""
     loader: DataLoader[Any] = DataLoader(
-        _FramedDataset(rows, partial(framed, preprocessing=preprocessing), start, preprocessing.shape),
+        _FramedDataset(rows, partial(framed, preprocessing=preprocessing), preprocessing.shape),
         config.batch_size,
         num_workers=config.workers,
         collate_fn=_stack,
@@ -200,26 +173,24 @@ def pixel_batches(
     for number, (batch, reasons) in enumerate(loader):
         pixels = model_pixels(batch, preprocessing)
         for place, reason in enumerate(reasons):
-            if reason and bad is None:
-                raise UnreadablePicture(reason)
-            if reason and bad is not None:
-                bad(start + number * config.batch_size + place, reason)
+            if reason:
+                bad(number * config.batch_size + place, reason)
                 pixels[place] = torch.nan
         yield pixels
 
 
 class _FramedDataset(Dataset[tuple[Tensor, str]]):
     def __init__(
-        self, rows: Sequence[Labelled], frame: Callable[[Tensor], Tensor], start: int, shape: tuple[int, int]
+        self, rows: Sequence[Labelled], frame: Callable[[Tensor], Tensor], shape: tuple[int, int]
     ) -> None:
-        self.rows, self.frame, self.start, self.shape = rows, frame, start, shape
+        self.rows, self.frame, self.shape = rows, frame, shape
 
     def __len__(self) -> int:
-        return len(self.rows) - self.start
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Tensor, str]:
         try:
-            return self.frame(_picture(self.rows[self.start + index])), ""
+            return self.frame(_picture(self.rows[index])), ""
         except UnreadablePicture as error:
             return torch.zeros(3, *self.shape, dtype=torch.uint8), str(error)
 
