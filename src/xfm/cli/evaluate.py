@@ -28,7 +28,7 @@ class _Mode(StrEnum):
 
 
 _TABLE = {"test", "columns", "pictures", "allow_urls", "out", "max_bad", "seed", "precision", "device"}
-_FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names", "cache", "save"}
+_FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names"}
 _ONLY: Mapping[_Mode, set[str]] = {
     _Mode.WORLD: {*to_plain(EvaluationConfig()), "world", "out"},
     _Mode.TUNED: {*_TABLE, "box_format", "box_unit", "label_separator"},
@@ -80,8 +80,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "--names",
         "text file with LABEL=NAME lines: what labels are called in prompts, and classes that no picture has",
     )
-    option(parser, "--cache")
-    option(parser, "--save", "write the linear probe as a model folder, OUT/model", False)
     option(
         parser,
         "--out",
@@ -203,7 +201,7 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
     from xfm.core.results_folder import require_free
     from xfm.data.skipped import BAD_FILE, SkippedRecords
     from xfm.evaluation.probing.prompt_templates import read_names
-    from xfm.evaluation.probing.scoring import MODEL, LabelledSplits, evaluate_frozen, frozen_maker
+    from xfm.evaluation.probing.scoring import LabelledSplits, evaluate_frozen, frozen_maker
     from xfm.finetuning.rescoring import default_folder
     from xfm.reports.page import table
     from xfm.reports.scores import METRICS
@@ -216,14 +214,11 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
         for source in (chosen.train, chosen.validation_rows, chosen.test)
     )
     names = {} if chosen.names is None else read_names(Path(chosen.names))
-    cache, progress = None if chosen.cache is None else Path(chosen.cache), not chosen.quiet
     data = LabelledSplits(test or (), train or (), validation, names)
-    result = evaluate_frozen(model, data, out, config, cache, progress, chosen.save, left_out)
+    result = evaluate_frozen(model, data, out, config, not chosen.quiet, left_out)
     print(f"{table(result.scores, list(result.scores))}\nScores:  {out / METRICS}")
     if said := left_out.sentence(out / BAD_FILE):
         print(f"Note:    {said}")
-    if chosen.save:
-        print(f"Model:   {out / MODEL}")
 
 
 def _read_labelled(

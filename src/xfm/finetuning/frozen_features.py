@@ -1,14 +1,26 @@
-"""Features of labelled pictures or texts, their neighbours, and pixels as features."""
+"""Features of labelled pictures by a frozen encoder, or their pixels; and neighbours by features."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
+from xfm.config.probing import FrozenConfig
+from xfm.core.errors import UserError
+from xfm.data.images import UnreadablePicture, load_image
+from xfm.data.skipped import SkippedRecords
 from xfm.metrics.classification import Array
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.encoders import VisionLike
+from xfm.models.folder import Preprocessing
+from xfm.models.precision import autocast
+from xfm.tasks.rows import Labelled
 
 ROWS = 8192
 """Rows of a block: features may be a memory map, and what is computed of all rows may be much."""
@@ -19,6 +31,75 @@ class LabelledFeatures(NamedTuple):
 
     features: Array
     labels: Array
+
+
+def picture_features(
+    vision: VisionLike,
+    preprocessing: Preprocessing,
+    config: FrozenConfig,
+    device: torch.device,
+    rows: Sequence[Labelled],
+    split: str,
+    left_out: SkippedRecords,
+    progress: bool = False,
+) -> LabelledFeatures:
+    """Slot 0 of a vision encoder in evaluation mode for the rows whose picture can be read. UserError: too
+    many cannot, or the model makes NaN of one."""
+    loader: DataLoader[Any] = DataLoader(
+        _FramedPictures(rows, preprocessing),
+        config.batch_size,
+        num_workers=config.workers,
+        collate_fn=_stack,
+        pin_memory=torch.cuda.is_available(),
+    )
+    found: list[Array] = []
+    kept: list[int] = []
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(rows), desc=f"{split} pictures", unit="picture", disable=not progress) as bar,
+    ):
+        for number, (batch, reasons) in enumerate(loader):
+            pixels = model_pixels(batch, preprocessing)
+            with autocast(config.precision, device):
+                states = vision(pixels.to(device)).float()  # [B, 1 + P, D]
+            found.append(states[:, 0].cpu().numpy())
+            for place, reason in enumerate(reasons, start=number * config.batch_size):
+                if reason:
+                    left_out.add(rows[place].place or str(rows[place].image), reason)
+                else:
+                    kept.append(place)
+            bar.update(len(batch))
+    left_out.count(split, split, len(rows), len(rows) - len(kept))
+    values = np.concatenate(found)[kept]
+    if len(wrong := np.flatnonzero(np.isnan(values[:, 0]))):
+        raise UserError(
+            f"{rows[kept[wrong[0]]].shown}: the model makes no numbers of this picture, but NaN; choose another "
+            "precision, or look at the model"
+        )
+    return LabelledFeatures(values, np.array([rows[place].label for place in kept]))
+
+
+class _FramedPictures(Dataset[tuple[Tensor, str]]):
+    """Pictures as the model frames them, blank with the reason where one cannot be read."""
+
+    def __init__(self, rows: Sequence[Labelled], preprocessing: Preprocessing) -> None:
+        self.rows, self.preprocessing = rows, preprocessing
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, str]:
+        row = self.rows[index]
+        try:
+            return framed(load_image(row.image), self.preprocessing), ""
+        except UnreadablePicture as error:
+            place = f"{row.place}: " if row.place else ""
+            return torch.zeros(3, *self.preprocessing.shape, dtype=torch.uint8), f"{place}{error}"
+
+
+def _stack(items: Sequence[tuple[Tensor, str]]) -> tuple[Tensor, list[str]]:
+    pictures, reasons = zip(*items, strict=True)
+    return torch.stack(pictures), list(reasons)
 
 
 def blocks(count: int, size: int = ROWS) -> Iterator[slice]:
