@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score
 
 from tests.evaluation.tiny import draw, tiny_pretrained, tiny_task
 from tests.finetuning.conftest import SHORT, on_table, text_table
-from tests.reports.written import details_of, page_of
+from tests.reports.written import page_of
 from xfm.finetuning.baselines.classification import PENALTIES, logistic
 from xfm.finetuning.baselines.features import Material
 from xfm.finetuning.baselines.strong import K1, PROBE, B, bm25, bm25_scores, scored, strong_baselines, tf_idf
@@ -246,15 +246,13 @@ def test_words_in_common_are_found() -> None:
         assert max(one.rank for one in found) <= 1
 
 
-def test_a_run_stands_beside_them_and_says_among_how_many(model: Path, tmp_path: Path) -> None:
+def test_a_run_stands_beside_them(model: Path, tmp_path: Path) -> None:
     """The negatives of a split are candidates of all of its rows."""
     lines = ["anchor,positive,negative"]
     lines += [f"question {n} about w{n},answer {n} with w{n},another {n}" for n in range(40)]
     (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
     done = on_table(model, tmp_path / "pairs.csv", tmp_path / "out", SHORT, "sentence-similarity")
     rows = len(done.predictions["test"])
-    assert details_of(tmp_path / "out")["candidates"] == {"test": 2 * rows}
-    assert f"test {2 * rows}" in page_of(tmp_path / "out")
     board = done.leaderboards["test"]
     assert {place.name for place in board.places} >= {"TF-IDF", "BM25", "the model before fine-tuning"}
     score = done.scores["sentence-similarity/test/r1"]

@@ -220,7 +220,7 @@ def test_it_is_fitted_and_told_and_changes_no_answer(model: Path, tmp_path: Path
     start = f"text-classification/test/{CALIBRATION}"
     after, before = done.scores[start].value, done.scores[f"{start}_before"].value
     assert after < before + (0.01 if several else 0)  # of several labels it is small in any case
-    assert "fitted on 60 validation rows" in details_of(tmp_path / "out")["temperature"]
+    assert "by 60 validation rows" in details_of(tmp_path / "out")["temperature"]
     if not several:
         assert "Before the temperature it was" in page_of(tmp_path / "out")
     task: Any = done.task

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from xfm.core.results_folder import run_of
 from xfm.data.skipped import left_out_lines
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, read_validation, small_multiples
-from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name
+from xfm.reports.labels import grouped, headlines, is_headline, loss_name, part_name
 from xfm.reports.page import ScoreLine, Thumbnails, line_of, page_template
 from xfm.reports.scores import (
     DETAILS,
@@ -37,15 +36,6 @@ _OWN_CARDS = (FlagKind.ROUGH, FlagKind.INCOMPLETE)
 ENOUGH = 200
 
 """Cases below which a score is called rough: its interval is more than ten points wide."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A group of the score table: lines shown and lines folded away, by split."""
-
-    group: Group
-    lines: dict[str, list[ScoreLine]]
-    more: dict[str, list[ScoreLine]]
 
 
 def write_report(out: Path, log: Path | None = None, world: Path | None = None) -> Path:
@@ -104,16 +94,16 @@ def _render(
     )
 
 
-def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> list[Section]:
-    """The score table, grouped by task and split."""
-    found: list[Section] = []
+def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> list[dict[str, Any]]:
+    """The score table, grouped by task: lines shown (`lines`) and folded away (`more`) by split."""
+    found: list[dict[str, Any]] = []
     for group, members in grouped(scores):
         shown: dict[str, list[ScoreLine]] = {}
         more: dict[str, list[ScoreLine]] = {}
         for key in members:
             line = _line(key, scores, parts)
             (shown if is_headline(key) else more).setdefault(line.split, []).append(line)
-        found.append(Section(group, shown, more))
+        found.append({"group": group, "lines": shown, "more": more})
     return found
 
 

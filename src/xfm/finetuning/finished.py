@@ -20,8 +20,8 @@ from xfm.finetuning.cross_validation import CROSS, CrossValidation
 from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_of
-from xfm.finetuning.report import candidates_of, write_report
-from xfm.finetuning.row_filter import partial_pictures
+from xfm.finetuning.report import write_report
+from xfm.finetuning.row_filter import few, partial_pictures
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
@@ -31,9 +31,6 @@ from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag, plain_flags
 from xfm.training.pretrain import MODEL_FOLDER
-
-SHOWN_WEIGHTS = 30
-"""Weights that the report names."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,6 @@ def _save(
         "sources": dict(origin.sources),
         "config": to_plain(run.config),
         "tokens": found.task.module.task.max_tokens,
-        "candidates": candidates_of(task, tests),
         "baselines": result.baselines,
         "seconds": dict(seconds),
         "partial_pictures": partial_pictures(run.pictures, origin.places),
@@ -168,19 +164,16 @@ def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
     task = found.task
     if not isinstance(task, ClassTask):
         return {}
-    asked, weights, said = task.settings.class_weights, task.weights, dict[str, str]()
-    if weights:
-        shown = ", ".join(f"{name} {weight:.3g}" for name, weight in [*weights.items()][:SHOWN_WEIGHTS])
-        more = f" and {len(weights) - SHOWN_WEIGHTS} more" if len(weights) > SHOWN_WEIGHTS else ""
-        said["class_weights"] = f"{BALANCED + ': ' if asked == BALANCED else ''}{shown}{more}"
+    said = dict[str, str]()
+    if task.weights:
+        asked = f"{BALANCED}: " if task.settings.class_weights == BALANCED else ""
+        said["class_weights"] = asked + few((f"{name} {own:.3g}" for name, own in task.weights.items()), 30)
+    of_rows = "the median of the folds'" if found.crossed else f"by {amount(valid, 'validation row')}"
     if task.labels.threshold:
-        how = "chosen on the validation rows by micro-F1" if valid else "there are no rows to choose it by"
-        how = how if task.labels.settles else "the median of the folds'" if found.crossed else "given"
-        said["threshold"] = f"{task.labels.threshold:.3g}, {how}"
-    temperature, rows = task.module.task.temperature, amount(valid, "validation row")
-    how = "the median of the folds'" if found.crossed else f"fitted on {rows}"
-    few = f"not fitted: {'folds have too few' if found.crossed else rows}, and {FEWEST} are needed"
-    said["temperature"] = few if temperature == 1 else f"{temperature:.3g}, {how}"
+        said["threshold"] = f"{task.labels.threshold:.3g}, {of_rows if task.labels.settles else 'given'}"
+    temperature = task.module.task.temperature
+    fitted = f"not fitted: fewer than {FEWEST} validation rows"
+    said["temperature"] = fitted if temperature == 1 else f"{temperature:.3g}, {of_rows}"
     return said
 
 

@@ -73,8 +73,8 @@ def picture_features(
     values = np.concatenate(found)[kept]
     if len(wrong := np.flatnonzero(np.isnan(values[:, 0]))):
         raise UserError(
-            f"{rows[kept[wrong[0]]].shown}: the model makes no numbers of this picture, but NaN; choose another "
-            "precision, or look at the model"
+            f"{rows[kept[wrong[0]]].shown}: the model makes no numbers of this picture, but NaN; choose "
+            "another precision, or look at the model"
         )
     return LabelledFeatures(values, np.array([rows[place].label for place in kept]))
 

@@ -84,26 +84,11 @@ def _facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[t
     return [
         ("Model to begin with", str(details["provenance"]["fine_tuned_from"])),
         ("Rows", ", ".join(f"{name} {count:,}" for name, count in rows.items())),
-        *candidate_facts(details),
         *_how(config, tuned, primary),
         *((name, said) for name, said in more.items() if said),
         ("Seed", str(config["seed"])),
         ("Time", ", ".join(f"{name} {readable_seconds(s)}" for name, s in details["seconds"].items())),
     ]
-
-
-def candidates_of(task: Task[Any, Any, Any], tests: Mapping[str, Sequence[Any]]) -> dict[str, int]:
-    """Among how many things the right one is looked for, by split; empty for tasks without a search."""
-    counts = {name: task.candidates(rows) for name, rows in tests.items()}
-    return {name: count for name, count in counts.items() if count is not None}
-
-
-def candidate_facts(details: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """These numbers as label and text: a search is the harder, the more there are."""
-    counts = details.get("candidates") or {}
-    return (
-        [("Candidates", ", ".join(f"{name} {count:,}" for name, count in counts.items()))] if counts else []
-    )
 
 
 def _how(config: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:

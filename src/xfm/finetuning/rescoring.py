@@ -22,7 +22,7 @@ from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, Table, TableRow, as_table, read_table
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.presets import check_applicable, task_settings
-from xfm.finetuning.report import candidate_facts, candidates_of, write_report
+from xfm.finetuning.report import write_report
 from xfm.finetuning.row_filter import (
     few,
     first_places,
@@ -178,7 +178,6 @@ def _score(
         "baselines": result.baselines,
         "config": {"seed": settings.seed, "precision": precision.value, "device": settings.device},
         "tokens": settings.max_tokens,
-        "candidates": candidates_of(task, {SPLIT: rows.rows}),
         "seconds": {"predictions": round(time.perf_counter() - began, 2)},
         **more,
     }
@@ -211,7 +210,6 @@ def _report(found: ScoreResult, task: AnyTask, rows: Sequence[Any], details: Map
         ("Model", details["model"]),
         ("Fine-tuned from", str(provenance.get("fine_tuned_from", "unknown"))),
         ("Rows", f"{len(rows):,} of {details['sources'][SPLIT]}"),
-        *candidate_facts(details),
         ("Baseline", "the best guess that is the same for all of these rows"),
         *([("Unknown to the model, counted as wrong", f"{unknown}: {few(shown)}")] if shown else []),
         ("Seed", str(details["config"]["seed"])),

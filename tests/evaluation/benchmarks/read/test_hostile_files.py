@@ -110,7 +110,7 @@ def test_the_official_numbers_of_questions():
 
 @pytest.mark.parametrize(
     ("row", "said"),
-    [(["what?", "teal"], "is not"), (["what?", "teal", "0"], "number"), (["what?", "pink", 0], "13 answers")],
+    [(["what?", "teal"], "is not"), (["what?", "teal", "0"], "is not"), (["what?", "pink", 0], "13 answers")],
 )
 def test_a_wrong_row_is_named(folder, row, said):
     (folder / "train" / "questions.json").write_text(json.dumps([*ROWS, row]))
