@@ -13,7 +13,7 @@ from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
 from xfm.data.tables.split import drawn_units
 from xfm.finetuning.presets import can_fold, chosen_folds
-from xfm.finetuning.row_filter import few, first_places, readable_rows
+from xfm.finetuning.start import few, first_places, readable_rows
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
 from xfm.tasks.base import Task

@@ -20,22 +20,24 @@ from xfm.core.locks import locked
 from xfm.core.paths import home_path
 from xfm.core.processes import is_first_process
 from xfm.core.results_folder import ResultOrigin, digest, free_name, holding, sign
+from xfm.data.fetch import AddressBook
 from xfm.data.images import PICTURE_SUFFIXES
-from xfm.data.skipped import BAD_FILE
-from xfm.data.tables import Table
+from xfm.data.skipped import BAD_FILE, SkippedRecords, read_bad_rows
+from xfm.data.tables import ColumnMap, Table, as_splits
 from xfm.finetuning.cross_validation import cross_validate
-from xfm.finetuning.data import RowOrigin, Tables
+from xfm.finetuning.data import RowOrigin, Tables, read_data
 from xfm.finetuning.finished import FinetuneResult, TrainingOutcome, finish, write_resolved
 from xfm.finetuning.flags import few_rows_hint
 from xfm.finetuning.presets import check_applicable, task_settings, training_config
 from xfm.finetuning.session import FOLDS_FOLDER, Session
-from xfm.finetuning.start import finetune_config, local_model, opened, tables_of
+from xfm.finetuning.start import first_reads, local_model, prepared_base
 from xfm.finetuning.tuning_run import adapt
 from xfm.metrics.numbers import readable_seconds
 from xfm.models.resolve import LOG_IN, hub_library
 from xfm.models.xfm import check_repository, push_to_hub
 from xfm.reports.scores import METRICS
 from xfm.tasks.base import HiddenInput, seeded
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
@@ -143,6 +145,49 @@ def finetune_rows(
         return Session.begin(kind, model, data, config, out, shows, rows), rows
 
     return _fine_tuned(begin, out, config, resume, progress, time.perf_counter())
+
+
+def finetune_config(given: FinetuneConfig | None) -> FinetuneConfig:
+    """The given configuration or defaults; UserError if it is of another type."""
+    if given is not None and not isinstance(given, FinetuneConfig):
+        raise UserError(
+            f"config is of type {type(given).__name__}; give a FinetuneConfig (xfm.config.finetune), "
+            'such as FinetuneConfig(preset="fast")'
+        )
+    return given or FinetuneConfig()
+
+
+def tables_of(
+    train: Table,
+    valid: Table | None,
+    test: Table | None,
+    columns: Mapping[str, str] | str,
+    pictures: Path | str | None,
+    allow_urls: bool | Sequence[str] | UrlRules = False,
+    before: Path | None = None,
+) -> Tables:
+    """Tables by the arguments of `finetune`; addresses that failed in the folder `before` are not asked
+    again."""
+    root = None if pictures is None else home_path(pictures)
+    splits, rules = as_splits(train, valid, test), UrlRules.of(allow_urls)
+    failed = None if before is None else read_bad_rows(before)
+    named = (splits["train"], splits.get("validation"), splits.get("test"))
+    addresses = AddressBook.of(rules, splits["train"], failed)
+    return Tables(*named, ColumnMap.parse(columns), root, addresses)
+
+
+def opened(
+    task: str, model: Path | str, tables: Tables, config: FinetuneConfig, out: Path, progress: bool
+) -> tuple[SplitRows[Any], RowOrigin]:
+    """Rows of tables with their origin and model, in all processes; pictures in cells and the split go to
+    `out`."""
+    spec, left_out = task_spec(task), SkippedRecords(config.max_bad)
+    pretrained = in_turn(lambda: prepared_base(model, config, spec))
+    decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
+    (data, origin), left_out = first_reads(
+        lambda: (read_data(kind, tables, config, out, decoded, left_out, progress), left_out), decoded
+    )
+    return data, replace(origin, tables=tables, base=(pretrained, decoded), left_out=left_out)
 
 
 def _fine_tuned(

@@ -21,9 +21,9 @@ from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_of
 from xfm.finetuning.report import write_report
-from xfm.finetuning.row_filter import few, partial_pictures
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.split_scores import add_scores
+from xfm.finetuning.start import few, partial_pictures
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_scores

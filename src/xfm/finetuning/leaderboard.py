@@ -85,12 +85,6 @@ class Leaderboard:
         """The fine-tuned model's place."""
         return next(place for place in self.places if place.sort is SystemKind.MODEL)
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Leaderboard":
-        """What `asdict` gave."""
-        places = tuple(Contender(**{**one, "sort": SystemKind(one["sort"])}) for one in values["places"])
-        return cls(**{**values, "places": places, "use": Advice(values["use"])})
-
 
 @dataclass(frozen=True)
 class System:

@@ -9,7 +9,6 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.data.skipped import left_out_lines
-from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.split_scores import calibration_of, classes_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION
@@ -123,8 +122,6 @@ def _split(
     lines = {key: line_of(key, scores, details["baselines"].get(key, {})) for key in keys}
     cases = [(task.case(row, one), row) for row, one in zip(rows, predictions, strict=True)]
     wrong = sorted((one for one in cases if not one[0].right), key=lambda one: -one[0].badness)
-    kept = (details.get("leaderboards") or {}).get(name)
-    board = Leaderboard.from_json(kept) if kept else None
     found, before = calibration_of(task, rows, predictions), scores.get(f"{start}{CALIBRATION}_before")
     return {
         "name": name,
@@ -134,7 +131,7 @@ def _split(
         "worst": [(case, places(row, task.pictures_of(row))) for case, row in wrong[:WORST]],
         "wrong": len(wrong),
         "n": len(cases),
-        "board": board,
+        "board": (details.get("leaderboards") or {}).get(name),
         "calibration": found,
         "before": before.value if before else None,
     }

@@ -23,16 +23,19 @@ from xfm.data.tables import ColumnMap, InMemory, Table, TableRow, as_table, read
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.presets import check_applicable, task_settings
 from xfm.finetuning.report import write_report
-from xfm.finetuning.row_filter import (
+from xfm.finetuning.session import AnyTask
+from xfm.finetuning.split_scores import add_scores
+from xfm.finetuning.start import (
     few,
     first_places,
+    load_base,
+    local_model,
     partial_pictures,
     readable_rows,
     require_texts,
+    restored,
+    task_of,
 )
-from xfm.finetuning.session import AnyTask
-from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.start import load_base, local_model, restored, task_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.models.precision import resolve
 from xfm.models.resolve import stand_in

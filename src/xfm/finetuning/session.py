@@ -31,8 +31,7 @@ from xfm.finetuning.presets import (
     task_settings,
 )
 from xfm.finetuning.probing import fit_task, probe_settings
-from xfm.finetuning.row_filter import usable_rows
-from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base
+from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base, usable_rows
 from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import HiddenInput, Task

@@ -20,9 +20,8 @@ from xfm.evaluation.probing.scoring import LabelledSplits, evaluate_frozen
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.finetune import finetune_rows
 from xfm.finetuning.presets import task_settings
-from xfm.finetuning.row_filter import readable
 from xfm.finetuning.session import AnyTask
-from xfm.finetuning.start import load_base, restored
+from xfm.finetuning.start import load_base, readable, restored
 from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
 from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
 from xfm.reports.scores import METRICS, Score, best_of, floors_of

@@ -18,7 +18,7 @@ from xfm.evaluation.benchmarks.read.readers import (
     read_json_rows,
     string,
 )
-from xfm.finetuning.row_filter import few
+from xfm.finetuning.start import few
 from xfm.metrics.vqa import normalise_answer
 from xfm.tasks.rows import Question
 
