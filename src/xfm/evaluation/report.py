@@ -13,7 +13,7 @@ from xfm.data.skipped import left_out_lines
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, read_validation, small_multiples
 from xfm.reports.labels import grouped, headlines, is_headline, loss_name, part_name
-from xfm.reports.page import ScoreLine, Thumbnails, line_of, page_template
+from xfm.reports.page import ScoreLine, line_of, page_template
 from xfm.reports.scores import (
     DETAILS,
     METRICS,
@@ -57,7 +57,7 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
     }
     world = world or Path(details.get("world", "."))
     log = log or run_of(Path(details.get("model", out))) / "log.jsonl"
-    page = _render(scores, details, parts, Thumbnails(world), log)
+    page = _render(scores, details, parts, world, log)
     write_output(out / REPORT, page)
     return out / REPORT
 
@@ -66,12 +66,12 @@ def _render(
     scores: Mapping[str, Score],
     details: Mapping[str, Any],
     parts: Mapping[Part, PartResult],
-    thumbnails: Thumbnails,
+    world: Path,
     log: Path,
 ) -> str:
     config: dict[str, Any] = details.get("config") or {}
-    pretraining, manifest = read_curves(log), read_object(thumbnails.world / "world.json")
-    return page_template("report.html", thumbnails).render(
+    pretraining, manifest = read_curves(log), read_object(world / "world.json")
+    return page_template("report.html", world).render(
         sections=sections(scores, parts),
         headlines=[_line(key, scores, parts) for key in headlines(scores)],
         licences=[f"{name}: {text}" for name, text in (manifest.get("licences") or {}).items()],

@@ -171,7 +171,7 @@ def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[floa
     regression, start = Regression(features, codes, len(present), weights=weights), None
     found: list[LinearFit] = []
     for penalty in sorted(penalties):
-        start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300).classifier
+        start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300)
         found.append(_as_layer(start, mean, deviation, present, count, penalty))
     return found
 

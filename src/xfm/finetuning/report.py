@@ -15,7 +15,7 @@ from xfm.metrics.calibration import CALIBRATION
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import is_headline, less_is_better, metric_name
-from xfm.reports.page import Thumbnails, line_of, page_template
+from xfm.reports.page import line_of, page_template
 from xfm.reports.scores import Score, write_output
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
@@ -43,7 +43,7 @@ def write_report(
         _split(task, name, rows, predictions[name], scores, details, places) for name, rows in tests.items()
     ]
     try:
-        template, chart = page_template("finetune.html", Thumbnails(Path("/"))), _chart(out, task, tuned)
+        template, chart = page_template("finetune.html"), _chart(out, task, tuned)
     except ImportError as error:
         note = f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'."
         return tqdm.write(note, file=sys.stderr)

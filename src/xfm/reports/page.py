@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,19 +109,10 @@ def _cells(key: str, score: Score) -> tuple[str, ...]:
 MAX_SIDE = 224  # larger pictures are shrunk: the report shows thumbnails
 
 
-class Thumbnails:
-    """Pictures of a world as data URIs, each written once."""
-
-    def __init__(self, world: Path) -> None:
-        self.world = world
-        self._known: dict[str, str] = {}
-
-    def uri(self, path: str) -> str:
-        """JPEG data URI; empty where there is no such picture."""
-        if path not in self._known:
-            file = path_below(self.world, path)
-            self._known[path] = "" if file is None else _encode(file)
-        return self._known[path]
+def thumbnail_of(world: Path, path: str) -> str:
+    """JPEG data URI of a picture below a folder; empty where there is no such picture."""
+    file = path_below(world, path)
+    return "" if file is None else _encode(file)
 
 
 def _encode(path: Path) -> str:
@@ -139,8 +131,8 @@ def thumbnail(pixels: Tensor) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def page_template(name: str, thumbnails: Thumbnails) -> "Template":
-    """A template of `reports/templates` with autoescaping."""
+def page_template(name: str, world: Path = Path("/")) -> "Template":
+    """A template of `reports/templates` with autoescaping; its pictures lie below `world`."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     def load(name: str) -> str:
@@ -156,5 +148,5 @@ def page_template(name: str, thumbnails: Thumbnails) -> "Template":
     environment.filters |= {"percent": percent, "points": points, "seconds": readable_seconds}
     environment.filters |= {"rough": rough, "split_title": lambda split: SPLIT_NAMES.get(split, split)}
     environment.filters |= {"part_title": part_name, "metric_title": lambda name: metric_name(f"_/_/{name}")}
-    environment.globals["picture"] = thumbnails.uri
+    environment.globals["picture"] = cache(partial(thumbnail_of, world))
     return environment.get_template(name)

@@ -46,7 +46,7 @@ def same_answers(ours: LinearClassifier, value: float, features: np.ndarray, lab
 def fitted(
     features: np.ndarray, labels: np.ndarray, value: float, tolerance: float = 1e-6
 ) -> LinearClassifier:
-    return Regression(features, labels, 3).fit(value, tolerance=tolerance).classifier
+    return Regression(features, labels, 3).fit(value, tolerance=tolerance)
 
 
 @settings(deadline=None, max_examples=10)
@@ -60,7 +60,7 @@ def fitted(
 def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
     features, labels = problem(rows, width, classes, seed)
     found = Regression(features, labels, classes).fit(10**exponent, tolerance=1e-6, max_iterations=3000)
-    same_answers(found.classifier, 10**exponent, features, labels)
+    same_answers(found, 10**exponent, features, labels)
 
 
 @settings(deadline=None, max_examples=5)
@@ -74,7 +74,7 @@ def test_weighted_classes_have_scikit_learns_optimum(exponent, seed):
     exact, given = features.astype(np.float64), dict(enumerate(weights.tolist()))
     model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight=given)
     theirs = model.fit(exact, labels).predict_proba(exact)
-    ours = found.classifier.logits(features).double().softmax(1).numpy()
+    ours = found.logits(features).double().softmax(1).numpy()
     np.testing.assert_allclose(ours, theirs, atol=3e-3)
 
 
@@ -87,7 +87,7 @@ def test_several_labels_have_the_optimum_of_each(exponent, seed):
     found = Regression(features, flags, 3, weights=weights).fit(
         10**exponent, tolerance=1e-6, max_iterations=3000
     )
-    ours, exact = found.classifier.logits(features).double().sigmoid().numpy(), features.astype(np.float64)
+    ours, exact = found.logits(features).double().sigmoid().numpy(), features.astype(np.float64)
     for place, weight in enumerate(weights.tolist()):
         model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight={0: 1, 1: weight})
         theirs = model.fit(exact, flags[:, place]).predict_proba(exact)[:, 1]
@@ -100,9 +100,9 @@ def test_many_rows_in_blocks_have_the_optimum_of_few_that_are_held(several, monk
     features, labels = problem(90, 7, 3, seed=5)
     targets = np.eye(3, dtype=np.float32)[labels] if several else labels
     more = {"deviations": features.std(0), "weights": np.array([1.0, 2.0, 0.5])}
-    held = Regression(features, targets, 3, **more).fit(0.3, tolerance=1e-6).classifier
+    held = Regression(features, targets, 3, **more).fit(0.3, tolerance=1e-6)
     monkeypatch.setattr(logistic, "ROWS", 16)
-    by_block = Regression(features, targets, 3, **more).fit(0.3, tolerance=1e-6).classifier
+    by_block = Regression(features, targets, 3, **more).fit(0.3, tolerance=1e-6)
     torch.testing.assert_close(by_block.logits(features), held.logits(features), atol=2e-3, rtol=0)
 
 
@@ -110,7 +110,7 @@ def test_deviations_standardise():
     features, labels = problem(300, 10, 3, seed=3)
     deviations = features.std(axis=0)
     divided, regression = features / deviations, Regression(features, labels, 3, deviations)
-    ours = regression.fit(0.05, tolerance=1e-6).classifier
+    ours = regression.fit(0.05, tolerance=1e-6)
     expected = fitted(divided, labels, 0.05).logits(divided)
     torch.testing.assert_close(ours.logits(features), expected, atol=1e-2, rtol=0)
     assert regression.fit(0.05, ours, tolerance=1e-4).iterations == 0

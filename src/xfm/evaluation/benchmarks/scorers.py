@@ -116,9 +116,9 @@ def given_answers(row: Question) -> list[str]:
 
 def score_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metrics:
     """The official VQA accuracy, over all questions and by the type of their answer."""
-    found = vqa_score(predictions, [given_answers(row) for row in rows], [row.kind for row in rows])
-    by_type = {f"accuracy_{kind_key(kind)}": value for kind, value in found.by_answer_type.items()}
-    return {"accuracy": found.overall, **by_type}
+    given = [given_answers(row) for row in rows]
+    overall, by_type = vqa_score(predictions, given, [row.kind for row in rows])
+    return {"accuracy": overall} | {f"accuracy_{kind_key(kind)}": value for kind, value in by_type.items()}
 
 
 def score_single_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metrics:

@@ -4,7 +4,6 @@ Training rows choose how a picture is seen, and the penalty.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -35,27 +34,23 @@ _CHOOSING = RegressionConfig(standardise=True, tolerance=1e-4)
 _LAST = RegressionConfig(standardise=True)
 
 
-class PictureView(StrEnum):
-    """Picture features of a probe: slot 0, the maximum over patches, or means of 2 x 2 cells."""
-
-    WHOLE = "whole"
-    MAX = "max"
-    QUARTERS = "quarters"
+WHOLE, MAX, QUARTERS = "whole", "max", "quarters"
+"""Views of a picture: slot 0, the maximum over patches, and means of 2 x 2 cells."""
 
 
 @torch.inference_mode()
 def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[str, NDArray[np.float32]]:
-    """Every `PictureView` [N, D] of N pictures, from normalised batches [B, 3, H, W] float32."""
+    """Every view [N, D] of N pictures, from normalised batches [B, 3, H, W] float32."""
     rows, columns = encoder.model.config.seeing.grid
-    seen: dict[str, list[Tensor]] = {view.value: [] for view in PictureView}
+    seen: dict[str, list[Tensor]] = {view: [] for view in (WHOLE, MAX, QUARTERS)}
     for batch in encoder.counted(pixels, count):
         with autocast(encoder.precision, encoder.device):
             states = encoder.model.encode_image(batch.to(encoder.device)).float().cpu()
         patches = states[:, 1:]
         grid = patches.transpose(1, 2).unflatten(2, (rows, columns))
-        seen[PictureView.WHOLE].append(states[:, 0])
-        seen[PictureView.MAX].append(patches.amax(1))
-        seen[PictureView.QUARTERS].append(F.adaptive_avg_pool2d(grid, 2).flatten(1))
+        seen[WHOLE].append(states[:, 0])
+        seen[MAX].append(patches.amax(1))
+        seen[QUARTERS].append(F.adaptive_avg_pool2d(grid, 2).flatten(1))
     return {name: torch.cat(parts).numpy() for name, parts in seen.items()}
 
 
@@ -150,7 +145,7 @@ def _probe(
     views: dict[str, Mapping[str, Array]] = {
         OWN: _views(context, model, pictures),
         "random encoder": _views(context, context.scratch.model, pictures),
-        "raw pixels": {PictureView.WHOLE: raw_pixels(pictures, config.pixel_side)},
+        "raw pixels": {WHOLE: raw_pixels(pictures, config.pixel_side)},
     }
     probes: dict[str, NDArray[np.bool_]] = {}
     for source, seen in views.items():
@@ -158,8 +153,7 @@ def _probe(
         probes[source] = found == true
         result.probes.setdefault(name, {})[source] = chosen
     neighbours = {
-        source: _nearest(seen[PictureView.WHOLE], known, config.neighbours) == true
-        for source, seen in views.items()
+        source: _nearest(seen[WHOLE], known, config.neighbours) == true for source, seen in views.items()
     }
     chance = chance_of_classes(len(np.unique(known)))["accuracy"]
     usual = {"most frequent class": majority_accuracy(true, known)}

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from xfm.config.probing import RegressionConfig
 from xfm.core.errors import UserError
 from xfm.finetuning.frozen_features import LabelledFeatures, concatenated, deviations_of
-from xfm.finetuning.logistic import Fit, LinearClassifier, Regression
+from xfm.finetuning.logistic import LinearClassifier, Regression
 from xfm.metrics.classification import Array, accuracy
 
 COARSE = 2.0
@@ -75,8 +75,8 @@ def fit_probe(
     )
     exponent = best(trials)
     regression = _regression(everything.features, codes, len(classes), config)
-    last = _fit(regression, 10.0**exponent, fits[exponent].classifier, config)
-    return LinearProbe(last.classifier, classes, trials, 10.0**exponent, last.converged)
+    last = _fit(regression, 10.0**exponent, fits[exponent], config)
+    return LinearProbe(last, classes, trials, 10.0**exponent, last.converged)
 
 
 def fit_each(train: LabelledFeatures, values: Sequence[float], config: RegressionConfig) -> list[LinearProbe]:
@@ -86,8 +86,8 @@ def fit_each(train: LabelledFeatures, values: Sequence[float], config: Regressio
     found = []
     for value in values:
         fit = _fit(regression, value, start, config)
-        start = fit.classifier
-        found.append(LinearProbe(fit.classifier, classes, {}, value, fit.converged))
+        start = fit
+        found.append(LinearProbe(fit, classes, {}, value, fit.converged))
     return found
 
 
@@ -115,16 +115,16 @@ def _search(
     score: Callable[[LinearClassifier], float],
     config: RegressionConfig,
     progress: bool,
-) -> tuple[Trials, dict[float, Fit]]:
+) -> tuple[Trials, dict[float, LinearClassifier]]:
     """Trials and fits by exponent; each fit begins at that of the nearest exponent."""
-    fits: dict[float, Fit] = {}
+    fits: dict[float, LinearClassifier] = {}
     with tqdm(desc="penalties", unit="fit", leave=False, disable=not progress) as bar:
 
         def attempt(exponent: float) -> float:
             nearest = min(fits, key=lambda other: abs(other - exponent), default=None)
-            start = None if nearest is None else fits[nearest].classifier
+            start = None if nearest is None else fits[nearest]
             fits[exponent] = _fit(regression, 10.0**exponent, start, config)
-            value = score(fits[exponent].classifier)
+            value = score(fits[exponent])
             bar.set_postfix(C=f"{10**exponent:.2g}", accuracy=f"{value:.4f}")
             bar.update()
             return value
@@ -134,7 +134,7 @@ def _search(
 
 def _fit(
     regression: Regression, value: float, start: LinearClassifier | None, config: RegressionConfig
-) -> Fit:
+) -> LinearClassifier:
     return regression.fit(value, start, config.tolerance, config.max_iterations)
 
 

@@ -135,7 +135,7 @@ def _encoded(dataset: Any, names: Sequence[str]) -> Iterator[StoredPicture]:
         picture, label = dataset[place]
         file = io.BytesIO()
         picture.save(file, format="PNG")
-        yield StoredPicture(file.getvalue(), names[int(label)])
+        yield file.getvalue(), names[int(label)]
 
 
 def _by_train(reader: Callable[..., Any]) -> Callable[[Path, str], Any]:
