@@ -160,7 +160,7 @@ RUNS, RESULTS, SETTINGS, ABOUT = "runs", "results.csv", "ablation.json", "about.
 
 
 def recipe_of(recipe: str, variant: Variant, seed: int, options: Sequence[str] = ()) -> Recipe:
-    """The recipe of a variant's run, with its seed, the variant's settings, and weight 0 for the losses it drops."""
+    """A recipe with a seed, a variant's settings, and weight 0 for the losses that it drops."""
     made = load_recipe(recipe, [*options, *variant.options, "--training.seed", str(seed)])
     absent = dict.fromkeys(variant.unweighted, 0.0)
     if not absent:
