@@ -161,9 +161,7 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
         return [answers.get(one, one) if isinstance(one, str) else one for one in task.predict(rows)]
 
     of_guesses = benchmark.score_guesses or benchmark.score
-    task.pictures.lost = SkippedRecords(
-        setting.left_out.limit
-    )  # the server's rows are blank, and counted below
+    task.pictures.lost = SkippedRecords(setting.left_out.limit)  # of the server's rows: blank, counted below
     for split, rows in corpus.scored.items():
         scored = readable(type(task), rows, split, task.pictures, setting.left_out)
         predictions = predicted(scored)
