@@ -1,6 +1,6 @@
 """Official metrics of a benchmark from a task's predictions, and files for its server."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,34 +50,19 @@ Labels = Sequence[str | float]
 
 def glue_metrics(task: GlueTask, predictions: Labels, labels: Labels) -> Metrics:
     """Official metrics of a task, and the means `accuracy_f1` (MRPC, QQP) and `pearson_spearman` (STS-B)."""
-    return _METRICS.get(task, _accuracy)(predictions, labels)
-
-
-def _accuracy(predictions: Labels, labels: Labels) -> Metrics:
-    return {"accuracy": accuracy(np.array(predictions), np.array(labels))}
-
-
-def _equal_meaning(name: str) -> Callable[[Labels, Labels], Metrics]:
-    def metrics(predictions: Labels, labels: Labels) -> Metrics:
-        found = _accuracy(predictions, labels)
-        found["f1"] = f1(np.array(predictions) == name, np.array(labels) == name)
-        return found | {"accuracy_f1": (found["accuracy"] + found["f1"]) / 2}
-
-    return metrics
-
-
-def _correlations(predictions: Labels, labels: Labels) -> Metrics:
-    values, targets = np.array(predictions, dtype=float), np.array(labels, dtype=float)
-    found = {"pearson": pearson(values, targets), "spearman": spearman(values, targets)}
-    return found | {"pearson_spearman": (found["pearson"] + found["spearman"]) / 2}
-
-
-_METRICS: Mapping[GlueTask, Callable[[Labels, Labels], Metrics]] = {
-    GlueTask.COLA: lambda given, labels: {"mcc": matthews(np.array(given), np.array(labels))},
-    GlueTask.MRPC: _equal_meaning("equivalent"),
-    GlueTask.QQP: _equal_meaning("duplicate"),
-    GlueTask.STSB: _correlations,
-}
+    given, known = np.array(predictions), np.array(labels)
+    if task is GlueTask.COLA:
+        return {"mcc": matthews(given, known)}
+    if task is GlueTask.STSB:
+        values, targets = given.astype(float), known.astype(float)
+        found = {"pearson": pearson(values, targets), "spearman": spearman(values, targets)}
+        return found | {"pearson_spearman": (found["pearson"] + found["spearman"]) / 2}
+    found = {"accuracy": accuracy(given, known)}
+    if task in (GlueTask.MRPC, GlueTask.QQP):
+        equal = FORMATS[task].classes[1]
+        found["f1"] = f1(given == equal, known == equal)
+        found["accuracy_f1"] = (found["accuracy"] + found["f1"]) / 2
+    return found
 
 
 _VOTES = 10
