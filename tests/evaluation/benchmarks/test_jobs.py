@@ -31,7 +31,7 @@ from xfm.evaluation.benchmarks.evaluations import (
 from xfm.evaluation.benchmarks.jobs import TABLE, find_jobs, run_jobs
 from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL, Protocol, read_all
 from xfm.evaluation.benchmarks.read.glue import GlueTask
-from xfm.evaluation.benchmarks.read.image_sets import ImageSet
+from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
 from xfm.models.folder import load_model
@@ -45,7 +45,7 @@ RUNS = [
     (name, protocol, benchmark.editions(protocol)[-1])
     for name, benchmark in BENCHMARKS.items()
     for protocol in benchmark.protocols
-    if name not in list(ImageSet)
+    if name not in IMAGE_SETS
 ]
 RUNS += [
     (name, Protocol.FINE_TUNED, Edition.PUBLISHED)
@@ -77,7 +77,7 @@ def run(name: str, protocol: Protocol, model: Path, data: Path, out: Path, editi
 
 @pytest.fixture(scope="session")
 def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    WRITERS[ImageSet.PETS](folder := tmp_path_factory.mktemp("pets"))
+    WRITERS["oxford-pets"](folder := tmp_path_factory.mktemp("pets"))
     return folder
 
 

@@ -18,7 +18,7 @@ from xfm.config.tasks import (
 from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.published import Protocol
 from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, read_glue
-from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, ImageSet, read_image_set
+from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, read_image_set
 from xfm.evaluation.benchmarks.read.image_text import (
     coco_pictures,
     read_coco,
@@ -113,11 +113,11 @@ def at(place: str) -> Callable[[Path], Path | None]:
     return lambda data: data / place if (data / place).exists() else None
 
 
-def _image_set(kind: ImageSet) -> Benchmark:
+def _image_set(kind: str) -> Benchmark:
     own = IMAGE_SETS[kind]
     mean = "; the mean over the classes is reported" if own.per_class else ""
     return Benchmark(
-        name=kind.value,
+        name=kind,
         kind=IMAGE_CLASSIFICATION.name,
         protocols=(Protocol.LINEAR, Protocol.ZERO_SHOT) if own.templates else (Protocol.LINEAR,),
         marker=at(own.place),
@@ -141,7 +141,7 @@ _IMAGENET = Benchmark(
     names=lambda data: synset_names(data / "imagenet"),
 )
 
-IMAGE_BENCHMARKS = [_IMAGENET, *(_image_set(kind) for kind in ImageSet)]
+IMAGE_BENCHMARKS = [_IMAGENET, *(_image_set(kind) for kind in IMAGE_SETS)]
 
 
 # ---------------------------------------------------------------- text
