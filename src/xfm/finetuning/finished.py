@@ -170,7 +170,9 @@ def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
         said["class_weights"] = asked + few((f"{name} {own:.3g}" for name, own in task.weights.items()), 30)
     of_rows = "the median of the folds'" if found.crossed else f"by {amount(valid, 'validation row')}"
     if task.labels.threshold:
-        said["threshold"] = f"{task.labels.threshold:.3g}, {of_rows if task.labels.settles else 'given'}"
+        said["threshold"] = (
+            f"{task.labels.threshold:.3g}, {of_rows if task.labels.settles or found.crossed else 'given'}"
+        )
     temperature = task.module.task.temperature
     fitted = f"not fitted: fewer than {FEWEST} validation rows"
     said["temperature"] = fitted if temperature == 1 else f"{temperature:.3g}, {of_rows}"
