@@ -152,7 +152,7 @@ def test_nlvr2_is_read_as_it_was_unpacked(tmp_path: Path, beside: tuple[str, ...
     (tmp_path / "test1").mkdir(exist_ok=True)
     for folder in (tmp_path / "dev", tmp_path / "images" / "dev"):
         shutil.rmtree(folder, ignore_errors=True)
-    with pytest.raises(UserError, match=rf"dev/dev-0-0-img0\.png do not exist.*{tmp_path} holds data, "):
+    with pytest.raises(UserError, match=r"dev/dev-0-0-img0\.png does not exist; put NLVR2's folder dev"):
         read_nlvr2(tmp_path)
 
 
@@ -173,7 +173,7 @@ def test_imagenet_parquet_is_unpacked_once_byte_for_byte(tmp_path: Path) -> None
     ("name", "gone", "message"),
     [
         ("coco", "train2014", "put COCO's train2014"),
-        ("nlvr2", "images/train", r"put NLVR2's folder train of pictures there .*images holds dev, test1"),
+        ("nlvr2", "images/train", "put NLVR2's folder train of pictures there"),
         ("flickr30k", "dataset_flickr30k.json", r"dataset_flickr30k\.json does not exist"),
     ],
 )

@@ -14,9 +14,9 @@ from xfm.evaluation.benchmarks.read.readers import (
     as_row,
     check_picture,
     chosen,
-    folder_of,
     inner_rows,
     integer,
+    is_there,
     need,
     picture_below,
     read_json,
@@ -97,8 +97,9 @@ def read_nlvr2(folder: Path) -> Corpus[PicturePair]:
 
     def split(name: str) -> list[PicturePair]:
         rows = read_lines(data / f"{name}.json", _FIELDS)
-        places = [folder / "images" / name, folder / name]
-        images = folder_of(places, _names(rows[0])[0], f"put NLVR2's folder {name} of pictures there")
+        places, first = [folder / "images" / name, folder / name], _names(rows[0])[0]
+        images = next((place for place in places if is_there(place / first)), places[0])
+        check_picture(images / first, f"put NLVR2's folder {name} of pictures there")
         return [_pair(row, images) for row in rows]
 
     return Corpus(split("train"), {"dev": split("dev"), "test-P": split("test1")})

@@ -161,7 +161,6 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
 
 
 R = TypeVar("R")
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -213,26 +212,11 @@ def _spaced(rows: Sequence[R], count: int) -> Sequence[R]:
 
 def check_picture(path: Path, where: str) -> None:
     """UserError if the folder of a picture is empty or missing; a single picture may be missing."""
-    if not _is_there(path):
+    if not is_there(path):
         raise UserError(f"{path} does not exist; {where}")
 
 
-def folder_of(places: Sequence[Path], picture: Path, where: str) -> Path:
-    """The first of `places` that holds the folder of `picture`; UserError says what was found instead."""
-    for place in places:
-        if _is_there(place / picture):
-            return place
-    shown = dict.fromkeys(place if place.is_dir() else place.parent for place in places)
-    found = "; ".join(f"{place} holds {_listed(place)}" for place in shown if place.is_dir())
-    missing = " and ".join(str(place / picture) for place in places)
-    raise UserError(f"{missing} do not exist; {where} ({found or 'there is no such folder'})")
-
-
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
+    """Whether a picture is there, or at least others in its folder."""
     folder = os.path.dirname(path)
     return os.path.isfile(path) or (os.path.isdir(folder) and bool(os.listdir(folder)))
-
-
-def _listed(folder: Path) -> str:
-    names = sorted(os.listdir(folder))
-    return (", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")) or "nothing"
