@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from tqdm import tqdm
@@ -64,7 +63,7 @@ class Session:
     left_out: SkippedRecords
     fitting: int
     shown: str
-    decisions: Mapping[str, str] = MappingProxyType({})
+    decisions: Mapping[str, str] = field(default_factory=dict[str, str])
     began: float = field(default_factory=time.perf_counter)
     limit: float = 0.0
     penalty: float = 0.0
