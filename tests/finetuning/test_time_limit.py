@@ -53,7 +53,7 @@ def test_a_limit_ends_the_training_and_everything_says_so(model, tmp_path, monke
 
     out = tmp_path / "out"
     config = replace(SHORT, steps=10_000, time_limit="10s", baseline=False)
-    with after_step(monkeypatch, out, 3, lambda: time.sleep(2)):
+    with after_step(monkeypatch, out, 3, lambda: time.sleep(9)):
         done = on_sample(TEXTS, model, out, config)
     assert done.tuned.limited
     assert done.tuned.step == 4

@@ -12,7 +12,7 @@ from tests.evaluation.tiny import COLOURS
 from tests.official.pictures import write_lines
 from xfm.cli.main import main
 from xfm.data.skipped import BAD_FILE, read_bad_rows
-from xfm.models.vision import VisionEncoder
+from xfm.finetuning import frozen_features
 from xfm.reports.scores import read_scores
 
 
@@ -117,10 +117,7 @@ def test_zero_shot_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixt
 def test_a_model_that_makes_no_numbers_is_not_taken_for_bad_pictures(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        VisionEncoder,
-        "forward",
-        lambda self, pixels: torch.full((len(pixels), 2, self.config.width), torch.nan),
-    )
+    pixels = frozen_features.model_pixels
+    monkeypatch.setattr(frozen_features, "model_pixels", lambda *given: pixels(*given) * torch.nan)
     assert run(folder, *ALL) == 2
     assert "the model makes no numbers of this picture" in capsys.readouterr().err
