@@ -34,7 +34,7 @@ from xfm.config.probing import RegressionConfig
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular, write_text
-from xfm.evaluation.ablation import Run, ScoredRun, as_csv, cell, machine, recipe_of
+from xfm.evaluation.ablation import ScoredRun, as_csv, cell, machine, recipe_of
 from xfm.evaluation.probing.linear_probe import fit_probe
 from xfm.finetuning.frozen_features import LabelledFeatures
 from xfm.metrics.classification import Array
@@ -250,10 +250,10 @@ def run(given: argparse.Namespace) -> None:
         for name in COMPARED:
             if there(name, str(seed)):
                 continue
-            one = Run(VARIANTS[name], seed)
-            folder = given.out / one.name
+            folder = given.out / f"{name}-{seed}"
             if not (folder / MODEL_FOLDER).exists():
-                pretrain(recipe_of(given.recipe, one, options), folder, (folder / "config.yaml").exists())
+                recipe = recipe_of(given.recipe, VARIANTS[name], seed, options)
+                pretrain(recipe, folder, (folder / "config.yaml").exists())
             found = probed(load_model(folder / MODEL_FOLDER), asked)
             keep({"what": name, "seed": str(seed), **settings, "machine": machine(), **found})
 

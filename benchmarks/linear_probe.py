@@ -96,7 +96,7 @@ def main() -> None:
     for value in grid:
         began = time.perf_counter()
         fit = regression.fit(value, start, max_iterations=MAX_ITERATIONS)
-        seconds, start = time.perf_counter() - began, fit.classifier
+        seconds, start = time.perf_counter() - began, fit
         ours = accuracy(start.predict(test).numpy(), other)
         theirs, their_seconds, their_steps = math.nan, math.nan, 0
         if not options.ours_only:

@@ -12,7 +12,7 @@ from xfm.config.ablation import AVERAGES, VARIANTS, AblationConfig
 from xfm.config.model import EncoderName, MimTarget
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
-from xfm.evaluation.ablation import CHART, PAGE, RESULTS, RUNS, Run, ScoredRun, ablate, differences, recipe_of
+from xfm.evaluation.ablation import CHART, PAGE, RESULTS, RUNS, ScoredRun, ablate, differences, recipe_of
 from xfm.training.pretrain import policies_of
 from xfm.world import build_world
 
@@ -20,7 +20,7 @@ from xfm.world import build_world
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda one: one.name)
 @pytest.mark.parametrize("recipe", some(["ablation", "nano"], 2))
 def test_a_variant_changes_what_it_says_and_nothing_else(variant, recipe):
-    full, made = (recipe_of(recipe, Run(one, 5)) for one in (VARIANTS["full"], variant))
+    full, made = (recipe_of(recipe, one, 5) for one in (VARIANTS["full"], variant))
     assert made.training.seed == 5
     policies_of(made)
     for phase in made.phases():

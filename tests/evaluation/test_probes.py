@@ -9,7 +9,7 @@ import torch
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.training import Precision
 from xfm.evaluation.context import Context
-from xfm.evaluation.parts.probes import FOLDS, PictureView, folds_of, patch_views, probe
+from xfm.evaluation.parts.probes import FOLDS, MAX, QUARTERS, WHOLE, folds_of, patch_views, probe
 from xfm.evaluation.parts.zero_shot import FUNCTION_WORDS, IGNORED, mask_captions, predict_masked
 from xfm.models.features import Encoder, encode_images, image_features
 from xfm.models.folder import Pretrained
@@ -31,12 +31,12 @@ def test_views_of_a_picture_are_pools_of_its_patches(pretrained: Pretrained) -> 
     views = patch_views(encoder, pixels.split(2), 3)
     with torch.no_grad():
         grid = pretrained.model.encode_image(pixels)[:, 1:].unflatten(1, (4, 4))  # [3, 4, 4, D]
-    np.testing.assert_allclose(views[PictureView.WHOLE], grid.mean((1, 2)), atol=1e-5)
-    np.testing.assert_allclose(views[PictureView.MAX], grid.amax((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(views[WHOLE], grid.mean((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(views[MAX], grid.amax((1, 2)), atol=1e-5)
     quarters = [
         grid[:, row : row + 2, column : column + 2].mean((1, 2)) for row in (0, 2) for column in (0, 2)
     ]
-    found = views[PictureView.QUARTERS].reshape(3, -1, 4)  # [3, D, cell]
+    found = views[QUARTERS].reshape(3, -1, 4)  # [3, D, cell]
     np.testing.assert_allclose(found, torch.stack(quarters, dim=2), atol=1e-5)
 
 
@@ -48,9 +48,9 @@ def test_training_rows_choose_view_and_penalty() -> None:
     told[:, 2] += np.r_[labels, np.repeat([0, 1], 50)] * 4
     noise = rng.normal(size=(400, 5)).astype(np.float32)
     folds = folds_of(np.arange(300), seed=1)
-    found = probe({"noise": noise, "told": told}, labels, folds, [1.0, 1e-6])
-    assert (found.view, found.penalty) == ("told", 1.0)
-    assert (found.labels == np.repeat([0, 1], 50)).mean() > 0.9
+    found, chosen = probe({"noise": noise, "told": told}, labels, folds, [1.0, 1e-6])
+    assert chosen == {"view": "told", "inverse_penalty": 1.0}
+    assert (found == np.repeat([0, 1], 50)).mean() > 0.9
 
 
 def test_groups_are_held_out_whole() -> None:

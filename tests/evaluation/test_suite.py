@@ -31,9 +31,8 @@ from xfm.config.evaluation import (
 from xfm.config.labels import MatchCalibration
 from xfm.config.typed import from_plain
 from xfm.evaluation import suite
-from xfm.evaluation.parts import PARTS
+from xfm.evaluation.parts import PARTS, listing, saved_models
 from xfm.evaluation.parts.tuned import TUNED
-from xfm.evaluation.saved_models import listing, saved_models
 from xfm.evaluation.suite import evaluate
 from xfm.models.folder import load_model
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores

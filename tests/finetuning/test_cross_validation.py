@@ -1,7 +1,5 @@
 """Folds share nothing and score every row once; a split that was saved is that of another run."""
 
-import json
-import random
 from pathlib import Path
 
 import pytest
@@ -9,17 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xfm
-from tests.finetuning.conftest import SAMPLES, Cli, on_sample, on_table, stopped, text_table
-from tests.refusals import expect_refusal
+from tests.finetuning.conftest import SAMPLES, on_table, stopped, text_table
 from tests.reports.written import details_of, page_of
 from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.training import Precision
-from xfm.data.tables import TableRow
 from xfm.finetuning.cross_validation import CROSS
-from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.splits import fold_rows, part_as
+from xfm.finetuning.data import fold_rows
 from xfm.reports.scores import read_scores
-from xfm.tasks.text_classification import TextClassificationTask
 from xfm.training import distributed
 
 FOLDED = FinetuneConfig(folds=3, steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
@@ -72,7 +66,6 @@ def test_every_row_is_scored_once_by_a_model_that_did_not_see_it(model: Path, tm
     assert done.leaderboards[CROSS].n == 48
     page = page_of(out)
     assert "Each fold was scored by a model that did not learn from it" in page
-    assert "these scores chose between them" in page
     assert "Decided by preset and rows" in page
     assert done.crossed.chosen in page.replace("&#39;", "'")
     assert not list(out.rglob("checkpoints"))
@@ -80,15 +73,13 @@ def test_every_row_is_scored_once_by_a_model_that_did_not_see_it(model: Path, tm
     assert xfm.pipeline("text-classification", model=out)("a red square")[0]["label"] in ("good", "bad")
 
 
-def test_best_chooses_between_both_by_folds_and_fast_folds_its_probe(model: Path, tmp_path: Path) -> None:
+def test_best_has_folds_and_fast_folds_its_probe(model: Path, tmp_path: Path) -> None:
     table = table_of(tmp_path, 40)
     own = FinetuneConfig(preset=Preset.BEST, steps=4, batch_size=4, baseline=False, device="cpu")
     done = on_table(model, table, tmp_path / "best", own)
     assert len(done.crossed.folds) == 5
-    assert all(fold.probe is not None for fold in done.crossed.folds)
-    assert "Chosen by accuracy over all folds: fine-tuning" in done.crossed.chosen
-    said = {one.name: one.value for one in done.decisions}
-    assert (said["average"], said["folds"]) == ("0.999", "5")
+    assert "the median of the folds' best" in done.crossed.chosen
+    assert (done.decisions["average"], done.decisions["folds"]) == ("0.999", "5")
     quick = FinetuneConfig(preset=Preset.FAST, folds=4, device="cpu")
     done = on_table(model, table, tmp_path / "fast", quick)
     assert "a probe of all rows" in done.crossed.chosen
@@ -117,57 +108,3 @@ def test_folds_go_on_where_they_stopped(model: Path, tmp_path: Path, monkeypatch
 def test_folds_that_cannot_be_are_refused(task, table, options, words, model, tmp_path, cli):
     given = ("--model", model, "--train", SAMPLES / table, "--out", tmp_path / "out", *options.split())
     cli.expect_refusal(words, "finetune", task, *given)
-
-
-def test_the_rows_are_parted_as_before(samples: Path) -> None:
-    """Whatever the seed and the shares; the new run saves the split, too."""
-    table = samples / "reviews.csv"
-    first, _ = read_data(TextClassificationTask, Tables(table), FinetuneConfig(seed=3), samples / "a")
-    other = FinetuneConfig(seed=4, valid_share=0.3)
-    assert read_data(TextClassificationTask, Tables(table), other, samples / "b")[0] != first
-    for split in (samples / "a", samples / "a" / "split.json"):
-        again, origin = read_data(TextClassificationTask, Tables(table, split=split), other, samples / "c")
-        assert again == first
-        assert origin.sources["test"] == f"{len(first.test)} rows of {table}, as in {split}"
-    before, after = (json.loads((samples / name / "split.json").read_text()) for name in ("a", "c"))
-    assert before["rows"] == after["rows"]
-    assert (before["seed"], after["seed"]) == (3, None)
-
-
-@given(st.sets(st.integers(1, 1000), min_size=1, max_size=30), st.integers(0, 1000))
-def test_every_row_goes_where_the_split_says(numbers: set[int], seed: int) -> None:
-    rows = [TableRow({}, Path("a.csv"), number) for number in sorted(numbers)]
-    split: dict[str, list[int]] = {"train": [], "valid": [], "test": []}
-    for number in numbers:
-        split[random.Random(seed + number).choice([*split])].append(number)
-    parts = part_as(split, Path("split.json"), rows)
-    assert {name: [rows[place].number for place in places] for name, places in parts.items()} == split
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("not json", ["not a split", '{"rows": {"train": ', '"test": [...]}}, as']),
-        ('{"rows": {"train": [2], "dev": [3]}}', ["not a split"]),
-        ('{"rows": {"train": [2, 99]}}', ["reviews.csv has no row 99"]),
-        ('{"rows": {"train": [2, 3], "valid": [3]}}', ["row 3 is in train and in valid"]),
-        ('{"rows": {"train": [2], "valid": [3]}}', ["reviews.csv:4: the row is in no split"]),
-    ],
-)
-def test_a_wrong_split_is_named(samples: Path, content: str, words: list[str]) -> None:
-    (samples / "split.json").write_text(content)
-    tables = Tables(samples / "reviews.csv", split=samples / "split.json")
-    with expect_refusal("split.json", *words):
-        read_data(TextClassificationTask, tables, FinetuneConfig(), samples / "out")
-    assert not (samples / "out").exists()
-
-
-def test_the_command_line_takes_a_split(model: Path, samples: Path, tmp_path: Path, cli: Cli) -> None:
-    table, old = samples / "reviews.csv", tmp_path / "old"
-    read_data(TextClassificationTask, Tables(table), FinetuneConfig(seed=3), old)
-    given = ("--model", model, "--train", table, "--out", tmp_path / "out", "--split")
-    given = ("finetune", "text-classification", *given)
-    cli.expect_refusal(["absent.json: cannot read the file"], *given, tmp_path / "absent.json")
-    cli.expect_refusal([f"{old} has rows of valid, and --validation"], *given, old, "--valid", table)
-    done = on_sample("text-classification", model, tmp_path / "out", folder=samples, split=old)
-    assert len(done.predictions["test"]) == len(json.loads((old / "split.json").read_text())["rows"]["test"])

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,20 +127,18 @@ def test_variation_and_average_are_resumed_exactly(tuned, monkeypatch):
         assert torch.equal(tensor, theirs[name]), name
 
 
-def test_a_picture_that_ends_early_is_used_and_told_of(model, samples, tmp_path, capsys):
+def test_a_picture_that_ends_early_is_used_and_told_of(model, samples, tmp_path):
     whole = saved(base(96, 120), "JPEG", quality=90)
     with (samples / "shapes.csv").open(newline="") as file:
         first = next(csv.DictReader(file))
     (samples / first["image"]).write_bytes(whole[: len(whole) * 7 // 10])
     out, new = tmp_path / "out", tmp_path / "new"
     done = on_sample("image-classification", model, out, replace(CAREFUL, steps=2), samples)
-    tuned = capsys.readouterr().err
     xfm.score(done.model, samples / "shapes.csv", new, progress=False)
-    for folder, said in ((out, tuned), (new, capsys.readouterr().err)):
+    for folder in (out, new):
         ((place, flaw),) = details_of(folder)["partial_pictures"].items()
         assert place.endswith("shapes.csv:2")
         assert "file ends early" in flaw
-        assert f"Of 1 picture the file ends early; what is there is used: {place}" in said
 
 
 WITH_PICTURES = [kind for kind in FILES if task_spec(kind).has_pictures]
@@ -174,11 +171,6 @@ def test_a_row_with_a_bad_picture_is_left_out(kind: str, model: Path, samples: P
     page = page_of(out)
     assert all(place in page for place in places)
     assert sum(len(rows) for rows in done.predictions.values()) > 0
-    # The same split again, by its file, and when the picture was mended: the rows stay out.
-    shutil.copy(next(samples.glob("pictures/*.png")), picture)
-    again = on_sample(kind, model, tmp_path / "b", config, samples, split=out)
-    assert {*read_bad_rows(tmp_path / "b")} == places
-    assert again.predictions.keys() == done.predictions.keys()
 
 
 def many(folder: Path, bad: set[int], rows: int = 20) -> Path:
@@ -267,11 +259,11 @@ def test_a_resumed_run_has_the_same_rows_or_is_refused(model, tmp_path, monkeypa
     broken, good = (tmp_path / "data" / "pictures" / name for name in ("3.png", "4.png"))
     before = good.read_bytes()
     good.write_bytes(BROKEN)
-    with pytest.raises(UserError, match=r"rows\.csv:6 was read when the run began and cannot be read now"):
+    with pytest.raises(UserError, match="was trained on other rows"):
         run(tmp_path / "parts", resume=True)
     good.write_bytes(before)
     broken.write_bytes(before)
-    with pytest.raises(UserError, match=r"rows\.csv:5 was left out when the run began .*can be read now"):
+    with pytest.raises(UserError, match="was trained on other rows"):
         run(tmp_path / "parts", resume=True)
     broken.write_bytes(BROKEN)
     run(tmp_path / "parts", resume=True)

@@ -1,6 +1,5 @@
 """A limit of time, the estimate of a dry run, and configurations that are read back."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from xfm.config.finetune import FinetuneConfig, Preset, minutes_of
 from xfm.config.finetune_file import dump_finetune, read_finetune
 from xfm.config.options import parse
 from xfm.config.tasks import task_spec, task_specs
-from xfm.finetuning.dry_run import dry_run
+from xfm.finetuning.finetune import dry_run
 from xfm.finetuning.presets import decided, fitted
-from xfm.finetuning.time_limit import TimeLimit
 from xfm.training.clock import SCHEDULE, read_schedule
 
 TEXTS = "text-classification"
@@ -49,28 +47,13 @@ def test_minutes_are_written_in_many_ways(number: float) -> None:
 
 
 # ---------------------------------------------------------------- the clock
-
-
-@given(st.integers(1, 600), st.floats(0, 1e4), st.floats(1, 7), st.booleans())
-def test_what_is_planned_fits_into_the_limit(minutes, scoring, trainings, baselines):
-    now = [100.0]
-    limit, whole = TimeLimit(float(minutes), lambda: now[0], 90.0), 60 * minutes
-    seconds = limit.training(trainings, scoring, baselines)
-    assert seconds * trainings <= max(0.1 * whole, whole - 10 - scoring) + 1e-6
-    assert seconds * trainings >= 0.1 * whole - 1e-6
-    assert limit.left == whole - 10
-    now[0] += 1e9
-    assert limit.left == 0
-    assert TimeLimit().left == math.inf
-
-
 def test_a_limit_ends_the_training_and_everything_says_so(model, tmp_path, monkeypatch):
     """The machine becomes so slow that a step takes the rest of the time."""
     import time
 
     out = tmp_path / "out"
     config = replace(SHORT, steps=10_000, time_limit="10s", baseline=False)
-    with after_step(monkeypatch, out, 3, lambda: time.sleep(2)):
+    with after_step(monkeypatch, out, 3, lambda: time.sleep(9)):
         done = on_sample(TEXTS, model, out, config)
     assert done.tuned.limited
     assert done.tuned.step == 4
@@ -98,17 +81,17 @@ def test_a_dry_run_plans_and_writes_nothing(kind, table, preset, model, samples,
     )
     assert content(tmp_path) == before
     assert sum(plan.rows.values()) == 10
-    assert sum(plan.seconds.values()) > 0
+    assert (plan.seconds > 0) is (preset is not Preset.FAST)
     assert (sum(plan.classes.values()) == plan.rows["training"]) is (kind != "vqa")
     said = str(plan)
-    for word in ("Rows:", "Plan:", "Time:", "about"):
+    for word in ("Rows:", "Plan:", *(["Time:", "about"] if plan.seconds else [])):
         assert word in said
 
 
 def test_the_command_shows_the_plan_and_needs_no_folder(model: Path, tmp_path: Path, cli: Cli) -> None:
     given = ("--model", model, "--train", SAMPLES / "reviews.csv", "--dry-run", "--time-limit", "10m")
     said = cli.prints("finetune", TEXTS, *given)
-    assert "batch_size 8 (a thirtieth of 6 rows, from 8 to 64)" in said
+    assert "Decided:  batch_size 8, steps 60" in said
     assert "Limit:    10 minutes, of which " in said
     assert not list(tmp_path.iterdir())
 

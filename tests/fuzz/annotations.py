@@ -12,12 +12,10 @@ from tests.fuzz.binaries import change_pickle
 from tests.fuzz.changes import Change, change_json, change_json_lines, change_table, change_text
 from tests.fuzz.target import Family, Target
 from tests.official.corpora import CORPORA, write_coco
-from tests.official.glue import write_glue
 from xfm.config.corpora import CorpusName, PrepareConfig
 from xfm.corpora.filtering import RecordFilter
 from xfm.corpora.images import evaluated
 from xfm.corpora.preparation import Preparation
-from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 
 
 def read_corpus(root: Path, corpus: CorpusName, source: str = "", **more: Any) -> int:
@@ -91,13 +89,8 @@ TARGETS = (
     _official("flickr30k", "dataset_flickr30k.json", change_json),
     *(_official("vqa", file, change_json) for file in _VQA),
     _official("nlvr2", "data/dev.json", change_json_lines),
-    _official("nlvr", "dev/dev.json", change_json_lines),
-    _official("snli-ve", "snli_ve_dev.jsonl", change_json_lines),
-    _official("memes", "train.jsonl", change_json_lines),
     _official("refcoco", _REFS, change_pickle, 3),
     _official("refcoco", _BOXES, change_json),
-    Target(*(Family.ANNOTATIONS, "glue-tsv", partial(write_glue, task=GlueTask.MRPC), "MRPC/dev.tsv",
-        change_table), partial(read_glue, task=GlueTask.MRPC)),
     *(Target(Family.ANNOTATIONS, f"evaluation-{name}", _write_evaluated, name, change, partial(_evaluated,
         name=name)) for name, change in (("dataset_coco.json", change_json), ("list.json", change_json),
         ("names.txt", change_text), (_REFS, change_pickle))),

@@ -31,7 +31,6 @@ from xfm.corpora.prepare import NAME, CorpusManifest, load_manifest, prepared_ma
 from xfm.data.tokenizer import Tokenizer
 from xfm.evaluation.probing.prompt_templates import load_templates, read_names
 from xfm.executors.sharded_map import read_record
-from xfm.finetuning.splits import read_split
 from xfm.models.model_reading import read_calibration, read_config, read_provenance
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.self_check import read_check
@@ -213,7 +212,6 @@ TARGETS = (
     _of("tokenizer", lambda folder: tiny_tokenizer().save(folder / "tokenizer.json"), "tokenizer.json",
         change_json, lambda folder: Tokenizer.load(folder / "tokenizer.json").encode_batch(["a red square"],
         16)),
-    _json("split", {"rows": {"train": [1, 2], "valid": [3], "test": [4]}, "left_out": [5]}, read_split),
     _json("schedule", "step,share,seconds,phase\n0,0.0,0.0,0\n1,0.5,1.25,0\n2,1.0,2.5,1\n", read_finished,
         change_text),
     _json("prompts", "a photo of a {}.\na drawing of a {}\n", lambda path: load_templates(str(path)),

@@ -109,7 +109,6 @@ TASKS = [
 ]  # fmt: skip
 RESUME = "pretrain --folder run --resume --quiet --training.steps 3"
 LAST = "checkpoints/step-00000002"
-TUNE = "finetune text-classification --model {model} --train {rows} --out out"
 CHECKPOINTS = [
     Situation(f"resume-{name}", RESUME, {"run": copied("{run}", drop("model/config.json"), *edits)}, says,
         status=(2,), changes=("run",))
@@ -127,9 +126,6 @@ CHECKPOINTS = [
         ("state.json",))
     for name, content in (("fifo", fifo), ("deep", '{"a":' * 50_000), ("of-10-gib", sparse(10 << 30, b"{")))
 ] + [
-    Situation(f"split-file-{name}", f"{TUNE} --split s.json", {"s.json": content}, ("s.json",))
-    for name, content in (("fifo", fifo), ("noise", bytes(range(256))))
-] + [
     Situation("info-run-log-device", "info r", {"r": copied("{run}", put("log.jsonl", ENDLESS))}, ("run",),
         status=(0,)),
     Situation("init-from-damaged", "pretrain --recipe {recipe} --folder out --quiet --init.model m",
@@ -140,7 +136,7 @@ CHECKPOINTS = [
     Situation("resume-model-changed", "finetune text-classification --model {model} --train {rows} --out o --resume",
         {"o": copied("{tuned}", put("config.yaml", fifo))}, ("o",), changes=("o",), status=(0, 2)),
     Situation("reproduce-data-fifo", "reproduce cola --model {model} --data d --out out --smoke --quiet",
-        {"d/glue/CoLA/train.tsv": fifo, "d/glue/CoLA/dev.tsv": fifo}, ("train.tsv",)),
+        {"d/glue/cola/train-00000-of-00001.parquet": fifo}, ("train-00000-of-00001.parquet",)),
 ]  # fmt: skip
 KNOWN = b"xfm: pictures that were found whole, 1\n"
 

@@ -22,7 +22,7 @@ from xfm.core.errors import UserError
 from xfm.data.images import decode, to_uint8
 from xfm.data.loader import PretrainingData
 from xfm.data.transforms import Normalisation, View, show
-from xfm.finetuning.row_filter import partial_pictures
+from xfm.finetuning.start import partial_pictures
 from xfm.inference.answer_file import bad_file
 from xfm.inference.prediction import predict
 from xfm.tasks.grounding import GroundingTask

@@ -14,11 +14,8 @@ from xfm.evaluation.benchmarks.read.glue import GlueTask
 from xfm.evaluation.benchmarks.read.image_text import (
     read_coco,
     read_flickr30k,
-    read_memes,
-    read_nlvr,
     read_nlvr2,
     read_refcoco,
-    read_snli_ve,
 )
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet
 from xfm.evaluation.benchmarks.read.readers import Corpus
@@ -130,21 +127,6 @@ def write_nlvr2(folder: Path, beside: tuple[str, ...] = ()) -> None:
         write_lines(folder / "data" / f"{file}.json", rows)
 
 
-def write_nlvr(folder: Path) -> None:
-    """`train/train.json` and the like; some orders of the boxes are missing, as in the official files."""
-    for split in ("train", "dev", "test"):
-        rows = []
-        for number in range(4):
-            identifier, directory = f"{100 + number // 2}-{number % 2}", str(number % 2)
-            for order in (0, 3) if number else (1,):
-                name = f"{split}-{identifier}-{order}.png"
-                picture(folder / split / "images" / directory / name, number, (60, 20))
-            truth = "true" if number % 2 else "false"
-            row = {"identifier": identifier, "directory": directory, "sentence": "A box.", "label": truth}
-            rows.append(row)
-        write_lines(folder / split / f"{split}.json", rows)
-
-
 def write_refcoco(folder: Path, coco: Path, split_by: str = "unc", protocol: int = 2) -> Path:
     """`refs(unc).p` and `instances.json`; the last box sticks out by rounding."""
     splits = (
@@ -169,31 +151,6 @@ def write_refcoco(folder: Path, coco: Path, split_by: str = "unc", protocol: int
     (folder / f"refs({split_by}).p").write_bytes(pickle.dumps(refs, protocol))
     write_json(folder / "instances.json", {"images": images, "annotations": annotations, "categories": []})
     return folder
-
-
-def write_snli_ve(folder: Path, flickr: Path) -> None:
-    """`snli_ve_*.jsonl`; one row without agreement."""
-    for split in ("train", "dev", "test"):
-        rows = []
-        for number in range(6):
-            name = f"{2000 + number}"
-            picture(flickr / f"{name}.jpg", number, SIZE)
-            label = ("entailment", "neutral", "contradiction", "-")[number % 4]
-            row = {"Flickr30K_ID": name, "pairID": f"{name}.jpg#{number}", "gold_label": label}
-            rows.append(row | {"sentence1": "A man.", "sentence2": "A man is outside."})
-        write_lines(folder / f"snli_ve_{split}.jsonl", rows)
-
-
-def write_memes(folder: Path) -> None:
-    """`train.jsonl`, `dev_seen.jsonl`, and a test set without labels."""
-    for split in ("train", "dev_seen", "test_seen"):
-        rows = []
-        for number in range(8):
-            key = f"{number + 100:05d}"
-            picture(folder / "img" / f"{key}.png", number, SIZE)
-            row = {"id": int(key), "img": f"img/{key}.png", "text": "look at this", "label": number % 2}
-            rows.append(row if split != "test_seen" else {k: v for k, v in row.items() if k != "label"})
-        write_lines(folder / f"{split}.jsonl", rows)
 
 
 def write_imagenet(folder: Path) -> None:
@@ -226,13 +183,10 @@ CORPORA: dict[str, tuple[Callable[[Path], object], Callable[[Path], Corpus[Any]]
         lambda root: read_vqa(root, root / "coco", root / "vg"),
     ),
     "nlvr2": (write_nlvr2, read_nlvr2),
-    "nlvr": (write_nlvr, read_nlvr),
     "refcoco": (
         lambda root: write_refcoco(root, root / "coco"),
         lambda root: read_refcoco(root, root / "coco" / "train2014", ("unc",)),
     ),
-    "snli-ve": (lambda root: write_snli_ve(root, root), lambda root: read_snli_ve(root, root)),
-    "memes": (write_memes, read_memes),
     "imagenet": (write_imagenet, read_imagenet),
 }
 """How every corpus is written in miniature, and read."""
@@ -250,18 +204,15 @@ def write_data_folder(data: Path) -> Path:
     for task in GlueTask:
         write_glue(data / "glue", task)
     write_diagnostic(data / "glue")
-    coco, flickr = data / "coco", data / "flickr30k"
+    coco = data / "coco"
     write_coco(coco)
-    write_flickr30k(flickr)
+    write_flickr30k(data / "flickr30k")
     write_vqa(data / "vqa", coco, data / "vg")
     for split in ("train", "test"):
         rows = [[f"is {place} red?", ("yes", "red", "circle")[place % 3], place % 3] for place in range(9)]
         write_easy_vqa(data / "easy-vqa", split, [(place * 80, 0, 0) for place in range(3)], rows)
     write_nlvr2(data / "nlvr2")
-    write_nlvr(data / "nlvr")
     for name, who in (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd")):
         write_refcoco(data / "refer" / name, coco, who)
-    write_snli_ve(data / "snli-ve", flickr / "flickr30k-images")
-    write_memes(data / "hateful-memes")
     write_imagenet(data / "imagenet")
     return data

@@ -14,8 +14,7 @@ from tests.refusals import expect_refusal
 from xfm.metrics.intervals import Interval
 from xfm.reports.charts import PALETTE, forest, histograms, small_multiples
 from xfm.reports.labels import GROUPS, grouped, metric_name
-from xfm.reports.lines import line_of, summary
-from xfm.reports.page import Thumbnails, page_template
+from xfm.reports.page import line_of, page_template, summary, thumbnail_of
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_scores
 
 
@@ -74,7 +73,7 @@ def test_panels_share_their_steps_and_show_whole_ones() -> None:
 def test_baseline_and_chance_stay_on_their_bar(floor: float, tmp_path: Path) -> None:
     """Perfect ones, and a correlation below zero, would be drawn beside it."""
     line = line_of("vqa/test/accuracy", {"vqa/test/accuracy": Score(0.5, floor, floor, 9, 0)}, {})
-    bar = page_template("parts.html", Thumbnails(tmp_path)).module.bar(line)  # type: ignore[attr-defined]
+    bar = page_template("parts.html", tmp_path).module.bar(line)  # type: ignore[attr-defined]
     left = [float(x) for x in re.findall(r'class="(?:base|chance)" x="([-.0-9]+)"', bar)]
     assert left == [min(99, max(0, 100 * floor))] * 2
 
@@ -86,7 +85,7 @@ def test_a_chance_that_is_not_defined_is_no_floor(
     line = line_of("x/test/accuracy", {"x/test/accuracy": Score(0.5, None, baseline, 99, 0, 0.4, 0.6)}, {})
     assert line.gain == (None if gain is None else pytest.approx(gain))
     assert line.verdict == ("level" if gain is None else "up")
-    parts = page_template("parts.html", Thumbnails(tmp_path)).module
+    parts = page_template("parts.html", tmp_path).module
     row = parts.score_row(line, [])  # type: ignore[attr-defined]
     assert 'class="chance"' not in row
     assert row.count('class="none"') == (3 if baseline is None else 1)  # baseline, chance, gain
@@ -98,13 +97,12 @@ def test_thumbnails_show_the_world_alone(tmp_path: Path) -> None:
     shutil.copy(images / "0.png", tmp_path / "outside.png")
     (images / "a.bmp").write_bytes(b"BM no picture")
     os.mkfifo(images / "pipe.png")
-    thumbnails = Thumbnails(world)
-    assert thumbnails.uri("tasks/images/0.png").startswith("data:image/jpeg;base64,")
+    assert thumbnail_of(world, "tasks/images/0.png").startswith("data:image/jpeg;base64,")
     (images / "a.jpg").write_bytes(b"no picture")
     outside = ("../outside.png", str(tmp_path / "outside.png"), "a\0", "\ud800.png")
     damaged = (f"tasks/images/{name}" for name in ("a.bmp", "a.jpg", "pipe.png", "absent.png"))
     for path in (*outside, *damaged):
-        assert thumbnails.uri(path) == ""
+        assert thumbnail_of(world, path) == ""
 
 
 def test_the_summary_lines_up() -> None:

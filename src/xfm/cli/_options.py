@@ -26,7 +26,6 @@ _SHARED: dict[str, tuple[str, Any]] = {
         "hosts from which pictures may be fetched by address, with commas: *.example.org; '*' for any",
         [],
     ),
-    "--cache": ("folder of the cached features; OUT/features if not given", None),
     "--resume": ("continue the run in the out folder exactly", False),
     "--device": ("auto, cpu, cuda, cuda:1, ...", "auto"),
     "--quiet": ("no progress bars", False),

@@ -28,7 +28,7 @@ class _Mode(StrEnum):
 
 
 _TABLE = {"test", "columns", "pictures", "allow_urls", "out", "max_bad", "seed", "precision", "device"}
-_FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names", "cache", "save"}
+_FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names"}
 _ONLY: Mapping[_Mode, set[str]] = {
     _Mode.WORLD: {*to_plain(EvaluationConfig()), "world", "out"},
     _Mode.TUNED: {*_TABLE, "box_format", "box_unit", "label_separator"},
@@ -80,8 +80,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "--names",
         "text file with LABEL=NAME lines: what labels are called in prompts, and classes that no picture has",
     )
-    option(parser, "--cache")
-    option(parser, "--save", "write the linear probe as a model folder, OUT/model", False)
     option(
         parser,
         "--out",
@@ -129,10 +127,10 @@ def _mode(chosen: Namespace, model: Path) -> _Mode:
 def _on_world(chosen: Namespace, model: Path) -> None:
     config, world = assemble(EvaluationConfig, chosen), Path(chosen.world or "worlds/emoji")
     out = Path(chosen.out or _results_folder(model, config, world))
+    from xfm.evaluation.parts import listing, saved_models, use_command
     from xfm.evaluation.report import REPORT
-    from xfm.evaluation.saved_models import listing, saved_models, use_command
     from xfm.evaluation.suite import evaluate
-    from xfm.reports.lines import summary
+    from xfm.reports.page import summary
     from xfm.reports.scores import METRICS, left_out_sentence, stored_flags
     from xfm.training.flags import last_lines
 
@@ -172,7 +170,7 @@ def _whole(run: Path) -> list[str]:
 
 def _on_rows(chosen: Namespace, model: Path) -> None:
     from xfm.finetuning.rescoring import score
-    from xfm.reports.lines import table
+    from xfm.reports.page import table
 
     used = _ONLY[_Mode.TUNED] - {"test", "out", "max_bad"}
     options: dict[str, Any] = {name: value for name in used if (value := getattr(chosen, name))}
@@ -203,9 +201,9 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
     from xfm.core.results_folder import require_free
     from xfm.data.skipped import BAD_FILE, SkippedRecords
     from xfm.evaluation.probing.prompt_templates import read_names
-    from xfm.evaluation.probing.scoring import MODEL, LabelledSplits, evaluate_frozen, frozen_maker
+    from xfm.evaluation.probing.scoring import LabelledSplits, evaluate_frozen, frozen_maker
     from xfm.finetuning.rescoring import default_folder
-    from xfm.reports.lines import table
+    from xfm.reports.page import table
     from xfm.reports.scores import METRICS
 
     out = default_folder(model, chosen.test) if chosen.out is None else Path(chosen.out)
@@ -216,14 +214,11 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
         for source in (chosen.train, chosen.validation_rows, chosen.test)
     )
     names = {} if chosen.names is None else read_names(Path(chosen.names))
-    cache, progress = None if chosen.cache is None else Path(chosen.cache), not chosen.quiet
     data = LabelledSplits(test or (), train or (), validation, names)
-    result = evaluate_frozen(model, data, out, config, cache, progress, chosen.save, left_out)
+    result = evaluate_frozen(model, data, out, config, not chosen.quiet, left_out)
     print(f"{table(result.scores, list(result.scores))}\nScores:  {out / METRICS}")
     if said := left_out.sentence(out / BAD_FILE):
         print(f"Note:    {said}")
-    if chosen.save:
-        print(f"Model:   {out / MODEL}")
 
 
 def _read_labelled(

@@ -67,7 +67,6 @@ _TOLD = {
     "out": ("folder for model, scores, report and logs", True),
     "columns": ("", False),
     "pictures": ("", False),
-    "split": ("split.json or folder of an earlier run, to part the rows as it did", False),
 }
 """What the command is told besides the settings: its meaning, and whether it must be there."""
 _EMPTY = {"columns": ""}
@@ -101,13 +100,13 @@ def run(chosen: Namespace) -> None:
     told = {name: chosen[name] for name in ("test", "columns", "pictures", "allow_urls", "split")}
     told |= {"valid": chosen.validation, "config": config, "progress": not chosen.quiet}
     if chosen.dry_run:
-        from xfm.finetuning.dry_run import dry_run
+        from xfm.finetuning.finetune import dry_run
 
         folder = None if chosen.out is None else Path(chosen.out)
         return print(dry_run(chosen.task, chosen.model, chosen.train, folder, **told))
     from xfm.finetuning.finetune import finetune
     from xfm.finetuning.report import REPORT
-    from xfm.reports.lines import table
+    from xfm.reports.page import table
     from xfm.training.flags import last_lines
 
     out = Path(chosen.out)

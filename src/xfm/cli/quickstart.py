@@ -113,9 +113,9 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
 
 def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.config.next_command import command_line
-    from xfm.evaluation.saved_models import listing, saved_models, use_command
+    from xfm.evaluation.parts import listing, saved_models, use_command
     from xfm.evaluation.suite import evaluate
-    from xfm.reports.lines import summary
+    from xfm.reports.page import summary
     from xfm.reports.scores import stored_flags
     from xfm.training.flags import last_lines
     from xfm.training.pretrain import MODEL_FOLDER, pretrain

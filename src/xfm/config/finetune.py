@@ -33,8 +33,7 @@ class Preset(StrEnum):
     fast: frozen encoders and a probe, fitted at once; of tasks without classes or values frozen encoders, and
         a third of the steps.
     good: every encoder learns.
-    best: twice the steps, their weights averaged, and of small tables cross-validation, which chooses between
-        the fine-tuning and the probe.
+    best: twice the steps, their weights averaged, and of small tables cross-validation.
     """
 
     FAST = "fast"

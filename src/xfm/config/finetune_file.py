@@ -29,7 +29,6 @@ class FinetuneFile(FinetuneConfig):
         train, validation, test: tables.
         columns: column by field, or as the option has it.
         pictures: folder that paths of pictures start from.
-        split: of an earlier run.
         out: folder of the run.
     """
 
@@ -40,7 +39,6 @@ class FinetuneFile(FinetuneConfig):
     test: str | None = None
     columns: str | None = None
     pictures: str | None = None
-    split: str | None = None
     out: str | None = None
 
 

@@ -159,23 +159,10 @@ def cell(metric: str, variant: str, runs: Sequence[ScoredRun]) -> str:
 RUNS, RESULTS, SETTINGS, ABOUT = "runs", "results.csv", "ablation.json", "about.json"
 
 
-@dataclass(frozen=True)
-class Run:
-    """A variant with a seed."""
-
-    variant: Variant
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Its folder."""
-        return f"{self.variant.name}-{self.seed}"
-
-
-def recipe_of(recipe: str, run: Run, options: Sequence[str] = ()) -> Recipe:
-    """The recipe of a run, with its seed, the variant's settings, and weight 0 for the losses it drops."""
-    made = load_recipe(recipe, [*options, *run.variant.options, "--training.seed", str(run.seed)])
-    absent = dict.fromkeys(run.variant.unweighted, 0.0)
+def recipe_of(recipe: str, variant: Variant, seed: int, options: Sequence[str] = ()) -> Recipe:
+    """A recipe with a seed, a variant's settings, and weight 0 for the losses that it drops."""
+    made = load_recipe(recipe, [*options, *variant.options, "--training.seed", str(seed)])
+    absent = dict.fromkeys(variant.unweighted, 0.0)
     if not absent:
         return made
     phases = [replace(phase, weights=_without(phase, absent)) for phase in made.curriculum]
@@ -203,21 +190,21 @@ def ablate(
     """
     out, world = home_path(out), home_path(world)
     options = ["--root", str(world), *options]
-    runs = [Run(variant, seed) for seed in range(config.seeds) for variant in config.chosen]
+    runs = [(variant, seed) for seed in range(config.seeds) for variant in config.chosen]
     settings = {"recipe": recipe, "options": options, "scale": config.scale, "validation": config.validation}
     with locked(out, beside=True):
         _require_same(out, settings)
         rows: list[dict[str, str]] = []
         scored: list[ScoredRun] = []
-        for number, run in enumerate(runs, 1):
+        for number, (variant, seed) in enumerate(runs, 1):
             if progress:
-                said = f"{run.variant.name}, seed {run.seed}: {run.variant.meaning}"
+                said = f"{variant.name}, seed {seed}: {variant.meaning}"
                 print(f"{number}/{len(runs)} {said}", flush=True)
-            made, folder = recipe_of(recipe, run, options), out / RUNS / run.name
+            made, folder = recipe_of(recipe, variant, seed, options), out / RUNS / f"{variant.name}-{seed}"
             found = _finished(made, folder, world, config, device, progress)
             values = {key: score.value for key, score in found.items()}
-            scored.append(ScoredRun(run.variant.name, run.seed, values | averages(values, config.validation)))
-            rows.append(_about(made, run, folder) | {k: f"{v:.5f}" for k, v in scored[-1].scores.items()})
+            scored.append(ScoredRun(variant.name, seed, values | averages(values, config.validation)))
+            rows.append(_about(made, variant, folder) | {k: f"{v:.5f}" for k, v in scored[-1].scores.items()})
             write_text(out / RESULTS, as_csv(rows))
             _write_tables(out, recipe, config, scored)
     return scored
@@ -265,10 +252,10 @@ def machine() -> str:
     return f"{processor()}, {amount(cores(), 'core')}"
 
 
-def _about(recipe: Recipe, run: Run, folder: Path) -> dict[str, str]:
-    told = {"recipe": recipe.name, "variant": run.variant.name}
+def _about(recipe: Recipe, variant: Variant, folder: Path) -> dict[str, str]:
+    told = {"recipe": recipe.name, "variant": variant.name}
     steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, the recipe does not say them
-    told |= {"seed": str(run.seed), "steps": str(steps)}
+    told |= {"seed": str(recipe.training.seed), "steps": str(steps)}
     return told | {name: str(value) for name, value in read_json_or_nothing(folder / ABOUT).items()}
 
 

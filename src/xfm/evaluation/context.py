@@ -125,7 +125,7 @@ class Context:
     Attributes:
         pretrained: model folder; the model is in evaluation mode on `device`.
         pictures: shared by all parts, so that each picture is decoded once.
-        kept: folder for fine-tuned models, see `saved_models`; None keeps none.
+        kept: folder for fine-tuned models, see `xfm.evaluation.parts`; None keeps none.
         origin: path of the model, for the provenance of fine-tuned ones.
         encoded: retrieval splits that an earlier part has encoded, up to `encoded_bytes`.
         learned: tensors after a part's fine-tuning, for the parts that begin with it; True: from scratch.

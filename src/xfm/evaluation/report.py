@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,11 @@ from xfm.core.results_folder import run_of
 from xfm.data.skipped import left_out_lines
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, read_validation, small_multiples
-from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name
-from xfm.reports.lines import ScoreLine, line_of
-from xfm.reports.page import Thumbnails, page_template
+from xfm.reports.labels import grouped, headlines, is_headline, loss_name, part_name
+from xfm.reports.page import ScoreLine, line_of, page_template
 from xfm.reports.scores import (
     DETAILS,
     METRICS,
-    OWN,
     PARTS_FOLDER,
     REQUIRED_KEYS,
     PartResult,
@@ -41,15 +38,6 @@ ENOUGH = 200
 """Cases below which a score is called rough: its interval is more than ten points wide."""
 
 
-@dataclass(frozen=True)
-class Section:
-    """A group of the score table: lines shown and lines folded away, by split."""
-
-    group: Group
-    lines: dict[str, list[ScoreLine]]
-    more: dict[str, list[ScoreLine]]
-
-
 def write_report(out: Path, log: Path | None = None, world: Path | None = None) -> Path:
     """Write `report.html` into a folder of `evaluate`; its path.
 
@@ -69,7 +57,7 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
     }
     world = world or Path(details.get("world", "."))
     log = log or run_of(Path(details.get("model", out))) / "log.jsonl"
-    page = _render(scores, details, parts, Thumbnails(world), log)
+    page = _render(scores, details, parts, world, log)
     write_output(out / REPORT, page)
     return out / REPORT
 
@@ -78,12 +66,12 @@ def _render(
     scores: Mapping[str, Score],
     details: Mapping[str, Any],
     parts: Mapping[Part, PartResult],
-    thumbnails: Thumbnails,
+    world: Path,
     log: Path,
 ) -> str:
     config: dict[str, Any] = details.get("config") or {}
-    pretraining, manifest = read_curves(log), read_object(thumbnails.world / "world.json")
-    return page_template("report.html", thumbnails).render(
+    pretraining, manifest = read_curves(log), read_object(world / "world.json")
+    return page_template("report.html", world).render(
         sections=sections(scores, parts),
         headlines=[_line(key, scores, parts) for key in headlines(scores)],
         licences=[f"{name}: {text}" for name, text in (manifest.get("licences") or {}).items()],
@@ -106,16 +94,16 @@ def _render(
     )
 
 
-def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> list[Section]:
-    """The score table, grouped by task and split."""
-    found: list[Section] = []
+def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> list[dict[str, Any]]:
+    """The score table, grouped by task: lines shown (`lines`) and folded away (`more`) by split."""
+    found: list[dict[str, Any]] = []
     for group, members in grouped(scores):
         shown: dict[str, list[ScoreLine]] = {}
         more: dict[str, list[ScoreLine]] = {}
         for key in members:
             line = _line(key, scores, parts)
             (shown if is_headline(key) else more).setdefault(line.split, []).append(line)
-        found.append(Section(group, shown, more))
+        found.append({"group": group, "lines": shown, "more": more})
     return found
 
 
@@ -141,14 +129,9 @@ def facts(
         "Weights used": began or "none: trained from scratch",
         "Parameters": f"{details['parameters']:,}" if "parameters" in details else "",
         "World": _joined(details.get("world"), manifest.get("seed"), "", "seed "),
-        "Objects": _world_in_words(manifest),
         "Evaluation": f"{len(scores)} scores in {readable_seconds(total)}, seed {config.get('seed', 0)}, "
         f"scale {config.get('scale', 1):g}",
         "Fine-tunings": _tunings_in_words(details),
-        "Linear probes": _probes_in_words(details.get("probes") or {}),
-        "Probability of a match": _match_in_words(
-            details.get("calibration") or {}, kept=details.get("calibration_kept", True)
-        ),
         "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
         f"{details.get('precision', 'unknown')} arithmetic, torch {details.get('torch', '?')}",
         "Weights' sha256": str(details.get("weights_sha256", ""))[:16],
@@ -161,21 +144,6 @@ def _by_clock(provenance: Mapping[str, Any]) -> str:
         return ""
     wanted = recommended_steps(str(provenance.get("recipe")))
     return f" in {minutes:.3g} minutes" + (f", where the recipe has {wanted}" if wanted else "")
-
-
-def _world_in_words(manifest: Mapping[str, Any]) -> str:
-    objects = manifest.get("objects")
-    if not isinstance(objects, dict) or not {"seen", "heldout"} <= set(objects):
-        return ""
-    return f"{len(objects['seen'])} objects in training pictures, {len(objects['heldout'])} held out"
-
-
-def _match_in_words(fitted: Mapping[str, Any], kept: bool) -> str:
-    if not {"slope", "bias", "pairs", "data"} <= fitted.keys():
-        return ""
-    scaled = f"sigmoid({fitted['slope']:.3g} x log-odds {fitted['bias']:+.3g})"
-    place = "kept in the model's folder" if kept else "the model keeps the one that it has"
-    return f"{scaled}, fitted on {fitted['pairs']:,} pairs of {fitted['data']}; {place}"
 
 
 def _joined(first: object, second: object, unit: str = "", before: str = "") -> str:
@@ -207,13 +175,6 @@ def _tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> st
         if one["steps"] < least * one["of"]:
             found.append(f"{part_name(part)}{comma}{baseline} {one['steps']} of {one['of']} steps")
     return "; ".join(found)
-
-
-def _probes_in_words(probes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    own = {name: one[OWN] for name, one in probes.items()}
-    return "; ".join(
-        f"{part_name(part)} {one['view']}, C {one['inverse_penalty']:g}" for part, one in own.items()
-    )
 
 
 def small_run(scores: Mapping[str, Score], scale: float) -> str:

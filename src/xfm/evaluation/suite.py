@@ -23,10 +23,9 @@ from xfm.core.paths import home_path
 from xfm.core.results_folder import ResultOrigin, model_digest, require_free, sign, world_mark
 from xfm.data.skipped import SkippedRecords
 from xfm.evaluation.context import Context, TimeBudget
-from xfm.evaluation.parts import PARTS
+from xfm.evaluation.parts import PARTS, TASKS_FOLDER, saved_models
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import flags_of, write_report
-from xfm.evaluation.saved_models import TASKS_FOLDER, saved_models, without_model
 from xfm.models.adapters import require_whole
 from xfm.models.folder import load_model, require_seeing
 from xfm.models.model_files import write_calibration
@@ -143,11 +142,6 @@ def evaluate(
     details = _described(context, model_folder, weights, config, results)
     details["left_out"] = left_out.kept_in(out)
     details["partial_pictures"] = {str(path): flaw for path, flaw in sorted(context.pictures.flaws.items())}
-    if config.keep_models and (absent := without_model(out, results)):
-        note = ", ".join(str(paths[part]) for part in absent)
-        tqdm.write(
-            f"No model was kept when these were evaluated; remove them for one: {note}", file=sys.stderr
-        )
     models = {one.part.value: one.command for one in saved_models(out, world, config.validation)}
     files = {part.value: paths[part].name for part in results}
     details |= {"files": files, "models": models, "made_by": signature}

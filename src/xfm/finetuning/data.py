@@ -1,6 +1,7 @@
-"""Tables of one task as typed rows: read, parted where no split is given, checked; their origin."""
+"""Tables of one task as typed rows: read, checked, split or parted into folds; and their origin."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,23 +11,106 @@ from xfm.core.errors import UserError, amount, excerpt
 from xfm.data.fetch import AddressBook
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
-from xfm.finetuning.presets import chosen_folds
-from xfm.finetuning.row_filter import few, first_places, readable_rows
-from xfm.finetuning.splits import (
-    kept_together,
-    part_as,
-    read_split,
-    require_folds,
-    strata_of,
-    with_all_labels,
-    write_split,
-)
+from xfm.data.tables.split import drawn_units
+from xfm.finetuning.presets import can_fold, chosen_folds
+from xfm.finetuning.start import few, first_places, readable_rows
 from xfm.models.folder import Pretrained
+from xfm.reports.scores import write_json
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import class_names, require_classes
 from xfm.tasks.rows import CellMeaning, SplitRows
+from xfm.tasks.sampling import components
+from xfm.training.checkpoint import list_checkpoints
+
+SPLIT_FILE = "split.json"
+
+
+def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[Hashable]:
+    """Group of each row by `Task.together`; every row alone if that would connect more than half of them."""
+    things = [task.together(row) for row in rows]
+    numbers = components(things)
+    groups: list[Hashable] = [numbers[own[0]] for own in things]
+    connects = any(len(own) > 1 for own in things) or any(map(task.pictures_of, rows))
+    if connects and max(Counter(groups).values()) > len(rows) / 2:
+        return list(range(len(rows)))
+    return groups
+
+
+def strata_of(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[str | None]:
+    """The class of each row, or the rarest of its labels, which a draw may miss."""
+    own = [task.labels_of(row) for row in rows]
+    counts = Counter(name for labels in own for name in labels)
+    return [min(labels, key=lambda name: (counts[name], name), default=None) for labels in own]
+
+
+def with_all_labels(
+    labels: Sequence[Sequence[str]], groups: Sequence[Hashable], parts: Mapping[str, Sequence[int]]
+) -> dict[str, list[int]]:
+    """Parts of row numbers, but groups with a label that training rows would lack go to them."""
+    found = {name: list(rows) for name, rows in parts.items()}
+    known = {name for row in found["rest"] for name in labels[row]}
+    for part, rows in parts.items():
+        for row in rows if part != "rest" else ():
+            if known.issuperset(labels[row]) or row not in found[part]:
+                continue
+            moved = [one for one in found[part] if groups[one] == groups[row]]
+            found[part] = [one for one in found[part] if groups[one] != groups[row]]
+            found["rest"] += moved
+            known |= {name for one in moved for name in labels[one]}
+    return {name: sorted(rows) for name, rows in found.items()}
+
+
+def write_split(out: Path, table: str, seed: int, rows: Mapping[str, Sequence[TableRow]]) -> None:
+    """Write row numbers by split, as messages have them."""
+    if (out / SPLIT_FILE).exists() and list_checkpoints(out):
+        return  # a run that is resumed has its own; if these rows are others, it says so later
+    numbers = {name: [row.number for row in own] for name, own in rows.items()}
+    write_json(out / SPLIT_FILE, {"file": table, "seed": seed, "rows": numbers})
+
+
+def fold_rows(
+    groups: Sequence[Hashable], strata: Sequence[Hashable], folds: int, seed: int
+) -> list[list[int]]:
+    """Row numbers of each fold. Groups stay together; by stratum, large groups first, each goes to the fold
+    with fewest rows of it."""
+    found: list[list[int]] = [[] for _ in range(folds)]
+    for units in drawn_units(groups, strata, seed):
+        own = [0] * folds
+        for unit in sorted(units, key=len, reverse=True):
+            fold = min(range(folds), key=lambda place: (own[place], len(found[place]), place))
+            found[fold] += unit
+            own[fold] += len(unit)
+    return [sorted(rows) for rows in found]
+
+
+def require_folds(task: type[Task[Any, Any, Any]], rows: Sequence[Any], folds: int, table: str) -> None:
+    """Refuse folds of a task or table that cannot be parted so."""
+    if not can_fold(task.spec):
+        raise UserError(
+            f"--folds: {task.spec.name} ranks all rows of a split together, so that folds could not be "
+            "scored as one; leave --folds out"
+        )
+    groups = len(set(kept_together(task, rows)))
+    if groups < 2 * folds:
+        raise UserError(
+            f"--folds: {table} has {groups} groups of rows that share no picture and no text, too few for "
+            f"{folds} folds; take --folds {max(2, groups // 2)} at most, or add rows"
+        )
+
+
+def fold_data(
+    task: type[Task[Any, Any, Any]], data: SplitRows[Any], held: Sequence[int], share: float, seed: int
+) -> SplitRows[Any]:
+    """What the model of a fold learns from, chooses by (a share of the others) and is scored on (`held`)."""
+    out = set(held)
+    rest = [row for place, row in enumerate(data.train) if place not in out]
+    parts = split_rows(kept_together(task, rest), strata_of(task, rest), {"valid": share}, seed)
+    chosen = [rest[place] for place in parts["valid"]]
+    learned = [rest[place] for place in parts["rest"]]
+    return SplitRows(learned, chosen, [data.train[place] for place in held], {}, data.labels, data.answers)
+
 
 Row = TypeVar("Row")
 
@@ -43,14 +127,13 @@ MANY_CLASSES = 0.5
 @dataclass(frozen=True)
 class Tables:
     """Own tables. None for `valid` and `test` takes a share of the training rows; `pictures` is where paths
-    start (None: at the table), `addresses` fetches addresses, `split` is an earlier run's split.json."""
+    start (None: at the table), `addresses` fetches addresses."""
 
     train: str | Path | InMemory
     valid: str | Path | InMemory | None = None
     test: str | Path | InMemory | None = None
     columns: ColumnMap = field(default_factory=ColumnMap)
     pictures: Path | None = None
-    split: Path | None = None
     addresses: AddressBook | None = None
 
 
@@ -93,19 +176,15 @@ def read_data(
     None for `pictures` reads only those that a typed row needs. UserError names file, row and column."""
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
     left_out = left_out or SkippedRecords(config.max_bad)
-    raw, typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
+    typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
     sources = {name: str(source) for name, source in given.items() if source is not None}
-    seed, drawn = None, f"as in {tables.split}"
     folds = _folds(task, tables, config, len(typed["train"]))
     if folds:
         require_folds(task, [row for _, row in typed["train"]], folds, str(tables.train))
-    elif tables.split is not None:
-        typed = _as_before(tables.split, typed, left_out)
     elif tables.valid is None:
         shares = {"valid": config.valid_share, "test": config.test_share}
         missing = {name: share for name, share in shares.items() if name not in typed}
         typed = _part(task, typed, missing, config.seed)
-        seed, drawn = config.seed, f"drawn by seed {config.seed}"
     labels = _labels(task, typed)
     if not folds and not any(typed.get(name) for name in ("valid", "test")):
         raise UserError(
@@ -113,11 +192,10 @@ def read_data(
             "or are the only ones of their class; give --validation and --test"
         )
     if parted := [name for name in typed if name not in sources]:
-        sources |= {name: f"{len(typed[name])} rows of {tables.train}, {drawn}" for name in parted}
+        drawn = f"{tables.train}, drawn by seed {config.seed}"
+        sources |= {name: f"{len(typed[name])} rows of {drawn}" for name in parted}
         numbered = {name: [row for row, _ in typed[name]] for name in ("train", *parted)}
-        used = {row.number for rows in numbered.values() for row in rows}
-        absent = [row.number for row in raw["train"] if row.number not in used]
-        write_split(out, str(tables.train), seed, numbered, absent)
+        write_split(out, str(tables.train), config.seed, numbered)
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     every = [pair for rows in typed.values() for pair in rows]
@@ -126,13 +204,11 @@ def read_data(
 
 
 def _folds(task: type[Task[Any, Any, Any]], tables: Tables, config: FinetuneConfig, rows: int) -> int:
-    given = {"--validation": tables.valid, "--split": tables.split}
-    named = [name for name, one in given.items() if one is not None]
-    folds = chosen_folds(config, task.spec, rows, bool(named))
-    if folds and named:
+    folds = chosen_folds(config, task.spec, rows, tables.valid is not None)
+    if folds and tables.valid is not None:
         raise UserError(
-            f"--folds: every fold takes its validation rows from the others, so that {named[0]} has no use; "
-            "leave one of the two out"
+            "--folds: every fold takes its validation rows from the others, so that --validation has no "
+            "use; leave one of the two out"
         )
     return folds
 
@@ -146,7 +222,7 @@ def _read_all(
     pictures: Pictures | None,
     left_out: SkippedRecords,
     progress: bool,
-) -> tuple[dict[str, list[TableRow]], dict[str, list[tuple[TableRow, Row]]]]:
+) -> dict[str, list[tuple[TableRow, Row]]]:
     store, root = out / PICTURES_FOLDER, tables.pictures
     raw = {
         name: read_table(source, task.spec.fields, tables.columns, store, root, left_out, tables.addresses)
@@ -156,25 +232,7 @@ def _read_all(
     typed = readable_rows(task, raw, reading(config), left_out, pictures, progress)
     for name, rows in raw.items():
         left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
-    return raw, typed
-
-
-def _as_before(
-    path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]], left_out: SkippedRecords
-) -> dict[str, list[tuple[TableRow, Row]]]:
-    """The same with the split of an earlier run."""
-    (split, absent), rows = read_split(path), typed["train"]
-    for row, _ in rows:
-        if row.number in absent:
-            left_out.add(row.place, f"it was left out when {path} was written")
-    rows = [(row, one) for row, one in rows if row.number not in absent]
-    if twice := [name for name in split if name != "train" and name in typed]:
-        option = {"valid": "--validation"}.get(twice[0], f"--{twice[0]}")
-        raise UserError(
-            f"--split: {path} has rows of {twice[0]}, and {option} is given too; leave one of them out"
-        )
-    parts = part_as(split, path, [row for row, _ in rows], left_out.rows)
-    return {**typed, **{name: [rows[place] for place in places] for name, places in parts.items() if places}}
+    return typed
 
 
 def _part(

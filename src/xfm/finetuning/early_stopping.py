@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,8 @@ from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training import distributed
 from xfm.training.atomic_folder import saved_before, write_folder
 from xfm.training.checkpoint import load_weights, unique_state
-from xfm.training.clock import TrainingClock
 
 LOOKS_FILE, BEST_FOLDER = "validation.jsonl", "best"
-LOOKING = 0.3
-"""Most of the time of a training with a limit that looks at the validation rows may take."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,7 @@ def require_metric(task: Task[Any, Any, Any], name: str, found: Collection[str])
 
 class ValidationMonitor(Generic[Row, BatchT, Prediction]):
     """Scores validation rows while a task is trained: each look in `validation.jsonl`, the best weights in
-    `best/`. All processes look at a part of the rows; the first writes. Under a time limit the clock's shares
-    say when."""
+    `best/`. All processes look at a part of the rows; the first writes."""
 
     def __init__(
         self,
@@ -52,13 +47,11 @@ class ValidationMonitor(Generic[Row, BatchT, Prediction]):
         config: FinetuneConfig,
         folder: Path | None,
         progress: bool,
-        clock: TrainingClock | None = None,
     ) -> None:
         if rows and folder is None:
             raise ValueError("validation rows need a folder that keeps the best model")
         self.task, self.rows, self.config, self.progress = task, rows, config, progress
         self.folder = folder or Path()
-        self.clock, self._looking = clock, 0.0
         self.looks: dict[int, ValidationScores] = {}
 
     def resume(self) -> None:
@@ -80,16 +73,9 @@ class ValidationMonitor(Generic[Row, BatchT, Prediction]):
 
     def finished(self, done: int) -> bool:
         """Look if it is time to, and say whether there has been no better model for too long."""
-        if self.rows and self._due(done):
+        if self.rows and done % self.config.evaluate_every == 0:
             self.look(done)
         return self.enough
-
-    def _due(self, done: int) -> bool:
-        if self.clock is None:
-            return done % self.config.evaluate_every == 0
-        looks, now = self.config.steps / self.config.evaluate_every, self.clock.at(done)
-        due = int(looks * now.share + 1e-9) > int(looks * self.clock.at(done - 1).share + 1e-9)
-        return due and self._looking <= LOOKING * now.seconds
 
     @property
     def metric(self) -> str:
@@ -102,8 +88,7 @@ class ValidationMonitor(Generic[Row, BatchT, Prediction]):
         best, patience = self.best, self.config.patience
         if best is None or not patience:
             return False
-        last = max(self.looks)
-        if (self.clock.at(last).share if self.clock else last / self.config.steps) < 1 / 2:
+        if max(self.looks) < self.config.steps / 2:
             return False
         top = best.metrics[self.metric]
         first = min(step for step, look in self.looks.items() if look.metrics[self.metric] == top)
@@ -120,13 +105,11 @@ class ValidationMonitor(Generic[Row, BatchT, Prediction]):
         """Score the validation rows, and keep the weights if they are the best so far."""
         if not self.rows:
             return
-        began = time.perf_counter()
         look = ValidationScores(done, self._metrics())
         before, name = self.best, self.metric
         better = before is None or look.metrics[name] >= before.metrics[name] or before.step == done
         self.looks[done] = look
         distributed.on_first(lambda: self._save(better))
-        self._looking += time.perf_counter() - began
         if self.progress:
             mark = ", the best so far" if better else ""
             tqdm.write(f"step {done}: validation {name} {look.metrics[name]:.3f}{mark}", file=sys.stderr)

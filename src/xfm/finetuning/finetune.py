@@ -3,10 +3,11 @@
 import contextlib
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tqdm import tqdm
@@ -19,29 +20,37 @@ from xfm.core.locks import locked
 from xfm.core.paths import home_path
 from xfm.core.processes import is_first_process
 from xfm.core.results_folder import ResultOrigin, digest, free_name, holding, sign
+from xfm.data.fetch import AddressBook
 from xfm.data.images import PICTURE_SUFFIXES
-from xfm.data.skipped import BAD_FILE
-from xfm.data.tables import Table
-from xfm.finetuning.cross_validation import FOLDS_FOLDER, cross_validate
-from xfm.finetuning.data import RowOrigin
+from xfm.data.skipped import BAD_FILE, SkippedRecords, read_bad_rows
+from xfm.data.tables import ColumnMap, Table, as_splits
+from xfm.finetuning.cross_validation import cross_validate
+from xfm.finetuning.data import RowOrigin, Tables, read_data
 from xfm.finetuning.finished import FinetuneResult, TrainingOutcome, finish, write_resolved
-from xfm.finetuning.presets import check_applicable
-from xfm.finetuning.row_filter import partial_pictures, require_same_left_out, say_partial
-from xfm.finetuning.session import Session
-from xfm.finetuning.start import finetune_config, local_model, opened, tables_of
-from xfm.finetuning.time_limit import TimeLimit, limited
+from xfm.finetuning.flags import few_rows_hint
+from xfm.finetuning.presets import check_applicable, task_settings, training_config
+from xfm.finetuning.session import FOLDS_FOLDER, Session
+from xfm.finetuning.start import first_reads, local_model, prepared_base
+from xfm.finetuning.tuning_run import adapt
+from xfm.metrics.numbers import readable_seconds
 from xfm.models.resolve import LOG_IN, hub_library
 from xfm.models.xfm import check_repository, push_to_hub
 from xfm.reports.scores import METRICS
-from xfm.tasks.base import HiddenInput
+from xfm.tasks.base import HiddenInput, seeded
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
+from xfm.training.clock import TrainingClock
 from xfm.training.collectives import in_turn
 from xfm.training.failures import explaining_failures
 from xfm.training.pretrain import MODEL_FOLDER
 from xfm.training.run_folder import require_new, restarted, saved_of
+from xfm.training.trainer import Trainer
 
+LEAST, RESERVED, BASELINES = 0.1, 0.2, 0.15
+"""Shares of a time limit: trainings have at least the first; the second is for predictions, intervals and
+the report, the third for strong baselines."""
 Begin = Callable[[bool, bool], tuple[Session, RowOrigin]]
 """Reads everything, given whether to show bars, and whether the run goes on; every process calls it."""
 
@@ -57,7 +66,6 @@ def finetune(
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
     allow_urls: bool | Sequence[str] | UrlRules = False,
-    split: Path | str | None = None,
     config: FinetuneConfig | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -81,8 +89,6 @@ def finetune(
         pictures: folder that paths of pictures start from, each table's own if not given.
         allow_urls: hosts from which pictures are fetched that tables name by address (`["*.example.org"]`),
             True for any public host, or the rules for them; what is fetched is kept in the cache.
-        split: `split.json` of an earlier run on the same training table, or the run's folder: the rows are in
-            the same splits. Without, and without `valid`, a split is drawn by the seed.
         config: steps, rates, what is frozen and so on; what is 0 is fitted to the rows.
         resume: continue the folder's run exactly.
         progress: show bars and looks at the validation rows.
@@ -103,7 +109,7 @@ def finetune(
     """
     refuse_none(task=task, model=model, train=train, out=out)
     config, out, model = finetune_config(config), home_path(out), home_path(model)
-    limit = TimeLimit(config.minutes)
+    began = time.perf_counter()
 
     def begin(shows: bool, resume: bool) -> tuple[Session, RowOrigin]:
         spec = task_spec(task)
@@ -111,14 +117,14 @@ def finetune(
         if (repository := push_to_hub) is not None:
             distributed.on_first(lambda: check_upload(repository, config))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
-        tables = tables_of(train, valid, test, columns, pictures, split, allow_urls, out if resume else None)
+        tables = tables_of(train, valid, test, columns, pictures, allow_urls, out if resume else None)
         data, origin = opened(task, model, tables, config, out, shows)
         return Session.begin(spec.name, model, data, config, out, shows, origin), origin
 
-    done = _fine_tuned(begin, out, config, resume, progress, limit)
-    if push_to_hub is None or not is_first_process():
-        return done
-    return replace(done, uploaded=upload(done, push_to_hub))
+    done = _fine_tuned(begin, out, config, resume, progress, began)
+    if push_to_hub is not None and is_first_process():
+        upload(done, push_to_hub)
+    return done
 
 
 def finetune_rows(
@@ -138,11 +144,54 @@ def finetune_rows(
         rows = origin or RowOrigin()
         return Session.begin(kind, model, data, config, out, shows, rows), rows
 
-    return _fine_tuned(begin, out, config, resume, progress, TimeLimit(config.minutes))
+    return _fine_tuned(begin, out, config, resume, progress, time.perf_counter())
+
+
+def finetune_config(given: FinetuneConfig | None) -> FinetuneConfig:
+    """The given configuration or defaults; UserError if it is of another type."""
+    if given is not None and not isinstance(given, FinetuneConfig):
+        raise UserError(
+            f"config is of type {type(given).__name__}; give a FinetuneConfig (xfm.config.finetune), "
+            'such as FinetuneConfig(preset="fast")'
+        )
+    return given or FinetuneConfig()
+
+
+def tables_of(
+    train: Table,
+    valid: Table | None,
+    test: Table | None,
+    columns: Mapping[str, str] | str,
+    pictures: Path | str | None,
+    allow_urls: bool | Sequence[str] | UrlRules = False,
+    before: Path | None = None,
+) -> Tables:
+    """Tables by the arguments of `finetune`; addresses that failed in the folder `before` are not asked
+    again."""
+    root = None if pictures is None else home_path(pictures)
+    splits, rules = as_splits(train, valid, test), UrlRules.of(allow_urls)
+    failed = None if before is None else read_bad_rows(before)
+    named = (splits["train"], splits.get("validation"), splits.get("test"))
+    addresses = AddressBook.of(rules, splits["train"], failed)
+    return Tables(*named, ColumnMap.parse(columns), root, addresses)
+
+
+def opened(
+    task: str, model: Path | str, tables: Tables, config: FinetuneConfig, out: Path, progress: bool
+) -> tuple[SplitRows[Any], RowOrigin]:
+    """Rows of tables with their origin and model, in all processes; pictures in cells and the split go to
+    `out`."""
+    spec, left_out = task_spec(task), SkippedRecords(config.max_bad)
+    pretrained = in_turn(lambda: prepared_base(model, config, spec))
+    decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
+    (data, origin), left_out = first_reads(
+        lambda: (read_data(kind, tables, config, out, decoded, left_out, progress), left_out), decoded
+    )
+    return data, replace(origin, tables=tables, base=(pretrained, decoded), left_out=left_out)
 
 
 def _fine_tuned(
-    begin: Begin, out: Path, config: FinetuneConfig, resume: bool, progress: bool, limit: TimeLimit
+    begin: Begin, out: Path, config: FinetuneConfig, resume: bool, progress: bool, began: float
 ) -> FinetuneResult:
     """A fine-tuning by all processes; baselines, report and model folder are made by the first alone."""
     with contextlib.ExitStack() as lock:
@@ -154,24 +203,24 @@ def _fine_tuned(
             distributed.on_first(lambda: lock.enter_context(locked(out)))
             distributed.on_first(lambda: check_folder(out, resume))
             run, origin = begin(progress and process.is_first, resume)
-            distributed.on_first(lambda: _check_shared(run, limit))
+            distributed.on_first(lambda: _check_shared(run))
             made_of = {"model": run.model, "data": digest(run.data.train)}
             maker = ResultOrigin("finetune", made_of, f"{run.name} from {run.model}")
-            kept = partial(require_same_left_out, out) if resume else lambda left_out: left_out.write(out)
-            distributed.on_first(lambda: kept(run.left_out))
+            if not resume:
+                distributed.on_first(lambda: run.left_out.write(out))
             distributed.on_first(lambda: sign(out, maker))
-            run = limited(run, limit)
-            distributed.on_first(lambda: _say(run, origin))
+            run = limited(run, began)
+            distributed.on_first(lambda: _say(run, origin.tables))
             trained = _train(run, resume)
         if not process.is_first:
             found = trained.task, trained.predictions, trained.tuned
             return FinetuneResult(out / MODEL_FOLDER, {}, *found)
         with distributed.alone():
-            return finish(origin, trained, maker, limit)
+            return finish(origin, trained, maker)
 
 
-def _check_shared(run: Session, limit: TimeLimit) -> None:
-    asked = {"a time limit": bool(limit.minutes), "folds": bool(run.config.folds), "a probe": run.probed}
+def _check_shared(run: Session) -> None:
+    asked = {"a time limit": bool(run.config.minutes), "folds": bool(run.config.folds), "a probe": run.probed}
     found = [what for what, wanted in asked.items() if wanted]
     if found and distributed.world() > 1:
         raise UserError(
@@ -180,13 +229,28 @@ def _check_shared(run: Session, limit: TimeLimit) -> None:
         )
 
 
-def _say(run: Session, origin: RowOrigin) -> None:
-    write_resolved(run.out, run, origin.tables)
+def limited(run: Session, began: float) -> Session:
+    """The run of a command that began then, with the seconds of each training that a time limit leaves."""
+    config, whole = run.config, 60 * run.config.minutes
+    if not whole:
+        return replace(run, began=began)
+    single = run.type.single(run.data.train) if config.baseline and not config.folds else {}
+    share = 1.0 if run.probed else min(1.0, (config.baseline_steps or config.steps) / config.steps)
+    trainings = 1 + (config.folds or 0) + len(single) * share
+    kept = (RESERVED + (BASELINES if config.baseline else 0.0)) * whole
+    seconds = max(LEAST * whole, whole - (time.perf_counter() - began) - kept) / trainings
+    if run.progress:
+        said = f"{config.minutes:.3g} minutes in all, {seconds:.0f} s for each training"
+        tqdm.write(f"Time limit: {said}.", file=sys.stderr)
+    return replace(run, limit=seconds, began=began)
+
+
+def _say(run: Session, tables: Tables | None) -> None:
+    write_resolved(run.out, run, tables)
     if run.progress:
         tqdm.write(run.summary(), file=sys.stderr)
-        decided = ", ".join(f"{one.name} {one.value}" for one in run.decisions)
+        decided = ", ".join(f"{name} {value}" for name, value in run.decisions.items())
         tqdm.write(f"Preset {run.config.preset} decided: {decided or 'nothing'}.", file=sys.stderr)
-    say_partial(partial_pictures(run.pictures, origin.places))
     if run.progress and run.left_out.rows:
         tqdm.write(f"Note: {run.left_out.sentence(run.out / BAD_FILE)}", file=sys.stderr)
 
@@ -249,3 +313,87 @@ def upload(done: FinetuneResult, name: str) -> str:
             f"{error}; the run is finished and stays as it is: upload its model later in Python with "
             f"xfm.XFM.from_pretrained({str(done.model)!r}).push_to_hub({name!r})"
         ) from error
+
+
+STEPS, SHOWN_CLASSES = 6, 12
+"""Steps of a dry run that are timed, after one that is not; and classes that it names."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """Plan of a run: rows by split, training rows by class, lines to show, seconds of its steps (0: a probe,
+    which has none)."""
+
+    rows: Mapping[str, int]
+    classes: Mapping[str, int]
+    lines: Sequence[tuple[str, str]]
+    seconds: float
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name + ':':<10}{text}" for name, text in self.lines)
+
+
+def dry_run(
+    task: str,
+    model: Path | str,
+    train: Table,
+    out: Path | None = None,
+    *,
+    config: FinetuneConfig | None = None,
+    progress: bool = True,
+    valid: Table | None = None,
+    test: Table | None = None,
+    columns: Mapping[str, str] | str = "",
+    pictures: Path | str | None = None,
+    allow_urls: bool | Sequence[str] | UrlRules = False,
+) -> DryRun:
+    """What `finetune` would do with these arguments; some steps are timed and thrown away, nothing is
+    written."""
+    refuse_none(task=task, model=model, train=train)
+    config, spec, began = finetune_config(config), task_spec(task), time.perf_counter()
+    check_applicable(spec, config)
+    if out is not None:
+        check_folder(home_path(out), False)
+    local_model(model)
+    tables = tables_of(train, valid, test, columns, pictures, allow_urls)
+    with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
+        data, origin = opened(task, model, tables, config, Path(folder), progress)
+        run = Session.begin(spec.name, home_path(model), data, config, Path(folder), progress, origin)
+        return _plan(limited(run, began), origin.tables)
+
+
+def _plan(run: Session, tables: Tables | None) -> DryRun:
+    data, config = run.data, run.config
+    counts = {"training": len(data.train), "validation": len(data.valid)}
+    counts |= {name: len(own) for name, own in data.tests.items()}
+    counts = {name: count for name, count in counts.items() if count}
+    classes = Counter(name for row in data.train for name in run.type.labels_of(row))
+    shown = [f"{name} {count:,}" for name, count in classes.most_common(SHOWN_CLASSES)]
+    more = f", and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
+    hint = "" if config.folds else few_rows_hint(run.type.spec, data, tables)
+    seconds = 0.0 if run.probed else _step_seconds(run) * config.steps * (1 + (config.folds or 0))
+    lines = {
+        "Rows": ", ".join(f"{name} {count:,}" for name, count in counts.items()) + hint,
+        "Left out": run.left_out.sentence(BAD_FILE),
+        "Classes": f"{len(classes)}: {', '.join(shown)}{more} (training rows)" if classes else "",
+        "Plan": run.summary(),
+        "Limit": f"{config.minutes:.3g} minutes, of which {run.limit:.0f} s for each training",
+        "Decided": ", ".join(f"{name} {value}" for name, value in run.decisions.items()),
+        "Time": f"about {readable_seconds(seconds)} for all steps; predictions and baselines come on top",
+    }
+    absent = {"Limit": not run.limit, "Time": not seconds}
+    told = [(name, text) for name, text in lines.items() if text and not absent.get(name)]
+    return DryRun(counts, dict(classes), told, seconds)
+
+
+def _step_seconds(run: Session) -> float:
+    task = run.type(run.pretrained, run.pictures, run.data, task_settings(run.config))
+    with seeded(task.settings.seed):
+        adapt(task.module, run.config.tune)
+    short = replace(run.config, steps=STEPS + 1)
+    clock, settings = TrainingClock(short.steps), training_config(short, task.settings)
+    loss = lambda model, batch, generator: task.loss(batch, generator)  # noqa: E731
+    how = {"clock": clock, "is_new": task.is_new, "device": task.settings.device}
+    Trainer(task.module, loss, task.batches, settings, **how).fit()
+    ends = [moment.seconds for moment in clock.moments]
+    return (ends[-1] - ends[1]) / max(1, len(ends) - 2)

@@ -16,16 +16,14 @@ from xfm.core.results_folder import ResultOrigin
 from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import InMemory
 from xfm.finetuning.baselines.strong import BaselineResult, scored
-from xfm.finetuning.cross_validation import CROSS, CrossValidation, clear_folds
+from xfm.finetuning.cross_validation import CROSS, CrossValidation
 from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import flags_of
-from xfm.finetuning.leaderboard import Leaderboard, compare, over_fast, strong_of, systems_of
-from xfm.finetuning.presets import Decision
-from xfm.finetuning.report import candidates_of, write_report
-from xfm.finetuning.row_filter import partial_pictures
+from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_of
+from xfm.finetuning.report import write_report
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.time_limit import TimeLimit
+from xfm.finetuning.start import few, partial_pictures
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_scores
@@ -33,9 +31,6 @@ from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag, plain_flags
 from xfm.training.pretrain import MODEL_FOLDER
-
-SHOWN_WEIGHTS = 30
-"""Weights that the report names."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +48,8 @@ class FinetuneResult:
     leaderboards: Mapping[str, Leaderboard] = field(default_factory=dict)
     flags: tuple[Flag, ...] = ()
     next_command: str = ""
-    decisions: tuple[Decision, ...] = ()
+    decisions: Mapping[str, str] = field(default_factory=dict[str, str])
     crossed: CrossValidation | None = None
-    uploaded: str = ""
 
     @property
     def verdict(self) -> str:
@@ -77,16 +71,14 @@ class TrainingOutcome:
     seconds: dict[str, float]
 
 
-def finish(
-    origin: RowOrigin, trained: TrainingOutcome, maker: ResultOrigin, limit: TimeLimit
-) -> FinetuneResult:
+def finish(origin: RowOrigin, trained: TrainingOutcome, maker: ResultOrigin) -> FinetuneResult:
     """Compare, write everything down, and say what came of it."""
     began, run, task, crossed = time.perf_counter(), trained.run, trained.task, trained.crossed
     seconds, tests, predictions = dict(trained.seconds), run.tests, trained.predictions
     boards: dict[str, Leaderboard] = {}
     others: dict[str, dict[str, Mapping[str, float]]] = {}
     if tests:
-        strong, missing = strong_of(run, task, tests, seconds["training"], limit.left)
+        strong, missing = strong_of(run, task, tests, seconds["training"], run.seconds_left)
         model = scored(task, tests, predictions, seconds["training"])
         boards = compare(task, tests, systems_of(model, strong, trained.single), missing)
         both = {**trained.single, **strong}
@@ -112,7 +104,8 @@ def finish(
         run.decisions,
         crossed,
     )
-    _save(run, found, result, tests, origin, {**seconds, "everything": limit.used}, maker)
+    seconds["everything"] = time.perf_counter() - run.began
+    _save(run, found, result, tests, origin, seconds, maker)
     return found
 
 
@@ -138,7 +131,6 @@ def _save(
         "sources": dict(origin.sources),
         "config": to_plain(run.config),
         "tokens": found.task.module.task.max_tokens,
-        "candidates": candidates_of(task, tests),
         "baselines": result.baselines,
         "seconds": dict(seconds),
         "partial_pictures": partial_pictures(run.pictures, origin.places),
@@ -147,8 +139,7 @@ def _save(
         "leaderboards": {name: asdict(board) for name, board in found.leaderboards.items()},
         "flags": plain_flags(found.flags),
         "next": found.next_command,
-        "decisions": [asdict(one) for one in found.decisions],
-        "over_fast": {name: over_fast(board.places) for name, board in found.leaderboards.items()},
+        "decisions": dict(found.decisions),
         **_more(found, valid),
     }
     write_json(run.out / DETAILS, details)
@@ -157,7 +148,6 @@ def _save(
     )
     write_scores(run.out / METRICS, found.scores)
     clear(run.out)
-    clear_folds(run.out)
 
 
 def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:
@@ -174,19 +164,18 @@ def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
     task = found.task
     if not isinstance(task, ClassTask):
         return {}
-    asked, weights, said = task.settings.class_weights, task.weights, dict[str, str]()
-    if weights:
-        shown = ", ".join(f"{name} {weight:.3g}" for name, weight in [*weights.items()][:SHOWN_WEIGHTS])
-        more = f" and {len(weights) - SHOWN_WEIGHTS} more" if len(weights) > SHOWN_WEIGHTS else ""
-        said["class_weights"] = f"{BALANCED + ': ' if asked == BALANCED else ''}{shown}{more}"
+    said = dict[str, str]()
+    if task.weights:
+        asked = f"{BALANCED}: " if task.settings.class_weights == BALANCED else ""
+        said["class_weights"] = asked + few((f"{name} {own:.3g}" for name, own in task.weights.items()), 30)
     if task.labels.threshold:
         how = "chosen on the validation rows by micro-F1" if valid else "there are no rows to choose it by"
         how = how if task.labels.fits else "the median of the folds'" if found.crossed else "given"
         said["threshold"] = f"{task.labels.threshold:.3g}, {how}"
     temperature, rows = task.module.task.temperature, amount(valid, "validation row")
     how = "the median of the folds'" if found.crossed else f"fitted on {rows}"
-    few = f"not fitted: {'folds have too few' if found.crossed else rows}, and {FEWEST} are needed"
-    said["temperature"] = few if temperature == 1 else f"{temperature:.3g}, {how}"
+    unfitted = f"not fitted: {'folds have too few' if found.crossed else rows}, and {FEWEST} are needed"
+    said["temperature"] = unfitted if temperature == 1 else f"{temperature:.3g}, {how}"
     return said
 
 
@@ -209,7 +198,7 @@ def write_resolved(out: Path, run: Session, tables: Tables | None) -> None:
     told: dict[str, str | None] = {"task": run.type.spec.name, "model": run.model, "out": str(out)}
     if tables is not None:
         named = {"train": tables.train, "validation": tables.valid, "test": tables.test}
-        named |= {"split": tables.split, "pictures": tables.pictures}
+        named |= {"pictures": tables.pictures}
         lie = {name: one for name, one in named.items() if one is not None and not isinstance(one, InMemory)}
         told |= {name: str(one) for name, one in lie.items()}
         told["columns"] = tables.columns.option or None

@@ -1,7 +1,7 @@
 """What was out of the ordinary in a fine-tuning."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task_spec import TaskSpec
@@ -25,12 +25,8 @@ WIDEST = 0.10
 FEWEST_LOOKS = 3
 
 
-class SplitValue(NamedTuple):
-    """How a split was scored: the score, how many of its rows are independent, and how many there are."""
-
-    value: float
-    groups: int
-    rows: int
+SplitValue = tuple[float, int, int]
+"""How a split was scored: the score, how many of its rows are independent, and how many there are."""
 
 
 def flags_of(
@@ -43,22 +39,20 @@ def flags_of(
 ) -> list[Flag]:
     """Flags of a fine-tuning, `crossed` of a cross-validated one."""
     config, best, valid = run.config, tuned.best, run.data.valid
-    cases = {name: SplitValue(board.model.value, board.groups, board.n) for name, board in boards.items()}
+    cases = {name: (board.model.value, board.groups, board.n) for name, board in boards.items()}
     if best:
         groups = int(groups_of(task, valid).max()) + 1
-        cases = {"validation": SplitValue(best.metrics[task.primary], groups, len(valid)), **cases}
+        cases = {"validation": (best.metrics[task.primary], groups, len(valid)), **cases}
     splits = {"validation": valid, **run.data.tests}
     fitting = 0 if crossed or run.probed else run.fitting
     rough, hint = few_rows(task.primary, cases), few_rows_hint(run.type.spec, run.data, tables)
     if rough and hint and not crossed:
         rough = Flag(rough.what, rough.sentence + hint)
-    joins = run.type.spec.classes and not config.multi_label
     left_out = f"{amount(len(run.left_out.rows), 'row')} could not be used; the report lists them"
     found = (
         out_of_time(tuned, config),
         seen_rows(run.type, run.data.train, splits),
         unknown_answers(task, splits),
-        joined_labels(run.data.labels, config.label_separator) if joins else None,
         shortened(config.steps, fitting, "fit so many rows", "leave --steps out to have them"),
         unfinished(tuned, config.steps, config.choose_by or task.primary),
         rough,
@@ -86,16 +80,14 @@ def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
 def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
     """Splits with an interval wider than ten points to each side; other scores than shares count as 50 %."""
     few: list[str] = []
-    for split, case in cases.items():
-        share = case.value if is_share(f"_/_/{metric}") and 0 <= case.value <= 1 else 0.5
-        interval = wilson_interval(share, case.groups) if case.groups else None
+    for split, (value, groups, rows) in cases.items():
+        share = value if is_share(f"_/_/{metric}") and 0 <= value <= 1 else 0.5
+        interval = wilson_interval(share, groups) if groups else None
         if interval and interval.high - interval.low > 2 * WIDEST:
-            shared = f" ({case.groups:,} independent)" if case.groups < case.rows else ""
-            few.append(f"{case.rows:,} {split}{shared}")
-    if not few:
-        return None
-    rows = " and ".join(few)
-    return Flag(FlagKind.ROUGH, f"{rows} rows give intervals wider than 10 points to each side")
+            shared = f" ({groups:,} independent)" if groups < rows else ""
+            few.append(f"{rows:,} {split}{shared}")
+    text = f"{' and '.join(few)} rows give intervals wider than 10 points to each side"
+    return Flag(FlagKind.ROUGH, text) if few else None
 
 
 def seen_rows(
@@ -124,16 +116,6 @@ def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any
     first = excerpt(next(own[0] for own in said.values() if own))
     text = f"{' and '.join(shown)} have an answer that is none of the {len(task.known):,} of the model"
     return Flag(FlagKind.UNKNOWN, f"{text}, such as {first!r}: they count as wrong")
-
-
-def joined_labels(labels: Sequence[str], separator: str) -> Flag | None:
-    """Classes that look like several labels in one cell, which are never guessed."""
-    joined = [name for name in labels if separator in name.strip(separator)]
-    if not joined:
-        return None
-    text = f"{len(joined):,} of {len(labels):,} classes have a {separator} in their names, such as"
-    hint = "if these are several labels of a row, give --multi-label"
-    return Flag(FlagKind.JOINED, f"{text} {excerpt(joined[0])!r}: {hint}")
 
 
 def few_rows_hint(spec: TaskSpec, data: SplitRows[Any], tables: Tables | None) -> str:

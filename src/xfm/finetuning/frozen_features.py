@@ -1,30 +1,105 @@
-"""Features of labelled pictures or texts: parts of them, in memory or in a file, and pixels as features."""
+"""Features of labelled pictures by a frozen encoder, or their pixels; and neighbours by features."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
+from xfm.config.probing import FrozenConfig
+from xfm.core.errors import UserError
+from xfm.data.images import UnreadablePicture, load_image
+from xfm.data.skipped import SkippedRecords
 from xfm.metrics.classification import Array
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.encoders import VisionLike
+from xfm.models.folder import Preprocessing
+from xfm.models.precision import autocast
+from xfm.tasks.rows import Labelled
 
 ROWS = 8192
 """Rows of a block: features may be a memory map, and what is computed of all rows may be much."""
-IN_MEMORY = 2 << 30
-"""Bytes of features that are copied into memory; more go to a scratch file."""
 
 
-@dataclass(frozen=True)
-class LabelledFeatures:
+class LabelledFeatures(NamedTuple):
     """Features [N, D] float and labels [N]."""
 
     features: Array
     labels: Array
+
+
+def picture_features(
+    vision: VisionLike,
+    preprocessing: Preprocessing,
+    config: FrozenConfig,
+    device: torch.device,
+    rows: Sequence[Labelled],
+    split: str,
+    left_out: SkippedRecords,
+    progress: bool = False,
+) -> LabelledFeatures:
+    """Slot 0 of a vision encoder in evaluation mode for the rows whose picture can be read. UserError: too
+    many cannot, or the model makes NaN of one."""
+    loader: DataLoader[Any] = DataLoader(
+        _FramedPictures(rows, preprocessing),
+        config.batch_size,
+        num_workers=config.workers,
+        collate_fn=_stack,
+        pin_memory=torch.cuda.is_available(),
+    )
+    found: list[Array] = []
+    kept: list[int] = []
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(rows), desc=f"{split} pictures", unit="picture", disable=not progress) as bar,
+    ):
+        for number, (batch, reasons) in enumerate(loader):
+            pixels = model_pixels(batch, preprocessing)
+            with autocast(config.precision, device):
+                states = vision(pixels.to(device)).float()  # [B, 1 + P, D]
+            found.append(states[:, 0].cpu().numpy())
+            for place, reason in enumerate(reasons, start=number * config.batch_size):
+                if reason:
+                    left_out.add(rows[place].place or str(rows[place].image), reason)
+                else:
+                    kept.append(place)
+            bar.update(len(batch))
+    left_out.count(split, split, len(rows), len(rows) - len(kept))
+    values = np.concatenate(found)[kept]
+    if len(wrong := np.flatnonzero(np.isnan(values[:, 0]))):
+        raise UserError(
+            f"{rows[kept[wrong[0]]].shown}: the model makes no numbers of this picture, but NaN; choose "
+            "another precision, or look at the model"
+        )
+    return LabelledFeatures(values, np.array([rows[place].label for place in kept]))
+
+
+class _FramedPictures(Dataset[tuple[Tensor, str]]):
+    """Pictures as the model frames them, blank with the reason where one cannot be read."""
+
+    def __init__(self, rows: Sequence[Labelled], preprocessing: Preprocessing) -> None:
+        self.rows, self.preprocessing = rows, preprocessing
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, str]:
+        row = self.rows[index]
+        try:
+            return framed(load_image(row.image), self.preprocessing), ""
+        except UnreadablePicture as error:
+            place = f"{row.place}: " if row.place else ""
+            return torch.zeros(3, *self.preprocessing.shape, dtype=torch.uint8), f"{place}{error}"
+
+
+def _stack(items: Sequence[tuple[Tensor, str]]) -> tuple[Tensor, list[str]]:
+    pictures, reasons = zip(*items, strict=True)
+    return torch.stack(pictures), list(reasons)
 
 
 def blocks(count: int, size: int = ROWS) -> Iterator[slice]:
@@ -33,32 +108,11 @@ def blocks(count: int, size: int = ROWS) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def chosen_rows(split: LabelledFeatures, chosen: NDArray[np.bool_], scratch: Path | None) -> LabelledFeatures:
-    """The rows of a split that are chosen by [N] bool; in a file below `scratch` where they are many."""
-    rows = np.flatnonzero(chosen)
-    features = room((len(rows), split.features.shape[1]), scratch)
-    for own in blocks(len(rows)):
-        features[own] = split.features[rows[own]]
-    return LabelledFeatures(features, split.labels[rows])
-
-
-def concatenated(first: LabelledFeatures, second: LabelledFeatures, scratch: Path | None) -> LabelledFeatures:
-    """The rows of two splits; in a file below `scratch` where they are too many for memory."""
-    features = room((len(first.labels) + len(second.labels), first.features.shape[1]), scratch)
-    at = 0
-    for split in (first, second):
-        for rows in blocks(len(split.labels)):
-            features[at + rows.start : at + rows.stop] = split.features[rows]
-        at += len(split.labels)
-    return LabelledFeatures(features, np.concatenate([first.labels, second.labels]))
-
-
-def room(shape: tuple[int, int], scratch: Path | None) -> Array:
-    """Room for features [N, D] float32: memory, or a file without a name that goes with the array."""
-    if 4 * shape[0] * shape[1] <= IN_MEMORY or scratch is None:
-        return np.empty(shape, dtype=np.float32)
-    with TemporaryFile(dir=scratch) as file:
-        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+def concatenated(first: LabelledFeatures, second: LabelledFeatures) -> LabelledFeatures:
+    """The rows of two splits."""
+    return LabelledFeatures(
+        np.concatenate([first.features, second.features]), np.concatenate([first.labels, second.labels])
+    )
 
 
 def deviations_of(features: Array) -> Array:

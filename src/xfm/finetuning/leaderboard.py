@@ -85,12 +85,6 @@ class Leaderboard:
         """The fine-tuned model's place."""
         return next(place for place in self.places if place.sort is SystemKind.MODEL)
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Leaderboard":
-        """What `asdict` gave."""
-        places = tuple(Contender(**{**one, "sort": SystemKind(one["sort"])}) for one in values["places"])
-        return cls(**{**values, "places": places, "use": Advice(values["use"])})
-
 
 @dataclass(frozen=True)
 class System:
@@ -190,8 +184,6 @@ def verdict(
     usable = [
         place for place in places if place.sort in (SystemKind.MODEL, SystemKind.STRONG, SystemKind.CONSTANT)
     ]
-    if gained := over_fast(places):
-        sentence += f"; {gained}"
     lows = [place.low for place in usable if place.low is not None]
     if chance is not None and lows and max(lows) <= chance.value:
         sentence += f"; none of them is shown to be better than chance ({chance.value:.3g})"
@@ -226,20 +218,6 @@ def _verdict(
         )
     better = f"{_gain(-best.gain, best)} than the best simple baseline, {best.name}"
     return Advice.MODEL, f"Use this model: {better}, {where}{without}"
-
-
-def over_fast(places: Sequence[Contender]) -> str:
-    """What the model gained over the probe of `--preset fast`, in words; empty without that."""
-    probe = next((one for one in places if one.name == PROBE and one.sort is SystemKind.STRONG), None)
-    if probe is None:
-        return ""
-    which = f"--preset fast ({PROBE})"
-    if probe.shown:
-        return f"this model is {_gain(-probe.gain, probe)} than {which}"
-    ends = ""
-    if probe.gain_low is not None and probe.gain_high is not None:
-        ends = f", 95 % {points(-probe.gain_high)} to {points(-probe.gain_low)}"
-    return f"no gain over {which} is shown ({points(-probe.gain)} points{ends})"
 
 
 def _gain(gain: float, place: Contender) -> str:

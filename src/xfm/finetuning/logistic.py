@@ -9,7 +9,7 @@ the same, as it is one convex function of the same weights.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -30,10 +30,13 @@ SOLVER = {"maxcor": 20, "maxls": 10, "gtol": 0.0, "ftol": 1e-12}
 
 @dataclass(frozen=True)
 class LinearClassifier:
-    """weight [D, C] and bias [C], float32."""
+    """weight [D, C] and bias [C], float32; of a fit its iterations of L-BFGS, and whether it ended at the
+    tolerance or float32's limit."""
 
     weight: Tensor
     bias: Tensor
+    iterations: int = 0
+    converged: bool = True
 
     def logits(self, features: Array) -> Tensor:
         """[N, D] features of any float type -> [N, C] float32."""
@@ -48,17 +51,6 @@ class LinearClassifier:
     def _by_block(self, features: Array) -> Iterator[Tensor]:
         for rows in blocks(len(features)):
             yield _block(features, rows) @ self.weight + self.bias
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A finished fit: iterations of L-BFGS, largest entry of the mean loss's gradient, and whether it ended
-    at the tolerance or float32's limit."""
-
-    classifier: LinearClassifier
-    iterations: int
-    gradient: float
-    converged: bool
 
 
 @dataclass
@@ -108,7 +100,7 @@ class Regression:
         start: LinearClassifier | None = None,
         tolerance: float = 1e-5,
         max_iterations: int = 1000,
-    ) -> Fit:
+    ) -> LinearClassifier:
         """The classifier of penalty |W|^2 / (2 C), as in scikit-learn, from `start` (zeros if None)."""
         # Of two classes scikit-learn fits one vector, the difference of ours: half of C is the same penalty.
         value = inverse_penalty / 2 if self.classes == 2 and not self.several else inverse_penalty
@@ -121,7 +113,7 @@ class Regression:
         first = objective.point(None if start is None else self._scaled(start))
         objective.evaluate(first)
         if objective.steepest <= tolerance:
-            return Fit(self._unscaled(objective.classifier(first)), 0, objective.steepest, True)
+            return self._unscaled(objective.classifier(first))
         # SciPy's threads would spin beside torch's between the solver's short sums: several times as long.
         with threadpool_limits(SOLVER_THREADS):
             found = minimize(
@@ -133,9 +125,8 @@ class Regression:
                 # The tolerance is on the gradient by the weights, which only the callback knows.
                 options={**SOLVER, "maxiter": max_iterations},
             )
-        objective.evaluate(found.x)
-        classifier, steepest = self._unscaled(objective.classifier(found.x)), objective.steepest
-        return Fit(classifier, int(found.nit), steepest, found.nit < max_iterations)
+        classifier, steps = self._unscaled(objective.classifier(found.x)), int(found.nit)
+        return replace(classifier, iterations=steps, converged=steps < max_iterations)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Features [B, D] float32, divided by their deviations, and labels [B] or [B, C] in blocks."""

@@ -1,8 +1,7 @@
 """The settings of a fine-tuning: those that fit rows and model, what a preset decides, what is refused."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from operator import attrgetter
 
 from xfm.config.finetune import FinetuneConfig, Preset, TuningMode
@@ -81,18 +80,6 @@ FOLDS, SMALL = 5, 500
 """Folds of `best`, and the rows below which a table is small."""
 
 
-@dataclass(frozen=True)
-class Decision:
-    """A setting that was not given, its value in words, and what that was derived from."""
-
-    name: str
-    value: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.value} ({self.why})"
-
-
 def is_probe(config: FinetuneConfig, spec: TaskSpec) -> bool:
     """Whether a run fits a probe and trains nothing else."""
     return config.preset is Preset.FAST and has_probe(spec)
@@ -114,6 +101,7 @@ def decided(config: FinetuneConfig, spec: TaskSpec) -> FinetuneConfig:
 
 
 TUNED = ("language", "vision", "fusion")
+DECIDED = ("batch_size", "steps", "lr", "max_tokens", "evaluate_every", "average", "folds")
 
 
 def chosen_folds(config: FinetuneConfig, spec: TaskSpec, rows: int, parted: bool) -> int:
@@ -129,45 +117,15 @@ def can_fold(spec: TaskSpec) -> bool:
     return not spec.ranks
 
 
-def decisions(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: int) -> list[Decision]:
-    """Differences between the given and the run configuration, setting by setting."""
-    if not is_probe(fit, spec):
-        return [*_of_training(given, fit, spec, rows)]
-    kind = "logistic regression of classes, ridge regression of values"
-    how = f"preset fast: {kind}, the penalty chosen on the validation rows"
-    frozen = Decision("encoders", "frozen", "preset fast: what they say of a row is computed once")
-    return [frozen, Decision("head", "one linear layer", how)]
-
-
-def _of_training(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: int) -> Iterator[Decision]:
-    preset = f"preset {fit.preset}"
-    frozen = [name for name in TUNED if spec.reads(f"tune.{name}") and getattr(given.tune, name) is None]
-    frozen = [name for name in frozen if getattr(fit.tune, name) is TuningMode.FREEZE]
-    if fit.preset is Preset.FAST:
-        yield Decision(
-            "probe", "none", f"{spec.name} has no classes or values that a linear layer could give"
-        )
-    if frozen:
-        yield Decision(
-            "encoders", f"{' and '.join(frozen)} frozen", f"{preset}: no gradients pass through them"
-        )
-    if not given.batch_size:
-        yield Decision("batch_size", f"{fit.batch_size}", f"a thirtieth of {rows:,} rows, from 8 to 64")
-    if not given.steps:
-        often = f"{LENGTH[fit.preset] * epochs(rows):.3g} times {rows:,} rows, 60 steps at least"
-        yield Decision(
-            "steps", f"{fit.steps:,}", often if fit.preset is Preset.GOOD else f"{preset}: {often}"
-        )
-    if not given.lr:
-        yield Decision("lr", f"{fit.lr:.2g}", "4e-5 at a width of 768, in inverse proportion to the width")
-    if not given.max_tokens and spec.has_texts:
-        yield Decision("max_tokens", f"{fit.max_tokens}", "the longest training text, 512 at most")
-    if not given.evaluate_every:
-        yield Decision("evaluate_every", f"{fit.evaluate_every} steps", "twenty looks at the validation rows")
-    if given.average is None and fit.average:
-        yield Decision("average", f"{fit.average:g}", f"{preset}: weights of many steps are averaged")
-    if given.folds is None and fit.folds:
-        yield Decision("folds", f"{fit.folds}", f"{preset}: fewer than {SMALL} rows")
+def decisions(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec) -> dict[str, str]:
+    """The settings that nobody gave, as rows, model and preset decided them."""
+    if is_probe(fit, spec):
+        return {"encoders": "frozen", "head": "one linear layer"}
+    read = [name for name in DECIDED if name != "max_tokens" or spec.has_texts]
+    values = {name: getattr(fit, name) for name in read if getattr(fit, name) and not getattr(given, name)}
+    found = {name: f"{one:.3g}" if isinstance(one, float) else str(one) for name, one in values.items()}
+    frozen = [name for name in TUNED if getattr(fit.tune, name) is TuningMode.FREEZE]
+    return found | {f"tune.{name}": "freeze" for name in frozen if getattr(given.tune, name) is None}
 
 
 # ---------------------------------------------------------------- what a task reads

@@ -3,10 +3,8 @@
 Classes have logistic regression, values ridge regression; the penalty is chosen on the validation rows.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,16 +74,12 @@ def fit_task(
     valid: Sequence[Any],
     config: FinetuneConfig,
     penalty: float = 0.0,
-    budget: float = inf,
 ) -> LinearFit:
     """Fit the probe of a task in place; validation rows choose the penalty unless given."""
     task.module.eval()
     chosen = encoded(task, valid)
     rows, note = drawn(task.train_rows, task.settings.seed)
-    train = encoded(task, rows, budget)
-    if len(train.rows) < len(rows):
-        note = f"{len(train.rows):,} of {len(task.train_rows):,} training rows: encoding them took long"
-    fit = fit_linear(task, train, chosen, config.choose_by, penalty)
+    fit = fit_linear(task, encoded(task, rows), chosen, config.choose_by, penalty)
     fit = replace(fit, note="; ".join(filter(None, (fit.note, note))))
     with torch.no_grad():
         task.module.head.weight.copy_(fit.weight)
@@ -106,28 +100,17 @@ def drawn(rows: Sequence[Any], seed: int) -> tuple[Sequence[Any], str]:
     return [rows[place] for place in chosen.tolist()], f"{MOST:,} of {len(rows):,} training rows"
 
 
-def encoded(task: Task[Any, Any, Any], rows: Sequence[Any], budget: float = inf) -> Features:
-    """Features of rows, those of one picture and of like lengths together. Beyond the budget (seconds) rows
-    drawn at random are left out; one batch is encoded at least."""
-    order = list(range(len(rows)))
-    if budget < inf:
-        order = np.random.default_rng(task.settings.seed).permutation(len(rows)).tolist()
-    values: list[Array] = []
-    kept: list[int] = []
-    began = time.perf_counter()
-    with task.predicting():
-        for start in range(0, len(order), (size := BATCH * 8 if budget < inf else max(1, len(order)))):
-            if kept and time.perf_counter() - began > budget:
-                break
-            places = sorted(order[start : start + size], key=lambda place: _likeness(task, rows[place]))
-            for first in range(0, len(places), BATCH):
-                own = places[first : first + BATCH]
-                values.append(_features(task, [rows[place] for place in own]))
-                kept += own
-    if not kept:
+def encoded(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Features:
+    """Features of rows; those of one picture and of like lengths are encoded together."""
+    order = sorted(range(len(rows)), key=lambda place: _likeness(task, rows[place]))
+    if not order:
         return Features((), np.zeros((0, 1), dtype=np.float32))
-    table, turn = np.concatenate(values), np.argsort(kept)
-    return Features([rows[kept[place]] for place in turn.tolist()], table[turn])
+    with task.predicting():
+        values = [
+            _features(task, [rows[place] for place in order[first : first + BATCH]])
+            for first in range(0, len(order), BATCH)
+        ]
+    return Features(rows, np.concatenate(values)[np.argsort(order)])
 
 
 def _likeness(task: Task[Any, Any, Any], row: Any) -> tuple[tuple[str, ...], int]:
@@ -188,7 +171,7 @@ def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[floa
     regression, start = Regression(features, codes, len(present), weights=weights), None
     found: list[LinearFit] = []
     for penalty in sorted(penalties):
-        start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300).classifier
+        start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300)
         found.append(_as_layer(start, mean, deviation, present, count, penalty))
     return found
 

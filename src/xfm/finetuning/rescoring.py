@@ -22,18 +22,20 @@ from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, Table, TableRow, as_table, read_table
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.presets import check_applicable, task_settings
-from xfm.finetuning.report import candidate_facts, candidates_of, write_report
-from xfm.finetuning.row_filter import (
+from xfm.finetuning.report import write_report
+from xfm.finetuning.session import AnyTask
+from xfm.finetuning.split_scores import add_scores
+from xfm.finetuning.start import (
     few,
     first_places,
+    load_base,
+    local_model,
     partial_pictures,
     readable_rows,
     require_texts,
-    say_partial,
+    restored,
+    task_of,
 )
-from xfm.finetuning.session import AnyTask
-from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.start import load_base, local_model, restored, task_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.models.precision import resolve
 from xfm.models.resolve import stand_in
@@ -136,7 +138,6 @@ def score(
     task = restored(kind, base, decoded, rows.rows, task_settings(config))
     unknown = rows.unknown_to(task)
     sign(out, maker)
-    say_partial(partial := partial_pictures(decoded, rows.places))
     shown = {picture for row in rows.rows for picture in kind.pictures_of(row)}
     shown_as = "new.csv" if isinstance(test, InMemory) else test
     hosts = "" if rules is None else rules.option
@@ -145,7 +146,7 @@ def score(
         "sources": {SPLIT: str(test)},
         "provenance": base.provenance,
         "left_out": left_out.kept_in(out),
-        "partial_pictures": partial,
+        "partial_pictures": partial_pictures(decoded, rows.places),
         "made_by": asdict(maker),
         "next": next_command(told.kind, model, shown_as, out, mapped.option, root, shown, hosts),
     }
@@ -180,7 +181,6 @@ def _score(
         "baselines": result.baselines,
         "config": {"seed": settings.seed, "precision": precision.value, "device": settings.device},
         "tokens": settings.max_tokens,
-        "candidates": candidates_of(task, {SPLIT: rows.rows}),
         "seconds": {"predictions": round(time.perf_counter() - began, 2)},
         **more,
     }
@@ -213,7 +213,6 @@ def _report(found: ScoreResult, task: AnyTask, rows: Sequence[Any], details: Map
         ("Model", details["model"]),
         ("Fine-tuned from", str(provenance.get("fine_tuned_from", "unknown"))),
         ("Rows", f"{len(rows):,} of {details['sources'][SPLIT]}"),
-        *candidate_facts(details),
         ("Baseline", "the best guess that is the same for all of these rows"),
         *([("Unknown to the model, counted as wrong", f"{unknown}: {few(shown)}")] if shown else []),
         ("Seed", str(details["config"]["seed"])),

@@ -3,27 +3,25 @@
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.labels import require_labels
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
-from xfm.core.files import read_json_object
 from xfm.core.results_folder import digest
 from xfm.data.skipped import SkippedRecords
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.early_stopping import BEST_FOLDER
 from xfm.finetuning.presets import (
-    Decision,
     check_applicable,
     decided,
     decisions,
@@ -32,11 +30,9 @@ from xfm.finetuning.presets import (
     task_settings,
 )
 from xfm.finetuning.probing import fit_task, probe_settings
-from xfm.finetuning.row_filter import usable_rows
-from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base
+from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base, usable_rows
 from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
-from xfm.reports.scores import write_json
 from xfm.tasks.base import HiddenInput, Task
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.images import Pictures
@@ -46,7 +42,7 @@ from xfm.training.checkpoint import list_checkpoints
 from xfm.training.collectives import in_turn
 from xfm.training.run_folder import SHOWN
 
-BASELINES_FOLDER, BASELINE_SCORES = "baselines", "scores.json"
+BASELINES_FOLDER, FOLDS_FOLDER = "baselines", "folds"
 AnyTask = Task[Any, Any, Any]
 
 
@@ -54,7 +50,7 @@ AnyTask = Task[Any, Any, Any]
 class Session:
     """Model, rows and fitted settings of the trainings of a command. `fitting` are steps that fit the rows,
     `shown` a digest of their pictures, `limit` seconds of each training (0: none), `temperature` that of a
-    head without validation rows (0: unknown)."""
+    head without validation rows (0: unknown), `began` when the command did."""
 
     type: type[AnyTask]
     model: str
@@ -67,7 +63,8 @@ class Session:
     left_out: SkippedRecords
     fitting: int
     shown: str
-    decisions: tuple[Decision, ...] = ()
+    decisions: Mapping[str, str] = field(default_factory=dict[str, str])
+    began: float = field(default_factory=time.perf_counter)
     limit: float = 0.0
     penalty: float = 0.0
     temperature: float = 0.0
@@ -122,9 +119,9 @@ class Session:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
         shown = digest(sorted((str(path), mark) for path, mark in pictures.marks.items()))
         shown = shown if pictures.marks else ""
-        why = tuple(decisions(given, fit, spec, epoch))
+        made = decisions(given, fit, spec)
         return cls(
-            task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting, shown, why
+            task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting, shown, made
         )
 
     @property
@@ -193,26 +190,30 @@ class Session:
         began = time.perf_counter()
         settings = probe_settings(task_settings(self.config, blanked))
         task = self.type(self.pretrained, self.pictures, self.data, settings)
-        limit = {"budget": self.limit} if self.limit else {}
-        fit = fit_task(task, self.data.valid, self.config, self.penalty, **limit)
+        fit = fit_task(task, self.data.valid, self.config, self.penalty)
         return self._cooled(task), TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
 
     def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, BaselineResult]:
         """The scores of the same training without one modality, by the name of that baseline."""
         found: dict[str, BaselineResult] = {}
         for blanked, name in self.type.single(self.data.train).items() if self.config.baseline else ():
-            folder = self.out / BASELINES_FOLDER / name.replace(" ", "-")
-            if not (resume and distributed.on_first((folder / BASELINE_SCORES).exists)):
-                if self.progress:
-                    tqdm.write(f"Baseline: {name}", file=sys.stderr)
-                began = time.perf_counter()
-                task, _ = self.tuned(blanked, folder, resume)
-                task.finish()
-                predictions = {split: task.predict(rows) for split, rows in tests.items()}
-                made = partial(scored, task, tests, predictions, time.perf_counter() - began)
-                distributed.on_first(partial(_keep, folder, made))
-            found[name] = distributed.on_first(partial(_kept, folder))
+            if self.progress:
+                tqdm.write(f"Baseline: {name}", file=sys.stderr)
+            began = time.perf_counter()
+            task, _ = self.tuned(blanked, self.out / BASELINES_FOLDER / name.replace(" ", "-"), resume)
+            task.finish()
+            predictions = {split: task.predict(rows) for split, rows in tests.items()}
+            made = distributed.on_first(
+                partial(scored, task, tests, predictions, time.perf_counter() - began)
+            )
+            found[name] = replace(made, predictions={})
         return found
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the time limit; infinitely many without one."""
+        left = 60 * self.config.minutes - (time.perf_counter() - self.began)
+        return max(0.0, left) if self.config.minutes else inf
 
     @property
     def tests(self) -> dict[str, Sequence[Any]]:
@@ -233,28 +234,8 @@ def _check_parts(config: FinetuneConfig) -> None:
         )
 
 
-def _keep(folder: Path, made: Callable[[], BaselineResult]) -> None:
-    found = made()
-    rows = {split: None if own is None else own.tolist() for split, own in found.per_row.items()}
-    kept = {"seconds": found.seconds, "rows": rows, "metrics": found.metrics}
-    write_json(folder / BASELINE_SCORES, kept)
-    clear(folder)
-
-
-def _kept(folder: Path) -> BaselineResult:
-    path = folder / BASELINE_SCORES
-    kept = read_json_object(path)
-    try:
-        rows = {
-            split: None if own is None else np.array(own, dtype=np.float64)
-            for split, own in kept["rows"].items()
-        }
-        return BaselineResult(kept["metrics"], {}, rows, kept["seconds"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged; remove {folder}, and the baseline is made again") from error
-
-
-def clear(folder: Path) -> None:
-    """Remove what only an unfinished run needs."""
-    for name in (BEST_FOLDER, "checkpoints"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+def clear(out: Path) -> None:
+    """Remove what only an unfinished run needs, of its folds and of trainings without a modality, too."""
+    for folder in (out, *out.glob(f"{BASELINES_FOLDER}/*"), *out.glob(f"{FOLDS_FOLDER}/*")):
+        for name in (BEST_FOLDER, "checkpoints"):
+            shutil.rmtree(folder / name, ignore_errors=True)

@@ -1,32 +1,27 @@
-"""What a fine-tuning starts from: the model, what its size means for the plan, and the rows of tables."""
+"""What a fine-tuning starts from: the model, and the rows that can be used."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.pipelines import UrlRules
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
-from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
-from xfm.core.paths import home_path
 from xfm.data.collate import round_up
-from xfm.data.fetch import AddressBook
-from xfm.data.skipped import SkippedRecords, read_bad_rows
-from xfm.data.tables import ColumnMap, Table, as_splits
+from xfm.data.images import UnreadablePicture
+from xfm.data.skipped import SkippedRecords
+from xfm.data.tables import TableRow
 from xfm.data.tokenizer import Tokenizer
-from xfm.finetuning.data import RowOrigin, Tables, read_data
 from xfm.models.folder import Pretrained
 from xfm.models.interop.loading import load
 from xfm.models.resolve import model_folder
 from xfm.models.shipped import boxed_names
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.images import Pictures
-from xfm.tasks.rows import SplitRows
+from xfm.tasks.rows import CellMeaning, SplitRows
 from xfm.training import distributed
-from xfm.training.collectives import in_turn
 
 LONGEST, STEP = 512, 8
 """Texts are cut there unless more is asked for; lengths are multiples of the step."""
@@ -122,45 +117,150 @@ def first_reads(read: Callable[[], tuple[T, SkippedRecords]], pictures: Pictures
     return found[0], found[1]
 
 
-def finetune_config(given: FinetuneConfig | None) -> FinetuneConfig:
-    """The given configuration or defaults; UserError if it is of another type."""
-    if given is not None and not isinstance(given, FinetuneConfig):
-        raise UserError(
-            f"config is of type {type(given).__name__}; give a FinetuneConfig (xfm.config.finetune), "
-            'such as FinetuneConfig(preset="fast")'
-        )
-    return given or FinetuneConfig()
+Row = TypeVar("Row")
 
 
-def tables_of(
-    train: Table,
-    valid: Table | None,
-    test: Table | None,
-    columns: Mapping[str, str] | str,
-    pictures: Path | str | None,
-    split: Path | str | None,
-    allow_urls: bool | Sequence[str] | UrlRules = False,
-    before: Path | None = None,
-) -> Tables:
-    """Tables by the arguments of `finetune`; addresses that failed in the folder `before` are not asked
-    again."""
-    root, parted = (None if place is None else home_path(place) for place in (pictures, split))
-    splits, rules = as_splits(train, valid, test), UrlRules.of(allow_urls)
-    failed = None if before is None else read_bad_rows(before)
-    named = (splits["train"], splits.get("validation"), splits.get("test"))
-    addresses = AddressBook.of(rules, splits["train"], failed)
-    return Tables(*named, ColumnMap.parse(columns), root, parted, addresses)
+# ---------------------------------------------------------------- rows of tables
+def readable_rows(
+    task: type[Task[Row, Any, Any]],
+    raw: Mapping[str, Sequence[TableRow]],
+    how: CellMeaning,
+    left_out: SkippedRecords,
+    pictures: Pictures | None = None,
+    progress: bool = False,
+) -> dict[str, list[tuple[TableRow, Row]]]:
+    """Rows of tables, raw and typed, without those with unreadable pictures; UserError: a wrong cell or too
+    many left out."""
+    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
+    if pictures is not None:
+        typed = _readable(task, typed, pictures, left_out, progress)
+    left_out.check()
+    require_texts(task, [pair for own in typed.values() for pair in own])
+    return typed
 
 
-def opened(
-    task: str, model: Path | str, tables: Tables, config: FinetuneConfig, out: Path, progress: bool
-) -> tuple[SplitRows[Any], RowOrigin]:
-    """Rows of tables with their origin and model, in all processes; pictures in cells and the split go to
-    `out`."""
-    spec, left_out = task_spec(task), SkippedRecords(config.max_bad)
-    pretrained = in_turn(lambda: prepared_base(model, config, spec))
-    decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
-    (data, origin), left_out = first_reads(
-        lambda: (read_data(kind, tables, config, out, decoded, left_out, progress), left_out), decoded
-    )
-    return data, replace(origin, tables=tables, base=(pretrained, decoded), left_out=left_out)
+def require_texts(
+    task: type[Task[Row, Any, Any]], rows: Sequence[tuple[TableRow, Row]], texts: int = 0
+) -> None:
+    """Refuse a row with another number of texts than `texts` (0: than the first row's)."""
+    if (second := task.spec.second) is None:
+        return
+    like = "the rows that the model was fine-tuned on have" if texts else "the rows before it have"
+    for row, one in rows:
+        count = len(task.texts_of(one))
+        if count != (texts := texts or count):
+            problem = f"holds a text, and {like} none (--columns {second.name}= leaves it out)"
+            if count < texts:
+                problem = f"is missing or empty, and {like} one"
+            raise row.error(second.name, problem)
+
+
+def _typed(
+    task: type[Task[Row, Any, Any]], rows: Sequence[TableRow], how: CellMeaning, left_out: SkippedRecords
+) -> list[tuple[TableRow, Row]]:
+    found: list[tuple[TableRow, Row]] = []
+    for row in rows:
+        try:
+            found.append((row, task.from_row(row, how)))
+        except UnreadablePicture as error:
+            left_out.note(row.place, str(error))
+    return found
+
+
+def _readable(
+    task: type[Task[Row, Any, Any]],
+    typed: Mapping[str, list[tuple[TableRow, Row]]],
+    pictures: Pictures,
+    left_out: SkippedRecords,
+    progress: bool,
+) -> dict[str, list[tuple[TableRow, Row]]]:
+    rows = [(row, task.pictures_of(converted)) for own in typed.values() for row, converted in own]
+    bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in rows for path in paths)), progress)
+    for row, paths in rows:
+        for path in paths:
+            if path in bad:
+                left_out.note(row.place, bad[path])
+    return {
+        name: [(row, one) for row, one in own if bad.keys().isdisjoint(task.pictures_of(one))]
+        for name, own in typed.items()
+    }
+
+
+def first_places(task: type[Task[Row, Any, Any]], rows: Sequence[tuple[TableRow, Row]]) -> dict[Path, str]:
+    """File and row in which each picture is first named."""
+    return {picture: row.place for row, one in reversed(rows) for picture in task.pictures_of(one)}
+
+
+# ---------------------------------------------------------------- typed rows
+def usable_rows(
+    task: type[Task[Any, Any, Any]],
+    data: SplitRows[Any],
+    pictures: Pictures,
+    left_out: SkippedRecords,
+    progress: bool = False,
+    lazily: bool = False,
+) -> SplitRows[Any]:
+    """Typed rows without those with unreadable pictures. `lazily` looks only at training pictures that fit
+    into memory; others become blank when they fail."""
+    own = {"train": data.train, "valid": data.valid, "test": data.test}
+    splits: dict[str, Sequence[Any]] = {**own, **data.others}
+    order = (data.train, *(rows for name, rows in splits.items() if name != "train"))
+    bad = pictures.unreadable(_distinct(task, order[1:] if lazily else order), progress)
+    if lazily:
+        bad |= pictures.unreadable(_distinct(task, order[:1], pictures.room), progress)
+    kept = {name: _without(rows, bad, task, name, left_out) for name, rows in splits.items()}
+    left_out.check()
+    others = {name: kept[name] for name in data.others}
+    return replace(data, **{name: kept[name] for name in own}, others=others)
+
+
+def readable(
+    task: type[Task[Any, Any, Any]],
+    rows: Sequence[Any],
+    split: str,
+    pictures: Pictures,
+    left_out: SkippedRecords,
+) -> Sequence[Any]:
+    """The rows of a split whose pictures can all be read; UserError where too many cannot."""
+    kept = _without(rows, pictures.unreadable(_distinct(task, [rows])), task, split, left_out)
+    left_out.check()
+    return kept
+
+
+def _distinct(
+    task: type[Task[Any, Any, Any]], splits: Iterable[Sequence[Any]], most: int | None = None
+) -> list[Path]:
+    named: dict[Path, None] = {}
+    for path in (path for rows in splits for row in rows for path in task.pictures_of(row)):
+        if most is not None and len(named) >= most:
+            break
+        named[path] = None
+    return list(named)
+
+
+def _without(
+    rows: Sequence[Any],
+    bad: Mapping[Path, str],
+    task: type[Task[Any, Any, Any]],
+    split: str,
+    left_out: SkippedRecords,
+) -> Sequence[Any]:
+    absent = set[int]()
+    for place, row in enumerate(rows) if bad else ():
+        for path in [path for path in task.pictures_of(row) if path in bad][:1]:
+            absent.add(place)
+            left_out.note(f"{split} row {place + 1}", bad[path])
+    left_out.count(split, split, len(rows), len(absent))
+    return [row for place, row in enumerate(rows) if place not in absent] if absent else rows
+
+
+# ---------------------------------------------------------------- pictures used in part
+def partial_pictures(pictures: Pictures, places: Mapping[Path, str]) -> dict[str, str]:
+    """What is wrong with the pictures of which a part only could be decoded, by row or path."""
+    return {places.get(path) or str(path): flaw for path, flaw in sorted(pictures.flaws.items())}
+
+
+def few(names: Iterable[str], most: int = 8) -> str:
+    """The first names, for messages."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")

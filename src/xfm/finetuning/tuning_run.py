@@ -108,10 +108,6 @@ def _lora_layers(module: nn.Module) -> "list[tuple[str, BaseTunerLayer]]":
     return [(name, part) for name, part in module.named_modules() if isinstance(part, BaseTunerLayer)]
 
 
-REMEMBERED = 16
-"""Models that a model began with, one from the other, of which its provenance tells."""
-
-
 @dataclass(frozen=True)
 class TuningRun:
     """Result of a training: the best look, losses of a run without folder, seconds, probe, whether the clock
@@ -145,7 +141,7 @@ def tune(
     with seeded(task.settings.seed):  # LoRA's additions begin with draws
         adapt(task.module, config.tune)
     clock = TrainingClock(config.steps, limit) if limit else None
-    watch = ValidationMonitor(task, valid, config, folder, progress, clock)
+    watch = ValidationMonitor(task, valid, config, folder, progress)
     if clock and resume and folder:
         clock.begin(kept=read_schedule(folder / SCHEDULE))
 
@@ -249,7 +245,7 @@ def save_tuned(
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         **settings,
         **({FRESH: fresh} if fresh else {}),
-        "began_with": _remembered({key: value for key, value in before.items() if key != "settings"}),
+        "began_with": {key: value for key, value in before.items() if key != "settings"},
     }
     model, tokenizer = pretrained.model, pretrained.given_tokenizer
     if adapter is None:
@@ -259,12 +255,3 @@ def save_tuned(
     scale = adapter.rank, adapter.alpha
     save_adapter(folder, began_from, model.state_dict(), model.config, own, run.additions, scale)
     return provenance
-
-
-def _remembered(before: dict[str, Any], models: int = REMEMBERED) -> dict[str, Any]:
-    """Provenance of the models before, without the first of many."""
-    inner = before.get("began_with")
-    if not isinstance(inner, dict):
-        return before
-    others = {key: value for key, value in before.items() if key != "began_with"}
-    return {**others, "began_with": _remembered(inner, models - 1)} if models > 1 else others

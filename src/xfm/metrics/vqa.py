@@ -7,8 +7,7 @@ their punctuation, and only where they do not all agree.
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from xfm.data.tokenizer import normalise_caption
 
@@ -86,29 +85,18 @@ def answer_accuracy(predicted: str, given: Sequence[str]) -> float:
     return sum(min(1.0, (total - own) / 3) for own in agreeing) / len(agreeing)
 
 
-@dataclass(frozen=True)
-class VqaScore:
-    """Accuracies over all questions and by type of answer: `yes/no`, `number`, `other`."""
-
-    overall: float
-    by_answer_type: Mapping[str, float]
-
-
-def vqa_score(predicted: Sequence[str], given: Sequence[Sequence[str]], types: Sequence[str]) -> VqaScore:
-    """Official score of Q questions, ten answers each, by type of answer."""
+def vqa_score(
+    predicted: Sequence[str], given: Sequence[Sequence[str]], types: Sequence[str]
+) -> tuple[float, dict[str, float]]:
+    """Official score of Q questions, ten answers each, and by type of answer: `yes/no`, `number`, `other`."""
     if not predicted:
         raise ValueError("accuracy of nothing is undefined")
-    return by_type([answer_accuracy(*pair) for pair in zip(predicted, given, strict=True)], types)
-
-
-def by_type(values: Sequence[float], types: Sequence[str]) -> VqaScore:
-    """Means over Q questions, and by type."""
-    values_of: dict[str, list[float]] = defaultdict(list)
-    for value, kind in zip(values, types, strict=True):
-        values_of[kind].append(value)
-    everything = [value for own in values_of.values() for value in own]
-    means = {kind: sum(own) / len(own) for kind, own in sorted(values_of.items())}
-    return VqaScore(sum(everything) / len(everything), means)
+    values: dict[str, list[float]] = defaultdict(list)
+    for guess, answers, kind in zip(predicted, given, types, strict=True):
+        values[kind].append(answer_accuracy(guess, answers))
+    everything = [value for own in values.values() for value in own]
+    means = {kind: sum(own) / len(own) for kind, own in sorted(values.items())}
+    return sum(everything) / len(everything), means
 
 
 def voted_accuracy(predicted: str, votes: Sequence[tuple[str, float]]) -> float:

@@ -1,7 +1,10 @@
-"""Pages from templates, with pictures as data URIs."""
+"""Scores as rows of tables, and pages from templates, with pictures as data URIs."""
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,28 +16,103 @@ from xfm.core.errors import UserError
 from xfm.core.files import path_below
 from xfm.data.images import load_image
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
-from xfm.reports.labels import SPLIT_NAMES, metric_name, part_name
+from xfm.reports.labels import (
+    SPLIT_NAMES,
+    group_of,
+    headlines,
+    is_difference,
+    less_is_better,
+    metric_name,
+    part_name,
+    split_name,
+)
+from xfm.reports.scores import Score
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 
+@dataclass(frozen=True)
+class ScoreLine:
+    """A row of the score table: task, split and metric in words.
+
+    `gain` is the value minus the better of chance and baseline (None for an error, or without either), in
+    points for a difference; `verdict` is `up` or `down` where the interval lies above or below that, else
+    `level`.
+    """
+
+    key: str
+    task: str
+    split: str
+    metric: str
+    score: Score
+    gain: float | None
+    is_difference: bool
+    verdict: str
+    baselines: dict[str, float]
+
+
+def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) -> ScoreLine:
+    """Row of a score; `baselines` are its own by name."""
+    score, verdict = scores[key], "level"
+    floor = max((one for one in (score.chance, score.baseline) if one is not None), default=None)
+    if less_is_better(key):
+        floor = None
+    if floor is not None and score.low is not None and score.high is not None:
+        verdict = "up" if score.low > floor else "down" if score.high < floor else "level"
+    return ScoreLine(
+        key,
+        group_of(key).title,
+        split_name(key),
+        metric_name(key),
+        score,
+        None if floor is None else score.value - floor,
+        is_difference(key),
+        verdict,
+        baselines,
+    )
+
+
+def summary(scores: Mapping[str, Score]) -> str:
+    """Table of the report's headlines."""
+    return table(scores, headlines(scores))
+
+
+def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
+    """Table of some scores; empty columns are left out."""
+    titles = ("", "score", "95 %", "scratch", "chance", "baseline", "n")
+    rows = [titles, *(_cells(key, scores[key]) for key in keys)]
+    used = [column for column in range(len(titles)) if {row[column] for row in rows[1:]} != {"-"}]
+    rows = [tuple(row[column] for column in used) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )
+
+
+def _cells(key: str, score: Score) -> tuple[str, ...]:
+    some = [
+        "-" if value is None else percent(value) for value in (score.scratch, score.chance, score.baseline)
+    ]
+    return (
+        f"{group_of(key).title}: {metric_name(key)}",
+        percent(score.value),
+        "-" if score.low is None or score.high is None else f"{100 * score.low:.1f} to {percent(score.high)}",
+        *some,
+        f"{score.n:,}",
+    )
+
+
 MAX_SIDE = 224  # larger pictures are shrunk: the report shows thumbnails
 
 
-class Thumbnails:
-    """Pictures of a world as data URIs, each written once."""
-
-    def __init__(self, world: Path) -> None:
-        self.world = world
-        self._known: dict[str, str] = {}
-
-    def uri(self, path: str) -> str:
-        """JPEG data URI; empty where there is no such picture."""
-        if path not in self._known:
-            file = path_below(self.world, path)
-            self._known[path] = "" if file is None else _encode(file)
-        return self._known[path]
+def thumbnail_of(world: Path, path: str) -> str:
+    """JPEG data URI of a picture below a folder; empty where there is no such picture."""
+    file = path_below(world, path)
+    return "" if file is None else _encode(file)
 
 
 def _encode(path: Path) -> str:
@@ -53,8 +131,8 @@ def thumbnail(pixels: Tensor) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def page_template(name: str, thumbnails: Thumbnails) -> "Template":
-    """A template of `reports/templates` with autoescaping."""
+def page_template(name: str, world: Path = Path("/")) -> "Template":
+    """A template of `reports/templates` with autoescaping; its pictures lie below `world`."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     def load(name: str) -> str:
@@ -70,5 +148,5 @@ def page_template(name: str, thumbnails: Thumbnails) -> "Template":
     environment.filters |= {"percent": percent, "points": points, "seconds": readable_seconds}
     environment.filters |= {"rough": rough, "split_title": lambda split: SPLIT_NAMES.get(split, split)}
     environment.filters |= {"part_title": part_name, "metric_title": lambda name: metric_name(f"_/_/{name}")}
-    environment.globals["picture"] = thumbnails.uri
+    environment.globals["picture"] = cache(partial(thumbnail_of, world))
     return environment.get_template(name)

@@ -375,10 +375,6 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""
         return self.row_scores(rows, predictions).get(self.primary)
 
-    def candidates(self, rows: Sequence[Row]) -> int | None:
-        """Among how many things each row's right one is looked for; None where it is not."""
-        return None
-
     def counts(self, rows: Sequence[Row]) -> dict[str, int]:
         """How many cases stand behind a metric, by its name, where these are not the rows."""
         return {}

@@ -1,4 +1,4 @@
-"""The class of a picture with a text: fusion token 0 -> MLP head (SNLI-VE, hateful memes)."""
+"""The class of a picture with a text: fusion token 0 -> MLP head."""
 
 from collections.abc import Mapping
 from typing import ClassVar

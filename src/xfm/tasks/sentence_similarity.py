@@ -206,9 +206,6 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
     def known_chance(self, rows: Sequence[MatchedTexts]) -> dict[str, float]:
         return TextSearch.of(rows).chances()
 
-    def candidates(self, rows: Sequence[MatchedTexts]) -> int:
-        return len(TextSearch.of(rows).candidates)
-
     def case(self, row: MatchedTexts, prediction: Nearest) -> Case:
         return Case(
             truth=row.positive,

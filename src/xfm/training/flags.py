@@ -29,7 +29,6 @@ class FlagKind(StrEnum):
     ROUGH = "few rows"
     SEEN = "rows of the training"
     UNKNOWN = "unknown answers"
-    JOINED = "several labels"
     INCOMPLETE = "not complete"
 
 

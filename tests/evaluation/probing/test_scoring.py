@@ -4,16 +4,15 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
 
-import xfm
 from tests.evaluation.probing.conftest import run
 from tests.evaluation.tiny import COLOURS
 from tests.official.pictures import write_lines
 from xfm.cli.main import main
 from xfm.data.skipped import BAD_FILE, read_bad_rows
-from xfm.evaluation.probing import feature_cache as cache
+from xfm.finetuning import frozen_features
 from xfm.reports.scores import read_scores
 
 
@@ -29,7 +28,6 @@ def test_colours_are_told_apart_from_frozen_features(folder, capsys):
     details = json.loads((folder / "out" / "probe.json").read_text())
     assert len(details["linear"]["trials"]) >= 7
     assert details["seconds"].keys() == {"features", "linear", "knn"}
-    assert len([*(folder / "out" / "features").glob("*.npy")]) == 2
 
 
 def test_tables_with_other_columns(folder):
@@ -41,17 +39,6 @@ def test_tables_with_other_columns(folder):
     columns = ["--columns", "image=file,label=kind"]
     assert run(folder, "--train", str(folder / "train.jsonl"), *tables, *columns, "--methods", "linear") == 0
     assert read_scores(folder / "out" / "metrics.json")["image-classification/test/linear_accuracy"].n == 20
-
-
-def test_a_saved_probe_predicts_what_was_scored(folder):
-    pixels = ["--colours", "half", "--framing", "close-centre"]
-    options = ["--methods", "linear", *pixels, "--save"]
-    assert run(folder, *options) == 0
-    scored = read_scores(folder / "out" / "metrics.json")["image-classification/test/linear_accuracy"].value
-    paths = sorted((folder / "test").glob("*/*.png"))
-    answers = xfm.pipeline("image-classification", model=str(folder / "out" / "model"))(list(map(str, paths)))
-    right = [found[0]["label"] == path.parent.name for path, found in zip(paths, answers, strict=True)]
-    assert sum(right) / len(right) == scored
 
 
 @pytest.mark.parametrize(
@@ -111,10 +98,6 @@ def test_a_probe_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixtur
     kept = json.loads((out / "probe.json").read_text())["left_out"]
     assert kept["by_split"] == {"training": 2, "test": 1}
     assert {row["place"] for row in kept["rows"]} == {*read_bad_rows(out)}
-    before = {path: path.stat().st_mtime_ns for path in (out / "features").iterdir()}
-    assert run(spoilt, *options) == 0  # from the cache, which remembers them
-    assert re.search(r"3 of 60 rows were left out", capsys.readouterr().out)
-    assert {path: path.stat().st_mtime_ns for path in (out / "features").iterdir()} == before
 
 
 def test_zero_shot_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,12 +117,7 @@ def test_zero_shot_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixt
 def test_a_model_that_makes_no_numbers_is_not_taken_for_bad_pictures(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vectors = cache._vectors
-
-    def broken(*arguments: object) -> object:
-        for batch in vectors(*arguments):  # type: ignore[arg-type]
-            yield np.full_like(batch, np.nan)
-
-    monkeypatch.setattr(cache, "_vectors", broken)
+    pixels = frozen_features.model_pixels
+    monkeypatch.setattr(frozen_features, "model_pixels", lambda *given: pixels(*given) * torch.nan)
     assert run(folder, *ALL) == 2
     assert "the model makes no numbers of this picture" in capsys.readouterr().err

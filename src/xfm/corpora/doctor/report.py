@@ -18,7 +18,7 @@ from xfm.corpora.source_record import Box
 from xfm.data.image_formats import PictureError
 from xfm.data.images import decode, read_picture
 from xfm.reports.charts import histograms
-from xfm.reports.page import Thumbnails, page_template, thumbnail
+from xfm.reports.page import page_template, thumbnail
 from xfm.reports.scores import write_output
 
 TABLE = "table"
@@ -162,7 +162,7 @@ def write_page(
 ) -> None:
     """Write the page; without jinja2 or matplotlib, a note on stderr."""
     try:
-        template = page_template("doctor.html", Thumbnails(Path("/")))
+        template = page_template("doctor.html")
         spreads = {name: one["from"] for name, one in found.spreads.items()}
         chart = histograms(spreads) if spreads else ""
     except ImportError as error:

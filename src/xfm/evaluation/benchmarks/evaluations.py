@@ -1,29 +1,30 @@
 """Evaluations on a benchmark: fine-tuned, on frozen features, by prompts, and by ranking."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import compress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from xfm.config.benchmark import BenchmarkRecipe
 from xfm.config.image import Framing
 from xfm.config.probing import FrozenConfig, Method
 from xfm.config.tasks import task_spec
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tokenizer import normalise_caption
-from xfm.evaluation.benchmarks.benchmark import RUN, Benchmark, JobResult, JobSetting, answered
 from xfm.evaluation.benchmarks.read.readers import Corpus
-from xfm.evaluation.benchmarks.registry import IMAGENET
+from xfm.evaluation.benchmarks.registry import IMAGENET, Benchmark
+from xfm.evaluation.benchmarks.scorers import Metrics
 from xfm.evaluation.probing.scoring import LabelledSplits, evaluate_frozen
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.finetune import finetune_rows
 from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import AnyTask
-from xfm.finetuning.start import load_base, restored
+from xfm.finetuning.start import load_base, readable, restored
 from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
-from xfm.models.features import CAPTION_TOKENS, EncodedItems, Encoder, encode_images, encode_texts
-from xfm.reports.scores import METRICS, best_of, floors_of
+from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
+from xfm.reports.scores import METRICS, Score, best_of, floors_of
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import rank
@@ -35,6 +36,51 @@ from xfm.training.distributed import pick_device
 from xfm.training.pretrain import MODEL_FOLDER
 
 BATCH = 64
+RUN = "run"
+"""Folder of a fine-tuning or of an evaluation on frozen features, inside the benchmark's."""
+
+
+@dataclass
+class JobResult:
+    """Metrics, floors and number of rows by split, files for the server, and details for `details.json`."""
+
+    splits: dict[str, Metrics] = field(default_factory=dict)
+    chance: dict[str, Metrics] = field(default_factory=dict)
+    baseline: dict[str, Metrics] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    submissions: list[Path] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def scores(self, prefix: str, seed: int) -> dict[str, Score]:
+        """The metrics under `PREFIX/SPLIT/METRIC`."""
+        return {
+            f"{prefix}/{split}/{name}": Score(
+                value,
+                self.chance.get(split, {}).get(name),
+                self.baseline.get(split, {}).get(name),
+                self.rows.get(split, 0),
+                seed,
+            )
+            for split, metrics in self.splits.items()
+            for name, value in metrics.items()
+        }
+
+
+@dataclass(frozen=True)
+class JobSetting:
+    """Model (folder or published file), data folder, output folder and recipe of an evaluation.
+
+    `left_out` collects rows with unreadable pictures, except those of the training split.
+    """
+
+    model: str
+    data: Path
+    folder: Path
+    recipe: BenchmarkRecipe
+    smoke: bool = False
+    device: str = "auto"
+    progress: bool = True
+    left_out: SkippedRecords = field(default_factory=SkippedRecords)
 
 
 def evaluate_retrieval(
@@ -75,17 +121,10 @@ def _score_retrieval(
     found: JobResult,
     longest: int,
 ) -> JobResult:
-    rows = corpus.scored["test"]
     setting.folder.mkdir(parents=True, exist_ok=True)
-
-    def encoded() -> EncodedItems:
-        pixels = pictures.batches([row.image for row in rows], encoder.batch_size)
-        return encode_images(encoder, pixels, len(rows), setting.folder)
-
-    images, whole = answered(rows, pictures, "test", setting.left_out, encoded)
-    if not all(whole):
-        rows = [*compress(rows, whole)]
-        images = encoded()
+    rows = readable(RetrievalTask, corpus.scored["test"], "test", pictures, setting.left_out)
+    pixels = pictures.batches([row.image for row in rows], encoder.batch_size)
+    images = encode_images(encoder, pixels, len(rows), setting.folder)
     captions = [caption for row in rows for caption in row.captions]
     texts = encode_texts(encoder, captions, longest, setting.folder)
     positives = own_captions(owners(rows), len(rows))
@@ -118,27 +157,27 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
         assert isinstance(task, RetrievalTask), "only retrieval ranks"
         return evaluate_retrieval(task, corpus, setting, found)
 
-    def predicted(rows: Sequence[Any], split: str) -> tuple[list[Any], list[bool]]:
-        pictures = task.pictures if task.spec.has_pictures else None
-        found, whole = answered(rows, pictures, split, setting.left_out, lambda: task.predict(rows))
-        return [answers.get(one, one) if isinstance(one, str) else one for one in found], whole
+    def predicted(rows: Sequence[Any]) -> list[Any]:
+        return [answers.get(one, one) if isinstance(one, str) else one for one in task.predict(rows)]
 
     of_guesses = benchmark.score_guesses or benchmark.score
+    task.pictures.lost = SkippedRecords(setting.left_out.limit)  # of the server's rows: blank, counted below
     for split, rows in corpus.scored.items():
-        predictions, whole = predicted(rows, split)
-        scored = [*compress(rows, whole)]
-        found.splits[split] = benchmark.score(scored, [*compress(predictions, whole)])
+        scored = readable(type(task), rows, split, task.pictures, setting.left_out)
+        predictions = predicted(scored)
+        found.splits[split] = benchmark.score(scored, predictions)
         found.rows[split] = len(scored)
         found.chance[split] = task.chance(scored, task.settings.seed, of_guesses)
         constant = task.constant_scores(scored, of_guesses)
         best = {name: best_of(floors_of(name, constant)) for name in found.splits[split]}
         found.baseline[split] = {name: value for name, value in best.items() if value is not None}
         if benchmark.submit and benchmark.submits_all:
+            predictions = predictions if len(scored) == len(rows) else predicted(rows)
             found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
     for split, rows in corpus.hidden.items():
         if benchmark.submit:  # the server wants every row: unreadable pictures are answered as blank ones
-            predictions, _ = predicted(rows, split)
-            found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
+            readable(type(task), rows, split, task.pictures, setting.left_out)
+            found.submissions.append(benchmark.submit(setting.folder, split, rows, predicted(rows)))
     total = sum(found.rows.values())
     found.chance |= benchmark.summary(found.chance)
     found.baseline |= benchmark.summary(found.baseline)

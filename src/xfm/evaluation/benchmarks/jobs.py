@@ -13,8 +13,9 @@ from xfm.core.errors import UserError, printable
 from xfm.core.locks import holds
 from xfm.core.results_folder import ResultOrigin, model_mark, require_free, sign
 from xfm.data.skipped import BAD_FILE, SkippedRecords
-from xfm.evaluation.benchmarks.benchmark import Benchmark, JobResult, JobSetting, recipe_of
 from xfm.evaluation.benchmarks.evaluations import (
+    JobResult,
+    JobSetting,
     evaluate_by_prompts,
     evaluate_fine_tuned,
     evaluate_on_features,
@@ -30,7 +31,7 @@ from xfm.evaluation.benchmarks.published import (
     read_all,
     table_lines,
 )
-from xfm.evaluation.benchmarks.registry import BENCHMARKS, names_with_files
+from xfm.evaluation.benchmarks.registry import BENCHMARKS, Benchmark, names_with_files, recipe_of
 from xfm.models.resolve import model_folder
 from xfm.reports.scores import Score, write_json, write_output, write_scores
 

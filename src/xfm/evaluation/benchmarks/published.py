@@ -134,12 +134,9 @@ _DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
 """Ends of metrics that are in the files and not in the table."""
 
 
-@dataclass(frozen=True)
-class TableLine:
-    """A line of the table, cells in the order of `HEAD`: one number, or several that are read together."""
-
-    cells: tuple[str, ...]
-    note: str = ""
+TableLine = tuple[str, ...]
+"""A line of the table, cells in the order of `HEAD` (one number, or several that are read together), then a
+note."""
 
 
 def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[TableLine]:
@@ -163,7 +160,7 @@ def _unpublished(
         if not metric.endswith(_DETAILS):
             shown = _METRICS.get(metric, metric)
             numbers = (_ours([found.get(edition) for found in splits.values()]) for edition in Edition)
-            yield TableLine((benchmark, protocol, " / ".join(splits), shown, *[NOTHING] * 3, *numbers))
+            yield (benchmark, protocol, " / ".join(splits), shown, *[NOTHING] * 3, *numbers, "")
 
 
 def _groups(rows: Sequence[PublishedResult]) -> Iterator[list[PublishedResult]]:
@@ -192,7 +189,7 @@ def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLi
         notes.append(_HEAD_NOTE)
     if first.recommended_metric != first.metric:
         notes.append(f"recommended: {other}")
-    return TableLine(cells, "; ".join(notes))
+    return *cells, "; ".join(notes)
 
 
 def _ours(values: Sequence[float | None]) -> str:
@@ -207,24 +204,18 @@ def _numbers(values: Sequence[float | None]) -> str:
 
 def as_text(lines: Sequence[TableLine]) -> str:
     """The table for a terminal; numbers in per cent."""
-    rows = [HEAD, *(line.cells for line in lines)]
+    rows = [(*HEAD, ""), *lines]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    notes = [""] + [f"  ({line.note})" if line.note else "" for line in lines]
     written = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + note
-        for row, note in zip(rows, notes, strict=True)
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        + (f"  ({row[-1]})" if row[-1] else "")
+        for row in rows
     ]
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([written[0], rule, *written[1:]])
+    return "\n".join([written[0], "  ".join("-" * width for width in widths), *written[1:]])
 
 
 def as_markdown(lines: Sequence[TableLine]) -> str:
     """The table for a document; numbers in per cent."""
-    head = f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}\n"
-    rows = ["| " + " | ".join(_noted(line)) + " |\n" for line in lines]
-    return head + "".join(rows)
-
-
-def _noted(line: TableLine) -> tuple[str, ...]:
-    name, *rest = line.cells
-    return (f"{name} ({line.note})" if line.note else name, *rest)
+    noted = [(f"{name} ({note})" if note else name, *rest) for name, *rest, note in lines]
+    rows = ["| " + " | ".join(cells) + " |\n" for cells in noted]
+    return f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}\n" + "".join(rows)

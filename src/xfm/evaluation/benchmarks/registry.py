@@ -1,37 +1,30 @@
 """Every benchmark: where its official files belong, how they are read, and how predictions are scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xfm.config.benchmark import Edition
+from xfm.config.benchmark import Edition, benchmark_recipes
 from xfm.config.tasks import (
     CAPTIONING,
     GROUNDING,
     IMAGE_CLASSIFICATION,
-    IMAGE_TEXT_CLASSIFICATION,
     REASONING,
     RETRIEVAL,
     TEXT_CLASSIFICATION,
     VQA,
 )
 from xfm.core.errors import UserError
-from xfm.evaluation.benchmarks.benchmark import Benchmark, at
 from xfm.evaluation.benchmarks.published import Protocol
-from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, glue_folder, read_glue
-from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, ImageSet, read_image_set
+from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, read_glue
+from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, read_image_set
 from xfm.evaluation.benchmarks.read.image_text import (
-    ENTAILMENT,
-    HATEFUL,
     coco_pictures,
-    flickr_pictures,
     read_coco,
     read_flickr30k,
-    read_memes,
-    read_nlvr,
     read_nlvr2,
     read_refcoco,
-    read_snli_ve,
 )
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, synset_names
 from xfm.evaluation.benchmarks.read.readers import Corpus
@@ -43,7 +36,6 @@ from xfm.evaluation.benchmarks.scorers import (
     glue_submission,
     name_of,
     nlvr2_submission,
-    pair_scorer,
     score_answers,
     score_captions,
     score_captions_briefly,
@@ -53,16 +45,79 @@ from xfm.evaluation.benchmarks.scorers import (
     vqa_submission,
 )
 from xfm.metrics.classification import mean_scores
+from xfm.tasks.base import Scorer
 from xfm.tasks.grounding import box_metrics
 
 IMAGENET = "imagenet"
+Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
+"""Folder, split, rows and predictions -> the file for the benchmark's server."""
 
 
-def _image_set(kind: ImageSet) -> Benchmark:
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark.
+
+    Attributes:
+        kind: the task that it is fine-tuned as.
+        marker: the file or folder below the data folder that shows that it is there.
+        layout: which files belong where below the data folder, for people.
+        score: metrics of predictions; None for retrieval, which is ranked.
+        summary: further splits computed from the others, such as MNLI's mean.
+        submit: writes the file for the benchmark's server; None where there is no server.
+        submits_all: also for splits with answers, because the official scorer reads that format.
+        templates: prompts of zero-shot classification, see `xfm.evaluation.probing.prompt_templates`.
+        names: class names for prompts, from the data folder; None where the file of names is missing.
+        score_guesses: metrics of random guesses, where `score` is too slow for them.
+        published: rows as X-FM's code splits them, where these differ from `read`.
+    """
+
+    name: str
+    kind: str
+    marker: Callable[[Path], Path | None]
+    layout: str
+    read: Callable[[Path], Corpus[Any]]
+    score: Scorer | None = None
+    protocols: tuple[Protocol, ...] = (Protocol.FINE_TUNED,)
+    summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
+    submit: Submit | None = None
+    submits_all: bool = False
+    templates: str = "general"
+    names: Callable[[Path], Mapping[str, str] | None] = lambda data: {}
+    score_guesses: Scorer | None = None
+    published: Callable[[Path], Corpus[Any]] | None = None
+
+    def rows(self, data: Path, edition: Edition) -> Corpus[Any]:
+        """Its rows as an edition splits them."""
+        read = self.published if edition is Edition.PUBLISHED and self.published else self.read
+        return read(data)
+
+    def editions(self, protocol: Protocol) -> tuple[Edition, ...]:
+        """Editions of a protocol; X-FM's code ranks without training, and has no prompts."""
+        if protocol is Protocol.ZERO_SHOT:
+            return (Edition.PUBLISHED,) if self.score is None else (Edition.RECOMMENDED,)
+        has = recipe_of(self.name, protocol) in benchmark_recipes(Edition.PUBLISHED)
+        return (Edition.PUBLISHED, Edition.RECOMMENDED) if has else (Edition.RECOMMENDED,)
+
+    def is_there(self, data: Path) -> bool:
+        """Whether the data folder holds its files."""
+        return self.marker(data) is not None
+
+
+def recipe_of(name: str, protocol: Protocol) -> str:
+    """Name of the recipe of a benchmark."""
+    return f"{name}-linear" if protocol is Protocol.LINEAR else name
+
+
+def at(place: str) -> Callable[[Path], Path | None]:
+    """Marker of a file or folder below the data folder."""
+    return lambda data: data / place if (data / place).exists() else None
+
+
+def _image_set(kind: str) -> Benchmark:
     own = IMAGE_SETS[kind]
     mean = "; the mean over the classes is reported" if own.per_class else ""
     return Benchmark(
-        name=kind.value,
+        name=kind,
         kind=IMAGE_CLASSIFICATION.name,
         protocols=(Protocol.LINEAR, Protocol.ZERO_SHOT) if own.templates else (Protocol.LINEAR,),
         marker=at(own.place),
@@ -86,23 +141,19 @@ _IMAGENET = Benchmark(
     names=lambda data: synset_names(data / "imagenet"),
 )
 
-IMAGE_BENCHMARKS = [_IMAGENET, *(_image_set(kind) for kind in ImageSet)]
+IMAGE_BENCHMARKS = [_IMAGENET, *(_image_set(kind) for kind in IMAGE_SETS)]
 
 
 # ---------------------------------------------------------------- text
 def _glue(task: GlueTask) -> Benchmark:
-    layout = FORMATS[task]
-    archive = ", ".join(dict.fromkeys(["train.tsv", *(f for _, f, _ in (*layout.scored, *layout.hidden))]))
-    diagnostic = (
-        "; for the server the diagnostic set glue/diagnostic/diagnostic.tsv, glue/AX/AX.tsv or the hub's "
-        "glue/ax/test-*.parquet"
-    )
+    layout, more = FORMATS[task], ""
+    if task is GlueTask.MNLI:
+        more = ", and for the server the diagnostic set glue/ax/test-*.parquet"
     return Benchmark(
         name=task.value,
         kind=TEXT_CLASSIFICATION.name,
-        marker=lambda data: glue_folder(data / "glue", task),
-        layout=f"glue/{layout.folder}/ with {archive}; or glue/{task.value}/ with the hub's *.parquet"
-        + (diagnostic if task is GlueTask.MNLI else ""),
+        marker=at(f"glue/{task.value}"),
+        layout=f"glue/{task.value}/ with the *.parquet of the hub's nyu-mll/glue{more}",
         read=lambda data: read_glue(data / "glue", task),
         score=glue_scorer(task),
         summary=_mnli_mean if task is GlueTask.MNLI else lambda splits: {},
@@ -177,14 +228,6 @@ _WITH_TEXTS = [
         ),
         submits_all=True,
     ),
-    Benchmark(
-        "nlvr",
-        IMAGE_TEXT_CLASSIFICATION.name,
-        at("nlvr"),
-        "nlvr/{train,dev,test}/{train,dev,test}.json, each beside images/",
-        lambda data: read_nlvr(data / "nlvr"),
-        score_truth,
-    ),
     _grounding("refcoco", ("unc", "google")),
     _grounding("refcoco+", ("unc",)),
     _grounding("refcocog", ("umd", "google")),
@@ -216,22 +259,6 @@ _WITH_TEXTS = [
             folder / f"captions_{split}_results.json", rows, texts
         ),
         submits_all=True,
-    ),
-    Benchmark(
-        "snli-ve",
-        IMAGE_TEXT_CLASSIFICATION.name,
-        at("snli-ve"),
-        "snli-ve/snli_ve_{train,dev,test}.jsonl; flickr30k/flickr30k-images/",
-        lambda data: read_snli_ve(data / "snli-ve", flickr_pictures(data / "flickr30k")),
-        pair_scorer(ENTAILMENT),
-    ),
-    Benchmark(
-        "hateful-memes",
-        IMAGE_TEXT_CLASSIFICATION.name,
-        at("hateful-memes"),
-        "hateful-memes/{train,dev_seen,test_seen}.jsonl, hateful-memes/img/",
-        lambda data: read_memes(data / "hateful-memes"),
-        pair_scorer(HATEFUL),
     ),
 ]
 

@@ -1,6 +1,6 @@
 """Official metrics of a benchmark from a task's predictions, and files for its server."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from xfm.metrics.classification import (
     TOP,
     ClassPrediction,
     accuracy,
-    area_under_roc,
     f1,
     listed_accuracy,
     matthews,
@@ -25,20 +24,14 @@ from xfm.metrics.classification import (
 from xfm.metrics.vqa import vqa_score
 from xfm.reports.scores import write_json, write_output
 from xfm.tasks.base import Metrics, Scorer
-from xfm.tasks.rows import ImageCaptions, Labelled, LabelledPictureText, LabelledText, PicturePair, Question
+from xfm.tasks.rows import ImageCaptions, Labelled, LabelledText, PicturePair, Question
 from xfm.tasks.vqa import kind_key
 
 
 def sentence_id(identifier: str) -> str:
-    """Identifier of a row's sentence: without the pair of `dev-850-0-1` (NLVR2) or `4055-3` (NLVR)."""
-    parts = identifier.split("-")
-    match parts:
-        case [split, pictures, _, sentence]:
-            return f"{split}-{pictures}-{sentence}"
-        case [sentence, _]:
-            return sentence
-        case _:
-            raise ValueError(f"{identifier!r} is neither SPLIT-SET-PAIR-SENTENCE nor SENTENCE-PICTURE")
+    """Identifier of a row's sentence: `dev-850-0-1` without the pair."""
+    split, pictures, _, sentence = identifier.split("-")
+    return f"{split}-{pictures}-{sentence}"
 
 
 def consistency(identifiers: Sequence[str], right: Sequence[bool]) -> float:
@@ -57,34 +50,19 @@ Labels = Sequence[str | float]
 
 def glue_metrics(task: GlueTask, predictions: Labels, labels: Labels) -> Metrics:
     """Official metrics of a task, and the means `accuracy_f1` (MRPC, QQP) and `pearson_spearman` (STS-B)."""
-    return _METRICS.get(task, _accuracy)(predictions, labels)
-
-
-def _accuracy(predictions: Labels, labels: Labels) -> Metrics:
-    return {"accuracy": accuracy(np.array(predictions), np.array(labels))}
-
-
-def _equal_meaning(name: str) -> Callable[[Labels, Labels], Metrics]:
-    def metrics(predictions: Labels, labels: Labels) -> Metrics:
-        found = _accuracy(predictions, labels)
-        found["f1"] = f1(np.array(predictions) == name, np.array(labels) == name)
-        return found | {"accuracy_f1": (found["accuracy"] + found["f1"]) / 2}
-
-    return metrics
-
-
-def _correlations(predictions: Labels, labels: Labels) -> Metrics:
-    values, targets = np.array(predictions, dtype=float), np.array(labels, dtype=float)
-    found = {"pearson": pearson(values, targets), "spearman": spearman(values, targets)}
-    return found | {"pearson_spearman": (found["pearson"] + found["spearman"]) / 2}
-
-
-_METRICS: Mapping[GlueTask, Callable[[Labels, Labels], Metrics]] = {
-    GlueTask.COLA: lambda given, labels: {"mcc": matthews(np.array(given), np.array(labels))},
-    GlueTask.MRPC: _equal_meaning("equivalent"),
-    GlueTask.QQP: _equal_meaning("duplicate"),
-    GlueTask.STSB: _correlations,
-}
+    given, known = np.array(predictions), np.array(labels)
+    if task is GlueTask.COLA:
+        return {"mcc": matthews(given, known)}
+    if task is GlueTask.STSB:
+        values, targets = given.astype(float), known.astype(float)
+        found = {"pearson": pearson(values, targets), "spearman": spearman(values, targets)}
+        return found | {"pearson_spearman": (found["pearson"] + found["spearman"]) / 2}
+    found = {"accuracy": accuracy(given, known)}
+    if task in (GlueTask.MRPC, GlueTask.QQP):
+        equal = FORMATS[task].classes[1]
+        found["f1"] = f1(given == equal, known == equal)
+        found["accuracy_f1"] = (found["accuracy"] + found["f1"]) / 2
+    return found
 
 
 _VOTES = 10
@@ -106,9 +84,7 @@ def glue_scorer(task: GlueTask) -> Scorer:
     return score
 
 
-def score_truth(
-    rows: Sequence[PicturePair | LabelledPictureText], predictions: Sequence[ClassPrediction | bool]
-) -> Metrics:
+def score_truth(rows: Sequence[PicturePair], predictions: Sequence[ClassPrediction | bool]) -> Metrics:
     """Accuracy, and consistency: the share of sentences judged rightly on all of their pictures."""
     truth = [row.label if isinstance(row.label, bool) else str(row.label) for row in rows]
     right = [name_of(p) == label_name(label) for label, p in zip(truth, predictions, strict=True)]
@@ -118,20 +94,6 @@ def score_truth(
     return found
 
 
-def pair_scorer(classes: Sequence[str]) -> Scorer:
-    """Accuracy and, of two classes, the area under the ROC curve of the second one's probability."""
-
-    def score(rows: Sequence[LabelledPictureText], predictions: Sequence[ClassPrediction]) -> Metrics:
-        labels = np.array([row.label for row in rows])
-        found = {"accuracy": accuracy(np.array([p.label for p in predictions]), labels)}
-        if len(classes) == 2:
-            probabilities = np.array([p.probabilities[1] for p in predictions])
-            found["auroc"] = area_under_roc(probabilities, labels == classes[1])
-        return found
-
-    return score
-
-
 def given_answers(row: Question) -> list[str]:
     """The answers of the ten people, from the votes."""
     return [answer for answer, weight in row.votes for _ in range(round(weight * _VOTES))]
@@ -139,9 +101,9 @@ def given_answers(row: Question) -> list[str]:
 
 def score_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metrics:
     """The official VQA accuracy, over all questions and by the type of their answer."""
-    found = vqa_score(predictions, [given_answers(row) for row in rows], [row.kind for row in rows])
-    by_type = {f"accuracy_{kind_key(kind)}": value for kind, value in found.by_answer_type.items()}
-    return {"accuracy": found.overall, **by_type}
+    given = [given_answers(row) for row in rows]
+    overall, by_type = vqa_score(predictions, given, [row.kind for row in rows])
+    return {"accuracy": overall} | {f"accuracy_{kind_key(kind)}": value for kind, value in by_type.items()}
 
 
 def score_single_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metrics:

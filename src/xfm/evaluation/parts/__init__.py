@@ -1,15 +1,19 @@
-"""The parts of an evaluation, one file a kind of measurement; `PARTS` lists them."""
+"""The parts of an evaluation, one file a kind of measurement: `PARTS`; and the models that they keep."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from xfm.config.evaluation import Part
+from xfm.config.next_command import command_line
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.matching import run_absence, run_matching
 from xfm.evaluation.parts.probes import run_category, run_digits
 from xfm.evaluation.parts.tuned import TUNED, run_tuned
 from xfm.evaluation.parts.zero_shot import run_hard, run_masked_tokens, run_retrieval
 from xfm.reports.scores import PartResult
+from xfm.training.pretrain import MODEL_FOLDER
 
 PARTS: dict[Part, Callable[[Context], PartResult]] = {
     Part.RETRIEVAL: run_retrieval,
@@ -23,3 +27,44 @@ PARTS: dict[Part, Callable[[Context], PartResult]] = {
 }
 """How each part is run. A new part is a member of `Part`, and one file and one line here; if it is a short
 fine-tuning, a row of `TUNED` instead."""
+
+TASKS_FOLDER = "tasks"
+"""Models lie in OUT/tasks/PART/model."""
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A fine-tuned model of an evaluation, and the command that predicts the world's rows."""
+
+    part: Part
+    folder: Path
+    command: str
+
+
+def saved_models(out: Path, world: Path, validation: bool = False) -> list[SavedModel]:
+    """The fine-tuned models in an evaluation's folder."""
+    found = []
+    for part, own in TUNED.items():
+        folder = out / TASKS_FOLDER / part.value / MODEL_FOLDER
+        if not (folder / "task.json").exists():
+            continue
+        split = "validation" if validation else own.tests[0]
+        rows, answers = world / "tasks" / part.value / f"{split}.jsonl", f"{part.value}-answers.jsonl"
+        asked = own.task.spec.name
+        command = command_line("predict", asked, model=folder, input=rows, out=answers, columns=own.columns)
+        found.append(SavedModel(part, folder, command))
+    return found
+
+
+def listing(models: list[SavedModel]) -> str:
+    """The models as lines for a terminal."""
+    if not models:
+        return ""
+    lines = ["Fine-tuned on the way; each answers the test rows by its command:"]
+    return "\n".join([*lines, *(f"  {model.command}" for model in models)])
+
+
+def use_command(model: Path, world: Path, out: Path) -> str:
+    """Command that computes vectors of a world's pictures with a pre-trained model."""
+    photos, answers = world / "tasks" / "images", out / "vectors.jsonl"
+    return command_line("predict", "embed", model=model, input=photos, out=answers)

@@ -1,7 +1,7 @@
 """The matching head: phrases and captions that are absent, and the calibration of its probability."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,35 +136,30 @@ GALLERIES = (30, 100, 300, 1000, 3000)
 """Pictures in the galleries on which "nothing found" is fitted, as far as the split has so many."""
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """[N] log-odds, cosines, whether the text is the picture's, and groups (pictures) of image-text pairs."""
-
-    odds: Floats
-    contrast: Floats
-    true: NDArray[np.bool_]
-    groups: NDArray[np.int64]
+Pairs = tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.int64]]
+"""[N] log-odds, cosines, whether the text is the picture's, and groups (pictures) of image-text pairs."""
 
 
 def run_matching(context: Context) -> PartResult:
     """Expected calibration error of a match on test pairs, before and after the fit to validation pairs."""
     result, seed = PartResult(), context.config.seed
-    known, tested = _pairs(context, "validation"), _pairs(context, "seen")
-    slope, bias = platt(known.odds, known.true)
+    known, _, fits, _ = _pairs(context, "validation")
+    odds, contrast, true, groups = _pairs(context, "seen")
+    slope, bias = platt(known, fits)
     data = f"retrieval/validation of {context.world}"
-    fitted = MatchCalibration(slope, bias, len(known.odds), data, gallery_fit(context, data))
+    fitted = MatchCalibration(slope, bias, len(known), data, gallery_fit(context, data))
     result.calibration = asdict(fitted)
     for suffix, scaling in (("", (slope, bias)), ("_before", ())):
-        sure = sure_and_right(tested.odds, tested.true, *scaling)
-        found = error_interval(*sure, tested.groups, seed)
-        result.add(f"matching/test/{CALIBRATION}{suffix}", found, 0.0, len(tested.odds), seed)
+        sure = sure_and_right(odds, true, *scaling)
+        found = error_interval(*sure, groups, seed)
+        result.add(f"matching/test/{CALIBRATION}{suffix}", found, 0.0, len(odds), seed)
 
     def area(places: NDArray[np.int64]) -> float:
-        return area_under_roc(tested.odds[places], tested.true[places])
+        return area_under_roc(odds[places], true[places])
 
-    floors = {CONTRAST: area_under_roc(tested.contrast, tested.true)}
-    found = bootstrap(area, tested.groups, seed)
-    result.add("matching/test/auroc", found, 0.5, len(tested.odds), seed, floors)
+    floors = {CONTRAST: area_under_roc(contrast, true)}
+    found = bootstrap(area, groups, seed)
+    result.add("matching/test/auroc", found, 0.5, len(odds), seed, floors)
     return result
 
 
@@ -194,4 +189,4 @@ def _pairs(context: Context, split: str) -> Pairs:
     pictures, said = np.repeat(owner, 2), np.stack([np.arange(len(texts)), false], axis=1).ravel()
     odds = match_odds(match(context.encoder, images.states, texts.states, pictures, said))
     true = np.arange(len(said)) % 2 == 0
-    return Pairs(odds, contrast[pictures, said], true, pictures)
+    return odds, contrast[pictures, said], true, pictures

@@ -4,8 +4,6 @@ Training rows choose how a picture is seen, and the penalty.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from xfm.config.probing import RegressionConfig
 from xfm.core.errors import UserError
 from xfm.evaluation.context import Context
 from xfm.evaluation.probing.linear_probe import fit_each
-from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows, nearest_neighbours, raw_pixels
+from xfm.finetuning.frozen_features import LabelledFeatures, nearest_neighbours, raw_pixels
 from xfm.metrics.classification import Array, accuracy, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
 from xfm.models.artifacts import framed, model_pixels
@@ -36,41 +34,23 @@ _CHOOSING = RegressionConfig(standardise=True, tolerance=1e-4)
 _LAST = RegressionConfig(standardise=True)
 
 
-class PictureView(StrEnum):
-    """Picture features of a probe: slot 0, the maximum over patches, or means of 2 x 2 cells."""
-
-    WHOLE = "whole"
-    MAX = "max"
-    QUARTERS = "quarters"
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """[N] predicted labels of the test rows, chosen features, and inverse penalty (scikit-learn's C)."""
-
-    labels: Array
-    view: str
-    penalty: float
-
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """As plain values."""
-        return {"view": self.view, "inverse_penalty": self.penalty}
+WHOLE, MAX, QUARTERS = "whole", "max", "quarters"
+"""Views of a picture: slot 0, the maximum over patches, and means of 2 x 2 cells."""
 
 
 @torch.inference_mode()
 def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[str, NDArray[np.float32]]:
-    """Every `PictureView` [N, D] of N pictures, from normalised batches [B, 3, H, W] float32."""
+    """Every view [N, D] of N pictures, from normalised batches [B, 3, H, W] float32."""
     rows, columns = encoder.model.config.seeing.grid
-    seen: dict[str, list[Tensor]] = {view.value: [] for view in PictureView}
+    seen: dict[str, list[Tensor]] = {view: [] for view in (WHOLE, MAX, QUARTERS)}
     for batch in encoder.counted(pixels, count):
         with autocast(encoder.precision, encoder.device):
             states = encoder.model.encode_image(batch.to(encoder.device)).float().cpu()
         patches = states[:, 1:]
         grid = patches.transpose(1, 2).unflatten(2, (rows, columns))
-        seen[PictureView.WHOLE].append(states[:, 0])
-        seen[PictureView.MAX].append(patches.amax(1))
-        seen[PictureView.QUARTERS].append(F.adaptive_avg_pool2d(grid, 2).flatten(1))
+        seen[WHOLE].append(states[:, 0])
+        seen[MAX].append(patches.amax(1))
+        seen[QUARTERS].append(F.adaptive_avg_pool2d(grid, 2).flatten(1))
     return {name: torch.cat(parts).numpy() for name, parts in seen.items()}
 
 
@@ -85,8 +65,9 @@ def probe(
     labels: Array,
     folds: NDArray[np.int64],
     penalties: Sequence[float],
-) -> ProbeResult:
-    """Choose view and penalty by cross-validation, fit all T training rows, predict the others.
+) -> tuple[Array, dict[str, Any]]:
+    """[N] labels of the test rows, by the view and the penalty that cross-validation of the T training rows
+    chooses, and these.
 
     Views are [T + N, D] features by name, training rows first; the first penalty chooses the view.
     """
@@ -96,19 +77,18 @@ def probe(
         raise UserError(f"{said}: raise --probe.train_rows, or give more than {count}")
 
     def scores(view: str, values: Sequence[float]) -> list[float]:
-        rows, right = LabelledFeatures(views[view][:count], labels), np.zeros(len(values))
+        features, right = views[view][:count], np.zeros(len(values))
         for fold in np.unique(folds):
             held = folds == fold
-            fitted, other = chosen_rows(rows, ~held, None), chosen_rows(rows, held, None)
-            fits = fit_each(fitted, values, _CHOOSING)
-            right += [held.sum() * accuracy(fit.predict(other.features), other.labels) for fit in fits]
+            fits = fit_each(LabelledFeatures(features[~held], labels[~held]), values, _CHOOSING)
+            right += [held.sum() * accuracy(fit.predict(features[held]), labels[held]) for fit in fits]
         return list(right / count)
 
     view = next(iter(views)) if len(views) == 1 else max(views, key=lambda one: scores(one, penalties[:1]))
     tried = dict(zip(penalties, scores(view, penalties), strict=True))
     penalty = max(tried, key=lambda one: tried[one])
     (last,) = fit_each(LabelledFeatures(views[view][:count], labels), [penalty], _LAST)
-    return ProbeResult(last.predict(views[view][count:]), view, penalty)
+    return last.predict(views[view][count:]), {"view": view, "inverse_penalty": penalty}
 
 
 DIGITS_TRAIN = 1000
@@ -165,16 +145,15 @@ def _probe(
     views: dict[str, Mapping[str, Array]] = {
         OWN: _views(context, model, pictures),
         "random encoder": _views(context, context.scratch.model, pictures),
-        "raw pixels": {PictureView.WHOLE: raw_pixels(pictures, config.pixel_side)},
+        "raw pixels": {WHOLE: raw_pixels(pictures, config.pixel_side)},
     }
     probes: dict[str, NDArray[np.bool_]] = {}
     for source, seen in views.items():
-        found = probe(seen, known, folds, config.inverse_penalties)
-        probes[source] = found.labels == true
-        result.probes.setdefault(name, {})[source] = found.chosen
+        found, chosen = probe(seen, known, folds, config.inverse_penalties)
+        probes[source] = found == true
+        result.probes.setdefault(name, {})[source] = chosen
     neighbours = {
-        source: _nearest(seen[PictureView.WHOLE], known, config.neighbours) == true
-        for source, seen in views.items()
+        source: _nearest(seen[WHOLE], known, config.neighbours) == true for source, seen in views.items()
     }
     chance = chance_of_classes(len(np.unique(known)))["accuracy"]
     usual = {"most frequent class": majority_accuracy(true, known)}

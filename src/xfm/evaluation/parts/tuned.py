@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xfm.config.evaluation import Part, ShortTuning
 from xfm.evaluation.context import Context, pick_examples
-from xfm.evaluation.parts.probes import ProbeResult, folds_of, probe
+from xfm.evaluation.parts.probes import folds_of, probe
 from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores, groups_of
@@ -49,16 +49,16 @@ def _add_probe_score(
     seed, train = task.settings.seed, task.train_rows
     floors = floors_of("accuracy", task.constant_scores(rows))
     for blanked, name in task.single(train).items():
-        floors[name] = float(_right(_probe(context, task, rows, blanked), rows).mean())
-    own = _probe(context, task, rows, HiddenInput.NOTHING)
-    chance, right = task.chance(rows, seed).get("accuracy"), _right(own, rows)
-    result.probes[place.partition("/")[0]] = {OWN: own.chosen}
+        floors[name] = float(_probe(context, task, rows, blanked)[0].mean())
+    right, chosen = _probe(context, task, rows, HiddenInput.NOTHING)
+    chance = task.chance(rows, seed).get("accuracy")
+    result.probes[place.partition("/")[0]] = {OWN: chosen}
     result.add_rows(f"{place}/probe_accuracy", right, groups_of(task, rows), chance, seed, floors)
 
 
 def _probe(
     context: Context, task: AnyTask, test: Sequence[LabelledText], blanked: HiddenInput
-) -> ProbeResult:
+) -> tuple[NDArray[np.float64], dict[str, Any]]:
     config, size = context.config.probe, context.config.batch_size
     train = list(task.train_rows)[: config.train_rows or None]
     rows, settings = [*train, *test], TaskSettings(blanked=blanked)
@@ -66,11 +66,9 @@ def _probe(
     tokens = (tokenize_rows(part, context.pretrained.tokenizer, settings) for part in parts)
     views = {"token 0": text_features(context.encoder, tokens)}
     folds = folds_of(groups_of(task, train), context.config.seed)
-    return probe(views, np.array([row.label for row in train]), folds, config.inverse_penalties)
-
-
-def _right(found: ProbeResult, rows: Sequence[LabelledText]) -> NDArray[np.float64]:
-    return (found.labels == np.array([row.label for row in rows])).astype(np.float64)
+    known = np.array([row.label for row in train])
+    found, chosen = probe(views, known, folds, config.inverse_penalties)
+    return (found == np.array([row.label for row in test])).astype(np.float64), chosen
 
 
 Relative = Callable[[Path], str]

@@ -5,7 +5,6 @@ CLIP's protocol chooses: the penalty from validation rows, then a fit of all row
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,8 @@ from tqdm import tqdm
 
 from xfm.config.probing import RegressionConfig
 from xfm.core.errors import UserError
-from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows, concatenated, deviations_of
-from xfm.finetuning.logistic import Fit, LinearClassifier, Regression
+from xfm.finetuning.frozen_features import LabelledFeatures, concatenated, deviations_of
+from xfm.finetuning.logistic import LinearClassifier, Regression
 from xfm.metrics.classification import Array, accuracy
 
 COARSE = 2.0
@@ -23,12 +22,8 @@ FINEST = 0.125
 """Decades between the values of the last round: eight values a decade."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A value of C and what it scored on the validation rows."""
-
-    exponent: float
-    score: float
+Trials = dict[float, float]
+"""What values of C scored on the validation rows, by their exponents of ten."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class LinearProbe:
 
     classifier: LinearClassifier
     classes: Array
-    trials: list[Trial]
+    trials: Trials
     chosen: float
     converged: bool
 
@@ -53,22 +48,20 @@ def fit_probe(
     *,
     share: float = 0.2,
     seed: int = 0,
-    scratch: Path | None = None,
     progress: bool = False,
 ) -> LinearProbe:
     """Choose C on validation rows, then fit training and validation rows together with it.
 
-    Without validation rows, a `share` of the training rows of every class chooses. `scratch` is a folder for
-    features that are too many for memory.
+    Without validation rows, a `share` of the training rows of every class chooses.
     """
     if validation is None:
         held = held_out(train.labels, share, seed)
         # Where no class has two rows, none can be spared, and the rows choose that are fitted.
-        validation = chosen_rows(train, held if held.any() else ~held, scratch)
-        fitted = chosen_rows(train, ~held, scratch)
-        everything = train
+        chosen = held if held.any() else ~held
+        validation = LabelledFeatures(train.features[chosen], train.labels[chosen])
+        fitted, everything = LabelledFeatures(train.features[~held], train.labels[~held]), train
     else:
-        fitted, everything = train, concatenated(train, validation, scratch)
+        fitted, everything = train, concatenated(train, validation)
     classes, codes = _classes(everything.labels)
     known = {label: code for code, label in enumerate(classes.tolist())}
     targets = np.array([known[label] for label in fitted.labels.tolist()])
@@ -80,10 +73,10 @@ def fit_probe(
         config,
         progress,
     )
-    chosen = best(trials).exponent
+    exponent = best(trials)
     regression = _regression(everything.features, codes, len(classes), config)
-    last = _fit(regression, 10.0**chosen, fits[chosen].classifier, config)
-    return LinearProbe(last.classifier, classes, trials, 10.0**chosen, last.converged)
+    last = _fit(regression, 10.0**exponent, fits[exponent], config)
+    return LinearProbe(last, classes, trials, 10.0**exponent, last.converged)
 
 
 def fit_each(train: LabelledFeatures, values: Sequence[float], config: RegressionConfig) -> list[LinearProbe]:
@@ -93,8 +86,8 @@ def fit_each(train: LabelledFeatures, values: Sequence[float], config: Regressio
     found = []
     for value in values:
         fit = _fit(regression, value, start, config)
-        start = fit.classifier
-        found.append(LinearProbe(fit.classifier, classes, [], value, fit.converged))
+        start = fit
+        found.append(LinearProbe(fit, classes, {}, value, fit.converged))
     return found
 
 
@@ -122,16 +115,16 @@ def _search(
     score: Callable[[LinearClassifier], float],
     config: RegressionConfig,
     progress: bool,
-) -> tuple[list[Trial], dict[float, Fit]]:
+) -> tuple[Trials, dict[float, LinearClassifier]]:
     """Trials and fits by exponent; each fit begins at that of the nearest exponent."""
-    fits: dict[float, Fit] = {}
+    fits: dict[float, LinearClassifier] = {}
     with tqdm(desc="penalties", unit="fit", leave=False, disable=not progress) as bar:
 
         def attempt(exponent: float) -> float:
             nearest = min(fits, key=lambda other: abs(other - exponent), default=None)
-            start = None if nearest is None else fits[nearest].classifier
+            start = None if nearest is None else fits[nearest]
             fits[exponent] = _fit(regression, 10.0**exponent, start, config)
-            value = score(fits[exponent].classifier)
+            value = score(fits[exponent])
             bar.set_postfix(C=f"{10**exponent:.2g}", accuracy=f"{value:.4f}")
             bar.update()
             return value
@@ -141,7 +134,7 @@ def _search(
 
 def _fit(
     regression: Regression, value: float, start: LinearClassifier | None, config: RegressionConfig
-) -> Fit:
+) -> LinearClassifier:
     return regression.fit(value, start, config.tolerance, config.max_iterations)
 
 
@@ -150,17 +143,17 @@ def _regression(features: Array, codes: Array, classes: int, config: RegressionC
     return Regression(features, codes, classes, deviations)
 
 
-def binary_search(score: Callable[[float], float], lowest: float, highest: float) -> list[Trial]:
+def binary_search(score: Callable[[float], float], lowest: float, highest: float) -> Trials:
     """CLIP's search over exponents of ten: a grid, then the interval around its peak halved again and again.
 
     Learning Transferable Visual Models From Natural Language Supervision (arXiv 2103.00020), appendix A.3.
     """
-    trials: dict[float, Trial] = {}
+    trials: Trials = {}
 
     def attempt(exponent: float) -> None:
         exponent = min(max(exponent, lowest), highest)
         if exponent not in trials:
-            trials[exponent] = Trial(exponent, score(exponent))
+            trials[exponent] = score(exponent)
 
     rounds = int((highest - lowest) / COARSE)
     for place in range(rounds + 1):
@@ -169,12 +162,12 @@ def binary_search(score: Callable[[float], float], lowest: float, highest: float
     step = COARSE
     while step > FINEST:
         step /= 2
-        peak = best(list(trials.values())).exponent
+        peak = best(trials)
         attempt(peak - step)
         attempt(peak + step)
-    return list(trials.values())
+    return trials
 
 
-def best(trials: Sequence[Trial]) -> Trial:
-    """The trial of the highest score; of equal ones that of the stronger penalty."""
-    return max(trials, key=lambda trial: (trial.score, -trial.exponent))
+def best(trials: Trials) -> float:
+    """The exponent of the highest score; of equal ones that of the stronger penalty."""
+    return max(trials, key=lambda exponent: (trials[exponent], -exponent))

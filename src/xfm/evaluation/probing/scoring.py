@@ -1,8 +1,9 @@
 """Evaluation of a model's frozen picture features on labelled pictures."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,16 +14,20 @@ from torch import Tensor
 
 from xfm.config.plain import to_plain
 from xfm.config.probing import FrozenConfig, Method
-from xfm.config.task import TaskConfig
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError, excerpt
 from xfm.core.locks import holds
 from xfm.core.results_folder import ResultOrigin, digest, model_digest, require_free, sign
 from xfm.data.skipped import SkippedRecords
-from xfm.evaluation.probing.feature_cache import Featuriser, usable_features
 from xfm.evaluation.probing.linear_probe import LinearProbe, fit_probe
 from xfm.evaluation.probing.prompt_templates import load_templates, prompt
-from xfm.finetuning.frozen_features import LabelledFeatures, blocks, concatenated, nearest_neighbours
+from xfm.finetuning.frozen_features import (
+    LabelledFeatures,
+    blocks,
+    concatenated,
+    nearest_neighbours,
+    picture_features,
+)
 from xfm.metrics.classification import (
     FEWEST_FOR_TOP,
     TOP,
@@ -36,11 +41,10 @@ from xfm.metrics.classification import (
 from xfm.metrics.intervals import bootstrap
 from xfm.models.adapters import require_whole
 from xfm.models.features import Encoder, tokenize_captions
-from xfm.models.folder import Pretrained, load_model, require_seeing, save_model
+from xfm.models.folder import load_model, require_seeing
 from xfm.models.model_files import WEIGHTS
 from xfm.models.precision import autocast
 from xfm.models.resolve import model_folder
-from xfm.models.task_models import ImageClassifier
 from xfm.reports.scores import METRICS, PartResult, Score, write_json, write_scores
 from xfm.tasks.rows import Labelled
 from xfm.training.cpu_runtime import prepare_process
@@ -80,7 +84,7 @@ def zero_shot_logits(encoder: Encoder, features: np.ndarray, classes: Tensor) ->
     return torch.cat(found)
 
 
-CACHE, DETAILS, MODEL = "features", "probe.json", "model"
+DETAILS = "probe.json"
 
 
 @dataclass(frozen=True)
@@ -111,32 +115,26 @@ def evaluate_frozen(
     data: LabelledSplits,
     out: Path,
     config: FrozenConfig,
-    cache: Path | None = None,
     progress: bool = True,
-    save: bool = False,
     left_out: SkippedRecords | None = None,
 ) -> FrozenResult:
-    """Evaluate frozen features, and write `metrics.json` and `probe.json` into `out`.
-
-    `cache` is the folder of features (`out/features`), which evaluations share. `save` writes the linear
-    probe as `out/model`, which `xfm predict` takes.
-    """
+    """Evaluate frozen features, and write `metrics.json` and `probe.json` into `out`."""
     prepare_process()
     _check_rows(data, config)
-    if save and Method.LINEAR not in config.methods:
-        raise UserError("only the linear probe can be saved: add linear to --methods")
     templates = load_templates(config.templates) if Method.ZERO_SHOT in config.methods else []
     folder = model_folder(model)
     maker = frozen_maker(folder, data.train, data.validation, data.test)
     require_free(out, maker)
     require_seeing(folder, "an evaluation of frozen picture features")
     pretrained = load_model(folder)
-    featuriser = build_featuriser(pretrained, maker.subject["model"], config)
+    device = pick_device(config.device)
+    vision = pretrained.model.vision.to(device).eval()
+    preprocessing = pretrained.preprocessing.seen_as(config.framing, config.colours)
+    encode = partial(picture_features, vision, preprocessing, config, device)
     signature = sign(out, maker)
     began = time.perf_counter()
     left_out = left_out or SkippedRecords()
-    cache = cache or out / CACHE
-    features = _features(data, featuriser, cache, left_out, progress)
+    features = _features(data, partial(encode, left_out=left_out, progress=progress))
     left_out.write(out)
     result = FrozenResult(details={"config": to_plain(config), "seconds": {}, "made_by": signature})
     result.details["left_out"] = left_out.plain()
@@ -146,21 +144,18 @@ def evaluate_frozen(
         began = time.perf_counter()
         seen: Array | None = features.train.labels
         if method is Method.LINEAR:
-            scores, classes = _linear(features, config, result, cache, progress)
+            scores, classes = _linear(features, config, result, progress)
         elif method is Method.KNN:
-            scores, classes = _knn(features, config, cache)
+            scores, classes = _knn(features, config)
         else:
-            tokenizer, network = pretrained.tokenizer, pretrained.model.to(featuriser.device).eval()
-            size, device = config.batch_size, featuriser.device
-            encoder = Encoder(network, tokenizer, config.precision, device, size, progress)
+            tokenizer, network = pretrained.tokenizer, pretrained.model.to(device).eval()
+            encoder = Encoder(network, tokenizer, config.precision, device, config.batch_size, progress)
             scores, classes = _zero_shot(features.test, data.names, encoder, templates)
             seen = None
         seconds[method.value] = time.perf_counter() - began
         result.scores |= _class_scores(method, scores, classes, features.test.labels, config.seed, seen)
         write_scores(out / METRICS, result.scores)
         write_json(out / DETAILS, result.details)
-    if save and result.probe is not None:
-        _save_probe(pretrained, featuriser, result.probe, out / MODEL)
     return result
 
 
@@ -170,14 +165,6 @@ def frozen_maker(folder: Path, *splits: Sequence[Labelled] | None) -> ResultOrig
         raise UserError(f"{folder} is not a model folder: {WEIGHTS} is missing; give one that was trained")
     data = {"data": digest(splits)} if splits else {}
     return ResultOrigin("evaluate", {"model": model_digest(folder / WEIGHTS), **data}, str(folder))
-
-
-def build_featuriser(pretrained: Pretrained, weights: str, config: FrozenConfig) -> Featuriser:
-    """The vision encoder on its device; `weights` is the digest of its weights."""
-    device = pick_device(config.device)
-    vision = pretrained.model.vision.to(device).eval()
-    preprocessing = pretrained.preprocessing.seen_as(config.framing, config.colours)
-    return Featuriser(vision, weights, vision.config.width, preprocessing, config, device)
 
 
 def _check_rows(data: LabelledSplits, config: FrozenConfig | None = None) -> None:
@@ -202,43 +189,29 @@ class _Features(NamedTuple):
     test: LabelledFeatures
 
 
-def _features(
-    data: LabelledSplits, featuriser: Featuriser, cache: Path, left_out: SkippedRecords, progress: bool
-) -> _Features:
-    kept: dict[str, Sequence[Labelled]] = {}
-
-    def split(name: str, rows: Sequence[Labelled]) -> LabelledFeatures:
-        values, kept[name] = usable_features(featuriser, rows, cache, name, left_out, progress)
-        return LabelledFeatures(values, np.array([row.label for row in kept[name]]))
-
+def _features(data: LabelledSplits, encode: Callable[..., LabelledFeatures]) -> _Features:
     nothing = LabelledFeatures(np.empty((0, 0), dtype=np.float32), np.empty(0))
-    train = split("training", data.train) if data.train else nothing
-    test = split("test", data.test)
-    validation = None if data.validation is None else split("validation", data.validation)
-    if data.train:
-        _check_rows(LabelledSplits(kept["test"], kept["training"], kept.get("validation")))
+    train = encode(data.train, "training") if data.train else nothing
+    test = encode(data.test, "test")
+    validation = None if data.validation is None else encode(data.validation, "validation")
     return _Features(train, validation, test)
 
 
-def _linear(
-    features: _Features, config: FrozenConfig, result: FrozenResult, scratch: Path, progress: bool
-) -> _Scored:
+def _linear(features: _Features, config: FrozenConfig, result: FrozenResult, progress: bool) -> _Scored:
     train, validation, test = features
-    regression, share, seed = config.regression, config.validation_share, config.seed
-    probe = fit_probe(
-        train, validation, regression, share=share, seed=seed, scratch=scratch, progress=progress
-    )
+    share, seed = config.validation_share, config.seed
+    probe = fit_probe(train, validation, config.regression, share=share, seed=seed, progress=progress)
     result.probe = probe
-    trials = [{"C": 10.0**trial.exponent, "validation_accuracy": trial.score} for trial in probe.trials]
+    trials = [{"C": 10.0**one, "validation_accuracy": score} for one, score in probe.trials.items()]
     result.details["linear"] = {"C": probe.chosen, "converged": probe.converged, "trials": trials}
     return probe.classifier.logits(test.features).numpy(), probe.classes
 
 
-def _knn(features: _Features, config: FrozenConfig, scratch: Path) -> _Scored:
+def _knn(features: _Features, config: FrozenConfig) -> _Scored:
     """Nothing is chosen, so that validation rows are neighbours, too."""
     known, validation, test = features
     if validation is not None:
-        known = concatenated(known, validation, scratch)
+        known = concatenated(known, validation)
     classes = np.unique(known.labels)
     found = nearest_neighbours(known, test, config.neighbours)
     return (found[:, None] == classes).astype(np.float32), classes
@@ -274,19 +247,3 @@ def _class_scores(
         hits = in_top_k(scores, targets, TOP).astype(np.float64)
         result.add_rows(f"{place}_top5", hits, alone, chance["top5"], seed, floors)
     return result.scores
-
-
-def _save_probe(pretrained: Pretrained, featuriser: Featuriser, probe: LinearProbe, folder: Path) -> None:
-    labels = tuple(str(label) for label in probe.classes.tolist())
-    task = TaskConfig(IMAGE_CLASSIFICATION.name, len(labels), labels=labels)
-    module = ImageClassifier(pretrained.model, task)
-    module.head.load_state_dict({"weight": probe.classifier.weight.T, "bias": probe.classifier.bias})
-    provenance = {
-        "task": task.kind,
-        "probe_of": featuriser.weights,
-        "C": probe.chosen,
-        "licences": pretrained.provenance.get("licences", {}),
-        "began_with": pretrained.provenance,
-    }
-    tokenizer, preprocessing = pretrained.given_tokenizer, featuriser.preprocessing
-    save_model(folder, pretrained.model.cpu(), tokenizer, preprocessing, provenance, module.cpu())

@@ -1,18 +1,161 @@
-"""Baselines of classes, labels and values: TF-IDF, frozen features, neighbours and pixels."""
+"""Baselines of classes, labels and values: linear models from scikit-learn, a probe, and neighbours."""
 
-from collections.abc import Sequence
+import time
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures, both_notes
-from xfm.finetuning.baselines.linear import LabelledRows, class_task, fit_labels, ridge
+from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures
 from xfm.finetuning.frozen_features import neighbour_shares
 from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
-from xfm.metrics.classification import Array
+from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import SplitRows
+
+PENALTIES = (0.1, 1.0, 10.0, 100.0)
+"""Values of C that are tried; the ridge takes their inverses."""
+DEFAULT = 1.0
+ITERATIONS = 300
+Rows = tuple[Any, NDArray[Any]]
+"""Features [R, D], dense or sparse, and labels [R], or [R, C] where rows have several."""
+
+
+def logistic(train: Rows, valid: Rows, seed: int, budget: float) -> tuple[Any, str]:
+    """Multinomial logistic regression, and in words how its C was found; of equally accurate ones the more
+    certain. Without validation rows C is `DEFAULT`."""
+    from sklearn.linear_model import LogisticRegression
+
+    def make(penalty: float) -> Any:
+        return LogisticRegression(C=penalty, max_iter=ITERATIONS, random_state=seed)
+
+    def score(model: Any) -> tuple[float, float]:
+        probabilities = model.predict_proba(valid[0])
+        places = {label: place for place, label in enumerate(model.classes_.tolist())}
+        own = [
+            row[places[label]] if label in places else 0.0
+            for row, label in zip(probabilities, valid[1].tolist(), strict=True)
+        ]
+        right = model.classes_[probabilities.argmax(axis=1)] == valid[1]
+        return float(right.mean()), float(np.log(np.maximum(own, 1e-12)).mean())
+
+    return _chosen(make, score, train, len(valid[1]), budget, PENALTIES)
+
+
+def ridge(train: Rows, valid: Rows, budget: float) -> tuple[Any, str]:
+    """Ridge regression, chosen by Pearson's correlation, as `logistic`."""
+    from sklearn.linear_model import Ridge
+
+    def score(model: Any) -> tuple[float, float]:
+        guessed = np.asarray(model.predict(valid[0]), dtype=np.float64)
+        return pearson(guessed, valid[1]), -float(np.mean((guessed - valid[1]) ** 2))
+
+    return _chosen(lambda c: Ridge(alpha=1 / c), score, train, len(valid[1]), budget, PENALTIES)
+
+
+def _chosen(
+    make: Callable[[float], Any],
+    score: Callable[[Any], tuple[float, float]],
+    train: Rows,
+    valid: int,
+    budget: float,
+    penalties: Sequence[float],
+) -> tuple[Any, str]:
+    from sklearn.exceptions import ConvergenceWarning
+
+    began, found = time.perf_counter(), []
+    tried = penalties if valid else (DEFAULT,)
+    with warnings.catch_warnings():
+        # The iterations are the budget; the last digits of the optimum do not matter.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for penalty in tried:  # larger ones take longer
+            if found and time.perf_counter() - began > budget:
+                break
+            model = make(penalty).fit(*train)
+            found.append((score(model) if valid else (0.0, 0.0), penalty, model))
+    _, penalty, model = max(found, key=lambda one: (one[0], -one[1]))
+    how = "chosen on the validation rows" if valid else "there are no validation rows to choose it by"
+    untried = len(tried) - len(found)
+    missing = f"; {untried} of {len(tried)} not tried for time" if untried else ""
+    return model, f"C = {penalty:g}, {how}{missing}"
+
+
+class _BinaryModels:
+    """A binary model a label, of [C] weights; one that all rows have, or none, is as likely as that."""
+
+    def __init__(self, make: Any, weights: Array | None) -> None:
+        self._make, self._weights = make, weights
+        self._models: list[Any] = []
+
+    def fit(self, features: Any, flags: Array) -> "_BinaryModels":
+        weights = np.ones(flags.shape[1]) if self._weights is None else self._weights
+        for own, weight in zip(flags.T > 0, weights.tolist(), strict=True):
+            constant = own.all() or not own.any()
+            estimator = self._make({False: 1.0, True: weight})
+            self._models.append(float(own[0]) if constant else estimator.fit(features, own))
+        return self
+
+    def predict_proba(self, features: Any) -> NDArray[np.float64]:
+        found = [
+            np.full(features.shape[0], one) if isinstance(one, float) else one.predict_proba(features)[:, 1]
+            for one in self._models
+        ]
+        return np.stack(found, axis=1)
+
+
+def fit_labels(
+    material: Material, features: Callable[[Sequence[Any]], Any], penalties: Sequence[float] = PENALTIES
+) -> tuple[Callable[[Sequence[Any]], list[Any]], str]:
+    """Logistic regression of classes or of each label on features [R, D] of rows, dense or sparse: what it
+    says of rows, and in words how its penalty was found. Validation rows choose penalty and threshold."""
+    from sklearn.linear_model import LogisticRegression
+
+    task, valid = class_task(material), material.valid
+    labels, truths = task.labels, task.truths_of(valid)
+    weights = None if task.weight is None else task.weight.numpy()
+    targets = labels.targets(task.truths_of(material.train)).numpy()
+    seen = features(valid) if len(valid) else None
+
+    def make(penalty: float) -> Any:
+        def weighed(own: Any) -> Any:
+            return LogisticRegression(
+                C=penalty, max_iter=ITERATIONS, random_state=material.seed, class_weight=own
+            )
+
+        if targets.ndim == 2:
+            return _BinaryModels(weighed, weights)
+        return weighed(None if weights is None else dict(enumerate(weights.tolist())))
+
+    def score(model: Any) -> tuple[float, float]:
+        found = labels.said(_probabilities(model, seen, len(labels.names)))
+        metrics = task.validation_metrics(valid, found)
+        return metrics[labels.primary], labels.likelihood(truths, found)
+
+    train = features(material.train), targets
+    model, note = _chosen(make, score, train, len(valid), material.budget, penalties)
+    if len(truths):
+        labels = labels.settled(truths, labels.said(_probabilities(model, seen, len(labels.names))))
+    return lambda rows: labels.said(_probabilities(model, features(rows), len(labels.names))), note
+
+
+def _probabilities(model: Any, features: Any, classes: int) -> NDArray[np.float64]:
+    own = model.predict_proba(features)
+    if isinstance(model, _BinaryModels):
+        return own
+    found = np.zeros((features.shape[0], classes))
+    found[:, model.classes_] = own
+    return found
+
+
+def class_task(material: Material) -> ClassTask[Any]:
+    """The task of rows with classes or labels."""
+    task = material.task
+    assert isinstance(task, ClassTask)
+    return task
+
 
 PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 """Dense standardised features need a stronger penalty than TF-IDF."""
@@ -21,22 +164,23 @@ NEIGHBOURS = (1, 5, 10, 20)
 
 def linear_texts(material: Material) -> BaselinePredictions:
     """TF-IDF with logistic regression, or with ridge regression for values."""
-    task, splits = material.task, material.splits
+    task = material.task
     classes = len(task.labels.names) if isinstance(task, ClassTask) else 1
-    features = TextFeatures([task.texts_of(row) for row in material.train], classes)
-    seen = {
-        name: features([task.texts_of(row) for row in rows]) for name, rows in splits.items() if len(rows)
-    }
+    words = TextFeatures([task.texts_of(row) for row in material.train], classes)
+
+    def features(rows: Sequence[Any]) -> Any:
+        return words([task.texts_of(row) for row in rows])
+
     if isinstance(task, ClassTask):
-        own = fit_labels(material, (seen["train"], material.train), (seen.get("valid"), material.valid))
-        found, how = material.predicted(lambda name, rows: own.predictions(seen[name])), own.note
+        answer, how = fit_labels(material, features)
     else:
-        values = (np.array([float(row.label) for row in splits[name]]) for name in ("train", "valid"))
-        train, valid = map(LabelledRows, (seen["train"], seen.get("valid")), values)
-        fitted = ridge(train, valid, material.budget)
-        found = material.predicted(lambda name, rows: fitted.model.predict(seen[name]).tolist())
-        how = fitted.note
-    return BaselinePredictions(found, both_notes(material.note, features.cut), how)
+        train, valid = (
+            (features(rows) if len(rows) else None, np.array([float(row.label) for row in rows]))
+            for rows in (material.train, material.valid)
+        )
+        model, how = ridge(train, valid, material.budget)
+        answer = lambda rows: model.predict(features(rows)).tolist()  # noqa: E731
+    return material.predicted(answer, how, words.cut)
 
 
 def probe(material: Material) -> BaselinePredictions:
@@ -45,10 +189,8 @@ def probe(material: Material) -> BaselinePredictions:
     labels = task.labels.names if isinstance(task, ClassTask) else ()
     data = SplitRows(material.train, labels=labels)
     own = type(task)(material.pretrained, material.pictures, data, probe_settings(task.settings))
-    fit = fit_task(own, material.valid, FinetuneConfig(), budget=material.budget)
-    return BaselinePredictions(
-        material.predicted(lambda name, rows: own.predict(rows)), material.note, fit.note
-    )
+    fit = fit_task(own, material.valid, FinetuneConfig())
+    return material.predicted(own.predict, fit.note)
 
 
 def probe_of_pictures(material: Material) -> BaselinePredictions:
@@ -60,15 +202,14 @@ def probe_of_pictures(material: Material) -> BaselinePredictions:
         shown = [task.pictures_of(row) for row in rows]
         return Features(rows, seen.rows(shown, seen.frozen) if shown else seen.frozen[:0])
 
-    fit = fit_linear(task, features(seen.train), features(valid))
+    fit = fit_linear(task, features(material.train), features(valid))
 
-    def answer(rows: Sequence[Any]) -> Sequence[Any]:
-        return labels.anew(fit.predictions(task, features(rows).values))
+    def answer(rows: Sequence[Any]) -> list[Any]:
+        return [*labels.anew(fit.predictions(task, features(rows).values))]
 
     if len(valid):
         labels = labels.settled(task.truths_of(valid), answer(valid))
-    found = material.predicted(lambda name, rows: [*answer(rows)])
-    return BaselinePredictions(found, seen.note, fit.note, seen.seconds)
+    return material.predicted(answer, fit.note, shared=seen.seconds)
 
 
 def linear_pictures(material: Material) -> BaselinePredictions:
@@ -85,7 +226,7 @@ def neighbours(material: Material) -> BaselinePredictions:
     """The nearest training pictures by the cosine of frozen features; how many is chosen like C."""
     task, seen = class_task(material), material.seen
     labels, valid = task.labels, material.valid
-    known, truths = _rows(material, seen.train, seen.frozen), task.truths_of(seen.train)
+    known, truths = _rows(material, material.train, seen.frozen), task.truths_of(material.train)
 
     def answer(rows: Sequence[Any], k: int) -> list[Any]:
         return labels.said(
@@ -99,8 +240,7 @@ def neighbours(material: Material) -> BaselinePredictions:
         }
         k, how = max(right, key=lambda size: (right[size], -size)), ", chosen on the validation rows"
         labels = labels.settled(task.truths_of(valid), answer(valid, k))
-    found = material.predicted(lambda name, rows: answer(rows, k))
-    return BaselinePredictions(found, seen.note, f"k = {k}{how}", seen.seconds)
+    return material.predicted(lambda rows: answer(rows, k), f"k = {k}{how}", shared=seen.seconds)
 
 
 def both(material: Material) -> BaselinePredictions:
@@ -108,31 +248,22 @@ def both(material: Material) -> BaselinePredictions:
     from scipy.sparse import csr_array, hstack
 
     task, seen = class_task(material), material.seen
-    scale = _scaler(_rows(material, seen.train, seen.frozen))
-    words = TextFeatures([task.texts_of(row) for row in seen.train], len(task.labels.names))
+    scale = _scaler(_rows(material, material.train, seen.frozen))
+    words = TextFeatures([task.texts_of(row) for row in material.train], len(task.labels.names))
 
     def features(rows: Sequence[Any]) -> Any:
         dense = scale(_rows(material, rows, seen.frozen))
         dense /= np.sqrt(dense.shape[1])  # as long as a row of TF-IDF
         return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
 
-    own = features(material.valid) if len(material.valid) else None
-    fitted = fit_labels(material, (features(seen.train), seen.train), (own, material.valid))
-    found = material.predicted(lambda name, rows: fitted.predictions(features(rows)))
-    return BaselinePredictions(found, both_notes(seen.note, words.cut), fitted.note, seen.seconds)
+    answer, how = fit_labels(material, features)
+    return material.predicted(answer, how, words.cut, shared=seen.seconds)
 
 
 def _linear(material: Material, values: Array) -> BaselinePredictions:
-    seen = material.seen
-    raw = _rows(material, seen.train, values)
-    scale = _scaler(raw)
-    own = scale(_rows(material, material.valid, values)) if len(material.valid) else None
-    fitted = fit_labels(material, (scale(raw), seen.train), (own, material.valid), PROBE_PENALTIES)
-
-    def answer(name: str, rows: Sequence[Any]) -> list[Any]:
-        return fitted.predictions(scale(_rows(material, rows, values)))
-
-    return BaselinePredictions(material.predicted(answer), seen.note, fitted.note, seen.seconds)
+    scale = _scaler(_rows(material, material.train, values))
+    answer, how = fit_labels(material, lambda rows: scale(_rows(material, rows, values)), PROBE_PENALTIES)
+    return material.predicted(answer, how, shared=material.seen.seconds)
 
 
 def _rows(material: Material, rows: Sequence[Any], values: Array) -> Array:

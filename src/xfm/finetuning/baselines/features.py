@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from xfm.tasks.images import Pictures
 LIMIT = 50_000
 """Training rows that a baseline takes; of more, that many are drawn by the seed."""
 LEAST_BUDGET = 60.0
-"""Seconds that all pictures may take where the training was shorter; else they may take as long as that."""
+"""Seconds that the search of a penalty may take where the training was shorter; else as long as that."""
 SIDE, BATCH = 16, 64
 MOST, FEWEST, NUMBERS = 100_000, 1_000, 4_000_000
 """Most and fewest n-grams of each sort, and numbers that a classifier of them may have: its solver holds
@@ -29,30 +29,23 @@ LONGEST = 20_000
 """Characters of a text that are read."""
 
 
-class TooSlow(Exception):
-    """A baseline would take longer than the training that it stands beside."""
-
-
 def both_notes(*notes: str) -> str:
     """Notes as one; empty ones are left out."""
     return "; ".join(note for note in notes if note)
 
 
-@dataclass(frozen=True)
-class BaselinePredictions:
-    """Predictions by test split; notes on rows, features and settings; seconds of features shared with other
+class BaselinePredictions(NamedTuple):
+    """Predictions by test split, a note on rows and settings, seconds of features shared with other
     baselines."""
 
     predictions: Mapping[str, list[Any]]
-    cut: str = ""
-    how: str = ""
+    note: str = ""
     shared: float = 0.0
 
 
 @dataclass
 class Material:
-    """The rows of a fine-tuning for its baselines; `budget` are seconds for a grid, and for the features of
-    all pictures."""
+    """The rows of a fine-tuning for its baselines; `budget` are seconds for the search of a penalty."""
 
     task: Task[Any, Any, Any]
     pretrained: Pretrained
@@ -75,80 +68,48 @@ class Material:
         """Of draws and solvers."""
         return self.task.settings.seed
 
-    @property
-    def splits(self) -> dict[str, Sequence[Any]]:
-        """All rows, by split; the names of tests never collide with the two others'."""
-        tests = {f"test {name}": rows for name, rows in self.tests.items()}
-        return {"train": self.train, "valid": self.valid, **tests}
-
-    def predicted(self, predict: Callable[[str, Sequence[Any]], list[Any]]) -> dict[str, list[Any]]:
-        """Predictions of every test split; `predict` takes its name in `splits` and its rows."""
-        return {name: predict(f"test {name}", rows) for name, rows in self.tests.items()}
-
-    @property
-    def seen(self) -> "ImageFeatures":
-        """Features of the pictures, computed once; TooSlow if there is no time, for each that asks."""
-        if isinstance(self._seen, TooSlow):
-            raise self._seen
-        return self._seen
+    def predicted(
+        self, predict: Callable[[Sequence[Any]], list[Any]], *notes: str, shared: float = 0.0
+    ) -> BaselinePredictions:
+        """Predictions of every test split."""
+        found = {name: predict(rows) for name, rows in self.tests.items()}
+        return BaselinePredictions(found, both_notes(*notes[:1], self.note, *notes[1:]), shared)
 
     @cached_property
-    def _seen(self) -> "ImageFeatures | TooSlow":
-        try:
-            return ImageFeatures.of(self)
-        except TooSlow as error:
-            return error
+    def seen(self) -> "ImageFeatures":
+        """Features of all pictures, computed once."""
+        return ImageFeatures.of(self)
 
 
-@dataclass(frozen=True)
-class ImageFeatures:
+class ImageFeatures(NamedTuple):
     """Features of I pictures by path: `frozen` [I, Dv] float32 is slot 0 of the starting model's vision
-    encoder, `pixels` [I, 3 * 16 * 16] float32. `train` are the rows encoded in time."""
+    encoder, `pixels` [I, 3 * 16 * 16] float32."""
 
     places: Mapping[Path, int]
-    train: Sequence[Any]
-    note: str
     frozen: Array
     pixels: Array
     seconds: float
 
     @classmethod
     def of(cls, material: Material) -> "ImageFeatures":
-        """Encode pictures to predict, then training ones while there is time; TooSlow if the former take four
-        budgets."""
-        pictures_of, splits = material.task.pictures_of, material.splits
-        others = [row for name, rows in splits.items() if name != "train" for row in rows]
-        needed = [path for row in others for path in pictures_of(row)]
-        order = np.random.default_rng(material.seed).permutation(len(material.train)).tolist()
-        train = [path for place in order for path in pictures_of(material.train[place])]
-        paths = list(dict.fromkeys([*needed, *train]))
-        least = len(set(needed))
-        began, done = time.perf_counter(), 0
+        """Encode the pictures of all splits."""
+        splits, began = (*material.tests.values(), material.valid, material.train), time.perf_counter()
+        shown = (path for rows in splits for row in rows for path in material.task.pictures_of(row))
+        paths = list(dict.fromkeys(shown))
         model = material.pretrained.model
         was_training, device = model.training, torch.device(material.task.settings.device)
         encoder = Encoder(model.to(device).eval(), material.pretrained.tokenizer, device=device)
         frozen: list[Array] = []
         pixels: list[Array] = []
         try:
-            while done < len(paths):
-                took = time.perf_counter() - began
-                if took > (4 if done < least else 1) * material.budget:
-                    break
-                own = paths[done : done + BATCH]
+            for start in range(0, len(paths), BATCH):
+                own = paths[start : start + BATCH]
                 frozen.append(image_features(encoder, [material.pictures.pixels(own)], len(own)))
                 pixels.append(raw_pixels(torch.stack([material.pictures.uint8(path) for path in own]), SIDE))
-                done += len(own)
         finally:
             model.to("cpu").train(was_training)
-        seconds = time.perf_counter() - began
-        places = {path: place for place, path in enumerate(paths[:done])}
-        enough = [row for row in material.train if all(path in places for path in pictures_of(row))]
-        if done < least or not enough:
-            raise TooSlow(f"{done:,} of {len(paths):,} pictures took {seconds:.0f} s: stopped")
-        note = material.note
-        if len(enough) < len(material.train):
-            note = f"{len(enough):,} of {len(material.train):,} training rows: their pictures took long"
-        return cls(places, enough, note, np.concatenate(frozen), np.concatenate(pixels), seconds)
+        places = {path: place for place, path in enumerate(paths)}
+        return cls(places, np.concatenate(frozen), np.concatenate(pixels), time.perf_counter() - began)
 
     def rows(self, pictures: Sequence[tuple[Path, ...]], features: Array) -> Array:
         """[R, D] features of the pictures of rows, one after the other where a row has several."""

@@ -1,7 +1,8 @@
-"""Which baselines a kind of task has, and running them so that none can end the fine-tuning."""
+"""Baselines of tasks without classes, which baselines a task has, and running them: none can end a run."""
 
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -13,11 +14,172 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xfm.config.tasks import CAPTIONING, GROUNDING, RETRIEVAL, SENTENCE_SIMILARITY, VQA
-from xfm.finetuning.baselines import classification, others
-from xfm.finetuning.baselines.features import BaselinePredictions, Material, TooSlow, both_notes
+from xfm.data.tokenizer import normalise_caption
+from xfm.finetuning.baselines import classification
+from xfm.finetuning.baselines.classification import Rows, logistic
+from xfm.finetuning.baselines.features import LONGEST, BaselinePredictions, Material, TextFeatures
+from xfm.finetuning.frozen_features import unit
 from xfm.finetuning.probing import has_probe
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
+from xfm.tasks.rows import Corners, SplitRows
+from xfm.tasks.sentence_similarity import Nearest, Scores, TextSearch
+
+ANSWERS = 200
+"""The most frequent answers, which the classifier of questions tells apart."""
+K1, B = 1.2, 0.75
+"""Of BM25, as Lucene has them: how soon repeats of a word stop to count, and what long texts lose."""
+
+
+def answer_of_question(material: Material) -> BaselinePredictions:
+    """The most frequent answer to the same question, or to the nearest one by TF-IDF."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in material.train:
+        counts[normalise_caption(row.question)][normalise_caption(row.answer)] += 1
+    known = list(counts)
+    usual = [min(own.items(), key=lambda item: (-item[1], item[0]))[0] for own in counts.values()]
+
+    def answer(rows: Sequence[Any]) -> list[str]:
+        return [usual[place] for place in _nearest_texts(known, [row.question for row in rows])]
+
+    return material.predicted(answer)
+
+
+def question_only(material: Material) -> BaselinePredictions:
+    """TF-IDF of the question with logistic regression over the most frequent answers."""
+    answers = [normalise_caption(row.answer) for row in material.train]
+    kept = {answer for answer, _ in Counter(answers).most_common(ANSWERS)}
+    train = [(row, answer) for row, answer in zip(material.train, answers, strict=True) if answer in kept]
+    if len(kept) < 2:
+        return material.predicted(lambda rows: [answers[0]] * len(rows))
+    words = TextFeatures([(row.question,) for row, _ in train], len(kept))
+    valid = [(row, normalise_caption(row.answer)) for row in material.valid]
+
+    def rows_of(pairs: Sequence[tuple[Any, str]]) -> Rows:
+        features = words([(row.question,) for row, _ in pairs]) if pairs else None
+        return features, np.array([answer for _, answer in pairs], dtype=object)
+
+    model, how = logistic(rows_of(train), rows_of(valid), material.seed, material.budget)
+
+    def answer(rows: Sequence[Any]) -> list[str]:
+        return model.predict(words([(row.question,) for row in rows])).tolist()
+
+    cut = f"the {ANSWERS} most frequent answers" if len(kept) == ANSWERS else ""
+    return material.predicted(answer, how, cut, words.cut)
+
+
+def centre_box(material: Material) -> BaselinePredictions:
+    """A box in the centre with the training boxes' median width and height."""
+    boxes = np.array([box for row in material.train for box in row.boxes])
+    width, height = np.median(boxes[:, 2] - boxes[:, 0]), np.median(boxes[:, 3] - boxes[:, 1])
+    return _constant(material, (0.5 - width / 2, 0.5 - height / 2, 0.5 + width / 2, 0.5 + height / 2))
+
+
+def box_of_phrase(material: Material) -> BaselinePredictions:
+    """The box of the nearest training phrase by TF-IDF; the median box where it occurs several times."""
+    boxes: dict[str, list[Corners]] = defaultdict(list)
+    for row in material.train:
+        boxes[normalise_caption(row.phrase)] += row.boxes
+    known = list(boxes)
+    usual = [tuple(np.median(np.array(own), axis=0).tolist()) for own in boxes.values()]
+
+    def answer(rows: Sequence[Any]) -> list[Any]:
+        return [usual[place] for place in _nearest_texts(known, [row.phrase for row in rows])]
+
+    return material.predicted(answer)
+
+
+def caption_of_neighbour(material: Material) -> BaselinePredictions:
+    """The first caption of the training picture that is nearest by frozen features."""
+    seen = material.seen
+    known = unit(seen.rows([(row.image,) for row in material.train], seen.frozen))
+    captions = [normalise_caption(row.captions[0]) for row in material.train]
+
+    def answer(rows: Sequence[Any]) -> list[str]:
+        own = unit(seen.rows([(row.image,) for row in rows], seen.frozen))
+        return [captions[place] for place in _nearest(known, own)]
+
+    return material.predicted(answer, shared=seen.seconds)
+
+
+def before_fine_tuning(material: Material) -> BaselinePredictions:
+    """The model that the fine-tuning began with."""
+    task, data = material.task, SplitRows(material.train)
+    before = type(task)(material.pretrained, material.pictures, data, task.settings)
+    return material.predicted(before.predict)
+
+
+def tf_idf(material: Material) -> BaselinePredictions:
+    """Cosines of the TF-IDF of words and letters, fitted to the candidates."""
+    cuts: dict[str, None] = {}
+
+    def scores(search: TextSearch) -> Scores:
+        features = TextFeatures([(text,) for text in search.candidates])
+        known = features([(text,) for text in search.candidates])
+        cuts[features.cut] = None
+        return lambda block: (features([(text,) for text in search.anchors[block]]) @ known.T).toarray() / 2
+
+    return material.predicted(lambda rows: _ranked(rows, scores))._replace(note="; ".join(filter(None, cuts)))
+
+
+def bm25(material: Material) -> BaselinePredictions:
+    """The probabilistic ranking function of Robertson and others (TREC-3, 1994), by the candidates' words."""
+    return material.predicted(lambda rows: _ranked(rows, bm25_scores), f"k1 {K1}, b {B}")
+
+
+def bm25_scores(search: TextSearch) -> Scores:
+    """BM25 of all candidates for some anchors; a word in n of C weighs `log(1 + (C - n + 0.5) / (n + 0.5))`,
+    as in Lucene."""
+    from scipy.sparse import csr_array
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    vectors = CountVectorizer(token_pattern=r"(?u)\b\w+\b")
+    texts = [text[:LONGEST] for text in search.candidates]
+    try:
+        counts = csr_array(vectors.fit_transform(texts), dtype=np.float64)  # [C, V]
+    except ValueError:  # no candidate has a word
+        return lambda block: np.zeros((len(search.anchors[block]), len(texts)))
+    having = np.diff(counts.tocsc().indptr)  # [V]
+    weights = np.log1p((len(texts) - having + 0.5) / (having + 0.5))
+    lengths = np.asarray(counts.sum(axis=1)).ravel()
+    damping = K1 * (1 - B + B * lengths / lengths.mean())  # [C]
+    rows = np.repeat(np.arange(len(texts)), np.diff(counts.indptr))
+    repeats = counts.data * (K1 + 1) / (counts.data + damping[rows])
+    known = csr_array((repeats * weights[counts.indices], counts.indices, counts.indptr), shape=counts.shape)
+
+    def scores(block: slice) -> Any:
+        asked = csr_array(vectors.transform([text[:LONGEST] for text in search.anchors[block]]))
+        return (asked.astype(np.float64) @ known.T).toarray()
+
+    return scores
+
+
+def _ranked(rows: Sequence[Any], scores_of: Callable[[TextSearch], Scores]) -> list[Nearest]:
+    search = TextSearch.of(rows)
+    return search.ranked(scores_of(search))
+
+
+def _constant(material: Material, box: tuple[Any, Any, Any, Any]) -> BaselinePredictions:
+    corners = tuple(float(number) for number in box)
+    return material.predicted(lambda rows: [corners] * len(rows))
+
+
+def _nearest_texts(known: Sequence[str], asked: Sequence[str]) -> list[int]:
+    words, wanted = TextFeatures([(text,) for text in known]), [*map(normalise_caption, asked)]
+    distinct = list(dict.fromkeys(wanted))
+    vectors = [words([(text,) for text in texts]) for texts in (known, distinct)]
+    found = dict(zip(distinct, _nearest(*vectors), strict=True))
+    return [found[text] for text in wanted]
+
+
+def _nearest(known: Any, asked: Any, size: int = 256) -> list[int]:
+    found: list[NDArray[np.int64]] = []
+    for start in range(0, asked.shape[0], size):
+        product: Any = asked[start : start + size] @ known.T
+        dense = product.toarray() if hasattr(product, "toarray") else product
+        found.append(np.asarray(dense).argmax(axis=1))
+    return np.concatenate(found).tolist()
+
 
 PROBE = "linear probe of the frozen features"
 """What `--preset fast` makes a model of."""
@@ -44,21 +206,21 @@ _VALUES: Mapping[str, Make] = {
 _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
     {
         VQA.name: {
-            "answer of the nearest training question": others.answer_of_question,
-            "question only: TF-IDF + logistic regression": others.question_only,
+            "answer of the nearest training question": answer_of_question,
+            "question only: TF-IDF + logistic regression": question_only,
         },
         GROUNDING.name: {
-            "whole picture": others.whole_picture,
-            "centre box of median size": others.centre_box,
-            "box of the nearest training phrase": others.box_of_phrase,
+            "whole picture": lambda material: _constant(material, (0.0, 0.0, 1.0, 1.0)),
+            "centre box of median size": centre_box,
+            "box of the nearest training phrase": box_of_phrase,
         },
         SENTENCE_SIMILARITY.name: {
-            "TF-IDF": others.tf_idf,
-            "BM25": others.bm25,
-            "the model before fine-tuning": others.before_fine_tuning,
+            "TF-IDF": tf_idf,
+            "BM25": bm25,
+            "the model before fine-tuning": before_fine_tuning,
         },
-        RETRIEVAL.name: {"the model before fine-tuning": others.before_fine_tuning},
-        CAPTIONING.name: {"caption of the nearest training picture": others.caption_of_neighbour},
+        RETRIEVAL.name: {"the model before fine-tuning": before_fine_tuning},
+        CAPTIONING.name: {"caption of the nearest training picture": caption_of_neighbour},
     }
 )
 
@@ -104,13 +266,10 @@ def strong_baselines(
             missing[name] = "the time limit left none for it"
             continue
         try:
-            encoded = "_seen" in vars(material)
-            outcome = make(material)
-            note = both_notes(outcome.how, outcome.cut)
-            seconds = time.perf_counter() - began + (outcome.shared if encoded else 0.0)
-            made[name] = scored(task, material.tests, outcome.predictions, seconds, note)
-        except TooSlow as error:
-            missing[name] = str(error)
+            encoded = "seen" in vars(material)
+            predictions, note, shared = make(material)
+            seconds = time.perf_counter() - began + (shared if encoded else 0.0)
+            made[name] = scored(task, material.tests, predictions, seconds, note)
         except ImportError as error:
             package = (error.name or str(error)).partition(".")[0].replace("sklearn", "scikit-learn")
             missing[name] = f"{package} is not installed: pip install 'xfm[report]'"

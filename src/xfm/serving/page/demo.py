@@ -18,7 +18,7 @@ from xfm.config.serving import ServeConfig
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.data.skipped import SkippedRecords
-from xfm.evaluation.saved_models import saved_models
+from xfm.evaluation.parts import saved_models
 from xfm.models.folder import Pretrained
 from xfm.search.ingest import folder_index, is_index
 from xfm.search.journal import HIDDEN

@@ -11,7 +11,6 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +134,7 @@ def _encoded(dataset: Any, names: Sequence[str]) -> Iterator[StoredPicture]:
         picture, label = dataset[place]
         file = io.BytesIO()
         picture.save(file, format="PNG")
-        yield StoredPicture(file.getvalue(), names[int(label)])
+        yield file.getvalue(), names[int(label)]
 
 
 def _by_train(reader: Callable[..., Any]) -> Callable[[Path, str], Any]:
@@ -163,28 +162,6 @@ def _of_usage(folder: Path, usage: str) -> list[int]:
     return [place for place, one in enumerate(u for u in usages if u != "Training") if one == usage]
 
 
-class ImageSet(StrEnum):
-    """The data sets, as reports name them."""
-
-    FOOD101 = "food101"
-    CIFAR10 = "cifar10"
-    CIFAR100 = "cifar100"
-    CARS = "stanford-cars"
-    AIRCRAFT = "fgvc-aircraft"
-    DTD = "dtd"
-    PETS = "oxford-pets"
-    FLOWERS = "flowers102"
-    MNIST = "mnist"
-    STL10 = "stl10"
-    COUNTRY211 = "country211"
-    SUN397 = "sun397"
-    RENDERED_SST2 = "rendered-sst2"
-    CALTECH101 = "caltech101"
-    GTSRB = "gtsrb"
-    PCAM = "pcam"
-    FER2013 = "fer2013"
-
-
 _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _TISSUE = ("no tumour", "tumour")
 _SIGNS = tuple(f"{number:05d}" for number in range(43))
@@ -208,7 +185,7 @@ class _Set:
     per_class: bool = False
 
 
-def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMMENDED) -> Corpus[Labelled]:
+def read_image_set(root: Path, kind: str, edition: Edition = Edition.RECOMMENDED) -> Corpus[Labelled]:
     """A data set with its official splits, or as X-FM's code splits it; the last epoch counts."""
     layout = IMAGE_SETS[kind]
     if edition is Edition.PUBLISHED:  # X-FM's code trains on the training split alone
@@ -236,39 +213,37 @@ def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMM
     return Corpus(train, scored, classes=classes, chooses=False, validation=validation)
 
 
-IMAGE_SETS: Mapping[ImageSet, _Set] = {
-    ImageSet.FOOD101: _Set("food-101", by_split(datasets.Food101), templates="food"),
-    ImageSet.CIFAR10: _Set("cifar-10-batches-py", packed("cifar10", _by_train(datasets.CIFAR10))),
-    ImageSet.CIFAR100: _Set("cifar-100-python", packed("cifar100", _by_train(datasets.CIFAR100))),
-    ImageSet.CARS: _Set("stanford_cars", by_split(datasets.StanfordCars), templates="vehicles"),
-    ImageSet.AIRCRAFT: _Set(
+IMAGE_SETS: Mapping[str, _Set] = {
+    "food101": _Set("food-101", by_split(datasets.Food101), templates="food"),
+    "cifar10": _Set("cifar-10-batches-py", packed("cifar10", _by_train(datasets.CIFAR10))),
+    "cifar100": _Set("cifar-100-python", packed("cifar100", _by_train(datasets.CIFAR100))),
+    "stanford-cars": _Set("stanford_cars", by_split(datasets.StanfordCars), templates="vehicles"),
+    "fgvc-aircraft": _Set(
         "fgvc-aircraft-2013b",
         by_split(datasets.FGVCAircraft),
         validation="val",
         templates="aircraft",
         per_class=True,
     ),
-    ImageSet.DTD: _Set("dtd", by_split(datasets.DTD), validation="val", templates="textures"),
-    ImageSet.PETS: _Set("oxford-iiit-pet", pets, "trainval", templates="pets", per_class=True),
-    ImageSet.FLOWERS: _Set(
+    "dtd": _Set("dtd", by_split(datasets.DTD), validation="val", templates="textures"),
+    "oxford-pets": _Set("oxford-iiit-pet", pets, "trainval", templates="pets", per_class=True),
+    "flowers102": _Set(
         "flowers-102", by_split(datasets.Flowers102), validation="val", templates="plants", per_class=True
     ),
-    ImageSet.MNIST: _Set("MNIST", packed("mnist", _by_train(datasets.MNIST)), templates="digits"),
-    ImageSet.STL10: _Set("stl10_binary", packed("stl10", _split_of(datasets.STL10))),
-    ImageSet.COUNTRY211: _Set(
-        "country211", by_split(datasets.Country211), validation="valid", templates=None
-    ),
-    ImageSet.SUN397: _Set(
+    "mnist": _Set("MNIST", packed("mnist", _by_train(datasets.MNIST)), templates="digits"),
+    "stl10": _Set("stl10_binary", packed("stl10", _split_of(datasets.STL10))),
+    "country211": _Set("country211", by_split(datasets.Country211), validation="valid", templates=None),
+    "sun397": _Set(
         "SUN397",
         sun397,
         drawn=_at_random(lambda root: _files(datasets.SUN397(root, loader=Path))),
         templates="scenes",
     ),
-    ImageSet.RENDERED_SST2: _Set("rendered-sst2", by_split(datasets.RenderedSST2), validation="val"),
-    ImageSet.CALTECH101: _Set("caltech101", caltech, drawn=_at_random(whole(caltech)), per_class=True),
-    ImageSet.GTSRB: _Set("gtsrb", packed("gtsrb", _split_of(datasets.GTSRB), _SIGNS), templates=None),
-    ImageSet.PCAM: _Set("pcam", packed("pcam", _split_of(datasets.PCAM), _TISSUE), validation="val"),
-    ImageSet.FER2013: _Set(
+    "rendered-sst2": _Set("rendered-sst2", by_split(datasets.RenderedSST2), validation="val"),
+    "caltech101": _Set("caltech101", caltech, drawn=_at_random(whole(caltech)), per_class=True),
+    "gtsrb": _Set("gtsrb", packed("gtsrb", _split_of(datasets.GTSRB), _SIGNS), templates=None),
+    "pcam": _Set("pcam", packed("pcam", _split_of(datasets.PCAM), _TISSUE), validation="val"),
+    "fer2013": _Set(
         "fer2013",
         packed("fer2013", fer2013, _EMOTIONS),
         validation="public",

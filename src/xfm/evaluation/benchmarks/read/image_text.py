@@ -1,6 +1,5 @@
-"""Pictures with texts: COCO, Flickr30k, NLVR, NLVR2, SNLI-VE, Hateful Memes, RefCOCO."""
+"""Pictures with texts: COCO, Flickr30k, NLVR2, RefCOCO."""
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,9 +14,9 @@ from xfm.evaluation.benchmarks.read.readers import (
     as_row,
     check_picture,
     chosen,
-    folder_of,
     inner_rows,
     integer,
+    is_there,
     need,
     picture_below,
     read_json,
@@ -25,7 +24,7 @@ from xfm.evaluation.benchmarks.read.readers import (
     read_lines,
     string,
 )
-from xfm.tasks.rows import Corners, ImageCaptions, LabelledPictureText, PicturePair, Reference
+from xfm.tasks.rows import Corners, ImageCaptions, PicturePair, Reference
 
 _SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
@@ -86,7 +85,6 @@ def _described(row: TableRow, pictures: Path) -> ImageCaptions:
 
 
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, True: True, False: False}
-_WORDS = {True: "true", False: "false"}
 _FIELDS = ("identifier", "sentence", "label")
 
 
@@ -99,8 +97,9 @@ def read_nlvr2(folder: Path) -> Corpus[PicturePair]:
 
     def split(name: str) -> list[PicturePair]:
         rows = read_lines(data / f"{name}.json", _FIELDS)
-        places = [folder / "images" / name, folder / name]
-        images = folder_of(places, _names(rows[0])[0], f"put NLVR2's folder {name} of pictures there")
+        places, first = [folder / "images" / name, folder / name], _names(rows[0])[0]
+        images = next((place for place in places if is_there(place / first)), places[0])
+        check_picture(images / first, f"put NLVR2's folder {name} of pictures there")
         return [_pair(row, images) for row in rows]
 
     return Corpus(split("train"), {"dev": split("dev"), "test-P": split("test1")})
@@ -122,93 +121,6 @@ def _pair(row: TableRow, images: Path) -> PicturePair:
     left, right = _names(row)
     pictures = images / left, images / right
     return PicturePair(pictures, row.text("sentence"), chosen(row, "label", _TRUTH), row.text("identifier"))
-
-
-def read_nlvr(folder: Path) -> Corpus[LabelledPictureText]:
-    """The first NLVR: `train/train.json`, `dev/dev.json`, `test/test.json`, each beside its `images/`.
-
-    Each example was drawn in six orders of its boxes: all are training rows, the first that exists is
-    tested; if none exists, the first counts as unreadable.
-    """
-
-    def split(name: str, orders: int) -> list[LabelledPictureText]:
-        rows = read_lines(need(folder, f"{name}/{name}.json"), _FIELDS)
-        return [found for row in rows for found in _drawings(row, folder / name / "images", name)[:orders]]
-
-    return Corpus(
-        split("train", 6), {"dev": split("dev", 1), "test": split("test", 1)}, classes=("false", "true")
-    )
-
-
-def _drawings(row: TableRow, images: Path, split: str) -> list[LabelledPictureText]:
-    identifier, label = row.text("identifier"), _WORDS[chosen(row, "label", _TRUTH)]
-    directory = row.get("directory", "")
-    names = [f"{directory}/{split}-{identifier}-{order}.png" for order in range(6)]
-    places = [picture_below(images, name, row, "identifier") for name in names]
-    # Of a name that is too long, `Path.is_file` raises.
-    found = [image for image in places if os.path.isfile(image)] or places[:1]
-    return [LabelledPictureText(image, row.text("sentence"), label, identifier) for image in found]
-
-
-ENTAILMENT = ("entailment", "neutral", "contradiction")
-HATEFUL = ("not_hateful", "hateful")
-
-
-def read_snli_ve(folder: Path, images: Path) -> Corpus[LabelledPictureText]:
-    """SNLI-VE, `snli_ve_{train,dev,test}.jsonl`, with Flickr30k's pictures and the hypothesis as text.
-
-    Rows without agreement (`-`) are left out, as published.
-    """
-
-    open_rows: dict[str, int] = {}
-
-    def split(name: str) -> list[LabelledPictureText]:
-        rows = read_lines(need(folder, f"snli_ve_{name}.jsonl"), ("Flickr30K_ID", "sentence2", "gold_label"))
-        agreed = [_entailed(row, images) for row in rows if row["gold_label"] != "-"]
-        open_rows[name] = len(rows) - len(agreed)
-        return agreed
-
-    train, scored = split("train"), {name: split(name) for name in ("dev", "test")}
-    check_picture(train[0].image, "put Flickr30k's pictures there")
-    counts = ", ".join(f"{count:,} of {name}" for name, count in open_rows.items() if count)
-    notes = {"skipped": f"rows on which nobody agreed (-) were skipped, as published: {counts}"}
-    return Corpus(train, scored, classes=ENTAILMENT, notes=notes if counts else {})
-
-
-def _entailed(row: TableRow, images: Path) -> LabelledPictureText:
-    number = string(row, "Flickr30K_ID").removesuffix(".jpg")
-    image = picture_below(images, f"{number}.jpg", row, "Flickr30K_ID")
-    label = chosen(row, "gold_label", {name: name for name in ENTAILMENT})
-    return LabelledPictureText(image, string(row, "sentence2"), label, row.get("pairID"))
-
-
-def read_memes(folder: Path) -> Corpus[LabelledPictureText]:
-    """Hateful Memes: `train.jsonl`, `dev_seen.jsonl`, `test_seen.jsonl` and, where they are, the unseen.
-
-    Test files without labels are hidden splits.
-    """
-    train = _memes(need(folder, "train.jsonl"))
-    check_picture(train[0].image, "put the folder img of Hateful Memes there")
-    scored: dict[str, list[LabelledPictureText]] = {}
-    hidden: dict[str, list[LabelledPictureText]] = {}
-    for name in ("dev_seen", "dev", "dev_unseen", "test_seen", "test", "test_unseen"):
-        path = folder / f"{name}.jsonl"
-        if path.is_file():
-            has_labels = "label" in read_lines(path)[0]
-            (scored if has_labels else hidden)[name] = _memes(path, has_labels)
-    if not scored:
-        need(folder, "dev_seen.jsonl")
-    return Corpus(train, scored, hidden, HATEFUL)
-
-
-def _memes(path: Path, labelled: bool = True) -> list[LabelledPictureText]:
-    names = dict(enumerate(HATEFUL))
-    found: list[LabelledPictureText] = []
-    for row in read_lines(path, ("id", "img", "text", *(("label",) if labelled else ()))):
-        image = picture_below(path.parent, row.text("img"), row, "img")
-        label = chosen(row, "label", names) if labelled else HATEFUL[0]
-        found.append(LabelledPictureText(image, string(row, "text"), label, string(row, "id")))
-    return found
 
 
 _ORDER = ("val", "test", "testA", "testB", "testC")

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -27,12 +26,8 @@ CACHE, INDEX = "xfm-pictures", "index.jsonl"
 """Folder of unpacked pictures below that of their data, and the list of them."""
 
 
-@dataclass(frozen=True)
-class StoredPicture:
-    """Bytes of an encoded picture, and its class."""
-
-    data: bytes
-    label: str
+StoredPicture = tuple[bytes, str]
+"""Bytes of an encoded picture, and its class."""
 
 
 def unpacked(
@@ -61,11 +56,11 @@ def unpacked(
 
 def _write(folder: Path, pictures: Iterable[StoredPicture]) -> None:
     with (folder / INDEX).open("w", encoding="utf-8", newline="\n") as index:
-        for number, picture in enumerate(pictures):
-            name = f"{number // 1000:04d}/{number:07d}{picture_suffix(picture.data)}"
+        for number, (data, label) in enumerate(pictures):
+            name = f"{number // 1000:04d}/{number:07d}{picture_suffix(data)}"
             (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(picture.data)
-            index.write(json.dumps({"image": name, "label": picture.label}, ensure_ascii=False) + "\n")
+            (folder / name).write_bytes(data)
+            index.write(json.dumps({"image": name, "label": label}, ensure_ascii=False) + "\n")
 
 
 def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labelled], tuple[str, ...]]:
@@ -85,7 +80,7 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
                     raise row.error("image", "holds no bytes of a picture")
                 if row["label"] is None:
                     raise row.error("label", "names no class")
-                yield StoredPicture(data, str(row["label"]))
+                yield data, str(row["label"])
 
     total = sum(sum(footer.rows) for footer in footers)
     return unpacked(cache / split, pictures, total), tuple(footers[0].classes.get("label", ()))

@@ -120,41 +120,6 @@ def chosen(row: TableRow, field: str, options: Mapping[Any, T]) -> T:
 
 
 # ---------------------------------------------------------------- tables
-def read_tsv(
-    path: Path, columns: Sequence[str] | None = None, short: list[str] | None = None
-) -> list[TableRow]:
-    """Rows of a tab-separated file without quoting; `columns` where the first line is no header.
-
-    `short` collects file and line of rows with too few cells, of which published files have some; None
-    refuses them.
-    """
-    try:
-        lines = read_text(path, MAX_OFFICIAL, encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the file is not UTF-8 ({error.reason}); download it again.") from None
-    first = 1
-    if columns is None:
-        columns, lines, first = lines[0].rstrip("\r").split("\t"), lines[1:], 2
-    rows: list[TableRow] = []
-    for number, line in enumerate(lines, start=first):
-        if not line.rstrip("\r"):
-            continue
-        cells = line.rstrip("\r").split("\t")
-        if len(cells) != len(columns):
-            if short is not None and len(cells) < len(columns):
-                short.append(f"{path}:{number}")
-                continue
-            raise UserError(
-                f"{path}:{number}: {len(cells)} cells for {len(columns)} columns; download the file again."
-            )
-        rows.append(TableRow(dict(zip(columns, cells, strict=True)), path, number))
-    if not rows:
-        raise UserError(f"{path}: the file holds no rows; download it again.")
-    return rows
-
-
 def parquet_files(folder: Path, split: str) -> list[Path]:
     """Files of a split as the hub names them, `SPLIT-00000-of-00001.parquet`, here or in `data/`.
 
@@ -196,7 +161,6 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
 
 
 R = TypeVar("R")
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -248,26 +212,11 @@ def _spaced(rows: Sequence[R], count: int) -> Sequence[R]:
 
 def check_picture(path: Path, where: str) -> None:
     """UserError if the folder of a picture is empty or missing; a single picture may be missing."""
-    if not _is_there(path):
+    if not is_there(path):
         raise UserError(f"{path} does not exist; {where}")
 
 
-def folder_of(places: Sequence[Path], picture: Path, where: str) -> Path:
-    """The first of `places` that holds the folder of `picture`; UserError says what was found instead."""
-    for place in places:
-        if _is_there(place / picture):
-            return place
-    shown = dict.fromkeys(place if place.is_dir() else place.parent for place in places)
-    found = "; ".join(f"{place} holds {_listed(place)}" for place in shown if place.is_dir())
-    missing = " and ".join(str(place / picture) for place in places)
-    raise UserError(f"{missing} do not exist; {where} ({found or 'there is no such folder'})")
-
-
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
+    """Whether a picture is there, or at least others in its folder."""
     folder = os.path.dirname(path)
     return os.path.isfile(path) or (os.path.isdir(folder) and bool(os.listdir(folder)))
-
-
-def _listed(folder: Path) -> str:
-    names = sorted(os.listdir(folder))
-    return (", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")) or "nothing"

@@ -1,9 +1,9 @@
 """VQA v2 (Goyal et al., 2017), Visual Genome's questions (Krishna et al., 2017), easy-VQA (Zhou, 2019)."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from xfm.core.errors import UserError
 from xfm.data.records import is_text
@@ -18,7 +18,7 @@ from xfm.evaluation.benchmarks.read.readers import (
     read_json_rows,
     string,
 )
-from xfm.finetuning.row_filter import few
+from xfm.finetuning.start import few
 from xfm.metrics.vqa import normalise_answer
 from xfm.tasks.rows import Question
 
@@ -49,13 +49,12 @@ def read_vqa(folder: Path, coco: Path, genome: Path | None = None, minival: bool
         for name, file in (("test-dev", "test-dev2015"), ("test-std", "test2015"))
         if (folder / _QUESTIONS.format(file)).is_file()
     }
-    more = _read_genome(genome) if genome else GenomeQuestions([], {}, ())
+    more, absent, blank = _read_genome(genome) if genome else ([], {}, [])
     notes = {"answer_list": note}
-    if blank := more.blank:
+    if blank:
         why = "questions of Visual Genome without text or answer were skipped"
         notes["blank"] = f"{why}: {len(blank):,} ({few(blank, 3)})"
-    rows = [*train, *more.rows]
-    return Corpus(rows, scored, hidden, answers=answers, left_out=more.absent, notes=notes)
+    return Corpus([*train, *more], scored, hidden, answers=answers, left_out=absent, notes=notes)
 
 
 def built_answers(questions: Iterable[Question]) -> tuple[str, ...]:
@@ -135,15 +134,8 @@ def _hidden(path: Path, coco: Path) -> list[Question]:
     ]
 
 
-class GenomeQuestions(NamedTuple):
-    """Visual Genome's questions, those without picture by reason, and those without text or answer."""
-
-    rows: Sequence[Question]
-    absent: Mapping[str, str]
-    blank: Sequence[str]
-
-
-def _read_genome(folder: Path) -> GenomeQuestions:
+def _read_genome(folder: Path) -> tuple[list[Question], dict[str, str], list[str]]:
+    """Questions, those without picture by reason, and those without text or answer."""
     pictures: dict[str, Path] = {}
     for name in ("VG_100K", "VG_100K_2"):
         if (folder / name).is_dir():
@@ -165,13 +157,17 @@ def _read_genome(folder: Path) -> GenomeQuestions:
                 absent[place] = f"the picture {pair['image_id']} is in neither VG_100K nor VG_100K_2"
             else:
                 found.append(Question(image, question, answer, "genome", ((answer, VG_WEIGHT),), key))
-    return GenomeQuestions(found, absent, blank)
+    return found, absent, blank
 
 
 HELD_OUT = 60
 """Pictures of the training split, the last ones, that choose between the looks."""
-COLOURS = frozenset({"black", "blue", "brown", "gray", "green", "red", "teal", "yellow"})
-SHAPES = frozenset({"circle", "rectangle", "triangle"})
+KINDS = {
+    "presence": ("yes", "no"),
+    "colour": ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow"),
+    "shape": ("circle", "rectangle", "triangle"),
+}
+"""The 13 answers, by kind of question."""
 
 
 def read_easy_vqa(folder: Path) -> Corpus[Question]:
@@ -195,23 +191,12 @@ def _split(folder: Path) -> list[Question]:
 
 
 def _question(row: Any, number: int, path: Path) -> Question:
-    where = f"{path}: row {number + 1}"
-    if not isinstance(row, list) or len(row) != 3:
-        raise UserError(f"{where} is not [question, answer, picture]; install the package again")
-    question, answer, picture = row
-    if not is_text(question) or not question.strip() or not isinstance(answer, str):
-        raise UserError(f"{where}: question or answer is not a text; install the package again")
-    if not isinstance(picture, int) or isinstance(picture, bool) or picture < 0:
-        raise UserError(f"{where}: the picture {picture!r} is not a number; install the package again")
-    image = path.parent / "images" / f"{picture}.png"
-    return Question(image, question, answer, _kind(answer, where), key=number)
-
-
-def _kind(answer: str, where: str) -> str:
-    if answer in ("yes", "no"):
-        return "presence"
-    if answer in COLOURS:
-        return "colour"
-    if answer in SHAPES:
-        return "shape"
-    raise UserError(f"{where}: {answer!r} is none of the 13 answers; install the package again")
+    where, remedy = f"{path}: row {number + 1}", "install the package again"
+    question, answer, picture = row if isinstance(row, list) and len(row) == 3 else (None, None, None)
+    told = is_text(question) and question.strip() and isinstance(answer, str)
+    if not told or type(picture) is not int or picture < 0:
+        raise UserError(f"{where} is not [question, answer, picture]; {remedy}")
+    kind = next((kind for kind, words in KINDS.items() if answer in words), None)
+    if kind is None:
+        raise UserError(f"{where}: {answer!r} is none of the 13 answers; {remedy}")
+    return Question(path.parent / "images" / f"{picture}.png", question, answer, kind, key=number)
