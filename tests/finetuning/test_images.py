@@ -1,6 +1,5 @@
 """Fine-tuning on pictures: variations, averages, exactly resumed; a bad picture is left out and named."""
 
-import csv
 import re
 import shutil
 from dataclasses import replace
@@ -11,9 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-import xfm
 from tests.alike import some
-from tests.data.picture_kinds import base, saved
 from tests.evaluation.tiny import COLOURS, tiny_pretrained, tiny_task
 from tests.finetuning import conftest
 from tests.finetuning.conftest import FILES, SHORT, Cli, after_step, on_sample, on_table, photos, stopped
@@ -126,22 +123,6 @@ def test_variation_and_average_are_resumed_exactly(tuned, monkeypatch):
     ours, theirs = (load_model(found.model).model.state_dict() for found in (whole, resumed))
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
-
-
-def test_a_picture_that_ends_early_is_used_and_told_of(model, samples, tmp_path, capsys):
-    whole = saved(base(96, 120), "JPEG", quality=90)
-    with (samples / "shapes.csv").open(newline="") as file:
-        first = next(csv.DictReader(file))
-    (samples / first["image"]).write_bytes(whole[: len(whole) * 7 // 10])
-    out, new = tmp_path / "out", tmp_path / "new"
-    done = on_sample("image-classification", model, out, replace(CAREFUL, steps=2), samples)
-    tuned = capsys.readouterr().err
-    xfm.score(done.model, samples / "shapes.csv", new, progress=False)
-    for folder, said in ((out, tuned), (new, capsys.readouterr().err)):
-        ((place, flaw),) = details_of(folder)["partial_pictures"].items()
-        assert place.endswith("shapes.csv:2")
-        assert "file ends early" in flaw
-        assert f"Of 1 picture the file ends early; what is there is used: {place}" in said
 
 
 WITH_PICTURES = [kind for kind in FILES if task_spec(kind).has_pictures]

@@ -17,7 +17,7 @@ from xfm.models.shipped import DEFAULT
 if TYPE_CHECKING:
     from xfm.inference.prediction import PredictionCounts
 
-_TAKEN = ("row", "image", "warning", "vector")
+_TAKEN = ("row", "image", "vector")
 """Columns of the files of vectors."""
 
 
@@ -76,8 +76,6 @@ def _said(found: "PredictionCounts", out: Path, bad: Path) -> str:
     count = found.before + found.answered
     before = f" ({found.before:,} of them by earlier or other runs)" if found.before else ""
     said = f"{amount(count, 'vector is', 'vectors are')} in {out}{before}."
-    if found.partial:
-        said += f" {amount(found.partial, 'is', 'are')} of a part of a picture, see the warning."
     if found.skipped:
         said += f"\n{said_left_out(found.skipped, found.skipped + count, found.first_bad, bad)}"
     return said

@@ -198,9 +198,8 @@ def _say(found: "PredictionCounts", out: Path) -> None:
     from xfm.inference.answer_file import bad_file
 
     before = f" ({found.before} of them by earlier runs)" if found.before else ""
-    partial = f'; {found.partial} by a part of a picture, see "warning"' if found.partial else ""
     answered = found.before + found.answered
-    print(f"{amount(answered, 'row is', 'rows are')} answered in {out}{before}{partial}.")
+    print(f"{amount(answered, 'row is', 'rows are')} answered in {out}{before}.")
     if found.skipped:
         print(said_left_out(found.skipped, found.skipped + answered, found.first_bad, bad_file(out)))
     if found.gallery:

@@ -4,11 +4,9 @@ What a picture is, its bytes tell, not its name. Its size is read from the heade
 so that a small file that claims to be huge costs nothing.
 """
 
-import logging
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -19,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xfm.core.errors import UserError, first_line, printable
+from xfm.core.errors import UserError, first_line
 from xfm.data.image_formats import (
     BROKEN,
     Header,
@@ -47,15 +45,6 @@ PICTURE_SUFFIXES = frozenset(
 
 class UnreadablePicture(UserError):
     """A picture cannot be read or decoded, so that its row may be left out."""
-
-
-@dataclass(frozen=True)
-class DecodedImage:
-    """[3, H, W] uint8 RGB pixels, upright; the flaw of a partial image; a digest of the file or empty."""
-
-    pixels: Tensor
-    flaw: str | None = None
-    mark: str = ""
 
 
 def pixel_limit() -> int:
@@ -135,38 +124,25 @@ def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
     return header
 
 
-def decode(data: bytes, max_pixels: int | None = None) -> DecodedImage:
-    """Decode an image to upright RGB: the first frame of an animation; white where it is transparent; 16 bits
-    scaled to 8; colour profiles not applied; a JPEG that ends early as far as it goes. Raises PictureError
-    when it is broken or has more than `max_pixels` (`pixel_limit()` if None), the latter before decoding."""
-    return DecodedImage(*decode_pixels(data, checked_header(data, max_pixels)))
+def decode(data: bytes, max_pixels: int | None = None) -> Tensor:
+    """[3, H, W] uint8 upright RGB pixels of an image: the first frame of an animation; white where it is
+    transparent; 16 bits scaled to 8; colour profiles not applied. Raises PictureError when it is broken, ends
+    early or has more than `max_pixels` (`pixel_limit()` if None), the latter before decoding."""
+    return decode_pixels(data, checked_header(data, max_pixels))
 
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
-
-
-def load_decoded(path: Path | str, max_pixels: int | None = None) -> DecodedImage:
-    """An image file decoded, whatever its suffix; raises UnreadablePicture."""
-
-    def decoded(data: bytes) -> DecodedImage:
-        return replace(decode(data, max_pixels), mark=blake2b(data, digest_size=8).hexdigest())
-
-    return _used(Path(path), decoded)
-
 
 def load_image(path: Path | str, max_pixels: int | None = None) -> Tensor:
-    """The pixels [3, H, W] uint8 of `load_decoded`; of a file that ends early, a warning is logged once."""
-    found = load_decoded(path, max_pixels)
-    if found.flaw is not None:
-        _warn_once(str(path), found.flaw)
-    return found.pixels
+    """[3, H, W] uint8 pixels of an image file, as by `decode`, whatever its suffix; raises
+    UnreadablePicture."""
+    return _used(Path(path), lambda data: decode(data, max_pixels))
 
 
-@lru_cache(maxsize=1 << 16)
-def _warn_once(path: str, flaw: str) -> None:
-    _log.warning("used %s in part: %s", printable(path), flaw)
+def load_with_digest(path: Path | str) -> tuple[Tensor, str]:
+    """The pixels of `load_image`, and a digest of the file."""
+    return _used(Path(path), lambda data: (decode(data), blake2b(data, digest_size=8).hexdigest()))
 
 
 @lru_cache(maxsize=1 << 16)  # many rows share a picture

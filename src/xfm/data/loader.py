@@ -59,8 +59,6 @@ class PretrainingData:
         """Records of each stream."""
         self.bad: dict[str, BadRecord] = {}
         """Bad records met so far, by origin."""
-        self.partial: dict[str, BadRecord] = {}
-        """Records met so far of whose picture a part only is there, by origin."""
         self.regionless = 0
         """Pictures without regions that were passed over, each as often as it was met."""
         sources = [source for stream in streams for source in stream.sources]
@@ -84,7 +82,6 @@ class PretrainingData:
                     self._note(found.met.skipped)
                     raise _unusable(found.met)
                 self._note(found.skipped)
-                self._note_partial(found.partial)
                 self.regionless += found.regionless
                 yield _on_device(found, device, self._normalisation)
 
@@ -100,12 +97,6 @@ class PretrainingData:
     def size(self, step: int) -> int:
         """Samples of the batch of a step, of all streams and processes."""
         return sum(len(stream.positions(step)) for stream in self._streams)
-
-    def _note_partial(self, partial: Sequence[BadRecord]) -> None:
-        for record in partial:
-            if str(record.origin) not in self.partial:
-                self.partial[str(record.origin)] = record
-                _log.warning("used %s in part: %s", record.origin, record.reason)
 
     def _note(self, skipped: Sequence[BadRecord]) -> None:
         for bad in skipped:

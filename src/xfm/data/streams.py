@@ -36,11 +36,10 @@ class UnusableError(Exception):
 
 @dataclass
 class RecordTally:
-    """Records met while a batch was assembled: bad ones, those whose image is used in part, images passed
-    over for want of regions, all that were read, and counts by stream."""
+    """Records met while a batch was assembled: bad ones, images passed over for want of regions, all that
+    were read, and counts by stream."""
 
     skipped: list[BadRecord] = field(default_factory=list)
-    partial: list[BadRecord] = field(default_factory=list)
     regionless: int = 0
     read: int = 0
     reads: list[StreamReads] = field(default_factory=list)
@@ -94,11 +93,6 @@ class CorpusStream:
         found = [self._item(position, met) for position in positions]
         counts = met.read - read, len(met.skipped) - skipped, met.regionless - passed_over
         met.reads.append(StreamReads(self.kind.value, *counts))
-        met.partial.extend(
-            BadRecord(sample.origin, sample.flaw)
-            for sample in (item.sample for item in found)
-            if not isinstance(sample, TextSample) and sample.flaw is not None
-        )
         return found
 
     def _ask_together(self, positions: range) -> None:
@@ -146,6 +140,6 @@ class CorpusStream:
             return to_sample(record, source.kind, source.limits), picture
         known = self.cache.find(picture)
         sample = to_sample(replace(record, decoded=known), source.kind, source.limits)
-        if known is None and not isinstance(sample, TextSample) and sample.flaw is None:
+        if known is None and not isinstance(sample, TextSample):
             self.cache.keep(picture, sample.pixels)
         return sample, picture

@@ -142,7 +142,6 @@ def evaluate(
             write_scores(out / METRICS, _scores(results))
     details = _described(context, model_folder, weights, config, results)
     details["left_out"] = left_out.kept_in(out)
-    details["partial_pictures"] = {str(path): flaw for path, flaw in sorted(context.pictures.flaws.items())}
     if config.keep_models and (absent := without_model(out, results)):
         note = ", ".join(str(paths[part]) for part in absent)
         tqdm.write(

@@ -26,7 +26,7 @@ from xfm.finetuning.cross_validation import FOLDS_FOLDER, cross_validate
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.finished import FinetuneResult, TrainingOutcome, finish, write_resolved
 from xfm.finetuning.presets import check_applicable
-from xfm.finetuning.row_filter import partial_pictures, require_same_left_out, say_partial
+from xfm.finetuning.row_filter import require_same_left_out
 from xfm.finetuning.session import Session
 from xfm.finetuning.start import finetune_config, local_model, opened, tables_of
 from xfm.finetuning.time_limit import TimeLimit, limited
@@ -186,7 +186,6 @@ def _say(run: Session, origin: RowOrigin) -> None:
         tqdm.write(run.summary(), file=sys.stderr)
         decided = ", ".join(f"{one.name} {one.value}" for one in run.decisions)
         tqdm.write(f"Preset {run.config.preset} decided: {decided or 'nothing'}.", file=sys.stderr)
-    say_partial(partial_pictures(run.pictures, origin.places))
     if run.progress and run.left_out.rows:
         tqdm.write(f"Note: {run.left_out.sentence(run.out / BAD_FILE)}", file=sys.stderr)
 

@@ -22,7 +22,6 @@ from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard, compare, over_fast, strong_of, systems_of
 from xfm.finetuning.presets import Decision
 from xfm.finetuning.report import candidates_of, write_report
-from xfm.finetuning.row_filter import partial_pictures
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.time_limit import TimeLimit
@@ -141,7 +140,6 @@ def _save(
         "candidates": candidates_of(task, tests),
         "baselines": result.baselines,
         "seconds": dict(seconds),
-        "partial_pictures": partial_pictures(run.pictures, origin.places),
         "left_out": run.left_out.kept_in(run.out),
         "made_by": asdict(maker),
         "leaderboards": {name: asdict(board) for name, board in found.leaderboards.items()},

@@ -26,10 +26,8 @@ from xfm.finetuning.report import candidate_facts, candidates_of, write_report
 from xfm.finetuning.row_filter import (
     few,
     first_places,
-    partial_pictures,
     readable_rows,
     require_texts,
-    say_partial,
 )
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
@@ -136,7 +134,6 @@ def score(
     task = restored(kind, base, decoded, rows.rows, task_settings(config))
     unknown = rows.unknown_to(task)
     sign(out, maker)
-    say_partial(partial := partial_pictures(decoded, rows.places))
     shown = {picture for row in rows.rows for picture in kind.pictures_of(row)}
     shown_as = "new.csv" if isinstance(test, InMemory) else test
     hosts = "" if rules is None else rules.option
@@ -145,7 +142,6 @@ def score(
         "sources": {SPLIT: str(test)},
         "provenance": base.provenance,
         "left_out": left_out.kept_in(out),
-        "partial_pictures": partial,
         "made_by": asdict(maker),
         "next": next_command(told.kind, model, shown_as, out, mapped.option, root, shown, hosts),
     }

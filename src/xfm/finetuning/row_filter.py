@@ -1,18 +1,14 @@
-"""Which rows can be used, of tables and typed ones; whether that stays so; and pictures used in part."""
+"""Which rows can be used, of tables and typed ones; whether that stays so."""
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
-from xfm.core.errors import UserError, amount
+from xfm.core.errors import UserError
 from xfm.data.images import UnreadablePicture
 from xfm.data.skipped import SkippedRecords, read_bad_rows
 from xfm.data.tables import TableRow
-from xfm.reports.scores import DETAILS
 from xfm.tasks.base import Task
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import CellMeaning, ChosenRows, LazyRows, SplitRows
@@ -158,20 +154,6 @@ def require_same_left_out(out: Path, left_out: SkippedRecords) -> None:
         raise UserError(
             f"{place} {change}: bring it back as it was to go on with {out}, or begin in another folder"
         )
-
-
-# ---------------------------------------------------------------- pictures used in part
-def partial_pictures(pictures: Pictures, places: Mapping[Path, str]) -> dict[str, str]:
-    """What is wrong with the pictures of which a part only could be decoded, by row or path."""
-    return {places.get(path) or str(path): flaw for path, flaw in sorted(pictures.flaws.items())}
-
-
-def say_partial(partial: Mapping[str, str]) -> None:
-    """Count such pictures on stderr, and name some of them."""
-    if partial:
-        count, shown = amount(len(partial), "picture"), few(partial, _SHOWN)
-        note = f"Of {count} the file ends early; what is there is used: {shown}. All are in {DETAILS}."
-        tqdm.write(note, file=sys.stderr)
 
 
 def few(names: Iterable[str], most: int = 8) -> str:

@@ -116,7 +116,7 @@ def restored(
 
 def first_reads(read: Callable[[], tuple[T, SkippedRecords]], pictures: Pictures) -> tuple[T, SkippedRecords]:
     """Rows that the first process reads, for all, with the decoded pictures."""
-    found = distributed.on_first(lambda: (*read(), pictures.looked))
+    found = distributed.on_first(lambda: (*read(), pictures.marks))
     if distributed.rank():
         pictures.follow(found[2])
     return found[0], found[1]

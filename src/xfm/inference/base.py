@@ -17,7 +17,6 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
 from xfm.inference.engine import EncodedPictures, Engine, InputBatch, cut
 from xfm.inference.input_parsing import (
-    FlawCallback,
     InputError,
     Item,
     PictureReader,
@@ -25,7 +24,6 @@ from xfm.inference.input_parsing import (
     example,
     field_names,
     read_field,
-    warned_once,
 )
 from xfm.inference.inputs import ABSENT, checked_option, sort_out
 
@@ -134,17 +132,14 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         inputs: Iterable[Any],
         options: Any = None,
         bad: SkipCallback | None = None,
-        partial: FlawCallback | None = None,
     ) -> Iterator[tuple[int, Answer]]:
         """Answers with the numbers of their inputs, from 0, in order.
 
         `bad(number, reason)` may pass over an unusable input; otherwise InputError follows the answers before
-        it. `partial(number, flaw)` is told of pictures that end early; by default the first such is a
-        warning.
+        it.
         """
         ready = self.begin(self.spec.options() if options is None else options)
         encoded = EncodedPictures(self.engine)
-        partial = partial or warned_once()
         for window in self.windows(inputs):
             items: dict[int, Item] = {}
             failure: InputError | None = None
@@ -154,8 +149,6 @@ class Pipeline(ABC, Generic[Ready, Answer]):
                         raise found
                     self.check(found)
                     items[number] = found
-                    if found.flaw is not None:
-                        partial(number, found.flaw)
                 except UserError as error:
                     if bad is None or not bad(number, str(error)):
                         failure = InputError(number, str(error))

@@ -18,7 +18,7 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
 from xfm.inference.engine import cut
-from xfm.inference.input_parsing import InputError, Item, Picture, PictureReader, by_field, warned_once
+from xfm.inference.input_parsing import InputError, Item, Picture, PictureReader, by_field
 from xfm.inference.inputs import sort_out
 from xfm.inference.matching import Embed
 from xfm.inference.pipeline import pipeline
@@ -94,13 +94,11 @@ def _of_pictures(
     if pictures:
         pipe.warn_of_pictures()
     numbers, size = list(pictures), pipe.engine.batch_size
-    partial, first, waiting = warned_once(), dict[bytes, int](), dict[int, Picture]()
+    first, waiting = dict[bytes, int](), dict[int, Picture]()
     for window in pipe.windows(pictures.values()):
         for number, item in window:
             row = numbers[number]
             picture = _picture(row, item)
-            if picture.flaw is not None:
-                partial(row, picture.flaw)
             if first.setdefault(picture.key, row) != row:
                 same[row] = first[picture.key]
                 continue

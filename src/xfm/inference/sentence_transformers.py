@@ -24,7 +24,7 @@ from torch import Tensor
 
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
-from xfm.inference.input_parsing import Item, Picture, PictureReader, is_picture, warned_once
+from xfm.inference.input_parsing import Item, Picture, PictureReader, is_picture
 from xfm.inference.pipeline import AnyPipeline, pipeline
 from xfm.models.artifacts import CARD, model_pixels
 from xfm.models.folder import Pretrained, load_model
@@ -100,11 +100,7 @@ class FolderModule(InputModule):
     # ------------------------------------------------------------ inputs
     def _read(self, given: Sequence[Any]) -> list[Item]:
         reader = PictureReader(self.pipe.engine.pretrained.preprocessing, None)
-        items, partial = [self.pipe.read(one, reader) for one in given], warned_once()
-        for number, item in enumerate(items):
-            if item.flaw is not None:
-                partial(number, item.flaw)
-        return items
+        return [self.pipe.read(one, reader) for one in given]
 
     def _texts(self, items: Sequence[Item]) -> dict[str, Tensor]:
         engine = self.pipe.engine

@@ -95,11 +95,6 @@ class CurriculumData:
         return self.phases[before + 1 : self.phase_number(batch) + 1]
 
     @property
-    def used_in_part(self) -> int:
-        """How many pictures of this process could be decoded in part only."""
-        return len({origin for data in self._sets for origin in data.partial})
-
-    @property
     def regionless(self) -> int:
         """How often this process met a picture without regions in a stream that needs them."""
         return sum(data.regionless for data in self._sets)

@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -20,7 +19,6 @@ from xfm.corpora.filtering import looks_whole
 from xfm.corpora.images import drafted, hash_of
 from xfm.data.boxes import Boxes
 from xfm.data.image_formats import Header, PictureError
-from xfm.data.image_pixels import rows_there
 from xfm.data.images import checked_header, decode, read_picture
 from xfm.data.records import check_box, is_text
 from xfm.data.tokenizer import normalise_caption
@@ -81,8 +79,7 @@ def _four_numbers(box: object) -> TypeGuard[Sequence[float]]:
 
 _SCALE = (64, 64)
 """A JPEG is decoded no smaller: as for the perceptual hash of `xfm prepare`, which is the same."""
-_GREY, _FLAT = 128, 4
-_LEAST_GREY = 2
+_FLAT = 4
 
 
 class ImageCheck(NamedTuple):
@@ -99,19 +96,14 @@ class ImageCheck(NamedTuple):
 
 
 def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
-    """Check the bytes of a picture.
-
-    All of a JPEG's code is read, to find scans that end early, at a smaller scale; what does not end as a
-    whole file does is decoded as in training.
-    """
+    """Check the bytes of a picture."""
     digest = short_digest(data)
     try:
         header = checked_header(data)
-        picture, flaw = _decoded(data, header)
+        picture = _decoded(data, header)
     except PictureError as error:
         return ImageCheck(digest, found=(Issue(Finding.PICTURE, str(error)),))
-    found = [Issue(Finding.CUT, flaw)] if flaw else []
-    found += _odd_sides(header, config)
+    found = _odd_sides(header, config)
     extremes: Any = picture.getextrema()  # of RGB, a pair a channel
     if flat := all(high - low <= _FLAT for low, high in extremes):
         found.append(Issue(Finding.FLAT, "all of it has one colour"))
@@ -132,25 +124,10 @@ def short_digest(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def _decoded(data: bytes, header: Header) -> tuple[Image.Image, str | None]:
+def _decoded(data: bytes, header: Header) -> Image.Image:
+    """The picture at a smaller scale, where the file ends as a whole one does; others as in training."""
     small = drafted(data, header, _SCALE) if looks_whole(data, header) else None
-    if small is not None:
-        return small, _grey_end(small) if header.orientation == 1 else None
-    found = decode(data)
-    return Image.fromarray(found.pixels.permute(1, 2, 0).contiguous().numpy()), found.flaw
-
-
-def _grey_end(picture: Image.Image) -> str | None:
-    """The flaw of a JPEG that was cut and given an end, whose decoder makes the rest grey.
-
-    A first row of grey means grey paper.
-    """
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)  # [3, H, W]
-    height, half = pixels.shape[1], pixels.shape[2] // 2
-    there = rows_there(pixels, _GREY)
-    if there == 0 or height - there < _LEAST_GREY or bool((pixels[:, 0, half:] == _GREY).all()):
-        return None
-    return f"the picture ends early: {there / height:.0%} of its rows are there, the others are grey"
+    return Image.fromarray(decode(data).permute(1, 2, 0).contiguous().numpy()) if small is None else small
 
 
 def _odd_sides(header: Header, config: DoctorConfig) -> list[Issue]:

@@ -45,12 +45,6 @@ class Finding(StrEnum):
         "Is the format right? `xfm prepare` clips what sticks out.",
     )
     BOX_EMPTY = "degenerate_box", _OUT, "boxes without area", "Remove them."
-    CUT = (
-        "truncated_picture",
-        _HURTS,
-        "pictures that end early",
-        "Training uses the part that is there: fetch them again.",
-    )
     FLAT = (
         "picture_of_one_colour",
         _HURTS,
