@@ -92,27 +92,10 @@ class Format(StrEnum):
 
     ONNX: `.onnx`, for onnxruntime and others.
     OPENVINO: `.xml` with `.bin`.
-    TORCH_EXPORT: `.pt2`, for `torch.export.load`.
     """
 
     ONNX = "onnx"
     OPENVINO = "openvino"
-    TORCH_EXPORT = "torch-export"
-
-
-@dataclass(frozen=True)
-class TensorShape:
-    """A tensor that goes into a graph or comes out of it.
-
-    Attributes:
-        name: of the tensor.
-        dtype: float32, int64 or bool.
-        shape: sides as numbers, or as the names of those that may be any.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -122,14 +105,11 @@ class GraphFile:
     Attributes:
         name: image, text, fusion, words, fused_words or head.
         file: in the folder.
-        inputs, outputs: its tensors, in order.
         about: what goes in and what comes out, in a sentence.
     """
 
     name: str
     file: str
-    inputs: tuple[TensorShape, ...]
-    outputs: tuple[TensorShape, ...]
     about: str = ""
 
 

@@ -1,6 +1,5 @@
 """Models from folders, run by torch or by the runtime of an exported model, which is usable as any model."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor, nn
 
-from xfm.config.artifacts import MANIFEST, Arithmetic, Format, Manifest
+from xfm.config.artifacts import MANIFEST, Arithmetic, Manifest
 from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
@@ -136,8 +135,6 @@ def small_heads(model: XFM, task: TaskModel | None) -> dict[str, Tensor]:
 
 
 HEADS_FILE = "heads.safetensors"
-TRUST = "XFM_TRUST_PROGRAMS"
-"""Set to 1 by whoever made the programs of torch.export: the files may hold pickles, which run anything."""
 
 
 def is_exported(folder: Path) -> bool:
@@ -150,20 +147,12 @@ def read_manifest(folder: Path) -> Manifest:
     return from_plain(Manifest, read_json_object(folder / MANIFEST), folder / MANIFEST)
 
 
-def open_exported(
-    folder: Path | str, half: bool = False, check: bool = True, name: str = "", trusted: bool = False
-) -> Pretrained:
-    """Exported model, run by its runtime, its task where that has a head of classes; `trusted` reads
-    torch.export programs, as XFM_TRUST_PROGRAMS=1 does. A UserError where library, file or self-check
-    fail."""
+def open_exported(folder: Path | str, half: bool = False, check: bool = True, name: str = "") -> Pretrained:
+    """Exported model, run by its runtime, its task where that has a head of classes. A UserError where
+    library, file or self-check fail."""
     folder = Path(folder)
     config, shown = read_config(folder)
     own, manifest = read_artifacts(folder, config, shown), read_manifest(folder)
-    if manifest.format is Format.TORCH_EXPORT and not trusted and os.environ.get(TRUST) != "1":
-        raise UserError(
-            f"{folder} holds programs of torch.export, files that can run anything when they are read: set "
-            f"{TRUST}=1 if you made them yourself, or export the model as onnx or openvino"
-        )
     runtime = RUNTIMES[manifest.format].load()
     if missing := {*encoders_of(config)} - {graph.name for graph in manifest.graphs}:
         raise UserError(f"{folder / MANIFEST} names no graph {min(missing)}; export the model again")
