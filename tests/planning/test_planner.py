@@ -81,18 +81,6 @@ def test_the_options_of_a_rung_are_the_rung(base: PretrainingPlan) -> None:
         assert again.flops == pytest.approx(rung.flops), rung.name
 
 
-def test_batches_of_tokens_take_what_texts_of_that_length_take(base: PretrainingPlan) -> None:
-    """As many tokens as 8,192 texts of 128; parts of a batch are parts of the tokens."""
-    options = [*PLAIN, "--data.text.tokens", str(8192 * 128)]
-    found = plan(load_recipe("base", options), base.config)
-    for rung, other in zip(found.ladder, base.ladder, strict=True):
-        assert rung.memory.total == pytest.approx(other.memory.total), rung.name
-        assert rung.flops == pytest.approx(other.flops), rung.name
-    accumulated = next(rung for rung in found.ladder if rung.name.endswith("accumulation 4"))
-    assert accumulated.options[accumulated.options.index("--data.text.tokens") + 1] == str(2048 * 128)
-    assert "--data.text.batch_size" not in accumulated.options
-
-
 def test_a_larger_gpu_fits_earlier_and_a_small_one_never() -> None:
     recipe = load_recipe("base", PLAIN)
     first = [

@@ -65,7 +65,7 @@ class Recipe:
             raise ValueError("curriculum: every `until` must exceed the one before, and none may exceed 1")
         if not self.model.sees:
             raise ValueError(f"pre-training takes texts and pictures, and {lacks()}")
-        validating = any(stream.taken for stream in self.data.validation.streams.values())
+        validating = any(stream.batch_size for stream in self.data.validation.streams.values())
         if validating != bool(self.training.validate_every):
             raise ValueError(
                 "training.validate_every and data.validation go together: give the first a number of steps "

@@ -3,7 +3,7 @@ processes and their ranks decide only which of its samples are built here."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -41,7 +41,7 @@ from xfm.data.variation import recolour
 
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
 # window from a random word is taken, which for every script holds more tokens than are needed.
-SHORT, _WINDOW = 4, 16
+_SHORT, _WINDOW = 4, 16
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class BatchBuilder:
         text, image, pair, region = map(items.get, SampleKind)
         return Batch(
             step=step,
-            text=self._text(cast(list[DrawnSample[TextSample]], text), step) if text else None,
+            text=self._text(cast(list[DrawnSample[TextSample]], text)) if text else None,
             image=self._image(cast(list[DrawnSample[ImageSample]], image)) if image else None,
             pair=self._pair(cast(list[DrawnSample[PairSample]], pair)) if pair else None,
             region=self._region(cast(list[DrawnSample[RegionSample]], region)) if region else None,
@@ -101,12 +101,10 @@ class BatchBuilder:
         own = self._share.of(len(whole), stream.mixture.group)
         return whole[own.start : own.stop]
 
-    def _text(self, items: Sequence[DrawnSample[TextSample]], step: int) -> TextBatch:
+    def _text(self, items: Sequence[DrawnSample[TextSample]]) -> TextBatch:
         config = self._config.text_mask
         rows = [TextRow(passage(item.rng, item.sample.text, config.max_tokens), item.rng) for item in items]
-        longest = self._streams[SampleKind.TEXT].longest(step)
-        config = config if longest is None else replace(config, max_tokens=longest)
-        return TextBatch(*collate_tokens(rows, config, self._texts))
+        return TextBatch(*collate_tokens(rows, self._config.text_mask, self._texts))
 
     def _image(self, items: Sequence[DrawnSample[ImageSample]]) -> ImageBatch:
         mode = self._streams[SampleKind.IMAGE].augmentation
@@ -152,9 +150,9 @@ class BatchBuilder:
 def passage(rng: np.random.Generator, text: str, max_tokens: int) -> str:
     """The part of a text that is read: all of it, or a window from a random word when it is likely to be too
     long. The tokenizer cuts the rest, so that all parts of long texts are seen over the epochs."""
-    if len(text) <= SHORT * max_tokens:
+    if len(text) <= _SHORT * max_tokens:
         return text
-    start = int(rng.random() * (len(text) - SHORT * max_tokens + 1))
+    start = int(rng.random() * (len(text) - _SHORT * max_tokens + 1))
     space = text.find(" ", start) if start else -1
     start = space + 1 if 0 <= space < len(text) - 1 else start
     return text[start : start + _WINDOW * max_tokens]

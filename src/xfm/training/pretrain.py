@@ -94,7 +94,7 @@ def _corpora(recipe: Recipe) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for phase in recipe.phases():
         for name, stream in phase.data.streams.items():
-            paths = [corpus.path for corpus in stream.corpora] if stream.taken else []
+            paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
             found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
     return {name: paths for name, paths in found.items() if paths}
 

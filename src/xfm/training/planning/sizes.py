@@ -67,7 +67,7 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
     """The largest share that a process has of a batch, with texts as long as they may be."""
 
     def share(stream: StreamConfig) -> int:
-        groups = _texts(stream, data) // stream.group
+        groups = stream.batch_size // stream.group
         return -(-groups // world) * stream.group
 
     def texts(rows: int, config: TokenMaskConfig) -> TextSizes:
@@ -83,12 +83,8 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
         rows = texts(pictures * data.max_regions, data.caption_mask)
         boxed = rows.rows if weights.box_l1 or weights.box_giou else 0
         captioned["region"] = CaptionedSizes(pictures, rows, data.region.batch_size * data.max_regions, boxed)
-    plain = texts(share(data.text), data.text_mask) if data.text.taken and weights.mlm else None
+    plain = texts(share(data.text), data.text_mask) if data.text.batch_size and weights.mlm else None
     return StepSizes(plain, share(data.image) if weights.mim else 0, captioned)
-
-
-def _texts(stream: StreamConfig, data: DataConfig) -> int:
-    return stream.tokens // data.text_mask.max_tokens if stream.tokens else stream.batch_size
 
 
 def smaller(data: DataConfig, parts: int, world: int) -> DataConfig | None:
@@ -96,10 +92,8 @@ def smaller(data: DataConfig, parts: int, world: int) -> DataConfig | None:
     changed = {}
     for name, stream in data.streams.items():
         size = stream.batch_size // parts // stream.group * stream.group
-        changed[name] = replace(stream, batch_size=size, tokens=stream.tokens // parts)
-        if stream.tokens and stream.tokens // parts < data.text_mask.max_tokens:
-            return None
-        if stream.taken and _texts(changed[name], data) < world * stream.group:
+        changed[name] = replace(stream, batch_size=size)
+        if stream.batch_size and size < world * stream.group:
             return None
     return replace(data, **changed)
 
