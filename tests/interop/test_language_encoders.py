@@ -235,7 +235,7 @@ COUNT = 2_000
 
 def byte_level_with_space(folder: Path):
     write_byte_level(folder)
-    (folder / "tokenizer_config.json").write_text('{"add_prefix_space": true}')
+    edit_json(folder / "tokenizer_config.json", add_prefix_space=True)
     return RobertaTokenizerFast.from_pretrained(str(folder), add_prefix_space=True)
 
 

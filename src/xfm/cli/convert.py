@@ -30,7 +30,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(
         parser,
         "--tokenizer",
-        "tokenizer.json, or a folder with it or with vocab.json and merges.txt (RoBERTa's)",
+        "tokenizer.json, or a folder with it or one that transformers reads (RoBERTa's)",
     )
     known = ", ".join(recipe_names())
     option(

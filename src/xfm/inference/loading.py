@@ -288,7 +288,7 @@ def load(
     Args:
         path: folder or file, the name of a model of the package, such as "small", or of a repository of the
             hub, `owner/name` or `owner/name@revision`.
-        tokenizer: `tokenizer.json`, or a folder with it or RoBERTa's `vocab.json` and `merges.txt`; a
+        tokenizer: `tokenizer.json`, or a folder with it or one that transformers reads, such as RoBERTa's; a
             published file has none of its own.
         recipe: gives what a published file does not show, such as dropout.
         task: the fine-tuned task of a published file, where its tensors leave it open.

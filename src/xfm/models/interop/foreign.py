@@ -8,9 +8,7 @@ import torch
 from torch import nn
 
 from xfm.config.encoders import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
-from xfm.core.errors import UserError, first_line, import_extra
-from xfm.data.tokenizer import Tokenizer
-from xfm.models.interop.pickles import read_pickle, refuse_bomb
+from xfm.core.errors import UserError, import_extra
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
@@ -20,8 +18,10 @@ from xfm.models.interop.sources import (
     filled,
     preprocessing,
     read_licence,
+    read_pickle,
     read_settings,
     read_tokenizer,
+    refuse_bomb,
 )
 from xfm.models.library_encoders import (
     TimmVision,
@@ -125,7 +125,7 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
         )
     if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler.")):
         raise UserError(f"{name} lacks the weights of {missing[0]}; give the folder of a whole encoder")
-    tokenizer = _tokenizer(folder, transformers)
+    tokenizer = read_tokenizer(folder)
     config = TransformersTextConfig(
         settings=json.dumps(safe_settings(trunk.config.to_dict()), sort_keys=True),
         vocab_size=trunk.get_input_embeddings().num_embeddings,
@@ -148,13 +148,3 @@ def _longest(trunk: Any) -> int:
     table = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
     return trunk.config.max_position_embeddings - (0 if padding is None else padding + 1)
-
-
-def _tokenizer(folder: Path, transformers: Any) -> Tokenizer:
-    if (folder / "tokenizer.json").is_file():
-        return read_tokenizer(folder)
-    try:
-        found = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        return Tokenizer(found.backend_tokenizer, str(folder))
-    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
-        raise UserError(f"{folder}: transformers finds no fast tokenizer ({first_line(error)})") from error

@@ -19,8 +19,8 @@ from xfm.core.errors import UserError
 from xfm.core.files import writing
 from xfm.core.results_folder import free_name
 from xfm.models.folder import Pretrained
-from xfm.models.interop.pickles import named_tensors, read_stored
 from xfm.models.interop.published.names import TASK_PREFIX, native_parts, spare, to_published
+from xfm.models.interop.sources import named_tensors, read_stored
 
 OWN = "xfm"
 """Key of the pickled config under which `xfm export` keeps what the tensors do not show."""
