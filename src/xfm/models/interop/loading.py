@@ -2,17 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from xfm.config.load import load_recipe
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
-from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.folder import Pretrained, load_model
-from xfm.models.interop.published.convert import ConvertedModel, TensorFate, convert
+from xfm.models.interop.published.convert import convert
 from xfm.models.interop.sources import read_tokenizer
-from xfm.models.model_files import FRESH
 from xfm.models.model_reading import check_vocabulary
 from xfm.models.resolve import model_folder
 from xfm.models.runtimes.loading import is_exported, open_exported
@@ -49,7 +46,7 @@ def load(
     else:
         kind = None if task is None else task_spec(task).name
         result = convert(path, load_recipe(recipe).model, kind, heads)
-        found = Pretrained(None, result.preprocessing, provenance(result), result.task, model=result.model)
+        found = Pretrained(None, result.preprocessing, result.provenance, result.task, model=result.model)
     if image_size is not None:
         found = found.resized(path, image_size, image_width)
     if own is None:
@@ -59,17 +56,3 @@ def load(
     if check:
         verify(path, found.model, found.artifacts)
     return found
-
-
-def provenance(converted: ConvertedModel) -> dict[str, Any]:
-    """Provenance of a converted model."""
-    report = converted.report
-    return {
-        "published": Path(report.source).name,
-        "layout": report.layout,
-        "licences": {"code": CODE_LICENCE, "weights": None, "data": None},  # such a file has none
-        FRESH: [
-            part if part == "temperature" else f"{part}."
-            for part in (line.part for line in report.lines if line.fate is TensorFate.MISSING)
-        ],
-    }
