@@ -155,9 +155,9 @@ def small() -> Recipe:
     model, data = recipe.model, recipe.data
     model = replace(
         model,
-        vision=replace(model.seeing, image_size=96, width=96),
+        vision=replace(model.vision, image_size=96, width=96),
         language=replace(model.language, width=96, mlp_width=384, vocab_size=5000),  # pyright: ignore
-        fusion=replace(model.fusing, mlp_width=384),
+        fusion=replace(model.fusion, mlp_width=384),
     )
     patches = replace(data.patch_mask, patches=14, min_block=4)
     data = replace(data, patch_mask=patches, region=replace(data.region, batch_size=8))
@@ -172,7 +172,7 @@ def model(**changed: object) -> Change:
     """Of the fusion encoder and, without depth, of the language encoder."""
 
     def apply(recipe: Recipe) -> Recipe:
-        found = replace(recipe.model, fusion=replace(recipe.model.fusing, **changed))  # pyright: ignore
+        found = replace(recipe.model, fusion=replace(recipe.model.fusion, **changed))  # pyright: ignore
         if "depth" not in changed:
             found = replace(found, language=replace(found.language, **changed))  # pyright: ignore
         return replace(recipe, model=found)

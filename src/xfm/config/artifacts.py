@@ -49,8 +49,7 @@ class CheckValues:
     """What a model makes of a text and a picture.
 
     Attributes:
-        pixels: [48] means of 4 x 4 parts of the three channels of the prepared picture; empty of a model of
-            language alone, as are image, match and box.
+        pixels: [48] means of 4 x 4 parts of the three channels of the prepared picture.
         image: [E] the picture's unit vector.
         tokens: [T] ids of the text; empty where the model has no tokenizer, as all below.
         text: [E] the text's unit vector.
@@ -75,12 +74,12 @@ class SelfCheck:
 
     Attributes:
         text: as it was written; it is read as captions are.
-        picture: the bytes of a PNG, in base64; None of a model of language alone.
+        picture: the bytes of a PNG, in base64.
         values: what the model made of the two, in float32 on a CPU.
     """
 
     text: str
-    picture: str | None
+    picture: str
     values: CheckValues
 
 

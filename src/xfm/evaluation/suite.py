@@ -28,7 +28,7 @@ from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import flags_of, write_report
 from xfm.evaluation.saved_models import TASKS_FOLDER, saved_models, without_model
 from xfm.models.adapters import require_whole
-from xfm.models.folder import load_model, require_seeing
+from xfm.models.folder import load_model
 from xfm.models.model_files import write_calibration
 from xfm.models.precision import resolve
 from xfm.models.resolve import model_folder as folder_of
@@ -99,7 +99,6 @@ def evaluate(
     times = TimeBudget(resolved.minutes, resolved.parts, resolved.scratch)
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
-    require_seeing(model_folder, "the evaluation")
     weights = weights_digest(model_folder)
     maker = ResultOrigin(
         "evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}"

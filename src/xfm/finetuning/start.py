@@ -45,7 +45,6 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
 def prepared_base(model: Path | str, config: FinetuneConfig, spec: TaskSpec) -> Pretrained:
     """The model that a fine-tuning starts from, for pictures as the settings say."""
     found = load_base(model, config.image_size)
-    spec.check_model(found.model.config, model)
     seen = found.preprocessing.seen_as(config.framing, config.colours)
     seen = replace(seen, grey=config.grey or seen.grey)
     return found if seen == found.preprocessing else replace(found, preprocessing=seen)

@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from xfm.config.model import lacks
 from xfm.config.task_spec import TaskSpec, TextRule
 from xfm.core.errors import UserError, suggest
 from xfm.data.schema import Tokens
@@ -65,8 +64,8 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         return self.read_by(self.spec.text, text)
 
     def read_by(self, rule: TextRule, text: str) -> str:
-        """A text by a rule; a model of language alone has learned none, and reads the text as written."""
-        return as_read(rule if self.engine.model.sees else TextRule.WRITTEN, text, self.engine.longest)
+        """A text by a rule."""
+        return as_read(rule, text, self.engine.longest)
 
     def check(self, item: Item) -> None:
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""
@@ -201,8 +200,6 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             raise UserError(f"{self.spec.name} takes either {either}: give {example(self.spec.inputs)}")
         found = {f.name: read_field(f, values[f.name], reader) for f in self.spec.inputs if f.name in values}
         pictures = [picture for value in found.values() if isinstance(value, list) for picture in value]
-        if pictures and not self.engine.model.sees:
-            raise UserError(f"a picture was given, and {lacks(self.engine.name)}")
         texts = [value for value in found.values() if isinstance(value, str)]
         read = tuple(self.as_read(text, len(pictures)) for text in texts)
         return Item(read, tuple(pictures), texts[0] if texts else "")

@@ -120,7 +120,7 @@ class ColumnPipeline:
         import pyarrow as arrow
 
         if self._type is None and self._pipe.spec is EMBED:
-            width = self._pipe.engine.model.config.vector_width
+            width = self._pipe.engine.model.config.projection
             self._type = arrow.list_(arrow.float32(), width)
         found = arrow.array(answers, self._type)
         if self._type is None and not arrow.types.is_null(found.type):

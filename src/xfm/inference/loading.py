@@ -42,7 +42,7 @@ def encode_rows(pipe: Embed, given: Iterable[object], normalised: bool, progress
     rows = list(given)
     texts, pictures = _sorted_out(pipe, rows)
     same: dict[int, int] = {}  # rows that hold what stood before, and where it did
-    found = torch.zeros(len(rows), pipe.engine.model.config.vector_width, device=pipe.engine.device)
+    found = torch.zeros(len(rows), pipe.engine.model.config.projection, device=pipe.engine.device)
     disable = (len(rows) < MANY or None) if progress is None else not progress  # None: where nobody looks
     parts = chain(_of_texts(pipe, texts, normalised, same), _of_pictures(pipe, pictures, normalised, same))
     with tqdm(total=len(rows), desc="encoding", unit="input", disable=disable) as bar:
@@ -211,7 +211,7 @@ class LoadedModel(Pretrained):
         vectors = _as_vectors(given)
         if vectors is None:
             return self._encoded(given, True, None, running)
-        width = self.model.config.vector_width
+        width = self.model.config.projection
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != width:
             raise UserError(
                 f"the {name} are numbers of shape {list(vectors.shape)}, and vectors of this model are "

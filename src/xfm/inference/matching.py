@@ -68,7 +68,7 @@ class Embed(_VectorPipeline[NDArray[np.float32]]):
 
     def collected(self, answers: list[NDArray[np.float32]]) -> Any:
         """[N, E]."""
-        width = self.engine.model.config.vector_width
+        width = self.engine.model.config.projection
         return np.stack(answers) if answers else np.zeros((0, width), dtype=np.float32)
 
 

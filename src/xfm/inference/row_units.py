@@ -245,7 +245,7 @@ def _answer(
     with one_thread(pipe.engine.device):
         answers += answered_rows(pipe, part, work.options, skip, None)
     mark.answered = len(answers)
-    width = pipe.engine.model.config.vector_width
+    width = pipe.engine.model.config.projection
     for suffix, data in part_files(form, answers, work.keep, by_name, width).items():
         write_data(stem.with_suffix(f".part{suffix}"), data)
     return mark

@@ -51,7 +51,7 @@ class FolderModule(InputModule):
     @property
     def modalities(self) -> list[Any]:
         """Kinds of input."""
-        return ["text", "image"] if self.model.sees else ["text"]
+        return ["text", "image"]
 
     @classmethod
     def load(
@@ -150,7 +150,7 @@ class XFMVectors(FolderModule):
 
     def get_embedding_dimension(self) -> int:
         """E."""
-        return self.model.config.vector_width
+        return self.model.config.projection
 
     def _saved(self) -> Pretrained:
         own = super()._saved()

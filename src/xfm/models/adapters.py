@@ -180,10 +180,8 @@ def _over_base(
 
 
 def _resized(config: ModelConfig, shown: Preprocessing) -> ModelConfig | None:
-    if not config.sees:
-        return config
     try:
-        vision = replace(config.seeing, image_size=shown.image_size, image_width=shown.image_width)
+        vision = replace(config.vision, image_size=shown.image_size, image_width=shown.image_width)
     except ValueError:
         return None
     return replace(config, vision=vision)

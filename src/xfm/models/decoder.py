@@ -26,7 +26,7 @@ class Decoder(nn.Module):
         self.embeddings = copy.deepcopy(model.fusion.embeddings)
         self.layers = copy.deepcopy(model.fusion.layers)
         self.head = copy.deepcopy(model.fusion_head)
-        if memory_width != model.config.seeing.width:
+        if memory_width != model.config.vision.width:
             for layer in self.layers:
                 assert isinstance(layer, FusionLayer)
                 layer.cross_attention.key_value = nn.Linear(memory_width, 2 * model.config.language.width)

@@ -167,12 +167,10 @@ def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -
     tokenizer, provenance = artifacts.given_tokenizer, artifacts.provenance
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)
-    if config.sees:
-        _write_json(folder / PREPROCESSING, to_plain(artifacts.preprocessing))
+    _write_json(folder / PREPROCESSING, to_plain(artifacts.preprocessing))
     # A tokenizer that was never there is told from one that was lost.
     _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
-    if config.sees:
-        _write_json(folder / INPUT_CLASSES, CLASSES)
+    _write_json(folder / INPUT_CLASSES, CLASSES)
     if artifacts.calibration is not None:
         _write_json(folder / CALIBRATION, to_plain(artifacts.calibration))
 

@@ -50,33 +50,25 @@ def check_picture() -> bytes:
 
 def prepare(
     check: SelfCheck, tokenizer: Tokenizer | None, preprocessing: Preprocessing, longest: int
-) -> tuple[Tensor | None, Tokens | None]:
-    """Image [1, 3, H, W] float32 and text [1, T] of a check as pipelines read them, None where it lacks
-    them; a UserError if the image is damaged."""
-    pixels = None if check.picture is None else _prepared_picture(check.picture, preprocessing)
+) -> tuple[Tensor, Tokens | None]:
+    """Image [1, 3, H, W] float32 and text [1, T] of a check as pipelines read them, None without a
+    tokenizer; a UserError if the image is damaged."""
+    try:
+        decoded = decode(base64.b64decode(check.picture, validate=True))
+    except (ValueError, PictureError) as error:
+        raise UserError(
+            f"{SELF_CHECK} holds a damaged picture ({error}); copy it again or remove it"
+        ) from error
+    pixels = model_pixels(framed(decoded, preprocessing)[None], preprocessing)
     if tokenizer is None:
         return pixels, None
     return pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest).tokens
 
 
-def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
-    try:
-        decoded = decode(base64.b64decode(picture, validate=True)).pixels
-    except (ValueError, PictureError) as error:
-        raise UserError(
-            f"{SELF_CHECK} holds a damaged picture ({error}); copy it again or remove it"
-        ) from error
-    return model_pixels(framed(decoded, preprocessing)[None], preprocessing)
-
-
 @torch.no_grad()
-def measure(
-    model: Composition, task: TaskModel | None, pixels: Tensor | None, tokens: Tokens | None
-) -> CheckValues:
+def measure(model: Composition, task: TaskModel | None, pixels: Tensor, tokens: Tokens | None) -> CheckValues:
     """Outputs of a model in evaluation mode for the prepared text and image."""
     here = model.device
-    if not model.sees or pixels is None:
-        return _measure_language(model, task, None if tokens is None else tokens.to(here))
     coarse = F.adaptive_avg_pool2d(pixels.float(), PARTS)
     image = model.encode_image(pixels.to(here))
     found = CheckValues(_plain(coarse), _plain(model.project_image(image[:, 0])))
@@ -96,20 +88,10 @@ def measure(
     )
 
 
-def _measure_language(model: Composition, task: TaskModel | None, tokens: Tokens | None) -> CheckValues:
-    if tokens is None:
-        return CheckValues((), ())
-    vector = _plain(model.embed_text(tokens.ids, tokens.mask))
-    return CheckValues((), (), tuple(tokens.ids[0].tolist()), vector, answer=_answer(task, tokens, None))
-
-
-def _answer(task: TaskModel | None, tokens: Tokens | None, image: Tensor | None) -> tuple[float, ...]:
+def _answer(task: TaskModel | None, tokens: Tokens | None, image: Tensor) -> tuple[float, ...]:
     """Output of a head of this package; others are not asked."""
     if task is None or type(task).__module__ != TaskModel.__module__:
         return ()
-    if image is None:
-        assert tokens is not None
-        return _plain(task.classify(HeadInputs(tokens))) if isinstance(task, Classifier) else ()
     both = torch.zeros(1, 2, dtype=torch.int64, device=image.device)
     if isinstance(task, Classifier) and (tokens is not None or not task.task.spec.has_texts):
         return _plain(task.classify(HeadInputs(tokens, image, both)))
@@ -129,7 +111,7 @@ def _plain(values: Tensor) -> tuple[float, ...]:
 
 def record(model: Backbone, own: Artifacts) -> SelfCheck | None:
     """Self-check of a model in evaluation mode; None where it gives no finite numbers."""
-    picture = base64.b64encode(check_picture()).decode("ascii") if model.sees else None
+    picture = base64.b64encode(check_picture()).decode("ascii")
     check = SelfCheck(TEXT, picture, CheckValues((), ()))
     values = measured(model, own, check)
     numbers = [*values.image, *values.text, *values.box, *values.answer, values.match or 0.0]

@@ -193,7 +193,7 @@ def _mim_losses(
     if target is MimTarget.PIXELS:
         if model.pixel_head is None:
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")
-        drawn, size = model.pixel_head(predicted[:, 1:]), model.config.seeing.patch_size
+        drawn, size = model.pixel_head(predicted[:, 1:]), model.config.vision.patch_size
         losses = [
             pixel_loss(part, source, mask, size) * global_batch.loss_scale(f"{name}/patches_masked")
             for part, (name, (source, mask)) in zip(drawn.split(sizes), masked.items(), strict=True)

@@ -122,7 +122,7 @@ def open_phase(
     cache: PictureCache | None = None,
 ) -> PretrainingData:
     """The data of a phase (from 0) of a recipe; other arguments as of `PretrainingData`."""
-    vision = recipe.model.seeing
+    vision = recipe.model.vision
     if vision.image_width not in (None, vision.image_size):
         raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
     return PretrainingData(

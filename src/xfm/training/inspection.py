@@ -64,7 +64,7 @@ def inspect_data(
     title = f"{recipe.name}, from step {step} on, phase {phase + 1} of {len(phases)}"
     with writing(page, "or choose another file"):
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_text(page, _page(title, shown, (seen, whole), data.tokenizer, recipe.model.seeing.patch_size))
+        write_text(page, _page(title, shown, (seen, whole), data.tokenizer, recipe.model.vision.patch_size))
     return Inspection(page, batches, phase, (seen, whole))
 
 

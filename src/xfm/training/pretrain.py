@@ -212,7 +212,7 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
     and the prefixes of parameters that are untrained (of a fresh `xfm init`). UserError: no model, or texts
     too long for it."""
     if recipe.init.model is None:
-        return recipe, Preprocessing(recipe.model.seeing.image_size), ()
+        return recipe, Preprocessing(recipe.model.vision.image_size), ()
     folder = require_whole(recipe.init.model)
     config, preprocessing = read_config(folder, recipe.init.image_size)
     tokenizer = str((folder / TOKENIZER).resolve())

@@ -61,7 +61,7 @@ class ProbeResult:
 @torch.inference_mode()
 def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[str, NDArray[np.float32]]:
     """Every `PictureView` [N, D] of N pictures, from normalised batches [B, 3, H, W] float32."""
-    rows, columns = encoder.model.config.seeing.grid
+    rows, columns = encoder.model.config.vision.grid
     seen: dict[str, list[Tensor]] = {view.value: [] for view in PictureView}
     for batch in encoder.counted(pixels, count):
         with autocast(encoder.precision, encoder.device):

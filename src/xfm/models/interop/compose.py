@@ -1,4 +1,4 @@
-"""A model composed of other models' encoders and a fresh fusion encoder, or of language alone (`xfm init`).
+"""A model composed of other models' encoders and a fresh fusion encoder (`xfm init`).
 
 The one place where a reference becomes an encoder with weights, tokenizer and preprocessing:
 
@@ -18,11 +18,10 @@ from typing import Any
 
 import torch
 
-from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.core.errors import UserError
-from xfm.models.artifacts import CODE_LICENCE, UNSEEN
+from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.composition import HEADS
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.models.interop.foreign import read_timm, read_transformers
@@ -70,19 +69,23 @@ def read_language(reference: str) -> LanguagePart:
     return read_bert(fetch_repository(reference, [*SETTING_FILES, *TOKENIZER_FILES]), reference)
 
 
-def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
-    """A model of pre-trained encoders, otherwise fresh as the recipe says (`vision` "fresh": a fresh
-    vision encoder, None: language alone); its provenance names sources and fresh parameters. A UserError
-    where parts cannot be read or do not fit."""
+def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
+    """A model of pre-trained encoders, otherwise fresh as the recipe says (`vision` "fresh": a fresh vision
+    encoder); its provenance names sources and fresh parameters. A UserError where parts cannot be read or do
+    not fit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         words = read_language(language)
-        eyes = None if vision in (None, FRESH_VISION) else read_vision(vision)
+        eyes = None if vision == FRESH_VISION else read_vision(vision)
         try:
-            config = _config(words, eyes, vision is not None, recipe)
+            seen = recipe.model.vision
+            if eyes is not None:
+                seen = replace(eyes.config, drop_path=seen.drop_path)
+            config = replace(recipe.model, vision=seen, language=words.config)
         except ValueError as error:
-            named = language if vision is None else f"{language} and {vision}"
-            raise UserError(f"{named} and the recipe {recipe.name} do not fit together: {error}") from error
+            raise UserError(
+                f"{language} and {vision} and the recipe {recipe.name} do not fit together: {error}"
+            ) from error
         model = XFM(config)
     if eyes is not None:
         model.vision.load_state_dict(eyes.encoder.state_dict())
@@ -91,14 +94,11 @@ def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
         model.language_head.load_state_dict(words.head)
     parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}
     sources = {name: part.source for name, part in parts.items()}
-    fresh: list[str] = []
-    if config.sees:
-        own = tuple(model.state_dict())
-        heads = [head for head in HEADS if any(name.startswith(head) for name in own)]
-        fresh = ["fusion.", *(head for head in heads if head != "language_head.")]
-        fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
+    heads = [head for head in HEADS if any(name.startswith(head) for name in model.state_dict())]
+    fresh = ["fusion.", *(head for head in heads if head != "language_head.")]
+    fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
     provenance = {
-        "composed": {**sources, **({"recipe": recipe.name} if config.sees else {})},
+        "composed": {**sources, "recipe": recipe.name},
         "licences": {"code": CODE_LICENCE, "weights": _licence(*sources.values()), "data": None},
         "ignored": {name: part.ignored for name, part in parts.items()},
         FRESH: fresh if words.head else [*fresh, "language_head."],
@@ -106,21 +106,8 @@ def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(config),
     }
-    return Pretrained(words.tokenizer, _preprocessing(config, eyes), provenance, model=model.eval())
-
-
-def _config(words: LanguagePart, eyes: VisionPart | None, sees: bool, recipe: Recipe) -> ModelConfig:
-    if not sees:
-        return replace(recipe.model, vision=None, language=words.config, fusion=None, pixel_head=False)
-    own = recipe.model.seeing
-    vision = own if eyes is None else replace(eyes.config, drop_path=own.drop_path)
-    return replace(recipe.model, vision=vision, language=words.config)
-
-
-def _preprocessing(config: ModelConfig, eyes: VisionPart | None) -> Preprocessing:
-    if eyes is not None:
-        return eyes.preprocessing
-    return Preprocessing(config.seeing.image_size) if config.sees else UNSEEN
+    shown = Preprocessing(config.vision.image_size) if eyes is None else eyes.preprocessing
+    return Pretrained(words.tokenizer, shown, provenance, model=model.eval())
 
 
 def _licence(*sources: Mapping[str, Any]) -> str | None:

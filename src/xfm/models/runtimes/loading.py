@@ -23,7 +23,7 @@ from xfm.models.library_encoders import explained
 from xfm.models.model_files import TASK
 from xfm.models.model_reading import read_artifacts, read_config
 from xfm.models.runtimes.backends import RUNTIMES, Runner
-from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS, encoders_of
+from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS
 from xfm.models.self_check import verify
 from xfm.models.task_models import Answerer, Captioner, TaskModel, build_task_model
 from xfm.models.weights import read_tensors, without_weights
@@ -96,15 +96,12 @@ class RuntimeModel(XFM):
         self.language = RunLanguage(  # pyright: ignore[reportAttributeAccessIssue]
             config.language, graphs[TEXT]
         )
-        if not config.sees:
-            self.lack_pictures()
-        else:
-            seeing, width = config.seeing, config.language.width
-            self.vision = RunVision(seeing, graphs[IMAGE])  # pyright: ignore[reportAttributeAccessIssue]
-            self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
-            self.vision_proj = nn.Linear(seeing.width, config.projection)
-            self.text_proj = nn.Linear(width, config.projection)
-            self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
+        width = config.language.width
+        self.vision = RunVision(config.vision, graphs[IMAGE])  # pyright: ignore[reportAttributeAccessIssue]
+        self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
+        self.vision_proj = nn.Linear(config.vision.width, config.projection)
+        self.text_proj = nn.Linear(width, config.projection)
+        self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
 
@@ -154,7 +151,7 @@ def open_exported(folder: Path | str, half: bool = False, check: bool = True, na
     config, shown = read_config(folder)
     own, manifest = read_artifacts(folder, config, shown), read_manifest(folder)
     runtime = RUNTIMES[manifest.format].load()
-    if missing := {*encoders_of(config)} - {graph.name for graph in manifest.graphs}:
+    if missing := {IMAGE, TEXT, FUSION} - {graph.name for graph in manifest.graphs}:
         raise UserError(f"{folder / MANIFEST} names no graph {min(missing)}; export the model again")
     for graph in manifest.graphs:
         if Path(graph.file).name != graph.file or not (folder / graph.file).is_file():

@@ -150,7 +150,7 @@ def export(
         manifest = Manifest(form, arithmetic, tuple(graphs), source, runtime.versions())
         _write(draft / MANIFEST, to_plain(manifest))
         if int8:
-            quantise(draft, [IMAGE, TEXT] if model.sees else [TEXT])
+            quantise(draft, [IMAGE, TEXT])
         written = open_exported(draft, name=f"{folder} ({known.name})")
         if int8:
             _write(

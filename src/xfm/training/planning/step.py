@@ -72,13 +72,13 @@ class StepModel:
         gradients: GradientConfig,
         fused: bool = True,
     ) -> None:
-        vision, language = model.seeing, model.language
+        vision, language = model.vision, model.language
         if not (isinstance(vision, VisionConfig) and isinstance(language, LanguageConfig)):
             raise UserError(
                 "the memory of encoders of other libraries (timm, transformers) is not known: plan with a "
                 "recipe whose model.vision and model.language are xfm's own, of the same sizes"
             )
-        self.vision, self.language, self.fusion, self.model = vision, language, model.fusing, model
+        self.vision, self.language, self.fusion, self.model = vision, language, model.fusion, model
         self.weights, self.negatives, self.gradients = weights, negatives, gradients
         self.pixels = training.mim_target is MimTarget.PIXELS
         self.a = NumberBytes.of(training.precision, fused)

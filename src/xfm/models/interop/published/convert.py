@@ -107,7 +107,7 @@ def convert(
     stored.clear()  # only `state` holds the tensors now: each goes when it has been packed
     native = _native(entries, state)
     _fill(model, task_model, native)
-    vision = config.seeing
+    vision = config.vision
     preprocessing = preprocessing or Preprocessing(vision.image_size, image_width=vision.image_width)
     return ConvertedModel(path, model, task_model, preprocessing, report)
 

@@ -90,9 +90,9 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
                 max_positions=positions,
             ),
             fusion=replace(
-                like.fusing,
+                like.fusion,
                 depth=shapes.depth("fusion_encoder.encoder.layer"),
-                heads=heads or like.fusing.heads,
+                heads=heads or like.fusion.heads,
                 mlp_width=fusion_hidden,
             ),
             projection=projection,

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput, can_return_tuple
 from transformers.utils.hub import cached_file
 
-from xfm.config.model import ModelConfig, lacks
+from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.config.typed import from_plain
@@ -107,10 +107,7 @@ class XFMConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """transformers' method; another number of labels than stored gives new labels. A UserError for a
-        language-only model."""
-        if config_dict.get("vision", {}) is None:  # left out, the vision encoder is the default one
-            raise UserError(f"transformers' classes of X-FM take models of texts and pictures, and {lacks()}")
+        """transformers' method; another number of labels than stored gives new labels."""
         wanted, stored = kwargs.get("num_labels"), config_dict.get("id2label")
         if wanted is not None and stored is not None and len(stored) != wanted:
             config_dict = {key: value for key, value in config_dict.items() if key not in LABEL_FIELDS}

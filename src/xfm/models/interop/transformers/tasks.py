@@ -63,7 +63,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
-        vision = config.native.seeing
+        vision = config.native.vision
         self.vision = build_vision(vision)
         self.head = nn.Linear(vision.width, config.num_labels or 2)
         self.post_init()
