@@ -204,7 +204,6 @@ def _misnamed() -> dict[str, Kind]:
         "web page": Kind("a.jpg", b"<!DOCTYPE html><html>404</html>", words="looks like a web page"),
         "lfs": Kind("a.jpg", b"version https://git-lfs.github.com/spec/v1\n", words="git lfs pull"),
         "pdf": Kind("a.jpg", b"%PDF-1.7\n", words="looks like a PDF"),
-        "jpeg xl": Kind("a.jpg", b"\xff\x0a\0\0", words="looks like a JPEG XL"),
         "noise": Kind("a.jpg", bytes(range(128, 256)), words="not a JPEG, PNG"),
     }
 

@@ -21,8 +21,7 @@ from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.data.image_formats import BROKEN, PictureFormat, open_with_pillow, orientation_of
 from xfm.data.image_pieces import plain_jpeg
-from xfm.data.image_pixels import rgb_of
-from xfm.data.images import PictureError, decode, picture_size, to_uint8
+from xfm.data.images import PictureError, decode, picture_size, rgb_of, to_uint8
 
 
 def encode(width: int, height: int, format: str, mode: str = "RGB", **options) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from xfm.config.task_spec import TaskSpec, TextRule
+from xfm.config.task_spec import TaskSpec
 from xfm.core.errors import UserError, suggest
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
@@ -61,11 +61,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
 
     def as_read(self, text: str, pictures: int) -> str:
         """A text as the model was trained to read it, beside so many pictures."""
-        return self.read_by(self.spec.text, text)
-
-    def read_by(self, rule: TextRule, text: str) -> str:
-        """A text by a rule."""
-        return as_read(rule, text, self.engine.longest)
+        return as_read(self.spec.text, text, self.engine.longest)
 
     def check(self, item: Item) -> None:
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""

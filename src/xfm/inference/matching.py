@@ -24,9 +24,8 @@ class _VectorPipeline(Pipeline[NoOptions, Answer]):
     def as_read(self, text: str, pictures: int) -> str:
         task = self.engine.pretrained.task
         own = None if task is None else task.task.spec
-        if own is not None and TEXT_VECTORS in own.uses:
-            return as_read(own.text, text, self.engine.longest)
-        return self.read_by(EMBED.text, text)
+        rule = own.text if own is not None and TEXT_VECTORS in own.uses else EMBED.text
+        return as_read(rule, text, self.engine.longest)
 
 
 class Embed(_VectorPipeline[NDArray[np.float32]]):
