@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from xfm.config.tables import BoxFormat, BoxUnit
@@ -33,20 +32,9 @@ class Boxes:
         """The same boxes in another format."""
         if format is self.format:
             return self
-        a, b, c, d = self.data.unbind(-1)
-        if self.format is BoxFormat.XYWH:
-            left, top, right, bottom = a, b, a + c, b + d
-        elif self.format is BoxFormat.CXCYWH:
-            left, top, right, bottom = a - c / 2, b - d / 2, a + c / 2, b + d / 2
-        else:
-            left, top, right, bottom = a, b, c, d
-        if format is BoxFormat.XYXY:
-            columns = (left, top, right, bottom)
-        elif format is BoxFormat.XYWH:
-            columns = (left, top, right - left, bottom - top)
-        else:
-            columns = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
-        return Boxes(torch.stack(columns, -1), format, self.unit)
+        from torchvision.ops import box_convert  # late: it takes longer than torch
+
+        return Boxes(box_convert(self.data, self.format.value, format.value), format, self.unit)
 
     def to_unit(self, unit: BoxUnit, width: float, height: float) -> "Boxes":
         """The same boxes in another unit, for a picture of `width` x `height` pixels."""

@@ -3,7 +3,7 @@ processes and their ranks decide only which of its samples are built here."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -162,25 +162,8 @@ _LARGE = 144
 """Rows of a batch beyond which some may be left out."""
 
 
-@dataclass
-class _Rows:
-    """The rows of a batch while it grows; a box is None where the text describes the whole picture."""
-
-    texts: list[TextRow] = field(default_factory=list)
-    boxes: list[Box | None] = field(default_factory=list)
-    images: list[int] = field(default_factory=list)
-    identities: list[int] = field(default_factory=list)
-
-    def add(self, text: TextRow, image: int, box: Box | None, identity: int) -> None:
-        self.texts.append(text)
-        self.boxes.append(box)
-        self.images.append(image)
-        self.identities.append(identity)
-
-    def trim(self, multiple: int) -> None:
-        if extra := len(self.texts) % multiple if len(self.texts) > _LARGE else 0:
-            for column in (self.texts, self.boxes, self.images, self.identities):
-                del column[-extra:]
+_Row = tuple[TextRow, int, Box | None, int]
+"""A text, its image, its box (None: it describes the whole image) and the identity of the two."""
 
 
 def collate_regions(
@@ -194,28 +177,31 @@ def collate_regions(
     """Transform the images, choose the rows, tokenise, mask and stack; pixels stay uint8. An image gives at
     most `config.max_regions` rows: one random caption where it has any and `config.caption_rows` asks for it,
     and random regions that survive the crop. With `max_regions` 1 the row is a region where there is one."""
-    rows = _Rows()
+    rows: list[_Row] = []
     pictures = [_add_picture(rows, item, image, config, mode, size) for image, item in enumerate(items)]
-    rows.trim(config.row_multiple)
-    tokens, masked = collate_tokens(rows.texts, config.caption_mask, known)
-    is_image = torch.tensor([box is None for box in rows.boxes], dtype=torch.bool)
+    if len(rows) > _LARGE:
+        del rows[len(rows) // config.row_multiple * config.row_multiple :]
+    texts, images = [row[0] for row in rows], [row[1] for row in rows]
+    boxes, identities = [row[2] for row in rows], [row[3] for row in rows]
+    tokens, masked = collate_tokens(texts, config.caption_mask, known)
+    is_image = torch.tensor([box is None for box in boxes], dtype=torch.bool)
     return RegionBatch(
         pixels=stack_pixels(pictures),
-        image_index=torch.tensor(rows.images, dtype=torch.int64),
-        visible=visible_patches(rows.boxes, patch, size // patch),
-        boxes=box_targets(rows.boxes, size),
+        image_index=torch.tensor(images, dtype=torch.int64),
+        visible=visible_patches(boxes, patch, size // patch),
+        boxes=box_targets(boxes, size),
         is_image=is_image,
         tokens=tokens,
         masked=masked,
-        image_identity=torch.tensor(rows.identities, dtype=torch.int64),
-        text_identity=torch.tensor([text_identity(row.text) for row in rows.texts], dtype=torch.int64),
+        image_identity=torch.tensor(identities, dtype=torch.int64),
+        text_identity=torch.tensor([text_identity(row.text) for row in texts], dtype=torch.int64),
         boxed=(~is_image).nonzero().squeeze(1),
-        most=max(Counter(rows.images).values(), default=0),
+        most=max(Counter(images).values(), default=0),
     )
 
 
 def _add_picture(
-    rows: _Rows,
+    rows: list[_Row],
     item: DrawnSample[RegionSample],
     image: int,
     config: DataConfig,
@@ -233,7 +219,7 @@ def _add_picture(
     if config.caption_rows and sample.captions and (room > 1 or not boxes):
         caption = sample.captions[int(rng.random() * len(sample.captions))]
         text = TextRow(normalise_caption(caption, config.max_words), rng)
-        rows.add(text, image, None, box_identity(item.picture, (0, 0, width, height)))
+        rows.append((text, image, None, box_identity(item.picture, (0, 0, width, height))))
         room -= 1
     kept = [i for i, box in enumerate(moved) if box is not None]
     if len(kept) > room:
@@ -241,5 +227,5 @@ def _add_picture(
     for i in kept:
         region = sample.regions[i]
         text = TextRow(normalise_caption(region.phrase, config.max_words), rng)
-        rows.add(text, image, moved[i], box_identity(item.picture, region.box))
+        rows.append((text, image, moved[i], box_identity(item.picture, region.box)))
     return recolour(rng, show(sample.pixels, view, size), mode, has_boxes=True)

@@ -12,9 +12,8 @@ from xfm.models.composition import Backbone
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
 from xfm.models.precision import at_least_float32
 from xfm.objectives.global_batch import GlobalBatch, single
-from xfm.objectives.losses import LossDict, Losses
+from xfm.objectives.losses import LossDict, Losses, masked_token_loss
 from xfm.objectives.text_rows import pair_rows, region_rows
-from xfm.objectives.tokens import masked_token_loss
 from xfm.objectives.vision_text import Source, vision_text_losses
 
 

@@ -27,8 +27,7 @@ from xfm.metrics.classification import share
 from xfm.models.folder import Pretrained
 from xfm.models.generation import SpecialTokens, generate
 from xfm.models.task_models import Captioner
-from xfm.objectives.losses import Losses
-from xfm.objectives.tokens import smoothed_losses
+from xfm.objectives.losses import Losses, smoothed_losses
 from xfm.tasks.base import HiddenInput, Prediction, Task, TaskSettings
 from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import most_frequent_label

@@ -20,7 +20,7 @@ from xfm.metrics.recalls import rank_chances, rank_scores, ranks_of_best_positiv
 from xfm.models.precision import autocast
 from xfm.models.task_models import TextEmbedder
 from xfm.objectives.losses import Losses
-from xfm.objectives.text_ranking import text_ranking_losses
+from xfm.objectives.retrieval import text_ranking_losses
 from xfm.tasks.base import Task
 from xfm.tasks.rows import Case, CellMeaning, MatchedTexts
 from xfm.training import distributed

@@ -20,8 +20,7 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.vqa import voted_accuracy
 from xfm.models.folder import Pretrained
 from xfm.models.task_models import Answerer
-from xfm.objectives.losses import Losses
-from xfm.objectives.tokens import sequence_losses
+from xfm.objectives.losses import Losses, sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
 from xfm.tasks.base import HiddenInput, Task, TaskSettings
 from xfm.tasks.images import Pictures

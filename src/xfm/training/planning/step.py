@@ -10,7 +10,7 @@ from xfm.config.training import ActivationCheckpointing, LossConfig, NegativesCo
 from xfm.core.errors import UserError
 from xfm.models.attention_layout import rounded
 from xfm.models.shared_kv import rows_of_texts
-from xfm.objectives.tokens import COUNT_STEP
+from xfm.objectives.losses import COUNT_STEP
 from xfm.training.planning.layers import (
     STATISTICS,
     LayerCost,
