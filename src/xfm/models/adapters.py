@@ -43,7 +43,7 @@ from xfm.models.model_reading import B, read_config, read_provenance, read_task,
 from xfm.models.resolve import model_folder
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.self_check import SELF_CHECK, check_of, read_check, verify
-from xfm.models.weights import read_tensors, require_finite, write_tensors
+from xfm.models.weights import on_cpu, read_tensors, require_finite, write_tensors
 
 LOW_RANK, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
@@ -240,10 +240,10 @@ def save_adapter(
     `before` are the base's tensors, `additions` LoRA's by layer, both by their names in `Backbone`; `scale`
     is LoRA's rank and alpha. The additions are already worked into the matrices of the task's model.
     """
-    place, task, before = require_base(base), own.task, _on_cpu(before)
+    place, task, before = require_base(base), own.task, on_cpu(before)
     named = str(place.resolve()) if home_path(base).exists() else str(base)
     about = AdapterConfig(named, model_digest(place / WEIGHTS), *scale)
-    after = before | (_on_cpu(task.shared_state()) if task else {})
+    after = before | (on_cpu(task.shared_state()) if task else {})
     changed = {
         name: tensor
         for name, tensor in after.items()
@@ -273,7 +273,3 @@ def merge(
         raise UserError(f"{adapter} is no adapter (it has no {ADAPTER}), so that there is nothing to merge")
     model, own = read_model(place, Backbone, base=base)
     save_model(out, model, own.given_tokenizer, own.preprocessing, {**own.provenance, **made}, own.task)
-
-
-def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu() for name, tensor in state.items()}
