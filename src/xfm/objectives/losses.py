@@ -107,19 +107,14 @@ COUNT_STEP = 64
 """The head takes a multiple of this many tokens, so that few shapes occur: kernels are built per shape."""
 
 
-def _masked_places(masked: MaskedTokens) -> Tensor:
-    """[N] int64, see `MaskedTokens.places`."""
-    if masked.places is not None:
-        return masked.places
-    return masked.labels.flatten().ne(IGNORED).nonzero().squeeze(1)
-
-
 def masked_token_loss(
     states: Tensor, masked: MaskedTokens, logits: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of the masked tokens of states [R, T, D] (0 without any), and the accuracy; only
     masked tokens go through the head `logits`, [N, D] -> [N, V]."""
-    places = _masked_places(masked)
+    places = masked.places
+    if places is None:
+        places = masked.labels.flatten().ne(IGNORED).nonzero().squeeze(1)
     count = len(places)
     places = F.pad(places, (0, -count % COUNT_STEP))
     labels = masked.labels.flatten()[places]

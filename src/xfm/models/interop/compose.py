@@ -10,11 +10,9 @@ The one place where a reference becomes an encoder with weights, tokenizer and p
     fresh                      a vision encoder as the recipe says, that nobody has trained yet
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -94,12 +92,17 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
         model.language_head.load_state_dict(words.head)
     parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}
     sources = {name: part.source for name, part in parts.items()}
+    licences = {source.get("licence") for source in sources.values()}
     heads = [head for head in HEADS if any(name.startswith(head) for name in model.state_dict())]
     fresh = ["fusion.", *(head for head in heads if head != "language_head.")]
     fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
     provenance = {
         "composed": {**sources, "recipe": recipe.name},
-        "licences": {"code": CODE_LICENCE, "weights": _licence(*sources.values()), "data": None},
+        "licences": {
+            "code": CODE_LICENCE,
+            "weights": licences.pop() if len(licences) == 1 else None,
+            "data": None,
+        },
         "ignored": {name: part.ignored for name, part in parts.items()},
         FRESH: fresh if words.head else [*fresh, "language_head."],
         "seed": recipe.training.seed,
@@ -108,8 +111,3 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
     }
     shown = Preprocessing(config.vision.image_size) if eyes is None else eyes.preprocessing
     return Pretrained(words.tokenizer, shown, provenance, model=model.eval())
-
-
-def _licence(*sources: Mapping[str, Any]) -> str | None:
-    found = {source.get("licence") for source in sources}
-    return found.pop() if len(found) == 1 else None

@@ -48,7 +48,9 @@ def read_timm(name: str, reference: str) -> VisionPart:
     with explained(f"timm cannot load {name}", remedy):
         with torch.device("meta"):  # before anything is downloaded, and without the memory that it claims
             if source is not name:
-                _check_pickles(Path(name))
+                for file in Path(name).iterdir():
+                    if file.suffix in _PICKLED:
+                        read_pickle(file)
                 _check_depth(Path(name))
             shapes = timm.create_model(source, pretrained=False, num_classes=0)
         check_trunk(shapes, name)
@@ -68,12 +70,6 @@ def read_timm(name: str, reference: str) -> VisionPart:
     )
     provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
     return VisionPart(encoder.eval(), shown, provenance, fresh=("mask_vector",))
-
-
-def _check_pickles(folder: Path) -> None:
-    for file in folder.iterdir():
-        if file.suffix in _PICKLED:
-            read_pickle(file)
 
 
 def _check_depth(folder: Path) -> None:

@@ -209,7 +209,8 @@ class XFMPreTrainedModel(PreTrainedModel):
         for part in (getattr(model, name, None) for name in ("vision", "fusion")):
             if part is not None:
                 part.compute_buffers()
-        model.provenance = _read_provenance(pretrained_model_name_or_path, place)
+        provenance = find(pretrained_model_name_or_path, PROVENANCE, place)
+        model.provenance = {} if provenance is None else read_settings(provenance)
         answer: Any = (model, report) if wants_report else model  # as transformers types it
         return answer
 
@@ -240,11 +241,6 @@ class XFMPreTrainedModel(PreTrainedModel):
             "the vocabulary of an X-FM model cannot change its size; compose a model with another tokenizer "
             "by `xfm init --language REFERENCE`"
         )
-
-
-def _read_provenance(name: str | Path | None, place: dict[str, Any]) -> dict[str, Any]:
-    path = find(name, PROVENANCE, place)
-    return {} if path is None else read_settings(path)
 
 
 def refuse_unused(given: dict[str, Any]) -> None:
