@@ -26,7 +26,7 @@ from tests.interop.foreign import assert_equal, edit_json, sizes, texts, write_b
 from tests.interop.foreign_models import text_tokenizer, with_language, write_text_model
 from xfm.models.folder import load_model, save_model
 from xfm.models.heads import TokenHead
-from xfm.models.interop.compose import read_language
+from xfm.models.interop.loading import read_language
 from xfm.models.interop.sources import LanguagePart, read_tokenizer
 from xfm.models.xfm import XFM
 

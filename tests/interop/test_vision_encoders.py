@@ -14,7 +14,7 @@ from tests.refusals import expect_refusal
 from xfm.config.encoders import TimmVisionConfig
 from xfm.config.model import ModelConfig
 from xfm.models.folder import Preprocessing, load_model, save_model
-from xfm.models.interop.compose import beit_repository, read_vision
+from xfm.models.interop.loading import beit_repository, read_vision
 from xfm.models.xfm import XFM
 
 BEIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 4}

@@ -38,7 +38,7 @@ def run(chosen: Namespace) -> None:
     asked = {"command": "init", "language": chosen.language, "vision": chosen.vision, "recipe": chosen.recipe}
     from xfm.core.results_folder import require_new_model
     from xfm.models.folder import save_model
-    from xfm.models.interop.compose import compose
+    from xfm.models.interop.loading import compose
 
     require_new_model(Path(chosen.out), {"asked": asked})
     made = compose(chosen.language, chosen.vision, recipe)

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.config.data import TokenMaskConfig
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.masking import IGNORED, mask_tokens, maskable
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.data.tokenizer import EncodedBatch, Tokenizer
-from xfm.data.transforms import Box
+from xfm.data.transforms import Box, Boxes, BoxFormat, BoxUnit
 
 LENGTH_STEP = 8
 """Texts are padded to a multiple of this many tokens: kernels are built per shape, so few should occur."""

@@ -11,9 +11,9 @@ from torch import Tensor
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import NoOptions, TaskSpec
 from xfm.config.tasks import EMBED, TEXT_VECTORS
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.inference.base import Answer, Pipeline
 from xfm.inference.engine import InputBatch, cut
 from xfm.inference.input_parsing import Item

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.models.composition import Backbone
 from xfm.models.fusion import FusionQuery, TextBank
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective

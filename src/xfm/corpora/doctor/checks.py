@@ -17,11 +17,11 @@ from xfm.core.errors import excerpt
 from xfm.corpora.doctor.findings import Finding, Issue
 from xfm.corpora.filtering import looks_whole
 from xfm.corpora.images import drafted, hash_of
-from xfm.data.boxes import Boxes
 from xfm.data.image_formats import Header, PictureError
 from xfm.data.images import checked_header, decode, read_picture
 from xfm.data.records import check_box, is_text
 from xfm.data.tokenizer import normalise_caption
+from xfm.data.transforms import Boxes
 
 _LEAST, _WHOLE = 2.0, 0.99
 MirrorRule = tuple[float, float, float, float]
