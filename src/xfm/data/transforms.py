@@ -1,5 +1,5 @@
-"""Crops, flips and resizing of uint8 pictures, with the boxes that move along; normalisation; boxes that state
-their format and unit.
+"""Crops, flips and resizing of uint8 pictures, with the boxes that move along; normalisation; boxes that
+state their format and unit.
 
 All draws come from the sample's own numpy generator; torch's global random state is never touched.
 """
