@@ -245,7 +245,7 @@ def along(wanted: Tensor, found: Tensor, values: Tensor) -> Tensor:
 
 def captions(recorded: Recorded) -> Arrays:
     model, tokens = recorded.model(), recorded.tokens("text")
-    decoder = Decoder.from_fusion(model, recorded.config.vision.width).eval()
+    decoder = Decoder(model, recorded.config.vision.width).eval()
     image = model.encode_image(recorded.inputs["image"])
     logits = decoder(tokens.ids, tokens.mask, image, torch.ones(image.shape[:2], dtype=torch.bool))
     yield "logits", logits

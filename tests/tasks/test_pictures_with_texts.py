@@ -156,7 +156,7 @@ ANSWERS = [
 
 @pytest.fixture
 def decoder(pretrained: Pretrained) -> Decoder:
-    decoder = Decoder.from_fusion(pretrained.model).eval()
+    decoder = Decoder(pretrained.model).eval()
     with torch.no_grad():  # sharpen it, so that answers differ in likelihood
         decoder.embeddings.words.weight.mul_(40)
     return decoder

@@ -10,7 +10,7 @@ To everything that loads a model it is one: the additions are worked into the ma
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,18 +49,14 @@ LOW_RANK, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
-@dataclass(frozen=True)
-class LowRank:
-    """LoRA's addition to a linear layer: scale * up [O, r] @ down [r, I], float32."""
-
-    down: Tensor
-    up: Tensor
+LowRank = tuple[Tensor, Tensor]
+"""LoRA's addition to a linear layer, down [r, I] and up [O, r] float32: scale * up @ down."""
 
 
 def write_low_rank(folder: Path, additions: Mapping[str, LowRank], about: AdapterConfig) -> None:
     """Write additions by their layers' names in `Backbone`, as peft reads them."""
-    tensors = {f"{_PREFIX}{name}{_DOWN}": one.down for name, one in additions.items()}
-    tensors |= {f"{_PREFIX}{name}{_UP}": one.up for name, one in additions.items()}
+    tensors = {f"{_PREFIX}{name}{_DOWN}": down for name, (down, _) in additions.items()}
+    tensors |= {f"{_PREFIX}{name}{_UP}": up for name, (_, up) in additions.items()}
     write_tensors(folder / LOW_RANK, tensors)
     of_peft = {
         "peft_type": "LORA",

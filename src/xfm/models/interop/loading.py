@@ -131,8 +131,8 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
         try:
             seen = recipe.model.vision
             if eyes is not None:
-                seen = replace(eyes.config, drop_path=seen.drop_path)
-            config = replace(recipe.model, vision=seen, language=words.config)
+                seen = replace(eyes.encoder.config, drop_path=seen.drop_path)
+            config = replace(recipe.model, vision=seen, language=words.encoder.config)
         except ValueError as error:
             raise UserError(
                 f"{language} and {vision} and the recipe {recipe.name} do not fit together: {error}"

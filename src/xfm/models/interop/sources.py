@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
 from xfm.config.plain import yaml_value
 from xfm.core.errors import UserError, first_line, import_extra
 from xfm.core.files import open_regular, read_json_object, read_text
@@ -207,11 +206,6 @@ class VisionPart:
     fresh: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
-    @property
-    def config(self) -> AnyVisionConfig:
-        """Configuration of the encoder."""
-        return self.encoder.config
-
 
 @dataclass(frozen=True)
 class LanguagePart:
@@ -223,11 +217,6 @@ class LanguagePart:
     source: dict[str, Any]
     head: dict[str, Tensor] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
-
-    @property
-    def config(self) -> AnyLanguageConfig:
-        """Configuration of the encoder."""
-        return self.encoder.config
 
 
 def preprocessing(
