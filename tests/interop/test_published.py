@@ -76,7 +76,7 @@ def test_the_command_line_there_and_back(tmp_path: Path, kind: str | None, capsy
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert f"{tmp_path / 'a.th'}: {kind or 'pre-training'}" in shown
-    assert "used     vision_encoder" in shown
+    assert "tensors used" in shown
     assert main(["export", str(tmp_path / "m"), str(tmp_path / "b.th"), "--format", "published"]) == 0
     assert same(torch.load(tmp_path / "b.th", weights_only=True)["model"], state)
     assert main(["info", str(tmp_path / "m")]) == 0

@@ -30,7 +30,7 @@ class PhaseStream:
 
     def applied(self, stream: StreamConfig) -> StreamConfig:
         """The stream with these changes; a UserError where no group is left."""
-        changed = replace(stream, **given(self))
+        changed = replace(stream, **dict(given(self)))
         if self.grouped:
             return changed
         corpora = [corpus for corpus in changed.corpora if corpus.group == 1]
