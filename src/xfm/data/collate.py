@@ -110,7 +110,7 @@ def collate_tokens(
     ]
     lengths = [len(text.ids) for text in read]
     longest = max(lengths, default=1)
-    length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max(config.max_tokens, longest))
+    length = min(round_up(longest, LENGTH_STEP), max(config.max_tokens, longest))
     most = max([1, *(len(positions) for _, positions, _ in masked)])
     real = _filled(lengths, length)
     chosen = _filled([len(positions) for _, positions, _ in masked], most)

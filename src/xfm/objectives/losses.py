@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfm.data.masking import IGNORED
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.models.precision import at_least_float32
 
@@ -102,7 +103,6 @@ class StepLoss(Generic[B]):
         return getattr(batch, "origins", ())
 
 
-IGNORED = -100
 COUNT_STEP = 64
 """The head takes a multiple of this many tokens, so that few shapes occur: kernels are built per shape."""
 

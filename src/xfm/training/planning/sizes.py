@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from xfm.config.data import DataConfig, StreamConfig, TokenMaskConfig
 from xfm.config.training import LossConfig
-from xfm.models.attention_layout import LENGTHS, STEP, TOKENS_STEP, rounded
+from xfm.data.collate import round_up
+from xfm.models.attention_layout import LENGTHS, STEP, TOKENS_STEP
 from xfm.training.planning.layers import Part
 
 
@@ -100,15 +101,15 @@ def smaller(data: DataConfig, parts: int, world: int) -> DataConfig | None:
 
 def packed(count: float) -> float:
     """Packed tokens with the spare ones."""
-    return rounded(max(1, math.ceil(count)), TOKENS_STEP)
+    return round_up(max(1, math.ceil(count)), TOKENS_STEP)
 
 
 def laid(lengths: Mapping[float, float], longest: float) -> list[tuple[float, float]]:
     """Rows and length of the parts into which rows are sorted; `lengths` counts rows by length."""
-    last, parts = rounded(math.ceil(longest), STEP), Counter[int]()
+    last, parts = round_up(math.ceil(longest), STEP), Counter[int]()
     for length, rows in lengths.items():
         parts[min([one for one in LENGTHS if one >= length] + [last])] += rows  # pyright: ignore
-    return [(rounded(math.ceil(rows), STEP), min(length, last)) for length, rows in parts.items()]
+    return [(round_up(math.ceil(rows), STEP), min(length, last)) for length, rows in parts.items()]
 
 
 def text_parts(texts: Iterable[TextSizes], fused: bool) -> tuple[float, list[Part]]:
