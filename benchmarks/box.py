@@ -58,7 +58,7 @@ def positions(source: Path, out: Path) -> Path:
     """Store the model of a run, or of a folder, with positions in fusion, as that of the run `out`."""
     found = load_model(source)
     config = found.model.config
-    fusion = replace(config.fusing, positions=TextPositions.SINE)
+    fusion = replace(config.fusion, positions=TextPositions.SINE)
     model = XFM(replace(config, fusion=fusion))
     model.load_state_dict(found.model.state_dict())
     own = found.artifacts

@@ -176,7 +176,7 @@ def encoders(model: XFM, rounds: int) -> list[Line]:
 
 def layouts(model: XFM, rounds: int) -> Line:
     """240 rows of 48 pictures, five queries each, as a region batch asks them."""
-    patches, width = 64, model.config.seeing.width
+    patches, width = 64, model.config.vision.width
     image = torch.randn(48, 1 + patches, width, requires_grad=True)
     index = (torch.arange(240) // 5).repeat(5)
     text, mask = torch.randn(1200, 16, width), torch.ones(1200, 16, dtype=torch.bool)

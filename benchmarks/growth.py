@@ -38,7 +38,7 @@ class Size:
 
 def pictures(found: Pretrained, count: int) -> Run:
     """Encode pictures."""
-    side = found.model.config.seeing.image_size
+    side = found.model.config.vision.image_size
     pixels = torch.randn(count, 3, side, side)
     return lambda: found.model.embed_image(pixels)
 
@@ -52,7 +52,7 @@ def texts(found: Pretrained, count: int, length: int) -> Run:
 def pairs(found: Pretrained, shown: int, said: int) -> Run:
     """Match some texts with some pictures, each with each."""
     model = found.model
-    image = torch.randn(shown, 1 + model.config.seeing.patches, model.config.seeing.width)
+    image = torch.randn(shown, 1 + model.config.vision.patches, model.config.vision.width)
     text, mask = torch.randn(said, 16, model.config.language.width), torch.ones(said, 16, dtype=torch.bool)
     image_index = torch.arange(shown).repeat_interleave(said)
     text_index = torch.arange(said).repeat(shown)
@@ -74,11 +74,11 @@ def sizes(model: str) -> Iterator[tuple[str, str, int, Run]]:
     for length in (8, 16, 32, 64, 128):
         yield "length of 32 texts, tokens", f"{length}", 32, texts(found, 32, length)
     for side in (1, 1.5, 2, 3):
-        other = xfm.load(model, image_size=int(side * found.model.config.seeing.image_size))
+        other = xfm.load(model, image_size=int(side * found.model.config.vision.image_size))
         hold(other.encoders, Precision.AUTO, "cpu")
         yield (
             "resolution of 8 pictures, pixels",
-            f"{other.model.config.seeing.image_size}",
+            f"{other.model.config.vision.image_size}",
             8,
             pictures(other, 8),
         )

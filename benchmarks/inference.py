@@ -72,7 +72,7 @@ class Cases:
         self.language = LanguageConfig(50265, width, depth, heads, 4 * width, 514, dropout=0.0)
         fusion = FusionConfig(depth // 2, heads, 4 * width, dropout=0.0)
         self.model = XFM(ModelConfig(self.vision, self.language, fusion)).eval()
-        self.decoder = Decoder.from_fusion(self.model).eval()
+        self.decoder = Decoder(self.model).eval()
         hold([self.model.vision, self.model.language, self.model.fusion], Precision.AUTO, "cpu")
 
     def image(self) -> Iterator[Comparison]:

@@ -40,7 +40,7 @@ from xfm.finetuning.frozen_features import LabelledFeatures
 from xfm.metrics.classification import Array
 from xfm.metrics.intervals import bootstrap
 from xfm.models.folder import Pretrained, load_model, save_model
-from xfm.models.interop.compose import compose
+from xfm.models.interop.loading import compose
 from xfm.models.precision import autocast
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 

@@ -44,7 +44,7 @@ class Line:
 def write(recipe: str, folder: Path) -> dict[str, Path]:
     """A model folder and a published file with random weights."""
     model = XFM(load_recipe(recipe).model).eval()
-    shown = Preprocessing(model.config.seeing.image_size)
+    shown = Preprocessing(model.config.vision.image_size)
     save_model(folder / "model", model, None, shown, {})
     export(Pretrained(None, shown, {}, model=model), folder / "model.th")
     return {"model folder": folder / "model", "published file": folder / "model.th"}

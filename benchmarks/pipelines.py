@@ -58,7 +58,7 @@ def build(recipe: str, task: TaskConfig) -> Pretrained:
     config = replace(config, language=replace(config.language, vocab_size=tokenizer.vocab_size))
     torch.manual_seed(0)
     model = XFM(config).eval()
-    shown = Preprocessing(config.seeing.image_size, image_width=config.seeing.image_width)
+    shown = Preprocessing(config.vision.image_size, image_width=config.vision.image_width)
     return Pretrained(tokenizer, shown, {}, build_task_model(task, model).eval(), model=model)
 
 

@@ -79,7 +79,7 @@ def tokens_of(texts: TextSizes, words: int) -> tuple[Tokens, MaskedTokens]:
 
 def batch_of(recipe: Recipe, sizes: StepSizes) -> Batch:
     """A random batch of exactly the sizes."""
-    vision, words = recipe.model.seeing, recipe.model.language.vocab_size
+    vision, words = recipe.model.vision, recipe.model.language.vocab_size
     side, patches, hidden = vision.image_size, vision.patches, recipe.data.patch_mask.patches
 
     def masks(count: int) -> Tensor:
@@ -159,9 +159,9 @@ def narrow(recipe: Recipe, depth: int = 3, *options: str) -> Recipe:
     model, quarter = recipe.model, {"width": 192, "heads": 3}
     model = replace(
         model,
-        vision=replace(model.seeing, depth=depth, **quarter),
+        vision=replace(model.vision, depth=depth, **quarter),
         language=replace(model.language, depth=depth, mlp_width=768, **quarter),
-        fusion=replace(model.fusing, depth=depth, heads=3, mlp_width=768),
+        fusion=replace(model.fusion, depth=depth, heads=3, mlp_width=768),
     )
     rows = {"text": 8, "image": 3, "pair": 6, "region": 4}
     streams = {name: replace(one, batch_size=rows[name]) for name, one in recipe.data.streams.items()}

@@ -37,7 +37,7 @@ class PublishedModel(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        vision, language, fusion = config.vision, config.language, config.fusing
+        vision, language, fusion = config.vision, config.language, config.fusion
         assert isinstance(vision, VisionConfig)
         assert isinstance(language, LanguageConfig)
         assert vision.width == language.width

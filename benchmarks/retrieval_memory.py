@@ -71,7 +71,7 @@ def main() -> None:
     encoder = Encoder(model, tokenizer, options.precision, batch_size=options.batch_size, progress=True)
     owner = np.arange(options.texts) % options.pictures
     positives = own_captions(owner, options.pictures)
-    batches = pixels(options.pictures, model.config.seeing.image_size, options.batch_size)
+    batches = pixels(options.pictures, model.config.vision.image_size, options.batch_size)
     before, began = peak(), time.perf_counter()
     scratch = None if options.in_memory else options.scratch
     images = encode_images(encoder, batches, options.pictures, scratch)

@@ -85,7 +85,7 @@ def random_pairs(config: ModelConfig, count: int) -> PairBatch:
     hidden = torch.zeros_like(mask).scatter(1, positions, value=True)
     hidden[:, 0] = False
     masked = MaskedTokens(ids.masked_fill(hidden, vocabulary - 1), positions, labels)
-    patches, side = config.seeing.patches, config.seeing.image_size
+    patches, side = config.vision.patches, config.vision.image_size
     patch_mask = torch.rand(count, patches).argsort(1) < PATCHES_MASKED
     own = torch.arange(count)
     return PairBatch(torch.randn(count, 3, side, side), Tokens(ids, mask), masked, own, own, patch_mask)

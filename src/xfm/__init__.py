@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from xfm.config.task_spec import TaskSpec as TaskSpec
     from xfm.config.tasks import register_task as register_task
     from xfm.core.errors import UserError as UserError
-    from xfm.data.boxes import Boxes as Boxes
     from xfm.data.tokenizer import Tokenizer as Tokenizer
+    from xfm.data.transforms import Boxes as Boxes
     from xfm.evaluation.suite import evaluate as evaluate
     from xfm.finetuning.finetune import finetune as finetune
     from xfm.finetuning.rescoring import score as score
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xfm.training.pretrain import pretrain as pretrain
 
 _HOMES = {
-    "Boxes": "xfm.data.boxes",
+    "Boxes": "xfm.data.transforms",
     "BoxFormat": "xfm.config.tables",
     "BoxUnit": "xfm.config.tables",
     "ColumnPipeline": "xfm.inference.columns",

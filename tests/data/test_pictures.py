@@ -21,8 +21,7 @@ from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.data.image_formats import BROKEN, PictureFormat, open_with_pillow, orientation_of
 from xfm.data.image_pieces import plain_jpeg
-from xfm.data.image_pixels import rgb_of
-from xfm.data.images import PictureError, decode, picture_size, to_uint8
+from xfm.data.images import PictureError, decode, picture_size, rgb_of, to_uint8
 
 
 def encode(width: int, height: int, format: str, mode: str = "RGB", **options) -> bytes:
@@ -49,7 +48,7 @@ def test_too_large_is_refused_before_decoding():
     data = encode(20, 20, "JPEG")
     with expect_refusal("20 x 20 pixels, more than the limit of 399", kind=PictureError):
         decode(data, max_pixels=399)
-    assert decode(data, max_pixels=400).pixels.shape == (3, 20, 20)
+    assert decode(data, max_pixels=400).shape == (3, 20, 20)
 
 
 @settings(max_examples=120)
@@ -79,7 +78,7 @@ def test_chunks_that_end_too_early(name, body):
     for chunks in ([(name, body), rows], [rows, (name, body)]):
         data = png(size_chunk(2, 2), *chunks, (b"IEND", b""))
         with contextlib.suppress(PictureError):
-            assert decode(data).pixels.shape == (3, 2, 2)
+            assert decode(data).shape == (3, 2, 2)
         opened = None
         with contextlib.suppress(Exception):  # what Pillow says of the header is between it and the user
             opened = Image.open(io.BytesIO(data))
@@ -98,7 +97,7 @@ def test_a_jpeg_that_is_refined_for_ever(side, more):
         decode(data[:end] + data[last:end] * more + data[end:])
     assert time.process_time() - began < 2
     few = 30 if side == 4000 else 8
-    assert decode(data[:end] + data[last:end] * few + data[end:]).pixels.shape == (3, side, side)
+    assert decode(data[:end] + data[last:end] * few + data[end:]).shape == (3, side, side)
 
 
 def directory(*entries: tuple[int, int, int, int]) -> bytes:
@@ -165,7 +164,7 @@ def test_a_file_of_nothing_but_small_pieces(name):
         decode(of(16 << 20))
     assert time.process_time() - began < 2
     if "markers" not in name:  # of which the decoder takes none
-        assert decode(of(1500)).pixels.shape == (3, 24, 24)
+        assert decode(of(1500)).shape == (3, 24, 24)
 
 
 def test_a_missing_decoder_is_named_with_its_remedy(monkeypatch):

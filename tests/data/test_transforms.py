@@ -11,10 +11,12 @@ from torchvision.transforms import InterpolationMode, v2
 
 from tests.data.conftest import generator, noise
 from xfm.config.data import Augmentation
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.transforms import (
     CLIP_MEAN,
     CLIP_STD,
+    Boxes,
+    BoxFormat,
+    BoxUnit,
     Normalisation,
     View,
     move_boxes,

@@ -21,10 +21,6 @@ def cut(seed: int, share: float = 0.6) -> bytes:
     return data[: int(len(data) * share)]
 
 
-def mended(seed: int) -> bytes:
-    return cut(seed) + b"\xff\xd9"
-
-
 def flat(colour: int = 128) -> bytes:
     return saved(Image.new("RGB", SIZE, (colour, colour, colour)), "JPEG")
 

@@ -1,6 +1,5 @@
 """Fine-tuning on pictures: variations, averages, exactly resumed; a bad picture is left out and named."""
 
-import csv
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-import xfm
 from tests.alike import some
-from tests.data.picture_kinds import base, saved
 from tests.evaluation.tiny import COLOURS, tiny_pretrained, tiny_task
 from tests.finetuning import conftest
 from tests.finetuning.conftest import FILES, SHORT, Cli, after_step, on_sample, on_table, photos, stopped
@@ -125,20 +122,6 @@ def test_variation_and_average_are_resumed_exactly(tuned, monkeypatch):
     ours, theirs = (load_model(found.model).model.state_dict() for found in (whole, resumed))
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
-
-
-def test_a_picture_that_ends_early_is_used_and_told_of(model, samples, tmp_path):
-    whole = saved(base(96, 120), "JPEG", quality=90)
-    with (samples / "shapes.csv").open(newline="") as file:
-        first = next(csv.DictReader(file))
-    (samples / first["image"]).write_bytes(whole[: len(whole) * 7 // 10])
-    out, new = tmp_path / "out", tmp_path / "new"
-    done = on_sample("image-classification", model, out, replace(CAREFUL, steps=2), samples)
-    xfm.score(done.model, samples / "shapes.csv", new, progress=False)
-    for folder in (out, new):
-        ((place, flaw),) = details_of(folder)["partial_pictures"].items()
-        assert place.endswith("shapes.csv:2")
-        assert "file ends early" in flaw
 
 
 WITH_PICTURES = [kind for kind in FILES if task_spec(kind).has_pictures]

@@ -28,7 +28,6 @@ from xfm.finetuning.baselines.strong import PROBE
 from xfm.finetuning.probing import Features, encoded, fit_linear, fit_task, has_probe
 from xfm.metrics.calibration import CALIBRATION
 from xfm.models.heads import ProbeHead
-from xfm.models.runtimes.loading import TRUST
 from xfm.models.runtimes.writing import export as write_graphs
 from xfm.reports.scores import read_scores
 from xfm.tasks.rows import LabelledText
@@ -170,11 +169,10 @@ def test_other_tasks_say_what_fast_does_instead(kind: str, model: Path, tmp_path
 
 @thorough
 @pytest.mark.slow
-def test_graphs_of_a_probe_answer_alike(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_of_a_probe_answer_alike(model: Path, tmp_path: Path) -> None:
     kind = "text-classification"
-    monkeypatch.setenv(TRUST, "1")
     done = on_sample(kind, model, tmp_path / "out", FAST)
-    write_graphs(xfm.load_model(tmp_path / "out"), tmp_path / "graphs", Format.TORCH_EXPORT, False, "tiny")
+    write_graphs(xfm.load_model(tmp_path / "out"), tmp_path / "graphs", Format.ONNX, False, "tiny")
     rows = [inputs_of(done.task, row) for row in done.task.train_rows[:3]]
     found, wanted = (xfm.pipeline(kind, tmp_path / place) for place in ("graphs", "out"))
     for row in rows:

@@ -24,8 +24,8 @@ from xfm.models.xfm import XFM
 from xfm.objectives import fusion_losses
 from xfm.objectives.fusion_losses import generalised_iou
 from xfm.objectives.itm import sampling_weights
+from xfm.objectives.losses import sequence_losses
 from xfm.objectives.text_rows import TextRows, pair_rows, region_rows, same_identity
-from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.answers import rank_as_published
 from xfm.tasks.ranking import match_both
 
@@ -245,7 +245,7 @@ def along(wanted: Tensor, found: Tensor, values: Tensor) -> Tensor:
 
 def captions(recorded: Recorded) -> Arrays:
     model, tokens = recorded.model(), recorded.tokens("text")
-    decoder = Decoder.from_fusion(model, recorded.config.vision.width).eval()
+    decoder = Decoder(model, recorded.config.vision.width).eval()
     image = model.encode_image(recorded.inputs["image"])
     logits = decoder(tokens.ids, tokens.mask, image, torch.ones(image.shape[:2], dtype=torch.bool))
     yield "logits", logits

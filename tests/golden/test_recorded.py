@@ -12,7 +12,7 @@ from tests.golden.losses import negatives_of
 from tests.golden.recorded import Recorded
 from tests.golden.states import compute
 from xfm.models.vision import progression_ratio, resample_table
-from xfm.objectives import itc_itm, vision_text
+from xfm.objectives import retrieval, vision_text
 
 KNOWN = {"src_side", "dst_side", "q", "src_coord_max", "dst_coord_max", "clamped"}
 OF_THE_RECORDER = "max_abs_diff_vs_not_a_knot_cubic_tensor_spline_with_clamp"
@@ -46,7 +46,7 @@ def test_loss_and_gradients(recorded: Recorded, loss_case: str, monkeypatch: pyt
     """What is recorded as zero is not computed here."""
     # The recorded random draw takes the place of ours.
     negatives = negatives_of(recorded, loss_case)
-    for module in (itc_itm, vision_text):
+    for module in (retrieval, vision_text):
         monkeypatch.setattr(module, "draw_negatives", lambda *_: negatives)
     found = compute_loss(recorded, loss_case)
     if found.loss is None:

@@ -37,33 +37,23 @@ def test_texts_and_pictures_get_vectors_and_bad_rows_get_reasons(
     made |= {"arrow": arrow.table(given), "pandas": pandas.DataFrame(given)}
     found = embed(made[form])
     assert type(found) is type(made[form])
-    told = {name: _listed(found[name]) for name in ("id", "vector", "error", "warning")}
+    told = {name: _listed(found[name]) for name in ("id", "vector", "error")}
     assert told["id"] == [*range(6)]
     expected = xfm.pipeline("embed", model)([{"text": texts[0]}, {"image": files[1]}, {"text": texts[5]}])
     np.testing.assert_allclose([told["vector"][row] for row in (0, 1, 5)], expected, atol=1e-6)
     for row, word in ((2, "picture"), (3, "the row has no text and no image"), (4, "either text or image")):
         assert told["vector"][row] is None
         assert word in told["error"][row]
-    assert [told["error"][row] for row in (0, 1, 5)] == told["warning"][:3] == [None] * 3
+    assert [told["error"][row] for row in (0, 1, 5)] == [None] * 3
 
 
-def test_answers_of_a_task_and_pictures_that_end_early(model: Path) -> None:
-    out = io.BytesIO()
+def test_answers_of_a_task(model: Path) -> None:
     noise = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
-    from PIL import Image
-
-    Image.fromarray(noise).save(out, "jpeg", quality=95)
-    cut = out.getvalue()[: len(out.getvalue()) // 2]
     judge = xfm.ColumnPipeline("image-text-matching", model, answer="fits")
-    found = judge({"image": [cut, noise], "text": ["a square"] * 2})
-    with pytest.warns(UserWarning, match="ends early"):
-        answers = xfm.pipeline("image-text-matching", model)(image=[cut, noise], text=["a square"] * 2)
-    assert found["fits"].to_pylist() == answers
-    first, second = found["warning"].to_pylist()
-    assert "ends early" in first
-    assert second is None
+    given = {"image": [png(0), noise], "text": ["a square"] * 2}
+    assert judge(given)["fits"].to_pylist() == xfm.pipeline("image-text-matching", model)(**given)
     empty = judge({"image": [], "text": []})
-    assert [len(empty[name]) for name in ("fits", "error", "warning")] == [0, 0, 0]
+    assert [len(empty[name]) for name in ("fits", "error")] == [0, 0]
 
 
 def test_what_cannot_be_is_one_sentence(embed: xfm.ColumnPipeline, model: Path) -> None:

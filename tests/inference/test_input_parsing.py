@@ -67,7 +67,7 @@ def test_what_is_transparent_shows_white() -> None:
         Image.fromarray(array),
         saved(Image.fromarray(array), "PNG"),
     ):
-        assert read_original(form).pixels[0].tolist() == [[0, 0], [255, 255]]
+        assert read_original(form)[0].tolist() == [[0, 0], [255, 255]]
 
 
 @pytest.mark.parametrize(

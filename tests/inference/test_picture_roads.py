@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from xfm.core.errors import UserError
 from xfm.data.images import decode, to_uint8
 from xfm.data.loader import PretrainingData
 from xfm.data.transforms import Normalisation, View, show
-from xfm.finetuning.start import partial_pictures
 from xfm.inference.answer_file import bad_file
 from xfm.inference.prediction import predict
 from xfm.tasks.grounding import GroundingTask
@@ -57,7 +55,6 @@ def test_fine_tuning(models: Models, tmp_path: Path, name: str) -> None:
         assert re.search(kind.words, unreadable[path])
         return
     assert not unreadable
-    assert bool(kind.flaw) == ("rows.csv:7" in partial_pictures(found, {path: "rows.csv:7"}))
     assert near(found.uint8(path).float(), kind)
 
 
@@ -77,17 +74,13 @@ def test_predict_and_pipelines(embed: Pipe, tmp_path: Path, name: str) -> None:
         assert re.search(kind.words, bad_file(out).read_text())
         return
     # Lossy files are not what was saved to the last digit; that they are read rightly, other tests say.
-    expected = embed(kind.shown if kind.tolerance <= 1 else decode(kind.data).pixels)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        np.testing.assert_allclose(embed(path), expected, atol=1e-4)
-        np.testing.assert_allclose(embed(kind.data), expected, atol=1e-4)
-    assert [kind.flaw in str(one.message) for one in caught] == ([True, True] if kind.flaw else [])
+    expected = embed(kind.shown if kind.tolerance <= 1 else decode(kind.data))
+    np.testing.assert_allclose(embed(path), expected, atol=1e-4)
+    np.testing.assert_allclose(embed(kind.data), expected, atol=1e-4)
     outcome = predict(embed, rows, out)
     (line,) = [json.loads(line) for line in out.read_text().splitlines()]
     np.testing.assert_allclose(line["prediction"], expected, atol=1e-4)
-    assert (outcome.answered, outcome.partial) == (1, int(bool(kind.flaw)))
-    assert (kind.flaw in line["warning"]) if kind.flaw else "warning" not in line
+    assert outcome.answered == 1
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +96,6 @@ def loaded(models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return {
         "read": {names[key]: batch.image.pixels[0] for key, batch in found.items() if batch.image},
         "bad": {names[bad.origin.key]: bad.reason for bad in data.bad.values()},
-        "partial": {names[one.origin.key]: one.reason for one in data.partial.values()},
     }
 
 
@@ -115,7 +107,6 @@ def test_pre_training(loaded: dict[str, Any]) -> None:
             assert re.search(kind.words, loaded["bad"][name]), name
             continue
         assert name not in loaded["bad"]
-        assert (kind.flaw in loaded["partial"][name]) if kind.flaw else name not in loaded["partial"], name
         assert near((loaded["read"][name] * std + mean) * 255, kind), name
 
 
@@ -162,7 +153,7 @@ def test_boxes_are_in_what_a_viewer_shows(
 def test_pil_pictures_are_turned_likewise(format: str) -> None:
     for orientation in range(1, 9):
         data = KINDS[f"{format} {orientation}"].data
-        expected, opened = decode(data).pixels, to_uint8(Image.open(io.BytesIO(data)))
+        expected, opened = decode(data), to_uint8(Image.open(io.BytesIO(data)))
         assert opened.shape == expected.shape
         assert (opened.int() - expected.int()).abs().max() <= 4
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 import xfm
 from tests.inference.models import pictures, texts, tuned
@@ -125,24 +124,16 @@ def test_half_of_the_rows_may_be_bad_only_where_that_was_asked_for(classify: Pip
         predict(classify, source, out, max_bad=3, restart=True)
 
 
-def test_a_gallery_may_hold_bad_pictures(
-    search: Pipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """They are left out and named, the others keep their numbers; what ends early is used and named."""
+def test_a_gallery_may_hold_bad_pictures(search: Pipe, tmp_path: Path) -> None:
+    """They are left out and named, the others keep their numbers."""
     names, out = photos(tmp_path / "gallery", 3), tmp_path / "out.jsonl"
     (tmp_path / "gallery" / names[0]).write_bytes(b"broken")
-    for name in ("3.jpg", "4.jpg"):
-        Image.effect_noise((200, 200), 90).convert("RGB").save(tmp_path / name)
-        data = (tmp_path / name).read_bytes()
-        (tmp_path / "gallery" / name).write_bytes(data[: len(data) * 2 // 3])
     source = write_lines(tmp_path / "rows.jsonl", [{"text": "a red square"}])
     found = predict(search, source, out, gallery=tmp_path / "gallery", progress=False)
-    assert re.search(r"1 of 5 rows was left out: .*0\.png", found.gallery)
+    assert re.search(r"1 of 3 rows was left out: .*0\.png", found.gallery)
     hits = [(hit["index"], Path(hit["image"]).name) for hit in lines(out)[0]["prediction"]]
-    assert sorted(hits) == [(1, "1.png"), (2, "2.png"), (3, "3.jpg"), (4, "4.jpg")]
+    assert sorted(hits) == [(1, "1.png"), (2, "2.png")]
     assert "0.png" in gallery_file(out).read_text()
-    said = capsys.readouterr().err
-    assert re.search(r"of the gallery, 2 pictures end early.*3\.jpg, .*4\.jpg$", said.strip())
     with expect_refusal("0.png", "--max-bad"):
         predict(search, source, out, gallery=tmp_path / "gallery", max_bad=0)
 

@@ -63,6 +63,7 @@ def write_byte_level(folder: Path) -> Path:
     vocabulary = json.loads((folder / "vocab.json").read_text())
     vocabulary["<mask>"] = len(vocabulary)
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}')
     return folder
 
 

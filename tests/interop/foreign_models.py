@@ -63,4 +63,4 @@ def write_timm(name: str, folder: Path, spread: bool = True, **options: Any) -> 
 def with_language(part: Any, projection: int = 16) -> XFM:
     """A tiny model around a text encoder of 48 wide states."""
     vision = tiny_pretrained().model.config.vision
-    return XFM(ModelConfig(vision, part.config, FusionConfig(1, 3, 64), projection)).eval()
+    return XFM(ModelConfig(vision, part.encoder.config, FusionConfig(1, 3, 64), projection)).eval()

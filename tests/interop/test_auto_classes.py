@@ -23,7 +23,7 @@ from xfm.config.encoders import TimmVisionConfig
 from xfm.core.errors import UserError
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Pretrained, load_model, save_model
-from xfm.models.interop.compose import read_language
+from xfm.models.interop.loading import read_language
 from xfm.models.xfm import XFM
 
 TEXTS = ["a red square left of a blue square", "no", "what colour is the <mask> square"]

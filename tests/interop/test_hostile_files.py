@@ -26,7 +26,7 @@ from tests.interop.published_files import KINDS, choices, tiny_file, write
 from tests.modeling.build import tiny_config
 from xfm.cli.main import main
 from xfm.core.errors import UserError
-from xfm.models.interop.compose import read_language, read_vision
+from xfm.models.interop.loading import read_language, read_vision
 from xfm.models.interop.published.convert import convert
 from xfm.models.interop.published.names import spare
 from xfm.models.interop.sources import read_licence, read_weights

@@ -26,7 +26,7 @@ from tests.interop.foreign import assert_equal, edit_json, sizes, texts, write_b
 from tests.interop.foreign_models import text_tokenizer, with_language, write_text_model
 from xfm.models.folder import load_model, save_model
 from xfm.models.heads import TokenHead
-from xfm.models.interop.compose import read_language
+from xfm.models.interop.loading import read_language
 from xfm.models.interop.sources import LanguagePart, read_tokenizer
 from xfm.models.xfm import XFM
 
@@ -69,7 +69,7 @@ def test_native_encoders_equal_transformers(kind, whole, tmp_path):
         if not whole:
             assert part.head == {}
             continue
-        head = TokenHead(part.config.width, encoder.words, part.config.norm_eps).double()
+        head = TokenHead(part.encoder.config.width, encoder.words, part.encoder.config.norm_eps).double()
         head.load_state_dict(part.head)
         assert_equal(head(states[encoded.mask], encoder.words), expected.logits[encoded.mask])
 
@@ -120,7 +120,7 @@ def save(kind: str, folder):
 def test_equal_to_transformers(kind, tmp_path):
     trunk = save(kind, tmp_path / "model").double()
     part = read_language(f"hf:{tmp_path / 'model'}")
-    assert (part.config.width, part.config.max_positions) == (48, 60)
+    assert (part.encoder.config.width, part.encoder.config.max_positions) == (48, 60)
     encoded = part.tokenizer.encode_batch(texts(200, seed=3), 60)
     assert encoded.ids.shape[1] == 60
     expected = trunk(input_ids=encoded.ids, attention_mask=encoded.mask.long()).last_hidden_state
@@ -144,7 +144,7 @@ def test_a_model_folder_keeps_it(kind, tmp_path):
     states = model.encode_text(encoded.ids, encoded.mask)
     assert torch.equal(loaded.model.encode_text(encoded.ids, encoded.mask), states)
     logits = loaded.model.language_logits(states[:, 0])
-    assert logits.shape == (5, part.config.vocab_size)
+    assert logits.shape == (5, part.encoder.config.vocab_size)
     logits.sum().backward()
     assert loaded.model.language.words.weight.grad is not None
     assert model.words_fit == (kind != "electra")  # whose words are narrower
@@ -166,13 +166,13 @@ def test_no_code_of_a_folder_is_run(tmp_path):
         attn_implementation="someone/kernel",
     )
     part = read_language(f"hf:{tmp_path / 'model'}")
-    settings = json.loads(part.config.settings)
+    settings = json.loads(part.encoder.config.settings)
     assert not {"auto_map", "attn_implementation", "_attn_implementation"} & settings.keys()
     hostile = settings | {"_attn_implementation": "someone/kernel", "auto_map": {"AutoModel": "wreck.Model"}}
     encoded = part.tokenizer.encode_batch(texts(2), 20)
     model = with_language(part).language
-    assert model.config.settings == part.config.settings
-    hostile = replace(part.config, settings=json.dumps(hostile))
+    assert model.config.settings == part.encoder.config.settings
+    hostile = replace(part.encoder.config, settings=json.dumps(hostile))
     built = XFM(replace(with_language(part).config, language=hostile))
     assert built.encode_text(encoded.ids, encoded.mask).shape[-1] == 48
 
@@ -235,7 +235,7 @@ COUNT = 2_000
 
 def byte_level_with_space(folder: Path):
     write_byte_level(folder)
-    (folder / "tokenizer_config.json").write_text('{"add_prefix_space": true}')
+    edit_json(folder / "tokenizer_config.json", add_prefix_space=True)
     return RobertaTokenizerFast.from_pretrained(str(folder), add_prefix_space=True)
 
 

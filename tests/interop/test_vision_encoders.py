@@ -14,7 +14,7 @@ from tests.refusals import expect_refusal
 from xfm.config.encoders import TimmVisionConfig
 from xfm.config.model import ModelConfig
 from xfm.models.folder import Preprocessing, load_model, save_model
-from xfm.models.interop.compose import beit_repository, read_vision
+from xfm.models.interop.loading import beit_repository, read_vision
 from xfm.models.xfm import XFM
 
 BEIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 4}
@@ -121,7 +121,7 @@ def part(trunk, tmp_path):
 def test_equal_to_timm(name, trunk, part):
     trunk.double()
     sizes = {"image_size": 32, "patch_size": 8, "width": 48, "depth": 2, "heads": 3}
-    assert part.config == TimmVisionConfig(architecture=name, **sizes)
+    assert part.encoder.config == TimmVisionConfig(architecture=name, **sizes)
     assert part.preprocessing.mean == tuple(trunk.pretrained_cfg["mean"])
     pixels = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     found = part.encoder.double()(pixels)
@@ -163,7 +163,7 @@ def test_another_size_is_what_timm_makes_of_it(trunk, part):
 @torch.no_grad()
 def test_a_model_folder_keeps_it(part, tmp_path):
     tiny = tiny_pretrained()
-    config = ModelConfig(part.config, tiny.model.config.language, tiny.model.config.fusion, 16)
+    config = ModelConfig(part.encoder.config, tiny.model.config.language, tiny.model.config.fusion, 16)
     model = XFM(config).eval()
     model.vision.load_state_dict(part.encoder.state_dict())
     save_model(tmp_path / "model", model, tiny.tokenizer, Preprocessing(32), {})

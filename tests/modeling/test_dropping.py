@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from xfm.models.dropout import Dropout, DropPath, dropout
+from xfm.models.attention import Dropout, dropout
+from xfm.models.vision import DropPath
 
 RATES = (0.1, 0.5, 0.9)
 

@@ -40,7 +40,7 @@ EXACT = {"rtol": 0.0, "atol": 1e-6}
 
 @pytest.fixture
 def decoder() -> Decoder:
-    return Decoder.from_fusion(tiny_model()).eval()
+    return Decoder(tiny_model()).eval()
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def decoder() -> Decoder:
 @settings(max_examples=25)
 def test_a_later_token_does_not_change_earlier_logits(position: int, seed: int) -> None:
     torch.manual_seed(seed)
-    decoder = Decoder.from_fusion(tiny_model()).eval()
+    decoder = Decoder(tiny_model()).eval()
     ids, mask = torch.randint(4, VOCAB - 1, (3, 7)), torch.ones(3, 7, dtype=torch.bool)
     memory, memory_mask = memories(3)
     changed = ids.clone()
@@ -93,7 +93,7 @@ def parts(decoder: Decoder) -> dict[str, Tensor]:
 
 def test_it_starts_from_the_fusion_encoder_and_is_independent_of_it() -> None:
     model = tiny_model()
-    decoder = Decoder.from_fusion(model, IMAGE_WIDTH)  # a memory of the width that fusion attends to
+    decoder = Decoder(model, IMAGE_WIDTH)  # a memory of the width that fusion attends to
     source = model.fusion.state_dict() | {f"head.{n}": v for n, v in model.fusion_head.state_dict().items()}
     copied = parts(decoder)
     assert copied.keys() == source.keys()
@@ -119,7 +119,7 @@ def test_it_starts_from_the_fusion_encoder_and_is_independent_of_it() -> None:
 @pytest.mark.parametrize("width", [IMAGE_WIDTH, 20])
 def test_a_memory_of_another_width_gets_fresh_keys_and_values_only(width: int) -> None:
     model = tiny_model()
-    decoder = Decoder.from_fusion(model, width)
+    decoder = Decoder(model, width)
     source = model.fusion.state_dict()
     for name, value in parts(decoder).items():
         if name.startswith("head."):
@@ -146,7 +146,7 @@ def build(seed: int, vocabulary: int = 12) -> tuple[XFM, Decoder]:
     torch.manual_seed(seed)
     config = tiny_config()
     model = XFM(replace(config, language=replace(config.language, vocab_size=vocabulary)))
-    decoder = Decoder.from_fusion(model).eval()
+    decoder = Decoder(model).eval()
     spread(decoder, 0.25)
     return model, decoder
 

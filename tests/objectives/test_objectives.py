@@ -17,9 +17,9 @@ from xfm.data.schema import Batch, MaskedTokens
 from xfm.objectives.contrast import contrastive_loss, multi_positive_loss
 from xfm.objectives.fusion_losses import box_losses, corners, generalised_iou
 from xfm.objectives.itm import draw_negatives, matching_loss, sampling_weights
+from xfm.objectives.losses import masked_token_loss
 from xfm.objectives.step import mim_loss, patch_pixels, pixel_loss
 from xfm.objectives.text_rows import same_identity
-from xfm.objectives.tokens import masked_token_loss
 
 
 def test_duplicates_leave_the_denominators() -> None:

@@ -81,18 +81,6 @@ def test_the_options_of_a_rung_are_the_rung(base: PretrainingPlan) -> None:
         assert again.flops == pytest.approx(rung.flops), rung.name
 
 
-def test_batches_of_tokens_take_what_texts_of_that_length_take(base: PretrainingPlan) -> None:
-    """As many tokens as 8,192 texts of 128; parts of a batch are parts of the tokens."""
-    options = [*PLAIN, "--data.text.tokens", str(8192 * 128)]
-    found = plan(load_recipe("base", options), base.config)
-    for rung, other in zip(found.ladder, base.ladder, strict=True):
-        assert rung.memory.total == pytest.approx(other.memory.total), rung.name
-        assert rung.flops == pytest.approx(other.flops), rung.name
-    accumulated = next(rung for rung in found.ladder if rung.name.endswith("accumulation 4"))
-    assert accumulated.options[accumulated.options.index("--data.text.tokens") + 1] == str(2048 * 128)
-    assert "--data.text.batch_size" not in accumulated.options
-
-
 def test_a_larger_gpu_fits_earlier_and_a_small_one_never() -> None:
     recipe = load_recipe("base", PLAIN)
     first = [
@@ -167,9 +155,9 @@ def small() -> Recipe:
     model, data = recipe.model, recipe.data
     model = replace(
         model,
-        vision=replace(model.seeing, image_size=96, width=96),
+        vision=replace(model.vision, image_size=96, width=96),
         language=replace(model.language, width=96, mlp_width=384, vocab_size=5000),  # pyright: ignore
-        fusion=replace(model.fusing, mlp_width=384),
+        fusion=replace(model.fusion, mlp_width=384),
     )
     patches = replace(data.patch_mask, patches=14, min_block=4)
     data = replace(data, patch_mask=patches, region=replace(data.region, batch_size=8))
@@ -184,7 +172,7 @@ def model(**changed: object) -> Change:
     """Of the fusion encoder and, without depth, of the language encoder."""
 
     def apply(recipe: Recipe) -> Recipe:
-        found = replace(recipe.model, fusion=replace(recipe.model.fusing, **changed))  # pyright: ignore
+        found = replace(recipe.model, fusion=replace(recipe.model.fusion, **changed))  # pyright: ignore
         if "depth" not in changed:
             found = replace(found, language=replace(found.language, **changed))  # pyright: ignore
         return replace(recipe, model=found)

@@ -81,7 +81,7 @@ EVERY = [(None, name) for name in OF_ALL] + [("reasoning", HEAD)]
 SOME = [
     (Format.ONNX, "reasoning", HEAD),
     (Format.OPENVINO, None, "fusion"),
-    (Format.TORCH_EXPORT, None, "fusion"),
+    (Format.ONNX, None, "fusion"),
 ]
 
 

@@ -26,7 +26,7 @@ from xfm.metrics.recalls import Rule, own_captions, ranks_of_best_positive, with
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.models.folder import Pretrained
 from xfm.objectives.contrast import multi_positive_loss
-from xfm.objectives.tokens import sequence_losses, smoothed_losses
+from xfm.objectives.losses import sequence_losses, smoothed_losses
 from xfm.tasks import ranking as ranks
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.ranking import MATCHING_WEIGHT, Ranking, rank, rerank_scores

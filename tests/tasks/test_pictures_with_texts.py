@@ -10,8 +10,8 @@ from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from tests.official.pictures import picture
 from tests.tasks.build import build
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.schema import Tokens
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.models.decoder import Decoder
 from xfm.models.folder import Pretrained
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
@@ -156,7 +156,7 @@ ANSWERS = [
 
 @pytest.fixture
 def decoder(pretrained: Pretrained) -> Decoder:
-    decoder = Decoder.from_fusion(pretrained.model).eval()
+    decoder = Decoder(pretrained.model).eval()
     with torch.no_grad():  # sharpen it, so that answers differ in likelihood
         decoder.embeddings.words.weight.mul_(40)
     return decoder

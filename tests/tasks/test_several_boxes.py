@@ -20,8 +20,7 @@ from tests.refusals import expect_refusal
 from tests.reports.written import json_lines, page_of
 from tests.tasks.build import build
 from xfm.config.image import ImageTrainingConfig, MirrorRule, Operations
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
-from xfm.data.transforms import names_a_side
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit, names_a_side
 from xfm.finetuning.rescoring import score
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes

@@ -98,7 +98,7 @@ def test_what_a_composed_model_began_with_is_kept(run, corpus, tmp_path):
 def test_what_a_recipe_asks_of_a_model_that_is_there_already_is_told(run, corpus, tmp_path, caplog):
     recipe = replace(tiny_recipe(corpus, steps=1), init=InitConfig(model=str(run / "model")))
     assert overruled(recipe, begin(recipe)[0]) == ""
-    other = replace(recipe.model, fusion=replace(recipe.model.fusing, positions=TextPositions.SINE))
+    other = replace(recipe.model, fusion=replace(recipe.model.fusion, positions=TextPositions.SINE))
     pretrain(replace(recipe, model=other), tmp_path / "run", progress=False)
     assert "decides the model, not the recipe: model.fusion.positions is none, not sine" in caplog.text
 

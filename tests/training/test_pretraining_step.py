@@ -137,7 +137,7 @@ def dropping(device: str = "cpu") -> XFM:
         config,
         vision=replace(config.vision, drop_path=0.3),
         language=replace(config.language, dropout=0.2),  # pyright: ignore
-        fusion=replace(config.fusing, dropout=0.2),
+        fusion=replace(config.fusion, dropout=0.2),
     )
     torch.manual_seed(0)
     model = XFM(config).train()

@@ -1,7 +1,5 @@
 """What was read is what became of it: trained on, bad, passed over, or of a step that was skipped."""
 
-import json
-import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data.picture_kinds import base, saved
-from tests.training.corpus import tiny_recipe, write_corpus
+from tests.training.corpus import tiny_recipe
 from tests.training.faults import unaccounted
 from tests.training.support import logged
-from xfm.config.data import Augmentation, CorpusConfig, StreamConfig
 from xfm.config.recipe import Recipe
 from xfm.data.schema import Batch, StreamReads, TextBatch, Tokens
 from xfm.training.callbacks import SampleCounts
@@ -112,25 +108,3 @@ def test_sums_over_continuations(batches, stop):
     assert set(unaccounted(whole.totals()).values()) <= {0}
     trained = sum(rows for good, rows, *_ in batches if good)
     assert whole.totals().get("text", {"trained": 0})["trained"] == trained
-
-
-def test_they_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    corpus = write_corpus(tmp_path / "corpus")
-    photos = corpus / "photos"
-    photos.mkdir()
-    whole = saved(base(96, 120), "JPEG", quality=90)
-    for name, data in (("a.jpg", whole), ("b.jpg", whole[: len(whole) * 7 // 10]), ("c.jpg", b"")):
-        (photos / name).write_bytes(data)
-    recipe = tiny_recipe(corpus)
-    stream = StreamConfig(2, [CorpusConfig(str(photos))], Augmentation.MILD)
-    recipe = replace(recipe, data=replace(recipe.data, image=stream))
-    with caplog.at_level(logging.WARNING):
-        pretrain(recipe, tmp_path / "run", progress=False)
-    events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    partial = [event for event in events if event.get("event") == "partial_picture"]
-    assert partial
-    assert all("b.jpg" in event["key"] and "file ends early" in event["message"] for event in partial)
-    said = [record.getMessage() for record in caplog.records]
-    assert sum("used" in line and "b.jpg in part" in line for line in said) == 1
-    assert "1 picture was used in part" in said[-1]
-    assert "log.jsonl" in said[-1]

@@ -30,7 +30,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(
         parser,
         "--tokenizer",
-        "tokenizer.json, or a folder with it or with vocab.json and merges.txt (RoBERTa's)",
+        "tokenizer.json, or a folder with it or one that transformers reads (RoBERTa's)",
     )
     known = ", ".join(recipe_names())
     option(
@@ -61,7 +61,6 @@ def run(chosen: Namespace) -> None:
     from xfm.core.files import file_digest
     from xfm.core.results_folder import require_new_model
     from xfm.models.folder import save_model
-    from xfm.models.interop.loading import provenance
     from xfm.models.interop.published.convert import convert as read
     from xfm.models.interop.sources import read_tokenizer
     from xfm.models.model_reading import check_vocabulary
@@ -77,7 +76,7 @@ def run(chosen: Namespace) -> None:
     if chosen.normalisation is not None:
         mean, std = NORMALISATIONS[chosen.normalisation]
         preprocessing = replace(preprocessing, mean=mean, std=std)
-    origin = provenance(found) | mark
+    origin = found.provenance | mark
     save_model(out, found.model, tokenizer, preprocessing, origin, found.task)
-    print(found.report.table())
+    print(f"{file}: {found.report}")
     print(f"\nThe model is in {out}" + ("." if tokenizer else ", without a tokenizer (--tokenizer)."))

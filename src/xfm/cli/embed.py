@@ -10,7 +10,7 @@ from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.models.shipped import DEFAULT
 
-_TAKEN = ("row", "image", "warning", "vector")
+_TAKEN = ("row", "image", "vector")
 """Columns of the files of vectors."""
 
 

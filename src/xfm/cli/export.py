@@ -24,11 +24,11 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         description="Write a model folder in another program's format. `published` is the checkpoint that\n"
         "the published X-FM code reads, a file; `xfm convert` reads it back to the bit.\n"
         "`sentence-transformers` and `cross-encoder` are folders that sentence-transformers loads, for\n"
-        "vectors of texts and pictures, and for matching a text with a picture. `onnx`, `openvino` and\n"
-        "`torch-export` are folders of graphs, one for each encoder and head, of any batch and length, that\n"
-        "pipelines, `xfm predict` and `xfm serve` run as they run a model: by ONNX Runtime, by OpenVINO, by\n"
-        "torch. What was written is compared with the model before it counts. `merged` is the whole model\n"
-        "folder of an adapter, which `xfm finetune --tune.save-adapter-only true` wrote.",
+        "vectors of texts and pictures, and for matching a text with a picture. `onnx` and `openvino` are\n"
+        "folders of graphs, one for each encoder and head, of any batch and length, that pipelines,\n"
+        "`xfm predict` and `xfm serve` run as they run a model: by ONNX Runtime or by OpenVINO. What was\n"
+        "written is compared with the model before it counts. `merged` is the whole model folder of an\n"
+        "adapter, which `xfm finetune --tune.save-adapter-only true` wrote.",
         epilog="examples:\n"
         "  xfm export runs/quickstart/model nano.th --format published\n"
         "  xfm export small models/small-st --format sentence-transformers\n"

@@ -16,18 +16,15 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         prog="xfm init",
         usage="xfm init --language REFERENCE [--vision REFERENCE] [--recipe NAME] OUT",
         description="Compose a model of encoders that others have trained and a fresh fusion encoder, with\n"
-        "their tokenizer and preprocessing. Pre-train it with `--init.model OUT`. Without --vision it is\n"
-        "the language encoder alone, for tasks of texts: fine-tune it, or ask it for vectors.",
+        "their tokenizer and preprocessing. Pre-train it with `--init.model OUT`.",
         epilog="examples:\n"
-        "  xfm init --language roberta-base models/words\n"
         "  xfm init --language roberta-base --vision beitv2_base_patch16_224 --recipe base models/base\n"
         "  xfm init --language hf:answerdotai/ModernBERT-base --vision timm:vit_base_patch16_dinov3 OUT\n"
         "  xfm pretrain --recipe base --init.model models/base",
     )
     option(parser, "--out", "model folder to write", required=True)
     option(parser, "--language", "RoBERTa, XLM-R or BERT by folder or hub name, or hf:NAME", required=True)
-    vision = "BEiT by folder, file or hub name, timm:NAME, or fresh: the recipe's; without, language alone"
-    option(parser, "--vision", vision)
+    option(parser, "--vision", "BEiT by folder, file or hub name, timm:NAME, or fresh: the recipe's", "fresh")
     known = ", ".join(recipe_names())
     option(
         parser, "--recipe", f"whose fusion encoder, and fresh vision encoder: {known}, or a YAML file", "base"
@@ -41,15 +38,11 @@ def run(chosen: Namespace) -> None:
     asked = {"command": "init", "language": chosen.language, "vision": chosen.vision, "recipe": chosen.recipe}
     from xfm.core.results_folder import require_new_model
     from xfm.models.folder import save_model
-    from xfm.models.interop.compose import compose
+    from xfm.models.interop.loading import compose
 
     require_new_model(Path(chosen.out), {"asked": asked})
     made = compose(chosen.language, chosen.vision, recipe)
     provenance = made.provenance | {"asked": asked}
     save_model(chosen.out, made.model, made.tokenizer, made.preprocessing, provenance)
-    if made.model.sees:
-        line = command_line("pretrain", **{"recipe": chosen.recipe, "init.model": chosen.out})
-        print(f"The model is in {chosen.out}; pre-train it with `{line}`.")
-        return
-    line = command_line("finetune", "text-classification", model=chosen.out, train="FILE", out="OUT")
-    print(f"The model, of language alone, is in {chosen.out}; fine-tune it with `{line}`.")
+    line = command_line("pretrain", **{"recipe": chosen.recipe, "init.model": chosen.out})
+    print(f"The model is in {chosen.out}; pre-train it with `{line}`.")

@@ -49,8 +49,7 @@ class CheckValues:
     """What a model makes of a text and a picture.
 
     Attributes:
-        pixels: [48] means of 4 x 4 parts of the three channels of the prepared picture; empty of a model of
-            language alone, as are image, match and box.
+        pixels: [48] means of 4 x 4 parts of the three channels of the prepared picture.
         image: [E] the picture's unit vector.
         tokens: [T] ids of the text; empty where the model has no tokenizer, as all below.
         text: [E] the text's unit vector.
@@ -75,12 +74,12 @@ class SelfCheck:
 
     Attributes:
         text: as it was written; it is read as captions are.
-        picture: the bytes of a PNG, in base64; None of a model of language alone.
+        picture: the bytes of a PNG, in base64.
         values: what the model made of the two, in float32 on a CPU.
     """
 
     text: str
-    picture: str | None
+    picture: str
     values: CheckValues
 
 
@@ -92,27 +91,10 @@ class Format(StrEnum):
 
     ONNX: `.onnx`, for onnxruntime and others.
     OPENVINO: `.xml` with `.bin`.
-    TORCH_EXPORT: `.pt2`, for `torch.export.load`.
     """
 
     ONNX = "onnx"
     OPENVINO = "openvino"
-    TORCH_EXPORT = "torch-export"
-
-
-@dataclass(frozen=True)
-class TensorShape:
-    """A tensor that goes into a graph or comes out of it.
-
-    Attributes:
-        name: of the tensor.
-        dtype: float32, int64 or bool.
-        shape: sides as numbers, or as the names of those that may be any.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -122,14 +104,11 @@ class GraphFile:
     Attributes:
         name: image, text, fusion, words, fused_words or head.
         file: in the folder.
-        inputs, outputs: its tensors, in order.
         about: what goes in and what comes out, in a sentence.
     """
 
     name: str
     file: str
-    inputs: tuple[TensorShape, ...]
-    outputs: tuple[TensorShape, ...]
     about: str = ""
 
 

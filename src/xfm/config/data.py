@@ -73,25 +73,16 @@ class StreamConfig:
             pictures.
         corpora: the weighted corpora.
         augmentation: how pictures are varied (ignored for text).
-        tokens: of plain text, most tokens of a batch, padding included, which all processes share: texts of
-            like length are batched together, as many as fit, and `batch_size` is not used. 0 takes
-            `batch_size` texts of any length.
     """
 
     batch_size: int = 0
     corpora: list[CorpusConfig] = field(default_factory=list)
     augmentation: Augmentation = Augmentation.PUBLISHED
-    tokens: int = 0
 
     @property
     def group(self) -> int:
         """The least number of samples that holds whole groups of each of its corpora."""
         return math.lcm(*(corpus.group for corpus in self.corpora))
-
-    @property
-    def taken(self) -> bool:
-        """Whether there is such a stream."""
-        return bool(self.tokens or self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -235,23 +226,3 @@ class DataConfig:
             check_range(f"{name}.skipgram_size", mask.skipgram_size, 1)
             check_range(f"{name}.max_masks", mask.max_masks, 0)
             check_range(f"{name}.max_tokens", mask.max_tokens, 3)
-        for place, streams in (("data", self.streams), ("data.validation", self.validation.streams)):
-            for name, stream in streams.items():
-                _check_tokens(f"{place}.{name}", stream, self.text_mask.max_tokens)
-
-
-def _check_tokens(name: str, stream: StreamConfig, longest: int) -> None:
-    tokens = stream.tokens
-    check_range(f"{name}.tokens", tokens, 0, MAX_BATCH * longest)
-    if tokens and not name.endswith(".text"):
-        raise ValueError(f"{name}.tokens is {tokens}: only plain text has it; set {name}.batch_size instead")
-    if 0 < tokens < longest:
-        raise ValueError(
-            f"{name}.tokens is {tokens}: a text may have {longest} (data.text_mask.max_tokens), so give at "
-            "least that, or 0 to take batch_size texts"
-        )
-    if tokens and stream.group > 1:
-        raise ValueError(
-            f"{name}.tokens is {tokens}: texts of like length are batched together, and a corpus has a group "
-            f"of records that stay together; leave its group out, or set {name}.tokens to 0"
-        )

@@ -13,7 +13,6 @@ from xfm.config.encoders import (
     require,
 )
 from xfm.config.ranges import check_range
-from xfm.core.errors import UserError
 
 
 class EncoderName(StrEnum):
@@ -57,64 +56,27 @@ class GradientConfig:
     bbp: tuple[EncoderName, ...] = (EncoderName.VISION, EncoderName.FUSION)
 
 
-def lacks(name: object = "the model") -> str:
-    """What is said wherever a model of language alone is asked for pictures."""
-    return (
-        f"{name} is of language alone, without encoders of pictures and fusion; take another model, or make "
-        "one with `xfm init --language REFERENCE --vision REFERENCE OUT`"
-    )
-
-
 @dataclass(frozen=True)
 class ModelConfig:
     """The whole model.
 
     Attributes:
-        vision: the native vision encoder, or one of timm; none of a language-only model.
+        vision: the native vision encoder, or one of timm.
         language: the native language encoder, or one of transformers.
-        fusion: the fusion encoder; there is one where there is a vision encoder.
+        fusion: the fusion encoder.
         projection: width E of the contrastive space, which takes both.
         temperature: initial contrastive temperature.
         pixel_head: a linear head for the pixels of masked patches, which `training.mim_target pixels` trains.
     """
 
-    vision: AnyVisionConfig | None = field(default_factory=VisionConfig)
+    vision: AnyVisionConfig = field(default_factory=VisionConfig)
     language: AnyLanguageConfig = field(default_factory=LanguageConfig)
-    fusion: FusionConfig | None = field(default_factory=FusionConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
     projection: int = 256
     temperature: float = 0.07
     pixel_head: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            (self.vision is None) is (self.fusion is None), "vision and fusion are there together, or neither"
-        )
-        if self.fusion is not None:
-            require(self.language.width % self.fusion.heads == 0, "fusion.heads must divide language.width")
+        require(self.language.width % self.fusion.heads == 0, "fusion.heads must divide language.width")
         check_range("projection", self.projection, 1, MAX_WIDTH)
         require(0.001 <= self.temperature <= 0.5, "temperature must lie in [0.001, 0.5]")
-        require(not self.pixel_head or self.sees, "pixel_head needs a vision encoder")
-
-    @property
-    def sees(self) -> bool:
-        """Whether the model takes pictures: the one question that tells a language-only model."""
-        return self.vision is not None
-
-    @property
-    def seeing(self) -> AnyVisionConfig:
-        """The vision encoder; a UserError where there is none."""
-        if self.vision is None:
-            raise UserError(lacks())
-        return self.vision
-
-    @property
-    def fusing(self) -> FusionConfig:
-        """The fusion encoder; a UserError where there is none."""
-        if self.fusion is None:
-            raise UserError(lacks())
-        return self.fusion
-
-    @property
-    def vector_width(self) -> int:
-        """Width E of a text's vector: of the contrastive space, or of the states of a language-only model."""
-        return self.projection if self.sees else self.language.width

@@ -21,24 +21,20 @@ class PhaseStream:
         augmentation: how pictures are varied.
         grouped: whether corpora whose records come in groups, such as twins, take part; contrast learns names
             sooner without pictures that it can hardly tell apart.
-        tokens: of plain text, most tokens of a batch, see `StreamConfig`. A phase that gives a `batch_size`
-            and no tokens takes so many texts, whatever their length.
     """
 
     batch_size: int | None = None
     corpora: list[CorpusConfig] | None = None
     augmentation: Augmentation | None = None
     grouped: bool = True
-    tokens: int | None = None
 
     def applied(self, stream: StreamConfig) -> StreamConfig:
         """The stream with these changes; a UserError where no group is left."""
-        counts = {"tokens": 0} if self.batch_size is not None else {}
-        changed = replace(stream, **counts | dict(given(self)))
+        changed = replace(stream, **dict(given(self)))
         if self.grouped:
             return changed
         corpora = [corpus for corpus in changed.corpora if corpus.group == 1]
-        if changed.taken and not corpora:
+        if changed.batch_size and not corpora:
             raise UserError(
                 "a phase of the curriculum leaves corpora with groups out (grouped: false), and there are no "
                 "others: give the stream one without, or the phase its own"

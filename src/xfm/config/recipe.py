@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from xfm.config.data import STREAMS, DataConfig, StreamConfig, ValidationConfig
-from xfm.config.model import ModelConfig, lacks
+from xfm.config.model import ModelConfig
 from xfm.config.phases import Phase, PhaseConfig, given
 from xfm.config.plain import to_plain
 from xfm.config.training import TrainingConfig
@@ -63,9 +63,7 @@ class Recipe:
         ends = [0.0, *(phase.until for phase in self.curriculum)]
         if any(end <= before for before, end in pairwise(ends)) or ends[-1] > 1:
             raise ValueError("curriculum: every `until` must exceed the one before, and none may exceed 1")
-        if not self.model.sees:
-            raise ValueError(f"pre-training takes texts and pictures, and {lacks()}")
-        validating = any(stream.taken for stream in self.data.validation.streams.values())
+        validating = any(stream.batch_size for stream in self.data.validation.streams.values())
         if validating != bool(self.training.validate_every):
             raise ValueError(
                 "training.validate_every and data.validation go together: give the first a number of steps "
@@ -77,9 +75,9 @@ class Recipe:
             raise ValueError(
                 f"model.language.max_positions must be at least {needed} for texts of {longest} tokens"
             )
-        if not self.init.model and self.data.patch_mask.patches > self.model.seeing.patches:
+        if not self.init.model and self.data.patch_mask.patches > self.model.vision.patches:
             raise ValueError(
-                f"data.patch_mask.patches must not exceed the picture's {self.model.seeing.patches} patches"
+                f"data.patch_mask.patches must not exceed the picture's {self.model.vision.patches} patches"
             )
 
     def phases(self) -> list[Phase]:

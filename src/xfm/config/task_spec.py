@@ -10,7 +10,6 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
-from xfm.config.model import ModelConfig, lacks
 from xfm.core.errors import UserError
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -196,17 +195,6 @@ class TaskSpec:
     def has_pictures(self) -> bool:
         """Whether rows have pictures."""
         return any(one.holds in (FieldKind.PICTURE, FieldKind.TWO_PICTURES) for one in self.fields)
-
-    @property
-    def needs_pictures(self) -> bool:
-        """Whether no row goes without a picture, so that a model of language alone has no use for it."""
-        kinds = (FieldKind.PICTURE, FieldKind.TWO_PICTURES)
-        return any(one.holds in kinds and not one.optional for one in self.fields)
-
-    def check_model(self, config: ModelConfig, name: object) -> None:
-        """Refuse a model without pictures where the task needs them."""
-        if self.needs_pictures and not config.sees:
-            raise UserError(f"{self.name} needs pictures, and {lacks(name)}")
 
     @property
     def draws(self) -> bool:

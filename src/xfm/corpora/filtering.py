@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,6 @@ class FilterResult:
         data: bytes of the picture as found, or of the text.
         annotation: JSON beside the picture.
         parts: captions and regions that were dropped or repaired, by reason.
-        partial: whether a part of the picture is lost.
     """
 
     reason: str = ""
@@ -123,7 +122,6 @@ class FilterResult:
     header: Header | None = None
     annotation: dict[str, Any] = field(default_factory=dict)
     parts: Counter[str] = field(default_factory=Counter)
-    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,8 @@ class RecordFilter:
         try:
             data = _bytes(record.picture)
             header = checked_header(data)
-            partial = not looks_whole(data, header) and decode(data).flaw is not None
+            if not looks_whole(data, header):
+                decode(data)
         except PictureError as error:
             return FilterResult(BAD, str(error))
         short, long = sorted((header.width, header.height))
@@ -155,7 +154,7 @@ class RecordFilter:
             return FilterResult(SMALL)
         if self.config.max_aspect and long > self.config.max_aspect * short:
             return FilterResult(LONG)
-        return replace(self._described(record, data, header), partial=partial)
+        return self._described(record, data, header)
 
     def _described(self, record: SourceRecord, data: bytes, header: Header) -> FilterResult:
         parts, unfit = Counter(record.left_out), Counter[str]()

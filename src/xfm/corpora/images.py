@@ -58,25 +58,21 @@ class Recoding:
         """Whether a picture of this size is encoded anew."""
         return self.quality is not None or self.target(width, height) != (width, height)
 
-    def encoded(self, data: bytes, header: Header) -> tuple[bytes, bool]:
-        """The upright picture as a baseline JPEG without metadata, and whether a part of it is lost."""
+    def encoded(self, data: bytes, header: Header) -> bytes:
+        """The upright picture as a baseline JPEG without metadata."""
         size = self.target(header.width, header.height)
-        picture, partial = loaded(data, header, size)
+        picture = loaded(data, header, size)
         if picture.size != size:
             picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
         written = io.BytesIO()
         picture.save(written, "JPEG", quality=QUALITY if self.quality is None else self.quality)
-        return written.getvalue(), partial
+        return written.getvalue()
 
 
-def loaded(data: bytes, header: Header, size: tuple[int, int]) -> tuple[Image.Image, bool]:
-    """An upright RGB picture of at least a size, and whether a part is lost; PictureError if undecodable."""
+def loaded(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image:
+    """An upright RGB picture of at least a size; PictureError if undecodable."""
     found = drafted(data, header, size)
-    if found is not None:
-        return found, False
-    decoded = decode(data)
-    pixels = decoded.pixels  # [3, H, W]
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()), decoded.flaw is not None
+    return Image.fromarray(decode(data).permute(1, 2, 0).contiguous().numpy()) if found is None else found
 
 
 def drafted(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image | None:
@@ -103,7 +99,7 @@ _BLOCK = 2048
 
 def perceptual_hash(data: bytes, header: Header) -> int:
     """64-bit hash of an upright picture; PictureError where it does not decode."""
-    return hash_of(loaded(data, header, (2 * _SIDE, 2 * _SIDE))[0])
+    return hash_of(loaded(data, header, (2 * _SIDE, 2 * _SIDE)))
 
 
 def hash_of(picture: Image.Image) -> int:

@@ -240,18 +240,15 @@ def _add(
         shard.write(f"{key}.txt", verdict.data)
         mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
     else:
-        data, header, partial = verdict.data, verdict.header, verdict.partial
+        data, header = verdict.data, verdict.header
         if judge.recoding.touches(header.width, header.height):
             try:
-                data, lost = judge.recoding.encoded(data, header)
-                partial = partial or lost
+                data = judge.recoding.encoded(data, header)
             except PictureError as error:
                 return FilterResult(BAD, str(error))
             mark.counts["pictures encoded anew"] += 1
         shard.write(f"{key}{picture_suffix(data)}", data)
         shard.write(f"{key}.json", to_json(verdict.annotation).encode())
-        if partial:
-            mark.counts["pictures of which a part is lost"] += 1
         mark.describe(verdict.annotation)
     mark.parts.update(verdict.parts)
     mark.written += 1

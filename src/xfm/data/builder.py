@@ -3,7 +3,7 @@ processes and their ranks decide only which of its samples are built here."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -41,7 +41,7 @@ from xfm.data.variation import recolour
 
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
 # window from a random word is taken, which for every script holds more tokens than are needed.
-SHORT, _WINDOW = 4, 16
+_SHORT, _WINDOW = 4, 16
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,12 @@ class BatchBuilder:
         text, image, pair, region = map(items.get, SampleKind)
         return Batch(
             step=step,
-            text=self._text(cast(list[DrawnSample[TextSample]], text), step) if text else None,
+            text=self._text(cast(list[DrawnSample[TextSample]], text)) if text else None,
             image=self._image(cast(list[DrawnSample[ImageSample]], image)) if image else None,
             pair=self._pair(cast(list[DrawnSample[PairSample]], pair)) if pair else None,
             region=self._region(cast(list[DrawnSample[RegionSample]], region)) if region else None,
             origins=tuple(item.sample.origin for found in items.values() for item in found),
             skipped=tuple(met.skipped),
-            partial=tuple(met.partial),
             regionless=met.regionless,
             reads=tuple(met.reads),
         )
@@ -102,12 +101,10 @@ class BatchBuilder:
         own = self._share.of(len(whole), stream.mixture.group)
         return whole[own.start : own.stop]
 
-    def _text(self, items: Sequence[DrawnSample[TextSample]], step: int) -> TextBatch:
+    def _text(self, items: Sequence[DrawnSample[TextSample]]) -> TextBatch:
         config = self._config.text_mask
         rows = [TextRow(passage(item.rng, item.sample.text, config.max_tokens), item.rng) for item in items]
-        longest = self._streams[SampleKind.TEXT].longest(step)
-        config = config if longest is None else replace(config, max_tokens=longest)
-        return TextBatch(*collate_tokens(rows, config, self._texts))
+        return TextBatch(*collate_tokens(rows, self._config.text_mask, self._texts))
 
     def _image(self, items: Sequence[DrawnSample[ImageSample]]) -> ImageBatch:
         mode = self._streams[SampleKind.IMAGE].augmentation
@@ -153,9 +150,9 @@ class BatchBuilder:
 def passage(rng: np.random.Generator, text: str, max_tokens: int) -> str:
     """The part of a text that is read: all of it, or a window from a random word when it is likely to be too
     long. The tokenizer cuts the rest, so that all parts of long texts are seen over the epochs."""
-    if len(text) <= SHORT * max_tokens:
+    if len(text) <= _SHORT * max_tokens:
         return text
-    start = int(rng.random() * (len(text) - SHORT * max_tokens + 1))
+    start = int(rng.random() * (len(text) - _SHORT * max_tokens + 1))
     space = text.find(" ", start) if start else -1
     start = space + 1 if 0 <= space < len(text) - 1 else start
     return text[start : start + _WINDOW * max_tokens]
@@ -165,25 +162,8 @@ _LARGE = 144
 """Rows of a batch beyond which some may be left out."""
 
 
-@dataclass
-class _Rows:
-    """The rows of a batch while it grows; a box is None where the text describes the whole picture."""
-
-    texts: list[TextRow] = field(default_factory=list)
-    boxes: list[Box | None] = field(default_factory=list)
-    images: list[int] = field(default_factory=list)
-    identities: list[int] = field(default_factory=list)
-
-    def add(self, text: TextRow, image: int, box: Box | None, identity: int) -> None:
-        self.texts.append(text)
-        self.boxes.append(box)
-        self.images.append(image)
-        self.identities.append(identity)
-
-    def trim(self, multiple: int) -> None:
-        if extra := len(self.texts) % multiple if len(self.texts) > _LARGE else 0:
-            for column in (self.texts, self.boxes, self.images, self.identities):
-                del column[-extra:]
+_Row = tuple[TextRow, int, Box | None, int]
+"""A text, its image, its box (None: it describes the whole image) and the identity of the two."""
 
 
 def collate_regions(
@@ -197,28 +177,31 @@ def collate_regions(
     """Transform the images, choose the rows, tokenise, mask and stack; pixels stay uint8. An image gives at
     most `config.max_regions` rows: one random caption where it has any and `config.caption_rows` asks for it,
     and random regions that survive the crop. With `max_regions` 1 the row is a region where there is one."""
-    rows = _Rows()
+    rows: list[_Row] = []
     pictures = [_add_picture(rows, item, image, config, mode, size) for image, item in enumerate(items)]
-    rows.trim(config.row_multiple)
-    tokens, masked = collate_tokens(rows.texts, config.caption_mask, known)
-    is_image = torch.tensor([box is None for box in rows.boxes], dtype=torch.bool)
+    if len(rows) > _LARGE:
+        del rows[len(rows) // config.row_multiple * config.row_multiple :]
+    texts, images = [row[0] for row in rows], [row[1] for row in rows]
+    boxes, identities = [row[2] for row in rows], [row[3] for row in rows]
+    tokens, masked = collate_tokens(texts, config.caption_mask, known)
+    is_image = torch.tensor([box is None for box in boxes], dtype=torch.bool)
     return RegionBatch(
         pixels=stack_pixels(pictures),
-        image_index=torch.tensor(rows.images, dtype=torch.int64),
-        visible=visible_patches(rows.boxes, patch, size // patch),
-        boxes=box_targets(rows.boxes, size),
+        image_index=torch.tensor(images, dtype=torch.int64),
+        visible=visible_patches(boxes, patch, size // patch),
+        boxes=box_targets(boxes, size),
         is_image=is_image,
         tokens=tokens,
         masked=masked,
-        image_identity=torch.tensor(rows.identities, dtype=torch.int64),
-        text_identity=torch.tensor([text_identity(row.text) for row in rows.texts], dtype=torch.int64),
+        image_identity=torch.tensor(identities, dtype=torch.int64),
+        text_identity=torch.tensor([text_identity(row.text) for row in texts], dtype=torch.int64),
         boxed=(~is_image).nonzero().squeeze(1),
-        most=max(Counter(rows.images).values(), default=0),
+        most=max(Counter(images).values(), default=0),
     )
 
 
 def _add_picture(
-    rows: _Rows,
+    rows: list[_Row],
     item: DrawnSample[RegionSample],
     image: int,
     config: DataConfig,
@@ -236,7 +219,7 @@ def _add_picture(
     if config.caption_rows and sample.captions and (room > 1 or not boxes):
         caption = sample.captions[int(rng.random() * len(sample.captions))]
         text = TextRow(normalise_caption(caption, config.max_words), rng)
-        rows.add(text, image, None, box_identity(item.picture, (0, 0, width, height)))
+        rows.append((text, image, None, box_identity(item.picture, (0, 0, width, height))))
         room -= 1
     kept = [i for i, box in enumerate(moved) if box is not None]
     if len(kept) > room:
@@ -244,5 +227,5 @@ def _add_picture(
     for i in kept:
         region = sample.regions[i]
         text = TextRow(normalise_caption(region.phrase, config.max_words), rng)
-        rows.add(text, image, moved[i], box_identity(item.picture, region.box))
+        rows.append((text, image, moved[i], box_identity(item.picture, region.box)))
     return recolour(rng, show(sample.pixels, view, size), mode, has_boxes=True)

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.config.data import TokenMaskConfig
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.masking import IGNORED, mask_tokens, maskable
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.data.tokenizer import EncodedBatch, Tokenizer
-from xfm.data.transforms import Box
+from xfm.data.transforms import Box, Boxes, BoxFormat, BoxUnit
 
 LENGTH_STEP = 8
 """Texts are padded to a multiple of this many tokens: kernels are built per shape, so few should occur."""
@@ -111,7 +110,7 @@ def collate_tokens(
     ]
     lengths = [len(text.ids) for text in read]
     longest = max(lengths, default=1)
-    length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max(config.max_tokens, longest))
+    length = min(round_up(longest, LENGTH_STEP), max(config.max_tokens, longest))
     most = max([1, *(len(positions) for _, positions, _ in masked)])
     real = _filled(lengths, length)
     chosen = _filled([len(positions) for _, positions, _ in masked], most)

@@ -62,7 +62,7 @@ def _remote_places(places: dict[str, RemoteConfig]) -> dict[str, dict[str, str]]
 
 def _places(config: DataConfig) -> Iterator[str]:
     for stream in (*config.streams.values(), *config.validation.streams.values()):
-        yield from (corpus.path for corpus in stream.corpora if stream.taken)
+        yield from (corpus.path for corpus in stream.corpora if stream.batch_size)
 
 
 def _indexed(paths: Iterable[Path]) -> dict[Path, str]:

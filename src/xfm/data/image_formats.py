@@ -69,20 +69,12 @@ _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their lengths, which tell the f
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
 _ORIENTATION, _SHORT = 0x0112, 3  # a tag of EXIF, and the type of its value
 _AVIF_BRANDS = {b"avif", b"avis"}
-# What people have instead of a picture, told by its beginning.
 _OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS (fetch the file with git lfs pull)",
     b"%PDF": "a PDF",
-    b"\xff\x0a": "a JPEG XL",
-    b"\0\0\0\x0cJXL ": "a JPEG XL",
-    b"\0\0\0\x0cjP  ": "a JPEG 2000",
-    b"\xff\x4f\xff\x51": "a JPEG 2000",
-    b"8BPS": "a Photoshop file",
-    b"\0\0\x01\0": "an icon",
-    b"FUJIFILM": "a raw photograph",
     b"PK\x03\x04": "a zip archive",
-    b"\x1f\x8b": "a gzip archive",
 }
+"""What people have instead of a picture, by its beginning."""
 
 
 def format_of(data: bytes) -> PictureFormat | None:
@@ -113,8 +105,6 @@ def no_picture(data: bytes) -> PictureError:
         looks = "an SVG drawing"
     if looks is None and (b"<html" in beginning or b"<!doctype" in beginning):
         looks = "a web page"
-    if looks is None and data[4:8] == b"ftyp":
-        looks = "a video"
     if looks is None and beginning.isascii() and b"\0" not in beginning:
         looks = "a text"
     return PictureError(f"the picture is not a {KNOWN}{f', but looks like {looks}' if looks else ''}")

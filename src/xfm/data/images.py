@@ -5,10 +5,8 @@ so that a small file that claims to be huge costs nothing.
 """
 
 import errno
-import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -19,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xfm.core.errors import UserError, first_line, printable
+from xfm.core.errors import UserError, first_line
 from xfm.core.files import read_bytes
 from xfm.data.image_formats import (
     BROKEN,
@@ -28,10 +26,65 @@ from xfm.data.image_formats import (
     PictureFormat,
     format_of,
     on_white,
+    open_with_pillow,
     orientation_of,
+    parse_tiff,
     read_picture_header,
+    rgb_strips,
 )
-from xfm.data.image_pixels import decode_pixels, rgb_of, upright
+
+
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Turn stored pixels [3, H, W] as their orientation (1 to 8, of EXIF) says; 5 to 8 swap H and W."""
+    if orientation == 1:
+        return pixels  # as the decoder laid them out: a copy would cost as much as decoding
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 2)
+    flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation, ())
+    return (pixels.flip(flips) if flips else pixels).contiguous()
+
+
+def rgb_of(picture: Image.Image) -> Tensor:
+    """[3, H, W] uint8 of a Pillow image, as `rgb_strips`."""
+    picture.load()
+    return _joined(rgb_strips(picture), *picture.size)
+
+
+def _joined(strips: Iterable[np.ndarray], width: int, height: int) -> Tensor:
+    pixels, top = torch.empty(3, height, width, dtype=torch.uint8), 0
+    for strip in strips:
+        pixels[:, top : top + len(strip)] = torch.from_numpy(strip).permute(2, 0, 1)
+        top += len(strip)
+    return pixels
+
+
+def _with_pillow(data: bytes, header: Header) -> Tensor:
+    """Pillow checks every chunk of a PNG; torchvision's decoder has crashed the process on damaged ones."""
+    try:
+        if header.format is PictureFormat.TIFF:
+            strips = parse_tiff("tiff_pixels", data)
+            arrays = (np.frombuffer(bytearray(one), np.uint8).reshape(-1, header.width, 3) for one in strips)
+            return _joined(arrays, header.width, header.height)
+        with open_with_pillow(data, header.format) as picture:
+            return rgb_of(picture)
+    except BROKEN as error:
+        raise PictureError(f"the picture does not decode ({first_line(error)})") from None
+
+
+def _with_torchvision(data: bytes, header: Header) -> Tensor:
+    from torchvision.io import ImageReadMode, decode_jpeg, decode_webp  # late: it takes longer than torch
+
+    buffer = torch.frombuffer(
+        bytearray(data), dtype=torch.uint8
+    )  # a copy, as torch wants to be able to write
+    try:
+        decode = decode_jpeg if header.format is PictureFormat.JPEG else decode_webp
+        pixels = decode(buffer, mode=ImageReadMode.RGB)
+    except RuntimeError as error:
+        raise PictureError(f"the picture does not decode ({first_line(error)})") from None
+    assert isinstance(pixels, Tensor)  # a list comes back for a list of pictures only
+    return pixels
+
 
 MAX_PIXELS = 64_000_000
 LIMIT_VARIABLE = "XFM_MAX_PIXELS"
@@ -48,15 +101,6 @@ PICTURE_SUFFIXES = frozenset(
 
 class UnreadablePicture(UserError):
     """A picture cannot be read or decoded, so that its row may be left out."""
-
-
-@dataclass(frozen=True)
-class DecodedImage:
-    """[3, H, W] uint8 RGB pixels, upright; the flaw of a partial image; a digest of the file or empty."""
-
-    pixels: Tensor
-    flaw: str | None = None
-    mark: str = ""
 
 
 def pixel_limit() -> int:
@@ -132,38 +176,40 @@ def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
     return header
 
 
-def decode(data: bytes, max_pixels: int | None = None) -> DecodedImage:
-    """Decode an image to upright RGB: the first frame of an animation; white where it is transparent; 16 bits
-    scaled to 8; colour profiles not applied; a JPEG that ends early as far as it goes. Raises PictureError
-    when it is broken or has more than `max_pixels` (`pixel_limit()` if None), the latter before decoding."""
-    return DecodedImage(*decode_pixels(data, checked_header(data, max_pixels)))
+def decode(data: bytes, max_pixels: int | None = None) -> Tensor:
+    """[3, H, W] uint8 upright RGB pixels of an image: the first frame of an animation; white where it is
+    transparent; 16 bits scaled to 8; colour profiles not applied. Raises PictureError when it is broken, ends
+    early or has more than `max_pixels` (`pixel_limit()` if None), the latter before decoding."""
+    header = checked_header(data, max_pixels)
+    if header.format is PictureFormat.JPEG:
+        try:
+            pixels = _with_torchvision(data, header)
+        except PictureError:  # Pillow reads some that torchvision does not
+            pixels = _with_pillow(data, header)
+    elif header.format is PictureFormat.WEBP and header.mode == "RGB" and not header.animated:
+        pixels = _with_torchvision(data, header)
+    else:
+        pixels = _with_pillow(data, header)
+    pixels = upright(pixels, header.orientation)
+    if tuple(pixels.shape[1:]) != (header.height, header.width):
+        raise PictureError(
+            f"the picture's header is broken (it claims {header.width} x {header.height} pixels)"
+        )
+    return pixels
 
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
-
-
-def load_decoded(path: Path | str, max_pixels: int | None = None) -> DecodedImage:
-    """An image file decoded, whatever its suffix; raises UnreadablePicture."""
-
-    def decoded(data: bytes) -> DecodedImage:
-        return replace(decode(data, max_pixels), mark=blake2b(data, digest_size=8).hexdigest())
-
-    return _used(Path(path), decoded)
-
 
 def load_image(path: Path | str, max_pixels: int | None = None) -> Tensor:
-    """The pixels [3, H, W] uint8 of `load_decoded`; of a file that ends early, a warning is logged once."""
-    found = load_decoded(path, max_pixels)
-    if found.flaw is not None:
-        _warn_once(str(path), found.flaw)
-    return found.pixels
+    """[3, H, W] uint8 pixels of an image file, as by `decode`, whatever its suffix; raises
+    UnreadablePicture."""
+    return _used(Path(path), lambda data: decode(data, max_pixels))
 
 
-@lru_cache(maxsize=1 << 16)
-def _warn_once(path: str, flaw: str) -> None:
-    _log.warning("used %s in part: %s", printable(path), flaw)
+def load_with_digest(path: Path | str) -> tuple[Tensor, str]:
+    """The pixels of `load_image`, and a digest of the file."""
+    return _used(Path(path), lambda data: (decode(data), blake2b(data, digest_size=8).hexdigest()))
 
 
 @lru_cache(maxsize=1 << 16)  # many rows share a picture

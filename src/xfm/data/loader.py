@@ -11,7 +11,6 @@ import torch
 from xfm.config.data import DataConfig, Order, StreamConfig
 from xfm.config.ranges import MAX_BATCH
 from xfm.core.errors import UserError
-from xfm.data.buckets import LengthClasses, TokenBuckets
 from xfm.data.builder import BatchBuilder, RankShare
 from xfm.data.image_cache import PictureCache
 from xfm.data.mixture import Mixture, RunOrder
@@ -22,7 +21,6 @@ from xfm.data.sources import open_source
 from xfm.data.sources.base import RecordSource
 from xfm.data.sources.plain_files import FolderSource
 from xfm.data.streams import CorpusStream, RecordTally, UnusableError
-from xfm.data.token_counts import text_lengths
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, normalise
 from xfm.data.workers import Failure, load_steps
@@ -32,8 +30,8 @@ _log = logging.getLogger(__name__)
 
 class PretrainingData:
     """The pre-training batches of one process: its share of the global batch. The batch of a step is a pure
-    function of (config, seed, step): positions step * batch_size + i of each stream, or texts of similar
-    length; ranks take neighbouring shares. So a run may resume at any step, with any number of ranks and
+    function of (config, seed, step): positions step * batch_size + i of each stream; ranks take neighbouring
+    shares. So a run may resume at any step, with any number of ranks and
     workers, and sees the samples that were still to come. Raises UserError when a corpus or the tokenizer is
     missing or broken, or a setting cannot be met."""
 
@@ -51,7 +49,7 @@ class PretrainingData:
         self.config = config
         self._normalisation = normalisation or Normalisation()
         self.tokenizer = Tokenizer.load(config.tokenizer)
-        streams = _open_streams(config, seed, cache, self.tokenizer)
+        streams = _open_streams(config, seed, cache)
         _check_shares(streams, world)
         _check_masks(config, streams, image_size // patch_size)
         self._streams = streams
@@ -59,8 +57,6 @@ class PretrainingData:
         """Records of each stream."""
         self.bad: dict[str, BadRecord] = {}
         """Bad records met so far, by origin."""
-        self.partial: dict[str, BadRecord] = {}
-        """Records met so far of whose picture a part only is there, by origin."""
         self.regionless = 0
         """Pictures without regions that were passed over, each as often as it was met."""
         sources = [source for stream in streams for source in stream.sources]
@@ -84,7 +80,6 @@ class PretrainingData:
                     self._note(found.met.skipped)
                     raise _unusable(found.met)
                 self._note(found.skipped)
-                self._note_partial(found.partial)
                 self.regionless += found.regionless
                 yield _on_device(found, device, self._normalisation)
 
@@ -100,12 +95,6 @@ class PretrainingData:
     def size(self, step: int) -> int:
         """Samples of the batch of a step, of all streams and processes."""
         return sum(len(stream.positions(step)) for stream in self._streams)
-
-    def _note_partial(self, partial: Sequence[BadRecord]) -> None:
-        for record in partial:
-            if str(record.origin) not in self.partial:
-                self.partial[str(record.origin)] = record
-                _log.warning("used %s in part: %s", record.origin, record.reason)
 
     def _note(self, skipped: Sequence[BadRecord]) -> None:
         for bad in skipped:
@@ -134,30 +123,25 @@ def _unusable(met: RecordTally) -> UserError:
     )
 
 
-def _open_streams(
-    config: DataConfig, seed: int, cache: PictureCache | None, tokenizer: Tokenizer
-) -> list[CorpusStream]:
+def _open_streams(config: DataConfig, seed: int, cache: PictureCache | None) -> list[CorpusStream]:
     streams = [
-        replace(_open_stream(SampleKind(name), setting, seed, config, tokenizer), cache=cache)
+        replace(_open_stream(SampleKind(name), setting, seed, config), cache=cache)
         for name, setting in config.streams.items()
-        if setting.taken
+        if setting.batch_size
     ]
     if not streams:
         raise UserError("Every batch size of the data is 0: set data.text.batch_size or another stream's.")
     return streams
 
 
-def _open_stream(
-    kind: SampleKind, setting: StreamConfig, seed: int, config: DataConfig, tokenizer: Tokenizer
-) -> CorpusStream:
-    name, tokens = f"data.{kind}", setting.tokens
+def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: DataConfig) -> CorpusStream:
+    name = f"data.{kind}"
     if setting.batch_size < 0:
         raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) or more.")
     if setting.batch_size > MAX_BATCH:
         raise UserError(f"{name}.batch_size is {setting.batch_size}: give {MAX_BATCH} at most.")
     if not setting.corpora:
-        size = f"tokens is {tokens}" if tokens else f"batch_size is {setting.batch_size}"
-        raise UserError(f"{name}.{size} but {name}.corpora is empty: name one.")
+        raise UserError(f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name one.")
     for corpus in setting.corpora:
         if not 0 < corpus.weight < math.inf:
             raise UserError(
@@ -167,14 +151,8 @@ def _open_stream(
     _check_groups(name, setting, sources)
     weights, key = [corpus.weight for corpus in setting.corpora], mix(seed, kind.number)
     runs = [RunOrder(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora]
-    if tokens:
-        longest, loaders = config.text_mask.max_tokens, (config.workers, config.timeout)
-        lengths = [text_lengths(source, tokenizer, longest, *loaders) for source in sources]
-        classes = [LengthClasses.joined(one.of, one.tokens, tokens) for one in lengths]
-        mixture = TokenBuckets(classes, weights, tokens, key, runs)
-    else:
-        groups = [corpus.group for corpus in setting.corpora]
-        mixture = Mixture([len(source) for source in sources], weights, key, groups, runs)
+    groups = [corpus.group for corpus in setting.corpora]
+    mixture = Mixture([len(source) for source in sources], weights, key, groups, runs)
     attempts, needs_regions = config.max_bad + 1, kind is SampleKind.REGION and not config.caption_rows
     return CorpusStream(
         kind, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
@@ -198,14 +176,8 @@ def _check_groups(name: str, setting: StreamConfig, sources: Sequence[RecordSour
 def _check_shares(streams: Sequence[CorpusStream], world: int) -> None:
     """Refuse batches of which a process would get nothing: it would wait for the others' losses for ever."""
     for stream in streams:
-        if stream.fewest >= world * stream.mixture.group:
+        if stream.batch_size >= world * stream.mixture.group:
             continue
-        if isinstance(stream.mixture, TokenBuckets):
-            raise UserError(
-                f"the smallest batch of data.text.tokens has {stream.fewest} texts, which {world} processes "
-                "cannot share (the tokens are those of all of them): give more tokens, in the phases of the "
-                "curriculum too, or start fewer."
-            )
         groups = "" if stream.mixture.group == 1 else f" in groups of {stream.mixture.group}"
         raise UserError(
             f"data.{stream.kind}.batch_size is {stream.batch_size}{groups}, which {world} processes "

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from torch import Tensor
 
 from xfm.core.errors import excerpt, printable
-from xfm.data.images import DecodedImage, PictureError, byte_limit, decode, pixel_limit
+from xfm.data.images import PictureError, byte_limit, decode, pixel_limit
 from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
 from xfm.data.tokenizer import has_words
 
@@ -114,9 +114,9 @@ def _fields(record: Record) -> str:
     return f"it has {', '.join(names[:8])}{more}" if names else "it has no fields"
 
 
-def _decoded(record: Record, limits: Limits) -> DecodedImage:
+def _decoded(record: Record, limits: Limits) -> Tensor:
     if record.decoded is not None:
-        return DecodedImage(record.decoded)
+        return record.decoded
     if record.picture is None:
         raise BadRecordError(record.origin, "the picture is missing")
     try:
@@ -126,8 +126,7 @@ def _decoded(record: Record, limits: Limits) -> DecodedImage:
 
 
 def _image(record: Record, limits: Limits) -> ImageSample:
-    found = _decoded(record, limits)
-    return ImageSample(found.pixels, record.origin, found.flaw)
+    return ImageSample(_decoded(record, limits), record.origin)
 
 
 def _captions(record: Record) -> tuple[str, ...]:
@@ -151,8 +150,7 @@ def _pair(record: Record, limits: Limits) -> PairSample:
     captions = _captions(record)
     if not captions:
         raise BadRecordError(record.origin, _without_text(record, "captions"))
-    found = _decoded(record, limits)
-    return PairSample(found.pixels, captions, record.origin, found.flaw)
+    return PairSample(_decoded(record, limits), captions, record.origin)
 
 
 def _region(record: Record, limits: Limits) -> RegionSample:
@@ -162,12 +160,12 @@ def _region(record: Record, limits: Limits) -> RegionSample:
         raise BadRecordError(record.origin, 'the field "regions" is not a list')
     if not entries and not captions:
         raise BadRecordError(record.origin, _without_text(record, "captions", "regions"))
-    found = _decoded(record, limits)
-    height, width = found.pixels.shape[1:]
+    pixels = _decoded(record, limits)
+    height, width = pixels.shape[1:]
     regions = tuple(
         _annotation(entry, number, width, height, record.origin) for number, entry in enumerate(entries)
     )
-    return RegionSample(found.pixels, captions, regions, record.origin, found.flaw)
+    return RegionSample(pixels, captions, regions, record.origin)
 
 
 def _annotation(entry: object, number: int, width: int, height: int, origin: Origin) -> RegionAnnotation:

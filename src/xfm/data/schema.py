@@ -32,21 +32,19 @@ class TextSample:
 
 @dataclass(frozen=True)
 class ImageSample:
-    """A picture without text. `pixels` is [3, H, W] uint8; `flaw` says why only a part of it is there."""
+    """A picture [3, H, W] uint8 without text."""
 
     pixels: Tensor
     origin: Origin
-    flaw: str | None = None
 
 
 @dataclass(frozen=True)
 class PairSample:
-    """A picture and one or more captions; `pixels` and `flaw` as in `ImageSample`."""
+    """A picture [3, H, W] uint8 and one or more captions."""
 
     pixels: Tensor
     captions: tuple[str, ...]
     origin: Origin
-    flaw: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,6 @@ class RegionSample:
     captions: tuple[str, ...]
     regions: tuple[RegionAnnotation, ...]
     origin: Origin
-    flaw: str | None = None
 
 
 # ---------------------------------------------------------------- batches
@@ -187,7 +184,7 @@ class StreamReads:
 @dataclass(frozen=True)
 class Batch(TensorFields):
     """The batch of one optimiser step; absent kinds are None. Also the origin of every sample, bad records,
-    records whose image was decoded in part, images passed over for want of regions, and reads by stream."""
+    images passed over for want of regions, and reads by stream."""
 
     step: int
     text: TextBatch | None = None
@@ -196,7 +193,6 @@ class Batch(TensorFields):
     region: RegionBatch | None = None
     origins: tuple[Origin, ...] = ()
     skipped: tuple[BadRecord, ...] = field(default=())
-    partial: tuple[BadRecord, ...] = field(default=())
     regionless: int = 0
     reads: tuple[StreamReads, ...] = field(default=())
 

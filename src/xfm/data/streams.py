@@ -8,7 +8,6 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from xfm.config.data import Augmentation
-from xfm.data.buckets import TokenBuckets
 from xfm.data.collate import identity
 from xfm.data.image_cache import PictureCache
 from xfm.data.mixture import Mixture
@@ -36,11 +35,10 @@ class UnusableError(Exception):
 
 @dataclass
 class RecordTally:
-    """Records met while a batch was assembled: bad ones, those whose image is used in part, images passed
-    over for want of regions, all that were read, and counts by stream."""
+    """Records met while a batch was assembled: bad ones, images passed over for want of regions, all that
+    were read, and counts by stream."""
 
     skipped: list[BadRecord] = field(default_factory=list)
-    partial: list[BadRecord] = field(default_factory=list)
     regionless: int = 0
     read: int = 0
     reads: list[StreamReads] = field(default_factory=list)
@@ -57,14 +55,14 @@ class DrawnSample(Generic[S]):
 
 @dataclass(frozen=True)
 class CorpusStream:
-    """One kind of data. `batch_size` counts all ranks (not used where tokens decide); after `attempts` bad
-    records in a row no replacement is looked for; with `needs_regions` an image without regions is passed
-    over; `begun` holds the runs that this process has begun, by corpus and first record."""
+    """One kind of data. `batch_size` counts all ranks; after `attempts` bad records in a row no replacement
+    is looked for; with `needs_regions` an image without regions is passed over; `begun` holds the runs that
+    this process has begun, by corpus and first record."""
 
     kind: SampleKind
     batch_size: int
     sources: Sequence[RecordSource]
-    mixture: Mixture | TokenBuckets
+    mixture: Mixture
     augmentation: Augmentation
     seed: int
     attempts: int
@@ -74,18 +72,7 @@ class CorpusStream:
 
     def positions(self, step: int) -> range:
         """The positions that the batch of a step takes, of all processes together."""
-        if isinstance(self.mixture, TokenBuckets):
-            return self.mixture.positions(step)
         return range(step * self.batch_size, (step + 1) * self.batch_size)
-
-    def longest(self, step: int) -> int | None:
-        """Tokens that a text of a step has at most; None where all steps are alike."""
-        return self.mixture.longest(step) if isinstance(self.mixture, TokenBuckets) else None
-
-    @property
-    def fewest(self) -> int:
-        """Samples of the smallest batch."""
-        return self.mixture.fewest if isinstance(self.mixture, TokenBuckets) else self.batch_size
 
     def items(self, positions: range, met: RecordTally) -> list[DrawnSample[Sample]]:
         """The samples at some positions; `met` notes others. Raises UnusableError."""
@@ -94,11 +81,6 @@ class CorpusStream:
         found = [self._item(position, met) for position in positions]
         counts = met.read - read, len(met.skipped) - skipped, met.regionless - passed_over
         met.reads.append(StreamReads(self.kind.value, *counts))
-        met.partial.extend(
-            BadRecord(sample.origin, sample.flaw)
-            for sample in (item.sample for item in found)
-            if not isinstance(sample, TextSample) and sample.flaw is not None
-        )
         return found
 
     def _ask_together(self, positions: range) -> None:
@@ -146,6 +128,6 @@ class CorpusStream:
             return to_sample(record, source.kind, source.limits), picture
         known = self.cache.find(picture)
         sample = to_sample(replace(record, decoded=known), source.kind, source.limits)
-        if known is None and not isinstance(sample, TextSample) and sample.flaw is None:
+        if known is None and not isinstance(sample, TextSample):
             self.cache.keep(picture, sample.pixels)
         return sample, picture

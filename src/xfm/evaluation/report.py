@@ -84,7 +84,6 @@ def _render(
         phase_ends=phase_ends(details),
         validation=bool(config.get("validation")),
         left_out=details.get("left_out", {}).get("says", ""),
-        partial=details.get("partial_pictures", {}),
         left_out_lines=left_out_lines(details.get("left_out", {"rows": [], "folders": []})),
         flags=[flag for flag in read_flags(details) if flag.what not in _OWN_CARDS],
         small=small_run(scores, config.get("scale", 1.0)),

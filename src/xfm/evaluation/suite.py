@@ -27,7 +27,7 @@ from xfm.evaluation.parts import PARTS, TASKS_FOLDER, saved_models
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import flags_of, write_report
 from xfm.models.adapters import require_whole
-from xfm.models.folder import load_model, require_seeing
+from xfm.models.folder import load_model
 from xfm.models.model_files import write_calibration
 from xfm.models.precision import resolve
 from xfm.models.resolve import model_folder as folder_of
@@ -98,7 +98,6 @@ def evaluate(
     times = TimeBudget(resolved.minutes, resolved.parts, resolved.scratch)
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
-    require_seeing(model_folder, "the evaluation")
     weights = weights_digest(model_folder)
     maker = ResultOrigin(
         "evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}"
@@ -141,7 +140,6 @@ def evaluate(
             write_scores(out / METRICS, _scores(results))
     details = _described(context, model_folder, weights, config, results)
     details["left_out"] = left_out.kept_in(out)
-    details["partial_pictures"] = {str(path): flaw for path, flaw in sorted(context.pictures.flaws.items())}
     models = {one.part.value: one.command for one in saved_models(out, world, config.validation)}
     files = {part.value: paths[part].name for part in results}
     details |= {"files": files, "models": models, "made_by": signature}

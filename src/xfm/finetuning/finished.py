@@ -23,7 +23,7 @@ from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_
 from xfm.finetuning.report import write_report
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.start import few, partial_pictures
+from xfm.finetuning.start import few
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_scores
@@ -133,7 +133,6 @@ def _save(
         "tokens": found.task.module.task.max_tokens,
         "baselines": result.baselines,
         "seconds": dict(seconds),
-        "partial_pictures": partial_pictures(run.pictures, origin.places),
         "left_out": run.left_out.kept_in(run.out),
         "made_by": asdict(maker),
         "leaderboards": {name: asdict(board) for name, board in found.leaderboards.items()},

@@ -60,7 +60,6 @@ def write_report(
         sources=details["sources"],
         left_out=details["left_out"]["says"],
         left_out_lines=left_out_lines(details["left_out"]),
-        partial=details["partial_pictures"],
         folds=details.get("folds") or [],
         primary=task.primary,
         details=json.dumps(details, indent=2, ensure_ascii=False, default=str),

@@ -30,7 +30,6 @@ from xfm.finetuning.start import (
     first_places,
     load_base,
     local_model,
-    partial_pictures,
     readable_rows,
     require_texts,
     restored,
@@ -146,7 +145,6 @@ def score(
         "sources": {SPLIT: str(test)},
         "provenance": base.provenance,
         "left_out": left_out.kept_in(out),
-        "partial_pictures": partial_pictures(decoded, rows.places),
         "made_by": asdict(maker),
         "next": next_command(told.kind, model, shown_as, out, mapped.option, root, shown, hosts),
     }

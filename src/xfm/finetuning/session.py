@@ -106,7 +106,7 @@ class Session:
             pretrained, pictures = origin.base
         pictures.lost = left_out  # what goes bad from here on
         epoch, sizes = task.epoch(data.train), pretrained.model.config
-        width = (sizes.language if spec.has_texts else sizes.seeing).width  # of what the head stands on
+        width = (sizes.language if spec.has_texts else sizes.vision).width  # of what the head stands on
         fit, fitting = fitted(config, epoch, width), fitted(replace(config, steps=0), epoch, width).steps
         limit = min(config.max_tokens or LONGEST, sizes.language.longest)
         if not config.max_tokens:

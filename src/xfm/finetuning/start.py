@@ -40,7 +40,6 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
 def prepared_base(model: Path | str, config: FinetuneConfig, spec: TaskSpec) -> Pretrained:
     """The model that a fine-tuning starts from, for pictures as the settings say."""
     found = load_base(model, config.image_size)
-    spec.check_model(found.model.config, model)
     seen = found.preprocessing.seen_as(config.framing, config.colours)
     seen = replace(seen, grey=config.grey or seen.grey)
     return found if seen == found.preprocessing else replace(found, preprocessing=seen)
@@ -111,7 +110,7 @@ def restored(
 
 def first_reads(read: Callable[[], tuple[T, SkippedRecords]], pictures: Pictures) -> tuple[T, SkippedRecords]:
     """Rows that the first process reads, for all, with the decoded pictures."""
-    found = distributed.on_first(lambda: (*read(), pictures.looked))
+    found = distributed.on_first(lambda: (*read(), pictures.marks))
     if distributed.rank():
         pictures.follow(found[2])
     return found[0], found[1]
@@ -252,12 +251,6 @@ def _without(
             left_out.note(f"{split} row {place + 1}", bad[path])
     left_out.count(split, split, len(rows), len(absent))
     return [row for place, row in enumerate(rows) if place not in absent] if absent else rows
-
-
-# ---------------------------------------------------------------- pictures used in part
-def partial_pictures(pictures: Pictures, places: Mapping[Path, str]) -> dict[str, str]:
-    """What is wrong with the pictures of which a part only could be decoded, by row or path."""
-    return {places.get(path) or str(path): flaw for path, flaw in sorted(pictures.flaws.items())}
 
 
 def few(names: Iterable[str], most: int = 8) -> str:

@@ -63,7 +63,7 @@ def merge_lora(module: nn.Module) -> dict[str, LowRank]:
     found: dict[str, LowRank] = {}
     for name, layer in _lora_layers(module):
         down, up = (_matrix(getattr(layer, part)) for part in ("lora_A", "lora_B"))
-        found[name.removeprefix("model.")] = LowRank(down, up)
+        found[name.removeprefix("model.")] = down, up
         layer.merge()
         parent, _, own = name.rpartition(".")
         setattr(module.get_submodule(parent), own, layer.get_base_layer())

@@ -16,7 +16,7 @@ from xfm.core.locks import lock_file
 from xfm.core.results_folder import free_name
 from xfm.data.folders import FolderReport
 
-ROW, ANSWER, IMAGE, WARNING = "row", "prediction", "image", "warning"
+ROW, ANSWER, IMAGE = "row", "prediction", "image"
 _TAIL = 1 << 16
 _ROOM = "there and run the same command again: it goes on where it stopped"
 
@@ -59,9 +59,9 @@ class Answers:
         # In a folder every picture without an answer is tried again.
         self.skipped = _mend_log(bad, 0 if by_name else self.last)
 
-    def write(self, row: int, kept: Mapping[str, Any], answer: Any, warning: str | None = None) -> None:
-        """Append an answer and its warning; `flush` hands it to the system."""
-        line = answer_line(None if self._by_name else row, kept, answer, warning)
+    def write(self, row: int, kept: Mapping[str, Any], answer: Any) -> None:
+        """Append an answer; `flush` hands it to the system."""
+        line = answer_line(None if self._by_name else row, kept, answer)
         with writing(self.out, _ROOM):
             self._file.write(line + b"\n")
 
@@ -171,7 +171,7 @@ def _begins_as_answers(file: BinaryIO) -> bool:
     head = file.read(_TAIL)
     if not head.strip(b"\0"):
         return True
-    begins = tuple(b'{"%s": ' % name.encode() for name in (ROW, IMAGE, WARNING, ANSWER))
+    begins = tuple(b'{"%s": ' % name.encode() for name in (ROW, IMAGE, ANSWER))
     return head.startswith(begins) or any(begin.startswith(head) for begin in begins)
 
 
@@ -215,11 +215,10 @@ def _mend_log(bad: BinaryIO, last: int) -> int:
     return count
 
 
-def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any, warning: str | None = None) -> bytes:
-    """An answer and its warning as JSON in UTF-8; pictures of a folder have no number."""
+def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any) -> bytes:
+    """An answer as JSON in UTF-8; pictures of a folder have no number."""
     number = {} if row is None else {ROW: row}
-    warned = {} if warning is None else {WARNING: warning}
-    line = json.dumps({**number, **kept, **warned, ANSWER: answer}, ensure_ascii=False, default=_plain)
+    line = json.dumps({**number, **kept, ANSWER: answer}, ensure_ascii=False, default=_plain)
     # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.
     return line.encode(errors="backslashreplace")
 

@@ -85,7 +85,7 @@ def maps_of(
     pixels = model_pixels(shown.pixels[None], pretrained.preprocessing).to(device)
     encoded = tokenizer.encode_batch([read], model.fusion.embeddings.positions.num_embeddings - 2)
     found, logits = grad_cam(model, pixels, encoded.tokens.to(device), chosen)
-    heat, grid = found[0].cpu(), model.config.seeing.grid  # [T, P]
+    heat, grid = found[0].cpu(), model.config.vision.grid  # [T, P]
     ids = encoded.word_ids[0]
     words = [place for place in ids.unique().tolist() if place >= 0]
     names = tuple(tokenizer.decode(encoded.ids[0][ids == place]).strip() for place in words)

@@ -10,14 +10,12 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from xfm.config.model import lacks
-from xfm.config.task_spec import TaskSpec, TextRule
+from xfm.config.task_spec import TaskSpec
 from xfm.core.errors import UserError, suggest
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
 from xfm.inference.engine import EncodedPictures, Engine, InputBatch, cut
 from xfm.inference.input_parsing import (
-    FlawCallback,
     InputError,
     Item,
     PictureReader,
@@ -25,7 +23,6 @@ from xfm.inference.input_parsing import (
     example,
     field_names,
     read_field,
-    warned_once,
 )
 from xfm.inference.inputs import ABSENT, checked_option, sort_out
 
@@ -64,11 +61,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
 
     def as_read(self, text: str, pictures: int) -> str:
         """A text as the model was trained to read it, beside so many pictures."""
-        return self.read_by(self.spec.text, text)
-
-    def read_by(self, rule: TextRule, text: str) -> str:
-        """A text by a rule; a model of language alone has learned none, and reads the text as written."""
-        return as_read(rule if self.engine.model.sees else TextRule.WRITTEN, text, self.engine.longest)
+        return as_read(self.spec.text, text, self.engine.longest)
 
     def check(self, item: Item) -> None:
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""
@@ -134,17 +127,14 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         inputs: Iterable[Any],
         options: Any = None,
         bad: SkipCallback | None = None,
-        partial: FlawCallback | None = None,
     ) -> Iterator[tuple[int, Answer]]:
         """Answers with the numbers of their inputs, from 0, in order.
 
         `bad(number, reason)` may pass over an unusable input; otherwise InputError follows the answers before
-        it. `partial(number, flaw)` is told of pictures that end early; by default the first such is a
-        warning.
+        it.
         """
         ready = self.begin(self.spec.options() if options is None else options)
         encoded = EncodedPictures(self.engine)
-        partial = partial or warned_once()
         for window in self.windows(inputs):
             items: dict[int, Item] = {}
             failure: InputError | None = None
@@ -154,8 +144,6 @@ class Pipeline(ABC, Generic[Ready, Answer]):
                         raise found
                     self.check(found)
                     items[number] = found
-                    if found.flaw is not None:
-                        partial(number, found.flaw)
                 except UserError as error:
                     if bad is None or not bad(number, str(error)):
                         failure = InputError(number, str(error))
@@ -208,8 +196,6 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             raise UserError(f"{self.spec.name} takes either {either}: give {example(self.spec.inputs)}")
         found = {f.name: read_field(f, values[f.name], reader) for f in self.spec.inputs if f.name in values}
         pictures = [picture for value in found.values() if isinstance(value, list) for picture in value]
-        if pictures and not self.engine.model.sees:
-            raise UserError(f"a picture was given, and {lacks(self.engine.name)}")
         texts = [value for value in found.values() if isinstance(value, str)]
         read = tuple(self.as_read(text, len(pictures)) for text in texts)
         return Item(read, tuple(pictures), texts[0] if texts else "")

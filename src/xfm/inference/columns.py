@@ -16,17 +16,16 @@ from xfm.inference.gallery import Retrieval
 from xfm.inference.input_parsing import UnreadableInput
 from xfm.inference.pipeline import pipeline
 
-REASON, PARTIAL = "error", "warning"
+REASON = "error"
 
 
 class ColumnPipeline:
     """A model that adds columns to batches, as Ray Data and Daft map them; loaded once per instance.
 
-    A batch is a dict of NumPy arrays or lists, a pyarrow Table, or a pandas DataFrame. Three columns are
-    added: the answer (`vector` of embed, else `prediction`), `error` (why a row has none) and `warning` (a
-    picture ends early), null where they do not apply: an unreadable row never ends the job. Of a dict they
-    are pyarrow arrays. A picture is the bytes of a file, a uint8 array [H, W, 3], or a path. An unpickled
-    instance loads its model anew.
+    A batch is a dict of NumPy arrays or lists, a pyarrow Table, or a pandas DataFrame. Two columns are
+    added: the answer (`vector` of embed, else `prediction`) and `error` (why a row has none), null where they
+    do not apply: an unreadable row never ends the job. Of a dict they are pyarrow arrays. A picture is the
+    bytes of a file, a uint8 array [H, W, 3], or a path. An unpickled instance loads its model anew.
 
     Args:
         task: of `xfm.pipeline`, without retrieval in a gallery.
@@ -75,12 +74,11 @@ class ColumnPipeline:
     def __call__(self, batch: Any) -> Any:
         """The batch with its new columns; UserError: no batch, a missing column, or a taken name."""
         names = _columns_of(batch)
-        if taken := [name for name in (self.answer, REASON, PARTIAL) if name in names]:
+        if taken := [name for name in (self.answer, REASON) if name in names]:
             raise UserError(
                 f"the batch has a column {taken[0]} already; rename it, or choose another answer="
             )
-        answers, errors, warnings = self._answered(self._inputs(batch, names))
-        return _with(batch, self._arrow(answers, errors, warnings))
+        return _with(batch, self._arrow(*self._answered(self._inputs(batch, names))))
 
     def _inputs(self, batch: Any, names: Sequence[str]) -> list[Any]:
         fields, found = self._pipe.spec.inputs, dict[str, list[Any]]()
@@ -107,31 +105,27 @@ class ColumnPipeline:
         given = {name: value for name, value in row.items() if value is not None}
         return given or UnreadableInput(f"the row has no {' and no '.join(row)}")
 
-    def _answered(self, inputs: list[Any]) -> tuple[list[Any], list[str | None], list[str | None]]:
+    def _answered(self, inputs: list[Any]) -> tuple[list[Any], list[str | None]]:
         answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))
-        warnings = list[str | None](errors)
 
         def bad(number: int, reason: str) -> bool:
             errors[number] = reason
             return True
 
-        for number, answer in self._pipe.numbered(inputs, self._options, bad, warnings.__setitem__):
+        for number, answer in self._pipe.numbered(inputs, self._options, bad):
             answers[number] = answer
-        return answers, errors, warnings
+        return answers, errors
 
-    def _arrow(self, answers: list[Any], errors: list[Any], warnings: list[Any]) -> dict[str, Any]:
+    def _arrow(self, answers: list[Any], errors: list[Any]) -> dict[str, Any]:
         import pyarrow as arrow
 
         if self._type is None and self._pipe.spec is EMBED:
-            width = self._pipe.engine.model.config.vector_width
+            width = self._pipe.engine.model.config.projection
             self._type = arrow.list_(arrow.float32(), width)
         found = arrow.array(answers, self._type)
         if self._type is None and not arrow.types.is_null(found.type):
             self._type = found.type
-        texts = {
-            name: arrow.array(told, arrow.string()) for name, told in ((REASON, errors), (PARTIAL, warnings))
-        }
-        return {self.answer: found, **texts}
+        return {self.answer: found, REASON: arrow.array(errors, arrow.string())}
 
 
 def _names(fields: Sequence[Field]) -> list[str]:

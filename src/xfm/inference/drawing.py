@@ -24,7 +24,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def _enlarged(picture: object, least_side: int) -> tuple[Image.Image, int]:
-    image = Image.fromarray(read_original(picture).pixels.permute(1, 2, 0).numpy())
+    image = Image.fromarray(read_original(picture).permute(1, 2, 0).numpy())
     scale = max(1, -(-least_side // max(image.size)))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS), scale
 

@@ -17,7 +17,7 @@ from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.inference.base import Pipeline, SkipCallback
 from xfm.inference.engine import EncodedPictures, Engine, InputBatch, as_captions, cut
-from xfm.inference.input_parsing import FlawCallback, InputError, Picture, PictureReader, warned_once
+from xfm.inference.input_parsing import InputError, Picture, PictureReader
 from xfm.inference.inputs import ABSENT, gallery_of
 from xfm.models.features import Encoder, States
 from xfm.tasks.ranking import match, rerank_scores, shortlist
@@ -54,12 +54,10 @@ class Gallery:
         candidates: Iterable[Any],
         texts: bool,
         bad: SkipCallback | None = None,
-        told: FlawCallback | None = None,
     ) -> None:
         self.engine, self.texts = engine, texts
         self.given: list[Any] = []
         self._reader = PictureReader(engine.pretrained.preprocessing, engine.urls)
-        self._partial = told or warned_once()
         self._encoded = EncodedPictures(engine, GALLERY_KEPT)
         self._keys: list[bytes] = []
         self._bad, self._seen = bad, 0
@@ -90,8 +88,6 @@ class Gallery:
                     raise InputError(self._seen, f"(of the gallery) {error}") from error
                 self._seen += 1
                 continue
-            if picture.flaw is not None:
-                self._partial(self._seen, f"(of the gallery) {picture.flaw}")
             pictures.append(picture)
             self._keep([source])
         if not pictures:
@@ -154,14 +150,12 @@ class Retrieval(Pipeline[tuple[Gallery, RetrievalOptions], list[GalleryHit]]):
         images: Iterable[Any] | None = None,
         texts: Iterable[str] | None = None,
         bad: SkipCallback | None = None,
-        told: FlawCallback | None = None,
     ) -> Gallery:
-        """Encode candidates once: either images (a folder, too) or texts; `bad` and `told` as of
-        `Pipeline.numbered`."""
+        """Encode candidates once: either images (a folder, too) or texts; `bad` as of `Pipeline.numbered`."""
         if (images is None) == (texts is None):
             raise UserError("a gallery holds either images or texts: give one of the two")
         candidates = gallery_of(images, "images") if images is not None else gallery_of(texts, "texts")
-        return Gallery(self.engine, candidates, images is None, bad, told)
+        return Gallery(self.engine, candidates, images is None, bad)
 
     def __call__(self, inputs: Any = ABSENT, /, **given: Any) -> Any:
         """See `Pipeline.__call__`; `given` also holds `images`, `texts` or `gallery`. A bare string is a

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import threading
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt, suggest
 from xfm.core.paths import home_path, is_url
 from xfm.data.fetch import fetch
-from xfm.data.images import DecodedImage, PictureError, decode, load_decoded, to_uint8
+from xfm.data.images import PictureError, decode, load_image, to_uint8
 from xfm.data.records import is_text
 from xfm.models.artifacts import framed
 from xfm.models.folder import Preprocessing
@@ -33,14 +32,13 @@ RECENT = 512  # pictures by path of which the next rows probably need one again
 class Picture:
     """A picture as the model takes it: pixels [3, S, S] uint8; width and height of the original, upright.
 
-    `key` is equal for equal pixels; `flaw` says what is wrong with a file that ends early.
+    `key` is equal for equal pixels.
     """
 
     pixels: Tensor
     width: int
     height: int
     key: bytes
-    flaw: str | None = None
 
 
 def is_picture(value: object) -> bool:
@@ -50,8 +48,8 @@ def is_picture(value: object) -> bool:
     return isinstance(value, Path | bytes | Image.Image | Tensor)
 
 
-def read_original(source: object, urls: UrlRules | None = None) -> DecodedImage:
-    """A picture as given, upright; `urls` None fetches nothing.
+def read_original(source: object, urls: UrlRules | None = None) -> Tensor:
+    """A picture as given, [3, H, W] uint8, upright; `urls` None fetches nothing.
 
     UserError: no picture, unreadable, too large, or an address that is not allowed.
     """
@@ -62,7 +60,7 @@ def read_original(source: object, urls: UrlRules | None = None) -> DecodedImage:
             raise UserError(f"{source}: addresses are not fetched unless allow_urls=True; or give a file")
         return _decoded(fetch(source, urls), source)
     if isinstance(source, str | Path):
-        return load_decoded(home_path(source))
+        return load_image(home_path(source))
     if isinstance(source, bytes):
         return _decoded(source, "the bytes of the picture")
     if not isinstance(source, Image.Image | np.ndarray | Tensor):
@@ -70,10 +68,10 @@ def read_original(source: object, urls: UrlRules | None = None) -> DecodedImage:
             "a picture must be a path such as 'a.png', the bytes of a file, a PIL picture, a uint8 array or "
             f"tensor, not {type(source).__name__}"
         )
-    return DecodedImage(to_uint8(source).cpu())
+    return to_uint8(source).cpu()
 
 
-def _decoded(data: bytes, name: str) -> DecodedImage:
+def _decoded(data: bytes, name: str) -> Tensor:
     try:
         return decode(data)
     except PictureError as error:
@@ -97,20 +95,16 @@ class PictureReader:
             if name is not None and name in self._recent:
                 self._recent.move_to_end(name)
                 return self._recent[name]
-        found = read_original(source, self._urls)
-        pixels = framed(found.pixels, self._preprocessing).contiguous()
+        original = read_original(source, self._urls)
+        pixels = framed(original, self._preprocessing).contiguous()
         key = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
-        picture = Picture(pixels, found.pixels.shape[2], found.pixels.shape[1], key, found.flaw)
+        picture = Picture(pixels, original.shape[2], original.shape[1], key)
         if name is not None:
             with self._lock:
                 self._recent[name] = picture
                 if len(self._recent) > self._most:
                     self._recent.popitem(last=False)
         return picture
-
-
-FlawCallback = Callable[[int, str], None]
-"""Is told the number of an input and what is wrong with it."""
 
 
 class InputError(UserError):
@@ -135,24 +129,6 @@ class Item:
     texts: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     shown: str = ""
-
-    @property
-    def flaw(self) -> str | None:
-        """Flaws of pictures that end early; None where all are whole."""
-        return "; ".join(picture.flaw for picture in self.pictures if picture.flaw is not None) or None
-
-
-def warned_once() -> FlawCallback:
-    """A callback that warns of the first picture that ends early."""
-    told: list[int] = []
-
-    def warn(number: int, flaw: str) -> None:
-        if not told:
-            more = "if others of this call end so, they are used likewise and not named"
-            warnings.warn(f"input {number}: {flaw}, and are used; {more}", stacklevel=2)
-        told.append(number)
-
-    return warn
 
 
 def is_single(inputs: object) -> bool:

@@ -18,7 +18,7 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
 from xfm.inference.engine import cut
-from xfm.inference.input_parsing import InputError, Item, Picture, PictureReader, by_field, warned_once
+from xfm.inference.input_parsing import InputError, Item, Picture, PictureReader, by_field
 from xfm.inference.inputs import sort_out
 from xfm.inference.matching import Embed
 from xfm.inference.pipeline import pipeline
@@ -42,7 +42,7 @@ def encode_rows(pipe: Embed, given: Iterable[object], normalised: bool, progress
     rows = list(given)
     texts, pictures = _sorted_out(pipe, rows)
     same: dict[int, int] = {}  # rows that hold what stood before, and where it did
-    found = torch.zeros(len(rows), pipe.engine.model.config.vector_width, device=pipe.engine.device)
+    found = torch.zeros(len(rows), pipe.engine.model.config.projection, device=pipe.engine.device)
     disable = (len(rows) < MANY or None) if progress is None else not progress  # None: where nobody looks
     parts = chain(_of_texts(pipe, texts, normalised, same), _of_pictures(pipe, pictures, normalised, same))
     with tqdm(total=len(rows), desc="encoding", unit="input", disable=disable) as bar:
@@ -94,13 +94,11 @@ def _of_pictures(
     if pictures:
         pipe.warn_of_pictures()
     numbers, size = list(pictures), pipe.engine.batch_size
-    partial, first, waiting = warned_once(), dict[bytes, int](), dict[int, Picture]()
+    first, waiting = dict[bytes, int](), dict[int, Picture]()
     for window in pipe.windows(pictures.values()):
         for number, item in window:
             row = numbers[number]
             picture = _picture(row, item)
-            if picture.flaw is not None:
-                partial(row, picture.flaw)
             if first.setdefault(picture.key, row) != row:
                 same[row] = first[picture.key]
                 continue
@@ -213,7 +211,7 @@ class LoadedModel(Pretrained):
         vectors = _as_vectors(given)
         if vectors is None:
             return self._encoded(given, True, None, running)
-        width = self.model.config.vector_width
+        width = self.model.config.projection
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != width:
             raise UserError(
                 f"the {name} are numbers of shape {list(vectors.shape)}, and vectors of this model are "
@@ -290,7 +288,7 @@ def load(
     Args:
         path: folder or file, the name of a model of the package, such as "small", or of a repository of the
             hub, `owner/name` or `owner/name@revision`.
-        tokenizer: `tokenizer.json`, or a folder with it or RoBERTa's `vocab.json` and `merges.txt`; a
+        tokenizer: `tokenizer.json`, or a folder with it or one that transformers reads, such as RoBERTa's; a
             published file has none of its own.
         recipe: gives what a published file does not show, such as dropout.
         task: the fine-tuned task of a published file, where its tensors leave it open.

@@ -11,9 +11,9 @@ from torch import Tensor
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import NoOptions, TaskSpec
 from xfm.config.tasks import EMBED, TEXT_VECTORS
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.inference.base import Answer, Pipeline
 from xfm.inference.engine import InputBatch, cut
 from xfm.inference.input_parsing import Item
@@ -24,9 +24,8 @@ class _VectorPipeline(Pipeline[NoOptions, Answer]):
     def as_read(self, text: str, pictures: int) -> str:
         task = self.engine.pretrained.task
         own = None if task is None else task.task.spec
-        if own is not None and TEXT_VECTORS in own.uses:
-            return as_read(own.text, text, self.engine.longest)
-        return self.read_by(EMBED.text, text)
+        rule = own.text if own is not None and TEXT_VECTORS in own.uses else EMBED.text
+        return as_read(rule, text, self.engine.longest)
 
 
 class Embed(_VectorPipeline[NDArray[np.float32]]):
@@ -68,7 +67,7 @@ class Embed(_VectorPipeline[NDArray[np.float32]]):
 
     def collected(self, answers: list[NDArray[np.float32]]) -> Any:
         """[N, E]."""
-        width = self.engine.model.config.vector_width
+        width = self.engine.model.config.projection
         return np.stack(answers) if answers else np.zeros((0, width), dtype=np.float32)
 
 

@@ -106,7 +106,6 @@ def pipeline(
     own = loaded if isinstance(model, Pretrained) else None
     where = torch.device("cpu") if runs_on_cpu else _device(device, own)
     check_runs(spec, loaded, name)
-    spec.check_model(loaded.model.config, name)
     _check_head(spec, loaded, name)
     _check_trained(spec, loaded, name)
     urls = UrlRules.of(allow_urls)

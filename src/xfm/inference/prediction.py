@@ -22,7 +22,6 @@ from xfm.data.tables import InMemory, Table, as_table
 from xfm.inference.answer_file import (
     ANSWER,
     ROW,
-    WARNING,
     answer_line,
     bad_file,
     gallery_file,
@@ -48,13 +47,12 @@ from xfm.inference.row_sources import (
 class PredictionCounts:
     """Rows that this run answered, earlier runs did, and all passed over, with the first of these.
 
-    `partial` counts rows of this run whose picture ends early; `gallery` tells of unreadable candidates.
+    `gallery` tells of unreadable candidates.
     """
 
     answered: int
     before: int
     skipped: int
-    partial: int = 0
     first_bad: str = ""
     gallery: str = ""
 
@@ -74,10 +72,9 @@ def predict(
 ) -> PredictionCounts:
     """Answer every row of a file or folder into a JSON-lines file, or go on with a stopped run.
 
-    A line is `{"row": NUMBER, KEPT COLUMNS..., "prediction": ANSWER}`, in the input's order, with a
-    `"warning"` where a picture ends early; pictures of a folder have `image` in place of a number. The file
-    is only appended to: a run that is killed goes on without a row missing or twice. OUT.run.json holds the
-    settings.
+    A line is `{"row": NUMBER, KEPT COLUMNS..., "prediction": ANSWER}`, in the input's order; pictures of a
+    folder have `image` in place of a number. The file is only appended to: a run that is killed goes on
+    without a row missing or twice. OUT.run.json holds the settings.
 
     Args:
         pipe: the pipeline.
@@ -105,7 +102,7 @@ def predict(
         rows = open_rows(table if isinstance(table, InMemory) else Path(table), reading)
     assert isinstance(rows, RowSource)
     options = pipe.spec.options() if options is None else options
-    if taken := {ROW, ANSWER, WARNING} & set(reading.keep):
+    if taken := {ROW, ANSWER} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
     if draw is not None and not pipe.spec.draws:
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.spec.name} has none; leave it out")
@@ -144,7 +141,7 @@ def predict(
                 "over more such rows)"
             )
 
-        answered = partial = 0
+        answered = 0
         waiting = rows.rows(answers.last, answers.names)
         error = UserError if isinstance(rows, OneRow) else refused
         place = None if draw is None else Path(draw)
@@ -152,15 +149,14 @@ def predict(
         with tqdm(
             total=rows.total, unit=rows.unit, unit_scale=scale, desc="predict", disable=not progress
         ) as bar:
-            for row, answer, warning in answered_rows(pipe, waiting, options, skip, place, error):
-                answers.write(row.number, row.kept, answer, warning)
+            for row, answer in answered_rows(pipe, waiting, options, skip, place, error):
+                answers.write(row.number, row.kept, answer)
                 answered += 1
-                partial += warning is not None
                 if answered % pipe.engine.window == 0:
                     answers.flush()
                 bar.update(row.read - bar.n)
                 bar.set_postfix(rows=answers.lines + answered, skipped=answers.skipped, refresh=False)
-        found = PredictionCounts(answered, answers.lines, answers.skipped, partial, answers.first_bad, said)
+        found = PredictionCounts(answered, answers.lines, answers.skipped, answers.first_bad, said)
     _require_half(found, out, max_bad)
     return found
 
@@ -188,7 +184,7 @@ def refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
 def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: SkippedRecords) -> Gallery:
     """The candidates of a folder or table; unreadable pictures are left out, others keep their numbers."""
     source = open_rows(path, ReadOptions(EMBED.inputs, root=root))
-    candidates, places, partial = dict[str, list[Any]](), list[str](), list[str]()
+    candidates, places = dict[str, list[Any]](), list[str]()
     if isinstance(source, FolderRows) and source.report:
         left_out.folder(source.report)
     for row in source.rows(0, frozenset()):
@@ -208,11 +204,7 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: Skipp
         left_out.add(places[number], reason)
         return True
 
-    gallery = pipe.gallery(images=values, bad=bad, told=lambda number, _: partial.append(places[number]))
-    if partial:  # they have no lines of their own
-        shown = ", ".join(map(printable, partial[:3])) + (", ..." if len(partial) > 3 else "")
-        end = amount(len(partial), "picture ends early and is", "pictures end early and are")
-        tqdm.write(f"Note: of the gallery, {end} used in part: {shown}", file=sys.stderr)
+    gallery = pipe.gallery(images=values, bad=bad)
     left_out.count(str(path), "gallery", len(values), len(left_out.rows))
     return gallery
 
@@ -252,10 +244,9 @@ def answered_rows(
     skip: Callable[[InputRow, str], bool],
     draw: Path | None,
     refused: Callable[[str], UserError] = UserError,
-) -> Iterator[tuple[InputRow, Any, str | None]]:
-    """Rows with answers and warnings, in order; `skip` may pass over a bad row, else `refused` is raised."""
+) -> Iterator[tuple[InputRow, Any]]:
+    """Rows with their answers, in order; `skip` may pass over a bad row, else `refused` is raised."""
     waiting: dict[int, InputRow] = {}
-    warnings: dict[int, str] = {}
 
     def given() -> Iterator[Any]:
         for number, row in enumerate(rows):
@@ -266,11 +257,11 @@ def answered_rows(
         return skip(waiting[number], reason) and waiting.pop(number) is not None
 
     try:
-        for number, answer in pipe.numbered(given(), options, bad, warnings.__setitem__):
+        for number, answer in pipe.numbered(given(), options, bad):
             row = waiting.pop(number)
             if draw is not None:
                 _draw(pipe, row, answer, draw)
-            yield row, answer, warnings.pop(number, None)
+            yield row, answer
     except InputError as error:
         raise refused(waiting[error.number].says(error.reason)) from error
 
@@ -290,7 +281,7 @@ def claim(draw: Path, answers: str, about: str) -> None:
 def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
     assert isinstance(row.given, Mapping)
     shown = next(field.name for field in pipe.spec.inputs if field.holds is FieldKind.PICTURE)
-    drawn = draw_boxes(read_original(row.given[shown], pipe.engine.urls).pixels, [answer])
+    drawn = draw_boxes(read_original(row.given[shown], pipe.engine.urls), [answer])
     path = folder / f"{row.number}.jpg"
     with writing(path, "and run the same command again"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -318,9 +309,9 @@ def print_answers(
         claim(draw, f"printed: {digest([rows.known_by()])}", "these answers, which are printed")
     if isinstance(rows, FolderRows) and rows.report:
         print(f"xfm: {rows.report.sentence}", file=sys.stderr)
-    for row, answer, warning in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
+    for row, answer in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
         shown = None if isinstance(rows, FolderRows) else row.number
-        _print(answer_line(shown, row.kept, answer, warning))
+        _print(answer_line(shown, row.kept, answer))
         answered += 1
     if skipped := len(left_out.rows):
         of = amount(answered + skipped, "row")

@@ -22,7 +22,7 @@ from xfm.core.results_folder import digest, model_mark
 from xfm.data.tables import ColumnMap
 from xfm.data.tables.records import stored_size
 from xfm.executors.sharded_map import PLAN, ShardedMap, plan_id
-from xfm.inference.answer_file import IMAGE, ROW, WARNING, answer_line
+from xfm.inference.answer_file import IMAGE, ROW, answer_line
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import one_thread
 from xfm.inference.pipeline import pipeline
@@ -154,7 +154,7 @@ class PartForm(StrEnum):
         return {"lines": (".jsonl",), "parquet": (".parquet",), "npy": (".npy", ".rows.jsonl")}[self.value]
 
 
-Answered = tuple[InputRow, Any, str | None]
+Answered = tuple[InputRow, Any]
 """A row, its answer, and what is to be said against it."""
 
 
@@ -164,10 +164,10 @@ def part_files(
     """A part's files by suffix, the same bytes for the same answers; vectors [width] unless the form is
     lines."""
     if form is PartForm.LINES:
-        lines = (answer_line(None if by_name else row.number, row.kept, *told) for row, *told in answers)
+        lines = (answer_line(None if by_name else row.number, row.kept, answer) for row, answer in answers)
         return {".jsonl": b"".join(line + b"\n" for line in lines)}
     vectors = np.zeros((len(answers), width), np.float32)
-    for place, (_, answer, _) in enumerate(answers):
+    for place, (_, answer) in enumerate(answers):
         vectors[place] = answer
     if form is PartForm.PARQUET:
         return {".parquet": _parquet(answers, keep, by_name, vectors)}
@@ -175,13 +175,12 @@ def part_files(
     np.save(out, vectors)
     return {
         ".npy": out.getvalue(),
-        ".rows.jsonl": b"".join(_whose(row, warning, by_name) for row, _, warning in answers),
+        ".rows.jsonl": b"".join(_whose(row, by_name) for row, _ in answers),
     }
 
 
-def _whose(row: InputRow, warning: str | None, by_name: bool) -> bytes:
-    told = {} if by_name else {ROW: row.number}
-    told |= {**row.kept, **({} if warning is None else {WARNING: warning})}
+def _whose(row: InputRow, by_name: bool) -> bytes:
+    told = row.kept if by_name else {ROW: row.number, **row.kept}
     return json.dumps(told, ensure_ascii=False, default=str).encode(errors="backslashreplace") + b"\n"
 
 
@@ -196,12 +195,11 @@ def _parquet(answers: Sequence[Answered], keep: Sequence[str], by_name: bool, ve
 
     columns: dict[str, Any] = {}
     if by_name:
-        columns[IMAGE] = arrow.array([_text(row.kept[IMAGE]) for row, _, _ in answers], arrow.string())
+        columns[IMAGE] = arrow.array([_text(row.kept[IMAGE]) for row, _ in answers], arrow.string())
     else:
-        columns[ROW] = arrow.array([row.number for row, _, _ in answers], arrow.int64())
+        columns[ROW] = arrow.array([row.number for row, _ in answers], arrow.int64())
     for name in keep:
-        columns[name] = arrow.array([_text(row.kept.get(name)) for row, _, _ in answers], arrow.string())
-    columns[WARNING] = arrow.array([warning for _, _, warning in answers], arrow.string())
+        columns[name] = arrow.array([_text(row.kept.get(name)) for row, _ in answers], arrow.string())
     flat = arrow.array(vectors.reshape(-1), arrow.float32())
     columns[VECTOR] = arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     out = io.BytesIO()
@@ -221,11 +219,9 @@ NAMES = "names.json"
 
 @dataclass
 class RowMark:
-    """Completion mark of a unit: rows answered, of these by part of a picture, and (number, place, flaw) of
-    the bad."""
+    """Completion mark of a unit: rows answered, and (number, place, flaw) of the bad."""
 
     answered: int = 0
-    partial: int = 0
     bad: list[list[Any]] = field(default_factory=list)
 
 
@@ -247,11 +243,9 @@ def _answer(
 
     part = rows.part(starts[number], starts[number + 1] if number + 1 < len(starts) else None)
     with one_thread(pipe.engine.device):
-        for row, answer, warning in answered_rows(pipe, part, work.options, skip, None):
-            answers.append((row, answer, warning))
-            mark.partial += warning is not None
+        answers += answered_rows(pipe, part, work.options, skip, None)
     mark.answered = len(answers)
-    width = pipe.engine.model.config.vector_width
+    width = pipe.engine.model.config.projection
     for suffix, data in part_files(form, answers, work.keep, by_name, width).items():
         write_data(stem.with_suffix(f".part{suffix}"), data)
     return mark

@@ -51,10 +51,6 @@ model.similarity(model.encode(["a cat", "a dog"]), model.encode([picture]))""",
 model = CrossEncoder({name}, trust_remote_code=True{more})  # runs the installed package xfm
 model.predict([("a cat", picture), ("a dog", picture)])  # probabilities of a match""",
 }
-_USE_OF_TEXTS = """from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer({name}, trust_remote_code=True{more})  # runs the installed package xfm
-model.similarity(model.encode(["a cat", "a dog"]), model.encode(["a bird"]))"""
 
 
 def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
@@ -71,7 +67,7 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     folder = require_whole(model)
     loaded = load_model(folder)
     pipeline(task, loaded)  # refuses a model that could not answer
-    way = _USE[kind] if loaded.model.sees else _USE_OF_TEXTS
+    way = _USE[kind]
     use = way.format(name="FOLDER", more="")
     card = model_card(loaded.model.config, loaded.artifacts)
     with writing(out, "or name another folder"), drafting(target) as draft:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
-from xfm.inference.input_parsing import Item, Picture, PictureReader, is_picture, warned_once
+from xfm.inference.input_parsing import Item, Picture, PictureReader, is_picture
 from xfm.inference.pipeline import AnyPipeline, pipeline
 from xfm.models.artifacts import CARD, model_pixels
 from xfm.models.folder import Pretrained, load_model
@@ -51,7 +51,7 @@ class FolderModule(InputModule):
     @property
     def modalities(self) -> list[Any]:
         """Kinds of input."""
-        return ["text", "image"] if self.model.sees else ["text"]
+        return ["text", "image"]
 
     @classmethod
     def load(
@@ -100,11 +100,7 @@ class FolderModule(InputModule):
     # ------------------------------------------------------------ inputs
     def _read(self, given: Sequence[Any]) -> list[Item]:
         reader = PictureReader(self.pipe.engine.pretrained.preprocessing, None)
-        items, partial = [self.pipe.read(one, reader) for one in given], warned_once()
-        for number, item in enumerate(items):
-            if item.flaw is not None:
-                partial(number, item.flaw)
-        return items
+        return [self.pipe.read(one, reader) for one in given]
 
     def _texts(self, items: Sequence[Item]) -> dict[str, Tensor]:
         engine = self.pipe.engine
@@ -154,7 +150,7 @@ class XFMVectors(FolderModule):
 
     def get_embedding_dimension(self) -> int:
         """E."""
-        return self.model.config.vector_width
+        return self.model.config.projection
 
     def _saved(self) -> Pretrained:
         own = super()._saved()

@@ -223,15 +223,14 @@ def _finish(
         _note(bad, each)
     bad.check_share(str(source), rows, len(flaws))
     first = f"{flaws[0][1]}: {flaws[0][2]}" if flaws else ""
-    answered, partly = sum(each.answered for each in marks), sum(each.partial for each in marks)
+    answered = sum(each.answered for each in marks)
     totals = {
         "rows": rows,
         "answered": answered,
         "skipped": len(flaws),
-        "partial": partly,
         "first_bad": first,
     }
     logged = [json.dumps({ROW: number, "error": f"{place}: {reason}"}) for number, place, reason in flaws]
     told = {**settings, "units": {"mark": mark, "totals": totals}}
     target.finish(units, logged, [each.answered for each in marks], told)
-    return PredictionCounts(0, answered, len(flaws), partly, first)
+    return PredictionCounts(0, answered, len(flaws), first)

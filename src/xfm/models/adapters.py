@@ -10,7 +10,7 @@ To everything that loads a model it is one: the additions are worked into the ma
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -43,24 +43,20 @@ from xfm.models.model_reading import B, read_config, read_provenance, read_task,
 from xfm.models.resolve import model_folder
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.self_check import SELF_CHECK, check_of, read_check, verify
-from xfm.models.weights import read_tensors, require_finite, write_tensors
+from xfm.models.weights import on_cpu, read_tensors, require_finite, write_tensors
 
 LOW_RANK, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
-@dataclass(frozen=True)
-class LowRank:
-    """LoRA's addition to a linear layer: scale * up [O, r] @ down [r, I], float32."""
-
-    down: Tensor
-    up: Tensor
+LowRank = tuple[Tensor, Tensor]
+"""LoRA's addition to a linear layer, down [r, I] and up [O, r] float32: scale * up @ down."""
 
 
 def write_low_rank(folder: Path, additions: Mapping[str, LowRank], about: AdapterConfig) -> None:
     """Write additions by their layers' names in `Backbone`, as peft reads them."""
-    tensors = {f"{_PREFIX}{name}{_DOWN}": one.down for name, one in additions.items()}
-    tensors |= {f"{_PREFIX}{name}{_UP}": one.up for name, one in additions.items()}
+    tensors = {f"{_PREFIX}{name}{_DOWN}": down for name, (down, _) in additions.items()}
+    tensors |= {f"{_PREFIX}{name}{_UP}": up for name, (_, up) in additions.items()}
     write_tensors(folder / LOW_RANK, tensors)
     of_peft = {
         "peft_type": "LORA",
@@ -180,10 +176,8 @@ def _over_base(
 
 
 def _resized(config: ModelConfig, shown: Preprocessing) -> ModelConfig | None:
-    if not config.sees:
-        return config
     try:
-        vision = replace(config.seeing, image_size=shown.image_size, image_width=shown.image_width)
+        vision = replace(config.vision, image_size=shown.image_size, image_width=shown.image_width)
     except ValueError:
         return None
     return replace(config, vision=vision)
@@ -242,10 +236,10 @@ def save_adapter(
     `before` are the base's tensors, `additions` LoRA's by layer, both by their names in `Backbone`; `scale`
     is LoRA's rank and alpha. The additions are already worked into the matrices of the task's model.
     """
-    place, task, before = require_base(base), own.task, _on_cpu(before)
+    place, task, before = require_base(base), own.task, on_cpu(before)
     named = str(place.resolve()) if home_path(base).exists() else str(base)
     about = AdapterConfig(named, model_digest(place / WEIGHTS), *scale)
-    after = before | (_on_cpu(task.shared_state()) if task else {})
+    after = before | (on_cpu(task.shared_state()) if task else {})
     changed = {
         name: tensor
         for name, tensor in after.items()
@@ -275,7 +269,3 @@ def merge(
         raise UserError(f"{adapter} is no adapter (it has no {ADAPTER}), so that there is nothing to merge")
     model, own = read_model(place, Backbone, base=base)
     save_model(out, model, own.given_tokenizer, own.preprocessing, {**own.provenance, **made}, own.task)
-
-
-def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu() for name, tensor in state.items()}

@@ -54,10 +54,6 @@ class Preprocessing:
         return replace(self, framing=framing or self.framing, mean=mean, std=std)
 
 
-UNSEEN = Preprocessing(224)
-"""Of a model of language alone: no picture is prepared by it, and no folder holds it."""
-
-
 @dataclass(frozen=True)
 class Artifacts:
     """Tokenizer, preprocessing, provenance and task of a model. `calibration` turns matching odds into a
@@ -127,8 +123,7 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
     `commands` and `limits` where they are given."""
     provenance = artifacts.provenance
     licences = _mapping(provenance.get("licences"))
-    kind = "vision-language" if config.sees else "language"
-    header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", kind]}
+    header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", "vision-language"]}
     if isinstance(weights := licences.get("weights"), str):
         header["license"] = weights.lower()
     task = f"\n- {_task(artifacts.task.task)}" if artifacts.task else ""
@@ -136,13 +131,10 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# X-FM model: {provenance.get('name') or provenance.get('recipe', 'custom')}",
         "One model for language, vision and vision-language ([arXiv 2301.05065]"
-        "(https://arxiv.org/abs/2301.05065)), in the format of the package `xfm`."
-        if config.sees
-        else "A model of language alone, in the format of the package `xfm`.",
+        "(https://arxiv.org/abs/2301.05065)), in the format of the package `xfm`.",
         "```python\nimport xfm\n\nmodel = xfm.XFM.from_pretrained(NAME)\n```",
-        "With transformers: `import xfm.models.interop.transformers`, then `AutoModel.from_pretrained(NAME)`."
-        if config.sees
-        else "",
+        "With transformers: `import xfm.models.interop.transformers`, then "
+        "`AutoModel.from_pretrained(NAME)`.",
         "## The model",
         _parts(config, artifacts) + task,
         "## Licences",
@@ -180,12 +172,10 @@ def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
 
 def _parts(config: ModelConfig, artifacts: Artifacts) -> str:
     language = f"- language: {_part(config.language)}, {config.language.vocab_size} tokens"
-    if not config.sees:
-        return f"{language}\n- language alone: no pictures, no fusion"
-    (height, width), grid = artifacts.preprocessing.shape, config.seeing.grid
+    (height, width), grid = artifacts.preprocessing.shape, config.vision.grid
     return (
         f"- vision: {_part(config.vision)}, pictures of {height} x {width} pixels in {grid[0]} x {grid[1]} "
-        f"patches\n{language}\n- fusion: {config.fusing.depth} layers"
+        f"patches\n{language}\n- fusion: {config.fusion.depth} layers"
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xfm.data.collate import round_up
 from xfm.models.attention import padding_bias
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
@@ -136,7 +137,7 @@ class Parts:
 def sort_by_length(counts: Tensor, kind: Tensor) -> Parts:
     """Parts of rows of like length and the same `kind` [R] int64, given `counts` [R] int64 of tokens; rows
     without tokens are in none."""
-    longest = rounded(int(counts.max()), STEP)
+    longest = round_up(int(counts.max()), STEP)
     ends = [0, *(length for length in LENGTHS if length < longest), longest]
     members, shapes = [], []
     for number in kind.unique().tolist():
@@ -144,7 +145,7 @@ def sort_by_length(counts: Tensor, kind: Tensor) -> Parts:
             rows = ((kind == number) & (counts > shortest) & (counts <= length)).nonzero().squeeze(1)
             if len(rows):
                 members.append(rows)
-                shapes.append((rounded(len(rows), STEP), length))
+                shapes.append((round_up(len(rows), STEP), length))
     return Parts(tuple(members), tuple(shapes))
 
 
@@ -163,11 +164,6 @@ def lay_ragged(row: Tensor, rows: int, tokens: int, parts: Parts) -> RaggedLayou
     token[place[: len(row)]] = numbers
     spare, holes = torch.arange(len(row), tokens, device=row.device), token.eq(-1).nonzero().squeeze(1)
     return RaggedLayout(place, token.clamp_(min=0), spare, holes, parts.shapes)
-
-
-def rounded(count: int, step: int) -> int:
-    """The least multiple of `step` that is not below `count`."""
-    return -(-count // step) * step
 
 
 @dataclass(frozen=True)
@@ -235,7 +231,7 @@ class Packed:
         counts = torch.cat([p.new_full((len(p),), p.shape[1]) for p in positions])
         text = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
         index = self.first[text] + torch.cat([p.flatten() for p in positions])
-        size = rounded(len(index), TOKENS_STEP)
+        size = round_up(len(index), TOKENS_STEP)
         grid = lay_ragged(text, len(counts), size, self.parts.with_lengths(counts))
         return Read(torch.nn.functional.pad(index, (0, size - len(index))), text, grid)
 
@@ -246,7 +242,7 @@ def pack_texts(masks: Sequence[Tensor], kinds: Sequence[int] | None = None) -> P
     lengths = torch.cat([mask.sum(1) for mask in masks])
     flat = torch.cat([mask.flatten() for mask in masks])
     real = flat.nonzero().squeeze(1)
-    size = rounded(max(1, len(real)), TOKENS_STEP)
+    size = round_up(max(1, len(real)), TOKENS_STEP)
     place, token = real.new_zeros(size), real.new_zeros(len(flat))
     place[: len(real)], token[real] = real, torch.arange(len(real), device=real.device)
     spare, holes = torch.arange(len(real), size, device=real.device), (~flat).nonzero().squeeze(1)

@@ -2,39 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xfm.config.model import ModelConfig, lacks
-from xfm.core.errors import UserError
+from xfm.config.model import ModelConfig
 from xfm.data.schema import Tokens
 from xfm.models.encoders import AnyLanguage, AnyVision, build_language, build_vision, encode_first
 from xfm.models.fusion import FusionEncoder, FusionQuery, ImageBank, TextBank
-from xfm.models.heads import MLPHead, TokenHead, mean_of_tokens
+from xfm.models.heads import MLPHead, TokenHead
 from xfm.models.precision import at_least_float32
-
-
-class AbsentPartError(UserError, AttributeError):
-    """A part is asked for that is not there; to `hasattr` and `copy` it is a missing attribute."""
-
-
-class MissingPart(nn.Module):
-    """Stand-in of a part that a language-only model lacks: whatever asks it for something is refused by a
-    UserError."""
-
-    def forward(self, *given: Any, **named: Any) -> NoReturn:
-        """Always a UserError."""
-        raise UserError(lacks())
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError as error:
-            raise AbsentPartError(lacks()) from error
-
 
 TEMPERATURE_RANGE = (0.001, 0.5)
 PAIR_HEADS = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
@@ -63,27 +41,11 @@ class Composition:
     pixel_head: nn.Linear | None
 
     def build(self, config: ModelConfig) -> None:
-        """Set every part, randomly initialised; parts that the model lacks are `MissingPart`."""
-        if not config.sees:
-            self.language = build_language(config.language)
-            self.lack_pictures()
-        else:
-            self.vision = build_vision(config.seeing)
-            self.language = build_language(config.language)
-            self.fusion = FusionEncoder(config.fusing, config.language, config.seeing.width)
+        """Set every part, randomly initialised."""
+        self.vision = build_vision(config.vision)
+        self.language = build_language(config.language)
+        self.fusion = FusionEncoder(config.fusion, config.language, config.vision.width)
         self.reset_heads(config)
-
-    def lack_pictures(self) -> None:
-        """Set the parts of images and fusion to `MissingPart`."""
-        kept = ("temperature", "language_head.", "pixel_head.")
-        for name in ("vision.", "fusion.", *(head for head in HEADS if head not in kept)):
-            setattr(self, name.removesuffix("."), MissingPart())
-        self.pixel_head = None
-
-    @property
-    def sees(self) -> bool:
-        """Whether the model has vision and fusion encoders."""
-        return not isinstance(self.vision, MissingPart)
 
     @property
     def device(self) -> torch.device:
@@ -93,19 +55,16 @@ class Composition:
 
     def reset_heads(self, config: ModelConfig) -> None:
         """Initialise projections, temperature and heads."""
-        width = config.language.width
-        if config.sees:
-            image_width = config.seeing.width
-            self.vision_proj = nn.Linear(image_width, config.projection)
-            self.text_proj = nn.Linear(width, config.projection)
-            self.itm_head = MLPHead(width, 2)
-            self.bbox_head = MLPHead(width, 4)
+        width, image_width = config.language.width, config.vision.width
+        self.vision_proj = nn.Linear(image_width, config.projection)
+        self.text_proj = nn.Linear(width, config.projection)
+        self.itm_head = MLPHead(width, 2)
+        self.bbox_head = MLPHead(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.language_head = TokenHead(width, self.language.words, config.language.norm_eps)
-        if config.sees:
-            self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
-            pixels = 3 * config.seeing.patch_size**2
-            self.pixel_head = nn.Linear(config.seeing.width, pixels) if config.pixel_head else None
+        self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
+        pixels = 3 * config.vision.patch_size**2
+        self.pixel_head = nn.Linear(image_width, pixels) if config.pixel_head else None
 
     def encode_image(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """[B, 3, H, W] float (and [B, P] bool masked patches) -> [B, 1 + P, Dv]."""
@@ -170,11 +129,8 @@ class Composition:
         return self.project_image(self.encode_image(pixels)[:, 0])
 
     def text_vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> [R, E] text vectors, not normalised; a language-only model gives the mean
-        of its token states [R, Dt], as sentence-transformers do."""
-        if self.sees:
-            return self.text_proj(encode_first(self.language, ids, mask))
-        return mean_of_tokens(self.language(ids, mask), mask)
+        """[R, T] ids and mask -> [R, E] text vectors, not normalised."""
+        return self.text_proj(encode_first(self.language, ids, mask))
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[R, T] ids and mask -> unit vectors [R, E] (float32), see `text_vectors`."""
@@ -221,7 +177,7 @@ class Backbone(Composition, nn.Module):
     def resize(self, image_size: int, image_width: int | None = None) -> None:
         """Take images of another size (height, and width if not square); position tables are resampled.
         ValueError where the patch size does not divide it."""
-        vision = replace(self.config.seeing, image_size=image_size, image_width=image_width)
+        vision = replace(self.config.vision, image_size=image_size, image_width=image_width)
         self.vision.resize(image_size, image_width)
         self.config = replace(self.config, vision=vision)
 

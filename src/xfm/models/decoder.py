@@ -20,22 +20,19 @@ class Decoder(nn.Module):
 
     last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
 
-    def __init__(self, model: Backbone, memory_width: int) -> None:
-        """Copy the parts of `model`; a memory of another width gets fresh keys and values."""
+    def __init__(self, model: Backbone, memory_width: int | None = None) -> None:
+        """Copy the parts of `model`; a memory of another width than an image's (by default the language
+        width, of fused questions) gets fresh keys and values."""
         super().__init__()
+        memory_width = model.config.language.width if memory_width is None else memory_width
         self.embeddings = copy.deepcopy(model.fusion.embeddings)
         self.layers = copy.deepcopy(model.fusion.layers)
         self.head = copy.deepcopy(model.fusion_head)
-        if memory_width != model.config.seeing.width:
+        if memory_width != model.config.vision.width:
             for layer in self.layers:
                 assert isinstance(layer, FusionLayer)
                 layer.cross_attention.key_value = nn.Linear(memory_width, 2 * model.config.language.width)
                 initialise_normal(layer.cross_attention.key_value)
-
-    @classmethod
-    def from_fusion(cls, model: Backbone, memory_width: int | None = None) -> Self:
-        """A decoder over memories of the language width (fused questions) unless another is given."""
-        return cls(model, model.config.language.width if memory_width is None else memory_width)
 
     def forward(
         self,

@@ -5,13 +5,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from xfm.config.model import lacks
 from xfm.core.errors import UserError
 from xfm.models.adapters import read_model
 from xfm.models.artifacts import Artifacts as Artifacts
 from xfm.models.artifacts import Preprocessing as Preprocessing
 from xfm.models.model_files import save_model as save_model
-from xfm.models.model_reading import read_config
 from xfm.models.xfm import XFM
 
 
@@ -88,9 +86,3 @@ def load_model(
     model, own = read_model(folder, XFM, check, base)
     found = Pretrained(**vars(own), model=model)
     return found if image_size is None else found.resized(folder, image_size, image_width)
-
-
-def require_seeing(folder: Path | str, purpose: str) -> None:
-    """A UserError, before any work, where a language-only model is given for a purpose that needs images."""
-    if not read_config(folder)[0].sees:
-        raise UserError(f"{purpose} needs pictures, and {lacks(folder)}")

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from xfm.config.encoders import AnyLanguageConfig, FusionConfig, TextPositions
 from xfm.data.collate import LENGTH_STEP, round_up
-from xfm.models.attention import attend, join_heads, split_all, split_heads
+from xfm.models.attention import Dropout, attend, join_heads, split_all, split_heads
 from xfm.models.attention_layout import Packed, Texts, leaves_padding_out, pack_texts, padded
-from xfm.models.dropout import Dropout
 from xfm.models.layers import EPS, Embeddings, FeedForward, SelfAttention, fix, initialise_normal, sine_table
 from xfm.models.shared_kv import Memories, Memory, remember, side_by_side
 

@@ -73,12 +73,6 @@ class TokenHead(nn.Module):
         return nn.functional.linear(self.hidden(states), words.weight, self.bias)
 
 
-def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
-    """[R, T, D] states and [R, T] bool mask -> [R, D] mean over real tokens."""
-    there = mask[..., None]
-    return states.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1).clamp(min=1)
-
-
 @dataclass(frozen=True)
 class HeadInputs:
     """Inputs of a head: text tokens [R, T] (a pair is one sequence), distinct images [I, 1 + P, Dv] and
@@ -107,7 +101,8 @@ class HeadInputs:
 
     def mean_text(self, states: Tensor) -> Tensor:
         """[R, T, D] text states -> [R, D] mean over real tokens."""
-        return mean_of_tokens(states, self.text.mask)
+        there = self.text.mask[..., None]
+        return states.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1).clamp(min=1)
 
     def of_rows(self, values: Tensor) -> Tensor:
         """[I, ...] values per image -> [R, ...] of each row's first image."""

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.encoders import AnyLanguageConfig
-from xfm.models.attention import attend, join_heads, split_all, split_heads
+from xfm.models.attention import Dropout, attend, join_heads, split_all, split_heads
 from xfm.models.attention_layout import Texts
-from xfm.models.dropout import Dropout
 from xfm.models.precision import working_dtype
 
 EPS = 1e-5

@@ -51,11 +51,6 @@ _KINDS = {
 }
 
 
-def plain_config(config: ModelConfig, task: TaskConfig | None = None) -> dict[str, Any]:
-    """Content of `config.json`: configuration, kind of model, labels."""
-    return {**to_plain(config), "model_type": MODEL_TYPE, **_labels(task)}
-
-
 def _labels(task: TaskConfig | None) -> dict[str, Any]:
     if task is None or task.spec not in _LABELLED:
         return {}
@@ -163,16 +158,15 @@ def write_task(folder: Path, task: TaskModel) -> None:
 def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -> None:
     """Write every file of a model folder but weights and task."""
     task = artifacts.task
-    _write_json(folder / CONFIG, plain_config(config, task.task if task else None))
+    labels = _labels(task.task if task else None)
+    _write_json(folder / CONFIG, {**to_plain(config), "model_type": MODEL_TYPE, **labels})
     tokenizer, provenance = artifacts.given_tokenizer, artifacts.provenance
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)
-    if config.sees:
-        _write_json(folder / PREPROCESSING, to_plain(artifacts.preprocessing))
+    _write_json(folder / PREPROCESSING, to_plain(artifacts.preprocessing))
     # A tokenizer that was never there is told from one that was lost.
     _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
-    if config.sees:
-        _write_json(folder / INPUT_CLASSES, CLASSES)
+    _write_json(folder / INPUT_CLASSES, CLASSES)
     if artifacts.calibration is not None:
         _write_json(folder / CALIBRATION, to_plain(artifacts.calibration))
 

@@ -17,7 +17,7 @@ from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import read_json_object
 from xfm.data.tokenizer import Tokenizer
-from xfm.models.artifacts import UNSEEN, Artifacts, Preprocessing
+from xfm.models.artifacts import Artifacts, Preprocessing
 from xfm.models.composition import Backbone
 from xfm.models.model_files import (
     CALIBRATION,
@@ -91,9 +91,7 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
         )
     values = own_fields(read_json_object(folder / CONFIG), folder / CONFIG)
     config = from_plain(ModelConfig, values, folder / CONFIG)
-    if not config.sees and image_size is None:
-        return config, UNSEEN
-    vision = config.seeing
+    vision = config.vision
     preprocessing = from_plain(
         Preprocessing, read_json_object(folder / PREPROCESSING), folder / PREPROCESSING
     )

@@ -15,18 +15,18 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from xfm.config.artifacts import PIXELS, TOLERANCES, Arithmetic, CheckValues, SelfCheck, Tolerance
+from xfm.config.artifacts import PIXELS, TOLERANCES, Arithmetic, CheckValues, SelfCheck
 from xfm.config.model import ModelConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
 from xfm.data.images import PictureError, decode
 from xfm.data.schema import Tokens
-from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.models.artifacts import Artifacts, Preprocessing, framed, model_pixels
-from xfm.models.composition import Backbone, Composition
+from xfm.data.tokenizer import normalise_caption
+from xfm.models.artifacts import Artifacts, framed, model_pixels
+from xfm.models.composition import Backbone
 from xfm.models.task_models import Answerer, Captioner, Classifier, HeadInputs, TaskModel, build_task_model
-from xfm.models.weights import without_weights
+from xfm.models.weights import on_cpu, without_weights
 
 SELF_CHECK = "self_check.json"
 TEXT = "A red disc left of two green squares, and stripes (blue) below!"
@@ -48,41 +48,24 @@ def check_picture() -> bytes:
     return written.getvalue()
 
 
-def prepare(
-    check: SelfCheck, tokenizer: Tokenizer | None, preprocessing: Preprocessing, longest: int
-) -> tuple[Tensor | None, Tokens | None]:
-    """Image [1, 3, H, W] float32 and text [1, T] of a check as pipelines read them, None where it lacks
+@torch.no_grad()
+def measured(model: Backbone, own: Artifacts, check: SelfCheck) -> CheckValues:
+    """Outputs of a model in evaluation mode for the text and the image of a check, read as pipelines read
     them; a UserError if the image is damaged."""
-    pixels = None if check.picture is None else _prepared_picture(check.picture, preprocessing)
-    if tokenizer is None:
-        return pixels, None
-    return pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest).tokens
-
-
-def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
     try:
-        decoded = decode(base64.b64decode(picture, validate=True)).pixels
+        decoded = decode(base64.b64decode(check.picture, validate=True))
     except (ValueError, PictureError) as error:
         raise UserError(
             f"{SELF_CHECK} holds a damaged picture ({error}); copy it again or remove it"
         ) from error
-    return model_pixels(framed(decoded, preprocessing)[None], preprocessing)
-
-
-@torch.no_grad()
-def measure(
-    model: Composition, task: TaskModel | None, pixels: Tensor | None, tokens: Tokens | None
-) -> CheckValues:
-    """Outputs of a model in evaluation mode for the prepared text and image."""
-    here = model.device
-    if not model.sees or pixels is None:
-        return _measure_language(model, task, None if tokens is None else tokens.to(here))
-    coarse = F.adaptive_avg_pool2d(pixels.float(), PARTS)
+    pixels, here = model_pixels(framed(decoded, own.preprocessing)[None], own.preprocessing), model.device
     image = model.encode_image(pixels.to(here))
-    found = CheckValues(_plain(coarse), _plain(model.project_image(image[:, 0])))
-    if tokens is None:
-        return replace(found, answer=_answer(task, None, image))
-    tokens = tokens.to(here)
+    coarse = _plain(F.adaptive_avg_pool2d(pixels.float(), PARTS))
+    found = CheckValues(coarse, _plain(model.project_image(image[:, 0])))
+    if own.given_tokenizer is None:
+        return replace(found, answer=_answer(own.task, None, image))
+    encoded = own.given_tokenizer.encode_batch([normalise_caption(check.text)], model.config.language.longest)
+    tokens = encoded.tokens.to(here)
     text = model.encode_text(tokens.ids, tokens.mask)
     fused = model.fuse(text, tokens.mask, image)
     unmatched, matched = model.match_logits(fused)[0].tolist()
@@ -92,24 +75,14 @@ def measure(
         text=_plain(model.project_text(text[:, 0])),
         match=round(matched - unmatched, DIGITS) if math.isfinite(matched - unmatched) else math.nan,
         box=_plain(model.boxes(fused)),
-        answer=_answer(task, tokens, image),
+        answer=_answer(own.task, tokens, image),
     )
 
 
-def _measure_language(model: Composition, task: TaskModel | None, tokens: Tokens | None) -> CheckValues:
-    if tokens is None:
-        return CheckValues((), ())
-    vector = _plain(model.embed_text(tokens.ids, tokens.mask))
-    return CheckValues((), (), tuple(tokens.ids[0].tolist()), vector, answer=_answer(task, tokens, None))
-
-
-def _answer(task: TaskModel | None, tokens: Tokens | None, image: Tensor | None) -> tuple[float, ...]:
+def _answer(task: TaskModel | None, tokens: Tokens | None, image: Tensor) -> tuple[float, ...]:
     """Output of a head of this package; others are not asked."""
     if task is None or type(task).__module__ != TaskModel.__module__:
         return ()
-    if image is None:
-        assert tokens is not None
-        return _plain(task.classify(HeadInputs(tokens))) if isinstance(task, Classifier) else ()
     both = torch.zeros(1, 2, dtype=torch.int64, device=image.device)
     if isinstance(task, Classifier) and (tokens is not None or not task.task.spec.has_texts):
         return _plain(task.classify(HeadInputs(tokens, image, both)))
@@ -129,7 +102,7 @@ def _plain(values: Tensor) -> tuple[float, ...]:
 
 def record(model: Backbone, own: Artifacts) -> SelfCheck | None:
     """Self-check of a model in evaluation mode; None where it gives no finite numbers."""
-    picture = base64.b64encode(check_picture()).decode("ascii") if model.sees else None
+    picture = base64.b64encode(check_picture()).decode("ascii")
     check = SelfCheck(TEXT, picture, CheckValues((), ()))
     values = measured(model, own, check)
     numbers = [*values.image, *values.text, *values.box, *values.answer, values.match or 0.0]
@@ -156,12 +129,6 @@ def differences(check: SelfCheck, found: CheckValues, arithmetic: Arithmetic) ->
                 f"the vectors of its {what} differ from those it was saved with: cosine {same:.4f}, "
                 f"where at least {most.cosine} is asked for"
             )
-    told += _numbers(kept, found, most)
-    return told
-
-
-def _numbers(kept: CheckValues, found: CheckValues, most: Tolerance) -> list[str]:
-    told = []
     if kept.match is not None and found.match is not None and not _near(kept.match, found.match, most.odds):
         told.append(
             f"its log-odds of a match are {found.match:.3f}, and were {kept.match:.3f} when it was saved"
@@ -195,40 +162,27 @@ def check_of(
 ) -> SelfCheck | None:
     """Self-check of tensors to be saved, computed on the CPU by a model that shares them; None, with a
     warning, where the configuration does not build it or its tokenizer does not fit."""
-    try:
-        return _check_of(config, own, state, half)
-    except (RuntimeError, IndexError) as error:  # of torch: names, shapes, a vocabulary that is too small
-        told = f"saved without a self-check, which cannot be computed: {str(error).splitlines()[0]}"
-        warnings.warn(told, stacklevel=3)
-        return None
-
-
-def _check_of(
-    config: ModelConfig, own: Artifacts, state: Mapping[str, Tensor], half: bool
-) -> SelfCheck | None:
-    stored = {name: t.detach().cpu() for name, t in state.items()}
+    stored = on_cpu(state)
     if half:
         stored = {n: t.half().float() if t.dtype is torch.float32 else t for n, t in stored.items()}
-    with without_weights():
-        model = Backbone(config)
-        task = build_task_model(own.task.task, model) if own.task else None
-    model.load_state_dict(stored, assign=True)
-    if task is not None and own.task is not None:
-        added = {name: t.detach().cpu() for name, t in own.task.added_state().items()}
-        task.load_state_dict({**task.state_dict(), **added}, assign=True)
-        task.eval()
-    return record(model.eval(), replace(own, task=task))
+    try:
+        with without_weights():
+            model = Backbone(config)
+            task = build_task_model(own.task.task, model) if own.task else None
+        model.load_state_dict(stored, assign=True)
+        if task is not None and own.task is not None:
+            task.load_state_dict({**task.state_dict(), **on_cpu(own.task.added_state())}, assign=True)
+            task.eval()
+        return record(model.eval(), replace(own, task=task))
+    except (RuntimeError, IndexError) as error:  # of torch: names, shapes, a vocabulary that is too small
+        told = f"saved without a self-check, which cannot be computed: {str(error).splitlines()[0]}"
+        warnings.warn(told, stacklevel=2)
+        return None
 
 
 def read_check(path: Path) -> SelfCheck | None:
     """Self-check of a folder; None where it has none."""
     return from_plain(SelfCheck, read_json_object(path), path) if path.exists() else None
-
-
-def measured(model: Backbone, own: Artifacts, check: SelfCheck) -> CheckValues:
-    """Outputs of a model in evaluation mode for the text and the image of a check."""
-    prepared = prepare(check, own.given_tokenizer, own.preprocessing, model.config.language.longest)
-    return measure(model, own.task, *prepared)
 
 
 def verify(

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xfm.data.collate import round_up
 from xfm.models.attention import padding_bias
 from xfm.models.attention_layout import (
     STEP,
@@ -21,7 +22,6 @@ from xfm.models.attention_layout import (
     JoinedTexts,
     PaddedRows,
     lay_ragged,
-    rounded,
     sort_by_length,
 )
 from xfm.models.precision import working_dtype
@@ -103,7 +103,7 @@ def _joined_bias(visible: Tensor, place: Tensor, rows: int, each: int, tokens: i
     else kernels copy it in every layer."""
     keys = visible.shape[1]
     seen = working_dtype(padding_bias(visible)[:, 0, 0])
-    seen = F.pad(seen, (0, rounded(keys, STEP) - keys))
+    seen = F.pad(seen, (0, round_up(keys, STEP) - keys))
     laid = seen.new_zeros(rows * each, seen.shape[1]).index_copy(0, place, seen)
     laid = laid[:, None].expand(-1, tokens, -1).reshape(rows, 1, each * tokens, -1)
     return laid[..., :keys]

@@ -158,7 +158,7 @@ class PairClassifier(BackboneTaskModel, Classifier):
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
-        text, vision = model.config.language.width, model.config.seeing.width
+        text, vision = model.config.language.width, model.config.vision.width
         self.head = self.built_head(text, 2 * text + vision)
 
     def features(self, rows: HeadInputs) -> Tensor:
@@ -176,7 +176,7 @@ class Reasoner(BackboneTaskModel, Classifier):
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
-        text, vision = model.config.language.width, model.config.seeing.width
+        text, vision = model.config.language.width, model.config.vision.width
         self.head = self.built_head(2 * text, 3 * text + 2 * vision)
 
     def features(self, rows: HeadInputs) -> Tensor:
@@ -218,7 +218,7 @@ class Answerer(BackboneTaskModel):
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
-        self.decoder = Decoder.from_fusion(model)
+        self.decoder = Decoder(model)
 
     def fuse(self, pixels: Tensor, question: Tokens, image_index: Tensor | None = None) -> Tensor:
         """[I, 3, H, W] pictures and [R, T] questions -> [R, T, D] fused questions."""
@@ -244,7 +244,7 @@ class Captioner(BackboneTaskModel):
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
-        self.decoder = Decoder.from_fusion(model, model.config.seeing.width)
+        self.decoder = Decoder(model, model.config.vision.width)
 
     def forward(self, pixels: Tensor, caption: Tokens, image_index: Tensor | None = None) -> Tensor:
         """[R, L, V] caption logits, position l for token l + 1, of images [I, 3, H, W] and captions [R,

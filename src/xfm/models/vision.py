@@ -1,6 +1,7 @@
 """BEiT-2 style vision encoder: relative positions per block, mean-pooled slot 0 (paper section 3.1)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 
 from xfm.config.encoders import Grid, Positions, VisionConfig
 from xfm.models.attention import attend, join_heads, split_all
-from xfm.models.dropout import DropPath
 from xfm.models.layers import fix, sine_table
 from xfm.models.precision import working_dtype
 
@@ -126,6 +126,33 @@ class VisionAttention(nn.Module):
         relative = _relative_bias(self.relative_position_table, index)
         attended = attend(query, key, value, bias=relative[None])
         return self.out(join_heads(attended))
+
+
+class DropPath(nn.Module):
+    """Residual branches dropped a sample at a time, else scaled. A CPU computes the kept samples alone; a
+    GPU, which would have to wait for their number, computes all."""
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, states: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """[B, ...] and a function of some of its rows, each by itself -> [B, ...] their sum."""
+        if not self.training or self.rate == 0:
+            return states + branch(states)
+        keep = torch.rand(len(states), device=states.device) >= self.rate
+        if states.is_cpu and not torch.compiler.is_compiling():
+            return _added(states, keep.nonzero()[:, 0], branch, 1 / (1 - self.rate))
+        added = branch(states)
+        return states + added * keep.to(added.dtype).view(-1, *[1] * (added.ndim - 1)) / (1 - self.rate)
+
+
+def _added(states: Tensor, rows: Tensor, branch: Callable[[Tensor], Tensor], scale: float) -> Tensor:
+    if len(rows) == len(states):
+        return torch.add(states, branch(states), alpha=scale)
+    added = branch(states.index_select(0, rows))
+    dtype = torch.promote_types(states.dtype, added.dtype)
+    return states.to(dtype).index_add(0, rows, added.to(dtype), alpha=scale)
 
 
 class VisionBlock(nn.Module):

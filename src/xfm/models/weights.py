@@ -107,9 +107,12 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], half: bool = False) -
     save_file(stored, path, metadata={"format": "pt"})
 
 
+def on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by name, without gradient on the CPU."""
+    return {name: tensor.detach().cpu() for name, tensor in state.items()}
+
+
 _BUILDING = threading.Lock()
-
-
 _IN_PLACE = frozenset(
     {"normal_", "uniform_", "zero_", "fill_", "erfinv_", "clamp_", "div_", "mul_", "add_", "sub_", "copy_"}
 )

@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.models.composition import Backbone
 from xfm.models.fusion import FusionQuery, TextBank
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.itm import Negatives, matching_loss
-from xfm.objectives.losses import LossDict
+from xfm.objectives.losses import LossDict, masked_token_loss
 from xfm.objectives.text_rows import TextRows
-from xfm.objectives.tokens import masked_token_loss
 
 
 def corners(boxes: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from torch import Tensor
 from xfm.config.data import STREAMS
 from xfm.config.training import NegativesConfig
 from xfm.core.errors import UserError
+from xfm.data.masking import IGNORED
 from xfm.data.schema import Batch, MaskedTokens
 from xfm.objectives.itm import Block, NegativeQueue, Negatives, blocks_of
-from xfm.objectives.tokens import IGNORED
 
 Gather = Callable[[Tensor], Tensor]
 """Concatenates a tensor over all processes, with gradient; the identity on one process."""

@@ -12,9 +12,8 @@ from xfm.models.composition import Backbone
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
 from xfm.models.precision import at_least_float32
 from xfm.objectives.global_batch import GlobalBatch, single
-from xfm.objectives.losses import LossDict, Losses
+from xfm.objectives.losses import LossDict, Losses, masked_token_loss
 from xfm.objectives.text_rows import pair_rows, region_rows
-from xfm.objectives.tokens import masked_token_loss
 from xfm.objectives.vision_text import Source, vision_text_losses
 
 
@@ -193,7 +192,7 @@ def _mim_losses(
     if target is MimTarget.PIXELS:
         if model.pixel_head is None:
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")
-        drawn, size = model.pixel_head(predicted[:, 1:]), model.config.seeing.patch_size
+        drawn, size = model.pixel_head(predicted[:, 1:]), model.config.vision.patch_size
         losses = [
             pixel_loss(part, source, mask, size) * global_batch.loss_scale(f"{name}/patches_masked")
             for part, (name, (source, mask)) in zip(drawn.split(sizes), masked.items(), strict=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from xfm.config.model import lacks
 from xfm.config.next_command import command_line
 from xfm.core.errors import UserError, amount
 from xfm.core.locks import locked
@@ -64,8 +63,6 @@ def open_index(
     if about is not None and model is None:
         tell_model(place, about.model)
     engine = pipeline("embed", given, precision="fp32", **running).engine
-    if not engine.model.sees:
-        raise UserError(f"a collection holds pictures, and {lacks(engine.name)}")
     probe = probe_of(engine)
     with locked(place) if writing else nullcontext(), ExitStack() as undo:
         if writing:  # others may have made it, or added fields, while the model was loaded

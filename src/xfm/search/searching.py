@@ -17,8 +17,8 @@ from torch import Tensor
 
 from xfm.config.index import SURE, UNFITTED_MIN_SCORE, SearchOptions
 from xfm.core.errors import UserError
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.records import is_text
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.inference.engine import EncodedPictures, Engine, as_captions, cut
 from xfm.inference.input_parsing import Picture, PictureReader, PictureSource
 from xfm.inference.matching import PixelBox, pixel_box

@@ -209,12 +209,9 @@ def _picture(read: Read, data: bytes | UserError) -> Picture:
     if isinstance(data, UserError):
         raise data
     try:
-        picture = read(data)
+        return read(data)
     except UserError as error:  # limits of the server are nothing that its clients could lift
         raise UserError(str(error).partition(f", or set {LIMIT_VARIABLE}")[0]) from None
-    if picture.flaw is not None:
-        raise UserError(f"{picture.flaw}: send all of it")
-    return picture
 
 
 def _attempt(

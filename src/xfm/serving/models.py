@@ -68,7 +68,7 @@ class ServedModel:
     def count(self, texts: Sequence[str], pictures: int) -> int:
         """Tokens read of texts, plus patches of pictures; for the event loop's thread."""
         config = self.pretrained.model.config
-        patches = config.seeing.patches * pictures if pictures else 0
+        patches = config.vision.patches * pictures if pictures else 0
         return self.counting.count(texts, config.language.longest) + patches
 
     def read(self, task: str, given: object) -> Item:

@@ -75,7 +75,7 @@ def _add_embeddings(router: APIRouter, dispatcher: Dispatcher) -> None:
     async def embeddings(asked: EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
         served = dispatcher.models.model(asked.model)
-        width = served.pretrained.model.config.vector_width
+        width = served.pretrained.model.config.projection
         if asked.dimensions not in (None, width):
             raise UserError(
                 f"dimensions is {asked.dimensions}, and the model's vectors have {width}: leave it out"

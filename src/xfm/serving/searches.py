@@ -134,7 +134,7 @@ def shown_source(hit: FoundImage) -> str:
 
 
 def _smaller(path: Path) -> bytes:
-    image = Image.fromarray(read_original(path).pixels.permute(1, 2, 0).numpy())
+    image = Image.fromarray(read_original(path).permute(1, 2, 0).numpy())
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     image.save(out, "jpeg", quality=88)

@@ -11,7 +11,7 @@ from torch import Tensor
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.decoder import CachedDecoder, Decoder
-from xfm.objectives.tokens import sequence_losses
+from xfm.objectives.losses import sequence_losses
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.captions import best_word_f1, word_scores
 from xfm.models.generation import SpecialTokens, generate
 from xfm.models.task_models import Captioner
-from xfm.objectives.losses import Losses
-from xfm.objectives.tokens import smoothed_losses
+from xfm.objectives.losses import Losses, smoothed_losses
 from xfm.tasks.base import HiddenInput, Prediction, Task
 from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.rows import Case, CellMeaning, ImageCaptions, SplitRows

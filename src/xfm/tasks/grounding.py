@@ -14,12 +14,11 @@ from torch import Tensor
 from xfm.config.image import MirrorRule
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import GROUNDING
-from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.images import UnreadablePicture, image_size
 from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
-from xfm.data.transforms import swap_sides
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit, swap_sides
 from xfm.metrics.boxes import best_constant_box, best_iou, box_hits, iou_scores
 from xfm.models.task_models import Grounder
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes

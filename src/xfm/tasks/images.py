@@ -18,9 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xfm.config.image import ImageTrainingConfig, MirrorRule
-from xfm.core.errors import UserError, printable
+from xfm.core.errors import UserError
 from xfm.data.collate import round_up
-from xfm.data.images import UnreadablePicture, load_decoded
+from xfm.data.images import UnreadablePicture, load_with_digest
 from xfm.data.schema import TensorFields
 from xfm.data.skipped import SkippedRecords
 from xfm.data.transforms import Box, View, names_a_side, show
@@ -33,7 +33,6 @@ from xfm.tasks.sampling import SampledRows, seeded
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 MANY = 100  # pictures from which looking through them has a bar
 DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
-NAMED = 5  # of the pictures that are used in part, this many are named as they come; all are in `flaws`
 Row = TypeVar("Row")
 _STREAM = 1  # keeps the draws of views apart from others that begin with the same seed and step
 _log = logging.getLogger(__name__)
@@ -42,16 +41,14 @@ _log = logging.getLogger(__name__)
 class Pictures:
     """Pictures by path in the model's square, kept as uint8 within `limit` bytes.
 
-    `flaws` are partly decoded pictures, `marks` digests of files at their first reading. With `lost`,
-    pictures that fail later become blank (`blank_for`), so that a training of hours goes on; without, they
-    raise.
+    `marks` are digests of files at their first reading. With `lost`, pictures that fail later become blank
+    (`blank_for`), so that a training of hours goes on; without, they raise.
     """
 
     def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
         self.preprocessing = preprocessing
         self._capacity = limit // (3 * prod(preprocessing.shape))
         self._kept: dict[Path, Tensor] = {}
-        self.flaws: dict[Path, str] = {}
         self.marks: dict[Path, str] = {}
         self.blank_for: dict[Path, str] = {}
         self.lost: SkippedRecords | None = None
@@ -90,13 +87,9 @@ class Pictures:
         return kept
 
     def _decoded(self, path: Path) -> Tensor:
-        found = load_decoded(path)
-        self.marks.setdefault(path, found.mark)
-        if found.flaw is not None:
-            if path not in self.flaws and len(self.flaws) < NAMED:
-                _log.warning("used %s in part: %s", printable(str(path)), found.flaw)
-            self.flaws[path] = found.flaw
-        return found.pixels
+        pixels, mark = load_with_digest(path)
+        self.marks.setdefault(path, mark)
+        return pixels
 
     def lose(self, path: Path, reason: str) -> Tensor:
         """Note a picture that cannot be read any more; a blank [3, S, S] uint8. UserError: it is one too
@@ -129,14 +122,9 @@ class Pictures:
         """Read pictures that are not kept by now each time: for workers, which would all keep the same."""
         self._capacity = len(self._kept)
 
-    @property
-    def looked(self) -> tuple[dict[Path, str], dict[Path, str]]:
-        """What is known of files after they were looked through, for `follow`."""
-        return self.marks, self.flaws
-
-    def follow(self, looked: tuple[dict[Path, str], dict[Path, str]]) -> None:
-        """Know what another process knows that looked the pictures through, and keep as many as fit."""
-        self.marks, self.flaws = dict(looked[0]), dict(looked[1])
+    def follow(self, marks: Mapping[Path, str]) -> None:
+        """Take the digests of another process that looked the pictures through, and keep as many as fit."""
+        self.marks = dict(marks)
         self.unreadable(list(self.marks)[: self._capacity])
 
     def whole(self, path: Path) -> Tensor:

@@ -30,8 +30,8 @@ from xfm.metrics.recalls import (
 )
 from xfm.models.features import Encoder, encode_images, encode_texts
 from xfm.models.task_models import Retriever
-from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.losses import Losses
+from xfm.objectives.retrieval import retrieval_losses
 from xfm.tasks.captioning import DescribedTask
 from xfm.tasks.images import Pictures, read_ahead
 from xfm.tasks.ranking import rank

@@ -20,7 +20,7 @@ from xfm.metrics.recalls import rank_chances, rank_scores, ranks_of_best_positiv
 from xfm.models.precision import autocast
 from xfm.models.task_models import TextEmbedder
 from xfm.objectives.losses import Losses
-from xfm.objectives.text_ranking import text_ranking_losses
+from xfm.objectives.retrieval import text_ranking_losses
 from xfm.tasks.base import Task
 from xfm.tasks.rows import Case, CellMeaning, MatchedTexts
 from xfm.training import distributed
@@ -188,13 +188,13 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         model, device = self.module.model, self.settings.device
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         starts = range(0, len(order), batch_size)  # the same batches, whoever encodes them
-        found = [np.zeros((0, model.config.vector_width), dtype=np.float32)]
+        found = [np.zeros((0, model.config.projection), dtype=np.float32)]
         with self.predicting():
             for start in starts[own_part(len(starts))]:
                 tokens = self.encode([texts[place] for place in order[start : start + batch_size]]).to(device)
                 with autocast(self.settings.precision, device):
                     found.append(model.embed_text(tokens.ids, tokens.mask).cpu().numpy())
-        vectors = np.empty((len(texts), model.config.vector_width), dtype=np.float32)
+        vectors = np.empty((len(texts), model.config.projection), dtype=np.float32)
         vectors[order] = np.concatenate(distributed.collect(np.concatenate(found)))
         return vectors
 

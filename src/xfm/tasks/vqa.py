@@ -18,8 +18,7 @@ from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.vqa import voted_accuracy
 from xfm.models.task_models import Answerer
-from xfm.objectives.losses import Losses
-from xfm.objectives.tokens import sequence_losses
+from xfm.objectives.losses import Losses, sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
 from xfm.tasks.base import HiddenInput, Task
 from xfm.tasks.labelling import most_frequent_label

@@ -95,11 +95,6 @@ class CurriculumData:
         return self.phases[before + 1 : self.phase_number(batch) + 1]
 
     @property
-    def used_in_part(self) -> int:
-        """How many pictures of this process could be decoded in part only."""
-        return len({origin for data in self._sets for origin in data.partial})
-
-    @property
     def regionless(self) -> int:
         """How often this process met a picture without regions in a stream that needs them."""
         return sum(data.regionless for data in self._sets)
@@ -127,7 +122,7 @@ def open_phase(
     cache: PictureCache | None = None,
 ) -> PretrainingData:
     """The data of a phase (from 0) of a recipe; other arguments as of `PretrainingData`."""
-    vision = recipe.model.seeing
+    vision = recipe.model.vision
     if vision.image_width not in (None, vision.image_size):
         raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
     return PretrainingData(

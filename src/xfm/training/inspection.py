@@ -51,9 +51,7 @@ def inspect_data(
         phase = len(phases) - 1 if training.minutes else passed
     if not 0 <= phase < len(phases):
         raise UserError(f"there is no phase {phase + 1}: the recipe has {len(phases)}, counted from 1")
-    streams, longest = phases[phase].data.streams.values(), phases[phase].data.text_mask.max_tokens
-    # Half of the texts that a batch of tokens has at least: those of a length are shared evenly.
-    groups = [(s.tokens // longest // 2 or 1 if s.tokens else s.batch_size, s.group) for s in streams]
+    groups = [(stream.batch_size, stream.group) for stream in phases[phase].data.streams.values()]
     parts = math.ceil(max([1, *(count for count, _ in groups)]) / samples)
     # A part of a batch is what one of so many processes would take.
     data = open_phase(recipe, phase, world=min([parts, *(n // group for n, group in groups if n)]))
@@ -66,7 +64,7 @@ def inspect_data(
     title = f"{recipe.name}, from step {step} on, phase {phase + 1} of {len(phases)}"
     with writing(page, "or choose another file"):
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_text(page, _page(title, shown, (seen, whole), data.tokenizer, recipe.model.seeing.patch_size))
+        write_text(page, _page(title, shown, (seen, whole), data.tokenizer, recipe.model.vision.patch_size))
     return Inspection(page, batches, phase, (seen, whole))
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LogLine = Mapping[str, Any]
 """A line of `log.jsonl`."""
-HIDDEN = frozenset({"bad_record", "partial_picture"})
+HIDDEN = frozenset({"bad_record"})
 """Events that are too many for the terminal."""
 
 
@@ -176,15 +176,11 @@ class RunLog(Callback):
                     self._board.add_scalar(f"validation/{kind}/{name}", value, step)
 
     def _records(self, step: int, batches: Sequence[Any]) -> None:
-        """Log the records left out or used in part, at `step` steps done, so that a resumed run logs nothing
-        twice."""
+        """Log the records left out, at `step` steps done, so that a resumed run logs nothing twice."""
         for batch in batches:
             for record in batch.skipped if isinstance(batch, Batch) else ():
                 message = f"Bad record {record.origin} left out: {record.reason}"
                 self.on_event(step, "bad_record", message, {"key": str(record.origin)})
-            for record in batch.partial if isinstance(batch, Batch) else ():
-                message = f"Record {record.origin} used in part: {record.reason}"
-                self.on_event(step, "partial_picture", message, {"key": str(record.origin)})
 
     def advance(self) -> None:
         """Move the bar by one step."""

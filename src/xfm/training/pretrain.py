@@ -15,7 +15,7 @@ from xfm.config.model import MimTarget
 from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change, Precision, TrainingConfig
-from xfm.core.errors import UserError, amount
+from xfm.core.errors import UserError
 from xfm.core.files import read_json_or_nothing
 from xfm.core.paths import home_path
 from xfm.core.results_folder import require_run_folder
@@ -36,7 +36,7 @@ from xfm.training.failures import explaining_failures
 from xfm.training.logging import BadLog, RunLog
 from xfm.training.pretraining_step import PretrainingStep, Validation
 from xfm.training.randomness import seed_all
-from xfm.training.run_folder import LOG_FILE, RunFolder, held, require_run, restarted, saved_of
+from xfm.training.run_folder import RunFolder, held, require_run, restarted, saved_of
 from xfm.training.trainer import Trainer
 
 _OF_THE_START = ("recipe", "steps", "seed", "composed", "licences", "began_with")
@@ -94,7 +94,7 @@ def _corpora(recipe: Recipe) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for phase in recipe.phases():
         for name, stream in phase.data.streams.items():
-            paths = [corpus.path for corpus in stream.corpora] if stream.taken else []
+            paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
             found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
     return {name: paths for name, paths in found.items() if paths}
 
@@ -201,9 +201,6 @@ def pretrain(
                 trainer.step, trainer.precision, changes=run_folder.changes, average=recipe.training.ema
             )
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
-            if count := data.used_in_part:
-                were = amount(count, "picture was", "pictures were")
-                _log.warning("%s used in part; see the events in %s", were, folder / LOG_FILE)
             if count := data.regionless:
                 _log.warning("pictures without regions were passed over %s times for the next ones", count)
         distributed.barrier()
@@ -215,7 +212,7 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
     and the prefixes of parameters that are untrained (of a fresh `xfm init`). UserError: no model, or texts
     too long for it."""
     if recipe.init.model is None:
-        return recipe, Preprocessing(recipe.model.seeing.image_size), ()
+        return recipe, Preprocessing(recipe.model.vision.image_size), ()
     folder = require_whole(recipe.init.model)
     config, preprocessing = read_config(folder, recipe.init.image_size)
     tokenizer = str((folder / TOKENIZER).resolve())

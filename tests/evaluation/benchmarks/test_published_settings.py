@@ -157,7 +157,7 @@ def test_zero_shot_retrieval(name: str) -> None:
     recipe = published(name, Protocol.ZERO_SHOT)
     assert BENCHMARKS[name].editions(Protocol.ZERO_SHOT) == (Edition.PUBLISHED,)
     assert cells == [
-        str(load_recipe("base").model.seeing.image_size),
+        str(load_recipe("base").model.vision.image_size),
         "",
         "",
         "0",

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -21,12 +20,11 @@ from xfm.corpora.doctor.findings import Finding, Issue, Severity, Statistics
 from xfm.corpora.doctor.records import DataRecord
 from xfm.corpora.filtering import looks_whole
 from xfm.corpora.images import drafted, hash_of
-from xfm.data.boxes import Boxes
 from xfm.data.image_formats import Header, PictureError
-from xfm.data.image_pixels import rows_there
 from xfm.data.images import checked_header, decode, read_picture
 from xfm.data.records import BadRecordError, Limits, SampleKind, check_box, is_text, to_sample
 from xfm.data.tokenizer import normalise_caption
+from xfm.data.transforms import Boxes
 
 _LEAST, _WHOLE = 2.0, 99
 
@@ -73,8 +71,7 @@ def _four_numbers(box: object) -> TypeGuard[Sequence[float]]:
 
 _SCALE = (64, 64)
 """A JPEG is decoded no smaller: as for the perceptual hash of `xfm prepare`, which is the same."""
-_GREY, _FLAT = 128, 4
-_LEAST_GREY = 2
+_FLAT = 4
 
 
 class ImageCheck(NamedTuple):
@@ -91,18 +88,14 @@ class ImageCheck(NamedTuple):
 
 
 def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
-    """Check the bytes of a picture.
-
-    All of a JPEG's code is read, to find scans that end early, at a smaller scale; what does not end as a
-    whole file does is decoded as in training.
-    """
+    """Check the bytes of a picture."""
     digest = short_digest(data)
     try:
         header = checked_header(data)
-        picture, flaw = _decoded(data, header)
+        picture = _decoded(data, header)
     except PictureError as error:
         return ImageCheck(digest, found=(Issue(Finding.PICTURE, str(error)),))
-    found = [Issue(Finding.CUT, flaw)] if flaw else []
+    found = list[Issue]()
     short, long = sorted((header.width, header.height))
     shown = f"{header.width} x {header.height} pixels"
     if short < config.min_side:
@@ -129,25 +122,10 @@ def short_digest(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def _decoded(data: bytes, header: Header) -> tuple[Image.Image, str | None]:
+def _decoded(data: bytes, header: Header) -> Image.Image:
+    """The picture at a smaller scale, where the file ends as a whole one does; others as in training."""
     small = drafted(data, header, _SCALE) if looks_whole(data, header) else None
-    if small is not None:
-        return small, _grey_end(small) if header.orientation == 1 else None
-    found = decode(data)
-    return Image.fromarray(found.pixels.permute(1, 2, 0).contiguous().numpy()), found.flaw
-
-
-def _grey_end(picture: Image.Image) -> str | None:
-    """The flaw of a JPEG that was cut and given an end, whose decoder makes the rest grey.
-
-    A first row of grey means grey paper.
-    """
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)  # [3, H, W]
-    height, half = pixels.shape[1], pixels.shape[2] // 2
-    there = rows_there(pixels, _GREY)
-    if there == 0 or height - there < _LEAST_GREY or bool((pixels[:, 0, half:] == _GREY).all()):
-        return None
-    return f"the picture ends early: {there / height:.0%} of its rows are there, the others are grey"
+    return Image.fromarray(decode(data).permute(1, 2, 0).contiguous().numpy()) if small is None else small
 
 
 CAPTION_WORDS, TEXT_WORDS = 200, 100_000

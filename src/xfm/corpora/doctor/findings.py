@@ -42,7 +42,6 @@ class Finding(StrEnum):
     BOX_WRONG = "wrong_box", _OUT, "boxes that are not four numbers", "A box is [left, top, width, height]."
     BOX_OUTSIDE = "box_outside", _OUT, "boxes outside their picture", "Is the format right?"
     BOX_EMPTY = "degenerate_box", _OUT, "boxes without area", "Remove them."
-    CUT = "truncated_picture", _HURTS, "pictures that end early", "Fetch them again: training uses the part."
     FLAT = "picture_of_one_colour", _HURTS, "pictures of one colour", "Often sent in place of a lost picture."
     SMALL = "small_picture", _HURTS, "small pictures", "`xfm prepare --min-side` leaves them out."
     LONG = "long_picture", _HURTS, "long or wide pictures", "`xfm prepare --max-aspect` leaves them out."

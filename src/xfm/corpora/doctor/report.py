@@ -135,7 +135,7 @@ def _shot(
 ) -> dict[str, Any]:
     """A thumbnail, size in pixels, and boxes with whether they are faulty."""
     try:
-        pixels = decode(read_picture(picture) if isinstance(picture, Path) else picture).pixels
+        pixels = decode(read_picture(picture) if isinstance(picture, Path) else picture)
     except PictureError:
         return {"uri": "", "width": 0, "height": 0, "boxes": []}
     height, width = pixels.shape[1:]

@@ -41,7 +41,7 @@ WHOLE, MAX, QUARTERS = "whole", "max", "quarters"
 @torch.inference_mode()
 def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[str, NDArray[np.float32]]:
     """Every view [N, D] of N pictures, from normalised batches [B, 3, H, W] float32."""
-    rows, columns = encoder.model.config.seeing.grid
+    rows, columns = encoder.model.config.vision.grid
     seen: dict[str, list[Tensor]] = {view: [] for view in (WHOLE, MAX, QUARTERS)}
     for batch in encoder.counted(pixels, count):
         with autocast(encoder.precision, encoder.device):

@@ -41,7 +41,7 @@ from xfm.metrics.classification import (
 from xfm.metrics.intervals import bootstrap
 from xfm.models.adapters import require_whole
 from xfm.models.features import Encoder, tokenize_captions
-from xfm.models.folder import load_model, require_seeing
+from xfm.models.folder import load_model
 from xfm.models.model_files import WEIGHTS
 from xfm.models.precision import autocast
 from xfm.models.resolve import model_folder
@@ -125,7 +125,6 @@ def evaluate_frozen(
     folder = model_folder(model)
     maker = frozen_maker(folder, data.train, data.validation, data.test)
     require_free(out, maker)
-    require_seeing(folder, "an evaluation of frozen picture features")
     pretrained = load_model(folder)
     device = pick_device(config.device)
     vision = pretrained.model.vision.to(device).eval()

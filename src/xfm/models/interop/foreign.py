@@ -8,9 +8,7 @@ import torch
 from torch import nn
 
 from xfm.config.encoders import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
-from xfm.core.errors import UserError, first_line, import_extra
-from xfm.data.tokenizer import Tokenizer
-from xfm.models.interop.pickles import read_pickle, refuse_bomb
+from xfm.core.errors import UserError, import_extra
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
@@ -20,8 +18,10 @@ from xfm.models.interop.sources import (
     filled,
     preprocessing,
     read_licence,
+    read_pickle,
     read_settings,
     read_tokenizer,
+    refuse_bomb,
 )
 from xfm.models.library_encoders import (
     TimmVision,
@@ -48,7 +48,9 @@ def read_timm(name: str, reference: str) -> VisionPart:
     with explained(f"timm cannot load {name}", remedy):
         with torch.device("meta"):  # before anything is downloaded, and without the memory that it claims
             if source is not name:
-                _check_pickles(Path(name))
+                for file in Path(name).iterdir():
+                    if file.suffix in _PICKLED:
+                        read_pickle(file)
                 _check_depth(Path(name))
             shapes = timm.create_model(source, pretrained=False, num_classes=0)
         check_trunk(shapes, name)
@@ -68,12 +70,6 @@ def read_timm(name: str, reference: str) -> VisionPart:
     )
     provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
     return VisionPart(encoder.eval(), shown, provenance, fresh=("mask_vector",))
-
-
-def _check_pickles(folder: Path) -> None:
-    for file in folder.iterdir():
-        if file.suffix in _PICKLED:
-            read_pickle(file)
 
 
 def _check_depth(folder: Path) -> None:
@@ -125,7 +121,7 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
         )
     if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler.")):
         raise UserError(f"{name} lacks the weights of {missing[0]}; give the folder of a whole encoder")
-    tokenizer = _tokenizer(folder, transformers)
+    tokenizer = read_tokenizer(folder)
     config = TransformersTextConfig(
         settings=json.dumps(safe_settings(trunk.config.to_dict()), sort_keys=True),
         vocab_size=trunk.get_input_embeddings().num_embeddings,
@@ -148,13 +144,3 @@ def _longest(trunk: Any) -> int:
     table = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
     return trunk.config.max_position_embeddings - (0 if padding is None else padding + 1)
-
-
-def _tokenizer(folder: Path, transformers: Any) -> Tokenizer:
-    if (folder / "tokenizer.json").is_file():
-        return read_tokenizer(folder)
-    try:
-        found = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        return Tokenizer(found.backend_tokenizer, str(folder))
-    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
-        raise UserError(f"{folder}: transformers finds no fast tokenizer ({first_line(error)})") from error

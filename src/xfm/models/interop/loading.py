@@ -1,23 +1,49 @@
-"""A model from a folder or from a published file, as `xfm.load` reads it."""
+"""A model from a folder, from a published file, or composed of other models' encoders and a fresh fusion
+encoder (`xfm init`).
+
+The one place where a reference becomes an encoder with weights, tokenizer and preprocessing:
+
+    roberta-base, FOLDER       native language encoder: RoBERTa, XLM-R, BERT
+    hf:NAME, hf:FOLDER         any text encoder of transformers
+    beitv2_base_patch16_224,
+    FOLDER, FILE.pth           native vision encoder: BEiT, BEiT-2
+    timm:NAME, timm:FOLDER     any vision transformer of timm
+    fresh                      a vision encoder as the recipe says, that nobody has trained yet
+"""
 
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from xfm.config.load import load_recipe
+from xfm.config.plain import to_plain
+from xfm.config.recipe import Recipe
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.models.artifacts import CODE_LICENCE
-from xfm.models.folder import Pretrained, load_model
-from xfm.models.interop.published.convert import ConvertedModel, TensorFate, convert
-from xfm.models.interop.sources import read_tokenizer
+from xfm.models.composition import HEADS
+from xfm.models.folder import Preprocessing, Pretrained, load_model
+from xfm.models.interop.foreign import read_timm, read_transformers
+from xfm.models.interop.native import read_beit, read_bert
+from xfm.models.interop.published.convert import convert
+from xfm.models.interop.sources import (
+    SETTING_FILES,
+    TOKENIZER_FILES,
+    LanguagePart,
+    VisionPart,
+    fetch_repository,
+    read_tokenizer,
+)
 from xfm.models.model_files import FRESH
 from xfm.models.model_reading import check_vocabulary
 from xfm.models.resolve import model_folder
 from xfm.models.runtimes.loading import is_exported, open_exported
 from xfm.models.self_check import verify
 from xfm.models.shipped import boxed_names
+from xfm.models.xfm import XFM
 
 
 def load(
@@ -49,7 +75,7 @@ def load(
     else:
         kind = None if task is None else task_spec(task).name
         result = convert(path, load_recipe(recipe).model, kind, heads)
-        found = Pretrained(None, result.preprocessing, provenance(result), result.task, model=result.model)
+        found = Pretrained(None, result.preprocessing, result.provenance, result.task, model=result.model)
     if image_size is not None:
         found = found.resized(path, image_size, image_width)
     if own is None:
@@ -61,15 +87,80 @@ def load(
     return found
 
 
-def provenance(converted: ConvertedModel) -> dict[str, Any]:
-    """Provenance of a converted model."""
-    report = converted.report
-    return {
-        "published": Path(report.source).name,
-        "layout": report.layout,
-        "licences": {"code": CODE_LICENCE, "weights": None, "data": None},  # such a file has none
-        FRESH: [
-            part if part == "temperature" else f"{part}."
-            for part in (line.part for line in report.lines if line.fate is TensorFate.MISSING)
-        ],
+TIMM, TRANSFORMERS, FRESH_VISION = "timm:", "hf:", "fresh"
+# timm's names of BEiTs without a tag stand for the weights that timm takes then.
+_DEFAULT_TAGS = {
+    "beit_base_patch16_224": "in22k_ft_in22k_in1k",
+    "beit_large_patch16_224": "in22k_ft_in22k_in1k",
+    "beitv2_base_patch16_224": "in1k_ft_in22k_in1k",
+    "beitv2_large_patch16_224": "in1k_ft_in22k_in1k",
+}
+
+
+def read_vision(reference: str) -> VisionPart:
+    """Vision encoder of a reference: `timm:NAME`, or a BEiT by file, folder, timm name or hub name."""
+    if reference.startswith(TIMM):
+        return read_timm(reference.removeprefix(TIMM), reference)
+    name = reference if Path(reference).exists() else beit_repository(reference)
+    return read_beit(fetch_repository(name, SETTING_FILES), reference)
+
+
+def beit_repository(name: str) -> str:
+    """The hub's repository of timm's BEiT name, with or without tag; other names unchanged."""
+    if "/" in name or not name.startswith("beit"):
+        return name
+    return f"timm/{name}.{_DEFAULT_TAGS[name]}" if name in _DEFAULT_TAGS else f"timm/{name}"
+
+
+def read_language(reference: str) -> LanguagePart:
+    """Language encoder of a reference: `hf:NAME` for any of transformers, or a RoBERTa, XLM-R or BERT by
+    folder or hub name."""
+    if reference.startswith(TRANSFORMERS):
+        return read_transformers(reference.removeprefix(TRANSFORMERS), reference)
+    return read_bert(fetch_repository(reference, [*SETTING_FILES, *TOKENIZER_FILES]), reference)
+
+
+def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
+    """A model of pre-trained encoders, otherwise fresh as the recipe says (`vision` "fresh": a fresh vision
+    encoder); its provenance names sources and fresh parameters. A UserError where parts cannot be read or do
+    not fit."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        words = read_language(language)
+        eyes = None if vision == FRESH_VISION else read_vision(vision)
+        try:
+            seen = recipe.model.vision
+            if eyes is not None:
+                seen = replace(eyes.encoder.config, drop_path=seen.drop_path)
+            config = replace(recipe.model, vision=seen, language=words.encoder.config)
+        except ValueError as error:
+            raise UserError(
+                f"{language} and {vision} and the recipe {recipe.name} do not fit together: {error}"
+            ) from error
+        model = XFM(config)
+    if eyes is not None:
+        model.vision.load_state_dict(eyes.encoder.state_dict())
+    model.language.load_state_dict(words.encoder.state_dict())
+    if words.head:
+        model.language_head.load_state_dict(words.head)
+    parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}
+    sources = {name: part.source for name, part in parts.items()}
+    licences = {source.get("licence") for source in sources.values()}
+    heads = [head for head in HEADS if any(name.startswith(head) for name in model.state_dict())]
+    fresh = ["fusion.", *(head for head in heads if head != "language_head.")]
+    fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
+    provenance = {
+        "composed": {**sources, "recipe": recipe.name},
+        "licences": {
+            "code": CODE_LICENCE,
+            "weights": licences.pop() if len(licences) == 1 else None,
+            "data": None,
+        },
+        "ignored": {name: part.ignored for name, part in parts.items()},
+        FRESH: fresh if words.head else [*fresh, "language_head."],
+        "seed": recipe.training.seed,
+        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
+        "settings": to_plain(config),
     }
+    shown = Preprocessing(config.vision.image_size) if eyes is None else eyes.preprocessing
+    return Pretrained(words.tokenizer, shown, provenance, model=model.eval())

@@ -1,32 +1,34 @@
-"""Weights and settings of other models: a folder, a file or the Hugging Face hub; nothing is executed."""
+"""Weights and settings of other models: a folder, a file or the Hugging Face hub; nothing is executed.
+
+Weights are safetensors, or pickled ones of PyTorch (`.th`, `.pt`, `.pth`, `.bin`)."""
 
 import argparse
+import pickle
+import re
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tokenizers
 import torch
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 
-from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
 from xfm.config.plain import yaml_value
-from xfm.core.errors import UserError
-from xfm.core.files import read_json_object, read_text
+from xfm.core.errors import UserError, first_line, import_extra
+from xfm.core.files import open_regular, read_json_object, read_text
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.encoders import AnyLanguage, AnyVision
 from xfm.models.folder import Preprocessing
-from xfm.models.interop.pickles import named_tensors, read_stored
 from xfm.models.library_encoders import explained
-from xfm.models.weights import require_finite
+from xfm.models.weights import read_tensors, require_finite
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 SETTING_FILES = ("*.json", "README.md")
 TOKENIZER_FILES = ("*.txt", "*.json")
 Module = TypeVar("Module", bound=nn.Module)
 _NESTED = ("model", "module", "state_dict")
+_ZIP = b"PK\x03\x04"
 
 
 def fetch_repository(reference: str, patterns: Sequence[str]) -> Path:
@@ -44,6 +46,77 @@ def fetch_repository(reference: str, patterns: Sequence[str]) -> Path:
         if not (folder / safe).exists():
             folder = Path(snapshot_download(reference, allow_patterns=[pickled, *patterns]))
         return folder
+
+
+def read_stored(path: Path, allowed: Sequence[type] = ()) -> object:
+    """Tensors by name of a safetensors file, else the content of a pickle, see `read_pickle`."""
+    try:
+        with open_regular(path) as file:
+            safe = file.read(9)[8:] == b"{"  # eight bytes of length, then a JSON object
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    return read_tensors(path) if safe else read_pickle(path, allowed)
+
+
+def named_tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """Tensors of a mapping with a name, each dense and stored whole."""
+    found = {name: t for name, t in content.items() if isinstance(name, str) and isinstance(t, Tensor)}
+    for name, tensor in found.items():
+        _check_dense(path, name, tensor)
+    return found
+
+
+def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
+    """Content of a pickled file by torch's `weights_only` reader (plus `allowed` classes); a UserError
+    where it would run code, is damaged, or unpacks to more than its length."""
+    refuse_bomb(path)
+    try:
+        with torch.serialization.safe_globals([*allowed]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)|(?:class|function|for) ([\w.]+\.[\w.]+)", str(error))
+        what = next((name for name in found.groups() if name), "") if found else ""
+        if what:
+            raise UserError(
+                f"{path} would run code when it is read ({what}) and is refused; only tensors, plain "
+                "containers, numbers and texts are read"
+            ) from error
+        # What torch says is how to switch its safe reader off, which nobody should.
+        raise UserError(
+            f"{path} is truncated or no checkpoint; get it again, or name another file"
+        ) from error
+    except Exception as error:  # a damaged file makes the reader fail in any of its layers
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is truncated or no checkpoint ({first_line(error)}); get it again")
+
+
+def _check_dense(path: Path, name: str, tensor: Tensor) -> None:
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise UserError(f"{path}: {name} is sparse, quantised or without values; save a dense tensor")
+    if tensor.nbytes > tensor.untyped_storage().nbytes():
+        raise UserError(f"{path}: {name} is expanded from fewer values; save a dense tensor")
+
+
+def refuse_bomb(path: Path) -> None:
+    """A UserError for a compressed or overlapping archive: torch writes none, but unpacks any to any size."""
+    try:
+        with open_regular(path) as file:
+            if file.read(len(_ZIP)) != _ZIP:
+                return
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(entry.file_size for entry in archive.infolist())
+            packed = [entry for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); check the path") from error
+    except Exception as error:  # as above: of many kinds
+        raise _damaged(path, error) from error
+    if packed or claimed > path.stat().st_size:
+        raise UserError(
+            f"{path} unpacks to more than it is long and is refused; torch.save writes no such file"
+        )
 
 
 def weights_file(path: Path) -> Path:
@@ -133,11 +206,6 @@ class VisionPart:
     fresh: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
-    @property
-    def config(self) -> AnyVisionConfig:
-        """Configuration of the encoder."""
-        return self.encoder.config
-
 
 @dataclass(frozen=True)
 class LanguagePart:
@@ -149,11 +217,6 @@ class LanguagePart:
     source: dict[str, Any]
     head: dict[str, Tensor] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
-
-    @property
-    def config(self) -> AnyLanguageConfig:
-        """Configuration of the encoder."""
-        return self.encoder.config
 
 
 def preprocessing(
@@ -171,61 +234,12 @@ def preprocessing(
         ) from error
 
 
-_SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
-
-
-def read_tokenizer(folder: Path) -> Tokenizer:
-    """Tokenizer of a `tokenizer.json`, or of a folder: that file, `vocab.json` with `merges.txt` (RoBERTa)
-    or `vocab.txt` (BERT). A UserError where none is readable."""
-    if not folder.is_dir():
-        return Tokenizer.load(folder)
-    if (folder / "tokenizer.json").is_file():
-        return Tokenizer.load(folder / "tokenizer.json")
-    with explained(f"{folder}: the vocabulary cannot be read", "copy it again"):
-        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-            return Tokenizer(_byte_level_bpe(folder), str(folder / "vocab.json"))
-        if (folder / "vocab.txt").is_file():
-            return Tokenizer(_word_piece(folder), str(folder / "vocab.txt"))
-    hint = "give a folder that has one"
-    if any((folder / name).is_file() for name in _SENTENCEPIECE):
-        hint = "write one with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
-    raise UserError(f"{folder} has no tokenizer.json; {hint}")
-
-
-def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
-    prefix = bool(read_settings(folder / "tokenizer_config.json").get("add_prefix_space", False))
-    backend = tokenizers.Tokenizer(
-        models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    )
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
-    # It swallows the space in front: in "a <mask> dog" it stands where " red" would.
-    backend.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False, special=True)])
-    last, first = _placed(backend, "</s>"), _placed(backend, "<s>")
-    backend.post_processor = processors.RobertaProcessing(
-        last, first, trim_offsets=True, add_prefix_space=prefix
-    )
-    return backend
-
-
-def _word_piece(folder: Path) -> tokenizers.Tokenizer:
-    settings = read_settings(folder / "tokenizer_config.json")
-    backend = tokenizers.Tokenizer(models.WordPiece.from_file(str(folder / "vocab.txt"), unk_token="[UNK]"))
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-        strip_accents=settings.get("strip_accents"),
-        lowercase=settings.get("do_lower_case", True),
-    )
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(prefix="##")
-    backend.add_special_tokens(["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"])
-    backend.post_processor = processors.BertProcessing(_placed(backend, "[SEP]"), _placed(backend, "[CLS]"))
-    return backend
-
-
-def _placed(backend: tokenizers.Tokenizer, token: str) -> tuple[str, int]:
-    index = backend.token_to_id(token)
-    assert index is not None
-    return token, index
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Tokenizer of a `tokenizer.json`, or of a folder: that file, or else whatever transformers reads there,
+    such as RoBERTa's `vocab.json` with `merges.txt`. A UserError where none is readable."""
+    if not path.is_dir() or (path / "tokenizer.json").is_file():
+        return Tokenizer.load(path / "tokenizer.json" if path.is_dir() else path)
+    transformers = import_extra("transformers", f"{path} has no tokenizer.json, and its vocabulary")
+    with explained(f"{path} has no tokenizer.json, nor does transformers find a vocabulary", "copy it again"):
+        found = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        return Tokenizer(found.backend_tokenizer, str(path))

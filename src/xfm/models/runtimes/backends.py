@@ -79,37 +79,6 @@ def traced(graph: Graph) -> Any:
         )
 
 
-class TorchExport(Runtime):
-    """Writes and runs `.pt2` files."""
-
-    name, suffix = "torch-export", ".pt2"
-
-    def write(self, graph: Graph, path: Path) -> None:
-        """See `Runtime`."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.export.save(traced(graph), path, extra_files={"outputs": ",".join(graph.outputs)})
-
-    def open(self, path: Path, half: bool = False) -> Runner:
-        """See `Runtime`; torch.export.load is for trusted files."""
-        more: dict[str, Any] = {"outputs": ""}
-        program = torch.export.load(path, extra_files=more)
-        names = str(more["outputs"]).split(",")
-        module = program.module()
-
-        @torch.no_grad()
-        def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            found = module(*inputs.values())
-            found = found if isinstance(found, tuple | list) else (found,)
-            return dict(zip(names, found, strict=True))
-
-        return run
-
-    def versions(self) -> tuple[str, ...]:
-        """See `Runtime`."""
-        return (f"torch {torch.__version__}",)
-
-
 class OnnxRuntime(Runtime):
     """Writes ONNX by torch's exporter, and runs it."""
 
@@ -205,6 +174,5 @@ def _arrays(inputs: Mapping[str, Tensor]) -> dict[str, Any]:
 RUNTIMES: dict[Format, Runtime] = {
     Format.ONNX: OnnxRuntime(),
     Format.OPENVINO: OpenVino(),
-    Format.TORCH_EXPORT: TorchExport(),
 }
 """Who runs each format."""

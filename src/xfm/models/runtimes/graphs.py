@@ -14,7 +14,6 @@ from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead
 from xfm.models.attention_layout import PaddedRows, padded
 from xfm.models.composition import Backbone
-from xfm.models.heads import mean_of_tokens
 from xfm.models.shared_kv import Memories
 from xfm.models.task_models import Classifier, ImageClassifier, Reasoner, TaskModel
 
@@ -62,13 +61,11 @@ class TextGraph(nn.Module):
     def __init__(self, model: Backbone) -> None:
         super().__init__()
         self.language, self.projection = model.language, model.text_proj
-        self.sees = model.sees
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """[R, T] ids and mask -> [R, T, Dt] and [R, E]."""
         states = self.language(ids, mask)
-        vectors = self.projection(states[:, 0]) if self.sees else mean_of_tokens(states, mask)
-        return states, nn.functional.normalize(vectors, dim=-1)
+        return states, nn.functional.normalize(self.projection(states[:, 0]), dim=-1)
 
 
 class FusionGraph(nn.Module):
@@ -101,11 +98,6 @@ class WordsGraph(nn.Module):
         return self.head(states, self.words)
 
 
-def encoders_of(config: ModelConfig) -> tuple[str, ...]:
-    """Graphs that every exported model of a configuration has."""
-    return (IMAGE, TEXT, FUSION) if config.sees else (TEXT,)
-
-
 def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
     """Graphs of a model and of a task's head."""
     config, (ids, mask) = model.config, _example_texts(model.config)
@@ -115,8 +107,8 @@ def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
         ("states", "vector"), "tokens and which are real -> states, and unit vectors", longest,
     )  # fmt: skip
     words = _of_words(model, WORDS, model.language_head, model.language.words, "text")
-    found = [text, words] if not config.sees else _of_pictures(model, text, words)
-    return [replace(one, vocabulary=config.language.vocab_size) for one in found + _of_task(model, task)]
+    found = _of_pictures(model, text, words) + _of_task(model, task)
+    return [replace(one, vocabulary=config.language.vocab_size) for one in found]
 
 
 def _example_texts(config: ModelConfig) -> tuple[Tensor, Tensor]:
@@ -132,8 +124,8 @@ def _of_words(model: Backbone, name: str, head: nn.Module, words: nn.Embedding, 
 
 
 def _of_pictures(model: Backbone, text: Graph, words: Graph) -> list[Graph]:
-    config, seeing, (_, mask) = model.config, model.config.seeing, _example_texts(model.config)
-    height, width = seeing.image_size, seeing.image_width or seeing.image_size
+    config, vision, (_, mask) = model.config, model.config.vision, _example_texts(model.config)
+    height, width = vision.image_size, vision.image_width or vision.image_size
     wide, longest, texts = config.language.width, config.language.longest, {0: "texts", 1: "length"}
     return [
         Graph(
@@ -146,7 +138,7 @@ def _of_pictures(model: Backbone, text: Graph, words: Graph) -> list[Graph]:
             FUSION, FusionGraph(model),
             {
                 "text": torch.zeros(3, 7, wide), "mask": mask,
-                "image": torch.zeros(2, 1 + seeing.patches, seeing.width), "index": torch.tensor([0, 1, 1]),
+                "image": torch.zeros(2, 1 + vision.patches, vision.width), "index": torch.tensor([0, 1, 1]),
             },
             {"text": texts, "mask": texts, "image": {0: "pictures"}, "index": {0: "texts"}},
             ("states", "match", "box"),
@@ -164,7 +156,7 @@ def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
     if isinstance(task, Classifier) and type(task).__module__ == TaskModel.__module__:
         head, size, about = task.get_submodule("head"), wide, "the state of the first token"
         if isinstance(task, ImageClassifier):
-            published, width = task.task.image_head is ImageHead.PUBLISHED, model.config.seeing.width
+            published, width = task.task.image_head is ImageHead.PUBLISHED, model.config.vision.width
             size = 2 * width if published else width
             about = "the pooled state" + (" and the mean of the others, side by side" if published else "")
         elif isinstance(task, Reasoner):

@@ -1,6 +1,5 @@
 """Models from folders, run by torch or by the runtime of an exported model, which is usable as any model."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor, nn
 
-from xfm.config.artifacts import MANIFEST, Arithmetic, Format, Manifest
+from xfm.config.artifacts import MANIFEST, Arithmetic, Manifest
 from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
@@ -24,7 +23,7 @@ from xfm.models.library_encoders import explained
 from xfm.models.model_files import TASK
 from xfm.models.model_reading import read_artifacts, read_config
 from xfm.models.runtimes.backends import RUNTIMES, Runner
-from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS, encoders_of
+from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS
 from xfm.models.self_check import verify
 from xfm.models.task_models import Answerer, Captioner, TaskModel, build_task_model
 from xfm.models.weights import read_tensors, without_weights
@@ -97,15 +96,12 @@ class RuntimeModel(XFM):
         self.language = RunLanguage(  # pyright: ignore[reportAttributeAccessIssue]
             config.language, graphs[TEXT]
         )
-        if not config.sees:
-            self.lack_pictures()
-        else:
-            seeing, width = config.seeing, config.language.width
-            self.vision = RunVision(seeing, graphs[IMAGE])  # pyright: ignore[reportAttributeAccessIssue]
-            self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
-            self.vision_proj = nn.Linear(seeing.width, config.projection)
-            self.text_proj = nn.Linear(width, config.projection)
-            self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
+        width = config.language.width
+        self.vision = RunVision(config.vision, graphs[IMAGE])  # pyright: ignore[reportAttributeAccessIssue]
+        self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
+        self.vision_proj = nn.Linear(config.vision.width, config.projection)
+        self.text_proj = nn.Linear(width, config.projection)
+        self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
 
@@ -136,8 +132,6 @@ def small_heads(model: XFM, task: TaskModel | None) -> dict[str, Tensor]:
 
 
 HEADS_FILE = "heads.safetensors"
-TRUST = "XFM_TRUST_PROGRAMS"
-"""Set to 1 by whoever made the programs of torch.export: the files may hold pickles, which run anything."""
 
 
 def is_exported(folder: Path) -> bool:
@@ -150,22 +144,14 @@ def read_manifest(folder: Path) -> Manifest:
     return from_plain(Manifest, read_json_object(folder / MANIFEST), folder / MANIFEST)
 
 
-def open_exported(
-    folder: Path | str, half: bool = False, check: bool = True, name: str = "", trusted: bool = False
-) -> Pretrained:
-    """Exported model, run by its runtime, its task where that has a head of classes; `trusted` reads
-    torch.export programs, as XFM_TRUST_PROGRAMS=1 does. A UserError where library, file or self-check
-    fail."""
+def open_exported(folder: Path | str, half: bool = False, check: bool = True, name: str = "") -> Pretrained:
+    """Exported model, run by its runtime, its task where that has a head of classes. A UserError where
+    library, file or self-check fail."""
     folder = Path(folder)
     config, shown = read_config(folder)
     own, manifest = read_artifacts(folder, config, shown), read_manifest(folder)
-    if manifest.format is Format.TORCH_EXPORT and not trusted and os.environ.get(TRUST) != "1":
-        raise UserError(
-            f"{folder} holds programs of torch.export, files that can run anything when they are read: set "
-            f"{TRUST}=1 if you made them yourself, or export the model as onnx or openvino"
-        )
     runtime = RUNTIMES[manifest.format].load()
-    if missing := {*encoders_of(config)} - {graph.name for graph in manifest.graphs}:
+    if missing := {IMAGE, TEXT, FUSION} - {graph.name for graph in manifest.graphs}:
         raise UserError(f"{folder / MANIFEST} names no graph {min(missing)}; export the model again")
     for graph in manifest.graphs:
         if Path(graph.file).name != graph.file or not (folder / graph.file).is_file():

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xfm.config.artifacts import MANIFEST, Arithmetic, Format, GraphFile, Manifest, TensorShape
+from xfm.config.artifacts import MANIFEST, Arithmetic, Format, GraphFile, Manifest
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text, writing
@@ -140,7 +140,7 @@ def export(
             runtime.write(graph, path)
             run = runtime.open(path)
             require_parity(graph, run, f"{known.name}, {graph.name}")
-            graphs.append(_described(graph, path, run))
+            graphs.append(GraphFile(graph.name, path.name, graph.about))
         write_description(draft, model.config, pretrained.artifacts)
         if task is not None:
             _write(draft / TASK, to_plain(task.task))
@@ -150,8 +150,8 @@ def export(
         manifest = Manifest(form, arithmetic, tuple(graphs), source, runtime.versions())
         _write(draft / MANIFEST, to_plain(manifest))
         if int8:
-            quantise(draft, [IMAGE, TEXT] if model.sees else [TEXT])
-        written = open_exported(draft, name=f"{folder} ({known.name})", trusted=True)
+            quantise(draft, [IMAGE, TEXT])
+        written = open_exported(draft, name=f"{folder} ({known.name})")
         if int8:
             _write(
                 draft / MANIFEST, to_plain(replace(manifest, measured=_measured(written.model, pretrained)))
@@ -168,30 +168,6 @@ def _with_check(pretrained: Pretrained) -> Pretrained:
     if check is None:
         raise UserError("the model gives no numbers, so that nothing can be exported")
     return replace(pretrained, check=check)
-
-
-def _described(graph: Graph, path: Path, run: Runner) -> GraphFile:
-    found = run(graph.inputs)
-    inputs = tuple(
-        TensorShape(name, _kind(tensor), _shape(tensor, dict(graph.axes[name])))
-        for name, tensor in graph.inputs.items()
-    )
-    rows = graph.axes[next(iter(graph.inputs))][0]
-    outputs = []
-    for name in graph.outputs:
-        open_sides = {0: rows}
-        if found[name].ndim == 3 and "length" in graph.axes[next(iter(graph.inputs))].values():
-            open_sides[1] = "length"
-        outputs.append(TensorShape(name, _kind(found[name]), _shape(found[name], open_sides)))
-    return GraphFile(graph.name, path.name, inputs, tuple(outputs), graph.about)
-
-
-def _kind(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
-def _shape(tensor: torch.Tensor, open_sides: dict[int, str]) -> tuple[str, ...]:
-    return tuple(open_sides.get(place, str(size)) for place, size in enumerate(tensor.shape))
 
 
 def _write(path: Path, value: object) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xfm.config.data import DataConfig, StreamConfig
+from xfm.config.data import DataConfig
 from xfm.config.model import EncoderName, ModelConfig
 from xfm.config.phases import Phase
 from xfm.config.planning import Gpu, PlanConfig, gpu_of
@@ -198,7 +198,7 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
     if smaller(recipe.data, 1, config.gpus) is None:
         raise UserError(
             f"a batch of the recipe {recipe.name} has fewer samples than there are GPUs ({config.gpus}): "
-            "raise data.*.batch_size (or data.text.tokens), or lower --gpus"
+            "raise data.*.batch_size, or lower --gpus"
         )
     parts = parts_of(recipe.model)
     ladder, notes = [], _notes(recipe, config)
@@ -233,7 +233,12 @@ def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str,
             training = replace(
                 settings[-1], gradient_accumulation_steps=given.gradient_accumulation_steps * parts
             )
-            sizes = [word for stream, one in data.streams.items() if one.taken for word in _size(stream, one)]
+            sizes = [
+                word
+                for name, stream in data.streams.items()
+                if stream.batch_size
+                for word in (f"--data.{name}.batch_size", str(stream.batch_size))
+            ]
             name, options = _told(given, training)
             yield name, (*options, *sizes), replace(recipe, training=training, data=data)
 
@@ -257,13 +262,7 @@ def _cuts(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[int, DataConfig]
 def _may_accumulate(recipe: Recipe) -> bool:
     """Whether options can cut every batch: phases with sizes of their own would keep them."""
     streams = [getattr(phase, name) for phase in recipe.curriculum for name in recipe.data.streams]
-    return not any(stream is not None and (stream.batch_size or stream.tokens) for stream in streams)
-
-
-def _size(name: str, stream: StreamConfig) -> tuple[str, str]:
-    if stream.tokens:
-        return f"--data.{name}.tokens", str(stream.tokens)
-    return f"--data.{name}.batch_size", str(stream.batch_size)
+    return not any(stream is not None and stream.batch_size for stream in streams)
 
 
 def _notes(recipe: Recipe, config: PlanConfig) -> list[str]:
@@ -278,11 +277,7 @@ def _notes(recipe: Recipe, config: PlanConfig) -> list[str]:
 def _rounded(recipe: Recipe, config: PlanConfig) -> Iterator[str]:
     for parts, data in _cuts(recipe, config):
         for name, stream in recipe.data.streams.items():
-            (option, part), (_, whole) = _size(name, data.streams[name]), _size(name, stream)
-            if (taken := int(part) * parts) != int(whole):
-                setting, accumulation = (
-                    option.removeprefix("--"),
-                    recipe.training.gradient_accumulation_steps * parts,
-                )
-                lost = f"a step takes {taken} of {whole} ({setting} is rounded down)"
+            if (taken := data.streams[name].batch_size * parts) != stream.batch_size:
+                accumulation = recipe.training.gradient_accumulation_steps * parts
+                lost = f"a step takes {taken} of {stream.batch_size} (data.{name}.batch_size is rounded down)"
                 yield f"with accumulation {accumulation} {lost}"

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from xfm.config.data import DataConfig, StreamConfig, TokenMaskConfig
 from xfm.config.training import LossConfig
-from xfm.models.attention_layout import LENGTHS, STEP, TOKENS_STEP, rounded
+from xfm.data.collate import round_up
+from xfm.models.attention_layout import LENGTHS, STEP, TOKENS_STEP
 from xfm.training.planning.layers import Part
 
 
@@ -67,7 +68,7 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
     """The largest share that a process has of a batch, with texts as long as they may be."""
 
     def share(stream: StreamConfig) -> int:
-        groups = _texts(stream, data) // stream.group
+        groups = stream.batch_size // stream.group
         return -(-groups // world) * stream.group
 
     def texts(rows: int, config: TokenMaskConfig) -> TextSizes:
@@ -83,12 +84,8 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
         rows = texts(pictures * data.max_regions, data.caption_mask)
         boxed = rows.rows if weights.box_l1 or weights.box_giou else 0
         captioned["region"] = CaptionedSizes(pictures, rows, data.region.batch_size * data.max_regions, boxed)
-    plain = texts(share(data.text), data.text_mask) if data.text.taken and weights.mlm else None
+    plain = texts(share(data.text), data.text_mask) if data.text.batch_size and weights.mlm else None
     return StepSizes(plain, share(data.image) if weights.mim else 0, captioned)
-
-
-def _texts(stream: StreamConfig, data: DataConfig) -> int:
-    return stream.tokens // data.text_mask.max_tokens if stream.tokens else stream.batch_size
 
 
 def smaller(data: DataConfig, parts: int, world: int) -> DataConfig | None:
@@ -96,25 +93,23 @@ def smaller(data: DataConfig, parts: int, world: int) -> DataConfig | None:
     changed = {}
     for name, stream in data.streams.items():
         size = stream.batch_size // parts // stream.group * stream.group
-        changed[name] = replace(stream, batch_size=size, tokens=stream.tokens // parts)
-        if stream.tokens and stream.tokens // parts < data.text_mask.max_tokens:
-            return None
-        if stream.taken and _texts(changed[name], data) < world * stream.group:
+        changed[name] = replace(stream, batch_size=size)
+        if stream.batch_size and size < world * stream.group:
             return None
     return replace(data, **changed)
 
 
 def packed(count: float) -> float:
     """Packed tokens with the spare ones."""
-    return rounded(max(1, math.ceil(count)), TOKENS_STEP)
+    return round_up(max(1, math.ceil(count)), TOKENS_STEP)
 
 
 def laid(lengths: Mapping[float, float], longest: float) -> list[tuple[float, float]]:
     """Rows and length of the parts into which rows are sorted; `lengths` counts rows by length."""
-    last, parts = rounded(math.ceil(longest), STEP), Counter[int]()
+    last, parts = round_up(math.ceil(longest), STEP), Counter[int]()
     for length, rows in lengths.items():
         parts[min([one for one in LENGTHS if one >= length] + [last])] += rows  # pyright: ignore
-    return [(rounded(math.ceil(rows), STEP), min(length, last)) for length, rows in parts.items()]
+    return [(round_up(math.ceil(rows), STEP), min(length, last)) for length, rows in parts.items()]
 
 
 def text_parts(texts: Iterable[TextSizes], fused: bool) -> tuple[float, list[Part]]:

@@ -56,7 +56,7 @@ def learning(parts: ModelParts, phase: Phase, target: MimTarget) -> list[str]:
     boxes = (w.box_l1 or w.box_giou) and data.region.batch_size
     fused = with_texts and (w.itm or w.imlm or boxes)
     masked = w.mim and (data.image.batch_size or (data.pair.batch_size and data.patch_mask.on_pairs))
-    spoken = w.mlm and data.text.taken
+    spoken = w.mlm and data.text.batch_size
     used = {
         "vision.mask_vector": masked,
         "vision.": with_texts or masked,

@@ -8,9 +8,9 @@ from xfm.config.encoders import LanguageConfig, VisionConfig
 from xfm.config.model import EncoderName, GradientConfig, MimTarget, ModelConfig
 from xfm.config.training import ActivationCheckpointing, LossConfig, NegativesConfig, TrainingConfig
 from xfm.core.errors import UserError
-from xfm.models.attention_layout import rounded
+from xfm.data.collate import round_up
 from xfm.models.shared_kv import rows_of_texts
-from xfm.objectives.tokens import COUNT_STEP
+from xfm.objectives.losses import COUNT_STEP
 from xfm.training.planning.layers import (
     STATISTICS,
     LayerCost,
@@ -72,13 +72,13 @@ class StepModel:
         gradients: GradientConfig,
         fused: bool = True,
     ) -> None:
-        vision, language = model.seeing, model.language
+        vision, language = model.vision, model.language
         if not (isinstance(vision, VisionConfig) and isinstance(language, LanguageConfig)):
             raise UserError(
                 "the memory of encoders of other libraries (timm, transformers) is not known: plan with a "
                 "recipe whose model.vision and model.language are xfm's own, of the same sizes"
             )
-        self.vision, self.language, self.fusion, self.model = vision, language, model.fusing, model
+        self.vision, self.language, self.fusion, self.model = vision, language, model.fusion, model
         self.weights, self.negatives, self.gradients = weights, negatives, gradients
         self.pixels = training.mim_target is MimTarget.PIXELS
         self.a = NumberBytes.of(training.precision, fused)
@@ -227,7 +227,7 @@ class StepModel:
         length = parts[0][1]
         singles = sum(one.queries for one in looking) - filled
         last_parts = [
-            (rounded(rows, 8), count, length) for rows, count in ((singles, 1), (filled, masked)) if rows
+            (round_up(rows, 8), count, length) for rows, count in ((singles, 1), (filled, masked)) if rows
         ]
         looked = t.cross(read, AttendingTexts.parts(looking, whole=False), memories, source)
         last = t.layer(tokens, t.attention(tokens, last_parts, read), looked, t.feed_forward(read))
@@ -278,4 +278,4 @@ class StepModel:
 
 
 def _counted(texts: TextSizes) -> int:
-    return rounded(texts.rows * texts.masked, COUNT_STEP)
+    return round_up(texts.rows * texts.masked, COUNT_STEP)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
+from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.folder import Preprocessing
 from xfm.models.interop.published.file import OWN, read_published
 from xfm.models.interop.published.names import (
@@ -26,76 +26,50 @@ from xfm.models.interop.published.names import (
 )
 from xfm.models.interop.published.sizes import choose_task, heads_in, model_config, task_candidates
 from xfm.models.library_encoders import explained
+from xfm.models.model_files import FRESH
 from xfm.models.task_models import TaskModel, build_task_model
 from xfm.models.weights import require_finite, without_weights
 from xfm.models.xfm import XFM
 
 
-class TensorFate(StrEnum):
-    """Fate of a tensor."""
-
-    USED = "used"
-    IGNORED = "ignored"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True)
-class FateLine:
-    """Tensors of one part with the same fate: their count, numbers and reason; missing parts by our names."""
-
-    fate: TensorFate
-    part: str
-    tensors: int
-    values: int
-    reason: str
-
-
 @dataclass(frozen=True)
 class Report:
-    """Tensors used, ignored and missing in a file."""
+    """Tensors of a file: the number `used`, those `ignored` by their reasons, and parts of the model that
+    such files lack, initialised at random (`fresh`)."""
 
-    source: str
     layout: str
-    lines: tuple[FateLine, ...]
+    used: int
+    ignored: Mapping[str, Sequence[str]]
+    fresh: Sequence[str]
 
-    def names(self, fate: TensorFate) -> list[str]:
-        """Parts with a fate."""
-        return [line.part for line in self.lines if line.fate is fate]
-
-    def table(self) -> str:
-        """The report as text."""
-        head = ("", "part", "tensors", "values", "what or why")
-        rows = [(str(x.fate), x.part, f"{x.tensors:,}", f"{x.values:,}", x.reason) for x in self.lines]
-        for fate in TensorFate:
-            found = [x for x in self.lines if x.fate is fate]
-            counts = sum(x.tensors for x in found), sum(x.values for x in found)
-            rows.append((str(fate), "all", f"{counts[0]:,}", f"{counts[1]:,}", ""))
-        widths = [max(len(row[column]) for row in [head, *rows]) for column in range(4)]
-        text = [f"{self.source}: {self.layout}"]
-        for row in [head, *rows]:
-            cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
-            cells += [row[2].rjust(widths[2]), row[3].rjust(widths[3]), row[4]]
-            text.append("  ".join(cells).rstrip())
-        return "\n".join(text)
-
-
-def lines(fate: TensorFate, state: Mapping[str, Tensor], reasons: Mapping[str, str]) -> Iterable[FateLine]:
-    """One line for the tensors of each part and reason."""
-    groups: dict[tuple[str, str], list[Tensor]] = {}
-    for name, reason in reasons.items():
-        groups.setdefault((part_of(name), reason), []).append(state[name])
-    for (part, reason), tensors in groups.items():
-        yield FateLine(fate, part, len(tensors), sum(t.numel() for t in tensors), reason)
+    def __str__(self) -> str:
+        lines = [f"{self.layout}: {self.used:,} tensors used"]
+        lines += [f"{len(names):,} left out: {reason}" for reason, names in self.ignored.items()]
+        if self.fresh:
+            lines.append(f"initialised at random, as such files have none: {', '.join(self.fresh)}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class ConvertedModel:
     """Model in evaluation mode, task (None: pre-training), preprocessing and report of a published file."""
 
+    source: Path
     model: XFM
     task: TaskModel | None
     preprocessing: Preprocessing
     report: Report
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Provenance of the model; such a file has no licence."""
+        fresh = self.report.fresh
+        return {
+            "published": self.source.name,
+            "layout": self.report.layout,
+            "licences": {"code": CODE_LICENCE, "weights": None, "data": None},
+            FRESH: [part if part == "temperature" else f"{part}." for part in fresh],
+        }
 
 
 def convert(
@@ -129,13 +103,13 @@ def convert(
     require_finite(path, state)  # before copies are compared: what is no number equals nothing
     _check_spare(path, state, leftover)
 
-    report = _report(path, stored, state, entries, leftover, ignored, task, shapes)
+    report = _report(state, entries, leftover, ignored, task, shapes)
     stored.clear()  # only `state` holds the tensors now: each goes when it has been packed
     native = _native(entries, state)
     _fill(model, task_model, native)
-    vision = config.seeing
+    vision = config.vision
     preprocessing = preprocessing or Preprocessing(vision.image_size, image_width=vision.image_width)
-    return ConvertedModel(model, task_model, preprocessing, report)
+    return ConvertedModel(path, model, task_model, preprocessing, report)
 
 
 def _canonical_state(path: Path, stored: Mapping[str, Tensor], ignored: set[str]) -> dict[str, Tensor]:
@@ -234,30 +208,24 @@ def _equal(first: Tensor, second: Tensor) -> bool:
 
 
 def _report(
-    path: Path,
-    stored: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
     entries: Sequence[Entry],
     leftover: LeftOutTensors,
-    ignored: set[str],
+    ignored: Iterable[str],
     task: TaskConfig | None,
-    own: Mapping[str, Tensor],
+    own: Iterable[str],
 ) -> Report:
-    places = {name: f"as {_place(entry.native)}" for entry in entries for name in entry.published}
-    reasons = {name: f"tied copy in {_place(name)}" for name in leftover.copies}
-    reasons |= dict.fromkeys(leftover.constants, "integer constant, computed here")
-    reasons |= dict.fromkeys(leftover.unused, "caption head, used by no published code")
-    found: list[FateLine] = [*lines(TensorFate.USED, state, places)]
-    found += lines(TensorFate.IGNORED, state, {name: why for name, why in reasons.items() if name in state})
-    found += lines(TensorFate.IGNORED, stored, dict.fromkeys(sorted(ignored), "as asked"))
-    given = {entry.native for entry in entries}
-    fresh = dict.fromkeys(sorted(own.keys() - given), "not in such files: initialised at random")
-    found += lines(TensorFate.MISSING, own, fresh)
-    return Report(str(path), "pre-training" if task is None else str(task.kind), tuple(found))
-
-
-def _place(native: str) -> str:
-    return ".".join(native.split(".")[: 2 if native.startswith(TASK_PREFIX) else 1])
+    reasons = {
+        "tied copies": leftover.copies,
+        "integer constants, computed here": leftover.constants,
+        "caption heads, used by no published code": leftover.unused,
+    }
+    left_out = {why: [name for name in names if name in state] for why, names in reasons.items()}
+    left_out |= {"as asked": sorted(ignored)}
+    used = sum(len(entry.published) for entry in entries)
+    fresh = sorted({part_of(name) for name in {*own} - {entry.native for entry in entries}})
+    kind = "pre-training" if task is None else str(task.kind)
+    return Report(kind, used, {why: names for why, names in left_out.items() if names}, fresh)
 
 
 def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -19,8 +19,8 @@ from xfm.core.errors import UserError
 from xfm.core.files import writing
 from xfm.core.results_folder import free_name
 from xfm.models.folder import Pretrained
-from xfm.models.interop.pickles import named_tensors, read_stored
 from xfm.models.interop.published.names import TASK_PREFIX, native_parts, spare, to_published
+from xfm.models.interop.sources import named_tensors, read_stored
 
 OWN = "xfm"
 """Key of the pickled config under which `xfm export` keeps what the tensors do not show."""
@@ -119,8 +119,8 @@ def _config(pretrained: Pretrained) -> dict[str, Any]:
         "preprocessing": to_plain(pretrained.preprocessing),
     }
     return {
-        "image_res": model.seeing.image_size,
-        "patch_size": model.seeing.patch_size,
+        "image_res": model.vision.image_size,
+        "patch_size": model.vision.patch_size,
         "embed_dim": model.projection,
         "temp": model.temperature,
         OWN: own,
@@ -136,6 +136,6 @@ def _differences(config: ModelConfig) -> list[str]:
         found.append("the published vision encoder takes square pictures only")
     if (vision.norm_eps, language.norm_eps) != (VisionConfig.norm_eps, LanguageConfig.norm_eps):
         found.append("the published encoders have other epsilons in their LayerNorms")
-    if config.fusing.heads != language.heads:
+    if config.fusion.heads != language.heads:
         found.append("the published fusion encoder has as many attention heads as the language encoder")
     return found

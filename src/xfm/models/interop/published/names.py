@@ -55,7 +55,7 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
     text = "text_encoder.roberta" if task is None else "text_encoder"
     entries = vision_entries(vision.depth)
     entries += text_entries("language", text, language.depth, cross=False)
-    entries += text_entries("fusion", "fusion_encoder.roberta", config.fusing.depth, cross=True)
+    entries += text_entries("fusion", "fusion_encoder.roberta", config.fusion.depth, cross=True)
     entries += token_head_entries("fusion_head", "fusion_encoder")
     if task is None:
         heads = _mlp("itm_head") + _mlp("bbox_head") + token_head_entries("language_head", "text_encoder")
@@ -70,13 +70,13 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
         raise UserError("the published code cannot write captions, so it has no names for such a decoder")
     if task.kind == SENTENCE_SIMILARITY.name:
         raise UserError("the published code compares no texts with each other, so it has no such files")
-    decoder = text_entries(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusing.depth, cross=True)
+    decoder = text_entries(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusion.depth, cross=True)
     return entries + decoder + token_head_entries(f"{TASK_PREFIX}decoder.head", "text_decoder")
 
 
 def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
     """Configurations of both encoders; a UserError for another library's or a BERT."""
-    vision, language = config.seeing, config.language
+    vision, language = config.vision, config.language
     if not isinstance(vision, VisionConfig):
         raise UserError(_FOREIGN.format("vision", "timm"))
     if not isinstance(language, LanguageConfig):

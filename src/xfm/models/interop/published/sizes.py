@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +26,21 @@ MOST_PATCHES = 64
 """Along a side: what attention over all pairs of patches can still hold."""
 
 
-class _Shapes:
-    def __init__(self, source: str, state: State) -> None:
-        self.source, self.state = source, state
+def _shape(source: str, state: State, name: str, rank: int) -> tuple[int, ...]:
+    tensor = state.get(name)
+    if tensor is None:
+        raise UserError(f"{source} has no tensor {name}, so it is no published X-FM checkpoint")
+    if tensor.ndim != rank or 0 in tensor.shape:
+        raise UserError(
+            f"{source}: {name} has shape {list(tensor.shape)} and should have {rank} axes; "
+            "the file is damaged or of another architecture"
+        )
+    return tuple(tensor.shape)
 
-    def of(self, name: str, rank: int) -> tuple[int, ...]:
-        tensor = self.state.get(name)
-        if tensor is None:
-            raise UserError(f"{self.source} has no tensor {name}, so it is no published X-FM checkpoint")
-        if tensor.ndim != rank or 0 in tensor.shape:
-            raise UserError(
-                f"{self.source}: {name} has shape {list(tensor.shape)} and should have {rank} axes; "
-                "the file is damaged or of another architecture"
-            )
-        return tuple(tensor.shape)
 
-    def depth(self, layers: str) -> int:
-        pattern = re.compile(re.escape(layers) + r"\.(\d+)\.")
-        return len({match[1] for name in self.state if (match := pattern.match(name))})
+def _depth(state: State, layers: str) -> int:
+    pattern = re.compile(re.escape(layers) + r"\.(\d+)\.")
+    return len({match[1] for name in state if (match := pattern.match(name))})
 
 
 def model_config(source: str, state: State, like: ModelConfig, heads: int | None) -> ModelConfig:
@@ -51,22 +49,22 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
     `heads`."""
     if heads is not None and heads < 1:
         raise UserError(f"{source}: it cannot have {heads} attention heads; give at least 1 as --heads")
-    shapes = _Shapes(source, state)
-    width, _, patch, _ = shapes.of("vision_encoder.patch_embed.proj.weight", 4)
-    rows, vision_heads = shapes.of("vision_encoder.blocks.0.attn.relative_position_bias_table", 2)
+    shape = partial(_shape, source, state)
+    width, _, patch, _ = shape("vision_encoder.patch_embed.proj.weight", 4)
+    rows, vision_heads = shape("vision_encoder.blocks.0.attn.relative_position_bias_table", 2)
     like_vision, like_language = native_parts(like)
     grid = _grid(source, rows, like_vision.grid)
-    hidden, _ = shapes.of("vision_encoder.blocks.0.mlp.fc1.weight", 2)
-    vocab, text_width = shapes.of("text_encoder.embeddings.word_embeddings.weight", 2)
-    positions, _ = shapes.of("text_encoder.embeddings.position_embeddings.weight", 2)
-    text_hidden, _ = shapes.of("text_encoder.encoder.layer.0.intermediate.dense.weight", 2)
-    fusion_hidden, _ = shapes.of("fusion_encoder.encoder.layer.0.intermediate.dense.weight", 2)
+    hidden, _ = shape("vision_encoder.blocks.0.mlp.fc1.weight", 2)
+    vocab, text_width = shape("text_encoder.embeddings.word_embeddings.weight", 2)
+    positions, _ = shape("text_encoder.embeddings.position_embeddings.weight", 2)
+    text_hidden, _ = shape("text_encoder.encoder.layer.0.intermediate.dense.weight", 2)
+    fusion_hidden, _ = shape("fusion_encoder.encoder.layer.0.intermediate.dense.weight", 2)
     if heads is None and text_width != like_language.width:
         raise UserError(
             f"{source}: the tensors do not tell the number of attention heads, and a text width of "
             f"{text_width} is not that of the recipe; give it with --heads (in Python, heads=)"
         )
-    projection = shapes.of("vision_proj.weight", 2)[0] if "vision_proj.weight" in state else like.projection
+    projection = shape("vision_proj.weight", 2)[0] if "vision_proj.weight" in state else like.projection
     with explained(f"{source} does not describe a model", "is it of X-FM?", ValueError, ArithmeticError):
         return replace(
             like,
@@ -76,7 +74,7 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
                 image_width=None if grid[0] == grid[1] else grid[1] * patch,
                 patch_size=patch,
                 width=width,
-                depth=shapes.depth("vision_encoder.blocks"),
+                depth=_depth(state, "vision_encoder.blocks"),
                 heads=vision_heads,
                 mlp_ratio=_ratio(hidden, width, like_vision.mlp_ratio),
             ),
@@ -84,15 +82,15 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
                 like_language,
                 vocab_size=vocab,
                 width=text_width,
-                depth=shapes.depth("text_encoder.encoder.layer"),
+                depth=_depth(state, "text_encoder.encoder.layer"),
                 heads=heads or like_language.heads,
                 mlp_width=text_hidden,
                 max_positions=positions,
             ),
             fusion=replace(
-                like.fusing,
-                depth=shapes.depth("fusion_encoder.encoder.layer"),
-                heads=heads or like.fusing.heads,
+                like.fusion,
+                depth=_depth(state, "fusion_encoder.encoder.layer"),
+                heads=heads or like.fusion.heads,
                 mlp_width=fusion_hidden,
             ),
             projection=projection,
@@ -135,11 +133,11 @@ def task_candidates(source: str, state: State, config: ModelConfig) -> list[Task
 
 
 def _classifiers(source: str, state: State, config: ModelConfig) -> list[TaskConfig]:
-    shapes = _Shapes(source, state)
+    shape = partial(_shape, source, state)
     if "cls_head.12.weight" in state:
-        classes = shapes.of("cls_head.12.weight", 2)[0]
+        classes = shape("cls_head.12.weight", 2)[0]
         return [TaskConfig(tasks.IMAGE_CLASSIFICATION.name, classes, ImageHead.PUBLISHED)]
-    classes, taken = shapes.of("cls_head.3.weight", 2)[0], shapes.of("cls_head.0.weight", 2)[1]
+    classes, taken = shape("cls_head.3.weight", 2)[0], shape("cls_head.0.weight", 2)[1]
     if taken == 2 * config.language.width:
         return [TaskConfig(tasks.REASONING.name, classes)]
     return [

@@ -2,8 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
@@ -14,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput, can_return_tuple
 from transformers.utils.hub import cached_file
 
-from xfm.config.model import ModelConfig, lacks
+from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.config.typed import from_plain
@@ -30,7 +28,7 @@ from xfm.models.weights import read_tensors, require_same
 HEAD = "head."
 OF_THE_HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 """Arguments that say where a repository is read."""
-_REPORTS = ("transformers.modeling_utils", "transformers.utils.loading_report")
+_log = logging.getLogger(__name__)
 
 
 def find(name: str | Path | None, file: str, place: dict[str, Any]) -> Path | None:
@@ -46,27 +44,6 @@ def read_task(name: str | Path | None, place: dict[str, Any]) -> TaskConfig | No
     """Task of a fine-tuned folder."""
     path = find(name, TASK, place)
     return None if path is None else from_plain(TaskConfig, read_settings(path), path)
-
-
-@contextmanager
-def report_held() -> Iterator[list[logging.LogRecord]]:
-    """Hold transformers' report of a newly initialised head until that is known."""
-    held: list[logging.LogRecord] = []
-
-    def hold(record: logging.LogRecord) -> bool:
-        if "LOAD REPORT" not in record.getMessage():
-            return True
-        held.append(record)
-        return False
-
-    loggers = [logging.getLogger(name) for name in _REPORTS]
-    for logger in loggers:
-        logger.addFilter(hold)
-    try:
-        yield held
-    finally:
-        for logger in loggers:
-            logger.removeFilter(hold)
 
 
 def fill_head(
@@ -95,19 +72,9 @@ def fill_head(
 def _refusal(name: str | Path | None, kind: str, task: TaskConfig | None) -> str:
     anew = "or give num_labels to train a new one"
     if task is not None and task.kind == kind:
-        if task.head is HeadKind.PROBE:
-            return (
-                f"{name} has a probe of frozen features, as --preset fast makes it, which transformers' "
-                f"class does not have; use xfm.pipeline, fine-tune with --preset good, {anew}"
-            )
-        if task.image_head is not ImageHead.LINEAR:
-            return (
-                f"{name} has the published head of {kind}, which transformers' class does not have; use "
-                f"xfm.pipeline, fine-tune with the linear head, {anew}"
-            )
         return (
-            f"{name} does not name the {task.classes} classes of its head in config.json; save it again by "
-            f"xfm.XFM.from_pretrained and save_pretrained, or give num_labels={task.classes}"
+            f"{name} has a head of {kind} that transformers' class does not take: a probe (--preset fast), "
+            f"the published one, or of classes that config.json does not name; use xfm.pipeline, {anew}"
         )
     was = "was not fine-tuned" if task is None else f"was fine-tuned for {task.kind}"
     return (
@@ -140,10 +107,7 @@ class XFMConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """transformers' method; another number of labels than stored gives new labels. A UserError for a
-        language-only model."""
-        if config_dict.get("vision", {}) is None:  # left out, the vision encoder is the default one
-            raise UserError(f"transformers' classes of X-FM take models of texts and pictures, and {lacks()}")
+        """transformers' method; another number of labels than stored gives new labels."""
         wanted, stored = kwargs.get("num_labels"), config_dict.get("id2label")
         if wanted is not None and stored is not None and len(stored) != wanted:
             config_dict = {key: value for key, value in config_dict.items() if key not in LABEL_FIELDS}
@@ -223,10 +187,14 @@ class XFMPreTrainedModel(PreTrainedModel):
                 f"{pretrained_model_name_or_path} is an adapter; make a whole model of it first: xfm export "
                 f"{pretrained_model_name_or_path} OUT --format merged"
             )
-        with report_held() as held:
+        verbosity = transformers.logging.get_verbosity()
+        transformers.logging.set_verbosity_error()  # its report names a head that is filled below
+        try:
             loaded: Any = super().from_pretrained(
                 pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
             )
+        finally:
+            transformers.logging.set_verbosity(verbosity)
         model, report = loaded
         if lacking := sorted(name for name in report["missing_keys"] if not name.startswith(HEAD)):
             raise UserError(
@@ -235,14 +203,14 @@ class XFMPreTrainedModel(PreTrainedModel):
             )
         if cls.task_kind is not None:
             fill_head(model, cls.task_kind, report, pretrained_model_name_or_path, place)
-        if report["missing_keys"] or report["unexpected_keys"] or report["mismatched_keys"]:
-            for record in held:
-                logging.getLogger(record.name).handle(record)
+        if missing := sorted(report["missing_keys"]):
+            _log.warning("%s has no %s: newly initialised", pretrained_model_name_or_path, ", ".join(missing))
         # transformers builds models without memory, and fills weights only
         for part in (getattr(model, name, None) for name in ("vision", "fusion")):
             if part is not None:
                 part.compute_buffers()
-        model.provenance = _read_provenance(pretrained_model_name_or_path, place)
+        provenance = find(pretrained_model_name_or_path, PROVENANCE, place)
+        model.provenance = {} if provenance is None else read_settings(provenance)
         answer: Any = (model, report) if wants_report else model  # as transformers types it
         return answer
 
@@ -273,11 +241,6 @@ class XFMPreTrainedModel(PreTrainedModel):
             "the vocabulary of an X-FM model cannot change its size; compose a model with another tokenizer "
             "by `xfm init --language REFERENCE`"
         )
-
-
-def _read_provenance(name: str | Path | None, place: dict[str, Any]) -> dict[str, Any]:
-    path = find(name, PROVENANCE, place)
-    return {} if path is None else read_settings(path)
 
 
 def refuse_unused(given: dict[str, Any]) -> None:

@@ -102,16 +102,6 @@ class XFMImageProcessor(BaseImageProcessor):
         height, width = self.preprocessing.shape
         return {"height": height, "width": width}
 
-    @property
-    def image_mean(self) -> list[float]:
-        """Mean of the channels."""
-        return list(self.preprocessing.mean)
-
-    @property
-    def image_std(self) -> list[float]:
-        """Deviation of the channels."""
-        return list(self.preprocessing.std)
-
     def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, images: Picture | Sequence[Picture], return_tensors: str | None = "pt", **unused: Any
     ) -> BatchFeature:

@@ -8,6 +8,7 @@ from transformers.modeling_outputs import ImageClassifierOutput, MaskedLMOutput,
 from transformers.utils.generic import can_return_tuple
 
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
+from xfm.data.masking import IGNORED
 from xfm.models.encoders import build_language, build_vision
 from xfm.models.heads import MLPHead, TokenHead
 from xfm.models.interop.transformers.model import (
@@ -16,8 +17,6 @@ from xfm.models.interop.transformers.model import (
     XFMWithLanguage,
     refuse_unused,
 )
-
-IGNORED = -100  # transformers' label of what is not to be predicted
 
 
 class XFMForSequenceClassification(XFMWithLanguage):
@@ -63,7 +62,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
-        vision = config.native.seeing
+        vision = config.native.vision
         self.vision = build_vision(vision)
         self.head = nn.Linear(vision.width, config.num_labels or 2)
         self.post_init()

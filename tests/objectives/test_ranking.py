@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import Tensor
 
-from xfm.objectives.text_ranking import text_ranking_losses
+from xfm.objectives.retrieval import text_ranking_losses
 
 WIDTH = 6
 
