@@ -23,7 +23,7 @@ def add_sharing(parser: ArgumentParser) -> None:
 
 def is_shared(chosen: Namespace) -> bool:
     """Whether any of those options was given."""
-    return chosen.array is not None or assemble(SharingConfig, chosen).asked
+    return chosen.get("array") is not None or assemble(SharingConfig, chosen).asked
 
 
 def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Executor":
@@ -34,7 +34,7 @@ def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Execu
     if config.engine is not EngineName.RAY and not processes and on_gpu:
         processes = 1
     restart = "restart" if anew else None
-    return chosen_engine(config.engine, processes, chosen.array, restart, device != "cpu")
+    return chosen_engine(config.engine, processes, chosen.get("array"), restart, device != "cpu")
 
 
 def answer_in_units(

@@ -115,12 +115,8 @@ _MARK = re.compile(r"[0-9a-f]{32}")
 """A digest of `xfm.search.store.digest`."""
 
 
-@dataclass(frozen=True)
-class SearchQuestion:
-    """A text, a picture (as given, or from `Searcher.read`), or both."""
-
-    text: str | None = None
-    image: PictureSource | Picture | None = None
+Question = tuple[str | None, PictureSource | Picture | None]
+"""A text, a picture (as given, or from `Searcher.read`), or both."""
 
 
 class FoundImage(TypedDict):
@@ -195,7 +191,7 @@ class Searcher:
         """
         options = options or SearchOptions()
         self._conditions(options)  # before anything is computed
-        (query,) = self.queries([SearchQuestion(text, image)])
+        (query,) = self.queries([(text, image)])
         (answer,) = self.answers([self.shortlist(query, options)])
         return answer
 
@@ -226,21 +222,19 @@ class Searcher:
 
     def pixels(self, key: str) -> bytes:
         """A picture as the model sees it, a PNG; UserError: no such picture."""
-        found = [one.pixels for one in self._index.journal.waiting() if one.key == key]
-        found += self._index.store.pixels([key]).values()
-        if not any(found):
+        if not (found := self._index.store.pixels([key]).get(key)):
             raise UserError("the collection has no picture of that key; search again")
-        return next(filter(None, found))
+        return found
 
     # ------------------------------------------------------------ the steps
     @torch.inference_mode()
-    def queries(self, asked: Sequence[SearchQuestion]) -> list[SearchQuery]:
+    def queries(self, asked: Sequence[Question]) -> list[SearchQuery]:
         """Questions as vectors, computed together; raises UserError."""
         engine, parts = self._engine, list[list[Tensor]]([] for _ in asked)
         words: dict[int, tuple[Tensor, Tensor]] = {}
-        said = {place: text for place, one in enumerate(asked) if (text := searched_text(one)) is not None}
+        said = {place: text for place, one in enumerate(asked) if (text := searched_text(*one)) is not None}
         shown = {
-            place: self._reader.read(one.image) for place, one in enumerate(asked) if one.image is not None
+            place: self._reader.read(image) for place, (_, image) in enumerate(asked) if image is not None
         }
         with engine.arithmetic():
             if said:
@@ -267,18 +261,20 @@ class Searcher:
     def shortlist(self, query: SearchQuery, options: SearchOptions) -> Shortlist:
         """The nearest pictures, with PNGs where a text is matched with them; for one thread at a time.
 
-        Computes vectors of waiting pictures only. UserError: a condition on an unknown field.
+        UserError: a condition on an unknown field.
         """
         where, matched = self._conditions(options), query.words is not None and options.rerank > 0
         count = max(options.top_k, options.rerank if matched else 0)
-        near, pixels = self._nearest(query.vector, count, where), list[bytes]()
-        for _ in range(_ATTEMPTS if matched else 0):
-            wanted = len(near)
-            near, pixels = self._pixels(near)
-            if len(near) == wanted:
+        store, pixels = self._index.store, list[bytes]()
+        for _ in range(_ATTEMPTS):
+            near = found = store.nearest(query.vector, count, where)
+            if matched:
+                there = store.pixels([one.entry.key for one in found])
+                near = [one for one in found if one.entry.key in there]
+                pixels = [there[one.entry.key] for one in near]
+            if len(near) == len(found):  # else some were taken out meanwhile
                 break
-            near = self._nearest(query.vector, count, where)  # some were taken out meanwhile
-        return Shortlist(query, options, near, pixels, self._count(where))
+        return Shortlist(query, options, near, pixels, store.count(where) if where else len(self._index))
 
     def answers(self, lists: Sequence[Shortlist]) -> list[Answer]:
         """Answers of searches, matched in few passes of the fusion encoder."""
@@ -300,7 +296,7 @@ class Searcher:
         fit = calibration.presence if calibration is not None and one.query.by_text else None
         min_score = options.min_score
         if min_score is None:
-            min_score = UNFITTED_MIN_SCORE if fit is None else fit.least(searched)
+            min_score = UNFITTED_MIN_SCORE if fit is None else fit.threshold(searched)
         if matched is None:
             hits = [_hit(near, near.similarity) for near in one.near[: options.top_k]]
             fits = False if one.query.words is not None and options.rerank > 0 else None
@@ -318,24 +314,6 @@ class Searcher:
     def _limits(self, fits: bool | None, best: float) -> str:
         doubtful = fits is False or (fits and best < SURE)
         return limits_of(self._engine.pretrained.provenance) if doubtful else ""
-
-    def _nearest(
-        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]
-    ) -> list[Neighbour]:
-        fresh = self._index.journal.waiting()  # before the store, where they may have come when that is asked
-        found = {one.entry.key: one for one in self._index.store.nearest(vector, count, where)}
-        for one in fresh:  # an earlier form may be in the store
-            found.pop(one.key, None)
-        passing = [one for one in fresh if all(condition.holds(one.metadata) for condition in where)]
-        if passing:
-            cosines = self._index.vectors(passing) @ vector
-            found |= {
-                one.key: Neighbour(one, float(near)) for one, near in zip(passing, cosines, strict=True)
-            }
-        return sorted(found.values(), key=lambda one: -one.similarity)[:count]
-
-    def _count(self, where: Sequence[Condition]) -> int:
-        return self._index.store.count(where) if where else len(self._index)
 
     def _ordered(
         self, near: Sequence[Neighbour], logits: Tensor, boxes: Tensor
@@ -356,22 +334,16 @@ class Searcher:
             hits.append(found)
         return hits, match_odds(logits.numpy())[order]
 
-    def _pixels(self, near: Sequence[Neighbour]) -> tuple[list[Neighbour], list[bytes]]:
-        there = {one.entry.key: one.entry.pixels for one in near if one.entry.pixels}
-        there |= self._index.store.pixels([one.entry.key for one in near if one.entry.key not in there])
-        left = [one for one in near if one.entry.key in there]
-        return left, [there[one.entry.key] for one in left]
 
-
-def searched_text(one: SearchQuestion) -> str | None:
+def searched_text(text: str | None, image: object) -> str | None:
     """The text of a question; UserError where there is nothing to search."""
-    if one.text is None and one.image is None:
+    if text is None and image is None:
         raise UserError("a search needs a text, a picture, or both")
-    if one.text is not None and not one.text.strip():
+    if text is not None and not text.strip():
         raise UserError("the text of the search is empty; write what is to be found")
-    if one.text is not None and not is_text(one.text):
+    if text is not None and not is_text(text):
         raise UserError("the text of the search is not Unicode; mend it")
-    return one.text
+    return text
 
 
 def _hit(one: Neighbour, score: float) -> FoundImage:

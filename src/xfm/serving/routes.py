@@ -17,7 +17,7 @@ from xfm.config.index import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.core.errors import UserError
 from xfm.inference.attention import default_layer, maps_of
-from xfm.search.searching import Searcher, SearchQuery, SearchQuestion, Shortlist
+from xfm.search.searching import Searcher, SearchQuery, Shortlist
 from xfm.serving.batching import BatchKey
 from xfm.serving.dispatcher import PICTURE_LENGTH, Dispatcher
 from xfm.serving.inputs import SentImage, check_texts
@@ -192,8 +192,7 @@ def _add_search(router: APIRouter, dispatcher: Dispatcher, searches: Searches) -
                 given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
                 image = await dispatcher.picture(searcher.read, dispatcher.inputs.picture(given))
             length = len(asked.text or "") + PICTURE_LENGTH * (image is not None)
-            question = SearchQuestion(asked.text, image)
-            query = await dispatcher.together(ask, searcher.queries, question, length, began)
+            query = await dispatcher.together(ask, searcher.queries, (asked.text, image), length, began)
             listed, marks = await dispatcher.look_up(searcher, lambda: _listed(searcher, query, options))
         found = await dispatcher.together(match, searcher.answers, listed, len(listed.near), began)
         return reply(searches.told(searcher, found, marks))
