@@ -1,8 +1,7 @@
 """Classification by a fine-tuned head, and zero-shot by the names of classes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,33 +16,25 @@ from xfm.inference.input_parsing import Item
 from xfm.models.heads import class_probabilities
 from xfm.models.task_models import Classifier
 
-
-class ScoredClass(TypedDict):
-    """A class and its probability; `chosen` for several labels. A regression gives the label `value` and the
-    value."""
-
-    label: str
-    score: float
-    chosen: NotRequired[bool]
+Classes = list[dict[str, Any]]
+"""Classes with their probabilities: `{"label", "score"}`, and `chosen` of several labels."""
 
 
-def best_first(scores: Tensor, names: Sequence[str], top_k: int) -> list[list[ScoredClass]]:
+def best_first(scores: Tensor, names: Sequence[str], top_k: int) -> list[Classes]:
     """The likeliest classes of each row, from probabilities [R, C]."""
     values, places = scores.topk(min(top_k or len(names), len(names)), dim=-1)
     return [
-        [ScoredClass(label=names[int(place)], score=value) for value, place in zip(row, column, strict=True)]
+        [{"label": names[place], "score": value} for value, place in zip(row, column, strict=True)]
         for row, column in zip(values.tolist(), places.tolist(), strict=True)
     ]
 
 
-def chosen_first(
-    scores: Tensor, names: Sequence[str], top_k: int, threshold: float
-) -> list[list[ScoredClass]]:
+def chosen_first(scores: Tensor, names: Sequence[str], top_k: int, threshold: float) -> list[Classes]:
     """All labels from the threshold on, and the likeliest others, from probabilities [R, C]."""
     most = top_k or len(names)
     return [
         [
-            ScoredClass(label=one["label"], score=one["score"], chosen=one["score"] >= threshold)
+            {**one, "chosen": one["score"] >= threshold}
             for place, one in enumerate(own)
             if one["score"] >= threshold or place < most
         ]
@@ -51,7 +42,7 @@ def chosen_first(
     ]
 
 
-class Classification(Pipeline[TopK, list[ScoredClass]]):
+class Classification(Pipeline):
     """Inputs of a task with classes -> `[{"label", "score"}]`, best first, by the head of a fine-tuned model.
 
     One output is a regression: `[{"label": "value", "score": VALUE}]`. With several labels, all chosen are
@@ -69,7 +60,7 @@ class Classification(Pipeline[TopK, list[ScoredClass]]):
                 f"the rows that the model was fine-tuned on have {'a' if lacks else 'no'} {name}; {mend}"
             )
 
-    def answer(self, batch: InputBatch, ready: TopK) -> list[list[ScoredClass]]:
+    def answer(self, batch: InputBatch, ready: TopK) -> list[Classes]:
         """The likeliest classes of each row, or its labels."""
         model = self.engine.pretrained.task
         assert isinstance(model, Classifier), "made with a model of its kind"
@@ -82,16 +73,11 @@ class Classification(Pipeline[TopK, list[ScoredClass]]):
         return best_first(scores, told.names, ready.top_k)
 
 
-@dataclass(frozen=True)
-class ClassVectors:
-    """Unit vectors [C, E] of C class names, and how many classes an answer lists."""
-
-    names: tuple[str, ...]
-    vectors: Tensor
-    top_k: int
+ClassVectors = tuple[Sequence[str], Tensor, int]
+"""Names of C classes, their unit vectors [C, E], and how many classes an answer lists."""
 
 
-class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
+class ZeroShotImageClassification(Pipeline):
     """A picture and `candidate_labels=[...]` -> `[{"score", "label"}]`, best first: softmax of cosine /
     temperature.
 
@@ -123,13 +109,13 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
         """The classes from the vectors of all their `sentences`, in parts."""
         names, templates = options.candidate_labels, len(options.hypothesis_template)
         means = torch.cat([*vectors]).view(len(names), templates, -1).mean(dim=1)
-        return ClassVectors(tuple(names), torch.nn.functional.normalize(means, dim=-1), options.top_k)
+        return names, torch.nn.functional.normalize(means, dim=-1), options.top_k
 
-    def answer(self, batch: InputBatch, ready: ClassVectors) -> list[list[ScoredClass]]:
+    def answer(self, batch: InputBatch, ready: ClassVectors) -> list[Classes]:
         """The likeliest labels of each picture."""
-        model = self.engine.model
+        model, (names, classes, top_k) = self.engine.model, ready
         vectors = batch.of_rows(model.project_image(batch.pictures[:, 0]))
-        logits = vectors.float() @ ready.vectors.T.float() / model.temperature.float()
-        if len(ready.names) == 1:  # one label leaves no choice
-            return [[{"label": ready.names[0], "score": 1.0}] for _ in batch.items]
-        return best_first(logits.softmax(-1), ready.names, ready.top_k)
+        logits = vectors.float() @ classes.T.float() / model.temperature.float()
+        if len(names) == 1:  # one label leaves no choice
+            return [[{"label": names[0], "score": 1.0}] for _ in batch.items]
+        return best_first(logits.softmax(-1), names, top_k)

@@ -14,13 +14,13 @@ from xfm.config.tasks import EMBED, TEXT_VECTORS
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
-from xfm.inference.base import Answer, Pipeline
+from xfm.inference.base import Pipeline
 from xfm.inference.engine import InputBatch, cut
 from xfm.inference.input_parsing import Item
 from xfm.models.task_models import Grounder
 
 
-class _VectorPipeline(Pipeline[NoOptions, Answer]):
+class _VectorPipeline(Pipeline):
     def as_read(self, text: str, pictures: int) -> str:
         task = self.engine.pretrained.task
         own = None if task is None else task.task.spec
@@ -29,12 +29,15 @@ class _VectorPipeline(Pipeline[NoOptions, Answer]):
         return self.read_by(EMBED.text, text)
 
 
-class Embed(_VectorPipeline[NDArray[np.float32]]):
+class Embed(_VectorPipeline):
     """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32.
 
     A list gives one array [N, E]. Products of vectors are cosines, of texts with pictures too. A bare string
-    is a text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`.
+    is a text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`. Unless `normalised`, vectors
+    are the projections as they come.
     """
+
+    normalised = True
 
     @classmethod
     def suits(cls, spec: TaskSpec, own: TaskSpec) -> bool:
@@ -42,15 +45,11 @@ class Embed(_VectorPipeline[NDArray[np.float32]]):
         return super().suits(spec, own) or TEXT_VECTORS in own.uses
 
     def check(self, item: Item) -> None:
-        """Warn of pictures where only texts were fine-tuned."""
-        if item.pictures:
-            self.warn_of_pictures()
-
-    def warn_of_pictures(self) -> None:
         """Warn where a fine-tuning on texts alone has moved them away from pictures."""
         task = self.engine.pretrained.task
         own = None if task is None else task.task.spec
-        if own is not None and self.suits(self.spec, own) and not super().suits(self.spec, own):
+        alone = own is not None and self.suits(self.spec, own) and not super().suits(self.spec, own)
+        if item.pictures and own is not None and alone:
             warnings.warn(
                 f"{self.engine.name} was fine-tuned for {own.name}, on texts alone: their vectors are no "
                 "longer near those of pictures; the model that it was fine-tuned from has both in one space",
@@ -61,9 +60,11 @@ class Embed(_VectorPipeline[NDArray[np.float32]]):
         """A vector of each row."""
         model = self.engine.model
         if batch.tokens is not None:
-            vectors = model.embed_text(batch.tokens.ids, batch.tokens.mask)
+            encode = model.embed_text if self.normalised else model.text_vectors
+            vectors = encode(batch.tokens.ids, batch.tokens.mask)
         else:
-            vectors = batch.of_rows(model.project_image(batch.pictures[:, 0]))
+            project = model.project_image if self.normalised else model.vision_proj
+            vectors = batch.of_rows(project(batch.pictures[:, 0]))
         return [*vectors.float().cpu().numpy()]
 
     def collected(self, answers: list[NDArray[np.float32]]) -> Any:
@@ -72,20 +73,14 @@ class Embed(_VectorPipeline[NDArray[np.float32]]):
         return np.stack(answers) if answers else np.zeros((0, width), dtype=np.float32)
 
 
-class TextSimilarity(TypedDict):
-    """The cosine of two texts' vectors, from -1 to 1."""
-
-    score: float
-
-
-class SentenceSimilarity(_VectorPipeline[TextSimilarity]):
+class SentenceSimilarity(_VectorPipeline):
     """`{"anchor", "positive"}`, two texts -> `{"score"}`: the cosine of their vectors, those of `embed`."""
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
         """Tokens [R, T] of the first texts: the two of a row are read separately."""
         return super().tokenise([own[:1] for own in texts])
 
-    def answer(self, batch: InputBatch, ready: NoOptions) -> list[TextSimilarity]:
+    def answer(self, batch: InputBatch, ready: NoOptions) -> list[dict[str, float]]:
         """The cosine of each row."""
         model, engine = self.engine.model, self.engine
         tokens = self.tokenise([item.texts[1:] for item in batch.items])
@@ -95,17 +90,10 @@ class SentenceSimilarity(_VectorPipeline[TextSimilarity]):
         return [{"score": cosine} for cosine in (first * second).sum(-1).tolist()]
 
 
-class Match(TypedDict):
-    """`score`: the matching probability, see `Pretrained.match_probability`; `similarity`: the cosine."""
-
-    score: float
-    similarity: float
-
-
-class ImageTextMatching(Pipeline[NoOptions, Match]):
+class ImageTextMatching(Pipeline):
     """`{"image", "text"}` -> `{"score", "similarity"}`: probability of a match, and the cosine."""
 
-    def answer(self, batch: InputBatch, ready: NoOptions) -> list[Match]:
+    def answer(self, batch: InputBatch, ready: NoOptions) -> list[dict[str, float]]:
         """Both scores of each row."""
         model = self.engine.model
         (text,) = model.encode_texts([batch.text])
@@ -135,15 +123,7 @@ def pixel_box(fractions: Tensor, width: int, height: int) -> PixelBox:
     return {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}
 
 
-class GroundedPhrase(TypedDict):
-    """A phrase, its box, and the probability that it is there."""
-
-    label: str
-    score: float | None
-    box: PixelBox
-
-
-class Grounding(Pipeline[NoOptions, GroundedPhrase]):
+class Grounding(Pipeline):
     """`{"image", "text"}` -> `{"label": TEXT, "score", "box": {"xmin", "ymin", "xmax", "ymax"}}`.
 
     The box is in pixels of the picture as given, origin at the top left. Every phrase gets one box, whether
@@ -151,7 +131,7 @@ class Grounding(Pipeline[NoOptions, GroundedPhrase]):
     for boxes.
     """
 
-    def answer(self, batch: InputBatch, ready: NoOptions) -> list[GroundedPhrase]:
+    def answer(self, batch: InputBatch, ready: NoOptions) -> list[dict[str, Any]]:
         """The box of each phrase."""
         model, pretrained = self.engine.model, self.engine.pretrained
         fused = Grounder(model, TaskConfig(self.spec.name)).fused_first(batch)
@@ -159,7 +139,7 @@ class Grounding(Pipeline[NoOptions, GroundedPhrase]):
         if pretrained.task is None:
             scores = pretrained.match_probability(model.match_logits(fused)).tolist()
         corners = Boxes(predicted.float().cpu(), BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY)
-        found: list[GroundedPhrase] = []
+        found = list[dict[str, Any]]()
         for item, score, fractions in zip(batch.items, scores, corners.data.clamp(0, 1), strict=True):
             picture = item.pictures[0]
             box = pixel_box(fractions, picture.width, picture.height)

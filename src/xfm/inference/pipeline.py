@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -47,9 +46,6 @@ def check_runs(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
         )
 
 
-AnyPipeline = Pipeline[Any, Any]
-
-
 def pipeline(
     task: str,
     model: Pretrained | Path | str | None = None,
@@ -59,7 +55,7 @@ def pipeline(
     batch_size: int = 32,
     allow_urls: bool | Sequence[str] | UrlRules = False,
     readers: int | None = None,
-) -> AnyPipeline:
+) -> Pipeline:
     """A pipeline: call it with an input, a list of inputs, or any other iterable of them.
 
     Args:

@@ -60,7 +60,7 @@ class PredictionCounts:
 
 
 def predict(
-    pipe: Pipeline[Any, Any],
+    pipe: Pipeline,
     source: Table | RowSource,
     out: Path | str,
     options: Any = None,
@@ -218,7 +218,7 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: Skipp
 
 
 def _settings(
-    pipe: Pipeline[Any, Any],
+    pipe: Pipeline,
     source: dict[str, Any] | None,
     reading: ReadOptions,
     options: Any,
@@ -236,7 +236,7 @@ def _settings(
     }
 
 
-def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
+def _fingerprint_of(pipe: Pipeline) -> str:
     digest = hashlib.sha256()
     module = pipe.engine.pretrained.task or pipe.engine.model
     for name, tensor in module.state_dict().items():
@@ -246,7 +246,7 @@ def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
 
 
 def answered_rows(
-    pipe: Pipeline[Any, Any],
+    pipe: Pipeline,
     rows: Iterable[InputRow],
     options: Any,
     skip: Callable[[InputRow, str], bool],
@@ -287,7 +287,7 @@ def claim(draw: Path, answers: str, about: str) -> None:
     sign(draw, maker)
 
 
-def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
+def _draw(pipe: Pipeline, row: InputRow, answer: Any, folder: Path) -> None:
     assert isinstance(row.given, Mapping)
     shown = next(field.name for field in pipe.spec.inputs if field.holds is FieldKind.PICTURE)
     drawn = draw_boxes(read_original(row.given[shown], pipe.engine.urls).pixels, [answer])
@@ -298,7 +298,7 @@ def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) ->
 
 
 def print_answers(
-    pipe: Pipeline[Any, Any],
+    pipe: Pipeline,
     rows: RowSource,
     options: Any,
     max_bad: int | None = None,

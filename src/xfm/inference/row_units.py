@@ -69,7 +69,7 @@ class RowWork:
             return FolderRows(self.source, self.reading, names)
         return open_rows(self.source, self.reading)
 
-    def pipe(self) -> Pipeline[Any, Any]:
+    def pipe(self) -> Pipeline:
         """The model, loaded; raises UserError."""
         return pipeline(
             self.task,
@@ -257,11 +257,11 @@ def _answer(
     return mark
 
 
-_open: tuple[Any, tuple[Pipeline[Any, Any], CutRows, bool]] | None = None
+_open: tuple[Any, tuple[Pipeline, CutRows, bool]] | None = None
 """What the units of this process have read: the model once, and tables up to where the last unit ended."""
 
 
-def _opened(work: RowWork, folder: Path) -> tuple[Pipeline[Any, Any], CutRows, bool]:
+def _opened(work: RowWork, folder: Path) -> tuple[Pipeline, CutRows, bool]:
     global _open
     key = work, plan_id(folder)
     if _open is None or _open[0] != key:

@@ -178,7 +178,7 @@ def encoding(model: str, device: str) -> Encode:
 
 
 @cache
-def _pipe(model: str, device: str) -> Pipeline[Any, Any]:
+def _pipe(model: str, device: str) -> Pipeline:
     return pipeline("embed", model, device=device, precision="fp32")
 
 

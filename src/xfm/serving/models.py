@@ -19,7 +19,6 @@ from xfm.inference.pipeline import pipeline, read_to_run
 from xfm.models.folder import Pretrained
 from xfm.models.precision import hold
 
-AnyPipeline = Pipeline[Any, Any]
 ENCODED = 64 << 20
 """Bytes of encoded pictures that a model keeps between requests: full after a minute of load."""
 
@@ -39,14 +38,14 @@ class ServedModel:
     running: Mapping[str, Any]
     encoded: EncodedPictures = field(init=False)
     counting: Tokenizer = field(init=False)
-    _pipelines: dict[str, AnyPipeline] = field(default_factory=dict)
+    _pipelines: dict[str, Pipeline] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.encoded = EncodedPictures(self.pipeline("embed").engine, ENCODED)
         self.counting = copy.deepcopy(self.pretrained.tokenizer)
 
-    def pipeline(self, task: str) -> AnyPipeline:
+    def pipeline(self, task: str) -> Pipeline:
         """The pipeline of a task; UserError: no such task, or not fine-tuned for it."""
         with self._lock:
             if task not in self._pipelines:
