@@ -61,7 +61,7 @@ class Answers:
 
     def write(self, row: int, kept: Mapping[str, Any], answer: Any, warning: str | None = None) -> None:
         """Append an answer and its warning; `flush` hands it to the system."""
-        line = answer_line(None if self._by_name else row, kept, answer, warning)
+        line = answer_line(None if self._by_name else row, kept, warning, prediction=answer)
         with writing(self.out, _ROOM):
             self._file.write(line + b"\n")
 
@@ -215,11 +215,12 @@ def _mend_log(bad: BinaryIO, last: int) -> int:
     return count
 
 
-def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any, warning: str | None = None) -> bytes:
-    """An answer and its warning as JSON in UTF-8; pictures of a folder have no number."""
+def answer_line(row: int | None, kept: Mapping[str, Any], warning: str | None = None, **answer: Any) -> bytes:
+    """A row, its warning, and its answer (`prediction`) if given, as JSON in UTF-8; pictures of a folder have
+    no number."""
     number = {} if row is None else {ROW: row}
     warned = {} if warning is None else {WARNING: warning}
-    line = json.dumps({**number, **kept, **warned, ANSWER: answer}, ensure_ascii=False, default=_plain)
+    line = json.dumps({**number, **kept, **warned, **answer}, ensure_ascii=False, default=_plain)
     # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.
     return line.encode(errors="backslashreplace")
 

@@ -320,7 +320,7 @@ def print_answers(
         print(f"xfm: {rows.report.sentence}", file=sys.stderr)
     for row, answer, warning in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
         shown = None if isinstance(rows, FolderRows) else row.number
-        _print(answer_line(shown, row.kept, answer, warning))
+        _print(answer_line(shown, row.kept, warning, prediction=answer))
         answered += 1
     if skipped := len(left_out.rows):
         of = amount(answered + skipped, "row")
