@@ -20,7 +20,7 @@ from xfm.serving.dispatcher import Dispatcher
 from xfm.serving.middleware import BUSY, App, Guard, Metrics
 from xfm.serving.models import Models, UnknownModel
 from xfm.serving.routes import routes
-from xfm.serving.schemas import Health, Readiness, description, errors, problem, reply
+from xfm.serving.schemas import Readiness, description, errors, problem, reply
 from xfm.serving.searches import Searches
 
 LOG = logging.getLogger("xfm.serving")
@@ -66,7 +66,7 @@ class Server:
     def _add_watching(self) -> None:
         app = self.app
 
-        @app.get("/health", tags=["watching"], response_model=Health, responses=errors(503))
+        @app.get("/health", tags=["watching"], response_model=dict[str, str], responses=errors(503))
         async def health() -> Response:
             """That the process lives, and computes what it is asked."""
             if not self.dispatcher.batcher.alive:

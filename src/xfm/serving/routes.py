@@ -26,13 +26,15 @@ from xfm.serving.schemas import (
     ASKING,
     AttentionAnswer,
     AttentionRequest,
-    EmbeddingAnswer,
+    Embedding,
     EmbeddingRequest,
     Given,
-    ModelList,
+    Listing,
+    ModelInfo,
+    PairScore,
     RerankAnswer,
     RerankRequest,
-    ScoreAnswer,
+    Results,
     ScoreRequest,
     SearchAnswer,
     SearchRequest,
@@ -60,7 +62,7 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
 
 
 def _add_models(router: APIRouter, dispatcher: Dispatcher) -> None:
-    @router.get("/v1/models", tags=["models"], response_model=ModelList)
+    @router.get("/v1/models", tags=["models"], response_model=Listing[ModelInfo])
     async def models() -> Response:
         """The models that are served, as OpenAI lists them, with the tasks that each answers."""
         data = [
@@ -71,7 +73,7 @@ def _add_models(router: APIRouter, dispatcher: Dispatcher) -> None:
 
 
 def _add_embeddings(router: APIRouter, dispatcher: Dispatcher) -> None:
-    @router.post("/v1/embeddings", tags=["embeddings"], response_model=EmbeddingAnswer, responses=ASKING)
+    @router.post("/v1/embeddings", tags=["embeddings"], response_model=Results[Embedding], responses=ASKING)
     async def embeddings(asked: EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
         served = dispatcher.models.model(asked.model)
@@ -122,7 +124,7 @@ def _add_rerank(router: APIRouter, dispatcher: Dispatcher) -> None:
         told |= {"usage": await _usage(dispatcher, served, [query, *documents])}
         return reply(told | {"meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}})
 
-    @router.post("/score", tags=["rerank"], response_model=ScoreAnswer, responses=ASKING)
+    @router.post("/score", tags=["rerank"], response_model=Results[PairScore], responses=ASKING)
     async def score(asked: ScoreRequest) -> Response:
         """Scores of pairs; one `text_1` stands for as many as there are `text_2`."""
         served = dispatcher.models.model(asked.model)

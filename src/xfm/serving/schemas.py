@@ -2,7 +2,7 @@
 
 from html import escape
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xfm.core.errors import printable
 from xfm.serving.inputs import TOP
 
+T = TypeVar("T")
 Given = str | dict[str, Any]
 """A text, a data URL, or an object with `text` or `image`."""
 
@@ -52,11 +53,16 @@ class TokenUsage(BaseModel):
     total_tokens: int
 
 
-class EmbeddingAnswer(BaseModel):
-    """Vectors in the order of the inputs."""
+class Listing(BaseModel, Generic[T]):
+    """A list, as OpenAI writes it."""
 
     object: Literal["list"] = "list"
-    data: list[Embedding]
+    data: list[T]
+
+
+class Results(Listing[T]):
+    """Results in the order of the inputs."""
+
     model: str
     usage: TokenUsage
 
@@ -101,15 +107,6 @@ class PairScore(BaseModel):
     index: int
     object: Literal["score"] = "score"
     score: float
-
-
-class ScoreAnswer(BaseModel):
-    """Scores in the order of the pairs."""
-
-    object: Literal["list"] = "list"
-    data: list[PairScore]
-    model: str
-    usage: TokenUsage
 
 
 class TaskRequest(ModelRequest):
@@ -188,13 +185,6 @@ class ModelInfo(BaseModel):
     tasks: list[str]
 
 
-class ModelList(BaseModel):
-    """`GET /v1/models`."""
-
-    object: Literal["list"] = "list"
-    data: list[ModelInfo]
-
-
 class Box(BaseModel):
     """In pixels of the picture as it was given; y points down."""
 
@@ -228,12 +218,6 @@ class SearchAnswer(BaseModel):
     fitted: bool
     searched: int
     limits: str = Field(description="what the model is not made for, where it is not sure; else empty")
-
-
-class Health(BaseModel):
-    """`GET /health`."""
-
-    status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
