@@ -16,9 +16,9 @@ from xfm.config.pipelines import UrlRules
 from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
+from xfm.inference.heads import Embed
 from xfm.inference.input_parsing import InputError, PictureReader, by_field
 from xfm.inference.inputs import sort_out
-from xfm.inference.matching import Embed
 from xfm.inference.pipeline import pipeline
 from xfm.models.folder import Pretrained
 from xfm.models.interop import loading

@@ -20,8 +20,8 @@ from xfm.core.errors import UserError
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.records import is_text
 from xfm.inference.engine import EncodedPictures, Engine, as_captions, cut
+from xfm.inference.heads import PixelBox, pixel_box
 from xfm.inference.input_parsing import Picture, PictureReader, PictureSource
-from xfm.inference.matching import PixelBox, pixel_box
 from xfm.models.artifacts import limits_of
 from xfm.search.filters import Condition, Value, checked, parse_condition
 from xfm.search.index import Index

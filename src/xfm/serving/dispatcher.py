@@ -17,7 +17,7 @@ from xfm.config.serving import ServeConfig
 from xfm.core.errors import UserError
 from xfm.data.fetch import fetch
 from xfm.data.images import LIMIT_VARIABLE, PictureError, picture_size
-from xfm.inference.classifiers import ZeroShotImageClassification
+from xfm.inference.heads import ZeroShotImageClassification
 from xfm.inference.input_parsing import Item, Picture
 from xfm.search.searching import Searcher
 from xfm.search.store import StoreError
