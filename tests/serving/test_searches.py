@@ -128,7 +128,7 @@ def test_a_collection_that_is_built_anew_is_served_anew(model: Path, tmp_path: P
     build("new", colour="red")
     searcher = served.of("shop")
     assert first_hit(served)[0] == "new.png"
-    assert searcher.pictures == 1
+    assert len(searcher.index) == 1
     assert searcher.search("a square", options=SearchOptions(where=["colour=red"])).searched == 1
     assert served.of("shop") is searcher
     place.rename(tmp_path / "aside")

@@ -116,7 +116,7 @@ _MARK = re.compile(r"[0-9a-f]{32}")
 
 
 Question = tuple[str | None, PictureSource | Picture | None]
-"""A text, a picture (as given, or from `Searcher.read`), or both."""
+"""A text, a picture (as given, or read by `Searcher.reader`), or both."""
 
 
 class FoundImage(TypedDict):
@@ -160,24 +160,9 @@ class Searcher:
     """Searches in an open collection; pictures that were re-ranked lately are not encoded again."""
 
     def __init__(self, index: Index) -> None:
-        self._index, self._engine = index, index.engine
+        self.index, self._engine = index, index.engine
         self._encoded = EncodedPictures(index.engine)
-        self._reader = PictureReader(index.engine.pretrained.preprocessing, None, recent=0)
-
-    @property
-    def pictures(self) -> int:
-        """Number of pictures."""
-        return len(self._index)
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the collection is still the one that was opened."""
-        return self._index.journal.is_there
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether the matching probability is calibrated."""
-        return self._engine.pretrained.calibration is not None
+        self.reader = PictureReader(index.engine.pretrained.preprocessing, None, recent=0)
 
     def search(
         self,
@@ -195,23 +180,15 @@ class Searcher:
         (answer,) = self.answers([self.shortlist(query, options)])
         return answer
 
-    def check(self) -> None:
-        """Ask the store for nothing; StoreError if it does not answer."""
-        self._index.store.pixels([""])
-
-    def read(self, source: PictureSource) -> Picture:
-        """A query's picture, read by the calling thread; raises UserError."""
-        return self._reader.read(source)
-
     def marks(self, keys: Sequence[str]) -> dict[str, str]:
         """Public names of pictures by key: a path gives way to the digest of the picture."""
         paths = [key for key in keys if os.path.isabs(key)]
-        digests = self._index.journal.digests(paths)
+        digests = self.index.journal.digests(paths)
         return {key: digests.get(key, digest(key.encode())).hex() for key in paths}
 
     def key_of(self, mark: str) -> str:
         """The key of a public name; UserError if there is none."""
-        journal = self._index.journal
+        journal = self.index.journal
         if not os.path.isabs(mark):
             if journal.item(mark) is not None:
                 return mark
@@ -222,7 +199,7 @@ class Searcher:
 
     def pixels(self, key: str) -> bytes:
         """A picture as the model sees it, a PNG; UserError: no such picture."""
-        if not (found := self._index.store.pixels([key]).get(key)):
+        if not (found := self.index.store.pixels([key]).get(key)):
             raise UserError("the collection has no picture of that key; search again")
         return found
 
@@ -234,7 +211,7 @@ class Searcher:
         words: dict[int, tuple[Tensor, Tensor]] = {}
         said = {place: text for place, one in enumerate(asked) if (text := searched_text(*one)) is not None}
         shown = {
-            place: self._reader.read(image) for place, (_, image) in enumerate(asked) if image is not None
+            place: self.reader.read(image) for place, (_, image) in enumerate(asked) if image is not None
         }
         with engine.arithmetic():
             if said:
@@ -265,7 +242,7 @@ class Searcher:
         """
         where, matched = self._conditions(options), query.words is not None and options.rerank > 0
         count = max(options.top_k, options.rerank if matched else 0)
-        store, pixels = self._index.store, list[bytes]()
+        store, pixels = self.index.store, list[bytes]()
         for _ in range(_ATTEMPTS):
             near = found = store.nearest(query.vector, count, where)
             if matched:
@@ -274,7 +251,7 @@ class Searcher:
                 pixels = [there[one.entry.key] for one in near]
             if len(near) == len(found):  # else some were taken out meanwhile
                 break
-        return Shortlist(query, options, near, pixels, store.count(where) if where else len(self._index))
+        return Shortlist(query, options, near, pixels, store.count(where) if where else len(self.index))
 
     def answers(self, lists: Sequence[Shortlist]) -> list[Answer]:
         """Answers of searches, matched in few passes of the fusion encoder."""
@@ -284,11 +261,11 @@ class Searcher:
 
     def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
         asked = [parse_condition(one) for one in options.where]
-        if any(one.field not in self._index.about.fields for one in asked):
-            self._index.about = CollectionManifest.read(
-                self._index.folder
+        if any(one.field not in self.index.about.fields for one in asked):
+            self.index.about = CollectionManifest.read(
+                self.index.folder
             )  # another process may have added some
-        return checked(asked, self._index.about.fields)
+        return checked(asked, self.index.about.fields)
 
     def _answer(self, one: Shortlist, matched: tuple[Tensor, Tensor] | None) -> Answer:
         options, searched = one.options, one.searched

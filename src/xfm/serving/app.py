@@ -102,7 +102,7 @@ class Server:
 
     async def _look(self, name: str) -> None:
         searcher = self.searches.of(name)
-        await self.dispatcher.look_up(searcher, searcher.check, _LOOK_SECONDS)
+        await self.dispatcher.look_up(searcher, lambda: searcher.index.store.pixels([""]), _LOOK_SECONDS)
 
     async def reload(self) -> None:
         """Load the models again; requests under way are answered by the old ones."""

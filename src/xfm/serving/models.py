@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from xfm.core.errors import UserError, excerpt, suggest
 from xfm.data.tokenizer import Tokenizer
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
-from xfm.inference.input_parsing import Item, PictureReader
+from xfm.inference.input_parsing import PictureReader
 from xfm.inference.pipeline import pipeline, read_to_run
 from xfm.models.folder import Pretrained
 from xfm.models.precision import hold
@@ -69,17 +69,6 @@ class ServedModel:
         config = self.pretrained.model.config
         patches = config.seeing.patches * pictures if pictures else 0
         return self.counting.count(texts, config.language.longest) + patches
-
-    def read(self, task: str, given: object) -> Item:
-        """An input of a task, decoded and checked; raises UserError."""
-        return self.pipeline(task).read(given, self.reader)
-
-    def compute(
-        self, task: str, options: Any, ready: Any = None
-    ) -> Callable[[Sequence[Item]], Sequence[Any]]:
-        """Answers of a task to items; their common state is `ready`, or made once a batch."""
-        pipe = self.pipeline(task)
-        return lambda items: pipe.answers(items, self.encoded, ready or pipe.begin(options))
 
 
 class Models:

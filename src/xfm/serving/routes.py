@@ -192,7 +192,7 @@ def _add_search(router: APIRouter, dispatcher: Dispatcher, searches: Searches) -
         with dispatcher.batcher.expecting():
             if asked.image is not None:
                 given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
-                image = await dispatcher.picture(searcher.read, dispatcher.inputs.picture(given))
+                image = await dispatcher.picture(searcher.reader.read, dispatcher.inputs.picture(given))
             length = len(asked.text or "") + PICTURE_LENGTH * (image is not None)
             query = await dispatcher.together(ask, searcher.queries, (asked.text, image), length, began)
             listed, marks = await dispatcher.look_up(searcher, lambda: _listed(searcher, query, options))

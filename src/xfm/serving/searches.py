@@ -80,7 +80,7 @@ class Searches:
                 f"there is no collection {excerpt(name)}; {suggest(name[:100], self.names, 'see /ready')}"
             )
         with self._opening:
-            if name not in self._searchers or not self._searchers[name].is_there:
+            if name not in self._searchers or not self._searchers[name].index.journal.is_there:
                 self._searchers.pop(name, None)  # a new file may have the number of one that was closed
                 self._stacks[name].close()
                 try:

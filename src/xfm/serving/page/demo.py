@@ -141,8 +141,8 @@ def open_demo(
         searches = Searches([place] if place else [], made, config.show_from, device=running.get("device"))
         for name in searches.names:
             searcher = searches.of(name)
-            gallery = {"name": name, "kind": kind, "pictures": searcher.pictures, "lacking": ""}
-            gallery["calibrated"] = searcher.calibrated
+            gallery = {"name": name, "kind": kind, "pictures": len(searcher.index), "lacking": ""}
+            gallery["calibrated"] = searcher.index.engine.pretrained.calibration is not None
         told = about(models, references, examples, lacking, gallery)
     server = Server(models, searches, config, keys)
     server.app.include_router(page_routes(told, examples))
