@@ -84,7 +84,11 @@ class ColumnPipeline:
             )
         names = self._present(table.columns)
         rows = table.rows(frozenset(names.values()))
-        inputs = [self._input({n: pictures_in(row.cells[c]) for n, c in names.items()}) for row in rows]
+        inputs = list[Any]()
+        for row in rows:
+            cells = {name: pictures_in(row.cells[column]) for name, column in names.items()}
+            given = {name: value for name, value in cells.items() if value is not None}
+            inputs.append(given or UnreadableInput(f"the row has no {' and no '.join(cells)}"))
         return _with(batch, self._arrow(*self._answered(inputs)))
 
     def _present(self, columns: Sequence[str]) -> dict[str, str]:
@@ -108,10 +112,6 @@ class ColumnPipeline:
                 "columns="
             )
         return found
-
-    def _input(self, row: dict[str, Any]) -> Any:
-        given = {name: value for name, value in row.items() if value is not None}
-        return given or UnreadableInput(f"the row has no {' and no '.join(row)}")
 
     def _answered(self, inputs: list[Any]) -> tuple[list[Any], list[str | None], list[str | None]]:
         answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))

@@ -82,10 +82,15 @@ class RowWork:
 
     def settings(self) -> dict[str, Any]:
         """Everything that answers depend on, as plain values, as `predict` keeps it."""
+        # Digest of its weights, or of names and sizes of an exported model's files.
+        place = find_model(self.model)
+        mark = model_mark(place)
+        if not mark and place.is_dir():
+            mark = digest((path.name, path.stat().st_size) for path in sorted(place.iterdir()))
         size = {} if self.source.is_dir() else {"bytes": stored_size(self.source)}
         return {
             "task": self.spec.name,
-            "model": model_of(self.model),
+            "model": mark,
             "input": known_path(self.source) | size,
             "columns": dict(ColumnMap.parse(self.columns).columns),
             "keep": list(self.keep),
@@ -101,15 +106,6 @@ def everywhere(model: str) -> str:
     find_model(model)
     place = home_path(model)
     return str(place.absolute()) if place.exists() else model
-
-
-def model_of(model: str) -> str:
-    """Identity of a model: digest of its weights, or of names and sizes of an exported model's files."""
-    place = find_model(model)
-    found = model_mark(place)
-    if found or not place.is_dir():
-        return found
-    return digest((path.name, path.stat().st_size) for path in sorted(place.iterdir()))
 
 
 def require_shareable(spec: TaskSpec, source: object, draw: object) -> None:

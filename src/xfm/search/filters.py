@@ -227,16 +227,14 @@ def require_same(fields: Mapping[str, Kind], columns: Iterable[Mapping[str, Colu
         for name, one in table.items():
             kind, where = known.setdefault(name, (one.kind, one.place))
             if kind is not one.kind:
-                raise UserError(
-                    f"{one.place}: {one.told}, and {where} has {_SEVERAL[kind]} in {name}: "
-                    f"{_remedy(name, kind, one.kind)}, or leave the column out by --keep"
-                )
+                cells = "a number" if kind is Kind.NUMBER else "one of the two everywhere"
+                remedy = f"make every cell {cells}"
+                if (kind, one.kind) == (Kind.TEXT, Kind.NUMBER):
+                    remedy = (
+                        f"--as-text {name} makes it texts here, too, a collection built anew may have numbers"
+                    )
+                told = f"{one.place}: {one.told}, and {where} has {_SEVERAL[kind]} in {name}"
+                raise UserError(f"{told}: {remedy}, or leave the column out by --keep")
 
 
 _SEVERAL = {Kind.TEXT: "texts", Kind.NUMBER: "numbers", Kind.BOOLEAN: "true and false"}
-
-
-def _remedy(name: str, before: Kind, now: Kind) -> str:
-    if (before, now) == (Kind.TEXT, Kind.NUMBER):
-        return f"--as-text {name} makes it texts here, too, a collection that is built anew may have numbers"
-    return f"make every cell {'a number' if before is Kind.NUMBER else 'one of the two everywhere'}"

@@ -98,7 +98,9 @@ class Index:
             else:
                 taken.known += 1
             return
-        other = _other_table(given, known)
+        # The table that names this picture, if it is another one.
+        other = (known.told or "") if known is not None and known.state is State.STORED else ""
+        other = "" if other == given.table else other
         if other and not given.replaces:
             taken.clashing += 1
             taken.clash = taken.clash or (given.key, other)
@@ -195,15 +197,12 @@ class Index:
         Rows that the journal does not know, of a process that was killed, go, and so do items without a row.
         """
         rows = set(self.store.keys())
-        stored = {key for key in self.journal.offered() if self._is_stored(key)}
+        items = ((key, self.journal.item(key)) for key in self.journal.offered())
+        stored = {key for key, item in items if item is not None and item.state is State.STORED}
         self.journal.forget(stored - rows)
         self.store.remove([*(rows - stored)])
         self.store.compact()
         self.journal.fold()
-
-    def _is_stored(self, key: str) -> bool:
-        item = self.journal.item(key)
-        return item is not None and item.state is State.STORED
 
     def __len__(self) -> int:
         return self.journal.counts()[State.STORED]
@@ -214,12 +213,6 @@ def _pass_over(given: IngestItem, reason: str, taken: IngestCounts, left_out: Sk
         raise UserError(reason if given.source in reason else f"{given.source}: {reason}")
     taken.bad += 1
     left_out.add(given.source, reason)
-
-
-def _other_table(given: IngestItem, known: JournalItem | None) -> str:
-    if known is None or known.state is not State.STORED or known.told in (None, given.table):
-        return ""
-    return known.told
 
 
 def probe_of(engine: Engine) -> NDArray[np.float32]:

@@ -64,8 +64,18 @@ def fill(
                 take = partial(index.add, left_out=left_out, taken=whole)
                 _encoded_by(executor, encode, unit_size or UNIT_PICTURES, index, candidates, take)
         if whole.clash is not None:
-            tell_clash(*whole.clash)
-        tell_left_out(source.left_out)
+            key, table = map(printable, whole.clash)
+            print(
+                f"Note: {key} is the id of a picture of {table}, too, and such are left out. With --key id "
+                "they take the place of the others; --key with another column, such as image, takes both",
+                file=sys.stderr,
+            )
+        for name, rows in source.left_out.items():
+            print(
+                f"Note: {printable(name)} is no text, number or truth value in {amount(rows, 'row')}: no "
+                "condition can be about it",
+                file=sys.stderr,
+            )
     return whole
 
 
@@ -77,26 +87,6 @@ def tell_numbers(source: PictureSupply) -> None:
         print(
             f"Note: {printable(found[0][0])} has nothing but numbers in {names}: conditions compare them as "
             "such; --as-text NAME,... keeps texts",
-            file=sys.stderr,
-        )
-
-
-def tell_clash(key: str, table: str) -> None:
-    """Say that another table has a picture of this name, and the remedy."""
-    print(
-        f"Note: {printable(key)} is the id of a picture of {printable(table)}, too, and such are left out. "
-        "With --key id they take the place of the others; --key with another column, such as image, takes "
-        "both",
-        file=sys.stderr,
-    )
-
-
-def tell_left_out(fields: Mapping[str, int]) -> None:
-    """Say which fields are no metadata, and in how many rows."""
-    for name, rows in fields.items():
-        print(
-            f"Note: {printable(name)} is no text, number or truth value in {amount(rows, 'row')}: no "
-            "condition can be about it",
             file=sys.stderr,
         )
 
@@ -216,8 +206,8 @@ def _encoded_by(
             under_way[number] = unit = list(islice(candidates, size))
             if not unit:
                 return
-            fresh = enumerate(unit)
-            yield number, {n: one for n, one in fresh if not (index.knows(one) or _failed(one))}
+            places = (n for n, one in enumerate(unit) if not isinstance(one.picture, UserError))
+            yield number, {n: unit[n] for n in places if not index.knows(unit[n])}
 
     def done(unit: Unit, encoded: Mapping[int, IngestItem]) -> None:
         nonlocal oldest
@@ -229,7 +219,3 @@ def _encoded_by(
             oldest += 1
 
     executor.run(encode, units(), done)
-
-
-def _failed(one: IngestItem) -> bool:
-    return isinstance(one.picture, UserError)

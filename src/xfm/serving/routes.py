@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter
 from fastapi import Path as Parameter
 from fastapi.responses import Response
-from numpy.typing import NDArray
 
 from xfm.config.index import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
@@ -86,7 +84,11 @@ def _add_embeddings(router: APIRouter, dispatcher: Dispatcher) -> None:
         vectors = _all_good(await dispatcher.ask(served, EMBED.name, given))
         coded = asked.encoding_format == "base64"
         data = [
-            {"object": "embedding", "index": place, "embedding": _coded(vector) if coded else vector}
+            {
+                "object": "embedding",
+                "index": place,
+                "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode() if coded else vector,
+            }
             for place, vector in enumerate(vectors)
         ]
         return reply(
@@ -263,10 +265,6 @@ async def _scores(
 def _key(given: Input) -> tuple[str, Any]:
     ((kind, value),) = given.items()
     return kind, value
-
-
-def _coded(vector: NDArray[np.float32]) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
 async def _usage(dispatcher: Dispatcher, served: ServedModel, given: Sequence[Input]) -> dict[str, int]:
