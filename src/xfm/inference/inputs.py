@@ -14,7 +14,7 @@ from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError
 from xfm.data.tables.embedded import pictures_in
 from xfm.data.tables.objects import InMemory, read_objects
-from xfm.inference.input_parsing import by_field, call, field_names, is_picture, is_single
+from xfm.inference.input_parsing import by_field, example, field_names, is_picture, is_single
 from xfm.inference.row_sources import FolderRows, ReadOptions
 
 ABSENT: Any = object()
@@ -37,7 +37,7 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     these.
     """
     if given is ABSENT:
-        raise UserError(f"give an input, such as {call(fields)}")
+        raise UserError(f"give an input, such as {example(fields)}")
     if isinstance(given, Mapping):
         return _of_mapping(given, fields)
     if folder := _folder(given, fields):

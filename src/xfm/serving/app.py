@@ -42,7 +42,6 @@ class Server:
             title="xfm",
             version=version("xfm"),
             lifespan=self._lifespan,
-            openapi_tags=_TAGS,
             docs_url=None,  # these pages would fetch their scripts from other machines
             redoc_url=None,
             redirect_slashes=False,  # the address would be made of what the request says of the host
@@ -113,16 +112,6 @@ class Server:
             LOG.error("the models stay as they are: %s", printable(str(error)))
         else:
             print(f"Loaded again: {printable(', '.join(names))}", flush=True)
-
-
-_TAGS = [
-    {"name": "embeddings", "description": "Vectors, as OpenAI's clients ask for them."},
-    {"name": "rerank", "description": "How well texts and pictures fit, as Cohere's and Jina's clients ask."},
-    {"name": "tasks", "description": "Answers, boxes, captions, classes."},
-    {"name": "search", "description": "Pictures of collections."},
-    {"name": "models", "description": "What is served."},
-    {"name": "watching", "description": "For whoever runs the server."},
-]
 
 
 async def _explained(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """Requests and answers as the field writes them: OpenAI's embeddings, Cohere's and Jina's rerank, tasks."""
 
 from html import escape
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -230,26 +231,10 @@ class Readiness(BaseModel):
     waiting: int
 
 
-_REASONS = {
-    400: "The body is no JSON.",
-    401: "The key is missing or wrong.",
-    403: "The server is asked by a name that is not its own.",
-    404: "There is no such model.",
-    405: "The route is asked in another way.",
-    408: "The request did not arrive in time.",
-    413: "The request is too large.",
-    422: "The request cannot be answered; the message says why.",
-    429: "The server is busy; the header Retry-After says when to try again.",
-    500: "The server failed.",
-    503: "The server is shutting down, or a collection cannot be used.",
-    504: "It was not answered in time.",
-}
-
-
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route, with those of any request."""
     every = {400, 401, 403, 408, 413, 429, *statuses}
-    return {one: {"model": ErrorAnswer, "description": _REASONS[one]} for one in sorted(every)}
+    return {one: {"model": ErrorAnswer, "description": HTTPStatus(one).phrase} for one in sorted(every)}
 
 
 ASKING = errors(404, 422, 500, 503, 504)

@@ -10,8 +10,8 @@ from xfm.config.tasks import MATCHING, task_spec
 from xfm.core.errors import UserError
 from xfm.models.artifacts import model_card, trained_on
 from xfm.models.shipped import boxed_names
+from xfm.serving.examples import EXAMPLES, Example, Examples
 from xfm.serving.models import Models, ServedModel
-from xfm.serving.page.examples import EXAMPLES, Example, Examples
 
 SEARCH = "search"
 

@@ -25,11 +25,11 @@ from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
 from xfm.search.sources import IngestItem
 from xfm.serving.app import Server
+from xfm.serving.examples import EXAMPLES, Examples, draw_examples
 from xfm.serving.middleware import OPEN, Guard
 from xfm.serving.models import Models, ServedModel
-from xfm.serving.page.about import about
-from xfm.serving.page.examples import EXAMPLES, Examples, draw_examples
 from xfm.serving.searches import Searches
+from xfm.serving.tabs import about
 
 PAGE, PICTURES = "/page", "/page/examples"
 _KINDS = {
@@ -53,7 +53,7 @@ HEADERS = {
 @cache
 def page_files() -> Mapping[str, tuple[bytes, str]]:
     """The page's files by path, each with its media type."""
-    home = files("xfm.serving.page") / "page"
+    home = files("xfm.serving") / "page"
     found: dict[str, tuple[bytes, str]] = {}
     for folder, name in ((home, PAGE), (home / "tabs", f"{PAGE}/tabs")):
         for entry in folder.iterdir():
@@ -65,7 +65,7 @@ def page_files() -> Mapping[str, tuple[bytes, str]]:
 
 
 def page_routes(told: Mapping[str, Any], examples: Examples | None) -> APIRouter:
-    """Routes of the page; `told` is from `xfm.serving.page.about.about`."""
+    """Routes of the page; `told` is from `xfm.serving.tabs.about`."""
     router = APIRouter(include_in_schema=False)
     about = json.dumps(told, ensure_ascii=False).encode()
 
