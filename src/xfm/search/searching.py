@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from xfm.config.index import SURE, UNFITTED_MIN_SCORE, SearchOptions
 from xfm.core.errors import UserError
@@ -37,7 +38,7 @@ _ENCODED = torch.empty(0)
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """A query: its unit vector [E] float32, and its text's states [1, T, D] and mask [1, T] bool, if any."""
+    """A query: its unit vector [E] float32, and its text's states [T, D] and mask [T] bool, if any."""
 
     vector: NDArray[np.float32]
     words: tuple[Tensor, Tensor] | None
@@ -72,7 +73,8 @@ def match_lists(
         ]
         encoded.need(pictures)
         states, index = encoded.stack([one.key for one in pictures])
-        texts, mask = _stacked([one.query.words for one in part if one.query.words is not None])
+        words = [one.query.words for one in part if one.query.words is not None]
+        texts, mask = (pad_sequence(own, batch_first=True) for own in map(list, zip(*words, strict=True)))
         sizes = [len(one.pixels) for one in part]
         said = torch.arange(len(part), device=states.device).repeat_interleave(
             torch.tensor(sizes, device=states.device)
@@ -99,15 +101,6 @@ def _parts(lists: Sequence[Shortlist]) -> Iterator[Sequence[Shortlist]]:
         pairs += len(one.pixels)
     if part:
         yield part
-
-
-def _stacked(words: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    longest = max(mask.shape[1] for _, mask in words)
-
-    def padded(one: Tensor) -> Tensor:
-        return torch.nn.functional.pad(one, [0, 0] * (one.ndim - 2) + [0, longest - one.shape[1]])
-
-    return torch.cat([padded(one) for one, _ in words]), torch.cat([padded(mask) for _, mask in words])
 
 
 _ATTEMPTS = 4
@@ -222,7 +215,7 @@ class Searcher:
                     zip(said, engine.model.project_text(states[:, 0]), strict=True)
                 ):
                     length = int(tokens.mask[row].sum())
-                    words[place] = states[row : row + 1, :length], tokens.mask[row : row + 1, :length]
+                    words[place] = states[row, :length], tokens.mask[row, :length]
                     parts[place].append(vector)
             if shown:
                 self._encoded.need([*shown.values()])
