@@ -14,9 +14,9 @@ from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
 from xfm.search.sources import IngestItem
 from xfm.search.store import StoreError
-from xfm.serving import searches
+from xfm.serving import served as searches
 from xfm.serving.inputs import RequestImages, SentImage
-from xfm.serving.searches import Searches, shown_source
+from xfm.serving.served import Searches, shown_source
 
 
 def test_a_picture_that_is_found_again_is_shown_by_its_file(

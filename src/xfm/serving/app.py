@@ -18,10 +18,9 @@ from xfm.search.store import StoreError
 from xfm.serving.batching import BatcherClosed, QueueFull
 from xfm.serving.dispatcher import Dispatcher
 from xfm.serving.middleware import BUSY, App, Guard, Metrics
-from xfm.serving.models import Models, UnknownModel
 from xfm.serving.routes import routes
 from xfm.serving.schemas import Readiness, description, errors, problem, reply
-from xfm.serving.searches import Searches
+from xfm.serving.served import Models, Searches, UnknownModel
 
 LOG = logging.getLogger("xfm.serving")
 _LOOK_SECONDS = 1.0

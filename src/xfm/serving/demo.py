@@ -27,8 +27,7 @@ from xfm.search.sources import IngestItem
 from xfm.serving.app import Server
 from xfm.serving.examples import EXAMPLES, Examples, draw_examples
 from xfm.serving.middleware import OPEN, Guard
-from xfm.serving.models import Models, ServedModel
-from xfm.serving.searches import Searches
+from xfm.serving.served import Models, Searches, ServedModel
 from xfm.serving.tabs import about
 
 PAGE, PICTURES = "/page", "/page/examples"

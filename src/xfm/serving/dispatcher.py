@@ -35,7 +35,7 @@ from xfm.serving.inputs import (
     sent_in,
     with_pictures,
 )
-from xfm.serving.models import Models, ServedModel
+from xfm.serving.served import Models, ServedModel
 
 PICTURE_LENGTH = 64
 """What a picture counts when batches are filled with items of like length."""

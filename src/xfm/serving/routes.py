@@ -19,7 +19,6 @@ from xfm.search.searching import Searcher, SearchQuery, Shortlist
 from xfm.serving.batching import BatchKey
 from xfm.serving.dispatcher import PICTURE_LENGTH, Dispatcher
 from xfm.serving.inputs import SentImage, check_texts
-from xfm.serving.models import ServedModel
 from xfm.serving.schemas import (
     ASKING,
     AttentionAnswer,
@@ -40,7 +39,7 @@ from xfm.serving.schemas import (
     TaskRequest,
     reply,
 )
-from xfm.serving.searches import Searches
+from xfm.serving.served import Searches, ServedModel
 
 TaskName = Annotated[str, Parameter(json_schema_extra={"enum": [one.name for one in task_specs()]})]
 Input = dict[str, Any]

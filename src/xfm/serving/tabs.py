@@ -11,7 +11,7 @@ from xfm.core.errors import UserError
 from xfm.models.artifacts import model_card, trained_on
 from xfm.models.shipped import boxed_names
 from xfm.serving.examples import EXAMPLES, Example, Examples
-from xfm.serving.models import Models, ServedModel
+from xfm.serving.served import Models, ServedModel
 
 SEARCH = "search"
 
