@@ -235,7 +235,7 @@ class Searcher:
         """
         where, matched = self._conditions(options), query.words is not None and options.rerank > 0
         count = max(options.top_k, options.rerank if matched else 0)
-        store, pixels = self.index.store, list[bytes]()
+        store, near, pixels = self.index.store, list[Neighbour](), list[bytes]()
         for _ in range(_ATTEMPTS):
             near = found = store.nearest(query.vector, count, where)
             if matched:
