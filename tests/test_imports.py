@@ -18,7 +18,6 @@ ADAPTERS = (
     "xfm.search.lance",
     "xfm.search.postgres",
     "xfm.serving",
-    "xfm.serving.page",
 )
 ADAPTERS += ("xfm.inference.sentence_transformers",)
 """Modules that are nothing without an extra; nobody else imports them at the top."""

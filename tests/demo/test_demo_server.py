@@ -16,8 +16,8 @@ from tests.serving.client import ask, shown
 from tests.serving.conftest import Running, png
 from xfm.inference.attention import attention_maps
 from xfm.models.folder import load_model
-from xfm.serving.page.demo import HEADERS, page_files, with_tuned
-from xfm.serving.page.examples import ABSENT, Examples, draw_examples
+from xfm.serving.demo import HEADERS, page_files, with_tuned
+from xfm.serving.examples import ABSENT, Examples, draw_examples
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")
 

@@ -17,7 +17,7 @@ from tests.serving.conftest import Running
 from xfm.inference.attention import attention_maps
 from xfm.inference.pipeline import pipeline
 from xfm.models.folder import load_model
-from xfm.serving.page.examples import Example, Examples
+from xfm.serving.examples import Example, Examples
 
 Go = Callable[..., Visit]
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")

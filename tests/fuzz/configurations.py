@@ -185,7 +185,7 @@ def _yaml(
 
 
 _ABOUT = {
-    "format": 2, "model": "small", "store": {"address": "postgresql://x", "table": "a"},
+    "format": 3, "model": "small", "store": {"address": "postgresql://x", "table": "a"},
     "fields": {"n": "text"},
 }  # fmt: skip
 _LINE = [{"step": 1, "loss": 2.5, "time": "now"}, {"step": 2, "loss": 2.25}]

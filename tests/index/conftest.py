@@ -1,5 +1,6 @@
 """Collections of little pictures, and the stores that they can lie in."""
 
+import operator
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.evaluation.tiny import COLOURS, draw
+from xfm.search.filters import Condition, Metadata, Relation
 from xfm.search.store import IndexedPicture, Row, Store
 
 SERVER = "XFM_TEST_POSTGRES"
@@ -55,6 +57,17 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
 @pytest.fixture
 def store(new_store: Callable[[], Store]) -> Store:
     return new_store()
+
+
+def holds(condition: Condition, metadata: Metadata) -> bool:
+    """Whether a picture passes, as the words of a condition say it."""
+    own, values = metadata.get(condition.field), condition.values
+    if own is None:
+        return False
+    if condition.relation in (Relation.EQUAL, Relation.OTHER):
+        return (own in values) is (condition.relation is Relation.EQUAL)
+    compared = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+    return compared[condition.relation](own, values[0])
 
 
 def unit(rng: np.random.Generator, count: int, width: int = WIDTH) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from tests.evaluation.tiny import draw
 from tests.processes import XFM, run
 from xfm.config.index import SearchOptions
 from xfm.core.errors import UserError
-from xfm.search.journal import JOURNAL, CollectionManifest, Journal
+from xfm.search.journal import JOURNAL, CollectionManifest, Journal, JournalItem, State
 from xfm.search.opening import LANCE, open_index
 from xfm.search.searching import Searcher
 from xfm.search.sources import IngestItem
@@ -32,14 +32,11 @@ PAIRS = [("red", "blue"), ("green", "red"), ("blue", "yellow")]
 
 @pytest.fixture(scope="module")
 def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pictures in the store, and one that waits."""
+    """Three pictures."""
     place = tmp_path_factory.mktemp("whole") / "index"
     offers = [IngestItem(f"p{n}", f"p{n}.png", draw(*pair), str(n), {"n": n}) for n, pair in enumerate(PAIRS)]
     with open_index(place, model, make=True) as index:
-        index.add(offers[:2])
-    with suppress(KeyboardInterrupt), open_index(place) as index:
-        index.add(offers[2:])
-        raise KeyboardInterrupt
+        index.add(offers)
     return place
 
 
@@ -85,13 +82,13 @@ def garbled(*names: str) -> Damage:
     return damage
 
 
-def journal(*lines: str, **values: Any) -> Damage:
+def journal(*lines: str) -> Damage:
     """SQL in the journal."""
 
     def damage(place: Path) -> None:
         database = sqlite3.connect(place / JOURNAL)
         for line in lines:
-            database.execute(line, values if ":" in line else {})
+            database.execute(line)
         database.commit()
         database.close()
 
@@ -129,11 +126,9 @@ DAMAGES: dict[str, Damage] = {
     "journal garbled": garbled(JOURNAL),
     "journal a pipe": lambda place: ((place / JOURNAL).unlink(), os.mkfifo(place / JOURNAL)),
     "a trigger": journal(
-        f"CREATE TRIGGER t AFTER DELETE ON items BEGIN INSERT INTO waiting(key) {ENDLESS}; END"
+        f"CREATE TRIGGER t AFTER DELETE ON items BEGIN INSERT INTO items(key) {ENDLESS}; END"
     ),
     "an endless view": journal("DROP TABLE items", f"CREATE VIEW items AS {ENDLESS}"),
-    "waiting metadata": journal("UPDATE waiting SET metadata = '[1'"),
-    "large waiting pixels": journal("UPDATE waiting SET pixels = :png", png=png(8000)),
     "no store": gone(LANCE),
     "store garbled": garbled(DATA),
     "other vectors": rows(width=8),
@@ -163,7 +158,6 @@ def write(place: Path) -> None:
     """What `add`, `remove` and `compact` do."""
     with open_index(place) as index:
         index.add([IngestItem("p3", "p3.png", draw("red", "green"), "3", {"n": 3})])
-        index.flush()
         index.compact()
         index.remove(["p0"], [])
 
@@ -216,20 +210,20 @@ def test_a_full_disk_under_the_journal_asks_for_room_and_nothing_more(tmp_path: 
     own = Journal(tmp_path)
     pages = own._database.execute("PRAGMA page_count").fetchone()[0]
     own._database.execute(f"PRAGMA max_page_count = {pages + 2}")  # as SQLite ends on a full disk
-    picture = IndexedPicture("a", "a.png", 32, 32, bytes(1 << 20))
+    items = {"a": JournalItem(State.BAD, "", "no" * (1 << 20))}
     with pytest.raises(UserError, match="free some space") as caught:
-        own.take(picture, "", b"1")
+        own.note(items)
     assert "remove" not in str(caught.value)
     assert "damaged" not in str(caught.value)
     own._database.execute("PRAGMA max_page_count = 100000")
-    own.take(picture, "", b"1")
-    assert own.waiting_keys() == ["a"]
+    own.note(items)
+    assert own.offered() == ["a"]
 
 
 def test_a_file_that_goes_meanwhile_is_no_damage(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Path.rglob
     monkeypatch.setattr(Path, "rglob", lambda folder, names: [*seen(folder, names), folder / "gone"])
-    assert lance.LanceStore(whole / LANCE, CollectionManifest.read(whole).width).count() == 2
+    assert lance.LanceStore(whole / LANCE, CollectionManifest.read(whole).width).count() == 3
 
 
 def test_a_stored_picture_that_is_none_is_told_without_an_address() -> None:

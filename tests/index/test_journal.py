@@ -8,52 +8,42 @@ import pytest
 
 from tests.processes import can_unshare, run
 from tests.refusals import expect_refusal
-from xfm.search.journal import JOURNAL, Journal, State
-from xfm.search.store import IndexedPicture
+from xfm.search.journal import JOURNAL, Journal, JournalItem, State
 
 
-def entry(key: str, **metadata) -> IndexedPicture:
-    return IndexedPicture(key, f"from {key}", 3, 2, key.encode(), metadata)
-
-
-def test_a_picture_waits_and_is_stored(tmp_path: Path) -> None:
+def test_the_journal_knows_pictures_by_key_and_by_pixels(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    for number, key in enumerate("abc"):
-        journal.take(entry(key, n=1.5, t="x", b=True), f"stamp {key}", bytes([number]))
-    assert journal.waiting() == [entry(key, n=1.5, t="x", b=True) for key in "abc"]
-    assert [one.key for one in journal.waiting(2)] == journal.waiting_keys()[:2] == ["a", "b"]
-    journal.stored(["a", "c"])
-    assert journal.waiting_keys() == ["b"]
-    assert journal.counts() == {State.WAITING: 1, State.STORED: 2, State.DUPLICATE: 0, State.BAD: 0}
+    items = {key: JournalItem(State.STORED, f"stamp {key}", None, bytes([n])) for n, key in enumerate("abc")}
+    journal.note(items)
+    assert journal.counts() == {State.STORED: 3, State.DUPLICATE: 0, State.BAD: 0}
     assert [journal.holder(bytes([n])) for n in range(4)] == ["a", "b", "c", None]
-    item = journal.item("a")
-    assert item is not None
-    assert (item.state, item.stamp, item.told) == (State.STORED, "stamp a", None)
+    assert {key: journal.item(key) for key in "abc"} == items
+    with expect_refusal(JOURNAL):
+        journal.note({"d": JournalItem(State.STORED, "", None, b"d"), "e": items["a"]})
+    assert journal.item("d") is None  # all or none
 
 
 def test_what_looked_like_a_picture_may_come_when_that_goes(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.take(entry("a"), "1", b"x")
-    journal.pass_over("b", "2", State.DUPLICATE, "a")
-    journal.pass_over("c", "3", State.BAD, "it is broken")
+    journal.note({"a": JournalItem(State.STORED, "1", None, b"x")})
+    journal.note({"b": JournalItem(State.DUPLICATE, "2", "a"), "c": JournalItem(State.BAD, "3", "broken")})
     assert [*journal.offered()] == ["a", "b", "c"]
     assert journal.forget(["a", "nothing"]) == 1
     assert [*journal.offered()] == ["c"]
     assert journal.holder(b"x") is None
-    assert journal.waiting() == []
 
 
 def test_a_file_system_that_is_read_only_is_read(tmp_path: Path) -> None:
     if not can_unshare():
         pytest.skip("needs root, for a mount of its own")
     journal = Journal(tmp_path)
-    journal.take(entry("a"), "", b"a")
+    journal.note({"a": JournalItem(State.STORED, "", None, b"a")})
     journal.close()
     code = (
         "import sys\n"
         "from pathlib import Path\n"
         "from xfm.search.journal import Journal\n"
-        "print(Journal(Path(sys.argv[1]), readonly=True).waiting_keys())\n"
+        "print(Journal(Path(sys.argv[1]), readonly=True).offered())\n"
     )
     mount = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3" "$1"'
     ended = run(["unshare", "-m", "bash", "-c", mount, "-", str(tmp_path), sys.executable, code])

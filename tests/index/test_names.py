@@ -41,7 +41,6 @@ def filled(index: Index, tables: list[Path], key: str | None = None) -> IngestCo
 
 def sources(index: Index) -> dict[str, str]:
     """The file of each picture."""
-    index.flush()
     near = index.store.nearest(np.ones(index.about.width, np.float32), 50)
     return {one.entry.key: Path(one.entry.source).name for one in near}
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from tests.index.conftest import WIDTH, rows_of, unit
+from tests.index.conftest import WIDTH, holds, rows_of, unit
 from xfm.search.filters import Condition, Relation, kind_of
 from xfm.search.store import Row, Store
 
@@ -27,7 +27,7 @@ def filled(store: Store, rows: Sequence[Row], replacing: bool = False) -> Store:
 
 
 def expected(rows: Sequence[Row], query: np.ndarray, count: int, where: Sequence[Condition]) -> list[str]:
-    passing = [row for row in rows if all(one.holds(row.entry.metadata) for one in where)]
+    passing = [row for row in rows if all(holds(one, row.entry.metadata) for one in where)]
     return [row.entry.key for row in sorted(passing, key=lambda row: -float(row.vector @ query))[:count]]
 
 

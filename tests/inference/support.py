@@ -14,7 +14,7 @@ from xfm.models.folder import Pretrained
 
 Models = dict[str | None, Pretrained]
 Folders = dict[str | None, Path]
-Pipe = Pipeline[Any, Any]
+Pipe = Pipeline
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from tests.folders import content
 from tests.inference.models import texts
 from tests.inference.support import Command, lines, same, write_lines
 from tests.refusals import expect_refusal
+from xfm.config.inference import VectorFormat
 from xfm.config.tasks import EMBED
 from xfm.executors.executor import ArrayTask, Executor, LocalPool
 from xfm.executors.sharded_map import ShardedMap
 from xfm.inference.answer_file import settings_file
-from xfm.inference.row_units import PartForm, RowWork
+from xfm.inference.row_units import RowWork
 from xfm.inference.shared_prediction import PartsTarget, answer_together
 
 SIZE = 4
@@ -41,14 +42,14 @@ def work(model: Path, source: Path) -> RowWork:
 
 
 def parquet(path: Path) -> PartsTarget:
-    return PartsTarget(path, PartForm.PARQUET)
+    return PartsTarget(path, VectorFormat.PARQUET)
 
 
 @pytest.mark.parametrize("kind", ["lines", "parquet"])
 def test_the_same_bytes_whoever_does_it(model: Path, table: Path, tmp_path: Path, kind: str) -> None:
     def target(name: str) -> PartsTarget:
         path = tmp_path / name / "out"
-        return PartsTarget(path) if kind == "lines" else PartsTarget(path, PartForm(kind))
+        return PartsTarget(path) if kind == "lines" else PartsTarget(path, VectorFormat(kind))
 
     asked = work(model, table)
     one = answer_together(asked, target("one"), LocalPool(1), SIZE)
@@ -77,7 +78,7 @@ class _Nobody(Executor):
 def test_the_numbers_are_those_of_one_row_after_the_other(model: Path, table: Path, tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow.parquet")
     answer_together(work(model, table), parquet(tmp_path / "v"), LocalPool(1), SIZE)
-    answer_together(work(model, table), PartsTarget(tmp_path / "n", PartForm.NPY), LocalPool(1), SIZE)
+    answer_together(work(model, table), PartsTarget(tmp_path / "n", VectorFormat.NPY), LocalPool(1), SIZE)
     good = [row for row in lines(table) if row["text"]]
     expected = xfm.pipeline("embed", model)([row["text"] for row in good])
     found = arrow.read_table(tmp_path / "v").to_pydict()

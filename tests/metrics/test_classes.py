@@ -168,6 +168,6 @@ def test_the_probability_is_one() -> None:
         own = (sure >= low) & (sure < low + 0.25)
         assert tested.there[own].mean() == pytest.approx(sure[own].mean(), abs=0.06)
     answered, _ = told_apart(tested, fitted)
-    least = np.array([fitted.least(count) for count in tested.pictures.tolist()])
+    least = np.array([fitted.threshold(count) for count in tested.pictures.tolist()])
     assert ((sure >= least) == answered).all()
-    assert fitted.least(2) == fitted.least(10)
+    assert fitted.threshold(2) == fitted.threshold(10)

@@ -19,7 +19,7 @@ from xfm.config.artifacts import Arithmetic, CheckValues, SelfCheck
 from xfm.data.tokenizer import train_tokenizer
 from xfm.models.folder import load_model
 from xfm.models.self_check import SELF_CHECK, check_picture, differences, verify
-from xfm.serving.models import Models
+from xfm.serving.served import Models
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:

@@ -18,8 +18,7 @@ from xfm.config.serving import ServeConfig
 from xfm.search.opening import open_index
 from xfm.search.sources import FolderSupply
 from xfm.serving.app import Server
-from xfm.serving.models import Models
-from xfm.serving.searches import Searches
+from xfm.serving.served import Models, Searches
 from xfm.serving.server import listener
 
 

@@ -19,8 +19,7 @@ from xfm.config.serving import ServeConfig
 from xfm.inference.pipeline import pipeline
 from xfm.inference.sentence_folder import write_sentence_folder
 from xfm.serving.app import Server
-from xfm.serving.models import Models
-from xfm.serving.searches import Searches
+from xfm.serving.served import Models, Searches
 
 Start = Callable[..., Running]
 SAID = ["a red square", "a green square left of a blue one", "yellow"]

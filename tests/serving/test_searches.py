@@ -14,9 +14,9 @@ from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
 from xfm.search.sources import IngestItem
 from xfm.search.store import StoreError
-from xfm.serving import searches
+from xfm.serving import served as searches
 from xfm.serving.inputs import RequestImages, SentImage
-from xfm.serving.searches import Searches, shown_source
+from xfm.serving.served import Searches, shown_source
 
 
 def test_a_picture_that_is_found_again_is_shown_by_its_file(
@@ -128,7 +128,7 @@ def test_a_collection_that_is_built_anew_is_served_anew(model: Path, tmp_path: P
     build("new", colour="red")
     searcher = served.of("shop")
     assert first_hit(served)[0] == "new.png"
-    assert searcher.pictures == 1
+    assert len(searcher.index) == 1
     assert searcher.search("a square", options=SearchOptions(where=["colour=red"])).searched == 1
     assert served.of("shop") is searcher
     place.rename(tmp_path / "aside")

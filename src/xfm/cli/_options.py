@@ -69,8 +69,7 @@ def answers_said(found: "PredictionCounts", one: str, several: str, out: Path, b
 
     count = found.before + found.answered
     before = f" ({found.before:,} of them by earlier runs)" if found.before else ""
-    partial = f'; {found.partial:,} by a part of a picture, see "warning"' if found.partial else ""
-    said = f"{amount(count, one, several)} {out}{before}{partial}."
+    said = f"{amount(count, one, several)} {out}{before}."
     if found.skipped:
         said += f"\n{said_left_out(found.skipped, found.skipped + count, found.first_bad, bad)}"
     return said
@@ -88,7 +87,7 @@ def add_sharing(parser: ArgumentParser) -> None:
 
 def is_shared(chosen: Namespace) -> bool:
     """Whether any of those options was given."""
-    return chosen.array is not None or assemble(SharingConfig, chosen).asked
+    return chosen.get("array") is not None or assemble(SharingConfig, chosen).asked
 
 
 def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Executor":
@@ -100,7 +99,7 @@ def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Execu
 
         processes = int(device != "auto" or torch.cuda.is_available())
     restart = "restart" if anew else None
-    return chosen_engine(config.engine, processes, chosen.array, restart, device != "cpu")
+    return chosen_engine(config.engine, processes, chosen.get("array"), restart, device != "cpu")
 
 
 def answer_in_units(

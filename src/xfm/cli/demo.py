@@ -47,7 +47,7 @@ def run(chosen: Namespace) -> None:
     if chosen.index and chosen.images:
         raise UserError("give --index or --images: the page searches one collection")
     try:
-        from xfm.serving.page.demo import open_demo
+        from xfm.serving.demo import open_demo
         from xfm.serving.server import serve
     except ImportError as error:
         raise UserError(f"the page needs FastAPI and uvicorn ({error}): pip install 'xfm[demo]'") from error

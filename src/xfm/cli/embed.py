@@ -44,11 +44,9 @@ def run(chosen: Namespace) -> None:
     keep = tuple(names_in(chosen.keep))
     if taken := [name for name in keep if name in _TAKEN]:
         raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")
-    from xfm.inference.row_units import PartForm
     from xfm.inference.shared_prediction import PartsTarget
 
-    form = PartForm(assemble(EmbedConfig, chosen).format.value)
-    target = PartsTarget(home_path(chosen.out).absolute(), form)
+    target = PartsTarget(home_path(chosen.out).absolute(), assemble(EmbedConfig, chosen).format)
     found = answer_in_units(chosen, EMBED.name, EMBED.options(), keep, target)
     if found is None:
         print(others_have_not(chosen.array))

@@ -2,22 +2,21 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.cli._options import add_sharing, is_shared, option, others_have_not, sharing_engine
+from xfm.cli._options import is_shared, option, sharing_engine
 from xfm.config.inference import SharingConfig
-from xfm.config.options import ArgumentParser, Namespace, assemble, names_in, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
 from xfm.config.tables import add_max_bad
 from xfm.core.errors import UserError, amount, suggest
 from xfm.core.paths import home_path
 from xfm.models.shipped import DEFAULT
 
 if TYPE_CHECKING:
-    from xfm.search.encoding import IndexWork
     from xfm.search.index import Index
 
 ACTIONS = {
@@ -40,8 +39,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "finetune takes it) with a column image, or tar shards; other columns, and the JSON beside a\n"
         "picture of a shard, can be asked for in conditions. What is known is not read again, pictures\n"
         "that look exactly alike are taken once; the same command goes on where a run was stopped.\n"
-        "With --processes, --engine ray or --array, processes and machines encode units of pictures, and\n"
-        "one process takes them in.\n\n"
+        "With --processes or --engine ray, processes and machines encode units of pictures, and one\n"
+        "process takes them in.\n\n"
         f"actions:\n{actions}",
         epilog="examples:\n"
         "  xfm index build --model small --images photos/ --out runs/photos\n"
@@ -74,7 +73,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     add_max_bad(parser, "pictures that cannot be read")
     option(parser, "--device")
     option(parser, "--quiet")
-    add_sharing(parser)
+    add_fields(parser, SharingConfig)
     return parser
 
 
@@ -85,9 +84,7 @@ def run(chosen: Namespace) -> None:
     if chosen.action in ("build", "add") and not chosen.images:
         raise UserError(f"{chosen.action} needs --images: a folder, a table or a tar shard")
     if chosen.action not in ("build", "add") and is_shared(chosen):
-        raise UserError(
-            f"{chosen.action} is done by one process: leave out --engine, --array and --processes"
-        )
+        raise UserError(f"{chosen.action} is done by one process: leave out --engine and --processes")
     if chosen.action == "remove" and not (chosen["keys"] or chosen.where):
         raise UserError("remove needs --keys or --where: it says which pictures go")
     {"build": _take, "add": _take, "remove": _remove, "stats": _stats, "compact": _compact}[chosen.action](
@@ -106,67 +103,34 @@ def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "Abs
     )
 
 
-def _work(chosen: Namespace, model: str, placed: Callable[[Path], Path] = lambda path: path) -> "IndexWork":
-    from xfm.search.encoding import IndexWork
-
-    sources = tuple(placed(home_path(one)) for one in names_in(chosen.images))
-    keep = None if chosen.keep is None else tuple(names_in(chosen.keep))
-    root = None if chosen.pictures is None else placed(home_path(chosen.pictures))
-    told = chosen.columns, chosen.key, keep, chosen.device, tuple(names_in(chosen.as_text)), root
-    return IndexWork(model, sources, *told)
-
-
 def _take(chosen: Namespace) -> None:
     from xfm.data.skipped import SkippedRecords
+    from xfm.data.tables import ColumnMap
+    from xfm.inference.row_units import everywhere
     from xfm.search.filters import require_same
-    from xfm.search.ingest import fill, said, tell_bad
+    from xfm.search.ingest import encoding, fill, said, tell_bad
+    from xfm.search.sources import open_supply
 
-    if is_shared(chosen):
-        _take_together(chosen)
-        return
-    work = _work(chosen, "")
-    sources = [work.supply(number) for number in range(len(work.sources))]
+    keep = None if chosen.keep is None else names_in(chosen.keep)
+    executor = sharing_engine(chosen, chosen.device) if is_shared(chosen) else None
+    placed = Path if executor is None else Path.absolute  # whoever encodes may be in another folder
+    root = None if chosen.pictures is None else placed(home_path(chosen.pictures))
+    told = ColumnMap.parse(chosen.columns), chosen.key, keep, names_in(chosen.as_text), root
+    sources = [open_supply(placed(home_path(one)), *told) for one in names_in(chosen.images)]
     require_same({}, (source.columns() for source in sources))  # before a new collection is made
     with _opened(chosen, make=chosen.action == "build") as index:
         left_out = SkippedRecords(chosen.max_bad)
-        taken = fill(index, sources, left_out, not chosen.quiet)
+        encode = encoding(everywhere(chosen.model or index.about.model), chosen.device)
+        size = assemble(SharingConfig, chosen).unit_size
+        taken = fill(index, sources, left_out, not chosen.quiet, executor, encode, size)
         tell_bad(index.folder, left_out)
         left_out.check_share(chosen.images, taken.offered, taken.bad)
         if not taken.offered:
             raise UserError(f"{chosen.images}: there are no pictures; check the path")
-        _filled(chosen, index, said(taken))
-
-
-def _filled(chosen: Namespace, index: "Index", said: str) -> None:
-    if chosen.action == "build" or index.store.is_scattered():
-        index.store.compact()
-    there = amount(len(index), "picture is", "pictures are")
-    print(f"{said}\n{there} in {chosen.out}; search there with `xfm search`.")
-
-
-def _take_together(chosen: Namespace) -> None:
-    from xfm.inference.row_units import everywhere
-    from xfm.search.ingest import fill_together, is_index, said
-    from xfm.search.journal import CollectionManifest
-
-    place = home_path(chosen.out).absolute()
-    if chosen.action == "add":
-        CollectionManifest.read(place)  # says where there is none
-    made_by = CollectionManifest.read(place).model if is_index(place) else DEFAULT
-    work = _work(chosen, everywhere(chosen.model or made_by), Path.absolute)
-    engine = sharing_engine(chosen, chosen.device)
-    done = fill_together(
-        place,
-        work,
-        lambda: _opened(chosen, make=chosen.action == "build"),
-        engine,
-        lambda index, counts: _filled(chosen, index, said(counts)),
-        unit_rows=assemble(SharingConfig, chosen).unit_size,
-        max_bad=chosen.max_bad,
-        progress=not chosen.quiet,
-    )
-    if not done:
-        print(others_have_not(chosen.array))
+        if chosen.action == "build" or index.store.is_scattered():
+            index.store.compact()
+        there = amount(len(index), "picture is", "pictures are")
+        print(f"{said(taken)}\n{there} in {chosen.out}; search there with `xfm search`.")
 
 
 def _remove(chosen: Namespace) -> None:

@@ -165,9 +165,7 @@ def _together(
     print(others_have_not(chosen.array) if found is None else _said(found, target.path))
 
 
-def _print(
-    chosen: Namespace, pipe: "Pipeline[Any, Any]", source: "RowSource", options: Any, root: Path | None
-) -> None:
+def _print(chosen: Namespace, pipe: "Pipeline", source: "RowSource", options: Any, root: Path | None) -> None:
     from xfm.data.skipped import SkippedRecords, left_out_lines
     from xfm.inference.gallery import Retrieval
     from xfm.inference.prediction import print_answers, read_gallery

@@ -80,11 +80,11 @@ def run(chosen: Namespace) -> None:
 def _check(text: str | None, image: Path | None, options: SearchOptions) -> None:
     from xfm.inference.input_parsing import read_original
     from xfm.search.filters import parse_condition
-    from xfm.search.searching import SearchQuestion, searched_text
+    from xfm.search.searching import searched_text
 
     for one in options.where:
         parse_condition(one)
-    searched_text(SearchQuestion(text, image))
+    searched_text(text, image)
     if image is not None:
         read_original(image, None)
 

@@ -46,8 +46,7 @@ def run(chosen: Namespace) -> None:
         from xfm.serving.app import Server
     except ImportError as error:
         raise UserError(f"serving needs FastAPI and uvicorn ({error}): pip install 'xfm[serve]'") from error
-    from xfm.serving.models import Models
-    from xfm.serving.searches import Searches
+    from xfm.serving.served import Models, Searches
     from xfm.serving.server import serve
 
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.max_batch_size}

@@ -148,7 +148,7 @@ class PresenceFit:
         logit = height + self.bias + self.per_log * self._log(pictures)
         return 1 / (1 + math.exp(-min(max(logit, -500), 500)))
 
-    def least(self, pictures: int) -> float:
+    def threshold(self, pictures: int) -> float:
         """The probability from which a search in so many pictures answers."""
         return self.probability(self.floor + self.floor_per_log * self._log(pictures), pictures)
 

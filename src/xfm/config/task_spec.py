@@ -138,7 +138,7 @@ class TaskSpec:
     head: str = ""
     task: str = ""
     values: str = ""
-    pipeline: str = "xfm.inference.classifiers:Classification"
+    pipeline: str = "xfm.inference.heads:Classification"
     gallery: bool = False
     ranks: bool = False
 

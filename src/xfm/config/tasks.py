@@ -65,7 +65,7 @@ SENTENCE_SIMILARITY = TaskSpec(
     uses=(TEXT_VECTORS,),
     head=f"{_HEADS}:TextEmbedder",
     task="xfm.tasks.sentence_similarity:SentenceSimilarityTask",
-    pipeline=f"{_INFERENCE}.matching:SentenceSimilarity",
+    pipeline=f"{_INFERENCE}.heads:SentenceSimilarity",
     ranks=True,
 )
 IMAGE_CLASSIFICATION = TaskSpec(
@@ -165,7 +165,7 @@ GROUNDING = TaskSpec(
     uses=("bbox_head.", "fusion."),
     head=f"{_HEADS}:Grounder",
     task="xfm.tasks.grounding:GroundingTask",
-    pipeline=f"{_INFERENCE}.matching:Grounding",
+    pipeline=f"{_INFERENCE}.heads:Grounding",
 )
 CAPTIONING = TaskSpec(
     "captioning",
@@ -186,7 +186,7 @@ ZERO_SHOT = TaskSpec(
     '`[{"score", "label"}]`',
     options=ZeroShotOptions,
     uses=_CONTRAST,
-    pipeline=f"{_INFERENCE}.classifiers:ZeroShotImageClassification",
+    pipeline=f"{_INFERENCE}.heads:ZeroShotImageClassification",
 )
 FILL_MASK = TaskSpec(
     "fill-mask",
@@ -203,7 +203,7 @@ EMBED = TaskSpec(
     _EITHER,
     "a unit vector, float32; of a list an array",
     uses=_CONTRAST,
-    pipeline=f"{_INFERENCE}.matching:Embed",
+    pipeline=f"{_INFERENCE}.heads:Embed",
 )
 MATCHING = TaskSpec(
     "image-text-matching",
@@ -211,7 +211,7 @@ MATCHING = TaskSpec(
     (_IMAGE, Field("text")),
     '`{"score", "similarity"}`',
     uses=("itm_head.", "fusion.", *_CONTRAST),
-    pipeline=f"{_INFERENCE}.matching:ImageTextMatching",
+    pipeline=f"{_INFERENCE}.heads:ImageTextMatching",
 )
 
 _OWN = tuple(found for found in globals().values() if isinstance(found, TaskSpec))

@@ -61,7 +61,7 @@ class Answers:
 
     def write(self, row: int, kept: Mapping[str, Any], answer: Any) -> None:
         """Append an answer; `flush` hands it to the system."""
-        line = answer_line(None if self._by_name else row, kept, answer)
+        line = answer_line(None if self._by_name else row, kept, prediction=answer)
         with writing(self.out, _ROOM):
             self._file.write(line + b"\n")
 
@@ -215,10 +215,10 @@ def _mend_log(bad: BinaryIO, last: int) -> int:
     return count
 
 
-def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any) -> bytes:
-    """An answer as JSON in UTF-8; pictures of a folder have no number."""
+def answer_line(row: int | None, kept: Mapping[str, Any], **answer: Any) -> bytes:
+    """A row and its answer (`prediction`), if given, as JSON in UTF-8; pictures of a folder have no number."""
     number = {} if row is None else {ROW: row}
-    line = json.dumps({**number, **kept, ANSWER: answer}, ensure_ascii=False, default=_plain)
+    line = json.dumps({**number, **kept, **answer}, ensure_ascii=False, default=_plain)
     # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.
     return line.encode(errors="backslashreplace")
 

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 
@@ -26,13 +26,11 @@ from xfm.inference.input_parsing import (
 )
 from xfm.inference.inputs import ABSENT, checked_option, sort_out
 
-Answer = TypeVar("Answer")
-Ready = TypeVar("Ready")
 SkipCallback = Callable[[int, str], bool]
 """Told the number of an input that cannot be used, and why; whether it may be passed over."""
 
 
-class Pipeline(ABC, Generic[Ready, Answer]):
+class Pipeline(ABC):
     """A model that answers inputs of one task (`spec`), run by an `engine`.
 
     One input gives one answer. A list, tuple, array, Series, table or folder gives a list; an iterator gives
@@ -50,20 +48,20 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         """Whether a model fine-tuned for the task `own` still answers `spec`."""
         return set(spec.uses) <= set(own.uses)
 
-    def begin(self, options: Any) -> Ready:
+    def begin(self, options: Any) -> Any:
         """Shared state of a call, such as vectors of class names; by default its options. May raise
         UserError."""
         return options
 
     @abstractmethod
-    def answer(self, batch: InputBatch, ready: Ready) -> list[Answer]:
-        """The answers of a batch, in its order."""
+    def answer(self, batch: InputBatch, ready: Any) -> list[Any]:
+        """The answers of a batch, in its order; `ready` is from `begin`."""
 
     def as_read(self, text: str, pictures: int) -> str:
         """A text as the model was trained to read it, beside so many pictures."""
         return as_read(self.spec.text, text, self.engine.longest)
 
-    def check(self, item: Item) -> None:
+    def check(self, item: Item) -> None:  # noqa: B027
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""
 
     # ------------------------------------------------------------ calls
@@ -93,7 +91,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             raise UserError(error.reason) from error
         return answer
 
-    def collected(self, answers: list[Answer]) -> Any:
+    def collected(self, answers: list[Any]) -> Any:
         """The answers of a list; a subclass may stack them."""
         return answers
 
@@ -127,7 +125,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         inputs: Iterable[Any],
         options: Any = None,
         bad: SkipCallback | None = None,
-    ) -> Iterator[tuple[int, Answer]]:
+    ) -> Iterator[tuple[int, Any]]:
         """Answers with the numbers of their inputs, from 0, in order.
 
         `bad(number, reason)` may pass over an unusable input; otherwise InputError follows the answers before
@@ -200,14 +198,14 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         read = tuple(self.as_read(text, len(pictures)) for text in texts)
         return Item(read, tuple(pictures), texts[0] if texts else "")
 
-    def answers(self, items: Sequence[Item], encoded: EncodedPictures, ready: Ready) -> list[Answer]:
+    def answers(self, items: Sequence[Item], encoded: EncodedPictures, ready: Any) -> list[Any]:
         """Answers of inputs from `read`, in order, with the pictures of earlier calls and the state of
         `begin`."""
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for place, item in enumerate(items):
             groups[len(item.texts), len(item.pictures)].append(place)
         encoded.need([picture for item in items for picture in item.pictures])
-        answers: dict[int, Answer] = {}
+        answers: dict[int, Any] = {}
         for places in groups.values():
             for rows, batch in self._batches([items[place] for place in places], encoded):
                 with torch.inference_mode(), self.engine.arithmetic():

@@ -1,7 +1,7 @@
 """`xfm.ColumnPipeline`: columns in, columns added, for libraries that map batches of a data set."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from xfm.config.task_spec import Field
 from xfm.config.tasks import EMBED, task_spec
 from xfm.core.errors import UserError, excerpt
 from xfm.data.tables.embedded import pictures_in
-from xfm.data.tables.objects import plain_cell
+from xfm.data.tables.objects import InMemory, read_objects
 from xfm.inference.gallery import Retrieval
 from xfm.inference.input_parsing import UnreadableInput
 from xfm.inference.pipeline import pipeline
@@ -73,37 +73,44 @@ class ColumnPipeline:
 
     def __call__(self, batch: Any) -> Any:
         """The batch with its new columns; UserError: no batch, a missing column, or a taken name."""
-        names = _columns_of(batch)
-        if taken := [name for name in (self.answer, REASON) if name in names]:
+        table = None if isinstance(batch, np.ndarray) else read_objects(InMemory(batch, "the batch"))
+        if table is None or table.columns is None:
+            kinds = "a dict of arrays, a pyarrow Table or a pandas DataFrame"
+            raise UserError(f"a batch is {kinds}, not {type(batch).__name__}")
+        if taken := [name for name in (self.answer, REASON) if name in table.columns]:
             raise UserError(
                 f"the batch has a column {taken[0]} already; rename it, or choose another answer="
             )
-        return _with(batch, self._arrow(*self._answered(self._inputs(batch, names))))
+        names = self._present(table.columns)
+        rows = table.rows(frozenset(names.values()))
+        inputs = list[Any]()
+        for row in rows:
+            cells = {name: pictures_in(row.cells[column]) for name, column in names.items()}
+            given = {name: value for name, value in cells.items() if value is not None}
+            inputs.append(given or UnreadableInput(f"the row has no {' and no '.join(cells)}"))
+        return _with(batch, self._arrow(*self._answered(inputs)))
 
-    def _inputs(self, batch: Any, names: Sequence[str]) -> list[Any]:
-        fields, found = self._pipe.spec.inputs, dict[str, list[Any]]()
+    def _present(self, columns: Sequence[str]) -> dict[str, str]:
+        """The columns of the batch by field."""
+        fields, found, only = self._pipe.spec.inputs, dict[str, str](), ", ".join(columns)
         for field in fields:
             for name in (*field.names, *field.parts):
                 column = self._columns.get(name, name)
-                if column in names:
-                    found[name] = [_value(one) for one in _cells(batch[column])]
+                if column in columns:
+                    found[name] = column
                 elif name in self._columns:
-                    raise UserError(f"the batch has no column {column}, only {', '.join(names)}")
+                    raise UserError(f"the batch has no column {column}, only {only}")
             if not field.optional and not field.ways(found):
                 raise UserError(
-                    f"the batch has no column {field.name}, only {', '.join(names)}; name another one by "
+                    f"the batch has no column {field.name}, only {only}; name another one by "
                     f"columns={{{field.name!r}: NAME}}"
                 )
         if not found:
             raise UserError(
-                f"the batch has none of the columns {', '.join(_names(fields))}, only {', '.join(names)}; "
-                "name others by columns="
+                f"the batch has none of the columns {', '.join(_names(fields))}, only {only}; name others by "
+                "columns="
             )
-        return [self._input(dict(zip(found, row, strict=True))) for row in zip(*found.values(), strict=True)]
-
-    def _input(self, row: dict[str, Any]) -> Any:
-        given = {name: value for name, value in row.items() if value is not None}
-        return given or UnreadableInput(f"the row has no {' and no '.join(row)}")
+        return found
 
     def _answered(self, inputs: list[Any]) -> tuple[list[Any], list[str | None]]:
         answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))
@@ -130,25 +137,6 @@ class ColumnPipeline:
 
 def _names(fields: Sequence[Field]) -> list[str]:
     return [name for field in fields for name in (*field.names, *field.parts)]
-
-
-def _columns_of(batch: Any) -> list[str]:
-    if isinstance(batch, Mapping):
-        return [str(name) for name in batch]
-    names = getattr(batch, "column_names", getattr(batch, "columns", None))
-    if names is None or isinstance(batch, np.ndarray):
-        raise UserError(
-            f"a batch is a dict of arrays, a pyarrow Table or a pandas DataFrame, not {type(batch).__name__}"
-        )
-    return [str(name) for name in names]
-
-
-def _cells(column: Any) -> Iterator[Any]:
-    return iter(column.to_pylist() if hasattr(column, "to_pylist") else column)
-
-
-def _value(cell: Any) -> Any:
-    return pictures_in(plain_cell(cell))
 
 
 def _with(batch: Any, more: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,22 +23,6 @@ from xfm.models.features import Encoder, States
 from xfm.tasks.ranking import match, rerank_scores, shortlist
 
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking
-
-
-class GalleryHit(TypedDict):
-    """A candidate and its `index` in the gallery, from 0.
-
-    `score` orders the candidates: the cosine, or after re-ranking cosine / temperature plus weighted log-odds
-    of a match. `match` is the matching probability of re-ranked candidates; `text` or `image` names the
-    candidate.
-    """
-
-    index: int
-    score: float
-    similarity: float
-    match: NotRequired[float]
-    text: NotRequired[str]
-    image: NotRequired[str]
 
 
 class Gallery:
@@ -133,9 +117,11 @@ class Gallery:
         return {"image": str(given)} if isinstance(given, str | Path) else {}
 
 
-class Retrieval(Pipeline[tuple[Gallery, RetrievalOptions], list[GalleryHit]]):
+class Retrieval(Pipeline):
     """Texts or pictures, and a gallery of either -> `[{"index", "score", "similarity", "match", ...}]`.
 
+    `index` counts candidates from 0. `score` orders them: the cosine, or after re-ranking cosine over
+    temperature plus weighted log-odds of a match; `match` is the probability of one.
     The gallery is `images=[...]`, `texts=[...]`, or `pipe.gallery(...)` for many searches. Text against
     pictures is re-ranked by the matching head; like kinds are compared by cosine.
     """
@@ -179,7 +165,9 @@ class Retrieval(Pipeline[tuple[Gallery, RetrievalOptions], list[GalleryHit]]):
         rerank = 0 if not options.rerank else min(max(options.rerank, top_k), size)
         return self.searched, replace(options, top_k=top_k, rerank=rerank)
 
-    def answer(self, batch: InputBatch, ready: tuple[Gallery, RetrievalOptions]) -> list[list[GalleryHit]]:
+    def answer(
+        self, batch: InputBatch, ready: tuple[Gallery, RetrievalOptions]
+    ) -> list[list[dict[str, Any]]]:
         """The best candidates of each query."""
         model, (gallery, options) = self.engine.model, ready
         text = None
@@ -207,14 +195,14 @@ class Retrieval(Pipeline[tuple[Gallery, RetrievalOptions], list[GalleryHit]]):
 
     def _hits(
         self, gallery: Gallery, cosines: Tensor, places: Tensor, scores: Tensor, match: Tensor | None = None
-    ) -> list[GalleryHit]:
-        hits: list[GalleryHit] = []
+    ) -> list[dict[str, Any]]:
+        hits = list[dict[str, Any]]()
         for row, place in enumerate(places.tolist()):
             score, number = scores[row].item(), gallery.numbers[place]
-            hit: GalleryHit = {"index": number, "score": score, "similarity": cosines[row].item()}
+            hit: dict[str, Any] = {"index": number, "score": score, "similarity": cosines[row].item()}
             if match is not None:
                 hit["match"] = match[row].item()
-            hits.append({**hit, **gallery.described(place)})  # pyright: ignore[reportArgumentType]
+            hits.append({**hit, **gallery.described(place)})
         return hits
 
     def _logits(

@@ -1,7 +1,7 @@
 """Answers, captions, and words behind a mask."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +18,11 @@ from xfm.models.generation import SpecialTokens, generate, prompt_ids
 from xfm.models.task_models import Answerer, Captioner
 from xfm.tasks.answers import AnswerList, likeliest_answers
 
-
-class ScoredAnswer(TypedDict):
-    """An answer and the probability of its whole token sequence, end token included."""
-
-    score: float
-    answer: str
-
-
 AnswerRule = tuple[AnswerOptions, AnswerList | None]
 """Options, and the answers to be ranked; without a list answers are written."""
 
 
-class QuestionAnswering(Pipeline[AnswerRule, list[ScoredAnswer]]):
+class QuestionAnswering(Pipeline):
     """`{"image", "question"}` -> `[{"score", "answer"}]`, best first.
 
     Ranked from the fine-tuning's list or `answers=[...]`; with `free=True`, or without a list, by beam
@@ -49,7 +41,7 @@ class QuestionAnswering(Pipeline[AnswerRule, list[ScoredAnswer]]):
             raise UserError("an answer of the list holds nothing but signs; leave it out")
         return options, AnswerList(listed, engine.tokenizer).to(engine.device)
 
-    def answer(self, batch: InputBatch, ready: AnswerRule) -> list[list[ScoredAnswer]]:
+    def answer(self, batch: InputBatch, ready: AnswerRule) -> list[list[dict[str, Any]]]:
         """The likeliest answers to each question."""
         model, (options, answers) = self.engine.pretrained.task, ready
         assert isinstance(model, Answerer)
@@ -67,18 +59,12 @@ class QuestionAnswering(Pipeline[AnswerRule, list[ScoredAnswer]]):
         ]
 
 
-def _scored(answers: list[str], log_likelihoods: Tensor) -> list[ScoredAnswer]:
+def _scored(answers: list[str], log_likelihoods: Tensor) -> list[dict[str, Any]]:
     scores = log_likelihoods.double().exp().tolist()
     return [{"score": s, "answer": a} for s, a in zip(scores, answers, strict=True) if s > 0]
 
 
-class Caption(TypedDict):
-    """A caption."""
-
-    generated_text: str
-
-
-class Captioning(Pipeline[CaptionOptions, list[Caption]]):
+class Captioning(Pipeline):
     """A picture -> `[{"generated_text"}]`, as many as `texts` says, best first."""
 
     def begin(self, options: CaptionOptions) -> CaptionOptions:
@@ -89,7 +75,7 @@ class Captioning(Pipeline[CaptionOptions, list[Caption]]):
         _check_length(options.max_tokens, engine.longest_written - given)
         return options
 
-    def answer(self, batch: InputBatch, ready: CaptionOptions) -> list[list[Caption]]:
+    def answer(self, batch: InputBatch, ready: CaptionOptions) -> list[list[dict[str, str]]]:
         """Captions of each picture; equal pictures are described once."""
         model = self.engine.pretrained.task
         assert isinstance(model, Captioner)
@@ -99,7 +85,7 @@ class Captioning(Pipeline[CaptionOptions, list[Caption]]):
         found = generate(
             model.decoder, memory, seen, SpecialTokens.of(tokenizer, model.task.prompt), how, draws
         )
-        captions: list[list[Caption]] = [
+        captions: list[list[dict[str, str]]] = [
             [
                 {"generated_text": tokenizer.decode(ids).strip()}
                 for ids, real in zip(rows, kept, strict=True)
@@ -121,16 +107,7 @@ def _check_length(wanted: int, longest: int) -> None:
         raise UserError(f"max_tokens is {wanted}, but the model writes at most {longest}; choose less")
 
 
-class FilledMask(TypedDict):
-    """A token for a mask: probability, id, text, and the whole text with it."""
-
-    score: float
-    token: int
-    token_str: str
-    sequence: str
-
-
-class FillMask(Pipeline[TopK, list[FilledMask] | list[list[FilledMask]]]):
+class FillMask(Pipeline):
     """A text with <mask> in it, or `{"text", "image"}` -> `[{"score", "token", "token_str", "sequence"}]`.
 
     With a picture the fusion encoder predicts, and the text is read as a caption; without, the language
@@ -158,7 +135,7 @@ class FillMask(Pipeline[TopK, list[FilledMask] | list[list[FilledMask]]]):
                 "word is to be predicted"
             )
 
-    def answer(self, batch: InputBatch, ready: TopK) -> list[list[FilledMask] | list[list[FilledMask]]]:
+    def answer(self, batch: InputBatch, ready: TopK) -> list[Any]:
         """The likeliest tokens of each mask of each row."""
         model, tokenizer = self.engine.model, self.engine.tokenizer
         tokens = batch.text
@@ -169,7 +146,7 @@ class FillMask(Pipeline[TopK, list[FilledMask] | list[list[FilledMask]]]):
         places = tokens.ids.eq(tokenizer.mask) & tokens.mask
         logits = head(states[places]).float()[:, : tokenizer.vocab_size]
         scores, best = logits.softmax(-1).topk(min(ready.top_k or logits.shape[-1], logits.shape[-1]))
-        answers: list[list[list[FilledMask]]] = [[] for _ in batch.items]
+        answers: list[list[Any]] = [[] for _ in batch.items]
         for place, (row, column) in enumerate(places.nonzero().tolist()):
             ids = tokens.ids[row][tokens.mask[row]]
             answers[row].append(
@@ -180,7 +157,7 @@ class FillMask(Pipeline[TopK, list[FilledMask] | list[list[FilledMask]]]):
             )
         return [row[0] if len(row) == 1 else row for row in answers]
 
-    def _filled(self, ids: Tensor, column: int, score: float, token: int) -> FilledMask:
+    def _filled(self, ids: Tensor, column: int, score: float, token: int) -> dict[str, Any]:
         tokenizer, whole = self.engine.tokenizer, ids.clone()
         whole[column] = token
         return {

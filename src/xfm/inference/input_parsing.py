@@ -174,7 +174,7 @@ def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()
 
 def _meant(given: object, fields: Sequence[Field]) -> Field:
     if given is None:
-        raise UserError(f"the input is None; give what the task takes, such as {call(fields)}")
+        raise UserError(f"the input is None; give what the task takes, such as {example(fields)}")
     required = [field for field in fields if not field.optional]
     if isinstance(given, list | tuple):
         raise UserError(f"an input is {example(fields)}, not a {type(given).__name__}")
@@ -199,14 +199,6 @@ def example(fields: Sequence[Field]) -> str:
         else [{f.name: _SAMPLES[f.holds] for f in fields}]
     )
     return " or ".join(json.dumps(form) for form in forms)
-
-
-def call(fields: Sequence[Field]) -> str:
-    """A call of the pipeline with the shortest input."""
-    required = [field for field in fields if not field.optional] or fields[:1]
-    if len(required) == 1:
-        return f"pipe({_SAMPLES[required[0].holds]!r})"
-    return f"pipe({', '.join(f'{field.name}={_SAMPLES[field.holds]!r}' for field in required)})"
 
 
 def _listed(fields: Sequence[Field]) -> str:

@@ -13,7 +13,8 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError
 from xfm.data.tables.embedded import pictures_in
-from xfm.inference.input_parsing import by_field, call, field_names, is_picture, is_single
+from xfm.data.tables.objects import InMemory, read_objects
+from xfm.inference.input_parsing import by_field, example, field_names, is_picture, is_single
 from xfm.inference.row_sources import FolderRows, ReadOptions
 
 ABSENT: Any = object()
@@ -36,7 +37,7 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     these.
     """
     if given is ABSENT:
-        raise UserError(f"give an input, such as {call(fields)}")
+        raise UserError(f"give an input, such as {example(fields)}")
     if isinstance(given, Mapping):
         return _of_mapping(given, fields)
     if folder := _folder(given, fields):
@@ -144,27 +145,12 @@ def _rows_of_table(given: Any, columns: Sequence[str], fields: Sequence[Field]) 
             raise UserError(_without(field.name, columns))
     if not wanted:
         raise UserError(_without("' or '".join(field.name for field in fields), columns))
-    return ({name: _cell(row[name]) for name in wanted} for row in _records(given, wanted))
+    rows = read_objects(InMemory(given, "the table")).rows(frozenset(wanted))
+    return ({name: pictures_in(row.cells.get(name)) for name in wanted} for row in rows)
 
 
 def _without(name: str, columns: Sequence[str]) -> str:
     return f"the table has no column '{name}', only {', '.join(columns)}; rename one"
-
-
-def _records(given: Any, wanted: list[str]) -> Iterable[Any]:
-    if hasattr(given, "notna"):  # pandas; its empty cells are of many kinds
-        part = given[wanted].astype(object)
-        return part.where(part.notna(), None).to_dict("records")
-    if hasattr(given, "to_dicts"):
-        return given.to_dicts()
-    if hasattr(given, "to_pylist"):
-        return given.to_pylist()
-    return given.select_columns(wanted) if hasattr(given, "select_columns") else given
-
-
-def _cell(value: Any) -> Any:
-    value = pictures_in(value)
-    return None if isinstance(value, float) and value != value else value
 
 
 # ---------------------------------------------------------------- lists beside the input

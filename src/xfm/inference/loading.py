@@ -1,8 +1,7 @@
 """`xfm.load`: a model with its files, its vectors, similarities and matches."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -17,114 +16,15 @@ from xfm.config.pipelines import UrlRules
 from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
-from xfm.inference.engine import cut
-from xfm.inference.input_parsing import InputError, Item, Picture, PictureReader, by_field
+from xfm.inference.heads import Embed
+from xfm.inference.input_parsing import InputError, PictureReader, by_field
 from xfm.inference.inputs import sort_out
-from xfm.inference.matching import Embed
 from xfm.inference.pipeline import pipeline
-from xfm.models.artifacts import model_pixels
 from xfm.models.folder import Pretrained
 from xfm.models.interop import loading
 
 MANY = 256
 """Inputs from which encoding them has a bar."""
-
-Part = tuple[list[int], Tensor]
-"""Rows, and a vector for each of them."""
-
-
-def encode_rows(pipe: Embed, given: Iterable[object], normalised: bool, progress: bool | None) -> Tensor:
-    """Vectors [N, E] float32 of inputs of the pipeline `embed`, in order, on the model's device.
-
-    A bar is shown of `MANY` inputs or more on a terminal, unless `progress` says. InputError: what is neither
-    text nor picture, before anything is computed; an unreadable picture, at its turn.
-    """
-    rows = list(given)
-    texts, pictures = _sorted_out(pipe, rows)
-    same: dict[int, int] = {}  # rows that hold what stood before, and where it did
-    found = torch.zeros(len(rows), pipe.engine.model.config.projection, device=pipe.engine.device)
-    disable = (len(rows) < MANY or None) if progress is None else not progress  # None: where nobody looks
-    parts = chain(_of_texts(pipe, texts, normalised, same), _of_pictures(pipe, pictures, normalised, same))
-    with tqdm(total=len(rows), desc="encoding", unit="input", disable=disable) as bar:
-        for places, vectors in parts:
-            found[places] = vectors
-            bar.update(len(places))
-        if same:
-            found[list(same)] = found[list(same.values())]
-            bar.update(len(same))
-    return found
-
-
-def _sorted_out(pipe: Embed, rows: Sequence[object]) -> tuple[dict[int, str], dict[int, object]]:
-    reader = PictureReader(pipe.engine.pretrained.preprocessing, pipe.engine.urls)
-    texts: dict[int, str] = {}
-    pictures: dict[int, object] = {}
-    for row, given in enumerate(rows):
-        try:
-            if [*by_field(given, pipe.spec.inputs)] == ["image"]:
-                pictures[row] = given
-            else:
-                texts[row] = pipe.read(given, reader).texts[0]
-        except UserError as error:
-            raise InputError(row, str(error)) from error
-    return texts, pictures
-
-
-def _of_texts(pipe: Embed, texts: dict[int, str], normalised: bool, same: dict[int, int]) -> Iterator[Part]:
-    first: dict[str, int] = {}
-    for row, text in texts.items():
-        if first.setdefault(text, row) != row:
-            same[row] = first[text]
-    order = sorted(first, key=len, reverse=True)
-    engine = pipe.engine
-    for start in range(0, len(order), engine.batch_size):
-        part = order[start : start + engine.batch_size]
-        tokens = pipe.tokenise([(text,) for text in part])
-        assert tokens is not None
-        tokens = cut(tokens, range(len(part)), engine.longest).to(engine.device)
-        with torch.inference_mode(), engine.arithmetic():
-            encode = engine.model.embed_text if normalised else engine.model.text_vectors
-            vectors = encode(tokens.ids, tokens.mask).float()
-        yield [first[text] for text in part], vectors
-
-
-def _of_pictures(
-    pipe: Embed, pictures: dict[int, object], normalised: bool, same: dict[int, int]
-) -> Iterator[Part]:
-    if pictures:
-        pipe.warn_of_pictures()
-    numbers, size = list(pictures), pipe.engine.batch_size
-    first, waiting = dict[bytes, int](), dict[int, Picture]()
-    for window in pipe.windows(pictures.values()):
-        for number, item in window:
-            row = numbers[number]
-            picture = _picture(row, item)
-            if first.setdefault(picture.key, row) != row:
-                same[row] = first[picture.key]
-                continue
-            waiting[row] = picture
-            if len(waiting) == size:
-                yield _encoded(pipe, waiting, normalised)
-                waiting = {}
-    if waiting:
-        yield _encoded(pipe, waiting, normalised)
-
-
-def _picture(row: int, item: Item | UserError) -> Picture:
-    if isinstance(item, UserError):
-        raise InputError(row, str(item)) from item
-    return item.pictures[0]
-
-
-@torch.inference_mode()
-def _encoded(pipe: Embed, pictures: dict[int, Picture], normalised: bool) -> Part:
-    engine, model = pipe.engine, pipe.engine.model
-    pixels = torch.stack([picture.pixels for picture in pictures.values()]).to(engine.device)
-    with engine.arithmetic():
-        slots = model.encode_image(model_pixels(pixels, engine.pretrained.preprocessing))[:, 0]
-        vectors = (model.project_image if normalised else model.vision_proj)(slots).float()
-    return list(pictures), vectors
-
 
 _TEXT, _PICTURE = Field("text"), Field("image", holds=FieldKind.PICTURE)
 
@@ -184,14 +84,44 @@ class LoadedModel(Pretrained):
     def _encoded(
         self, inputs: Any, normalised: bool, progress: bool | None, running: RunOptions
     ) -> tuple[Tensor, bool]:
-        pipe: Any = pipeline("embed", self, **running)
-        rows, single, _ = sort_out(inputs, EMBED.inputs)
+        pipe = pipeline("embed", self, **running)
+        assert isinstance(pipe, Embed)
+        pipe.normalised = normalised
+        given, single, _ = sort_out(inputs, EMBED.inputs)
+        rows = list(given)
         try:
-            return encode_rows(pipe, rows, normalised, progress), single
+            return self._vectors(pipe, rows, progress), single
         except InputError as error:
             if not single:
                 raise
             raise UserError(error.reason) from error
+
+    def _vectors(self, pipe: Embed, rows: Sequence[Any], progress: bool | None) -> Tensor:
+        reader = PictureReader(self.preprocessing, pipe.engine.urls)
+        places: dict[
+            str | int, list[int]
+        ] = {}  # equal texts are read once; equal pictures are by the pipeline
+        for place, one in enumerate(rows):
+            try:
+                is_text = [*by_field(one, EMBED.inputs)] != ["image"]
+                key = pipe.read(one, reader).texts[0] if is_text else place
+            except UserError as error:  # before anything is computed
+                raise InputError(place, str(error)) from error
+            places.setdefault(key, []).append(place)
+        keys = sorted(
+            places, key=lambda key: -len(key) if isinstance(key, str) else 1
+        )  # like lengths together
+        order = [places[key] for key in keys]
+        found = torch.zeros(len(rows), self.model.config.projection)
+        disable = (len(rows) < MANY or None) if progress is None else not progress  # None: where nobody looks
+        with tqdm(total=len(rows), desc="encoding", unit="input", disable=disable) as bar:
+            try:
+                for number, vector in pipe.numbered(rows[same[0]] for same in order):
+                    found[order[number]] = torch.from_numpy(vector)
+                    bar.update(len(order[number]))
+            except InputError as error:
+                raise InputError(order[error.number][0], error.reason) from error
+        return found.to(pipe.engine.device)
 
     def similarity(
         self, first: Any, second: Any, *, tensors: bool = False, **running: Unpack[RunOptions]

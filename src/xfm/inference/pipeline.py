@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -37,19 +36,6 @@ def read_to_run(
     return open_exported(folder, resolve(asked, "cpu") is Precision.BF16), Precision.FP32
 
 
-def check_runs(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
-    """Refuse a decoder's task of an exported model: torch decodes."""
-    decodes = bool(spec.head) and issubclass(spec.head_class(), Answerer | Captioner)
-    if decodes and isinstance(loaded.model, RuntimeModel):
-        raise UserError(
-            f"{spec.name} answers by a decoder, which torch computes: take the model folder that {name} was "
-            "exported from"
-        )
-
-
-AnyPipeline = Pipeline[Any, Any]
-
-
 def pipeline(
     task: str,
     model: Pretrained | Path | str | None = None,
@@ -59,7 +45,7 @@ def pipeline(
     batch_size: int = 32,
     allow_urls: bool | Sequence[str] | UrlRules = False,
     readers: int | None = None,
-) -> AnyPipeline:
+) -> Pipeline:
     """A pipeline: call it with an input, a list of inputs, or any other iterable of them.
 
     Args:
@@ -105,7 +91,12 @@ def pipeline(
     runs_on_cpu = isinstance(loaded.model, RuntimeModel)  # by a runtime, wherever torch would run
     own = loaded if isinstance(model, Pretrained) else None
     where = torch.device("cpu") if runs_on_cpu else _device(device, own)
-    check_runs(spec, loaded, name)
+    decodes = bool(spec.head) and issubclass(spec.head_class(), Answerer | Captioner)
+    if decodes and runs_on_cpu:
+        raise UserError(
+            f"{spec.name} answers by a decoder, which torch computes: take the model folder that {name} was "
+            "exported from"
+        )
     _check_head(spec, loaded, name)
     _check_trained(spec, loaded, name)
     urls = UrlRules.of(allow_urls)

@@ -58,7 +58,7 @@ class PredictionCounts:
 
 
 def predict(
-    pipe: Pipeline[Any, Any],
+    pipe: Pipeline,
     source: Table | RowSource,
     out: Path | str,
     options: Any = None,
@@ -210,7 +210,7 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: Skipp
 
 
 def _settings(
-    pipe: Pipeline[Any, Any],
+    pipe: Pipeline,
     source: dict[str, Any] | None,
     reading: ReadOptions,
     options: Any,
@@ -228,7 +228,7 @@ def _settings(
     }
 
 
-def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
+def _fingerprint_of(pipe: Pipeline) -> str:
     digest = hashlib.sha256()
     module = pipe.engine.pretrained.task or pipe.engine.model
     for name, tensor in module.state_dict().items():
@@ -238,7 +238,7 @@ def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
 
 
 def answered_rows(
-    pipe: Pipeline[Any, Any],
+    pipe: Pipeline,
     rows: Iterable[InputRow],
     options: Any,
     skip: Callable[[InputRow, str], bool],
@@ -278,7 +278,7 @@ def claim(draw: Path, answers: str, about: str) -> None:
     sign(draw, maker)
 
 
-def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
+def _draw(pipe: Pipeline, row: InputRow, answer: Any, folder: Path) -> None:
     assert isinstance(row.given, Mapping)
     shown = next(field.name for field in pipe.spec.inputs if field.holds is FieldKind.PICTURE)
     drawn = draw_boxes(read_original(row.given[shown], pipe.engine.urls), [answer])
@@ -289,7 +289,7 @@ def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) ->
 
 
 def print_answers(
-    pipe: Pipeline[Any, Any],
+    pipe: Pipeline,
     rows: RowSource,
     options: Any,
     max_bad: int | None = None,
@@ -311,7 +311,7 @@ def print_answers(
         print(f"xfm: {rows.report.sentence}", file=sys.stderr)
     for row, answer in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
         shown = None if isinstance(rows, FolderRows) else row.number
-        _print(answer_line(shown, row.kept, answer))
+        _print(answer_line(shown, row.kept, prediction=answer))
         answered += 1
     if skipped := len(left_out.rows):
         of = amount(answered + skipped, "row")

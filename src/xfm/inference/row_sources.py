@@ -120,18 +120,14 @@ class RowSource(ABC):
         """Identity of the rows, or None."""
         return None
 
-
-class CutRows(RowSource):
-    """Rows that can be read in parts."""
-
-    @abstractmethod
     def starts(self, size: int) -> tuple[list[int], int]:
         """The first row's number of each part of `size` rows, and how many rows there are."""
+        raise NotImplementedError(f"{type(self).__name__} has no parts")
 
-    @abstractmethod
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
         """Rows from one number up to another, exclusive; None is the end. Parts in order cost one reading of
         the file."""
+        raise NotImplementedError(f"{type(self).__name__} has no parts")
 
 
 def known_path(path: Path) -> dict[str, Any]:
@@ -147,7 +143,7 @@ def known_head(name: str, head: bytes) -> dict[str, Any]:
     return {"file": name, "begins": hashlib.sha256(head).hexdigest()[:16]}
 
 
-def open_rows(path: Path | InMemory, reading: ReadOptions) -> CutRows:
+def open_rows(path: Path | InMemory, reading: ReadOptions) -> RowSource:
     """Rows of a table, in a file or in memory, or of a folder; UserError if there is no such thing."""
     reading.columns.check_fields(reading.fields)
     if isinstance(path, InMemory):
@@ -161,7 +157,7 @@ def open_rows(path: Path | InMemory, reading: ReadOptions) -> CutRows:
     raise UserError(f"{path} is neither a folder of pictures nor a file of {LISTED}; rename or convert it")
 
 
-class TableRows(CutRows):
+class TableRows(RowSource):
     """Rows of a file or in memory, identified by number."""
 
     def __init__(self, source: Path | InMemory, reading: ReadOptions) -> None:
@@ -189,11 +185,11 @@ class TableRows(CutRows):
             print(f"Note: {printable(note)}", file=sys.stderr)
 
     def starts(self, size: int) -> tuple[list[int], int]:
-        """See `CutRows.starts`; reads the whole table once."""
+        """See `RowSource.starts`; reads the whole table once."""
         return part_starts(self._table.rows(frozenset()), size)
 
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
-        """See `CutRows.part`."""
+        """See `RowSource.part`."""
         for raw in self._parts.part(first, last):
             yield self.reading.row(self.path, raw, self._memory is not None)
 
@@ -202,7 +198,7 @@ class TableRows(CutRows):
         return known_path(self.path) if self._memory is None else {"begins": beginning(self._memory)}
 
 
-class FolderRows(CutRows):
+class FolderRows(RowSource):
     """Pictures of a folder and those below it, by path; identified by name, so that pictures may be added.
 
     `names` are given where known; `report` tells what else the folder holds.
@@ -237,11 +233,11 @@ class FolderRows(CutRows):
                 yield self._row(number, name)
 
     def starts(self, size: int) -> tuple[list[int], int]:
-        """See `CutRows.starts`."""
+        """See `RowSource.starts`."""
         return [*range(1, len(self.names) + 1, size)], len(self.names)
 
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
-        """See `CutRows.part`."""
+        """See `RowSource.part`."""
         for number in range(first, len(self.names) + 1 if last is None else last):
             yield self._row(number, self.names[number - 1])
 

@@ -1,17 +1,16 @@
 """Units of rows: a run of rows becomes part files."""
 
-import hashlib
 import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xfm.config.inference import VectorFormat
 from xfm.config.plain import to_plain
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
@@ -27,7 +26,7 @@ from xfm.inference.base import Pipeline
 from xfm.inference.engine import one_thread
 from xfm.inference.pipeline import pipeline
 from xfm.inference.prediction import answered_rows
-from xfm.inference.row_sources import CutRows, FolderRows, InputRow, ReadOptions, known_path, open_rows
+from xfm.inference.row_sources import FolderRows, InputRow, ReadOptions, RowSource, known_path, open_rows
 from xfm.models.resolve import find_model
 
 
@@ -63,13 +62,13 @@ class RowWork:
         columns, urls = ColumnMap.parse(self.columns), bool(self.allow_urls)
         return ReadOptions(self.spec.inputs, columns, self.keep, self.root, urls)
 
-    def rows(self, names: Sequence[str] | None = None) -> CutRows:
+    def rows(self, names: Sequence[str] | None = None) -> RowSource:
         """The rows; of a folder the named pictures, where names are known."""
         if names is not None:
             return FolderRows(self.source, self.reading, names)
         return open_rows(self.source, self.reading)
 
-    def pipe(self) -> Pipeline[Any, Any]:
+    def pipe(self) -> Pipeline:
         """The model, loaded; raises UserError."""
         return pipeline(
             self.task,
@@ -83,10 +82,16 @@ class RowWork:
 
     def settings(self) -> dict[str, Any]:
         """Everything that answers depend on, as plain values, as `predict` keeps it."""
+        # Digest of its weights, or of names and sizes of an exported model's files.
+        place = find_model(self.model)
+        mark = model_mark(place)
+        if not mark and place.is_dir():
+            mark = digest((path.name, path.stat().st_size) for path in sorted(place.iterdir()))
+        size = {} if self.source.is_dir() else {"bytes": stored_size(self.source)}
         return {
             "task": self.spec.name,
-            "model": model_of(self.model),
-            "input": known_path(self.source) | _size(self.source),
+            "model": mark,
+            "input": known_path(self.source) | size,
             "columns": dict(ColumnMap.parse(self.columns).columns),
             "keep": list(self.keep),
             "options": to_plain(self.options),
@@ -101,24 +106,6 @@ def everywhere(model: str) -> str:
     find_model(model)
     place = home_path(model)
     return str(place.absolute()) if place.exists() else model
-
-
-def settings_mark(settings: dict[str, Any]) -> str:
-    """Digest of settings."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def model_of(model: str) -> str:
-    """Identity of a model: digest of its weights, or of names and sizes of an exported model's files."""
-    place = find_model(model)
-    found = model_mark(place)
-    if found or not place.is_dir():
-        return found
-    return digest((path.name, path.stat().st_size) for path in sorted(place.iterdir()))
-
-
-def _size(source: Path) -> dict[str, int]:
-    return {} if source.is_dir() else {"bytes": stored_size(source)}
 
 
 def require_shareable(spec: TaskSpec, source: object, draw: object) -> None:
@@ -140,48 +127,30 @@ def require_shareable(spec: TaskSpec, source: object, draw: object) -> None:
 VECTOR = "vector"
 
 
-class PartForm(StrEnum):
-    """Format of part files: JSON lines of `xfm predict`, Parquet with vectors, or NumPy with lines of JSON
-    beside it."""
-
-    LINES = "lines"
-    PARQUET = "parquet"
-    NPY = "npy"
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """Suffixes of a part's files."""
-        return {"lines": (".jsonl",), "parquet": (".parquet",), "npy": (".npy", ".rows.jsonl")}[self.value]
-
-
 Answered = tuple[InputRow, Any]
-"""A row, its answer, and what is to be said against it."""
+"""A row and its answer."""
+SUFFIXES = {VectorFormat.PARQUET: (".parquet",), VectorFormat.NPY: (".npy", ".rows.jsonl"), None: (".jsonl",)}
+"""Of a part's files: Parquet with vectors, NumPy and lines of JSON, or the lines of `xfm predict`."""
 
 
 def part_files(
-    form: PartForm, answers: Sequence[Answered], keep: Sequence[str], by_name: bool, width: int
-) -> dict[str, bytes]:
-    """A part's files by suffix, the same bytes for the same answers; vectors [width] unless the form is
-    lines."""
-    if form is PartForm.LINES:
-        lines = (answer_line(None if by_name else row.number, row.kept, answer) for row, answer in answers)
-        return {".jsonl": b"".join(line + b"\n" for line in lines)}
+    form: VectorFormat | None, answers: Sequence[Answered], keep: Sequence[str], by_name: bool, width: int
+) -> list[bytes]:
+    """A part's files, the same bytes for the same answers; vectors [width] if there is a format of them."""
+
+    heads = [(None if by_name else row.number, row.kept) for row, _ in answers]
+    if form is None:
+        told = zip(heads, answers, strict=True)
+        lines = (answer_line(*head, prediction=answer) + b"\n" for head, (_, answer) in told)
+        return [b"".join(lines)]
     vectors = np.zeros((len(answers), width), np.float32)
     for place, (_, answer) in enumerate(answers):
         vectors[place] = answer
-    if form is PartForm.PARQUET:
-        return {".parquet": _parquet(answers, keep, by_name, vectors)}
+    if form is VectorFormat.PARQUET:
+        return [_parquet(answers, keep, by_name, vectors)]
     out = io.BytesIO()
     np.save(out, vectors)
-    return {
-        ".npy": out.getvalue(),
-        ".rows.jsonl": b"".join(_whose(row, by_name) for row, _ in answers),
-    }
-
-
-def _whose(row: InputRow, by_name: bool) -> bytes:
-    told = row.kept if by_name else {ROW: row.number, **row.kept}
-    return json.dumps(told, ensure_ascii=False, default=str).encode(errors="backslashreplace") + b"\n"
+    return [out.getvalue(), b"".join(answer_line(*head) + b"\n" for head in heads)]
 
 
 def _parquet(answers: Sequence[Answered], keep: Sequence[str], by_name: bool, vectors: np.ndarray) -> bytes:
@@ -225,14 +194,16 @@ class RowMark:
     bad: list[list[Any]] = field(default_factory=list)
 
 
-def row_units(work: RowWork, folder: Path, starts: Sequence[int], form: PartForm) -> ShardedMap[RowMark]:
+def row_units(
+    work: RowWork, folder: Path, starts: Sequence[int], form: VectorFormat | None
+) -> ShardedMap[RowMark]:
     """The units that begin at the given row numbers; the plan in `folder` names a folder's pictures."""
     function = partial(_answer, work, folder, tuple(starts), form)
     return ShardedMap(folder, "made", len(starts), RowMark, function)
 
 
 def _answer(
-    work: RowWork, folder: Path, starts: tuple[int, ...], form: PartForm, number: int, stem: Path
+    work: RowWork, folder: Path, starts: tuple[int, ...], form: VectorFormat | None, number: int, stem: Path
 ) -> RowMark:
     pipe, rows, by_name = _opened(work, folder)
     mark, answers = RowMark(), list[Answered]()
@@ -246,16 +217,17 @@ def _answer(
         answers += answered_rows(pipe, part, work.options, skip, None)
     mark.answered = len(answers)
     width = pipe.engine.model.config.projection
-    for suffix, data in part_files(form, answers, work.keep, by_name, width).items():
+    files = part_files(form, answers, work.keep, by_name, width)
+    for suffix, data in zip(SUFFIXES[form], files, strict=True):
         write_data(stem.with_suffix(f".part{suffix}"), data)
     return mark
 
 
-_open: tuple[Any, tuple[Pipeline[Any, Any], CutRows, bool]] | None = None
+_open: tuple[Any, tuple[Pipeline, RowSource, bool]] | None = None
 """What the units of this process have read: the model once, and tables up to where the last unit ended."""
 
 
-def _opened(work: RowWork, folder: Path) -> tuple[Pipeline[Any, Any], CutRows, bool]:
+def _opened(work: RowWork, folder: Path) -> tuple[Pipeline, RowSource, bool]:
     global _open
     key = work, plan_id(folder)
     if _open is None or _open[0] != key:

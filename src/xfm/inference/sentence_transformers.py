@@ -24,8 +24,9 @@ from torch import Tensor
 
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
+from xfm.inference.base import Pipeline
 from xfm.inference.input_parsing import Item, Picture, PictureReader, is_picture
-from xfm.inference.pipeline import AnyPipeline, pipeline
+from xfm.inference.pipeline import pipeline
 from xfm.models.artifacts import CARD, model_pixels
 from xfm.models.folder import Pretrained, load_model
 from xfm.models.resolve import find_model
@@ -42,7 +43,7 @@ class FolderModule(InputModule):
 
     def __init__(self, pretrained: Pretrained) -> None:
         super().__init__()
-        self.pipe: AnyPipeline = pipeline(self.task, pretrained)
+        self.pipe: Pipeline = pipeline(self.task, pretrained)
         self.model = pretrained.model
         self.tokenizer = tokenizers.Tokenizer.from_str(pretrained.tokenizer.to_json())
         self.max_seq_length: int = self.pipe.engine.longest

@@ -5,6 +5,7 @@ end.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from xfm.config.inference import VectorFormat
 from xfm.core.errors import UserError
 from xfm.core.files import (
     clear_leftovers,
@@ -29,7 +31,7 @@ from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, find_plan, wh
 from xfm.inference.answer_file import ROW, bad_file, earlier_settings, is_of_answers, settings_file
 from xfm.inference.prediction import PredictionCounts, refuse_to_overwrite
 from xfm.inference.row_sources import FolderRows
-from xfm.inference.row_units import NAMES, PartForm, RowMark, RowWork, row_units, settings_mark
+from xfm.inference.row_units import NAMES, SUFFIXES, RowMark, RowWork, row_units
 
 VECTORS = "_vectors.json"
 BAD = "_bad.jsonl"
@@ -39,8 +41,8 @@ BAD = "_bad.jsonl"
 class PartsTarget:
     """The target of parts: a file of answers as `predict` writes it, or a folder of vectors."""
 
-    def __init__(self, path: Path, form: PartForm = PartForm.LINES) -> None:
-        self.path, self.form, self._is_file = path, form, form is PartForm.LINES
+    def __init__(self, path: Path, form: VectorFormat | None = None) -> None:
+        self.path, self.form, self._is_file = path, form, form is None
 
     @property
     def work(self) -> Path:
@@ -88,7 +90,7 @@ class PartsTarget:
             with drafting(self.path) as draft:
                 files: dict[str, int] = {}
                 for number, count in enumerate(rows):
-                    for suffix in self.form.suffixes:
+                    for suffix in SUFFIXES[self.form]:
                         name = f"{number:06d}{suffix}"
                         shutil.copyfile(units.file(number, f".part{suffix}"), draft / name)
                         files[name] = count
@@ -159,8 +161,8 @@ def answer_together(
 
     UserError: more than `max_bad` rows without an answer, a target with other contents, or unreadable files.
     """
-    settings = {"unit_rows": unit_rows, "form": target.form.value, **work.settings()}
-    mark = settings_mark(settings)
+    settings = {"unit_rows": unit_rows, "form": target.form or "lines", **work.settings()}
+    mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     refuse_to_overwrite([work.source], target.path)
     plans: list[dict[str, Any]] = []
     bad, now = SkippedRecords(max_bad), 0

@@ -1,9 +1,8 @@
 """Metadata of pictures, and conditions on it, such as `price<10` or `kind=dog,cat`."""
 
 import math
-import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -41,14 +40,8 @@ class Relation(StrEnum):
     AT_LEAST = ">="
 
 
-_COMPARED: Mapping[Relation, Callable[[Value, Value], bool]] = {
-    Relation.LESS: operator.lt,
-    Relation.AT_MOST: operator.le,
-    Relation.MORE: operator.gt,
-    Relation.AT_LEAST: operator.ge,
-}
-
-
+_SETS = (Relation.EQUAL, Relation.OTHER)
+"""Relations that may have several values, and that any kind of field has."""
 _EXAMPLES = {Kind.TEXT: "=dog", Kind.NUMBER: "<10", Kind.BOOLEAN: "=true"}
 
 
@@ -62,17 +55,6 @@ class Condition:
     field: str
     relation: Relation
     values: tuple[Value, ...]
-
-    def holds(self, metadata: Metadata) -> bool:
-        """Whether a picture passes."""
-        own = metadata.get(self.field)
-        if own is None:
-            return False
-        if self.relation is Relation.EQUAL:
-            return own in self.values
-        if self.relation is Relation.OTHER:
-            return own not in self.values
-        return _COMPARED[self.relation](own, self.values[0])
 
 
 def kind_of(value: Value) -> Kind:
@@ -99,8 +81,7 @@ def parse_condition(text: str) -> Condition:
             f"{excerpt(text)} is no condition: write one such as kind=dog, kind=dog,cat or price<10"
         )
     relation, value = Relation(found["relation"]), found["value"].strip()
-    several = relation in (Relation.EQUAL, Relation.OTHER)
-    values = tuple(part.strip() for part in value.split(",")) if several else (value,)
+    values = tuple(part.strip() for part in value.split(",")) if relation in _SETS else (value,)
     if "" in values:
         raise UserError(f"{excerpt(text)} compares with nothing: write a value behind {relation}")
     return Condition(found["field"], relation, values)
@@ -116,9 +97,9 @@ def _checked(one: Condition, fields: Mapping[str, Kind]) -> Condition:
     if kind is None:
         known = suggest(one.field, [*fields], "the pictures have " + (", ".join(fields) or "no metadata"))
         raise UserError(f"no picture has a field {excerpt(one.field)}; {known}")
-    if kind is Kind.BOOLEAN and one.relation in _COMPARED:
+    if kind is Kind.BOOLEAN and one.relation not in _SETS:
         raise UserError(f"{one.field} is {kind}: compare it by = or !=, not by {one.relation}")
-    if kind is Kind.TEXT and one.relation in _COMPARED:
+    if kind is Kind.TEXT and one.relation not in _SETS:
         _refuse_number(one)
     return replace(one, values=tuple(_of_kind(one.field, value, kind) for value in one.values))
 
@@ -246,16 +227,14 @@ def require_same(fields: Mapping[str, Kind], columns: Iterable[Mapping[str, Colu
         for name, one in table.items():
             kind, where = known.setdefault(name, (one.kind, one.place))
             if kind is not one.kind:
-                raise UserError(
-                    f"{one.place}: {one.told}, and {where} has {_SEVERAL[kind]} in {name}: "
-                    f"{_remedy(name, kind, one.kind)}, or leave the column out by --keep"
-                )
+                cells = "a number" if kind is Kind.NUMBER else "one of the two everywhere"
+                remedy = f"make every cell {cells}"
+                if (kind, one.kind) == (Kind.TEXT, Kind.NUMBER):
+                    remedy = (
+                        f"--as-text {name} makes it texts here, too, a collection built anew may have numbers"
+                    )
+                told = f"{one.place}: {one.told}, and {where} has {_SEVERAL[kind]} in {name}"
+                raise UserError(f"{told}: {remedy}, or leave the column out by --keep")
 
 
 _SEVERAL = {Kind.TEXT: "texts", Kind.NUMBER: "numbers", Kind.BOOLEAN: "true and false"}
-
-
-def _remedy(name: str, before: Kind, now: Kind) -> str:
-    if (before, now) == (Kind.TEXT, Kind.NUMBER):
-        return f"--as-text {name} makes it texts here, too, a collection that is built anew may have numbers"
-    return f"make every cell {'a number' if before is Kind.NUMBER else 'one of the two everywhere'}"

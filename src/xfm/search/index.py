@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from xfm.core.errors import UserError, excerpt
 from xfm.data.skipped import SkippedRecords
 from xfm.inference.engine import Engine, as_captions
-from xfm.inference.input_parsing import PictureReader
+from xfm.inference.input_parsing import Picture, PictureReader
 from xfm.search.filters import Condition, merged
 from xfm.search.journal import CollectionManifest, Journal, JournalItem, State
 from xfm.search.sources import EncodedPicture, IngestItem
-from xfm.search.store import IndexedPicture, Row, Store, digest, from_png, to_png
+from xfm.search.store import IndexedPicture, Row, Store, to_png
 
 TOGETHER = 256
 """Pictures whose vectors are computed, and whose rows are stored, together."""
@@ -56,10 +56,10 @@ class Index:
         self.folder, self.about, self.engine = folder, about, engine
         self.store, self.journal = store, journal
         self._reader = PictureReader(engine.pretrained.preprocessing, None, recent=0)
-        self._vectors: dict[bytes, NDArray[np.float32]] = {}
-        self._given: dict[bytes, NDArray[np.float32]] = {}
-        # What was waiting when a process was killed may be in the store already.
-        self._replacing = set(journal.waiting_keys())
+        # Of pictures that are not stored yet: items of the journal, and rows with what vectors are made of.
+        self._items = dict[str, JournalItem]()
+        self._taken = list[tuple[IndexedPicture, Picture | EncodedPicture]]()
+        self._replacing, self._unsure = False, None
 
     # ------------------------------------------------------------ taking in
     def add(
@@ -68,85 +68,88 @@ class Index:
         left_out: SkippedRecords | None = None,
         taken: IngestCounts | None = None,
     ) -> IngestCounts:
-        """Take pictures in. Each is safe when the next is asked for; its vector is computed with others'.
+        """Take pictures in, `TOGETHER` at a time; all are stored at the end.
 
         Known keys and stamps are not read again; `taken` is counted on. UserError: an unreadable picture
         without `left_out`, or a field of another type than before.
         """
-        taken = taken or IngestCounts()
+        taken, self._items, self._taken, self._replacing = taken or IngestCounts(), {}, [], False
+        if self._unsure is None:
+            self._unsure = self.store.count() != len(self)
         for one in offers:
+            if one.key in self._items or len(self._items) >= TOGETHER:
+                self._store()
             self._offer(one, taken, left_out)
-            self.flush(TOGETHER)
+        self._store()
         return taken
 
-    def add_encoded(
-        self, offers: Sequence[IngestItem], left_out: SkippedRecords, taken: IngestCounts
-    ) -> None:
-        """Take in pictures that others have encoded, and store all; see `add`."""
-        # Some may wait already, where a process was killed that took them in.
-        pictures = [one.picture for one in offers if isinstance(one.picture, EncodedPicture)]
-        self._given = {digest(one.pixels): one.vector for one in pictures}
-        self.add(offers, left_out, taken)
-        self.flush()
-        self._given = {}
+    def knows(self, given: IngestItem) -> bool:
+        """Whether a picture was offered before, and has not changed since."""
+        known = self.journal.item(given.key)
+        return known is not None and bool(given.stamp) and known.stamp == given.stamp
 
     def _offer(self, given: IngestItem, taken: IngestCounts, left_out: SkippedRecords | None) -> None:
         known = self.journal.item(given.key)
-        if known is not None and given.stamp and known.stamp == given.stamp:
+        if known is not None and self.knows(given):
             if known.state is State.BAD:
-                self._pass_over(given, known.told or "", taken, left_out)
+                _pass_over(given, known.told or "", taken, left_out)
             elif known.state is State.DUPLICATE:
                 taken.duplicates += 1
             else:
                 taken.known += 1
             return
-        other = _other_table(given, known)
+        # The table that names this picture, if it is another one.
+        other = (known.told or "") if known is not None and known.state is State.STORED else ""
+        other = "" if other == given.table else other
         if other and not given.replaces:
             taken.clashing += 1
             taken.clash = taken.clash or (given.key, other)
             return
         try:
-            if isinstance(given.picture, UserError):
-                raise given.picture
-            if len(given.key.encode()) > LONGEST_KEY:
-                told = f"the name {excerpt(given.key)} has {len(given.key.encode()):,} bytes"
-                raise UserError(
-                    f"{told}, and {LONGEST_KEY:,} are the most; shorten it, or take another --key"
-                )
-            picture = given.picture
-            if not isinstance(picture, EncodedPicture):
-                picture = self._reader.read(picture)
+            picture = self._read(given)
         except UserError as error:
-            self._pass_over(given, str(error), taken, left_out)
-            if other:
-                return
-            self._gone([given.key] if known else [])
-            self.journal.pass_over(given.key, given.stamp, State.BAD, str(error))
+            _pass_over(given, str(error), taken, left_out)
+            if not other:
+                self._instead(known, given.key, JournalItem(State.BAD, given.stamp, str(error)))
             return
         self._know(given)
         taken.displaced += bool(other)
-        holder = self.journal.holder(picture.key)
-        if holder not in (None, given.key):
+        if (holder := self._holder(picture.key)) not in (None, given.key):
             taken.duplicates += 1
-            self._gone([given.key] if known else [])
-            self.journal.pass_over(given.key, given.stamp, State.DUPLICATE, holder)
+            self._instead(known, given.key, JournalItem(State.DUPLICATE, given.stamp, holder))
             return
         pixels = picture.pixels if isinstance(picture, EncodedPicture) else to_png(picture.pixels)
         entry = IndexedPicture(given.key, given.source, picture.width, picture.height, pixels, given.metadata)
-        self.journal.take(entry, given.stamp, picture.key, given.table)
-        if known is not None and known.state in (State.STORED, State.WAITING):
-            self._replacing.add(given.key)
+        self._taken.append((entry, picture))
+        self._items[given.key] = JournalItem(State.STORED, given.stamp, given.table or None, picture.key)
+        if known is not None and known.state is State.STORED:
+            self._replacing = True
             taken.replaced += not other
         else:
             taken.new += 1
 
-    def _pass_over(
-        self, given: IngestItem, reason: str, taken: IngestCounts, left_out: SkippedRecords | None
-    ) -> None:
-        if left_out is None:
-            raise UserError(reason if given.source in reason else f"{given.source}: {reason}")
-        taken.bad += 1
-        left_out.add(given.source, reason)
+    def _instead(self, known: JournalItem | None, key: str, item: JournalItem) -> None:
+        """Note a picture that is not taken; one that was there goes, what looked like it may come again."""
+        if known is not None:
+            self._store()
+            self.remove([key])
+        self._items[key] = item
+
+    def _read(self, given: IngestItem) -> Picture | EncodedPicture:
+        if isinstance(given.picture, UserError):
+            raise given.picture
+        if (size := len(given.key.encode())) > LONGEST_KEY:
+            told = f"the name {excerpt(given.key)} has {size:,} bytes, and {LONGEST_KEY:,} are the most"
+            raise UserError(f"{told}; shorten it, or take another --key")
+        return (
+            given.picture if isinstance(given.picture, EncodedPicture) else self._reader.read(given.picture)
+        )
+
+    def _holder(self, pixels: bytes) -> str | None:
+        """The key of a picture with these pixels, stored or about to be."""
+        own = (key for key, one in self._items.items() if one.digest == pixels)
+        holder = self.journal.holder(pixels)
+        return next(own, None if holder in self._items else holder)
 
     def _know(self, given: IngestItem) -> None:
         try:
@@ -158,76 +161,58 @@ class Index:
             self.about.write(self.folder)
             self.store.require(fields)
 
-    def flush(self, least: int = 1) -> None:
-        """Store the waiting pictures, as long as there are `least`."""
-        while self.journal.waits() >= least:
-            pictures = self.journal.waiting(TOGETHER)
-            keys = [one.key for one in pictures]
-            rows = [Row(one, vector) for one, vector in zip(pictures, self.vectors(pictures), strict=True)]
-            self.store.add(rows, replacing=not self._replacing.isdisjoint(keys))
-            self.journal.stored(keys)
-            self._replacing.difference_update(keys)
-            if self.store.is_scattered():
-                self.store.compact()
+    def _store(self) -> None:
+        """Store rows, then note them: after a kill in between they come again, and replace themselves."""
+        unsure, self._unsure = self._unsure, True
+        if self._taken:
+            vectors = self._vectors([picture for _, picture in self._taken])
+            rows = [Row(entry, vector) for (entry, _), vector in zip(self._taken, vectors, strict=True)]
+            self.store.add(rows, bool(unsure or self._replacing))
+        self.journal.note(self._items)
+        self._unsure, any_new = unsure, bool(self._taken)
+        self._items, self._taken, self._replacing = {}, [], False
+        if any_new and self.store.is_scattered():
+            self.store.compact()
 
-    def vectors(self, entries: Sequence[IndexedPicture]) -> NDArray[np.float32]:
-        """Vectors [N, E] of pictures; the last some hundred are remembered."""
-        engine, marks = self.engine, [digest(one.pixels) for one in entries]
-        there = self._vectors if not self._given else {**self._vectors, **self._given}
-        known = {mark: there[mark] for mark in marks if mark in there}
-        missing = [place for place, mark in enumerate(marks) if mark not in known]
-        for start in range(0, len(missing), engine.batch_size):
-            part = missing[start : start + engine.batch_size]
-            shape = engine.pretrained.preprocessing.shape
-            found = engine.image_vectors([from_png(entries[place].pixels, shape) for place in part])
-            for place, vector in zip(part, found, strict=True):
-                known[marks[place]] = vector
-        remembered = {**self._vectors, **known}
-        self._vectors = {mark: remembered[mark] for mark in [*remembered][-4 * TOGETHER :]}
-        return np.stack([known[mark] for mark in marks])
+    def _vectors(self, pictures: Sequence[Picture | EncodedPicture]) -> list[NDArray[np.float32]]:
+        pixels = [one.pixels for one in pictures if isinstance(one, Picture)]
+        size, found = self.engine.batch_size, list[NDArray[np.float32]]()
+        for start in range(0, len(pixels), size):
+            found += [*self.engine.image_vectors(pixels[start : start + size])]
+        own = iter(found)
+        return [next(own) if isinstance(one, Picture) else one.vector for one in pictures]
 
     # ------------------------------------------------------------ taking out
     def remove(self, keys: Iterable[str] = (), where: Sequence[Condition] = ()) -> int:
         """Remove pictures by key or condition; how many there were."""
-        if where:
-            self.flush()
-            keys = [*keys, *self.store.keys(where)]
-        return self._gone(list(dict.fromkeys(keys)))
-
-    def _gone(self, keys: Sequence[str]) -> int:
-        self.store.remove(keys)
-        known = self.journal.forget(keys)
-        self._replacing.difference_update(keys)
+        gone = list(dict.fromkeys([*keys, *(self.store.keys(where) if where else ())]))
+        known = self.journal.forget(gone)
+        self.store.remove(gone)
         return known
 
     # ------------------------------------------------------------ keeping
     def compact(self) -> None:
         """Make searches as fast, and the folder as small, as if all pictures had come at once.
 
-        Rows and journal are compared: a process killed while removing may have left one without the other.
+        Rows that the journal does not know, of a process that was killed, go, and so do items without a row.
         """
-        self.flush()
         rows = set(self.store.keys())
-        lost = [key for key in self.journal.offered() if key not in rows and self._is_stored(key)]
-        strangers = [key for key in rows if not self._is_stored(key)]
-        self.journal.forget(lost)
-        self.store.remove(strangers)
+        items = ((key, self.journal.item(key)) for key in self.journal.offered())
+        stored = {key for key, item in items if item is not None and item.state is State.STORED}
+        self.journal.forget(stored - rows)
+        self.store.remove([*(rows - stored)])
         self.store.compact()
         self.journal.fold()
 
-    def _is_stored(self, key: str) -> bool:
-        item = self.journal.item(key)
-        return item is not None and item.state is State.STORED
-
     def __len__(self) -> int:
-        counts = self.journal.counts()
-        return counts[State.STORED] + counts[State.WAITING]
+        return self.journal.counts()[State.STORED]
 
 
-def _other_table(given: IngestItem, known: JournalItem | None) -> str:
-    if known is None or known.state not in (State.STORED, State.WAITING) or known.told in (None, given.table):
-        return ""
-    return known.told
+def _pass_over(given: IngestItem, reason: str, taken: IngestCounts, left_out: SkippedRecords | None) -> None:
+    if left_out is None:
+        raise UserError(reason if given.source in reason else f"{given.source}: {reason}")
+    taken.bad += 1
+    left_out.add(given.source, reason)
 
 
 def probe_of(engine: Engine) -> NDArray[np.float32]:

@@ -1,27 +1,26 @@
 """Manifest (`index.json`) and journal of a collection; the journal is an SQLite file that survives a kill.
 
-A picture counts as taken once it is here. Vectors are computed and rows stored many at a time, so that adding
-one picture at a time is as fast as adding all at once.
+It names no picture whose row is not in the store; a kill may leave rows in the store that it does not name.
 """
 
 import json
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular, read_json_object, write_text
 from xfm.search.filters import Kind
-from xfm.search.store import IndexedPicture, guarded
+from xfm.search.store import guarded
 
-MANIFEST, FORMAT = "index.json", 2
+MANIFEST, FORMAT = "index.json", 3
 _SERVER = "address", "table", "id"
 HIDDEN = ".xfm-index"
 """The collection of a folder of pictures, in that folder."""
@@ -87,12 +86,8 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS items (
     key TEXT PRIMARY KEY, stamp TEXT NOT NULL, state TEXT NOT NULL, digest BLOB, told TEXT
 ) WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS pictures ON items (digest) WHERE state IN ('waiting', 'stored');
+CREATE UNIQUE INDEX IF NOT EXISTS pictures ON items (digest) WHERE state = 'stored';
 CREATE INDEX IF NOT EXISTS others ON items (told) WHERE state = 'duplicate';
-CREATE TABLE IF NOT EXISTS waiting (
-    key TEXT PRIMARY KEY, source TEXT NOT NULL, width INT NOT NULL, height INT NOT NULL, pixels BLOB NOT NULL,
-    metadata TEXT NOT NULL
-);
 """
 _SECONDS = 30.0
 """For which a process waits while another one writes."""
@@ -101,22 +96,21 @@ _SECONDS = 30.0
 class State(StrEnum):
     """State of an offered picture."""
 
-    WAITING = "waiting"
     STORED = "stored"
     DUPLICATE = "duplicate"
     BAD = "bad"
 
 
-@dataclass(frozen=True)
-class JournalItem:
-    """An offered picture: its state, its file's stamp, and a detail.
+class JournalItem(NamedTuple):
+    """An offered picture: its state, its file's stamp, a detail, and its pixels' digest if it is stored.
 
     `told` is of a duplicate the other's key, of a bad picture the reason, of others the table that names it.
     """
 
     state: State
     stamp: str
-    told: str | None
+    told: str | None = None
+    digest: bytes | None = None
 
 
 @guarded
@@ -158,21 +152,15 @@ class Journal:
         except OSError:
             return False
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            yield self._database
-
     def item(self, key: str) -> JournalItem | None:
         """A picture's item; None for an unknown key."""
-        texts = "state, CAST(stamp AS TEXT), CAST(told AS TEXT)"  # a stranger's may be of another type
+        texts = "state, CAST(stamp AS TEXT), CAST(told AS TEXT), digest"  # a stranger's may be no texts
         row = self._database.execute(f"SELECT {texts} FROM items WHERE key = ?", [key]).fetchone()
-        return None if row is None else JournalItem(State(row[0]), row[1], row[2])
+        return None if row is None else JournalItem(State(row[0]), *row[1:])
 
     def holder(self, digest: bytes) -> str | None:
         """The key of the picture with these pixels."""
-        query = "SELECT key FROM items WHERE digest = ? AND state IN ('waiting', 'stored')"
+        query = "SELECT key FROM items WHERE digest = ? AND state = 'stored'"
         row = self._database.execute(query, [digest]).fetchone()
         return None if row is None else row[0]
 
@@ -183,61 +171,24 @@ class Journal:
         )
         return dict(self._database.execute(query, keys))
 
-    def take(self, entry: IndexedPicture, stamp: str, digest: bytes, table: str = "") -> None:
-        """Take a picture in, in place of one with its key; `table` is the table that names it."""
-        with self._writing() as database:
-            self._forget([entry.key])
-            database.execute(
-                "INSERT INTO items VALUES (?, ?, ?, ?, ?)",
-                [entry.key, stamp, State.WAITING, digest, table or None],
-            )
-            cells = [entry.key, entry.source, entry.width, entry.height, entry.pixels]
-            database.execute(
-                "INSERT INTO waiting VALUES (?, ?, ?, ?, ?, ?)", [*cells, json.dumps(dict(entry.metadata))]
-            )
-
-    def pass_over(self, key: str, stamp: str, state: State, told: str) -> None:
-        """Note a picture that is not taken, so that it is not read again before it changes."""
-        with self._writing() as database:
-            self._forget([key])
-            database.execute("INSERT INTO items VALUES (?, ?, ?, NULL, ?)", [key, stamp, state, told])
-
-    def waiting(self, limit: int = -1) -> list[IndexedPicture]:
-        """Pictures that are not stored yet, oldest first."""
-        query = "SELECT key, source, width, height, pixels, metadata FROM waiting ORDER BY rowid LIMIT ?"
-        rows = self._database.execute(query, [limit]).fetchall()
-        return [
-            IndexedPicture(key, source, width, height, pixels, json.loads(told))
-            for key, source, width, height, pixels, told in rows
-        ]
-
-    def waits(self) -> int:
-        """How many pictures wait."""
-        return self._database.execute("SELECT count(*) FROM waiting").fetchone()[0]
-
-    def waiting_keys(self) -> list[str]:
-        """Their keys."""
-        return [row[0] for row in self._database.execute("SELECT key FROM waiting ORDER BY rowid")]
-
-    def stored(self, keys: Sequence[str]) -> None:
-        """Note that pictures are in the store."""
-        with self._writing() as database:
-            rows = [(key,) for key in keys]
-            database.executemany("DELETE FROM waiting WHERE key = ?", rows)
-            database.executemany("UPDATE items SET state = 'stored' WHERE key = ?", rows)
+    def note(self, items: Mapping[str, JournalItem]) -> None:
+        """Note pictures by key, all or none, in place of those with their keys."""
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            for key, one in items.items():
+                self._forget(key)
+                cells = [key, one.stamp, one.state, one.digest, one.told]
+                self._database.execute("INSERT INTO items VALUES (?, ?, ?, ?, ?)", cells)
 
     def forget(self, keys: Iterable[str]) -> int:
         """Forget pictures and their duplicates; how many of the keys were known."""
-        with self._writing():
-            return self._forget(keys)
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            return sum(map(self._forget, keys))
 
-    def _forget(self, keys: Iterable[str]) -> int:
-        known = 0
-        for key in keys:
-            known += self._database.execute("DELETE FROM items WHERE key = ?", [key]).rowcount
-            self._database.execute("DELETE FROM waiting WHERE key = ?", [key])
-            self._database.execute("DELETE FROM items WHERE state = 'duplicate' AND told = ?", [key])
-        return known
+    def _forget(self, key: str) -> int:
+        self._database.execute("DELETE FROM items WHERE state = 'duplicate' AND told = ?", [key])
+        return self._database.execute("DELETE FROM items WHERE key = ?", [key]).rowcount
 
     def offered(self) -> list[str]:
         """Every key that is known."""

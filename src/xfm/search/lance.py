@@ -198,13 +198,12 @@ class LanceStore:
             self._table.create_index("key", config=BTree())
         self._table.optimize(cleanup_older_than=_NOW)
         if rows >= EXACT_BELOW:
-            self._table.create_index("vector", config=self._new_index(rows))
-
-    def _new_index(self, rows: int) -> IvfRq | IvfPq:
-        shape: Any = {"num_partitions": _lists(rows), "max_iterations": _ROUNDS, "sample_rate": _SAMPLED}
-        if self._width % 8 == 0 and self._width >= _FEW:
-            return IvfRq(distance_type="cosine", **shape)
-        return IvfPq(distance_type="cosine", num_sub_vectors=_sub_vectors(self._width), **shape)
+            shape: Any = {"num_partitions": _lists(rows), "max_iterations": _ROUNDS, "sample_rate": _SAMPLED}
+            width, config = self._width, IvfRq(distance_type="cosine", **shape)
+            if width % 8 or width < _FEW:
+                parts = next(parts for parts in range(max(1, width // 4), 0, -1) if width % parts == 0)
+                config = IvfPq(distance_type="cosine", num_sub_vectors=parts, **shape)
+            self._table.create_index("vector", config=config)
 
     def _index(self) -> bool:
         return any(one.columns == ["vector"] for one in self._table.list_indices())
@@ -226,10 +225,6 @@ class LanceStore:
 
 def _lists(rows: int) -> int:
     return round(math.sqrt(rows))
-
-
-def _sub_vectors(width: int) -> int:
-    return next(parts for parts in range(max(1, width // 4), 0, -1) if width % parts == 0)
 
 
 def _told(entry: IndexedPicture) -> str:

@@ -16,7 +16,7 @@ from xfm.inference.engine import Engine
 from xfm.inference.pipeline import pipeline
 from xfm.inference.row_units import everywhere
 from xfm.models.folder import Pretrained
-from xfm.search.index import Index, probe_of
+from xfm.search.index import TOGETHER, Index, probe_of
 from xfm.search.journal import HIDDEN, JOURNAL, MANIFEST, CollectionManifest, Journal, State
 from xfm.search.store import Store
 from xfm.search.trusted_hosts import require_trusted, tell_model, without_password
@@ -85,8 +85,6 @@ def open_index(
         with _opened(place, about, engine, readonly=not writing, address=address) as index:
             undo.pop_all()
             yield index
-            if writing:
-                index.flush()
 
 
 def _found(place: Path, make: bool, address: str | None, table: str | None) -> CollectionManifest | None:
@@ -119,12 +117,10 @@ def _opened(
     with closing(Journal(place, readonly)) as journal:
         new = not readonly and not journal.counts()[State.STORED]
         with closing(_store(place, about, address, readonly, make=new)) as store:
-            if new and not any(journal.counts().values()) and store.count():
-                rows = amount(store.count(), "row")
-                raise UserError(
-                    f"{place} is damaged (its journal knows nothing of {rows}): remove it, and build the "
-                    "collection again"
-                )
+            # Of a build that was killed some rows may be there before the journal names one.
+            if new and not any(journal.counts().values()) and (rows := store.count()) > TOGETHER:
+                unknown = f"its journal knows nothing of {amount(rows, 'row')}"
+                raise UserError(f"{place} is damaged ({unknown}): remove it, and build the collection again")
             yield Index(place, about, engine, store, journal)
 
 

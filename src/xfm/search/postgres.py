@@ -300,9 +300,11 @@ class PostgresStore:
     ) -> list[Neighbour]:
         """Index search, the best compared exactly; under conditions it goes on until enough passed."""
         passing, values = _passing(where)
+        doublings = max(0.0, math.log2(rows / EXACT_BELOW))
+        looked_at = round(_LOOKED_AT * (1 + doublings / 6))  # a sixth more for each doubling
         self._set("enable_indexscan", "on")
         self._set("enable_seqscan", "off")
-        self._set("hnsw.ef_search", str(min(max(looked_at(rows), _REFINED * count), _MOST_LOOKED_AT)))
+        self._set("hnsw.ef_search", str(min(max(looked_at, _REFINED * count), _MOST_LOOKED_AT)))
         self._set("hnsw.iterative_scan", "relaxed_order" if where else "off")
         return self._near(
             "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM (SELECT key, "
@@ -397,12 +399,6 @@ class PostgresStore:
     def close(self) -> None:
         """See `Store.close`."""
         self._opened.close()
-
-
-def looked_at(rows: int) -> int:
-    """Neighbours kept by a search among so many rows: a sixth more for each doubling."""
-    doublings = max(0.0, math.log2(rows / EXACT_BELOW))
-    return round(_LOOKED_AT * (1 + doublings / 6))
 
 
 def _passing(where: Sequence[Condition]) -> tuple[sql.Composable, list[Any]]:

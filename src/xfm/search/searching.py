@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from xfm.config.index import SURE, UNFITTED_MIN_SCORE, SearchOptions
 from xfm.core.errors import UserError
 from xfm.data.records import is_text
 from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.inference.engine import EncodedPictures, Engine, as_captions, cut
+from xfm.inference.heads import PixelBox, pixel_box
 from xfm.inference.input_parsing import Picture, PictureReader, PictureSource
-from xfm.inference.matching import PixelBox, pixel_box
 from xfm.models.artifacts import limits_of
 from xfm.search.filters import Condition, Value, checked, parse_condition
 from xfm.search.index import Index
@@ -37,7 +38,7 @@ _ENCODED = torch.empty(0)
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """A query: its unit vector [E] float32, and its text's states [1, T, D] and mask [1, T] bool, if any."""
+    """A query: its unit vector [E] float32, and its text's states [T, D] and mask [T] bool, if any."""
 
     vector: NDArray[np.float32]
     words: tuple[Tensor, Tensor] | None
@@ -72,7 +73,8 @@ def match_lists(
         ]
         encoded.need(pictures)
         states, index = encoded.stack([one.key for one in pictures])
-        texts, mask = _stacked([one.query.words for one in part if one.query.words is not None])
+        words = [one.query.words for one in part if one.query.words is not None]
+        texts, mask = (pad_sequence(own, batch_first=True) for own in map(list, zip(*words, strict=True)))
         sizes = [len(one.pixels) for one in part]
         said = torch.arange(len(part), device=states.device).repeat_interleave(
             torch.tensor(sizes, device=states.device)
@@ -101,26 +103,13 @@ def _parts(lists: Sequence[Shortlist]) -> Iterator[Sequence[Shortlist]]:
         yield part
 
 
-def _stacked(words: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    longest = max(mask.shape[1] for _, mask in words)
-
-    def padded(one: Tensor) -> Tensor:
-        return torch.nn.functional.pad(one, [0, 0] * (one.ndim - 2) + [0, longest - one.shape[1]])
-
-    return torch.cat([padded(one) for one, _ in words]), torch.cat([padded(mask) for _, mask in words])
-
-
 _ATTEMPTS = 4
 _MARK = re.compile(r"[0-9a-f]{32}")
 """A digest of `xfm.search.store.digest`."""
 
 
-@dataclass(frozen=True)
-class SearchQuestion:
-    """A text, a picture (as given, or from `Searcher.read`), or both."""
-
-    text: str | None = None
-    image: PictureSource | Picture | None = None
+Question = tuple[str | None, PictureSource | Picture | None]
+"""A text, a picture (as given, or read by `Searcher.reader`), or both."""
 
 
 class FoundImage(TypedDict):
@@ -164,24 +153,9 @@ class Searcher:
     """Searches in an open collection; pictures that were re-ranked lately are not encoded again."""
 
     def __init__(self, index: Index) -> None:
-        self._index, self._engine = index, index.engine
+        self.index, self._engine = index, index.engine
         self._encoded = EncodedPictures(index.engine)
-        self._reader = PictureReader(index.engine.pretrained.preprocessing, None, recent=0)
-
-    @property
-    def pictures(self) -> int:
-        """Number of pictures."""
-        return len(self._index)
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the collection is still the one that was opened."""
-        return self._index.journal.is_there
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether the matching probability is calibrated."""
-        return self._engine.pretrained.calibration is not None
+        self.reader = PictureReader(index.engine.pretrained.preprocessing, None, recent=0)
 
     def search(
         self,
@@ -195,27 +169,19 @@ class Searcher:
         """
         options = options or SearchOptions()
         self._conditions(options)  # before anything is computed
-        (query,) = self.queries([SearchQuestion(text, image)])
+        (query,) = self.queries([(text, image)])
         (answer,) = self.answers([self.shortlist(query, options)])
         return answer
-
-    def check(self) -> None:
-        """Ask the store for nothing; StoreError if it does not answer."""
-        self._index.store.pixels([""])
-
-    def read(self, source: PictureSource) -> Picture:
-        """A query's picture, read by the calling thread; raises UserError."""
-        return self._reader.read(source)
 
     def marks(self, keys: Sequence[str]) -> dict[str, str]:
         """Public names of pictures by key: a path gives way to the digest of the picture."""
         paths = [key for key in keys if os.path.isabs(key)]
-        digests = self._index.journal.digests(paths)
+        digests = self.index.journal.digests(paths)
         return {key: digests.get(key, digest(key.encode())).hex() for key in paths}
 
     def key_of(self, mark: str) -> str:
         """The key of a public name; UserError if there is none."""
-        journal = self._index.journal
+        journal = self.index.journal
         if not os.path.isabs(mark):
             if journal.item(mark) is not None:
                 return mark
@@ -226,21 +192,19 @@ class Searcher:
 
     def pixels(self, key: str) -> bytes:
         """A picture as the model sees it, a PNG; UserError: no such picture."""
-        found = [one.pixels for one in self._index.journal.waiting() if one.key == key]
-        found += self._index.store.pixels([key]).values()
-        if not any(found):
+        if not (found := self.index.store.pixels([key]).get(key)):
             raise UserError("the collection has no picture of that key; search again")
-        return next(filter(None, found))
+        return found
 
     # ------------------------------------------------------------ the steps
     @torch.inference_mode()
-    def queries(self, asked: Sequence[SearchQuestion]) -> list[SearchQuery]:
+    def queries(self, asked: Sequence[Question]) -> list[SearchQuery]:
         """Questions as vectors, computed together; raises UserError."""
         engine, parts = self._engine, list[list[Tensor]]([] for _ in asked)
         words: dict[int, tuple[Tensor, Tensor]] = {}
-        said = {place: text for place, one in enumerate(asked) if (text := searched_text(one)) is not None}
+        said = {place: text for place, one in enumerate(asked) if (text := searched_text(*one)) is not None}
         shown = {
-            place: self._reader.read(one.image) for place, one in enumerate(asked) if one.image is not None
+            place: self.reader.read(image) for place, (_, image) in enumerate(asked) if image is not None
         }
         with engine.arithmetic():
             if said:
@@ -251,7 +215,7 @@ class Searcher:
                     zip(said, engine.model.project_text(states[:, 0]), strict=True)
                 ):
                     length = int(tokens.mask[row].sum())
-                    words[place] = states[row : row + 1, :length], tokens.mask[row : row + 1, :length]
+                    words[place] = states[row, :length], tokens.mask[row, :length]
                     parts[place].append(vector)
             if shown:
                 self._encoded.need([*shown.values()])
@@ -267,18 +231,20 @@ class Searcher:
     def shortlist(self, query: SearchQuery, options: SearchOptions) -> Shortlist:
         """The nearest pictures, with PNGs where a text is matched with them; for one thread at a time.
 
-        Computes vectors of waiting pictures only. UserError: a condition on an unknown field.
+        UserError: a condition on an unknown field.
         """
         where, matched = self._conditions(options), query.words is not None and options.rerank > 0
         count = max(options.top_k, options.rerank if matched else 0)
-        near, pixels = self._nearest(query.vector, count, where), list[bytes]()
-        for _ in range(_ATTEMPTS if matched else 0):
-            wanted = len(near)
-            near, pixels = self._pixels(near)
-            if len(near) == wanted:
+        store, near, pixels = self.index.store, list[Neighbour](), list[bytes]()
+        for _ in range(_ATTEMPTS):
+            near = found = store.nearest(query.vector, count, where)
+            if matched:
+                there = store.pixels([one.entry.key for one in found])
+                near = [one for one in found if one.entry.key in there]
+                pixels = [there[one.entry.key] for one in near]
+            if len(near) == len(found):  # else some were taken out meanwhile
                 break
-            near = self._nearest(query.vector, count, where)  # some were taken out meanwhile
-        return Shortlist(query, options, near, pixels, self._count(where))
+        return Shortlist(query, options, near, pixels, store.count(where) if where else len(self.index))
 
     def answers(self, lists: Sequence[Shortlist]) -> list[Answer]:
         """Answers of searches, matched in few passes of the fusion encoder."""
@@ -288,11 +254,11 @@ class Searcher:
 
     def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
         asked = [parse_condition(one) for one in options.where]
-        if any(one.field not in self._index.about.fields for one in asked):
-            self._index.about = CollectionManifest.read(
-                self._index.folder
+        if any(one.field not in self.index.about.fields for one in asked):
+            self.index.about = CollectionManifest.read(
+                self.index.folder
             )  # another process may have added some
-        return checked(asked, self._index.about.fields)
+        return checked(asked, self.index.about.fields)
 
     def _answer(self, one: Shortlist, matched: tuple[Tensor, Tensor] | None) -> Answer:
         options, searched = one.options, one.searched
@@ -300,7 +266,7 @@ class Searcher:
         fit = calibration.presence if calibration is not None and one.query.by_text else None
         min_score = options.min_score
         if min_score is None:
-            min_score = UNFITTED_MIN_SCORE if fit is None else fit.least(searched)
+            min_score = UNFITTED_MIN_SCORE if fit is None else fit.threshold(searched)
         if matched is None:
             hits = [_hit(near, near.similarity) for near in one.near[: options.top_k]]
             fits = False if one.query.words is not None and options.rerank > 0 else None
@@ -318,24 +284,6 @@ class Searcher:
     def _limits(self, fits: bool | None, best: float) -> str:
         doubtful = fits is False or (fits and best < SURE)
         return limits_of(self._engine.pretrained.provenance) if doubtful else ""
-
-    def _nearest(
-        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]
-    ) -> list[Neighbour]:
-        fresh = self._index.journal.waiting()  # before the store, where they may have come when that is asked
-        found = {one.entry.key: one for one in self._index.store.nearest(vector, count, where)}
-        for one in fresh:  # an earlier form may be in the store
-            found.pop(one.key, None)
-        passing = [one for one in fresh if all(condition.holds(one.metadata) for condition in where)]
-        if passing:
-            cosines = self._index.vectors(passing) @ vector
-            found |= {
-                one.key: Neighbour(one, float(near)) for one, near in zip(passing, cosines, strict=True)
-            }
-        return sorted(found.values(), key=lambda one: -one.similarity)[:count]
-
-    def _count(self, where: Sequence[Condition]) -> int:
-        return self._index.store.count(where) if where else len(self._index)
 
     def _ordered(
         self, near: Sequence[Neighbour], logits: Tensor, boxes: Tensor
@@ -356,22 +304,16 @@ class Searcher:
             hits.append(found)
         return hits, match_odds(logits.numpy())[order]
 
-    def _pixels(self, near: Sequence[Neighbour]) -> tuple[list[Neighbour], list[bytes]]:
-        there = {one.entry.key: one.entry.pixels for one in near if one.entry.pixels}
-        there |= self._index.store.pixels([one.entry.key for one in near if one.entry.key not in there])
-        left = [one for one in near if one.entry.key in there]
-        return left, [there[one.entry.key] for one in left]
 
-
-def searched_text(one: SearchQuestion) -> str | None:
+def searched_text(text: str | None, image: object) -> str | None:
     """The text of a question; UserError where there is nothing to search."""
-    if one.text is None and one.image is None:
+    if text is None and image is None:
         raise UserError("a search needs a text, a picture, or both")
-    if one.text is not None and not one.text.strip():
+    if text is not None and not text.strip():
         raise UserError("the text of the search is empty; write what is to be found")
-    if one.text is not None and not is_text(one.text):
+    if text is not None and not is_text(text):
         raise UserError("the text of the search is not Unicode; mend it")
-    return one.text
+    return text
 
 
 def _hit(one: Neighbour, score: float) -> FoundImage:

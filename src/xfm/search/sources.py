@@ -17,13 +17,12 @@ from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt, printable
 from xfm.core.paths import is_url
-from xfm.data.folders import FolderReport, Scan, scan_folder
+from xfm.data.folders import FolderReport, scan_folder
 from xfm.data.records import BadRecordError, NoAnnotation, Record, SampleKind, is_text
 from xfm.data.schema import Origin
 from xfm.data.sources import RecordSource, open_source
 from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.records import RawRow
-from xfm.data.tables.table import TableParts, part_starts
 from xfm.inference.input_parsing import PictureSource
 from xfm.search.filters import ColumnKind, Kind, Metadata, can_be_kept, columns_seen, number_in, read_metadata
 
@@ -44,30 +43,18 @@ class EncodedPicture:
 class IngestItem:
     """A picture that may be taken in, with key, source for messages, and metadata.
 
-    `picture` None was known when shared work was planned; `stamp` changes with the picture or its metadata;
-    `table` is the table whose column gives the key, and `replaces` whether it takes the place of another
-    table's picture.
+    `stamp` changes with the picture or its metadata; `table` is the table whose column gives the key, and
+    `replaces` whether it takes the place of another table's picture.
     """
 
     key: str
     source: str
-    picture: PictureSource | EncodedPicture | UserError | None
+    picture: PictureSource | EncodedPicture | UserError
     stamp: str = ""
     metadata: Metadata = field(default_factory=dict)
     read: int = 0
     table: str = ""
     replaces: bool = False
-
-
-@dataclass(frozen=True)
-class SourceParts:
-    """Cut of a source: the first number of each part, a folder's names, rows with an earlier row's key, and
-    number columns."""
-
-    starts: list[int]
-    names: list[str] | None = None
-    twice: Mapping[int, int] = field(default_factory=dict)
-    numbers: Sequence[str] = ()
 
 
 class PictureSupply(ABC):
@@ -83,17 +70,9 @@ class PictureSupply(ABC):
     def __init__(self) -> None:
         self.left_out: dict[str, int] = {}
 
+    @abstractmethod
     def candidates(self) -> Iterator[IngestItem]:
         """All pictures; UserError where reading fails."""
-        return self.part(0, None)
-
-    @abstractmethod
-    def cut(self, size: int) -> "SourceParts":
-        """Cut the pictures into parts of `size`; raises UserError."""
-
-    @abstractmethod
-    def part(self, first: int, last: int | None) -> Iterator[IngestItem]:
-        """Pictures from one number up to another, exclusive; None is the end."""
 
     def columns(self) -> Mapping[str, ColumnKind]:
         """Column types of a table of texts, by all rows; empty where cells have types. Raises UserError."""
@@ -133,23 +112,21 @@ def open_supply(
     key: str | None = None,
     keep: Sequence[str] | None = None,
     as_text: Sequence[str] = (),
-    known: SourceParts | None = None,
     root: Path | None = None,
 ) -> PictureSupply:
     """Pictures of a folder, a table (see `xfm.config.tables`) or tar shards.
 
     `key` is the column of names, by default `id`, else file and row; `keep` limits the metadata; `as_text`
-    columns stay texts; `known` is an earlier cut, to read parts; paths stay below `root`. UserError: nothing
-    of the kind.
+    columns stay texts; paths stay below `root`. UserError: nothing of the kind.
     """
     if os.path.isdir(path):
-        folder = FolderSupply(path, None if known is None else known.names)
+        folder = FolderSupply(path)
         shards = not folder.total and any(name.endswith(".tar") for name in os.listdir(path))
         return ShardSupply(path, keep) if shards else folder
     if path.suffix.lower() == ".tar":
         return ShardSupply(path, keep)
     if table_kind(path) is not None:
-        return TableSupply(path, columns or ColumnMap(), key, keep, as_text, known, root)
+        return TableSupply(path, columns or ColumnMap(), key, keep, as_text, root)
     if not os.path.lexists(path):
         raise UserError(f"{path} does not exist; check the path")
     raise UserError(f"{path} is neither a folder of pictures nor a file of {LISTED}; rename or convert it")
@@ -158,10 +135,10 @@ def open_supply(
 class FolderSupply(PictureSupply):
     """Pictures of a folder and those below it; their paths are keys."""
 
-    def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self._folder = Path(os.path.abspath(path))
-        scan = scan_folder(self._folder) if names is None else Scan([*names])
+        scan = scan_folder(self._folder)
         self._names = scan.pictures
         self.report = scan.report(path) if scan.passed else None
         self.total = len(self._names)
@@ -170,14 +147,9 @@ class FolderSupply(PictureSupply):
         """Keys of all pictures."""
         return [_named(self._folder / name) for name in self._names]
 
-    def cut(self, size: int) -> SourceParts:
-        """See `PictureSupply.cut`."""
-        return SourceParts([*range(1, len(self._names) + 1, size)], self._names)
-
-    def part(self, first: int, last: int | None) -> Iterator[IngestItem]:
+    def candidates(self) -> Iterator[IngestItem]:
         """Pictures with name and folder as metadata."""
-        for number in range(max(first, 1), len(self._names) + 1 if last is None else last):
-            name = self._names[number - 1]
+        for number, name in enumerate(self._names, start=1):
             path = self._folder / name
             if not is_text(str(path)):  # nothing that keeps rows could hold it
                 told = UserError(f"{path}: the name is not UTF-8; rename the file")
@@ -199,14 +171,10 @@ class ShardSupply(PictureSupply):
         self._path, self._keep, self._pairs = path, keep, open_source(path, SampleKind.PAIR)
         self.total = len(self._pairs)
 
-    def cut(self, size: int) -> SourceParts:
-        """See `PictureSupply.cut`."""
-        return SourceParts([*range(0, len(self._pairs), size)])
-
-    def part(self, first: int, last: int | None) -> Iterator[IngestItem]:
-        """See `PictureSupply.part`."""
+    def candidates(self) -> Iterator[IngestItem]:
+        """See `PictureSupply.candidates`."""
         stamp = cache(lambda shard: file_stamp(Path(shard)))  # of this time
-        for number in range(first, len(self._pairs) if last is None else last):
+        for number in range(len(self._pairs)):
             try:
                 record = self._record(number)
             except BadRecordError as error:
@@ -253,12 +221,11 @@ class TableSupply(PictureSupply):
         key: str | None,
         keep: Sequence[str] | None,
         as_text: Sequence[str] = (),
-        known: SourceParts | None = None,
         root: Path | None = None,
     ) -> None:
         super().__init__()
         self._path, self._columns, self._key, self._keep = path, columns, key, keep
-        self._as_text, self._known, self._root = as_text, known, root
+        self._as_text, self._root = as_text, root
         self._whole = os.path.abspath(path)  # other folders may have tables of the same name
         columns.check_fields([IMAGE])
         self._table = open_table(path)
@@ -269,26 +236,10 @@ class TableSupply(PictureSupply):
                 if name not in present:
                     raise UserError(f"{path} has no column {name}, only {', '.join(present)}")
         self._named = dict[str, int]()
-        self._parts = TableParts(self._table, frozenset(self._table.columns or ()))
 
     def candidates(self) -> Iterator[IngestItem]:
         """See `PictureSupply.candidates`."""
         return map(self._candidate, self._table.rows(frozenset(self._table.columns or ())))
-
-    def cut(self, size: int) -> SourceParts:
-        """See `PictureSupply.cut`; reads the table once, only the column of keys where possible."""
-        column, twice, named = self._key or KEY, dict[int, int](), dict[str, int]()
-
-        def looked_at() -> Iterator[RawRow]:
-            for raw in self._table.rows(frozenset([column]) & frozenset(self._table.columns or [column])):
-                value = raw.cells.get(column)
-                if isinstance(value, str | int) and not isinstance(value, bool):
-                    before = named.setdefault(str(value), raw.number)
-                    if before != raw.number:
-                        twice[raw.number] = before
-                yield raw
-
-        return SourceParts(part_starts(looked_at(), size)[0], twice=twice, numbers=sorted(self._numbers))
 
     def columns(self) -> Mapping[str, ColumnKind]:
         """See `PictureSupply.columns`."""
@@ -305,13 +256,7 @@ class TableSupply(PictureSupply):
 
     @cached_property
     def _numbers(self) -> frozenset[str]:
-        if self._known is not None:
-            return frozenset(self._known.numbers)
         return frozenset(name for name, one in self._seen.items() if one.kind is Kind.NUMBER)
-
-    def part(self, first: int, last: int | None) -> Iterator[IngestItem]:
-        """See `PictureSupply.part`."""
-        return map(self._candidate, self._parts.part(first, last))
 
     def _candidate(self, raw: RawRow) -> IngestItem:
         place = f"{self._path}:{raw.number}"
@@ -378,16 +323,10 @@ class TableSupply(PictureSupply):
                 f'{self._path}:{number}: the column "{column}" names the picture, and is not Unicode, or has '
                 "a zero byte; mend the row"
             )
-        before = self._before(key, number)
+        before = self._named.setdefault(key, number)  # the first row of this name
         if before != number:
             raise UserError(
                 f'{self._path}:{number}: the column "{column}" is {key}, as in row {before}; names must '
                 "differ"
             )
         return key
-
-    def _before(self, key: str, number: int) -> int:
-        """The first row with a key, of the rows read so far or by the cut."""
-        if self._known is None:
-            return self._named.setdefault(key, number)
-        return self._known.twice.get(number, number)

@@ -18,10 +18,9 @@ from xfm.search.store import StoreError
 from xfm.serving.batching import BatcherClosed, QueueFull
 from xfm.serving.dispatcher import Dispatcher
 from xfm.serving.middleware import BUSY, App, Guard, Metrics
-from xfm.serving.models import Models, UnknownModel
 from xfm.serving.routes import routes
-from xfm.serving.schemas import Health, Readiness, description, errors, problem, reply
-from xfm.serving.searches import Searches
+from xfm.serving.schemas import Readiness, description, errors, problem, reply
+from xfm.serving.served import Models, Searches, UnknownModel
 
 LOG = logging.getLogger("xfm.serving")
 _LOOK_SECONDS = 1.0
@@ -42,7 +41,6 @@ class Server:
             title="xfm",
             version=version("xfm"),
             lifespan=self._lifespan,
-            openapi_tags=_TAGS,
             docs_url=None,  # these pages would fetch their scripts from other machines
             redoc_url=None,
             redirect_slashes=False,  # the address would be made of what the request says of the host
@@ -66,7 +64,7 @@ class Server:
     def _add_watching(self) -> None:
         app = self.app
 
-        @app.get("/health", tags=["watching"], response_model=Health, responses=errors(503))
+        @app.get("/health", tags=["watching"], response_model=dict[str, str], responses=errors(503))
         async def health() -> Response:
             """That the process lives, and computes what it is asked."""
             if not self.dispatcher.batcher.alive:
@@ -102,7 +100,7 @@ class Server:
 
     async def _look(self, name: str) -> None:
         searcher = self.searches.of(name)
-        await self.dispatcher.look_up(searcher, searcher.check, _LOOK_SECONDS)
+        await self.dispatcher.look_up(searcher, lambda: searcher.index.store.pixels([""]), _LOOK_SECONDS)
 
     async def reload(self) -> None:
         """Load the models again; requests under way are answered by the old ones."""
@@ -113,16 +111,6 @@ class Server:
             LOG.error("the models stay as they are: %s", printable(str(error)))
         else:
             print(f"Loaded again: {printable(', '.join(names))}", flush=True)
-
-
-_TAGS = [
-    {"name": "embeddings", "description": "Vectors, as OpenAI's clients ask for them."},
-    {"name": "rerank", "description": "How well texts and pictures fit, as Cohere's and Jina's clients ask."},
-    {"name": "tasks", "description": "Answers, boxes, captions, classes."},
-    {"name": "search", "description": "Pictures of collections."},
-    {"name": "models", "description": "What is served."},
-    {"name": "watching", "description": "For whoever runs the server."},
-]
 
 
 async def _explained(request: Request, error: Exception) -> Response:

@@ -17,7 +17,8 @@ from xfm.config.serving import ServeConfig
 from xfm.core.errors import UserError
 from xfm.data.fetch import fetch
 from xfm.data.images import LIMIT_VARIABLE, PictureError, picture_size
-from xfm.inference.classifiers import ZeroShotImageClassification
+from xfm.inference.base import Pipeline
+from xfm.inference.heads import ZeroShotImageClassification
 from xfm.inference.input_parsing import Item, Picture
 from xfm.search.searching import Searcher
 from xfm.search.store import StoreError
@@ -34,7 +35,7 @@ from xfm.serving.inputs import (
     sent_in,
     with_pictures,
 )
-from xfm.serving.models import Models, ServedModel
+from xfm.serving.served import Models, ServedModel
 
 PICTURE_LENGTH = 64
 """What a picture counts when batches are filled with items of like length."""
@@ -86,26 +87,30 @@ class Dispatcher:
         """
         if not counted:
             self.check_count(len(given))
-        chosen = served.pipeline(task).options(options or {})
+        pipe = served.pipeline(task)
+        chosen = pipe.options(options or {})
         check_options(task, chosen, self.config.characters)
         with self.batcher.expecting(len(given)):
             read = await self._items(served, task, given)
-            ready = await self._ready(served, task, chosen)
+            ready = await self._ready(pipe, task, chosen)
         good = {place: item for place, item in enumerate(read) if isinstance(item, Item)}
         found: list[Any] = [one if isinstance(one, UserError) else None for one in read]
         if good:
             # What can be computed together: the same task of the same model with the same options.
             lane = BatchKey(task, id(served), json.dumps(asdict(chosen), sort_keys=True, default=str))
             lengths = [_length(item) for item in good.values()]
-            compute = served.compute(task, chosen, ready)
+
+            def compute(items: Sequence[Item]) -> list[Any]:
+                return pipe.answers(items, served.encoded, ready or pipe.begin(chosen))
+
             answers = await self.batcher.answers(lane, compute, list(good.values()), lengths)
             for place, answer in zip(good, answers, strict=True):
                 found[place] = answer
         return found
 
-    async def _ready(self, served: ServedModel, task: str, options: Any) -> Any:
+    async def _ready(self, pipe: Pipeline, task: str, options: Any) -> Any:
         """Vectors of more classes than a batch, in turn with batches of others."""
-        pipe, size = served.pipeline(task), self.config.max_batch_size
+        size = self.config.max_batch_size
         if not isinstance(pipe, ZeroShotImageClassification):
             return None
         said = await self.in_thread(lambda: pipe.sentences(options))
@@ -181,7 +186,7 @@ class Dispatcher:
         self, served: ServedModel, task: str, given: Sequence[Mapping[str, Any]]
     ) -> list[Item | UserError]:
         sent = [one for each in given for one in sent_in(each)]
-        pictures = await self._pictures(lambda data: served.reader.read(data), sent) if sent else {}
+        pictures = await self._pictures(served.reader.read, sent) if sent else {}
         longest = self.config.characters
 
         def items() -> list[Item | UserError]:
@@ -226,7 +231,7 @@ def _attempt(
         for one in sent_in(given):
             if isinstance(found := pictures[one], UserError):
                 raise found
-        return served.read(task, with_pictures(given, pictures))
+        return served.pipeline(task).read(with_pictures(given, pictures), served.reader)
     except UserError as error:
         return error
 

@@ -7,32 +7,31 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter
 from fastapi import Path as Parameter
 from fastapi.responses import Response
-from numpy.typing import NDArray
 
 from xfm.config.index import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.core.errors import UserError
 from xfm.inference.attention import default_layer, maps_of
-from xfm.search.searching import Searcher, SearchQuery, SearchQuestion, Shortlist
+from xfm.search.searching import Searcher, SearchQuery, Shortlist
 from xfm.serving.batching import BatchKey
 from xfm.serving.dispatcher import PICTURE_LENGTH, Dispatcher
 from xfm.serving.inputs import SentImage, check_texts
-from xfm.serving.models import ServedModel
 from xfm.serving.schemas import (
     ASKING,
     AttentionAnswer,
     AttentionRequest,
-    EmbeddingAnswer,
+    Embedding,
     EmbeddingRequest,
     Given,
-    ModelList,
+    Listing,
+    ModelInfo,
+    PairScore,
     RerankAnswer,
     RerankRequest,
-    ScoreAnswer,
+    Results,
     ScoreRequest,
     SearchAnswer,
     SearchRequest,
@@ -40,7 +39,7 @@ from xfm.serving.schemas import (
     TaskRequest,
     reply,
 )
-from xfm.serving.searches import Searches
+from xfm.serving.served import Searches, ServedModel
 
 TaskName = Annotated[str, Parameter(json_schema_extra={"enum": [one.name for one in task_specs()]})]
 Input = dict[str, Any]
@@ -60,7 +59,7 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
 
 
 def _add_models(router: APIRouter, dispatcher: Dispatcher) -> None:
-    @router.get("/v1/models", tags=["models"], response_model=ModelList)
+    @router.get("/v1/models", tags=["models"], response_model=Listing[ModelInfo])
     async def models() -> Response:
         """The models that are served, as OpenAI lists them, with the tasks that each answers."""
         data = [
@@ -71,7 +70,7 @@ def _add_models(router: APIRouter, dispatcher: Dispatcher) -> None:
 
 
 def _add_embeddings(router: APIRouter, dispatcher: Dispatcher) -> None:
-    @router.post("/v1/embeddings", tags=["embeddings"], response_model=EmbeddingAnswer, responses=ASKING)
+    @router.post("/v1/embeddings", tags=["embeddings"], response_model=Results[Embedding], responses=ASKING)
     async def embeddings(asked: EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
         served = dispatcher.models.model(asked.model)
@@ -84,7 +83,11 @@ def _add_embeddings(router: APIRouter, dispatcher: Dispatcher) -> None:
         vectors = _all_good(await dispatcher.ask(served, EMBED.name, given))
         coded = asked.encoding_format == "base64"
         data = [
-            {"object": "embedding", "index": place, "embedding": _coded(vector) if coded else vector}
+            {
+                "object": "embedding",
+                "index": place,
+                "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode() if coded else vector,
+            }
             for place, vector in enumerate(vectors)
         ]
         return reply(
@@ -122,7 +125,7 @@ def _add_rerank(router: APIRouter, dispatcher: Dispatcher) -> None:
         told |= {"usage": await _usage(dispatcher, served, [query, *documents])}
         return reply(told | {"meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}})
 
-    @router.post("/score", tags=["rerank"], response_model=ScoreAnswer, responses=ASKING)
+    @router.post("/score", tags=["rerank"], response_model=Results[PairScore], responses=ASKING)
     async def score(asked: ScoreRequest) -> Response:
         """Scores of pairs; one `text_1` stands for as many as there are `text_2`."""
         served = dispatcher.models.model(asked.model)
@@ -190,10 +193,9 @@ def _add_search(router: APIRouter, dispatcher: Dispatcher, searches: Searches) -
         with dispatcher.batcher.expecting():
             if asked.image is not None:
                 given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
-                image = await dispatcher.picture(searcher.read, dispatcher.inputs.picture(given))
+                image = await dispatcher.picture(searcher.reader.read, dispatcher.inputs.picture(given))
             length = len(asked.text or "") + PICTURE_LENGTH * (image is not None)
-            question = SearchQuestion(asked.text, image)
-            query = await dispatcher.together(ask, searcher.queries, question, length, began)
+            query = await dispatcher.together(ask, searcher.queries, (asked.text, image), length, began)
             listed, marks = await dispatcher.look_up(searcher, lambda: _listed(searcher, query, options))
         found = await dispatcher.together(match, searcher.answers, listed, len(listed.near), began)
         return reply(searches.told(searcher, found, marks))
@@ -262,10 +264,6 @@ async def _scores(
 def _key(given: Input) -> tuple[str, Any]:
     ((kind, value),) = given.items()
     return kind, value
-
-
-def _coded(vector: NDArray[np.float32]) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
 async def _usage(dispatcher: Dispatcher, served: ServedModel, given: Sequence[Input]) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """Requests and answers as the field writes them: OpenAI's embeddings, Cohere's and Jina's rerank, tasks."""
 
 from html import escape
+from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xfm.core.errors import printable
 from xfm.serving.inputs import TOP
 
+T = TypeVar("T")
 Given = str | dict[str, Any]
 """A text, a data URL, or an object with `text` or `image`."""
 
@@ -52,11 +54,16 @@ class TokenUsage(BaseModel):
     total_tokens: int
 
 
-class EmbeddingAnswer(BaseModel):
-    """Vectors in the order of the inputs."""
+class Listing(BaseModel, Generic[T]):
+    """A list, as OpenAI writes it."""
 
     object: Literal["list"] = "list"
-    data: list[Embedding]
+    data: list[T]
+
+
+class Results(Listing[T]):
+    """Results in the order of the inputs."""
+
     model: str
     usage: TokenUsage
 
@@ -101,15 +108,6 @@ class PairScore(BaseModel):
     index: int
     object: Literal["score"] = "score"
     score: float
-
-
-class ScoreAnswer(BaseModel):
-    """Scores in the order of the pairs."""
-
-    object: Literal["list"] = "list"
-    data: list[PairScore]
-    model: str
-    usage: TokenUsage
 
 
 class TaskRequest(ModelRequest):
@@ -188,13 +186,6 @@ class ModelInfo(BaseModel):
     tasks: list[str]
 
 
-class ModelList(BaseModel):
-    """`GET /v1/models`."""
-
-    object: Literal["list"] = "list"
-    data: list[ModelInfo]
-
-
 class Box(BaseModel):
     """In pixels of the picture as it was given; y points down."""
 
@@ -230,12 +221,6 @@ class SearchAnswer(BaseModel):
     limits: str = Field(description="what the model is not made for, where it is not sure; else empty")
 
 
-class Health(BaseModel):
-    """`GET /health`."""
-
-    status: Literal["ok"] = "ok"
-
-
 class Readiness(BaseModel):
     """`GET /ready`."""
 
@@ -246,26 +231,10 @@ class Readiness(BaseModel):
     waiting: int
 
 
-_REASONS = {
-    400: "The body is no JSON.",
-    401: "The key is missing or wrong.",
-    403: "The server is asked by a name that is not its own.",
-    404: "There is no such model.",
-    405: "The route is asked in another way.",
-    408: "The request did not arrive in time.",
-    413: "The request is too large.",
-    422: "The request cannot be answered; the message says why.",
-    429: "The server is busy; the header Retry-After says when to try again.",
-    500: "The server failed.",
-    503: "The server is shutting down, or a collection cannot be used.",
-    504: "It was not answered in time.",
-}
-
-
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route, with those of any request."""
     every = {400, 401, 403, 408, 413, 429, *statuses}
-    return {one: {"model": ErrorAnswer, "description": _REASONS[one]} for one in sorted(every)}
+    return {one: {"model": ErrorAnswer, "description": HTTPStatus(one).phrase} for one in sorted(every)}
 
 
 ASKING = errors(404, 422, 500, 503, 504)

@@ -142,7 +142,8 @@ def _of_columns(table: InMemory, given: Mapping[Any, Any]) -> Records:
 
 
 def _listed(column: Any) -> Sequence[Any]:
-    return column.tolist() if hasattr(column, "iloc") else column
+    as_list = getattr(column, "tolist" if hasattr(column, "iloc") else "to_pylist", None)
+    return column if as_list is None else as_list()
 
 
 def _pandas(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:

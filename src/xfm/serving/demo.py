@@ -25,11 +25,10 @@ from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
 from xfm.search.sources import IngestItem
 from xfm.serving.app import Server
+from xfm.serving.examples import EXAMPLES, Examples, draw_examples
 from xfm.serving.middleware import OPEN, Guard
-from xfm.serving.models import Models, ServedModel
-from xfm.serving.page.about import about
-from xfm.serving.page.examples import EXAMPLES, Examples, draw_examples
-from xfm.serving.searches import Searches
+from xfm.serving.served import Models, Searches, ServedModel
+from xfm.serving.tabs import about
 
 PAGE, PICTURES = "/page", "/page/examples"
 _KINDS = {
@@ -53,7 +52,7 @@ HEADERS = {
 @cache
 def page_files() -> Mapping[str, tuple[bytes, str]]:
     """The page's files by path, each with its media type."""
-    home = files("xfm.serving.page") / "page"
+    home = files("xfm.serving") / "page"
     found: dict[str, tuple[bytes, str]] = {}
     for folder, name in ((home, PAGE), (home / "tabs", f"{PAGE}/tabs")):
         for entry in folder.iterdir():
@@ -65,7 +64,7 @@ def page_files() -> Mapping[str, tuple[bytes, str]]:
 
 
 def page_routes(told: Mapping[str, Any], examples: Examples | None) -> APIRouter:
-    """Routes of the page; `told` is from `xfm.serving.page.about.about`."""
+    """Routes of the page; `told` is from `xfm.serving.tabs.about`."""
     router = APIRouter(include_in_schema=False)
     about = json.dumps(told, ensure_ascii=False).encode()
 
@@ -141,8 +140,8 @@ def open_demo(
         searches = Searches([place] if place else [], made, config.show_from, device=running.get("device"))
         for name in searches.names:
             searcher = searches.of(name)
-            gallery = {"name": name, "kind": kind, "pictures": searcher.pictures, "lacking": ""}
-            gallery["calibrated"] = searcher.calibrated
+            gallery = {"name": name, "kind": kind, "pictures": len(searcher.index), "lacking": ""}
+            gallery["calibrated"] = searcher.index.engine.pretrained.calibration is not None
         told = about(models, references, examples, lacking, gallery)
     server = Server(models, searches, config, keys)
     server.app.include_router(page_routes(told, examples))

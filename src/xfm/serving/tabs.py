@@ -8,10 +8,10 @@ from typing import Any
 from xfm.config.next_command import command_line
 from xfm.config.tasks import MATCHING, task_spec
 from xfm.core.errors import UserError
-from xfm.models.artifacts import NOT_STATED, model_card, trained_on
+from xfm.models.artifacts import model_card, trained_on
 from xfm.models.shipped import boxed_names
-from xfm.serving.models import Models, ServedModel
-from xfm.serving.page.examples import EXAMPLES, Example, Examples
+from xfm.serving.examples import EXAMPLES, Example, Examples
+from xfm.serving.served import Models, ServedModel
 
 SEARCH = "search"
 
@@ -141,22 +141,15 @@ def _tab(
     if model is None:
         main = next((one for one in served.values() if one.pretrained.task is None), None)
         began = references[0] if main is None else main.reference
-        return told | {"why": _why(tab), "commands": commands(tab, began, references)}
+        rows = f" on a table of yours with the columns {tab.columns}" if tab.columns else ""
+        why = f"This tab is off: {tab.lacks}. The first command trains one{rows}, the second opens it here."
+        return told | {"why": why, "commands": _commands(tab, began, references)}
     if tab.name == SEARCH and gallery.get("lacking"):
         return told | {"model": None, "why": gallery["lacking"], "commands": []}
     return told
 
 
-def _why(tab: TabSpec) -> str:
-    if tab.columns:
-        return (
-            f"This tab is off: {tab.lacks}. The first command trains one on a table of yours with the "
-            f"columns {tab.columns}, and the second opens this page with both."
-        )
-    return f"This tab is off: {tab.lacks}. The first command trains one, and the second opens it."
-
-
-def commands(tab: TabSpec, model: str, references: Sequence[str]) -> list[str]:
+def _commands(tab: TabSpec, model: str, references: Sequence[str]) -> list[str]:
     """Commands that would enable a tab."""
     if not tab.columns:
         return [command_line("quickstart"), command_line("demo", "runs/quickstart")]
@@ -179,10 +172,9 @@ def _chosen(task: str, served: Mapping[str, ServedModel], tasks: Mapping[str, Se
 
 
 def _described(one: ServedModel, tasks: Sequence[str]) -> dict[str, Any]:
-    found = one.pretrained
-    provenance = found.provenance
+    found, provenance = one.pretrained, one.pretrained.provenance
     own = None if found.task is None else found.task.task.spec.name
-    rows, columns = found.preprocessing.shape
+    before = provenance if own is None else provenance.get("began_with")
     return {
         "name": one.name,
         "tasks": list(tasks),
@@ -190,7 +182,7 @@ def _described(one: ServedModel, tasks: Sequence[str]) -> dict[str, Any]:
         "calibrated": found.calibration is not None,
         "mask": _mask(one),
         "boxed": one.reference in boxed_names(),
-        "facts": facts(found, own, f"{rows} x {columns}"),
+        "trained_on": trained_on(before if isinstance(before, Mapping) else {}),
         "limits": str(provenance.get("limits") or "").replace("\n", " "),
         "card": model_card(found.model.config, found.artifacts),
     }
@@ -202,30 +194,3 @@ def _mask(one: ServedModel) -> str | None:
     except UserError:
         return None
     return tokenizer.id_to_token(tokenizer.mask) or None
-
-
-def facts(found: Any, own: str | None, size: str) -> list[tuple[str, str]]:
-    """Facts about a model from its provenance, as names and texts."""
-    provenance = found.provenance
-    before = provenance if own is None else _mapping(provenance.get("began_with"))
-    parameters = sum(parameter.numel() for parameter in found.model.parameters())
-    told = [("Parameters", f"{parameters:,}"), ("Sees pictures at", f"{size} pixels")]
-    if own is not None:
-        rows = _mapping(provenance.get("rows")).get("train")
-        trained = f"{own}, on {rows:,} rows" if isinstance(rows, int) else own
-        told.append(("Fine-tuned for", trained))
-    told.append(("Trained on", trained_on(before)))
-    if isinstance(steps := before.get("steps"), int):
-        earlier = _mapping(before.get("began_with")).get("steps")
-        more = f", after {earlier:,} of an earlier run" if isinstance(earlier, int) else ""
-        told.append(("Steps", f"{steps:,}{more}"))
-    licences = _mapping(before.get("licences"))
-    data = licences.get("data")
-    listed = "; ".join(map(str, data.values())) if isinstance(data, Mapping) else data
-    told.append(("Licence of the weights", str(licences.get("weights") or NOT_STATED)))
-    told.append(("Licences of the data", str(listed or NOT_STATED)))
-    return told
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

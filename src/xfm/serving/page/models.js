@@ -8,7 +8,7 @@ export function describeModels(about) {
   const chips = document.getElementById("models");
   chips.append(chip(main.name, main.boxed ? "comes with the package" : "the model"));
   if (others.length) chips.append(chip(others.map((one) => one.name).join(", "), "fine-tuned"));
-  const trained = main.facts.find(([name]) => name === "Trained on")?.[1] ?? "not stated";
+  const trained = main.trained_on;
   document.getElementById("notice").append(
     "Everything here runs on this machine. Small models err, and answer whatever they are asked: this one knows ",
     trained.startsWith("the embedded world") ? "the embedded world of composed emoji pictures" : trained,
@@ -38,13 +38,13 @@ function chip(name, more) {
 }
 
 function described(model, open) {
-  const facts = el("dl", {}, model.facts.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]));
+  const trained = el("p", {}, `Trained on ${model.trained_on}.`);
   const sure = el("p", { class: "muted" }, model.calibrated
     ? "Its probability of a match is calibrated."
     : "Its probability of a match is not calibrated: no xfm evaluate has fitted it.");
-  const card = el("details", {}, el("summary", {}, "The whole model card"), el("pre", {}, model.card));
+  const card = el("details", {}, el("summary", {}, "The model card: licences, training, scores"), el("pre", {}, model.card));
   const limits = model.limits ? el("p", {}, model.limits) : null;
-  const body = [limits, facts, model.task ? null : sure, card];
+  const body = [limits, trained, model.task ? null : sure, card];
   if (open) return el("section", { class: "columns" }, el("h3", {}, model.name), body);
   return el("details", {}, el("summary", {}, `${model.name}, fine-tuned for ${model.task}`), el("div", { class: "columns" }, body));
 }

@@ -1,1 +1,0 @@
-"""The page of `xfm demo`: a tab for each thing that models do, on the public routes of the HTTP API."""
