@@ -35,7 +35,7 @@ ALSO = {"valid": "validation", "folder": "out", "to": "out"}
 """Other names of options, and what they are called here."""
 
 _PATHS = """adapter base cache config data draw evaluation file from gallery image images index init input
-    json keys language model names out path pictures recipe replay root split templates test tokenizer train
+    json keys language model names out path pictures recipe root split templates test tokenizer train
     validation validation_rows vision world"""
 PATHS = frozenset(_PATHS.split())
 """Options and fields that are paths, or may be one; a parser may know more (`Parser.paths`)."""

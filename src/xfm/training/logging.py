@@ -107,7 +107,7 @@ class RunLog(Callback):
         first = distributed.rank() == 0
         self._progress = self._progress and first
         place = trainer.folder.path if trainer.folder is not None and first else None
-        self.open(place, trainer.clock.planned, trainer.step, trainer.kept)
+        self.open(place, trainer.clock.steps, trainer.step, trainer.kept)
         trainer.clock.keep = self._schedule.write if self._schedule else lambda step, moment: None
 
     def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:

@@ -119,7 +119,7 @@ class Trainer(Generic[B]):
                 self.event(self.step, "resumed", note)
             loading.enter_context(self.stop)
             self.clock.begin(self.step, self.kept)
-            planned = self.clock.planned or ENDLESS
+            planned = self.clock.steps or ENDLESS
             stream = self.batches(self.step * accumulation, planned * accumulation)
             loading.callback(getattr(stream, "close", lambda: None))
             prepare_process()
