@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xfm.config.inference import EngineName
-from xfm.config.ranges import check_range
+from xfm.config.ranges import Limited, limited
 
 
 class CorpusName(StrEnum):
@@ -61,7 +61,7 @@ class Duplicates(StrEnum):
 
 
 @dataclass(frozen=True)
-class PrepareConfig:
+class PrepareConfig(Limited):
     """How a corpus is prepared.
 
     Attributes:
@@ -88,34 +88,21 @@ class PrepareConfig:
     """
 
     splits: list[str] = field(default_factory=list)
-    shard_size: int = 1000
-    shard_mb: int = 64
-    max_side: int = 0
-    quality: int | None = None
-    min_side: int = 0
-    max_aspect: float = 0.0
-    min_words: int = 0
-    max_words: int = 0
+    shard_size: int = limited(1000, 1, 1_000_000)
+    shard_mb: int = limited(64, 1, 4096)
+    max_side: int = limited(0, 0, 65_535)
+    quality: int | None = limited(None, 1, 95)
+    min_side: int = limited(0, 0, 65_535)
+    max_aspect: float = limited(0.0, 0, 65_535)
+    min_words: int = limited(0, 0)
+    max_words: int = limited(0, 0)
     language: str = ""
     duplicates: Duplicates = Duplicates.KEEP
-    distance: int = 4
+    distance: int = limited(4, 0, 15)
     evaluation: list[str] = field(default_factory=list)
     licence: str = ""
-    workers: int = 0
+    workers: int = limited(0, 0, 1024)
     engine: EngineName = EngineName.LOCAL
-
-    def __post_init__(self) -> None:
-        check_range("shard_size", self.shard_size, 1, 1_000_000)
-        check_range("shard_mb", self.shard_mb, 1, 4096)
-        check_range("max_side", self.max_side, 0, 65_535)
-        if self.quality is not None:
-            check_range("quality", self.quality, 1, 95)
-        check_range("min_side", self.min_side, 0, 65_535)
-        check_range("max_aspect", self.max_aspect, 0, 65_535)
-        for name in ("min_words", "max_words"):
-            check_range(name, getattr(self, name), 0)
-        check_range("distance", self.distance, 0, 15)
-        check_range("workers", self.workers, 0, 1024)
 
     @property
     def looks_first(self) -> bool:

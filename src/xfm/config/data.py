@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_BATCH, check_range, check_ranges
+from xfm.config.ranges import MAX_BATCH, Limited, check_limits, check_range, limited
 from xfm.config.typed import settle_members
 from xfm.core.paths import SECRET, holds_secret
 
@@ -51,17 +51,16 @@ class CorpusConfig:
 
     path: str
     weight: float = 1.0
-    group: int = 1
+    group: int = limited(1, 1, MAX_BATCH)
     order: Order = Order.RANDOM
-    run: int = 1000
-    window: int = 16
+    run: int = limited(1000, 1, 1 << 32)
+    window: int = limited(16, 1, 1 << 32)
 
     def __post_init__(self) -> None:
         settle_members(self, "corpora.")
         if holds_secret(self.path):
             raise ValueError(f"corpora.path {self.path.partition('://')[0]}://...: {SECRET}")
-        check_range("corpora.group", self.group, 1, MAX_BATCH)
-        check_ranges(self, ("run", "window"), 1, 1 << 32, "corpora.")
+        check_limits(self, "corpora.")
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,8 @@ class TokenMaskConfig:
     probability: float
     max_masks: int
     max_tokens: int
-    skipgram: float = 0.2
-    skipgram_size: int = 3
+    skipgram: float = limited(0.2, 0, 1)
+    skipgram_size: int = limited(3, 1)
     whole_word: bool = True
 
 
@@ -125,13 +124,13 @@ class PatchMaskConfig:
         on_pairs: whether MIM also takes the pairs' pictures.
     """
 
-    patches: int = 75
-    min_block: int = 16
+    patches: int = limited(75, 0)
+    min_block: int = limited(16, 1)
     on_pairs: bool = True
 
 
 @dataclass(frozen=True)
-class RemoteConfig:
+class RemoteConfig(Limited, place="data.remote."):
     """Corpora at addresses (s3://, hf://, https://).
 
     Attributes:
@@ -140,12 +139,8 @@ class RemoteConfig:
         patience: seconds for which a store that does not answer is asked again before the run stops.
     """
 
-    cache_mb: int = 8192
-    patience: float = 300.0
-
-    def __post_init__(self) -> None:
-        check_range("data.remote.cache_mb", self.cache_mb, 0, 1 << 30)
-        check_range("data.remote.patience", self.patience, 0, 1e6)
+    cache_mb: int = limited(8192, 0, 1 << 30)
+    patience: float = limited(300.0, 0, 1e6)
 
 
 STREAMS = ("text", "image", "pair", "region")
@@ -204,17 +199,17 @@ class DataConfig:
     region: StreamConfig = field(default_factory=StreamConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     tokenizer: str = "tokenizer.json"
-    max_words: int = 30
-    max_regions: int = 5
+    max_words: int = limited(30, 1)
+    max_regions: int = limited(5, 1)
     caption_rows: bool = True
-    row_multiple: int = 1
+    row_multiple: int = limited(1, 1, 144)
     caption_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.5, 15, 30))
     text_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.15, 20, 128))
     patch_mask: PatchMaskConfig = field(default_factory=PatchMaskConfig)
-    max_bad: int = 100
-    workers: int = 2
-    timeout: float = 1800.0
-    cache_mb: int = 1024
+    max_bad: int = limited(100, 0)
+    workers: int = limited(2, 0, 1024)
+    timeout: float = limited(1800.0, 0)
+    cache_mb: int = limited(1024, 0)
     remote: RemoteConfig = field(default_factory=RemoteConfig)
 
     @property
@@ -223,16 +218,11 @@ class DataConfig:
         return {name: getattr(self, name) for name in STREAMS}
 
     def __post_init__(self) -> None:
-        check_ranges(self, ("max_words", "max_regions"), 1, place="data.")
-        check_range("data.row_multiple", self.row_multiple, 1, 144)
-        check_ranges(self, ("max_bad", "timeout"), 0, place="data.")
-        check_range("data.workers", self.workers, 0, 1024)
-        check_range("data.cache_mb", self.cache_mb, 0)
-        check_range("data.patch_mask.patches", self.patch_mask.patches, 0)
-        check_range("data.patch_mask.min_block", self.patch_mask.min_block, 1)
+        check_limits(self, "data.")
+        check_limits(self.patch_mask, "data.patch_mask.")
         for name, mask in (("data.caption_mask", self.caption_mask), ("data.text_mask", self.text_mask)):
-            check_ranges(mask, ("probability", "skipgram"), 0, 1, f"{name}.")
-            check_range(f"{name}.skipgram_size", mask.skipgram_size, 1)
+            check_limits(mask, f"{name}.")
+            check_range(f"{name}.probability", mask.probability, 0, 1)
             check_range(f"{name}.max_masks", mask.max_masks, 0)
             check_range(f"{name}.max_tokens", mask.max_tokens, 3)
         for place, streams in (("data", self.streams), ("data.validation", self.validation.streams)):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import Limited, limited
 from xfm.config.tables import BoxFormat, BoxUnit
 
 
@@ -25,7 +25,7 @@ class RecordKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class DoctorConfig:
+class DoctorConfig(Limited):
     """How a data set is examined.
 
     Attributes:
@@ -51,27 +51,17 @@ class DoctorConfig:
 
     kind: RecordKind = RecordKind.AUTO
     task: str = ""
-    sample: int = 0
+    sample: int = limited(0, 0)
     near_duplicates: bool = True
-    distance: int = 4
-    min_side: int = 32
-    max_aspect: float = 10.0
-    max_words: int = 0
-    rare_class_below: int = 5
+    distance: int = limited(4, 0, 15)
+    min_side: int = limited(32, 0, 65_535)
+    max_aspect: float = limited(10.0, 1, 65_535)
+    max_words: int = limited(0, 0)
+    rare_class_below: int = limited(5, 0)
     box_format: BoxFormat = BoxFormat.XYWH
     box_unit: BoxUnit = BoxUnit.PIXEL
     tokenizer: str = ""
-    examples: int = 12
-    tolerate: float = 0.0
-    seed: int = 0
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("sample", "max_words", "rare_class_below", "seed"):
-            check_range(name, getattr(self, name), 0)
-        check_range("distance", self.distance, 0, 15)
-        check_range("min_side", self.min_side, 0, 65_535)
-        check_range("max_aspect", self.max_aspect, 1, 65_535)
-        check_range("examples", self.examples, 0, 200)
-        check_range("tolerate", self.tolerate, 0, 1)
-        check_range("workers", self.workers, 0, 1024)
+    examples: int = limited(12, 0, 200)
+    tolerate: float = limited(0.0, 0, 1)
+    seed: int = limited(0, 0)
+    workers: int = limited(0, 0, 1024)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, limited
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
 
 C = TypeVar("C", "ShortTuning", "ProbeConfig", "RetrievalConfig", "AbsenceConfig")
@@ -92,17 +92,10 @@ class ShortTuning(TuningRates):
         test_rows: rows of each test split used at most; 0 takes all.
     """
 
-    steps: int = 300
-    batch_size: int = 64
-    train_rows: int = 0
-    test_rows: int = 2000
-
-    def check(self, place: str) -> None:
-        """Refuse what no fine-tuning can have, by a ValueError; `place` stands before the field's name."""
-        check_range(f"{place}steps", self.steps, 1)
-        check_range(f"{place}batch_size", self.batch_size, 1, MAX_BATCH)
-        self.check_rates(place)
-        check_ranges(self, ("train_rows", "test_rows"), 0, place=place)
+    steps: int = limited(300, 1)
+    batch_size: int = limited(64, 1, MAX_BATCH)
+    train_rows: int = limited(0, 0)
+    test_rows: int = limited(2000, 0)
 
     def whole(self, seed: int, precision: Precision, device: str) -> FinetuneConfig:
         """The same as any fine-tuning is told of it; there are no validation rows to choose a model by."""
@@ -136,18 +129,17 @@ class ProbeConfig:
     """
 
     inverse_penalties: list[float] = field(default_factory=lambda: [0.1, 0.01, 1.0])
-    neighbours: int = 10
-    pixel_side: int = 24
-    train_rows: int = 4000
-    test_rows: int = 2000
+    neighbours: int = limited(10, 1)
+    pixel_side: int = limited(24, 1)
+    train_rows: int = limited(4000, 0)
+    test_rows: int = limited(2000, 0)
 
     def __post_init__(self) -> None:
         _require(
             bool(self.inverse_penalties) and min(self.inverse_penalties) > 0,
             "inverse_penalties must hold a positive number",
         )
-        check_ranges(self, ("neighbours", "pixel_side"), 1, place="probe.")
-        check_ranges(self, ("train_rows", "test_rows"), 0, place="probe.")
+        check_limits(self, "probe.")
 
     def scaled(self, scale: float) -> "ProbeConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -155,7 +147,7 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True)
-class RetrievalConfig:
+class RetrievalConfig(Limited, place="retrieval."):
     """Zero-shot retrieval.
 
     Attributes:
@@ -164,13 +156,9 @@ class RetrievalConfig:
         hard_rows: rows of the hard split used at most; 0 takes all.
     """
 
-    rows: int = 1000
-    shortlist: int = 32
-    hard_rows: int = 1000
-
-    def __post_init__(self) -> None:
-        check_ranges(self, ("shortlist",), 1, place="retrieval.")
-        check_ranges(self, ("rows", "hard_rows"), 0, place="retrieval.")
+    rows: int = limited(1000, 0)
+    shortlist: int = limited(32, 1)
+    hard_rows: int = limited(1000, 0)
 
     def scaled(self, scale: float) -> "RetrievalConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -178,7 +166,7 @@ class RetrievalConfig:
 
 
 @dataclass(frozen=True)
-class AbsenceConfig:
+class AbsenceConfig(Limited, place="absence."):
     """Is it there at all?
 
     Attributes:
@@ -187,13 +175,9 @@ class AbsenceConfig:
         gallery: pictures of each gallery.
     """
 
-    rows: int = 1000
-    queries: int = 300
-    gallery: int = 100
-
-    def __post_init__(self) -> None:
-        check_ranges(self, ("gallery",), 1, place="absence.")
-        check_ranges(self, ("rows", "queries"), 0, place="absence.")
+    rows: int = limited(1000, 0)
+    queries: int = limited(300, 0)
+    gallery: int = limited(100, 1)
 
     def scaled(self, scale: float) -> "AbsenceConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -227,19 +211,19 @@ class EvaluationConfig:
             model that was fine-tuned on entailment, and fine-tunes it first where that has not run.
     """
 
-    seed: int = 0
+    seed: int = limited(0, 0, MAX_SEED)
     precision: Precision = Precision.AUTO
     device: str = "auto"
-    minutes: float = 0.0
-    scale: float = 1.0
+    minutes: float = limited(0.0, 0, MAX_MINUTES)
+    scale: float = limited(1.0, 0, MAX_SCALE)
     parts: list[Part] = field(default_factory=lambda: list(Part))
     validation: bool = False
     scratch: bool = True
     keep_models: bool = True
-    batch_size: int = 128
-    max_bad: int | None = None
-    masked_rows: int = 1000
-    masked_share: float = 0.3
+    batch_size: int = limited(128, 1, MAX_BATCH)
+    max_bad: int | None = limited(None, 0)
+    masked_rows: int = limited(1000, 0)
+    masked_share: float = limited(0.3, 0, 1)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     absence: AbsenceConfig = field(default_factory=AbsenceConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
@@ -252,17 +236,11 @@ class EvaluationConfig:
     grounding: ShortTuning = field(default_factory=lambda: ShortTuning(steps=150, muon_lr=5e-4))
 
     def __post_init__(self) -> None:
-        check_range("minutes", self.minutes, 0, MAX_MINUTES)
-        check_range("scale", self.scale, 0, MAX_SCALE)
+        check_limits(self)
         _require(self.scale > 0, "scale must be positive")
-        check_range("seed", self.seed, 0, MAX_SEED)
-        check_range("batch_size", self.batch_size, 1, MAX_BATCH)
-        check_range("masked_rows", self.masked_rows, 0)
-        check_range("masked_share", self.masked_share, 0, 1)
-        check_range("max_bad", self.max_bad or 0, 0)
         for part in fields(self):
             if isinstance(tuning := getattr(self, part.name), ShortTuning):
-                tuning.check(f"{part.name}.")
+                tuning.check_rates(f"{part.name}.")
         _require(
             bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"
         )

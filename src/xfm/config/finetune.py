@@ -7,7 +7,7 @@ from enum import StrEnum
 from xfm.config.artifacts import MOST_RANK
 from xfm.config.image import Colours, Framing, ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_limits, check_range, limited
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import ImageHead
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
@@ -59,16 +59,14 @@ class TuningConfig:
     language: TuningMode | None = None
     vision: TuningMode | None = None
     fusion: TuningMode | None = None
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
+    rank: int = limited(8, 1, MOST_RANK)
+    alpha: int = limited(16, 0)
+    dropout: float = limited(0.0, 0, 1)
     save_adapter_only: bool = False
 
     def __post_init__(self) -> None:
         settle_members(self, "tune.")
-        check_range("tune.rank", self.rank, 1, MOST_RANK)
-        check_range("tune.alpha", self.alpha, 0)
-        check_range("tune.dropout", self.dropout, 0, 1)
+        check_limits(self, "tune.")
 
 
 @dataclass(frozen=True)
@@ -130,30 +128,30 @@ class FinetuneConfig(TuningRates):
 
     preset: Preset = Preset.GOOD
     time_limit: float | str = 0.0
-    folds: int | None = None
-    lr: float = 0.0
-    steps: int = 0
-    batch_size: int = 0
-    gradient_accumulation_steps: int = 1
-    workers: int = 0
-    rows_per_picture: int = 4
-    average: float | None = None
-    evaluate_every: int = 0
+    folds: int | None = limited(None, 0, MOST_FOLDS)
+    lr: float = limited(0.0, 0)
+    steps: int = limited(0, 0)
+    batch_size: int = limited(0, 0, MAX_BATCH)
+    gradient_accumulation_steps: int = limited(1, 1, MAX_BATCH)
+    workers: int = limited(0, 0, 1024)
+    rows_per_picture: int = limited(4, 1)
+    average: float | None = limited(None, 0, 0.999999)
+    evaluate_every: int = limited(0, 0)
     choose_by: str = ""
-    patience: int = 6
-    max_tokens: int = 0
-    image_size: int = 0
-    max_answers: int = 3000
-    label_smoothing: float = 0.1
-    valid_share: float = 0.15
-    test_share: float = 0.15
-    max_bad: int | None = None
+    patience: int = limited(6, 0)
+    max_tokens: int = limited(0, 0)
+    image_size: int = limited(0, 0)
+    max_answers: int = limited(3000, 1)
+    label_smoothing: float = limited(0.1, 0, 0.99)
+    valid_share: float = limited(0.15, 0.01, 0.4)
+    test_share: float = limited(0.15, 0.01, 0.4)
+    max_bad: int | None = limited(None, 0)
     baseline: bool = True
-    baseline_steps: int = 0
+    baseline_steps: int = limited(0, 0)
     regression: bool = False
     multi_label: bool = False
     label_separator: str = "|"
-    threshold: float = 0.0
+    threshold: float = limited(0.0, 0, 1)
     class_weights: ClassWeights = ""
     box_format: BoxFormat = BoxFormat.XYWH
     box_unit: BoxUnit = BoxUnit.PIXEL
@@ -164,39 +162,26 @@ class FinetuneConfig(TuningRates):
     prompt: str = ""
     image: ImageTrainingConfig = field(default_factory=ImageTrainingConfig)
     tune: TuningConfig = field(default_factory=TuningConfig)
-    seed: int = 0
+    seed: int = limited(0, 0, MAX_SEED)
     precision: Precision = Precision.AUTO
     device: str = "auto"
 
     def __post_init__(self) -> None:
         settle_members(self)
         object.__setattr__(self, "time_limit", minutes_of(self.time_limit))
-        check_range("folds", self.folds or 0, 0, MOST_FOLDS)
+        self.check_rates()
         if self.folds == 1:
             raise ValueError("folds is 1: choose 2 at least, or 0 for none")
-        unbounded = ("steps", "evaluate_every", "patience", "max_tokens", "image_size", "baseline_steps")
-        check_ranges(self, unbounded, 0)
-        check_range("seed", self.seed, 0, MAX_SEED)
-        check_range("batch_size", self.batch_size, 0, MAX_BATCH)
-        check_range("gradient_accumulation_steps", self.gradient_accumulation_steps, 1, MAX_BATCH)
-        check_range("workers", self.workers, 0, 1024)
         if 0 < self.max_tokens < 3:
             raise ValueError(
                 f"max_tokens is {self.max_tokens}: choose 0, or 3 at least: begin and end are two"
             )
-        check_ranges(self, ("rows_per_picture", "max_answers"), 1)
-        self.check_rates()
-        check_range("max_bad", self.max_bad or 0, 0)
-        for name, most in (("label_smoothing", 0.99), ("average", 0.999999)):
-            check_range(name, getattr(self, name) or 0, 0, most)
-        check_ranges(self, ("valid_share", "test_share"), 0.01, 0.4)
         if len(self.prompt) > LONGEST_PROMPT:
             raise ValueError(f"prompt has {len(self.prompt)} characters: {LONGEST_PROMPT} are enough")
         object.__setattr__(self, "class_weights", class_weights_of(self.class_weights))
         self._check_labels()
 
     def _check_labels(self) -> None:
-        check_range("threshold", self.threshold, 0, 1)
         if not self.label_separator.strip():
             raise ValueError(
                 "label_separator is empty: give what stands between the labels of a cell, such as |"

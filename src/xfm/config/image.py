@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import check_range, check_ranges
+from xfm.config.ranges import check_limits, limited
 from xfm.config.typed import settle_members
 
 Channels = tuple[float, float, float]
@@ -114,19 +114,19 @@ class ImageTrainingConfig:
         drop_path: drop-path rate of the vision encoder's last block; None leaves the model's.
     """
 
-    crop: float = 1.0
-    aspect: float = 1.0
-    flip: float = 0.0
+    crop: float = limited(1.0, 0.01, 1)
+    aspect: float = limited(1.0, 1, 10)
+    flip: float = limited(0.0, 0, 1)
     sides: MirrorRule = MirrorRule.KEEP
-    rand_augment: int = 0
-    magnitude: int = 9
+    rand_augment: int = limited(0, 0, 10)
+    magnitude: int = limited(9, 0, 10)
     operations: Operations = Operations.TORCHVISION
-    erasing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    mixing: float = 1.0
-    label_smoothing: float = 0.0
-    drop_path: float | None = None
+    erasing: float = limited(0.0, 0, 1)
+    mixup: float = limited(0.0, 0, 100)
+    cutmix: float = limited(0.0, 0, 100)
+    mixing: float = limited(1.0, 0, 1)
+    label_smoothing: float = limited(0.0, 0, 1)
+    drop_path: float | None = limited(None, 0, 1)
 
     @property
     def crops(self) -> bool:
@@ -141,13 +141,7 @@ class ImageTrainingConfig:
 
     def __post_init__(self) -> None:
         settle_members(self, "image.")
-        check_ranges(self, ("flip", "erasing", "mixing", "label_smoothing"), 0, 1, "image.")
-        check_range("image.crop", self.crop, 0.01, 1)
-        if self.drop_path is not None:
-            check_range("image.drop_path", self.drop_path, 0, 1)
-        check_range("image.aspect", self.aspect, 1, 10)
-        check_ranges(self, ("rand_augment", "magnitude"), 0, 10, "image.")
-        check_ranges(self, ("mixup", "cutmix"), 0, 100, "image.")
+        check_limits(self, "image.")
 
 
 UNVARIED = ImageTrainingConfig()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import Limited, limited
 
 MOST = 1000
 """Pictures that one search gives or re-ranks at most."""
@@ -14,7 +14,7 @@ SURE = 0.9
 
 
 @dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(Limited):
     """A search in a collection.
 
     Attributes:
@@ -27,12 +27,7 @@ class SearchOptions:
         where: conditions on metadata, all of which hold: kind=dog, kind=dog,cat, price<10.
     """
 
-    top_k: int = 10
-    rerank: int = 32
-    min_score: float | None = None
+    top_k: int = limited(10, 1, MOST)
+    rerank: int = limited(32, 0, MOST)
+    min_score: float | None = limited(None, 0, 1)
     where: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        check_range("top_k", self.top_k, 1, MOST)
-        check_range("rerank", self.rerank, 0, MOST)
-        check_range("min_score", self.min_score or 0, 0, 1)

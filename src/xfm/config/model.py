@@ -12,7 +12,7 @@ from xfm.config.encoders import (
     VisionConfig,
     require,
 )
-from xfm.config.ranges import check_range
+from xfm.config.ranges import check_limits, limited
 from xfm.core.errors import UserError
 
 
@@ -81,7 +81,7 @@ class ModelConfig:
     vision: AnyVisionConfig | None = field(default_factory=VisionConfig)
     language: AnyLanguageConfig = field(default_factory=LanguageConfig)
     fusion: FusionConfig | None = field(default_factory=FusionConfig)
-    projection: int = 256
+    projection: int = limited(256, 1, MAX_WIDTH)
     temperature: float = 0.07
     pixel_head: bool = False
 
@@ -91,7 +91,7 @@ class ModelConfig:
         )
         if self.fusion is not None:
             require(self.language.width % self.fusion.heads == 0, "fusion.heads must divide language.width")
-        check_range("projection", self.projection, 1, MAX_WIDTH)
+        check_limits(self)
         require(0.001 <= self.temperature <= 0.5, "temperature must lie in [0.001, 0.5]")
         require(not self.pixel_head or self.sees, "pixel_head needs a vision encoder")
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xfm.config.inference import BeamSearch, Generation, Sampling
-from xfm.config.ranges import check_range, check_ranges
+from xfm.config.ranges import Limited, check_limits, limited
 from xfm.core.errors import UserError
 
 _HOST = re.compile(r"\*|(\*\.)?[\w:-]+(\.[\w:-]+)*")
 
 
 @dataclass(frozen=True)
-class UrlRules:
+class UrlRules(Limited, place="urls."):
     """Which addresses pictures may be fetched from, and how much of them.
 
     Attributes:
@@ -25,16 +25,11 @@ class UrlRules:
             below example.org, `*` any. Any if empty.
     """
 
-    max_bytes: int = 32 << 20
-    seconds: float = 20.0
-    redirects: int = 3
+    max_bytes: int = limited(32 << 20, 1)
+    seconds: float = limited(20.0, 0.001, 3600)
+    redirects: int = limited(3, 0, 20)
     private: bool = False
     hosts: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_range("urls.max_bytes", self.max_bytes, 1)
-        check_range("urls.seconds", self.seconds, 0.001, 3600)
-        check_range("urls.redirects", self.redirects, 0, 20)
 
     def asks(self, host: str) -> bool:
         """Whether a host is one of those that are asked."""
@@ -65,17 +60,14 @@ class UrlRules:
 
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(Limited):
     """How many candidates an answer has.
 
     Attributes:
         top_k: most candidates, best first; 0 gives all. All labels that are chosen are there.
     """
 
-    top_k: int = 5
-
-    def __post_init__(self) -> None:
-        check_range("top_k", self.top_k, 0)
+    top_k: int = limited(5, 0)
 
 
 @dataclass(frozen=True)
@@ -91,10 +83,10 @@ class ZeroShotOptions:
 
     candidate_labels: list[str] = field(default_factory=list)
     hypothesis_template: list[str] = field(default_factory=lambda: ["This is a photo of {}."])
-    top_k: int = 0
+    top_k: int = limited(0, 0)
 
     def __post_init__(self) -> None:
-        check_range("top_k", self.top_k, 0)
+        check_limits(self)
         if twice := [one for one, count in Counter(self.candidate_labels).items() if count > 1]:
             raise ValueError(f"candidate_labels names {twice[0]!r} twice")
         if bad := [one for one in self.hypothesis_template if one.count("{}") != 1]:
@@ -104,7 +96,7 @@ class ZeroShotOptions:
 
 
 @dataclass(frozen=True)
-class RetrievalOptions:
+class RetrievalOptions(Limited):
     """Search in a gallery.
 
     Attributes:
@@ -113,11 +105,8 @@ class RetrievalOptions:
             head; 0 keeps the contrastive order.
     """
 
-    top_k: int = 10
-    rerank: int = 32
-
-    def __post_init__(self) -> None:
-        check_ranges(self, ("top_k", "rerank"), 0)
+    top_k: int = limited(10, 0)
+    rerank: int = limited(32, 0)
 
 
 @dataclass(frozen=True)
@@ -132,14 +121,14 @@ class AnswerOptions:
         beams: of the beam search, at least top_k of them.
     """
 
-    top_k: int = 5
+    top_k: int = limited(5, 1)
     answers: list[str] = field(default_factory=list)
     free: bool = False
     max_tokens: int = 12
-    beams: int = 3
+    beams: int = limited(3, 1)
 
     def __post_init__(self) -> None:
-        check_ranges(self, ("top_k", "beams"), 1)
+        check_limits(self)
         if self.free and self.answers:
             raise ValueError("answers are either ranked (answers) or written (free), not both")
         self.writing()
@@ -168,7 +157,7 @@ class CaptionOptions:
     texts: int = 1
     max_tokens: int = 30
     min_tokens: int = 2
-    beams: int = 3
+    beams: int = limited(3, 1)
     length_penalty: float = 1.0
     sample: bool = False
     temperature: float = 1.0
@@ -177,7 +166,7 @@ class CaptionOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_range("beams", self.beams, 1)
+        check_limits(self)
         self.writing()
 
     def writing(self) -> Generation:

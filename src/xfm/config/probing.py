@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xfm.config.image import Colours, Framing
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_limits, check_range, limited
 from xfm.config.training import Precision
 from xfm.config.typed import settle_members
 
@@ -38,17 +38,15 @@ class RegressionConfig:
         max_iterations: steps of L-BFGS of a fit at most.
     """
 
-    lowest: float = -6.0
+    lowest: float = limited(-6.0, -LARGEST_EXPONENT, LARGEST_EXPONENT)
     highest: float = 6.0
     standardise: bool = False
-    tolerance: float = 1e-5
-    max_iterations: int = 1000
+    tolerance: float = limited(1e-5, 0)
+    max_iterations: int = limited(1000, 1)
 
     def __post_init__(self) -> None:
-        check_range("regression.lowest", self.lowest, -LARGEST_EXPONENT, LARGEST_EXPONENT)
+        check_limits(self, "regression.")
         check_range("regression.highest", self.highest, self.lowest, LARGEST_EXPONENT)
-        check_range("regression.tolerance", self.tolerance, 0)
-        check_range("regression.max_iterations", self.max_iterations, 1)
 
 
 @dataclass(frozen=True)
@@ -74,23 +72,19 @@ class FrozenConfig:
 
     methods: list[Method] = field(default_factory=lambda: [Method.LINEAR, Method.KNN])
     templates: str = "general"
-    seed: int = 0
-    validation_share: float = 0.2
-    neighbours: int = 20
-    batch_size: int = 128
+    seed: int = limited(0, 0, MAX_SEED)
+    validation_share: float = limited(0.2, 0.01, 0.9)
+    neighbours: int = limited(20, 1)
+    batch_size: int = limited(128, 1, MAX_BATCH)
     framing: Framing | None = None
     colours: Colours = Colours.MODEL
     precision: Precision = Precision.AUTO
     device: str = "auto"
-    workers: int = 0
+    workers: int = limited(0, 0)
     regression: RegressionConfig = field(default_factory=RegressionConfig)
 
     def __post_init__(self) -> None:
         settle_members(self)
         if not self.methods:
             raise ValueError("methods is empty: name linear, knn or zero-shot")
-        check_range("validation_share", self.validation_share, 0.01, 0.9)
-        check_range("neighbours", self.neighbours, 1)
-        check_range("batch_size", self.batch_size, 1, MAX_BATCH)
-        check_range("workers", self.workers, 0)
-        check_range("seed", self.seed, 0, MAX_SEED)
+        check_limits(self)

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from xfm.config.encoders import MAX_ROWS
 from xfm.config.labels import HALF, LabelKind
-from xfm.config.ranges import check_range
+from xfm.config.ranges import check_limits, limited
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 
@@ -54,17 +54,17 @@ class TaskConfig:
     """
 
     kind: str
-    classes: int = 0
+    classes: int = limited(0, 0, MAX_ROWS)
     image_head: ImageHead = ImageHead.LINEAR
     labels: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     max_tokens: int = 0
-    texts: int = 0
+    texts: int = limited(0, 0, 2)
     prompt: str = ""
     head: HeadKind = HeadKind.OWN
     label_kind: LabelKind = LabelKind.ONE
-    threshold: float = HALF
-    temperature: float = 1.0
+    threshold: float = limited(HALF, 0, 1)
+    temperature: float = limited(1.0, 0.001, 1000)
 
     def __post_init__(self) -> None:
         if self.labels and len(self.labels) != self.classes:
@@ -77,12 +77,9 @@ class TaskConfig:
             raise ValueError(f"the label {bad[0]!r} is blank, or not Unicode")
         if self.max_tokens < 0:
             raise ValueError("max_tokens cannot be negative")
-        check_range("texts", self.texts, 0, 2)
+        check_limits(self)
         if self.spec.classes != (self.classes > 0):
             raise ValueError(f"{self.classes} classes do not suit {self.kind}")
-        check_range("classes", self.classes, 0, MAX_ROWS)
-        check_range("threshold", self.threshold, 0, 1)
-        check_range("temperature", self.temperature, 0.001, 1000)
         if self.label_kind is LabelKind.SEVERAL and self.classes < 2:
             raise ValueError(f"several labels a row do not suit {self.classes} classes")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from xfm.config.model import GradientConfig, MimTarget
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, check_range, limited
 
 MAX_MINUTES = 366 * 24 * 60
 """A year: a longer training is a slip."""
@@ -73,7 +73,7 @@ class Grouping(StrEnum):
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Limited, place="weights."):
     """Weights of the summed losses, 1 in the published model.
 
     Attributes:
@@ -86,20 +86,17 @@ class LossConfig:
         box_giou: 1 - generalised IoU of predicted boxes.
     """
 
-    mlm: float = 1.0
-    itc: float = 1.0
-    itm: float = 1.0
-    imlm: float = 1.0
-    mim: float = 1.0
-    box_l1: float = 1.0
-    box_giou: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_ranges(self, (term.name for term in fields(self)), 0, place="weights.")
+    mlm: float = limited(1.0, 0)
+    itc: float = limited(1.0, 0)
+    itm: float = limited(1.0, 0)
+    imlm: float = limited(1.0, 0)
+    mim: float = limited(1.0, 0)
+    box_l1: float = limited(1.0, 0)
+    box_giou: float = limited(1.0, 0)
 
 
 @dataclass(frozen=True)
-class NegativesConfig:
+class NegativesConfig(Limited, place="negatives."):
     """The draw of ITM's hard negatives.
 
     Attributes:
@@ -113,13 +110,9 @@ class NegativesConfig:
             published.
     """
 
-    min_probability: float = 1e-5
-    pool_size: int = 0
-    queue_size: int = 0
-
-    def __post_init__(self) -> None:
-        check_ranges(self, (term.name for term in fields(self)), 0, place="negatives.")
-        check_range("negatives.queue_size", self.queue_size, 0, MAX_BATCH)
+    min_probability: float = limited(1e-5, 0)
+    pool_size: int = limited(0, 0)
+    queue_size: int = limited(0, 0, MAX_BATCH)
 
 
 @dataclass(frozen=True)
@@ -141,18 +134,18 @@ class LearningRates:
         least_lr: what the learning rate falls to at the end; at most `lr`.
     """
 
-    lr: float = 1e-4
-    muon_lr: float = 0.0
-    new_lr_multiplier: float = 5.0
-    weight_decay: float = 0.01
+    lr: float = limited(1e-4, 0)
+    muon_lr: float = limited(0.0, 0)
+    new_lr_multiplier: float = limited(5.0, 0)
+    weight_decay: float = limited(0.01, 0)
     schedule: Schedule = Schedule.LINEAR
     layer_decay: float = 1.0
     grouping: Grouping = Grouping.BY_KIND
-    least_lr: float = 0.0
+    least_lr: float = limited(0.0, 0)
 
     def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
         """Refuse, by a ValueError, rates that no training can have; `place` begins the names of fields."""
-        check_ranges(self, ("lr", "muon_lr", "new_lr_multiplier", "weight_decay", "least_lr"), 0, place=place)
+        check_limits(self, place)
         check_range(f"{place}least_lr", self.least_lr, 0, max(self.lr, 0) if self.lr else 1)
         check_range(f"{place}layer_decay", self.layer_decay, least_decay, 1)
 
@@ -166,13 +159,8 @@ class TuningRates(LearningRates):
         published: optimise as the published code does, see `OptimConfig.published`.
     """
 
-    warmup: float = 0.1
+    warmup: float = limited(0.1, 0, 0.99)
     published: bool = False
-
-    def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
-        """The same, and the share of the warm-up."""
-        super().check_rates(place, least_decay)
-        check_range(f"{place}warmup", self.warmup, 0, 0.99)
 
     def optim(self, steps: int) -> "OptimConfig":
         """The optimiser of a fine-tuning of so many steps."""
@@ -193,11 +181,11 @@ class OptimConfig(LearningRates):
             from rate 0; only its own heads learn faster. `muon_lr` and `hold` must be 0.
     """
 
-    new_lr_multiplier: float = 2.0
+    new_lr_multiplier: float = limited(2.0, 0)
     betas: tuple[float, float] = (0.9, 0.98)
-    warmup: int = 2500
-    hold: float = 0.0
-    clip: float = 1.0
+    warmup: int = limited(2500, 0)
+    hold: float = limited(0.0, 0, 1)
+    clip: float = limited(1.0, 0)
     published: bool = False
 
     def __post_init__(self) -> None:
@@ -209,8 +197,6 @@ class OptimConfig(LearningRates):
         if self.grouping is Grouping.ONE and (self.muon_lr or self.layer_decay != 1):
             raise ValueError("optim.grouping one has one rate: set muon_lr to 0 and layer_decay to 1")
         self.check_rates("optim.", least_decay=0)
-        check_ranges(self, ("warmup", "clip"), 0, place="optim.")
-        check_range("optim.hold", self.hold, 0, 1)
         for beta in self.betas:
             check_range("optim.betas", beta, 0, 1)
 
@@ -253,14 +239,14 @@ class TrainingConfig:
         max_bad_steps: NaN or infinite losses in a row after which the run stops.
     """
 
-    steps: int = 200_000
-    minutes: float = 0.0
-    gradient_accumulation_steps: int = 1
+    steps: int = limited(200_000, 1)
+    minutes: float = limited(0.0, 0, MAX_MINUTES)
+    gradient_accumulation_steps: int = limited(1, 1)
     sequential_sources: bool = False
     strategy: Strategy = Strategy.DDP
     activation_checkpointing: ActivationCheckpointing = ActivationCheckpointing.NONE
-    timeout: float = 30.0
-    seed: int = 0
+    timeout: float = limited(30.0, 0.01, MAX_MINUTES)
+    seed: int = limited(0, 0, MAX_SEED)
     precision: Precision = Precision.AUTO
     optim: OptimConfig = field(default_factory=OptimConfig)
     weights: LossConfig = field(default_factory=LossConfig)
@@ -270,20 +256,14 @@ class TrainingConfig:
     save_every: int = 1000
     save_async: bool = False
     keep: int = 2
-    log_every: int = 10
-    ema: float = 0.0
-    validate_every: int = 0
-    validate_steps: int = 10
+    log_every: int = limited(10, 1)
+    ema: float = limited(0.0, 0, MAX_DECAY)
+    validate_every: int = limited(0, 0)
+    validate_steps: int = limited(10, 1)
     max_bad_steps: int = 5
 
     def __post_init__(self) -> None:
-        check_range("training.seed", self.seed, 0, MAX_SEED)
-        check_ranges(self, ("steps", "gradient_accumulation_steps", "log_every"), 1, place="training.")
-        check_range("training.minutes", self.minutes, 0, MAX_MINUTES)
-        check_range("training.ema", self.ema, 0, MAX_DECAY)
-        check_range("training.validate_every", self.validate_every, 0)
-        check_range("training.validate_steps", self.validate_steps, 1)
-        check_range("training.timeout", self.timeout, 0.01, MAX_MINUTES)
+        check_limits(self, "training.")
         if self.strategy is Strategy.FSDP and self.optim.muon_lr:
             raise ValueError(
                 "training.strategy fsdp keeps parts of matrices, and Muon needs whole ones: set "
