@@ -18,7 +18,6 @@ from tests.processes import TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import arguments, command, sentence, trains, unaccounted, with_fault
 from tests.training.support import logged, logged_losses
-from xfm.data.skipped import read_bad_rows
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 
@@ -192,7 +191,7 @@ def test_a_shard_changes_under_a_running_job(tmp_path, happens):
         ended = running.end()
     steps = [line for line in logged(log.parent) if "event" not in line]
     assert set(unaccounted(steps[-1]["samples"]).values()) == {0}
-    bad = read_bad_rows(tmp_path / "run")
+    bad = {line["key"] for line in logged(log.parent) if line.get("event") == "bad_record"}
     assert all(place.startswith(f"{shard}:") for place in bad)
     if happens is replaced:
         assert sentence(ended, 130)

@@ -73,7 +73,6 @@ def run(chosen: Namespace) -> None:
     first = os.environ.get("RANK", "0") == "0"
     for sentence in _notes(recipe, chosen) if first else ():
         print(f"Note: {sentence}.", flush=True)
-    from xfm.training.logging import bad_records
     from xfm.training.pretrain import pretrain
 
     model = pretrain(
@@ -90,8 +89,6 @@ def run(chosen: Namespace) -> None:
         line = command_line("evaluate", model, world=recipe.root)
         hint = f"; evaluate it with `{line}`" if has_tasks else ""
         print(f"The model is in {model}{hint}.")
-        if said := bad_records(folder):
-            print(f"Note: {said}")
         print(_flagged(recipe, chosen.recipe, folder), end="")
 
 

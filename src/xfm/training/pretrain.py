@@ -34,7 +34,7 @@ from xfm.training.clock import TrainingClock
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import whole as whole_tensor
 from xfm.training.failures import explaining_failures
-from xfm.training.logging import BadLog, RunLog
+from xfm.training.logging import RunLog
 from xfm.training.pretraining_step import PretrainingStep, Validation
 from xfm.training.randomness import seed_all
 from xfm.training.run_folder import LOG_FILE, RunFolder, held, require_new, require_run, restarted, saved_of
@@ -156,7 +156,6 @@ def pretrain(
         loss = PretrainingStep(policies, recipe.training.mim_target, data, recipe.training.sequential_sources)
         looks = recipe.training.validate_every > 0
         validation = [Validation(recipe, process, preprocessing)] if looks else []
-        bad = BadLog(folder, process, resume)
         files = data.fingerprint() if process.is_first else {}
 
         def describe(draft: Path, steps: int, precision: Precision) -> None:
@@ -167,7 +166,7 @@ def pretrain(
         trainer = Trainer(
             model,
             loss,
-            lambda start, stop: bad.watched(data.batches(start, stop)),
+            data.batches,
             recipe.training,
             run_folder,
             clock=clock,
@@ -176,13 +175,10 @@ def pretrain(
             callbacks=[RunLog(progress), *validation, Checkpoints()],
             device=str(process.device),
         ).fit(resume)
-        bad.close()
         if trainer.ema is not None:
             trainer.ema.give()
         model = _unsharded(model)
         if process.is_first:
-            for report in data.reports:
-                bad.folder(report)
             made = provenance(
                 trainer.step, trainer.precision, changes=run_folder.changes, average=recipe.training.ema
             )
