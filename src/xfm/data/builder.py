@@ -92,7 +92,6 @@ class BatchBuilder:
             origins=tuple(item.sample.origin for found in items.values() for item in found),
             skipped=tuple(met.skipped),
             partial=tuple(met.partial),
-            regionless=met.regionless,
             reads=tuple(met.reads),
         )
 

@@ -61,8 +61,6 @@ class PretrainingData:
         """Bad records met so far, by origin."""
         self.partial: dict[str, BadRecord] = {}
         """Records met so far of whose picture a part only is there, by origin."""
-        self.regionless = 0
-        """Pictures without regions that were passed over, each as often as it was met."""
         sources = [source for stream in streams for source in stream.sources]
         self.reports = [s.report for s in sources if isinstance(s, FolderSource) and s.report]
         """What folders of pictures hold besides them."""
@@ -85,7 +83,6 @@ class PretrainingData:
                     raise _unusable(found.met)
                 self._note(found.skipped)
                 self._note_partial(found.partial)
-                self.regionless += found.regionless
                 yield _on_device(found, device, self._normalisation)
 
     def batch(self, step: int) -> Batch:

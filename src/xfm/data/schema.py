@@ -187,7 +187,7 @@ class StreamReads:
 @dataclass(frozen=True)
 class Batch(TensorFields):
     """The batch of one optimiser step; absent kinds are None. Also the origin of every sample, bad records,
-    records whose image was decoded in part, images passed over for want of regions, and reads by stream."""
+    records whose image was decoded in part, and reads by stream."""
 
     step: int
     text: TextBatch | None = None
@@ -197,7 +197,6 @@ class Batch(TensorFields):
     origins: tuple[Origin, ...] = ()
     skipped: tuple[BadRecord, ...] = field(default=())
     partial: tuple[BadRecord, ...] = field(default=())
-    regionless: int = 0
     reads: tuple[StreamReads, ...] = field(default=())
 
     @property

@@ -62,8 +62,7 @@ class CurriculumData:
             for phase in range(len(self.phases))
         ]
         reports = {report.folder: report for data in self._sets for report in data.reports}
-        self.reports = list(reports.values())
-        for report in self.reports if process.is_first else ():
+        for report in reports.values() if process.is_first else ():
             _log.warning("%s", report.sentence)
 
     def fingerprint(self) -> dict[str, str]:
@@ -91,16 +90,6 @@ class CurriculumData:
         """The phases that begin with this batch: also those that the clock has passed over."""
         before = self.phase_number(batch - 1) if batch else -1
         return self.phases[before + 1 : self.phase_number(batch) + 1]
-
-    @property
-    def used_in_part(self) -> int:
-        """How many pictures of this process could be decoded in part only."""
-        return len({origin for data in self._sets for origin in data.partial})
-
-    @property
-    def regionless(self) -> int:
-        """How often this process met a picture without regions in a stream that needs them."""
-        return sum(data.regionless for data in self._sets)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches `start` (included) to `stop` (excluded); the phase is asked for when the step has

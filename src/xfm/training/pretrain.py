@@ -15,7 +15,7 @@ from xfm.config.model import MimTarget
 from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change, Precision
-from xfm.core.errors import UserError, amount
+from xfm.core.errors import UserError
 from xfm.core.files import read_json_or_nothing
 from xfm.core.paths import home_path
 from xfm.core.results_folder import require_run_folder
@@ -37,7 +37,7 @@ from xfm.training.failures import explaining_failures
 from xfm.training.logging import RunLog
 from xfm.training.pretraining_step import PretrainingStep, Validation
 from xfm.training.randomness import seed_all
-from xfm.training.run_folder import LOG_FILE, RunFolder, held, require_new, require_run, restarted, saved_of
+from xfm.training.run_folder import RunFolder, held, require_new, require_run, restarted, saved_of
 from xfm.training.trainer import Trainer
 
 _OF_THE_START = ("recipe", "steps", "seed", "composed", "licences", "began_with")
@@ -183,11 +183,6 @@ def pretrain(
                 trainer.step, trainer.precision, changes=run_folder.changes, average=recipe.training.ema
             )
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
-            if count := data.used_in_part:
-                were = amount(count, "picture was", "pictures were")
-                _log.warning("%s used in part; see the events in %s", were, folder / LOG_FILE)
-            if count := data.regionless:
-                _log.warning("pictures without regions were passed over %s times for the next ones", count)
         distributed.barrier()
     return folder / MODEL_FOLDER
 
