@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_SEED, Limited, check_limits, check_range, limited
+from xfm.config.ranges import MAX_SEED, Limited, check_range, limited
 
 MOST_PROCESSES = 1024
 MOST_ROWS = 1_000_000
@@ -71,7 +71,7 @@ MOST = 4096  # far above any caption: a typing error stops before memory is take
 
 
 @dataclass(frozen=True)
-class Lengths:
+class Lengths(Limited, place="generation."):
     """What all ways of writing share.
 
     Attributes:
@@ -86,7 +86,7 @@ class Lengths:
     texts: int = limited(1, 1, MOST)
 
     def __post_init__(self) -> None:
-        check_limits(self, "generation.")
+        super().__post_init__()
         check_range("generation.min_tokens", self.min_tokens, 2, self.max_tokens)
 
 
@@ -105,7 +105,6 @@ class BeamSearch(Lengths):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_limits(self, "generation.")
         if self.texts > self.beams:
             raise ValueError(f"generation.texts is {self.texts}, more than the {self.beams} beams can give")
 
@@ -125,10 +124,6 @@ class Sampling(Lengths):
     top_k: int = limited(0, 0)
     top_p: float = limited(1.0, 1e-6, 1)
     seed: int = limited(0, 0, MAX_SEED)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_limits(self, "generation.")
 
 
 Generation = BeamSearch | Sampling

@@ -21,9 +21,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xfm.config.plain import to_plain
 from xfm.config.training import Precision
+from xfm.config.typed import build
 from xfm.core.errors import UserError
-from xfm.core.files import clear_leftovers, delete_folder, folder_size, read_json_or_nothing, read_text
+from xfm.core.files import (
+    clear_leftovers,
+    delete_folder,
+    folder_size,
+    read_json_object,
+    read_json_or_nothing,
+)
 from xfm.models.weights import read_tensors, write_tensors
 from xfm.training.atomic_folder import MANIFEST, damage, write_folder
 from xfm.training.distributed import fill, part_like, whole
@@ -172,17 +180,7 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint, whole or not at all, for any number of processes and any strategy; `random_states`
     by rank. UserError: the disk is full."""
-    payload = {
-        "format": FORMAT,
-        "step": state.step,
-        "world": state.world,
-        "precision": state.precision.value,
-        "torch": torch.__version__,
-        "settings": dict(state.settings),
-        "data": dict(state.data),
-        "changes": list(state.changes),
-        "samples": {name: dict(counts) for name, counts in state.samples.items()},
-    }
+    payload = {"format": FORMAT, "torch": torch.__version__, **to_plain(state)}
 
     def write(folder: Path) -> None:
         write_tensors(folder / "model.safetensors", tensors.weights)
@@ -210,22 +208,18 @@ def prune_checkpoints(folder: Path, keep: int) -> None:
 def read_state(path: Path) -> CheckpointState:
     """Step and settings of a checkpoint; UserError if it is none, or of a newer format."""
     try:
-        payload = json.loads(read_text(path / "state.json"))
-        step, written, settings = int(payload["step"]), int(payload["format"]), dict(payload["settings"])
-        world, precision = int(payload["world"]), Precision(payload["precision"])
-        data, changes = dict(payload.get("data", {})), tuple(payload.get("changes", ()))
-        samples = {
-            str(name): {str(what): int(number) for what, number in counts.items()}
-            for name, counts in payload.get("samples", {}).items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        payload = read_json_object(path / "state.json")
+        is_newer = int(payload.pop("format")) > FORMAT
+        payload.pop("torch", None)
+        state = None if is_newer else build(CheckpointState, payload)
+    except (UserError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise UserError(
             f"{path} is not a checkpoint of xfm: its state.json is missing or unreadable; name a folder "
             "such as runs/NAME/checkpoints/step-00001000"
         ) from error
-    if written > FORMAT:
-        raise UserError(f"{path} was written by a newer xfm (format {written}): upgrade xfm to read it")
-    return CheckpointState(step, settings, world, precision, data, changes, samples)
+    if state is None:
+        raise UserError(f"{path} was written by a newer xfm: upgrade xfm to read it")
+    return state
 
 
 def load_checkpoint(
