@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from xfm.config.training import TrainingConfig
 from xfm.core.errors import UserError
@@ -104,25 +104,16 @@ SCHEDULE = "schedule.csv"
 MAX_SCHEDULE = 1 << 30
 
 
-class ScheduleFile:
-    """`schedule.csv` of a run; lines after the moments given are cut."""
-
-    def __init__(self, folder: Path, kept: Sequence[ClockState]) -> None:
-        lines = [_line(step, moment) for step, moment in enumerate(kept)]
-        write_text(folder / SCHEDULE, "".join([",".join(("step", *ClockState._fields)) + "\n", *lines]))
-        self._file = (folder / SCHEDULE).open("a", encoding="utf-8")
-
-    def write(self, step: int, moment: ClockState) -> None:
-        """Append a step, so that it is there whatever happens to the process."""
-        self._file.write(_line(step, moment))
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+def open_schedule(folder: Path, kept: Sequence[ClockState]) -> TextIO:
+    """`schedule.csv` of a run, to which `schedule_line`s are appended; lines after the moments given are
+    cut. Each line is there whatever happens to the process."""
+    lines = [schedule_line(step, moment) for step, moment in enumerate(kept)]
+    write_text(folder / SCHEDULE, "".join([",".join(("step", *ClockState._fields)) + "\n", *lines]))
+    return (folder / SCHEDULE).open("a", encoding="utf-8", buffering=1)
 
 
-def _line(step: int, moment: ClockState) -> str:
+def schedule_line(step: int, moment: ClockState) -> str:
+    """A step as a line of the file."""
     return f"{step},{moment.share!r},{moment.seconds:.3f},{moment.phase}\n"
 
 

@@ -18,7 +18,7 @@ from xfm.core.files import read_log, write_text
 from xfm.data.schema import Batch
 from xfm.training import distributed
 from xfm.training.callbacks import Callback, StepOutput
-from xfm.training.clock import ClockState, ScheduleFile
+from xfm.training.clock import ClockState, open_schedule, schedule_line
 from xfm.training.run_folder import LOG_FILE
 from xfm.training.trainer import Trainer
 
@@ -87,7 +87,7 @@ class RunLog(Callback):
             folder.mkdir(parents=True, exist_ok=True)
             drop_lines_after(folder / LOG_FILE, start)
             self._file = (folder / LOG_FILE).open("a", encoding="utf-8")
-            self._schedule = ScheduleFile(folder, kept)
+            self._schedule = open_schedule(folder, kept)
             self._board = _open_board(folder / "tensorboard", start) if self._tensorboard else None
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
@@ -106,7 +106,8 @@ class RunLog(Callback):
         self._progress = self._progress and first
         place = trainer.folder.path if trainer.folder is not None and first else None
         self.open(place, trainer.clock.steps, trainer.step, trainer.kept)
-        trainer.clock.keep = self._schedule.write if self._schedule else lambda step, moment: None
+        if (file := self._schedule) is not None:
+            trainer.clock.keep = lambda step, moment: file.write(schedule_line(step, moment))
 
     def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:
         """Log bad records and, every `config.log_every` steps, the means since the last line and the bad
