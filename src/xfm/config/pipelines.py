@@ -1,4 +1,4 @@
-"""What pipelines can be asked for. Nothing here imports torch."""
+"""What pipelines and searches can be asked for. Nothing here imports torch."""
 
 import re
 from collections import Counter
@@ -176,3 +176,32 @@ class CaptionOptions:
             return Sampling(self.max_tokens, self.min_tokens, self.texts, *drawing)
         beams = max(self.beams, self.texts)
         return BeamSearch(self.max_tokens, self.min_tokens, self.texts, beams, self.length_penalty)
+
+
+MOST = 1000
+"""Pictures that one search gives or re-ranks at most."""
+UNFITTED_MIN_SCORE = 0.5
+"""Probability of a match from which something is found, where nobody fitted that to the model."""
+
+SURE = 0.9
+"""Probability below which an answer says what its model knows."""
+
+
+@dataclass(frozen=True)
+class SearchOptions(Limited):
+    """A search in a collection.
+
+    Attributes:
+        top_k: most pictures, the best first.
+        rerank: nearest pictures, top_k at least, that the fusion encoder matches with the text and orders
+            again; 0 keeps the order of the vectors, and answers nothing about whether one fits.
+        min_score: probability that something fits from which a search by a text answers; below, nothing is
+            found. If not given, the one at which the model answers 95 % of the searches for what is there,
+            see `xfm.config.labels.PresenceFit`; of a model for which nobody fitted it, a match of 0.5.
+        where: conditions on metadata, all of which hold: kind=dog, kind=dog,cat, price<10.
+    """
+
+    top_k: int = limited(10, 1, MOST)
+    rerank: int = limited(32, 0, MOST)
+    min_score: float | None = limited(None, 0, 1)
+    where: list[str] = field(default_factory=list)

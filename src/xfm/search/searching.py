@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.index import SURE, UNFITTED_MIN_SCORE, SearchOptions
+from xfm.config.pipelines import SURE, UNFITTED_MIN_SCORE, SearchOptions
 from xfm.core.errors import UserError
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.records import is_text

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from xfm.config.doctor import DoctorConfig, RecordKind
+from xfm.config.corpora import DoctorConfig, RecordKind
 from xfm.config.load import load_recipe, recipe_names
 from xfm.config.recipe import resolve_paths
 from xfm.config.tables import table_kind

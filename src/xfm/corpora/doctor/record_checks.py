@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from xfm.config.doctor import DoctorConfig
+from xfm.config.corpora import DoctorConfig
 from xfm.core.errors import excerpt
 from xfm.corpora.doctor.checks import (
     ImageCheck,
