@@ -130,7 +130,7 @@ def check_counts(ours: Path, theirs: Path) -> None:
 
 
 def test_weights_are_those_of_a_run_that_was_never_killed(spoiled, whole, tmp_path):
-    settings = {**SETTINGS, "save_async": True}
+    settings = SETTINGS
     killed = killed_at_random(
         tmp_path, lambda: arguments(spoiled, tmp_path, *resuming(tmp_path), **settings), seed=1
     )
@@ -146,7 +146,7 @@ def test_two_processes_are_killed_and_account_for_every_sample(spoiled, whole, t
     """Both at once, as a machine that goes down; what they have read is what one process reads."""
 
     def words() -> list[str]:
-        settings = {**SETTINGS, "save_async": True, "workers": 0}
+        settings = {**SETTINGS, "workers": 0}
         return arguments(spoiled, tmp_path, *resuming(tmp_path), **settings)
 
     assert killed_at_random(tmp_path, words, 3, kills=max(1, KILLS // 10), several=True)

@@ -227,8 +227,6 @@ class TrainingConfig:
         gradients: which encoders each objective's gradient reaches.
         mim_target: what MIM predicts; `pixels` needs `model.pixel_head`.
         save_every: steps between checkpoints.
-        save_async: whether a checkpoint is written while training goes on, from a copy of the tensors. The
-            first process keeps room for it: as much as weights and moments take, 12 bytes a parameter.
         keep: checkpoints kept; older ones are deleted.
         log_every: steps between log lines.
         ema: decay of an exponential moving average of the weights, such as 0.9999; the finished model has the
@@ -254,7 +252,6 @@ class TrainingConfig:
     gradients: GradientConfig = field(default_factory=GradientConfig)
     mim_target: MimTarget = MimTarget.STATES
     save_every: int = 1000
-    save_async: bool = False
     keep: int = 2
     log_every: int = limited(10, 1)
     ema: float = limited(0.0, 0, MAX_DECAY)

@@ -75,10 +75,8 @@ class Checkpoints(Callback):
             self._save(trainer)
 
     def on_end(self, trainer: Any) -> None:
-        """Save the last step, and wait until it is written."""
+        """Save the last step."""
         self._save(trainer)
-        if trainer.folder is not None:
-            trainer.folder.settle()
 
     def _save(self, trainer: Any) -> None:
         if trainer.folder is not None and trainer.step != self._saved:

@@ -48,32 +48,6 @@ class Snapshot:
     average: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class HostCopies:
-    """Copies of tensors in memory that stays allocated: new pages cost more than the copy. Those of a GPU's
-    tensors are page-locked."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, Tensor] = {}
-        self._waits = False
-
-    @torch.no_grad()
-    def keep(self, name: str, tensor: Tensor) -> Tensor:
-        """A copy of a tensor, in place of the last one of that name; whole after `finish`."""
-        held = self._held.get(name)
-        if held is None or (held.shape, held.dtype) != (tensor.shape, tensor.dtype):
-            held = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-            self._held[name] = held
-        held.copy_(tensor, non_blocking=tensor.is_cuda)
-        self._waits = self._waits or tensor.is_cuda
-        return held
-
-    def finish(self) -> None:
-        """Wait until everything is copied."""
-        if self._waits:
-            torch.cuda.synchronize()
-        self._waits = False
-
-
 def unique_state(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and persistent buffers by name; one that is shared appears under its first name only."""
     seen: set[int] = set()
@@ -89,31 +63,24 @@ def snapshot(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     kept: bool = True,
-    copies: HostCopies | None = None,
     average: EMA | None = None,
 ) -> Snapshot:
     """The tensors of a checkpoint of a bare model. Of a sharded model all processes must ask; those that do
-    not keep them help to gather and get none. With `copies` training may go on, else only gathered tensors
-    are copies."""
+    not keep them help to gather and get none. Gathered tensors alone are copies."""
 
-    def gathered(named: Iterable[tuple[str, Tensor]], kind: str = "") -> dict[str, Tensor]:
+    def gathered(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for name, tensor in named:
             full = whole(tensor)
-            if kept and copies is not None:
-                found[name] = copies.keep(kind + name, full)
-            elif kept:
+            if kept:
                 found[name] = full if full is tensor else full.cpu()
         return found
 
-    found = Snapshot(
+    return Snapshot(
         gathered(unique_state(model).items()),
         gathered(_optimizer_tensors(optimizer)),
-        gathered(average.state_dict().items(), "average|") if average is not None else {},
+        gathered(average.state_dict().items()) if average is not None else {},
     )
-    if copies is not None:
-        copies.finish()
-    return found
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
