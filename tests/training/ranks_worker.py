@@ -1,7 +1,7 @@
 """Every case on this process's share of the batches; test_distributed.py starts it with torchrun.
 
-Usage: ranks_worker.py FOLDER [CASE ...]; `save` writes a run, `resume` goes on with FOLDER/run; `remember` and
-`recall` do so with a run of losses that remember pairs.
+Usage: ranks_worker.py FOLDER [CASE ...]; `save` writes a run, `resume` goes on with FOLDER/run; `remember`
+and `recall` do so with a run of losses that remember pairs.
 """
 
 import json
