@@ -57,11 +57,9 @@ class BenchmarkRecipe(Limited):
         source: where they are from.
         benchmark: the benchmark, as `xfm reproduce` names it.
         epochs: how often every training row is seen.
-        settings: the fine-tuning; its `steps` and `evaluate_every` follow from `epochs` where they are 0,
-            with a look at the validation rows after each.
+        settings: the fine-tuning; its `steps` and `evaluate_every` follow from `epochs` where they are 0.
         valid_rows: validation rows that choose between the epochs, the first ones; 0 takes all.
-        shortlist: candidates of a query that retrieval re-ranks; answers of a question that are ranked by the
-            published rule. 0 ranks all, answers exactly.
+        shortlist: candidates that retrieval re-ranks, or answers that are ranked; 0 ranks all.
         writing: how captions are written when they are scored.
         smoke: the small version.
     """

@@ -69,20 +69,16 @@ class PrepareConfig(Limited):
         splits: parts of the corpus, such as train2014,val2014 or train; all if not given.
         shard_size: pictures, or rows of texts, that are read for a shard.
         shard_mb: megabytes of plain text that are read for a shard.
-        max_side: longest side in pixels; larger pictures are shrunk and written as JPEG. 0 leaves the bytes
-            of every picture as they are.
-        quality: of JPEG, 1 to 95. If not given, what is shrunk has 90 and nothing else is encoded anew; a
-            number encodes every picture anew.
+        max_side: longest side in pixels, to which larger pictures are shrunk; 0 keeps the bytes of all.
+        quality: of JPEG, 1 to 95, for every picture; if not given, 90 for those that are shrunk alone.
         min_side: pixels of the shorter side below which a picture is left out.
         max_aspect: times that the longer side may be as long as the shorter one; 0 for any.
         min_words: words below which a caption or text is left out.
         max_words: words above which a caption or text is left out; 0 for any.
-        language: keep captions and texts of this language alone, such as en (needs the extra language); of
-            short captions it is often wrong.
+        language: keep texts of this language alone, such as en (needs the extra language).
         duplicates: what becomes of pictures or texts that are there twice.
         distance: bits of 64 in which the perceptual hashes of two pictures may differ that look alike.
-        evaluation: files and folders of evaluations (COCO's, Flickr30k's, RefCOCO's or own pictures), whose
-            pictures are left out.
+        evaluation: files and folders of evaluations, whose pictures are left out.
         licence: said in the manifest, in place of what the corpus was published under.
         workers: processes that work; 0 takes one a core. Does not change the result.
         engine: who does the work. Does not change the result.
@@ -134,8 +130,7 @@ class DoctorConfig(Limited):
 
     Attributes:
         kind: what shards, JSON lines and folders of pictures are read as.
-        task: for which a table is meant, such as vqa or text-classification; without, the columns that any
-            task has are read as far as they are there.
+        task: for which a table is meant, such as vqa; without, the columns that any task has are read.
         sample: so many records, spread over all of them; 0 reads all.
         near_duplicates: also look for pictures that look alike.
         distance: bits of 64 in which the perceptual hashes of two pictures may differ that look alike.
@@ -145,8 +140,7 @@ class DoctorConfig(Limited):
         rare_class_below: rows below which a class is rare.
         box_format: of the boxes of a table.
         box_unit: likewise.
-        tokenizer: in whose tokens texts are measured: a tokenizer.json, the folder of a model, or a recipe;
-            words if not given.
+        tokenizer: in whose tokens texts are measured: a tokenizer.json, a model, or a recipe; else words.
         examples: of each finding that the page shows.
         tolerate: share of records with findings at which training may start all the same.
         seed: of the choice of examples, and of a sample.

@@ -40,8 +40,7 @@ class CorpusConfig:
     """One corpus of a stream.
 
     Attributes:
-        path: shards (`dir/*.tar`), a JSON-lines file, or a folder holding either; or shards at an address
-            (`s3://bucket/dir/*.tar`).
+        path: shards (`dir/*.tar`, also at s3://bucket/dir/*.tar), a JSON-lines file, or a folder of these.
         weight: share of the stream's samples relative to the other corpora.
         group: so many records that follow one another travel in one batch (2 for twin scenes).
         order: in which order its records are read.
@@ -68,13 +67,10 @@ class StreamConfig:
     """One kind of data: how many samples a step takes, and from which corpora.
 
     Attributes:
-        batch_size: samples of a batch, which all processes share; 0 leaves the stream out. For regions:
-            pictures.
+        batch_size: samples (of regions: pictures) of a batch of all processes; 0 leaves the stream out.
         corpora: the weighted corpora.
         augmentation: how pictures are varied (ignored for text).
-        tokens: of plain text, most tokens of a batch, padding included, which all processes share: texts of
-            like length are batched together, as many as fit, and `batch_size` is not used. 0 takes
-            `batch_size` texts of any length.
+        tokens: most tokens of a batch of plain text, in place of `batch_size`; 0 takes that.
     """
 
     batch_size: int = 0
@@ -176,18 +172,14 @@ class DataConfig:
         tokenizer: `tokenizer.json` of the vocabulary.
         max_words: longest caption in words.
         max_regions: most region rows per picture.
-        caption_rows: whether a caption of the whole picture is a row of a region batch too. Phrases are
-            padded to its length: where the same captions come as pairs anyway, leaving it out is faster.
-        row_multiple: region batches of more than 144 rows leave out the last ones down to a multiple of this.
-            On CPUs kernels are built for every number of rows that occurs, which took a third of a step; 1
-            leaves none out, as several processes need to train on exactly the rows of one.
+        caption_rows: whether a caption of the whole picture is a row of a region batch too.
+        row_multiple: region batches of over 144 rows are cut to a multiple of this, so that few shapes occur.
         caption_mask: masking of captions and phrases.
         text_mask: masking of plain text.
         patch_mask: masking of patches.
         max_bad: bad records after which the run stops.
         workers: loader processes; 0 loads in the training process.
-        timeout: seconds to wait for a batch of the loader processes, after which the run stops and names the
-            records that they hang at; 0 waits without limit.
+        timeout: seconds to wait for a batch of the loader processes before the run stops; 0 waits always.
         cache_mb: most megabytes of memory in which decoded pictures are kept from epoch to epoch, in all
             processes of a machine together; never more than half of what is free; 0 keeps none.
         remote: how corpora at addresses are read.

@@ -80,8 +80,7 @@ class VisionConfig(PictureConfig):
         layer_scale: initial value of both LayerScale vectors.
         drop_path: drop-path rate of the last block, rising linearly from 0.
         positions: absolute positions added to the patches (none in the published model).
-        init_std: spread of the initial weights. 0.02 suits a width of 768 with pre-trained weights; narrow
-            models from scratch learn faster with about 1 / sqrt(width).
+        init_std: spread of the initial weights; narrow models from scratch want about 1 / sqrt(width).
         norm_eps: epsilon of the LayerNorms.
     """
 
@@ -241,8 +240,7 @@ class FusionConfig(Limited, place="fusion."):
         mlp_width: width of the feed-forward part.
         dropout: dropout of hidden states and attention.
         init_std: spread of the initial weights, see `VisionConfig`.
-        positions: `sine` adds fixed positions to the states of a text. A small language encoder that starts
-            from nothing forgets which word was where: none of its objectives asks for it.
+        positions: `sine` adds fixed positions to the states of a text, for small models from scratch.
     """
 
     depth: int = limited(12, 1, MAX_DEPTH)

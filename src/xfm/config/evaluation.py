@@ -40,8 +40,7 @@ class PartCost:
 
     Attributes:
         rest: all but its fine-tunings.
-        tunings: each of its fine-tunings: of the task, then of its baselines of one modality, which make as
-            many steps but have less to read.
+        tunings: each of its fine-tunings: of the task, then of its baselines of one modality.
     """
 
     rest: float
@@ -120,9 +119,7 @@ class ProbeConfig:
     """Linear probe and k-NN on frozen features.
 
     Attributes:
-        inverse_penalties: values of scikit-learn's C, of the logistic regression on standardised features;
-            training rows choose, as they choose how a picture is seen (slot 0, the maximum of the patches, or
-            the means of 2 x 2 cells), which is compared with the first value.
+        inverse_penalties: values of scikit-learn's C, among which training rows choose.
         neighbours: k of the cosine k-NN.
         pixel_side: side in pixels to which pictures are shrunk for the raw-pixel baseline.
         train_rows, test_rows: rows used at most; 0 takes all.
@@ -192,23 +189,18 @@ class EvaluationConfig:
         seed: seed of masks, samples, heads and the order of fine-tuning rows.
         precision: arithmetic of the forward passes.
         device: auto, cpu, cuda, cuda:1, ...
-        minutes: time for the evaluation. Above 0 the fine-tunings share what the rest leaves of it, and make
-            as many steps as fit in place of their own `steps`; at 0 `steps` decides.
+        minutes: time for the evaluation, which its fine-tunings share; at 0 their `steps` decide.
         scale: multiplies steps and rows of everything below; 1 is the full evaluation, 0.05 a smoke run.
         parts: the parts to run.
-        validation: score the validation splits in place of the tests, to choose settings by; parts that have
-            none are left out.
-        scratch: beside every fine-tuning, fine-tune a randomly initialised model of the same size likewise:
-            the difference shows what pre-training gave. That is half as many fine-tunings again.
+        validation: score the validation splits in place of the tests; parts without one are left out.
+        scratch: beside every fine-tuning, fine-tune a randomly initialised model of the same size likewise.
         keep_models: keep the models of the short fine-tunings in OUT/tasks, each as large as the model.
         batch_size: pictures or texts per forward pass without gradients.
-        max_bad: rows with an unreadable picture to leave out at most, and of no file more than half if it is
-            not given; 0 ends the run at the first.
+        max_bad: rows with an unreadable picture to leave out at most; else 100 and half of a file.
         masked_rows: captions whose words are masked.
         masked_share: share of a caption's content words that is masked.
         retrieval, absence, probe: zero-shot retrieval; what is not there; probes on frozen features.
-        entailment, paraphrase, vqa, reasoning, grounding: the short fine-tunings. Paraphrase begins with the
-            model that was fine-tuned on entailment, and fine-tunes it first where that has not run.
+        entailment, paraphrase, vqa, reasoning, grounding: the short fine-tunings.
     """
 
     seed: int = limited(0, 0, MAX_SEED)

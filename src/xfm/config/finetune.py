@@ -47,13 +47,11 @@ class TuningConfig:
     """What of the model learns; heads and decoders always do.
 
     Attributes:
-        language, vision, fusion: how the encoder is tuned: full, freeze or lora; the preset decides if it is
-            not given.
+        language, vision, fusion: how the encoder is tuned: full, freeze or lora; else the preset decides.
         rank: rank of LoRA's additions.
         alpha: LoRA's scale; its additions are multiplied by alpha / rank.
         dropout: of LoRA's inputs.
-        save_adapter_only: save what was learned alone: the folder of the model then holds LoRA's additions
-            and the head, and is read over the model that it began with; no encoder may learn whole.
+        save_adapter_only: save what was learned alone (additions and head), to be read over the first model.
     """
 
     language: TuningMode | None = None
@@ -74,24 +72,16 @@ class FinetuneConfig(TuningRates):
     """A fine-tuning; what is 0 is fitted to the number of rows and the size of the model.
 
     Attributes:
-        preset: decides what is not given: fast is frozen encoders and a probe, good fine-tunes, best does so
-            longer, averages the weights and cross-validates small tables.
-        time_limit: minutes for everything, such as 10, 10m or 2h: training, baselines and scores follow the
-            clock where they would take longer; 0 sets none.
-        folds: parts of the training table of which each is scored by a model that learned from the others;
-            the final model learns from all of them. 0 scores a test split; the preset decides if not given.
+        preset: decides what is not given: fast (frozen encoders and a probe), good, best (longer, averaged).
+        time_limit: minutes for everything, such as 10, 10m or 2h; 0 sets none.
+        folds: parts of the training table that are each scored by a model of the others; 0: a test split.
         steps: optimiser steps at most; 0 fits.
         batch_size: rows a step, over all processes; 0 fits.
-        gradient_accumulation_steps: parts of the batch that a process takes one after the other, to need
-            less memory; the step stays that of the whole batch.
-        workers: processes beside each that trains, which read rows and pictures ahead of it; 0 reads in its
-            own.
-        rows_per_picture: most rows of one picture (questions, phrases, sentences) that follow each other; the
-            picture is encoded once for them. More make a step faster, fewer show it more pictures.
+        gradient_accumulation_steps: parts of the batch, taken one after the other to need less memory.
+        workers: processes beside each that trains, which read rows ahead of it; 0 reads in its own.
+        rows_per_picture: most rows of a picture that follow each other, for which it is encoded once.
         lr: peak learning rate of the pre-trained parts; 0 fits.
-        average: decay of an exponential moving average of the weights, such as 0.999, which takes the place
-            of the weights when they are scored and at the end; 0 averages nothing, and the preset decides if
-            it is not given.
+        average: decay of an average of the weights that takes their place, such as 0.999; 0: none.
         evaluate_every: steps between looks at the validation rows; 0 looks twenty times.
         choose_by: metric of the validation rows that chooses the model, such as mcc; without, the task's.
         patience: looks without a better model after which the training stops; 0 never stops.
@@ -101,17 +91,14 @@ class FinetuneConfig(TuningRates):
         label_smoothing: of captions.
         valid_share: share of the training rows that becomes the validation split where none is given.
         test_share: likewise for the test split.
-        max_bad: rows with an unreadable picture to leave out at most, and of no split more than half if it is
-            not given; 0 ends the run at the first.
-        baseline: compare with strong simple baselines (TF-IDF, probes of frozen features and so on), and
-            fine-tune again without one of two modalities, to see what it brings.
+        max_bad: rows with an unreadable picture to leave out at most; else 100 and half of a split.
+        baseline: compare with simple baselines, and fine-tune again without one of two modalities.
         baseline_steps: steps of that; 0 takes as many as the task itself.
         regression: the labels of text-classification are values.
         multi_label: rows have any number of labels, or none: cells hold a list, or names with a separator.
         label_separator: what stands between the labels of a cell.
         threshold: probability from which one of several labels is given; 0 chooses it on the validation rows.
-        class_weights: what each class weighs in the loss: balanced (in inverse proportion to its rows), or
-            weights by label such as spam=5,ham=1; of several labels the weight of the rows that have one.
+        class_weights: what classes weigh in the loss: balanced, or weights by label such as spam=5,ham=1.
         box_format: what the four numbers of a box are.
         box_unit: the unit of boxes.
         image_head: the head of image-classification: one linear layer, or the published five.

@@ -96,8 +96,7 @@ class ImageTrainingConfig:
     """How training pictures are varied and mixed; by default not at all. Evaluation never is.
 
     Attributes:
-        crop: smallest share of a picture's area that a random crop shows; 1 shows all of it. In grounding
-            every box stays in the crop, whose aspect follows from that.
+        crop: smallest share of a picture's area that a random crop shows; 1 shows all of it.
         aspect: largest aspect of a crop relative to a square; its inverse is the smallest.
         flip: probability of mirroring.
         sides: what becomes of a picture to be mirrored of which a text says left or right.
@@ -105,10 +104,8 @@ class ImageTrainingConfig:
         magnitude: their strength, from 0 to 10 (timm's scale, in which recipes are written).
         operations: what they are drawn from.
         erasing: probability of erasing a rectangle of a picture (arXiv 1708.04896).
-        mixup: parameter of the Beta distribution that two pictures are mixed by (arXiv 1710.09412); 0 mixes
-            none.
-        cutmix: likewise of the area that is cut out of another picture (arXiv 1905.04899). With both, each
-            batch has one of the two at equal chances.
+        mixup: parameter of the Beta distribution that two pictures are mixed by (arXiv 1710.09412); 0: none.
+        cutmix: likewise of the area cut out of another picture (arXiv 1905.04899); with both, one a batch.
         mixing: probability that a batch is mixed at all.
         label_smoothing: share of the target that is spread over all classes.
         drop_path: drop-path rate of the vision encoder's last block; None leaves the model's.

@@ -24,10 +24,8 @@ class SharingConfig(Limited):
 
     Attributes:
         engine: who does the work. Does not change the result.
-        processes: that work, each with a model and, on a CPU, one thread; 0 takes one a core, with a GPU
-            one, of Ray all that the cluster has room for. Does not change the result.
-        unit_size: rows of a unit; 0 takes 1000, of a collection 256. A row is computed together with others
-            of its unit alone.
+        processes: that work, each with a model; 0 takes one a core, with a GPU one, of Ray all there is.
+        unit_size: rows of a unit, which are computed together; 0 takes 1000, of a collection 256.
     """
 
     engine: EngineName = EngineName.LOCAL
@@ -75,8 +73,7 @@ class Lengths(Limited, place="generation."):
     """What all ways of writing share.
 
     Attributes:
-        max_tokens: longest text in tokens, begin and end token included; a text that reaches it ends there,
-            without its end token.
+        max_tokens: longest text in tokens, begin and end token included, where a text is cut.
         min_tokens: shortest text in tokens, counted alike.
         texts: texts for each picture or question.
     """
@@ -95,8 +92,7 @@ class BeamSearch(Lengths):
     """The texts of highest score: log-likelihood over (number of tokens after the first) ** length_penalty.
 
     Attributes:
-        beams: unfinished texts that are kept at every step; 1 with a length_penalty of 0 is the greedy choice
-            of each token (with a larger one, a longer text of a higher score is still found).
+        beams: unfinished texts that are kept at every step; 1 takes the likeliest token each time.
         length_penalty: 0 compares log-likelihoods, which favours short texts; 1 their mean over the tokens.
     """
 

@@ -21,8 +21,7 @@ class UrlRules(Limited, place="urls."):
         seconds: for one picture, everything included.
         redirects: how many are followed; each is checked as the first address is.
         private: whether addresses of the own machine and network are allowed too.
-        hosts: the only ones that are asked, in small letters, redirects included; `*.example.org` is all
-            below example.org, `*` any. Any if empty.
+        hosts: the only hosts that are asked, in small letters; `*.example.org` is all below; any if empty.
     """
 
     max_bytes: int = limited(32 << 20, 1)
@@ -76,8 +75,7 @@ class ZeroShotOptions:
 
     Attributes:
         candidate_labels: names of the classes.
-        hypothesis_template: sentences with {} in the label's place; with several, a label's vector is the
-            mean of theirs.
+        hypothesis_template: sentences with {} in the label's place, over which vectors are averaged.
         top_k: most labels, best first; 0 gives all.
     """
 
@@ -101,8 +99,7 @@ class RetrievalOptions(Limited):
 
     Attributes:
         top_k: most candidates, best first; 0 gives all.
-        rerank: candidates of highest contrastive score, top_k at least, that are ranked again by the matching
-            head; 0 keeps the contrastive order.
+        rerank: nearest candidates that the fusion encoder ranks again; 0 keeps the order of the vectors.
     """
 
     top_k: int = limited(10, 0)
@@ -193,11 +190,8 @@ class SearchOptions(Limited):
 
     Attributes:
         top_k: most pictures, the best first.
-        rerank: nearest pictures, top_k at least, that the fusion encoder matches with the text and orders
-            again; 0 keeps the order of the vectors, and answers nothing about whether one fits.
-        min_score: probability that something fits from which a search by a text answers; below, nothing is
-            found. If not given, the one at which the model answers 95 % of the searches for what is there,
-            see `xfm.config.labels.PresenceFit`; of a model for which nobody fitted it, a match of 0.5.
+        rerank: nearest candidates that the fusion encoder ranks again; 0 keeps the order of the vectors.
+        min_score: probability of a fit from which a search by a text answers; else the model's own, or 0.5.
         where: conditions on metadata, all of which hold: kind=dog, kind=dog,cat, price<10.
     """
 

@@ -20,8 +20,7 @@ class PlanConfig(Limited):
         gpus: processes that share it, each with a GPU of its own.
         gpu: its name in the table of published figures, such as h100.
         gpu_memory: memory of one in GB (10^9 bytes; 1000 MiB are 1.049), in place of the table's.
-        gpu_tflops: peak of its matrix products in TFLOP/s in the precision of the run, in place of the
-            table's.
+        gpu_tflops: peak of its matrix products in TFLOP/s in the run's precision, in place of the table's.
         share: of that peak which training reaches; waiting for other processes and for data counts as well.
         price: of a GPU an hour; 0 leaves the cost out.
         margin: share of the memory that stays free: for the driver, libraries, what the allocator cannot use.

@@ -29,12 +29,9 @@ class RegressionConfig:
     """Multinomial logistic regression, and CLIP's search for its penalty.
 
     Attributes:
-        lowest, highest: range of the search as exponents of ten of C, scikit-learn's inverse of the L2
-            penalty.
-        standardise: scale every feature to deviation 1 by the training rows. CLIP's protocol takes features
-            as they are.
-        tolerance: largest entry of the gradient of the mean loss at which a fit is finished. scikit-learn's
-            tol is 1e-4, with which it ends short of the optimum where the penalty is weak.
+        lowest, highest: range of the search as exponents of ten of C, the inverse of the L2 penalty.
+        standardise: scale every feature to deviation 1 by the training rows, which CLIP's protocol does not.
+        tolerance: largest entry of the gradient of the mean loss at which a fit is finished.
         max_iterations: steps of L-BFGS of a fit at most.
     """
 
@@ -55,11 +52,9 @@ class FrozenConfig:
 
     Attributes:
         methods: what to put on the features: linear, knn, zero-shot.
-        templates: prompts of zero-shot classification: the name of a list, or a text file with a template a
-            line, {} for the name of a class.
+        templates: prompts of zero-shot classification: the name of a list, or a file with a template a line.
         seed: of the rows held out for validation, and of the intervals.
-        validation_share: share of the training rows, of every class alike, that chooses the penalty where no
-            validation rows are given.
+        validation_share: share of the training rows that chooses the penalty without validation rows.
         neighbours: k of the nearest neighbours.
         batch_size: pictures a forward pass.
         framing: how a picture becomes the model's shape; without, as the model has it.

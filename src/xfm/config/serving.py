@@ -26,8 +26,7 @@ class ServeConfig:
         workers: threads that decode pictures.
         names: that it has besides localhost and addresses; by others it is not asked where it wants no key.
         fetch_from: hosts from which pictures may be fetched by address, redirects included; none if empty.
-        show_from: folders below which files of pictures that a search found are shown, besides those of the
-            collections; other pictures are shown as the model sees them.
+        show_from: folders whose pictures are shown when a search finds them, besides those of collections.
         drain_seconds: for which a server that is asked to stop answers what it has taken.
     """
 

@@ -36,21 +36,15 @@ class TaskConfig:
         kind: name of the task (`xfm.config.tasks`).
         classes: outputs of the head; 1 is a regression, 0 belongs to tasks without classes.
         image_head: the head of image classification.
-        labels: names of the classes in the order of the outputs; empty where nobody named them, and for a
-            regression.
-        answers: the list of answers that questions are ranked over, normalised as captions are; empty where
-            answers are written freely.
-        max_tokens: longest text in tokens that the fine-tuning saw, special tokens included; 0 where it is
-            not known: then as long as the model takes.
+        labels: names of the classes in the order of the outputs; empty where nobody named them.
+        answers: the normalised answers that questions are ranked over; empty where they are written freely.
+        max_tokens: longest text in tokens that the fine-tuning saw; 0 where it is not known.
         prompt: words that every caption begins with, which a decoder is given; empty where there are none.
-        texts: how many texts the rows of the fine-tuning had, where that may be one or two; 0 where it is not
-            known: then one or two are answered.
-        head: what stands on the encoders of a task with classes or values; that of image classification is
-            said by `image_head` alone.
+        texts: how many texts rows had, where that may be one or two; 0 where it is not known.
+        head: what stands on the encoders of a task with classes or values; see also `image_head`.
         label_kind: whether a row is of one of the classes, or has any number of them as labels.
         threshold: probability from which a label is given, where rows may have several.
-        temperature: by which the head's last layer is divided already, so that it is as sure as it is right;
-            1 where none was fitted.
+        temperature: by which the head's last layer is divided already; 1 where none was fitted.
     """
 
     kind: str

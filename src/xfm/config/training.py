@@ -100,14 +100,9 @@ class NegativesConfig(Limited, place="negatives."):
     """The draw of ITM's hard negatives.
 
     Attributes:
-        min_probability: added to the probability of every candidate of the batch. The published 1e-5 draws
-            the hardest; a larger one puts easy ones among them.
-        pool_size: negatives are drawn among so many pictures of the batch that follow one another; 0: among
-            the batch of all processes. The published code draws among the 96 of a process.
-        queue_size: the half of a process's pairs to which its share of the batch holds nothing near have
-            negatives that are drawn among so many pairs of its earlier steps (as MoCo's queue, arXiv
-            1911.05722), with the published probability: they stand in for a larger batch; 0: none, as
-            published.
+        min_probability: added to the probability of every candidate; a larger one draws easier negatives.
+        pool_size: they are drawn among so many pictures that follow one another (published: 96); 0: all.
+        queue_size: pairs of earlier steps among which half of the rows draw (as MoCo's queue); 0: none.
     """
 
     min_probability: float = limited(1e-5, 0)
@@ -121,15 +116,11 @@ class LearningRates:
 
     Attributes:
         lr: peak learning rate.
-        muon_lr: peak learning rate of Muon (Jordan et al., 2024) for the matrices of linear layers; the rest
-            stays with AdamW. 0 leaves the matrices to AdamW, too (as published). Its steps are scaled to the
-            size of AdamW's, so that a few times `lr` is a good start.
-        new_lr_multiplier: multiplier for newly initialised parts: heads, decoders, and fusion when the
-            encoders are loaded.
+        muon_lr: peak learning rate of Muon for matrices, a few times `lr`; 0 leaves them to AdamW.
+        new_lr_multiplier: multiplier for newly initialised parts, such as heads and decoders.
         weight_decay: decay of matrices; vectors, scalars and position tables have none.
         schedule: the decay of the learning rate.
-        layer_decay: factor of the learning rate from each layer of an encoder to the one below it (BEiT,
-            arXiv 2106.08254); what comes after the encoders has the full rate. 1 treats all layers alike.
+        layer_decay: factor of the learning rate from a layer to the one below it (arXiv 2106.08254).
         grouping: which parameters are decayed and have rates of their own.
         least_lr: what the learning rate falls to at the end; at most `lr`.
     """
@@ -177,8 +168,7 @@ class OptimConfig(LearningRates):
         warmup: steps of linear warm-up; the first step already moves.
         hold: share of the run after the warm-up that stays at the peak before the decay starts.
         clip: largest gradient norm over all parameters.
-        published: optimise exactly as the published code does: decay by its rules and after the step, warm-up
-            from rate 0; only its own heads learn faster. `muon_lr` and `hold` must be 0.
+        published: optimise exactly as the published code does; `muon_lr` and `hold` must be 0.
     """
 
     new_lr_multiplier: float = limited(2.0, 0)
@@ -207,17 +197,11 @@ class TrainingConfig:
 
     Attributes:
         steps: optimiser steps.
-        minutes: time for the training. Above 0 the clock decides and `steps` is not used: rates, phases and
-            the end follow the share of the time that has passed; the warm-up stays in steps. At 0 `steps`
-            decides.
-        gradient_accumulation_steps: batches per optimiser step, taken one after the other. Contrast spans all
-            of them (GradCache, Gao et al. 2021), for which all is encoded once more, without gradient.
-        sequential_sources: whether texts, pictures, pairs and regions of a batch are taken one after the
-            other, so that the activations of one of them at a time are in memory.
+        minutes: time for the training, whose passed share then decides in place of `steps`; 0: steps decide.
+        gradient_accumulation_steps: batches per optimiser step; contrast spans all of them (GradCache).
+        sequential_sources: whether the sources of a batch are taken one after the other, to save memory.
         strategy: how several processes hold the model.
-        activation_checkpointing: what layers compute again in the backward pass in place of keeping it.
-            `selective` (what lies between the products of matrices) keeps about half and costs little where
-            matrices are large; `full` keeps a fraction, and takes a third more time.
+        activation_checkpointing: what layers compute again in the backward pass: none, selective or full.
         timeout: minutes that a process waits in a step for the others, after which the run stops.
         seed: seed of everything random.
         precision: arithmetic of the forward pass.
@@ -229,10 +213,8 @@ class TrainingConfig:
         save_every: steps between checkpoints.
         keep: checkpoints kept; older ones are deleted.
         log_every: steps between log lines.
-        ema: decay of an exponential moving average of the weights, such as 0.9999; the finished model has the
-            average's weights, checkpoints have both. 0 keeps none.
-        validate_every: steps between looks at the losses of `data.validation`; the last step has one, too. 0
-            looks never.
+        ema: decay of an average of the weights, which the finished model has, such as 0.9999; 0: none.
+        validate_every: steps between looks at the losses of `data.validation`; 0 looks never.
         validate_steps: batches of such a look, always the same ones.
         max_bad_steps: NaN or infinite losses in a row after which the run stops.
     """

@@ -14,8 +14,7 @@ class TaskSizes(Limited, place="tasks."):
 
     Attributes:
         retrieval: rows of each retrieval split (seen, combinations, objects); captions are distinct.
-        hard: retrieval rows with distractor captions that differ in a relation, place, size, count or the
-            background.
+        hard: retrieval rows with distractors that differ in a relation, place, size, count or background.
         vqa_train, vqa_test: questions; the test size holds for each split.
         reasoning_train, reasoning_test: statements about two pictures.
         grounding_train, grounding_test: referring phrases.
@@ -57,10 +56,8 @@ class WorldConfig:
         vocab_size: entries of the trained tokenizer.
         scenes: pictures of one to five objects with captions and boxes.
         singles: pictures of one object with captions and boxes.
-        twins: pictures of scenes of which every two differ by one edit, with captions that are false of the
-            other; an even number.
-        whole_captions: percentage of the captions of twins that name every object. The others say little more
-            than what tells the twins apart, from which it is learned first.
+        twins: pictures of scenes of which every two differ by one edit; an even number.
+        whole_captions: percentage of the captions of twins that name every object.
         pictures: pictures of one object without text.
         text_lines: lines of plain text.
         objects: most objects to use, 0 for all (a smaller world learns faster).
