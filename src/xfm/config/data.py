@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xfm.config.ranges import MAX_BATCH, Limited, check_limits, check_range, limited
-from xfm.config.typed import settle_members
 from xfm.core.paths import SECRET, holds_secret
 
 
@@ -36,7 +35,7 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True)
-class CorpusConfig:
+class CorpusConfig(Limited, place="corpora."):
     """One corpus of a stream.
 
     Attributes:
@@ -56,10 +55,9 @@ class CorpusConfig:
     window: int = limited(16, 1, 1 << 32)
 
     def __post_init__(self) -> None:
-        settle_members(self, "corpora.")
+        super().__post_init__()
         if holds_secret(self.path):
             raise ValueError(f"corpora.path {self.path.partition('://')[0]}://...: {SECRET}")
-        check_limits(self, "corpora.")
 
 
 @dataclass(frozen=True)

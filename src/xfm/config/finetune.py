@@ -7,7 +7,7 @@ from enum import StrEnum
 from xfm.config.artifacts import MOST_RANK
 from xfm.config.image import Colours, Framing, ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_limits, check_range, limited
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_range, limited
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import ImageHead
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
@@ -43,7 +43,7 @@ class Preset(StrEnum):
 
 
 @dataclass(frozen=True)
-class TuningConfig:
+class TuningConfig(Limited, place="tune."):
     """What of the model learns; heads and decoders always do.
 
     Attributes:
@@ -61,10 +61,6 @@ class TuningConfig:
     alpha: int = limited(16, 0)
     dropout: float = limited(0.0, 0, 1)
     save_adapter_only: bool = False
-
-    def __post_init__(self) -> None:
-        settle_members(self, "tune.")
-        check_limits(self, "tune.")
 
 
 @dataclass(frozen=True)

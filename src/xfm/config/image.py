@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import check_limits, limited
-from xfm.config.typed import settle_members
+from xfm.config.ranges import Limited, limited
 
 Channels = tuple[float, float, float]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -92,7 +91,7 @@ BOX_VIEW = tuple(name for name in VIEW if name != "image.aspect")
 
 
 @dataclass(frozen=True)
-class ImageTrainingConfig:
+class ImageTrainingConfig(Limited, place="image."):
     """How training pictures are varied and mixed; by default not at all. Evaluation never is.
 
     Attributes:
@@ -135,10 +134,6 @@ class ImageTrainingConfig:
         """Whether single pictures are changed at all."""
         changed = (self.crops, self.flip > 0, self.rand_augment > 0, self.erasing > 0)
         return any(changed)
-
-    def __post_init__(self) -> None:
-        settle_members(self, "image.")
-        check_limits(self, "image.")
 
 
 UNVARIED = ImageTrainingConfig()

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xfm.config.image import Colours, Framing
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_limits, check_range, limited
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_range, limited
 from xfm.config.training import Precision
-from xfm.config.typed import settle_members
 
 LARGEST_EXPONENT = 12.0
 
@@ -25,7 +24,7 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True)
-class RegressionConfig:
+class RegressionConfig(Limited, place="regression."):
     """Multinomial logistic regression, and CLIP's search for its penalty.
 
     Attributes:
@@ -42,12 +41,12 @@ class RegressionConfig:
     max_iterations: int = limited(1000, 1)
 
     def __post_init__(self) -> None:
-        check_limits(self, "regression.")
+        super().__post_init__()
         check_range("regression.highest", self.highest, self.lowest, LARGEST_EXPONENT)
 
 
 @dataclass(frozen=True)
-class FrozenConfig:
+class FrozenConfig(Limited):
     """Everything that an evaluation on frozen picture features can be told.
 
     Attributes:
@@ -79,7 +78,6 @@ class FrozenConfig:
     regression: RegressionConfig = field(default_factory=RegressionConfig)
 
     def __post_init__(self) -> None:
-        settle_members(self)
+        super().__post_init__()
         if not self.methods:
             raise ValueError("methods is empty: name linear, knn or zero-shot")
-        check_limits(self)

@@ -5,6 +5,8 @@ from dataclasses import field, fields
 from numbers import Real
 from typing import Any, TypeVar
 
+from xfm.config.typed import settle_members
+
 T = TypeVar("T")
 
 MAX_BATCH = 65_536
@@ -42,7 +44,8 @@ def check_limits(config: Any, place: str = "") -> None:
 
 
 class Limited:
-    """A dataclass that holds its `limited` fields to their ranges; `place` begins their names in messages."""
+    """A dataclass that settles its enumerations and holds its `limited` fields to their ranges; `place`
+    begins their names in messages."""
 
     _place = ""
 
@@ -51,4 +54,5 @@ class Limited:
         cls._place = place or cls._place
 
     def __post_init__(self) -> None:
+        settle_members(self, self._place)
         check_limits(self, self._place)
