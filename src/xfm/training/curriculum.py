@@ -9,7 +9,7 @@ from xfm.config.phases import Phase
 from xfm.config.recipe import Recipe
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
-from xfm.data.fingerprint import data_fingerprint, remote_digest
+from xfm.data.fingerprint import data_fingerprint
 from xfm.data.image_cache import PictureCache, picture_cache
 from xfm.data.loader import PretrainingData
 from xfm.data.rng import mix
@@ -68,15 +68,6 @@ class CurriculumData:
     def fingerprint(self) -> dict[str, str]:
         """The files of the data with a digest each."""
         return data_fingerprint([phase.data for phase in self.phases], self._root)
-
-    def check_versions(self) -> None:
-        """Refuse shards at addresses that changed between their openings; all processes must ask."""
-        if distributed.world() == 1:
-            return
-        distributed.check_alike(
-            remote_digest(phase.data for phase in self.phases),
-            "shards at addresses changed while the processes opened them, one after the other: start again",
-        )
 
     def phase_number(self, batch: int) -> int:
         """The number of the phase that the batch with that index belongs to."""

@@ -276,13 +276,6 @@ def on_first(work: Callable[[], T]) -> T:
     return value
 
 
-def check_alike(value: Any, problem: str) -> None:
-    """Refuse, with this sentence, to go on where a picklable value differs between processes; all must
-    ask."""
-    if any(other != value for other in collect(value)):
-        raise UserError(problem) if rank() == 0 else PeerReportedError(problem)
-
-
 def gathered_by_first(value: Any) -> list[Any]:
     """The picklable values of all processes, in the order of the ranks; nothing but at the first."""
     if world() == 1:

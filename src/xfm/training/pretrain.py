@@ -149,7 +149,6 @@ def pretrain(
         clock = TrainingClock.of(recipe.training, recipe.ends())
         clock.lr_scales = [phase.lr_scale for phase in recipe.phases()]
         data = CurriculumData(recipe, process, preprocessing, clock)
-        data.check_versions()
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
