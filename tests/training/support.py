@@ -143,3 +143,12 @@ def logged_losses(folder: Path) -> dict[int, tuple]:
         for line in logged(folder)
         if "event" not in line
     }
+
+
+def files_of(checkpoint: Path) -> dict[str, bytes]:
+    """Everything in a checkpoint but what names it: settings and the time."""
+    return {
+        path.name: path.read_bytes()
+        for path in checkpoint.iterdir()
+        if path.name not in {"state.json", "manifest.json"}
+    }
