@@ -56,7 +56,7 @@ def work_of(model: Path, *sources: Path, **more: Any) -> IndexWork:
 def test_rows_are_the_same_whoever_encodes(model: Path, photos: Path, tmp_path: Path) -> None:
     asked = work_of(model, photos)
     assert filled(tmp_path / "one", asked) == IngestCounts(12, 0, 0, 1, 1)
-    members = [ArrayTask(f"{place}/2", LocalPool(1)) for place in (1, 0)]
+    members = [ArrayTask(f"{place}/2", 1) for place in (1, 0)]
     shares = [filled(tmp_path / "array", asked, member) for member in members]
     assert shares == [None, IngestCounts(12, 0, 0, 1, 1)]
     assert rows(tmp_path / "array") == rows(tmp_path / "one")
