@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
 
-from xfm.config.ranges import Limited, check_limits, check_range, limited
+from xfm.config.ranges import Limited, check_limits, check_range, limited, require
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -253,9 +253,3 @@ class FusionConfig(Limited, place="fusion."):
 
 AnyVisionConfig = VisionConfig | TimmVisionConfig
 AnyLanguageConfig = LanguageConfig | TransformersTextConfig
-
-
-def require(condition: bool, message: str) -> None:
-    """Raises ValueError with the message where the condition does not hold."""
-    if not condition:
-        raise ValueError(message)

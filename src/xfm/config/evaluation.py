@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, limited
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, require
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
 
 C = TypeVar("C", "ShortTuning", "ProbeConfig", "RetrievalConfig", "AbsenceConfig")
@@ -132,7 +132,7 @@ class ProbeConfig:
     test_rows: int = limited(2000, 0)
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             bool(self.inverse_penalties) and min(self.inverse_penalties) > 0,
             "inverse_penalties must hold a positive number",
         )
@@ -207,7 +207,7 @@ class EvaluationConfig:
     precision: Precision = Precision.AUTO
     device: str = "auto"
     minutes: float = limited(0.0, 0, MAX_MINUTES)
-    scale: float = limited(1.0, 0, MAX_SCALE)
+    scale: float = limited(1.0, 1e-9, MAX_SCALE)
     parts: list[Part] = field(default_factory=lambda: list(Part))
     validation: bool = False
     scratch: bool = True
@@ -229,11 +229,10 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         check_limits(self)
-        _require(self.scale > 0, "scale must be positive")
         for part in fields(self):
             if isinstance(tuning := getattr(self, part.name), ShortTuning):
                 tuning.check_rates(f"{part.name}.")
-        _require(
+        require(
             bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"
         )
 
@@ -263,8 +262,3 @@ def _shrink(number: int, scale: float, least: int) -> int:
     if number == 0 or scale == 1.0:
         return number
     return max(min(number, least), round(number * scale))
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)

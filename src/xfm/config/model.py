@@ -10,9 +10,8 @@ from xfm.config.encoders import (
     FusionConfig,
     LanguageConfig,
     VisionConfig,
-    require,
 )
-from xfm.config.ranges import check_limits, limited
+from xfm.config.ranges import check_limits, limited, require
 from xfm.core.errors import UserError
 
 

@@ -28,6 +28,12 @@ def check_range(name: str, value: float, low: float, high: float = LARGEST) -> N
     raise ValueError(f"{name} is {value}: choose a number {allowed}")
 
 
+def require(condition: bool, message: str) -> None:
+    """Raises ValueError with the message where the condition does not hold."""
+    if not condition:
+        raise ValueError(message)
+
+
 def limited(default: T, low: float, high: float = LARGEST) -> T:
     """A field of a dataclass with the range that `check_limits` holds it to."""
     found: Any = field(default=default, metadata={"limits": (low, high)})
