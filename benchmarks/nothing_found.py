@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from xfm.config.evaluation import EvaluationConfig
-from xfm.config.index import SearchOptions
+from xfm.config.pipelines import SearchOptions
 from xfm.core.files import write_text
 from xfm.data.skipped import SkippedRecords
 from xfm.evaluation.context import Context, EncodedCaptions

@@ -28,7 +28,7 @@ from xfm.core.errors import UserError
 from xfm.core.results_folder import ResultOrigin, sign
 from xfm.models.folder import load_model
 from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
-from xfm.training.clock import SCHEDULE, ClockState, ScheduleFile, read_schedule
+from xfm.training.clock import SCHEDULE, ClockState, open_schedule, read_schedule
 from xfm.training.flags import plain_flags
 
 MODULE = import_module("xfm.cli.quickstart")
@@ -88,7 +88,7 @@ class Stages:
 
 def record(folder: Path, seconds: float, share: float = 1.0, steps: int = 400) -> None:
     moments = [ClockState(share * step / steps, seconds * step / steps, 0) for step in range(steps + 1)]
-    ScheduleFile(folder, moments).close()
+    open_schedule(folder, moments).close()
 
 
 @pytest.fixture

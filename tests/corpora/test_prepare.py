@@ -44,7 +44,7 @@ def test_the_processes_do_not_change_a_byte(source: Path, tmp_path: Path) -> Non
     prepared("coco", source, tmp_path / "two", LocalPool(2), workers=2, **EVERYTHING)
     for place in (2, 0, 1, 2, 0, 1):
         asked = preparation("coco", source, tmp_path / "array", **EVERYTHING)
-        member = ArrayTask(f"{place}/3", LocalPool(1))
+        member = ArrayTask(f"{place}/3", 1)
         last = prepare(asked, member, progress=False)
     assert last is not None
     one = without_times(tmp_path / "one")
@@ -157,7 +157,7 @@ def test_a_corpus_is_kept_or_replaced_as_one_says(source: Path, tmp_path: Path) 
 
 def test_other_settings_do_not_go_on_with_what_was_begun(source: Path, tmp_path: Path) -> None:
     asked = preparation("coco", source, tmp_path / "to")
-    prepare(asked, ArrayTask("0/2", LocalPool(1)), progress=False)
+    prepare(asked, ArrayTask("0/2", 1), progress=False)
     with expect_refusal(".to.preparing", "with other settings", "--force"):
         prepared("coco", source, tmp_path / "to", max_side=20)
     assert prepared("coco", source, tmp_path / "to", max_side=20, force=True).written == 7

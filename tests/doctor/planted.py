@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.corpora.miniature import jpeg, write, write_tar
 from tests.data.picture_kinds import saved
-from xfm.config.doctor import DoctorConfig
+from xfm.config.corpora import DoctorConfig
 from xfm.corpora.doctor.examination import examine
 from xfm.corpora.doctor.report import Diagnosis
 

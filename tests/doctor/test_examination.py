@@ -26,7 +26,7 @@ from tests.doctor.planted import (
 )
 from tests.refusals import expect_refusal
 from xfm.cli.main import main
-from xfm.config.doctor import RecordKind
+from xfm.config.corpora import RecordKind
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.corpora.doctor.examination import examine
 from xfm.data.records import BadRecordError

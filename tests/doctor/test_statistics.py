@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfm.config.doctor import DoctorConfig
+from xfm.config.corpora import DoctorConfig
 from xfm.corpora.doctor.checks import text_flaws
 from xfm.corpora.doctor.examination import PICTURE, RECORD, SAID, found_together
 from xfm.corpora.doctor.findings import EDGES, SHOWN, Finding, Issue, Statistics, distribution

@@ -19,7 +19,7 @@ from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import flags_of, phase_ends
 from xfm.evaluation.suite import evaluate, part_fingerprint
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_part, read_scores, stored_flags
-from xfm.training.clock import ClockState, written
+from xfm.training.clock import ClockState, open_schedule
 from xfm.training.flags import Flag, FlagKind
 
 PICTURE = re.compile(r'"([\w./-]+\.png)"')
@@ -86,7 +86,7 @@ def test_the_models_run_is_read(tmp_path: Path) -> None:
 def test_where_the_phases_of_a_run_by_the_clock_ended(tmp_path: Path) -> None:
     """Its record says so, beside the finished model and two folders above a checkpoint."""
     moments = [ClockState(step / 6, 0.5 * step, int(step > 2)) for step in range(7)]
-    (tmp_path / "schedule.csv").write_text(written(moments))
+    open_schedule(tmp_path, moments).close()
     for model in (tmp_path / "model", tmp_path / "checkpoints" / "step-00000006"):
         details = {"model": str(model), "provenance": {"position": {"minutes": 0.05}}}
         assert phase_ends(details) == [3]

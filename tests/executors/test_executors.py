@@ -107,7 +107,7 @@ def test_who_stops_waits_for_no_unit(tmp_path: Path, wrong: int | None) -> None:
 def test_the_tasks_of_an_array_share_the_units(count: int, total: int, made: set[int]) -> None:
     """Whatever is done already, each unit has one place."""
     numbers = [number for number in range(total) if number not in made]
-    shares = [ArrayTask(f"{place}/{count}", LocalPool(1)).share(numbers) for place in range(count)]
+    shares = [ArrayTask(f"{place}/{count}", 1).share(numbers) for place in range(count)]
     assert sorted(number for share in shares for number in share) == numbers
     assert all(number % count == place for place, share in enumerate(shares) for number in share)
 
@@ -115,6 +115,6 @@ def test_the_tasks_of_an_array_share_the_units(count: int, total: int, made: set
 @pytest.mark.parametrize("text", ["1/1", "a/b", "1/0"])
 def test_a_place_that_is_none_is_refused(text: str) -> None:
     with expect_refusal("--array is", "0/16"):
-        ArrayTask(text, LocalPool(1))
-    task = ArrayTask(" 3/16 ", LocalPool(1))
+        ArrayTask(text, 1)
+    task = ArrayTask(" 3/16 ", 1)
     assert (task.place, task.count) == (3, 16)

@@ -38,7 +38,7 @@ from xfm.models.weights import read_tensors
 from xfm.search.journal import CollectionManifest
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import read_state, verified
-from xfm.training.clock import read_finished
+from xfm.training.clock import read_schedule
 from xfm.training.flags import recipe_steps
 
 _MODEL = ("config.json", "preprocessing.json", "provenance.json", "self_check.json", "calibration.json")
@@ -212,7 +212,7 @@ TARGETS = (
     _of("tokenizer", lambda folder: tiny_tokenizer().save(folder / "tokenizer.json"), "tokenizer.json",
         change_json, lambda folder: Tokenizer.load(folder / "tokenizer.json").encode_batch(["a red square"],
         16)),
-    _json("schedule", "step,share,seconds,phase\n0,0.0,0.0,0\n1,0.5,1.25,0\n2,1.0,2.5,1\n", read_finished,
+    _json("schedule", "step,share,seconds,phase\n0,0.0,0.0,0\n1,0.5,1.25,0\n2,1.0,2.5,1\n", read_schedule,
         change_text),
     _json("prompts", "a photo of a {}.\na drawing of a {}\n", lambda path: load_templates(str(path)),
         change_text),

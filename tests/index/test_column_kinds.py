@@ -10,7 +10,7 @@ import pytest
 from tests.evaluation.tiny import COLOURS, draw
 from tests.index.conftest import postgres_address
 from tests.refusals import expect_refusal
-from xfm.config.index import SearchOptions
+from xfm.config.pipelines import SearchOptions
 from xfm.data.skipped import SkippedRecords
 from xfm.search.filters import Kind
 from xfm.search.index import Index

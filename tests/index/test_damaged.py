@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.evaluation.tiny import draw
 from tests.processes import XFM, run
-from xfm.config.index import SearchOptions
+from xfm.config.pipelines import SearchOptions
 from xfm.core.errors import UserError
 from xfm.search.journal import JOURNAL, CollectionManifest, Journal, JournalItem, State
 from xfm.search.opening import LANCE, open_index

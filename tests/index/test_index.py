@@ -13,7 +13,7 @@ from PIL import Image
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
 from tests.index.conftest import postgres_address
 from tests.refusals import expect_refusal
-from xfm.config.index import SearchOptions
+from xfm.config.pipelines import SearchOptions
 from xfm.core.errors import UserError
 from xfm.core.locks import LOCK_FILE
 from xfm.data.skipped import SkippedRecords

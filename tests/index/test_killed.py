@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xfm.config.index import SearchOptions
+from xfm.config.pipelines import SearchOptions
 from xfm.search.journal import Journal
 from xfm.search.opening import open_index
 from xfm.search.searching import Searcher

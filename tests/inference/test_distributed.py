@@ -58,7 +58,7 @@ def test_the_same_bytes_whoever_does_it(model: Path, table: Path, tmp_path: Path
     if kind == "lines":
         answer_together(asked, target("pool"), LocalPool(2), SIZE)
         assert content(tmp_path / "pool") == content(tmp_path / "one")
-    members = [ArrayTask(f"{place}/3", LocalPool(1)) for place in (2, 0, 1)]
+    members = [ArrayTask(f"{place}/3", 1) for place in (2, 0, 1)]
     shares = [answer_together(asked, target("array"), member, SIZE) for member in members]
     assert [share is None for share in shares] == [True, True, False]
     assert content(tmp_path / "array") == content(tmp_path / "one")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.evaluation.tiny import draw
 from tests.refusals import expect_refusal
-from xfm.config.index import SearchOptions
+from xfm.config.pipelines import SearchOptions
 from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
 from xfm.search.sources import IngestItem

@@ -16,7 +16,6 @@ from tests.modeling.build import random_batch, tiny_model
 from tests.training.clock import Clock
 from tests.training.support import Line, Numbers, config, numbers, train
 from xfm.config.training import LossConfig
-from xfm.core.errors import UserError
 from xfm.data.schema import Batch
 from xfm.models.gradients import PRETRAINING
 from xfm.models.xfm import XFM
@@ -68,15 +67,6 @@ def pretraining_step(world: int) -> float:
     return sum(p.detach().double().abs().sum().item() for p in model.parameters())
 
 
-def unlike(value: str) -> str:
-    """The error of a process where the values of all are not alike."""
-    try:
-        distributed.check_alike(value, "they differ")
-    except UserError as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
 def by_clock(rank: int, world: int) -> list[tuple[float, int]]:
     """What a process takes for the moments of a run whose clocks disagree."""
     clock = TrainingClock(seconds=10, ends=(0.5,), timer=Clock([1.0 + 5 * rank]))
@@ -95,7 +85,6 @@ def main() -> None:
             "collected": distributed.collect(rank),
             "from_first": distributed.from_first(f"rank {rank}"),
             "largest": distributed.largest(torch.tensor([rank, -rank])).tolist(),
-            "alike": distributed.collect([unlike("same"), unlike(f"rank {rank}")]),
             "contrastive": contrastive_gradient(rank, world),
             "by_clock": distributed.collect(by_clock(rank, world)),
             "pretraining": distributed.collect(pretraining_step(world)),

@@ -127,7 +127,6 @@ class Case:
     leaky: bool = False
     lr: float = 1e-7
     steps: int = 2
-    beside: bool = False
     memory: int = 0
 
 
@@ -187,7 +186,6 @@ def run_case(case, rank=0, world=1, folder=None, resume=False, together=1):
         strategy=case.strategy,
         activation_checkpointing=case.activation_checkpointing,
         save_every=2,
-        save_async=case.beside,
         keep=9,
         optim=OptimConfig(lr=case.lr, warmup=1, clip=0),
     )

@@ -1,8 +1,7 @@
 """Every case on this process's share of the batches; test_distributed.py starts it with torchrun.
 
-Usage: ranks_worker.py FOLDER [CASE ...]; `save` writes a run, `beside` one in FOLDER/beside whose checkpoints
-are written beside the training, `resume` goes on with FOLDER/run; `remember` and `recall` do so with a run of
-losses that remember pairs.
+Usage: ranks_worker.py FOLDER [CASE ...]; `save` writes a run, `resume` goes on with FOLDER/run; `remember`
+and `recall` do so with a run of losses that remember pairs.
 """
 
 import json
@@ -23,15 +22,11 @@ def main() -> None:
         for name in names:
             kind = name.partition("-")[0]
             saved = REMEMBERED if kind in ("remember", "recall") else SAVED
-            saves = kind in ("save", "beside", "resume", "remember", "recall")
+            saves = kind in ("save", "resume", "remember", "recall")
             strategy = Strategy(name.partition("-")[2]) if saves else None
-            case = replace(saved, strategy=strategy, beside=kind == "beside") if strategy else CASES[name]
-            place = (
-                folder
-                / {"beside": "beside", "remember": "remembered", "recall": "remembered"}.get(kind, "run")
-                if saves
-                else None
-            )
+            case = replace(saved, strategy=strategy) if strategy else CASES[name]
+            run = {"remember": "remembered", "recall": "remembered"}.get(kind, "run")
+            place = folder / run if saves else None
             resume = kind in ("resume", "recall")
             result, gradients = run_case(case, process.rank, process.world, place, resume)
             if process.is_first:

@@ -16,9 +16,7 @@ from xfm.models.gradients import PRETRAINING
 from xfm.models.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
-from xfm.training.atomic_folder import damage
 from xfm.training.callbacks import Callback, Checkpoints, EarlyStopping, StepOutput
-from xfm.training.checkpoint import list_checkpoints
 from xfm.training.logging import RunLog
 from xfm.training.run_folder import LOG_FILE, RunFolder
 from xfm.training.trainer import Trainer
@@ -154,14 +152,3 @@ def files_of(checkpoint: Path) -> dict[str, bytes]:
         for path in checkpoint.iterdir()
         if path.name not in {"state.json", "manifest.json"}
     }
-
-
-def assert_same_checkpoints(ours: Path, theirs: Path, count: int) -> None:
-    """Both hold the same files to the last byte, and all of ours are whole."""
-    found, expected = list_checkpoints(ours), list_checkpoints(theirs)
-    assert [path.name for path in found] == [path.name for path in expected]
-    assert len(found) == count
-    for own, other in zip(found, expected, strict=True):
-        assert damage(own) is None
-        assert files_of(own) == files_of(other)
-    assert sorted(path.name for path in (ours / "checkpoints").iterdir()) == [path.name for path in found]

@@ -59,7 +59,7 @@ def test_a_rank_that_is_killed_is_one_sentence_of_each_other(corpus, tmp_path):
     said = [line for line in ended.err.splitlines() if line.startswith("xfm: ")]
     assert len(said) == 1, ended.err
     assert said[0].startswith("xfm: Process 0 of 2")
-    assert f"process 1 (id {second.pid}) ended" in said[0]
+    assert "another process ended" in said[0]
     assert "--resume" in said[0]
     assert f'File "{ROOT / "src"}' not in ended.err, ended.err  # of torchrun there is a traceback
     assert ended.left == []

@@ -18,7 +18,6 @@ from tests.processes import TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import arguments, command, sentence, trains, unaccounted, with_fault
 from tests.training.support import logged, logged_losses
-from xfm.data.skipped import read_bad_rows
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 
@@ -131,7 +130,7 @@ def check_counts(ours: Path, theirs: Path) -> None:
 
 
 def test_weights_are_those_of_a_run_that_was_never_killed(spoiled, whole, tmp_path):
-    settings = {**SETTINGS, "save_async": True}
+    settings = SETTINGS
     killed = killed_at_random(
         tmp_path, lambda: arguments(spoiled, tmp_path, *resuming(tmp_path), **settings), seed=1
     )
@@ -147,7 +146,7 @@ def test_two_processes_are_killed_and_account_for_every_sample(spoiled, whole, t
     """Both at once, as a machine that goes down; what they have read is what one process reads."""
 
     def words() -> list[str]:
-        settings = {**SETTINGS, "save_async": True, "workers": 0}
+        settings = {**SETTINGS, "workers": 0}
         return arguments(spoiled, tmp_path, *resuming(tmp_path), **settings)
 
     assert killed_at_random(tmp_path, words, 3, kills=max(1, KILLS // 10), several=True)
@@ -192,7 +191,7 @@ def test_a_shard_changes_under_a_running_job(tmp_path, happens):
         ended = running.end()
     steps = [line for line in logged(log.parent) if "event" not in line]
     assert set(unaccounted(steps[-1]["samples"]).values()) == {0}
-    bad = read_bad_rows(tmp_path / "run")
+    bad = {line["key"] for line in logged(log.parent) if line.get("event") == "bad_record"}
     assert all(place.startswith(f"{shard}:") for place in bad)
     if happens is replaced:
         assert sentence(ended, 130)

@@ -326,7 +326,7 @@ def test_an_average_beside_the_model():
 
 
 def test_a_run_keeps_and_resumes_the_average_beside_the_model(tmp_path):
-    training = config(12, save_every=5, keep=9, ema=0.9, save_async=True)
+    training = config(12, save_every=5, keep=9, ema=0.9)
     whole = run_line(tmp_path / "whole", training).ema
     run_line(tmp_path / "parts", training)
     for step in (10, 12):

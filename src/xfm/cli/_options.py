@@ -148,8 +148,8 @@ def chosen_engine(
         raise UserError(f"--array is for processes that others start, {other} is not: leave one out")
     if engine is EngineName.RAY:
         return RayTasks(workers, gpus)
-    pool = LocalPool(workers or cores())
-    return pool if array is None else ArrayTask(array, pool)
+    workers = workers or cores()
+    return LocalPool(workers) if array is None else ArrayTask(array, workers)
 
 
 def others_have_not(array: str) -> str:

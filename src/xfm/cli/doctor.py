@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xfm.cli._options import option
-from xfm.config.doctor import DoctorConfig
+from xfm.config.corpora import DoctorConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.core.errors import UserError, amount
 

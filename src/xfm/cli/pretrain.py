@@ -29,7 +29,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm pretrain --recipe nano\n"
         "  xfm pretrain --recipe small --out runs/mine --root /data/emoji --training.optim.lr 3e-4\n"
         "  xfm pretrain --recipe nano --training.minutes 20      the clock decides when phases and run end\n"
-        "  xfm pretrain --replay runs/nano --out runs/again      the same steps again, without a clock\n"
         "  xfm pretrain --out runs/mine --resume\n"
         "  torchrun --nproc-per-node 8 -m xfm pretrain --recipe base\n"
         f"  {RECIPE_ENV}_TRAINING__STEPS=100 xfm pretrain      any option from the environment",
@@ -38,7 +37,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--recipe", f"one of {known}, or a YAML file", recipe)
     option(parser, "--out", "run folder; runs/NAME if not given")
     option(parser, "--resume")
-    option(parser, "--replay", "a finished run, of which configuration and schedule are taken step for step")
     option(
         parser,
         "--allow-changed",
@@ -53,17 +51,14 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def _chosen_recipe(options: Sequence[str]) -> str:
-    """The recipe that the options name; to resume or replay, the configuration that a run's folder keeps."""
+    """The recipe that the options name; to resume, the configuration that a run's folder keeps."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
     place = os.environ.get(f"{RECIPE_ENV}_OUT", os.environ.get(f"{RECIPE_ENV}_FOLDER"))
     first.add_argument("--out", "--folder", nargs="?", default=place)
     first.add_argument("--resume", action="store_true")
-    first.add_argument("--replay", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_REPLAY"))
     known = first.parse_known_args(options)[0]
     recipe = known.recipe or "nano"
-    if known.replay and not known.resume:
-        return str(home_path(known.replay) / "config.yaml")
     if not known.resume:
         return recipe
     folder = home_path(known.out or Path("runs") / read_recipe(recipe).get("name", "custom"))
@@ -78,9 +73,6 @@ def run(chosen: Namespace) -> None:
     first = os.environ.get("RANK", "0") == "0"
     for sentence in _notes(recipe, chosen) if first else ():
         print(f"Note: {sentence}.", flush=True)
-    from xfm.training.clock import SCHEDULE, read_schedule
-    from xfm.training.flags import last_lines, of_pretraining, recipe_steps
-    from xfm.training.logging import bad_records
     from xfm.training.pretrain import pretrain
 
     model = pretrain(
@@ -91,18 +83,22 @@ def run(chosen: Namespace) -> None:
         device=chosen.device,
         compiled=chosen.compile,
         allowed=allowed,
-        replay=None if chosen.replay is None else Path(chosen.replay),
     )
     if first:
         has_tasks = (Path(recipe.root) / "tasks").is_dir()
         line = command_line("evaluate", model, world=recipe.root)
         hint = f"; evaluate it with `{line}`" if has_tasks else ""
         print(f"The model is in {model}{hint}.")
-        if said := bad_records(folder):
-            print(f"Note: {said}")
-        steps, minutes = len(read_schedule(folder / SCHEDULE)) - 1, recipe.training.minutes
-        wanted = recipe_steps(chosen.recipe)
-        print(last_lines(of_pretraining(recipe.name, steps, folder, wanted, minutes)), end="")
+        print(_flagged(recipe, chosen.recipe, folder), end="")
+
+
+def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
+    """The last lines: what was out of the ordinary."""
+    from xfm.training.clock import SCHEDULE, read_schedule
+    from xfm.training.flags import last_lines, of_pretraining, recipe_steps
+
+    steps, minutes = len(read_schedule(folder / SCHEDULE)) - 1, recipe.training.minutes
+    return last_lines(of_pretraining(recipe.name, steps, folder, recipe_steps(source), minutes))
 
 
 def _changes(names: str) -> "frozenset[Change]":
@@ -115,7 +111,6 @@ def _changes(names: str) -> "frozenset[Change]":
 def _notes(recipe: "Recipe", chosen: Namespace) -> list[str]:
     """What to know before a run: options that do not hold in every phase, a recipe that is not read."""
     options = ["--recipe", chosen.recipe, *(["--out", chosen.out] if chosen.out else [])]
-    options += ["--replay", chosen.replay] if chosen.replay else []
     source = _chosen_recipe([*options, "--resume"] if chosen.resume else options)
     notes = recipe.overruled(parse(type(recipe), values=read_recipe(source), source=f"recipe {source}"))
     if source != chosen.recipe:

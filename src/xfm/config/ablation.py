@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import check_limits, limited
 from xfm.core.errors import UserError, suggest
 
 
@@ -84,13 +84,12 @@ class AblationConfig:
     """
 
     variants: list[str] = field(default_factory=lambda: list(VARIANTS))
-    seeds: int = 3
-    scale: float = 1.0
+    seeds: int = limited(3, 1, 1000)
+    scale: float = limited(1.0, 1e-9, 1)
     validation: bool = False
 
     def __post_init__(self) -> None:
-        check_range("seeds", self.seeds, 1, 1000)
-        check_range("scale", self.scale, 1e-9, 1)
+        check_limits(self)
         for name in self.variants:
             if name not in VARIANTS:
                 raise UserError(f"there is no variant {name}; {suggest(name, [*VARIANTS], 'see --help')}")

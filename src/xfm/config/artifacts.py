@@ -25,8 +25,7 @@ class Tolerance:
 
     Attributes:
         cosine: least, of a vector with the stored one.
-        odds: most, of the log-odds of a match and of the numbers of a task's answer, as a part of the
-            number and one more; a difference of as much is nothing that a threshold notices.
+        odds: most, of the log-odds of a match and of a task's numbers, as a part of the number and one more.
         box: most, of the sides of a box, as a fraction of the picture's.
     """
 
@@ -55,8 +54,7 @@ class CheckValues:
         text: [E] the text's unit vector.
         match: log-odds of a match, of the two.
         box: of the text in the picture: (cx, cy, w, h) as fractions of its sides.
-        answer: of a fine-tuned head: the logits of its classes, or the log-likelihoods of the text's tokens
-            that its decoder gives; empty where the task adds no head.
+        answer: logits of a head's classes, or log-likelihoods of the text's tokens; empty without a head.
     """
 
     pixels: tuple[float, ...]

@@ -10,7 +10,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.inference import BeamSearch
 from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import parse
-from xfm.config.ranges import check_range, check_ranges
+from xfm.config.ranges import Limited, limited
 
 
 class Edition(StrEnum):
@@ -31,7 +31,7 @@ class Edition(StrEnum):
 
 
 @dataclass(frozen=True)
-class SmokeConfig:
+class SmokeConfig(Limited, place="smoke."):
     """What `--smoke` makes of a recipe: the same path in seconds.
 
     Attributes:
@@ -41,17 +41,14 @@ class SmokeConfig:
         batch_size: rows a step.
     """
 
-    train_rows: int = 16
-    test_rows: int = 8
-    steps: int = 2
-    batch_size: int = 4
-
-    def __post_init__(self) -> None:
-        check_ranges(self, ("train_rows", "test_rows", "steps", "batch_size"), 1, place="smoke.")
+    train_rows: int = limited(16, 1)
+    test_rows: int = limited(8, 1)
+    steps: int = limited(2, 1)
+    batch_size: int = limited(4, 1)
 
 
 @dataclass(frozen=True)
-class BenchmarkRecipe:
+class BenchmarkRecipe(Limited):
     """The fine-tuning behind a published number.
 
     Attributes:
@@ -60,11 +57,9 @@ class BenchmarkRecipe:
         source: where they are from.
         benchmark: the benchmark, as `xfm reproduce` names it.
         epochs: how often every training row is seen.
-        settings: the fine-tuning; its `steps` and `evaluate_every` follow from `epochs` where they are 0,
-            with a look at the validation rows after each.
+        settings: the fine-tuning; its `steps` and `evaluate_every` follow from `epochs` where they are 0.
         valid_rows: validation rows that choose between the epochs, the first ones; 0 takes all.
-        shortlist: candidates of a query that retrieval re-ranks; answers of a question that are ranked by the
-            published rule. 0 ranks all, answers exactly.
+        shortlist: candidates that retrieval re-ranks, or answers that are ranked; 0 ranks all.
         writing: how captions are written when they are scored.
         smoke: the small version.
     """
@@ -73,16 +68,12 @@ class BenchmarkRecipe:
     description: str = ""
     source: str = ""
     benchmark: str = ""
-    epochs: float = 10.0
+    epochs: float = limited(10.0, 0)
     settings: FinetuneConfig = field(default_factory=FinetuneConfig)
-    valid_rows: int = 0
-    shortlist: int = 256
+    valid_rows: int = limited(0, 0)
+    shortlist: int = limited(256, 0)
     writing: BeamSearch = field(default_factory=BeamSearch)
     smoke: SmokeConfig = field(default_factory=SmokeConfig)
-
-    def __post_init__(self) -> None:
-        check_ranges(self, ("epochs", "valid_rows"), 0)
-        check_range("shortlist", self.shortlist, 0)
 
     def planned(self, rows: int) -> FinetuneConfig:
         """The settings, with the steps that the epochs take on a number of training rows."""

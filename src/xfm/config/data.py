@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_BATCH, check_range, check_ranges
-from xfm.config.typed import settle_members
+from xfm.config.ranges import MAX_BATCH, Limited, check_limits, check_range, limited
 from xfm.core.paths import SECRET, holds_secret
 
 
@@ -36,12 +35,11 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True)
-class CorpusConfig:
+class CorpusConfig(Limited, place="corpora."):
     """One corpus of a stream.
 
     Attributes:
-        path: shards (`dir/*.tar`), a JSON-lines file, or a folder holding either; or shards at an address
-            (`s3://bucket/dir/*.tar`).
+        path: shards (`dir/*.tar`, also at s3://bucket/dir/*.tar), a JSON-lines file, or a folder of these.
         weight: share of the stream's samples relative to the other corpora.
         group: so many records that follow one another travel in one batch (2 for twin scenes).
         order: in which order its records are read.
@@ -51,17 +49,15 @@ class CorpusConfig:
 
     path: str
     weight: float = 1.0
-    group: int = 1
+    group: int = limited(1, 1, MAX_BATCH)
     order: Order = Order.RANDOM
-    run: int = 1000
-    window: int = 16
+    run: int = limited(1000, 1, 1 << 32)
+    window: int = limited(16, 1, 1 << 32)
 
     def __post_init__(self) -> None:
-        settle_members(self, "corpora.")
+        super().__post_init__()
         if holds_secret(self.path):
             raise ValueError(f"corpora.path {self.path.partition('://')[0]}://...: {SECRET}")
-        check_range("corpora.group", self.group, 1, MAX_BATCH)
-        check_ranges(self, ("run", "window"), 1, 1 << 32, "corpora.")
 
 
 @dataclass(frozen=True)
@@ -69,8 +65,7 @@ class StreamConfig:
     """One kind of data: how many samples a step takes, and from which corpora.
 
     Attributes:
-        batch_size: samples of a batch, which all processes share; 0 leaves the stream out. For regions:
-            pictures.
+        batch_size: samples (of regions: pictures) of a batch of all processes; 0 leaves the stream out.
         corpora: the weighted corpora.
         augmentation: how pictures are varied (ignored for text).
     """
@@ -101,8 +96,8 @@ class TokenMaskConfig:
     probability: float
     max_masks: int
     max_tokens: int
-    skipgram: float = 0.2
-    skipgram_size: int = 3
+    skipgram: float = limited(0.2, 0, 1)
+    skipgram_size: int = limited(3, 1)
     whole_word: bool = True
 
 
@@ -116,13 +111,13 @@ class PatchMaskConfig:
         on_pairs: whether MIM also takes the pairs' pictures.
     """
 
-    patches: int = 75
-    min_block: int = 16
+    patches: int = limited(75, 0)
+    min_block: int = limited(16, 1)
     on_pairs: bool = True
 
 
 @dataclass(frozen=True)
-class RemoteConfig:
+class RemoteConfig(Limited, place="data.remote."):
     """Corpora at addresses (s3://, hf://, https://).
 
     Attributes:
@@ -131,12 +126,8 @@ class RemoteConfig:
         patience: seconds for which a store that does not answer is asked again before the run stops.
     """
 
-    cache_mb: int = 8192
-    patience: float = 300.0
-
-    def __post_init__(self) -> None:
-        check_range("data.remote.cache_mb", self.cache_mb, 0, 1 << 30)
-        check_range("data.remote.patience", self.patience, 0, 1e6)
+    cache_mb: int = limited(8192, 0, 1 << 30)
+    patience: float = limited(300.0, 0, 1e6)
 
 
 STREAMS = ("text", "image", "pair", "region")
@@ -172,18 +163,14 @@ class DataConfig:
         tokenizer: `tokenizer.json` of the vocabulary.
         max_words: longest caption in words.
         max_regions: most region rows per picture.
-        caption_rows: whether a caption of the whole picture is a row of a region batch too. Phrases are
-            padded to its length: where the same captions come as pairs anyway, leaving it out is faster.
-        row_multiple: region batches of more than 144 rows leave out the last ones down to a multiple of this.
-            On CPUs kernels are built for every number of rows that occurs, which took a third of a step; 1
-            leaves none out, as several processes need to train on exactly the rows of one.
+        caption_rows: whether a caption of the whole picture is a row of a region batch too.
+        row_multiple: region batches of over 144 rows are cut to a multiple of this, so that few shapes occur.
         caption_mask: masking of captions and phrases.
         text_mask: masking of plain text.
         patch_mask: masking of patches.
         max_bad: bad records after which the run stops.
         workers: loader processes; 0 loads in the training process.
-        timeout: seconds to wait for a batch of the loader processes, after which the run stops and names the
-            records that they hang at; 0 waits without limit.
+        timeout: seconds to wait for a batch of the loader processes before the run stops; 0 waits always.
         cache_mb: most megabytes of memory in which decoded pictures are kept from epoch to epoch, in all
             processes of a machine together; never more than half of what is free; 0 keeps none.
         remote: how corpora at addresses are read.
@@ -195,17 +182,17 @@ class DataConfig:
     region: StreamConfig = field(default_factory=StreamConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     tokenizer: str = "tokenizer.json"
-    max_words: int = 30
-    max_regions: int = 5
+    max_words: int = limited(30, 1)
+    max_regions: int = limited(5, 1)
     caption_rows: bool = True
-    row_multiple: int = 1
+    row_multiple: int = limited(1, 1, 144)
     caption_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.5, 15, 30))
     text_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.15, 20, 128))
     patch_mask: PatchMaskConfig = field(default_factory=PatchMaskConfig)
-    max_bad: int = 100
-    workers: int = 2
-    timeout: float = 1800.0
-    cache_mb: int = 1024
+    max_bad: int = limited(100, 0)
+    workers: int = limited(2, 0, 1024)
+    timeout: float = limited(1800.0, 0)
+    cache_mb: int = limited(1024, 0)
     remote: RemoteConfig = field(default_factory=RemoteConfig)
 
     @property
@@ -214,15 +201,10 @@ class DataConfig:
         return {name: getattr(self, name) for name in STREAMS}
 
     def __post_init__(self) -> None:
-        check_ranges(self, ("max_words", "max_regions"), 1, place="data.")
-        check_range("data.row_multiple", self.row_multiple, 1, 144)
-        check_ranges(self, ("max_bad", "timeout"), 0, place="data.")
-        check_range("data.workers", self.workers, 0, 1024)
-        check_range("data.cache_mb", self.cache_mb, 0)
-        check_range("data.patch_mask.patches", self.patch_mask.patches, 0)
-        check_range("data.patch_mask.min_block", self.patch_mask.min_block, 1)
+        check_limits(self, "data.")
+        check_limits(self.patch_mask, "data.patch_mask.")
         for name, mask in (("data.caption_mask", self.caption_mask), ("data.text_mask", self.text_mask)):
-            check_ranges(mask, ("probability", "skipgram"), 0, 1, f"{name}.")
-            check_range(f"{name}.skipgram_size", mask.skipgram_size, 1)
+            check_limits(mask, f"{name}.")
+            check_range(f"{name}.probability", mask.probability, 0, 1)
             check_range(f"{name}.max_masks", mask.max_masks, 0)
             check_range(f"{name}.max_tokens", mask.max_tokens, 3)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
 
-from xfm.config.ranges import check_range, check_ranges
+from xfm.config.ranges import Limited, check_limits, check_range, limited, require
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -80,28 +80,23 @@ class VisionConfig(PictureConfig):
         layer_scale: initial value of both LayerScale vectors.
         drop_path: drop-path rate of the last block, rising linearly from 0.
         positions: absolute positions added to the patches (none in the published model).
-        init_std: spread of the initial weights. 0.02 suits a width of 768 with pre-trained weights; narrow
-            models from scratch learn faster with about 1 / sqrt(width).
+        init_std: spread of the initial weights; narrow models from scratch want about 1 / sqrt(width).
         norm_eps: epsilon of the LayerNorms.
     """
 
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_ratio: float = 4.0
-    layer_scale: float = 0.1
-    drop_path: float = 0.1
+    width: int = limited(768, 1, MAX_WIDTH)
+    depth: int = limited(12, 1, MAX_DEPTH)
+    heads: int = limited(12, 1, MAX_WIDTH)
+    mlp_ratio: float = limited(4.0, 1 / MAX_WIDTH, 1000)
+    layer_scale: float = limited(0.1, 0)
+    drop_path: float = limited(0.1, 0, 1)
     positions: Positions = Positions.NONE
-    init_std: float = 0.02
-    norm_eps: float = 1e-6
+    init_std: float = limited(0.02, 0)
+    norm_eps: float = limited(1e-6, 0, 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("vision.width", self.width, 1, MAX_WIDTH)
-        _check_layers("vision", self.depth, self.heads)
-        check_range("vision.mlp_ratio", self.mlp_ratio, 1 / MAX_WIDTH, 1000)
-        check_ranges(self, ("drop_path", "norm_eps"), 0, 1, "vision.")
-        check_ranges(self, ("init_std", "layer_scale"), 0, place="vision.")
+        check_limits(self, "vision.")
         require(self.width % self.heads == 0, "vision.heads must divide vision.width")
         require(
             self.positions is Positions.NONE or self.width % 4 == 0,
@@ -127,16 +122,14 @@ class TimmVisionConfig(PictureConfig):
     """
 
     architecture: str = field(kw_only=True)
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    drop_path: float = 0.0
+    width: int = limited(768, 1, MAX_WIDTH)
+    depth: int = limited(12, 1, MAX_DEPTH)
+    heads: int = limited(12, 1, MAX_WIDTH)
+    drop_path: float = limited(0.0, 0, 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("vision.width", self.width, 1, MAX_WIDTH)
-        _check_layers("vision", self.depth, self.heads)
-        check_range("vision.drop_path", self.drop_path, 0, 1)
+        check_limits(self, "vision.")
 
 
 @dataclass(frozen=True)
@@ -159,31 +152,27 @@ class LanguageConfig:
         separator: id of the token that ends the first segment.
     """
 
-    vocab_size: int = 50265
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    max_positions: int = 514
-    dropout: float = 0.1
-    init_std: float = 0.02
-    norm_eps: float = 1e-5
+    vocab_size: int = limited(50265, 1, MAX_ROWS)
+    width: int = limited(768, 1, MAX_WIDTH)
+    depth: int = limited(12, 1, MAX_DEPTH)
+    heads: int = limited(12, 1, MAX_WIDTH)
+    mlp_width: int = limited(3072, 1, MAX_ROWS)
+    max_positions: int = limited(514, 3, MAX_ROWS)
+    dropout: float = limited(0.1, 0, 1)
+    init_std: float = limited(0.02, 0)
+    norm_eps: float = limited(1e-5, 0, 1)
     pad: int = 1
     first_position: int = 2
     segments: int = 1
     separator: int = 2
 
     def __post_init__(self) -> None:
-        check_ranges(self, ("vocab_size", "mlp_width"), 1, MAX_ROWS, "language.")
-        check_range("language.width", self.width, 1, MAX_WIDTH)
-        _check_layers("language", self.depth, self.heads)
-        check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
-        check_ranges(self, ("dropout", "norm_eps"), 0, 1, "language.")
-        check_range("language.init_std", self.init_std, 0)
+        check_limits(self, "language.")
         require(self.width % self.heads == 0, "language.heads must divide language.width")
         require(self.segments in (1, 2), "language.segments must be 1 or 2")
         check_range("language.first_position", self.first_position, 0, self.max_positions - 1)
-        check_ranges(self, ("pad", "separator"), 0, self.vocab_size - 1, "language.")
+        for name in ("pad", "separator"):
+            check_range(f"language.{name}", getattr(self, name), 0, self.vocab_size - 1)
 
     @property
     def longest(self) -> int:
@@ -242,7 +231,7 @@ class TransformersTextConfig:
 
 
 @dataclass(frozen=True)
-class FusionConfig:
+class FusionConfig(Limited, place="fusion."):
     """Fusion encoder: the width is the language encoder's, keys and values take the vision encoder's.
 
     Attributes:
@@ -251,34 +240,16 @@ class FusionConfig:
         mlp_width: width of the feed-forward part.
         dropout: dropout of hidden states and attention.
         init_std: spread of the initial weights, see `VisionConfig`.
-        positions: `sine` adds fixed positions to the states of a text. A small language encoder that starts
-            from nothing forgets which word was where: none of its objectives asks for it.
+        positions: `sine` adds fixed positions to the states of a text, for small models from scratch.
     """
 
-    depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    dropout: float = 0.1
-    init_std: float = 0.02
+    depth: int = limited(12, 1, MAX_DEPTH)
+    heads: int = limited(12, 1, MAX_WIDTH)
+    mlp_width: int = limited(3072, 1, MAX_ROWS)
+    dropout: float = limited(0.1, 0, 1)
+    init_std: float = limited(0.02, 0)
     positions: TextPositions = TextPositions.NONE
-
-    def __post_init__(self) -> None:
-        _check_layers("fusion", self.depth, self.heads)
-        check_range("fusion.mlp_width", self.mlp_width, 1, MAX_ROWS)
-        check_range("fusion.dropout", self.dropout, 0, 1)
-        check_range("fusion.init_std", self.init_std, 0)
 
 
 AnyVisionConfig = VisionConfig | TimmVisionConfig
 AnyLanguageConfig = LanguageConfig | TransformersTextConfig
-
-
-def _check_layers(name: str, depth: int, heads: int) -> None:
-    check_range(f"{name}.depth", depth, 1, MAX_DEPTH)
-    check_range(f"{name}.heads", heads, 1, MAX_WIDTH)
-
-
-def require(condition: bool, message: str) -> None:
-    """Raises ValueError with the message where the condition does not hold."""
-    if not condition:
-        raise ValueError(message)

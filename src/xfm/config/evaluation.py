@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, require
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
 
 C = TypeVar("C", "ShortTuning", "ProbeConfig", "RetrievalConfig", "AbsenceConfig")
@@ -40,8 +40,7 @@ class PartCost:
 
     Attributes:
         rest: all but its fine-tunings.
-        tunings: each of its fine-tunings: of the task, then of its baselines of one modality, which make as
-            many steps but have less to read.
+        tunings: each of its fine-tunings: of the task, then of its baselines of one modality.
     """
 
     rest: float
@@ -92,17 +91,10 @@ class ShortTuning(TuningRates):
         test_rows: rows of each test split used at most; 0 takes all.
     """
 
-    steps: int = 300
-    batch_size: int = 64
-    train_rows: int = 0
-    test_rows: int = 2000
-
-    def check(self, place: str) -> None:
-        """Refuse what no fine-tuning can have, by a ValueError; `place` stands before the field's name."""
-        check_range(f"{place}steps", self.steps, 1)
-        check_range(f"{place}batch_size", self.batch_size, 1, MAX_BATCH)
-        self.check_rates(place)
-        check_ranges(self, ("train_rows", "test_rows"), 0, place=place)
+    steps: int = limited(300, 1)
+    batch_size: int = limited(64, 1, MAX_BATCH)
+    train_rows: int = limited(0, 0)
+    test_rows: int = limited(2000, 0)
 
     def whole(self, seed: int, precision: Precision, device: str) -> FinetuneConfig:
         """The same as any fine-tuning is told of it; there are no validation rows to choose a model by."""
@@ -127,27 +119,24 @@ class ProbeConfig:
     """Linear probe and k-NN on frozen features.
 
     Attributes:
-        inverse_penalties: values of scikit-learn's C, of the logistic regression on standardised features;
-            training rows choose, as they choose how a picture is seen (slot 0, the maximum of the patches, or
-            the means of 2 x 2 cells), which is compared with the first value.
+        inverse_penalties: values of scikit-learn's C, among which training rows choose.
         neighbours: k of the cosine k-NN.
         pixel_side: side in pixels to which pictures are shrunk for the raw-pixel baseline.
         train_rows, test_rows: rows used at most; 0 takes all.
     """
 
     inverse_penalties: list[float] = field(default_factory=lambda: [0.1, 0.01, 1.0])
-    neighbours: int = 10
-    pixel_side: int = 24
-    train_rows: int = 4000
-    test_rows: int = 2000
+    neighbours: int = limited(10, 1)
+    pixel_side: int = limited(24, 1)
+    train_rows: int = limited(4000, 0)
+    test_rows: int = limited(2000, 0)
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             bool(self.inverse_penalties) and min(self.inverse_penalties) > 0,
             "inverse_penalties must hold a positive number",
         )
-        check_ranges(self, ("neighbours", "pixel_side"), 1, place="probe.")
-        check_ranges(self, ("train_rows", "test_rows"), 0, place="probe.")
+        check_limits(self, "probe.")
 
     def scaled(self, scale: float) -> "ProbeConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -155,7 +144,7 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True)
-class RetrievalConfig:
+class RetrievalConfig(Limited, place="retrieval."):
     """Zero-shot retrieval.
 
     Attributes:
@@ -164,13 +153,9 @@ class RetrievalConfig:
         hard_rows: rows of the hard split used at most; 0 takes all.
     """
 
-    rows: int = 1000
-    shortlist: int = 32
-    hard_rows: int = 1000
-
-    def __post_init__(self) -> None:
-        check_ranges(self, ("shortlist",), 1, place="retrieval.")
-        check_ranges(self, ("rows", "hard_rows"), 0, place="retrieval.")
+    rows: int = limited(1000, 0)
+    shortlist: int = limited(32, 1)
+    hard_rows: int = limited(1000, 0)
 
     def scaled(self, scale: float) -> "RetrievalConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -178,7 +163,7 @@ class RetrievalConfig:
 
 
 @dataclass(frozen=True)
-class AbsenceConfig:
+class AbsenceConfig(Limited, place="absence."):
     """Is it there at all?
 
     Attributes:
@@ -187,13 +172,9 @@ class AbsenceConfig:
         gallery: pictures of each gallery.
     """
 
-    rows: int = 1000
-    queries: int = 300
-    gallery: int = 100
-
-    def __post_init__(self) -> None:
-        check_ranges(self, ("gallery",), 1, place="absence.")
-        check_ranges(self, ("rows", "queries"), 0, place="absence.")
+    rows: int = limited(1000, 0)
+    queries: int = limited(300, 0)
+    gallery: int = limited(100, 1)
 
     def scaled(self, scale: float) -> "AbsenceConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -208,38 +189,33 @@ class EvaluationConfig:
         seed: seed of masks, samples, heads and the order of fine-tuning rows.
         precision: arithmetic of the forward passes.
         device: auto, cpu, cuda, cuda:1, ...
-        minutes: time for the evaluation. Above 0 the fine-tunings share what the rest leaves of it, and make
-            as many steps as fit in place of their own `steps`; at 0 `steps` decides.
+        minutes: time for the evaluation, which its fine-tunings share; at 0 their `steps` decide.
         scale: multiplies steps and rows of everything below; 1 is the full evaluation, 0.05 a smoke run.
         parts: the parts to run.
-        validation: score the validation splits in place of the tests, to choose settings by; parts that have
-            none are left out.
-        scratch: beside every fine-tuning, fine-tune a randomly initialised model of the same size likewise:
-            the difference shows what pre-training gave. That is half as many fine-tunings again.
+        validation: score the validation splits in place of the tests; parts without one are left out.
+        scratch: beside every fine-tuning, fine-tune a randomly initialised model of the same size likewise.
         keep_models: keep the models of the short fine-tunings in OUT/tasks, each as large as the model.
         batch_size: pictures or texts per forward pass without gradients.
-        max_bad: rows with an unreadable picture to leave out at most, and of no file more than half if it is
-            not given; 0 ends the run at the first.
+        max_bad: rows with an unreadable picture to leave out at most; else 100 and half of a file.
         masked_rows: captions whose words are masked.
         masked_share: share of a caption's content words that is masked.
         retrieval, absence, probe: zero-shot retrieval; what is not there; probes on frozen features.
-        entailment, paraphrase, vqa, reasoning, grounding: the short fine-tunings. Paraphrase begins with the
-            model that was fine-tuned on entailment, and fine-tunes it first where that has not run.
+        entailment, paraphrase, vqa, reasoning, grounding: the short fine-tunings.
     """
 
-    seed: int = 0
+    seed: int = limited(0, 0, MAX_SEED)
     precision: Precision = Precision.AUTO
     device: str = "auto"
-    minutes: float = 0.0
-    scale: float = 1.0
+    minutes: float = limited(0.0, 0, MAX_MINUTES)
+    scale: float = limited(1.0, 1e-9, MAX_SCALE)
     parts: list[Part] = field(default_factory=lambda: list(Part))
     validation: bool = False
     scratch: bool = True
     keep_models: bool = True
-    batch_size: int = 128
-    max_bad: int | None = None
-    masked_rows: int = 1000
-    masked_share: float = 0.3
+    batch_size: int = limited(128, 1, MAX_BATCH)
+    max_bad: int | None = limited(None, 0)
+    masked_rows: int = limited(1000, 0)
+    masked_share: float = limited(0.3, 0, 1)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     absence: AbsenceConfig = field(default_factory=AbsenceConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
@@ -252,18 +228,11 @@ class EvaluationConfig:
     grounding: ShortTuning = field(default_factory=lambda: ShortTuning(steps=150, muon_lr=5e-4))
 
     def __post_init__(self) -> None:
-        check_range("minutes", self.minutes, 0, MAX_MINUTES)
-        check_range("scale", self.scale, 0, MAX_SCALE)
-        _require(self.scale > 0, "scale must be positive")
-        check_range("seed", self.seed, 0, MAX_SEED)
-        check_range("batch_size", self.batch_size, 1, MAX_BATCH)
-        check_range("masked_rows", self.masked_rows, 0)
-        check_range("masked_share", self.masked_share, 0, 1)
-        check_range("max_bad", self.max_bad or 0, 0)
+        check_limits(self)
         for part in fields(self):
             if isinstance(tuning := getattr(self, part.name), ShortTuning):
-                tuning.check(f"{part.name}.")
-        _require(
+                tuning.check_rates(f"{part.name}.")
+        require(
             bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"
         )
 
@@ -293,8 +262,3 @@ def _shrink(number: int, scale: float, least: int) -> int:
     if number == 0 or scale == 1.0:
         return number
     return max(min(number, least), round(number * scale))
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from xfm.config.artifacts import MOST_RANK
 from xfm.config.image import Colours, Framing, ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_range, limited
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import ImageHead
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
@@ -42,32 +42,24 @@ class Preset(StrEnum):
 
 
 @dataclass(frozen=True)
-class TuningConfig:
+class TuningConfig(Limited, place="tune."):
     """What of the model learns; heads and decoders always do.
 
     Attributes:
-        language, vision, fusion: how the encoder is tuned: full, freeze or lora; the preset decides if it is
-            not given.
+        language, vision, fusion: how the encoder is tuned: full, freeze or lora; else the preset decides.
         rank: rank of LoRA's additions.
         alpha: LoRA's scale; its additions are multiplied by alpha / rank.
         dropout: of LoRA's inputs.
-        save_adapter_only: save what was learned alone: the folder of the model then holds LoRA's additions
-            and the head, and is read over the model that it began with; no encoder may learn whole.
+        save_adapter_only: save what was learned alone (additions and head), to be read over the first model.
     """
 
     language: TuningMode | None = None
     vision: TuningMode | None = None
     fusion: TuningMode | None = None
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
+    rank: int = limited(8, 1, MOST_RANK)
+    alpha: int = limited(16, 0)
+    dropout: float = limited(0.0, 0, 1)
     save_adapter_only: bool = False
-
-    def __post_init__(self) -> None:
-        settle_members(self, "tune.")
-        check_range("tune.rank", self.rank, 1, MOST_RANK)
-        check_range("tune.alpha", self.alpha, 0)
-        check_range("tune.dropout", self.dropout, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -75,24 +67,16 @@ class FinetuneConfig(TuningRates):
     """A fine-tuning; what is 0 is fitted to the number of rows and the size of the model.
 
     Attributes:
-        preset: decides what is not given: fast is frozen encoders and a probe, good fine-tunes, best does so
-            longer, averages the weights and cross-validates small tables.
-        time_limit: minutes for everything, such as 10, 10m or 2h: training, baselines and scores follow the
-            clock where they would take longer; 0 sets none.
-        folds: parts of the training table of which each is scored by a model that learned from the others;
-            the final model learns from all of them. 0 scores a test split; the preset decides if not given.
+        preset: decides what is not given: fast (frozen encoders and a probe), good, best (longer, averaged).
+        time_limit: minutes for everything, such as 10, 10m or 2h; 0 sets none.
+        folds: parts of the training table that are each scored by a model of the others; 0: a test split.
         steps: optimiser steps at most; 0 fits.
         batch_size: rows a step, over all processes; 0 fits.
-        gradient_accumulation_steps: parts of the batch that a process takes one after the other, to need
-            less memory; the step stays that of the whole batch.
-        workers: processes beside each that trains, which read rows and pictures ahead of it; 0 reads in its
-            own.
-        rows_per_picture: most rows of one picture (questions, phrases, sentences) that follow each other; the
-            picture is encoded once for them. More make a step faster, fewer show it more pictures.
+        gradient_accumulation_steps: parts of the batch, taken one after the other to need less memory.
+        workers: processes beside each that trains, which read rows ahead of it; 0 reads in its own.
+        rows_per_picture: most rows of a picture that follow each other, for which it is encoded once.
         lr: peak learning rate of the pre-trained parts; 0 fits.
-        average: decay of an exponential moving average of the weights, such as 0.999, which takes the place
-            of the weights when they are scored and at the end; 0 averages nothing, and the preset decides if
-            it is not given.
+        average: decay of an average of the weights that takes their place, such as 0.999; 0: none.
         evaluate_every: steps between looks at the validation rows; 0 looks twenty times.
         choose_by: metric of the validation rows that chooses the model, such as mcc; without, the task's.
         patience: looks without a better model after which the training stops; 0 never stops.
@@ -102,17 +86,14 @@ class FinetuneConfig(TuningRates):
         label_smoothing: of captions.
         valid_share: share of the training rows that becomes the validation split where none is given.
         test_share: likewise for the test split.
-        max_bad: rows with an unreadable picture to leave out at most, and of no split more than half if it is
-            not given; 0 ends the run at the first.
-        baseline: compare with strong simple baselines (TF-IDF, probes of frozen features and so on), and
-            fine-tune again without one of two modalities, to see what it brings.
+        max_bad: rows with an unreadable picture to leave out at most; else 100 and half of a split.
+        baseline: compare with simple baselines, and fine-tune again without one of two modalities.
         baseline_steps: steps of that; 0 takes as many as the task itself.
         regression: the labels of text-classification are values.
         multi_label: rows have any number of labels, or none: cells hold a list, or names with a separator.
         label_separator: what stands between the labels of a cell.
         threshold: probability from which one of several labels is given; 0 chooses it on the validation rows.
-        class_weights: what each class weighs in the loss: balanced (in inverse proportion to its rows), or
-            weights by label such as spam=5,ham=1; of several labels the weight of the rows that have one.
+        class_weights: what classes weigh in the loss: balanced, or weights by label such as spam=5,ham=1.
         box_format: what the four numbers of a box are.
         box_unit: the unit of boxes.
         image_head: the head of image-classification: one linear layer, or the published five.
@@ -129,30 +110,30 @@ class FinetuneConfig(TuningRates):
 
     preset: Preset = Preset.GOOD
     time_limit: float | str = 0.0
-    folds: int | None = None
-    lr: float = 0.0
-    steps: int = 0
-    batch_size: int = 0
-    gradient_accumulation_steps: int = 1
-    workers: int = 0
-    rows_per_picture: int = 4
-    average: float | None = None
-    evaluate_every: int = 0
+    folds: int | None = limited(None, 0, MOST_FOLDS)
+    lr: float = limited(0.0, 0)
+    steps: int = limited(0, 0)
+    batch_size: int = limited(0, 0, MAX_BATCH)
+    gradient_accumulation_steps: int = limited(1, 1, MAX_BATCH)
+    workers: int = limited(0, 0, 1024)
+    rows_per_picture: int = limited(4, 1)
+    average: float | None = limited(None, 0, 0.999999)
+    evaluate_every: int = limited(0, 0)
     choose_by: str = ""
-    patience: int = 6
-    max_tokens: int = 0
-    image_size: int = 0
-    max_answers: int = 3000
-    label_smoothing: float = 0.1
-    valid_share: float = 0.15
-    test_share: float = 0.15
-    max_bad: int | None = None
+    patience: int = limited(6, 0)
+    max_tokens: int = limited(0, 0)
+    image_size: int = limited(0, 0)
+    max_answers: int = limited(3000, 1)
+    label_smoothing: float = limited(0.1, 0, 0.99)
+    valid_share: float = limited(0.15, 0.01, 0.4)
+    test_share: float = limited(0.15, 0.01, 0.4)
+    max_bad: int | None = limited(None, 0)
     baseline: bool = True
-    baseline_steps: int = 0
+    baseline_steps: int = limited(0, 0)
     regression: bool = False
     multi_label: bool = False
     label_separator: str = "|"
-    threshold: float = 0.0
+    threshold: float = limited(0.0, 0, 1)
     class_weights: ClassWeights = ""
     box_format: BoxFormat = BoxFormat.XYWH
     box_unit: BoxUnit = BoxUnit.PIXEL
@@ -163,39 +144,26 @@ class FinetuneConfig(TuningRates):
     prompt: str = ""
     image: ImageTrainingConfig = field(default_factory=ImageTrainingConfig)
     tune: TuningConfig = field(default_factory=TuningConfig)
-    seed: int = 0
+    seed: int = limited(0, 0, MAX_SEED)
     precision: Precision = Precision.AUTO
     device: str = "auto"
 
     def __post_init__(self) -> None:
         settle_members(self)
         object.__setattr__(self, "time_limit", minutes_of(self.time_limit))
-        check_range("folds", self.folds or 0, 0, MOST_FOLDS)
+        self.check_rates()
         if self.folds == 1:
             raise ValueError("folds is 1: choose 2 at least, or 0 for none")
-        unbounded = ("steps", "evaluate_every", "patience", "max_tokens", "image_size", "baseline_steps")
-        check_ranges(self, unbounded, 0)
-        check_range("seed", self.seed, 0, MAX_SEED)
-        check_range("batch_size", self.batch_size, 0, MAX_BATCH)
-        check_range("gradient_accumulation_steps", self.gradient_accumulation_steps, 1, MAX_BATCH)
-        check_range("workers", self.workers, 0, 1024)
         if 0 < self.max_tokens < 3:
             raise ValueError(
                 f"max_tokens is {self.max_tokens}: choose 0, or 3 at least: begin and end are two"
             )
-        check_ranges(self, ("rows_per_picture", "max_answers"), 1)
-        self.check_rates()
-        check_range("max_bad", self.max_bad or 0, 0)
-        for name, most in (("label_smoothing", 0.99), ("average", 0.999999)):
-            check_range(name, getattr(self, name) or 0, 0, most)
-        check_ranges(self, ("valid_share", "test_share"), 0.01, 0.4)
         if len(self.prompt) > LONGEST_PROMPT:
             raise ValueError(f"prompt has {len(self.prompt)} characters: {LONGEST_PROMPT} are enough")
         object.__setattr__(self, "class_weights", class_weights_of(self.class_weights))
         self._check_labels()
 
     def _check_labels(self) -> None:
-        check_range("threshold", self.threshold, 0, 1)
         if not self.label_separator.strip():
             raise ValueError(
                 "label_separator is empty: give what stands between the labels of a cell, such as |"

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import check_range, check_ranges
-from xfm.config.typed import settle_members
+from xfm.config.ranges import Limited, limited
 
 Channels = tuple[float, float, float]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -92,12 +91,11 @@ BOX_VIEW = tuple(name for name in VIEW if name != "image.aspect")
 
 
 @dataclass(frozen=True)
-class ImageTrainingConfig:
+class ImageTrainingConfig(Limited, place="image."):
     """How training pictures are varied and mixed; by default not at all. Evaluation never is.
 
     Attributes:
-        crop: smallest share of a picture's area that a random crop shows; 1 shows all of it. In grounding
-            every box stays in the crop, whose aspect follows from that.
+        crop: smallest share of a picture's area that a random crop shows; 1 shows all of it.
         aspect: largest aspect of a crop relative to a square; its inverse is the smallest.
         flip: probability of mirroring.
         sides: what becomes of a picture to be mirrored of which a text says left or right.
@@ -105,28 +103,26 @@ class ImageTrainingConfig:
         magnitude: their strength, from 0 to 10 (timm's scale, in which recipes are written).
         operations: what they are drawn from.
         erasing: probability of erasing a rectangle of a picture (arXiv 1708.04896).
-        mixup: parameter of the Beta distribution that two pictures are mixed by (arXiv 1710.09412); 0 mixes
-            none.
-        cutmix: likewise of the area that is cut out of another picture (arXiv 1905.04899). With both, each
-            batch has one of the two at equal chances.
+        mixup: parameter of the Beta distribution that two pictures are mixed by (arXiv 1710.09412); 0: none.
+        cutmix: likewise of the area cut out of another picture (arXiv 1905.04899); with both, one a batch.
         mixing: probability that a batch is mixed at all.
         label_smoothing: share of the target that is spread over all classes.
         drop_path: drop-path rate of the vision encoder's last block; None leaves the model's.
     """
 
-    crop: float = 1.0
-    aspect: float = 1.0
-    flip: float = 0.0
+    crop: float = limited(1.0, 0.01, 1)
+    aspect: float = limited(1.0, 1, 10)
+    flip: float = limited(0.0, 0, 1)
     sides: MirrorRule = MirrorRule.KEEP
-    rand_augment: int = 0
-    magnitude: int = 9
+    rand_augment: int = limited(0, 0, 10)
+    magnitude: int = limited(9, 0, 10)
     operations: Operations = Operations.TORCHVISION
-    erasing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    mixing: float = 1.0
-    label_smoothing: float = 0.0
-    drop_path: float | None = None
+    erasing: float = limited(0.0, 0, 1)
+    mixup: float = limited(0.0, 0, 100)
+    cutmix: float = limited(0.0, 0, 100)
+    mixing: float = limited(1.0, 0, 1)
+    label_smoothing: float = limited(0.0, 0, 1)
+    drop_path: float | None = limited(None, 0, 1)
 
     @property
     def crops(self) -> bool:
@@ -138,16 +134,6 @@ class ImageTrainingConfig:
         """Whether single pictures are changed at all."""
         changed = (self.crops, self.flip > 0, self.rand_augment > 0, self.erasing > 0)
         return any(changed)
-
-    def __post_init__(self) -> None:
-        settle_members(self, "image.")
-        check_ranges(self, ("flip", "erasing", "mixing", "label_smoothing"), 0, 1, "image.")
-        check_range("image.crop", self.crop, 0.01, 1)
-        if self.drop_path is not None:
-            check_range("image.drop_path", self.drop_path, 0, 1)
-        check_range("image.aspect", self.aspect, 1, 10)
-        check_ranges(self, ("rand_augment", "magnitude"), 0, 10, "image.")
-        check_ranges(self, ("mixup", "cutmix"), 0, 100, "image.")
 
 
 UNVARIED = ImageTrainingConfig()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_SEED, check_range
+from xfm.config.ranges import MAX_SEED, Limited, check_range, limited
 
 MOST_PROCESSES = 1024
 MOST_ROWS = 1_000_000
@@ -19,24 +19,18 @@ class EngineName(StrEnum):
 
 
 @dataclass(frozen=True)
-class SharingConfig:
+class SharingConfig(Limited):
     """How rows are shared among processes and machines, in units of work that can be done by any of them.
 
     Attributes:
         engine: who does the work. Does not change the result.
-        processes: that work, each with a model and, on a CPU, one thread; 0 takes one a core, with a GPU
-            one, of Ray all that the cluster has room for. Does not change the result.
-        unit_size: rows of a unit; 0 takes 1000, of a collection 256. A row is computed together with others
-            of its unit alone.
+        processes: that work, each with a model; 0 takes one a core, with a GPU one, of Ray all there is.
+        unit_size: rows of a unit, which are computed together; 0 takes 1000, of a collection 256.
     """
 
     engine: EngineName = EngineName.LOCAL
-    processes: int = 0
-    unit_size: int = 0
-
-    def __post_init__(self) -> None:
-        check_range("processes", self.processes, 0, MOST_PROCESSES)
-        check_range("unit_size", self.unit_size, 0, MOST_ROWS)
+    processes: int = limited(0, 0, MOST_PROCESSES)
+    unit_size: int = limited(0, 0, MOST_ROWS)
 
     @property
     def asked(self) -> bool:
@@ -75,24 +69,22 @@ MOST = 4096  # far above any caption: a typing error stops before memory is take
 
 
 @dataclass(frozen=True)
-class Lengths:
+class Lengths(Limited, place="generation."):
     """What all ways of writing share.
 
     Attributes:
-        max_tokens: longest text in tokens, begin and end token included; a text that reaches it ends there,
-            without its end token.
+        max_tokens: longest text in tokens, begin and end token included, where a text is cut.
         min_tokens: shortest text in tokens, counted alike.
         texts: texts for each picture or question.
     """
 
-    max_tokens: int = 30
+    max_tokens: int = limited(30, 2, MOST)
     min_tokens: int = 2
-    texts: int = 1
+    texts: int = limited(1, 1, MOST)
 
     def __post_init__(self) -> None:
-        check_range("generation.max_tokens", self.max_tokens, 2, MOST)
+        super().__post_init__()
         check_range("generation.min_tokens", self.min_tokens, 2, self.max_tokens)
-        check_range("generation.texts", self.texts, 1, MOST)
 
 
 @dataclass(frozen=True)
@@ -100,18 +92,15 @@ class BeamSearch(Lengths):
     """The texts of highest score: log-likelihood over (number of tokens after the first) ** length_penalty.
 
     Attributes:
-        beams: unfinished texts that are kept at every step; 1 with a length_penalty of 0 is the greedy choice
-            of each token (with a larger one, a longer text of a higher score is still found).
+        beams: unfinished texts that are kept at every step; 1 takes the likeliest token each time.
         length_penalty: 0 compares log-likelihoods, which favours short texts; 1 their mean over the tokens.
     """
 
-    beams: int = 3
-    length_penalty: float = 1.0
+    beams: int = limited(3, 1, MOST)
+    length_penalty: float = limited(1.0, -100, 100)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("generation.beams", self.beams, 1, MOST)
-        check_range("generation.length_penalty", self.length_penalty, -100, 100)
         if self.texts > self.beams:
             raise ValueError(f"generation.texts is {self.texts}, more than the {self.beams} beams can give")
 
@@ -127,17 +116,10 @@ class Sampling(Lengths):
         seed: of the draws; the same picture or question gets the same texts, whatever else is in its batch.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("generation.temperature", self.temperature, 1e-3, 1000)
-        check_range("generation.top_k", self.top_k, 0)
-        check_range("generation.top_p", self.top_p, 1e-6, 1)
-        check_range("generation.seed", self.seed, 0, MAX_SEED)
+    temperature: float = limited(1.0, 1e-3, 1000)
+    top_k: int = limited(0, 0)
+    top_p: float = limited(1.0, 1e-6, 1)
+    seed: int = limited(0, 0, MAX_SEED)
 
 
 Generation = BeamSearch | Sampling

@@ -10,9 +10,8 @@ from xfm.config.encoders import (
     FusionConfig,
     LanguageConfig,
     VisionConfig,
-    require,
 )
-from xfm.config.ranges import check_range
+from xfm.config.ranges import check_limits, limited, require
 
 
 class EncoderName(StrEnum):
@@ -72,11 +71,11 @@ class ModelConfig:
     vision: AnyVisionConfig = field(default_factory=VisionConfig)
     language: AnyLanguageConfig = field(default_factory=LanguageConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-    projection: int = 256
+    projection: int = limited(256, 1, MAX_WIDTH)
     temperature: float = 0.07
     pixel_head: bool = False
 
     def __post_init__(self) -> None:
         require(self.language.width % self.fusion.heads == 0, "fusion.heads must divide language.width")
-        check_range("projection", self.projection, 1, MAX_WIDTH)
+        check_limits(self)
         require(0.001 <= self.temperature <= 0.5, "temperature must lie in [0.001, 0.5]")

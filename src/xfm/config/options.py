@@ -16,7 +16,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import partial
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -35,7 +35,7 @@ ALSO = {"valid": "validation", "folder": "out", "to": "out"}
 """Other names of options, and what they are called here."""
 
 _PATHS = """adapter base cache config data draw evaluation file from gallery image images index init input
-    json keys language model names out path pictures recipe replay root split templates test tokenizer train
+    json keys language model names out path pictures recipe root split templates test tokenizer train
     validation validation_rows vision world"""
 PATHS = frozenset(_PATHS.split())
 """Options and fields that are paths, or may be one; a parser may know more (`Parser.paths`)."""
@@ -86,14 +86,6 @@ def _shown(value: Any) -> str:
     return text if len(text) < 200 else f"{len(value)} entries, shown by `xfm info`"
 
 
-@dataclass(frozen=True)
-class _Fields:
-    """A configuration whose fields are options, and what stands in place of its defaults."""
-
-    kind: type
-    values: Mapping[str, Any]
-
-
 class ArgumentParser(argparse.ArgumentParser):
     """A parser that raises UserError, and whose first options may stand without their names.
 
@@ -102,7 +94,7 @@ class ArgumentParser(argparse.ArgumentParser):
         paths: options that are paths, or may be one.
         repeated: options of lists that are given once for each item, which may hold commas.
         prefix: of the environment variables; empty where none is read.
-        configs: the configurations whose fields are options.
+        configs: the configurations whose fields are options, and what stands in place of their defaults.
     """
 
     def __init__(self, words: Sequence[str] = (), prefix: str = "", **texts: Any) -> None:
@@ -110,7 +102,7 @@ class ArgumentParser(argparse.ArgumentParser):
         self.words, self.prefix = tuple(words), prefix
         self.paths: frozenset[str] = PATHS
         self.repeated: frozenset[str] = frozenset()
-        self.configs: list[_Fields] = []
+        self.configs: list[tuple[type, Mapping[str, Any]]] = []
 
     def error(self, message: str) -> Any:
         """Raise what would end the process."""
@@ -162,7 +154,7 @@ def add_fields(
     """
     if values:
         build(kind, values, source)
-    parser.configs.append(_Fields(kind, values or {}))
+    parser.configs.append((kind, values or {}))
     there = {action.dest for action in parser._actions} if shared else set[str]()
     _add_fields(parser, parser, kind, values or {}, None, "", there)
 
@@ -227,13 +219,13 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
     except (argparse.ArgumentError, UserError) as error:
         raise UserError(_sentence(parser, str(error))) from error
     result = Namespace()
-    for one in parser.configs:
-        nested, own = dict[str, Any](), {f.name for f in fields(one.kind)}
+    for kind, values in parser.configs:
+        nested, own = dict[str, Any](), {f.name for f in fields(kind)}
         for name in found:
             if name.partition(".")[0] in own:
                 _put(nested, name.split("."), found[name])
-        built = build(one.kind, paths_at_home(merge(one.values, nested), parser.paths))
-        for f in fields(one.kind):
+        built = build(kind, paths_at_home(merge(values, nested), parser.paths))
+        for f in fields(kind):
             if not hasattr(result, f.name):
                 setattr(result, f.name, getattr(built, f.name))
     for name, value in found.items():

@@ -67,22 +67,18 @@ class PhaseConfig:
     """What a phase of a run changes of streams or weights; what it does not give stays the recipe's.
 
     Attributes:
-        until: share of the run, above 0 and at most 1, at which the phase ends: of its steps, or of its time
-            where the clock decides.
+        until: share of the run, of its steps or its time, above 0 and at most 1, at which the phase ends.
         text: changes of `data.text`.
         image: changes of `data.image`.
         pair: changes of `data.pair`.
         region: changes of `data.region`.
-        weights: changes of `training.weights`; what has weight 0 is not computed, so that a phase of contrast
-            alone sees many more pictures in the same time.
+        weights: changes of `training.weights`; what has weight 0 is not computed.
         negatives: changes of `training.negatives`.
-        gradients: changes of `training.gradients`, such as for a phase in which matching reaches the language
-            encoder, as it does in the paper's fine-tunings.
+        gradients: changes of `training.gradients`.
         init_fusion_embeddings_from_language: at its start the fusion encoder takes over the language
             encoder's embeddings and token head, so that IMLM need not learn from pictures what masked text
             has taught about words. For the phase with which fusion begins.
-        lr_scale: factor of the learning rates in this phase. Matching learns at a lower rate than that at
-            which contrast learns fastest.
+        lr_scale: factor of the learning rates in this phase.
     """
 
     until: float

@@ -1,4 +1,4 @@
-"""What pipelines can be asked for. Nothing here imports torch."""
+"""What pipelines and searches can be asked for. Nothing here imports torch."""
 
 import re
 from collections import Counter
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xfm.config.inference import BeamSearch, Generation, Sampling
-from xfm.config.ranges import check_range, check_ranges
+from xfm.config.ranges import Limited, check_limits, limited
 from xfm.core.errors import UserError
 
 _HOST = re.compile(r"\*|(\*\.)?[\w:-]+(\.[\w:-]+)*")
 
 
 @dataclass(frozen=True)
-class UrlRules:
+class UrlRules(Limited, place="urls."):
     """Which addresses pictures may be fetched from, and how much of them.
 
     Attributes:
@@ -21,20 +21,14 @@ class UrlRules:
         seconds: for one picture, everything included.
         redirects: how many are followed; each is checked as the first address is.
         private: whether addresses of the own machine and network are allowed too.
-        hosts: the only ones that are asked, in small letters, redirects included; `*.example.org` is all
-            below example.org, `*` any. Any if empty.
+        hosts: the only hosts that are asked, in small letters; `*.example.org` is all below; any if empty.
     """
 
-    max_bytes: int = 32 << 20
-    seconds: float = 20.0
-    redirects: int = 3
+    max_bytes: int = limited(32 << 20, 1)
+    seconds: float = limited(20.0, 0.001, 3600)
+    redirects: int = limited(3, 0, 20)
     private: bool = False
     hosts: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_range("urls.max_bytes", self.max_bytes, 1)
-        check_range("urls.seconds", self.seconds, 0.001, 3600)
-        check_range("urls.redirects", self.redirects, 0, 20)
 
     def asks(self, host: str) -> bool:
         """Whether a host is one of those that are asked."""
@@ -65,17 +59,14 @@ class UrlRules:
 
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(Limited):
     """How many candidates an answer has.
 
     Attributes:
         top_k: most candidates, best first; 0 gives all. All labels that are chosen are there.
     """
 
-    top_k: int = 5
-
-    def __post_init__(self) -> None:
-        check_range("top_k", self.top_k, 0)
+    top_k: int = limited(5, 0)
 
 
 @dataclass(frozen=True)
@@ -84,17 +75,16 @@ class ZeroShotOptions:
 
     Attributes:
         candidate_labels: names of the classes.
-        hypothesis_template: sentences with {} in the label's place; with several, a label's vector is the
-            mean of theirs.
+        hypothesis_template: sentences with {} in the label's place, over which vectors are averaged.
         top_k: most labels, best first; 0 gives all.
     """
 
     candidate_labels: list[str] = field(default_factory=list)
     hypothesis_template: list[str] = field(default_factory=lambda: ["This is a photo of {}."])
-    top_k: int = 0
+    top_k: int = limited(0, 0)
 
     def __post_init__(self) -> None:
-        check_range("top_k", self.top_k, 0)
+        check_limits(self)
         if twice := [one for one, count in Counter(self.candidate_labels).items() if count > 1]:
             raise ValueError(f"candidate_labels names {twice[0]!r} twice")
         if bad := [one for one in self.hypothesis_template if one.count("{}") != 1]:
@@ -104,20 +94,16 @@ class ZeroShotOptions:
 
 
 @dataclass(frozen=True)
-class RetrievalOptions:
+class RetrievalOptions(Limited):
     """Search in a gallery.
 
     Attributes:
         top_k: most candidates, best first; 0 gives all.
-        rerank: candidates of highest contrastive score, top_k at least, that are ranked again by the matching
-            head; 0 keeps the contrastive order.
+        rerank: nearest candidates that the fusion encoder ranks again; 0 keeps the order of the vectors.
     """
 
-    top_k: int = 10
-    rerank: int = 32
-
-    def __post_init__(self) -> None:
-        check_ranges(self, ("top_k", "rerank"), 0)
+    top_k: int = limited(10, 0)
+    rerank: int = limited(32, 0)
 
 
 @dataclass(frozen=True)
@@ -132,14 +118,14 @@ class AnswerOptions:
         beams: of the beam search, at least top_k of them.
     """
 
-    top_k: int = 5
+    top_k: int = limited(5, 1)
     answers: list[str] = field(default_factory=list)
     free: bool = False
     max_tokens: int = 12
-    beams: int = 3
+    beams: int = limited(3, 1)
 
     def __post_init__(self) -> None:
-        check_ranges(self, ("top_k", "beams"), 1)
+        check_limits(self)
         if self.free and self.answers:
             raise ValueError("answers are either ranked (answers) or written (free), not both")
         self.writing()
@@ -168,7 +154,7 @@ class CaptionOptions:
     texts: int = 1
     max_tokens: int = 30
     min_tokens: int = 2
-    beams: int = 3
+    beams: int = limited(3, 1)
     length_penalty: float = 1.0
     sample: bool = False
     temperature: float = 1.0
@@ -177,7 +163,7 @@ class CaptionOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_range("beams", self.beams, 1)
+        check_limits(self)
         self.writing()
 
     def writing(self) -> Generation:
@@ -187,3 +173,29 @@ class CaptionOptions:
             return Sampling(self.max_tokens, self.min_tokens, self.texts, *drawing)
         beams = max(self.beams, self.texts)
         return BeamSearch(self.max_tokens, self.min_tokens, self.texts, beams, self.length_penalty)
+
+
+MOST = 1000
+"""Pictures that one search gives or re-ranks at most."""
+UNFITTED_MIN_SCORE = 0.5
+"""Probability of a match from which something is found, where nobody fitted that to the model."""
+
+SURE = 0.9
+"""Probability below which an answer says what its model knows."""
+
+
+@dataclass(frozen=True)
+class SearchOptions(Limited):
+    """A search in a collection.
+
+    Attributes:
+        top_k: most pictures, the best first.
+        rerank: nearest candidates that the fusion encoder ranks again; 0 keeps the order of the vectors.
+        min_score: probability of a fit from which a search by a text answers; else the model's own, or 0.5.
+        where: conditions on metadata, all of which hold: kind=dog, kind=dog,cat, price<10.
+    """
+
+    top_k: int = limited(10, 1, MOST)
+    rerank: int = limited(32, 0, MOST)
+    min_score: float | None = limited(None, 0, 1)
+    where: list[str] = field(default_factory=list)

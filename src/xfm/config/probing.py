@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xfm.config.image import Colours, Framing
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_range, limited
 from xfm.config.training import Precision
-from xfm.config.typed import settle_members
 
 LARGEST_EXPONENT = 12.0
 
@@ -25,43 +24,36 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True)
-class RegressionConfig:
+class RegressionConfig(Limited, place="regression."):
     """Multinomial logistic regression, and CLIP's search for its penalty.
 
     Attributes:
-        lowest, highest: range of the search as exponents of ten of C, scikit-learn's inverse of the L2
-            penalty.
-        standardise: scale every feature to deviation 1 by the training rows. CLIP's protocol takes features
-            as they are.
-        tolerance: largest entry of the gradient of the mean loss at which a fit is finished. scikit-learn's
-            tol is 1e-4, with which it ends short of the optimum where the penalty is weak.
+        lowest, highest: range of the search as exponents of ten of C, the inverse of the L2 penalty.
+        standardise: scale every feature to deviation 1 by the training rows, which CLIP's protocol does not.
+        tolerance: largest entry of the gradient of the mean loss at which a fit is finished.
         max_iterations: steps of L-BFGS of a fit at most.
     """
 
-    lowest: float = -6.0
+    lowest: float = limited(-6.0, -LARGEST_EXPONENT, LARGEST_EXPONENT)
     highest: float = 6.0
     standardise: bool = False
-    tolerance: float = 1e-5
-    max_iterations: int = 1000
+    tolerance: float = limited(1e-5, 0)
+    max_iterations: int = limited(1000, 1)
 
     def __post_init__(self) -> None:
-        check_range("regression.lowest", self.lowest, -LARGEST_EXPONENT, LARGEST_EXPONENT)
+        super().__post_init__()
         check_range("regression.highest", self.highest, self.lowest, LARGEST_EXPONENT)
-        check_range("regression.tolerance", self.tolerance, 0)
-        check_range("regression.max_iterations", self.max_iterations, 1)
 
 
 @dataclass(frozen=True)
-class FrozenConfig:
+class FrozenConfig(Limited):
     """Everything that an evaluation on frozen picture features can be told.
 
     Attributes:
         methods: what to put on the features: linear, knn, zero-shot.
-        templates: prompts of zero-shot classification: the name of a list, or a text file with a template a
-            line, {} for the name of a class.
+        templates: prompts of zero-shot classification: the name of a list, or a file with a template a line.
         seed: of the rows held out for validation, and of the intervals.
-        validation_share: share of the training rows, of every class alike, that chooses the penalty where no
-            validation rows are given.
+        validation_share: share of the training rows that chooses the penalty without validation rows.
         neighbours: k of the nearest neighbours.
         batch_size: pictures a forward pass.
         framing: how a picture becomes the model's shape; without, as the model has it.
@@ -74,23 +66,18 @@ class FrozenConfig:
 
     methods: list[Method] = field(default_factory=lambda: [Method.LINEAR, Method.KNN])
     templates: str = "general"
-    seed: int = 0
-    validation_share: float = 0.2
-    neighbours: int = 20
-    batch_size: int = 128
+    seed: int = limited(0, 0, MAX_SEED)
+    validation_share: float = limited(0.2, 0.01, 0.9)
+    neighbours: int = limited(20, 1)
+    batch_size: int = limited(128, 1, MAX_BATCH)
     framing: Framing | None = None
     colours: Colours = Colours.MODEL
     precision: Precision = Precision.AUTO
     device: str = "auto"
-    workers: int = 0
+    workers: int = limited(0, 0)
     regression: RegressionConfig = field(default_factory=RegressionConfig)
 
     def __post_init__(self) -> None:
-        settle_members(self)
+        super().__post_init__()
         if not self.methods:
             raise ValueError("methods is empty: name linear, knn or zero-shot")
-        check_range("validation_share", self.validation_share, 0.01, 0.9)
-        check_range("neighbours", self.neighbours, 1)
-        check_range("batch_size", self.batch_size, 1, MAX_BATCH)
-        check_range("workers", self.workers, 0)
-        check_range("seed", self.seed, 0, MAX_SEED)

@@ -1,8 +1,13 @@
 """Checks of numbers in a configuration; a message names the field. Nothing here imports torch."""
 
 import math
-from collections.abc import Iterable
+from dataclasses import field, fields
 from numbers import Real
+from typing import Any, TypeVar
+
+from xfm.config.typed import settle_members
+
+T = TypeVar("T")
 
 MAX_BATCH = 65_536
 """Rows of a step: a larger number is a slip, and all of them would be loaded before it shows."""
@@ -23,9 +28,37 @@ def check_range(name: str, value: float, low: float, high: float = LARGEST) -> N
     raise ValueError(f"{name} is {value}: choose a number {allowed}")
 
 
-def check_ranges(
-    config: object, names: Iterable[str], low: float, high: float = LARGEST, place: str = ""
-) -> None:
-    """`check_range` of several fields of a configuration, whose names `place` begins in the message."""
-    for name in names:
-        check_range(f"{place}{name}", getattr(config, name), low, high)
+def require(condition: bool, message: str) -> None:
+    """Raises ValueError with the message where the condition does not hold."""
+    if not condition:
+        raise ValueError(message)
+
+
+def limited(default: T, low: float, high: float = LARGEST) -> T:
+    """A field of a dataclass with the range that `check_limits` holds it to."""
+    found: Any = field(default=default, metadata={"limits": (low, high)})
+    return found
+
+
+def check_limits(config: Any, place: str = "") -> None:
+    """`check_range` of all `limited` fields of a configuration, but of None where that is the default;
+    `place` begins their names in the message."""
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if "limits" in one.metadata and not (value is one.default is None):
+            check_range(f"{place}{one.name}", value, *one.metadata["limits"])
+
+
+class Limited:
+    """A dataclass that settles its enumerations and holds its `limited` fields to their ranges; `place`
+    begins their names in messages."""
+
+    _place = ""
+
+    def __init_subclass__(cls, place: str = "", **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls._place = place or cls._place
+
+    def __post_init__(self) -> None:
+        settle_members(self, self._place)
+        check_limits(self, self._place)

@@ -17,8 +17,7 @@ class InitConfig:
     """Weights that a run begins with; what none of them gives is initialised at random.
 
     Attributes:
-        model: model folder whose whole model is taken, with its configuration, tokenizer and preprocessing in
-            place of the recipe's.
+        model: model folder that is taken whole, with its configuration, tokenizer and preprocessing.
         image_size: side in pixels of the pictures that this model is to take, if not its own.
         vision: model folder whose vision encoder is taken.
         language: model folder whose language encoder is taken.
@@ -43,8 +42,7 @@ class Recipe:
         model: the model.
         data: the data.
         training: the training.
-        curriculum: phases, in the order of `until`. After the last one, if it ends before the run does, the
-            recipe's own settings hold.
+        curriculum: phases, in the order of `until`; after the last one the recipe's own settings hold.
     """
 
     name: str = "custom"

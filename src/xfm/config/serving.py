@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from xfm.config.ranges import MAX_BATCH, check_range
+from xfm.config.ranges import MAX_BATCH, check_limits, check_range, limited
 
 
 @dataclass(frozen=True)
@@ -26,40 +26,29 @@ class ServeConfig:
         workers: threads that decode pictures.
         names: that it has besides localhost and addresses; by others it is not asked where it wants no key.
         fetch_from: hosts from which pictures may be fetched by address, redirects included; none if empty.
-        show_from: folders below which files of pictures that a search found are shown, besides those of the
-            collections; other pictures are shown as the model sees them.
+        show_from: folders whose pictures are shown when a search finds them, besides those of collections.
         drain_seconds: for which a server that is asked to stop answers what it has taken.
     """
 
     host: str = "127.0.0.1"
-    port: int = 8000
-    max_batch_size: int = 32
-    queue_size: int = 512
-    request_timeout: float = 30.0
-    header_seconds: float = 10.0
-    body_seconds: float = 20.0
-    body_bytes: int = 32 << 20
+    port: int = limited(8000, 0, 65535)
+    max_batch_size: int = limited(32, 1, MAX_BATCH)
+    queue_size: int = limited(512, 1, 1_000_000)
+    request_timeout: float = limited(30.0, 0.1, 3600)
+    header_seconds: float = limited(10.0, 0.1, 3600)
+    body_seconds: float = limited(20.0, 0.1, 3600)
+    body_bytes: int = limited(32 << 20, 1 << 10)
     held_bytes: int = 128 << 20
-    connections: int = 512
-    max_items: int = 256
-    characters: int = 65_536
-    pixels: int = 256_000_000
-    workers: int = 2
+    connections: int = limited(512, 1, 100_000)
+    max_items: int = limited(256, 1, 100_000)
+    characters: int = limited(65_536, 1, 100_000_000)
+    pixels: int = limited(256_000_000, 1)
+    workers: int = limited(2, 1, 256)
     names: list[str] = field(default_factory=list)
     fetch_from: list[str] = field(default_factory=list)
     show_from: list[str] = field(default_factory=list)
-    drain_seconds: float = 30.0
+    drain_seconds: float = limited(30.0, 0.1, 3600)
 
     def __post_init__(self) -> None:
-        check_range("port", self.port, 0, 65535)
-        check_range("max_batch_size", self.max_batch_size, 1, MAX_BATCH)
-        check_range("queue_size", self.queue_size, 1, 1_000_000)
-        check_range("max_items", self.max_items, 1, 100_000)
-        check_range("workers", self.workers, 1, 256)
-        check_range("connections", self.connections, 1, 100_000)
-        check_range("characters", self.characters, 1, 100_000_000)
-        check_range("pixels", self.pixels, 1)
-        check_range("body_bytes", self.body_bytes, 1 << 10)
+        check_limits(self)
         check_range("held_bytes", self.held_bytes, self.body_bytes)
-        for name in ("request_timeout", "header_seconds", "body_seconds", "drain_seconds"):
-            check_range(name, getattr(self, name), 0.1, 3600)

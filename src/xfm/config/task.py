@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from xfm.config.encoders import MAX_ROWS
 from xfm.config.labels import HALF, LabelKind
-from xfm.config.ranges import check_range
+from xfm.config.ranges import check_limits, limited
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 
@@ -36,35 +36,29 @@ class TaskConfig:
         kind: name of the task (`xfm.config.tasks`).
         classes: outputs of the head; 1 is a regression, 0 belongs to tasks without classes.
         image_head: the head of image classification.
-        labels: names of the classes in the order of the outputs; empty where nobody named them, and for a
-            regression.
-        answers: the list of answers that questions are ranked over, normalised as captions are; empty where
-            answers are written freely.
-        max_tokens: longest text in tokens that the fine-tuning saw, special tokens included; 0 where it is
-            not known: then as long as the model takes.
+        labels: names of the classes in the order of the outputs; empty where nobody named them.
+        answers: the normalised answers that questions are ranked over; empty where they are written freely.
+        max_tokens: longest text in tokens that the fine-tuning saw; 0 where it is not known.
         prompt: words that every caption begins with, which a decoder is given; empty where there are none.
-        texts: how many texts the rows of the fine-tuning had, where that may be one or two; 0 where it is not
-            known: then one or two are answered.
-        head: what stands on the encoders of a task with classes or values; that of image classification is
-            said by `image_head` alone.
+        texts: how many texts rows had, where that may be one or two; 0 where it is not known.
+        head: what stands on the encoders of a task with classes or values; see also `image_head`.
         label_kind: whether a row is of one of the classes, or has any number of them as labels.
         threshold: probability from which a label is given, where rows may have several.
-        temperature: by which the head's last layer is divided already, so that it is as sure as it is right;
-            1 where none was fitted.
+        temperature: by which the head's last layer is divided already; 1 where none was fitted.
     """
 
     kind: str
-    classes: int = 0
+    classes: int = limited(0, 0, MAX_ROWS)
     image_head: ImageHead = ImageHead.LINEAR
     labels: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     max_tokens: int = 0
-    texts: int = 0
+    texts: int = limited(0, 0, 2)
     prompt: str = ""
     head: HeadKind = HeadKind.OWN
     label_kind: LabelKind = LabelKind.ONE
-    threshold: float = HALF
-    temperature: float = 1.0
+    threshold: float = limited(HALF, 0, 1)
+    temperature: float = limited(1.0, 0.001, 1000)
 
     def __post_init__(self) -> None:
         if self.labels and len(self.labels) != self.classes:
@@ -77,12 +71,9 @@ class TaskConfig:
             raise ValueError(f"the label {bad[0]!r} is blank, or not Unicode")
         if self.max_tokens < 0:
             raise ValueError("max_tokens cannot be negative")
-        check_range("texts", self.texts, 0, 2)
+        check_limits(self)
         if self.spec.classes != (self.classes > 0):
             raise ValueError(f"{self.classes} classes do not suit {self.kind}")
-        check_range("classes", self.classes, 0, MAX_ROWS)
-        check_range("threshold", self.threshold, 0, 1)
-        check_range("temperature", self.temperature, 0.001, 1000)
         if self.label_kind is LabelKind.SEVERAL and self.classes < 2:
             raise ValueError(f"several labels a row do not suit {self.classes} classes")
 

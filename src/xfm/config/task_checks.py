@@ -4,9 +4,9 @@ A task that names a setting or a module that there is not would end the work of 
 """
 
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass
+from importlib.util import find_spec
 
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.task_spec import TaskSpec
@@ -51,17 +51,7 @@ def check_task(spec: object, own: Iterable[TaskSpec]) -> None:
 
 
 def _is_there(module: str) -> bool:
-    """Whether a module can be found; unlike `importlib.util.find_spec` this imports no package above it."""
-    name, path = "", None
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        if name in sys.modules:
-            path = getattr(sys.modules[name], "__path__", None)
-            continue
-        if path is None and name != part:
-            return False
-        found = filter(None, (finder.find_spec(name, path) for finder in sys.meta_path))
-        if (spec := next(found, None)) is None:
-            return False
-        path = spec.submodule_search_locations
-    return True
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

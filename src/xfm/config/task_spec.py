@@ -109,12 +109,10 @@ class TaskSpec:
         asked: fields of an input, where they are others than those of the rows.
         text: how texts are read.
         encoders: those of language, vision and fusion that its loss reaches; the settings `tune.NAME` follow.
-        settings: settings of `FinetuneConfig` that it reads besides those of all tasks; `image` is all of
-            `image.NAME`.
+        settings: settings of `FinetuneConfig` that not all tasks read; `image` is all of `image.NAME`.
         classes: whether its head has classes (or values).
         options: what its pipeline may be asked besides the input.
-        uses: beginnings of the names of pre-trained parameters that its pipeline uses; with them it needs no
-            fine-tuning, and a fine-tuning trains them on.
+        uses: beginnings of the names of pre-trained parameters that its pipeline uses without fine-tuning.
         head: the `xfm.models.task_models.TaskModel` that is fine-tuned.
         task: the `xfm.tasks.base.Task` that fine-tunes it.
         values: likewise, where labels are values (`--regression`).

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from xfm.config.model import GradientConfig, MimTarget
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, check_range, limited
 
 MAX_MINUTES = 366 * 24 * 60
 """A year: a longer training is a slip."""
@@ -73,7 +73,7 @@ class Grouping(StrEnum):
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Limited, place="weights."):
     """Weights of the summed losses, 1 in the published model.
 
     Attributes:
@@ -86,40 +86,28 @@ class LossConfig:
         box_giou: 1 - generalised IoU of predicted boxes.
     """
 
-    mlm: float = 1.0
-    itc: float = 1.0
-    itm: float = 1.0
-    imlm: float = 1.0
-    mim: float = 1.0
-    box_l1: float = 1.0
-    box_giou: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_ranges(self, (term.name for term in fields(self)), 0, place="weights.")
+    mlm: float = limited(1.0, 0)
+    itc: float = limited(1.0, 0)
+    itm: float = limited(1.0, 0)
+    imlm: float = limited(1.0, 0)
+    mim: float = limited(1.0, 0)
+    box_l1: float = limited(1.0, 0)
+    box_giou: float = limited(1.0, 0)
 
 
 @dataclass(frozen=True)
-class NegativesConfig:
+class NegativesConfig(Limited, place="negatives."):
     """The draw of ITM's hard negatives.
 
     Attributes:
-        min_probability: added to the probability of every candidate of the batch. The published 1e-5 draws
-            the hardest; a larger one puts easy ones among them.
-        pool_size: negatives are drawn among so many pictures of the batch that follow one another; 0: among
-            the batch of all processes. The published code draws among the 96 of a process.
-        queue_size: the half of a process's pairs to which its share of the batch holds nothing near have
-            negatives that are drawn among so many pairs of its earlier steps (as MoCo's queue, arXiv
-            1911.05722), with the published probability: they stand in for a larger batch; 0: none, as
-            published.
+        min_probability: added to the probability of every candidate; a larger one draws easier negatives.
+        pool_size: they are drawn among so many pictures that follow one another (published: 96); 0: all.
+        queue_size: pairs of earlier steps among which half of the rows draw (as MoCo's queue); 0: none.
     """
 
-    min_probability: float = 1e-5
-    pool_size: int = 0
-    queue_size: int = 0
-
-    def __post_init__(self) -> None:
-        check_ranges(self, (term.name for term in fields(self)), 0, place="negatives.")
-        check_range("negatives.queue_size", self.queue_size, 0, MAX_BATCH)
+    min_probability: float = limited(1e-5, 0)
+    pool_size: int = limited(0, 0)
+    queue_size: int = limited(0, 0, MAX_BATCH)
 
 
 @dataclass(frozen=True)
@@ -128,31 +116,27 @@ class LearningRates:
 
     Attributes:
         lr: peak learning rate.
-        muon_lr: peak learning rate of Muon (Jordan et al., 2024) for the matrices of linear layers; the rest
-            stays with AdamW. 0 leaves the matrices to AdamW, too (as published). Its steps are scaled to the
-            size of AdamW's, so that a few times `lr` is a good start.
-        new_lr_multiplier: multiplier for newly initialised parts: heads, decoders, and fusion when the
-            encoders are loaded.
+        muon_lr: peak learning rate of Muon for matrices, a few times `lr`; 0 leaves them to AdamW.
+        new_lr_multiplier: multiplier for newly initialised parts, such as heads and decoders.
         weight_decay: decay of matrices; vectors, scalars and position tables have none.
         schedule: the decay of the learning rate.
-        layer_decay: factor of the learning rate from each layer of an encoder to the one below it (BEiT,
-            arXiv 2106.08254); what comes after the encoders has the full rate. 1 treats all layers alike.
+        layer_decay: factor of the learning rate from a layer to the one below it (arXiv 2106.08254).
         grouping: which parameters are decayed and have rates of their own.
         least_lr: what the learning rate falls to at the end; at most `lr`.
     """
 
-    lr: float = 1e-4
-    muon_lr: float = 0.0
-    new_lr_multiplier: float = 5.0
-    weight_decay: float = 0.01
+    lr: float = limited(1e-4, 0)
+    muon_lr: float = limited(0.0, 0)
+    new_lr_multiplier: float = limited(5.0, 0)
+    weight_decay: float = limited(0.01, 0)
     schedule: Schedule = Schedule.LINEAR
     layer_decay: float = 1.0
     grouping: Grouping = Grouping.BY_KIND
-    least_lr: float = 0.0
+    least_lr: float = limited(0.0, 0)
 
     def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
         """Refuse, by a ValueError, rates that no training can have; `place` begins the names of fields."""
-        check_ranges(self, ("lr", "muon_lr", "new_lr_multiplier", "weight_decay", "least_lr"), 0, place=place)
+        check_limits(self, place)
         check_range(f"{place}least_lr", self.least_lr, 0, max(self.lr, 0) if self.lr else 1)
         check_range(f"{place}layer_decay", self.layer_decay, least_decay, 1)
 
@@ -166,13 +150,8 @@ class TuningRates(LearningRates):
         published: optimise as the published code does, see `OptimConfig.published`.
     """
 
-    warmup: float = 0.1
+    warmup: float = limited(0.1, 0, 0.99)
     published: bool = False
-
-    def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
-        """The same, and the share of the warm-up."""
-        super().check_rates(place, least_decay)
-        check_range(f"{place}warmup", self.warmup, 0, 0.99)
 
     def optim(self, steps: int) -> "OptimConfig":
         """The optimiser of a fine-tuning of so many steps."""
@@ -189,15 +168,14 @@ class OptimConfig(LearningRates):
         warmup: steps of linear warm-up; the first step already moves.
         hold: share of the run after the warm-up that stays at the peak before the decay starts.
         clip: largest gradient norm over all parameters.
-        published: optimise exactly as the published code does: decay by its rules and after the step, warm-up
-            from rate 0; only its own heads learn faster. `muon_lr` and `hold` must be 0.
+        published: optimise exactly as the published code does; `muon_lr` and `hold` must be 0.
     """
 
-    new_lr_multiplier: float = 2.0
+    new_lr_multiplier: float = limited(2.0, 0)
     betas: tuple[float, float] = (0.9, 0.98)
-    warmup: int = 2500
-    hold: float = 0.0
-    clip: float = 1.0
+    warmup: int = limited(2500, 0)
+    hold: float = limited(0.0, 0, 1)
+    clip: float = limited(1.0, 0)
     published: bool = False
 
     def __post_init__(self) -> None:
@@ -209,8 +187,6 @@ class OptimConfig(LearningRates):
         if self.grouping is Grouping.ONE and (self.muon_lr or self.layer_decay != 1):
             raise ValueError("optim.grouping one has one rate: set muon_lr to 0 and layer_decay to 1")
         self.check_rates("optim.", least_decay=0)
-        check_ranges(self, ("warmup", "clip"), 0, place="optim.")
-        check_range("optim.hold", self.hold, 0, 1)
         for beta in self.betas:
             check_range("optim.betas", beta, 0, 1)
 
@@ -221,17 +197,11 @@ class TrainingConfig:
 
     Attributes:
         steps: optimiser steps.
-        minutes: time for the training. Above 0 the clock decides and `steps` is not used: rates, phases and
-            the end follow the share of the time that has passed; the warm-up stays in steps. At 0 `steps`
-            decides.
-        gradient_accumulation_steps: batches per optimiser step, taken one after the other. Contrast spans all
-            of them (GradCache, Gao et al. 2021), for which all is encoded once more, without gradient.
-        sequential_sources: whether texts, pictures, pairs and regions of a batch are taken one after the
-            other, so that the activations of one of them at a time are in memory.
+        minutes: time for the training, whose passed share then decides in place of `steps`; 0: steps decide.
+        gradient_accumulation_steps: batches per optimiser step; contrast spans all of them (GradCache).
+        sequential_sources: whether the sources of a batch are taken one after the other, to save memory.
         strategy: how several processes hold the model.
-        activation_checkpointing: what layers compute again in the backward pass in place of keeping it.
-            `selective` (what lies between the products of matrices) keeps about half and costs little where
-            matrices are large; `full` keeps a fraction, and takes a third more time.
+        activation_checkpointing: what layers compute again in the backward pass: none, selective or full.
         timeout: minutes that a process waits in a step for the others, after which the run stops.
         seed: seed of everything random.
         precision: arithmetic of the forward pass.
@@ -241,26 +211,22 @@ class TrainingConfig:
         gradients: which encoders each objective's gradient reaches.
         mim_target: what MIM predicts; `pixels` needs `model.pixel_head`.
         save_every: steps between checkpoints.
-        save_async: whether a checkpoint is written while training goes on, from a copy of the tensors. The
-            first process keeps room for it: as much as weights and moments take, 12 bytes a parameter.
         keep: checkpoints kept; older ones are deleted.
         log_every: steps between log lines.
-        ema: decay of an exponential moving average of the weights, such as 0.9999; the finished model has the
-            average's weights, checkpoints have both. 0 keeps none.
-        validate_every: steps between looks at the losses of `data.validation`; the last step has one, too. 0
-            looks never.
+        ema: decay of an average of the weights, which the finished model has, such as 0.9999; 0: none.
+        validate_every: steps between looks at the losses of `data.validation`; 0 looks never.
         validate_steps: batches of such a look, always the same ones.
         max_bad_steps: NaN or infinite losses in a row after which the run stops.
     """
 
-    steps: int = 200_000
-    minutes: float = 0.0
-    gradient_accumulation_steps: int = 1
+    steps: int = limited(200_000, 1)
+    minutes: float = limited(0.0, 0, MAX_MINUTES)
+    gradient_accumulation_steps: int = limited(1, 1)
     sequential_sources: bool = False
     strategy: Strategy = Strategy.DDP
     activation_checkpointing: ActivationCheckpointing = ActivationCheckpointing.NONE
-    timeout: float = 30.0
-    seed: int = 0
+    timeout: float = limited(30.0, 0.01, MAX_MINUTES)
+    seed: int = limited(0, 0, MAX_SEED)
     precision: Precision = Precision.AUTO
     optim: OptimConfig = field(default_factory=OptimConfig)
     weights: LossConfig = field(default_factory=LossConfig)
@@ -268,22 +234,15 @@ class TrainingConfig:
     gradients: GradientConfig = field(default_factory=GradientConfig)
     mim_target: MimTarget = MimTarget.STATES
     save_every: int = 1000
-    save_async: bool = False
     keep: int = 2
-    log_every: int = 10
-    ema: float = 0.0
-    validate_every: int = 0
-    validate_steps: int = 10
+    log_every: int = limited(10, 1)
+    ema: float = limited(0.0, 0, MAX_DECAY)
+    validate_every: int = limited(0, 0)
+    validate_steps: int = limited(10, 1)
     max_bad_steps: int = 5
 
     def __post_init__(self) -> None:
-        check_range("training.seed", self.seed, 0, MAX_SEED)
-        check_ranges(self, ("steps", "gradient_accumulation_steps", "log_every"), 1, place="training.")
-        check_range("training.minutes", self.minutes, 0, MAX_MINUTES)
-        check_range("training.ema", self.ema, 0, MAX_DECAY)
-        check_range("training.validate_every", self.validate_every, 0)
-        check_range("training.validate_steps", self.validate_steps, 1)
-        check_range("training.timeout", self.timeout, 0.01, MAX_MINUTES)
+        check_limits(self, "training.")
         if self.strategy is Strategy.FSDP and self.optim.muon_lr:
             raise ValueError(
                 "training.strategy fsdp keeps parts of matrices, and Muon needs whole ones: set "

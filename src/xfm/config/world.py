@@ -2,20 +2,19 @@
 
 from dataclasses import dataclass, field, fields, replace
 
-from xfm.config.ranges import MAX_SEED, check_range, check_ranges
+from xfm.config.ranges import MAX_SEED, Limited, check_limits, limited
 
 MOST = 100_000_000
 """Records of one kind."""
 
 
 @dataclass(frozen=True)
-class TaskSizes:
+class TaskSizes(Limited, place="tasks."):
     """Rows of each task file.
 
     Attributes:
         retrieval: rows of each retrieval split (seen, combinations, objects); captions are distinct.
-        hard: retrieval rows with distractor captions that differ in a relation, place, size, count or the
-            background.
+        hard: retrieval rows with distractors that differ in a relation, place, size, count or background.
         vqa_train, vqa_test: questions; the test size holds for each split.
         reasoning_train, reasoning_test: statements about two pictures.
         grounding_train, grounding_test: referring phrases.
@@ -27,26 +26,23 @@ class TaskSizes:
         validation: rows of each task's validation file, for choosing settings without looking at the tests.
     """
 
-    retrieval: int = 1000
-    hard: int = 1000
-    vqa_train: int = 12000
-    vqa_test: int = 1000
-    reasoning_train: int = 10000
-    reasoning_test: int = 1000
-    grounding_train: int = 10000
-    grounding_test: int = 1000
-    entailment_train: int = 20000
-    entailment_test: int = 1000
-    paraphrase_train: int = 20000
-    paraphrase_test: int = 1000
-    category_train: int = 3000
-    category_test: int = 1000
-    masked_token: int = 1000
-    absence: int = 1000
-    validation: int = 500
-
-    def __post_init__(self) -> None:
-        check_ranges(self, [size.name for size in fields(self)], 0, MOST, "tasks.")
+    retrieval: int = limited(1000, 0, MOST)
+    hard: int = limited(1000, 0, MOST)
+    vqa_train: int = limited(12000, 0, MOST)
+    vqa_test: int = limited(1000, 0, MOST)
+    reasoning_train: int = limited(10000, 0, MOST)
+    reasoning_test: int = limited(1000, 0, MOST)
+    grounding_train: int = limited(10000, 0, MOST)
+    grounding_test: int = limited(1000, 0, MOST)
+    entailment_train: int = limited(20000, 0, MOST)
+    entailment_test: int = limited(1000, 0, MOST)
+    paraphrase_train: int = limited(20000, 0, MOST)
+    paraphrase_test: int = limited(1000, 0, MOST)
+    category_train: int = limited(3000, 0, MOST)
+    category_test: int = limited(1000, 0, MOST)
+    masked_token: int = limited(1000, 0, MOST)
+    absence: int = limited(1000, 0, MOST)
+    validation: int = limited(500, 0, MOST)
 
 
 @dataclass(frozen=True)
@@ -60,10 +56,8 @@ class WorldConfig:
         vocab_size: entries of the trained tokenizer.
         scenes: pictures of one to five objects with captions and boxes.
         singles: pictures of one object with captions and boxes.
-        twins: pictures of scenes of which every two differ by one edit, with captions that are false of the
-            other; an even number.
-        whole_captions: percentage of the captions of twins that name every object. The others say little more
-            than what tells the twins apart, from which it is learned first.
+        twins: pictures of scenes of which every two differ by one edit; an even number.
+        whole_captions: percentage of the captions of twins that name every object.
         pictures: pictures of one object without text.
         text_lines: lines of plain text.
         objects: most objects to use, 0 for all (a smaller world learns faster).
@@ -75,37 +69,26 @@ class WorldConfig:
         tasks: rows of the task files.
     """
 
-    seed: int = 0
-    image_size: int = 96
-    quality: int = 90
-    vocab_size: int = 3000
-    scenes: int = 12000
-    singles: int = 4000
-    twins: int = 8000
-    whole_captions: int = 40
-    pictures: int = 3000
-    text_lines: int = 30000
-    objects: int = 670
-    heldout_objects: int = 60
-    heldout_pairs: int = 80
-    shard_size: int = 1000
-    scale: float = 1.0
-    workers: int = 0
+    seed: int = limited(0, 0, MAX_SEED)
+    image_size: int = limited(96, 64, 1024)
+    quality: int = limited(90, 1, 95)
+    vocab_size: int = limited(3000, 300, 100_000)
+    scenes: int = limited(12000, 1, MOST)
+    singles: int = limited(4000, 0, MOST)
+    twins: int = limited(8000, 0, MOST)
+    whole_captions: int = limited(40, 0, 100)
+    pictures: int = limited(3000, 0, MOST)
+    text_lines: int = limited(30000, 0, MOST)
+    objects: int = limited(670, 0, MOST)
+    heldout_objects: int = limited(60, 0, MOST)
+    heldout_pairs: int = limited(80, 0, 300)
+    shard_size: int = limited(1000, 1, 100_000)
+    scale: float = limited(1.0, 1e-9, 1000)
+    workers: int = limited(0, 0, 1024)
     tasks: TaskSizes = field(default_factory=TaskSizes)
 
     def __post_init__(self) -> None:
-        counts = ("singles", "twins", "pictures", "text_lines", "objects", "heldout_objects")
-        check_ranges(self, counts, 0, MOST)
-        check_range("scenes", self.scenes, 1, MOST)
-        check_range("image_size", self.image_size, 64, 1024)
-        check_range("quality", self.quality, 1, 95)
-        check_range("vocab_size", self.vocab_size, 300, 100_000)
-        check_range("whole_captions", self.whole_captions, 0, 100)
-        check_range("heldout_pairs", self.heldout_pairs, 0, 300)
-        check_range("shard_size", self.shard_size, 1, 100_000)
-        check_range("workers", self.workers, 0, 1024)
-        check_range("seed", self.seed, 0, MAX_SEED)
-        check_range("scale", self.scale, 1e-9, 1000)
+        check_limits(self)
         self._check_twins()
         self._check_objects()
 

@@ -91,7 +91,6 @@ class BatchBuilder:
             region=self._region(cast(list[DrawnSample[RegionSample]], region)) if region else None,
             origins=tuple(item.sample.origin for found in items.values() for item in found),
             skipped=tuple(met.skipped),
-            regionless=met.regionless,
             reads=tuple(met.reads),
         )
 

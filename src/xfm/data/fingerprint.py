@@ -38,7 +38,7 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
         known |= zip(unread, pool.map(_digest, unread), strict=True)
     digests: dict[str, str] = {}
     read = {place: {_name(path, root): known[path] for path in found} for place, found in files.items()}
-    read |= _remote_places(places)
+    read |= {place: _remote(place, remote) for place, remote in places.items() if is_url(place)}
     for place, lines in read.items():
         if len(lines) > _MANY:
             text = "".join(f"{name} {line}\n" for name, line in sorted(lines.items()))
@@ -47,17 +47,6 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
             lines = {name: f"{len(lines)} files, {digest}"}
         digests |= lines
     return dict(sorted(digests.items()))
-
-
-def remote_digest(configs: Iterable[DataConfig]) -> str:
-    """A digest of all shards at addresses, with the versions that this process has opened; asks nobody."""
-    places = {place: config.remote for config in configs for place in _places(config)}
-    lines = [line for found in _remote_places(places).values() for line in sorted(found.items())]
-    return hashlib.sha256(repr(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def _remote_places(places: dict[str, RemoteConfig]) -> dict[str, dict[str, str]]:
-    return {place: _remote(place, remote) for place, remote in places.items() if is_url(place)}
 
 
 def _places(config: DataConfig) -> Iterator[str]:

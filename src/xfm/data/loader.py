@@ -57,8 +57,6 @@ class PretrainingData:
         """Records of each stream."""
         self.bad: dict[str, BadRecord] = {}
         """Bad records met so far, by origin."""
-        self.regionless = 0
-        """Pictures without regions that were passed over, each as often as it was met."""
         sources = [source for stream in streams for source in stream.sources]
         self.reports = [s.report for s in sources if isinstance(s, FolderSource) and s.report]
         """What folders of pictures hold besides them."""
@@ -80,7 +78,6 @@ class PretrainingData:
                     self._note(found.met.skipped)
                     raise _unusable(found.met)
                 self._note(found.skipped)
-                self.regionless += found.regionless
                 yield _on_device(found, device, self._normalisation)
 
     def batch(self, step: int) -> Batch:

@@ -184,7 +184,7 @@ class StreamReads:
 @dataclass(frozen=True)
 class Batch(TensorFields):
     """The batch of one optimiser step; absent kinds are None. Also the origin of every sample, bad records,
-    images passed over for want of regions, and reads by stream."""
+    and reads by stream."""
 
     step: int
     text: TextBatch | None = None
@@ -193,7 +193,6 @@ class Batch(TensorFields):
     region: RegionBatch | None = None
     origins: tuple[Origin, ...] = ()
     skipped: tuple[BadRecord, ...] = field(default=())
-    regionless: int = 0
     reads: tuple[StreamReads, ...] = field(default=())
 
     @property

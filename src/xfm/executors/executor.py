@@ -90,28 +90,25 @@ class LocalPool(Executor):
             pool.shutdown(cancel_futures=True)
 
 
-class ArrayTask(Executor):
+class ArrayTask(LocalPool):
     """Every n-th unit, by its number, so that shares do not depend on what is done already. `text` is `3/16`,
     the fourth of sixteen, as `$SLURM_ARRAY_TASK_ID` is with --array=0-15; raises UserError."""
 
     is_array_task = True
 
-    def __init__(self, text: str, inner: Executor) -> None:
+    def __init__(self, text: str, workers: int) -> None:
+        super().__init__(workers)
         found = re.fullmatch(r"(\d{1,7})/(\d{1,7})", text.strip())
         if not found or not int(found[1]) < int(found[2]) <= _MAX_TASKS:
             raise UserError(
                 f"--array is {text!r}: give PLACE/COUNT with places from 0, such as 0/16 to 15/16 "
                 '(--array "$SLURM_ARRAY_TASK_ID/16" with #SBATCH --array=0-15)'
             )
-        self.place, self.count, self.inner = int(found[1]), int(found[2]), inner
+        self.place, self.count = int(found[1]), int(found[2])
 
     def share(self, numbers: Sequence[int]) -> Sequence[int]:
         """See `Executor.share`."""
         return [number for number in numbers if number % self.count == self.place]
-
-    def run(self, function: Callable[[U], R], units: Iterable[U], done: Callable[[U, R], None]) -> None:
-        """See `Executor.run`."""
-        self.inner.run(function, units, done)
 
 
 def _take(waiting: dict[Future[Any], Any], done: Callable[[Any, Any], None]) -> None:

@@ -216,7 +216,7 @@ def _mend_log(bad: BinaryIO, last: int) -> int:
 
 
 def answer_line(row: int | None, kept: Mapping[str, Any], **answer: Any) -> bytes:
-    """A row and its answer (`prediction`), if given, as JSON in UTF-8; pictures of a folder have no number."""
+    """A row and its answer (`prediction`) as JSON in UTF-8; pictures of a folder have no number."""
     number = {} if row is None else {ROW: row}
     line = json.dumps({**number, **kept, **answer}, ensure_ascii=False, default=_plain)
     # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from xfm.config.index import SURE, UNFITTED_MIN_SCORE, SearchOptions
+from xfm.config.pipelines import SURE, UNFITTED_MIN_SCORE, SearchOptions
 from xfm.core.errors import UserError
 from xfm.data.records import is_text
 from xfm.data.transforms import Boxes, BoxFormat, BoxUnit

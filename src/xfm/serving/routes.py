@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi import Path as Parameter
 from fastapi.responses import Response
 
-from xfm.config.index import SearchOptions
+from xfm.config.pipelines import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.core.errors import UserError
 from xfm.inference.attention import default_layer, maps_of

@@ -75,10 +75,8 @@ class Checkpoints(Callback):
             self._save(trainer)
 
     def on_end(self, trainer: Any) -> None:
-        """Save the last step, and wait until it is written."""
+        """Save the last step."""
         self._save(trainer)
-        if trainer.folder is not None:
-            trainer.folder.settle()
 
     def _save(self, trainer: Any) -> None:
         if trainer.folder is not None and trainer.step != self._saved:
@@ -111,8 +109,7 @@ class SampleCounts:
     run goes on from its checkpoint's counts."""
 
     def __init__(self) -> None:
-        self._before: Counter[tuple[str, str]] = Counter()
-        self._own: Counter[tuple[str, str]] = Counter()
+        self._before, self._own = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
 
     def resume(self, totals: Mapping[str, Mapping[str, int]]) -> None:
         """Go on from what `totals` gave, of all processes."""
@@ -122,22 +119,19 @@ class SampleCounts:
     def add(self, batches: Sequence[TensorFields], trained: bool) -> None:
         """Count this process's batches of a step; those of fine-tunings have no streams."""
         for batch in batches:
-            if not isinstance(batch, Batch):
-                continue
-            for reads in batch.reads:
+            for reads in batch.reads if isinstance(batch, Batch) else ():
                 for what in ("read", "skipped", "passed_over"):
                     self._own[reads.kind, what] += getattr(reads, what)
                 self._own[reads.kind, TRAINED if trained else UNTRAINED] += _rows(batch, reads.kind)
 
     def totals(self) -> dict[str, dict[str, int]]:
         """The counts by stream, of all processes; all of them must ask at the same place."""
-        found: dict[str, dict[str, int]] = {}
-        for counts in (self._before, *distributed.collect(self._own)):
-            for (name, what), number in counts.items():
-                kinds = ("read", TRAINED, "skipped", "passed_over", UNTRAINED)
-                of_stream = found.setdefault(name, dict.fromkeys(kinds, 0))
-                of_stream[what] = of_stream.get(what, 0) + number
-        return dict(sorted(found.items()))
+        found = sum(distributed.collect(self._own), self._before)
+        names, kinds = (
+            sorted({name for name, _ in found}),
+            ("read", TRAINED, "skipped", "passed_over", UNTRAINED),
+        )
+        return {name: {what: found[name, what] for what in kinds} for name in names}
 
 
 def _rows(batch: Batch, kind: str) -> int:

@@ -21,9 +21,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xfm.config.plain import to_plain
 from xfm.config.training import Precision
+from xfm.config.typed import build
 from xfm.core.errors import UserError
-from xfm.core.files import clear_leftovers, delete_folder, folder_size, read_json_or_nothing, read_text
+from xfm.core.files import (
+    clear_leftovers,
+    delete_folder,
+    folder_size,
+    read_json_object,
+    read_json_or_nothing,
+)
 from xfm.models.weights import read_tensors, write_tensors
 from xfm.training.atomic_folder import MANIFEST, damage, write_folder
 from xfm.training.distributed import fill, part_like, whole
@@ -38,32 +46,6 @@ class Snapshot:
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
     average: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-class HostCopies:
-    """Copies of tensors in memory that stays allocated: new pages cost more than the copy. Those of a GPU's
-    tensors are page-locked."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, Tensor] = {}
-        self._waits = False
-
-    @torch.no_grad()
-    def keep(self, name: str, tensor: Tensor) -> Tensor:
-        """A copy of a tensor, in place of the last one of that name; whole after `finish`."""
-        held = self._held.get(name)
-        if held is None or (held.shape, held.dtype) != (tensor.shape, tensor.dtype):
-            held = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-            self._held[name] = held
-        held.copy_(tensor, non_blocking=tensor.is_cuda)
-        self._waits = self._waits or tensor.is_cuda
-        return held
-
-    def finish(self) -> None:
-        """Wait until everything is copied."""
-        if self._waits:
-            torch.cuda.synchronize()
-        self._waits = False
 
 
 def unique_state(module: nn.Module) -> dict[str, Tensor]:
@@ -81,31 +63,24 @@ def snapshot(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     kept: bool = True,
-    copies: HostCopies | None = None,
     average: EMA | None = None,
 ) -> Snapshot:
     """The tensors of a checkpoint of a bare model. Of a sharded model all processes must ask; those that do
-    not keep them help to gather and get none. With `copies` training may go on, else only gathered tensors
-    are copies."""
+    not keep them help to gather and get none. Gathered tensors alone are copies."""
 
-    def gathered(named: Iterable[tuple[str, Tensor]], kind: str = "") -> dict[str, Tensor]:
+    def gathered(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for name, tensor in named:
             full = whole(tensor)
-            if kept and copies is not None:
-                found[name] = copies.keep(kind + name, full)
-            elif kept:
+            if kept:
                 found[name] = full if full is tensor else full.cpu()
         return found
 
-    found = Snapshot(
+    return Snapshot(
         gathered(unique_state(model).items()),
         gathered(_optimizer_tensors(optimizer)),
-        gathered(average.state_dict().items(), "average|") if average is not None else {},
+        gathered(average.state_dict().items()) if average is not None else {},
     )
-    if copies is not None:
-        copies.finish()
-    return found
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
@@ -172,17 +147,7 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint, whole or not at all, for any number of processes and any strategy; `random_states`
     by rank. UserError: the disk is full."""
-    payload = {
-        "format": FORMAT,
-        "step": state.step,
-        "world": state.world,
-        "precision": state.precision.value,
-        "torch": torch.__version__,
-        "settings": dict(state.settings),
-        "data": dict(state.data),
-        "changes": list(state.changes),
-        "samples": {name: dict(counts) for name, counts in state.samples.items()},
-    }
+    payload = {"format": FORMAT, "torch": torch.__version__, **to_plain(state)}
 
     def write(folder: Path) -> None:
         write_tensors(folder / "model.safetensors", tensors.weights)
@@ -210,22 +175,18 @@ def prune_checkpoints(folder: Path, keep: int) -> None:
 def read_state(path: Path) -> CheckpointState:
     """Step and settings of a checkpoint; UserError if it is none, or of a newer format."""
     try:
-        payload = json.loads(read_text(path / "state.json"))
-        step, written, settings = int(payload["step"]), int(payload["format"]), dict(payload["settings"])
-        world, precision = int(payload["world"]), Precision(payload["precision"])
-        data, changes = dict(payload.get("data", {})), tuple(payload.get("changes", ()))
-        samples = {
-            str(name): {str(what): int(number) for what, number in counts.items()}
-            for name, counts in payload.get("samples", {}).items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        payload = read_json_object(path / "state.json")
+        is_newer = int(payload.pop("format")) > FORMAT
+        payload.pop("torch", None)
+        state = None if is_newer else build(CheckpointState, payload)
+    except (UserError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise UserError(
             f"{path} is not a checkpoint of xfm: its state.json is missing or unreadable; name a folder "
             "such as runs/NAME/checkpoints/step-00001000"
         ) from error
-    if written > FORMAT:
-        raise UserError(f"{path} was written by a newer xfm (format {written}): upgrade xfm to read it")
-    return CheckpointState(step, settings, world, precision, data, changes, samples)
+    if state is None:
+        raise UserError(f"{path} was written by a newer xfm: upgrade xfm to read it")
+    return state
 
 
 def load_checkpoint(

@@ -1,7 +1,7 @@
 """The clock of a training: what share of the run is done before each step, decided once and kept.
 
 The learning rate, the phases of a curriculum and the end of a run ask it, and nobody else looks at the time:
-a machine that is slow for a minute loses that minute only, and what was decided can be replayed.
+a machine that is slow for a minute loses that minute only.
 """
 
 import math
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from xfm.config.training import TrainingConfig
 from xfm.core.errors import UserError
@@ -30,23 +30,21 @@ class ClockState(NamedTuple):
 
 
 class TrainingClock:
-    """How far a run is before each step: by steps, by seconds, by the first of both to end, or as a record
-    says. By steps, rates are the same to the last bit on every machine; by time, the first process's clock
-    decides. `ends` are the shares at which phases end, `lr_scales` one factor a phase; `keep` hears each step
-    with its moment."""
+    """How far a run is before each step: by steps, by seconds, or by the first of both to end. By steps,
+    rates are the same to the last bit on every machine; by time, the first process's clock decides. `ends`
+    are the shares at which phases end, `lr_scales` one factor a phase; `keep` hears each step with its
+    moment."""
 
     def __init__(
         self,
         steps: int | None = None,
         seconds: float | None = None,
         ends: Sequence[float] = (),
-        record: Sequence[ClockState] | None = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if steps is None and seconds is None and record is None:
-            raise ValueError("a run ends after some steps, after some seconds, or as another one did")
-        self.steps, self.seconds, self.ends, self.record, self.timer = steps, seconds, ends, record, timer
-        self.planned = steps if record is None else len(record) - 1
+        if steps is None and seconds is None:
+            raise ValueError("a run ends after some steps, or after some seconds")
+        self.steps, self.seconds, self.ends, self.timer = steps, seconds, ends, timer
         self.moments: list[ClockState] = []
         self.lr_scales: Sequence[float] = ()
         self.keep: Callable[[int, ClockState], None] = lambda step, moment: None
@@ -60,7 +58,7 @@ class TrainingClock:
     def begin(self, start: int = 0, kept: Sequence[ClockState] = ()) -> None:
         """Start at a step, with the moments recorded up to it; UserError if time decides and the record is
         too short."""
-        if self.planned is None and start and len(kept) <= start:
+        if self.steps is None and start and len(kept) <= start:
             raise UserError(
                 f"the run goes on with step {start} by the clock, but its schedule.csv ends before it: put "
                 "the file back, or start again in another folder"
@@ -85,7 +83,7 @@ class TrainingClock:
 
     def left(self, step: int) -> float:
         """How much is to come before a step, in a unit of the run's own: what counts are ratios."""
-        if self.steps is None or self.record is not None:
+        if self.steps is None:
             return 1 - self.at(step).share
         return self.steps - step if self.seconds is None else self.steps * (1 - self.at(step).share)
 
@@ -94,8 +92,6 @@ class TrainingClock:
         return self.lr_scales[self.at(step).phase] if self.lr_scales else 1.0
 
     def _decide(self, step: int, seconds: float) -> ClockState:
-        if self.record is not None:
-            return self.record[step]._replace(seconds=seconds)
         done = 0.0 if self.steps is None else step / self.steps
         if self.seconds is None:
             return ClockState(done, seconds, sum(step >= round(end * (self.steps or 0)) for end in self.ends))
@@ -103,35 +99,21 @@ class TrainingClock:
         return distributed.from_first(ClockState(share, seconds, sum(share >= end for end in self.ends)))
 
 
-SCHEDULE, REPLAYED = "schedule.csv", "replayed.csv"
-"""What a run did; what a replay is to do, copied from the run that it follows."""
+SCHEDULE = "schedule.csv"
+"""What a run did."""
 MAX_SCHEDULE = 1 << 30
 
 
-class ScheduleFile:
-    """`schedule.csv` of a run; lines after the moments given are cut."""
-
-    def __init__(self, folder: Path, kept: Sequence[ClockState]) -> None:
-        write_text(folder / SCHEDULE, written(kept))
-        self._file = (folder / SCHEDULE).open("a", encoding="utf-8")
-
-    def write(self, step: int, moment: ClockState) -> None:
-        """Append a step, so that it is there whatever happens to the process."""
-        self._file.write(_line(step, moment))
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+def open_schedule(folder: Path, kept: Sequence[ClockState]) -> TextIO:
+    """`schedule.csv` of a run, to which `schedule_line`s are appended; lines after the moments given are
+    cut. Each line is there whatever happens to the process."""
+    lines = [schedule_line(step, moment) for step, moment in enumerate(kept)]
+    write_text(folder / SCHEDULE, "".join([",".join(("step", *ClockState._fields)) + "\n", *lines]))
+    return (folder / SCHEDULE).open("a", encoding="utf-8", buffering=1)
 
 
-def written(moments: Sequence[ClockState]) -> str:
-    """The content of a file."""
-    lines = [_line(step, moment) for step, moment in enumerate(moments)]
-    return "".join([",".join(("step", *ClockState._fields)) + "\n", *lines])
-
-
-def _line(step: int, moment: ClockState) -> str:
+def schedule_line(step: int, moment: ClockState) -> str:
+    """A step as a line of the file."""
     return f"{step},{moment.share!r},{moment.seconds:.3f},{moment.phase}\n"
 
 
@@ -153,19 +135,6 @@ def read_schedule(path: Path) -> list[ClockState]:
             break
         found.append(moment)
     return found
-
-
-def read_finished(path: Path) -> list[ClockState]:
-    """The moments of a finished run from its first step; UserError: missing, damaged, or not ended."""
-    record = read_schedule(path)
-    if not record:
-        raise UserError(f"{path} is missing or damaged: put it back, or name another run of `xfm pretrain`")
-    if record[-1].share < 1:
-        raise UserError(
-            f"{path} ends at step {len(record) - 1}, {record[-1].share:.0%} of the run: finish that with "
-            "--resume before it is replayed"
-        )
-    return record
 
 
 def phase_starts(record: Sequence[ClockState]) -> list[int]:

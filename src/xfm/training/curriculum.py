@@ -1,16 +1,15 @@
 """The batches of a whole pre-training: a data set for every phase, and which of them a step belongs to."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 from xfm.config.phases import Phase
 from xfm.config.recipe import Recipe
 from xfm.core.errors import UserError
-from xfm.core.files import write_text, writing
 from xfm.core.paths import home_path
-from xfm.data.fingerprint import data_fingerprint, remote_digest
+from xfm.data.fingerprint import data_fingerprint
 from xfm.data.image_cache import PictureCache, picture_cache
 from xfm.data.loader import PretrainingData
 from xfm.data.rng import mix
@@ -19,8 +18,7 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation
 from xfm.models.folder import Preprocessing
 from xfm.training import distributed
-from xfm.training.clock import REPLAYED, SCHEDULE, ClockState, TrainingClock, read_finished, written
-from xfm.training.run_folder import require_new
+from xfm.training.clock import TrainingClock
 
 _log = logging.getLogger(__name__)
 
@@ -64,22 +62,12 @@ class CurriculumData:
             for phase in range(len(self.phases))
         ]
         reports = {report.folder: report for data in self._sets for report in data.reports}
-        self.reports = list(reports.values())
-        for report in self.reports if process.is_first else ():
+        for report in reports.values() if process.is_first else ():
             _log.warning("%s", report.sentence)
 
     def fingerprint(self) -> dict[str, str]:
         """The files of the data with a digest each."""
         return data_fingerprint([phase.data for phase in self.phases], self._root)
-
-    def check_versions(self) -> None:
-        """Refuse shards at addresses that changed between their openings; all processes must ask."""
-        if distributed.world() == 1:
-            return
-        distributed.check_alike(
-            remote_digest(phase.data for phase in self.phases),
-            "shards at addresses changed while the processes opened them, one after the other: start again",
-        )
 
     def phase_number(self, batch: int) -> int:
         """The number of the phase that the batch with that index belongs to."""
@@ -93,11 +81,6 @@ class CurriculumData:
         """The phases that begin with this batch: also those that the clock has passed over."""
         before = self.phase_number(batch - 1) if batch else -1
         return self.phases[before + 1 : self.phase_number(batch) + 1]
-
-    @property
-    def regionless(self) -> int:
-        """How often this process met a picture without regions in a stream that needs them."""
-        return sum(data.regionless for data in self._sets)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches `start` (included) to `stop` (excluded); the phase is asked for when the step has
@@ -134,47 +117,4 @@ def open_phase(
         world,
         normalisation,
         cache,
-    )
-
-
-def clock_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: bool = False) -> TrainingClock:
-    """The clock of a run: by its steps, by time, or as the run in `replay` went. UserError: nothing to
-    follow, or a run of another recipe."""
-    record = distributed.on_first(lambda: _followed(folder, replay, resume))
-    ends, training = recipe.ends(), recipe.training
-    by_time = bool(record and training.minutes)
-    clock = TrainingClock(record=record) if by_time else TrainingClock.of(training, ends)
-    phases = 1 + max((moment.phase for moment in record), default=0)
-    if phases > 1 + len(ends) or (record and not by_time and not _is_by_steps(record, training.steps, ends)):
-        raise UserError(
-            f"the schedule of {replay or folder / REPLAYED} is not of this recipe: give the one in the "
-            "config.yaml beside it, or leave out --replay"
-        )
-    clock.lr_scales = [phase.lr_scale for phase in recipe.phases()]
-    return clock
-
-
-def _followed(folder: Path, replay: Path | None, resume: bool) -> list[ClockState]:
-    kept = folder / REPLAYED
-    if resume and replay is not None:
-        raise UserError(f"{folder} knows what it replays, if it does: leave out --replay with --resume")
-    if resume:
-        return read_finished(kept) if kept.exists() else []
-    require_new(folder)  # before anything of another run is lost
-    if replay is None:
-        kept.unlink(missing_ok=True)  # of a replay that left nothing else
-        return []
-    record = read_finished(home_path(replay) / SCHEDULE)
-    with writing(folder, "or choose another folder"):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(kept, written(record))
-    return record
-
-
-def _is_by_steps(record: Sequence[ClockState], steps: int, ends: Sequence[float]) -> bool:
-    """Whether a run of so many steps goes as recorded; its rates are then known to the last bit."""
-    clock = TrainingClock(steps, ends=ends)
-    own = (clock.at(step) for step in range(steps + 1))
-    return len(record) == steps + 1 and all(
-        (one.share, one.phase) == (other.share, other.phase) for one, other in zip(record, own, strict=True)
     )

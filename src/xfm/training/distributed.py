@@ -11,14 +11,12 @@ import importlib
 import logging
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Set
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -106,8 +104,6 @@ RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 """How often torchrun has started the processes of this machine again because one of them had ended."""
 _LONG = timedelta(days=7)
 """How long processes wait for words of one another: the first may look through a million pictures."""
-_peers: list[tuple[str, int]] = []
-"""Host and process id of every process of the group, in the order of the ranks."""
 _alone: list[bool] = []
 """Not empty inside `alone`."""
 _talk: list[dist.ProcessGroup] = []
@@ -169,7 +165,6 @@ def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
                 f"the {process_count()} processes do not find one another ({first_line(error)}): start them "
                 "with torchrun, at an address that all machines reach"
             ) from error
-        _peers[:] = collect((socket.gethostname(), os.getpid()))
     try:
         yield Process(rank(), world(), where)
     finally:
@@ -177,7 +172,6 @@ def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
             _talk.clear()
             gc.collect()  # DDP's reducers hold the group, and lie in cycles
             dist.destroy_process_group()
-            _peers.clear()
 
 
 def _join(backend: str, timeout: timedelta) -> None:
@@ -191,34 +185,6 @@ def _join(backend: str, timeout: timedelta) -> None:
 
     store, own, count = patiently(meet, timeout)
     dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=timeout)
-
-
-def ended_peers(seconds: float = 2.0) -> list[str]:
-    """Other processes on this machine that have ended; waits for one, as a connection may break before its
-    process ends."""
-    others = [
-        (number, pid)
-        for number, (host, pid) in enumerate(_peers)
-        if number != rank() and host == socket.gethostname()
-    ]
-    deadline = time.monotonic() + seconds
-    while not (ended := [f"process {number} (id {pid})" for number, pid in others if not _runs(pid)]):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.1)
-    return ended
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process runs; one that has ended stays in the list until its parent has looked."""
-    try:
-        os.kill(pid, 0)
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 @contextlib.contextmanager
@@ -242,9 +208,8 @@ def world() -> int:
 
 
 def world_here() -> int:
-    """How many of them run on this machine; all of them where somebody else has set up the group."""
-    here = sum(host == socket.gethostname() for host, _ in _peers)
-    return here if here and _grouped() else world()
+    """How many of them run on this machine, as torchrun says; all of them without it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world())) if _grouped() else 1
 
 
 def _grouped() -> bool:
@@ -309,13 +274,6 @@ def on_first(work: Callable[[], T]) -> T:
     if problem is not None:
         raise UserError(problem) if rank() == 0 else PeerReportedError(problem)
     return value
-
-
-def check_alike(value: Any, problem: str) -> None:
-    """Refuse, with this sentence, to go on where a picklable value differs between processes; all must
-    ask."""
-    if any(other != value for other in collect(value)):
-        raise UserError(problem) if rank() == 0 else PeerReportedError(problem)
 
 
 def gathered_by_first(value: Any) -> list[Any]:

@@ -133,12 +133,11 @@ def _is_lost_peer(error: BaseException) -> bool:
 
 
 def _lost(error: BaseException) -> str:
-    ended = distributed.ended_peers()
     doing = f" in {name}" if (name := getattr(error, "collective", None)) else ""
-    who = f"{', '.join(ended)} ended" if ended else "another process ended or cannot be reached"
     return (
-        f"Process {distributed.rank()} of {distributed.world()} (counted from 0) stops{doing} because {who} "
-        f"({first_line(error).split('. ')[0]}): look for the message of that one"
+        f"Process {distributed.rank()} of {distributed.world()} (counted from 0) stops{doing} because "
+        f"another process ended or cannot be reached ({first_line(error).split('. ')[0]}): look for the "
+        "message of that one"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.load import read_recipe, recipe_names
-from xfm.core.errors import amount
+from xfm.core.errors import amount, printable
 from xfm.training.logging import LogLine, log_lines
 from xfm.training.run_folder import LOG_FILE
 
@@ -63,8 +63,9 @@ def of_log(lines: Sequence[LogLine]) -> list[Flag]:
         text = f"{amount(skipped, 'step')} had a NaN or infinite loss and changed nothing; log.jsonl has them"
         found.append(Flag(FlagKind.SKIPPED, text))
     # A line for every time that a record was met; each counts once.
-    if bad := len({line.get("key") for line in lines if line.get("event") == "bad_record"}):
-        text = f"{amount(bad, 'record')} could not be read; log.jsonl says which and why"
+    if bad := list(dict.fromkeys(str(one.get("key")) for one in lines if one.get("event") == "bad_record")):
+        text = f"{amount(len(bad), 'record')} could not be read, {printable(bad[0])} among them; "
+        text += "log.jsonl says which and why"
         found.append(Flag(FlagKind.LEFT_OUT, text))
     return found
 

@@ -1,11 +1,11 @@
-"""Progress bar, JSON lines and TensorBoard of a run, and its `bad.jsonl`."""
+"""Progress bar, JSON lines and TensorBoard of a run."""
 
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from xfm.core.errors import amount, printable
 from xfm.core.files import read_log, write_text
-from xfm.data.folders import FolderReport
 from xfm.data.schema import Batch
-from xfm.data.skipped import BAD_FILE, read_bad_rows
 from xfm.training import distributed
 from xfm.training.callbacks import Callback, StepOutput
-from xfm.training.clock import ClockState, ScheduleFile
+from xfm.training.clock import ClockState, open_schedule, schedule_line
 from xfm.training.run_folder import LOG_FILE
 from xfm.training.trainer import Trainer
 
@@ -79,6 +76,7 @@ class RunLog(Callback):
         self._progress, self._tensorboard = progress, tensorboard
         self._started, self._window, self._lr = time.perf_counter(), Window(), 0.0
         self._file = self._schedule = self._board = self._bar = None
+        self._bad = list[tuple[int, str, str, str]]()
 
     def open(
         self, folder: Path | None, steps: int | None, start: int, kept: Sequence[ClockState] = ()
@@ -89,7 +87,7 @@ class RunLog(Callback):
             folder.mkdir(parents=True, exist_ok=True)
             drop_lines_after(folder / LOG_FILE, start)
             self._file = (folder / LOG_FILE).open("a", encoding="utf-8")
-            self._schedule = ScheduleFile(folder, kept)
+            self._schedule = open_schedule(folder, kept)
             self._board = _open_board(folder / "tensorboard", start) if self._tensorboard else None
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
@@ -107,12 +105,17 @@ class RunLog(Callback):
         first = distributed.rank() == 0
         self._progress = self._progress and first
         place = trainer.folder.path if trainer.folder is not None and first else None
-        self.open(place, trainer.clock.planned, trainer.step, trainer.kept)
-        trainer.clock.keep = self._schedule.write if self._schedule else lambda step, moment: None
+        self.open(place, trainer.clock.steps, trainer.step, trainer.kept)
+        if (file := self._schedule) is not None:
+            trainer.clock.keep = lambda step, moment: file.write(schedule_line(step, moment))
 
     def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:
-        """Log bad records and, every `config.log_every` steps, the means since the last line."""
-        self._records(trainer.step, output.batches)
+        """Log bad records and, every `config.log_every` steps, the means since the last line and the bad
+        records of other processes."""
+        batches = (batch for batch in output.batches if isinstance(batch, Batch))
+        self._bad += [(trainer.step, *one) for batch in batches for one in _bad_records(batch)]
+        if distributed.rank() == 0:
+            self._write_bad()
         self.advance()
         if not output.skipped:
             self._window.add_step(output)
@@ -129,6 +132,8 @@ class RunLog(Callback):
         window, self._window = self._window, Window()
         if window.steps:
             window.samples = sum(distributed.collect(window.samples))
+            self._bad = [*chain.from_iterable(distributed.collect(self._bad))]
+            self._write_bad()
             share = trainer.clock.at(trainer.step).share
             trainer.last = self.step(trainer.step, window, self._lr, share, trainer.samples.totals())
         else:
@@ -175,13 +180,6 @@ class RunLog(Callback):
                 for name, value in values.items():
                     self._board.add_scalar(f"validation/{kind}/{name}", value, step)
 
-    def _records(self, step: int, batches: Sequence[Any]) -> None:
-        """Log the records left out, at `step` steps done, so that a resumed run logs nothing twice."""
-        for batch in batches:
-            for record in batch.skipped if isinstance(batch, Batch) else ():
-                message = f"Bad record {record.origin} left out: {record.reason}"
-                self.on_event(step, "bad_record", message, {"key": str(record.origin)})
-
     def advance(self) -> None:
         """Move the bar by one step."""
         if self._bar is not None:
@@ -192,6 +190,11 @@ class RunLog(Callback):
         for part in (self._bar, self._file, self._schedule, self._board):
             if part is not None:
                 part.close()
+
+    def _write_bad(self) -> None:
+        for step, event, message, key in self._bad:
+            self.on_event(step, event, message, {"key": key})
+        self._bad = []
 
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._file is not None:
@@ -215,6 +218,12 @@ class RunLog(Callback):
                 self._board.add_scalar(name, value, line["step"])
 
 
+def _bad_records(batch: Batch) -> Iterator[tuple[str, str, str]]:
+    """Event, message and key of each record that was left out."""
+    for record in batch.skipped:
+        yield "bad_record", f"Bad record {record.origin} left out: {record.reason}", str(record.origin)
+
+
 def log_lines(path: Path) -> list[LogLine]:
     """The lines of a run's log; torn and foreign ones are left out, a missing file has none."""
     return [line for line in read_log(path) if isinstance(line.get("step"), int)]
@@ -234,64 +243,3 @@ def _open_board(folder: Path, start: int) -> "SummaryWriter | None":
     except ImportError:
         return None
     return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
-
-
-class BadLog:
-    """File of the bad records of one process; those of a resumed run stay in it."""
-
-    def __init__(self, folder: Path, process: distributed.Process, resume: bool) -> None:
-        self._path, self._process = folder / _name(process.rank), process
-        self._resume = resume
-        self._known: set[str] | None = None
-
-    def watched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches, of which every new bad record is written down first."""
-        for batch in batches:
-            for record in batch.skipped:
-                self._write(str(record.origin), {"place": str(record.origin), "error": record.reason})
-            yield batch
-
-    def folder(self, report: FolderReport) -> None:
-        """Write down what a folder of pictures holds besides them."""
-        self._write(report.folder, report.plain())
-
-    def _write(self, key: str, content: dict[str, object]) -> None:
-        if self._known is None:  # not before the run's folder is known to be free
-            self._known = set(read_bad_rows(self._path.parent, self._path.name)) if self._resume else set()
-            if not self._resume:
-                self._path.unlink(missing_ok=True)
-        if key not in self._known:
-            self._known.add(key)
-            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(json.dumps(content, ensure_ascii=False) + "\n")
-
-    def close(self) -> None:
-        """Remove what an earlier run left, where this one left out nothing or has fewer processes."""
-        if self._known is None and not self._resume:
-            self._path.unlink(missing_ok=True)
-        if self._process.is_first and not self._resume:
-            ours = {_name(rank) for rank in range(self._process.world)}
-            for path in _files(self._path.parent):
-                if path.name not in ours:
-                    path.unlink(missing_ok=True)
-
-
-def _name(rank: int) -> str:
-    return BAD_FILE if rank == 0 else f"{Path(BAD_FILE).stem}-{rank}.jsonl"
-
-
-def _files(folder: Path) -> list[Path]:
-    others = re.compile(rf"{Path(BAD_FILE).stem}-(\d+)\.jsonl")
-    found = {int(match[1]): path for path in folder.iterdir() if (match := others.fullmatch(path.name))}
-    return [folder / BAD_FILE, *(found[rank] for rank in sorted(found))]
-
-
-def bad_records(folder: Path) -> str:
-    """How many records a run left out, in a sentence with the first of them; empty where it left out none."""
-    kept = {file: rows for file in _files(folder) if (rows := read_bad_rows(file.parent, file.name))}
-    found = {place: reason for rows in kept.values() for place, reason in rows.items()}
-    if not found:
-        return ""
-    place, reason = next(iter(found.items()))
-    were, files = amount(len(found), "record was", "records were"), " and ".join(map(str, kept))
-    return printable(f"{were} left out: {place} ({reason}); all in {files}")

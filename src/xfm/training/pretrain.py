@@ -14,7 +14,7 @@ import torch
 from xfm.config.model import MimTarget
 from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
-from xfm.config.training import Change, Precision, TrainingConfig
+from xfm.config.training import Change, Precision
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_or_nothing
 from xfm.core.paths import home_path
@@ -24,35 +24,24 @@ from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.composition import HEADS, PAIR_HEADS
 from xfm.models.folder import Artifacts, Preprocessing, load_model, save_model
 from xfm.models.gradients import GradientPolicy
-from xfm.models.model_files import FRESH, PROVENANCE, TOKENIZER, WEIGHTS, write_description
+from xfm.models.model_files import FRESH, TOKENIZER, WEIGHTS, write_description
 from xfm.models.model_reading import read_config, read_provenance
 from xfm.models.xfm import XFM
 from xfm.training import distributed
 from xfm.training.callbacks import Checkpoints
 from xfm.training.checkpoint import load_weights
-from xfm.training.curriculum import CurriculumData, clock_of
+from xfm.training.clock import TrainingClock
+from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import whole as whole_tensor
 from xfm.training.failures import explaining_failures
-from xfm.training.logging import BadLog, RunLog
+from xfm.training.logging import RunLog
 from xfm.training.pretraining_step import PretrainingStep, Validation
 from xfm.training.randomness import seed_all
-from xfm.training.run_folder import RunFolder, held, require_run, restarted, saved_of
+from xfm.training.run_folder import RunFolder, held, require_new, require_run, restarted, saved_of
 from xfm.training.trainer import Trainer
 
 _OF_THE_START = ("recipe", "steps", "seed", "composed", "licences", "began_with")
 _OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
-
-
-def _arithmetic_of(config: TrainingConfig, followed: Path | None) -> TrainingConfig:
-    """The settings with the arithmetic of the run that it replays: what `auto` is follows from the
-    machine."""
-    if followed is None or config.precision is not Precision.AUTO:
-        return config
-    said = read_json_or_nothing(followed / PROVENANCE).get("precision")
-    if said not in [Precision.FP32.value, Precision.BF16.value]:  # where its schedule alone was kept
-        _log.warning("%s does not say in which arithmetic it was trained; it is chosen anew", followed)
-        return config
-    return replace(config, precision=Precision(said))
 
 
 def _describe_run(
@@ -113,7 +102,6 @@ def pretrain(
     device: str = "auto",
     compiled: bool = False,
     allowed: frozenset[Change] = frozenset(),
-    replay: Path | None = None,
 ) -> Path:
     """Pre-train a model and save it.
 
@@ -128,9 +116,6 @@ def pretrain(
         device: `auto`, or a torch device.
         compiled: run the encoders through torch.compile, which takes minutes and is meant for GPUs.
         allowed: what a resumed run may have otherwise: its data, the number of processes.
-        replay: folder of a finished run whose `schedule.csv` is followed step for step, in place of a clock;
-            with that run's recipe (`load_recipe(replay / "config.yaml")`) the weights become the same, on CPU
-            bit for bit.
 
     Returns:
         The model folder.
@@ -142,8 +127,7 @@ def pretrain(
     Source: X-FM (arXiv 2301.05065), sections 3 and 4.1.
     """
     folder = home_path(folder)
-    if restarted(folder):
-        resume, replay = True, None
+    resume = resume or restarted(folder)
     require_run_folder(folder, resume)
     if resume:
         require_run(folder)  # before anything about the data
@@ -155,22 +139,22 @@ def pretrain(
     provenance = partial(_describe_run, recipe, origin=origin)
     said, minutes = explaining_failures(lambda: saved_of(folder)), recipe.training.timeout
     with distributed.processes(device, minutes) as process, held(folder, process), said:
-        if any(distributed.collect(resume)) and not resume:  # torchrun counts restarts by machine
-            resume, replay = True, None
+        resume = any(distributed.collect(resume))  # torchrun counts restarts by machine
+        if not resume:
+            distributed.on_first(lambda: require_new(folder))
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         if process.is_first and (sentence := overruled(asked, recipe)):
             _log.warning("%s", sentence)
-        clock = clock_of(recipe, folder, replay, resume)
+        clock = TrainingClock.of(recipe.training, recipe.ends())
+        clock.lr_scales = [phase.lr_scale for phase in recipe.phases()]
         data = CurriculumData(recipe, process, preprocessing, clock)
-        data.check_versions()
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
         loss = PretrainingStep(policies, recipe.training.mim_target, data, recipe.training.sequential_sources)
         looks = recipe.training.validate_every > 0
         validation = [Validation(recipe, process, preprocessing)] if looks else []
-        bad = BadLog(folder, process, resume)
         files = data.fingerprint() if process.is_first else {}
 
         def describe(draft: Path, steps: int, precision: Precision) -> None:
@@ -181,8 +165,8 @@ def pretrain(
         trainer = Trainer(
             model,
             loss,
-            lambda start, stop: bad.watched(data.batches(start, stop)),
-            _arithmetic_of(recipe.training, replay and home_path(replay) / MODEL_FOLDER),
+            data.batches,
+            recipe.training,
             run_folder,
             clock=clock,
             is_new=lambda name: name.startswith(new),
@@ -190,19 +174,14 @@ def pretrain(
             callbacks=[RunLog(progress), *validation, Checkpoints()],
             device=str(process.device),
         ).fit(resume)
-        bad.close()
         if trainer.ema is not None:
             trainer.ema.give()
         model = _unsharded(model)
         if process.is_first:
-            for report in data.reports:
-                bad.folder(report)
             made = provenance(
                 trainer.step, trainer.precision, changes=run_folder.changes, average=recipe.training.ema
             )
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
-            if count := data.regionless:
-                _log.warning("pictures without regions were passed over %s times for the next ones", count)
         distributed.barrier()
     return folder / MODEL_FOLDER
 

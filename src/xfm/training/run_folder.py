@@ -5,7 +5,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -51,7 +50,6 @@ MAY_CHANGE = frozenset(
         "data.timeout",
         "data.max_bad",
         "training.save_every",
-        "training.save_async",
         "training.keep",
         "training.log_every",
         "training.max_bad_steps",
@@ -184,8 +182,6 @@ class RunFolder:
     ) -> None:
         self.path, self.config, self.describe = path, config, describe
         self.data, self.allowed = dict(data), allowed
-        self._writer = ThreadPoolExecutor(1, "checkpoint")
-        self._written: Future[None] | None = None
         self.changes: tuple[str, ...] = ()
         self.settings: dict[str, Any] = json.loads(json.dumps(to_plain(config)))
 
@@ -224,10 +220,9 @@ class RunFolder:
         states: list[dict[str, Tensor]],
         samples: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
         keep: int = 1,
-        wait: bool = True,
     ) -> Path:
-        """Write a checkpoint and keep the newest `keep`; the first process does. Unless `wait`, the tensors
-        must not change before `settle`. UserError (on every process): the disk is full."""
+        """Write a checkpoint and keep the newest `keep`; the first process does. UserError (on every
+        process): the disk is full."""
         path = checkpoint_path(self.path, step)
         state = CheckpointState(
             step, self.settings, distributed.world(), precision, self.data, self.changes, samples
@@ -239,33 +234,8 @@ class RunFolder:
             write_checkpoint(path, tensors, states, state, also)
             prune_checkpoints(self.path, keep)
 
-        if wait:
-            distributed.on_first(write)
-        elif distributed.rank() == 0:
-            self._written = self._writer.submit(write)
+        distributed.on_first(write)
         return path
-
-    @property
-    def failed(self) -> bool:
-        """Whether this process could not write a checkpoint beside the training: `settle` says why."""
-        written = self._written
-        return written is not None and written.done() and written.exception() is not None
-
-    def settle(self) -> None:
-        """Wait until checkpoints are written; all processes must. UserError (on every process): the disk was
-        full."""
-        distributed.on_first(self._wait)
-
-    def close(self) -> None:
-        """Wait for what is being written, without the others; the run ends for a reason of its own."""
-        with contextlib.suppress(Exception):
-            self._wait()
-        self._writer.shutdown()
-
-    def _wait(self) -> None:
-        written, self._written = self._written, None
-        if written is not None:
-            written.result()
 
     def _newest(self) -> tuple[Path | None, list[str]]:
         require_run(self.path)

@@ -20,7 +20,7 @@ from xfm.training import distributed
 from xfm.training.activation_checkpointing import activation_checkpointing
 from xfm.training.atomic_folder import saved_before
 from xfm.training.callbacks import Callback, SampleCounts, Stateful, StepOutput
-from xfm.training.checkpoint import AVERAGE, HostCopies, load_checkpoint, random_states, snapshot
+from xfm.training.checkpoint import AVERAGE, load_checkpoint, random_states, snapshot
 from xfm.training.clock import ENDLESS, ClockState, TrainingClock
 from xfm.training.collectives import balanced
 from xfm.training.cpu_runtime import prepare_process
@@ -88,7 +88,6 @@ class Trainer(Generic[B]):
         self.stopping = self.enough = False
         self.kept: list[ClockState] = []
         self.seconds, self.last = 0.0, dict[str, Any]()
-        self._copies = HostCopies() if config.save_async else None
 
     @property
     def ended(self) -> bool:
@@ -107,9 +106,8 @@ class Trainer(Generic[B]):
             nullcontext() if path is None else writing(path, lambda: saved_before(path)),
             ExitStack() as loading,
         ):
-            for part in (self.folder, *reversed(self.callbacks)):
-                if part is not None:
-                    self._stack.callback(part.close)
+            for callback in reversed(self.callbacks):
+                self._stack.callback(callback.close)
             notes = self.load() if resume else []
             if self.folder is not None and not resume:
                 self.folder.begin()
@@ -119,7 +117,7 @@ class Trainer(Generic[B]):
                 self.event(self.step, "resumed", note)
             loading.enter_context(self.stop)
             self.clock.begin(self.step, self.kept)
-            planned = self.clock.planned or ENDLESS
+            planned = self.clock.steps or ENDLESS
             stream = self.batches(self.step * accumulation, planned * accumulation)
             loading.callback(getattr(stream, "close", lambda: None))
             prepare_process()
@@ -169,9 +167,7 @@ class Trainer(Generic[B]):
         self.strategy.done()
         norm = whole(nn.utils.clip_grad_norm_(self._parameters, config.optim.clip or float("inf")))
         total = torch.stack([result.total.detach() for result in results]).sum()
-        bad, self.stopping, failed = self._ends(total + norm)
-        if self.folder is not None and failed:
-            self.folder.settle()
+        bad, self.stopping = self._ends(total + norm)
         self.samples.add(batches, trained=not bad)
         self.step += 1
         if bad:
@@ -197,18 +193,15 @@ class Trainer(Generic[B]):
         return losses, of_average
 
     def save(self) -> None:
-        """Write a checkpoint; all processes must. With `config.save_async` it is written while training goes
-        on. UserError (on every process): the disk was full, for this one or the one before."""
+        """Write a checkpoint; all processes must. UserError (on every process): the disk was full."""
         assert self.folder is not None
-        self.folder.settle()
         own = random_state(self.generator)
         for name, part in self.stateful.items():
             own |= {f"{name}|{key}": tensor for key, tensor in part.state_dict().items()}
         states = distributed.gathered_by_first(own)
-        first, wait = distributed.rank() == 0, self._copies is None
-        tensors = snapshot(self.model, self.optimizer, first, self._copies, self.ema)
+        tensors = snapshot(self.model, self.optimizer, distributed.rank() == 0, self.ema)
         samples = self.samples.totals()
-        self.folder.save(self.step, self.precision, tensors, states, samples, self.config.keep, wait)
+        self.folder.save(self.step, self.precision, tensors, states, samples, self.config.keep)
 
     def load(self) -> list[str]:
         """Go on from the newest whole checkpoint, random states included; sentences about it."""
@@ -250,8 +243,6 @@ class Trainer(Generic[B]):
             if not self.stop.received:  # the signal may have reached and ended the loader processes, too
                 raise
         if distributed.world() > 1:
-            if self.folder is not None:
-                self.folder.close()
             said = saved_of(self.folder and self.folder.path)
             raise Interrupted(f"stopped while waiting for data; {said}")
         return None
@@ -261,11 +252,10 @@ class Trainer(Generic[B]):
         return balanced(counts, self.device) if counts else [1.0] * len(batches)
 
     def _ends(self, sums: Tensor) -> list[bool]:
-        """Whether the step is bad, the run stops, a checkpoint failed, in any process. The one wait for the
-        device of a step: a bad step must change nothing."""
-        finite, failed = torch.isfinite(sums), self.folder is not None and self.folder.failed
-        own = [finite.new_full((), bool(flag)) for flag in (self.stop.received, failed)]  # filled, not copied
-        flags = torch.stack([~finite, *own]).int()
+        """Whether the step is bad, and the run stops, in any process. The one wait for the device of a step:
+        a bad step must change nothing."""
+        finite = torch.isfinite(sums)
+        flags = torch.stack([~finite, finite.new_full((), self.stop.received)]).int()  # filled, not copied
         return [bool(flag) for flag in distributed.largest(flags).tolist()]
 
     def _skip(self, batches: Sequence[B], results: Sequence[Losses], norm: Tensor) -> None:

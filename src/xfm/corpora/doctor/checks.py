@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from PIL import Image
 
-from xfm.config.doctor import DoctorConfig
+from xfm.config.corpora import DoctorConfig
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import excerpt
 from xfm.corpora.doctor.findings import Finding, Issue, Severity, Statistics

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from xfm.config.doctor import DoctorConfig, RecordKind
+from xfm.config.corpora import DoctorConfig, RecordKind
 from xfm.config.plain import to_plain
 from xfm.config.tables import table_kind
 from xfm.core.errors import UserError

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xfm.config.doctor import DoctorConfig
+from xfm.config.corpora import DoctorConfig
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import amount, excerpt
 from xfm.corpora.doctor.checks import box_flaw, in_pixels

@@ -1,6 +1,5 @@
-"""Pre-training by a clock or by steps: recorded, stopped and gone on with, and trained again."""
+"""Pre-training by a clock or by steps: recorded, stopped and gone on with."""
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
@@ -13,16 +12,14 @@ from hypothesis import strategies as st
 
 from tests.training.clock import Clock
 from tests.training.corpus import tiny_recipe
-from tests.training.support import logged, logged_losses
-from xfm.cli.main import main
-from xfm.config.load import load_recipe
+from tests.training.support import logged
 from xfm.config.phases import PhaseConfig, PhaseWeights
 from xfm.config.recipe import Recipe
-from xfm.config.training import OptimConfig, Precision, Schedule
+from xfm.config.training import OptimConfig, Schedule
 from xfm.core.errors import UserError
 from xfm.models.folder import load_model
 from xfm.training.checkpoint import list_checkpoints
-from xfm.training.clock import REPLAYED, SCHEDULE, ClockState, TrainingClock, phase_starts, read_schedule
+from xfm.training.clock import SCHEDULE, ClockState, TrainingClock, phase_starts, read_schedule
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
 from xfm.training.optim import lr_factor
@@ -58,7 +55,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(
             TrainingClock,
             "of",
-            lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, None, told),
+            lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, told),
         )
 
     return set_clock
@@ -72,39 +69,10 @@ def kept(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(
             TrainingClock,
             "of",
-            lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, None, Clock(UNEVEN)),
+            lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, Clock(UNEVEN)),
         )
         pretrain(by_clock(corpus), folder, progress=False)
     return folder
-
-
-@pytest.fixture
-def recorded(kept: Path, tmp_path: Path) -> Path:
-    """The folder of a run of uneven steps, to do with as one likes."""
-    return Path(shutil.copytree(kept, tmp_path / "run"))
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_model(run / "model").model.state_dict()
-
-
-def assert_same_training(one: Path, other: Path) -> None:
-    """The same numbers in every step, and the same weights bit for bit."""
-    assert logged_losses(one) == logged_losses(other)
-    ours, theirs = weights(one), weights(other)
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
-
-
-def test_a_replay_has_the_arithmetic_of_the_run_that_it_follows(corpus, tmp_path, monkeypatch):
-    recipe = tiny_recipe(corpus, steps=2, precision=Precision.AUTO)
-    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: 1.0)
-    pretrain(recipe, tmp_path / "run", progress=False)
-    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: 2.0)
-    pretrain(recipe, tmp_path / "again", replay=tmp_path / "run", progress=False)
-    assert_same_training(tmp_path / "run", tmp_path / "again")
-    assert load_recipe(tmp_path / "again" / "config.yaml").training.precision is Precision.AUTO
 
 
 def decided(run: Path, name: str = SCHEDULE) -> list[tuple[float, int]]:
@@ -146,7 +114,7 @@ def test_a_batch_is_a_function_of_its_phase_and_step(corpus):
     alone = Process(0, 1, torch.device("cpu"))
     origins: list[dict[tuple[int, int], object]] = []
     for steps in ([8.0], [5.0, 30.0, 3.0]):
-        clock = TrainingClock(None, MINUTE, by_clock(corpus).ends(), None, Clock(steps))
+        clock = TrainingClock(None, MINUTE, by_clock(corpus).ends(), Clock(steps))
         data = CurriculumData(by_clock(corpus), alone, clock=clock)
         batches = {}
         for batch in data.batches(0, 1 << 20):
@@ -159,30 +127,7 @@ def test_a_batch_is_a_function_of_its_phase_and_step(corpus):
     assert all(origins[0][key] == origins[1][key] for key in common)
 
 
-# ---------------------------------------------------------------- trained again
-def test_a_replay_has_the_same_weights(corpus, tmp_path, set_clock):
-    set_clock(UNEVEN)
-    recipe = by_clock(corpus, gradient_accumulation_steps=2)
-    pretrain(recipe, tmp_path / "run", progress=False)
-    set_clock([0.01])  # would make thousands of steps
-    kept = load_recipe(tmp_path / "run" / "config.yaml")
-    assert kept == recipe
-    pretrain(kept, tmp_path / "again", progress=False, replay=tmp_path / "run")
-    assert_same_training(tmp_path / "run", tmp_path / "again")
-    assert decided(tmp_path / "again") == decided(tmp_path / "run")
-
-
-def test_the_command_replays(kept, tmp_path, capsys):
-    words = ["pretrain", "--replay", str(kept), "--out", str(tmp_path / "again"), "--quiet"]
-    assert main(words) == 0
-    assert_same_training(kept, tmp_path / "again")
-    assert main([*words, "--recipe", "nano"]) == 2  # the folder is taken, whatever the recipe
-    said = capsys.readouterr()
-    assert "--recipe nano is not read" in said.out
-    assert "already holds a run" in said.err
-
-
-def test_killed_gone_on_with_and_replayed(corpus, tmp_path, set_clock):
+def test_killed_and_gone_on_with(corpus, tmp_path, set_clock):
     """What the kill lost is trained again; the record is of what the weights have seen."""
     run, stopped = tmp_path / "run", 6
     set_clock(UNEVEN, dies_at=stopped + 1)
@@ -198,46 +143,6 @@ def test_killed_gone_on_with_and_replayed(corpus, tmp_path, set_clock):
     steps = [later.seconds - now.seconds for now, later in pairwise(after[saved:])]
     assert steps == pytest.approx([steps[0], *[7.0] * (len(steps) - 1)])
     assert MINUTE <= after[-1].seconds < MINUTE + 7
-    kept = load_recipe(run / "config.yaml")
-    pretrain(kept, tmp_path / "again", progress=False, replay=run)
-    assert_same_training(run, tmp_path / "again")
-
-
-def test_a_replay_that_was_stopped_goes_on(corpus, recorded, tmp_path, set_clock):
-    pretrain(by_clock(corpus), tmp_path / "again", progress=False, replay=recorded)
-    again = tmp_path / "again"
-    shutil.rmtree(again / "model")
-    for path in list_checkpoints(again)[2:]:
-        shutil.rmtree(path)
-    shutil.rmtree(recorded / "checkpoints")
-    set_clock([0.01])
-    with pytest.raises(UserError, match="already holds a run"):
-        pretrain(by_clock(corpus), again, progress=False)  # and it still knows what it replays
-    whole = (again / REPLAYED).read_bytes()
-    (again / REPLAYED).write_bytes(whole[:-9])
-    with pytest.raises(UserError, match=r"replayed\.csv ends at step 7"):
-        pretrain(by_clock(corpus), again, progress=False, resume=True)
-    (again / REPLAYED).write_bytes(whole)
-    pretrain(by_clock(corpus), again, progress=False, resume=True)
-    assert_same_training(recorded, again)
-
-
-# ---------------------------------------------------------------- refused
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda text: text[:-9], r"schedule\.csv ends at step 7, 70% of the run: finish that with --resume"),
-        (lambda text: "", r"schedule\.csv is missing or damaged"),
-        (lambda text: text.replace(",2\n", ",9\n"), r"is not of this recipe"),
-    ],
-    ids=["unfinished", "empty", "of more phases"],
-)
-def test_what_cannot_be_replayed(corpus, recorded, tmp_path, change, said):
-    (recorded / SCHEDULE).write_text(change((recorded / SCHEDULE).read_text()))
-    with pytest.raises(UserError, match=said):
-        pretrain(by_clock(corpus), tmp_path / "again", progress=False, replay=recorded)
-    with pytest.raises(UserError, match="leave out --replay with --resume"):
-        pretrain(by_clock(corpus), recorded, resume=True, replay=tmp_path / "x", progress=False)
 
 
 @pytest.mark.parametrize("line", ["3,0.5", "4,0.5,1.0,0", "3,nan,1.0,0", "3,0.5,1.0,-1", "x"])
@@ -298,8 +203,8 @@ def test_phases_by_steps_end_at_the_nearest_step(steps: int) -> None:
 
 # ---------------------------------------------------------------- by the clock
 def test_a_slow_minute_costs_that_minute_only() -> None:
-    quiet = run_of(TrainingClock(None, 600, ENDS, None, Clock([1.0])))
-    disturbed = run_of(TrainingClock(None, 600, ENDS, None, Clock([1.0] * 60 + [4.0] * 15 + [1.0])))
+    quiet = run_of(TrainingClock(None, 600, ENDS, Clock([1.0])))
+    disturbed = run_of(TrainingClock(None, 600, ENDS, Clock([1.0] * 60 + [4.0] * 15 + [1.0])))
     assert len(quiet) - 1 == 600
     assert len(disturbed) - 1 == 600 - 45
     for moments in (quiet, disturbed):
@@ -319,7 +224,7 @@ def test_a_slow_minute_costs_that_minute_only() -> None:
     schedule=st.sampled_from(Schedule),
 )
 def test_rates_by_the_clock_rise_hold_and_fall(seconds, warmup, hold, schedule):
-    clock = TrainingClock(None, 100, ENDS, None, Clock(seconds))
+    clock = TrainingClock(None, 100, ENDS, Clock(seconds))
     moments = run_of(clock)
     config = OptimConfig(warmup=warmup, hold=hold, schedule=schedule)
     rates = [lr_factor(step, clock, config) for step in range(len(moments) - 1)]
@@ -337,8 +242,8 @@ def test_rates_by_the_clock_rise_hold_and_fall(seconds, warmup, hold, schedule):
 
 @pytest.mark.parametrize("stopped", [1, 7, 300])
 def test_a_run_goes_on_where_it_was_stopped_and_the_pause_does_not_count(stopped: int) -> None:
-    whole = run_of(TrainingClock(None, 600, ENDS, None, Clock([1.5])))
-    clock = TrainingClock(None, 600, ENDS, None, Clock([1.5], began=50_000.0))
+    whole = run_of(TrainingClock(None, 600, ENDS, Clock([1.5])))
+    clock = TrainingClock(None, 600, ENDS, Clock([1.5], began=50_000.0))
     clock.begin(stopped, whole[: stopped + 1])
     clock.at(stopped)
     found = run_of(clock)
@@ -349,10 +254,7 @@ def test_a_run_goes_on_where_it_was_stopped_and_the_pause_does_not_count(stopped
 
 def test_a_run_by_the_clock_needs_its_record_to_go_on() -> None:
     with pytest.raises(UserError, match=r"schedule\.csv ends before it"):
-        TrainingClock(seconds=600).begin(5, run_of(TrainingClock(None, 4, (), None, Clock([1.0]))))
+        TrainingClock(seconds=600).begin(5, run_of(TrainingClock(None, 4, (), Clock([1.0]))))
     clock = TrainingClock(9, ends=ENDS)
     clock.begin(5)  # knows what it has done
     assert run_of(clock)[5].share == 5 / 9
-
-
-# ---------------------------------------------------------------- replayed
