@@ -71,17 +71,16 @@ def _indexed(paths: Iterable[Path]) -> dict[Path, str]:
     shards = sorted(path for path in paths if path.suffix == TAR)
     for folder, group in groupby(shards, lambda path: path.parent):
         if (index := saved_index(folder)) is not None:
-            table = index.table
-            said = zip(table.sizes.tolist(), table.samples, strict=True)
+            said = zip(index.sizes.tolist(), index.samples, strict=True)
             lines = [_line(size, sample.tobytes()) for size, sample in said]
-            digests = dict(zip(table.names, lines, strict=True))
+            digests = dict(zip(index.names, lines, strict=True))
             found |= {path: digests[path.name] for path in group if path.name in digests}
     return found
 
 
 def _remote(address: str, settings: RemoteConfig) -> dict[str, str]:
     corpus = remote_shards(address, settings)
-    table, files = corpus.index.table, corpus.files
+    table, files = corpus.index, corpus.files
     numbers = table.numbers(corpus.names).tolist()
     lines = {}
     for name, number in zip(corpus.names, numbers, strict=True):

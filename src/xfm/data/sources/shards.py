@@ -3,7 +3,6 @@ member is read together with the header before it: neither a stale index nor one
 anything but bad records."""
 
 import contextlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,11 +16,9 @@ from xfm.data.records import BadRecordError, Limits, NoAnnotation, Record, Sampl
 from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, RecordSource, StaleError, StoredFile, sampled_digest
 from xfm.data.sources.remote_shards import RemoteShards
-from xfm.data.sources.shard_index import COMMAND, ShardIndex, ShardTable
+from xfm.data.sources.shard_index import COMMAND, ShardIndex
 from xfm.data.sources.tar import JSON, PICTURE, TEXT, stored_key, text_rows, unpacked
 
-_KNOWN = 8192
-"""Shards whose files are known at a time; of others that are met again, size and time are asked again."""
 _LOOKED_AT = 1000
 """So many shards are looked at as soon as they are opened."""
 _COLUMN_NAMES = {PICTURE: "picture", JSON: "JSON", TEXT: "text"}
@@ -47,12 +44,12 @@ class LocalShards:
         """The whole name of a shard, for people."""
         return self._before + shard
 
-    def file(self, table: ShardTable, shard: int) -> StoredFile:
-        """A shard of a table; a copy (other time) is known by its sampled digest. Raises OSError."""
-        file, size = StoredFile.of(self.folder / table.names[shard]), int(table.sizes[shard])
+    def file(self, index: ShardIndex, shard: int) -> StoredFile:
+        """A shard of an index; a copy (other time) is known by its sampled digest. Raises OSError."""
+        file, size = StoredFile.of(self.folder / index.names[shard]), int(index.sizes[shard])
         if file.size != size:
             raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
-        if file.modified != table.modified[shard] and sampled_digest(file) != table.samples[shard].tobytes():
+        if file.modified != index.modified[shard] and sampled_digest(file) != index.samples[shard].tobytes():
             before = "indexed" if self._indexed else "opened"
             raise StaleError(f"it was changed after it had been {before}; {self.remedy}")
         return file
@@ -80,21 +77,21 @@ class ShardSource(RecordSource):
         limits: Limits,
     ) -> None:
         super().__init__(kind, limits)
-        self._storage, self._index, self._table = storage, index, index.table
+        self._storage, self._index = storage, index
         self.distant = storage.distant
-        self._numbers = index.table.numbers(names)
+        self._numbers = index.numbers(names)
         if (self._numbers < 0).any():
             lost = storage.name(names[int(np.argmax(self._numbers < 0))])
             raise UserError(f"{lost}: the shard is not in {index.place}; {storage.remedy}.")
-        counts = index.table.counts(texts=kind is SampleKind.TEXT)[self._numbers]
+        counts = index.counts(texts=kind is SampleKind.TEXT)[self._numbers]
         if not counts.all():
             empty = storage.name(names[int(np.argmin(counts))])
             raise UserError(
                 f"{empty}: the shard holds no {kind} records; check the path and the names in it."
             )
-        self._all_texts = index.table.counts() == index.table.counts(texts=True)
+        self._all_texts = index.counts() == index.counts(texts=True)
         self._ends = np.cumsum(counts)
-        self._files: OrderedDict[int, Any] = OrderedDict()
+        self._files: dict[int, Any] = {}
         for number in self._numbers.tolist() if len(names) <= _LOOKED_AT else ():
             try:
                 self._file(number)
@@ -110,7 +107,7 @@ class ShardSource(RecordSource):
         """The record at `index`; raises BadRecordError when a member is missing, too large or elsewhere."""
         shard, row = self._located(index)
         try:
-            first = self._table.start(shard) + row
+            first = self._index.start(shard) + row
             spans = self._index.spans(first, first + 1)[0]
             stored = _StoredShard(
                 self._storage, self._name(shard), self._file(shard), spans, row, self.limits
@@ -134,7 +131,7 @@ class ShardSource(RecordSource):
             last = min(stop, int(self._ends[turn])) - 1
             with contextlib.suppress(OSError):  # whoever reads it will say so
                 (shard, start), (_, end) = self._located(first), self._located(last)
-                before = self._table.start(shard)
+                before = self._index.start(shard)
                 offset, _ = _reach(self._index.spans(before + start, before + start + 1)[0])
                 _, behind = _reach(self._index.spans(before + end, before + end + 1)[0])
                 if 0 <= offset < behind <= (file := self._file(shard)).size:
@@ -143,7 +140,7 @@ class ShardSource(RecordSource):
 
     def version(self) -> str:
         """See `RecordSource.version`."""
-        table, numbers = self._table, self._numbers.tolist()
+        table, numbers = self._index, self._numbers.tolist()
         known = zip(table.names, table.sizes.tolist(), table.modified.tolist(), table.samples, strict=True)
         lines = [f"{name} {size} {time} {sample.tobytes().hex()}" for name, size, time, sample in known]
         return "\n".join([str(self.kind), *(lines[number] for number in numbers)])
@@ -156,19 +153,15 @@ class ShardSource(RecordSource):
         return shard, row
 
     def _name(self, shard: int) -> str:
-        return self._storage.name(self._table.names[shard])
+        return self._storage.name(self._index.names[shard])
 
     def _file(self, shard: int) -> Any:
-        if shard in self._files:
-            self._files.move_to_end(shard)
-        else:
-            self._files[shard] = self._storage.file(self._table, shard)
-        if len(self._files) > _KNOWN:
-            self._files.popitem(last=False)
+        if shard not in self._files:
+            self._files[shard] = self._storage.file(self._index, shard)
         return self._files[shard]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": OrderedDict()}
+        return {**self.__dict__, "_files": {}}
 
 
 class _StoredShard:
@@ -242,4 +235,4 @@ def _reach(spans: np.ndarray) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def _texts_among(index: ShardIndex, shard: int) -> np.ndarray:
-    return text_rows(index.spans(index.table.start(shard), int(index.table.ends[shard])))
+    return text_rows(index.spans(index.start(shard), int(index.ends[shard])))

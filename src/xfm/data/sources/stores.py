@@ -6,12 +6,11 @@ import os
 import random
 import re
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from traceback import clear_frames
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from xfm.core.errors import UserError, first_line
 from xfm.data.sources.base import StaleError
@@ -32,13 +31,11 @@ class RemoteFile:
     at: str = ""
 
 
-class RemoteStore(ABC):
+class RemoteStore:
     """A kind of stores. Its methods ask once, and raise what its library does."""
 
     lists = True
     """Whether it can say which files there are."""
-    _fresh: ClassVar[dict[str, bool]] = {}
-    """What fsspec is told, so that it does not answer from memory."""
 
     def __init__(self, system: Any) -> None:
         self._system = system
@@ -46,18 +43,19 @@ class RemoteStore(ABC):
     def find(self, url: str) -> RemoteFile:
         """A file as it is now."""
         place = self._pinned(url)
-        return self._file(url, place, self._system.info(place, **self._fresh))
+        return self._file(url, place, self._system.info(place))
 
     def folder(self, url: str) -> dict[str, RemoteFile]:
         """The files of a folder by name."""
         place = self._pinned(url)
-        found = self._system.ls(place, detail=True, **self._fresh)
+        found = self._system.ls(place, detail=True)
         files = [(info["name"].rpartition("/")[2], info) for info in found if info["type"] == "file"]
         return {name: self._file(f"{url}/{name}", f"{place}/{name}", info) for name, info in files if name}
 
-    @abstractmethod
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """The bytes `start` to `end` - 1; raises StaleError where the file is another one now."""
+        data = self._system.cat_file(file.at, start, end, size=file.size, cache_type="none")
+        return _whole(data, end - start)
 
     def _pinned(self, url: str) -> str:
         return url
@@ -70,11 +68,15 @@ class RemoteStore(ABC):
         return RemoteFile(url, int(info["size"]), str(version), "" if place == url else place)
 
 
+def _whole(data: bytes, size: int) -> bytes:
+    if len(data) != size:
+        raise OSError(errno.EIO, f"{len(data)} bytes came in place of {size}")
+    return data
+
+
 # ---------------------------------------------------------------- S3
 class S3(RemoteStore):
     """S3, and what speaks as it does."""
-
-    _fresh: ClassVar[dict[str, bool]] = {"refresh": True}
 
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """See `RemoteStore.read`."""
@@ -92,22 +94,15 @@ class S3(RemoteStore):
         try:
             if tag and answer.get("ETag", file.version) != file.version:
                 raise StaleError(_CHANGED)
-            _check_size(answer.get("ContentLength", end - start), end - start)
-            data: Any = sync(self._system.loop, answer["Body"].read, timeout=SECONDS)
+            data: Any = sync(self._system.loop, answer["Body"].read, end - start + 1, timeout=SECONDS)
         finally:
             answer["Body"].close()
-        _check_size(len(data), end - start)
-        return data
+        return _whole(data, end - start)
 
 
 def _code(error: OSError) -> str:
     response = getattr(error.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
-
-
-def _check_size(found: int, size: int) -> None:
-    if found != size:
-        raise OSError(errno.EIO, f"{found} bytes came in place of {size}")
 
 
 # ---------------------------------------------------------------- the hub
@@ -121,12 +116,6 @@ class Hub(RemoteStore):
         info = HfApi().repo_info(place.repo_id, repo_type=place.repo_type, revision=place.revision)
         kinds = {"dataset": "datasets/", "space": "spaces/", "model": ""}
         return f"hf://{kinds[place.repo_type]}{place.repo_id}@{info.sha}/{place.path_in_repo}".rstrip("/")
-
-    def read(self, file: RemoteFile, start: int, end: int) -> bytes:
-        """See `RemoteStore.read`."""
-        data = self._system.cat_file(file.at, start, end, size=file.size, cache_type="none")
-        _check_size(len(data), end - start)
-        return data
 
 
 # ---------------------------------------------------------------- web servers
