@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.data.conftest import PICTURE, picture_bytes, write_tar
 from tests.refusals import expect_refusal
 from xfm.data.records import BadRecordError, Limits, SampleKind
-from xfm.data.schema import ImageSample, PairSample, RegionSample, TextSample
+from xfm.data.schema import ImageSample, TextSample
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import StoredFile
 from xfm.data.sources.plain_files import FolderSource
@@ -34,13 +34,13 @@ def test_one_shard_gives_every_kind(corpus):
     assert len(source) == 20
     for index in (0, 7, 19, 7):
         sample = source.read(index)
-        assert isinstance(sample, RegionSample)
+        assert isinstance(sample, ImageSample)
         assert sample.origin.shard == str(path)
         annotation = json.loads(expected[f"{sample.origin.key}.json"])
         assert sample.captions == tuple(annotation["captions"])
         assert [list(r.box) for r in sample.regions] == [r["box"] for r in annotation["regions"]]
         assert source.record(index).picture == expected[f"{sample.origin.key}.jpg"]
-    assert isinstance(open_source(path, "pair").read(3), PairSample)
+    assert isinstance(open_source(path, "pair").read(3), ImageSample)
     assert isinstance(open_source(path, "image").read(3), ImageSample)
 
 

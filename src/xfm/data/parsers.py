@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from xfm.core.errors import UserError, excerpt
 
 if TYPE_CHECKING:
-    from pyarrow import Array, RecordBatch
-    from pyarrow.parquet import FileMetaData
+    from pyarrow import Array
 
-_PIECE, _MOST_ROWS = 32 << 20, 8192
+_PIECE, _MOST_ROWS = 32 << 20, 512
 """Bytes and rows that are given back at a time; a row may hold pictures."""
 _FREE, _TIMES = 1_000_000, 64
 """Values of lists that any file may have, and how many a larger one may have for each of its bytes."""
@@ -43,65 +42,22 @@ def parquet_footer(path: str) -> Iterator[bytes]:
 
 def parquet_batches(path: str, groups: Sequence[int], columns: Sequence[str]) -> Iterator[memoryview]:
     """Batches of the columns of some groups of rows, each a stream of Arrow's IPC."""
+    import pyarrow
     from pyarrow.parquet import ParquetFile
 
     size = os.path.getsize(path)
     most = max(_FREE, _TIMES * size)
-    with ParquetFile(path) as file:
-        told = file.metadata
-    wanted = [name for name in file.schema_arrow.names if name in columns]
-    # A value that stands in many rows takes memory once. Chunks of columns are read piece by piece.
-    once = [leaf.path for leaf in map(told.schema.column, range(told.num_columns)) if _is_content(leaf)]
-    with ParquetFile(path, metadata=told, read_dictionary=once, buffer_size=1 << 20) as file:
+    with ParquetFile(path, buffer_size=1 << 20) as file:  # chunks of columns are read piece by piece
         for group in groups:
-            rows = _rows_at_once(told, group, columns)
-            for batch in file.iter_batches(rows, [group], wanted, use_threads=False):
+            told = file.metadata.row_group(group)
+            rows = max(1, min(_MOST_ROWS, _PIECE * told.num_rows // max(1, told.total_byte_size)))
+            for batch in file.iter_batches(rows, [group], columns, use_threads=False):
                 if (values := sum(map(_listed_values, batch.columns))) > most:
                     raise ValueError(f"its lists hold {values} values, and the file has {size} bytes")
-                yield _streamed(batch)
-
-
-def _is_content(leaf: Any) -> bool:
-    plain = leaf.physical_type == "BYTE_ARRAY" and leaf.max_repetition_level == 0
-    return plain and leaf.logical_type.type in ("NONE", "STRING", "JSON")
-
-
-def _rows_at_once(told: "FileMetaData", group: int, columns: Sequence[str]) -> int:
-    leaves = [told.row_group(group).column(number) for number in range(told.num_columns)]
-    size = sum(
-        leaf.total_uncompressed_size for leaf in leaves if leaf.path_in_schema.split(".")[0] in columns
-    )
-    mean = size / max(1, told.row_group(group).num_rows)
-    return max(1, min(_MOST_ROWS, int(_PIECE / max(1, mean))))
-
-
-def _streamed(batch: "RecordBatch") -> memoryview:
-    import pyarrow
-
-    batch = pyarrow.RecordBatch.from_arrays([*map(_compact, batch.columns)], batch.schema.names)
-    out = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(out, batch.schema) as stream:
-        stream.write_batch(batch)
-    return memoryview(out.getvalue())
-
-
-def _compact(array: "Array") -> "Array":
-    """Without the values of a dictionary that are in other rows only: each batch brings its own along."""
-    import pyarrow
-    from pyarrow import compute, types
-
-    kind: Any = array
-    if types.is_dictionary(array.type):
-        used = kind.indices.unique().drop_null()
-        return pyarrow.DictionaryArray.from_arrays(
-            compute.index_in(kind.indices, used),  # pyright: ignore[reportAttributeAccessIssue]
-            kind.dictionary.take(used),
-        )
-    if types.is_struct(array.type) and array.type.num_fields:
-        names = [array.type.field(number).name for number in range(array.type.num_fields)]
-        inner = [_compact(kind.field(number)) for number in range(len(names))]
-        return pyarrow.StructArray.from_arrays(inner, names, mask=array.is_null())
-    return array
+                out = pyarrow.BufferOutputStream()
+                with pyarrow.ipc.new_stream(out, batch.schema) as stream:
+                    stream.write_batch(batch)
+                yield memoryview(out.getvalue())
 
 
 def _listed_values(array: "Array") -> int:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from xfm.core.errors import excerpt, printable
 from xfm.data.images import DecodedImage, PictureError, byte_limit, decode, pixel_limit
-from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
+from xfm.data.schema import ImageSample, Origin, RegionAnnotation, TextSample
 from xfm.data.tokenizer import has_words
 
-Sample = TextSample | ImageSample | PairSample | RegionSample
+Sample = TextSample | ImageSample
 # A box may stick out this far (rounding by annotation tools) and is then clipped.
 OVERHANG = 1.0
 
@@ -147,15 +147,15 @@ def _without_text(record: Record, *names: str) -> str:
     return f"there is no field {wanted}; {_fields(record)}"
 
 
-def _pair(record: Record, limits: Limits) -> PairSample:
+def _pair(record: Record, limits: Limits) -> ImageSample:
     captions = _captions(record)
     if not captions:
         raise BadRecordError(record.origin, _without_text(record, "captions"))
     found = _decoded(record, limits)
-    return PairSample(found.pixels, captions, record.origin, found.flaw)
+    return ImageSample(found.pixels, record.origin, found.flaw, captions)
 
 
-def _region(record: Record, limits: Limits) -> RegionSample:
+def _region(record: Record, limits: Limits) -> ImageSample:
     captions = _captions(record)
     entries = record.annotation.get("regions", [])
     if not isinstance(entries, list):
@@ -167,7 +167,7 @@ def _region(record: Record, limits: Limits) -> RegionSample:
     regions = tuple(
         _annotation(entry, number, width, height, record.origin) for number, entry in enumerate(entries)
     )
-    return RegionSample(found.pixels, captions, regions, record.origin, found.flaw)
+    return ImageSample(found.pixels, record.origin, found.flaw, captions, regions)
 
 
 def _annotation(entry: object, number: int, width: int, height: int, origin: Origin) -> RegionAnnotation:

@@ -31,25 +31,6 @@ class TextSample:
 
 
 @dataclass(frozen=True)
-class ImageSample:
-    """A picture without text. `pixels` is [3, H, W] uint8; `flaw` says why only a part of it is there."""
-
-    pixels: Tensor
-    origin: Origin
-    flaw: str | None = None
-
-
-@dataclass(frozen=True)
-class PairSample:
-    """A picture and one or more captions; `pixels` and `flaw` as in `ImageSample`."""
-
-    pixels: Tensor
-    captions: tuple[str, ...]
-    origin: Origin
-    flaw: str | None = None
-
-
-@dataclass(frozen=True)
 class RegionAnnotation:
     """A phrase and its box: left, top, width, height in pixels of the upright picture (COCO's order)."""
 
@@ -58,14 +39,15 @@ class RegionAnnotation:
 
 
 @dataclass(frozen=True)
-class RegionSample:
-    """A picture, captions of the whole of it (possibly none), and phrases with boxes."""
+class ImageSample:
+    """An image, of pairs and regions with captions of the whole of it, and phrases with boxes. `pixels` is
+    [3, H, W] uint8; `flaw` says why only a part of it is there."""
 
     pixels: Tensor
-    captions: tuple[str, ...]
-    regions: tuple[RegionAnnotation, ...]
     origin: Origin
     flaw: str | None = None
+    captions: tuple[str, ...] = ()
+    regions: tuple[RegionAnnotation, ...] = ()
 
 
 # ---------------------------------------------------------------- batches

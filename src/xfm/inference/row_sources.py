@@ -16,7 +16,7 @@ from xfm.config.tables import LISTED, sheet_of, table_kind
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, printable
 from xfm.core.paths import is_url
-from xfm.data.folders import Scan, scan_folder
+from xfm.data.folders import FolderReport, scan_folder
 from xfm.data.images import PICTURE_SUFFIXES, PictureError, picture_size, read_picture
 from xfm.data.images import Picture as DecodedPicture
 from xfm.data.records import Limits
@@ -222,8 +222,8 @@ class FolderRows(CutRows):
         if reading.keep or reading.columns.columns:
             option = "--keep" if reading.keep else "--columns"
             raise UserError(f"{path} is a folder of pictures, which has no columns; leave out {option}")
-        scan = scan_folder(path) if names is None else Scan([*names])
-        self.names, self.report = scan.pictures, scan.report(path)
+        given = ([*names], FolderReport(str(path), {})) if names is not None else None
+        self.names, self.report = given or scan_folder(path)
         if not self.names:
             kinds = ", ".join(sorted(PICTURE_SUFFIXES))
             said = f"; {self.report.sentence}" if self.report else ""

@@ -5,7 +5,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt, printable
 from xfm.core.paths import is_url
-from xfm.data.folders import FolderReport, Scan, scan_folder
+from xfm.data.folders import FolderReport, scan_folder
 from xfm.data.records import BadRecordError, NoAnnotation, Record, SampleKind, is_text
 from xfm.data.schema import Origin
 from xfm.data.sources import RecordSource, open_source
@@ -161,9 +161,10 @@ class FolderSupply(PictureSupply):
     def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:
         super().__init__()
         self._folder = Path(os.path.abspath(path))
-        scan = scan_folder(self._folder) if names is None else Scan([*names])
-        self._names = scan.pictures
-        self.report = scan.report(path) if scan.passed else None
+        self._names = [*(names or ())]
+        if names is None:
+            self._names, report = scan_folder(self._folder)
+            self.report = replace(report, folder=str(path)) if report else None
         self.total = len(self._names)
 
     def keys(self) -> list[str]:

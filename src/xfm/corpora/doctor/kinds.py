@@ -55,7 +55,7 @@ def _is_table(path: str) -> bool:
     if place.is_dir():
         if resolve_files(path):
             return False
-        names = scan_folder(place).pictures
+        names, _ = scan_folder(place)
         return len({name.partition("/")[0] for name in names}) > 1 and all("/" in name for name in names)
     kind = table_kind(place)
     if kind == ".jsonl" and place.name.endswith(kind):

@@ -35,18 +35,18 @@ class FolderReader(GatheredReader):
 
     def inputs(self) -> Iterator[Path]:
         """See `CorpusReader.inputs`."""
-        found = scan_folder(self._source)
-        beside = [name for kind in _BESIDE for name in found.passed.get(kind, ())]
-        return (self._source / name for name in sorted([*found.pictures, *beside]))
+        pictures, report = scan_folder(self._source)
+        beside = [name for kind in _BESIDE for name in report.passed.get(kind, ())]
+        return (self._source / name for name in sorted([*pictures, *beside]))
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         """See `GatheredReader.gathered`."""
-        found = scan_folder(self._source)
-        if not found.pictures:
+        pictures, report = scan_folder(self._source)
+        if not pictures:
             raise UserError(f"{self._source} holds no pictures; check the path")
-        beside = {os.path.splitext(name)[0] for kind in _BESIDE for name in found.passed.get(kind, ())}
-        texts = any(os.path.splitext(name)[0] in beside for name in found.pictures)
-        for name in found.pictures:
+        beside = {os.path.splitext(name)[0] for kind in _BESIDE for name in report.passed.get(kind, ())}
+        texts = any(os.path.splitext(name)[0] in beside for name in pictures)
+        for name in pictures:
             lacks = texts and os.path.splitext(name)[0] not in beside
             yield SourceRecord(name, self._source / name, flaw=NO_TEXT if lacks else "")
 

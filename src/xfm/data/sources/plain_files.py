@@ -72,8 +72,7 @@ class FolderSource(RecordSource):
     def __init__(self, folder: Path, limits: Limits) -> None:
         super().__init__(SampleKind.IMAGE, limits)
         self.folder = folder
-        scan = scan_folder(folder)
-        self.names, self.report = scan.pictures, scan.report(folder)
+        self.names, self.report = scan_folder(folder)
 
     def __len__(self) -> int:
         return len(self.names)
