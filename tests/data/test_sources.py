@@ -76,7 +76,7 @@ def test_folder_of_pictures(tmp_path):
     source = open_source(tmp_path, SampleKind.IMAGE)
     assert isinstance(source, FolderSource)
     assert [source.read(i).origin.key for i in range(len(source))] == ["b/a.jpg", "z.PNG"]
-    assert source.report.passed == {".txt": ["b/notes.txt"], "hidden": [".hidden.png"]}
+    assert source.report == f"{tmp_path}: left out 1 .txt (b/notes.txt), 1 hidden (.hidden.png)"
     with expect_refusal("no pair data there"):
         open_source(tmp_path, SampleKind.PAIR)
 

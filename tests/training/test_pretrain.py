@@ -197,7 +197,7 @@ def test_bad_records_are_logged_counted_at_the_end_and_kept_in_the_folder(tmp_pa
     places = [row["place"] for row in kept if "place" in row]
     assert len(places) == len(set(places)) == 3
     assert any("3.png" in place for place in places)
-    assert [row["kinds"] for row in kept if "kinds" in row] == [{".mov": {"count": 1, "first": ["film.mov"]}}]
+    assert [row["says"] for row in kept if "says" in row] == [f"{photos}: left out 1 .mov (film.mov)"]
     said = capsys.readouterr().out
     assert re.search(rf"3 records were left out: \S+:\S+ \(.*\); all in {folder / 'bad.jsonl'}", said)
 

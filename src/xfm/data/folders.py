@@ -2,9 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from xfm.core.errors import printable
 from xfm.data.images import PICTURE_SUFFIXES
@@ -14,33 +12,15 @@ OUTSIDE, EMPTY = "outside the folders of classes", "without pictures"
 _SHOWN = 3
 
 
-@dataclass(frozen=True)
-class FolderReport:
-    """Files that a reader passed over: `passed` names by kind (a suffix, or one of the above), and how many
-    images lie `nested` below a class's folder and count as of that class."""
-
-    folder: str
-    passed: Mapping[str, Sequence[str]]
-    nested: Sequence[str] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.passed or self.nested)
-
-    @property
-    def sentence(self) -> str:
-        """Counted by kind, with the first few names."""
-        kinds = [f"{len(names):,} {kind} ({_first(names)})" for kind, names in self.passed.items()]
-        says = f"left out {', '.join(kinds)}" if kinds else ""
-        if self.nested:
-            count = f"{len(self.nested):,} in folders below those of the classes"
-            says += ("; " if says else "") + f"{count} count as of the class ({_first(self.nested)})"
-        return printable(f"{self.folder}: {says or 'nothing is left out'}")
-
-    def plain(self) -> dict[str, Any]:
-        """As plain values."""
-        kinds = {**self.passed, **({"nested": self.nested} if self.nested else {})}
-        counts = {kind: {"count": len(names), "first": list(names[:_SHOWN])} for kind, names in kinds.items()}
-        return {"folder": self.folder, "kinds": counts, "says": self.sentence}
+def passed_over(folder: Path | str, passed: Mapping[str, Sequence[str]], nested: Sequence[str] = ()) -> str:
+    """What a reader of a folder passed over, counted by kind with the first few names, and how many images
+    lie below a class's folder and count as of that class; empty where nothing is to be said."""
+    kinds = [f"{len(passed[kind]):,} {kind} ({_first(sorted(passed[kind]))})" for kind in sorted(passed)]
+    says = [f"left out {', '.join(kinds)}"] if kinds else []
+    if nested:
+        count = f"{len(nested):,} in folders below those of the classes"
+        says.append(f"{count} count as of the class ({_first(nested)})")
+    return printable(f"{folder}: {'; '.join(says)}") if says else ""
 
 
 def _first(names: Sequence[str]) -> str:
@@ -52,13 +32,9 @@ def _pass_over(passed: dict[str, list[str]], kind: str, name: str) -> None:
         passed.setdefault(kind, []).append(name)
 
 
-def _report(folder: Path, passed: dict[str, list[str]], nested: Sequence[str] = ()) -> FolderReport:
-    return FolderReport(str(folder), {kind: sorted(passed[kind]) for kind in sorted(passed)}, nested)
-
-
-def scan_folder(folder: Path) -> tuple[list[str], FolderReport]:
-    """The images of a folder tree by path, and a report of the rest; what is hidden, and links to folders,
-    are not followed."""
+def scan_folder(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """The images of a folder tree by path, and other names by kind (a suffix, or one of the above); what is
+    hidden, and links to folders, are not followed."""
     pictures, passed, waiting = list[str](), dict[str, list[str]](), [""]
     while waiting:
         below = waiting.pop()  # ends with a slash, but for the folder itself
@@ -85,11 +61,12 @@ def scan_folder(folder: Path) -> tuple[list[str], FolderReport]:
             else:
                 _pass_over(passed, suffix or "without a suffix", shown)
     pictures.sort()
-    return pictures, _report(folder, passed)
+    return pictures, passed
 
 
-def scan_classes(folder: Path) -> tuple[dict[str, list[str]], FolderReport]:
-    """Images by class of a folder with a folder a class, by path, and a report; raises OSError."""
+def scan_classes(folder: Path) -> tuple[dict[str, list[str]], str]:
+    """Images by class of a folder with a folder a class, by path, and what else there is as a
+    sentence; raises OSError."""
     passed, classes, nested = dict[str, list[str]](), {}, []
     for place in sorted(folder.iterdir()):
         if place.name.startswith("."):
@@ -98,7 +75,7 @@ def scan_classes(folder: Path) -> tuple[dict[str, list[str]], FolderReport]:
             _pass_over(passed, OUTSIDE, place.name)
         else:
             pictures, own = scan_folder(place)
-            for kind, names in own.passed.items():
+            for kind, names in own.items():
                 for name in names:
                     _pass_over(passed, kind, f"{place.name}/{name}")
             if pictures:
@@ -106,4 +83,4 @@ def scan_classes(folder: Path) -> tuple[dict[str, list[str]], FolderReport]:
                 nested += [f"{place.name}/{name}" for name in classes[place.name] if os.sep in name]
             else:
                 _pass_over(passed, EMPTY, f"{place.name}/")
-    return classes, _report(folder, passed, nested)
+    return classes, passed_over(folder, passed, nested)

@@ -170,7 +170,7 @@ def _open_stream(
     if tokens:
         longest, loaders = config.text_mask.max_tokens, (config.workers, config.timeout)
         lengths = [text_lengths(source, tokenizer, longest, *loaders) for source in sources]
-        classes = [LengthClasses.joined(one.of, one.tokens, tokens) for one in lengths]
+        classes = [LengthClasses.joined(*one, tokens) for one in lengths]
         mixture = TokenBuckets(classes, weights, tokens, key, runs)
     else:
         groups = [corpus.group for corpus in setting.corpora]

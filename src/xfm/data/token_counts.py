@@ -1,11 +1,13 @@
 """How many tokens each text of a corpus has: counted once on a machine, and kept."""
 
+import contextlib
 import hashlib
 import io
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,64 +32,41 @@ _MOST = 255
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class TextLengths:
-    """`of` [N] uint8: lengths as index into `tokens`; a bad record has that of its replacement."""
-
-    of: np.ndarray
-    tokens: list[int]
-
-
 def text_lengths(
     source: RecordSource, tokenizer: Tokenizer, max_tokens: int, workers: int, timeout: float
-) -> TextLengths:
-    """Count the tokens of all texts, or find earlier counts. Of a large corpus one process of a machine
-    counts while the others wait, and the counts are kept in the user's cache, a byte a text. Raises UserError
-    where a loader process dies or hangs."""
+) -> tuple[np.ndarray, list[int]]:
+    """The tokens of all texts, counted or found: [N] uint8 as index into a list of lengths; a bad record has
+    that of its replacement. Of a large corpus one process of a machine counts while the others wait, and the
+    counts are kept in the user's cache, a byte a text. Raises UserError where a loader process dies or
+    hangs."""
     step = LENGTH_STEP * -(-max_tokens // (LENGTH_STEP * _MOST))
     tokens = [min(place * step, max_tokens) for place in range(_MOST + 1)]
-    counting = _TokenCounting(source, tokenizer, max_tokens, step)
+    count = partial(_lengths, source, tokenizer, max_tokens, step)
     if len(source) <= SMALL:
-        return TextLengths(_counted(counting, 0, timeout), tokens)
+        return _counted(count, len(source), 0, timeout), tokens
     said = f"{source.version()}\n{max_tokens}\n{tokenizer.to_json()}"
     place = cache_folder() / "lengths" / f"{hashlib.sha256(said.encode()).hexdigest()[:32]}.npy"
     with ExitStack() as held:
+        found = None
         try:
             held.enter_context(in_turn(place))
+            with contextlib.suppress(FileNotFoundError, ValueError, EOFError), open_regular(place) as stream:
+                found = np.load(stream, allow_pickle=False)
         except OSError as error:
-            _log.warning("%s cannot be written (%s): every process counts tokens", place, error.strerror)
-            return TextLengths(_counted(counting, workers, timeout), tokens)
-        found = _kept(place, len(source))
-        if found is None:
-            found = _counted(counting, workers, timeout)
-            _keep(place, found)
-    return TextLengths(found, tokens)
+            _log.warning("%s cannot be used (%s): every process counts tokens", place, error.strerror)
+        if found is None or found.shape != (len(source),) or found.dtype != np.uint8 or not found.all():
+            found = _counted(count, len(source), workers, timeout)
+            np.save(data := io.BytesIO(), found, allow_pickle=False)
+            with contextlib.suppress(OSError):  # then they are counted again
+                write_data(place, data.getvalue())
+    return found, tokens
 
 
-def _kept(place: Path, size: int) -> np.ndarray | None:
-    try:
-        with open_regular(place) as stream:
-            found = np.load(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.shape == (size,) and found.dtype == np.uint8 and found.all() else None
-
-
-def _keep(place: Path, lengths: np.ndarray) -> None:
-    data = io.BytesIO()
-    np.save(data, lengths, allow_pickle=False)
-    try:
-        write_data(place, data.getvalue())
-    except OSError as error:
-        _log.warning("%s cannot be written (%s): tokens are counted again", place, error.strerror)
-
-
-def _counted(counting: "_TokenCounting", workers: int, timeout: float) -> np.ndarray:
-    size = len(counting.source)
+def _counted(count: "Callable[[int], _Lengths]", size: int, workers: int, timeout: float) -> np.ndarray:
     parts = range(-(-size // _AT_ONCE))
     found = np.zeros(size, np.uint8)
     with tqdm(None, "counting tokens", size, unit="text", disable=None, delay=2.0) as bar:
-        for part, counts in enumerate(load_steps(counting, parts, workers, timeout, pin=False)):
+        for part, counts in enumerate(load_steps(count, parts, workers, timeout, pin=False)):
             assert not isinstance(counts, Failure)
             start = part * _AT_ONCE
             found[start : start + len(counts.lengths)] = counts.lengths.numpy()
@@ -101,36 +80,29 @@ def _counted(counting: "_TokenCounting", workers: int, timeout: float) -> np.nda
 
 
 @dataclass(frozen=True)
-class _PartLengths(TensorFields):
+class _Lengths(TensorFields):
     """[M] uint8 lengths of texts that follow one another, 0 of bad records."""
 
     lengths: Tensor
 
 
-@dataclass(frozen=True)
-class _TokenCounting:
-    source: RecordSource
-    tokenizer: Tokenizer
-    max_tokens: int
-    step: int
-
-    def __call__(self, part: int) -> _PartLengths:
-        start = part * _AT_ONCE
-        stop = min(start + _AT_ONCE, len(self.source))
-        if self.source.distant:
-            self.source.expect(start, stop)
-        counts, texts = np.zeros(stop - start, np.int64), dict[int, str]()
-        for index in range(start, stop):
-            try:
-                sample = self.source.read(index)
-            except BadRecordError:
-                continue
-            assert isinstance(sample, TextSample)
-            # Of a longer one another part is read each time, which may have as many as there may be.
-            if len(sample.text) > SHORT * self.max_tokens:
-                counts[index - start] = self.max_tokens
-            else:
-                texts[index - start] = sample.text
-        encoded = self.tokenizer.encode_lists(list(texts.values()), self.max_tokens)
-        counts[list(texts)] = [len(ids) for ids, _ in encoded]
-        return _PartLengths(torch.from_numpy((-(-counts // self.step)).astype(np.uint8)))
+def _lengths(source: RecordSource, tokenizer: Tokenizer, max_tokens: int, step: int, part: int) -> _Lengths:
+    start = part * _AT_ONCE
+    stop = min(start + _AT_ONCE, len(source))
+    if source.distant:
+        source.expect(start, stop)
+    counts, texts = np.zeros(stop - start, np.int64), dict[int, str]()
+    for index in range(start, stop):
+        try:
+            sample = source.read(index)
+        except BadRecordError:
+            continue
+        assert isinstance(sample, TextSample)
+        # Of a longer one another part is read each time, which may have as many as there may be.
+        if len(sample.text) > SHORT * max_tokens:
+            counts[index - start] = max_tokens
+        else:
+            texts[index - start] = sample.text
+    encoded = tokenizer.encode_lists(list(texts.values()), max_tokens)
+    counts[list(texts)] = [len(ids) for ids, _ in encoded]
+    return _Lengths(torch.from_numpy((-(-counts // step)).astype(np.uint8)))

@@ -9,7 +9,7 @@ from typing import Any
 from xfm.core.errors import UserError
 from xfm.core.files import read_text
 from xfm.data.tables import TableRow, split_rows
-from xfm.data.tables.split import drawn_units
+from xfm.data.tables.table import drawn_units
 from xfm.finetuning.presets import can_fold
 from xfm.reports.scores import write_json
 from xfm.tasks.base import Task

@@ -317,7 +317,7 @@ def print_answers(
     if draw is not None:
         claim(draw, f"printed: {digest([rows.known_by()])}", "these answers, which are printed")
     if isinstance(rows, FolderRows) and rows.report:
-        print(f"xfm: {rows.report.sentence}", file=sys.stderr)
+        print(f"xfm: {rows.report}", file=sys.stderr)
     for row, answer, warning in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
         shown = None if isinstance(rows, FolderRows) else row.number
         _print(answer_line(shown, row.kept, answer, warning))

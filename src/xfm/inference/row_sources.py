@@ -16,7 +16,7 @@ from xfm.config.tables import LISTED, sheet_of, table_kind
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, printable
 from xfm.core.paths import is_url
-from xfm.data.folders import FolderReport, scan_folder
+from xfm.data.folders import passed_over, scan_folder
 from xfm.data.images import PICTURE_SUFFIXES, PictureError, picture_size, read_picture
 from xfm.data.images import Picture as DecodedPicture
 from xfm.data.records import Limits
@@ -222,11 +222,11 @@ class FolderRows(CutRows):
         if reading.keep or reading.columns.columns:
             option = "--keep" if reading.keep else "--columns"
             raise UserError(f"{path} is a folder of pictures, which has no columns; leave out {option}")
-        given = ([*names], FolderReport(str(path), {})) if names is not None else None
-        self.names, self.report = given or scan_folder(path)
+        self.names, passed = ([*names], {}) if names is not None else scan_folder(path)
+        self.report = passed_over(path, passed)
         if not self.names:
             kinds = ", ".join(sorted(PICTURE_SUFFIXES))
-            said = f"; {self.report.sentence}" if self.report else ""
+            said = f"; {self.report}" if self.report else ""
             raise UserError(f"{path} holds no pictures ({kinds}){said}; check the path")
         self.total = len(self.names)
 

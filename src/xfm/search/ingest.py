@@ -50,7 +50,7 @@ def fill(
     require_same(index.about.fields, (source.columns() for source in sources))
     for source in sources:
         tell_numbers(source)
-        if source.report is not None:
+        if source.report:
             left_out.folder(source.report)
         with tqdm(total=source.total, unit=source.unit, desc="pictures", disable=not progress) as bar:
             whole.clash = None
@@ -245,7 +245,7 @@ def _plan(
     require_same(fields, (supply.columns() for supply in supplies))
     for source, supply in enumerate(supplies):
         tell_numbers(supply)
-        if supply.report is not None:
+        if supply.report:
             SkippedRecords().folder(supply.report)
         cut = supply.cut(size)
         told = {"names": cut.names, "twice": dict(cut.twice), "numbers": list(cut.numbers)}

@@ -5,7 +5,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt, printable
 from xfm.core.paths import is_url
-from xfm.data.folders import FolderReport, scan_folder
+from xfm.data.folders import passed_over, scan_folder
 from xfm.data.records import BadRecordError, NoAnnotation, Record, SampleKind, is_text
 from xfm.data.schema import Origin
 from xfm.data.sources import RecordSource, open_source
@@ -78,7 +78,7 @@ class PictureSupply(ABC):
 
     total: int | None = None
     unit: str = "picture"
-    report: FolderReport | None = None
+    report: str = ""
 
     def __init__(self) -> None:
         self.left_out: dict[str, int] = {}
@@ -163,8 +163,8 @@ class FolderSupply(PictureSupply):
         self._folder = Path(os.path.abspath(path))
         self._names = [*(names or ())]
         if names is None:
-            self._names, report = scan_folder(self._folder)
-            self.report = replace(report, folder=str(path)) if report else None
+            self._names, passed = scan_folder(self._folder)
+            self.report = passed_over(path, passed)
         self.total = len(self._names)
 
     def keys(self) -> list[str]:

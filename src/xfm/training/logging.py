@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from xfm.core.errors import amount, printable
 from xfm.core.files import read_log, write_text
-from xfm.data.folders import FolderReport
 from xfm.data.schema import Batch
 from xfm.data.skipped import BAD_FILE, read_bad_rows
 from xfm.training import distributed
@@ -255,9 +254,9 @@ class BadLog:
                 self._write(str(record.origin), {"place": str(record.origin), "error": record.reason})
             yield batch
 
-    def folder(self, report: FolderReport) -> None:
+    def folder(self, report: str) -> None:
         """Write down what a folder of pictures holds besides them."""
-        self._write(report.folder, report.plain())
+        self._write(report, {"says": report})
 
     def _write(self, key: str, content: dict[str, object]) -> None:
         if self._known is None:  # not before the run's folder is known to be free

@@ -17,8 +17,7 @@ from xfm.data.records import BadRecordError, Record, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap, TableRow, open_table
-from xfm.data.tables.embedded import PictureStore
-from xfm.data.tables.records import RawRow
+from xfm.data.tables.records import PictureStore, RawRow
 
 PART = 256
 """Records of a unit of work."""

@@ -15,8 +15,7 @@ from xfm.corpora.source_record import GatheredReader, PhraseBox, Piece, SourceRe
 from xfm.data.folders import scan_folder
 from xfm.data.records import Limits, is_text
 from xfm.data.tables import ColumnMap, TableRow, open_table
-from xfm.data.tables.embedded import BadPicture, PictureStore
-from xfm.data.tables.records import RawRow
+from xfm.data.tables.records import BadPicture, PictureStore, RawRow
 from xfm.data.tables.table import open_folder
 
 _BESIDE = (".txt", ".json")
@@ -35,16 +34,16 @@ class FolderReader(GatheredReader):
 
     def inputs(self) -> Iterator[Path]:
         """See `CorpusReader.inputs`."""
-        pictures, report = scan_folder(self._source)
-        beside = [name for kind in _BESIDE for name in report.passed.get(kind, ())]
+        pictures, passed = scan_folder(self._source)
+        beside = [name for kind in _BESIDE for name in passed.get(kind, ())]
         return (self._source / name for name in sorted([*pictures, *beside]))
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         """See `GatheredReader.gathered`."""
-        pictures, report = scan_folder(self._source)
+        pictures, passed = scan_folder(self._source)
         if not pictures:
             raise UserError(f"{self._source} holds no pictures; check the path")
-        beside = {os.path.splitext(name)[0] for kind in _BESIDE for name in report.passed.get(kind, ())}
+        beside = {os.path.splitext(name)[0] for kind in _BESIDE for name in passed.get(kind, ())}
         texts = any(os.path.splitext(name)[0] in beside for name in pictures)
         for name in pictures:
             lacks = texts and os.path.splitext(name)[0] not in beside

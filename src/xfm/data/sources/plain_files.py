@@ -9,7 +9,7 @@ import numpy as np
 
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
-from xfm.data.folders import scan_folder
+from xfm.data.folders import passed_over, scan_folder
 from xfm.data.images import PictureError, read_picture
 from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
@@ -72,7 +72,8 @@ class FolderSource(RecordSource):
     def __init__(self, folder: Path, limits: Limits) -> None:
         super().__init__(SampleKind.IMAGE, limits)
         self.folder = folder
-        self.names, self.report = scan_folder(folder)
+        self.names, passed = scan_folder(folder)
+        self.report = passed_over(folder, passed)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -5,7 +5,6 @@ Libraries are told by what their objects can do: none of them has to be installe
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from xfm.core.errors import UserError, excerpt, first_line
 from xfm.core.files import path_below
-from xfm.data.tables.records import RawRow, Records, named_row
+from xfm.data.tables.records import RawRow, Records, named_row, refuse_double_columns
 
 Table: TypeAlias = str | Path | object
 """What Python functions take for a table: a path or a name as commands do, or rows in memory."""
@@ -111,8 +110,7 @@ def _known(
     size: int | None,
     classes: Mapping[str, list[str]] | None = None,
 ) -> Records:
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{table}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
+    refuse_double_columns(table, names)
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         for number, cells in enumerate(read([name for name in names if name in wanted]), start=1):
@@ -122,7 +120,7 @@ def _known(
 
 
 def _of_columns(table: InMemory, given: Mapping[Any, Any]) -> Records:
-    columns = {str(name): column for name, column in given.items()}
+    columns = {str(n): own.tolist() if hasattr(own, "iloc") else own for n, own in given.items()}
     for name, column in columns.items():
         if isinstance(column, str | bytes | Mapping) or not hasattr(column, "__len__"):
             raise UserError(
@@ -135,14 +133,9 @@ def _of_columns(table: InMemory, given: Mapping[Any, Any]) -> Records:
     size = max(lengths, default=0)
 
     def read(wanted: list[str]) -> Iterator[Mapping[str, Any]]:
-        own = {name: _listed(columns[name]) for name in wanted}
-        return ({name: column[place] for name, column in own.items()} for place in range(size))
+        return ({name: columns[name][place] for name in wanted} for place in range(size))
 
     return _known(table, [*columns], read, size)
-
-
-def _listed(column: Any) -> Sequence[Any]:
-    return column.tolist() if hasattr(column, "iloc") else column
 
 
 def _pandas(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
@@ -169,14 +162,8 @@ def _arrow(table: InMemory, given: Any) -> Records:
     return _known(table, given.schema.names, read, len(given), classes)
 
 
-def _stored(cell: Any) -> Any:
-    if isinstance(cell, Mapping) and cell.keys() == {"bytes", "path"} and not cell["bytes"] and cell["path"]:
-        return Path(cell["path"])
-    return cell
-
-
 def _data_set(
-    table: InMemory, given: Any, names: Sequence[str], stored: Callable[[Any], Any] = _stored
+    table: InMemory, given: Any, names: Sequence[str], stored: Callable[[Any], Any] = lambda cell: cell
 ) -> Records:
     features = given.features or {}
     classes = {name: [*own] for name, kind in features.items() if (own := getattr(kind, "names", None))}
@@ -265,13 +252,8 @@ def read_hub(reference: str) -> Records:
     def named(cell: Any) -> Any:
         """The path of an image that the library left in the data set's folder or its own cache. Other paths
         are judged as those of other tables."""
-        if (
-            not isinstance(cell, dict)
-            or cell.keys() != {"bytes", "path"}
-            or cell["bytes"]
-            or not cell["path"]
-        ):
-            return cell
-        return path_below(Path("/"), cell["path"], within=place) or cell
+        if isinstance(cell, dict) and cell.keys() == {"bytes", "path"} and cell["path"] and not cell["bytes"]:
+            return path_below(Path("/"), cell["path"], within=place) or cell
+        return cell
 
     return _data_set(InMemory(found, reference), found, found.column_names, named)

@@ -1,20 +1,26 @@
-"""What every reader of tables gives, and how it says that a file cannot be read."""
+"""What every reader of tables gives, how it says that a file cannot be read, and pictures in cells: as bytes,
+as the hub's `{"bytes": .., "path": ..}`, or decoded."""
 
 import contextlib
 import gzip
+import hashlib
 import io
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from xfm.config.tables import PACKED
-from xfm.core.errors import UserError, first_line
-from xfm.core.files import open_regular
-from xfm.data.folders import FolderReport
+from xfm.core.errors import UserError, excerpt, first_line
+from xfm.core.files import open_regular, write_data, writing
+from xfm.data.images import Picture as DecodedPicture
+from xfm.data.images import byte_limit, picture_suffix, to_uint8, too_many_bytes
 from xfm.data.sources.base import StoredFile
 
 
@@ -48,7 +54,7 @@ class Records:
     rows: Callable[[frozenset[str]], Iterator[RawRow]]
     size: int | None = None
     unit: str = "row"
-    report: FolderReport | None = None
+    report: str = ""
     typed: bool = True
 
 
@@ -75,6 +81,12 @@ def size_of(path: Path) -> int:
     """Bytes of a file that is to be read; raises UserError."""
     with unreadable(path):
         return path.stat().st_size
+
+
+def refuse_double_columns(table: object, names: Iterable[str]) -> None:
+    """Raise UserError where two columns have one name."""
+    if twice := sorted(name for name, count in Counter(names).items() if name and count > 1):
+        raise UserError(f"{table}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
 
 
 def named_row(number: int, cells: Mapping[str, Any], classes: Mapping[str, list[str]]) -> RawRow:
@@ -165,3 +177,59 @@ class _GunzippedFile(io.RawIOBase):
             )
         buffer[: len(data)] = data
         return len(data)
+
+
+@dataclass(frozen=True)
+class BadPicture:
+    """Stands in a cell for a picture that no one can use."""
+
+    reason: str
+
+
+def pictures_in(cell: Any) -> Any:
+    """A cell, or each of a list, with its bytes or path in place of the hub's `{"bytes": .., "path": ..}`."""
+    return [_picture(one) for one in cell] if isinstance(cell, list) else _picture(cell)
+
+
+def _picture(cell: Any) -> Any:
+    if isinstance(cell, Mapping) and cell and {"bytes", "path"} >= cell.keys():
+        return cell.get("bytes") or cell.get("path")
+    return cell
+
+
+class PictureStore:
+    """Writes images of cells into a folder, each once, under the digest of its bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def unpack(self, cell: Any) -> Any:
+        """A cell, or each of a list, with a path (or `BadPicture`) in place of an image."""
+        return [self._path(one) for one in cell] if isinstance(cell, list) else self._path(cell)
+
+    def _path(self, value: Any) -> Any:
+        if isinstance(value, bytes):
+            return self._write(value)
+        if not isinstance(value, DecodedPicture):
+            return value
+        try:
+            return self._write(_as_png(value))
+        except UserError as error:
+            return BadPicture(f"holds a picture that cannot be used: {error}")
+
+    def _write(self, data: bytes) -> Path | BadPicture:
+        if len(data) > (limit := byte_limit()):
+            return BadPicture(too_many_bytes(len(data), limit))
+        path = self.folder.absolute() / (hashlib.sha256(data).hexdigest()[:32] + picture_suffix(data))
+        if not path.exists():
+            with writing(path, "or choose another folder"):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_data(path, data, lasting=False)
+        return path
+
+
+def _as_png(picture: DecodedPicture) -> bytes:
+    found = io.BytesIO()
+    pixels = to_uint8(picture).movedim(0, -1).contiguous().cpu().numpy()  # [H, W, 3]
+    Image.fromarray(pixels).save(found, "PNG", compress_level=1)
+    return found.getvalue()

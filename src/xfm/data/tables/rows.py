@@ -16,7 +16,7 @@ from xfm.core.paths import home_path, is_url
 from xfm.data.fetch import AddressBook
 from xfm.data.images import UnreadablePicture
 from xfm.data.records import is_text
-from xfm.data.tables.embedded import BadPicture, PictureStore, pictures_in
+from xfm.data.tables.records import BadPicture, PictureStore, pictures_in
 
 _MOST_LISTS, _MOST_LABELS, _MOST_TEXTS = 256, 1000, 10_000
 """Lists of numbers, such as boxes, and labels and texts, in a cell."""

@@ -11,53 +11,36 @@ from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError, excerpt
-from xfm.data.folders import FolderReport
 from xfm.data.images import byte_limit, too_many_bytes
 from xfm.data.records import Limits
 from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, TarMember, key_and_extension, scan_members
-from xfm.data.tables.embedded import BadPicture
 from xfm.data.tables.json_list import each_once
-from xfm.data.tables.records import RawRow, Records, unreadable
+from xfm.data.tables.records import BadPicture, RawRow, Records, unreadable
 
 KEY, FIELDS = "key", "json"
 _COLUMNS = {**dict.fromkeys(PICTURES, "image"), "txt": "text", "cls": "label", FIELDS: ""}
 """The column of a member by its ending; the fields of JSON are columns of their own."""
-_SHOWN = 4
-"""Names of each kind of members without a column that are kept for the report."""
 
 
 def read_shard(path: Path) -> Records:
     """A tar shard, whose rows are numbered from 1. Raises UserError."""
     with unreadable(path):
-        file, count, passed = StoredFile.of(path), 0, dict[str, list[str]]()
-        for _, members in _keys(file):
-            parts = [_column(member) for member in members]
-            count += any(column is not None for column in parts)
-            for member, column in zip(members, parts, strict=True):
-                if column is None:
-                    names = passed.setdefault(_ending(member) or "without a suffix", [])
-                    names.append(member.name)
-
-    if not count:
-        raise UserError(f"{path} holds no rows: no KEY.jpg, KEY.txt, KEY.cls or KEY.json; check the file")
+        file = StoredFile.of(path)
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        number = 0
         with unreadable(path):
-            number = 0
-            for key, members in _keys(file):
+            for key, group in groupby(scan_members(file), lambda one: key_and_extension(one.name)[0]):
+                members = [*group]
                 own = {member: column for member in members if (column := _column(member)) is not None}
                 if own:
                     number += 1
-                    yield _row(file, number, key, own)
+                    yield _row(file, number, key, own, members[-1].offset + members[-1].size)
+        if not number:
+            raise UserError(f"{path} holds no rows: no KEY.jpg, KEY.txt, KEY.cls or KEY.json; check the file")
 
-    report = FolderReport(str(path), passed) if passed else None
-    return Records(None, rows, count, report=report)
-
-
-def _keys(file: StoredFile) -> Iterator[tuple[str, list[TarMember]]]:
-    for key, members in groupby(scan_members(file), lambda member: key_and_extension(member.name)[0]):
-        yield key, [*members]
+    return Records(None, rows, file.size, "B")
 
 
 def _ending(member: TarMember) -> str:
@@ -70,20 +53,20 @@ def _column(member: TarMember) -> str | None:
     return own if own and column is not None else column
 
 
-def _row(file: StoredFile, number: int, key: str, members: dict[TarMember, str]) -> RawRow:
+def _row(file: StoredFile, number: int, key: str, members: dict[TarMember, str], read: int) -> RawRow:
     cells: dict[str, Any] = {}
     for member, column in members.items():
         try:
             found = _content(file, member)
         except UserError as error:
-            return RawRow(number, read=number, flaw=str(error))
+            return RawRow(number, read=read, flaw=str(error))
         own = found if column == "" else {column: found}
         for name, cell in own.items():
             if name in cells and cells[name] != cell:
                 flaw = f"the column {excerpt(name)!r} of {excerpt(key)} is there twice; leave one member out"
-                return RawRow(number, read=number, flaw=flaw)
+                return RawRow(number, read=read, flaw=flaw)
             cells[name] = cell
-    return RawRow(number, {KEY: key, **cells}, number)
+    return RawRow(number, {KEY: key, **cells}, read)
 
 
 def _content(file: StoredFile, member: TarMember) -> Any:

@@ -1,29 +1,30 @@
 """Any table as rows with the fields of a task."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+
+import numpy as np
 
 from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import FieldKind
 from xfm.core.errors import UserError
 from xfm.core.paths import at_home
 from xfm.data.fetch import AddressBook
-from xfm.data.folders import FolderReport, scan_classes
+from xfm.data.folders import scan_classes
 from xfm.data.images import PICTURE_SUFFIXES
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables.columns import ColumnMap, Field
-from xfm.data.tables.delimited import read_delimited
-from xfm.data.tables.embedded import PictureStore
 from xfm.data.tables.json_list import read_json, read_json_lines
 from xfm.data.tables.objects import PREFIX, InMemory, read_hub, read_objects
 from xfm.data.tables.parquet import read_parquet
-from xfm.data.tables.records import RawRow, Records
+from xfm.data.tables.records import PictureStore, RawRow, Records
 from xfm.data.tables.rows import TableRow
 from xfm.data.tables.shard import read_shard
-from xfm.data.tables.workbook import read_workbook
+from xfm.data.tables.spreadsheets import read_delimited, read_workbook
 
 _READERS: dict[str, Callable[[Path], Records]] = {
     ".jsonl": read_json_lines,
@@ -56,7 +57,7 @@ def read_table(
     wanted = columns.wanted(fields)
     place, free = Path(str(source)), isinstance(source, InMemory)
     records = open_table(source)
-    if records.report is not None:
+    if records.report:
         (left_out or SkippedRecords()).folder(records.report)
     names: dict[str, str] = {}
     if records.columns is not None:
@@ -133,8 +134,8 @@ def part_starts(rows: Iterator[RawRow], size: int) -> tuple[list[int], int]:
 FOLDER_COLUMNS = ("image", "label")
 
 
-def open_folder(path: Path) -> tuple[dict[str, list[str]], FolderReport]:
-    """Images below `path`/CLASS/ by class, and a report of the rest. Raises UserError without images."""
+def open_folder(path: Path) -> tuple[dict[str, list[str]], str]:
+    """Images below `path`/CLASS/ by class, and a sentence about the rest. Raises UserError without images."""
     if not path.is_dir():
         raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
     try:
@@ -149,7 +150,7 @@ def open_folder(path: Path) -> tuple[dict[str, list[str]], FolderReport]:
     if not classes:
         raise UserError(
             f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in its folders: "
-            f"{report.sentence}; add some"
+            f"{report}; add some"
         )
     return classes, report
 
@@ -164,4 +165,42 @@ def read_folder(path: Path) -> Records:
         for number, (file, label) in enumerate(pairs, start=1):
             yield RawRow(number, {"image": file, "label": label}, number)
 
-    return Records(FOLDER_COLUMNS, rows, sum(map(len, classes.values())), report=report or None)
+    return Records(FOLDER_COLUMNS, rows, sum(map(len, classes.values())), report=report)
+
+
+def split_rows(
+    groups: Sequence[Hashable], strata: Sequence[Hashable], shares: Mapping[str, float], seed: int
+) -> dict[str, list[int]]:
+    """Row numbers of each part and of the `rest`, in rising order. Rows of a group (such as an image) stay
+    together. Of each stratum (groups whose first row is of one class) each part takes its share, rounded,
+    with what rounding kept from it in the strata before; every stratum leaves at least one group to the
+    rest."""
+    found: dict[str, list[int]] = {name: [] for name in (*shares, "rest")}
+    owed = dict.fromkeys(shares, 0.0)  # what rounding kept from each part so far
+    for order in drawn_units(groups, strata, seed):
+        size = sum(map(len, order))
+        for name, share in shares.items():
+            wanted = share * size + owed[name]
+            taken = 0
+            while len(order) > 1 and len(order[-1]) / 2 <= wanted - taken:
+                unit = order.pop()
+                found[name] += unit
+                taken += len(unit)
+            owed[name] = wanted - taken
+        found["rest"] += [row for unit in order for row in unit]
+    return {name: sorted(rows) for name, rows in found.items()}
+
+
+def drawn_units(
+    groups: Sequence[Hashable], strata: Sequence[Hashable], seed: int
+) -> Iterator[list[list[int]]]:
+    """The groups of each stratum, those whose first row is of one class, as row numbers in a drawn order."""
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups):
+        members[group].append(row)
+    by_stratum: dict[Hashable, list[list[int]]] = defaultdict(list)
+    for rows in members.values():
+        by_stratum[strata[rows[0]]].append(rows)
+    rng = np.random.default_rng(seed)
+    for units in by_stratum.values():
+        yield [units[place] for place in rng.permutation(len(units)).tolist()]
