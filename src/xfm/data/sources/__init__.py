@@ -46,8 +46,7 @@ def open_source(
     """
     kind, limits = SampleKind(kind), limits or Limits()
     if is_url(str(path)):
-        shards = remote_shards(str(path), remote or RemoteConfig())
-        return ShardSource(shards, shards.names, shards.index, kind, limits)
+        return ShardSource(remote_shards(str(path), remote or RemoteConfig()), kind, limits)
     files = resolve_files(path)
     if not files and kind is SampleKind.IMAGE and Path(path).is_dir():
         pictures = FolderSource(Path(path), limits)
@@ -88,9 +87,8 @@ def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[Reco
     for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
         if ending == TAR:
             names = [file.name for file in group]
-            saved = saved_index(folder)
-            storage = LocalShards(folder, indexed=saved is not None)
-            yield ShardSource(storage, names, saved or scanned_index(folder, names), kind, limits)
+            index = saved_index(folder) or scanned_index(folder, names)
+            yield ShardSource(LocalShards(folder, names, index), kind, limits)
         else:
             yield from (JsonLinesSource(file, kind, limits) for file in group)
 

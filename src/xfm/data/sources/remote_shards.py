@@ -63,22 +63,14 @@ class RemoteShards:
         """See `LocalShards.name`."""
         return f"{self.folder}/{shard}"
 
-    def file(self, index: ShardIndex, shard: int) -> RemoteFile:
+    def file(self, shard: int) -> RemoteFile:
         """See `LocalShards.file`; the size alone is compared with the index, lest all be fetched."""
-        name, size = index.names[shard], int(index.sizes[shard])
+        name, size = self.index.names[shard], int(self.index.sizes[shard])
         file = self.files.get(name) or self.reader.find(self.name(name))
         self.files[name] = file  # that version, from now on
         if file.size != size:
             raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
         return file
-
-    def read(self, file: RemoteFile, offset: int, size: int) -> bytes:
-        """See `LocalShards.read`."""
-        return self.reader.read(file, offset, size)
-
-    def expect(self, file: RemoteFile, offset: int, size: int) -> None:
-        """See `LocalShards.expect`."""
-        self.reader.expect(file, offset, size)
 
 
 _open: WeakValueDictionary[tuple[str, RemoteConfig], RemoteShards] = WeakValueDictionary()
