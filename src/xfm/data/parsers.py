@@ -75,6 +75,7 @@ def _listed_values(array: "Array") -> int:
 # ---------------------------------------------------------------- Excel
 MAX_ROWS, MAX_COLUMNS = 1 << 20, 1 << 14
 """Of a sheet, as Excel has them."""
+_ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
 
 
 def workbook_header(path: str, sheet: str | None) -> Iterator[bytes]:
@@ -101,23 +102,8 @@ def workbook_rows(path: str, sheet: str | None, columns: int) -> Iterator[bytes]
 
 def _sheet(path: str, sheet: str | None) -> tuple[list[str], Any]:
     """Sheets have values alone: no macro, formula or link is followed."""
-    import openpyxl.worksheet._read_only as reading
     from openpyxl import load_workbook
 
-    class Rising(reading.WorkSheetParser):  # pyright: ignore[reportAttributeAccessIssue]
-        """openpyxl leaves out rows that do not follow one another, and takes errors for texts."""
-
-        def parse_row(self, row: Any) -> tuple[int, list[dict[str, Any]]]:
-            before = self.row_counter
-            number, cells = super().parse_row(row)
-            if not before < number <= MAX_ROWS:
-                raise ValueError(f"row {number} stands behind row {before}")
-            for cell in cells:
-                if cell["data_type"] == "e":
-                    cell["value"] = {"error": cell["value"]}
-            return number, cells
-
-    reading.WorkSheetParser = Rising  # pyright: ignore[reportAttributeAccessIssue]
     tables: list[Any] = load_workbook(path, read_only=True, data_only=True, keep_links=False).worksheets
     names = [table.title for table in tables]
     if not tables:
@@ -132,11 +118,14 @@ def _sheet(path: str, sheet: str | None) -> tuple[list[str], Any]:
 
 
 def _plain(cell: Any) -> Any:
-    """A value as other tables have it: a whole number is none of points, a moment is a text."""
+    """A value as other tables have it: a whole number is none of points, a moment is a text, and an error
+    none."""
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
         return int(cell)
     if isinstance(cell, date | datetime | time):
         return cell.isoformat()
+    if isinstance(cell, str) and cell in _ERRORS:
+        return {"error": cell}
     return cell if cell is None or isinstance(cell, str | int | float | dict) else str(cell)
 
 

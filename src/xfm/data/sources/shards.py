@@ -60,7 +60,7 @@ class LocalShards:
 
 class ShardSource(RecordSource):
     """The records of some shards, one shard after the other. As text, images that have none beside them are
-    no records. Raises UserError where a shard is not in the index, holds nothing of the kind, or has changed."""
+    no records. Raises UserError where a shard is not in the index, holds none of the kind, or has changed."""
 
     def __init__(self, shards: LocalShards | RemoteShards, kind: SampleKind, limits: Limits) -> None:
         super().__init__(kind, limits)
