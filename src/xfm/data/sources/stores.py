@@ -55,7 +55,8 @@ class RemoteStore:
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """The bytes `start` to `end` - 1; raises StaleError where the file is another one now."""
         data = self._system.cat_file(file.at, start, end, size=file.size, cache_type="none")
-        return _whole(data, end - start)
+        _check_size(len(data), end - start)
+        return data
 
     def _pinned(self, url: str) -> str:
         return url
@@ -68,10 +69,9 @@ class RemoteStore:
         return RemoteFile(url, int(info["size"]), str(version), "" if place == url else place)
 
 
-def _whole(data: bytes, size: int) -> bytes:
-    if len(data) != size:
-        raise OSError(errno.EIO, f"{len(data)} bytes came in place of {size}")
-    return data
+def _check_size(found: int, size: int) -> None:
+    if found != size:
+        raise OSError(errno.EIO, f"{found} bytes came in place of {size}")
 
 
 # ---------------------------------------------------------------- S3
@@ -94,10 +94,12 @@ class S3(RemoteStore):
         try:
             if tag and answer.get("ETag", file.version) != file.version:
                 raise StaleError(_CHANGED)
-            data: Any = sync(self._system.loop, answer["Body"].read, end - start + 1, timeout=SECONDS)
+            _check_size(answer.get("ContentLength", end - start), end - start)
+            data: Any = sync(self._system.loop, answer["Body"].read, timeout=SECONDS)
         finally:
             answer["Body"].close()
-        return _whole(data, end - start)
+        _check_size(len(data), end - start)
+        return data
 
 
 def _code(error: OSError) -> str:
@@ -135,17 +137,16 @@ class Web(RemoteStore):
 
     def find(self, url: str) -> RemoteFile:
         """See `RemoteStore.find`."""
-        return self._get(url, 0, 1, None)[0]
+        return self._get(url, 0, 1)[0]
 
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """See `RemoteStore.read`."""
         return self._get(file.url, start, end, file)[1]
 
-    def _get(self, url: str, start: int, end: int, known: RemoteFile | None) -> tuple[RemoteFile, bytes]:
+    def _get(self, url: str, start: int, end: int, known: RemoteFile | None = None) -> Any:
         from fsspec.asyn import sync
 
-        found: Any = sync(self._system.loop, self._answer, url, start, end, known, timeout=SECONDS)
-        return found
+        return sync(self._system.loop, self._answer, url, start, end, known, timeout=SECONDS)
 
     async def _answer(
         self, url: str, start: int, end: int, known: RemoteFile | None
