@@ -56,7 +56,7 @@ def prepare(
     pixels = None if check.picture is None else _prepared_picture(check.picture, preprocessing)
     if tokenizer is None:
         return pixels, None
-    return pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest).tokens
+    return pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest)
 
 
 def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
