@@ -25,7 +25,6 @@ from xfm.core.files import write_data, writing
 from xfm.core.paths import cache_folder
 from xfm.data.images import PictureError, picture_size, picture_suffix
 
-_CHUNK = 1 << 16
 _SIGNS = "%/?:@!$&'()*+,;=~[]"  # stand as they are in an address; other letters are escaped
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNICAST = ipaddress.ip_network("2000::/3")  # the others are local or not given out
@@ -116,24 +115,15 @@ def is_public(address: str) -> bool:
 
 
 def _read(url: str, answer: http.client.HTTPResponse, rules: UrlRules, deadline: float) -> bytes:
-    too_large = UserError(f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it")
-    claimed = answer.headers.get("Content-Length", "")
-    if claimed.isascii() and claimed.isdigit() and len(claimed) < 20 and int(claimed) > rules.max_bytes:
-        raise too_large
-    parts, size = [], 0
-    while True:
-        part = answer.read1(_CHUNK)
-        if not part:
-            break
-        size += len(part)
-        if size > rules.max_bytes:
-            raise too_large
-        parts.append(part)
+    data = answer.read(rules.max_bytes + 1) if (answer.length or 0) <= rules.max_bytes else None
+    if data is None or len(data) > rules.max_bytes:
+        raise UserError(f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it")
     if time.monotonic() >= deadline:
         raise TimeoutError
-    if claimed.isdigit() and size < int(claimed):
-        raise UserError(f"{url}: the connection ended after {size} of {claimed} bytes; try again")
-    return b"".join(parts)
+    if answer.length:
+        claimed = len(data) + answer.length
+        raise UserError(f"{url}: the connection ended after {len(data)} of {claimed} bytes; try again")
+    return data
 
 
 class _PinnedConnection(http.client.HTTPConnection):

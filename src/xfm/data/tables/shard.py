@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from xfm.data.tables.json_list import each_once
 from xfm.data.tables.records import BadPicture, RawRow, Records, unreadable
 
 KEY, FIELDS = "key", "json"
-_COLUMNS = {**dict.fromkeys(PICTURES, "image"), "txt": "text", "cls": "label", FIELDS: ""}
+_COLUMNS = {**dict.fromkeys(PICTURES, "image"), "txt": "text", "cls": "label", FIELDS: FIELDS}
 """The column of a member by its ending; the fields of JSON are columns of their own."""
 
 
@@ -33,49 +33,44 @@ def read_shard(path: Path) -> Records:
         with unreadable(path):
             for key, group in groupby(scan_members(file), lambda one: key_and_extension(one.name)[0]):
                 members = [*group]
-                own = {member: column for member in members if (column := _column(member)) is not None}
-                if own:
+                try:
+                    cells, flaw = _cells(file, key, members), None
+                except UserError as error:
+                    cells, flaw = {}, str(error)
+                if cells is not None:
                     number += 1
-                    yield _row(file, number, key, own, members[-1].offset + members[-1].size)
+                    yield RawRow(number, cells, members[-1].offset + members[-1].size, flaw)
         if not number:
             raise UserError(f"{path} holds no rows: no KEY.jpg, KEY.txt, KEY.cls or KEY.json; check the file")
 
     return Records(None, rows, file.size, "B")
 
 
-def _ending(member: TarMember) -> str:
-    return key_and_extension(member.name)[1].rpartition(".")[2]
+def _cells(file: StoredFile, key: str, members: Sequence[TarMember]) -> dict[str, Any] | None:
+    """The cells of a key, None where it has none; UserErrors continue the place of the row."""
+    found: dict[str, Any] = {}
+    known = False
+    for member in members:
+        own, _, ending = key_and_extension(member.name)[1].rpartition(".")
+        if (column := _COLUMNS.get(ending)) is None:
+            continue
+        known, column = True, own or column
+        value = _content(file, member, ending)
+        if column == FIELDS and not isinstance(value, dict):
+            raise UserError(f"{excerpt(member.name)} is not a JSON object; mend it")
+        for name, cell in value.items() if column == FIELDS else ((column, value),):
+            if found.setdefault(name, cell) != cell:
+                raise UserError(
+                    f"the column {excerpt(name)!r} of {excerpt(key)} is there twice; leave one member out"
+                )
+    return {KEY: key, **found} if known else None
 
 
-def _column(member: TarMember) -> str | None:
-    own, _, ending = key_and_extension(member.name)[1].rpartition(".")
-    column = _COLUMNS.get(ending)
-    return own if own and column is not None else column
-
-
-def _row(file: StoredFile, number: int, key: str, members: dict[TarMember, str], read: int) -> RawRow:
-    cells: dict[str, Any] = {}
-    for member, column in members.items():
-        try:
-            found = _content(file, member)
-        except UserError as error:
-            return RawRow(number, read=read, flaw=str(error))
-        own = found if column == "" else {column: found}
-        for name, cell in own.items():
-            if name in cells and cells[name] != cell:
-                flaw = f"the column {excerpt(name)!r} of {excerpt(key)} is there twice; leave one member out"
-                return RawRow(number, read=read, flaw=flaw)
-            cells[name] = cell
-    return RawRow(number, {KEY: key, **cells}, read)
-
-
-def _content(file: StoredFile, member: TarMember) -> Any:
-    """The cell of a member; UserErrors continue the place of the row."""
-    ending = _ending(member)
+def _content(file: StoredFile, member: TarMember, ending: str) -> Any:
     limit = byte_limit() if ending in PICTURES else Limits().annotation_bytes
+    if member.size > limit and ending in PICTURES:
+        return BadPicture(too_many_bytes(member.size, limit))
     if member.size > limit:
-        if ending in PICTURES:
-            return BadPicture(too_many_bytes(member.size, limit))
         raise UserError(
             f"{excerpt(member.name)} has {member.size} bytes, more than the limit of {limit}; shrink it"
         )
@@ -84,11 +79,10 @@ def _content(file: StoredFile, member: TarMember) -> Any:
         return data
     try:
         text = data.decode("utf-8-sig")
-        value: Any = json.loads(text, object_pairs_hook=each_once) if ending == FIELDS else text
+        if ending == FIELDS:
+            return json.loads(text, object_pairs_hook=each_once)
     except UnicodeDecodeError as error:
         raise UserError(f"{excerpt(member.name)} is not UTF-8; mend it") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{excerpt(member.name)} is not valid JSON ({error}); mend it") from error
-    if ending == FIELDS and _column(member) == "" and not isinstance(value, dict):
-        raise UserError(f"{excerpt(member.name)} is not a JSON object; mend it")
-    return text.strip() if ending == "cls" else value
+    return text.strip() if ending == "cls" else text
