@@ -18,8 +18,7 @@ from tests.refusals import expect_refusal
 from xfm.config.tables import PACKED, PLAIN, TABLES, sheet_of, table_kind
 from xfm.data.images import UnreadablePicture
 from xfm.data.tables.json_list import read_json
-from xfm.data.tables.shard import read_shard
-from xfm.data.tables.table import _READERS
+from xfm.data.tables.table import _READERS, read_shard
 
 ROWS = [{"text": 'a "red", cat\n', "label": "cat"}, {"text": "größe", "label": "dog"}]
 values = st.recursive(
@@ -212,7 +211,7 @@ def test_members_of_a_key_are_a_row(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_picture_that_is_too_large_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xfm.data.tables.shard.byte_limit", lambda: 10)
+    monkeypatch.setattr("xfm.data.tables.table.byte_limit", lambda: 10)
     (row,) = read(write_tar(tmp_path / "a.tar", {"a.png": png(1), "a.cls": b"1"}), PICTURES)
     with pytest.raises(UnreadablePicture, match=r"a\.tar:1"):
         row.path("image")
