@@ -31,7 +31,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "report.html; Ctrl-C saves, --resume continues.\n\n"
         f"tasks and the fields that they read (optional ones in brackets):\n{_tasks()}\n\n"
         f"A table is a file ({LISTED}),\n"
-        "a sheet of one (book.xlsx@SHEET), a folder with a folder of pictures a class, or\n"
+        "a folder with a folder of pictures a class, or\n"
         "hub:OWNER/NAME[:CONFIG][@SPLIT]. Paths of pictures start from the table's folder.",
         epilog="examples:\n"
         "  xfm finetune text-classification --model runs/quickstart/model --train reviews.csv --out runs/r\n"

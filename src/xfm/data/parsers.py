@@ -6,11 +6,9 @@ import os
 import pickle
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, time
-from itertools import count, islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError
 
 if TYPE_CHECKING:
     from pyarrow import Array
@@ -70,63 +68,6 @@ def _listed_values(array: "Array") -> int:
     if types.is_list(array.type) or types.is_large_list(array.type) or types.is_map(array.type):
         return len(kind.values) + _listed_values(kind.values)
     return 0
-
-
-# ---------------------------------------------------------------- Excel
-MAX_ROWS, MAX_COLUMNS = 1 << 20, 1 << 14
-"""Of a sheet, as Excel has them."""
-_ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
-
-
-def workbook_header(path: str, sheet: str | None) -> Iterator[bytes]:
-    """As JSON: names of the sheets, and the first row of the named one, or of the first."""
-    names, table = _sheet(path, sheet)
-    header = next(table.iter_rows(1, 1, 1, MAX_COLUMNS, values_only=True), ())
-    while header and header[-1] is None:
-        header = header[:-1]
-    yield json.dumps([names, [*map(_plain, header)]]).encode()
-
-
-def workbook_rows(path: str, sheet: str | None, columns: int) -> Iterator[bytes]:
-    """As JSON: rows behind the first that are not empty, some at a time, each with its number as Excel's."""
-    _, table = _sheet(path, sheet)
-    rows = zip(count(2), table.iter_rows(2, MAX_ROWS, 1, columns, values_only=True), strict=False)
-    while some := [*islice(rows, 256)]:
-        filled = [
-            (number, [*map(_plain, cells)])
-            for number, cells in some
-            if any(cell is not None for cell in cells)
-        ]
-        yield json.dumps(filled).encode()
-
-
-def _sheet(path: str, sheet: str | None) -> tuple[list[str], Any]:
-    """Sheets have values alone: no macro, formula or link is followed."""
-    from openpyxl import load_workbook
-
-    tables: list[Any] = load_workbook(path, read_only=True, data_only=True, keep_links=False).worksheets
-    names = [table.title for table in tables]
-    if not tables:
-        raise UserError(f"{path} has no sheet; write one")
-    if sheet is not None and sheet not in names:
-        raise UserError(
-            f"{path}: there is no sheet {excerpt(sheet)!r}, only {', '.join(names[:12])}; name one of them"
-        )
-    found = tables[names.index(sheet) if sheet is not None else 0]
-    found.reset_dimensions()  # a workbook may claim any
-    return names, found
-
-
-def _plain(cell: Any) -> Any:
-    """A value as other tables have it: a whole number is none of points, a moment is a text, and an error
-    none."""
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
-        return int(cell)
-    if isinstance(cell, date | datetime | time):
-        return cell.isoformat()
-    if isinstance(cell, str) and cell in _ERRORS:
-        return {"error": cell}
-    return cell if cell is None or isinstance(cell, str | int | float | dict) else str(cell)
 
 
 # ---------------------------------------------------------------- TIFF

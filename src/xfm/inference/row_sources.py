@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.config.tables import LISTED, sheet_of, table_kind
+from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, printable
 from xfm.core.paths import is_url
@@ -138,7 +138,7 @@ def known_path(path: Path) -> dict[str, Any]:
     """Identity of a folder (its path) or file (name and first two lines: it may grow, rows may be mended)."""
     if os.path.isdir(path):
         return {"folder": os.path.abspath(path)}
-    with open_stored(sheet_of(path)[0]) as file:
+    with open_stored(path) as file:
         return known_head(path.name, file.readline(_HEAD) + file.readline(_HEAD))
 
 

@@ -23,12 +23,12 @@ from xfm.data.skipped import SkippedRecords
 from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, TarMember, key_and_extension, scan_members
 from xfm.data.tables.columns import ColumnMap, Field
+from xfm.data.tables.delimited import read_delimited
 from xfm.data.tables.json_list import each_once, read_json, read_json_lines
 from xfm.data.tables.objects import PREFIX, InMemory, read_hub, read_objects
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import BadPicture, PictureStore, RawRow, Records, unreadable
 from xfm.data.tables.rows import TableRow
-from xfm.data.tables.spreadsheets import read_delimited, read_workbook
 
 
 def read_table(
@@ -277,7 +277,6 @@ _READERS: dict[str, Callable[[Path], Records]] = {
     ".csv": read_delimited,
     ".tsv": read_delimited,
     ".parquet": read_parquet,
-    ".xlsx": read_workbook,
     ".tar": read_shard,
 }
 """By the kinds of `xfm.config.tables`."""
