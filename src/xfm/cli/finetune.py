@@ -50,7 +50,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         required = needed and name not in told and not (dry and name == "out")
         option(parser, f"--{name}", meaning, told.get(name, _EMPTY.get(name)), required=required)
     option(parser, "--dry-run", "show the plan and the minutes that it takes, and write nothing", False)
-    option(parser, "--allow-urls", type=list[str])
     option(parser, "--push-to-hub", "owner/name on the hub, private if new, for the finished model")
     option(parser, "--resume")
     option(parser, "--quiet")
@@ -115,7 +114,6 @@ def run(chosen: Namespace) -> None:
         test=chosen.test,
         columns=chosen.columns,
         pictures=chosen.pictures,
-        allow_urls=chosen.allow_urls,
         split=chosen.split,
         config=config,
         resume=chosen.resume,
@@ -163,7 +161,6 @@ def _show_plan(chosen: Namespace, config: FinetuneConfig) -> None:
         columns=chosen.columns,
         pictures=chosen.pictures,
         split=chosen.split,
-        allow_urls=chosen.allow_urls,
         config=config,
         progress=not chosen.quiet,
     )

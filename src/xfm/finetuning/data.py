@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError, amount, excerpt
-from xfm.data.fetch import AddressBook
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
 from xfm.finetuning.presets import chosen_folds
@@ -43,7 +42,7 @@ MANY_CLASSES = 0.5
 @dataclass(frozen=True)
 class Tables:
     """Own tables. None for `valid` and `test` takes a share of the training rows; `pictures` is where paths
-    start (None: at the table), `addresses` fetches addresses, `split` is an earlier run's split.json."""
+    start (None: at the table), `split` is an earlier run's split.json."""
 
     train: str | Path | InMemory
     valid: str | Path | InMemory | None = None
@@ -51,7 +50,6 @@ class Tables:
     columns: ColumnMap = field(default_factory=ColumnMap)
     pictures: Path | None = None
     split: Path | None = None
-    addresses: AddressBook | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def _read_all(
 ) -> tuple[dict[str, list[TableRow]], dict[str, list[tuple[TableRow, Row]]]]:
     store, root = out / PICTURES_FOLDER, tables.pictures
     raw = {
-        name: read_table(source, task.spec.fields, tables.columns, store, root, left_out, tables.addresses)
+        name: read_table(source, task.spec.fields, tables.columns, store, root, left_out)
         for name, source in given.items()
         if source is not None
     }

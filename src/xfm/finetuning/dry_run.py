@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
 from xfm.core.errors import refuse_none
 from xfm.core.paths import home_path
@@ -65,7 +64,6 @@ def dry_run(
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
     split: Path | str | None = None,
-    allow_urls: bool | Sequence[str] | UrlRules = False,
 ) -> DryRun:
     """What `xfm.finetune` would do with these arguments, and how long; a few steps are taken and thrown
     away."""
@@ -76,7 +74,7 @@ def dry_run(
     if out is not None:
         check_folder(home_path(out), False)
     local_model(model)
-    tables = tables_of(train, valid, test, columns, pictures, split, allow_urls)
+    tables = tables_of(train, valid, test, columns, pictures, split)
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
         data, origin = opened(task, model, tables, config, Path(folder), progress)
         run = Session.begin(spec.name, home_path(model), data, config, Path(folder), progress, origin)

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError, refuse_none
 from xfm.core.locks import locked
@@ -56,7 +55,6 @@ def finetune(
     test: Table | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
-    allow_urls: bool | Sequence[str] | UrlRules = False,
     split: Path | str | None = None,
     config: FinetuneConfig | None = None,
     resume: bool = False,
@@ -79,8 +77,6 @@ def finetune(
         columns: column by field where they differ, `{"question": "q"}` or `"question=q"`; an empty one says
             that the table has none.
         pictures: folder that paths of pictures start from, each table's own if not given.
-        allow_urls: hosts from which pictures are fetched that tables name by address (`["*.example.org"]`),
-            True for any public host, or the rules for them; what is fetched is kept in the cache.
         split: `split.json` of an earlier run on the same training table, or the run's folder: the rows are in
             the same splits. Without, and without `valid`, a split is drawn by the seed.
         config: steps, rates, what is frozen and so on; what is 0 is fitted to the rows.
@@ -111,7 +107,7 @@ def finetune(
         if (repository := push_to_hub) is not None:
             distributed.on_first(lambda: check_upload(repository, config))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
-        tables = tables_of(train, valid, test, columns, pictures, split, allow_urls, out if resume else None)
+        tables = tables_of(train, valid, test, columns, pictures, split)
         data, origin = opened(task, model, tables, config, out, shows)
         return Session.begin(spec.name, model, data, config, out, shows, origin), origin
 

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.pipelines import UrlRules
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.data.collate import round_up
-from xfm.data.fetch import AddressBook
-from xfm.data.skipped import SkippedRecords, read_bad_rows
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, Table, as_splits
 from xfm.data.tokenizer import Tokenizer
 from xfm.finetuning.data import RowOrigin, Tables, read_data
@@ -139,17 +137,12 @@ def tables_of(
     columns: Mapping[str, str] | str,
     pictures: Path | str | None,
     split: Path | str | None,
-    allow_urls: bool | Sequence[str] | UrlRules = False,
-    before: Path | None = None,
 ) -> Tables:
-    """Tables by the arguments of `finetune`; addresses that failed in the folder `before` are not asked
-    again."""
+    """Tables by the arguments of `finetune`."""
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
-    splits, rules = as_splits(train, valid, test), UrlRules.of(allow_urls)
-    failed = None if before is None else read_bad_rows(before)
+    splits = as_splits(train, valid, test)
     named = (splits["train"], splits.get("validation"), splits.get("test"))
-    addresses = AddressBook.of(rules, splits["train"], failed)
-    return Tables(*named, ColumnMap.parse(columns), root, parted, addresses)
+    return Tables(*named, ColumnMap.parse(columns), root, parted)
 
 
 def opened(

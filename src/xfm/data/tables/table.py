@@ -4,7 +4,6 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from xfm.config.tables import LISTED, table_kind
-from xfm.config.task_spec import FieldKind
 from xfm.core.errors import UserError, excerpt
 from xfm.core.paths import at_home
-from xfm.data.fetch import AddressBook
 from xfm.data.folders import scan_classes
 from xfm.data.images import PICTURE_SUFFIXES, byte_limit, too_many_bytes
 from xfm.data.records import Limits
@@ -38,7 +35,6 @@ def read_table(
     store: Path,
     root: Path | None = None,
     left_out: SkippedRecords | None = None,
-    addresses: AddressBook | None = None,
 ) -> list[TableRow]:
     """The rows of a table with the fields of a task. `source` is a file, a folder with a folder of images a
     class, `hub:OWNER/NAME[:CONFIG][@SPLIT]`, or a table in memory; images in cells are written to `store`;
@@ -62,14 +58,9 @@ def read_table(
         if records.columns is None:
             columns.check_columns(fields, cells, f"{place}:{raw.number}", others=bool(rows))
             names = columns.places(fields, cells)
-        row = TableRow.picked(cells, place, raw.number, names, root, free)
-        rows.append(replace(row.unpacked(fields, pictures), addresses=addresses))
+        rows.append(TableRow.picked(cells, place, raw.number, names, root, free).unpacked(fields, pictures))
     if not rows:
         raise UserError(f"{place} holds no rows; check the path")
-    if addresses is not None:
-        shown = [one for one in fields if one.holds in (FieldKind.PICTURE, FieldKind.TWO_PICTURES)]
-        cells = [name for one in shown for name in (one.name, *one.parts)]
-        addresses.fetch_all((url, row.place) for row in rows for name in cells for url in row.urls(name))
     return rows
 
 
