@@ -21,7 +21,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import replacing, writing
 from xfm.core.locks import in_turn
 from xfm.core.paths import SECRET, cache_folder, holds_secret
-from xfm.data.sources.base import RANGE, StaleError, check_numbers, check_ranges, digest_of_samples, expanded
+from xfm.data.sources.base import RANGE, StaleError, check_numbers, digest_of_samples, expanded
 from xfm.data.sources.remote import PIECE, RemoteReader, reader_of
 from xfm.data.sources.shard_index import (
     COMMAND,
@@ -147,7 +147,6 @@ def _parted(address: str) -> tuple[str, str]:
     if last.endswith(TAR):
         if RANGE.search(folder) or has_magic(folder.partition("://")[2]):
             raise UserError(f"{address}: a pattern may stand in the names of shards only, behind the last /")
-        check_ranges(last)
         return folder, last
     if re.search(r"\.(jsonl?|parquet|csv|tgz|gz|zip)$", last):
         raise UserError(f"{address}: of addresses, {TAR} shards are read; `xfm prepare` makes them")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,12 +39,10 @@ _PART = 256
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """A table in memory: a frame, pyarrow table, data set, rows or columns; `head`: an iterator's first
-    two."""
+    """A table in memory: a frame, pyarrow table, data set, rows or columns."""
 
     rows: Any
     name: str
-    head: Sequence[Any] | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -55,12 +53,9 @@ def as_table(given: Table, name: str) -> str | Path | InMemory:
     if isinstance(given, str | Path | InMemory):
         return given
     of_rows = "__iter__" in (able := {*dir(type(given))}) or {"__len__", "__getitem__"} <= able
-    if isinstance(given, type | bytes | set | frozenset | np.ndarray | Tensor) or not of_rows:
+    if isinstance(given, type | bytes | set | frozenset | Iterator | np.ndarray | Tensor) or not of_rows:
         raise UserError(f"{name} is of type {type(given).__name__}; give {KINDS}")
     shown = f"{name} ({type(given).__name__})"
-    if isinstance(given, Iterator):
-        head = [*islice(given, 2)]
-        return InMemory(chain(head, given), shown, head)
     return InMemory(given, shown)
 
 
@@ -194,8 +189,7 @@ def _each(given: Any) -> Iterator[RawRow]:
 
 def beginning(table: InMemory) -> str:
     """A digest of the columns and the first two rows, by which a table is known again."""
-    head = table if table.head is None else InMemory(table.head, table.name)
-    records = read_objects(head)
+    records = read_objects(table)
     found = sha256(repr(records.columns).encode())
     for raw in islice(records.rows(frozenset(records.columns or ())), 2):
         for name, cell in raw.cells.items():
