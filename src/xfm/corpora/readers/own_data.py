@@ -15,7 +15,7 @@ from xfm.corpora.source_record import GatheredReader, PhraseBox, Piece, SourceRe
 from xfm.data.folders import scan_folder
 from xfm.data.records import Limits, is_text
 from xfm.data.tables import ColumnMap, TableRow, open_table
-from xfm.data.tables.records import BadPicture, PictureStore, RawRow
+from xfm.data.tables.records import BadPicture, RawRow
 from xfm.data.tables.table import open_folder
 
 _BESIDE = (".txt", ".json")
@@ -131,7 +131,7 @@ class TableReader(GatheredReader):
         table = open_table(self._source)
         if table.columns is not None:
             self._columns.check_columns(FIELDS, table.columns, self._source)
-        store = PictureStore(listings / "pictures")
+        store = listings / "pictures"
         before: SourceRecord | None = None
         for raw in table.rows(self._columns.wanted(FIELDS)):
             record = self._record(raw, store)
@@ -150,7 +150,7 @@ class TableReader(GatheredReader):
             raise UserError(f"{self._source} holds no rows; check the path")
         yield before
 
-    def _record(self, raw: RawRow, store: PictureStore) -> SourceRecord:
+    def _record(self, raw: RawRow, store: Path) -> SourceRecord:
         name = f"{self._source.name}:{raw.number}"
         try:
             cells = raw.checked(self._source)

@@ -15,7 +15,7 @@ from xfm.core.files import path_below
 from xfm.core.paths import home_path
 from xfm.data.images import UnreadablePicture
 from xfm.data.records import is_text
-from xfm.data.tables.records import BadPicture, PictureStore, pictures_in
+from xfm.data.tables.records import BadPicture, pictures_in, stored_pictures
 
 _MOST_LISTS, _MOST_LABELS, _MOST_TEXTS = 256, 1000, 10_000
 """Lists of numbers, such as boxes, and labels and texts, in a cell."""
@@ -51,13 +51,15 @@ class TableRow(Mapping[str, Any]):
         found = {name: pictures_in(cells[column]) for name, column in names.items() if column in cells}
         return cls(found, file, number, names, root, free)
 
-    def unpacked(self, fields: Iterable[Field], store: PictureStore) -> "TableRow":
-        """The row with files in place of images in cells; raises UserError where bytes are no image."""
+    def unpacked(self, fields: Iterable[Field], folder: Path) -> "TableRow":
+        """The row with files of a folder in place of images in cells; raises UserError where bytes are no image."""
         kinds = (FieldKind.PICTURE, FieldKind.TWO_PICTURES)
         shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
         if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:
             raise self.error(wrong[0], "holds bytes, not a text")
-        cells = {name: store.unpack(cell) if name in shown else cell for name, cell in self.items()}
+        cells = {
+            name: stored_pictures(cell, folder) if name in shown else cell for name, cell in self.items()
+        }
         return replace(self, fields=cells)
 
     def __getitem__(self, field: str) -> Any:

@@ -24,7 +24,7 @@ from xfm.data.tables.delimited import read_delimited
 from xfm.data.tables.json_list import each_once, read_json, read_json_lines
 from xfm.data.tables.objects import PREFIX, InMemory, read_hub, read_objects
 from xfm.data.tables.parquet import read_parquet
-from xfm.data.tables.records import BadPicture, PictureStore, RawRow, Records, unreadable
+from xfm.data.tables.records import BadPicture, RawRow, Records, unreadable
 from xfm.data.tables.rows import TableRow
 
 
@@ -51,14 +51,13 @@ def read_table(
     if records.columns is not None:
         columns.check_columns(fields, records.columns, place)
         names = columns.places(fields, records.columns)
-    pictures = PictureStore(store)
     rows: list[TableRow] = []
     for raw in records.rows(wanted):
         cells = raw.checked(place)
         if records.columns is None:
             columns.check_columns(fields, cells, f"{place}:{raw.number}", others=bool(rows))
             names = columns.places(fields, cells)
-        rows.append(TableRow.picked(cells, place, raw.number, names, root, free).unpacked(fields, pictures))
+        rows.append(TableRow.picked(cells, place, raw.number, names, root, free).unpacked(fields, store))
     if not rows:
         raise UserError(f"{place} holds no rows; check the path")
     return rows
