@@ -196,8 +196,8 @@ def pictures_in(cell: Any) -> Any:
 
 
 def stored_pictures(cell: Any, folder: Path) -> Any:
-    """A cell, or each of a list, with a path (or `BadPicture`) in place of an image, which is written into the
-    folder once, under the digest of its bytes."""
+    """A cell, or each of a list, with a path (or `BadPicture`) in place of an image, which is written into
+    the folder once, under the digest of its bytes."""
     if isinstance(cell, list):
         return [stored_pictures(one, folder) for one in cell]
     if isinstance(cell, DecodedPicture):
