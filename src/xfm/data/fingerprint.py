@@ -3,7 +3,6 @@ digested whole, of larger ones the size and 64 blocks; of a folder of images the
 that JSON lines name are left out."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -30,34 +29,31 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
     where a file is missing."""
     used = list(configs)
     places = {place: config.remote for config in used for place in _places(config)}
-    files = {place: resolve_files(place) or [Path(place)] for place in places if not is_url(place)}
-    files |= {config.tokenizer: [Path(config.tokenizer)] for config in used}
-    known = _indexed({path for found in files.values() for path in found})
-    unread = sorted({path for found in files.values() for path in found if path not in known})
-    with ThreadPoolExecutor(8) as pool:
-        known |= zip(unread, pool.map(_digest, unread), strict=True)
     digests: dict[str, str] = {}
-    read = {place: {_name(path, root): known[path] for path in found} for place, found in files.items()}
-    read |= _remote_places(places)
-    for place, lines in read.items():
-        if len(lines) > _MANY:
-            text = "".join(f"{name} {line}\n" for name, line in sorted(lines.items()))
-            digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
-            name = place if is_url(place) else _name(Path(place), root)
-            lines = {name: f"{len(lines)} files, {digest}"}
-        digests |= lines
+    with ThreadPoolExecutor(8) as pool:
+        for place, remote in places.items():
+            if is_url(place):
+                lines = _remote(place, remote)
+            else:
+                files = resolve_files(place) or [Path(place)]
+                known = _indexed(files)
+                found = pool.map(lambda path, known=known: known.get(path) or _digest(path), files)
+                lines = {_name(path, root): digest for path, digest in zip(files, found, strict=True)}
+            if len(lines) > _MANY:
+                text = "".join(f"{name} {line}\n" for name, line in sorted(lines.items()))
+                digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+                name = place if is_url(place) else _name(Path(place), root)
+                lines = {name: f"{len(lines)} files, {digest}"}
+            digests |= lines
+    digests |= {_name(path, root): _digest(path) for path in {Path(config.tokenizer) for config in used}}
     return dict(sorted(digests.items()))
 
 
 def remote_digest(configs: Iterable[DataConfig]) -> str:
     """A digest of all shards at addresses, with the versions that this process has opened; asks nobody."""
-    places = {place: config.remote for config in configs for place in _places(config)}
-    lines = [line for found in _remote_places(places).values() for line in sorted(found.items())]
+    places = {place: config.remote for config in configs for place in _places(config) if is_url(place)}
+    lines = [line for place, remote in places.items() for line in sorted(_remote(place, remote).items())]
     return hashlib.sha256(repr(lines).encode(errors="surrogateescape")).hexdigest()
-
-
-def _remote_places(places: dict[str, RemoteConfig]) -> dict[str, dict[str, str]]:
-    return {place: _remote(place, remote) for place, remote in places.items() if is_url(place)}
 
 
 def _places(config: DataConfig) -> Iterator[str]:
@@ -97,12 +93,13 @@ def _name(path: Path, root: Path) -> str:
 
 def _digest(path: Path) -> str:
     try:
-        return _of_folder(path) if path.is_dir() else _of_file(StoredFile.of(path))
+        return _of_folder(path) if path.is_dir() else _of_file(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
 
 
-def _of_file(file: StoredFile) -> str:
+def _of_file(path: Path) -> str:
+    file = StoredFile.of(path)
     return _line(file.size, sampled_digest(file))
 
 
@@ -114,7 +111,7 @@ def _of_folder(folder: Path) -> str:
     names = FolderSource(folder, Limits()).names
     digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
     for name in names[:: max(1, len(names) // _PICTURES)]:
-        digest.update(_of_file(StoredFile.of(Path(os.path.join(folder, name)))).encode())
+        digest.update(_of_file(folder / name).encode())
     return f"{len(names)} pictures, {digest.hexdigest()[:16]}"
 
 

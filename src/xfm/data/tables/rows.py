@@ -52,8 +52,8 @@ class TableRow(Mapping[str, Any]):
         return cls(found, file, number, names, root, free)
 
     def unpacked(self, fields: Iterable[Field], folder: Path) -> "TableRow":
-        """The row with files of a folder in place of images in cells; raises UserError where there are bytes in
-        other cells."""
+        """The row with files of a folder in place of images in cells; raises UserError where other cells have
+        bytes."""
         kinds = (FieldKind.PICTURE, FieldKind.TWO_PICTURES)
         shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
         if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:
