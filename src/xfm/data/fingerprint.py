@@ -11,10 +11,9 @@ from pathlib import Path
 from xfm.config.data import DataConfig, RemoteConfig
 from xfm.core.errors import UserError
 from xfm.core.paths import is_url
-from xfm.data.records import Limits
+from xfm.data.folders import scan_folder
 from xfm.data.sources import resolve_files
 from xfm.data.sources.base import StoredFile, sampled_digest
-from xfm.data.sources.plain_files import FolderSource
 from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.shard_index import saved_index
 
@@ -108,7 +107,7 @@ def _line(size: int, sample: bytes) -> str:
 
 
 def _of_folder(folder: Path) -> str:
-    names = FolderSource(folder, Limits()).names
+    names, _ = scan_folder(folder)
     digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
     for name in names[:: max(1, len(names) // _PICTURES)]:
         digest.update(_of_file(folder / name).encode())
