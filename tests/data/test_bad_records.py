@@ -15,7 +15,7 @@ from xfm.config.data import DataConfig
 from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError
 from xfm.data.loader import PretrainingData
-from xfm.data.records import BadRecordError, Limits, Record, SampleKind, check_box, to_sample
+from xfm.data.records import BadRecordError, Record, SampleKind, check_box, to_sample
 from xfm.data.schema import ImageSample, Origin
 from xfm.data.skipped import BAD_FILE, SkippedRecords, read_bad_rows
 
@@ -100,7 +100,7 @@ GOOD = {"captions": ["A cat."], "regions": [{"phrase": "the cat", "box": [1, 2, 
 
 
 def sample(annotation: dict, kind: SampleKind = SampleKind.REGION, picture: bytes | None = PICTURE):
-    return to_sample(Record(ORIGIN, picture, annotation), kind, Limits())
+    return to_sample(Record(ORIGIN, picture, annotation), kind)
 
 
 def region(**changes: object) -> dict:

@@ -19,7 +19,7 @@ from xfm.core.paths import is_url
 from xfm.data.folders import passed_over, scan_folder
 from xfm.data.images import PICTURE_SUFFIXES, PictureError, picture_size, read_picture
 from xfm.data.images import Picture as DecodedPicture
-from xfm.data.records import Limits
+from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables import ColumnMap, InMemory, TableRow, open_table
 from xfm.data.tables.columns import listed
 from xfm.data.tables.json_list import Line, json_row, numbered_lines
@@ -310,7 +310,7 @@ class StandardInput(RowSource):
         if not self._head:
             raise UserError(f"{self.name} holds no rows; give {example(reading.fields)}, one a line")
         if self._head[0].too_long:  # it may have no end, as /dev/zero
-            limit = Limits().annotation_bytes >> 20
+            limit = MAX_ANNOTATION >> 20
             raise UserError(f"{self.name}: the first line is longer than {limit} MiB; give one input a line")
         self._head += islice(self._rest, 1)
         is_json = self._head[0].data.lstrip(b"\xef\xbb\xbf \t").startswith(b"{")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.data.conftest import PICTURE, region_members, write_tar
 from tests.data.sources.forging import forge
 from tests.refusals import expect_refusal
-from xfm.data.records import BadRecordError, Limits, SampleKind
+from xfm.data.records import BadRecordError, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.base import StoredFile
 from xfm.data.sources.shard_index import index_folder, index_shard
@@ -190,7 +190,7 @@ def test_any_spans_give_true_records_or_bad_ones(tmp_path_factory, data):
         by = st.integers(-600, 600).map(lambda by, at=int(spans[place]): at + by)
         spans[place] = min(2**63 - 1, max(-(2**63), data.draw(numbers | by)))
     lying(folder, spans)
-    source = open_source(folder, "text", Limits(annotation_bytes=1 << 40))
+    source = open_source(folder, "text")
     for record in records_of(source):
         if not isinstance(record, str):
             assert record.annotation["text"].encode() == contents[f"{record.origin.key}.txt"]

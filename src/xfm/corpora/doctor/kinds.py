@@ -15,7 +15,7 @@ from xfm.core.files import open_regular
 from xfm.core.paths import home_path, is_url
 from xfm.corpora.doctor.records import SourceData, TableData, spread
 from xfm.data.folders import scan_folder
-from xfm.data.records import BadRecordError, Limits, SampleKind
+from xfm.data.records import MAX_ANNOTATION, BadRecordError, SampleKind
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap
@@ -68,7 +68,7 @@ def _has_fields_of_tasks(path: Path) -> bool:
     with suppress(OSError), open_regular(path) as file:
         for _ in range(_LOOKED):
             with suppress(ValueError, RecursionError):
-                row = json.loads(file.readline(Limits().annotation_bytes))
+                row = json.loads(file.readline(MAX_ANNOTATION))
                 fields |= row.keys() if isinstance(row, dict) else set()
     return bool(fields & _OF_TASKS) and not fields & _OF_RECORDS
 

@@ -21,7 +21,7 @@ from xfm.corpora.doctor.checks import (
 )
 from xfm.corpora.doctor.findings import Finding, Issue, Severity, Statistics
 from xfm.corpora.doctor.records import DataRecord
-from xfm.data.records import BadRecordError, Limits, SampleKind, is_text, to_sample
+from xfm.data.records import BadRecordError, SampleKind, is_text, to_sample
 from xfm.data.tokenizer import Tokenizer
 
 _LONGEST, _LABEL = 1 << 20, 200
@@ -56,7 +56,6 @@ class RecordChecker:
 
     def __init__(self, config: DoctorConfig, kind: SampleKind | None, tokenizer: Tokenizer | None) -> None:
         self._config, self._kind, self._tokenizer = config, kind, tokenizer
-        self._limits = Limits()
 
     def __call__(self, case: DataRecord, tally: Statistics) -> CheckedRecord:
         """Check a record, and count its sizes and lengths."""
@@ -122,7 +121,7 @@ class RecordChecker:
         if looks:
             decoded = torch.empty(1, dtype=torch.uint8).expand(3, looks[0].height, looks[0].width)
         try:
-            to_sample(replace(case.record, decoded=decoded), self._kind, self._limits)
+            to_sample(replace(case.record, decoded=decoded), self._kind)
         except BadRecordError as error:
             done.add(Issue(Finding.RECORD, error.reason))
 

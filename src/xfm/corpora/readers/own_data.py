@@ -13,7 +13,7 @@ from xfm.core.files import read_bytes
 from xfm.core.paths import is_url
 from xfm.corpora.source_record import GatheredReader, PhraseBox, Piece, SourceRecord, json_object
 from xfm.data.folders import scan_folder
-from xfm.data.records import Limits, is_text
+from xfm.data.records import MAX_ANNOTATION, is_text
 from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.records import BadPicture, RawRow
 from xfm.data.tables.table import open_folder
@@ -62,7 +62,7 @@ class FolderReader(GatheredReader):
 
 
 def _beside(picture: Path) -> dict[str, Any]:
-    limit = Limits().annotation_bytes
+    limit = MAX_ANNOTATION
     text, annotation = picture.with_suffix(".txt"), picture.with_suffix(".json")
     if annotation.exists():
         return described(json_object(read_bytes(annotation, limit)))

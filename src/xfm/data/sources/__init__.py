@@ -11,7 +11,7 @@ from pathlib import Path
 from xfm.config.data import RemoteConfig
 from xfm.core.errors import UserError
 from xfm.core.paths import is_url
-from xfm.data.records import Limits, SampleKind
+from xfm.data.records import SampleKind
 from xfm.data.sources.base import ConcatSource, RecordSource, check_numbers, expanded
 from xfm.data.sources.plain_files import FolderSource, JsonLinesSource
 from xfm.data.sources.remote_shards import TAR, remote_shards
@@ -25,7 +25,6 @@ _ENDINGS = (TAR, _LINES)
 def open_source(
     path: Path | str,
     kind: SampleKind | str,
-    limits: Limits | None = None,
     remote: RemoteConfig | None = None,
 ) -> RecordSource:
     """Open a corpus.
@@ -38,18 +37,17 @@ def open_source(
             JSON-lines files. For images also a folder of pictures. Shards may lie at an address, see
             `remote_shards`.
         kind: what to read the records as.
-        limits: largest record that is read.
         remote: how shards at an address are read.
 
     Raises:
         UserError: when nothing is there, or a shard is missing, truncated or of another format.
     """
-    kind, limits = SampleKind(kind), limits or Limits()
+    kind = SampleKind(kind)
     if is_url(str(path)):
-        return ShardSource(remote_shards(str(path), remote or RemoteConfig()), kind, limits)
+        return ShardSource(remote_shards(str(path), remote or RemoteConfig()), kind)
     files = resolve_files(path)
     if not files and kind is SampleKind.IMAGE and Path(path).is_dir():
-        pictures = FolderSource(Path(path), limits)
+        pictures = FolderSource(Path(path))
         if len(pictures):
             return pictures
     if not files:
@@ -57,7 +55,7 @@ def open_source(
             f"{path}: no {kind} data there; give tar shards, a .jsonl file, or a folder holding either "
             "(`xfm prepare` makes them)."
         )
-    parts = list(_parts(files, kind, limits))
+    parts = list(_parts(files, kind))
     return parts[0] if len(parts) == 1 else ConcatSource(parts)
 
 
@@ -83,14 +81,14 @@ def _is_indexed(path: Path | str) -> bool:
     return True
 
 
-def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[RecordSource]:
+def _parts(files: list[Path], kind: SampleKind) -> Iterator[RecordSource]:
     for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
         if ending == TAR:
             names = [file.name for file in group]
             index = saved_index(folder) or scanned_index(folder, names)
-            yield ShardSource(LocalShards(folder, names, index), kind, limits)
+            yield ShardSource(LocalShards(folder, names, index), kind)
         else:
-            yield from (JsonLinesSource(file, kind, limits) for file in group)
+            yield from (JsonLinesSource(file, kind) for file in group)
 
 
 def resolve_files(path: Path | str) -> list[Path]:

@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from xfm.core.errors import UserError
-from xfm.data.records import Limits, Record, Sample, SampleKind, to_sample
+from xfm.data.records import Record, Sample, SampleKind, to_sample
 
 
 class StaleError(OSError):
@@ -28,15 +28,13 @@ class RecordSource:
 
     Attributes:
         kind: what `read` yields.
-        limits: largest record that is read.
         distant: whether records are worth being asked for side by side: they lie on other machines.
     """
 
     distant = False
 
-    def __init__(self, kind: SampleKind, limits: Limits) -> None:
+    def __init__(self, kind: SampleKind) -> None:
         self.kind = kind
-        self.limits = limits
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -54,14 +52,14 @@ class RecordSource:
 
     def read(self, index: int) -> Sample:
         """The record decoded and checked; raises BadRecordError."""
-        return to_sample(self.record(index), self.kind, self.limits)
+        return to_sample(self.record(index), self.kind)
 
 
 class ConcatSource(RecordSource):
     """Several sources of one kind, one after the other."""
 
     def __init__(self, parts: Sequence[RecordSource]) -> None:
-        super().__init__(parts[0].kind, parts[0].limits)
+        super().__init__(parts[0].kind)
         self._parts = list(parts)
         self.distant = any(part.distant for part in parts)
         self._ends = list(accumulate(len(part) for part in parts))

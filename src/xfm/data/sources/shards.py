@@ -12,8 +12,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xfm.core.errors import UserError
-from xfm.data.images import too_many_bytes
-from xfm.data.records import BadRecordError, Limits, NoAnnotation, Record, SampleKind, parse_annotation
+from xfm.data.images import byte_limit, too_many_bytes
+from xfm.data.records import (
+    MAX_ANNOTATION,
+    BadRecordError,
+    NoAnnotation,
+    Record,
+    SampleKind,
+    parse_annotation,
+)
 from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, FilePool, RecordSource, StaleError, StoredFile, sampled_digest
 from xfm.data.sources.remote_shards import RemoteShards
@@ -62,8 +69,8 @@ class ShardSource(RecordSource):
     """The records of some shards, one shard after the other. As text, images that have none beside them are
     no records. Raises UserError where a shard is not in the index, holds none of the kind, or has changed."""
 
-    def __init__(self, shards: LocalShards | RemoteShards, kind: SampleKind, limits: Limits) -> None:
-        super().__init__(kind, limits)
+    def __init__(self, shards: LocalShards | RemoteShards, kind: SampleKind) -> None:
+        super().__init__(kind)
         names, index = shards.names, shards.index
         self._shards, self._index, self.distant = shards, index, shards.distant
         self._numbers = index.numbers(names)
@@ -102,11 +109,11 @@ class ShardSource(RecordSource):
             ) from None
         stored = _StoredRecord(self._shards, file, spans, Origin(name, f"#{row}"))
         if self.kind is SampleKind.TEXT:
-            return Record(stored.origin, None, stored.annotation("text", self.limits))
-        picture = stored.member(PICTURE, self.limits.picture_bytes)
+            return Record(stored.origin, None, stored.annotation("text"))
+        picture = stored.member(PICTURE, byte_limit())
         if picture is None:
             raise stored.bad("the picture is missing")
-        annotation = {} if self.kind is SampleKind.IMAGE else stored.annotation("caption", self.limits)
+        annotation = {} if self.kind is SampleKind.IMAGE else stored.annotation("caption")
         return Record(stored.origin, picture, annotation)
 
     def expect(self, first: int, stop: int) -> None:
@@ -175,11 +182,11 @@ class _StoredRecord:
                     self._bytes(column, content=0)
         return kind(self.origin, reason)
 
-    def annotation(self, text_field: str, limits: Limits) -> dict:
-        data = self.member(JSON, limits.annotation_bytes)
+    def annotation(self, text_field: str) -> dict:
+        data = self.member(JSON, MAX_ANNOTATION)
         if data is not None:
             return parse_annotation(data, self.origin)
-        data = self.member(TEXT, limits.annotation_bytes)
+        data = self.member(TEXT, MAX_ANNOTATION)
         if data is None:
             raise self.bad("the JSON or text beside the picture is missing", NoAnnotation)
         try:

@@ -11,7 +11,7 @@ from typing import TextIO
 from xfm.config.tables import table_kind
 from xfm.core.errors import UserError
 from xfm.data.images import MAX_BYTES
-from xfm.data.records import Limits
+from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables.records import (
     RawRow,
     Records,
@@ -62,7 +62,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
 
 def _cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
     """First line, cells, and characters read up to its end, of every row that is not blank."""
-    before = csv.field_size_limit(Limits().annotation_bytes)
+    before = csv.field_size_limit(MAX_ANNOTATION)
     row, begun, read = 1, 0, 0  # the line and the character where the row at hand begins, and those read
 
     def lines(file: TextIO) -> Iterator[str]:

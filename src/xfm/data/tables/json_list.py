@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.records import Limits
+from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables.records import RawRow, Records, open_stored, stored_size
 
 NO_OBJECT = "the row is not a JSON object; mend the row"
@@ -37,7 +37,7 @@ class Line:
 
 def numbered_lines(file: BinaryIO) -> Iterator[Line]:
     """The lines that are not blank; of one that is cut, the rest is read when the next is asked for."""
-    limit, read, number = Limits().annotation_bytes, 0, 0
+    limit, read, number = MAX_ANNOTATION, 0, 0
     while data := file.readline(limit + 1):
         number += 1
         read += len(data)
@@ -64,7 +64,7 @@ def json_row(line: Line) -> RawRow:
         return RawRow(line.number, read=line.read, flaw=flaw)
 
     if line.too_long:
-        return bad(f"the row is longer than {Limits().annotation_bytes} bytes; mend the row")
+        return bad(f"the row is longer than {MAX_ANNOTATION} bytes; mend the row")
     try:
         values = json.loads(line.text(), object_pairs_hook=each_once)
     except UnicodeDecodeError as error:
@@ -112,7 +112,7 @@ def read_json(path: Path) -> Records:
 
 
 def _listed_rows(path: Path, file: BufferedReader) -> Iterator[RawRow]:
-    most, number = Limits().annotation_bytes, 0
+    most, number = MAX_ANNOTATION, 0
     text = _Text(file, most, json.JSONDecoder(object_pairs_hook=each_once))
     try:
         for value in text.items():

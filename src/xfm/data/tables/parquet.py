@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.records import Limits
+from xfm.data.images import byte_limit
+from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables.records import (
     RawRow,
     Records,
@@ -126,8 +127,7 @@ def _cells(array: Any) -> list[Any]:
 
 
 def _checked(cell: Any) -> Any:
-    limits = Limits()
-    limit = limits.picture_bytes if isinstance(cell, bytes) else limits.annotation_bytes
+    limit = byte_limit() if isinstance(cell, bytes) else MAX_ANNOTATION
     if isinstance(cell, str | bytes) and len(cell) > limit:
         return TooLargeError(f"has {len(cell)} bytes, more than the limit of {limit}")
     return cell

@@ -15,7 +15,7 @@ from xfm.core.errors import UserError, excerpt
 from xfm.core.paths import at_home
 from xfm.data.folders import scan_classes
 from xfm.data.images import PICTURE_SUFFIXES, byte_limit, too_many_bytes
-from xfm.data.records import Limits
+from xfm.data.records import MAX_ANNOTATION
 from xfm.data.skipped import SkippedRecords
 from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, TarMember, key_and_extension, scan_members
@@ -239,7 +239,7 @@ def _cells(file: StoredFile, key: str, members: Sequence[TarMember]) -> dict[str
 
 
 def _content(file: StoredFile, member: TarMember, ending: str) -> Any:
-    limit = byte_limit() if ending in PICTURES else Limits().annotation_bytes
+    limit = byte_limit() if ending in PICTURES else MAX_ANNOTATION
     if member.size > limit and ending in PICTURES:
         return BadPicture(too_many_bytes(member.size, limit))
     if member.size > limit:
