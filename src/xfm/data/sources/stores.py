@@ -121,12 +121,6 @@ class Hub(RemoteStore):
 
 
 # ---------------------------------------------------------------- web servers
-class _Status(Exception):
-    def __init__(self, status: int) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status = status
-
-
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -164,9 +158,10 @@ class Web(RemoteStore):
                 raise UserError(
                     f"{url}: the server answers no ranges of bytes; download the shards, or use another"
                 )
+            answer.raise_for_status()
             said = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-            if answer.status != 206 or said is None or int(said[1]) != start:
-                raise _Status(answer.status)
+            if said is None or int(said[1]) != start:
+                raise OSError(errno.EIO, f"HTTP {answer.status} without the range that was asked for")
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
             found = RemoteFile(url, int(said[2]), version)
             if known is None:
