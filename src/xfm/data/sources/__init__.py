@@ -18,8 +18,8 @@ from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.shard_index import COMMAND, saved_index, scanned_index
 from xfm.data.sources.shards import LocalShards, ShardSource
 
-_LINES = ".jsonl"
-_ENDINGS = (TAR, _LINES)
+_READERS = {".jsonl": JsonLinesSource}
+_ENDINGS = (TAR, *_READERS)
 
 
 def open_source(
@@ -88,7 +88,7 @@ def _parts(files: list[Path], kind: SampleKind) -> Iterator[RecordSource]:
             index = saved_index(folder) or scanned_index(folder, names)
             yield ShardSource(LocalShards(folder, names, index), kind)
         else:
-            yield from (JsonLinesSource(file, kind) for file in group)
+            yield from (_READERS[ending](file, kind) for file in group)
 
 
 def resolve_files(path: Path | str) -> list[Path]:
