@@ -21,7 +21,7 @@ from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, TarMember, key_and_extension, scan_members
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
-from xfm.data.tables.json_list import each_once, read_json, read_json_lines
+from xfm.data.tables.json_list import read_json, read_json_lines
 from xfm.data.tables.objects import PREFIX, InMemory, read_hub, read_objects
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import BadPicture, RawRow, Records, unreadable
@@ -252,7 +252,7 @@ def _content(file: StoredFile, member: TarMember, ending: str) -> Any:
     try:
         text = data.decode("utf-8-sig")
         if ending == FIELDS:
-            return json.loads(text, object_pairs_hook=each_once)
+            return json.loads(text)
     except UnicodeDecodeError as error:
         raise UserError(f"{excerpt(member.name)} is not UTF-8; mend it") from error
     except (ValueError, RecursionError) as error:
