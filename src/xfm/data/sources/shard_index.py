@@ -16,9 +16,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -124,25 +124,23 @@ def index_shard(path: Path) -> IndexedShard:
         raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
 
 
-_scanned: WeakValueDictionary[tuple[StoredFile, ...], ShardIndex] = WeakValueDictionary()
-"""What is in use: streams and phases of a run read the same shards."""
-
-
 def scanned_index(folder: Path, names: Sequence[str]) -> ShardIndex:
     """The index of shards that have none beside them, in memory; raises UserError as `index_shard`."""
-    paths = [folder / name for name in names]
     try:
-        files = tuple(map(StoredFile.of, paths))
+        return _scanned(folder, tuple(StoredFile.of(folder / name) for name in names))
     except OSError as error:
         raise UserError(
             f"{error.filename}: cannot read the shard ({error.strerror}); check the path."
         ) from error
-    if (found := _scanned.get(files)) is None:
-        if large := sum(file.size for file in files) > SMALL:
-            warn_of_scan(folder, len(paths))
-        shown = tqdm(paths, "scanning", unit="shard", disable=None if large else True, delay=2.0)
-        found = _scanned[files] = ShardIndex.of(map(index_shard, shown))
-    return found
+
+
+@lru_cache(maxsize=16)
+def _scanned(folder: Path, files: tuple[StoredFile, ...]) -> ShardIndex:
+    """Once for all streams and phases of a run."""
+    if large := sum(file.size for file in files) > SMALL:
+        warn_of_scan(folder, len(files))
+    shown = tqdm(files, "scanning", unit="shard", disable=None if large else True, delay=2.0)
+    return ShardIndex.of(index_shard(file.path) for file in shown)
 
 
 def warn_of_scan(folder: Path | str, shards: int) -> None:
@@ -231,18 +229,17 @@ def _indexed(shards: Sequence[Path], workers: int) -> Iterator[IndexedShard]:
 
 
 # ---------------------------------------------------------------- reading
-_opened: WeakValueDictionary[StoredFile, ShardIndex] = WeakValueDictionary()
-
-
 def saved_index(folder: Path) -> ShardIndex | None:
     """The index of a folder, if it has one; raises as `open_index`."""
     try:
-        file = StoredFile.of(folder / INDEX)
+        return _opened(StoredFile.of(folder / INDEX))
     except OSError:
         return None
-    if (found := _opened.get(file)) is None:
-        found = _opened[file] = open_index(folder / INDEX)
-    return found
+
+
+@lru_cache(maxsize=16)
+def _opened(file: StoredFile) -> ShardIndex:
+    return open_index(file.path)
 
 
 def open_index(path: Path) -> ShardIndex:
