@@ -157,9 +157,11 @@ def _parted(address: str) -> tuple[str, str]:
 def _fetched_index(file: RemoteFile, reader: RemoteReader) -> ShardIndex:
     def fetch(path: Path) -> None:
         bar = tqdm(None, "fetching", file.size, unit="B", unit_scale=True, disable=None, delay=2.0)
-        with bar, replacing(path) as stream, _told(file.url):
+        with bar, replacing(path) as stream:
             for place in range(0, file.size, PIECE):
-                bar.update(stream.write(reader.fetch(file, place, min(place + PIECE, file.size))))
+                with _told(file.url):
+                    data = reader.fetch(file, place, min(place + PIECE, file.size))
+                bar.update(stream.write(data))
 
     try:
         return replace(_kept_index([file], fetch), place=file.url)
