@@ -109,7 +109,8 @@ class ShardSource(RecordSource):
             ) from None
         stored = _StoredRecord(self._shards, file, spans, Origin(name, f"#{row}"))
         if self.kind is SampleKind.TEXT:
-            return Record(stored.origin, None, stored.annotation("text"))
+            annotation = stored.annotation("text")
+            return Record(stored.origin, None, annotation)  # with the key, which a header has told
         picture = stored.member(PICTURE, byte_limit())
         if picture is None:
             raise stored.bad("the picture is missing")
