@@ -189,7 +189,7 @@ class BadPicture:
 def pictures_in(cell: Any) -> Any:
     """A cell, or each of a list, with its bytes or path in place of the hub's `{"bytes": .., "path": ..}`."""
     if isinstance(cell, list):
-        return [*map(pictures_in, cell)]
+        return [one if isinstance(one, list) else pictures_in(one) for one in cell]
     if isinstance(cell, Mapping) and cell and {"bytes", "path"} >= cell.keys():
         return cell.get("bytes") or cell.get("path")
     return cell
@@ -199,7 +199,7 @@ def stored_pictures(cell: Any, folder: Path) -> Any:
     """A cell, or each of a list, with a path (or `BadPicture`) in place of an image, which is written into
     the folder once, under the digest of its bytes."""
     if isinstance(cell, list):
-        return [stored_pictures(one, folder) for one in cell]
+        return [one if isinstance(one, list) else stored_pictures(one, folder) for one in cell]
     if isinstance(cell, DecodedPicture):
         try:
             pixels = to_uint8(cell).movedim(0, -1).contiguous().cpu().numpy()  # [H, W, 3]
