@@ -48,7 +48,7 @@ def write_synthetic(folder: Path, records: int, shards: int) -> None:
             modified = (folder / name).stat().st_mtime_ns
             count = min(each, left - (shards - number - 1))
             left -= count
-            yield IndexedShard(name, first.size, modified, first.sample, first.sha256, spans[:count])
+            yield IndexedShard(name, first.size, modified, first.sample, spans[:count])
 
     write_index(folder, entries())
 

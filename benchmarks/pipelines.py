@@ -84,7 +84,7 @@ def loop_texts(found: Pretrained, rows: list[Any]) -> list[float]:
     assert isinstance(found.task, TextClassifier)
     answers = []
     for text in rows:
-        tokens = found.tokenizer.encode_batch([text], 128).tokens
+        tokens = found.tokenizer.encode_batch([text], 128)
         answers.append(found.task(tokens=tokens).softmax(-1).max().item())
     return answers
 
@@ -102,7 +102,7 @@ def loop_embed(found: Pretrained, rows: list[Any]) -> list[float]:
 def loop_match(found: Pretrained, rows: list[Any]) -> list[float]:
     model, answers = found.model, []
     for row in rows:
-        tokens = found.tokenizer.encode_batch([normalise_caption(row["text"])], 128).tokens
+        tokens = found.tokenizer.encode_batch([normalise_caption(row["text"])], 128)
         text = model.encode_text(tokens.ids, tokens.mask)
         fused = model.fuse(text, tokens.mask, model.encode_image(pixels(found, row["image"])))
         answers.append(model.match_logits(fused).softmax(-1)[0, 1].item())
@@ -115,7 +115,7 @@ def loop_ask(found: Pretrained, rows: list[Any]) -> list[float]:
     answers = []
     listed = AnswerList(found.task.task.answers, found.tokenizer)
     for row in rows:
-        tokens = found.tokenizer.encode_batch([normalise_caption(row["question"])], 128).tokens
+        tokens = found.tokenizer.encode_batch([normalise_caption(row["question"])], 128)
         memory = found.task.fuse(pixels(found, row["image"]), tokens)
         best = likeliest_answers(found.task.decoder, listed, memory, tokens.mask)
         answers.append(best.log_likelihood.exp().item())

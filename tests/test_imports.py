@@ -12,7 +12,7 @@ OPTIONAL = {"timm", "transformers", "peft", "pyarrow", "datasets", "jinja2", "ma
 OPTIONAL |= {"pycocoevalcap", "h5py", "pillow_heif", "lancedb", "psycopg", "pgvector", "fastapi", "uvicorn"}
 OPTIONAL |= {"prometheus_client", "starlette", "pydantic", "sentence_transformers"}
 OPTIONAL |= {"ray", "py3langid"}
-OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "openvino", "openpyxl", "pandas"}
+OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "openvino", "pandas"}
 ADAPTERS = (
     "xfm.models.interop.transformers",
     "xfm.search.lance",

@@ -93,12 +93,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("checksums", ["true", "false"])
-def test_the_index_of_a_folder(folder, checksums, capsys):
-    assert main(["data", "index", str(folder), "--workers", "1", "--checksums", checksums, "--quiet"]) == 0
-    table = open_index(folder / INDEX).table
-    assert (
-        f"{folder / INDEX} has 6 records of 2 shards with {table.sizes.sum():,} bytes"
-        in capsys.readouterr().out
-    )
-    assert (table.checksums.tobytes() != bytes(64)) == (checksums == "true")
+def test_the_index_of_a_folder(folder, capsys):
+    assert main(["data", "index", str(folder), "--workers", "1", "--quiet"]) == 0
+    size = open_index(folder / INDEX).sizes.sum()
+    assert f"{folder / INDEX} has 6 records of 2 shards with {size:,} bytes" in capsys.readouterr().out

@@ -27,7 +27,7 @@ from tests.corpora.preparing import prepared
 from tests.refusals import expect_refusal
 from xfm.config.corpora import PrepareConfig
 from xfm.data.records import SampleKind
-from xfm.data.schema import RegionSample
+from xfm.data.schema import ImageSample
 from xfm.data.sources import open_source
 
 KINDS = {
@@ -166,7 +166,7 @@ def test_a_folder_of_own_pictures(tmp_path: Path) -> None:
     assert "alone.jpg" in (tmp_path / "to" / "damaged.json").read_text()
     assert annotations(tmp_path / "to")["a/1.jpg"]["captions"] == ["first of 1", "second of 1"]
     sample = open_source(tmp_path / "to", SampleKind.REGION).read(3)
-    assert isinstance(sample, RegionSample)
+    assert isinstance(sample, ImageSample)
     assert [(one.phrase, one.box) for one in sample.regions] == [("the red part", (1, 2, 30, 20))]
 
 

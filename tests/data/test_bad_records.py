@@ -15,8 +15,8 @@ from xfm.config.data import DataConfig
 from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError
 from xfm.data.loader import PretrainingData
-from xfm.data.records import BadRecordError, Limits, Record, SampleKind, check_box, to_sample
-from xfm.data.schema import Origin, PairSample, RegionSample
+from xfm.data.records import BadRecordError, Record, SampleKind, check_box, to_sample
+from xfm.data.schema import ImageSample, Origin
 from xfm.data.skipped import BAD_FILE, SkippedRecords, read_bad_rows
 
 BAD = {
@@ -103,7 +103,7 @@ GOOD = {"captions": ["A cat."], "regions": [{"phrase": "the cat", "box": [1, 2, 
 
 
 def sample(annotation: dict, kind: SampleKind = SampleKind.REGION, picture: bytes | None = PICTURE):
-    return to_sample(Record(ORIGIN, picture, annotation), kind, Limits())
+    return to_sample(Record(ORIGIN, picture, annotation), kind)
 
 
 def region(**changes: object) -> dict:
@@ -112,14 +112,14 @@ def region(**changes: object) -> dict:
 
 def test_good_records():
     found = sample(GOOD)
-    assert isinstance(found, RegionSample)
+    assert isinstance(found, ImageSample)
     assert found.pixels.shape == (3, 30, 40)
     assert found.regions[0].box == (1, 2, 10, 20)
     assert sample({"captions": ["a"], "regions": []}).regions == ()
     assert sample({"regions": GOOD["regions"]}).captions == ()
     for annotation in ({"captions": ["a b", "c"]}, {"caption": "a b"}, {"caption": ["a b"]}):
         pair = sample(annotation, SampleKind.PAIR)
-        assert isinstance(pair, PairSample)
+        assert isinstance(pair, ImageSample)
         assert pair.captions[0].startswith("a")
     assert sample({}, SampleKind.IMAGE).pixels.shape == (3, 30, 40)
     assert sample({"text": "Hi."}, SampleKind.TEXT, None).text == "Hi."

@@ -1,6 +1,5 @@
 """Shards that are missing, cut, damaged or hostile."""
 
-import json
 import tarfile
 import time
 
@@ -11,7 +10,7 @@ from tests.data.conftest import PICTURE, region_members, write_tar
 from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.data.records import BadRecordError
-from xfm.data.sources import open_source, resolve_files
+from xfm.data.sources import open_source
 from xfm.data.sources.tar import BLOCK
 
 
@@ -44,26 +43,6 @@ def test_a_gap_between_shards_stops(tmp_path):
     assert len(open_source(tmp_path / "others-*.tar", "region")) == 2
     with expect_refusal("scenes-00001.tar: no such shard"):
         open_source(tmp_path / "scenes-{00000..00002}.tar", "region")
-
-
-@pytest.mark.parametrize("lost", ["scenes-00002.tar", "singles-00000.tar"])
-def test_a_shard_of_a_world_is_missed(tmp_path, lost):
-    """The first and the last leave no gap."""
-    names = [f"scenes-{n:05d}.tar" for n in range(3)] + ["singles-00000.tar"]
-    (tmp_path / "pretrain").mkdir()
-    for name in names:
-        write_tar(tmp_path / "pretrain" / name, region_members(np.random.default_rng(0), 1))
-    files = {f"pretrain/{name}": {} for name in names} | {"tasks/vqa/seen.jsonl": {}}
-    (tmp_path / "world.json").write_text(json.dumps({"files": files}))
-    folder = tmp_path / "pretrain"
-    assert [len(open_source(path, "region")) for path in (folder, folder / "scenes-*.tar")] == [4, 3]
-    (folder / lost).unlink()
-    for path in (folder, folder / f"{lost[:7]}*.tar"):
-        with expect_refusal(f"{lost}: the file is missing", "build its world again"):
-            open_source(path, "region")
-    for text in ("[]", '{"files": 3}', "{"):  # not ours to judge
-        (tmp_path / "world.json").write_text(text)
-        assert len(resolve_files(folder)) == 3
 
 
 @pytest.mark.parametrize("keep", [0, BLOCK, 3 * BLOCK + 17])

@@ -83,6 +83,5 @@ def test_whole_words(tokenizer, sizes, probability, most, skipgram, seed):
 
 
 def test_texts_that_look_like_special_tokens_are_not_masked(tokenizer):
-    encoded = tokenizer.encode_batch(["</s><mask><pad>"], 30)
-    ids, words = encoded.ids[0].tolist(), encoded.word_ids[0].tolist()
+    ((ids, words),) = tokenizer.encode_lists(["</s><mask><pad>"], 30)
     assert masked_row(generator(0), ids, words, TokenMaskConfig(0.9, 9, 30), tokenizer) == (ids, [], [])

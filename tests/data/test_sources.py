@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.data.conftest import PICTURE, picture_bytes, write_tar
 from tests.refusals import expect_refusal
-from xfm.data.records import BadRecordError, Limits, SampleKind
-from xfm.data.schema import ImageSample, PairSample, RegionSample, TextSample
-from xfm.data.sources import open_source, resolve_files
+from xfm.data.records import BadRecordError, SampleKind
+from xfm.data.schema import ImageSample, TextSample
+from xfm.data.sources import open_source, plain_files, resolve_files, shards
 from xfm.data.sources.base import StoredFile
 from xfm.data.sources.plain_files import FolderSource
 from xfm.data.sources.tar import scan_members
@@ -34,13 +34,13 @@ def test_one_shard_gives_every_kind(corpus):
     assert len(source) == 20
     for index in (0, 7, 19, 7):
         sample = source.read(index)
-        assert isinstance(sample, RegionSample)
+        assert isinstance(sample, ImageSample)
         assert sample.origin.shard == str(path)
         annotation = json.loads(expected[f"{sample.origin.key}.json"])
         assert sample.captions == tuple(annotation["captions"])
         assert [list(r.box) for r in sample.regions] == [r["box"] for r in annotation["regions"]]
         assert source.record(index).picture == expected[f"{sample.origin.key}.jpg"]
-    assert isinstance(open_source(path, "pair").read(3), PairSample)
+    assert isinstance(open_source(path, "pair").read(3), ImageSample)
     assert isinstance(open_source(path, "image").read(3), ImageSample)
 
 
@@ -76,7 +76,7 @@ def test_folder_of_pictures(tmp_path):
     source = open_source(tmp_path, SampleKind.IMAGE)
     assert isinstance(source, FolderSource)
     assert [source.read(i).origin.key for i in range(len(source))] == ["b/a.jpg", "z.PNG"]
-    assert source.report.passed == {".txt": ["b/notes.txt"], "hidden": [".hidden.png"]}
+    assert source.report == f"{tmp_path}: left out 1 .txt (b/notes.txt), 1 hidden (.hidden.png)"
     with expect_refusal("no pair data there"):
         open_source(tmp_path, SampleKind.PAIR)
 
@@ -120,12 +120,14 @@ def test_scan_equals_tarfile(tmp_path_factory, members):
     [
         ({"a.jpg": PICTURE}, {}, "the JSON or text beside"),
         ({"a.jpg": PICTURE, "a.txt": b"\xff"}, {}, "the text is not UTF-8"),
-        (WHOLE, {"picture_bytes": 100}, "the picture has .* bytes, more than the limit of 100"),
-        (WHOLE, {"annotation_bytes": 10}, "the JSON has .* bytes, more than the limit of 10"),
+        (WHOLE, {"byte_limit": lambda: 100}, "the picture has .* bytes, more than the limit of 100"),
+        (WHOLE, {"MAX_ANNOTATION": 10}, "the JSON has .* bytes, more than the limit of 10"),
     ],
 )
-def test_members_that_are_no_record(make_tar, members, limits, reason):
-    source = open_source(make_tar(members), "region", Limits(**limits))
+def test_members_that_are_no_record(make_tar, monkeypatch, members, limits, reason):
+    for name, limit in limits.items():
+        monkeypatch.setattr(shards, name, limit)
+    source = open_source(make_tar(members), "region")
     assert len(source) == 1
     with pytest.raises(BadRecordError, match=reason) as caught:
         source.read(0)
@@ -139,14 +141,16 @@ def test_members_that_are_no_record(make_tar, members, limits, reason):
         ({"image": "../a.jpg"}, {}, '"image" is not a path below the folder of the file'),
         ({"image": "link.jpg"}, {}, '"image" is not a path below the folder of the file'),
         ({"image": "pipe.jpg"}, {}, "pipe.jpg is not a file"),
-        ({"image": "a.jpg"}, {"annotation_bytes": 20}, "the row has .* bytes, more than the limit of 20"),
+        ({"image": "a.jpg"}, {"MAX_ANNOTATION": 20}, "the row has .* bytes, more than the limit of 20"),
     ],
 )
-def test_rows_that_are_no_record(tmp_path, row, limits, reason):
+def test_rows_that_are_no_record(tmp_path, monkeypatch, row, limits, reason):
+    for name, limit in limits.items():
+        monkeypatch.setattr(plain_files, name, limit)
     (tmp_path / "a.jsonl").write_text(json.dumps({"caption": "a", **row}))
     (tmp_path / "a.jpg").write_bytes(PICTURE)
     (tmp_path / "link.jpg").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(BadRecordError, match=reason) as caught:
-        open_source(tmp_path / "a.jsonl", "pair", Limits(**limits)).read(0)
+        open_source(tmp_path / "a.jsonl", "pair").read(0)
     assert caught.value.origin.key == "1"

@@ -86,11 +86,15 @@ CAPTIONS = [
 def test_masks_cover_whole_content_words(pretrained: Pretrained, share: float) -> None:
     tokenizer = pretrained.tokenizer
     masked = mask_captions(tokenizer, CAPTIONS, share, seed=0)
-    plain = tokenizer.encode_batch([CAPTIONS[0], "the yellow square it is", *CAPTIONS[2:]], 40)
+    read = [CAPTIONS[0], "the yellow square it is", *CAPTIONS[2:]]
+    plain = tokenizer.encode_batch(read, 40)
     chosen = masked.labels != IGNORED
     assert torch.equal(torch.where(chosen, masked.labels, masked.tokens.ids), plain.ids)
     assert (masked.tokens.ids[chosen] == tokenizer.mask).all()
-    for ids, words, gaps in zip(plain.ids, plain.word_ids, chosen, strict=True):
+    for (listed, numbers), row in zip(tokenizer.encode_lists(read, 40), chosen, strict=True):
+        ids, gaps = torch.tensor(listed), row[: len(listed)]
+        words = torch.tensor([-1 if number is None else number for number in numbers])
+        assert not row[len(listed) :].any()
         spelled = {w: tokenizer.decode(ids[words == w]).strip() for w in words.unique().tolist() if w >= 0}
         content = [w for w, text in spelled.items() if text not in FUNCTION_WORDS]
         hit = set(words[gaps].tolist())

@@ -5,12 +5,11 @@ import json
 import pickle
 import random
 import tarfile
-import zipfile
 from typing import Any
 
 import numpy as np
 
-from tests.fuzz.changes import DEEP, change_bytes, change_json, change_text, change_tree
+from tests.fuzz.changes import change_bytes, change_json, change_text, change_tree
 from xfm.data.sources.shard_index import HEADER, header
 
 _BLOCK = 512
@@ -145,49 +144,6 @@ def change_parquet(data: bytes, rng: random.Random) -> bytes:
         inner = inner[: end - start].ljust(end - start, b"\0")
     size += (len(inner) - (end - start)) if start != 4 else 0
     return data[:start] + inner + data[end:-8] + size.to_bytes(4, "little") + data[-4:]
-
-
-def change_zip(data: bytes, rng: random.Random) -> bytes:
-    """A zip (a workbook): other bytes of a member, of which the checksum is right, or any bytes."""
-    if rng.random() < 0.35:
-        return change_bytes(data, rng)
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
-        names = old.namelist()
-        chosen = rng.choice(
-            [name for name in names if "sheet" in name or "workbook" in name or rng.random() < 0.2]
-        )
-        for name in names:
-            content = old.read(name)
-            if name == chosen:
-                content = rng.choice((change_bytes, _other_xml, _other_xml))(content, rng)
-                if rng.random() < 0.05:
-                    continue
-            new.writestr(name, content)
-    return out.getvalue()
-
-
-_XML = (
-    b'<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]><a>&c;</a>',
-    *(b"&nothing;", b"<a>" * DEEP, b"<!--", b"<![CDATA[", b"&#0;", b"&#xD800;", b"</sheetData>"),
-    *(b'<row r="1048577">', b'<row r="99999999999999999999">', b'<dimension ref="A1:XFD1048576"/>'),
-    *(b'<c r="ZZZZ99999999" t="s"><v>99</v></c>', b'<c r="A1" t="s"><v>-1</v></c>', b'<c t="b"><v>x</v></c>'),
-    *(b'<c r="" t="n"><v>1e999</v></c>', b'<c r="A2" t="d"><v>2026-13-45</v></c>'),
-    b'<c r="B3" t="e"><v>#N/A</v></c>',
-)
-
-
-def _other_xml(data: bytes, rng: random.Random) -> bytes:
-    places = [at for at, byte in enumerate(data) if byte in b'<>"']
-    start = rng.choice(places)
-    if rng.random() < 0.6:
-        at = data.find(b">", start) + 1
-        return data[:at] + rng.choice(_XML) + data[at:]
-    end = data.find(b'"', start + 1)
-    value = rng.choice(
-        (b"", b"-1", b"0", b"99999999999999", b"nan", b"x" * 40_000, b"../../x", b"A1:XFD1048576", b"s", b"&")
-    )
-    return data[: start + 1] + value + data[end:] if end > 0 else data[:start]
 
 
 _PLAIN: tuple[Any, ...] = (

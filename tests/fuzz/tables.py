@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.corpora.miniature import jpeg, write
 from tests.fuzz.annotations import read_corpus
-from tests.fuzz.binaries import change_parquet, change_zip
+from tests.fuzz.binaries import change_parquet
 from tests.fuzz.changes import Change, change_json, change_json_lines, change_table, change_text
 from tests.fuzz.shards import SIZE, read_both_kinds
 from tests.fuzz.target import Family, Target
@@ -82,19 +82,6 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     return out.getvalue().to_pybytes()
 
 
-def _workbook(rows: list[dict[str, Any]]) -> bytes:
-    from openpyxl import Workbook
-
-    book, out = Workbook(), io.BytesIO()
-    sheet = book.active
-    assert sheet is not None
-    sheet.append([*rows[0]])
-    for row in rows:
-        sheet.append([cell if isinstance(cell, str) else json.dumps(cell) for cell in row.values()])
-    book.save(out)
-    return out.getvalue()
-
-
 def _put(folder: Path, file: str, content: Callable[[], bytes]) -> None:
     write(folder / "a.jpg", jpeg(1, SIZE))
     write(folder / file, content())
@@ -161,7 +148,6 @@ TARGETS = (
     *_table("a.csv", lambda: _delimited(ROWS), change_table),
     *_table("a.tsv", lambda: _delimited(ROWS, "\t"), change_table),
     *_table("a.parquet", lambda: _parquet(ROWS), change_parquet, 1),
-    *_table("a.xlsx", lambda: _workbook(ROWS), change_zip, 1, 0.3),
     _texts("a.jsonl", _lines(ROWS), change_json_lines),
     _texts("a.json", json.dumps(ROWS).encode(), change_json),
     _texts("a.txt", "\n".join(CAPTIONS).encode(), change_text),

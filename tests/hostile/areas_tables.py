@@ -2,7 +2,6 @@
 
 import gzip
 import tarfile
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -45,30 +44,6 @@ def parquet(unit: bytes | str, length: int, rows: int, column: str) -> Any:
 
 def one_line(path: Path, names: Names) -> None:
     path.write_bytes(b"text,label\n" + b"x" * 70_000_000)
-
-
-def workbook(*parts: tuple[str, bytes, int]) -> Any:
-    """A workbook of one sheet, with bytes that are put so many times before a mark of a part."""
-
-    def make(path: Path, names: Names) -> None:
-        import io
-
-        import openpyxl
-
-        book, whole = openpyxl.Workbook(), io.BytesIO()
-        for row in (("text", "label"), ("a", "b"), ("c", "d")):
-            book.active.append(row)
-        book.save(whole)
-        with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
-            for part in old.infolist():
-                data = old.read(part)
-                for name, unit, times in parts:
-                    if name in part.filename:
-                        place = data.rindex(b"</")
-                        data = data[:place] + unit * times + data[place:]
-                new.writestr(part.filename, data)
-
-    return make
 
 
 def packed(unit: bytes, times: int) -> Any:
@@ -140,13 +115,6 @@ IMAGES = [
 PACKED_TABLES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "gz-bomb-of-rows": ("a.csv.gz", packed(b"a,b\n", 60 << 20), ("a.csv.gz", "expands to more than")),
     "gz-bomb-of-a-line": ("a.csv.gz", packed(b"x", 300 << 20), ("a.csv.gz",)),
-    "xlsx-bomb-of-cells": ("a.xlsx", workbook(("sheet1", b"<c/>", 60 << 20)), ("a.xlsx",)),
-    "xlsx-bomb-of-settings": ("a.xlsx", workbook(("styles", b"<a/>", 60 << 20)), ("a.xlsx",)),
-    "xlsx-entities": (
-        "a.xlsx",
-        workbook(("sheet1", b'<!DOCTYPE a [<!ENTITY b "c">]>', 1)),
-        ("a.xlsx", "cannot be read as a workbook"),
-    ),
     "tar-claims-a-gib": ("a.tar", shard("a.txt", 1 << 30), ("a.tar", "truncated")),
     "json-sparse-of-1-tib": ("a.json", sparse(1 << 40, b"["), ("a.json:1",)),
     "json-of-depth": ("a.json", "[" * 3_000_000, ("a.json:1",)),
@@ -156,5 +124,5 @@ NEW_KINDS = [
     for verb, command in (("finetune", TUNE), ("predict", PREDICT))
     for name, (file, content, says) in PACKED_TABLES.items()
 ]  # fmt: skip
-KINDS = ("csv", "jsonl", "parquet", "json", "csv.gz", "xlsx", "tar")
+KINDS = ("csv", "jsonl", "parquet", "json", "csv.gz", "tar")
 SITUATIONS = [*(one for kind in KINDS for one in _each(kind)), *BOMBS, *IMAGES, *NEW_KINDS]

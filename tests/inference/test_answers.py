@@ -38,7 +38,7 @@ def pixels(found: Pretrained, shown: list[Image.Image]) -> Tensor:
 
 
 def tokens(found: Pretrained, said: list[str], longest: int = 128) -> Tokens:
-    return found.tokenizer.encode_batch([normalise_caption(text) for text in said], longest).tokens
+    return found.tokenizer.encode_batch([normalise_caption(text) for text in said], longest)
 
 
 def scores(answers: list[dict[str, Any]]) -> dict[str, float]:
@@ -49,14 +49,14 @@ def test_text_classification(models: Models) -> None:
     found = models["text-classification"]
     pipe = xfm.pipeline("text-classification", model=found)
     said = ["Is it RED?", "yes, it is."]  # as written: nothing is normalised
-    logits = found.task(tokens=found.tokenizer.encode_batch(said, 40).tokens)
+    logits = found.task(tokens=found.tokenizer.encode_batch(said, 40))
     expected = [dict(zip(("bad", "fair", "good"), row, strict=True)) for row in logits.softmax(-1).tolist()]
     answers = pipe(said)
     for answer, wanted in zip(answers, expected, strict=True):
         assert [a["score"] for a in answer] == sorted((a["score"] for a in answer), reverse=True)
         assert scores(answer) == pytest.approx(wanted, abs=1e-5)
     same(pipe(said[0], top_k=1), answers[0][:1])
-    pair = found.task(tokens=found.tokenizer.encode_pairs(said[:1], said[1:], 40).tokens).softmax(-1)[0]
+    pair = found.task(tokens=found.tokenizer.encode_pairs(said[:1], said[1:], 40)).softmax(-1)[0]
     for given in ({"text": said[0], "text_pair": said[1]}, {"text": said[0], "second": said[1]}):
         assert scores(pipe(given)) == pytest.approx(
             dict(zip(("bad", "fair", "good"), pair.tolist(), strict=True)), abs=1e-5
@@ -67,7 +67,7 @@ def test_text_classification(models: Models) -> None:
 def test_visual_reasoning(models: Models) -> None:
     found = models["reasoning"]
     shown, said = pictures(2), "the left square is red " * 9  # more than 30 words are read
-    text = found.tokenizer.encode_batch([normalise_caption(said, 64)], 64).tokens
+    text = found.tokenizer.encode_batch([normalise_caption(said, 64)], 64)
     logits = found.task(pixels(found, shown), text, torch.tensor([[0, 1]]))
     answer = xfm.pipeline("visual-reasoning", model=found)(images=shown, text=said)
     assert scores(answer) == pytest.approx(
@@ -230,7 +230,7 @@ def test_fill_mask(models: Models) -> None:
     found = models[None]
     fill = xfm.pipeline("fill-mask", model=found)
     said = "a <mask> square left of a <mask> square"
-    ids = found.tokenizer.encode_batch([said], 99).tokens
+    ids = found.tokenizer.encode_batch([said], 99)
     states = found.model.encode_text(ids.ids, ids.mask)
     places = ids.ids[0].eq(found.tokenizer.mask).nonzero()[:, 0]
     share = found.model.language_logits(states[0, places]).softmax(-1)

@@ -99,7 +99,7 @@ def model() -> Pretrained:
 
 def given(model: Pretrained, rows: int = 3) -> tuple[torch.Tensor, Tokens]:
     torch.manual_seed(0)
-    return torch.randn(rows, 3, 32, 32), model.tokenizer.encode_batch(texts(rows), 40).tokens
+    return torch.randn(rows, 3, 32, 32), model.tokenizer.encode_batch(texts(rows), 40)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

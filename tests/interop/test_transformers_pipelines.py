@@ -101,7 +101,7 @@ def test_pictures_are_classified_by_names_alike(tmp_path: Path) -> None:
 def test_features_are_the_states_of_the_encoders(tmp_path: Path) -> None:
     folder = save(tmp_path / "m", tuned(None))
     loaded = load_model(folder)
-    tokens = loaded.tokenizer.encode_batch(["a red square"], 20).tokens
+    tokens = loaded.tokenizer.encode_batch(["a red square"], 20)
     with torch.no_grad():
         expected = loaded.model.encode_text(tokens.ids, tokens.mask)
     np.testing.assert_allclose(theirs("feature-extraction", folder)("a red square"), expected, atol=1e-5)

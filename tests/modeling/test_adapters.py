@@ -51,7 +51,7 @@ def answers(task: TaskModel, pretrained: Pretrained) -> Tensor:
     """What a fine-tuned model makes of two pictures and two texts, in one row of numbers."""
     torch.manual_seed(7)
     pixels = torch.randn(2, 3, 32, 32)
-    tokens: Tokens = pretrained.tokenizer.encode_batch(["a red square", "is it"], 12).tokens
+    tokens: Tokens = pretrained.tokenizer.encode_batch(["a red square", "is it"], 12)
     with torch.no_grad():
         if isinstance(task, Classifier):
             found = task(pixels, tokens)
@@ -126,7 +126,7 @@ def test_peft_reads_the_additions(learned: Learned) -> None:
     torch.manual_seed(0)
     base, ours = load_model(learned.base).model, load_model(learned.folder).model
     theirs: Any = peft.PeftModel.from_pretrained(base, str(learned.folder))
-    tokens = tiny_pretrained().tokenizer.encode_batch(["a red square"], 12).tokens
+    tokens = tiny_pretrained().tokenizer.encode_batch(["a red square"], 12)
     pixels = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         for model in (theirs.base_model.model, ours):

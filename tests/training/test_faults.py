@@ -35,15 +35,15 @@ def test_loaders_end_with_a_training_that_is_killed(corpus, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("may_mount")
 def test_without_shared_memory_the_numbers_are_the_same(corpus, tmp_path):
-    for name, size in (("much", "1g"), ("little", "100k"), ("none", "8k")):
+    for name, size in (("much", "1g"), ("little", "100k")):
         words = command(corpus, tmp_path / name, steps=6, workers=2)
         ended = run(mounted(Path("/dev/shm"), size, words))
         assert ended.status == 0, ended.err
         assert len(ended.err.splitlines()) == (name != "much"), ended.err
         assert ("/dev/shm" in ended.err) == (name != "much")
         assert ended.left == []
-    losses = [logged_losses(tmp_path / name / "run") for name in ("much", "little", "none")]
-    assert losses[0] == losses[1] == losses[2]
+    losses = [logged_losses(tmp_path / name / "run") for name in ("much", "little")]
+    assert losses[0] == losses[1]
 
 
 # ------------------------------------------------------------------ a loader that hangs

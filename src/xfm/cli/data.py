@@ -34,7 +34,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         description=f"Look after the data of pre-training.\n\nactions:\n{actions}",
         epilog="examples:\n"
         "  xfm data index shards/cc3m\n"
-        "  xfm data index shards/cc3m --workers 16 --checksums false\n"
+        "  xfm data index shards/cc3m --workers 16\n"
         "  xfm data inspect nano --root worlds/emoji --step 1000 --out look.html\n"
         "  xfm data inspect runs/nano                 what that run reads next",
     )
@@ -53,7 +53,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     else:
         option(parser, "--path", "folder of tar shards", required=True)
         option(parser, "--workers", "processes that read shards; one a core if not given", 0)
-        option(parser, "--checksums", "also keep the sha256 of each shard: reads all of it", True, type=bool)
         option(parser, "--quiet")
     return parser
 
@@ -83,10 +82,10 @@ def _index(chosen: Namespace) -> None:
     if not shards:
         raise UserError(f"{folder} holds no tar shards; give the folder that holds them")
     workers = min(chosen.workers or cores(), len(shards))
-    path = index_folder(folder, shards, workers, not chosen.quiet, chosen.checksums)
-    table = open_index(path).table
-    size = int(table.sizes.sum())
-    records, of = amount(table.records, "record"), amount(len(table), "shard")
+    path = index_folder(folder, shards, workers, not chosen.quiet)
+    index = open_index(path)
+    size = int(index.sizes.sum())
+    records, of = amount(index.records, "record"), amount(len(index), "shard")
     print(f"{path} has {records} of {of} with {size:,} bytes.")
 
 

@@ -27,7 +27,7 @@ class _Mode(StrEnum):
     FROZEN = "--test of a pre-trained model"
 
 
-_TABLE = {"test", "columns", "pictures", "allow_urls", "out", "max_bad", "seed", "precision", "device"}
+_TABLE = {"test", "columns", "pictures", "out", "max_bad", "seed", "precision", "device"}
 _FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names"}
 _ONLY: Mapping[_Mode, set[str]] = {
     _Mode.WORLD: {*to_plain(EvaluationConfig()), "world", "out"},
@@ -68,7 +68,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--validation-rows", "labelled pictures that choose the penalty of the linear probe")
     option(parser, "--columns")
     option(parser, "--pictures")
-    option(parser, "--allow-urls", type=list[str])
     for name, known, meaning in (
         ("--box-format", BoxFormat, "what the four numbers of a box are; xywh if not given"),
         ("--box-unit", BoxUnit, "the unit of boxes; pixel if not given"),
@@ -225,9 +224,7 @@ def _read_labelled(
     source: str, store: Path, chosen: Namespace, left_out: "SkippedRecords"
 ) -> "list[Labelled]":
     """Labelled pictures of a table, a folder or a hub data set; `store` gets those that a table holds."""
-    from xfm.config.pipelines import UrlRules
     from xfm.config.task_spec import FieldKind
-    from xfm.data.fetch import AddressBook
     from xfm.data.images import UnreadablePicture
     from xfm.data.tables import ColumnMap, Field, read_table
     from xfm.tasks.rows import Labelled
@@ -236,9 +233,7 @@ def _read_labelled(
     fields = (picture, Field("label", "name of the class"))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     found: list[Labelled] = []
-    rules, mapped = UrlRules.of(chosen.allow_urls), ColumnMap.parse(chosen.columns or "")
-    addresses = AddressBook.of(rules, source)
-    for row in read_table(source, fields, mapped, store, root, left_out, addresses):
+    for row in read_table(source, fields, ColumnMap.parse(chosen.columns or ""), store, root, left_out):
         try:
             found.append(Labelled(row.path("image"), row.label("label"), row.place))
         except UnreadablePicture as error:

@@ -31,7 +31,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "report.html; Ctrl-C saves, --resume continues.\n\n"
         f"tasks and the fields that they read (optional ones in brackets):\n{_tasks()}\n\n"
         f"A table is a file ({LISTED}),\n"
-        "a sheet of one (book.xlsx@SHEET), a folder with a folder of pictures a class, or\n"
+        "a folder with a folder of pictures a class, or\n"
         "hub:OWNER/NAME[:CONFIG][@SPLIT]. Paths of pictures start from the table's folder.",
         epilog="examples:\n"
         "  xfm finetune text-classification --model runs/quickstart/model --train reviews.csv --out runs/r\n"
@@ -50,7 +50,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         required = needed and name not in told and not (dry and name == "out")
         option(parser, f"--{name}", meaning, told.get(name, _EMPTY.get(name)), required=required)
     option(parser, "--dry-run", "show the plan and the minutes that it takes, and write nothing", False)
-    option(parser, "--allow-urls", type=list[str])
     option(parser, "--push-to-hub", "owner/name on the hub, private if new, for the finished model")
     option(parser, "--resume")
     option(parser, "--quiet")
@@ -97,7 +96,7 @@ def run(chosen: Namespace) -> None:
 
     if chosen.push_to_hub is not None:
         check_upload(chosen.push_to_hub, config)
-    told = {name: chosen[name] for name in ("test", "columns", "pictures", "allow_urls", "split")}
+    told = {name: chosen[name] for name in ("test", "columns", "pictures")}
     told |= {"valid": chosen.validation, "config": config, "progress": not chosen.quiet}
     if chosen.dry_run:
         from xfm.finetuning.finetune import dry_run

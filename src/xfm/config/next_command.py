@@ -33,7 +33,6 @@ def next_command(
     columns: str = "",
     pictures: Path | str | None = None,
     shown: Iterable[Path] = (),
-    hosts: str = "",
 ) -> str:
     """The command that answers with a fine-tuned model on its own table.
 
@@ -61,7 +60,6 @@ def next_command(
         gallery=gallery,
         columns=",".join(f"{name}={column}" for name, column in asked.items()),
         pictures=pictures if is_there else None,
-        **({"allow-urls": hosts} if is_there else {}),
         out=Path(out) / "answers.jsonl",
     )
 

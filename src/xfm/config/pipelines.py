@@ -36,11 +36,6 @@ class UrlRules(Limited, place="urls."):
             one in ("*", host) or (one.startswith("*.") and host.endswith(one[1:])) for one in self.hosts
         )
 
-    @property
-    def option(self) -> str:
-        """The hosts as `--allow-urls` takes them."""
-        return ",".join(self.hosts or ("*",))
-
     @classmethod
     def of(cls, allowed: "bool | Sequence[str] | UrlRules | None") -> "UrlRules | None":
         """The rules of an argument: rules, hosts, or any public host; None where nothing may be fetched."""

@@ -127,6 +127,8 @@ def in_turn(path: Path) -> Iterator[None]:
             time.sleep(0.2)
         yield
     finally:
+        with contextlib.suppress(OSError):  # a process forked meanwhile has the handle, too
+            fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from xfm.config.corpora import Duplicates
 from xfm.core.errors import UserError, printable
-from xfm.core.files import writing
+from xfm.core.files import file_digest, writing
 from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, FilterResult, RecordFilter
 from xfm.corpora.images import near_any, near_earlier, perceptual_hash
 from xfm.corpora.preparation import PreparationPlan
@@ -208,7 +208,7 @@ def _write_shard(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
         return mark
     indexed = index_shard(shard)
     write_index(shard.parent, [indexed], f"{stem.name}.xfm")
-    mark.bytes, mark.sha256 = indexed.size, indexed.sha256.hex()
+    mark.bytes, mark.sha256 = indexed.size, file_digest(shard)
     return mark
 
 

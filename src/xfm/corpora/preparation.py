@@ -126,7 +126,7 @@ class Preparation:
             name = path.name if path == self.source else path.relative_to(self.source).as_posix()
             found.update(json.dumps([name, _size(path)]).encode())
         for place in map(home_path, self.config.evaluation):
-            held = scan_folder(place).pictures if place.is_dir() else []
+            held = scan_folder(place)[0] if place.is_dir() else []
             size = 0 if held or not place.exists() else _size(place)  # what is not there is told later
             found.update(json.dumps([place.name, size, *held]).encode())
         return found.hexdigest()

@@ -28,9 +28,7 @@ from xfm.data.schema import (
     ImageBatch,
     ImageSample,
     PairBatch,
-    PairSample,
     RegionBatch,
-    RegionSample,
     TextBatch,
     TextSample,
 )
@@ -87,8 +85,8 @@ class BatchBuilder:
             step=step,
             text=self._text(cast(list[DrawnSample[TextSample]], text)) if text else None,
             image=self._image(cast(list[DrawnSample[ImageSample]], image)) if image else None,
-            pair=self._pair(cast(list[DrawnSample[PairSample]], pair)) if pair else None,
-            region=self._region(cast(list[DrawnSample[RegionSample]], region)) if region else None,
+            pair=self._pair(cast(list[DrawnSample[ImageSample]], pair)) if pair else None,
+            region=self._region(cast(list[DrawnSample[ImageSample]], region)) if region else None,
             origins=tuple(item.sample.origin for found in items.values() for item in found),
             skipped=tuple(met.skipped),
             reads=tuple(met.reads),
@@ -110,7 +108,7 @@ class BatchBuilder:
         pictures = [self._picture(item, mode, may_flip=True) for item in items]
         return ImageBatch(stack_pixels(pictures), self._patch_masks(items))
 
-    def _pair(self, items: Sequence[DrawnSample[PairSample]]) -> PairBatch:
+    def _pair(self, items: Sequence[DrawnSample[ImageSample]]) -> PairBatch:
         mode = self._streams[SampleKind.PAIR].augmentation
         pictures, rows = [], []
         for item in items:
@@ -128,13 +126,11 @@ class BatchBuilder:
             patch_mask=self._patch_masks(items) if self._config.patch_mask.on_pairs else None,
         )
 
-    def _region(self, items: Sequence[DrawnSample[RegionSample]]) -> RegionBatch:
+    def _region(self, items: Sequence[DrawnSample[ImageSample]]) -> RegionBatch:
         mode = self._streams[SampleKind.REGION].augmentation
         return collate_regions(items, self._config, mode, self._texts, self._size, self._patch)
 
-    def _picture(
-        self, item: DrawnSample[ImageSample | PairSample], mode: Augmentation, may_flip: bool
-    ) -> Tensor:
+    def _picture(self, item: DrawnSample[ImageSample], mode: Augmentation, may_flip: bool) -> Tensor:
         pixels = item.sample.pixels
         view = picture_view(item.rng, (pixels.shape[2], pixels.shape[1]), mode, may_flip)
         return recolour(item.rng, show(pixels, view, self._size), mode, has_boxes=False)
@@ -166,7 +162,7 @@ _Row = tuple[TextRow, int, Box | None, int]
 
 
 def collate_regions(
-    items: Sequence[DrawnSample[RegionSample]],
+    items: Sequence[DrawnSample[ImageSample]],
     config: DataConfig,
     mode: Augmentation,
     known: TokenCache,
@@ -201,7 +197,7 @@ def collate_regions(
 
 def _add_picture(
     rows: list[_Row],
-    item: DrawnSample[RegionSample],
+    item: DrawnSample[ImageSample],
     image: int,
     config: DataConfig,
     mode: Augmentation,

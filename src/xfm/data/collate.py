@@ -16,7 +16,7 @@ from torch import Tensor
 from xfm.config.data import TokenMaskConfig
 from xfm.data.masking import IGNORED, mask_tokens, maskable
 from xfm.data.schema import MaskedTokens, Tokens
-from xfm.data.tokenizer import EncodedBatch, Tokenizer
+from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Box, Boxes, BoxFormat, BoxUnit
 
 LENGTH_STEP = 8
@@ -176,7 +176,7 @@ def round_up(count: int, step: int) -> int:
     return -(-count // step) * step
 
 
-def padded_tokens(encoded: EncodedBatch, tokenizer: Tokenizer, step: int = LENGTH_STEP) -> Tokens:
+def padded_tokens(encoded: Tokens, tokenizer: Tokenizer, step: int = LENGTH_STEP) -> Tokens:
     """Tokens of a batch [R, T] with T rounded up to a multiple of `step`."""
     extra = round_up(encoded.ids.shape[1], step) - encoded.ids.shape[1]
     return Tokens(F.pad(encoded.ids, (0, extra), value=tokenizer.pad), F.pad(encoded.mask, (0, extra)))

@@ -3,29 +3,17 @@ A name is resolved once and every address checked, redirects too, so that it can
 the time of the connection. No proxies: behind one, nothing could be checked."""
 
 import contextlib
-import hashlib
 import http.client
 import ipaddress
-import os
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
-
-from tqdm import tqdm
 
 from xfm.config.pipelines import UrlRules
 from xfm.core.errors import UserError
-from xfm.core.files import write_data, writing
-from xfm.core.paths import cache_folder
-from xfm.data.images import PictureError, picture_size, picture_suffix
 
-_CHUNK = 1 << 16
 _SIGNS = "%/?:@!$&'()*+,;=~[]"  # stand as they are in an address; other letters are escaped
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNICAST = ipaddress.ip_network("2000::/3")  # the others are local or not given out
@@ -116,24 +104,15 @@ def is_public(address: str) -> bool:
 
 
 def _read(url: str, answer: http.client.HTTPResponse, rules: UrlRules, deadline: float) -> bytes:
-    too_large = UserError(f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it")
-    claimed = answer.headers.get("Content-Length", "")
-    if claimed.isascii() and claimed.isdigit() and len(claimed) < 20 and int(claimed) > rules.max_bytes:
-        raise too_large
-    parts, size = [], 0
-    while True:
-        part = answer.read1(_CHUNK)
-        if not part:
-            break
-        size += len(part)
-        if size > rules.max_bytes:
-            raise too_large
-        parts.append(part)
+    data = answer.read(rules.max_bytes + 1) if (answer.length or 0) <= rules.max_bytes else None
+    if data is None or len(data) > rules.max_bytes:
+        raise UserError(f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it")
     if time.monotonic() >= deadline:
         raise TimeoutError
-    if claimed.isdigit() and size < int(claimed):
-        raise UserError(f"{url}: the connection ended after {size} of {claimed} bytes; try again")
-    return b"".join(parts)
+    if answer.length:
+        claimed = len(data) + answer.length
+        raise UserError(f"{url}: the connection ended after {len(data)} of {claimed} bytes; try again")
+    return data
 
 
 class _PinnedConnection(http.client.HTTPConnection):
@@ -166,69 +145,3 @@ class _PinnedConnection(http.client.HTTPConnection):
         if self._live is not None:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self._live, socket.SHUT_RDWR)  # below TLS: a reader sees the end
-
-
-FETCHED = "fetched"
-"""Folder of the cache."""
-_TOGETHER, _QUIET = 8, 2.0  # fetches at once; seconds before a bar is shown
-
-
-@dataclass(frozen=True, eq=False)
-class AddressBook:
-    """Cached files of image URLs; `failed` has, by row, errors of an earlier run: not fetched again."""
-
-    rules: UrlRules
-    folder: Path
-    failed: Mapping[str, str] = field(default_factory=dict)
-    _known: dict[str, Path | UserError] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, rules: UrlRules | None, table: object, failed: Mapping[str, str] | None = None
-    ) -> "AddressBook | None":
-        """The files of a table's addresses, in its part of the cache; None where nothing may be fetched."""
-        if rules is None:
-            return None
-        mark = hashlib.sha256(os.path.abspath(str(table)).encode("utf-8", "surrogateescape")).hexdigest()
-        return cls(rules, cache_folder() / FETCHED / mark[:16], failed or {})
-
-    def file(self, url: str, place: str = "") -> Path:
-        """The file of a URL of the row at `place`; raises UserError where it is not allowed or no image."""
-        if url in self.failed.get(place, ""):
-            raise UserError(self.failed[place])
-        self._look_up(url)
-        if isinstance(found := self._known[url], UserError):
-            raise found
-        return found
-
-    def fetch_all(self, named: Iterable[tuple[str, str]]) -> None:
-        """Fetch addresses side by side, given with the places of their rows; what fails is told by `file`."""
-        urls = dict.fromkeys(url for url, place in named if url not in self.failed.get(place, ""))
-        with ThreadPoolExecutor(_TOGETHER, thread_name_prefix="fetching") as pool:
-            waiting = pool.map(self._look_up, urls)
-            for _ in tqdm(waiting, "fetching", len(urls), unit="picture", disable=None, delay=_QUIET):
-                pass
-
-    def _look_up(self, url: str) -> None:
-        if url not in self._known:
-            try:
-                self._known[url] = self._fetched(url)
-            except UserError as error:
-                told = str(error)  # of a redirect it names another address
-                self._known[url] = error if url in told else UserError(f"{url}: {told}")
-
-    def _fetched(self, url: str) -> Path:
-        check_address(url, self.rules)  # what is in the cache, too
-        name = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        if found := next(iter(self.folder.glob(f"{name}.*")), None):
-            return found.absolute()
-        data = fetch(url, self.rules)
-        try:
-            picture_size(data)
-        except PictureError as error:
-            raise UserError(f"{url}: {error}; check the address") from error
-        path = self.folder.absolute() / f"{name}{picture_suffix(data)}"
-        with writing(path, "or set XFM_CACHE to another folder"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_data(path, data, lasting=False)
-        return path

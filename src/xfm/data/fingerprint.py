@@ -3,7 +3,6 @@ digested whole, of larger ones the size and 64 blocks; of a folder of images the
 that JSON lines name are left out."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -12,10 +11,9 @@ from pathlib import Path
 from xfm.config.data import DataConfig, RemoteConfig
 from xfm.core.errors import UserError
 from xfm.core.paths import is_url
-from xfm.data.records import Limits
+from xfm.data.folders import scan_folder
 from xfm.data.sources import resolve_files
 from xfm.data.sources.base import StoredFile, sampled_digest
-from xfm.data.sources.plain_files import FolderSource
 from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.shard_index import saved_index
 
@@ -30,22 +28,23 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
     where a file is missing."""
     used = list(configs)
     places = {place: config.remote for config in used for place in _places(config)}
-    files = {place: resolve_files(place) or [Path(place)] for place in places if not is_url(place)}
-    files |= {config.tokenizer: [Path(config.tokenizer)] for config in used}
-    known = _indexed({path for found in files.values() for path in found})
-    unread = sorted({path for found in files.values() for path in found if path not in known})
-    with ThreadPoolExecutor(8) as pool:
-        known |= zip(unread, pool.map(_digest, unread), strict=True)
     digests: dict[str, str] = {}
-    read = {place: {_name(path, root): known[path] for path in found} for place, found in files.items()}
-    read |= {place: _remote(place, remote) for place, remote in places.items() if is_url(place)}
-    for place, lines in read.items():
-        if len(lines) > _MANY:
-            text = "".join(f"{name} {line}\n" for name, line in sorted(lines.items()))
-            digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
-            name = place if is_url(place) else _name(Path(place), root)
-            lines = {name: f"{len(lines)} files, {digest}"}
-        digests |= lines
+    with ThreadPoolExecutor(8) as pool:
+        for place, remote in places.items():
+            if is_url(place):
+                lines = _remote(place, remote)
+            else:
+                files = resolve_files(place) or [Path(place)]
+                known = _indexed(files)
+                found = pool.map(lambda path, known=known: known.get(path) or _digest(path), files)
+                lines = {_name(path, root): digest for path, digest in zip(files, found, strict=True)}
+            if len(lines) > _MANY:
+                text = "".join(f"{name} {line}\n" for name, line in sorted(lines.items()))
+                digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+                name = place if is_url(place) else _name(Path(place), root)
+                lines = {name: f"{len(lines)} files, {digest}"}
+            digests |= lines
+    digests |= {_name(path, root): _digest(path) for path in {Path(config.tokenizer) for config in used}}
     return dict(sorted(digests.items()))
 
 
@@ -60,17 +59,16 @@ def _indexed(paths: Iterable[Path]) -> dict[Path, str]:
     shards = sorted(path for path in paths if path.suffix == TAR)
     for folder, group in groupby(shards, lambda path: path.parent):
         if (index := saved_index(folder)) is not None:
-            table = index.table
-            said = zip(table.sizes.tolist(), table.samples, strict=True)
+            said = zip(index.sizes.tolist(), index.samples, strict=True)
             lines = [_line(size, sample.tobytes()) for size, sample in said]
-            digests = dict(zip(table.names, lines, strict=True))
+            digests = dict(zip(index.names, lines, strict=True))
             found |= {path: digests[path.name] for path in group if path.name in digests}
     return found
 
 
 def _remote(address: str, settings: RemoteConfig) -> dict[str, str]:
     corpus = remote_shards(address, settings)
-    table, files = corpus.index.table, corpus.files
+    table, files = corpus.index, corpus.files
     numbers = table.numbers(corpus.names).tolist()
     lines = {}
     for name, number in zip(corpus.names, numbers, strict=True):
@@ -87,12 +85,13 @@ def _name(path: Path, root: Path) -> str:
 
 def _digest(path: Path) -> str:
     try:
-        return _of_folder(path) if path.is_dir() else _of_file(StoredFile.of(path))
+        return _of_folder(path) if path.is_dir() else _of_file(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
 
 
-def _of_file(file: StoredFile) -> str:
+def _of_file(path: Path) -> str:
+    file = StoredFile.of(path)
     return _line(file.size, sampled_digest(file))
 
 
@@ -101,10 +100,10 @@ def _line(size: int, sample: bytes) -> str:
 
 
 def _of_folder(folder: Path) -> str:
-    names = FolderSource(folder, Limits()).names
+    names, _ = scan_folder(folder)
     digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
     for name in names[:: max(1, len(names) // _PICTURES)]:
-        digest.update(_of_file(StoredFile.of(Path(os.path.join(folder, name)))).encode())
+        digest.update(_of_file(folder / name).encode())
     return f"{len(names)} pictures, {digest.hexdigest()[:16]}"
 
 

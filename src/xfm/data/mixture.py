@@ -51,42 +51,26 @@ class RunOrder:
 
     def shuffled(self, rank: int, size: int, key: int) -> int:
         """The image of `rank` under the permutation of 0..size-1 that `key` chooses."""
-        layout = _RunLayout(self.length, size, key)
-        width = self.window * self.length
-        number = rank // width
+        whole, rest = divmod(size, self.length)
+        short = mix(key, -1) % (whole + 1) if rest else whole  # the turn of the run that has fewer
+
+        def start(turn: int) -> int:
+            return min(turn * self.length - (self.length - rest if turn > short else 0), size)
+
+        number = rank // (self.window * self.length)
         # The short run moves what follows it forward, by less than a window.
-        number += rank >= layout.start((number + 1) * self.window)
-        start, stop = (layout.start(turn * self.window) for turn in (number, number + 1))
-        return layout.thing(start + shuffled(rank - start, stop - start, mix(key, number + 1)))
+        number += rank >= start((number + 1) * self.window)
+        first, stop = (start(turn * self.window) for turn in (number, number + 1))
+        place = first + shuffled(rank - first, stop - first, mix(key, number + 1))
+        turn = place // self.length
+        turn += place >= start(turn + 1)
+        run = whole if turn == short else shuffled(turn - (turn > short), whole, mix(key, 0))
+        return run * self.length + place - start(turn)
 
     def around(self, thing: int, size: int) -> range:
         """The run that a thing is in."""
         first = thing // self.length * self.length
         return range(first, min(first + self.length, size))
-
-
-@dataclass(frozen=True)
-class _RunLayout:
-    length: int
-    size: int
-    key: int
-
-    @property
-    def short(self) -> int:
-        whole, rest = divmod(self.size, self.length)
-        return mix(self.key, -1) % (whole + 1) if rest else whole
-
-    def start(self, turn: int) -> int:
-        missing = self.length - self.size % self.length if turn > self.short else 0
-        return min(turn * self.length - missing, self.size)
-
-    def thing(self, place: int) -> int:
-        turn = place // self.length
-        turn += place >= self.start(turn + 1)
-        whole = self.size // self.length
-        others = turn - (turn > self.short)
-        run = whole if turn == self.short else shuffled(others, whole, mix(self.key, 0))
-        return run * self.length + place - self.start(turn)
 
 
 BLOCK = 10_000

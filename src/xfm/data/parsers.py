@@ -6,17 +6,14 @@ import os
 import pickle
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, time
-from itertools import count, islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError
 
 if TYPE_CHECKING:
-    from pyarrow import Array, RecordBatch
-    from pyarrow.parquet import FileMetaData
+    from pyarrow import Array
 
-_PIECE, _MOST_ROWS = 32 << 20, 8192
+_PIECE, _MOST_ROWS = 32 << 20, 512
 """Bytes and rows that are given back at a time; a row may hold pictures."""
 _FREE, _TIMES = 1_000_000, 64
 """Values of lists that any file may have, and how many a larger one may have for each of its bytes."""
@@ -43,65 +40,22 @@ def parquet_footer(path: str) -> Iterator[bytes]:
 
 def parquet_batches(path: str, groups: Sequence[int], columns: Sequence[str]) -> Iterator[memoryview]:
     """Batches of the columns of some groups of rows, each a stream of Arrow's IPC."""
+    import pyarrow
     from pyarrow.parquet import ParquetFile
 
     size = os.path.getsize(path)
     most = max(_FREE, _TIMES * size)
-    with ParquetFile(path) as file:
-        told = file.metadata
-    wanted = [name for name in file.schema_arrow.names if name in columns]
-    # A value that stands in many rows takes memory once. Chunks of columns are read piece by piece.
-    once = [leaf.path for leaf in map(told.schema.column, range(told.num_columns)) if _is_content(leaf)]
-    with ParquetFile(path, metadata=told, read_dictionary=once, buffer_size=1 << 20) as file:
+    with ParquetFile(path, buffer_size=1 << 20) as file:  # chunks of columns are read piece by piece
         for group in groups:
-            rows = _rows_at_once(told, group, columns)
-            for batch in file.iter_batches(rows, [group], wanted, use_threads=False):
+            told = file.metadata.row_group(group)
+            rows = max(1, min(_MOST_ROWS, _PIECE * told.num_rows // max(1, told.total_byte_size)))
+            for batch in file.iter_batches(rows, [group], columns, use_threads=False):
                 if (values := sum(map(_listed_values, batch.columns))) > most:
                     raise ValueError(f"its lists hold {values} values, and the file has {size} bytes")
-                yield _streamed(batch)
-
-
-def _is_content(leaf: Any) -> bool:
-    plain = leaf.physical_type == "BYTE_ARRAY" and leaf.max_repetition_level == 0
-    return plain and leaf.logical_type.type in ("NONE", "STRING", "JSON")
-
-
-def _rows_at_once(told: "FileMetaData", group: int, columns: Sequence[str]) -> int:
-    leaves = [told.row_group(group).column(number) for number in range(told.num_columns)]
-    size = sum(
-        leaf.total_uncompressed_size for leaf in leaves if leaf.path_in_schema.split(".")[0] in columns
-    )
-    mean = size / max(1, told.row_group(group).num_rows)
-    return max(1, min(_MOST_ROWS, int(_PIECE / max(1, mean))))
-
-
-def _streamed(batch: "RecordBatch") -> memoryview:
-    import pyarrow
-
-    batch = pyarrow.RecordBatch.from_arrays([*map(_compact, batch.columns)], batch.schema.names)
-    out = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(out, batch.schema) as stream:
-        stream.write_batch(batch)
-    return memoryview(out.getvalue())
-
-
-def _compact(array: "Array") -> "Array":
-    """Without the values of a dictionary that are in other rows only: each batch brings its own along."""
-    import pyarrow
-    from pyarrow import compute, types
-
-    kind: Any = array
-    if types.is_dictionary(array.type):
-        used = kind.indices.unique().drop_null()
-        return pyarrow.DictionaryArray.from_arrays(
-            compute.index_in(kind.indices, used),  # pyright: ignore[reportAttributeAccessIssue]
-            kind.dictionary.take(used),
-        )
-    if types.is_struct(array.type) and array.type.num_fields:
-        names = [array.type.field(number).name for number in range(array.type.num_fields)]
-        inner = [_compact(kind.field(number)) for number in range(len(names))]
-        return pyarrow.StructArray.from_arrays(inner, names, mask=array.is_null())
-    return array
+                out = pyarrow.BufferOutputStream()
+                with pyarrow.ipc.new_stream(out, batch.schema) as stream:
+                    stream.write_batch(batch)
+                yield memoryview(out.getvalue())
 
 
 def _listed_values(array: "Array") -> int:
@@ -114,74 +68,6 @@ def _listed_values(array: "Array") -> int:
     if types.is_list(array.type) or types.is_large_list(array.type) or types.is_map(array.type):
         return len(kind.values) + _listed_values(kind.values)
     return 0
-
-
-# ---------------------------------------------------------------- Excel
-MAX_ROWS, MAX_COLUMNS = 1 << 20, 1 << 14
-"""Of a sheet, as Excel has them."""
-
-
-def workbook_header(path: str, sheet: str | None) -> Iterator[bytes]:
-    """As JSON: names of the sheets, and the first row of the named one, or of the first."""
-    names, table = _sheet(path, sheet)
-    header = next(table.iter_rows(1, 1, 1, MAX_COLUMNS, values_only=True), ())
-    while header and header[-1] is None:
-        header = header[:-1]
-    yield json.dumps([names, [*map(_plain, header)]]).encode()
-
-
-def workbook_rows(path: str, sheet: str | None, columns: int) -> Iterator[bytes]:
-    """As JSON: rows behind the first that are not empty, some at a time, each with its number as Excel's."""
-    _, table = _sheet(path, sheet)
-    rows = zip(count(2), table.iter_rows(2, MAX_ROWS, 1, columns, values_only=True), strict=False)
-    while some := [*islice(rows, 256)]:
-        filled = [
-            (number, [*map(_plain, cells)])
-            for number, cells in some
-            if any(cell is not None for cell in cells)
-        ]
-        yield json.dumps(filled).encode()
-
-
-def _sheet(path: str, sheet: str | None) -> tuple[list[str], Any]:
-    """Sheets have values alone: no macro, formula or link is followed."""
-    import openpyxl.worksheet._read_only as reading
-    from openpyxl import load_workbook
-
-    class Rising(reading.WorkSheetParser):  # pyright: ignore[reportAttributeAccessIssue]
-        """openpyxl leaves out rows that do not follow one another, and takes errors for texts."""
-
-        def parse_row(self, row: Any) -> tuple[int, list[dict[str, Any]]]:
-            before = self.row_counter
-            number, cells = super().parse_row(row)
-            if not before < number <= MAX_ROWS:
-                raise ValueError(f"row {number} stands behind row {before}")
-            for cell in cells:
-                if cell["data_type"] == "e":
-                    cell["value"] = {"error": cell["value"]}
-            return number, cells
-
-    reading.WorkSheetParser = Rising  # pyright: ignore[reportAttributeAccessIssue]
-    tables: list[Any] = load_workbook(path, read_only=True, data_only=True, keep_links=False).worksheets
-    names = [table.title for table in tables]
-    if not tables:
-        raise UserError(f"{path} has no sheet; write one")
-    if sheet is not None and sheet not in names:
-        raise UserError(
-            f"{path}: there is no sheet {excerpt(sheet)!r}, only {', '.join(names[:12])}; name one of them"
-        )
-    found = tables[names.index(sheet) if sheet is not None else 0]
-    found.reset_dimensions()  # a workbook may claim any
-    return names, found
-
-
-def _plain(cell: Any) -> Any:
-    """A value as other tables have it: a whole number is none of points, a moment is a text."""
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
-        return int(cell)
-    if isinstance(cell, date | datetime | time):
-        return cell.isoformat()
-    return cell if cell is None or isinstance(cell, str | int | float | dict) else str(cell)
 
 
 # ---------------------------------------------------------------- TIFF

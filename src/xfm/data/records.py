@@ -4,7 +4,7 @@ files: they are parsed as JSON, text and images within size limits, and never ev
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, TypeGuard
@@ -12,11 +12,13 @@ from typing import Any, TypeGuard
 from torch import Tensor
 
 from xfm.core.errors import excerpt, printable
-from xfm.data.images import PictureError, byte_limit, decode, pixel_limit
-from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
+from xfm.data.images import PictureError, decode
+from xfm.data.schema import ImageSample, Origin, RegionAnnotation, TextSample
 from xfm.data.tokenizer import has_words
 
-Sample = TextSample | ImageSample | PairSample | RegionSample
+Sample = TextSample | ImageSample
+MAX_ANNOTATION = 4 << 20
+"""Bytes of a record's JSON or text, and of a row or a text of a table, at most."""
 # A box may stick out this far (rounding by annotation tools) and is then clipped.
 OVERHANG = 1.0
 
@@ -33,15 +35,6 @@ class SampleKind(StrEnum):
     def number(self) -> int:
         """Its place, from 0: each kind has random numbers of its own."""
         return [*SampleKind].index(self)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Largest record that is read: pixels and encoded bytes of an image, bytes of a record's JSON or text."""
-
-    pixels: int = field(default_factory=pixel_limit)
-    picture_bytes: int = field(default_factory=byte_limit)
-    annotation_bytes: int = 4 << 20
 
 
 class BadRecordError(Exception):
@@ -79,9 +72,9 @@ def parse_annotation(data: bytes, origin: Origin) -> dict[str, Any]:
     return value
 
 
-def to_sample(record: Record, kind: SampleKind, limits: Limits) -> Sample:
+def to_sample(record: Record, kind: SampleKind) -> Sample:
     """Decode and check a record as a sample of `kind`; raises BadRecordError with the reason."""
-    return _PARSERS[kind](record, limits)
+    return _PARSERS[kind](record)
 
 
 def is_text(value: object) -> TypeGuard[str]:
@@ -97,7 +90,7 @@ def is_text(value: object) -> TypeGuard[str]:
     return True
 
 
-def _text(record: Record, limits: Limits) -> TextSample:
+def _text(record: Record) -> TextSample:
     text = record.annotation.get("text")
     if text is None:
         raise BadRecordError(record.origin, f'there is no field "text"; {_fields(record)}')
@@ -114,19 +107,19 @@ def _fields(record: Record) -> str:
     return f"it has {', '.join(names[:8])}{more}" if names else "it has no fields"
 
 
-def _decoded(record: Record, limits: Limits) -> Tensor:
+def _decoded(record: Record) -> Tensor:
     if record.decoded is not None:
         return record.decoded
     if record.picture is None:
         raise BadRecordError(record.origin, "the picture is missing")
     try:
-        return decode(record.picture, limits.pixels)
+        return decode(record.picture)
     except PictureError as error:
         raise BadRecordError(record.origin, str(error)) from None
 
 
-def _image(record: Record, limits: Limits) -> ImageSample:
-    return ImageSample(_decoded(record, limits), record.origin)
+def _image(record: Record) -> ImageSample:
+    return ImageSample(_decoded(record), record.origin)
 
 
 def _captions(record: Record) -> tuple[str, ...]:
@@ -146,26 +139,26 @@ def _without_text(record: Record, *names: str) -> str:
     return f"there is no field {wanted}; {_fields(record)}"
 
 
-def _pair(record: Record, limits: Limits) -> PairSample:
+def _pair(record: Record) -> ImageSample:
     captions = _captions(record)
     if not captions:
         raise BadRecordError(record.origin, _without_text(record, "captions"))
-    return PairSample(_decoded(record, limits), captions, record.origin)
+    return ImageSample(_decoded(record), record.origin, captions)
 
 
-def _region(record: Record, limits: Limits) -> RegionSample:
+def _region(record: Record) -> ImageSample:
     captions = _captions(record)
     entries = record.annotation.get("regions", [])
     if not isinstance(entries, list):
         raise BadRecordError(record.origin, 'the field "regions" is not a list')
     if not entries and not captions:
         raise BadRecordError(record.origin, _without_text(record, "captions", "regions"))
-    pixels = _decoded(record, limits)
+    pixels = _decoded(record)
     height, width = pixels.shape[1:]
     regions = tuple(
         _annotation(entry, number, width, height, record.origin) for number, entry in enumerate(entries)
     )
-    return RegionSample(pixels, captions, regions, record.origin)
+    return ImageSample(pixels, record.origin, captions, regions)
 
 
 def _annotation(entry: object, number: int, width: int, height: int, origin: Origin) -> RegionAnnotation:

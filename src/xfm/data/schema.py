@@ -31,23 +31,6 @@ class TextSample:
 
 
 @dataclass(frozen=True)
-class ImageSample:
-    """A picture [3, H, W] uint8 without text."""
-
-    pixels: Tensor
-    origin: Origin
-
-
-@dataclass(frozen=True)
-class PairSample:
-    """A picture [3, H, W] uint8 and one or more captions."""
-
-    pixels: Tensor
-    captions: tuple[str, ...]
-    origin: Origin
-
-
-@dataclass(frozen=True)
 class RegionAnnotation:
     """A phrase and its box: left, top, width, height in pixels of the upright picture (COCO's order)."""
 
@@ -56,13 +39,14 @@ class RegionAnnotation:
 
 
 @dataclass(frozen=True)
-class RegionSample:
-    """A picture, captions of the whole of it (possibly none), and phrases with boxes."""
+class ImageSample:
+    """An image, of pairs and regions with captions of the whole of it, and phrases with boxes. `pixels` is
+    [3, H, W] uint8."""
 
     pixels: Tensor
-    captions: tuple[str, ...]
-    regions: tuple[RegionAnnotation, ...]
     origin: Origin
+    captions: tuple[str, ...] = ()
+    regions: tuple[RegionAnnotation, ...] = ()
 
 
 # ---------------------------------------------------------------- batches

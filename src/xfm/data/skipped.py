@@ -11,7 +11,6 @@ from typing import Any
 from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.files import MAX_LOG, read_text, write_text, writing
-from xfm.data.folders import FolderReport
 
 BAD_FILE = "bad.jsonl"
 """In the folder of a run: a JSON line for each row that was left out, and each folder with other files."""
@@ -26,7 +25,7 @@ class SkippedRecords:
             raise UserError(f"--max-bad is {max_bad}: choose 0 or more")
         self.max_bad = max_bad
         self.rows: dict[str, str] = {}
-        self.folders: list[FolderReport] = []
+        self.folders: list[str] = []
         self.by_split: dict[str, int] = {}
         self.total = 0
 
@@ -44,10 +43,10 @@ class SkippedRecords:
         self.note(place, reason)
         self.check()
 
-    def folder(self, report: FolderReport) -> None:
+    def folder(self, report: str) -> None:
         """Note what a folder holds besides what is read, and say it on stderr at once."""
         self.folders.append(report)
-        print(f"Note: {report.sentence}", file=sys.stderr, flush=True)
+        print(f"Note: {report}", file=sys.stderr, flush=True)
 
     def check(self) -> None:
         """Refuse to go on without so many rows: raises UserError with the first few."""
@@ -98,7 +97,7 @@ class SkippedRecords:
             "total": self.total,
             "rows": [{"place": place, "error": reason} for place, reason in self.rows.items()],
             "by_split": dict(self.by_split),
-            "folders": [report.plain() for report in self.folders],
+            "folders": [{"says": report} for report in self.folders],
         }
 
     def kept_in(self, folder: Path) -> dict[str, Any]:

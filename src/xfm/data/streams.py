@@ -125,9 +125,9 @@ class CorpusStream:
     def _decoded(self, source: RecordSource, record: Record) -> tuple[Sample, int]:
         picture = 0 if record.picture is None else identity(record.picture)
         if self.cache is None or record.picture is None:
-            return to_sample(record, source.kind, source.limits), picture
+            return to_sample(record, source.kind), picture
         known = self.cache.find(picture)
-        sample = to_sample(replace(record, decoded=known), source.kind, source.limits)
+        sample = to_sample(replace(record, decoded=known), source.kind)
         if known is None and not isinstance(sample, TextSample):
             self.cache.keep(picture, sample.pixels)
         return sample, picture

@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -49,22 +49,6 @@ def as_read(rule: TextRule, text: str, longest: int) -> str:
     if rule is TextRule.WRITTEN:
         return text
     return normalise_caption(text, longest) if rule is TextRule.LONG_CAPTION else normalise_caption(text)
-
-
-@dataclass(frozen=True)
-class EncodedBatch:
-    """Padded texts: `ids` [R, T] int64, `mask` [R, T] bool, True at real tokens; `word_ids` [R, T] int64, the
-    word of each token, -1 at special tokens and padding. In pairs the second text's words count on after the
-    first's."""
-
-    ids: Tensor
-    mask: Tensor
-    word_ids: Tensor
-
-    @property
-    def tokens(self) -> Tokens:
-        """Ids and mask as the schema's Tokens."""
-        return Tokens(self.ids, self.mask)
 
 
 class Tokenizer:
@@ -153,7 +137,7 @@ class Tokenizer:
     def __setstate__(self, state: str) -> None:
         self.__init__(parse_tokenizer(state))
 
-    def encode_batch(self, texts: Sequence[str], max_tokens: int) -> EncodedBatch:
+    def encode_batch(self, texts: Sequence[str], max_tokens: int) -> Tokens:
         """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens`."""
         with self._lock:
             return self._encode(self._beginnings(texts, max_tokens), max_tokens)
@@ -165,14 +149,15 @@ class Tokenizer:
             self._truncate(max_tokens)
             return sum(map(len, self._backend.encode_batch_fast(beginnings)))
 
-    def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> EncodedBatch:
+    def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> Tokens:
         """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair, the longer text cut first."""
         with self._lock:
             first, second = (self._beginnings(texts, max_tokens) for texts in (a, b))
             return self._encode(list(zip(first, second, strict=True)), max_tokens)
 
     def encode_lists(self, texts: Sequence[str], max_tokens: int) -> list[tuple[list[int], list[int | None]]]:
-        """Ids and word ids of every text as lists, not padded: what masking works on."""
+        """Ids of every text and the word of each (None: a special token), not padded: what masking works
+        on."""
         with self._lock:
             beginnings = self._beginnings(texts, max_tokens)
             self._truncate(max_tokens)
@@ -198,37 +183,20 @@ class Tokenizer:
         found = [text[:size] for text in texts]
         places = [place for place, text in enumerate(texts) if len(text) > size]
         self._truncate(needed)
-        while places and size < most:
-            encoded = self._backend.encode_batch_fast([found[place] for place in places])
-            places = [place for place, one in zip(places, encoded, strict=True) if len(one) < needed]
-            size = min(4 * size, most)
-            for place in places:
-                found[place] = texts[place][:size]
-            places = [place for place in places if len(texts[place]) > size]
+        encoded = self._backend.encode_batch_fast([found[place] for place in places]) if places else ()
+        for place, one in zip(places, encoded, strict=True):
+            if len(one) < needed:
+                found[place] = texts[place][:most]
         return found
 
-    def _encode(self, inputs: list, max_tokens: int) -> EncodedBatch:
+    def _encode(self, inputs: list, max_tokens: int) -> Tokens:
         self._truncate(max_tokens)
-        encodings = self._backend.encode_batch(inputs)
-        longest = max((len(encoding) for encoding in encodings), default=0)
-        ids = np.full((len(encodings), longest), self.pad, dtype=np.int64)
-        words = np.full((len(encodings), longest), -1, dtype=np.int64)
-        for row, encoding in enumerate(encodings):
-            length = len(encoding)
-            ids[row, :length] = encoding.ids
-            words[row, :length] = _flat_words(encoding)
-        lengths = np.array([len(encoding) for encoding in encodings], dtype=np.int64)
-        mask = np.arange(longest)[None, :] < lengths[:, None]
-        return EncodedBatch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(words))
-
-
-def _flat_words(encoding: tokenizers.Encoding) -> list[int]:
-    words = [-1 if word is None else word for word in encoding.word_ids]
-    if encoding.n_sequences < 2:
-        return words
-    sequences = encoding.sequence_ids
-    first = 1 + max((w for w, s in zip(words, sequences, strict=True) if s == 0), default=-1)
-    return [w + first if s == 1 else w for w, s in zip(words, sequences, strict=True)]
+        found = [encoding.ids for encoding in self._backend.encode_batch(inputs)]
+        lengths = np.array([len(ids) for ids in found], dtype=np.int64)
+        mask = np.arange(lengths.max(initial=0))[None, :] < lengths[:, None]
+        ids = np.full(mask.shape, self.pad, dtype=np.int64)
+        ids[mask] = [*chain.from_iterable(found)]
+        return Tokens(torch.from_numpy(ids), torch.from_numpy(mask))
 
 
 def parse_tokenizer(text: str) -> tokenizers.Tokenizer:

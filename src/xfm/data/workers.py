@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -73,7 +72,6 @@ def load_steps(
     """The batches of some steps in order, of `workers` loader processes (0 loads in this one); closing the
     generator ends them. Raises UserError where `build` does, a loader dies, or gives no batch within
     `timeout` seconds (0: no limit)."""
-    workers = _startable(workers)
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -92,8 +90,8 @@ def load_steps(
         iterator = iter(loader)
     except OSError as error:
         raise UserError(
-            f"The loader processes cannot be started ({error.strerror or error}): lower {SETTING}, "
-            "or make room in memory."
+            f"The loader processes cannot be started ({error.strerror or error}): lower {SETTING} (0 needs "
+            "none), or make room in memory and /dev/shm (docker run --shm-size 8g)."
         ) from error
     processes: list[BaseProcess] = list(getattr(iterator, "_workers", []))
     kill_at_exit(processes)
@@ -116,19 +114,6 @@ def load_steps(
             yield found
     finally:
         _end(iterator, processes)
-
-
-def _startable(workers: int) -> int:
-    try:
-        _ = [multiprocessing.Queue() for _ in range(workers + 1)], multiprocessing.Event()
-    except OSError as error:
-        _warn_once(
-            "no loader processes can be started (%s; too little shared memory in /dev/shm): data is loaded "
-            "in the training process, which is slower; give it more (docker run --shm-size 8g)",
-            error.strerror or str(error),
-        )
-        return 0
-    return workers
 
 
 def _next(iterator: Iterator[Any], timeout: float) -> Any:

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError, amount, excerpt
-from xfm.data.fetch import AddressBook
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
-from xfm.data.tables.split import drawn_units
+from xfm.data.tables.table import drawn_units
 from xfm.finetuning.presets import can_fold, chosen_folds
 from xfm.finetuning.start import few, first_places, readable_rows
 from xfm.models.folder import Pretrained
@@ -127,14 +126,13 @@ MANY_CLASSES = 0.5
 @dataclass(frozen=True)
 class Tables:
     """Own tables. None for `valid` and `test` takes a share of the training rows; `pictures` is where paths
-    start (None: at the table), `addresses` fetches addresses."""
+    start (None: at the table)."""
 
     train: str | Path | InMemory
     valid: str | Path | InMemory | None = None
     test: str | Path | InMemory | None = None
     columns: ColumnMap = field(default_factory=ColumnMap)
     pictures: Path | None = None
-    addresses: AddressBook | None = None
 
 
 @dataclass(frozen=True)
@@ -225,7 +223,7 @@ def _read_all(
 ) -> dict[str, list[tuple[TableRow, Row]]]:
     store, root = out / PICTURES_FOLDER, tables.pictures
     raw = {
-        name: read_table(source, task.spec.fields, tables.columns, store, root, left_out, tables.addresses)
+        name: read_table(source, task.spec.fields, tables.columns, store, root, left_out)
         for name, source in given.items()
         if source is not None
     }

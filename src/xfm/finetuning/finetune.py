@@ -13,16 +13,14 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError, refuse_none
 from xfm.core.locks import locked
 from xfm.core.paths import home_path
 from xfm.core.processes import is_first_process
 from xfm.core.results_folder import ResultOrigin, digest, free_name, holding, sign
-from xfm.data.fetch import AddressBook
 from xfm.data.images import PICTURE_SUFFIXES
-from xfm.data.skipped import BAD_FILE, SkippedRecords, read_bad_rows
+from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.data.tables import ColumnMap, Table, as_splits
 from xfm.finetuning.cross_validation import cross_validate
 from xfm.finetuning.data import RowOrigin, Tables, read_data
@@ -65,7 +63,6 @@ def finetune(
     test: Table | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
-    allow_urls: bool | Sequence[str] | UrlRules = False,
     config: FinetuneConfig | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -87,8 +84,6 @@ def finetune(
         columns: column by field where they differ, `{"question": "q"}` or `"question=q"`; an empty one says
             that the table has none.
         pictures: folder that paths of pictures start from, each table's own if not given.
-        allow_urls: hosts from which pictures are fetched that tables name by address (`["*.example.org"]`),
-            True for any public host, or the rules for them; what is fetched is kept in the cache.
         config: steps, rates, what is frozen and so on; what is 0 is fitted to the rows.
         resume: continue the folder's run exactly.
         progress: show bars and looks at the validation rows.
@@ -117,7 +112,7 @@ def finetune(
         if (repository := push_to_hub) is not None:
             distributed.on_first(lambda: check_upload(repository, config))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
-        tables = tables_of(train, valid, test, columns, pictures, allow_urls, out if resume else None)
+        tables = tables_of(train, valid, test, columns, pictures)
         data, origin = opened(task, model, tables, config, out, shows)
         return Session.begin(spec.name, model, data, config, out, shows, origin), origin
 
@@ -163,17 +158,12 @@ def tables_of(
     test: Table | None,
     columns: Mapping[str, str] | str,
     pictures: Path | str | None,
-    allow_urls: bool | Sequence[str] | UrlRules = False,
-    before: Path | None = None,
 ) -> Tables:
-    """Tables by the arguments of `finetune`; addresses that failed in the folder `before` are not asked
-    again."""
+    """Tables by the arguments of `finetune`."""
     root = None if pictures is None else home_path(pictures)
-    splits, rules = as_splits(train, valid, test), UrlRules.of(allow_urls)
-    failed = None if before is None else read_bad_rows(before)
+    splits = as_splits(train, valid, test)
     named = (splits["train"], splits.get("validation"), splits.get("test"))
-    addresses = AddressBook.of(rules, splits["train"], failed)
-    return Tables(*named, ColumnMap.parse(columns), root, addresses)
+    return Tables(*named, ColumnMap.parse(columns), root)
 
 
 def opened(
@@ -345,7 +335,6 @@ def dry_run(
     test: Table | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
-    allow_urls: bool | Sequence[str] | UrlRules = False,
 ) -> DryRun:
     """What `finetune` would do with these arguments; some steps are timed and thrown away, nothing is
     written."""
@@ -355,7 +344,7 @@ def dry_run(
     if out is not None:
         check_folder(home_path(out), False)
     local_model(model)
-    tables = tables_of(train, valid, test, columns, pictures, allow_urls)
+    tables = tables_of(train, valid, test, columns, pictures)
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
         data, origin = opened(task, model, tables, config, Path(folder), progress)
         run = Session.begin(spec.name, home_path(model), data, config, Path(folder), progress, origin)

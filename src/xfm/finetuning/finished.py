@@ -184,11 +184,10 @@ def _next(run: Session, model: Path, origin: RowOrigin) -> str:
     shown = {picture for row in rows for picture in run.type.pictures_of(row)}
     task, tables = run.type.spec.name, origin.tables
     if tables is None:
-        return next_command(task, model, "new.csv", run.out, "", None, shown, "")
+        return next_command(task, model, "new.csv", run.out, "", None, shown)
     table = next(one for one in (tables.test, tables.valid, tables.train) if one is not None)
     named = "new.csv" if isinstance(table, InMemory) else str(table)
-    hosts = "" if tables.addresses is None else tables.addresses.rules.option
-    return next_command(task, model, named, run.out, tables.columns.option, tables.pictures, shown, hosts)
+    return next_command(task, model, named, run.out, tables.columns.option, tables.pictures, shown)
 
 
 def write_resolved(out: Path, run: Session, tables: Tables | None) -> None:

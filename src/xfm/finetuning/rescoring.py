@@ -10,14 +10,12 @@ from typing import Any
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.labels import LabelKind
 from xfm.config.next_command import next_command
-from xfm.config.pipelines import UrlRules
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import TaskConfig
 from xfm.config.training import Precision
 from xfm.core.errors import UserError, amount, excerpt, refuse_none
 from xfm.core.paths import home_path
 from xfm.core.results_folder import ResultOrigin, digest, model_mark, require_free, sign, unused
-from xfm.data.fetch import AddressBook
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, Table, TableRow, as_table, read_table
 from xfm.finetuning.data import PICTURES_FOLDER, reading
@@ -70,7 +68,6 @@ def score(
     *,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
-    allow_urls: bool | Sequence[str] | UrlRules = False,
     box_format: BoxFormat | str = BoxFormat.XYWH,
     box_unit: BoxUnit | str = BoxUnit.PIXEL,
     label_separator: str = FinetuneConfig.label_separator,
@@ -90,7 +87,7 @@ def score(
         model: folder of a fine-tuned model, or of its run.
         test: table of the rows, as `xfm.finetune` takes it.
         out: folder for the results; a new one below the run if not given.
-        columns, pictures, allow_urls: as of `xfm.finetune`.
+        columns, pictures: as of `xfm.finetune`.
         box_format, box_unit: what the four numbers of a box are.
         label_separator: what stands between the labels of a cell, where rows may have several.
         max_bad: rows with an unreadable picture to leave out at most; None is the rule of `SkippedRecords`.
@@ -127,9 +124,7 @@ def score(
     kind, mapped = told.spec.task_class(config.regression), ColumnMap.parse(columns)
     root = None if pictures is None else home_path(pictures)
     left_out, decoded = SkippedRecords(max_bad), Pictures(base.preprocessing)
-    rules = UrlRules.of(allow_urls)
-    addresses = AddressBook.of(rules, test)
-    table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out, addresses)
+    table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out)
     rows = _NewRows.of(kind, table, reading(config), decoded, left_out, progress)
     require_texts(kind, rows.table, told.texts)
     maker = replace(maker, subject={**maker.subject, "data": digest(rows.rows)})
@@ -139,14 +134,13 @@ def score(
     sign(out, maker)
     shown = {picture for row in rows.rows for picture in kind.pictures_of(row)}
     shown_as = "new.csv" if isinstance(test, InMemory) else test
-    hosts = "" if rules is None else rules.option
     more = {
         "model": str(model),
         "sources": {SPLIT: str(test)},
         "provenance": base.provenance,
         "left_out": left_out.kept_in(out),
         "made_by": asdict(maker),
-        "next": next_command(told.kind, model, shown_as, out, mapped.option, root, shown, hosts),
+        "next": next_command(told.kind, model, shown_as, out, mapped.option, root, shown),
     }
     return _score(out, task, rows, unknown, more)
 

@@ -14,7 +14,6 @@ from xfm.core.errors import UserError
 from xfm.core.files import open_regular, read_json_or_nothing, write_text, writing
 from xfm.core.locks import lock_file
 from xfm.core.results_folder import free_name
-from xfm.data.folders import FolderReport
 
 ROW, ANSWER, IMAGE = "row", "prediction", "image"
 _TAIL = 1 << 16
@@ -71,11 +70,11 @@ class Answers:
         with writing(bad_file(self.out), _ROOM):
             self._bad.write(json.dumps({ROW: row, "error": reason}).encode() + b"\n")
 
-    def log_folder(self, report: FolderReport) -> None:
+    def log_folder(self, report: str) -> None:
         """Say and note what else the folder holds."""
-        print(f"Note: {report.sentence}", file=sys.stderr, flush=True)
+        print(f"Note: {report}", file=sys.stderr, flush=True)
         with writing(bad_file(self.out), _ROOM):
-            self._bad.write(json.dumps(report.plain()).encode() + b"\n")
+            self._bad.write(json.dumps({"says": report}).encode() + b"\n")
 
     @property
     def first_bad(self) -> str:

@@ -83,13 +83,16 @@ def maps_of(
         raise UserError(f"layer is {layer}, but the fusion encoder has the layers 0 to {depth - 1}")
     device = model.device
     pixels = model_pixels(shown.pixels[None], pretrained.preprocessing).to(device)
-    encoded = tokenizer.encode_batch([read], model.fusion.embeddings.positions.num_embeddings - 2)
-    found, logits = grad_cam(model, pixels, encoded.tokens.to(device), chosen)
+    longest = model.fusion.embeddings.positions.num_embeddings - 2
+    found, logits = grad_cam(model, pixels, tokenizer.encode_batch([read], longest).to(device), chosen)
     heat, grid = found[0].cpu(), model.config.vision.grid  # [T, P]
-    ids = encoded.word_ids[0]
-    words = [place for place in ids.unique().tolist() if place >= 0]
-    names = tuple(tokenizer.decode(encoded.ids[0][ids == place]).strip() for place in words)
-    maps = torch.stack([heat[ids == place].mean(0) for place in words]).view(len(words), *grid)
+    ((ids, numbers),) = tokenizer.encode_lists([read], longest)
+    words: dict[int, list[int]] = {}
+    for place, number in enumerate(numbers):
+        if number is not None:
+            words.setdefault(number, []).append(place)
+    names = tuple(tokenizer.decode([ids[place] for place in places]).strip() for places in words.values())
+    maps = torch.stack([heat[places].mean(0) for places in words.values()]).view(len(words), *grid)
     whole, match = heat.mean(0).view(grid), pretrained.match_probability(logits)[0].item()
     return AttentionMaps(names, maps.numpy(), whole.numpy(), match, picture)
 

@@ -237,6 +237,6 @@ class Pipeline(ABC):
         if tokenizer is None:
             return None
         if len(texts[0]) == 1:
-            return tokenizer.encode_batch([text for (text,) in texts], longest).tokens
+            return tokenizer.encode_batch([text for (text,) in texts], longest)
         first, second = zip(*texts, strict=True)
-        return tokenizer.encode_pairs(first, second, longest).tokens
+        return tokenizer.encode_pairs(first, second, longest)

@@ -10,8 +10,8 @@ import numpy as np
 from xfm.config.task_spec import Field
 from xfm.config.tasks import EMBED, task_spec
 from xfm.core.errors import UserError, excerpt
-from xfm.data.tables.embedded import pictures_in
 from xfm.data.tables.objects import InMemory, read_objects
+from xfm.data.tables.records import pictures_in
 from xfm.inference.gallery import Retrieval
 from xfm.inference.input_parsing import UnreadableInput
 from xfm.inference.pipeline import pipeline

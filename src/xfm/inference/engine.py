@@ -179,7 +179,7 @@ class InputBatch(HeadInputs):
 
 def as_captions(engine: Engine, texts: Sequence[str]) -> Tokens:
     """Tokens [R, T] of texts read as captions."""
-    return engine.tokenizer.encode_batch([normalise_caption(text) for text in texts], engine.longest).tokens
+    return engine.tokenizer.encode_batch([normalise_caption(text) for text in texts], engine.longest)
 
 
 def cut(tokens: Tokens, rows: Sequence[int], longest: int) -> Tokens:

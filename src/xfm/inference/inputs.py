@@ -12,8 +12,8 @@ from xfm.config.options import names_in
 from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError
-from xfm.data.tables.embedded import pictures_in
 from xfm.data.tables.objects import InMemory, read_objects
+from xfm.data.tables.records import pictures_in
 from xfm.inference.input_parsing import by_field, example, field_names, is_picture, is_single
 from xfm.inference.row_sources import FolderRows, ReadOptions
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xfm.config.tables import sheet_of
 from xfm.config.task_spec import FieldKind
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError, amount, printable, refuse_none
@@ -106,13 +105,7 @@ def predict(
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
     if draw is not None and not pipe.spec.draws:
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.spec.name} has none; leave it out")
-    files = (
-        [sheet_of(table)[0]]
-        if isinstance(table, str | Path)
-        else rows.files
-        if isinstance(rows, OneRow)
-        else []
-    )
+    files = [Path(table)] if isinstance(table, str | Path) else rows.files if isinstance(rows, OneRow) else []
     refuse_to_overwrite([*files, *([] if gallery is None else [Path(gallery)])], out)
     settings = _settings(pipe, rows.known_by(), reading, options, gallery)
     candidates, said = SkippedRecords(max_bad), ""
@@ -308,7 +301,7 @@ def print_answers(
     if draw is not None:
         claim(draw, f"printed: {digest([rows.known_by()])}", "these answers, which are printed")
     if isinstance(rows, FolderRows) and rows.report:
-        print(f"xfm: {rows.report.sentence}", file=sys.stderr)
+        print(f"xfm: {rows.report}", file=sys.stderr)
     for row, answer in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
         shown = None if isinstance(rows, FolderRows) else row.number
         _print(answer_line(shown, row.kept, prediction=answer))

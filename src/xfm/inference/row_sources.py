@@ -12,14 +12,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.config.tables import LISTED, sheet_of, table_kind
+from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, printable
 from xfm.core.paths import is_url
-from xfm.data.folders import Scan, scan_folder
+from xfm.data.folders import passed_over, scan_folder
 from xfm.data.images import PICTURE_SUFFIXES, PictureError, picture_size, read_picture
 from xfm.data.images import Picture as DecodedPicture
-from xfm.data.records import Limits
+from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables import ColumnMap, InMemory, TableRow, open_table
 from xfm.data.tables.columns import listed
 from xfm.data.tables.json_list import Line, json_row, numbered_lines
@@ -134,7 +134,7 @@ def known_path(path: Path) -> dict[str, Any]:
     """Identity of a folder (its path) or file (name and first two lines: it may grow, rows may be mended)."""
     if os.path.isdir(path):
         return {"folder": os.path.abspath(path)}
-    with open_stored(sheet_of(path)[0]) as file:
+    with open_stored(path) as file:
         return known_head(path.name, file.readline(_HEAD) + file.readline(_HEAD))
 
 
@@ -218,11 +218,11 @@ class FolderRows(RowSource):
         if reading.keep or reading.columns.columns:
             option = "--keep" if reading.keep else "--columns"
             raise UserError(f"{path} is a folder of pictures, which has no columns; leave out {option}")
-        scan = scan_folder(path) if names is None else Scan([*names])
-        self.names, self.report = scan.pictures, scan.report(path)
+        self.names, passed = ([*names], {}) if names is not None else scan_folder(path)
+        self.report = passed_over(path, passed)
         if not self.names:
             kinds = ", ".join(sorted(PICTURE_SUFFIXES))
-            said = f"; {self.report.sentence}" if self.report else ""
+            said = f"; {self.report}" if self.report else ""
             raise UserError(f"{path} holds no pictures ({kinds}){said}; check the path")
         self.total = len(self.names)
 
@@ -306,7 +306,7 @@ class StandardInput(RowSource):
         if not self._head:
             raise UserError(f"{self.name} holds no rows; give {example(reading.fields)}, one a line")
         if self._head[0].too_long:  # it may have no end, as /dev/zero
-            limit = Limits().annotation_bytes >> 20
+            limit = MAX_ANNOTATION >> 20
             raise UserError(f"{self.name}: the first line is longer than {limit} MiB; give one input a line")
         self._head += islice(self._rest, 1)
         is_json = self._head[0].data.lstrip(b"\xef\xbb\xbf \t").startswith(b"{")

@@ -106,7 +106,7 @@ class FolderModule(InputModule):
     def _texts(self, items: Sequence[Item]) -> dict[str, Tensor]:
         engine = self.pipe.engine
         longest = min(self.max_seq_length, engine.longest)
-        tokens = engine.tokenizer.encode_batch([item.texts[0] for item in items], longest).tokens
+        tokens = engine.tokenizer.encode_batch([item.texts[0] for item in items], longest)
         return {"input_ids": tokens.ids, "attention_mask": tokens.mask.long()}
 
     def _pixels(self, pictures: Sequence[Picture]) -> Tensor:

@@ -53,7 +53,7 @@ def fill(
     require_same(index.about.fields, (source.columns() for source in sources))
     for source in sources:
         tell_numbers(source)
-        if source.report is not None:
+        if source.report:
             left_out.folder(source.report)
         with tqdm(total=source.total, unit=source.unit, desc="pictures", disable=not progress) as bar:
             whole.clash = None

@@ -17,7 +17,7 @@ from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt, printable
 from xfm.core.paths import is_url
-from xfm.data.folders import FolderReport, scan_folder
+from xfm.data.folders import passed_over, scan_folder
 from xfm.data.records import BadRecordError, NoAnnotation, Record, SampleKind, is_text
 from xfm.data.schema import Origin
 from xfm.data.sources import RecordSource, open_source
@@ -65,7 +65,7 @@ class PictureSupply(ABC):
 
     total: int | None = None
     unit: str = "picture"
-    report: FolderReport | None = None
+    report: str = ""
 
     def __init__(self) -> None:
         self.left_out: dict[str, int] = {}
@@ -138,9 +138,8 @@ class FolderSupply(PictureSupply):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._folder = Path(os.path.abspath(path))
-        scan = scan_folder(self._folder)
-        self._names = scan.pictures
-        self.report = scan.report(path) if scan.passed else None
+        self._names, passed = scan_folder(self._folder)
+        self.report = passed_over(path, passed)
         self.total = len(self._names)
 
     def keys(self) -> list[str]:

@@ -61,9 +61,9 @@ class CurriculumData:
             open_phase(recipe, phase, process.rank, process.world, pixels, cache)
             for phase in range(len(self.phases))
         ]
-        reports = {report.folder: report for data in self._sets for report in data.reports}
-        for report in reports.values() if process.is_first else ():
-            _log.warning("%s", report.sentence)
+        reports = dict.fromkeys(report for data in self._sets for report in data.reports)
+        for report in reports if process.is_first else ():
+            _log.warning("%s", report)
 
     def fingerprint(self) -> dict[str, str]:
         """The files of the data with a digest each."""

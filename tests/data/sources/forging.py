@@ -20,9 +20,8 @@ def forge(
 ) -> None:
     count = len(sizes)
     numbers = {"sizes": sizes, "modified": modified or [0] * count, "ends": ends, "text_ends": text_ends}
-    digests = {"samples": samples or bytes(8 * count), "checksums": bytes(32 * count)}
     columns = {name: np.array(column, "<i8") for name, column in numbers.items()}
-    columns |= {name: np.frombuffer(one, "u1").reshape(count, -1) for name, one in digests.items()}
+    columns["samples"] = np.frombuffer(samples or bytes(8 * count), "u1").reshape(count, -1)
     columns["names"] = np.frombuffer(b"".join(name.encode() + b"\0" for name in names), "u1")
     parts = [spans.astype("<i8"), *columns.values()]
     (folder / "index.xfm").write_bytes(header(columns, len(spans)) + b"".join(one.tobytes() for one in parts))

@@ -1,6 +1,5 @@
 """Blocks on the disk: what comes back is what was kept, whatever happened, and there are never too many."""
 
-import multiprocessing
 import shutil
 
 import pytest
@@ -26,7 +25,6 @@ def test_room_is_kept_and_blocks_come_back(tmp_path_factory, room, kept):
         assert stored(folder) <= room * (1 + 1 / 32) + len(data) + 4 if room else stored(folder) == 0
     for name, data in expected.items():
         assert disk.find(name) in (data, None)
-        assert disk.has(name) == (disk.find(name) is not None)
 
 
 def test_a_gigabyte_of_the_disk_is_left_to_others(tmp_path, monkeypatch, caplog):
@@ -35,7 +33,7 @@ def test_a_gigabyte_of_the_disk_is_left_to_others(tmp_path, monkeypatch, caplog)
     disk.keep("a", bytes(1000))
     disk.keep("b", bytes(3000))
     disk.keep("c", bytes(3000))
-    assert [disk.has(name) for name in "abc"] == [True, False, False]
+    assert [disk.find(name) is not None for name in "abc"] == [True, False, False]
     assert [record.message.count("is free") for record in caplog.records] == [1]
 
 
@@ -46,7 +44,6 @@ def test_what_is_damaged_is_not_there(tmp_path, damage):
     (path,) = tmp_path.rglob("*.block")
     path.write_bytes(damage(path.read_bytes()))
     assert disk.find("a") is None
-    assert not disk.has("a")
 
 
 def test_a_place_that_cannot_be_written_is_said_once(tmp_path, caplog):
@@ -57,25 +54,3 @@ def test_a_place_that_cannot_be_written_is_said_once(tmp_path, caplog):
         assert disk.find(name) is None
     assert len(caplog.records) == 1
     assert "nothing more is kept there" in caplog.text
-    with disk.claimed("a") as mine:
-        assert not mine
-
-
-def claims(folder, answers):
-    with DiskBlocks(folder, 1000).claimed("a") as mine:
-        answers.put(mine)
-
-
-def test_one_process_claims(tmp_path):
-    context = multiprocessing.get_context("fork")
-    answers = context.Queue()
-    with DiskBlocks(tmp_path, 1000).claimed("a") as mine:
-        assert mine
-        with DiskBlocks(tmp_path, 1000).claimed("b") as other:
-            assert other
-        process = context.Process(target=claims, args=(tmp_path, answers))
-        process.start()
-        assert answers.get(timeout=60) is False
-        process.join()
-    with DiskBlocks(tmp_path, 1000).claimed("a") as mine:
-        assert mine

@@ -6,6 +6,7 @@ import pytest
 from tests.data.conftest import region_members, write_tar
 from tests.data.sources.forging import forge
 from tests.refusals import expect_refusal
+from xfm.data.sources import open_source, shard_index
 from xfm.data.sources.shard_index import (
     INDEX,
     index_folder,
@@ -32,15 +33,21 @@ def shards_of(folder):
 def test_what_is_written_is_read(folder):
     entries = [index_shard(path) for path in shards_of(folder)]
     index = open_index(write_index(folder, entries))
-    assert index.table.names == tuple(path.name for path in shards_of(folder))
-    assert index.table.ends.tolist() == [4, 9, 15]
-    assert index.table.text_ends.tolist() == [3, 7, 12]
+    assert index.names == tuple(path.name for path in shards_of(folder))
+    assert index.ends.tolist() == [4, 9, 15]
+    assert index.text_ends.tolist() == [3, 7, 12]
     for again, entry in zip(index.shards(), entries, strict=True):
         assert np.array_equal(again.spans, entry.spans)
         assert (again.name, again.size, again.modified) == (entry.name, entry.size, entry.modified)
-        assert (again.sample, again.sha256) == (entry.sample, entry.sha256)
+        assert again.sample == entry.sample
     assert np.array_equal(index.spans(4, 9), entries[1].spans)
     assert [path.name for path in folder.iterdir() if path.suffix != ".tar"] == [INDEX]
+
+
+def test_many_bytes_without_an_index_are_scanned_with_a_word(folder, monkeypatch, caplog):
+    monkeypatch.setattr(shard_index, "SMALL", 0)
+    assert len(open_source(folder, "pair")) == 15
+    assert [f"xfm data index {folder}" in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.slow
@@ -56,7 +63,7 @@ def test_an_index_that_is_written_anew_is_opened_anew(folder):
     assert first is not None
     assert saved_index(folder) is first
     index_folder(folder, shards_of(folder))
-    assert len(saved_index(folder).table) == 3
+    assert len(saved_index(folder)) == 3
     with pytest.raises(OSError, match="changed after it had been opened"):
         first.spans(0, 1)
 
@@ -81,7 +88,7 @@ def test_tables_that_no_writer_writes(tmp_path, change):
     """With a digest that fits: whoever makes an index up can compute one."""
     sound = {"names": ["a", "b"], "sizes": [100, 100], "ends": [1, 2], "text_ends": [1, 2]}
     forge(tmp_path, np.ones((2, 3, 2)), **sound)
-    assert open_index(tmp_path / INDEX).table.names == ("a", "b")
+    assert open_index(tmp_path / INDEX).names == ("a", "b")
     forge(tmp_path, np.ones((2, 3, 2)), **sound | change)
     with expect_refusal(INDEX, "damaged", "xfm data index"):
         open_index(tmp_path / INDEX)

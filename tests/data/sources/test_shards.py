@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from tests.data.conftest import PICTURE, region_members, write_tar
 from tests.data.sources.forging import forge
 from tests.refusals import expect_refusal
-from xfm.data.records import BadRecordError, Limits, SampleKind
+from xfm.data.records import BadRecordError, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.base import StoredFile
-from xfm.data.sources.shard_index import index_folder
-from xfm.data.sources.tar import scan_spans
+from xfm.data.sources.shard_index import index_folder, index_shard
 
 
 def shards_of(folder):
@@ -158,7 +157,7 @@ def test_members_of_other_records_are_not_put_together(tmp_path):
         "b.json": b'{"caption": "b"}',
     }
     write_tar(tmp_path / "a.tar", members)
-    spans = scan_spans(StoredFile.of(tmp_path / "a.tar"))
+    spans = index_shard(tmp_path / "a.tar").spans
     lying(tmp_path, spans)
     assert [record.annotation["caption"] for record in records_of(open_source(tmp_path, "pair"))] == [
         "a",
@@ -184,14 +183,14 @@ def test_any_spans_give_true_records_or_bad_ones(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("lying")
     contents = {"a.txt": b"first", "b.txt": b"second" * 200, "c.txt": b"third"}
     write_tar(folder / "a.tar", contents)
-    spans = scan_spans(StoredFile.of(folder / "a.tar"))
+    spans = index_shard(folder / "a.tar").spans
     numbers = st.sampled_from([0, 1, 511, 512, 1024, 2**48 + 5, 2**62, -1, -512, 2**63 - 1, -(2**63)])
     for _ in range(data.draw(st.integers(1, 4))):
         place = tuple(data.draw(st.integers(0, size - 1)) for size in spans.shape)
         by = st.integers(-600, 600).map(lambda by, at=int(spans[place]): at + by)
         spans[place] = min(2**63 - 1, max(-(2**63), data.draw(numbers | by)))
     lying(folder, spans)
-    source = open_source(folder, "text", Limits(annotation_bytes=1 << 40))
+    source = open_source(folder, "text")
     for record in records_of(source):
         if not isinstance(record, str):
             assert record.annotation["text"].encode() == contents[f"{record.origin.key}.txt"]

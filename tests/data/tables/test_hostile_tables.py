@@ -104,7 +104,7 @@ def test_every_command_names_what_is_wrong(tmp_path: Path, what: str) -> None:
 def test_a_line_without_an_end_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xfm.data.tables.delimited.LONGEST_LINE", 1000)
     (tmp_path / "a.csv").write_text("text,label\na,b\n" + "x" * 999 + ",b\n")
-    with expect_refusal("a.csv:3: ", "the line has no end"):
+    with expect_refusal("a.csv:3: ", "the row has no end"):
         read(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("text,label\na,b\n" + '"x\n",' * 500 + "b\n")  # cells of two lines each
     with expect_refusal("a.csv:3: ", "the row has no end"):

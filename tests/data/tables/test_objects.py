@@ -69,7 +69,6 @@ class Indexed:
 HOLDERS: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
     "list": list,
     "tuple": tuple,
-    "generator": lambda rows: (row for row in rows),
     "columns": as_columns,
     "indexed": Indexed,
     "pandas": pandas_frame,

@@ -46,7 +46,7 @@ def _predict(path: Path) -> None:
 
 
 def _probe(path: Path) -> None:
-    options: Any = SimpleNamespace(columns="image=text", pictures=None, allow_urls=None)
+    options: Any = SimpleNamespace(columns="image=text", pictures=None)
     _read_labelled(str(path), path.parent / "out", options, SkippedRecords())
 
 

@@ -22,7 +22,7 @@ from xfm.corpora.filtering import looks_whole
 from xfm.corpora.images import drafted, hash_of
 from xfm.data.image_formats import Header, PictureError
 from xfm.data.images import checked_header, decode, read_picture
-from xfm.data.records import BadRecordError, Limits, SampleKind, check_box, is_text, to_sample
+from xfm.data.records import BadRecordError, SampleKind, check_box, is_text, to_sample
 from xfm.data.tokenizer import normalise_caption
 from xfm.data.transforms import Boxes
 
@@ -239,7 +239,7 @@ def check_record(
         # Training's own rule; pixels are not decoded again.
         decoded = torch.empty(1, dtype=torch.uint8).expand(3, size[1], size[0]) if pictures else None
         try:
-            to_sample(replace(record.record, decoded=decoded), kind, Limits())
+            to_sample(replace(record.record, decoded=decoded), kind)
         except BadRecordError as error:
             done.add([Issue(Finding.RECORD, error.reason)])
     if all(one.digest for one in pictures) and not record.found:

@@ -28,7 +28,7 @@ from xfm.corpora.doctor.records import Part, SourceData, TableData, close_source
 from xfm.corpora.doctor.report import TABLE, Diagnosis, FindingExample, card_of, write_page
 from xfm.corpora.images import first_near, near_earlier
 from xfm.data.folders import scan_folder
-from xfm.data.records import BadRecordError, Limits, SampleKind
+from xfm.data.records import MAX_ANNOTATION, BadRecordError, SampleKind
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap
@@ -127,7 +127,7 @@ def _is_table(path: str) -> bool:
     with suppress(OSError), open_regular(place) as file:
         for _ in range(_LOOKED):
             with suppress(ValueError, RecursionError):
-                row = json.loads(file.readline(Limits().annotation_bytes))
+                row = json.loads(file.readline(MAX_ANNOTATION))
                 fields |= row.keys() if isinstance(row, dict) else set()
     return bool(fields & _OF_TASKS) and not fields & {"captions", "regions"}
 

@@ -17,7 +17,6 @@ from xfm.data.records import BadRecordError, Record, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap, TableRow, open_table
-from xfm.data.tables.embedded import PictureStore
 from xfm.data.tables.records import RawRow
 
 PART = 256
@@ -188,7 +187,7 @@ class TableData:
             total = sum(1 for _ in table.rows(frozenset()))
             places = {*spread(total, self.sample, self.seed).tolist()}
             rows = (raw for place, raw in enumerate(rows) if place in places)
-        return map(partial(self._record, fields, PictureStore(self.folder)), rows)
+        return map(partial(self._record, fields), rows)
 
     def parts(self) -> Iterator[Part]:
         """The rows in parts."""
@@ -208,13 +207,14 @@ class TableData:
         last = max(numbers, default=-1)
         return {number: row for number, row in enumerate(islice(self.rows(), last + 1)) if number in numbers}
 
-    def _record(self, fields: Sequence[Field], store: PictureStore, raw: RawRow) -> DataRecord:
+    def _record(self, fields: Sequence[Field], raw: RawRow) -> DataRecord:
         source, place = Path(self.path), f"{Path(self.path)}:{raw.number}"
         try:
             cells = raw.checked(source)
             self.columns.check_columns(fields, cells, place, others=True)
             names = self.columns.places(fields, cells)
-            row = TableRow.picked(cells, source, raw.number, names, self.pictures).unpacked(fields, store)
+            row = TableRow.picked(cells, source, raw.number, names, self.pictures)
+            row = row.unpacked(fields, self.folder)
         except UserError as error:
             return DataRecord(place, found=(Issue(Finding.RECORD, str(error).removeprefix(f"{place}: ")),))
         caption = bool(self.task) and task_spec(self.task).text is not TextRule.WRITTEN

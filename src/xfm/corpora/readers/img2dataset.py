@@ -10,7 +10,7 @@ from xfm.core.files import read_bytes
 from xfm.corpora.images import by_address
 from xfm.corpora.source_record import CorpusReader, Piece, SourceRecord, json_object
 from xfm.data.images import byte_limit, too_many_bytes
-from xfm.data.records import Limits
+from xfm.data.records import MAX_ANNOTATION
 from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, key_and_extension, scan_members
 
@@ -95,7 +95,7 @@ def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
 
 def _small(parts: dict[str, Part], kind: str) -> bytes:
     size, read = parts[kind]
-    if size > (limit := Limits().annotation_bytes):
+    if size > (limit := MAX_ANNOTATION):
         raise UserError(f"the {kind} has {size} bytes, more than the limit of {limit}")
     return read()
 

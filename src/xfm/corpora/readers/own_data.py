@@ -14,10 +14,9 @@ from xfm.core.files import read_bytes
 from xfm.core.paths import is_url
 from xfm.corpora.source_record import GatheredReader, PhraseBox, Piece, SourceRecord, json_object
 from xfm.data.folders import scan_folder
-from xfm.data.records import Limits, is_text
+from xfm.data.records import MAX_ANNOTATION, is_text
 from xfm.data.tables import ColumnMap, TableRow, open_table
-from xfm.data.tables.embedded import BadPicture, PictureStore
-from xfm.data.tables.records import RawRow
+from xfm.data.tables.records import BadPicture, RawRow
 from xfm.data.tables.table import open_folder
 
 _BESIDE = (".txt", ".json")
@@ -30,17 +29,17 @@ class FolderReader(GatheredReader):
     needs_text = False
 
     def inputs(self) -> Iterator[Path]:
-        found = scan_folder(self.source)
-        beside = [name for kind in _BESIDE for name in found.passed.get(kind, ())]
-        return (self.source / name for name in sorted([*found.pictures, *beside]))
+        pictures, passed = scan_folder(self.source)
+        beside = [name for kind in _BESIDE for name in passed.get(kind, ())]
+        return (self.source / name for name in sorted([*pictures, *beside]))
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        found = scan_folder(self.source)
-        if not found.pictures:
+        pictures, passed = scan_folder(self.source)
+        if not pictures:
             raise UserError(f"{self.source} holds no pictures; check the path")
-        beside = {os.path.splitext(name)[0] for kind in _BESIDE for name in found.passed.get(kind, ())}
-        texts = any(os.path.splitext(name)[0] in beside for name in found.pictures)
-        for name in found.pictures:
+        beside = {os.path.splitext(name)[0] for kind in _BESIDE for name in passed.get(kind, ())}
+        texts = any(os.path.splitext(name)[0] in beside for name in pictures)
+        for name in pictures:
             lacks = texts and os.path.splitext(name)[0] not in beside
             yield SourceRecord(name, self.source / name, flaw=NO_TEXT if lacks else "")
 
@@ -57,7 +56,7 @@ class FolderReader(GatheredReader):
 
 
 def _beside(picture: Path) -> dict[str, Any]:
-    limit = Limits().annotation_bytes
+    limit = MAX_ANNOTATION
     text, annotation = picture.with_suffix(".txt"), picture.with_suffix(".json")
     if annotation.exists():
         return described(json_object(read_bytes(annotation, limit)))
@@ -125,7 +124,7 @@ class TableReader(GatheredReader):
         table = open_table(self.source)
         if table.columns is not None:
             self._columns.check_columns(FIELDS, table.columns, self.source)
-        store = PictureStore(listings / "pictures")
+        store = listings / "pictures"
         before: SourceRecord | None = None
         for raw in table.rows(self._columns.wanted(FIELDS)):
             record = self._record(raw, store)
@@ -144,7 +143,7 @@ class TableReader(GatheredReader):
             raise UserError(f"{self.source} holds no rows; check the path")
         yield before
 
-    def _record(self, raw: RawRow, store: PictureStore) -> SourceRecord:
+    def _record(self, raw: RawRow, store: Path) -> SourceRecord:
         name = f"{self.source.name}:{raw.number}"
         try:
             cells = raw.checked(self.source)

@@ -13,15 +13,14 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from xfm.core.errors import UserError
-from xfm.data.records import Limits, Record, Sample, SampleKind, to_sample
+from xfm.data.records import Record, Sample, SampleKind, to_sample
 
 
 class StaleError(OSError):
     """A shard is not the one that was indexed."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.strerror = reason
+        super().__init__(errno.ESTALE, reason)
 
 
 class RecordSource:
@@ -29,15 +28,13 @@ class RecordSource:
 
     Attributes:
         kind: what `read` yields.
-        limits: largest record that is read.
         distant: whether records are worth being asked for side by side: they lie on other machines.
     """
 
     distant = False
 
-    def __init__(self, kind: SampleKind, limits: Limits) -> None:
+    def __init__(self, kind: SampleKind) -> None:
         self.kind = kind
-        self.limits = limits
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -55,14 +52,14 @@ class RecordSource:
 
     def read(self, index: int) -> Sample:
         """The record decoded and checked; raises BadRecordError."""
-        return to_sample(self.record(index), self.kind, self.limits)
+        return to_sample(self.record(index), self.kind)
 
 
 class ConcatSource(RecordSource):
     """Several sources of one kind, one after the other."""
 
     def __init__(self, parts: Sequence[RecordSource]) -> None:
-        super().__init__(parts[0].kind, parts[0].limits)
+        super().__init__(parts[0].kind)
         self._parts = list(parts)
         self.distant = any(part.distant for part in parts)
         self._ends = list(accumulate(len(part) for part in parts))
@@ -166,7 +163,7 @@ class FilePool:
         descriptor = os.open(file.path, os.O_RDONLY)
         if not file.is_now(os.fstat(descriptor)):
             os.close(descriptor)
-            raise OSError(errno.ESTALE, "it was changed after it had been opened")
+            raise StaleError("it was changed after it had been opened")
         self._open[file] = descriptor
         if len(self._open) > self._limit:
             os.close(self._open.popitem(last=False)[1])
@@ -185,20 +182,15 @@ _MOST_NAMES = 10_000_000
 
 def expanded(text: str, start: int = 0) -> list[str]:
     """The names of a text with ranges from `start` on, in order; raises UserError above ten million."""
-    check_ranges(text, start)
+    ranges = [(int(first), int(last)) for first, last in RANGE.findall(text, start)]
+    if math.prod(max(0, last - first + 1) for first, last in ranges) > _MOST_NAMES:
+        raise UserError(f"{text}: the ranges stand for more than {_MOST_NAMES:,} names; check their numbers")
     span = RANGE.search(text, start)
     if span is None:
         return [text]
     first, last = span.groups()
     names = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
     return [name for n in names for name in expanded(text[: span.start()] + n + text[span.end() :], start)]
-
-
-def check_ranges(text: str, start: int = 0) -> None:
-    """Refuse ranges that stand for more than ten million names; raises UserError."""
-    ranges = [(int(first), int(last)) for first, last in RANGE.findall(text, start)]
-    if math.prod(max(0, last - first + 1) for first, last in ranges) > _MOST_NAMES:
-        raise UserError(f"{text}: the ranges stand for more than {_MOST_NAMES:,} names; check their numbers")
 
 
 def check_numbers(place: str, files: Iterable[str]) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
-from xfm.data.folders import scan_folder
+from xfm.data.folders import passed_over, scan_folder
 from xfm.data.images import PictureError, read_picture
-from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
+from xfm.data.records import MAX_ANNOTATION, BadRecordError, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, RecordSource, StoredFile
 
@@ -23,8 +23,8 @@ _SHORTEST_ROW = 16
 class JsonLinesSource(RecordSource):
     """A JSON-lines file; `"image"` is a path below its folder. Raises UserError when missing or empty."""
 
-    def __init__(self, path: Path, kind: SampleKind, limits: Limits) -> None:
-        super().__init__(kind, limits)
+    def __init__(self, path: Path, kind: SampleKind) -> None:
+        super().__init__(kind)
         self.path = path
         try:
             self._file = StoredFile.of(path)
@@ -41,9 +41,9 @@ class JsonLinesSource(RecordSource):
         """The record at `index`; raises BadRecordError."""
         origin = Origin(str(self.path), str(self._lines[index]))
         start, end = int(self._starts[index]), int(self._ends[index])
-        limit = self.limits.annotation_bytes
-        if end - start > limit:
-            raise BadRecordError(origin, f"the row has {end - start} bytes, more than the limit of {limit}")
+        if end - start > MAX_ANNOTATION:
+            reason = f"the row has {end - start} bytes, more than the limit of {MAX_ANNOTATION}"
+            raise BadRecordError(origin, reason)
         try:
             data = FILES.read(self._file, start, end - start)
         except OSError as error:
@@ -63,17 +63,17 @@ class JsonLinesSource(RecordSource):
         path = path_below(self.path.parent, name)
         if path is None:
             raise BadRecordError(origin, 'the field "image" is not a path below the folder of the file')
-        return _picture_bytes(path, origin, self.limits.picture_bytes)
+        return _picture_bytes(path, origin)
 
 
 class FolderSource(RecordSource):
     """Every image below a folder, in the order of their paths, and a report of other files."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        super().__init__(SampleKind.IMAGE, limits)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(SampleKind.IMAGE)
         self.folder = folder
-        scan = scan_folder(folder)
-        self.names, self.report = scan.pictures, scan.report(folder)
+        self.names, passed = scan_folder(folder)
+        self.report = passed_over(folder, passed)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -82,12 +82,12 @@ class FolderSource(RecordSource):
         """The record at `index`; raises BadRecordError."""
         name = self.names[index]
         origin = Origin(str(self.folder), name)
-        return Record(origin, _picture_bytes(self.folder / name, origin, self.limits.picture_bytes), {})
+        return Record(origin, _picture_bytes(self.folder / name, origin), {})
 
 
-def _picture_bytes(path: Path, origin: Origin, limit: int) -> bytes:
+def _picture_bytes(path: Path, origin: Origin) -> bytes:
     try:
-        return read_picture(path, limit)
+        return read_picture(path)
     except PictureError as error:
         raise BadRecordError(origin, str(error)) from None
 

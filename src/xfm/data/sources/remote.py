@@ -10,7 +10,7 @@ import shutil
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import lru_cache
 from itertools import pairwise
@@ -20,6 +20,7 @@ from typing import Any
 from xfm.config.data import RemoteConfig
 from xfm.core.errors import UserError
 from xfm.core.files import write_data
+from xfm.core.locks import in_turn
 from xfm.core.paths import cache_folder
 from xfm.data.sources.stores import RemoteFile, asked
 
@@ -29,6 +30,17 @@ _KEPT = 7 / 8
 """Share of the room that is left filled when some is made."""
 _SPARE = 1 << 30
 """Bytes of the disk that are left to others, such as checkpoints."""
+BLOCK = 256 << 10
+"""Bytes of a block: pictures of some 100 kB, with what lies beside them, come in one or two."""
+PIECE = 8 << 20
+"""Bytes that are asked for at once when a long stretch is read ahead."""
+_MEMORY, _SHORT = 128, 8
+"""Blocks in the memory of a process, and of a stretch that is read ahead into it alone."""
+_THREADS, _WAITING = 4, 1 << 14
+"""That read ahead, and stretches that may wait for them."""
+_log = logging.getLogger(__name__)
+_Span = tuple[RemoteFile, int, int]
+"""A file, its first block, and the one behind the last."""
 
 
 class DiskBlocks:
@@ -36,20 +48,15 @@ class DiskBlocks:
     out."""
 
     def __init__(self, folder: Path, room: int) -> None:
-        self._folder, self._room = folder, room
+        self._folder, self.room = folder, room
         self._said = False
         self._since = room  # bytes written since room was made last: look at what is there before the first
 
-    @property
-    def room(self) -> int:
-        """Bytes that may be kept; 0 where nothing is."""
-        return self._room
-
     def find(self, name: str) -> bytes | None:
         """A block; None where it is not there, or not as it was written."""
-        if not self._room:
+        if not self.room:
             return None
-        path = self._path(name)
+        path = self.path(name)
         try:
             data = path.read_bytes()
         except OSError:
@@ -57,105 +64,52 @@ class DiskBlocks:
         with contextlib.suppress(OSError):  # another user's, or of a file system that is read only
             os.utime(path)
         body, check = data[:-4], data[-4:]
-        if len(check) == 4 and zlib.crc32(body).to_bytes(4, "little") == check:
-            return body
-        with contextlib.suppress(OSError):
-            path.unlink()
-        return None
-
-    def has(self, name: str) -> bool:
-        """Whether a block is there."""
-        return bool(self._room) and self._path(name).exists()
+        return body if len(check) == 4 and zlib.crc32(body).to_bytes(4, "little") == check else None
 
     def keep(self, name: str, data: bytes) -> None:
         """Keep a block where there is room; a disk that is full or cannot be written is said once."""
-        if not self._room:
+        if not self.room:
             return
-        self._since += len(data) + 4
-        if self._since > self._room // _SHARE and self._make_room():
-            self._since = 0
-        path = self._path(name)
+        path = self.path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._since += len(data) + 4
+            if self._since > self.room // _SHARE:
+                self._make_room()
             if shutil.disk_usage(self._folder).free < _SPARE + len(data):
                 self._say(f"less than {_SPARE >> 30} GiB of the disk is free, which is left to others")
                 return
             write_data(path, data + zlib.crc32(data).to_bytes(4, "little"), lasting=False)
         except OSError as error:
-            self._room = 0
+            self.room = 0
             self._say(error.strerror)
+
+    def path(self, name: str) -> Path:
+        """The file of a block."""
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:40]
+        return self._folder / digest[:2] / f"{digest}.block"
 
     def _say(self, why: str | None) -> None:
         if not self._said:
             _log.warning("%s: nothing more is kept there (%s)", self._folder, why)
         self._said = True
 
-    @contextlib.contextmanager
-    def claimed(self, name: str) -> Iterator[bool]:
-        """Say to other processes that this one fetches something; False where another one does already."""
-        path = self._path(name).with_suffix(".claim")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError:
-            yield False
-            return
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process
-        except BlockingIOError:
-            yield False
-        except OSError:  # a file system without locks: two may fetch the same, which is better than nobody
-            yield True
-        else:
-            yield True
-            path.unlink(missing_ok=True)
-        finally:
-            os.close(handle)
-
-    def _path(self, name: str) -> Path:
-        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:40]
-        return self._folder / digest[:2] / f"{digest}.block"
-
-    def _make_room(self) -> bool:
-        """Remove what was used or left longest ago; one process at a time. Whether this one has looked."""
-        with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                found = sorted((s.st_mtime_ns, s.st_size, path) for path, s in self._files())
-                total = sum(size for _, size, _ in found)
-                room = min(self._room, total + shutil.disk_usage(self._folder).free - _SPARE)
-                for _, size, path in found if total > room - self._room // _SHARE else ():
-                    if total <= room * _KEPT:
-                        break
-                    path.unlink(missing_ok=True)
-                    total -= size
-                return True
-            finally:
-                os.close(handle)
-        return False
-
-    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        for path in self._folder.glob("*/*"):
-            with contextlib.suppress(FileNotFoundError):
-                yield path, path.stat()
-
-
-BLOCK = 256 << 10
-"""Bytes of a block: pictures of some 100 kB, with what lies beside them, come in one or two."""
-PIECE = 8 << 20
-"""Bytes that are asked for at once when a long stretch is read ahead."""
-_MEMORY, _SHORT = 128, 8
-"""Blocks in the memory of a process, and of a stretch that is kept there."""
-_THREADS = 4
-"""That read ahead."""
-_WAITING = 1 << 14
-"""Stretches that may wait to be read ahead."""
-_LONGEST = 300.0
-"""Seconds that a reader waits for a thread that fetches what it needs: more than a request may take."""
-_log = logging.getLogger(__name__)
-_Waiting = queue.Queue[tuple[RemoteFile, int, int]]
+    def _make_room(self) -> None:
+        """Remove what was used or left longest ago, unless another process does."""
+        with (self._folder / ".lock").open("a") as lock, contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = list[tuple[int, int, Path]]()
+            for path in self._folder.glob("*/*"):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append(((status := path.stat()).st_mtime_ns, status.st_size, path))
+            total = sum(size for _, size, _ in found)
+            room = min(self.room, total + shutil.disk_usage(self._folder).free - _SPARE)
+            for _, size, path in sorted(found) if total > room - self.room // _SHARE else ():
+                if total <= room * _KEPT:
+                    break
+                path.unlink(missing_ok=True)
+                total -= size
+            self._since = 0
 
 
 class RemoteReader:
@@ -169,7 +123,7 @@ class RemoteReader:
         self._disk = DiskBlocks(self._folder, self._settings.cache_mb << 20)
         self._blocks: OrderedDict[tuple[RemoteFile, int], Future[bytes]] = OrderedDict()
         self._lock = threading.Lock()
-        self._waiting: _Waiting | None = None
+        self._waiting: queue.Queue[_Span] | None = None
         self._process = os.getpid()  # last: another thread of a child sees the parent's state or all of this
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[RemoteConfig, Path]]:
@@ -205,38 +159,28 @@ class RemoteReader:
                 self._blocks.popitem(last=False)
         try:
             for block, future in mine.items():
-                if (data := self._on_disk(file, block)) is not None:
+                data = self._disk.find(_name(file, block)) if file.version else None
+                if data is not None and len(data) == min(BLOCK, file.size - block * BLOCK):
                     future.set_result(data)
-            missing = [block for block, future in mine.items() if not future.done()]
-            if missing:
+            if missing := [block for block, future in mine.items() if not future.done()]:
                 fetched = self._fetched(file, missing[0], missing[-1] + 1, patience)
                 for block in missing:
                     mine[block].set_result(fetched[block - missing[0]])
         except BaseException as error:
-            for future in mine.values():
-                if not future.done():
-                    future.set_exception(error)
-            self._forget(file, mine)
+            with self._lock:
+                for block, future in mine.items():
+                    if self._blocks.get((file, block)) is future:
+                        del self._blocks[file, block]
+                    if not future.done():
+                        future.set_exception(error)
             raise
-        if stop - first > _SHORT:
-            self._forget(file, mine)
-        return [self._waited(file, block, future, patience) for block, future in enumerate(futures, first)]
-
-    def _waited(self, file: RemoteFile, block: int, future: Future[bytes], patience: float) -> bytes:
-        try:
-            return future.result(_LONGEST)
-        except (OSError, UserError):  # of another thread, which has asked once
-            return self._fetched(file, block, block + 1, patience)[0]
-
-    def _forget(self, file: RemoteFile, blocks: dict[int, Future[bytes]]) -> None:
-        with self._lock:
-            for block, future in blocks.items():
-                if self._blocks.get((file, block)) is future:
-                    del self._blocks[file, block]
-
-    def _on_disk(self, file: RemoteFile, block: int) -> bytes | None:
-        data = self._disk.find(_name(file, block)) if file.version else None
-        return data if data is not None and len(data) == min(BLOCK, file.size - block * BLOCK) else None
+        found = []
+        for block, future in enumerate(futures, first):
+            try:
+                found.append(future.result())
+            except (OSError, UserError):  # of another thread, which has asked once
+                found += self._fetched(file, block, block + 1, patience)
+        return found
 
     def _fetched(self, file: RemoteFile, first: int, stop: int, patience: float) -> list[bytes]:
         start, end = first * BLOCK, min(stop * BLOCK, file.size)
@@ -253,10 +197,10 @@ class RemoteReader:
         if os.getpid() != self._process:
             self._begin()
         stop = min(offset + size, file.size)
-        short = stop - offset <= _SHORT * BLOCK
-        if not short:
+        starts = [offset]
+        if stop - offset > _SHORT * BLOCK:
             stop = min(stop, offset + (self._disk.room // 4 if file.version else 0))
-        starts = [offset] if short else [offset, *range((offset // PIECE + 1) * PIECE, stop, PIECE)]
+            starts += range((offset // PIECE + 1) * PIECE, stop, PIECE)
         if self._waiting is None:
             self._waiting = queue.Queue(_WAITING)
             for _ in range(_THREADS):
@@ -266,31 +210,28 @@ class RemoteReader:
                 with contextlib.suppress(queue.Full):
                     self._waiting.put_nowait((file, start // BLOCK, -(-end // BLOCK)))
 
-    def _read_ahead(self, waiting: _Waiting) -> None:
+    def _read_ahead(self, waiting: queue.Queue[_Span]) -> None:
         while True:
             file, first, stop = waiting.get()
-            try:
-                if stop - first <= _SHORT + 1:
+            paths = [self._disk.path(_name(file, block)) for block in range(first, stop)]
+            with contextlib.suppress(OSError, UserError):  # whoever reads it asks again, and says so
+                if len(paths) <= _SHORT + 1:
                     self._read(file, first, stop, patience=0)
-                elif not all(self._disk.has(_name(file, block)) for block in range(first, stop)):
-                    with self._disk.claimed(f"{_name(file, first)} ahead") as mine:
-                        if mine:
-                            self._read(file, first, stop, patience=0)
-            except (OSError, UserError):  # whoever reads it asks again, and says so
-                pass
-            except Exception:
-                _log.warning("%s: reading ahead failed", file.url, exc_info=True)
+                    continue
+                with in_turn(paths[0]):  # of all processes, one fetches it
+                    if not all(path.exists() for path in paths):
+                        self._read(file, first, stop, patience=0)
 
 
 def _name(file: RemoteFile, block: int) -> str:
     return f"{file.url}\n{file.size}\n{file.version}\n{block}"
 
 
-def reader_of(settings: RemoteConfig) -> RemoteReader:
-    """The reader of this process: all corpora share its memory and its threads."""
-    return _reader(settings, cache_folder() / "remote")
-
-
 @lru_cache(maxsize=8)
 def _reader(settings: RemoteConfig, folder: Path) -> RemoteReader:
     return RemoteReader(settings, folder)
+
+
+def reader_of(settings: RemoteConfig) -> RemoteReader:
+    """The reader of this process: all corpora share its memory and its threads."""
+    return _reader(settings, cache_folder() / "remote")

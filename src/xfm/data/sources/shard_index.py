@@ -1,7 +1,7 @@
 """The index of tar shards: where their records lie, found by scanning or read from a file beside them.
 
 `index.xfm` is a safetensors file: `spans` ([N, 3, 2] int64, see `spans_of`) first, so that any number of
-records is written in one go; then the columns of `ShardTable`, the names ended by zeros. A digest of all but
+records is written in one go; then the columns of `ShardIndex`, the names ended by zeros. A digest of all but
 the spans is in its metadata. Keys of records are not kept: they stand in the shard before each member, see
 `xfm.data.sources.tar`. The spans are read at their place rather than mapped: a map of a file that is cut ends
 the process.
@@ -11,23 +11,23 @@ An index is a hint: what it says of a shard is checked when that is opened, and 
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import repeat
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from xfm.core.errors import UserError
-from xfm.core.files import file_digest, open_regular, replacing, writing
+from xfm.core.files import open_regular, replacing, writing
 from xfm.data.sources.base import FILES, StoredFile, sampled_digest
-from xfm.data.sources.tar import scan_spans, text_rows
+from xfm.data.sources.tar import scan_members, spans_of, text_rows
 
 INDEX = "index.xfm"
 """Name of the file: no other tool takes it for its own, and no pattern of shards takes it for one."""
@@ -35,28 +35,30 @@ COMMAND = "xfm data index"
 """What writes it."""
 HEADER = 1024
 """Bytes before the spans."""
+SMALL = 256 << 20
+"""Bytes of shards that are scanned without a word."""
 _SPAN = 48
-_VERSION = "2"
+_VERSION = "3"
 _TYPES = {np.dtype("<i8"): "I64", np.dtype("u1"): "U8"}
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class IndexedShard:
-    """A shard, by name in its folder, bytes, nanoseconds of the last change, sampled digest (8 bytes) and
-    sha256 (32 bytes, zeros where unknown), and the spans [N, 3, 2] int64 of its records, see `spans_of`."""
+    """A shard, by name in its folder, bytes, nanoseconds of the last change, sampled digest (8 bytes), and
+    the spans [N, 3, 2] int64 of its records, see `spans_of`."""
 
     name: str
     size: int
     modified: int
     sample: bytes
-    sha256: bytes
     spans: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class ShardTable:
-    """Columns of S shards without their records: bytes, nanoseconds, running totals of records and of records
-    with a JSON or text [S] int64; digests [S, 8] and [S, 32] uint8."""
+class ShardIndex:
+    """Where the records of S shards lie: bytes, nanoseconds, running totals of records and of records with a
+    JSON or text [S] int64; digests [S, 8] uint8; `place` is the index file or address, None after a scan."""
 
     names: tuple[str, ...]
     sizes: np.ndarray
@@ -64,7 +66,15 @@ class ShardTable:
     ends: np.ndarray
     text_ends: np.ndarray
     samples: np.ndarray
-    checksums: np.ndarray
+    place: Path | str | None = None
+    _spans: np.ndarray | StoredFile = field(kw_only=True, repr=False)
+
+    @classmethod
+    def of(cls, shards: Iterable[IndexedShard]) -> "ShardIndex":
+        """The index of these shards, in this order, in memory."""
+        found = [*shards]
+        spans = np.concatenate([shard.spans for shard in found])
+        return _of_columns(_columns([*map(_entry, found)]), len(spans), spans)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -87,24 +97,6 @@ class ShardTable:
         known = {name: number for number, name in enumerate(self.names)}
         return np.array([known.get(name, -1) for name in names], np.int64)
 
-
-@dataclass(frozen=True, eq=False)
-class ShardIndex:
-    """Where records of shards lie; `place` is the index file or address, None after a scan."""
-
-    table: ShardTable
-    place: Path | str | None
-    _spans: np.ndarray | StoredFile = field(repr=False)
-
-    @classmethod
-    def of(cls, shards: Iterable[IndexedShard]) -> "ShardIndex":
-        """The index of these shards, in this order, in memory."""
-        rows, spans = _Rows(), list[np.ndarray]()
-        for shard in shards:
-            rows.add(shard)
-            spans.append(shard.spans)
-        return cls(rows.table(), None, np.concatenate(spans))
-
     def spans(self, start: int, stop: int) -> np.ndarray:
         """[stop - start, 3, 2] int64 spans of the records from `start` on; raises OSError."""
         if isinstance(self._spans, np.ndarray):
@@ -114,53 +106,69 @@ class ShardIndex:
 
     def shards(self) -> Iterator[IndexedShard]:
         """Its shards, to be written into another index; raises OSError."""
-        table = self.table
-        for number, name in enumerate(table.names):
-            size, modified = int(table.sizes[number]), int(table.modified[number])
-            digests = table.samples[number].tobytes(), table.checksums[number].tobytes()
-            spans = self.spans(table.start(number), int(table.ends[number]))
-            yield IndexedShard(name, size, modified, *digests, spans)
+        for number, name in enumerate(self.names):
+            size, modified = int(self.sizes[number]), int(self.modified[number])
+            spans = self.spans(self.start(number), int(self.ends[number]))
+            yield IndexedShard(name, size, modified, self.samples[number].tobytes(), spans)
 
 
-# ---------------------------------------------------------------- writing
-def index_shard(path: Path, checksum: bool = True) -> IndexedShard:
-    """Scan a whole shard for its entry, as soon as it has its last bytes and its name; `checksum` reads all
-    of it for a sha256. Raises UserError where it is missing, truncated, not a tar, or a key has two images,
-    JSONs or texts."""
+# ---------------------------------------------------------------- scanning
+def index_shard(path: Path) -> IndexedShard:
+    """Scan a whole shard for its entry, as soon as it has its last bytes and its name. Raises UserError where
+    it is missing, truncated, not a tar, or a key has two images, JSONs or texts."""
     try:
         file = StoredFile.of(path)
-        spans = scan_spans(file)
-        sha256 = bytes.fromhex(file_digest(path)) if checksum else bytes(32)
-        return IndexedShard(path.name, file.size, file.modified, sampled_digest(file), sha256, spans)
+        spans = spans_of(path, scan_members(file))
+        return IndexedShard(path.name, file.size, file.modified, sampled_digest(file), spans)
     except OSError as error:
         raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
 
 
-class _Rows:
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._rows: list[tuple[int, int, int, int]] = []
-        self._digests = [bytearray(), bytearray()]
-        self._records = self._texts = 0
-
-    def add(self, shard: IndexedShard) -> None:
-        self._records += len(shard.spans)
-        self._texts += len(text_rows(shard.spans))
-        self.names.append(shard.name)
-        self._rows.append((shard.size, shard.modified, self._records, self._texts))
-        for digests, digest in zip(self._digests, (shard.sample, shard.sha256), strict=True):
-            digests += digest
-
-    def table(self) -> ShardTable:
-        numbers = np.array(self._rows, "<i8").reshape(-1, 4).T.copy()
-        digests = [np.frombuffer(one, "u1").reshape(len(self.names), -1) for one in self._digests]
-        return ShardTable(tuple(self.names), *numbers, *digests)
+def scanned_index(folder: Path, names: Sequence[str]) -> ShardIndex:
+    """The index of shards that have none beside them, in memory; raises UserError as `index_shard`."""
+    try:
+        return _scanned(folder, tuple(StoredFile.of(folder / name) for name in names))
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: cannot read the shard ({error.strerror}); check the path."
+        ) from error
 
 
-def _columns(table: ShardTable) -> dict[str, np.ndarray]:
-    columns = {name: column for name, column in vars(table).items() if name != "names"}
-    names = b"".join(os.fsencode(name) + b"\0" for name in table.names)
-    return {**columns, "names": np.frombuffer(names, "u1")}
+@lru_cache(maxsize=16)
+def _scanned(folder: Path, files: tuple[StoredFile, ...]) -> ShardIndex:
+    """Once for all streams and phases of a run."""
+    if large := sum(file.size for file in files) > SMALL:
+        warn_of_scan(folder, len(files))
+    shown = tqdm(files, "scanning", unit="shard", disable=None if large else True, delay=2.0)
+    return ShardIndex.of(index_shard(file.path) for file in shown)
+
+
+def warn_of_scan(folder: Path | str, shards: int) -> None:
+    """Say that so many shards have no index, and how to write one."""
+    _log.warning(
+        "%s has %d shards without an index, which are scanned now; `%s %s` writes one beside them",
+        *(folder, shards, COMMAND, folder if isinstance(folder, Path) else "FOLDER"),
+    )
+
+
+# ---------------------------------------------------------------- writing
+_Entry = tuple[str, int, int, bytes, int, int]
+
+
+def _entry(shard: IndexedShard) -> _Entry:
+    counts = len(shard.spans), len(text_rows(shard.spans))
+    return shard.name, shard.size, shard.modified, shard.sample, *counts
+
+
+def _columns(entries: Sequence[_Entry]) -> dict[str, np.ndarray]:
+    names, sizes, modified, samples, records, texts = zip(*entries, strict=True)
+    totals = {"ends": np.cumsum(records), "text_ends": np.cumsum(texts)}
+    numbers = {"sizes": sizes, "modified": modified, **totals}
+    return {
+        **{name: np.array(column, "<i8") for name, column in numbers.items()},
+        "samples": np.frombuffer(b"".join(samples), "u1").reshape(len(names), -1),
+        "names": np.frombuffer(b"".join(os.fsencode(name) + b"\0" for name in names), "u1"),
+    }
 
 
 def header(columns: dict[str, np.ndarray], records: int) -> bytes:
@@ -184,59 +192,54 @@ def write_index(folder: Path, shards: Iterable[IndexedShard], name: str = INDEX)
     """Write the index of a folder, whole or not at all, and return its path. Entries, in the order of names,
     are taken one at a time, so that the spans of one are in memory. Raises UserError where there are none or
     two have one name."""
-    path, rows = folder / name, _Rows()
+    path, entries = folder / name, list[_Entry]()
     with writing(path, "and run the command again"), replacing(path) as stream:
         stream.write(bytes(HEADER))
         for shard in shards:
             stream.write(np.ascontiguousarray(shard.spans, "<i8").tobytes())
-            rows.add(shard)
-        if not rows.names:
+            entries.append(_entry(shard))
+        if not entries:
             raise UserError(f"{path}: there are no shards to index; check the folder")
-        if len(set(rows.names)) != len(rows.names):
+        if len({name for name, *_ in entries}) != len(entries):
             raise UserError(f"{path}: two shards have one name; give every shard once")
-        table = rows.table()
-        columns = _columns(table)
+        columns = _columns(entries)
         for column in columns.values():
             stream.write(column.tobytes())
         stream.seek(0)
-        stream.write(header(columns, table.records))
+        stream.write(header(columns, int(columns["ends"][-1])))
     return path
 
 
-def index_folder(
-    folder: Path, shards: Sequence[Path], workers: int = 1, progress: bool = True, checksums: bool = True
-) -> Path:
+def index_folder(folder: Path, shards: Sequence[Path], workers: int = 1, progress: bool = True) -> Path:
     """Scan existing shards with several processes and write the index of their folder."""
-    found = _indexed(shards, workers, checksums)
     hidden = None if progress else True
+    found = _indexed(shards, workers)
     return write_index(folder, tqdm(found, "indexing", len(shards), unit="shard", disable=hidden))
 
 
-def _indexed(shards: Sequence[Path], workers: int, checksums: bool) -> Iterator[IndexedShard]:
+def _indexed(shards: Sequence[Path], workers: int) -> Iterator[IndexedShard]:
     if workers < 2 or len(shards) < 2:
-        yield from (index_shard(path, checksums) for path in shards)
+        yield from map(index_shard, shards)
         return
     # Started anew: this process may have threads. So many at a time, lest finished ones pile up in memory.
     together = 16 * workers
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         for start in range(0, len(shards), together):
-            yield from pool.map(index_shard, shards[start : start + together], repeat(checksums))
+            yield from pool.map(index_shard, shards[start : start + together])
 
 
 # ---------------------------------------------------------------- reading
-_opened: WeakValueDictionary[StoredFile, ShardIndex] = WeakValueDictionary()
-"""What is in use: streams and phases of a run read the same shards."""
-
-
 def saved_index(folder: Path) -> ShardIndex | None:
     """The index of a folder, if it has one; raises as `open_index`."""
     try:
-        file = StoredFile.of(folder / INDEX)
+        return _opened(StoredFile.of(folder / INDEX))
     except OSError:
         return None
-    if (found := _opened.get(file)) is None:
-        found = _opened[file] = open_index(folder / INDEX)
-    return found
+
+
+@lru_cache(maxsize=16)
+def _opened(file: StoredFile) -> ShardIndex:
+    return open_index(file.path)
 
 
 def open_index(path: Path) -> ShardIndex:
@@ -254,24 +257,26 @@ def open_index(path: Path) -> ShardIndex:
             records = stored.get_slice("spans").get_shape()[0]
         if head != header(columns, records):
             raise ValueError("its header is another one")
-        return ShardIndex(_table(columns, records), path, file)
+        return _of_columns(columns, records, file, path)
     except OSError as error:
         raise UserError(f"{path}: cannot read the index ({error.strerror}); {remedy}") from error
     except (SafetensorError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: the index of the shards is damaged ({error}); {remedy}") from None
 
 
-def _table(columns: dict[str, np.ndarray], records: int) -> ShardTable:
+def _of_columns(
+    columns: dict[str, np.ndarray], records: int, spans: np.ndarray | StoredFile, place: Path | None = None
+) -> ShardIndex:
     data = columns.pop("names").tobytes()
     names = os.fsdecode(data).split("\0")
-    table = ShardTable(tuple(names[:-1]), **columns)
-    shards = len(table.names)
+    index = ShardIndex(tuple(names[:-1]), **columns, place=place, _spans=spans)
+    shards = len(index)
     if not shards or any(len(column) != shards for column in columns.values()) or len({*names}) <= shards:
         raise ValueError("its names are not one for each shard")
-    if b"/" in data or not {"", ".", ".."}.isdisjoint(table.names):
+    if b"/" in data or not {"", ".", ".."}.isdisjoint(index.names):
         raise ValueError("a name in it is none of a file beside it")
-    counts, texts = table.counts(), table.counts(texts=True)
-    falls = [ends[0] < 0 or (ends[1:] < ends[:-1]).any() for ends in (table.ends, table.text_ends)]
-    if any(falls) or table.records != records or (texts > counts).any() or (table.sizes < 0).any():
+    counts, texts = index.counts(), index.counts(texts=True)
+    falls = [ends[0] < 0 or (ends[1:] < ends[:-1]).any() for ends in (index.ends, index.text_ends)]
+    if any(falls) or index.records != records or (texts > counts).any() or (index.sizes < 0).any():
         raise ValueError("its counts do not fit together")
-    return table
+    return index

@@ -3,98 +3,89 @@ member is read together with the header before it: neither a stale index nor one
 anything but bad records."""
 
 import contextlib
-from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from xfm.core.errors import UserError
-from xfm.data.images import too_many_bytes
-from xfm.data.records import BadRecordError, Limits, NoAnnotation, Record, SampleKind, parse_annotation
+from xfm.data.images import byte_limit, too_many_bytes
+from xfm.data.records import (
+    MAX_ANNOTATION,
+    BadRecordError,
+    NoAnnotation,
+    Record,
+    SampleKind,
+    parse_annotation,
+)
 from xfm.data.schema import Origin
-from xfm.data.sources.base import FILES, RecordSource, StaleError, StoredFile, sampled_digest
+from xfm.data.sources.base import FILES, FilePool, RecordSource, StaleError, StoredFile, sampled_digest
 from xfm.data.sources.remote_shards import RemoteShards
-from xfm.data.sources.shard_index import COMMAND, ShardIndex, ShardTable
+from xfm.data.sources.shard_index import COMMAND, ShardIndex
 from xfm.data.sources.tar import JSON, PICTURE, TEXT, stored_key, text_rows, unpacked
 
-_KNOWN = 8192
-"""Shards whose files are known at a time; of others that are met again, size and time are asked again."""
 _LOOKED_AT = 1000
 """So many shards are looked at as soon as they are opened."""
 _COLUMN_NAMES = {PICTURE: "picture", JSON: "JSON", TEXT: "text"}
 
 
+@dataclass(frozen=True, eq=False)
 class LocalShards:
-    """Shards in a local or mounted folder; `indexed`: a user has written their index."""
+    """Some shards in a local or mounted folder; the index may know others, too."""
 
-    distant = False
-
-    def __init__(self, folder: Path, indexed: bool) -> None:
-        self.folder, self._indexed = folder, indexed
-        self._before = str(folder / "-").removesuffix("-")  # paths are slow to join, a time for each record
+    folder: Path
+    names: Sequence[str]
+    index: ShardIndex
+    reader: ClassVar[FilePool] = FILES
+    distant: ClassVar[bool] = False
 
     @property
     def remedy(self) -> str:
         """What to do where the shards are not those of their index."""
-        if not self._indexed:
+        if self.index.place is None:
             return "start again"
         return f"run `{COMMAND} {self.folder}`, or download or prepare the shard again"
 
     def name(self, shard: str) -> str:
         """The whole name of a shard, for people."""
-        return self._before + shard
+        return str(self.folder / shard)
 
-    def file(self, table: ShardTable, shard: int) -> StoredFile:
-        """A shard of a table; a copy (other time) is known by its sampled digest. Raises OSError."""
-        file, size = StoredFile.of(self.folder / table.names[shard]), int(table.sizes[shard])
+    def file(self, shard: int) -> StoredFile:
+        """A shard of the index; a copy (other time) is known by its sampled digest. Raises OSError."""
+        file, size = StoredFile.of(self.folder / self.index.names[shard]), int(self.index.sizes[shard])
         if file.size != size:
             raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
-        if file.modified != table.modified[shard] and sampled_digest(file) != table.samples[shard].tobytes():
-            before = "indexed" if self._indexed else "opened"
+        known = self.index.modified[shard], self.index.samples[shard].tobytes()
+        if file.modified != known[0] and sampled_digest(file) != known[1]:
+            before = "opened" if self.index.place is None else "indexed"
             raise StaleError(f"it was changed after it had been {before}; {self.remedy}")
         return file
 
-    def read(self, file: StoredFile, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes at `offset`; raises OSError."""
-        return FILES.read(file, offset, size)
-
-    def expect(self, file: StoredFile, offset: int, size: int) -> None:
-        """Hear what will be read soon; raises OSError."""
-        FILES.expect(file, offset, size)
-
 
 class ShardSource(RecordSource):
-    """The records of some shards, one shard after the other, by an index that may know others, too. As text,
-    images that have none beside them are no records. Raises UserError where a shard is not in the index,
-    holds nothing of the kind, or has changed."""
+    """The records of some shards, one shard after the other. As text, images that have none beside them are
+    no records. Raises UserError where a shard is not in the index, holds none of the kind, or has changed."""
 
-    def __init__(
-        self,
-        storage: LocalShards | RemoteShards,
-        names: Sequence[str],
-        index: ShardIndex,
-        kind: SampleKind,
-        limits: Limits,
-    ) -> None:
-        super().__init__(kind, limits)
-        self._storage, self._index, self._table = storage, index, index.table
-        self.distant = storage.distant
-        self._numbers = index.table.numbers(names)
+    def __init__(self, shards: LocalShards | RemoteShards, kind: SampleKind) -> None:
+        super().__init__(kind)
+        names, index = shards.names, shards.index
+        self._shards, self._index, self.distant = shards, index, shards.distant
+        self._numbers = index.numbers(names)
         if (self._numbers < 0).any():
-            lost = storage.name(names[int(np.argmax(self._numbers < 0))])
-            raise UserError(f"{lost}: the shard is not in {index.place}; {storage.remedy}.")
-        counts = index.table.counts(texts=kind is SampleKind.TEXT)[self._numbers]
+            lost = shards.name(names[int(np.argmax(self._numbers < 0))])
+            raise UserError(f"{lost}: the shard is not in {index.place}; {shards.remedy}.")
+        counts = index.counts(texts=kind is SampleKind.TEXT)[self._numbers]
         if not counts.all():
-            empty = storage.name(names[int(np.argmin(counts))])
+            empty = shards.name(names[int(np.argmin(counts))])
             raise UserError(
                 f"{empty}: the shard holds no {kind} records; check the path and the names in it."
             )
-        self._all_texts = index.table.counts() == index.table.counts(texts=True)
+        self._all_texts = index.counts() == index.counts(texts=True)
         self._ends = np.cumsum(counts)
-        self._files: OrderedDict[int, Any] = OrderedDict()
+        self._files: dict[int, Any] = {}
         for number in self._numbers.tolist() if len(names) <= _LOOKED_AT else ():
             try:
                 self._file(number)
@@ -109,23 +100,22 @@ class ShardSource(RecordSource):
     def record(self, index: int) -> Record:
         """The record at `index`; raises BadRecordError when a member is missing, too large or elsewhere."""
         shard, row = self._located(index)
+        name = self._name(shard)
         try:
-            first = self._table.start(shard) + row
-            spans = self._index.spans(first, first + 1)[0]
-            stored = _StoredShard(
-                self._storage, self._name(shard), self._file(shard), spans, row, self.limits
-            )
+            file, spans = self._file(shard), self._spans(shard, row)
         except OSError as error:
-            origin = Origin(self._name(shard), f"#{row}")
-            raise BadRecordError(origin, f"the shard cannot be read ({error.strerror})") from None
+            raise BadRecordError(
+                Origin(name, f"#{row}"), f"the shard cannot be read ({error.strerror})"
+            ) from None
+        stored = _StoredRecord(self._shards, file, spans, Origin(name, f"#{row}"))
         if self.kind is SampleKind.TEXT:
             annotation = stored.annotation("text")
-            return Record(stored.origin(), None, annotation)
-        picture = stored.member(PICTURE, self.limits.picture_bytes)
+            return Record(stored.origin, None, annotation)  # with the key, which a header has told
+        picture = stored.member(PICTURE, byte_limit())
         if picture is None:
-            raise BadRecordError(stored.origin(), "the picture is missing")
+            raise stored.bad("the picture is missing")
         annotation = {} if self.kind is SampleKind.IMAGE else stored.annotation("caption")
-        return Record(stored.origin(), picture, annotation)
+        return Record(stored.origin, picture, annotation)
 
     def expect(self, first: int, stop: int) -> None:
         """See `RecordSource.expect`: of each shard, what lies from the first to the last of them."""
@@ -134,17 +124,17 @@ class ShardSource(RecordSource):
             last = min(stop, int(self._ends[turn])) - 1
             with contextlib.suppress(OSError):  # whoever reads it will say so
                 (shard, start), (_, end) = self._located(first), self._located(last)
-                before = self._table.start(shard)
-                offset, _ = _reach(self._index.spans(before + start, before + start + 1)[0])
-                _, behind = _reach(self._index.spans(before + end, before + end + 1)[0])
+                both = [span for row in (start, end) for span in self._spans(shard, row) if span[0]]
+                offset = min((place - lead for place, _, lead in both), default=0)
+                behind = max((place + size for place, size, _ in both), default=0)
                 if 0 <= offset < behind <= (file := self._file(shard)).size:
-                    self._storage.expect(file, offset, behind - offset)
+                    self._shards.reader.expect(file, offset, behind - offset)
             first = last + 1
 
     def version(self) -> str:
         """See `RecordSource.version`."""
-        table, numbers = self._table, self._numbers.tolist()
-        known = zip(table.names, table.sizes.tolist(), table.modified.tolist(), table.samples, strict=True)
+        index, numbers = self._index, self._numbers.tolist()
+        known = zip(index.names, index.sizes.tolist(), index.modified.tolist(), index.samples, strict=True)
         lines = [f"{name} {size} {time} {sample.tobytes().hex()}" for name, size, time, sample in known]
         return "\n".join([str(self.kind), *(lines[number] for number in numbers)])
 
@@ -156,90 +146,79 @@ class ShardSource(RecordSource):
         return shard, row
 
     def _name(self, shard: int) -> str:
-        return self._storage.name(self._table.names[shard])
+        return self._shards.name(self._index.names[shard])
+
+    def _spans(self, shard: int, row: int) -> list[tuple[int, int, int]]:
+        first = self._index.start(shard) + row
+        return [unpacked(span) for span in self._index.spans(first, first + 1)[0].tolist()]
 
     def _file(self, shard: int) -> Any:
-        if shard in self._files:
-            self._files.move_to_end(shard)
-        else:
-            self._files[shard] = self._storage.file(self._table, shard)
-        if len(self._files) > _KNOWN:
-            self._files.popitem(last=False)
+        if shard not in self._files:
+            self._files[shard] = self._shards.file(shard)
         return self._files[shard]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": OrderedDict()}
+        return {**self.__dict__, "_files": {}}
 
 
-class _StoredShard:
-    def __init__(
-        self,
-        storage: LocalShards | RemoteShards,
-        name: str,
-        file: Any,
-        spans: np.ndarray,
-        row: int,
-        limits: Limits,
-    ) -> None:
-        self._storage, self._name, self._file, self._row, self._limits = storage, name, file, row, limits
-        self._spans = [unpacked(span) for span in spans.tolist()]
-        self._key: str | None = None
+@lru_cache(maxsize=16)
+def _texts_among(index: ShardIndex, shard: int) -> np.ndarray:
+    return text_rows(index.spans(index.start(shard), int(index.ends[shard])))
 
-    def origin(self) -> Origin:
-        for column, (offset, _, _) in enumerate(self._spans):
-            if self._key is None and offset > 0:
+
+@dataclass
+class _StoredRecord:
+    """Members of a record; its origin has the key as soon as a header has been read."""
+
+    shards: LocalShards | RemoteShards
+    file: Any
+    spans: list[tuple[int, int, int]]
+    origin: Origin
+    key: str | None = None
+
+    def bad(self, reason: str, kind: type[BadRecordError] = BadRecordError) -> BadRecordError:
+        for column, (offset, _, _) in enumerate(self.spans):
+            if self.key is None and offset > 0:
                 with contextlib.suppress(OSError):
                     self._bytes(column, content=0)
-        return Origin(self._name, f"#{self._row}" if self._key is None else self._key)
+        return kind(self.origin, reason)
 
     def annotation(self, text_field: str) -> dict:
-        data = self.member(JSON, self._limits.annotation_bytes)
+        data = self.member(JSON, MAX_ANNOTATION)
         if data is not None:
-            return parse_annotation(data, self.origin())
-        data = self.member(TEXT, self._limits.annotation_bytes)
+            return parse_annotation(data, self.origin)
+        data = self.member(TEXT, MAX_ANNOTATION)
         if data is None:
-            raise NoAnnotation(self.origin(), "the JSON or text beside the picture is missing")
+            raise self.bad("the JSON or text beside the picture is missing", NoAnnotation)
         try:
             return {text_field: data.decode("utf-8")}
         except UnicodeDecodeError:
-            raise BadRecordError(self.origin(), "the text is not UTF-8") from None
+            raise self.bad("the text is not UTF-8") from None
 
     def member(self, column: int, limit: int) -> bytes | None:
-        offset, size, _ = self._spans[column]
+        offset, size, _ = self.spans[column]
         name = _COLUMN_NAMES[column]
         if offset == 0:
             return None
         if size > limit:
             wrong = f"has {size} bytes, more than the limit of {limit}"
-            raise BadRecordError(
-                self.origin(), f"the {name} {too_many_bytes(size, limit) if column == PICTURE else wrong}"
-            )
+            raise self.bad(f"the {name} {too_many_bytes(size, limit) if column == PICTURE else wrong}")
         try:
             data = self._bytes(column, content=size)
         except OSError as error:
-            raise BadRecordError(self.origin(), f"the shard cannot be read ({error.strerror})") from None
+            raise self.bad(f"the shard cannot be read ({error.strerror})") from None
         if data is None:
-            reason = f"the {name} is not at byte {offset}, where the index has it; {self._storage.remedy}"
-            raise BadRecordError(self.origin(), reason)
+            raise self.bad(
+                f"the {name} is not at byte {offset}, where the index has it; {self.shards.remedy}"
+            )
         return data
 
     def _bytes(self, column: int, content: int) -> bytes | None:
-        offset, size, lead = self._spans[column]
-        if not 0 < lead <= offset <= self._file.size - size:
+        offset, size, lead = self.spans[column]
+        if not 0 < lead <= offset <= self.file.size - size:
             return None
-        data = self._storage.read(self._file, offset - lead, lead + content)
+        data = self.shards.reader.read(self.file, offset - lead, lead + content)
         key = stored_key(data[:lead], size, column)
-        self._key = key if self._key is None else self._key
-        return data[lead:] if key is not None and key == self._key else None
-
-
-def _reach(spans: np.ndarray) -> tuple[int, int]:
-    """Where a record with some [3, 2] spans begins, headers included, and ends; 0, 0 where it has nothing."""
-    members = [(start, size, lead) for start, size, lead in map(unpacked, spans.tolist()) if start]
-    begins = [start - lead for start, _, lead in members]
-    return min(begins, default=0), max((start + size for start, size, _ in members), default=0)
-
-
-@lru_cache(maxsize=16)
-def _texts_among(index: ShardIndex, shard: int) -> np.ndarray:
-    return text_rows(index.spans(index.table.start(shard), int(index.table.ends[shard])))
+        if self.key is None and key is not None:
+            self.key, self.origin = key, replace(self.origin, key=key)
+        return data[lead:] if key is not None and key == self.key else None

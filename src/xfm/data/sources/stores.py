@@ -6,12 +6,11 @@ import os
 import random
 import re
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from traceback import clear_frames
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from xfm.core.errors import UserError, first_line
 from xfm.data.sources.base import StaleError
@@ -32,13 +31,11 @@ class RemoteFile:
     at: str = ""
 
 
-class RemoteStore(ABC):
+class RemoteStore:
     """A kind of stores. Its methods ask once, and raise what its library does."""
 
     lists = True
     """Whether it can say which files there are."""
-    _fresh: ClassVar[dict[str, bool]] = {}
-    """What fsspec is told, so that it does not answer from memory."""
 
     def __init__(self, system: Any) -> None:
         self._system = system
@@ -46,18 +43,20 @@ class RemoteStore(ABC):
     def find(self, url: str) -> RemoteFile:
         """A file as it is now."""
         place = self._pinned(url)
-        return self._file(url, place, self._system.info(place, **self._fresh))
+        return self._file(url, place, self._system.info(place))
 
     def folder(self, url: str) -> dict[str, RemoteFile]:
         """The files of a folder by name."""
         place = self._pinned(url)
-        found = self._system.ls(place, detail=True, **self._fresh)
+        found = self._system.ls(place, detail=True)
         files = [(info["name"].rpartition("/")[2], info) for info in found if info["type"] == "file"]
         return {name: self._file(f"{url}/{name}", f"{place}/{name}", info) for name, info in files if name}
 
-    @abstractmethod
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """The bytes `start` to `end` - 1; raises StaleError where the file is another one now."""
+        data = self._system.cat_file(file.at, start, end, size=file.size, cache_type="none")
+        _check_size(len(data), end - start)
+        return data
 
     def _pinned(self, url: str) -> str:
         return url
@@ -70,11 +69,14 @@ class RemoteStore(ABC):
         return RemoteFile(url, int(info["size"]), str(version), "" if place == url else place)
 
 
+def _check_size(found: int, size: int) -> None:
+    if found != size:
+        raise OSError(errno.EIO, f"{found} bytes came in place of {size}")
+
+
 # ---------------------------------------------------------------- S3
 class S3(RemoteStore):
     """S3, and what speaks as it does."""
-
-    _fresh: ClassVar[dict[str, bool]] = {"refresh": True}
 
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """See `RemoteStore.read`."""
@@ -105,11 +107,6 @@ def _code(error: OSError) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def _check_size(found: int, size: int) -> None:
-    if found != size:
-        raise OSError(errno.EIO, f"{found} bytes came in place of {size}")
-
-
 # ---------------------------------------------------------------- the hub
 class Hub(RemoteStore):
     """Files are read at the commit that stands when they are first asked for."""
@@ -122,20 +119,8 @@ class Hub(RemoteStore):
         kinds = {"dataset": "datasets/", "space": "spaces/", "model": ""}
         return f"hf://{kinds[place.repo_type]}{place.repo_id}@{info.sha}/{place.path_in_repo}".rstrip("/")
 
-    def read(self, file: RemoteFile, start: int, end: int) -> bytes:
-        """See `RemoteStore.read`."""
-        data = self._system.cat_file(file.at, start, end, size=file.size, cache_type="none")
-        _check_size(len(data), end - start)
-        return data
-
 
 # ---------------------------------------------------------------- web servers
-class _Status(Exception):
-    def __init__(self, status: int) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status = status
-
-
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -146,17 +131,16 @@ class Web(RemoteStore):
 
     def find(self, url: str) -> RemoteFile:
         """See `RemoteStore.find`."""
-        return self._get(url, 0, 1, None)[0]
+        return self._get(url, 0, 1)[0]
 
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """See `RemoteStore.read`."""
         return self._get(file.url, start, end, file)[1]
 
-    def _get(self, url: str, start: int, end: int, known: RemoteFile | None) -> tuple[RemoteFile, bytes]:
+    def _get(self, url: str, start: int, end: int, known: RemoteFile | None = None) -> Any:
         from fsspec.asyn import sync
 
-        found: Any = sync(self._system.loop, self._answer, url, start, end, known, timeout=SECONDS)
-        return found
+        return sync(self._system.loop, self._answer, url, start, end, known, timeout=SECONDS)
 
     async def _answer(
         self, url: str, start: int, end: int, known: RemoteFile | None
@@ -174,9 +158,10 @@ class Web(RemoteStore):
                 raise UserError(
                     f"{url}: the server answers no ranges of bytes; download the shards, or use another"
                 )
+            answer.raise_for_status()
             said = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-            if answer.status != 206 or said is None or int(said[1]) != start:
-                raise _Status(answer.status)
+            if said is None or int(said[1]) != start:
+                raise OSError(errno.EIO, f"HTTP {answer.status} without the range that was asked for")
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
             found = RemoteFile(url, int(said[2]), version)
             if known is None:

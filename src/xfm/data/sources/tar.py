@@ -131,11 +131,6 @@ def key_and_extension(name: str) -> tuple[str, str]:
     return "/" * name.startswith("/") + "/".join([*folders, stem]), extension.lower()
 
 
-def scan_spans(file: StoredFile) -> np.ndarray:
-    """Where the records of a shard lie, see `spans_of`; raises OSError, too, where it cannot be read."""
-    return spans_of(file.path, scan_members(file))
-
-
 def spans_of(path: Path | str, members: Iterable[TarMember]) -> np.ndarray:
     """[N, 3, 2] int64: of the image, JSON and text of each record the offset (0 where there is none), and its
     size with the number of header blocks before it, see `unpacked`. Raises UserError where a key has two of a

@@ -8,8 +8,7 @@ the other; `read_table` all of them with the fields of a task, as rows that know
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.objects import InMemory, Table, as_splits, as_table
 from xfm.data.tables.rows import TableRow
-from xfm.data.tables.split import split_rows
-from xfm.data.tables.table import open_table, read_table
+from xfm.data.tables.table import open_table, read_table, split_rows
 
 __all__ = [
     "ColumnMap",

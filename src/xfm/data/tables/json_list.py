@@ -5,7 +5,6 @@ At the speed of Python's own decoder.
 
 import codecs
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.records import Limits
+from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables.records import RawRow, Records, open_stored, stored_size
 
 NO_OBJECT = "the row is not a JSON object; mend the row"
@@ -37,7 +36,7 @@ class Line:
 
 def numbered_lines(file: BinaryIO) -> Iterator[Line]:
     """The lines that are not blank; of one that is cut, the rest is read when the next is asked for."""
-    limit, read, number = Limits().annotation_bytes, 0, 0
+    limit, read, number = MAX_ANNOTATION, 0, 0
     while data := file.readline(limit + 1):
         number += 1
         read += len(data)
@@ -49,31 +48,19 @@ def numbered_lines(file: BinaryIO) -> Iterator[Line]:
             too_long = not data.endswith(b"\n")
 
 
-def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; raises ValueError where it has a key twice."""
-    if len(found := dict(pairs)) < len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
-    return found
-
-
 def json_row(line: Line) -> RawRow:
     """The row of a JSON line."""
-
-    def bad(flaw: str) -> RawRow:
-        return RawRow(line.number, read=line.read, flaw=flaw)
-
-    if line.too_long:
-        return bad(f"the row is longer than {Limits().annotation_bytes} bytes; mend the row")
+    values: Any = {}
+    flaw = f"the row is longer than {MAX_ANNOTATION} bytes; mend the row" if line.too_long else None
     try:
-        values = json.loads(line.text(), object_pairs_hook=each_once)
+        values = json.loads(line.text()) if not line.too_long else {}
     except UnicodeDecodeError as error:
-        return bad(f"the row is not UTF-8 ({error.reason}); save the file as UTF-8")
+        flaw = f"the row is not UTF-8 ({error.reason}); save the file as UTF-8"
     except (ValueError, RecursionError) as error:
-        return bad(f"the row is not valid JSON ({error}); mend the row")
+        flaw = f"the row is not valid JSON ({error}); mend the row"
     if not isinstance(values, dict):
-        return bad(NO_OBJECT)
-    return RawRow(line.number, values, line.read)
+        values, flaw = {}, NO_OBJECT
+    return RawRow(line.number, values, line.read, flaw)
 
 
 def read_json_lines(path: Path) -> Records:
@@ -112,8 +99,8 @@ def read_json(path: Path) -> Records:
 
 
 def _listed_rows(path: Path, file: BufferedReader) -> Iterator[RawRow]:
-    most, number = Limits().annotation_bytes, 0
-    text = _Text(file, most, json.JSONDecoder(object_pairs_hook=each_once))
+    most, number = MAX_ANNOTATION, 0
+    text = _Text(file, most)
     try:
         for value in text.items():
             number += 1
@@ -132,7 +119,7 @@ def listed_items(path: Path, *names: str) -> Iterator[tuple[str, Any]]:
     """The items of lists in a `.json` or `.json.gz`, each with the field that names its list ("" where the
     file is a list itself); other fields are passed over. Raises UserError."""
     with open_stored(path) as file:
-        text = _Text(file, _LONGEST, json.JSONDecoder())
+        text = _Text(file, _LONGEST)
         try:
             yield from text.fields(names) if names else (("", item) for item in text.items())
         except UnicodeDecodeError:
@@ -153,8 +140,8 @@ def _begin(file: BufferedReader) -> bytes:
 
 
 class _Text:
-    def __init__(self, file: BufferedReader, longest: int, decoder: json.JSONDecoder) -> None:
-        self._file, self._longest, self._scan = file, longest, decoder.raw_decode
+    def __init__(self, file: BufferedReader, longest: int) -> None:
+        self._file, self._longest, self._scan = file, longest, json.JSONDecoder().raw_decode
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self.text, self.place, self._ended = "", 0, False
         self.passed = self.read = self.length = 0  # characters, bytes, characters of the last value

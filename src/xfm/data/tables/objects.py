@@ -5,12 +5,11 @@ Libraries are told by what their objects can do: none of them has to be installe
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from xfm.core.errors import UserError, excerpt, first_line
 from xfm.core.files import path_below
-from xfm.data.tables.records import RawRow, Records, named_row
+from xfm.data.tables.records import RawRow, Records, named_row, refuse_double_columns
 
 Table: TypeAlias = str | Path | object
 """What Python functions take for a table: a path or a name as commands do, or rows in memory."""
@@ -40,12 +39,10 @@ _PART = 256
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """A table in memory: a frame, pyarrow table, data set, rows or columns; `head`: an iterator's first
-    two."""
+    """A table in memory: a frame, pyarrow table, data set, rows or columns."""
 
     rows: Any
     name: str
-    head: Sequence[Any] | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -56,12 +53,9 @@ def as_table(given: Table, name: str) -> str | Path | InMemory:
     if isinstance(given, str | Path | InMemory):
         return given
     of_rows = "__iter__" in (able := {*dir(type(given))}) or {"__len__", "__getitem__"} <= able
-    if isinstance(given, type | bytes | set | frozenset | np.ndarray | Tensor) or not of_rows:
+    if isinstance(given, type | bytes | set | frozenset | Iterator | np.ndarray | Tensor) or not of_rows:
         raise UserError(f"{name} is of type {type(given).__name__}; give {KINDS}")
     shown = f"{name} ({type(given).__name__})"
-    if isinstance(given, Iterator):
-        head = [*islice(given, 2)]
-        return InMemory(chain(head, given), shown, head)
     return InMemory(given, shown)
 
 
@@ -111,8 +105,7 @@ def _known(
     size: int | None,
     classes: Mapping[str, list[str]] | None = None,
 ) -> Records:
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{table}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
+    refuse_double_columns(table, names)
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         for number, cells in enumerate(read([name for name in names if name in wanted]), start=1):
@@ -122,7 +115,7 @@ def _known(
 
 
 def _of_columns(table: InMemory, given: Mapping[Any, Any]) -> Records:
-    columns = {str(name): column for name, column in given.items()}
+    columns = {str(n): own.tolist() if hasattr(own, "iloc") else own for n, own in given.items()}
     for name, column in columns.items():
         if isinstance(column, str | bytes | Mapping) or not hasattr(column, "__len__"):
             raise UserError(
@@ -135,15 +128,9 @@ def _of_columns(table: InMemory, given: Mapping[Any, Any]) -> Records:
     size = max(lengths, default=0)
 
     def read(wanted: list[str]) -> Iterator[Mapping[str, Any]]:
-        own = {name: _listed(columns[name]) for name in wanted}
-        return ({name: column[place] for name, column in own.items()} for place in range(size))
+        return ({name: columns[name][place] for name in wanted} for place in range(size))
 
     return _known(table, [*columns], read, size)
-
-
-def _listed(column: Any) -> Sequence[Any]:
-    as_list = getattr(column, "tolist" if hasattr(column, "iloc") else "to_pylist", None)
-    return column if as_list is None else as_list()
 
 
 def _pandas(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
@@ -170,14 +157,8 @@ def _arrow(table: InMemory, given: Any) -> Records:
     return _known(table, given.schema.names, read, len(given), classes)
 
 
-def _stored(cell: Any) -> Any:
-    if isinstance(cell, Mapping) and cell.keys() == {"bytes", "path"} and not cell["bytes"] and cell["path"]:
-        return Path(cell["path"])
-    return cell
-
-
 def _data_set(
-    table: InMemory, given: Any, names: Sequence[str], stored: Callable[[Any], Any] = _stored
+    table: InMemory, given: Any, names: Sequence[str], stored: Callable[[Any], Any] = lambda cell: cell
 ) -> Records:
     features = given.features or {}
     classes = {name: [*own] for name, kind in features.items() if (own := getattr(kind, "names", None))}
@@ -208,8 +189,7 @@ def _each(given: Any) -> Iterator[RawRow]:
 
 def beginning(table: InMemory) -> str:
     """A digest of the columns and the first two rows, by which a table is known again."""
-    head = table if table.head is None else InMemory(table.head, table.name)
-    records = read_objects(head)
+    records = read_objects(table)
     found = sha256(repr(records.columns).encode())
     for raw in islice(records.rows(frozenset(records.columns or ())), 2):
         for name, cell in raw.cells.items():
@@ -266,13 +246,8 @@ def read_hub(reference: str) -> Records:
     def named(cell: Any) -> Any:
         """The path of an image that the library left in the data set's folder or its own cache. Other paths
         are judged as those of other tables."""
-        if (
-            not isinstance(cell, dict)
-            or cell.keys() != {"bytes", "path"}
-            or cell["bytes"]
-            or not cell["path"]
-        ):
-            return cell
-        return path_below(Path("/"), cell["path"], within=place) or cell
+        if isinstance(cell, dict) and cell.keys() == {"bytes", "path"} and cell["path"] and not cell["bytes"]:
+            return path_below(Path("/"), cell["path"], within=place) or cell
+        return cell
 
     return _data_set(InMemory(found, reference), found, found.column_names, named)

@@ -4,17 +4,24 @@ pyarrow reads them in a process of its own, see `xfm.core.sandbox`.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm.core.errors import UserError, excerpt, first_line
+from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.records import Limits
-from xfm.data.tables.records import RawRow, Records, TooLargeError, named_row, unreadable
+from xfm.data.images import byte_limit
+from xfm.data.records import MAX_ANNOTATION
+from xfm.data.tables.records import (
+    RawRow,
+    Records,
+    TooLargeError,
+    named_row,
+    refuse_double_columns,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -63,8 +70,7 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         names = [name for name in footer.columns if name in wanted]
-        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
-            raise UserError(f"{path}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
+        refuse_double_columns(path, names)
         if not names:  # they are counted nevertheless
             yield from (RawRow(number, {}, number) for number in range(1, total + 1))
             return
@@ -121,8 +127,7 @@ def _cells(array: Any) -> list[Any]:
 
 
 def _checked(cell: Any) -> Any:
-    limits = Limits()
-    limit = limits.picture_bytes if isinstance(cell, bytes) else limits.annotation_bytes
+    limit = byte_limit() if isinstance(cell, bytes) else MAX_ANNOTATION
     if isinstance(cell, str | bytes) and len(cell) > limit:
         return TooLargeError(f"has {len(cell)} bytes, more than the limit of {limit}")
     return cell

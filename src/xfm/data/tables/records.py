@@ -1,20 +1,26 @@
-"""What every reader of tables gives, and how it says that a file cannot be read."""
+"""What every reader of tables gives, how it says that a file cannot be read, and pictures in cells: as bytes,
+as the hub's `{"bytes": .., "path": ..}`, or decoded."""
 
 import contextlib
 import gzip
+import hashlib
 import io
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from xfm.config.tables import PACKED
-from xfm.core.errors import UserError, first_line
-from xfm.core.files import open_regular
-from xfm.data.folders import FolderReport
+from xfm.core.errors import UserError, excerpt, first_line
+from xfm.core.files import open_regular, write_data, writing
+from xfm.data.images import Picture as DecodedPicture
+from xfm.data.images import byte_limit, picture_suffix, to_uint8, too_many_bytes
 from xfm.data.sources.base import StoredFile
 
 
@@ -48,7 +54,7 @@ class Records:
     rows: Callable[[frozenset[str]], Iterator[RawRow]]
     size: int | None = None
     unit: str = "row"
-    report: FolderReport | None = None
+    report: str = ""
     typed: bool = True
 
 
@@ -75,6 +81,12 @@ def size_of(path: Path) -> int:
     """Bytes of a file that is to be read; raises UserError."""
     with unreadable(path):
         return path.stat().st_size
+
+
+def refuse_double_columns(table: object, names: Iterable[str]) -> None:
+    """Raise UserError where two columns have one name."""
+    if twice := sorted(name for name, count in Counter(names).items() if name and count > 1):
+        raise UserError(f"{table}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
 
 
 def named_row(number: int, cells: Mapping[str, Any], classes: Mapping[str, list[str]]) -> RawRow:
@@ -165,3 +177,43 @@ class _GunzippedFile(io.RawIOBase):
             )
         buffer[: len(data)] = data
         return len(data)
+
+
+@dataclass(frozen=True)
+class BadPicture:
+    """Stands in a cell for a picture that no one can use."""
+
+    reason: str
+
+
+def pictures_in(cell: Any) -> Any:
+    """A cell, or each of a list, with its bytes or path in place of the hub's `{"bytes": .., "path": ..}`."""
+    if isinstance(cell, list):
+        return [one if isinstance(one, list) else pictures_in(one) for one in cell]
+    if isinstance(cell, Mapping) and cell and {"bytes", "path"} >= cell.keys():
+        return cell.get("bytes") or cell.get("path")
+    return cell
+
+
+def stored_pictures(cell: Any, folder: Path) -> Any:
+    """A cell, or each of a list, with a path (or `BadPicture`) in place of an image, which is written into
+    the folder once, under the digest of its bytes."""
+    if isinstance(cell, list):
+        return [one if isinstance(one, list) else stored_pictures(one, folder) for one in cell]
+    if isinstance(cell, DecodedPicture):
+        try:
+            pixels = to_uint8(cell).movedim(0, -1).contiguous().cpu().numpy()  # [H, W, 3]
+        except UserError as error:
+            return BadPicture(f"holds a picture that cannot be used: {error}")
+        Image.fromarray(pixels).save(found := io.BytesIO(), "PNG", compress_level=1)
+        cell = found.getvalue()
+    if not isinstance(cell, bytes):
+        return cell
+    if len(cell) > (limit := byte_limit()):
+        return BadPicture(too_many_bytes(len(cell), limit))
+    path = folder.absolute() / (hashlib.sha256(cell).hexdigest()[:32] + picture_suffix(cell))
+    if not path.exists():
+        with writing(path, "or choose another folder"):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_data(path, cell, lasting=False)
+    return path

@@ -12,11 +12,10 @@ from xfm.config.labels import label_name
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import path_below
-from xfm.core.paths import home_path, is_url
-from xfm.data.fetch import AddressBook
+from xfm.core.paths import home_path
 from xfm.data.images import UnreadablePicture
 from xfm.data.records import is_text
-from xfm.data.tables.embedded import BadPicture, PictureStore, pictures_in
+from xfm.data.tables.records import BadPicture, pictures_in, stored_pictures
 
 _MOST_LISTS, _MOST_LABELS, _MOST_TEXTS = 256, 1000, 10_000
 """Lists of numbers, such as boxes, and labels and texts, in a cell."""
@@ -37,7 +36,6 @@ class TableRow(Mapping[str, Any]):
     names: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None
     free: bool = False
-    addresses: AddressBook | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def picked(
@@ -53,13 +51,16 @@ class TableRow(Mapping[str, Any]):
         found = {name: pictures_in(cells[column]) for name, column in names.items() if column in cells}
         return cls(found, file, number, names, root, free)
 
-    def unpacked(self, fields: Iterable[Field], store: PictureStore) -> "TableRow":
-        """The row with files in place of images in cells; raises UserError where bytes are no image."""
+    def unpacked(self, fields: Iterable[Field], folder: Path) -> "TableRow":
+        """The row with files of a folder in place of images in cells; raises UserError where other cells have
+        bytes."""
         kinds = (FieldKind.PICTURE, FieldKind.TWO_PICTURES)
         shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
         if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:
             raise self.error(wrong[0], "holds bytes, not a text")
-        cells = {name: store.unpack(cell) if name in shown else cell for name, cell in self.items()}
+        cells = {
+            name: stored_pictures(cell, folder) if name in shown else cell for name, cell in self.items()
+        }
         return replace(self, fields=cells)
 
     def __getitem__(self, field: str) -> Any:
@@ -215,28 +216,13 @@ class TableRow(Mapping[str, Any]):
         if isinstance(value, BadPicture):
             column = self.names.get(field, field)
             raise UnreadablePicture(f'{self.place}: the column "{column}" {value.reason}')
-        if isinstance(value, str) and self.addresses is not None and is_url(value.strip()):
-            try:
-                return self.addresses.file(value.strip(), self.place)
-            except UserError as error:
-                raise UnreadablePicture(f"{self.place}: {error}") from error
         return value if isinstance(value, Path) else self._below(field, value)
-
-    def urls(self, name: str) -> list[str]:
-        """The addresses that a cell holds."""
-        value = self._listed(name)
-        return [
-            one.strip()
-            for one in (value if isinstance(value, list) else [value])
-            if isinstance(one, str) and is_url(one.strip())
-        ]
 
     def _below(self, field: str, name: str) -> Path:
         if "://" in name:
             raise self.error(
                 field,
-                f"is the address {excerpt(name)}: allow its host with --allow-urls (allow_urls= in Python), "
-                "or save the picture and name its file",
+                f"is the address {excerpt(name)}: save the picture and name its file",
             )
         folder = self.root or self.file.parent
         # Of the table's own folder a folder beside it may be meant, of one that was given nothing above it.

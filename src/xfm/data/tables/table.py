@@ -1,41 +1,31 @@
 """Any table as rows with the fields of a task."""
 
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import chain, groupby
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from xfm.config.tables import LISTED, table_kind
-from xfm.config.task_spec import FieldKind
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, excerpt
 from xfm.core.paths import at_home
-from xfm.data.fetch import AddressBook
-from xfm.data.folders import FolderReport, scan_classes
-from xfm.data.images import PICTURE_SUFFIXES
+from xfm.data.folders import scan_classes
+from xfm.data.images import PICTURE_SUFFIXES, byte_limit, too_many_bytes
+from xfm.data.records import MAX_ANNOTATION
 from xfm.data.skipped import SkippedRecords
+from xfm.data.sources.base import FILES, StoredFile
+from xfm.data.sources.tar import PICTURES, TarMember, key_and_extension, scan_members
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
-from xfm.data.tables.embedded import PictureStore
 from xfm.data.tables.json_list import read_json, read_json_lines
 from xfm.data.tables.objects import PREFIX, InMemory, read_hub, read_objects
 from xfm.data.tables.parquet import read_parquet
-from xfm.data.tables.records import RawRow, Records
+from xfm.data.tables.records import BadPicture, RawRow, Records, unreadable
 from xfm.data.tables.rows import TableRow
-from xfm.data.tables.shard import read_shard
-from xfm.data.tables.workbook import read_workbook
-
-_READERS: dict[str, Callable[[Path], Records]] = {
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
-    ".json": read_json,
-    ".csv": read_delimited,
-    ".tsv": read_delimited,
-    ".parquet": read_parquet,
-    ".xlsx": read_workbook,
-    ".tar": read_shard,
-}
-"""By the kinds of `xfm.config.tables`."""
 
 
 def read_table(
@@ -45,7 +35,6 @@ def read_table(
     store: Path,
     root: Path | None = None,
     left_out: SkippedRecords | None = None,
-    addresses: AddressBook | None = None,
 ) -> list[TableRow]:
     """The rows of a table with the fields of a task. `source` is a file, a folder with a folder of images a
     class, `hub:OWNER/NAME[:CONFIG][@SPLIT]`, or a table in memory; images in cells are written to `store`;
@@ -56,27 +45,21 @@ def read_table(
     wanted = columns.wanted(fields)
     place, free = Path(str(source)), isinstance(source, InMemory)
     records = open_table(source)
-    if records.report is not None:
+    if records.report:
         (left_out or SkippedRecords()).folder(records.report)
     names: dict[str, str] = {}
     if records.columns is not None:
         columns.check_columns(fields, records.columns, place)
         names = columns.places(fields, records.columns)
-    pictures = PictureStore(store)
     rows: list[TableRow] = []
     for raw in records.rows(wanted):
         cells = raw.checked(place)
         if records.columns is None:
             columns.check_columns(fields, cells, f"{place}:{raw.number}", others=bool(rows))
             names = columns.places(fields, cells)
-        row = TableRow.picked(cells, place, raw.number, names, root, free)
-        rows.append(replace(row.unpacked(fields, pictures), addresses=addresses))
+        rows.append(TableRow.picked(cells, place, raw.number, names, root, free).unpacked(fields, store))
     if not rows:
         raise UserError(f"{place} holds no rows; check the path")
-    if addresses is not None:
-        shown = [one for one in fields if one.holds in (FieldKind.PICTURE, FieldKind.TWO_PICTURES)]
-        cells = [name for one in shown for name in (one.name, *one.parts)]
-        addresses.fetch_all((url, row.place) for row in rows for name in cells for url in row.urls(name))
     return rows
 
 
@@ -133,8 +116,8 @@ def part_starts(rows: Iterator[RawRow], size: int) -> tuple[list[int], int]:
 FOLDER_COLUMNS = ("image", "label")
 
 
-def open_folder(path: Path) -> tuple[dict[str, list[str]], FolderReport]:
-    """Images below `path`/CLASS/ by class, and a report of the rest. Raises UserError without images."""
+def open_folder(path: Path) -> tuple[dict[str, list[str]], str]:
+    """Images below `path`/CLASS/ by class, and a sentence about the rest. Raises UserError without images."""
     if not path.is_dir():
         raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
     try:
@@ -149,7 +132,7 @@ def open_folder(path: Path) -> tuple[dict[str, list[str]], FolderReport]:
     if not classes:
         raise UserError(
             f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in its folders: "
-            f"{report.sentence}; add some"
+            f"{report}; add some"
         )
     return classes, report
 
@@ -164,4 +147,126 @@ def read_folder(path: Path) -> Records:
         for number, (file, label) in enumerate(pairs, start=1):
             yield RawRow(number, {"image": file, "label": label}, number)
 
-    return Records(FOLDER_COLUMNS, rows, sum(map(len, classes.values())), report=report or None)
+    return Records(FOLDER_COLUMNS, rows, sum(map(len, classes.values())), report=report)
+
+
+def split_rows(
+    groups: Sequence[Hashable], strata: Sequence[Hashable], shares: Mapping[str, float], seed: int
+) -> dict[str, list[int]]:
+    """Row numbers of each part and of the `rest`, in rising order. Rows of a group (such as an image) stay
+    together. Of each stratum (groups whose first row is of one class) each part takes its share, rounded,
+    with what rounding kept from it in the strata before; every stratum leaves at least one group to the
+    rest."""
+    found: dict[str, list[int]] = {name: [] for name in (*shares, "rest")}
+    owed = dict.fromkeys(shares, 0.0)  # what rounding kept from each part so far
+    for order in drawn_units(groups, strata, seed):
+        size = sum(map(len, order))
+        for name, share in shares.items():
+            wanted = share * size + owed[name]
+            taken = 0
+            while len(order) > 1 and len(order[-1]) / 2 <= wanted - taken:
+                unit = order.pop()
+                found[name] += unit
+                taken += len(unit)
+            owed[name] = wanted - taken
+        found["rest"] += [row for unit in order for row in unit]
+    return {name: sorted(rows) for name, rows in found.items()}
+
+
+def drawn_units(
+    groups: Sequence[Hashable], strata: Sequence[Hashable], seed: int
+) -> Iterator[list[list[int]]]:
+    """The groups of each stratum, those whose first row is of one class, as row numbers in a drawn order."""
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups):
+        members[group].append(row)
+    by_stratum: dict[Hashable, list[list[int]]] = defaultdict(list)
+    for rows in members.values():
+        by_stratum[strata[rows[0]]].append(rows)
+    rng = np.random.default_rng(seed)
+    for units in by_stratum.values():
+        yield [units[place] for place in rng.permutation(len(units)).tolist()]
+
+
+KEY, FIELDS = "key", "json"
+_COLUMNS = {**dict.fromkeys(PICTURES, "image"), "txt": "text", "cls": "label", FIELDS: FIELDS}
+"""The column of a member by its ending; the fields of JSON are columns of their own."""
+
+
+def read_shard(path: Path) -> Records:
+    """A tar shard in the WebDataset layout, whose rows are its keys, numbered from 1: `KEY.jpg` is the column
+    `image`, `KEY.txt` `text`, `KEY.cls` `label`; the fields of `KEY.json` are columns, and so is `key`;
+    `KEY.NAME.jpg` and so on are the column NAME. Raises UserError."""
+    with unreadable(path):
+        file = StoredFile.of(path)
+
+    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        number = 0
+        with unreadable(path):
+            for key, group in groupby(scan_members(file), lambda one: key_and_extension(one.name)[0]):
+                members = [*group]
+                try:
+                    cells, flaw = _cells(file, key, members), None
+                except UserError as error:
+                    cells, flaw = {}, str(error)
+                if cells is not None:
+                    number += 1
+                    yield RawRow(number, cells, members[-1].offset + members[-1].size, flaw)
+        if not number:
+            raise UserError(f"{path} holds no rows: no KEY.jpg, KEY.txt, KEY.cls or KEY.json; check the file")
+
+    return Records(None, rows, file.size, "B")
+
+
+def _cells(file: StoredFile, key: str, members: Sequence[TarMember]) -> dict[str, Any] | None:
+    """The cells of a key, None where it has none; UserErrors continue the place of the row."""
+    found: dict[str, Any] = {}
+    known = False
+    for member in members:
+        own, _, ending = key_and_extension(member.name)[1].rpartition(".")
+        if (column := _COLUMNS.get(ending)) is None:
+            continue
+        known, column = True, own or column
+        value = _content(file, member, ending)
+        if column == FIELDS and not isinstance(value, dict):
+            raise UserError(f"{excerpt(member.name)} is not a JSON object; mend it")
+        for name, cell in value.items() if column == FIELDS else ((column, value),):
+            if found.setdefault(name, cell) != cell:
+                raise UserError(
+                    f"the column {excerpt(name)!r} of {excerpt(key)} is there twice; leave one member out"
+                )
+    return {KEY: key, **found} if known else None
+
+
+def _content(file: StoredFile, member: TarMember, ending: str) -> Any:
+    limit = byte_limit() if ending in PICTURES else MAX_ANNOTATION
+    if member.size > limit and ending in PICTURES:
+        return BadPicture(too_many_bytes(member.size, limit))
+    if member.size > limit:
+        raise UserError(
+            f"{excerpt(member.name)} has {member.size} bytes, more than the limit of {limit}; shrink it"
+        )
+    data = FILES.read(file, member.offset, member.size)
+    if ending in PICTURES:
+        return data
+    try:
+        text = data.decode("utf-8-sig")
+        if ending == FIELDS:
+            return json.loads(text)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{excerpt(member.name)} is not UTF-8; mend it") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{excerpt(member.name)} is not valid JSON ({error}); mend it") from error
+    return text.strip() if ending == "cls" else text
+
+
+_READERS: dict[str, Callable[[Path], Records]] = {
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
+    ".parquet": read_parquet,
+    ".tar": read_shard,
+}
+"""By the kinds of `xfm.config.tables`."""

@@ -145,23 +145,21 @@ def mask_captions(
     tokenizer: Tokenizer, captions: Sequence[str], share: float, seed: int, max_tokens: int = 40
 ) -> MaskedCaptions:
     """Mask whole content words of R captions, one at least; row r depends on seed, r and caption."""
-    encoded = tokenizer.encode_batch([normalise_caption(caption) for caption in captions], max_tokens)
+    texts = [normalise_caption(caption) for caption in captions]
+    encoded = tokenizer.encode_batch(texts, max_tokens)
     chosen = torch.zeros_like(encoded.mask)
-    for row, (ids, words) in enumerate(zip(encoded.ids, encoded.word_ids, strict=True)):
-        content = [
-            word
-            for word in words.unique().tolist()
-            if word >= 0 and _is_content(tokenizer, ids[words == word])
-        ]
+    for row, (ids, words) in enumerate(tokenizer.encode_lists(texts, max_tokens)):
+        pieces = {word: [i for i, own in zip(ids, words, strict=True) if own == word] for word in words}
+        content = [word for word in pieces if word is not None and _is_content(tokenizer, pieces[word])]
         if content:
             count = max(1, round(share * len(content)))
-            picked = np.random.default_rng((seed, row)).choice(content, count, replace=False)
-            chosen[row] = torch.isin(words, torch.from_numpy(picked))
+            picked = {*np.random.default_rng((seed, row)).choice(content, count, replace=False).tolist()}
+            chosen[row, : len(words)] = torch.tensor([word in picked for word in words])
     labels = torch.where(chosen, encoded.ids, IGNORED)
     return MaskedCaptions(Tokens(torch.where(chosen, tokenizer.mask, encoded.ids), encoded.mask), labels)
 
 
-def _is_content(tokenizer: Tokenizer, pieces: Tensor) -> bool:
+def _is_content(tokenizer: Tokenizer, pieces: Sequence[int]) -> bool:
     word = tokenizer.decode(pieces).strip()
     return bool(word) and word not in FUNCTION_WORDS
 

@@ -8,7 +8,6 @@ from tqdm import tqdm
 
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import drafting, read_text, replace_folder, writing
-from xfm.data.folders import FolderReport
 from xfm.data.images import picture_suffix
 from xfm.data.tables.parquet import read_footer
 from xfm.data.tables.table import open_folder
@@ -86,7 +85,7 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
     return unpacked(cache / split, pictures, total), tuple(footers[0].classes.get("label", ()))
 
 
-def _read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...], FolderReport]:
+def _read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...], str]:
     """Pictures by class and name, the classes, and what else is there."""
     classes, report = open_folder(folder)
     places = {label: folder.absolute() / label for label in classes}

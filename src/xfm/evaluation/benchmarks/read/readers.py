@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 
 from xfm.core.errors import UserError
 from xfm.core.files import MAX_OFFICIAL, read_text
-from xfm.data.folders import FolderReport
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
 from xfm.data.tables.json_list import read_json_lines
@@ -184,7 +183,7 @@ class Corpus(Generic[R]):
     answers: tuple[str, ...] = ()
     chooses: bool = True
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
-    reports: tuple[FolderReport, ...] = ()
+    reports: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
     validation: Sequence[R] = ()
 
