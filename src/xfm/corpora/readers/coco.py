@@ -39,12 +39,12 @@ def add_box(boxes: Boxes[T], owner: T, label: float, box: Iterable[float]) -> No
 
 
 def regions_of(
-    boxes: Iterable[float], classes: Mapping[float, str]
+    boxes: Iterable[float], classes: Mapping[int, str]
 ) -> tuple[tuple[PhraseBox, ...], dict[str, int]]:
     """Boxes of a picture with class names as phrases, and omissions by reason."""
     found, left_out = list[PhraseBox](), Counter[str]()
     for label, *box in zip(*[iter(boxes)] * 5, strict=True):
-        if label != _CROWD and (name := classes.get(label, "")):
+        if label != _CROWD and (name := classes.get(int(label), "")):
             left, top, width, height = (round(value, 3) for value in box)
             found.append(PhraseBox(name, (left, top, width, height)))
         else:
