@@ -25,7 +25,6 @@ SHARED = {
     "--device": "auto, cpu, cuda, cuda:1, ...",
     "--quiet": "no progress bars",
     "--columns": "what the columns are called: FIELD=COLUMN,..., FIELD= for none",
-    "--cache": "folder of the cached features; OUT/features if not given",
 }
 GONE = {"--valid", "--readers", "--folder", "--output", "--checkpoint", "--data-folder", "--num-workers"}
 

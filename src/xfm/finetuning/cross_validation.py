@@ -56,6 +56,7 @@ def cross_validate(run: Session, resume: bool) -> CrossValidation:
     parts = fold_rows(groups, strata, config.folds or 0, config.seed)
     by_place: dict[int, Any] = {}
     folds: list[Fold] = []
+    tasks: list[AnyTask] = []
     strong: list[dict[str, BaselineResult]] = []
     missing: dict[str, str] = {}
     settled: list[float] = []  # best step, or C of a probe
@@ -67,6 +68,7 @@ def cross_validate(run: Session, resume: bool) -> CrossValidation:
         own = replace(run, data=data, out=run.out / FOLDS_FOLDER / str(number))
         task, tuned = own.tuned(HiddenInput.NOTHING, own.out, resume and bool(list_checkpoints(own.out)))
         task.finish()
+        tasks.append(task)
         found = task.predict(data.test)
         by_place.update(zip(held, found, strict=True))
         step = 0 if tuned.probe else tuned.best.step if tuned.best else tuned.step
@@ -78,7 +80,7 @@ def cross_validate(run: Session, resume: bool) -> CrossValidation:
         baselines, absent = strong_of(own, task, {CROSS: data.test}, tuned.seconds)
         strong.append(baselines)
         missing |= absent
-    predictions = _in_order(by_place)
+    predictions, task = _in_order(by_place), tasks[-1]
     joined = _joined(task, rows, parts, strong)
     if run.type.single(rows):
         missing["trainings without one modality"] = "cross-validation leaves them out"

@@ -129,16 +129,19 @@ def fit_labels(
             return _BinaryModels(weighed, weights)
         return weighed(None if weights is None else dict(enumerate(weights.tolist())))
 
+    def said(model: Any, given: Any) -> list[Any]:
+        return labels.said(_probabilities(model, given, len(labels.names)))
+
     def score(model: Any) -> tuple[float, float]:
-        found = labels.said(_probabilities(model, seen, len(labels.names)))
+        found = said(model, seen)
         metrics = task.validation_metrics(valid, found)
         return metrics[labels.primary], labels.likelihood(truths, found)
 
     train = features(material.train), targets
     model, note = _chosen(make, score, train, len(valid), material.budget, penalties)
     if len(truths):
-        labels = labels.settled(truths, labels.said(_probabilities(model, seen, len(labels.names))))
-    return lambda rows: labels.said(_probabilities(model, features(rows), len(labels.names))), note
+        labels = labels.settled(truths, said(model, seen))
+    return lambda rows: said(model, features(rows)), note
 
 
 def _probabilities(model: Any, features: Any, classes: int) -> NDArray[np.float64]:

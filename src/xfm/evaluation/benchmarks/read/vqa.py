@@ -192,7 +192,8 @@ def _split(folder: Path) -> list[Question]:
 
 def _question(row: Any, number: int, path: Path) -> Question:
     where, remedy = f"{path}: row {number + 1}", "install the package again"
-    question, answer, picture = row if isinstance(row, list) and len(row) == 3 else (None, None, None)
+    three: list[Any] = row if isinstance(row, list) and len(row) == 3 else [None] * 3
+    question, answer, picture = three
     told = is_text(question) and question.strip() and isinstance(answer, str)
     if not told or type(picture) is not int or picture < 0:
         raise UserError(f"{where} is not [question, answer, picture]; {remedy}")
