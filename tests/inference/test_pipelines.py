@@ -145,7 +145,7 @@ def test_threads_end_with_the_iterator(models: Models) -> None:
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("task", ["vqa", "grounding"])
+@pytest.mark.parametrize("task", ["vqa", "captioning"])
 def test_a_task_without_its_head_says_what_to_do(task: str, models: Models) -> None:
     with pytest.raises(UserError, match=f"fine-tuned for {NEEDS[task]}.*`xfm finetune {NEEDS[task]} "):
         xfm.pipeline(task, model=models[None])
