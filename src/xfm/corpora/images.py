@@ -214,7 +214,7 @@ def evaluated(places: Sequence[str]) -> tuple[set[str], list[int]]:
     for place in places:
         path = home_path(place)
         if path.is_dir():
-            found = [path / name for name in scan_folder(path).pictures]
+            found = [path / name for name in scan_folder(path)[0]]
             if not found:
                 raise UserError(f"--evaluation: {path} holds no pictures; check the path")
             pictures += found

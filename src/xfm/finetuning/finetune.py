@@ -383,6 +383,7 @@ def _step_seconds(run: Session) -> float:
     clock, settings = TrainingClock(short.steps), training_config(short, task.settings)
     loss = lambda model, batch, generator: task.loss(batch, generator)  # noqa: E731
     how = {"clock": clock, "is_new": task.is_new, "device": task.settings.device}
-    Trainer(task.module, loss, task.batches, settings, **how).fit()
+    batches = lambda start, stop: (portion.batch for portion in task.portions(start, stop))  # noqa: E731
+    Trainer(task.module, loss, batches, settings, **how).fit()
     ends = [moment.seconds for moment in clock.moments]
     return (ends[-1] - ends[1]) / max(1, len(ends) - 2)

@@ -64,15 +64,15 @@ def measured(model: Backbone, own: Artifacts, check: SelfCheck) -> CheckValues:
     found = CheckValues(coarse, _plain(model.project_image(image[:, 0])))
     if own.given_tokenizer is None:
         return replace(found, answer=_answer(own.task, None, image))
-    encoded = own.given_tokenizer.encode_batch([normalise_caption(check.text)], model.config.language.longest)
-    tokens = encoded.tokens.to(here)
-    text = model.encode_text(tokens.ids, tokens.mask)
-    fused = model.fuse(text, tokens.mask, image)
+    text, longest = normalise_caption(check.text), model.config.language.longest
+    tokens = own.given_tokenizer.encode_batch([text], longest).to(here)
+    states = model.encode_text(tokens.ids, tokens.mask)
+    fused = model.fuse(states, tokens.mask, image)
     unmatched, matched = model.match_logits(fused)[0].tolist()
     return replace(
         found,
         tokens=tuple(tokens.ids[0].tolist()),
-        text=_plain(model.project_text(text[:, 0])),
+        text=_plain(model.project_text(states[:, 0])),
         match=round(matched - unmatched, DIGITS) if math.isfinite(matched - unmatched) else math.nan,
         box=_plain(model.boxes(fused)),
         answer=_answer(own.task, tokens, image),

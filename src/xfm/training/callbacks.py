@@ -118,8 +118,8 @@ class SampleCounts:
 
     def add(self, batches: Sequence[TensorFields], trained: bool) -> None:
         """Count this process's batches of a step; those of fine-tunings have no streams."""
-        for batch in batches:
-            for reads in batch.reads if isinstance(batch, Batch) else ():
+        for batch in (batch for batch in batches if isinstance(batch, Batch)):
+            for reads in batch.reads:
                 for what in ("read", "skipped", "passed_over"):
                     self._own[reads.kind, what] += getattr(reads, what)
                 self._own[reads.kind, TRAINED if trained else UNTRAINED] += _rows(batch, reads.kind)

@@ -107,7 +107,7 @@ class RunLog(Callback):
         place = trainer.folder.path if trainer.folder is not None and first else None
         self.open(place, trainer.clock.steps, trainer.step, trainer.kept)
         if (file := self._schedule) is not None:
-            trainer.clock.keep = lambda step, moment: file.write(schedule_line(step, moment))
+            trainer.clock.keep = lambda step, moment: print(schedule_line(step, moment), end="", file=file)
 
     def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:
         """Log bad records and, every `config.log_every` steps, the means since the last line and the bad

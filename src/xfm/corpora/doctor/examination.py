@@ -118,7 +118,7 @@ def _is_table(path: str) -> bool:
         return path.startswith(PREFIX)
     place = Path(path)
     if place.is_dir():
-        names = () if resolve_files(path) else scan_folder(place).pictures
+        names = () if resolve_files(path) else scan_folder(place)[0]
         return len({name.partition("/")[0] for name in names}) > 1 and all("/" in name for name in names)
     kind = table_kind(place)
     if kind != ".jsonl" or not place.name.endswith(kind):
