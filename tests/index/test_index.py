@@ -341,3 +341,11 @@ def test_a_name_that_no_store_can_hold_is_left_out(model: Path, tmp_path: Path) 
         taken = index.add(offers, left_out)
     assert (taken.new, taken.bad) == (1, 1)
     assert "2,002 bytes" in left_out.rows[long.source]
+
+
+def test_what_cannot_become_a_collection_is_said_before_it_is_made(model: Path, tmp_path: Path) -> None:
+    with expect_refusal("--store"), open_index(tmp_path / "index", model, make=True, table="shop"):
+        pass
+    with expect_refusal("control characters"), open_index(tmp_path / "in\ndex", model, make=True):
+        pass
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".xfm-lock"] in ([], ["in\ndex"])

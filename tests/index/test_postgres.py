@@ -145,7 +145,43 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("rest", ["a..b/shop", "h" * 64 + ".example/shop", "x/shop?connect_timeout=abc"])
+@pytest.mark.parametrize(
+    "rest",
+    ["a..b/shop", "h" * 64 + ".example/shop", "x/shop?connect_timeout=abc", "u:secret@x:1:secret/shop"],
+)
 def test_a_host_that_no_name_can_be_is_no_address(rest: str) -> None:
     with expect_refusal("cannot be read"):
         postgres.connected(f"postgresql://{rest}")
+
+
+def test_a_server_that_sends_the_password_back_is_quoted_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: object) -> None:
+        raise psycopg.OperationalError("no entry for secret")
+
+    monkeypatch.setattr(postgres.BoundedConnection, "connect", refused)
+    with pytest.raises(UserError, match=r"no entry for \.\.\.") as caught:
+        postgres.connected("postgresql://u:secret@127.0.0.1/x")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_row_of_other_kinds_is_damage(name: str) -> None:
+    store = postgres.PostgresStore(postgres_address(), name, WIDTH)
+    vectors = unit(np.random.default_rng(0), 1)
+    store.add(rows_of(vectors, said="a"), replacing=False)
+    store._run("UPDATE {table} SET metadata = '[1]'")
+    with expect_refusal("table is damaged", "build"):
+        store.nearest(vectors[0], 1)
+    store.drop()
+
+
+def test_a_database_of_another_encoding_says_what_it_cannot_hold(name: str) -> None:
+    address = postgres_address()
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+        try:
+            store = postgres.PostgresStore(f"{address.rpartition('/')[0]}/{name}", "pictures", WIDTH)
+            with expect_refusal("encoding UTF8"):
+                store.add(rows_of(unit(np.random.default_rng(0), 1), said="\U0001f408"), replacing=False)
+            store.close()
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -200,8 +200,24 @@ def test_another_model_or_input_is_noticed(classify: Pipe, tmp_path: Path) -> No
     source.write_text(source.read_text() + '{"text": "one more"}\n')
     assert predict(classify, source, out).answered == 1  # a file may grow
     write_lines(source, [{"text": "other"}] * 30)
-    with pytest.raises(UserError, match="answers with input"):
+    with pytest.raises(UserError, match=r"answers (with|of)"):
         predict(classify, source, out)
+
+
+def test_a_table_that_was_cut_or_begins_otherwise_is_said(classify: Pipe, tmp_path: Path) -> None:
+    source, out = (
+        write_lines(tmp_path / "rows.jsonl", [{"text": one} for one in texts(6)]),
+        tmp_path / "out.jsonl",
+    )
+    predict(classify, source, out)
+    whole, answers = source.read_text(), out.read_bytes()
+    source.write_text("".join(whole.splitlines(keepends=True)[:4]))
+    with expect_refusal("rows.jsonl ends at row 4", "rows to 6", "--restart"):
+        predict(classify, source, out)
+    source.write_text('{"text": "another"}\n' + whole)
+    with expect_refusal("answers of rows.jsonl when that began otherwise", "--restart"):
+        predict(classify, source, out)
+    assert out.read_bytes() == answers
 
 
 def test_a_restart_empties_answers_only(classify: Pipe, tmp_path: Path) -> None:

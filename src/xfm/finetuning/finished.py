@@ -167,14 +167,13 @@ def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
     if task.weights:
         asked = f"{BALANCED}: " if task.settings.class_weights == BALANCED else ""
         said["class_weights"] = asked + few((f"{name} {own:.3g}" for name, own in task.weights.items()), 30)
+    of_rows = "the median of the folds'" if found.crossed else f"by {amount(valid, 'validation row')}"
     if task.labels.threshold:
-        how = "chosen on the validation rows by micro-F1" if valid else "there are no rows to choose it by"
-        how = how if task.labels.fits else "the median of the folds'" if found.crossed else "given"
+        how = of_rows if task.labels.fits or found.crossed else "given"
         said["threshold"] = f"{task.labels.threshold:.3g}, {how}"
-    temperature, rows = task.module.task.temperature, amount(valid, "validation row")
-    how = "the median of the folds'" if found.crossed else f"fitted on {rows}"
-    unfitted = f"not fitted: {'folds have too few' if found.crossed else rows}, and {FEWEST} are needed"
-    said["temperature"] = unfitted if temperature == 1 else f"{temperature:.3g}, {how}"
+    temperature = task.module.task.temperature
+    fitted = f"not fitted: fewer than {FEWEST} validation rows"
+    said["temperature"] = fitted if temperature == 1 else f"{temperature:.3g}, {of_rows}"
     return said
 
 

@@ -137,10 +137,10 @@ def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None
         return
     if found := first_difference(earlier_settings(out), plain):
         name, old, new = found
-        raise UserError(
-            f"{out} holds answers with {name} {old}, this run has {new}; name another file, or begin again "
-            "with --restart"
-        )
+        differs = f"with {name} {old}, this run has {new}"
+        if name == "input.begins":
+            differs = f"of {plain['input'].get('file', 'a table')} when that began otherwise than it does now"
+        raise UserError(f"{out} holds answers {differs}; name another file, or begin again with --restart")
 
 
 def _mend(out: Path, file: BinaryIO, by_name: bool) -> tuple[int, int, frozenset[str]]:

@@ -173,13 +173,18 @@ class TableRows(RowSource):
         """The rows beyond `after`."""
         # Rows of JSON need not have the same columns.
         missing = dict.fromkeys(self.reading.keep if self._table.columns is None else ())
-        found = False
+        found, number = False, 0
         for raw in self._table.rows(self.reading.columns_read(self._table.columns or ())):
-            if raw.number > after:
+            if (number := raw.number) > after:
                 row, found = self.reading.row(self.path, raw, self._memory is not None), True
                 for name in [name for name in missing if row.kept.get(name) is not None]:
                     del missing[name]
                 yield row
+        if number < after:
+            raise UserError(
+                f"{self.path} ends at row {number}, and rows to {after} are answered: was it cut? Name "
+                "another --out, or begin again with --restart"
+            )
         if found and missing:
             note = f"no row has {listed(list(missing))}, which --keep names: it is null in every answer"
             print(f"Note: {printable(note)}", file=sys.stderr)

@@ -15,6 +15,7 @@ from lancedb.index import BTree, IvfPq, IvfRq
 from lancedb.query import LanceVectorQueryBuilder
 from numpy.typing import NDArray
 
+from xfm.core.errors import UserError
 from xfm.search.filters import Condition, Kind, Relation, Value
 from xfm.search.store import EXACT_BELOW, IndexedPicture, Neighbour, Row, StoreStats, guarded
 
@@ -48,6 +49,8 @@ class LanceStore:
     """
 
     def __init__(self, folder: Path, width: int, make: bool = True) -> None:
+        if any(ord(one) < 32 for one in os.path.abspath(folder)):
+            raise UserError(f"{folder}: LanceDB opens no path with control characters; rename the folder")
         self.place, self._width = folder, width
         self._known = (0, 0)  # a version of the table, and the lists that a search of it looks at
         for one in folder.rglob("*"):

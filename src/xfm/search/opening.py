@@ -92,6 +92,8 @@ def _found(place: Path, make: bool, address: str | None, table: str | None) -> C
     if not (place / MANIFEST).exists() and make:
         if place.exists() and any(path.name != ".xfm-lock" for path in place.iterdir()):
             raise UserError(f"{place} holds something else than a collection: give another folder")
+        if table is not None and address is None:
+            raise UserError(f"{table} is a table of a server: give --store, too, or leave out --table")
         return None
     about = CollectionManifest.read(place)  # says where there is none
     if address is not None and about.address != _shown(address):

@@ -40,6 +40,8 @@ _REMEDIES = (
     (("42501",), "the role has no right to do this: let its owner GRANT it, or be asked as its owner"),
     (("42P01",), "the table is not there: build the collection again"),
     (("0A000", "58P01"), _NO_PGVECTOR),
+    (("42710",), "something else there has that name: rename it, or name another database"),
+    (("22P05",), "it cannot hold every character: make the database with the encoding UTF8"),
     (("22", "42"), "the table is not this collection's: build with another --table"),
     (("23505",), "the table has rows that the collection does not know: do it again, which replaces them"),
     (("40", "55"), "another process was at the table: do it again"),
@@ -88,7 +90,7 @@ def connected(address: str) -> BoundedConnection:
         return str(told.get(name) or os.environ.get(variable) or otherwise)
 
     waited = said("connect_timeout", "PGCONNECT_TIMEOUT", CONNECT_SECONDS)
-    given: dict[str, Any] = {**_ALIVE, **told, "connect_timeout": waited}
+    given: dict[str, Any] = {**_ALIVE, "client_encoding": "utf8", **told, "connect_timeout": waited}
     try:
         connection = BoundedConnection.connect(autocommit=True, **given)
     except (UnicodeError, psycopg.ProgrammingError):  # no host's name, no number of seconds
@@ -96,6 +98,8 @@ def connected(address: str) -> BoundedConnection:
     except psycopg.OperationalError as error:
         late = isinstance(error, psycopg.errors.ConnectionTimeout)
         reason = f"no answer in {waited} seconds" if late else first_line(error)
+        for secret in filter(None, (told.get("password"), os.environ.get("PGPASSWORD"))):
+            reason = reason.replace(secret, "...")  # a server may send it back
         host, port = said("host", "PGHOST", told.get("hostaddr") or "localhost"), said("port", "PGPORT", 5432)
         raise StoreError(
             f"{without_password(address)}: there is no connection to PostgreSQL at host {host}, port {port} "
@@ -107,9 +111,12 @@ def connected(address: str) -> BoundedConnection:
 
 @contextmanager
 def explained(shown: str) -> Iterator[None]:
-    """A refusal of the server as one sentence, with the address as shown."""
+    """A refusal of the server, or rows of other kinds, as one sentence, with the address as shown."""
     try:
         yield
+    except (ValueError, TypeError, LookupError) as error:
+        reason = f"the table is damaged ({first_line(error)}): build the collection again"
+        raise StoreError(f"{shown}: {reason}") from error
     except psycopg.Error as error:
         state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
         if isinstance(error, psycopg.errors.ConnectionTimeout):
@@ -160,7 +167,8 @@ class PostgresStore:
             if self._writes:
                 self._claim()
             self._require_own()
-            register_vector(self._opened)
+            with explained(self._shown):
+                register_vector(self._opened)
         except BaseException:
             self.close()
             raise
@@ -288,12 +296,9 @@ class PostgresStore:
         )
 
     def _near(self, query: str, values: Any, **parts: Any) -> list[Neighbour]:
-        found = self._run(query, values, **parts)
-        return [
-            Neighbour(IndexedPicture(**row, pixels=b""), near)
-            for row in found
-            for near in [row.pop("similarity")]
-        ]
+        similar = [(row.pop("similarity"), row) for row in self._run(query, values, **parts)]
+        with explained(self._shown):
+            return [Neighbour(IndexedPicture(**row, pixels=b""), near) for near, row in similar]
 
     def _by_index(
         self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], rows: int

@@ -78,9 +78,12 @@ def read_address(address: str) -> dict[str, Any]:
     from psycopg.conninfo import conninfo_to_dict
 
     try:
-        return conninfo_to_dict(address)
+        told = conninfo_to_dict(address)
     except (Error, UnicodeError):  # whose messages may hold a part of the password
         raise unreadable() from None
+    if not re.fullmatch(r"[\d,]*", str(told.get("port") or "")):
+        raise unreadable()
+    return told
 
 
 def unreadable() -> UserError:
