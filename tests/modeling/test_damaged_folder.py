@@ -90,7 +90,7 @@ def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
         ("config.json", {"vision.image_size": 4096, "vision.patch_size": 16}, "number of patches"),
         ("config.json", {"vision.mlp_ratio": math.nan}, "vision.mlp_ratio is nan"),
         ("config.json", {"model_type": "bert"}, "of the kind bert"),
-        ("config.json", {"fusion": None}, "vision and fusion are there together"),
+        ("config.json", {"fusion": None}, "fusion is empty"),
         ("preprocessing.json", {"image_size": 64}, "image_size"),
         ("preprocessing.json", {"std": [math.nan, 1.0, 1.0]}, "std must be three numbers"),
         ("provenance.json", {"init": "x"}, "init cannot be 'x'"),

@@ -15,7 +15,6 @@ from tests.modeling.build import tiny_model
 from tests.refusals import expect_refusal
 from xfm.config.encoders import Positions
 from xfm.config.image import Colours, Framing
-from xfm.models import artifacts
 from xfm.models.artifacts import framed
 from xfm.models.folder import Preprocessing, load_model
 from xfm.models.vision import PatchEmbedding, resample_table, sine_positions
@@ -52,8 +51,8 @@ def test_the_middle_of_a_strip_takes_no_more_memory_than_a_picture(
         sizes.append(size[0] * size[1])
         return resize(picture, size, *options, **more)
 
-    resize = artifacts.resize
-    monkeypatch.setattr(artifacts, "resize", watched)
+    resize = v2.functional.resize
+    monkeypatch.setattr(v2.functional, "resize", watched)
     picture = torch.randint(0, 256, shape, dtype=torch.uint8)
     assert framed(picture, Preprocessing(32, framing=Framing.CENTRE)).shape == (3, 32, 32)
     assert max(sizes) <= 37 * 37 * 16

@@ -4,6 +4,7 @@ A task that names a setting or a module that there is not would end the work of 
 """
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.util import find_spec
@@ -52,6 +53,6 @@ def check_task(spec: object, own: Iterable[TaskSpec]) -> None:
 
 def _is_there(module: str) -> bool:
     try:
-        return find_spec(module) is not None
+        return module in sys.modules or find_spec(module) is not None  # a script or notebook has no spec
     except (ImportError, ValueError):
         return False

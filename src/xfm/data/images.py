@@ -141,6 +141,8 @@ def read_picture(path: Path, limit: int | None = None) -> bytes:
         if error.errno == errno.EFBIG:
             raise PictureError(f"{path} {too_many_bytes(os.path.getsize(path), limit)}") from None
         raise PictureError(f"the picture {path} cannot be read ({error.strerror})") from None
+    except ValueError:  # a NUL or half a surrogate pair
+        raise PictureError(f"{path} is not a path") from None
 
 
 def too_many_bytes(size: int, limit: int) -> str:
