@@ -232,6 +232,9 @@ def _opened(work: RowWork, folder: Path) -> tuple[Pipeline, RowSource, bool]:
     key = work, plan_id(folder)
     if _open is None or _open[0] != key:
         path = folder / PLAN / NAMES
-        names = json.loads(read_text(path, MAX_LOG)) if path.exists() else None
+        try:
+            names = json.loads(read_text(path, MAX_LOG)) if path.exists() else None
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}): remove {folder}") from error
         _open = key, (work.pipe(), work.rows(names), names is not None)
     return _open[1]
