@@ -50,7 +50,9 @@ def run(chosen: Namespace) -> None:
     from xfm.serving.server import serve
 
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.max_batch_size}
-    models = Models(names_in(chosen.models), alone=True, **running)
+    if not (given := names_in(chosen.models)):
+        raise UserError("--models names no model; leave it out for the package's")
+    models = Models(given, alone=True, **running)
     folders = [Path(one) for one in names_in(chosen.index)]
     searches = Searches(folders, show_from=config.show_from, device=chosen.device)
     names = ", ".join(one.name for one in models)
