@@ -9,7 +9,7 @@ def program() -> int:
     Nor is one before `main` listens, or after.
     """
     if "--debug" not in sys.argv:
-        sys.unraisablehook = lambda _: None  # a Ctrl-C while objects are freed, after `main` has said its word
+        sys.unraisablehook = lambda _: None  # a Ctrl-C while objects are freed
     try:
         from xfm.cli.main import main
 
