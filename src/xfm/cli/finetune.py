@@ -19,7 +19,9 @@ from xfm.core.results_folder import free_name
 
 def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm finetune`; their defaults are the values of the file that the options name."""
-    path = _config_of(options)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--config", nargs="?", default=os.environ.get("XFM_FINETUNE_CONFIG"))
+    path = first.parse_known_args(options)[0].config
     told, values = ({}, {}) if path is None else read_finetune(home_path(path))
     dry = any(one.partition("=")[0] in ("--dry-run", "--dry_run") for one in options)
     parser = new_parser(
@@ -69,12 +71,6 @@ _TOLD = {
 }
 """What the command is told besides the settings: its meaning, and whether it must be there."""
 _EMPTY = {"columns": ""}
-
-
-def _config_of(options: Sequence[str]) -> str | None:
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--config", nargs="?", default=os.environ.get("XFM_FINETUNE_CONFIG"))
-    return first.parse_known_args(options)[0].config
 
 
 def _tasks() -> str:

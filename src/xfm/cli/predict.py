@@ -86,7 +86,10 @@ def _tasks() -> str:
     return "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in specs)
 
 
-def _check(chosen: Namespace, task: TaskSpec) -> None:
+def run(chosen: Namespace) -> None:
+    """Answer the rows, and say how many there were where they are not printed."""
+    task = task_spec(chosen.task)
+    options = assemble(task.options, chosen)
     if chosen.resume and chosen.restart:
         raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
     if chosen.out is None and (chosen.resume or chosen.restart):
@@ -98,13 +101,6 @@ def _check(chosen: Namespace, task: TaskSpec) -> None:
         require_lines(Path(chosen.out))
     if task.gallery and chosen.gallery is None:
         raise UserError(f"{task.name} searches in a gallery: give --gallery, a folder of pictures or a table")
-
-
-def run(chosen: Namespace) -> None:
-    """Answer the rows, and say how many there were where they are not printed."""
-    task = task_spec(chosen.task)
-    options = assemble(task.options, chosen)
-    _check(chosen, task)
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
     from xfm.inference.prediction import predict

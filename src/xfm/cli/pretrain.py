@@ -89,16 +89,14 @@ def run(chosen: Namespace) -> None:
         line = command_line("evaluate", model, world=recipe.root)
         hint = f"; evaluate it with `{line}`" if has_tasks else ""
         print(f"The model is in {model}{hint}.")
-        print(_flagged(recipe, chosen.recipe, folder), end="")
+        from xfm.training.clock import SCHEDULE, read_schedule
+        from xfm.training.flags import last_lines, of_pretraining, recipe_steps
 
-
-def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
-    """The last lines: what was out of the ordinary."""
-    from xfm.training.clock import SCHEDULE, read_schedule
-    from xfm.training.flags import last_lines, of_pretraining, recipe_steps
-
-    steps, minutes = len(read_schedule(folder / SCHEDULE)) - 1, recipe.training.minutes
-    return last_lines(of_pretraining(recipe.name, steps, folder, recipe_steps(source), minutes))
+        steps, minutes = len(read_schedule(folder / SCHEDULE)) - 1, recipe.training.minutes
+        print(
+            last_lines(of_pretraining(recipe.name, steps, folder, recipe_steps(chosen.recipe), minutes)),
+            end="",
+        )
 
 
 def _changes(names: str) -> "frozenset[Change]":

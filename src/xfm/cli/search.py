@@ -66,7 +66,15 @@ def run(chosen: Namespace) -> None:
     from xfm.search.searching import Searcher
 
     image = None if chosen.image is None else Path(chosen.image)
-    _check(chosen.text, image, options)
+    from xfm.inference.input_parsing import read_original
+    from xfm.search.filters import parse_condition
+    from xfm.search.searching import searched_text
+
+    for one in options.where:
+        parse_condition(one)
+    searched_text(chosen.text, image)
+    if image is not None:
+        read_original(image, None)
     with _opened(chosen) as index:
         answer = Searcher(index).search(chosen.text, image, options)
     if chosen.json:
@@ -74,19 +82,20 @@ def run(chosen: Namespace) -> None:
     else:
         _print(answer, chosen.text)
     if draw is not None:
-        _draw(answer, chosen.text or "", draw)
+        text = chosen.text or ""
+        from xfm.inference.drawing import draw_boxes
 
-
-def _check(text: str | None, image: Path | None, options: SearchOptions) -> None:
-    from xfm.inference.input_parsing import read_original
-    from xfm.search.filters import parse_condition
-    from xfm.search.searching import searched_text
-
-    for one in options.where:
-        parse_condition(one)
-    searched_text(text, image)
-    if image is not None:
-        read_original(image, None)
+        drawn = 0
+        draw.mkdir(parents=True, exist_ok=True)
+        for number, hit in enumerate(answer.hits, start=1):
+            source = Path(hit["source"])
+            if "box" in hit and source.is_file():
+                located = {"label": text, "box": hit["box"], "score": hit.get("match")}
+                draw_boxes(source, [located]).save(draw / f"{number:02}.png")
+                drawn += 1
+        left = len(answer.hits) - drawn
+        less = f" {amount(left, 'has', 'have')} no file or no box." if left else ""
+        print(f"{amount(drawn, 'picture with a box is', 'pictures with boxes are')} in {draw}.{less}")
 
 
 def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
@@ -127,19 +136,3 @@ def _print(answer: "Answer", text: str | None) -> None:
 def _told(hit: "FoundImage") -> str:
     own = {name: value for name, value in hit["metadata"].items() if str(value) not in hit["source"]}
     return "".join(f"  {name}={printable(str(value))}" for name, value in own.items())
-
-
-def _draw(answer: "Answer", text: str, folder: Path) -> None:
-    from xfm.inference.drawing import draw_boxes
-
-    drawn = 0
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, hit in enumerate(answer.hits, start=1):
-        source = Path(hit["source"])
-        if "box" in hit and source.is_file():
-            located = {"label": text, "box": hit["box"], "score": hit.get("match")}
-            draw_boxes(source, [located]).save(folder / f"{number:02}.png")
-            drawn += 1
-    left = len(answer.hits) - drawn
-    less = f" {amount(left, 'has', 'have')} no file or no box." if left else ""
-    print(f"{amount(drawn, 'picture with a box is', 'pictures with boxes are')} in {folder}.{less}")

@@ -141,9 +141,16 @@ class RecordFilter:
         if record.flaw:
             return FilterResult(BAD, record.flaw)
         if record.text is not None:
-            return _text(record.text, self.config)
+            reason = _unfit(record.text, self.config)
+            return FilterResult(reason) if reason else FilterResult(data=record.text.encode("utf-8"))
         try:
-            data = _bytes(record.picture)
+            data = record.picture
+            if data is None:
+                raise PictureError("the picture is missing")
+            if isinstance(data, Path):
+                data = read_picture(data)
+            elif len(data) > (limit := byte_limit()):
+                raise PictureError(f"the picture {too_many_bytes(len(data), limit)}")
             header = checked_header(data)
             if not looks_whole(data, header):
                 decode(data)
@@ -154,9 +161,6 @@ class RecordFilter:
             return FilterResult(SMALL)
         if self.config.max_aspect and long > self.config.max_aspect * short:
             return FilterResult(LONG)
-        return self._described(record, data, header)
-
-    def _described(self, record: SourceRecord, data: bytes, header: Header) -> FilterResult:
         parts, unfit = Counter(record.left_out), Counter[str]()
         captions = [
             one for one in record.captions if not (why := _unfit(one, self.config)) or unfit.update([why])
@@ -174,11 +178,6 @@ class RecordFilter:
         return FilterResult(data=data, header=header, annotation=annotation, parts=parts)
 
 
-def _text(text: str, config: PrepareConfig) -> FilterResult:
-    reason = _unfit(text, config)
-    return FilterResult(reason) if reason else FilterResult(data=text.encode("utf-8"))
-
-
 def _unfit(text: str, config: PrepareConfig) -> str:
     """Reason against a caption or text, or empty."""
     if not is_text(text) or not normalise_caption(text, 1):
@@ -190,16 +189,6 @@ def _unfit(text: str, config: PrepareConfig) -> str:
         identifier = import_extra("py3langid", "--language", "language")
         return LANGUAGE if identifier.classify(text)[0] != config.language else ""
     return ""
-
-
-def _bytes(picture: Path | bytes | None) -> bytes:
-    if isinstance(picture, bytes):
-        if len(picture) > (limit := byte_limit()):
-            raise PictureError(f"the picture {too_many_bytes(len(picture), limit)}")
-        return picture
-    if picture is None:
-        raise PictureError("the picture is missing")
-    return read_picture(picture)
 
 
 def looks_whole(data: bytes, header: Header) -> bool:

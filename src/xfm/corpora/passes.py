@@ -56,19 +56,6 @@ class ShardMark:
     parts: Counter[str] = field(default_factory=Counter)
     bad: list[dict[str, str]] = field(default_factory=list)
 
-    def leave_out(self, record: SourceRecord, verdict: FilterResult) -> None:
-        """Count an omitted record."""
-        self.left_out[verdict.reason] += 1
-        if verdict.reason == BAD and len(self.bad) < NAMED:
-            self.bad.append({"place": printable(record.name), "error": printable(verdict.detail)})
-
-    def describe(self, annotation: dict[str, Any]) -> None:
-        """Count a written picture's annotation."""
-        self.counts["pictures"] += 1
-        for name in ("captions", "regions"):
-            self.counts[name] += len(annotation.get(name, ()))
-            self.counts[f"pictures with {name}"] += bool(annotation.get(name))
-
 
 def looks_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
     """The pass over all pieces."""
@@ -144,14 +131,6 @@ def _codes(seen: np.ndarray, plan: PreparationPlan) -> np.ndarray:
     return codes
 
 
-def _dropped_rows(folder: Path, number: int) -> np.ndarray:
-    """[N] uint8 places in `REASONS` of a piece's records; UserError where the file is missing."""
-    try:
-        return np.load(folder / f"{number:06d}.npy", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
-
-
 def _save(path: Path, values: Any, kind: Any) -> None:
     with whole_file(path) as draft, draft.open("wb") as stream:
         np.save(stream, np.array(values, dtype=kind), allow_pickle=False)
@@ -216,7 +195,11 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
     judge, dropped, mark = RecordFilter(config, reader.needs_text), None, ShardMark()
     if config.looks_first:
-        dropped = _dropped_rows(plan.preparation.work / DROPPED, number)
+        folder = plan.preparation.work / DROPPED
+        try:
+            dropped = np.load(folder / f"{number:06d}.npy", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
     with ShardWriter(path) as shard:
         for row, record in enumerate(reader.records(plan.pieces[number], plan.listings)):
             mark.read += 1
@@ -229,7 +212,9 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
             if not verdict.reason:
                 verdict = _add(shard, f"{number:06d}{row:07d}", judge, verdict, mark)
             if verdict.reason:
-                mark.leave_out(record, verdict)
+                mark.left_out[verdict.reason] += 1
+                if verdict.reason == BAD and len(mark.bad) < NAMED:
+                    mark.bad.append({"place": printable(record.name), "error": printable(verdict.detail)})
     return mark
 
 
@@ -249,7 +234,10 @@ def _add(
             mark.counts["pictures encoded anew"] += 1
         shard.write(f"{key}{picture_suffix(data)}", data)
         shard.write(f"{key}.json", to_json(verdict.annotation).encode())
-        mark.describe(verdict.annotation)
+        mark.counts["pictures"] += 1
+        for name in ("captions", "regions"):
+            mark.counts[name] += len(verdict.annotation.get(name, ()))
+            mark.counts[f"pictures with {name}"] += bool(verdict.annotation.get(name))
     mark.parts.update(verdict.parts)
     mark.written += 1
     return verdict

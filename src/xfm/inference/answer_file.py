@@ -56,7 +56,19 @@ class Answers:
         self.out, self._file, self._bad, self._by_name = out, file, bad, by_name
         self.last, self.lines, self.names = _mend(out, file, by_name)
         # In a folder every picture without an answer is tried again.
-        self.skipped = _mend_log(bad, 0 if by_name else self.last)
+        last = 0 if by_name else self.last
+        bad.seek(0)
+        kept, count = 0, 0
+        for line in bad:
+            try:
+                row = json.loads(line)[ROW] if line.endswith(b"\n") else None
+            except (ValueError, KeyError, TypeError, RecursionError):
+                row = None
+            if not isinstance(row, int) or row > last:
+                break
+            kept, count = kept + len(line), count + 1
+        bad.truncate(kept)
+        self.skipped = count
 
     def write(self, row: int, kept: Mapping[str, Any], answer: Any) -> None:
         """Append an answer; `flush` hands it to the system."""
@@ -196,22 +208,6 @@ def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
     raise UserError(
         f"{out}:{number}: the line is not one of answers; remove it and what follows, or begin with --restart"
     )
-
-
-def _mend_log(bad: BinaryIO, last: int) -> int:
-    """Drop rows after the `last` answer, which are read again; count the others."""
-    bad.seek(0)
-    kept, count = 0, 0
-    for line in bad:
-        try:
-            row = json.loads(line)[ROW] if line.endswith(b"\n") else None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            row = None
-        if not isinstance(row, int) or row > last:
-            break
-        kept, count = kept + len(line), count + 1
-    bad.truncate(kept)
-    return count
 
 
 def answer_line(row: int | None, kept: Mapping[str, Any], **answer: Any) -> bytes:

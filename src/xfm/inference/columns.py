@@ -88,7 +88,15 @@ class ColumnPipeline:
             cells = {name: pictures_in(row.cells[column]) for name, column in names.items()}
             given = {name: value for name, value in cells.items() if value is not None}
             inputs.append(given or UnreadableInput(f"the row has no {' and no '.join(cells)}"))
-        return _with(batch, self._arrow(*self._answered(inputs)))
+        answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))
+
+        def bad(number: int, reason: str) -> bool:
+            errors[number] = reason
+            return True
+
+        for number, answer in self._pipe.numbered(inputs, self._options, bad):
+            answers[number] = answer
+        return _with(batch, self._arrow(answers, errors))
 
     def _present(self, columns: Sequence[str]) -> dict[str, str]:
         """The columns of the batch by field."""
@@ -111,17 +119,6 @@ class ColumnPipeline:
                 "columns="
             )
         return found
-
-    def _answered(self, inputs: list[Any]) -> tuple[list[Any], list[str | None]]:
-        answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))
-
-        def bad(number: int, reason: str) -> bool:
-            errors[number] = reason
-            return True
-
-        for number, answer in self._pipe.numbered(inputs, self._options, bad):
-            answers[number] = answer
-        return answers, errors
 
     def _arrow(self, answers: list[Any], errors: list[Any]) -> dict[str, Any]:
         import pyarrow as arrow

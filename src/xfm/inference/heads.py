@@ -39,19 +39,6 @@ def best_first(scores: Tensor, names: Sequence[str], top_k: int) -> list[Classes
     ]
 
 
-def chosen_first(scores: Tensor, names: Sequence[str], top_k: int, threshold: float) -> list[Classes]:
-    """All labels from the threshold on, and the likeliest others, from probabilities [R, C]."""
-    most = top_k or len(names)
-    return [
-        [
-            {**one, "chosen": one["score"] >= threshold}
-            for place, one in enumerate(own)
-            if one["score"] >= threshold or place < most
-        ]
-        for own in best_first(scores, names, 0)
-    ]
-
-
 class Classification(Pipeline):
     """Inputs of a task with classes -> `[{"label", "score"}]`, best first, by the head of a fine-tuned model.
 
@@ -79,7 +66,15 @@ class Classification(Pipeline):
             return best_first(logits, told.names, ready.top_k)
         scores = class_probabilities(told.label_kind, logits)
         if told.label_kind is LabelKind.SEVERAL:
-            return chosen_first(scores, told.names, ready.top_k, told.threshold)
+            most = ready.top_k or len(told.names)
+            return [
+                [
+                    {**one, "chosen": one["score"] >= told.threshold}
+                    for place, one in enumerate(own)
+                    if one["score"] >= told.threshold or place < most
+                ]
+                for own in best_first(scores, told.names, 0)
+            ]
         return best_first(scores, told.names, ready.top_k)
 
 

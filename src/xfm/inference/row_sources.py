@@ -69,7 +69,11 @@ class ReadOptions:
             self.columns.check_columns(self.fields, cells, place, others=True)
             names = self.columns.places(self.fields, cells)
             row = TableRow.picked(cells, path, raw.number, names, self.root, free)
-            given = {one.name: self._value(one, row) for one in self.fields if self._is_there(one, row)}
+            given = {
+                one.name: self._value(one, row)
+                for one in self.fields
+                if not one.optional or any(map(row.has, (one.name, *one.parts)))
+            }
         except UserError as error:
             given = UnreadableInput(str(error).removeprefix(f"{place}: "))
         return InputRow(raw.number, place, given, kept, raw.read)
@@ -77,9 +81,6 @@ class ReadOptions:
     def columns_read(self, present: Sequence[str]) -> frozenset[str]:
         """The columns, of those present, that answers may need."""
         return frozenset([*self.columns.places(self.fields, present).values(), *self.keep])
-
-    def _is_there(self, one: Field, row: TableRow) -> bool:
-        return not one.optional or any(map(row.has, (one.name, *one.parts)))
 
     def _value(self, one: Field, row: TableRow) -> Any:
         if one.holds is FieldKind.TEXT:

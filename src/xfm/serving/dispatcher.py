@@ -98,7 +98,9 @@ class Dispatcher:
         if good:
             # What can be computed together: the same task of the same model with the same options.
             lane = BatchKey(task, id(served), json.dumps(asdict(chosen), sort_keys=True, default=str))
-            lengths = [_length(item) for item in good.values()]
+            lengths = [
+                sum(map(len, item.texts)) + PICTURE_LENGTH * len(item.pictures) for item in good.values()
+            ]
 
             def compute(items: Sequence[Item]) -> list[Any]:
                 return pipe.answers(items, served.encoded, ready or pipe.begin(chosen))
@@ -234,7 +236,3 @@ def _attempt(
         return served.pipeline(task).read(with_pictures(given, pictures), served.reader)
     except UserError as error:
         return error
-
-
-def _length(item: Item) -> int:
-    return sum(map(len, item.texts)) + PICTURE_LENGTH * len(item.pictures)

@@ -69,24 +69,18 @@ def match(
     with autocast(encoder.precision, encoder.device):
         for part in encoder.chunks(len(image_rows), 4 * encoder.batch_size, "re-ranking"):
             distinct, place = np.unique(image_rows[part], return_inverse=True)
+            rows = text_rows[part]
+            states, mask = texts.read(rows.astype(np.int64))
+            extra = round_up(states.shape[1], LENGTH_STEP) - states.shape[1]
             fused = encoder.model.fuse_first(
-                *_texts(encoder, texts, text_rows[part]),
+                torch.nn.functional.pad(states, (0, 0, 0, extra)).to(encoder.device),
+                torch.nn.functional.pad(mask, (0, extra)).to(encoder.device),
                 _pictures(encoder, images, distinct),
                 torch.from_numpy(place).to(encoder.device),
             )
             with encoder.heads():
                 logits[part] = encoder.model.match_logits(fused.float()).cpu().numpy()
     return logits
-
-
-def _texts(encoder: Encoder, texts: StateReader, rows: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
-    states, mask = texts.read(rows.astype(np.int64))
-    extra = round_up(states.shape[1], LENGTH_STEP) - states.shape[1]
-    states, mask = (
-        torch.nn.functional.pad(states, (0, 0, 0, extra)),
-        torch.nn.functional.pad(mask, (0, extra)),
-    )
-    return states.to(encoder.device), mask.to(encoder.device)
 
 
 def _pictures(encoder: Encoder, images: StateReader, rows: NDArray[np.integer]) -> Tensor:

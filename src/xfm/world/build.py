@@ -65,23 +65,18 @@ def build_world(
                 print(f"The world in {folder} is up to date: nothing to build.")
             return present
         if require_own(folder, NAME, CONTENT, "world") and present is not None and not force:
-            _check_same(folder, present, resolved)
+            difference = first_difference(present.config, asdict(resolved), frozenset({"workers"}))
+            if difference is not None:
+                name, old, new = difference
+                raise UserError(
+                    f"{folder} holds a world with {name} {old}, not {new}: choose another folder, or replace "
+                    "it with `xfm prepare --force` and these settings."
+                )
         with drafting(folder) as draft:
             (draft / "tasks" / "images").mkdir(parents=True)
             manifest = _fill(draft, resolved, packages, mark, progress)
             replace_folder(draft, folder)
     return manifest
-
-
-# ---------------------------------------------------------------- folders
-def _check_same(folder: Path, present: WorldManifest, config: WorldConfig) -> None:
-    difference = first_difference(present.config, asdict(config), frozenset({"workers"}))
-    if difference is not None:
-        name, old, new = difference
-        raise UserError(
-            f"{folder} holds a world with {name} {old}, not {new}: choose another folder, or replace it with "
-            "`xfm prepare --force` and these settings."
-        )
 
 
 # ---------------------------------------------------------------- units

@@ -162,7 +162,12 @@ class SceneSampler:
             sizes = self._sizes(rng, len(kinds), shrink=attempt > 20)
             placed = self._arrange(rng, kinds, sizes)
             if placed is not None:
-                return Scene(tuple(placed), self._background(rng, kinds), self.image_size)
+                choices = self.catalog.backgrounds_for(kinds)
+                return Scene(
+                    tuple(placed),
+                    Background(rng.pick(choices), rng.pick(STYLES), rng.below(17) - 8),
+                    self.image_size,
+                )
         raise RuntimeError(f"no room for {len(kinds)} objects")  # five small boxes always fit in nine cells
 
     def edited(
@@ -227,10 +232,6 @@ class SceneSampler:
         first = max(1, -((length - low) // 2))
         last = min(side - length - 1, (high - length) // 2)
         return first + rng.below(max(1, last - first + 1))
-
-    def _background(self, rng: Rng, kinds: Sequence[ObjectType]) -> Background:
-        choices = self.catalog.backgrounds_for(kinds)
-        return Background(rng.pick(choices), rng.pick(STYLES), rng.below(17) - 8)
 
 
 def _apart(left: int, top: int, width: int, height: int, other: SceneObject, gap: int = 1) -> bool:

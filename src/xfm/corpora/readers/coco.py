@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
@@ -66,29 +66,23 @@ class _Split:
             if not isinstance(number, int) or not -(2**62) < number < 2**62:
                 self.odd += 1
             elif name == "images":
-                self._picture(number, item)
+                width, height = number_or_nan(item.get("width")), number_or_nan(item.get("height"))
+                names = by_address(item.get("flickr_url"))
+                self.pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
             elif name == "categories":
                 self.classes[number] = str(item.get("name") or "").strip()
             else:
-                self._annotation(item)
-
-    def _picture(self, number: int, item: dict[str, Any]) -> None:
-        width, height = number_or_nan(item.get("width")), number_or_nan(item.get("height"))
-        names = by_address(item.get("flickr_url"))
-        self.pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
-
-    def _annotation(self, item: dict[str, Any]) -> None:
-        owner, caption = item.get("image_id"), item.get("caption")
-        if not isinstance(owner, int) or not -(2**62) < owner < 2**62:
-            self.odd += 1
-        elif isinstance(caption, str):
-            self.captions.setdefault(owner, []).append(" ".join(caption.split()))
-        elif "bbox" in item:
-            label, box = item.get("category_id"), item["bbox"]
-            label = label if isinstance(label, int) and 0 <= label < 2**53 else _NO_CLASS
-            given = isinstance(box, list) and len(box) == 4
-            label = _CROWD if item.get("iscrowd") else label
-            add_box(self.boxes, owner, label, map(number_or_nan, box) if given else _NO_BOX)
+                owner, caption = item.get("image_id"), item.get("caption")
+                if not isinstance(owner, int) or not -(2**62) < owner < 2**62:
+                    self.odd += 1
+                elif isinstance(caption, str):
+                    self.captions.setdefault(owner, []).append(" ".join(caption.split()))
+                elif "bbox" in item:
+                    label, box = item.get("category_id"), item["bbox"]
+                    label = label if isinstance(label, int) and 0 <= label < 2**53 else _NO_CLASS
+                    given = isinstance(box, list) and len(box) == 4
+                    label = _CROWD if item.get("iscrowd") else label
+                    add_box(self.boxes, owner, label, map(number_or_nan, box) if given else _NO_BOX)
 
 
 class CocoReader(GatheredReader):

@@ -153,18 +153,16 @@ class TableReader(GatheredReader):
             )
             row = row.unpacked(FIELDS, store)
             said = {"captions": row.texts("caption") if row.has("caption") else [], "regions": _regions(row)}
-            return SourceRecord(name, _picture(row), **described(said))
+            value = row.get("image")
+            if isinstance(value, BadPicture):
+                raise row.error("image", value.reason)
+            if isinstance(value, str) and is_url(value):
+                raise row.error("image", "is an address; download such pictures with img2dataset first")
+            return SourceRecord(
+                name, value if isinstance(value, Path) else row.path("image"), **described(said)
+            )
         except UserError as error:
             return SourceRecord(name, flaw=str(error).removeprefix(f"{self.source}:{raw.number}: "))
-
-
-def _picture(row: TableRow) -> Path:
-    value = row.get("image")
-    if isinstance(value, BadPicture):
-        raise row.error("image", value.reason)
-    if isinstance(value, str) and is_url(value):
-        raise row.error("image", "is an address; download such pictures with img2dataset first")
-    return value if isinstance(value, Path) else row.path("image")
 
 
 def _regions(row: TableRow) -> Any:

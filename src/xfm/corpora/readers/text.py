@@ -65,8 +65,13 @@ class TextReader(CorpusReader):
         kind = _kind(path)
         if kind == ".parquet":
             table = read_parquet(path, range(piece.start, piece.stop))
-            if self._column not in (table.columns or ()):
-                raise _without(path, self._column, table.columns or ())
+            columns = table.columns or ()
+            if self._column not in columns:
+                shown = ", ".join(excerpt(name, 40) for name in columns[:12])
+                raise UserError(
+                    f"{path}: there is no column {self._column!r}, only {shown}; "
+                    "name it with --columns text=COLUMN"
+                )
             for row in table.rows(frozenset([self._column])):
                 yield self._of_row(f"{piece.file}:{piece.start}.{row.number}", row)
         elif kind != ".txt" and piece.stop < 0 and not is_packed(path):
@@ -139,10 +144,3 @@ def _of_line(name: str, line: Line) -> SourceRecord:
         return SourceRecord(name, text=line.text().strip())
     except UnicodeDecodeError:
         return SourceRecord(name, flaw="the line is not UTF-8")
-
-
-def _without(path: Path, column: str, columns: tuple[str, ...]) -> UserError:
-    shown = ", ".join(excerpt(name, 40) for name in columns[:12])
-    return UserError(
-        f"{path}: there is no column {column!r}, only {shown}; name it with --columns text=COLUMN"
-    )

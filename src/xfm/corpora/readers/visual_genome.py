@@ -69,7 +69,10 @@ class VisualGenomeReader(GatheredReader):
         named = _by_number(objects, left_out) | _by_number(described, left_out)
         things = [PhraseBox(_thing(one), _box(one, "w", "h")) for one in named.values()]
         size = (number_or_nan(picture.get("width")), number_or_nan(picture.get("height")))
-        path = self._picture(number, picture)
+        address = str(picture.get("url") or "").split("/")
+        told = address[-2] if len(address) > 1 and address[-2] in _FOLDERS else _FOLDERS[0]
+        places = [self.source / folder / f"{number}.jpg" for folder in (told, *_FOLDERS)]
+        path = next((place for place in places if place.is_file()), places[0])
         others = [f"{name}:{own}" for name in ("coco", "flickr") if (own := picture.get(f"{name}_id"))]
         return SourceRecord(
             str(number),
@@ -80,12 +83,6 @@ class VisualGenomeReader(GatheredReader):
             known_as=(f"vg:{number}", *others),
             left_out=left_out,
         )
-
-    def _picture(self, number: int, picture: dict[str, Any]) -> Path:
-        address = str(picture.get("url") or "").split("/")
-        told = address[-2] if len(address) > 1 and address[-2] in _FOLDERS else _FOLDERS[0]
-        places = [self.source / folder / f"{number}.jpg" for folder in (told, *_FOLDERS)]
-        return next((place for place in places if place.is_file()), places[0])
 
 
 def captions_of(phrases: list[PhraseBox], size: tuple[float, float]) -> tuple[str, ...]:
