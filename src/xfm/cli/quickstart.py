@@ -14,6 +14,7 @@ from xfm.cli._options import option
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
 from xfm.config.options import ArgumentParser, Namespace, new_parser
+from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
 from xfm.core.files import read_text, write_text, writing
@@ -130,10 +131,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
         _move_aside(folder)
         plan = _make_plan(budget, smoke, world, _minutes_since(began))
         plan.write(folder)
-    options = ["--root", plan.world, "--training.minutes", str(plan.training)]
-    if plan.smoke:
-        options += ["--training.optim.warmup", "2"]
-    recipe = load_recipe(RECIPE, options)
+    recipe = _recipe(plan)
     model = folder / MODEL_FOLDER
     before = " (done before)" if model.exists() else ""
     print(f"2/4 Pre-training {recipe.name} from scratch: {plan.training:.1f} minutes{before}", flush=True)
@@ -147,15 +145,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
         plan.write(folder)
     print(f"3/4 Evaluating: {plan.evaluation:.1f} minutes", flush=True)
     steps, seconds = _recorded(folder)
-    # What pre-training gave is asked of `xfm evaluate`: half as many fine-tunings again have no room here.
-    scale = 0.02 if plan.smoke else min(1.0, plan.budget / FULL_BUDGET)
-    scores = evaluate(
-        model,
-        world,
-        folder,
-        EvaluationConfig(scale=scale, minutes=plan.evaluation or 0.0, scratch=False),
-        flags=plan_flags(plan, steps, seconds),
-    )
+    scores = evaluate(model, world, folder, _evaluation(plan), flags=plan_flags(plan, steps, seconds))
     report = folder / "report.html"
     print(
         f"4/4 Done in {_minutes_since(began):.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n"
@@ -202,6 +192,19 @@ def _recorded(folder: Path) -> tuple[int, float]:
 
     record = read_schedule(folder / SCHEDULE)
     return (len(record) - 1, record[-1].seconds) if record else (0, 0.0)
+
+
+def _recipe(plan: Plan) -> Recipe:
+    options = ["--root", plan.world, "--training.minutes", str(plan.training)]
+    if plan.smoke:
+        options += ["--training.optim.warmup", "2"]
+    return load_recipe(RECIPE, options)
+
+
+def _evaluation(plan: Plan) -> EvaluationConfig:
+    # What pre-training gave is asked of `xfm evaluate`: half as many fine-tunings again have no room here.
+    scale = 0.02 if plan.smoke else min(1.0, plan.budget / FULL_BUDGET)
+    return EvaluationConfig(scale=scale, minutes=plan.evaluation or 0.0, scratch=False)
 
 
 def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
