@@ -9,7 +9,7 @@ from typing import Any
 
 from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import import_extra
-from xfm.corpora.images import Recoding
+from xfm.corpora.images import shrunk
 from xfm.corpora.source_record import Box, PhraseBox, SourceRecord
 from xfm.data.image_formats import Header, PictureError, PictureFormat
 from xfm.data.images import byte_limit, checked_header, decode, read_picture, too_many_bytes
@@ -131,11 +131,6 @@ class RecordFilter:
     config: PrepareConfig
     needs_text: bool
 
-    @property
-    def recoding(self) -> Recoding:
-        """How pictures are encoded."""
-        return Recoding(self.config.max_side, self.config.quality)
-
     def __call__(self, record: SourceRecord) -> FilterResult:
         """The outcome for a record."""
         if record.flaw:
@@ -166,7 +161,9 @@ class RecordFilter:
             one for one in record.captions if not (why := _unfit(one, self.config)) or unfit.update([why])
         ]
         size = header.width, header.height
-        regions = fitted_regions(record.regions, record.size, size, self.recoding.target(*size), parts)
+        regions = fitted_regions(
+            record.regions, record.size, size, shrunk(header, self.config.max_side), parts
+        )
         if not captions and not regions and (self.needs_text or unfit):
             return FilterResult(unfit.most_common(1)[0][0] if unfit else NO_WORDS)
         parts.update({f"caption: {why}": count for why, count in unfit.items()})

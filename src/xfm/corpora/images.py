@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -40,34 +39,24 @@ _TURNS = {
 }
 
 
-@dataclass(frozen=True)
-class Recoding:
-    """Longest side in pixels (0: any), and JPEG quality for all pictures (None: only shrunk ones)."""
+def shrunk(header: Header, max_side: int) -> tuple[int, int]:
+    """Width and height of the upright picture with sides of at most `max_side` pixels (0: any)."""
+    width, height = header.width, header.height
+    longer = max(width, height)
+    if not max_side or longer <= max_side:
+        return width, height
+    share = max_side / longer
+    return max(1, round(width * share)), max(1, round(height * share))
 
-    max_side: int = 0
-    quality: int | None = None
 
-    def target(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of the picture that is written."""
-        longer = max(width, height)
-        if not self.max_side or longer <= self.max_side:
-            return width, height
-        share = self.max_side / longer
-        return max(1, round(width * share)), max(1, round(height * share))
-
-    def touches(self, width: int, height: int) -> bool:
-        """Whether a picture of this size is encoded anew."""
-        return self.quality is not None or self.target(width, height) != (width, height)
-
-    def encoded(self, data: bytes, header: Header) -> bytes:
-        """The upright picture as a baseline JPEG without metadata."""
-        size = self.target(header.width, header.height)
-        picture = loaded(data, header, size)
-        if picture.size != size:
-            picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-        written = io.BytesIO()
-        picture.save(written, "JPEG", quality=QUALITY if self.quality is None else self.quality)
-        return written.getvalue()
+def encoded(data: bytes, header: Header, size: tuple[int, int], quality: int | None) -> bytes:
+    """The upright picture in another size as a baseline JPEG without metadata."""
+    picture = loaded(data, header, size)
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    written = io.BytesIO()
+    picture.save(written, "JPEG", quality=QUALITY if quality is None else quality)
+    return written.getvalue()
 
 
 def loaded(data: bytes, header: Header, size: tuple[int, int], whole: bool = True) -> Image.Image:

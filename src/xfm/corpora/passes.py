@@ -14,7 +14,7 @@ from xfm.config.corpora import Duplicates
 from xfm.core.errors import UserError, printable
 from xfm.core.files import file_digest, writing
 from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, FilterResult, RecordFilter
-from xfm.corpora.images import near_any, near_earlier, perceptual_hash
+from xfm.corpora.images import encoded, near_any, near_earlier, perceptual_hash, shrunk
 from xfm.corpora.preparation import PreparationPlan
 from xfm.corpora.source_record import SourceRecord
 from xfm.data.image_formats import PictureError
@@ -226,9 +226,10 @@ def _add(
         mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
     else:
         data, header = verdict.data, verdict.header
-        if judge.recoding.touches(header.width, header.height):
+        size, quality = shrunk(header, judge.config.max_side), judge.config.quality
+        if quality is not None or size != (header.width, header.height):
             try:
-                data = judge.recoding.encoded(data, header)
+                data = encoded(data, header, size, quality)
             except PictureError as error:
                 return FilterResult(BAD, str(error))
             mark.counts["pictures encoded anew"] += 1

@@ -126,7 +126,15 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
                 raise UserError(f"{bad_file(out)} is a link: remove it, or name another file than {out}")
             if restart:
                 file.truncate(0)
-            _check_settings(out, settings, begun=file.seek(0, os.SEEK_END) > 0)
+            plain = to_plain(settings)
+            if file.seek(0, os.SEEK_END) == 0:
+                write_text(settings_file(out), json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+            elif found := first_difference(earlier_settings(out), plain):
+                name, old, new = found
+                raise UserError(
+                    f"{out} holds answers with {name} {old}, this run has {new}; name another file, or begin "
+                    "again with --restart"
+                )
             bad = stack.enter_context(bad_file(out).open("a+b"))
             if restart:
                 bad.truncate(0)
@@ -140,19 +148,6 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             os.fsync(file.fileno())
             if bad.seek(0, os.SEEK_END) == 0:
                 bad_file(out).unlink(missing_ok=True)
-
-
-def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None:
-    path, plain = settings_file(out), to_plain(settings)
-    if not begun:
-        write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
-        return
-    if found := first_difference(earlier_settings(out), plain):
-        name, old, new = found
-        raise UserError(
-            f"{out} holds answers with {name} {old}, this run has {new}; name another file, or begin again "
-            "with --restart"
-        )
 
 
 def _mend(out: Path, file: BinaryIO, by_name: bool) -> tuple[int, int, frozenset[str]]:

@@ -96,7 +96,14 @@ class ColumnPipeline:
 
         for number, answer in self._pipe.numbered(inputs, self._options, bad):
             answers[number] = answer
-        return _with(batch, self._arrow(answers, errors))
+        more = self._arrow(answers, errors)
+        if isinstance(batch, Mapping):
+            return {**batch, **more}
+        if hasattr(batch, "append_column"):
+            for name, column in more.items():
+                batch = batch.append_column(name, column)
+            return batch
+        return batch.assign(**{name: column.to_pylist() for name, column in more.items()})
 
     def _present(self, columns: Sequence[str]) -> dict[str, str]:
         """The columns of the batch by field."""
@@ -134,13 +141,3 @@ class ColumnPipeline:
 
 def _names(fields: Sequence[Field]) -> list[str]:
     return [name for field in fields for name in (*field.names, *field.parts)]
-
-
-def _with(batch: Any, more: Mapping[str, Any]) -> Any:
-    if isinstance(batch, Mapping):
-        return {**batch, **more}
-    if hasattr(batch, "append_column"):
-        for name, column in more.items():
-            batch = batch.append_column(name, column)
-        return batch
-    return batch.assign(**{name: column.to_pylist() for name, column in more.items()})

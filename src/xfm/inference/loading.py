@@ -138,8 +138,11 @@ class LoadedModel(Pretrained):
         return _given_back(cosines[0] if row else cosines, tensors)
 
     def _directions(self, given: Any, name: str, running: RunOptions) -> tuple[Tensor, bool]:
-        vectors = _as_vectors(given)
-        if vectors is None:
+        if isinstance(given, list | tuple) and given and all(map(_is_numbers, given)):
+            vectors = torch.stack([torch.as_tensor(one).detach() for one in given])
+        elif _is_numbers(given):
+            vectors = torch.as_tensor(given).detach()
+        else:
             return self._encoded(given, True, None, running)
         width = self.model.config.projection
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != width:
@@ -181,12 +184,6 @@ class LoadedModel(Pretrained):
 
 def _bare(picture: Any) -> Any:
     return by_field(picture, [_PICTURE])["image"]
-
-
-def _as_vectors(given: Any) -> Tensor | None:
-    if isinstance(given, list | tuple) and given and all(_is_numbers(one) for one in given):
-        return torch.stack([torch.as_tensor(one).detach() for one in given])
-    return torch.as_tensor(given).detach() if _is_numbers(given) else None
 
 
 def _is_numbers(given: Any) -> bool:

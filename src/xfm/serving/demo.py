@@ -122,7 +122,10 @@ def open_demo(
         warnings.filterwarnings("ignore", message=".*may have changed the parts that")
         models = Models(with_tuned(references), **running)
         main = next((one for one in models if one.pretrained.task is None), models.model(None))
-        examples, lacking = _examples(main)
+        try:
+            examples, lacking = draw_examples(lambda word: _is_token(main, word)), ""
+        except UserError as error:
+            examples, lacking = None, f"There are no examples, as {error}. Take pictures of your own."
         made: dict[Path, Any] = {}
         try:
             place, kind = index or images, "collection" if index else "folder"
@@ -149,13 +152,6 @@ def open_demo(
     free = OPEN.union(page_files(), drawn)  # the page asks for a key, and anybody can draw the examples
     server.guarded = Guard(server.app, config, keys, server.metrics, free, HEADERS)
     return server
-
-
-def _examples(main: ServedModel) -> tuple[Examples | None, str]:
-    try:
-        return draw_examples(lambda word: _is_token(main, word)), ""
-    except UserError as error:
-        return None, f"There are no examples, as {error}. Take pictures of your own."
 
 
 def _is_token(main: ServedModel, word: str) -> bool:

@@ -1,13 +1,13 @@
 """Examples of the page: new scenes of the embedded world, drawn at start, which no training has seen."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from xfm.config.world import WorldConfig
 from xfm.world.captions import caption
-from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, load_objects
+from xfm.world.catalog import ART_LICENCE, Catalog, load_objects
 from xfm.world.grammar import joined, with_article
 from xfm.world.phrases import by_place, by_relation, refer, the
 from xfm.world.questions import ask, how_many
@@ -69,10 +69,7 @@ class _Drawer:
         pool = tuple(kind for kind in self.catalog.seen if kind.name in wanted)
         self.shown = tuple(kind for kind in pool if kind.name not in ABSENT)
         self._renderer, self.pictures = Renderer(SIDE), dict[str, bytes]()
-        self.pool(pool)
-
-    def pool(self, kinds: Sequence[ObjectType]) -> None:
-        self.chooser.pool = tuple(kinds)
+        self.chooser.pool = pool
 
     def scene(self, rng: Rng, least: int = 2, most: int = 4, repeat: int = 15) -> Scene:
         count = least + rng.below(most - least + 1)
@@ -98,7 +95,7 @@ def draw_examples(maskable: Callable[[str], bool] = lambda word: " " not in word
         "fill": [_filled(drawer, Rng("demo", "fill", n), f"fill-{n}", maskable) for n in range(EACH)],
         "look": [_found(drawer, Rng("demo", "look", n), f"look-{n}", whole=True) for n in range(EACH)],
     }
-    drawer.pool(drawer.shown)
+    drawer.chooser.pool = drawer.shown
     gallery, queries = _gallery(drawer)
     return Examples(drawer.pictures, gallery, tabs, queries)
 

@@ -47,13 +47,6 @@ class Embedding(BaseModel):
     embedding: list[float] | str
 
 
-class TokenUsage(BaseModel):
-    """Tokens that were read."""
-
-    prompt_tokens: int
-    total_tokens: int
-
-
 class Listing(BaseModel, Generic[T]):
     """A list, as OpenAI writes it."""
 
@@ -65,7 +58,7 @@ class Results(Listing[T]):
     """Results in the order of the inputs."""
 
     model: str
-    usage: TokenUsage
+    usage: dict[str, int] = Field(description="tokens that were read")
 
 
 class RerankRequest(CompatibleRequest):
@@ -91,7 +84,7 @@ class RerankAnswer(BaseModel):
     id: str
     model: str
     results: list[Reranked]
-    usage: TokenUsage
+    usage: dict[str, int] = Field(description="tokens that were read")
     meta: dict[str, Any]
 
 
@@ -162,19 +155,12 @@ class SearchRequest(BaseModel):
     )
 
 
-class Problem(BaseModel):
-    """What is wrong, as OpenAI's clients read it."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
 class ErrorAnswer(BaseModel):
     """The answer to a request that is refused, or that failed."""
 
-    error: Problem
+    error: dict[str, str | None] = Field(
+        description="message, type, param and code, as OpenAI's clients have"
+    )
 
 
 class ModelInfo(BaseModel):
@@ -184,15 +170,6 @@ class ModelInfo(BaseModel):
     object: Literal["model"] = "model"
     owned_by: str = "xfm"
     tasks: list[str]
-
-
-class Box(BaseModel):
-    """In pixels of the picture as it was given; y points down."""
-
-    xmin: float
-    ymin: float
-    xmax: float
-    ymax: float
 
 
 class SearchHit(BaseModel):
@@ -205,7 +182,7 @@ class SearchHit(BaseModel):
     score: float
     similarity: float
     match: float | None = None
-    box: Box | None = None
+    box: dict[str, float] | None = Field(None, description="xmin, ymin, xmax, ymax in pixels; y points down")
     metadata: dict[str, str | float | bool]
 
 

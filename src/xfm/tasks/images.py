@@ -118,10 +118,6 @@ class Pictures:
             found = pool.map(problem, bar)
             return {path: reason for path, reason in zip(paths, found, strict=True) if reason is not None}
 
-    def keep_no_more(self) -> None:
-        """Read pictures that are not kept by now each time: for workers, which would all keep the same."""
-        self._capacity = len(self._kept)
-
     def follow(self, marks: Mapping[Path, str]) -> None:
         """Take the digests of another process that looked the pictures through, and keep as many as fit."""
         self.marks = dict(marks)
@@ -233,7 +229,7 @@ class ImageVariation:
 # ---------------------------------------------------------------- batches that are read ahead
 # A worker is forked from the process that trains. It sees the pictures that this one keeps, keeps none, and
 # reads all others again each time. What it finds wrong with a picture travels back with the batch.
-B = TypeVar("B", bound=TensorFields)
+B = TypeVar("B", bound=TensorFields | Tensor)
 
 
 @dataclass(frozen=True)
@@ -248,13 +244,13 @@ class Portion(TensorFields, Generic[B]):
 
 @dataclass(frozen=True)
 class _Read(TensorFields):
-    batch: TensorFields | None
+    batch: TensorFields | Tensor | None
     blank: Mapping[Path, str]
     problem: UserError | None = None
 
 
-def _read_in_worker(build: Callable[[int], TensorFields], pictures: Pictures, step: int) -> _Read:
-    pictures.keep_no_more()
+def _read_in_worker(build: Callable[[int], TensorFields | Tensor], pictures: Pictures, step: int) -> _Read:
+    pictures._capacity = len(pictures._kept)  # workers would all keep the same: others are read each time
     try:
         return _Read(build(step), pictures.blank_for)
     except UserError as error:

@@ -69,25 +69,19 @@ def match(
     with autocast(encoder.precision, encoder.device):
         for part in encoder.chunks(len(image_rows), 4 * encoder.batch_size, "re-ranking"):
             distinct, place = np.unique(image_rows[part], return_inverse=True)
-            rows = text_rows[part]
-            states, mask = texts.read(rows.astype(np.int64))
+            states, mask = texts.read(text_rows[part].astype(np.int64))
             extra = round_up(states.shape[1], LENGTH_STEP) - states.shape[1]
+            few = -len(distinct) % PICTURE_STEP if len(distinct) > PICTURE_STEP else 0  # the last, repeated
+            shown, _ = images.read(np.pad(distinct.astype(np.int64), (0, few), mode="edge"))
             fused = encoder.model.fuse_first(
                 torch.nn.functional.pad(states, (0, 0, 0, extra)).to(encoder.device),
                 torch.nn.functional.pad(mask, (0, extra)).to(encoder.device),
-                _pictures(encoder, images, distinct),
+                shown.to(encoder.device),
                 torch.from_numpy(place).to(encoder.device),
             )
             with encoder.heads():
                 logits[part] = encoder.model.match_logits(fused.float()).cpu().numpy()
     return logits
-
-
-def _pictures(encoder: Encoder, images: StateReader, rows: NDArray[np.integer]) -> Tensor:
-    """Distinct pictures, the last repeated for fewer shapes."""
-    extra = -len(rows) % PICTURE_STEP if len(rows) > PICTURE_STEP else 0
-    states, _ = images.read(np.pad(rows.astype(np.int64), (0, extra), mode="edge"))
-    return states.to(encoder.device)
 
 
 def rerank_scores(

@@ -48,18 +48,15 @@ class RowOrder:
     def _epoch(self, number: int) -> list[int]:
         if number not in self._kept:
             self._kept = {near: self._kept[near] for near in (number - 1, number + 1) if near in self._kept}
-            self._kept[number] = _epoch(self._groups, self._seed, number, self._per_group)
+            rng, most = np.random.default_rng((self._seed, number)), self._per_group
+            members: dict[Hashable, list[int]] = defaultdict(list)
+            for row in rng.permutation(len(self._groups)).tolist():
+                group = self._groups[row]
+                members[("alone", row) if group is None else ("group", group)].append(row)
+            chunks = [rows[i : i + most] for rows in members.values() for i in range(0, len(rows), most)]
+            order = rng.permutation(len(chunks)).tolist()
+            self._kept[number] = [row for chunk in order for row in chunks[chunk]]
         return self._kept[number]
-
-
-def _epoch(groups: Sequence[Hashable], seed: int, epoch: int, per_group: int) -> list[int]:
-    rng = np.random.default_rng((seed, epoch))
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for row in rng.permutation(len(groups)).tolist():
-        group = groups[row]
-        members[("alone", row) if group is None else ("group", group)].append(row)
-    chunks = [rows[i : i + per_group] for rows in members.values() for i in range(0, len(rows), per_group)]
-    return [row for chunk in rng.permutation(len(chunks)).tolist() for row in chunks[chunk]]
 
 
 @contextmanager

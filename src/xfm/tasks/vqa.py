@@ -150,8 +150,8 @@ class VqaTask(Task[Question, VqaBatch, str]):
                 for some in memory.split(TOGETHER)
             ]
             return [self.answers.answers[place] for place in torch.cat(found).tolist()]
-        best = likeliest_answers(self.module.decoder, self.answers, memory, batch.question.mask)
-        return [self.answers.answers[place] for place in best.index[:, 0].tolist()]
+        best, _ = likeliest_answers(self.module.decoder, self.answers, memory, batch.question.mask)
+        return [self.answers.answers[place] for place in best[:, 0].tolist()]
 
     def row_scores(
         self, rows: Sequence[Question], predictions: Sequence[str]

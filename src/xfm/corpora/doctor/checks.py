@@ -241,7 +241,7 @@ def check_record(
             done.key = pictures[0].digest
         else:
             texts = [[one.name, one.text] for one in record.texts]
-            parts = [[one.digest for one in pictures], texts, [one.box for one in record.boxes]]
+            parts = [[one.digest for one in pictures], texts, [box for _, box in record.boxes]]
             done.key = _key([*parts, record.labels])
             done.asked = _key(parts) if record.labels else 0
     return done

@@ -261,7 +261,7 @@ def _diagnosis(
     records, pictures, said = compared
     harm = records["harm"].copy()
     examples = {
-        name: [FindingExample(one.number, one.detail) for one in kept]
+        name: [FindingExample(number, detail) for _, _, number, detail in kept]
         for name, kept in counts.examples.items()
     }
     parts, numbers = Counter(counts.parts), Counter(counts.records)

@@ -31,16 +31,9 @@ class TextField(NamedTuple):
     caption: bool
 
 
-class BoxField(NamedTuple):
-    """A box and its phrase as found."""
-
-    phrase: Any
-    box: Any
-
-
 @dataclass(frozen=True)
 class DataRecord:
-    """A record as found; `boxes` are of the first picture, `found` are issues of reading it.
+    """A record as found; `boxes` are phrases and boxes of the first picture, `found` issues of reading it.
 
     `record` is set for shards and the like, for training's own rule.
     """
@@ -48,7 +41,7 @@ class DataRecord:
     place: str
     pictures: tuple[bytes | Path, ...] = ()
     texts: tuple[TextField, ...] = ()
-    boxes: tuple[BoxField, ...] = ()
+    boxes: tuple[tuple[Any, Any], ...] = ()
     labels: tuple[str, ...] = ()
     found: tuple[Issue, ...] = ()
     record: Record | None = None
@@ -124,9 +117,9 @@ def _record(source: RecordSource, number: int, kind: SampleKind) -> DataRecord:
         return DataRecord(place, pictures, record=record)
     captions = _listed(annotation.get("captions", annotation.get("caption", [])))
     regions = _listed(annotation.get("regions", [])) if kind is SampleKind.REGION else []
-    boxes = [BoxField(one.get("phrase"), one.get("box")) for one in regions if isinstance(one, dict)]
+    boxes = [(one.get("phrase"), one.get("box")) for one in regions if isinstance(one, dict)]
     texts = [TextField("caption", one, True) for one in captions]
-    texts += [TextField("phrase", one.phrase, True) for one in boxes]
+    texts += [TextField("phrase", phrase, True) for phrase, _ in boxes]
     return DataRecord(place, pictures, tuple(texts), tuple(boxes), record=record)
 
 
@@ -250,7 +243,7 @@ def _add_field(row: TableRow, one: Field, caption: bool, parts: dict[str, list[A
         parts["pictures"] += [each.path(one.name) for each in row.two(one)]
     elif one.holds is FieldKind.BOX:
         phrase = next((told.text for told in parts["texts"]), "")
-        parts["boxes"] += [BoxField(phrase, box) for box in row.number_lists(given)]
+        parts["boxes"] += [(phrase, box) for box in row.number_lists(given)]
     else:
         texts = row.votes(given) if one.holds is FieldKind.TEXTS else [row.text(given)]
         parts["texts"] += [TextField(given, text, caption and not one.target) for text in texts]

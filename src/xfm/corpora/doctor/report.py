@@ -140,8 +140,8 @@ def _shot(
         return {"uri": "", "width": 0, "height": 0, "boxes": []}
     height, width = pixels.shape[1:]
     boxes = list[tuple[Box, bool]]()
-    for one in record.boxes[:_BOXES] if record is not None else ():
-        box = in_pixels(one.box, (width, height), *form)
+    for _, told in record.boxes[:_BOXES] if record is not None else ():
+        box = in_pixels(told, (width, height), *form)
         flaw, _ = box_flaw(box, (width, height))
         if (sides := _sides(box)) is not None:
             boxes.append((sides, flaw is not None and flaw.finding.harm is not Severity.NOTE))
