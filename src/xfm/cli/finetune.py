@@ -24,6 +24,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     path = first.parse_known_args(options)[0].config
     told, values = ({}, {}) if path is None else read_finetune(home_path(path))
     dry = any(one.partition("=")[0] in ("--dry-run", "--dry_run") for one in options)
+    specs = task_specs(tunable=True)
+    width = max(len(spec.name) for spec in specs)
+    listed = "\n".join(f"  {spec.name:<{width}}  {fields_of(spec)}" for spec in specs)
     parser = new_parser(
         words=["task", "model"],
         prog="xfm finetune",
@@ -31,7 +34,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "                    [--test FILE] [--columns FIELD=COLUMN,...] [--preset fast] [--FIELD VALUE ...]",
         description="Fine-tune a model on your own rows. The out folder gets the model, metrics.json and\n"
         "report.html; Ctrl-C saves, --resume continues.\n\n"
-        f"tasks and the fields that they read (optional ones in brackets):\n{_tasks()}\n\n"
+        f"tasks and the fields that they read (optional ones in brackets):\n{listed}\n\n"
         f"A table is a file ({LISTED}),\n"
         "a folder with a folder of pictures a class, or\n"
         "hub:OWNER/NAME[:CONFIG][@SPLIT]. Paths of pictures start from the table's folder.",
@@ -71,12 +74,6 @@ _TOLD = {
 }
 """What the command is told besides the settings: its meaning, and whether it must be there."""
 _EMPTY = {"columns": ""}
-
-
-def _tasks() -> str:
-    specs = task_specs(tunable=True)
-    width = max(len(spec.name) for spec in specs)
-    return "\n".join(f"  {spec.name:<{width}}  {fields_of(spec)}" for spec in specs)
 
 
 def fields_of(spec: "TaskSpec") -> str:

@@ -31,7 +31,14 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm predict`; the task that they begin with adds its own."""
     first = early_word(options, "task", task_names())
     task = None if first is None else task_spec(first)  # without one, help is about all of them
-    what = f"The task reads {_columns(task)}.\n" if task else f"Tasks:\n{_tasks()}\n"
+    if task is None:
+        width = max(map(len, task_names()))
+        listed = "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in task_specs())
+        what = f"Tasks:\n{listed}\n"
+    else:
+        missing = {True: ", may be missing", False: ""}
+        read = ", ".join(f"{one.name} ({one.meaning}{missing[one.optional]})" for one in task.inputs)
+        what = f"The task reads {read}.\n"
     parser = new_parser(
         words=["task", "model", "input"],
         prog="xfm predict",
@@ -73,17 +80,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     if task is not None and fields(task.options):
         add_fields(parser, task.options)
     return parser
-
-
-def _columns(task: TaskSpec) -> str:
-    missing = {True: ", may be missing", False: ""}
-    return ", ".join(f"{one.name} ({one.meaning}{missing[one.optional]})" for one in task.inputs)
-
-
-def _tasks() -> str:
-    specs = task_specs()
-    width = max(len(spec.name) for spec in specs)
-    return "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in specs)
 
 
 def run(chosen: Namespace) -> None:

@@ -40,26 +40,6 @@ class Level:
     token: Tensor
 
 
-def prefix_tree(ids: Tensor, mask: Tensor) -> list[Level]:
-    """The levels of a list of answers [A, L] int64, padded by `mask` [A, L] bool, from the begin token on."""
-    lengths, levels = mask.sum(1), list[Level]()
-    parents = ids.new_zeros(len(ids))  # the prefix of each answer in the level before
-    for length in range(1, int(lengths.max())):
-        inside = (lengths > length).nonzero().squeeze(1)
-        prefixes, place = ids[inside, :length].unique(dim=0, return_inverse=True)
-        if levels:
-            before = prefixes.new_zeros(len(prefixes)).index_copy_(0, place, parents[inside])
-            last = levels[-1]
-            levels[-1] = Level(last.ids, _Edges(before, len(last.ids)), last.ends, last.answer, last.token)
-        parents = parents.index_copy(0, inside, place)
-        ending = (lengths == length + 1).nonzero().squeeze(1)
-        owner, order = parents[ending].sort(stable=True)
-        answer = ending[order]
-        none = _Edges(prefixes.new_zeros(0), len(prefixes))
-        levels.append(Level(prefixes, none, _Edges(owner, len(prefixes)), answer, ids[answer, length]))
-    return levels
-
-
 class AnswerList:
     """Distinct normalised answers as tokens: ids [A, L] int64 `<s> answer </s>`, padded, mask [A, L] bool."""
 
@@ -73,7 +53,26 @@ class AnswerList:
     @cached_property
     def levels(self) -> list[Level]:
         """The answers as a tree of prefixes, where the tensors are."""
-        return prefix_tree(self.ids, self.mask)
+        lengths, levels = self.mask.sum(1), list[Level]()
+        parents = self.ids.new_zeros(len(self.ids))  # the prefix of each answer in the level before
+        for length in range(1, int(lengths.max())):
+            inside = (lengths > length).nonzero().squeeze(1)
+            prefixes, place = self.ids[inside, :length].unique(dim=0, return_inverse=True)
+            if levels:
+                before = prefixes.new_zeros(len(prefixes)).index_copy_(0, place, parents[inside])
+                last = levels[-1]
+                levels[-1] = Level(
+                    last.ids, _Edges(before, len(last.ids)), last.ends, last.answer, last.token
+                )
+            parents = parents.index_copy(0, inside, place)
+            ending = (lengths == length + 1).nonzero().squeeze(1)
+            owner, order = parents[ending].sort(stable=True)
+            answer = ending[order]
+            none = _Edges(prefixes.new_zeros(0), len(prefixes))
+            levels.append(
+                Level(prefixes, none, _Edges(owner, len(prefixes)), answer, self.ids[answer, length])
+            )
+        return levels
 
     def __len__(self) -> int:
         return len(self.answers)

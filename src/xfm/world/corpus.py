@@ -73,7 +73,22 @@ class Corpus:
         if pick < 15:
             return rng.pick(self.facts)
         if pick < 20:
-            return self._about(rng)
+            # Half of these lines are about held-out objects.
+            kind = rng.pick(
+                self.catalog.heldout if rng.chance(50) and self.catalog.heldout else self.catalog.objects
+            )
+            lines = []
+            if kind.category != OTHER:
+                others = [o for o in self.catalog.objects if o.category == kind.category and o is not kind]
+                peers = joined([with_article(o.name) for o in rng.sample(others, 2)])
+                group = {"animal": "an animal", "clothing": "clothing", "food": "food"}.get(
+                    kind.category, with_article(kind.category)
+                )
+                lines.append(f"{with_article(kind.name)} is {group}, like {peers}.")
+            if kind.colour and not kind.colour_in_name:
+                lines.append(f"{plural(kind.name)} are {kind.colour}.")
+            lines.append(f"one {kind.name}, two {plural(kind.name)}.")
+            return " ".join(rng.sample(lines, 2))
         # Held-out objects occur in text, among the others.
         pool = self.catalog.objects if rng.chance(15) else self.catalog.seen
         return self._twice(rng, pool) if pick < 55 else self._consequence(rng, pool)
@@ -91,21 +106,3 @@ class Corpus:
         told = describe(rng, scene)
         facts = [change(rng, told, self.catalog, pool) for _ in range(2)]
         return f"{wording(rng, told)}. " + " ".join(f"{fact.state(rng, told)}." for fact in facts)
-
-    def _about(self, rng: Rng) -> str:
-        """Half of these lines are about held-out objects."""
-        kind = rng.pick(
-            self.catalog.heldout if rng.chance(50) and self.catalog.heldout else self.catalog.objects
-        )
-        lines = []
-        if kind.category != OTHER:
-            others = [o for o in self.catalog.objects if o.category == kind.category and o is not kind]
-            peers = joined([with_article(o.name) for o in rng.sample(others, 2)])
-            group = {"animal": "an animal", "clothing": "clothing", "food": "food"}.get(
-                kind.category, with_article(kind.category)
-            )
-            lines.append(f"{with_article(kind.name)} is {group}, like {peers}.")
-        if kind.colour and not kind.colour_in_name:
-            lines.append(f"{plural(kind.name)} are {kind.colour}.")
-        lines.append(f"one {kind.name}, two {plural(kind.name)}.")
-        return " ".join(rng.sample(lines, 2))

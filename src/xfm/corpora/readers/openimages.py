@@ -31,7 +31,26 @@ class OpenImagesReader(GatheredReader):
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         classes = _class_names(self._classes())
         for split in self._named():
-            yield from self._of_split(split, classes)
+            labels = list(dict.fromkeys(classes.values()))
+            numbers = {mid: labels.index(name) for mid, name in classes.items()}
+            boxes, captions, named = Boxes[str](), dict[str, list[str]](), dict(enumerate(labels))
+            odd = sum(_read_boxes(path, boxes, numbers) for path in self._boxes(split))
+            odd += sum(_read_narratives(path, captions) for path in self._narratives(split))
+            folder = next(
+                (f for f in (f"{split}", f"images/{split}", "images") if (self.source / f).is_dir()), split
+            )
+            for name in sorted(boxes.keys() | captions.keys()):
+                regions, left_out = regions_of(boxes.get(name, ()), named)
+                yield SourceRecord(
+                    f"{split}/{name}",
+                    self.source / folder / f"{name}.jpg",
+                    tuple(captions.get(name, ())),
+                    regions,
+                    size=(1, 1),
+                    left_out=left_out,
+                )
+            if odd:
+                yield SourceRecord(split, flaw=f"{odd} rows are damaged, or of no picture")
 
     def _find(self, pattern: str) -> list[Path]:
         places = (self.source, self.source / "annotations")
@@ -57,28 +76,6 @@ class OpenImagesReader(GatheredReader):
     def _narratives(self, split: str) -> list[Path]:
         files = self._find("open_images_*.jsonl")
         return [path for path in files if f"_{split}_" in path.name]
-
-    def _of_split(self, split: str, classes: dict[str, str]) -> Iterator[SourceRecord]:
-        labels = list(dict.fromkeys(classes.values()))
-        numbers = {mid: labels.index(name) for mid, name in classes.items()}
-        boxes, captions, named = Boxes[str](), dict[str, list[str]](), dict(enumerate(labels))
-        odd = sum(_read_boxes(path, boxes, numbers) for path in self._boxes(split))
-        odd += sum(_read_narratives(path, captions) for path in self._narratives(split))
-        folder = next(
-            (f for f in (f"{split}", f"images/{split}", "images") if (self.source / f).is_dir()), split
-        )
-        for name in sorted(boxes.keys() | captions.keys()):
-            regions, left_out = regions_of(boxes.get(name, ()), named)
-            yield SourceRecord(
-                f"{split}/{name}",
-                self.source / folder / f"{name}.jpg",
-                tuple(captions.get(name, ())),
-                regions,
-                size=(1, 1),
-                left_out=left_out,
-            )
-        if odd:
-            yield SourceRecord(split, flaw=f"{odd} rows are damaged, or of no picture")
 
 
 def _checked_name(name: object) -> str:

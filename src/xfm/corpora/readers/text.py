@@ -33,7 +33,8 @@ class TextReader(CorpusReader):
         if self.source.is_file():
             found = [self.source] if _kind(self.source) else []
         else:
-            found = sorted(path for path in _files(self.source) if _kind(path))
+            every = (Path(place) / name for place, _, names in os.walk(self.source) for name in names)
+            found = sorted(filter(_kind, every))
         if not found:
             raise UserError(
                 f"{self.source} holds no texts: {', '.join(_KINDS)} files, also as .gz; check the path"
@@ -57,31 +58,29 @@ class TextReader(CorpusReader):
     def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
         """Of a damaged file, what stands before the damage is read."""
         try:
-            yield from self._read(self._root / piece.file, piece)
+            path = self._root / piece.file
+            kind = _kind(path)
+            if kind == ".parquet":
+                table = read_parquet(path, range(piece.start, piece.stop))
+                columns = table.columns or ()
+                if self._column not in columns:
+                    shown = ", ".join(excerpt(name, 40) for name in columns[:12])
+                    raise UserError(
+                        f"{path}: there is no column {self._column!r}, only {shown}; "
+                        "name it with --columns text=COLUMN"
+                    )
+                for row in table.rows(frozenset([self._column])):
+                    yield self._of_row(f"{piece.file}:{piece.start}.{row.number}", row)
+            elif kind != ".txt" and piece.stop < 0 and not is_packed(path):
+                for row in read_json(path).rows(frozenset()):
+                    yield self._of_row(f"{piece.file}:{row.number}", row)
+            else:
+                with open_stored(path, ahead=False) as file:
+                    for place, line in _lines(file, piece):
+                        name = f"{piece.file}@{place}"
+                        yield _of_line(name, line) if kind == ".txt" else self._of_row(name, json_row(line))
         except UserError as error:
             yield SourceRecord(piece.file, flaw=str(error).removeprefix(f"{self._root / piece.file}: "))
-
-    def _read(self, path: Path, piece: Piece) -> Iterator[SourceRecord]:
-        kind = _kind(path)
-        if kind == ".parquet":
-            table = read_parquet(path, range(piece.start, piece.stop))
-            columns = table.columns or ()
-            if self._column not in columns:
-                shown = ", ".join(excerpt(name, 40) for name in columns[:12])
-                raise UserError(
-                    f"{path}: there is no column {self._column!r}, only {shown}; "
-                    "name it with --columns text=COLUMN"
-                )
-            for row in table.rows(frozenset([self._column])):
-                yield self._of_row(f"{piece.file}:{piece.start}.{row.number}", row)
-        elif kind != ".txt" and piece.stop < 0 and not is_packed(path):
-            for row in read_json(path).rows(frozenset()):
-                yield self._of_row(f"{piece.file}:{row.number}", row)
-        else:
-            with open_stored(path, ahead=False) as file:
-                for place, line in _lines(file, piece):
-                    name = f"{piece.file}@{place}"
-                    yield _of_line(name, line) if kind == ".txt" else self._of_row(name, json_row(line))
 
     def _of_row(self, name: str, row: RawRow) -> SourceRecord:
         if row.flaw is not None:
@@ -102,12 +101,6 @@ class TextReader(CorpusReader):
             size += own
         if sizes:
             yield start, len(sizes)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for place, _, names in os.walk(folder):
-        for name in names:
-            yield Path(place) / name
 
 
 def _kind(path: Path) -> str | None:
