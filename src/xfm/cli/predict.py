@@ -32,8 +32,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     first = early_word(options, "task", task_names())
     task = None if first is None else task_spec(first)  # without one, help is about all of them
     if task is None:
-        width = max(map(len, task_names()))
-        listed = "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in task_specs())
+        specs = task_specs()
+        width = max(len(spec.name) for spec in specs)
+        listed = "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in specs)
         what = f"Tasks:\n{listed}\n"
     else:
         missing = {True: ", may be missing", False: ""}
