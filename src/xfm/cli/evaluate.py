@@ -142,6 +142,7 @@ def _results_folder(model: Path, config: EvaluationConfig, world: Path) -> Path:
     """Only a full evaluation on the tests lies beside its model, none beside the package's."""
     from xfm.core.results_folder import run_of
     from xfm.models.resolve import stand_in
+    from xfm.reports.scores import DETAILS, read_object
 
     run, other = stand_in(model) or run_of(model), []
     if (model / "task.json").exists():  # beside it stands what its fine-tuning scored
@@ -150,15 +151,11 @@ def _results_folder(model: Path, config: EvaluationConfig, world: Path) -> Path:
         other = [model.name]
     other += ["validation"] if config.validation else []
     other += [] if config.scale == 1 else [f"scale-{config.scale:g}"]
-    other += [f"minutes-{config.minutes:g}"] if config.minutes else _whole(run)
+    if config.minutes:
+        other += [f"minutes-{config.minutes:g}"]
+    elif isinstance(before := read_object(run / DETAILS).get("config"), dict) and before.get("minutes"):
+        other += ["whole"]
     return run / "-".join(["evaluation", *other]) if other else run
-
-
-def _whole(run: Path) -> list[str]:
-    from xfm.reports.scores import DETAILS, read_object
-
-    config = read_object(run / DETAILS).get("config")
-    return ["whole"] if isinstance(config, dict) and config.get("minutes") else []
 
 
 def _on_rows(chosen: Namespace, model: Path) -> None:

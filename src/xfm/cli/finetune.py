@@ -96,8 +96,10 @@ def run(chosen: Namespace) -> None:
 
         folder = None if chosen.out is None else Path(chosen.out)
         return print(dry_run(chosen.task, chosen.model, chosen.train, folder, **told))
+    from xfm.core.files import folder_size
     from xfm.finetuning.finetune import finetune
     from xfm.finetuning.report import REPORT
+    from xfm.models.adapters import is_adapter
     from xfm.reports.page import table
     from xfm.training.flags import last_lines
 
@@ -106,7 +108,12 @@ def run(chosen: Namespace) -> None:
     if os.environ.get("RANK", "0") != "0":  # the first process says it
         return
     print(table(done.scores, list(done.scores)))
-    print(f"Model:   {done.model}{_apart(done.model, chosen.model)}")
+    apart = ""
+    if is_adapter(done.model):
+        merge = command_line("export", done.model, done.model.with_name("merged"), format="merged")
+        size = folder_size(done.model)
+        apart = f", an adapter of {size:,} bytes over {chosen.model}; `{merge}` makes a whole model"
+    print(f"Model:   {done.model}{apart}")
     print(f"Report:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
     if done.left_out:
         print(f"Note:    {done.left_out}")
@@ -119,13 +126,3 @@ def run(chosen: Namespace) -> None:
         print(f"Verdict: {done.verdict}.")
     if chosen.push_to_hub is not None:  # last: what was said above holds whatever the hub does
         print(f"Hub:     {upload(done, chosen.push_to_hub)}")
-
-
-def _apart(model: Path, base: str) -> str:
-    from xfm.core.files import folder_size
-    from xfm.models.adapters import is_adapter
-
-    if not is_adapter(model):
-        return ""
-    merge = command_line("export", model, model.with_name("merged"), format="merged")
-    return f", an adapter of {folder_size(model):,} bytes over {base}; `{merge}` makes a whole model"

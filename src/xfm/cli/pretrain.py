@@ -68,7 +68,10 @@ def _chosen_recipe(options: Sequence[str]) -> str:
 
 def run(chosen: Namespace) -> None:
     """Pre-train what the options say, or resume."""
-    recipe, allowed = assemble(Recipe, chosen), _changes(chosen.allow_changed)
+    recipe = assemble(Recipe, chosen)
+    changes = [name.strip() for name in chosen.allow_changed.split(",") if name.strip()]
+    if unknown := [name for name in changes if name not in [*Change]]:
+        raise UserError(f"--allow-changed {unknown[0]}: unknown; known: {', '.join(Change)}")
     folder = Path(chosen.out or Path("runs") / recipe.name)
     first = os.environ.get("RANK", "0") == "0"
     for sentence in _notes(recipe, chosen) if first else ():
@@ -82,7 +85,7 @@ def run(chosen: Namespace) -> None:
         progress=not chosen.quiet,
         device=chosen.device,
         compiled=chosen.compile,
-        allowed=allowed,
+        allowed=frozenset(map(Change, changes)),
     )
     if first:
         has_tasks = (Path(recipe.root) / "tasks").is_dir()
@@ -97,13 +100,6 @@ def run(chosen: Namespace) -> None:
             last_lines(of_pretraining(recipe.name, steps, folder, recipe_steps(chosen.recipe), minutes)),
             end="",
         )
-
-
-def _changes(names: str) -> "frozenset[Change]":
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in [*Change]]:
-        raise UserError(f"--allow-changed {unknown[0]}: unknown; known: {', '.join(Change)}")
-    return frozenset(map(Change, wanted))
 
 
 def _notes(recipe: "Recipe", chosen: Namespace) -> list[str]:

@@ -44,7 +44,12 @@ def fitted_regions(
     if not regions:
         return []
     said = said or size
-    if said != (1, 1) and not _alike(said, size):
+    # Of one picture, shrunk or not; a turned picture is another.
+    if said != (1, 1) and not (
+        min(said) > 0
+        and all(map(isfinite, said))
+        and abs(said[0] * size[1] / (said[1] * size[0]) - 1) < _SAME_SHAPE + 1 / min(size)
+    ):
         told[OTHER_SIZE] += len(regions)
         return []
     found = []
@@ -58,13 +63,6 @@ def fitted_regions(
         if fitted is not None:
             found.append(PhraseBox(phrase, fitted))
     return found
-
-
-def _alike(said: tuple[float, float], size: tuple[int, int]) -> bool:
-    """Whether two sizes are of one picture, shrunk or not; a turned picture is another."""
-    if min(said) <= 0 or not all(map(isfinite, said)):
-        return False
-    return abs(said[0] * size[1] / (said[1] * size[0]) - 1) < _SAME_SHAPE + 1 / min(size)
 
 
 def _fitted(box: Box, said: tuple[float, float], target: tuple[int, int]) -> tuple[Box | None, str]:

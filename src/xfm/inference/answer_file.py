@@ -54,7 +54,17 @@ class Answers:
 
     def __init__(self, out: Path, file: BinaryIO, bad: BinaryIO, by_name: bool) -> None:
         self.out, self._file, self._bad, self._by_name = out, file, bad, by_name
-        self.last, self.lines, self.names = _mend(out, file, by_name)
+        self.last, self.lines, names, line = 0, 0, set[str](), b""
+        end = _end_of_lines(file)
+        file.truncate(end)
+        file.seek(0)
+        for line in file if end else ():
+            self.lines += 1
+            if by_name:
+                names.add(_line(out, self.lines, line, IMAGE, str))
+        if end and not by_name:
+            self.last = _line(out, self.lines, line, ROW, int)
+        self.names = frozenset(names)
         # In a folder every picture without an answer is tried again.
         last = 0 if by_name else self.last
         bad.seek(0)
@@ -148,21 +158,6 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             os.fsync(file.fileno())
             if bad.seek(0, os.SEEK_END) == 0:
                 bad_file(out).unlink(missing_ok=True)
-
-
-def _mend(out: Path, file: BinaryIO, by_name: bool) -> tuple[int, int, frozenset[str]]:
-    end = _end_of_lines(file)
-    file.truncate(end)
-    if not end:
-        return 0, 0, frozenset()
-    file.seek(0)
-    names: set[str] = set()
-    lines, last = 0, b""
-    for last in file:
-        lines += 1
-        if by_name:
-            names.add(_line(out, lines, last, IMAGE, str))
-    return 0 if by_name else _line(out, lines, last, ROW, int), lines, frozenset(names)
 
 
 def is_of_answers(path: Path) -> bool:

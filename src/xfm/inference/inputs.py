@@ -1,7 +1,7 @@
 """Arguments of a pipeline's call: one input, several, or a stream."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +43,15 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     if folder := _folder(given, fields):
         return Inputs(_pictures_of(folder, fields))
     if (columns := _column_names(given)) is not None:
-        rows = _rows_of_table(given, columns, fields)
+        known = field_names(fields)
+        wanted = [name for name in columns if name in known]
+        for field in fields:
+            if not field.optional and not {field.name, *field.also, *field.parts} & {*wanted}:
+                raise UserError(_without(field.name, columns))
+        if not wanted:
+            raise UserError(_without("' or '".join(field.name for field in fields), columns))
+        found = read_objects(InMemory(given, "the table")).rows(frozenset(wanted))
+        rows = ({name: pictures_in(row.cells.get(name)) for name in wanted} for row in found)
         return Inputs(rows, endless=not hasattr(given, "__len__"))
     return _of_values(given)
 
@@ -135,18 +143,6 @@ def _column_names(given: Any) -> list[str] | None:
         return [*map(str, given.columns)]
     names = getattr(given, "column_names", None)
     return None if names is None or isinstance(names, Mapping) else [*names]
-
-
-def _rows_of_table(given: Any, columns: Sequence[str], fields: Sequence[Field]) -> Iterator[object]:
-    known = field_names(fields)
-    wanted = [name for name in columns if name in known]
-    for field in fields:
-        if not field.optional and not {field.name, *field.also, *field.parts} & {*wanted}:
-            raise UserError(_without(field.name, columns))
-    if not wanted:
-        raise UserError(_without("' or '".join(field.name for field in fields), columns))
-    rows = read_objects(InMemory(given, "the table")).rows(frozenset(wanted))
-    return ({name: pictures_in(row.cells.get(name)) for name in wanted} for row in rows)
 
 
 def _without(name: str, columns: Sequence[str]) -> str:

@@ -204,26 +204,20 @@ class ImageVariation:
         keeps = self._config.sides is MirrorRule.KEEP
         found: dict[Path, ImageView] = {}
         for place, (path, said) in enumerate(texts.items()):
-            if path in wanted:
-                may_flip = not (keeps and names_a_side(said))
-                found[path] = self._view(path, (drawn.seed, drawn.step, place), boxes[path], may_flip)
+            if path not in wanted:
+                continue
+            # Without a crop the squashed picture is enough, which is read once for all steps.
+            picture = self._pictures.whole(path) if self._config.crops else self._pictures.uint8(path)
+            size = width, height = picture.shape[2], picture.shape[1]
+            rng = np.random.default_rng((drawn.seed, drawn.step, place, _STREAM))
+            kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes[path]]
+            view = training_view(rng, self._config, size, kept, not (keeps and names_a_side(said)))
+            pixels = show(picture, view, self._pictures.preprocessing.shape)
+            if self._augment is not None:
+                with seeded(int(rng.integers(1 << 62))):
+                    pixels = self._augment(pixels)
+            found[path] = ImageView(pixels, view, size)
         return found
-
-    def _view(
-        self, path: Path, place: tuple[int, int, int], boxes: Sequence[Box], may_flip: bool
-    ) -> ImageView:
-        shape = self._pictures.preprocessing.shape
-        # Without a crop the squashed picture is enough, which is read once for all steps.
-        picture = self._pictures.whole(path) if self._config.crops else self._pictures.uint8(path)
-        size = width, height = picture.shape[2], picture.shape[1]
-        rng = np.random.default_rng((*place, _STREAM))
-        kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes]
-        view = training_view(rng, self._config, size, kept, may_flip)
-        pixels = show(picture, view, shape)
-        if self._augment is not None:
-            with seeded(int(rng.integers(1 << 62))):
-                pixels = self._augment(pixels)
-        return ImageView(pixels, view, size)
 
 
 # ---------------------------------------------------------------- batches that are read ahead

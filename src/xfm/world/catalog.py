@@ -156,16 +156,6 @@ def _package_folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _picture_path(folder: Path, unified: str) -> Path | None:
-    """File names lack leading zeros and most variation selectors."""
-    code = unified.lower()
-    for candidate in (code, code.replace("-fe0f", "")):
-        path = folder / f"{candidate.lstrip('0')}.png"
-        if path.exists():
-            return path
-    return None
-
-
 def _crop(path: Path) -> NDArray[np.uint8]:
     """RGBA pixels [h, w, 4] cropped to the visible ones; fainter ones are cleared."""
     with Image.open(path) as picture:
@@ -199,7 +189,9 @@ def load_objects(limit: int = 0) -> tuple[ObjectType, ...]:
     names: set[str] = set()
     for record in sorted(records, key=lambda r: (r["category"], r["sort_order"], r["unified"])):
         short, group = record["short_name"], record["subcategory"]
-        path = _picture_path(pictures, record["unified"])
+        code = record["unified"].lower()  # file names lack leading zeros and most variation selectors
+        places = [pictures / f"{one.lstrip('0')}.png" for one in (code, code.replace("-fe0f", ""))]
+        path = next((place for place in places if place.exists()), None)
         name = RENAMED.get(short) or str(record["name"]).lower()
         if group not in CATEGORIES or short in DROPPED or path is None or name in names:
             continue

@@ -82,12 +82,6 @@ def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return places[again], places[firsts[again]]
 
 
-def _drawn(found: np.ndarray, config: DoctorConfig) -> list[int]:
-    """Random places; of very many, the first million take part."""
-    tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
-    return nsmallest(config.examples, range(len(tickets)), key=tickets.__getitem__)
-
-
 # ---------------------------------------------------------------- which kind it is
 _LOOKED = 64
 """Records by which the kind is guessed."""
@@ -269,7 +263,10 @@ def _diagnosis(
         if len(found):
             own = np.unique(found)
             parts[finding] = numbers[finding] = len(own)
-            drawn = [(int(found[place]), other(place)) for place in _drawn(found, config)]
+            # At random; of very many, the first million take part.
+            tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
+            places = nsmallest(config.examples, range(len(tickets)), key=tickets.__getitem__)
+            drawn = [(int(found[place]), other(place)) for place in places]
             examples[finding] = [
                 FindingExample(number, "", None if one is None else int(one)) for number, one in drawn
             ]

@@ -29,7 +29,14 @@ class OpenImagesReader(GatheredReader):
         return [self._classes(), *files]
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        classes = _class_names(self._classes())
+        path = self._classes()
+        with open_stored(path) as file:
+            rows = [line.text().strip() for line in numbered_lines(file) if not line.too_long]
+        try:
+            cells = (row for row in csv.reader(rows) if len(row) >= 2 and row[0].startswith("/"))
+            classes = {row[0]: row[1].strip().lower() for row in cells}
+        except csv.Error as error:
+            raise UserError(f"{path} is damaged ({error}); download it again") from None
         for split in self._named():
             labels = list(dict.fromkeys(classes.values()))
             numbers = {mid: labels.index(name) for mid, name in classes.items()}
@@ -82,16 +89,6 @@ def _checked_name(name: object) -> str:
     if not (isinstance(name, str) and name.isascii() and name.isalnum() and len(name) <= 64):
         raise ValueError("not the id of a picture: file names come from nothing else")
     return name
-
-
-def _class_names(path: Path) -> dict[str, str]:
-    with open_stored(path) as file:
-        rows = [line.text().strip() for line in numbered_lines(file) if not line.too_long]
-    try:
-        cells = (row for row in csv.reader(rows) if len(row) >= 2 and row[0].startswith("/"))
-        return {row[0]: row[1].strip().lower() for row in cells}
-    except csv.Error as error:
-        raise UserError(f"{path} is damaged ({error}); download it again") from None
 
 
 def _read_boxes(path: Path, boxes: Boxes[str], classes: dict[str, int]) -> int:
