@@ -164,7 +164,8 @@ class LoadedModel(Pretrained):
         said, shown = sort_out(texts, [_TEXT]), sort_out(pictures, [_PICTURE])
         first, second = list(said.rows), list(shown.rows)
         if said.single and shown.single:
-            scores = torch.tensor(pipe({"text": first[0], "image": _bare(second[0])})["score"])
+            picture = by_field(second[0], [_PICTURE])["image"]
+            scores = torch.tensor(pipe({"text": first[0], "image": picture})["score"])
             return _given_back(scores, tensors)
         if not said.single and not shown.single and len(first) != len(second):
             raise UserError(
@@ -177,13 +178,9 @@ class LoadedModel(Pretrained):
             rows * len(others) if side.single else rows
             for side, rows, others in ((said, first, second), (shown, second, first))
         )
-        pairs = zip(first, second, strict=True)
-        found = pipe([{"text": text, "image": _bare(picture)} for text, picture in pairs])
+        bare = (by_field(picture, [_PICTURE])["image"] for picture in second)
+        found = pipe([{"text": text, "image": picture} for text, picture in zip(first, bare, strict=True)])
         return _given_back(torch.tensor([one["score"] for one in found], dtype=torch.float32), tensors)
-
-
-def _bare(picture: Any) -> Any:
-    return by_field(picture, [_PICTURE])["image"]
 
 
 def _is_numbers(given: Any) -> bool:

@@ -160,14 +160,17 @@ class SceneSampler:
         """A scene of these object types: random sizes, clear places, boxes that do not touch."""
         for attempt in range(40):
             sizes = self._sizes(rng, len(kinds), shrink=attempt > 20)
-            placed = self._arrange(rng, kinds, sizes)
-            if placed is not None:
+            cells, placed = rng.shuffled(tuple(GridCell)), list[SceneObject]()
+            for kind, size in zip(rng.shuffled(kinds), sizes, strict=True):
+                found = self._fitted(rng, kind, size, cells, placed)
+                if found is None:
+                    break
+                placed.append(found)
+                cells.remove(found.place)
+            else:
                 choices = self.catalog.backgrounds_for(kinds)
-                return Scene(
-                    tuple(placed),
-                    Background(rng.pick(choices), rng.pick(STYLES), rng.below(17) - 8),
-                    self.image_size,
-                )
+                background = Background(rng.pick(choices), rng.pick(STYLES), rng.below(17) - 8)
+                return Scene(tuple(placed), background, self.image_size)
         raise RuntimeError(f"no room for {len(kinds)} objects")  # five small boxes always fit in nine cells
 
     def edited(
@@ -191,19 +194,6 @@ class SceneSampler:
         sizes = sorted((rng.weighted(weights) for _ in range(count)), reverse=True)
         allowed = 2 if count <= 2 else 1
         return [Size.MEDIUM if s is Size.LARGE and i >= allowed else s for i, s in enumerate(sizes)]
-
-    def _arrange(
-        self, rng: Rng, kinds: Sequence[ObjectType], sizes: Sequence[Size]
-    ) -> list[SceneObject] | None:
-        cells = rng.shuffled(tuple(GridCell))
-        placed: list[SceneObject] = []
-        for kind, size in zip(rng.shuffled(kinds), sizes, strict=True):
-            found = self._fitted(rng, kind, size, cells, placed)
-            if found is None:
-                return None
-            placed.append(found)
-            cells.remove(found.place)
-        return placed
 
     def _fitted(
         self,

@@ -204,12 +204,12 @@ def make_absence(studio: WorkerState, unit: Unit) -> UnitResult:
     maker = PairMaker(studio.sampler, studio.chooser(unit.split))
     while len(made.rows) < unit.rows:
         design = absent_relations if len(made.rows) // 4 % 2 else absent_objects
-        told = design(rng, maker)
-        for number, scene in enumerate(told.scenes):
-            wanted = told.phrases[: unit.rows - len(made.rows)]
+        scenes, phrases, kind = design(rng, maker)
+        for number, scene in enumerate(scenes):
+            wanted = phrases[: unit.rows - len(made.rows)]
             image = studio.save(made, scene) if wanted else ""
             made.rows += [
-                {"image": image, "phrase": phrase, "present": number == place, "kind": told.kind}
+                {"image": image, "phrase": phrase, "present": number == place, "kind": kind}
                 for place, phrase in enumerate(wanted)
             ]
     return made

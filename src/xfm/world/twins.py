@@ -7,7 +7,6 @@ its batch; of twins, only the edit does.
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
-from typing import NamedTuple
 
 from xfm.world.catalog import ObjectType
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
@@ -30,13 +29,6 @@ class Edit(StrEnum):
     OBJECT = "object"
 
 
-class ScenePair(NamedTuple):
-    """Two scenes and what was done to the first to make the second."""
-
-    edit: Edit
-    scenes: tuple[Scene, Scene]
-
-
 class TwinMaker:
     """Makes twins of one split's kinds; `whole` is the percentage of captions that name every object."""
 
@@ -53,8 +45,9 @@ class TwinMaker:
             Edit.OBJECT: self._replace,
         }
 
-    def make(self, rng: Rng) -> tuple[ScenePair, tuple[list[str], list[str]]]:
-        """Twins and up to four captions of each that are true of it and false of the other."""
+    def make(self, rng: Rng) -> tuple[Edit, tuple[Scene, Scene], tuple[list[str], list[str]]]:
+        """What was done to the first scene to make the second, both, and up to four captions of each that are
+        true of it and false of the other."""
         while True:
             kinds = self.kinds.choose(rng, rng.weighted(NUMBERS), repeat=20)
             edit = rng.weighted(EDITS)
@@ -63,11 +56,10 @@ class TwinMaker:
             made = self._edits[edit](rng, self.sampler.place(rng, kinds))
             if made is None or made[1] is None or self.sampler.catalog.reserved(_kinds(made[1])):
                 continue
-            twins = ScenePair(edit, (made[0], made[1]))
-            first, second = twins.scenes
+            first, second = made[0], made[1]
             told = (told_apart(rng, first, second, self.whole), told_apart(rng, second, first, self.whole))
             if all(told):
-                return twins, told
+                return edit, (first, second), told
 
     def _relate(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
         pair = rng.sample(scene.singles, 2)

@@ -159,7 +159,7 @@ def make_twins(studio: WorkerState, unit: Unit) -> UnitResult:
     rng = studio.rng(unit)
     maker = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), studio.config.whole_captions)
     twins = (maker.make(rng) for _ in range(0, unit.rows, 2))
-    pairs = (pair for (_, scenes), told in twins for pair in zip(scenes, told, strict=True))
+    pairs = (pair for _, scenes, told in twins for pair in zip(scenes, told, strict=True))
     return _shard(studio, unit, ((scene, {"captions": texts}) for scene, texts in pairs))
 
 

@@ -240,7 +240,7 @@ def check_record(
         if kind is not None and pictures:
             done.key = pictures[0].digest
         else:
-            texts = [[one.name, one.text] for one in record.texts]
+            texts = [[name, text] for name, text, _ in record.texts]
             parts = [[one.digest for one in pictures], texts, [box for _, box in record.boxes]]
             done.key = _key([*parts, record.labels])
             done.asked = _key(parts) if record.labels else 0
@@ -260,7 +260,7 @@ def _check_texts(
             if name != "phrase" and kind is not None:
                 done.said.append(short_digest(text.strip().encode()))
     for name in ("caption", "phrase") if kind is not None else ():
-        if own := sum(told.name == name for told in record.texts):
+        if own := sum(field == name for field, _, _ in record.texts):
             tally.measure(f"{name}s of a picture", own)
 
 

@@ -122,8 +122,8 @@ def card_of(record: DataRecord, table: bool, config: DoctorConfig) -> dict[str, 
     form = (config.box_format, config.box_unit) if table else (BoxFormat.XYWH, BoxUnit.PIXEL)
     shots = [_shot(one, record if place == 0 else None, form) for place, one in enumerate(record.pictures)]
     texts = [
-        (told.name, excerpt(told.text if isinstance(told.text, str) else repr(told.text), _LONGEST))
-        for told in record.texts[:_TEXTS]
+        (name, excerpt(text if isinstance(text, str) else repr(text), _LONGEST))
+        for name, text, _ in record.texts[:_TEXTS]
     ]
     if len(record.texts) > _TEXTS:
         texts.append(("", f"and {len(record.texts) - _TEXTS} more"))
