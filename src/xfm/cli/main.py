@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xfm.cli.terminal import FAILED, guarded, leaving, require_folder
+from xfm.cli.terminal import FAILED, guarded, leaving
 from xfm.core.errors import UserError, suggest
 from xfm.core.processes import is_alone, terminable
 
@@ -76,7 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     refused = False
     try:
         with guarded(place, shows, debug="--debug" in given) as ending:
-            require_folder()
+            try:
+                os.getcwd()
+            except FileNotFoundError:  # the libraries would end the process
+                raise UserError(
+                    "the current folder does not exist any more: change to another (`cd`)"
+                ) from None
             if arguments:
                 with terminable():
                     command, chosen = parse_command(arguments)

@@ -83,11 +83,6 @@ class Listener(uvicorn.Server):
         if self.force_exit:
             await self.lifespan.shutdown()
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether SIGINT ended it."""
-        return signal.SIGINT in self._captured_signals
-
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End at SIGINT and SIGTERM, in the main thread."""
@@ -171,4 +166,4 @@ async def _serve(server: Server, started: Callable[[str], None]) -> bool:
 
     loop.add_signal_handler(signal.SIGHUP, reload)
     await running.serve()
-    return running.interrupted
+    return signal.SIGINT in running._captured_signals

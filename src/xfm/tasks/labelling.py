@@ -70,10 +70,6 @@ class Labelling(Generic[Said]):
         """As rows that were not learned from would have it: without a threshold the same."""
         return self
 
-    def cooled(self, temperature: float) -> Self:
-        """With the same choices where logits are divided by a temperature."""
-        return self
-
     def weight(self, asked: ClassWeights, truths: Sequence[Truth]) -> Tensor | None:
         """[C] float32 weights of labels in the loss, or None; balanced ones follow from the training rows.
         UserError: an unknown label."""
@@ -290,7 +286,8 @@ class SeveralLabels(Labelling[LabelSet]):
         return replace(self, threshold=best_threshold(scores, label_flags(truths, self.names), HALF))
 
     def cooled(self, temperature: float) -> Self:
-        """With the threshold that gives the same labels, unless it was given."""
+        """With the threshold that gives the same labels where logits are divided by a temperature, unless it
+        was given."""
         if not self.fits:
             return self
         return replace(

@@ -1,6 +1,5 @@
 """English for the world's sentences: articles, plurals, numbers, places, sizes, and spatial relations."""
 
-import re
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -102,11 +101,6 @@ def with_article(phrase: str) -> str:
     """`phrase` with "a" or "an"."""
     vowel = phrase.startswith(_VOWEL_SOUND) and not phrase.startswith(_CONSONANT_SOUND)
     return ("an " if vowel else "a ") + phrase
-
-
-def definite(text: str) -> str:
-    """A text with "the" in place of every "a" and "an"."""
-    return re.sub(r"\ban? ", "the ", text)
 
 
 def plural(name: str) -> str:

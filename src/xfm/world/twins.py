@@ -4,13 +4,14 @@ Independent scenes almost never show the same objects, so that names alone tell 
 its batch; of twins, only the edit does.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 
 from xfm.world.catalog import ObjectType
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
-from xfm.world.grammar import Relation, definite, excluded, places_differ, relation_between
+from xfm.world.grammar import Relation, excluded, places_differ, relation_between
 from xfm.world.rng import Rng
 from xfm.world.scene import GridCell, KindChooser, ObjectSpec, Scene, SceneObject, SceneSampler, Size
 
@@ -169,7 +170,7 @@ def told_apart(rng: Rng, scene: Scene, other: Scene, whole: int, count: int = 4)
             told = replace(told, background=scene.background.name)
         if contradicts(told, other):
             text = wording(rng, told if entire else pruned(rng, told, other, rng.weighted(PRUNED)))
-            found.setdefault(definite(text) if rng.chance(DEFINITE) else text)
+            found.setdefault(re.sub(r"\ban? ", "the ", text) if rng.chance(DEFINITE) else text)
         if len(found) == count:
             break
     return list(found)
