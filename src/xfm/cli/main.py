@@ -66,16 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = [argument for argument in given if argument != "--debug"]
     running: list[tuple[Command, Namespace]] = []
-
-    def place() -> str:
-        return next((str(chosen.get("out") or "") for _, chosen in running), "")
-
-    def shows() -> bool:
-        return all(command.shows(chosen) for command, chosen in running)
-
     refused = False
     try:
-        with guarded(place, shows, debug="--debug" in given) as ending:
+        with guarded(
+            lambda: next((str(chosen.get("out") or "") for _, chosen in running), ""),
+            lambda: all(command.shows(chosen) for command, chosen in running),
+            debug="--debug" in given,
+        ) as ending:
             try:
                 os.getcwd()
             except FileNotFoundError:  # the libraries would end the process

@@ -16,7 +16,6 @@ from xfm.core.files import file_digest, writing
 from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, FilterResult, RecordFilter
 from xfm.corpora.images import encoded, near_any, near_earlier, perceptual_hash, shrunk
 from xfm.corpora.preparation import PreparationPlan
-from xfm.corpora.source_record import SourceRecord
 from xfm.data.image_formats import PictureError
 from xfm.data.images import picture_suffix
 from xfm.data.sources.shard_index import index_shard, write_index
@@ -67,26 +66,23 @@ def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
     judge = RecordFilter(config, reader.needs_text)
     hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
     records = reader.records(plan.pieces[number], plan.listings)
-    seen = [_look(record, judge, plan.names, hashes) for record in records]
+    seen = list[tuple[bytes, int, int]]()
+    for record in records:
+        verdict, digest, found, state = judge(record), bytes(16), 0, _FIT
+        if verdict.reason:
+            state = _OUT
+        elif not plan.names.isdisjoint(record.known_as):
+            state = _EVALUATED
+        else:
+            digest = hashlib.sha256(verdict.data).digest()[:16]
+            if hashes and verdict.header is not None:
+                try:
+                    found = perceptual_hash(verdict.data, verdict.header)
+                except PictureError:
+                    state = _BROKEN
+        seen.append((digest, found, state))
     _save(stem.with_suffix(".npy"), seen, _SEEN)
     return ShardMark(len(seen))
-
-
-def _look(
-    record: SourceRecord, judge: RecordFilter, names: frozenset[str], hashes: bool
-) -> tuple[bytes, int, int]:
-    verdict = judge(record)
-    if verdict.reason:
-        return bytes(16), 0, _OUT
-    if not names.isdisjoint(record.known_as):
-        return bytes(16), 0, _EVALUATED
-    digest, found = hashlib.sha256(verdict.data).digest()[:16], 0
-    if hashes and verdict.header is not None:
-        try:
-            found = perceptual_hash(verdict.data, verdict.header)
-        except PictureError:
-            return digest, 0, _BROKEN
-    return digest, found, _FIT
 
 
 # ---------------------------------------------------------------- joining
@@ -99,36 +95,29 @@ def join(looks: ShardedMap[ShardMark], plan: PreparationPlan) -> None:
     if any(part.dtype != _SEEN for part in parts):
         raise UserError(f"{looks.folder} is damaged; begin anew with --force")
     seen = np.concatenate(parts) if parts else np.empty(0, dtype=_SEEN)
-    codes = _codes(seen, plan)
-    with writing(folder, AGAIN):
-        folder.mkdir(exist_ok=True)
-        ends = np.cumsum([len(part) for part in parts])
-        for number, part in enumerate(np.split(codes, ends[:-1]) if parts else ()):
-            _save(folder / f"{number:06d}.npy", part, np.uint8)
-        _save(folder / "all", np.bincount(codes, minlength=len(REASONS)), np.int64)
-
-
-def _codes(seen: np.ndarray, plan: PreparationPlan) -> np.ndarray:
-    """[N] uint8 places in `REASONS`."""
     config = plan.preparation.config
-    codes = np.zeros(len(seen), dtype=np.uint8)
+    codes = np.zeros(len(seen), dtype=np.uint8)  # places in `REASONS`
     codes[seen["state"] == _EVALUATED] = 1
     codes[seen["state"] == _BROKEN] = 4
     if config.evaluation:
         fit = np.flatnonzero(seen["state"] == _FIT)
         leaks = near_any(seen["hash"][fit], np.array(plan.hashes, np.uint64), config.distance)
         codes[fit[leaks]] = 1
-    if config.duplicates is Duplicates.KEEP:
-        return codes
-    fit = np.flatnonzero((seen["state"] == _FIT) & (codes == 0))
-    _, first = np.unique(seen["digest"][fit], return_index=True)
-    twice = np.ones(len(fit), dtype=bool)
-    twice[first] = False
-    codes[fit[twice]] = 2
-    if config.duplicates is Duplicates.ALIKE:
-        fit = fit[~twice]
-        codes[fit[near_earlier(seen["hash"][fit], config.distance)]] = 3
-    return codes
+    if config.duplicates is not Duplicates.KEEP:
+        fit = np.flatnonzero((seen["state"] == _FIT) & (codes == 0))
+        _, first = np.unique(seen["digest"][fit], return_index=True)
+        twice = np.ones(len(fit), dtype=bool)
+        twice[first] = False
+        codes[fit[twice]] = 2
+        if config.duplicates is Duplicates.ALIKE:
+            fit = fit[~twice]
+            codes[fit[near_earlier(seen["hash"][fit], config.distance)]] = 3
+    with writing(folder, AGAIN):
+        folder.mkdir(exist_ok=True)
+        ends = np.cumsum([len(part) for part in parts])
+        for number, part in enumerate(np.split(codes, ends[:-1]) if parts else ()):
+            _save(folder / f"{number:06d}.npy", part, np.uint8)
+        _save(folder / "all", np.bincount(codes, minlength=len(REASONS)), np.int64)
 
 
 def _save(path: Path, values: Any, kind: Any) -> None:

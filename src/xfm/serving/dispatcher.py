@@ -91,7 +91,13 @@ class Dispatcher:
         chosen = pipe.options(options or {})
         check_options(task, chosen, self.config.characters)
         with self.batcher.expecting(len(given)):
-            read = await self._items(served, task, given)
+            sent = [one for each in given for one in sent_in(each)]
+            pictures = await self._pictures(served.reader.read, sent) if sent else {}
+            longest = self.config.characters
+            size = sum(len(value) for each in given for value in each.values() if isinstance(value, str))
+            read = await self.light(
+                size, lambda: [_attempt(served, task, one, pictures, longest) for one in given]
+            )
             ready = await self._ready(pipe, task, chosen)
         good = {place: item for place, item in enumerate(read) if isinstance(item, Item)}
         found: list[Any] = [one if isinstance(one, UserError) else None for one in read]
@@ -101,11 +107,12 @@ class Dispatcher:
             lengths = [
                 sum(map(len, item.texts)) + PICTURE_LENGTH * len(item.pictures) for item in good.values()
             ]
-
-            def compute(items: Sequence[Item]) -> list[Any]:
-                return pipe.answers(items, served.encoded, ready or pipe.begin(chosen))
-
-            answers = await self.batcher.answers(lane, compute, list(good.values()), lengths)
+            answers = await self.batcher.answers(
+                lane,
+                lambda items: pipe.answers(items, served.encoded, ready or pipe.begin(chosen)),
+                list(good.values()),
+                lengths,
+            )
             for place, answer in zip(good, answers, strict=True):
                 found[place] = answer
         return found
@@ -183,19 +190,6 @@ class Dispatcher:
                 return error
 
         return dict(zip(distinct, await asyncio.gather(*map(one, distinct)), strict=True))
-
-    async def _items(
-        self, served: ServedModel, task: str, given: Sequence[Mapping[str, Any]]
-    ) -> list[Item | UserError]:
-        sent = [one for each in given for one in sent_in(each)]
-        pictures = await self._pictures(served.reader.read, sent) if sent else {}
-        longest = self.config.characters
-
-        def items() -> list[Item | UserError]:
-            return [_attempt(served, task, one, pictures, longest) for one in given]
-
-        size = sum(len(value) for each in given for value in each.values() if isinstance(value, str))
-        return await self.light(size, items)
 
 
 def _opened(sent: SentImage, left: Pixels) -> bytes | UserError:

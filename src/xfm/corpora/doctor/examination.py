@@ -62,11 +62,11 @@ def found_together(
         own = pictures[np.sort(firsts)]
         hashes, numbers = np.ascontiguousarray(own["hash"]), own["record"].astype(np.int64)
         near = np.flatnonzero(near_earlier(hashes, config.distance))
-
-        def earlier(place: int) -> int:
-            return numbers[first_near(hashes, int(near[place]), config.distance) or 0]
-
-        yield Finding.ALIKE, numbers[near], earlier
+        yield (
+            Finding.ALIKE,
+            numbers[near],
+            lambda place: numbers[first_near(hashes, int(near[place]), config.distance) or 0],
+        )
     own = np.unique(said)  # a record says a text once
     _, inverse, counts = np.unique(own["digest"], return_inverse=True, return_counts=True)
     often = counts[inverse] >= max(_COMMON, _COMMON_SHARE * len(records))

@@ -143,18 +143,14 @@ def _shot(
     for _, told in record.boxes[:_BOXES] if record is not None else ():
         box = in_pixels(told, (width, height), *form)
         flaw, _ = box_flaw(box, (width, height))
-        if (sides := _sides(box)) is not None:
-            boxes.append((sides, flaw is not None and flaw.finding.harm is not Severity.NOTE))
+        try:  # far outside does not fit on the page
+            left, top, wide, high = (max(-1e6, min(1e6, float(side))) for side in box)  # pyright: ignore
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if wide >= 0 and high >= 0:
+            faulty = flaw is not None and flaw.finding.harm is not Severity.NOTE
+            boxes.append(((left, top, wide, high), faulty))
     return {"uri": thumbnail(pixels), "width": width, "height": height, "boxes": boxes}
-
-
-def _sides(box: object) -> Box | None:
-    """A box that can be drawn: far outside does not fit on the page."""
-    try:
-        left, top, width, height = (max(-1e6, min(1e6, float(one))) for one in box)  # pyright: ignore
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return (left, top, width, height) if width >= 0 and height >= 0 else None
 
 
 def write_page(
