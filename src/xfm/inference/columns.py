@@ -13,7 +13,6 @@ from xfm.core.errors import UserError, excerpt
 from xfm.data.tables.objects import InMemory, read_objects
 from xfm.data.tables.records import pictures_in
 from xfm.inference.gallery import Retrieval
-from xfm.inference.input_parsing import UnreadableInput
 from xfm.inference.pipeline import pipeline
 
 REASON = "error"
@@ -87,7 +86,7 @@ class ColumnPipeline:
         for row in rows:
             cells = {name: pictures_in(row.cells[column]) for name, column in names.items()}
             given = {name: value for name, value in cells.items() if value is not None}
-            inputs.append(given or UnreadableInput(f"the row has no {' and no '.join(cells)}"))
+            inputs.append(given or UserError(f"the row has no {' and no '.join(cells)}"))
         answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))
 
         def bad(number: int, reason: str) -> bool:

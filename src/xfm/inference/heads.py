@@ -126,15 +126,14 @@ class ZeroShotImageClassification(Pipeline):
         return best_first(logits.softmax(-1), names, top_k)
 
 
-class _VectorPipeline(Pipeline):
-    def as_read(self, text: str, pictures: int) -> str:
-        task = self.engine.pretrained.task
-        own = None if task is None else task.task.spec
-        rule = own.text if own is not None and TEXT_VECTORS in own.uses else EMBED.text
-        return as_read(rule, text, self.engine.longest)
+def _read_for_vectors(pipe: Pipeline, text: str, pictures: int) -> str:
+    task = pipe.engine.pretrained.task
+    own = None if task is None else task.task.spec
+    rule = own.text if own is not None and TEXT_VECTORS in own.uses else EMBED.text
+    return as_read(rule, text, pipe.engine.longest)
 
 
-class Embed(_VectorPipeline):
+class Embed(Pipeline):
     """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32.
 
     A list gives one array [N, E]. Products of vectors are cosines, of texts with pictures too. A bare string
@@ -143,6 +142,7 @@ class Embed(_VectorPipeline):
     """
 
     normalised = True
+    as_read = _read_for_vectors
 
     @classmethod
     def suits(cls, spec: TaskSpec, own: TaskSpec) -> bool:
@@ -178,8 +178,10 @@ class Embed(_VectorPipeline):
         return np.stack(answers) if answers else np.zeros((0, width), dtype=np.float32)
 
 
-class SentenceSimilarity(_VectorPipeline):
+class SentenceSimilarity(Pipeline):
     """`{"anchor", "positive"}`, two texts -> `{"score"}`: the cosine of their vectors, those of `embed`."""
+
+    as_read = _read_for_vectors
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
         """Tokens [R, T] of the first texts: the two of a row are read separately."""

@@ -116,13 +116,6 @@ class InputError(UserError):
 
 
 @dataclass(frozen=True)
-class UnreadableInput:
-    """An input that is known to be unusable, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
 class Item:
     """An input that was read: texts as the model reads them, pictures, and the original text for answers."""
 
@@ -148,8 +141,8 @@ def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()
 
     UserError: a field is missing, unknown or given twice, or a bare value fits several.
     """
-    if isinstance(given, UnreadableInput):
-        raise UserError(given.reason)
+    if isinstance(given, UserError):  # of what could not be read
+        raise given
     if not isinstance(given, Mapping):
         if given is None:
             raise UserError(f"the input is None; give what the task takes, such as {example(fields)}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from xfm.config.pipelines import UrlRules
 from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
@@ -27,16 +26,6 @@ MANY = 256
 """Inputs from which encoding them has a bar."""
 
 _TEXT, _PICTURE = Field("text"), Field("image", holds=FieldKind.PICTURE)
-
-
-class RunOptions(TypedDict, total=False):
-    """How a call is computed, see `xfm.pipeline`."""
-
-    device: str | torch.device | None
-    precision: str
-    batch_size: int
-    allow_urls: bool | Sequence[str] | UrlRules
-    readers: int | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ class LoadedModel(Pretrained):
         normalised: bool = True,
         tensors: bool = False,
         progress: bool | None = None,
-        **running: Unpack[RunOptions],
+        **running: Any,
     ) -> Any:
         """Vectors of texts and pictures, which share a space: products of unit vectors are cosines.
 
@@ -82,7 +71,7 @@ class LoadedModel(Pretrained):
         return _given_back(vectors[0] if one else vectors, tensors)
 
     def _encoded(
-        self, inputs: Any, normalised: bool, progress: bool | None, running: RunOptions
+        self, inputs: Any, normalised: bool, progress: bool | None, running: dict[str, Any]
     ) -> tuple[Tensor, bool]:
         pipe = pipeline("embed", self, **running)
         assert isinstance(pipe, Embed)
@@ -123,9 +112,7 @@ class LoadedModel(Pretrained):
                 raise InputError(order[error.number][0], error.reason) from error
         return found.to(pipe.engine.device)
 
-    def similarity(
-        self, first: Any, second: Any, *, tensors: bool = False, **running: Unpack[RunOptions]
-    ) -> Any:
+    def similarity(self, first: Any, second: Any, *, tensors: bool = False, **running: Any) -> Any:
         """Cosines [N, M] float32 of all of the first with all of the second; a single input has no axis.
 
         Each is inputs of `encode`, or vectors that it gave, [E] or [N, E]. UserError: an unusable input, or
@@ -137,7 +124,7 @@ class LoadedModel(Pretrained):
         cosines = cosines[:, 0] if column else cosines
         return _given_back(cosines[0] if row else cosines, tensors)
 
-    def _directions(self, given: Any, name: str, running: RunOptions) -> tuple[Tensor, bool]:
+    def _directions(self, given: Any, name: str, running: dict[str, Any]) -> tuple[Tensor, bool]:
         if isinstance(given, list | tuple) and given and all(map(_is_numbers, given)):
             vectors = torch.stack([torch.as_tensor(one).detach() for one in given])
         elif _is_numbers(given):
@@ -152,9 +139,7 @@ class LoadedModel(Pretrained):
             )
         return F.normalize(vectors.view(-1, width).float(), dim=-1), vectors.ndim == 1
 
-    def match(
-        self, texts: Any, pictures: Any, *, tensors: bool = False, **running: Unpack[RunOptions]
-    ) -> Any:
+    def match(self, texts: Any, pictures: Any, *, tensors: bool = False, **running: Any) -> Any:
         """Probabilities that texts fit pictures, by the matching head; see `Pretrained.match_probability`.
 
         Text n goes with picture n; one text goes with every picture, one picture with every text. A string

@@ -183,7 +183,8 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: Skipp
     for row in source.rows(0, frozenset()):
         places.append(row.place)
         if not isinstance(row.given, dict) or len(row.given) != 1:
-            reason = getattr(row.given, "reason", "a candidate is either a text or an image")
+            bad_row = isinstance(row.given, UserError)
+            reason = row.given if bad_row else "a candidate is either a text or an image"
             raise UserError(f"{row.place}: {reason}")
         for name, value in row.given.items():
             candidates.setdefault(name, []).append(value)

@@ -26,7 +26,7 @@ from xfm.data.tables.json_list import Line, json_row, numbered_lines
 from xfm.data.tables.objects import beginning
 from xfm.data.tables.records import RawRow, open_stored
 from xfm.data.tables.table import TableParts, part_starts
-from xfm.inference.input_parsing import UnreadableInput, example
+from xfm.inference.input_parsing import example
 
 _HEAD = 1 << 16
 """Most bytes of a line by which a file is known again."""
@@ -41,7 +41,7 @@ class InputRow:
 
     number: int
     place: str
-    given: Mapping[str, Any] | UnreadableInput
+    given: Mapping[str, Any] | UserError
     kept: Mapping[str, Any]
     read: int
 
@@ -62,7 +62,7 @@ class ReadOptions:
     urls: bool = False
 
     def row(self, path: Path, raw: RawRow, free: bool = False) -> InputRow:
-        """A row of a table, see `TableRow.free`; a bad one is `UnreadableInput`."""
+        """A row of a table, see `TableRow.free`; of a bad one `given` is its error."""
         place, kept = f"{path}:{raw.number}", {name: _json_value(raw.cells.get(name)) for name in self.keep}
         try:
             cells = raw.checked(path)
@@ -75,7 +75,7 @@ class ReadOptions:
                 if not one.optional or any(map(row.has, (one.name, *one.parts)))
             }
         except UserError as error:
-            given = UnreadableInput(str(error).removeprefix(f"{place}: "))
+            given = UserError(str(error).removeprefix(f"{place}: "))
         return InputRow(raw.number, place, given, kept, raw.read)
 
     def columns_read(self, present: Sequence[str]) -> frozenset[str]:

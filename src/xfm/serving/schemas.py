@@ -19,19 +19,14 @@ Given = str | dict[str, Any]
 
 
 class ModelRequest(BaseModel):
-    """What requests to a model share; a field that is not known is refused."""
+    """What requests to a model share; a field that is not known is refused, but in the shape of others, whose
+    clients send many."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     model: str | None = Field(None, description="name of a served model; the first one if not given")
 
 
-class CompatibleRequest(ModelRequest):
-    """In the shape of others: fields that are not below are passed over, as their clients send many."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class EmbeddingRequest(CompatibleRequest):
+class EmbeddingRequest(ModelRequest, extra="ignore"):
     """`POST /v1/embeddings`, as OpenAI's clients send it; pictures as data URLs."""
 
     input: Given | list[Given] = Field(description='texts, data URLs, {"text": ...} or {"image": data URL}')
@@ -61,7 +56,7 @@ class Results(Listing[T]):
     usage: dict[str, int] = Field(description="tokens that were read")
 
 
-class RerankRequest(CompatibleRequest):
+class RerankRequest(ModelRequest, extra="ignore"):
     """`POST /v1/rerank` and `/v2/rerank`: a text against pictures, a picture against texts, or like kinds."""
 
     query: Given
@@ -88,7 +83,7 @@ class RerankAnswer(BaseModel):
     meta: dict[str, Any]
 
 
-class ScoreRequest(CompatibleRequest):
+class ScoreRequest(ModelRequest, extra="ignore"):
     """`POST /score`: pairs, or one against many."""
 
     text_1: Given | list[Given]

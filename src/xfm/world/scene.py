@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from functools import cached_property
-from typing import NamedTuple
 
 from xfm.world.catalog import Catalog, ObjectType
 from xfm.world.palette import BACKGROUNDS
@@ -82,9 +81,7 @@ class SceneObject:
 
     def wanted(self, size: Size | None = None, place: GridCell | None = None) -> "ObjectSpec":
         """One of its kind, in another size or place if given."""
-        return ObjectSpec(
-            self.kind, self.size if size is None else size, self.place if place is None else place
-        )
+        return self.kind, self.size if size is None else size, self.place if place is None else place
 
     @property
     def box(self) -> list[int]:
@@ -118,12 +115,8 @@ class Scene:
         return len(self.groups.get(kind, ()))
 
 
-class ObjectSpec(NamedTuple):
-    """An object that a scene shall hold: what, how large, where."""
-
-    kind: ObjectType
-    size: Size
-    place: GridCell
+ObjectSpec = tuple[ObjectType, Size, GridCell]
+"""An object that a scene shall hold: what, how large, where."""
 
 
 class SceneSampler:

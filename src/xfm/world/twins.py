@@ -13,7 +13,7 @@ from xfm.world.catalog import ObjectType
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
 from xfm.world.grammar import Relation, excluded, places_differ, relation_between
 from xfm.world.rng import Rng
-from xfm.world.scene import GridCell, KindChooser, ObjectSpec, Scene, SceneObject, SceneSampler, Size
+from xfm.world.scene import GridCell, KindChooser, Scene, SceneObject, SceneSampler, Size
 
 MOST_ALIKE, MOST_OBJECTS = 3, 5
 _TRIES = 40  # descriptions of which one must tell the twins apart
@@ -69,7 +69,7 @@ class TwinMaker:
         a, b = pair
         if rng.chance(TURNED):
             return scene, self._turned(rng, scene, a, relation, b)
-        new = [ObjectSpec(a.kind, a.size, b.place), ObjectSpec(b.kind, b.size, a.place)]
+        new = [(a.kind, a.size, b.place), (b.kind, b.size, a.place)]
         return scene, self.sampler.edited(rng, scene, pair, new)
 
     def _turned(self, rng: Rng, scene: Scene, a: SceneObject, was: Relation, b: SceneObject) -> Scene | None:
@@ -128,7 +128,7 @@ class TwinMaker:
             return None
         if scene.background.colour not in catalog.backgrounds_for([kind, *others]):
             return None
-        return scene, self.sampler.edited(rng, scene, [item], [ObjectSpec(kind, item.size, item.place)])
+        return scene, self.sampler.edited(rng, scene, [item], [(kind, item.size, item.place)])
 
 
 def _kinds(scene: Scene) -> list[ObjectType]:
