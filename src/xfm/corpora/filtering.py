@@ -122,55 +122,44 @@ class FilterResult:
     parts: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True)
-class RecordFilter:
-    """Filters records one by one; `needs_text` leaves out pictures without captions and regions."""
-
-    config: PrepareConfig
-    needs_text: bool
-
-    def __call__(self, record: SourceRecord) -> FilterResult:
-        """The outcome for a record."""
-        if record.flaw:
-            return FilterResult(BAD, record.flaw)
-        if record.text is not None:
-            reason = _unfit(record.text, self.config)
-            return FilterResult(reason) if reason else FilterResult(data=record.text.encode("utf-8"))
-        try:
-            data = record.picture
-            if data is None:
-                raise PictureError("the picture is missing")
-            if isinstance(data, Path):
-                data = read_picture(data)
-            elif len(data) > (limit := byte_limit()):
-                raise PictureError(f"the picture {too_many_bytes(len(data), limit)}")
-            header = checked_header(data)
-            if not looks_whole(data, header):
-                decode(data)
-        except PictureError as error:
-            return FilterResult(BAD, str(error))
-        short, long = sorted((header.width, header.height))
-        if short < self.config.min_side:
-            return FilterResult(SMALL)
-        if self.config.max_aspect and long > self.config.max_aspect * short:
-            return FilterResult(LONG)
-        parts, unfit = Counter(record.left_out), Counter[str]()
-        captions = [
-            one for one in record.captions if not (why := _unfit(one, self.config)) or unfit.update([why])
-        ]
-        size = header.width, header.height
-        regions = fitted_regions(
-            record.regions, record.size, size, shrunk(header, self.config.max_side), parts
-        )
-        if not captions and not regions and (self.needs_text or unfit):
-            return FilterResult(unfit.most_common(1)[0][0] if unfit else NO_WORDS)
-        parts.update({f"caption: {why}": count for why, count in unfit.items()})
-        annotation: dict[str, Any] = {"id": record.name}
-        if captions:
-            annotation["captions"] = captions
-        if regions:
-            annotation["regions"] = [{"phrase": phrase, "box": list(box)} for phrase, box in regions]
-        return FilterResult(data=data, header=header, annotation=annotation, parts=parts)
+def filter_record(record: SourceRecord, config: PrepareConfig, needs_text: bool) -> FilterResult:
+    """The outcome for a record; `needs_text` leaves out pictures without captions and regions."""
+    if record.flaw:
+        return FilterResult(BAD, record.flaw)
+    if record.text is not None:
+        reason = _unfit(record.text, config)
+        return FilterResult(reason) if reason else FilterResult(data=record.text.encode("utf-8"))
+    try:
+        data = record.picture
+        if data is None:
+            raise PictureError("the picture is missing")
+        if isinstance(data, Path):
+            data = read_picture(data)
+        elif len(data) > (limit := byte_limit()):
+            raise PictureError(f"the picture {too_many_bytes(len(data), limit)}")
+        header = checked_header(data)
+        if not looks_whole(data, header):
+            decode(data)
+    except PictureError as error:
+        return FilterResult(BAD, str(error))
+    short, long = sorted((header.width, header.height))
+    if short < config.min_side:
+        return FilterResult(SMALL)
+    if config.max_aspect and long > config.max_aspect * short:
+        return FilterResult(LONG)
+    parts, unfit = Counter(record.left_out), Counter[str]()
+    captions = [one for one in record.captions if not (why := _unfit(one, config)) or unfit.update([why])]
+    size = header.width, header.height
+    regions = fitted_regions(record.regions, record.size, size, shrunk(header, config.max_side), parts)
+    if not captions and not regions and (needs_text or unfit):
+        return FilterResult(unfit.most_common(1)[0][0] if unfit else NO_WORDS)
+    parts.update({f"caption: {why}": count for why, count in unfit.items()})
+    annotation: dict[str, Any] = {"id": record.name}
+    if captions:
+        annotation["captions"] = captions
+    if regions:
+        annotation["regions"] = [{"phrase": phrase, "box": list(box)} for phrase, box in regions]
+    return FilterResult(data=data, header=header, annotation=annotation, parts=parts)
 
 
 def _unfit(text: str, config: PrepareConfig) -> str:

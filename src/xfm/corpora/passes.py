@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from xfm.config.corpora import Duplicates
+from xfm.config.corpora import Duplicates, PrepareConfig
 from xfm.core.errors import UserError, printable
 from xfm.core.files import file_digest, writing
-from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, FilterResult, RecordFilter
+from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, FilterResult, filter_record
 from xfm.corpora.images import encoded, near_any, near_earlier, perceptual_hash, shrunk
 from xfm.corpora.preparation import PreparationPlan
 from xfm.data.image_formats import PictureError
@@ -63,12 +63,12 @@ def looks_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
 
 def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
-    judge = RecordFilter(config, reader.needs_text)
     hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
     records = reader.records(plan.pieces[number], plan.listings)
     seen = list[tuple[bytes, int, int]]()
     for record in records:
-        verdict, digest, found, state = judge(record), bytes(16), 0, _FIT
+        verdict = filter_record(record, config, reader.needs_text)
+        digest, found, state = bytes(16), 0, _FIT
         if verdict.reason:
             state = _OUT
         elif not plan.names.isdisjoint(record.known_as):
@@ -182,7 +182,7 @@ def _write_shard(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
 
 def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
-    judge, dropped, mark = RecordFilter(config, reader.needs_text), None, ShardMark()
+    dropped, mark = None, ShardMark()
     if config.looks_first:
         folder = plan.preparation.work / DROPPED
         try:
@@ -192,14 +192,14 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
     with ShardWriter(path) as shard:
         for row, record in enumerate(reader.records(plan.pieces[number], plan.listings)):
             mark.read += 1
-            verdict = judge(record)
+            verdict = filter_record(record, config, reader.needs_text)
             if not verdict.reason and dropped is not None:
                 if row >= len(dropped):
                     raise UserError("the corpus has changed while it was prepared; begin anew with --force")
                 if dropped[row]:
                     verdict = FilterResult(REASONS[dropped[row]], "the picture does not decode")
             if not verdict.reason:
-                verdict = _add(shard, f"{number:06d}{row:07d}", judge, verdict, mark)
+                verdict = _add(shard, f"{number:06d}{row:07d}", config, verdict, mark)
             if verdict.reason:
                 mark.left_out[verdict.reason] += 1
                 if verdict.reason == BAD and len(mark.bad) < NAMED:
@@ -208,14 +208,14 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
 
 
 def _add(
-    shard: ShardWriter, key: str, judge: RecordFilter, verdict: FilterResult, mark: ShardMark
+    shard: ShardWriter, key: str, config: PrepareConfig, verdict: FilterResult, mark: ShardMark
 ) -> FilterResult:
     if verdict.header is None:
         shard.write(f"{key}.txt", verdict.data)
         mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
     else:
         data, header = verdict.data, verdict.header
-        size, quality = shrunk(header, judge.config.max_side), judge.config.quality
+        size, quality = shrunk(header, config.max_side), config.quality
         if quality is not None or size != (header.width, header.height):
             try:
                 data = encoded(data, header, size, quality)

@@ -169,21 +169,17 @@ def told_apart(rng: Rng, scene: Scene, other: Scene, whole: int, count: int = 4)
         if scene.background.colour != other.background.colour:
             told = replace(told, background=scene.background.name)
         if contradicts(told, other):
-            text = wording(rng, told if entire else pruned(rng, told, other, rng.weighted(PRUNED)))
+            for _ in range(0 if entire else rng.weighted(PRUNED)):
+                # Without facts that it does not need to be false of the other.
+                shorter = [one for one in _shorter(told) if contradicts(one, other)]
+                if not shorter:
+                    break
+                told = rng.pick(shorter)
+            text = wording(rng, told)
             found.setdefault(re.sub(r"\ban? ", "the ", text) if rng.chance(DEFINITE) else text)
         if len(found) == count:
             break
     return list(found)
-
-
-def pruned(rng: Rng, told: Description, other: Scene, most: int) -> Description:
-    """The description without up to `most` facts that it does not need to be false of the other."""
-    for _ in range(most):
-        shorter = [one for one in _shorter(told) if contradicts(one, other)]
-        if not shorter:
-            break
-        told = rng.pick(shorter)
-    return told
 
 
 def _shorter(told: Description) -> Iterator[Description]:
