@@ -19,6 +19,7 @@ from xfm.corpora.preparation import PreparationPlan
 from xfm.data.image_formats import PictureError
 from xfm.data.images import picture_suffix
 from xfm.data.sources.shard_index import index_shard, write_index
+from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, whole_file
 from xfm.world.storage import ShardWriter, to_json
 
@@ -56,11 +57,6 @@ class ShardMark:
     bad: list[dict[str, str]] = field(default_factory=list)
 
 
-def looks_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
-    """The pass over all pieces."""
-    return ShardedMap(plan.preparation.work, "looked", len(plan.pieces), ShardMark, partial(_look_at, plan))
-
-
 def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
     hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
@@ -86,11 +82,16 @@ def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
 
 
 # ---------------------------------------------------------------- joining
-def join(looks: ShardedMap[ShardMark], plan: PreparationPlan) -> None:
-    """Decide what is dropped of each piece, once."""
-    folder = plan.preparation.work / DROPPED
+def look(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
+    """Do a share of the pass over all pieces, and when all are done decide what is dropped of each, once;
+    whether that is so."""
+    work = plan.preparation.work
+    looks = ShardedMap(work, "looked", len(plan.pieces), ShardMark, partial(_look_at, plan))
+    if not looks.run(executor, "looking at records", progress, unit="shard"):
+        return False
+    folder = work / DROPPED
     if (folder / "all").exists():
-        return
+        return True
     parts = [np.load(looks.file(number, ".npy"), allow_pickle=False) for number in range(looks.count)]
     if any(part.dtype != _SEEN for part in parts):
         raise UserError(f"{looks.folder} is damaged; begin anew with --force")
@@ -118,6 +119,7 @@ def join(looks: ShardedMap[ShardMark], plan: PreparationPlan) -> None:
         for number, part in enumerate(np.split(codes, ends[:-1]) if parts else ()):
             _save(folder / f"{number:06d}.npy", part, np.uint8)
         _save(folder / "all", np.bincount(codes, minlength=len(REASONS)), np.int64)
+    return True
 
 
 def _save(path: Path, values: Any, kind: Any) -> None:

@@ -15,7 +15,7 @@ import PIL
 from xfm.core.errors import UserError, amount
 from xfm.core.files import read_json_or_nothing, replace_folder, sync_folder, write_text, writing
 from xfm.corpora.filtering import counted
-from xfm.corpora.passes import BadRecords, ShardMark, join, looks_of, shards_of
+from xfm.corpora.passes import BadRecords, ShardMark, look, shards_of
 from xfm.corpora.preparation import FORMAT, Preparation, PreparationPlan, plan_of
 from xfm.data.sources.shard_index import INDEX, open_index, write_index
 from xfm.executors.executor import Executor
@@ -111,11 +111,8 @@ def prepare(
             shutil.rmtree(preparation.work, ignore_errors=True)
         plan = plan_of(preparation, reader, mark)
         plans.append(plan)
-        if preparation.config.looks_first:
-            looks = looks_of(plan)
-            if not looks.run(executor, "looking at records", progress, unit="shard"):
-                return False
-            join(looks, plan)
+        if preparation.config.looks_first and not look(plan, executor, progress):
+            return False
         shards = shards_of(plan)
         bad = BadRecords(preparation.max_bad, shards.marks())
         return shards.run(executor, "writing shards", progress, lambda _, mark: bad.add(mark), "shard")

@@ -203,10 +203,10 @@ def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
 def answer_line(row: int | None, kept: Mapping[str, Any], **answer: Any) -> bytes:
     """A row and its answer (`prediction`) as JSON in UTF-8; pictures of a folder have no number."""
     number = {} if row is None else {ROW: row}
-    line = json.dumps({**number, **kept, **answer}, ensure_ascii=False, default=_plain)
+    line = json.dumps(
+        {**number, **kept, **answer},
+        ensure_ascii=False,
+        default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value),
+    )
     # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.
     return line.encode(errors="backslashreplace")
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -78,13 +78,16 @@ class Labelling(Generic[Said]):
             return torch.tensor([asked.get(name, 1.0) for name in self.names])
         if asked != BALANCED:
             return None
-        counts = self.counts(truths)
-        found = [self.balance(counts[name], len(truths)) if counts[name] else 1.0 for name in self.names]
+        counts, rows, found = self.counts(truths), len(truths), [1.0] * len(self.names)
+        for place, name in enumerate(self.names):
+            count = counts[name]
+            if (
+                count and self.kind is LabelKind.ONE
+            ):  # every class weighs the same; 1 in the mean over the rows
+                found[place] = rows / (len(self.names) * count)
+            elif 0 < count < rows:  # the rows without a label weigh the same as those that have it
+                found[place] = (rows - count) / count
         return torch.tensor(found)
-
-    @abstractmethod
-    def balance(self, count: int, rows: int) -> float:
-        """The balanced weight of a label that `count` of the rows have, one at least."""
 
     @abstractmethod
     def said(self, probabilities: Array) -> list[Said]:
@@ -149,10 +152,6 @@ class OneLabel(Labelling[ClassPrediction]):
     def weighed(self, targets: Tensor, weight: Tensor) -> float:
         """The weights of the rows' classes, whose mean torch takes; of shares the rows."""
         return float(weight[targets].sum()) if targets.ndim == 1 else len(targets)
-
-    def balance(self, count: int, rows: int) -> float:
-        """In inverse proportion to the rows of a class; 1 in the mean over the rows."""
-        return rows / (len(self.names) * count)
 
     def said(self, probabilities: Array) -> list[ClassPrediction]:
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
@@ -242,10 +241,6 @@ class SeveralLabels(Labelling[LabelSet]):
     def weighed(self, targets: Tensor, weight: Tensor) -> float:
         """The rows: torch divides by their number, whatever labels weigh."""
         return len(targets)
-
-    def balance(self, count: int, rows: int) -> float:
-        """The rows without a label by those that have it, so that both weigh the same in all."""
-        return (rows - count) / count if count < rows else 1.0
 
     def said(self, probabilities: Array) -> list[LabelSet]:
         names = np.array(self.names, dtype=object)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 
-from xfm.world.catalog import ObjectType
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
 from xfm.world.grammar import Relation, excluded, places_differ, relation_between
 from xfm.world.rng import Rng
@@ -55,7 +54,7 @@ class TwinMaker:
             if self.sampler.catalog.reserved(kinds):
                 continue
             made = self._edits[edit](rng, self.sampler.place(rng, kinds))
-            if made is None or made[1] is None or self.sampler.catalog.reserved(_kinds(made[1])):
+            if made is None or made[1] is None or self.sampler.catalog.reserved(list(made[1].groups)):
                 continue
             first, second = made[0], made[1]
             told = (told_apart(rng, first, second, self.whole), told_apart(rng, second, first, self.whole))
@@ -113,7 +112,7 @@ class TwinMaker:
 
     def _repaint(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
         now = scene.background.colour
-        others = [c for c in self.sampler.catalog.backgrounds_for(_kinds(scene)) if c != now]
+        others = [c for c in self.sampler.catalog.backgrounds_for(list(scene.groups)) if c != now]
         if not others:
             return None
         return scene, replace(scene, background=replace(scene.background, colour=rng.pick(others)))
@@ -123,16 +122,12 @@ class TwinMaker:
             return None
         item, catalog = rng.pick(scene.singles), self.sampler.catalog
         kind = self.kinds.kind(rng)
-        others = [other for other in _kinds(scene) if other is not item.kind]
+        others = [other for other in list(scene.groups) if other is not item.kind]
         if catalog.confusable(kind, item.kind) or not all(catalog.compatible(kind, o) for o in others):
             return None
         if scene.background.colour not in catalog.backgrounds_for([kind, *others]):
             return None
         return scene, self.sampler.edited(rng, scene, [item], [(kind, item.size, item.place)])
-
-
-def _kinds(scene: Scene) -> list[ObjectType]:
-    return list(scene.groups)
 
 
 def _free(scene: Scene) -> list[GridCell]:
