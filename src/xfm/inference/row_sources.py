@@ -117,18 +117,9 @@ class RowSource(ABC):
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
         """Rows beyond a number, or of a folder those not among `done`; UserError if reading fails."""
 
-    def known_by(self) -> dict[str, Any] | None:
-        """Identity of the rows, or None."""
-        return None
-
-    def starts(self, size: int) -> tuple[list[int], int]:
-        """The first row's number of each part of `size` rows, and how many rows there are."""
-        raise NotImplementedError(f"{type(self).__name__} has no parts")
-
-    def part(self, first: int, last: int | None) -> Iterator[InputRow]:
-        """Rows from one number up to another, exclusive; None is the end. Parts in order cost one reading of
-        the file."""
-        raise NotImplementedError(f"{type(self).__name__} has no parts")
+    @abstractmethod
+    def known_by(self) -> dict[str, Any]:
+        """Identity of the rows."""
 
 
 def known_path(path: Path) -> dict[str, Any]:
@@ -144,7 +135,7 @@ def known_head(name: str, head: bytes) -> dict[str, Any]:
     return {"file": name, "begins": hashlib.sha256(head).hexdigest()[:16]}
 
 
-def open_rows(path: Path | InMemory, reading: ReadOptions) -> RowSource:
+def open_rows(path: Path | InMemory, reading: ReadOptions) -> "TableRows | FolderRows":
     """Rows of a table, in a file or in memory, or of a folder; UserError if there is no such thing."""
     reading.columns.check_fields(reading.fields)
     if isinstance(path, InMemory):
@@ -186,11 +177,13 @@ class TableRows(RowSource):
             print(f"Note: {printable(note)}", file=sys.stderr)
 
     def starts(self, size: int) -> tuple[list[int], int]:
-        """See `RowSource.starts`; reads the whole table once."""
+        """The first row's number of each part of `size` rows, and how many rows there are; reads the whole
+        table once."""
         return part_starts(self._table.rows(frozenset()), size)
 
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
-        """See `RowSource.part`."""
+        """Rows from one number up to another, exclusive; None is the end. Parts in order cost one reading of
+        the file."""
         for raw in self._parts.part(first, last):
             yield self.reading.row(self.path, raw, self._memory is not None)
 
@@ -234,11 +227,11 @@ class FolderRows(RowSource):
                 yield self._row(number, name)
 
     def starts(self, size: int) -> tuple[list[int], int]:
-        """See `RowSource.starts`."""
+        """See `TableRows.starts`."""
         return [*range(1, len(self.names) + 1, size)], len(self.names)
 
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
-        """See `RowSource.part`."""
+        """See `TableRows.part`."""
         for number in range(first, len(self.names) + 1 if last is None else last):
             yield self._row(number, self.names[number - 1])
 

@@ -67,10 +67,6 @@ class PartsTarget:
                 return PredictionCounts(before=totals.pop("answered"), answered=0, **totals)
         return None
 
-    def require_free(self, restart: bool) -> None:
-        """Refuse a target that would be lost; with `restart`, remove one of our own."""
-        (_free_file if self._is_file else _free_folder)(self.path, restart)
-
     def finish(
         self, units: ShardedMap[RowMark], logged: list[str], rows: list[int], told: dict[str, Any]
     ) -> None:
@@ -176,7 +172,8 @@ def answer_together(
         return row_units(work, target.work, plans[0]["starts"], target.form)
 
     def run() -> bool:
-        target.require_free(restart)
+        # Refuse a target that would be lost; with `restart`, remove one of our own.
+        (_free_folder if target.form else _free_file)(target.path, restart)
         if restart:
             shutil.rmtree(target.work, ignore_errors=True)
         discard = "throw it away with --restart, without --array"

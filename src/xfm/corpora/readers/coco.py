@@ -8,7 +8,7 @@ import os
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -129,7 +129,19 @@ class CocoReader(GatheredReader):
 
     def _joined(self, split: str, found: _Split) -> Iterator[SourceRecord]:
         shown = [(name, number) for number, (name, *_) in sorted(found.pictures.items())]
-        place = self._place(split, [name for name, _ in islice(shown, _TRIED)])
+        tried = [name for name, _ in islice(shown, _TRIED)]
+        part = re.sub(r"_v\d+$", "", split)
+        places = [
+            partial(_below, root, skip)
+            for root in (split, part, f"images/{part}", "images", "")
+            for skip in (0, 1, 2)
+        ]
+        there = (  # of a name that is too long, `Path.is_file` raises
+            place
+            for place in places
+            if any(os.path.isfile(self.source / place(name)) for name in tried if name)
+        )
+        place = next(there, places[0])
         for name, number in shown:
             _, width, height, names = found.pictures[number]
             regions, left_out = regions_of(found.boxes.get(number, ()), found.classes)
@@ -149,21 +161,6 @@ class CocoReader(GatheredReader):
         odd += sum(len(found.boxes[number]) // 5 for number in found.boxes.keys() - known)
         if odd:
             yield SourceRecord(split, flaw=f"{odd} annotations are of no picture, or without number")
-
-    def _place(self, split: str, names: list[str]) -> Callable[[str], str]:
-        """The place of a picture below the source, by its name in the annotations."""
-        part = re.sub(r"_v\d+$", "", split)
-        places = [
-            partial(_below, root, skip)
-            for root in (split, part, f"images/{part}", "images", "")
-            for skip in (0, 1, 2)
-        ]
-        there = (  # of a name that is too long, `Path.is_file` raises
-            place
-            for place in places
-            if any(os.path.isfile(self.source / place(name)) for name in names if name)
-        )
-        return next(there, places[0])
 
 
 def _below(root: str, skip: int, name: str) -> str:
