@@ -74,8 +74,14 @@ def run(chosen: Namespace) -> None:
         raise UserError(f"--allow-changed {unknown[0]}: unknown; known: {', '.join(Change)}")
     folder = Path(chosen.out or Path("runs") / recipe.name)
     first = os.environ.get("RANK", "0") == "0"
-    for sentence in _notes(recipe, chosen) if first else ():
-        print(f"Note: {sentence}.", flush=True)
+    if first:  # options that do not hold in every phase, and a recipe that is not read
+        options = ["--recipe", chosen.recipe, *(["--out", chosen.out] if chosen.out else [])]
+        source = _chosen_recipe([*options, "--resume"] if chosen.resume else options)
+        notes = recipe.overruled(parse(type(recipe), values=read_recipe(source), source=f"recipe {source}"))
+        if source != chosen.recipe:
+            notes.append(f"the run goes on with its own {source}; --recipe {chosen.recipe} is not read")
+        for sentence in notes:
+            print(f"Note: {sentence}.", flush=True)
     from xfm.training.pretrain import pretrain
 
     model = pretrain(
@@ -100,13 +106,3 @@ def run(chosen: Namespace) -> None:
             last_lines(of_pretraining(recipe.name, steps, folder, recipe_steps(chosen.recipe), minutes)),
             end="",
         )
-
-
-def _notes(recipe: "Recipe", chosen: Namespace) -> list[str]:
-    """What to know before a run: options that do not hold in every phase, a recipe that is not read."""
-    options = ["--recipe", chosen.recipe, *(["--out", chosen.out] if chosen.out else [])]
-    source = _chosen_recipe([*options, "--resume"] if chosen.resume else options)
-    notes = recipe.overruled(parse(type(recipe), values=read_recipe(source), source=f"recipe {source}"))
-    if source != chosen.recipe:
-        notes.append(f"the run goes on with its own {source}; --recipe {chosen.recipe} is not read")
-    return notes

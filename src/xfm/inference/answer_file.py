@@ -141,9 +141,12 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
                 write_text(settings_file(out), json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
             elif found := first_difference(earlier_settings(out), plain):
                 name, old, new = found
+                differs = f"with {name} {old}, this run has {new}"
+                if name == "input.begins":
+                    source = plain["input"].get("file", "a table")
+                    differs = f"of {source} when that began otherwise than it does now"
                 raise UserError(
-                    f"{out} holds answers with {name} {old}, this run has {new}; name another file, or begin "
-                    "again with --restart"
+                    f"{out} holds answers {differs}; name another file, or begin again with --restart"
                 )
             bad = stack.enter_context(bad_file(out).open("a+b"))
             if restart:

@@ -150,7 +150,17 @@ def rank(
 ) -> tuple[Ranking, Ranking]:
     """Search I pictures and R texts in both directions; positives [I, R] bool, one in each row and column;
     `size` candidates are re-ranked."""
-    text, image = (_ranked(one) for one in match_both(encoder, images, texts, positives, size))
+    found = list[Ranking]()
+    for matched in match_both(encoder, images, texts, positives, size):
+        scores = matched.scores()
+        ranks = {
+            Rule.CONTRAST: matched.found.ranks,
+            Rule.RERANK: matched.ranks(scores),
+            Rule.MATCHING: matched.ranks(matched.logits[..., 1]),
+        }
+        places = np.argsort(-scores, axis=1, kind="stable")
+        found.append(Ranking(ranks, np.take_along_axis(matched.found.shortlist, places, axis=1)))
+    text, image = found
     return text, image
 
 
@@ -188,34 +198,21 @@ def match_both(
 def _search(
     encoder: Encoder, queries: Tensor, candidates: Tensor, positives: csr_array, size: int, what: str
 ) -> ContrastiveSearch:
-    parts = [
-        _search_block(cosines(queries[block], candidates), positives[block].toarray(), size)
-        for block in encoder.chunks(len(queries), max(1, BLOCK // len(candidates)), f"shortlists of {what}")
-    ]
+    parts = list[ContrastiveSearch]()
+    for block in encoder.chunks(len(queries), max(1, BLOCK // len(candidates)), f"shortlists of {what}"):
+        contrast, right = cosines(queries[block], candidates), positives[block].toarray()
+        short = np.sort(shortlist(contrast, size)[1].numpy(), axis=1)  # [B, K]
+        scores, beyond = contrast.numpy(), np.ones(right.shape, dtype=bool)
+        np.put_along_axis(beyond, short, False, axis=1)
+        best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
+        parts.append(
+            ContrastiveSearch(
+                short.astype(np.int32),
+                np.take_along_axis(scores, short, axis=1),
+                np.take_along_axis(right, short, axis=1),
+                ranks_of_best_positive(scores, right),
+                ((scores >= best) & ~right & beyond).sum(axis=1),
+            )
+        )
     fields = zip(*((p.shortlist, p.contrast, p.positive, p.ranks, p.below) for p in parts), strict=True)
     return ContrastiveSearch(*(np.concatenate(values) for values in fields))
-
-
-def _search_block(contrast: Tensor, positives: NDArray[np.bool_], size: int) -> ContrastiveSearch:
-    short = np.sort(shortlist(contrast, size)[1].numpy(), axis=1)  # [B, K]
-    scores, beyond = contrast.numpy(), np.ones(positives.shape, dtype=bool)
-    np.put_along_axis(beyond, short, False, axis=1)
-    best = np.where(positives, scores, -np.inf).max(axis=1, keepdims=True)
-    return ContrastiveSearch(
-        short.astype(np.int32),
-        np.take_along_axis(scores, short, axis=1),
-        np.take_along_axis(positives, short, axis=1),
-        ranks_of_best_positive(scores, positives),
-        ((scores >= best) & ~positives & beyond).sum(axis=1),
-    )
-
-
-def _ranked(matched: MatchedSearch) -> Ranking:
-    found, scores = matched.found, matched.scores()
-    ranks = {
-        Rule.CONTRAST: found.ranks,
-        Rule.RERANK: matched.ranks(scores),
-        Rule.MATCHING: matched.ranks(matched.logits[..., 1]),
-    }
-    places = np.argsort(-scores, axis=1, kind="stable")
-    return Ranking(ranks, np.take_along_axis(found.shortlist, places, axis=1))

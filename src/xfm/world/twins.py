@@ -122,7 +122,7 @@ class TwinMaker:
             return None
         item, catalog = rng.pick(scene.singles), self.sampler.catalog
         kind = self.kinds.kind(rng)
-        others = [other for other in list(scene.groups) if other is not item.kind]
+        others = [other for other in scene.groups if other is not item.kind]
         if catalog.confusable(kind, item.kind) or not all(catalog.compatible(kind, o) for o in others):
             return None
         if scene.background.colour not in catalog.backgrounds_for([kind, *others]):
