@@ -11,8 +11,8 @@ queries, has the pairs on it matched (`match`), and orders them by one of two ru
 Below the shortlist the contrastive order stays.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -36,12 +36,9 @@ PICTURE_STEP = 16
 """Pictures of a large pass are rounded up to a multiple: kernels are built per shape."""
 
 
-class StateReader(Protocol):
-    """Encoded pictures or texts by number, such as `xfm.models.features.States`."""
-
-    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """States [N, T, D] and a mask [N, T] bool of the real ones."""
-        ...
+StateReader = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
+"""Numbers of pictures or texts -> states [N, T, D] and a mask [N, T] bool of the real ones, such as
+`xfm.models.features.States.read`."""
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:
@@ -69,10 +66,10 @@ def match(
     with autocast(encoder.precision, encoder.device):
         for part in encoder.chunks(len(image_rows), 4 * encoder.batch_size, "re-ranking"):
             distinct, place = np.unique(image_rows[part], return_inverse=True)
-            states, mask = texts.read(text_rows[part].astype(np.int64))
+            states, mask = texts(text_rows[part].astype(np.int64))
             extra = round_up(states.shape[1], LENGTH_STEP) - states.shape[1]
             few = -len(distinct) % PICTURE_STEP if len(distinct) > PICTURE_STEP else 0  # the last, repeated
-            shown, _ = images.read(np.pad(distinct.astype(np.int64), (0, few), mode="edge"))
+            shown, _ = images(np.pad(distinct.astype(np.int64), (0, few), mode="edge"))
             fused = encoder.model.fuse_first(
                 torch.nn.functional.pad(states, (0, 0, 0, extra)).to(encoder.device),
                 torch.nn.functional.pad(mask, (0, extra)).to(encoder.device),
@@ -185,7 +182,7 @@ def match_both(
     # Texts of about one length together, as a pass is as long as its longest; then the pairs of a picture.
     order = np.lexsort((wanted, -(-texts.states.lengths // LENGTH_STEP)[rows[1]]))
     own = order[own_part(len(order))]
-    matched = match(encoder, images.states, texts.states, rows[0][own], rows[1][own])
+    matched = match(encoder, images.states.read, texts.states.read, rows[0][own], rows[1][own])
     logits = np.empty((len(wanted), 2), dtype=np.float32)
     logits[order] = np.concatenate(distributed.collect(matched))
     text, image = (
