@@ -45,7 +45,12 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     is_path = isinstance(given, Path) or (isinstance(given, str) and only_picture)
     if is_path and os.path.isdir(given):  # false of a name with a NUL; what reads pictures says so
         return Inputs(_pictures_of(Path(given), fields))
-    if (columns := _column_names(given)) is not None:
+    if hasattr(given, "to_dicts") or (hasattr(given, "to_dict") and hasattr(given, "columns")):
+        columns = [*map(str, given.columns)]
+    else:
+        names = getattr(given, "column_names", None)
+        columns = None if names is None or isinstance(names, Mapping) else [*names]
+    if columns is not None:
         known = field_names(fields)
         wanted = [name for name in columns if name in known]
         needed = (field for field in fields if not field.optional)
@@ -130,13 +135,6 @@ def _is_column(name: str, field: Field, value: Any) -> bool:
 
 
 # ---------------------------------------------------------------- tables
-def _column_names(given: Any) -> list[str] | None:
-    if hasattr(given, "to_dicts") or (hasattr(given, "to_dict") and hasattr(given, "columns")):
-        return [*map(str, given.columns)]
-    names = getattr(given, "column_names", None)
-    return None if names is None or isinstance(names, Mapping) else [*names]
-
-
 # ---------------------------------------------------------------- lists beside the input
 def checked_option(name: str, value: Any, default: Any) -> Any:
     """An option's value, of the kind of its default; UserError otherwise."""

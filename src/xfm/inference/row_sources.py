@@ -22,7 +22,7 @@ from xfm.data.images import Picture as DecodedPicture
 from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables import ColumnMap, InMemory, TableRow, open_table
 from xfm.data.tables.columns import listed
-from xfm.data.tables.json_list import Line, json_row, numbered_lines
+from xfm.data.tables.json_list import json_row, numbered_lines
 from xfm.data.tables.objects import beginning
 from xfm.data.tables.records import RawRow, open_stored
 from xfm.data.tables.table import TableParts, part_starts
@@ -69,11 +69,16 @@ class ReadOptions:
             self.columns.check_columns(self.fields, cells, place, others=True)
             names = self.columns.places(self.fields, cells)
             row = TableRow.picked(cells, path, raw.number, names, self.root, free)
-            given = {
-                one.name: self._value(one, row)
-                for one in self.fields
-                if not one.optional or any(map(row.has, (one.name, *one.parts)))
-            }
+            given = dict[str, Any]()
+            for one in self.fields:
+                if one.optional and not any(map(row.has, (one.name, *one.parts))):
+                    continue
+                if one.holds is FieldKind.TEXT:
+                    given[one.name] = row.text(one.name)
+                elif one.holds is FieldKind.PICTURE:
+                    given[one.name] = self._picture(one.name, row)
+                else:
+                    given[one.name] = [self._picture(one.name, alone) for alone in row.two(one)]
         except UserError as error:
             given = UserError(str(error).removeprefix(f"{place}: "))
         return InputRow(raw.number, place, given, kept, raw.read)
@@ -81,13 +86,6 @@ class ReadOptions:
     def columns_read(self, present: Sequence[str]) -> frozenset[str]:
         """The columns, of those present, that answers may need."""
         return frozenset([*self.columns.places(self.fields, present).values(), *self.keep])
-
-    def _value(self, one: Field, row: TableRow) -> Any:
-        if one.holds is FieldKind.TEXT:
-            return row.text(one.name)
-        if one.holds is FieldKind.PICTURE:
-            return self._picture(one.name, row)
-        return [self._picture(one.name, alone) for alone in row.two(one)]
 
     def _picture(self, name: str, row: TableRow) -> Any:
         value = row.get(name)
@@ -317,19 +315,18 @@ class StandardInput(RowSource):
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
         """The rows on lines beyond `after`, as they come."""
         for line in chain(self._head, self._rest):
-            if line.number > after:
-                yield self.reading.row(self.name, self._raw(line))
-
-    def _raw(self, line: Line) -> RawRow:
-        if self.plain is None:
-            return json_row(line)
-        try:
-            cells, flaw = {self.plain.name: line.text().strip("\r\n")}, None
-        except UnicodeDecodeError:
-            cells, flaw = {}, "the line is not UTF-8; mend it"
-        if line.too_long:
-            flaw = "the line is longer than any row may be; mend it"
-        return RawRow(line.number, cells, line.read, flaw)
+            if line.number <= after:
+                continue
+            if self.plain is None:
+                yield self.reading.row(self.name, json_row(line))
+                continue
+            try:
+                cells, flaw = {self.plain.name: line.text().strip("\r\n")}, None
+            except UnicodeDecodeError:
+                cells, flaw = {}, "the line is not UTF-8; mend it"
+            if line.too_long:
+                flaw = "the line is longer than any row may be; mend it"
+            yield self.reading.row(self.name, RawRow(line.number, cells, line.read, flaw))
 
     def known_by(self) -> dict[str, Any]:
         """The first two rows, as of a file."""

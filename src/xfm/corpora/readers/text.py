@@ -47,7 +47,15 @@ class TextReader(CorpusReader):
             if not path.is_file():  # a pipe or a device, which reading names
                 yield Piece(name, 0, -1)
             elif _kind(path) == ".parquet":
-                yield from (Piece(name, start, stop) for start, stop in self._groups(path))
+                start, size = 0, 0
+                sizes = read_footer(path).sizes
+                for group, own in enumerate(sizes):
+                    if group > start and size + own > self._most:
+                        yield Piece(name, start, group)
+                        start, size = group, 0
+                    size += own
+                if sizes:
+                    yield Piece(name, start, len(sizes))
             elif is_packed(path) or (_kind(path) == ".json" and is_list(path)):
                 yield Piece(name, 0, -1)
             else:
@@ -90,17 +98,6 @@ class TextReader(CorpusReader):
             what = "is not a text" if self._column in row.cells else "is not there"
             return SourceRecord(name, flaw=f"the field {excerpt(self._column)!r} {what}")
         return SourceRecord(name, text=text)
-
-    def _groups(self, path: Path) -> Iterator[tuple[int, int]]:
-        start, size = 0, 0
-        sizes = read_footer(path).sizes
-        for group, own in enumerate(sizes):
-            if group > start and size + own > self._most:
-                yield start, group
-                start, size = group, 0
-            size += own
-        if sizes:
-            yield start, len(sizes)
 
 
 def _kind(path: Path) -> str | None:
