@@ -56,10 +56,6 @@ class CorpusManifest:
     shards: list[dict[str, Any]]
     versions: dict[str, str]
 
-    def to_json(self) -> str:
-        """The file's content."""
-        return json.dumps(asdict(self), indent=1) + "\n"
-
     def summary(self) -> str:
         """A few lines for people."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
@@ -199,6 +195,6 @@ def _put_in_place(
     write_index(ready, entries)
     if damaged := [row for mark in marks for row in mark.bad]:
         write_text(ready / DAMAGED, json.dumps(damaged, indent=0, ensure_ascii=False) + "\n")
-    write_text(ready / NAME, manifest.to_json())
+    write_text(ready / NAME, json.dumps(asdict(manifest), indent=1) + "\n")
     sync_folder(ready)
     replace_folder(ready, target)

@@ -1,6 +1,7 @@
 """Builds a world: plans units, runs them in processes, writes the files, and puts the folder in place."""
 
 import hashlib
+import json
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
@@ -194,7 +195,7 @@ def _fill(
             "sha256": hashlib.sha256("\n".join(map(" ".join, pictures)).encode()).hexdigest(),
         },
     )
-    write_text(draft / NAME, manifest.to_json())
+    write_text(draft / NAME, json.dumps(asdict(manifest), indent=1) + "\n")
     return manifest
 
 
