@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from xfm.config.task_spec import Field
 from xfm.config.tasks import EMBED, task_spec
 from xfm.core.errors import UserError, excerpt
 from xfm.data.tables.objects import InMemory, read_objects
 from xfm.data.tables.records import pictures_in
 from xfm.inference.gallery import Retrieval
+from xfm.inference.input_parsing import field_names
 from xfm.inference.pipeline import pipeline
 
 REASON = "error"
@@ -60,9 +60,9 @@ class ColumnPipeline:
             raise UserError(f"{spec.name} searches in a gallery, and batches have none; choose another task")
         self._options = self._pipe.options(options or {})
         self._columns = dict(columns or {})
-        if unknown := [name for name in self._columns if name not in _names(spec.inputs)]:
+        if unknown := [name for name in self._columns if name not in field_names(spec.inputs)]:
             raise UserError(
-                f"columns names {excerpt(unknown[0])}, and {spec.name} has {', '.join(_names(spec.inputs))}"
+                f"columns names {excerpt(unknown[0])}, and {spec.name} has {', '.join(field_names(spec.inputs))}"
             )
         self.answer = answer or ("vector" if spec is EMBED else "prediction")
         self._type: Any = None
@@ -121,7 +121,7 @@ class ColumnPipeline:
                 )
         if not found:
             raise UserError(
-                f"the batch has none of the columns {', '.join(_names(fields))}, only {only}; name others by "
+                f"the batch has none of the columns {', '.join(field_names(fields))}, only {only}; name others by "
                 "columns="
             )
         return found
@@ -136,7 +136,3 @@ class ColumnPipeline:
         if self._type is None and not arrow.types.is_null(found.type):
             self._type = found.type
         return {self.answer: found, REASON: arrow.array(errors, arrow.string())}
-
-
-def _names(fields: Sequence[Field]) -> list[str]:
-    return [name for field in fields for name in (*field.names, *field.parts)]
