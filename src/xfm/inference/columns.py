@@ -60,10 +60,9 @@ class ColumnPipeline:
             raise UserError(f"{spec.name} searches in a gallery, and batches have none; choose another task")
         self._options = self._pipe.options(options or {})
         self._columns = dict(columns or {})
-        if unknown := [name for name in self._columns if name not in field_names(spec.inputs)]:
-            raise UserError(
-                f"columns names {excerpt(unknown[0])}, and {spec.name} has {', '.join(field_names(spec.inputs))}"
-            )
+        known = field_names(spec.inputs)
+        if unknown := [name for name in self._columns if name not in known]:
+            raise UserError(f"columns names {excerpt(unknown[0])}, and {spec.name} has {', '.join(known)}")
         self.answer = answer or ("vector" if spec is EMBED else "prediction")
         self._type: Any = None
 
@@ -121,8 +120,8 @@ class ColumnPipeline:
                 )
         if not found:
             raise UserError(
-                f"the batch has none of the columns {', '.join(field_names(fields))}, only {only}; name others by "
-                "columns="
+                f"the batch has none of the columns {', '.join(field_names(fields))}, only {only}; name others "
+                "by columns="
             )
         return found
 
