@@ -119,9 +119,9 @@ class ColumnPipeline:
                     f"columns={{{field.name!r}: NAME}}"
                 )
         if not found:
+            known = ", ".join(field_names(fields))
             raise UserError(
-                f"the batch has none of the columns {', '.join(field_names(fields))}, only {only}; name others "
-                "by columns="
+                f"the batch has none of the columns {known}, only {only}; name others by columns="
             )
         return found
 
