@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
+from math import prod
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -24,7 +25,6 @@ from xfm.search.searching import Searcher
 from xfm.search.store import StoreError
 from xfm.serving.batching import Batcher, BatchKey, Compute
 from xfm.serving.inputs import (
-    Pixels,
     RequestImages,
     SentImage,
     check_options,
@@ -171,11 +171,12 @@ class Dispatcher:
         return found
 
     async def _pictures(self, read: Read, sent: Sequence[SentImage]) -> dict[SentImage, Picture | UserError]:
-        loop, left = asyncio.get_running_loop(), Pixels(self.config.pixels)
+        loop, most = asyncio.get_running_loop(), self.config.pixels
+        left = [most]  # of the pixels of the request's pictures, counted by one thread at a time
         distinct, share = list(dict.fromkeys(sent)), asyncio.Semaphore(_SHARE)
         inside = [one for one in distinct if is_data(one.value)]
         # Before one of them is decoded; what is fetched is counted as it comes.
-        opened = await self.in_thread(lambda: {one: _opened(one, left) for one in inside})
+        opened = await self.in_thread(lambda: {one: _opened(one, left, most) for one in inside})
 
         async def one(which: SentImage) -> Picture | UserError:
             try:
@@ -184,7 +185,7 @@ class Dispatcher:
                 async with share:
                     threads = self._fetchers[host_of(which.value)]
                     data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
-                _count(data, left)
+                _count(data, left, most)
                 return await loop.run_in_executor(self._readers, _picture, read, data)
             except UserError as error:
                 return error
@@ -192,18 +193,22 @@ class Dispatcher:
         return dict(zip(distinct, await asyncio.gather(*map(one, distinct)), strict=True))
 
 
-def _opened(sent: SentImage, left: Pixels) -> bytes | UserError:
+def _opened(sent: SentImage, left: list[int], most: int) -> bytes | UserError:
     try:
         data = decoded(sent)
     except UserError as error:
         return error
-    _count(data, left)
+    _count(data, left, most)
     return data
 
 
-def _count(data: bytes, left: Pixels) -> None:
+def _count(data: bytes, left: list[int], most: int) -> None:  # of a picture, before it is decoded
     with suppress(PictureError):  # the reader says what is wrong with it
-        left.take(*picture_size(data))
+        left[0] -= prod(picture_size(data))
+        if left[0] < 0:
+            raise UserError(
+                f"the pictures of a request may have {most} pixels together: shrink or split them"
+            )
 
 
 def _picture(read: Read, data: bytes | UserError) -> Picture:
