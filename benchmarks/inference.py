@@ -189,8 +189,7 @@ class Cases:
         memory, seen = torch.randn(2, 12, self.language.width), torch.ones(2, 12, dtype=torch.bool)
 
         def tree() -> tuple[Tensor, Tensor]:
-            found = likeliest_answers(decoder, listed, memory, seen, count=10, limit=None)
-            return found.index, found.log_likelihood
+            return likeliest_answers(decoder, listed, memory, seen, count=10, limit=None)
 
         def plain() -> tuple[Tensor, Tensor]:
             best = [whole_answers(decoder, listed, memory[q : q + 1]).topk(10) for q in range(2)]

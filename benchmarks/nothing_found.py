@@ -96,7 +96,7 @@ def relations(
     order = np.argsort(shown, kind="stable")
     logits = np.empty((len(shown), 2))
     logits[order] = match(
-        context.encoder, encoded.images.states, encoded.texts.states, shown[order], asked[order]
+        context.encoder, encoded.images.states.read, encoded.texts.states.read, shown[order], asked[order]
     )
     temperature = context.pretrained.model.temperature.item()
     near = np.take_along_axis(contrast, best, 1)

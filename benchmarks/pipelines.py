@@ -117,8 +117,8 @@ def loop_ask(found: Pretrained, rows: list[Any]) -> list[float]:
     for row in rows:
         tokens = found.tokenizer.encode_batch([normalise_caption(row["question"])], 128)
         memory = found.task.fuse(pixels(found, row["image"]), tokens)
-        best = likeliest_answers(found.task.decoder, listed, memory, tokens.mask)
-        answers.append(best.log_likelihood.exp().item())
+        _, likelihood = likeliest_answers(found.task.decoder, listed, memory, tokens.mask)
+        answers.append(likelihood.exp().item())
     return answers
 
 

@@ -87,7 +87,7 @@ def shares(model: Path, scenes: int, folder: Path) -> dict[str, float]:
     images, index = context.encode(paths)
     texts = encode_texts(context.encoder, [text for one in told for text in one.captions])
     rows = index.numpy().repeat(4)
-    logits = match(context.encoder, images.states, texts.states, rows, np.arange(len(rows)))
+    logits = match(context.encoder, images.states.read, texts.states.read, rows, np.arange(len(rows)))
     odds = match_odds(logits).reshape(-1, 4)
     right = odds[:, 0] > odds[:, 1:].max(axis=1)
     names = np.array([_name(one) for one in told])

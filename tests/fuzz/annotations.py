@@ -13,7 +13,7 @@ from tests.fuzz.changes import Change, change_json, change_json_lines, change_ta
 from tests.fuzz.target import Family, Target
 from tests.official.corpora import CORPORA, write_coco
 from xfm.config.corpora import CorpusName, PrepareConfig
-from xfm.corpora.filtering import RecordFilter
+from xfm.corpora.filtering import filter_record
 from xfm.corpora.images import evaluated
 from xfm.corpora.preparation import Preparation
 
@@ -24,11 +24,11 @@ def read_corpus(root: Path, corpus: CorpusName, source: str = "", **more: Any) -
     preparation = Preparation(corpus, from_, root / "to", PrepareConfig(workers=1), **more)
     preparation.check()
     reader = preparation.reader()
-    judge, left_out = RecordFilter(preparation.config, reader.needs_text), 0
+    left_out = 0
     preparation.mark(reader)
     for piece in reader.pieces(listings):
         for record in reader.records(piece, listings):
-            left_out += bool(judge(record).reason)
+            left_out += bool(filter_record(record, preparation.config, reader.needs_text).reason)
     return left_out
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -131,7 +132,7 @@ def _manifest(folder: Path) -> None:
             {"xfm": "0.1.0"},
         ),
     )
-    write(folder / NAME, manifest.to_json())
+    write(folder / NAME, json.dumps(asdict(manifest)))
 
 
 def read_manifest(folder: Path) -> None:

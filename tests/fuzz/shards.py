@@ -92,7 +92,7 @@ def read_downloaded(folder: Path) -> None:
     reader = Img2DatasetReader(folder, PrepareConfig())
     for piece in reader.pieces(folder):
         for record in reader.records(piece, folder):
-            record.to_line() if record.flaw else record.name
+            record.to_line(Path("listings")) if record.flaw else record.name
 
 
 def _member(name: str, content: bytes, folder: Path) -> None:

@@ -182,7 +182,7 @@ def test_the_likeliest_answers_are_exact(pretrained, decoder, count, shortlist, 
     memory = torch.randn(7, 5, 32)
     mask = torch.arange(5) < torch.tensor([5, 3, 1, 4, 5, 2, 5])[:, None]
     with torch.no_grad():
-        found = likeliest_answers(decoder, answers, memory, mask, count, shortlist, chunk=chunk)
+        index, likelihood = likeliest_answers(decoder, answers, memory, mask, count, shortlist, chunk=chunk)
     for row in range(7):
         scores = torch.tensor(
             [
@@ -191,8 +191,8 @@ def test_the_likeliest_answers_are_exact(pretrained, decoder, count, shortlist, 
             ]
         )
         best = scores.topk(min(count, len(ANSWERS)))
-        assert found.index[row].tolist() == best.indices.tolist()
-        torch.testing.assert_close(found.log_likelihood[row], best.values, rtol=0, atol=1e-4)
+        assert index[row].tolist() == best.indices.tolist()
+        torch.testing.assert_close(likelihood[row], best.values, rtol=0, atol=1e-4)
 
 
 def test_an_undecided_decoder_is_cut_off(pretrained: Pretrained, decoder: Decoder) -> None:

@@ -120,15 +120,15 @@ def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: WorkerState, g
     maker, made = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), 25), Counter[Edit]()
     moved = Counter[int]()
     for seed in range(150):
-        twins, told = maker.make(Rng("twins", seed))
-        made[twins.edit] += 1
-        changed = [len(set(own.objects) - set(other.objects)) for own, other in permutations(twins.scenes)]
-        if twins.edit is Edit.RELATION:
+        edit, twins, told = maker.make(Rng("twins", seed))
+        made[edit] += 1
+        changed = [len(set(own.objects) - set(other.objects)) for own, other in permutations(twins)]
+        if edit is Edit.RELATION:
             moved[max(changed)] += 1
         else:
-            assert max(changed) == (twins.edit is not Edit.BACKGROUND)
-        views = [View(scene) for scene in twins.scenes]
-        assert not any(studio.catalog.reserved(list(scene.groups)) for scene in twins.scenes)
+            assert max(changed) == (edit is not Edit.BACKGROUND)
+        views = [View(scene) for scene in twins]
+        assert not any(studio.catalog.reserved(list(scene.groups)) for scene in twins)
         for (own, other), texts in zip(permutations(views), told, strict=True):
             for text in texts:
                 check_caption(grammar, own, text, complete=False)

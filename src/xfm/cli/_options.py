@@ -60,7 +60,8 @@ def add_answering(parser: ArgumentParser, bad: str) -> None:
     option(parser, "--precision", PRECISION)
     option(parser, "--device")
     option(parser, "--quiet")
-    add_sharing(parser)
+    option(parser, "--array", ARRAY)
+    add_fields(parser, SharingConfig)
 
 
 def answers_said(found: "PredictionCounts", one: str, several: str, out: Path, bad: Path) -> str:
@@ -77,12 +78,6 @@ def answers_said(found: "PredictionCounts", one: str, several: str, out: Path, b
 
 # ---------------------------------------------------------------- who does the work
 ARRAY = "PLACE/COUNT, from 0: do a share of the work, as one of several processes"
-
-
-def add_sharing(parser: ArgumentParser) -> None:
-    """Options of a command whose rows processes and machines can share."""
-    option(parser, "--array", ARRAY)
-    add_fields(parser, SharingConfig)
 
 
 def is_shared(chosen: Namespace) -> bool:

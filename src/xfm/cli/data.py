@@ -41,7 +41,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     # Not required here: the values of a recipe are read by this parser, too.
     option(parser, "--action", f"one of {', '.join(ACTIONS)}")
     if inspects:
-        own = _source(recipe or "nano")
+        own = recipe or "nano"
+        if os.path.lexists(kept := home_path(own) / "config.yaml"):  # of the folder of a run
+            own = str(kept)
         known = ", ".join(recipe_names())
         option(parser, "--recipe", f"one of {known}, a YAML file, or the folder of a run", "nano")
         option(parser, "--out", "file of the page", "inspect.html")
@@ -55,12 +57,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         option(parser, "--workers", "processes that read shards; one a core if not given", 0)
         option(parser, "--quiet")
     return parser
-
-
-def _source(recipe: str) -> str:
-    """The recipe of a name; of a run's folder its configuration."""
-    kept = home_path(recipe) / "config.yaml"
-    return str(kept) if os.path.lexists(kept) else recipe
 
 
 def run(chosen: Namespace) -> None:

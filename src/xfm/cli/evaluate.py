@@ -1,7 +1,6 @@
 """`xfm evaluate`: its options, and what it checks and says around the work."""
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +20,17 @@ SHOWN = 8
 """Labels that a terminal shows."""
 
 
-class _Mode(StrEnum):
-    WORLD = "an evaluation on a world"
-    TUNED = "--test of a fine-tuned model"
-    FROZEN = "--test of a pre-trained model"
+_WORLD = "an evaluation on a world"
+_TUNED = "--test of a fine-tuned model"
+_UNTUNED = "--test of a pre-trained model"
 
 
 _TABLE = {"test", "columns", "pictures", "out", "max_bad", "seed", "precision", "device"}
 _FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names"}
-_ONLY: Mapping[_Mode, set[str]] = {
-    _Mode.WORLD: {*to_plain(EvaluationConfig()), "world", "out"},
-    _Mode.TUNED: {*_TABLE, "box_format", "box_unit", "label_separator"},
-    _Mode.FROZEN: {*_TABLE, *_FROZEN},
+_ONLY: Mapping[str, set[str]] = {
+    _WORLD: {*to_plain(EvaluationConfig()), "world", "out"},
+    _TUNED: {*_TABLE, "box_format", "box_unit", "label_separator"},
+    _UNTUNED: {*_TABLE, *_FROZEN},
 }
 """The options that each use of the command has."""
 
@@ -96,14 +94,10 @@ def run(chosen: Namespace) -> None:
     from xfm.models.resolve import model_folder
 
     model = model_folder(chosen.model)
-    _USES[_mode(chosen, model)](chosen, model)
-
-
-def _mode(chosen: Namespace, model: Path) -> _Mode:
     tuned = (model / "task.json").exists()
-    mode = _Mode.WORLD
+    mode = _WORLD
     if chosen.test is not None:
-        mode = _Mode.TUNED if tuned else _Mode.FROZEN
+        mode = _TUNED if tuned else _UNTUNED
     values, defaults = dict(vars(chosen)), dict[str, Any]()
     for kind in (EvaluationConfig, FrozenConfig):
         values |= to_plain(assemble(kind, chosen))
@@ -113,14 +107,14 @@ def _mode(chosen: Namespace, model: Path) -> _Mode:
     if useless := sorted(given - _ONLY[mode]):
         name = useless[0]
         others = " or ".join(other for other, own in _ONLY.items() if name in own)
-        advice = "; give --test, too" if "--test" in others and mode is _Mode.WORLD else ""
+        advice = "; give --test, too" if "--test" in others and mode == _WORLD else ""
         raise UserError(f"--{name.replace('_', '-')} belongs to {others}, not to {mode}{advice}")
-    if mode is _Mode.WORLD and tuned and chosen.world is None:
+    if mode == _WORLD and tuned and chosen.world is None:
         raise UserError(
             f"{model} was fine-tuned: score it on labelled rows of its task with --test FILE, or evaluate "
             "what is left of the pre-trained model on the embedded data with --world worlds/emoji"
         )
-    return mode
+    _USES[mode](chosen, model)
 
 
 def _on_world(chosen: Namespace, model: Path) -> None:
@@ -148,6 +142,7 @@ def _results_folder(model: Path, config: EvaluationConfig, world: Path) -> Path:
     """Only a full evaluation on the tests lies beside its model, none beside the package's."""
     from xfm.core.results_folder import run_of
     from xfm.models.resolve import stand_in
+    from xfm.reports.scores import DETAILS, read_object
 
     run, other = stand_in(model) or run_of(model), []
     if (model / "task.json").exists():  # beside it stands what its fine-tuning scored
@@ -156,22 +151,18 @@ def _results_folder(model: Path, config: EvaluationConfig, world: Path) -> Path:
         other = [model.name]
     other += ["validation"] if config.validation else []
     other += [] if config.scale == 1 else [f"scale-{config.scale:g}"]
-    other += [f"minutes-{config.minutes:g}"] if config.minutes else _whole(run)
+    if config.minutes:
+        other += [f"minutes-{config.minutes:g}"]
+    elif isinstance(before := read_object(run / DETAILS).get("config"), dict) and before.get("minutes"):
+        other += ["whole"]
     return run / "-".join(["evaluation", *other]) if other else run
-
-
-def _whole(run: Path) -> list[str]:
-    from xfm.reports.scores import DETAILS, read_object
-
-    config = read_object(run / DETAILS).get("config")
-    return ["whole"] if isinstance(config, dict) and config.get("minutes") else []
 
 
 def _on_rows(chosen: Namespace, model: Path) -> None:
     from xfm.finetuning.rescoring import score
     from xfm.reports.page import table
 
-    used = _ONLY[_Mode.TUNED] - {"test", "out", "max_bad"}
+    used = _ONLY[_TUNED] - {"test", "out", "max_bad"}
     options: dict[str, Any] = {name: value for name in used if (value := getattr(chosen, name))}
     progress = not chosen.quiet
     found = score(model, chosen.test, chosen.out, **options, max_bad=chosen.max_bad, progress=progress)
@@ -243,7 +234,7 @@ def _read_labelled(
 
 
 _USES = {
-    _Mode.WORLD: _on_world,
-    _Mode.TUNED: _on_rows,
-    _Mode.FROZEN: _on_frozen,
+    _WORLD: _on_world,
+    _TUNED: _on_rows,
+    _UNTUNED: _on_frozen,
 }

@@ -55,7 +55,18 @@ def run(chosen: Namespace) -> None:
     if chosen.base is not None and chosen.format != MERGED:
         raise UserError(f"--base is for --format {MERGED}; give that, or leave it out")
     if chosen.format == MERGED:
-        _merge(chosen)
+        from xfm.core.files import folder_size
+        from xfm.core.results_folder import require_new_model
+        from xfm.models.adapters import merge
+        from xfm.models.resolve import model_folder
+
+        adapter, out = model_folder(chosen.model), Path(chosen.out)
+        made = {"merged": str(chosen.model)}
+        require_new_model(out, made)
+        merge(adapter, out, chosen.base, made)
+        print(
+            f"The model is in {out} ({folder_size(out):,} bytes; the adapter has {folder_size(adapter):,})."
+        )
         return
     if chosen.format in FOLDERS:
         from xfm.inference.sentence_folder import write_sentence_folder
@@ -76,19 +87,6 @@ def run(chosen: Namespace) -> None:
     for difference in write(load_model(chosen.model), out):
         print(f"Note: {difference}.")
     print(f"The checkpoint is in {out}.")
-
-
-def _merge(chosen: Namespace) -> None:
-    from xfm.core.files import folder_size
-    from xfm.core.results_folder import require_new_model
-    from xfm.models.adapters import merge
-    from xfm.models.resolve import model_folder
-
-    adapter, out = model_folder(chosen.model), Path(chosen.out)
-    made = {"merged": str(chosen.model)}
-    require_new_model(out, made)
-    merge(adapter, out, chosen.base, made)
-    print(f"The model is in {out} ({folder_size(out):,} bytes; the adapter has {folder_size(adapter):,}).")
 
 
 def _write_graphs(chosen: Namespace) -> None:

@@ -19,9 +19,14 @@ from xfm.core.results_folder import free_name
 
 def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm finetune`; their defaults are the values of the file that the options name."""
-    path = _config_of(options)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--config", nargs="?", default=os.environ.get("XFM_FINETUNE_CONFIG"))
+    path = first.parse_known_args(options)[0].config
     told, values = ({}, {}) if path is None else read_finetune(home_path(path))
     dry = any(one.partition("=")[0] in ("--dry-run", "--dry_run") for one in options)
+    specs = task_specs(tunable=True)
+    width = max(len(spec.name) for spec in specs)
+    listed = "\n".join(f"  {spec.name:<{width}}  {fields_of(spec)}" for spec in specs)
     parser = new_parser(
         words=["task", "model"],
         prog="xfm finetune",
@@ -29,7 +34,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "                    [--test FILE] [--columns FIELD=COLUMN,...] [--preset fast] [--FIELD VALUE ...]",
         description="Fine-tune a model on your own rows. The out folder gets the model, metrics.json and\n"
         "report.html; Ctrl-C saves, --resume continues.\n\n"
-        f"tasks and the fields that they read (optional ones in brackets):\n{_tasks()}\n\n"
+        f"tasks and the fields that they read (optional ones in brackets):\n{listed}\n\n"
         f"A table is a file ({LISTED}),\n"
         "a folder with a folder of pictures a class, or\n"
         "hub:OWNER/NAME[:CONFIG][@SPLIT]. Paths of pictures start from the table's folder.",
@@ -71,18 +76,6 @@ _TOLD = {
 _EMPTY = {"columns": ""}
 
 
-def _config_of(options: Sequence[str]) -> str | None:
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--config", nargs="?", default=os.environ.get("XFM_FINETUNE_CONFIG"))
-    return first.parse_known_args(options)[0].config
-
-
-def _tasks() -> str:
-    specs = task_specs(tunable=True)
-    width = max(len(spec.name) for spec in specs)
-    return "\n".join(f"  {spec.name:<{width}}  {fields_of(spec)}" for spec in specs)
-
-
 def fields_of(spec: "TaskSpec") -> str:
     """The fields of a task's rows, as help writes them: with their other names, optional ones in brackets."""
     said = {" or ".join([*one.names, *filter(None, [" and ".join(one.parts)])]): one for one in spec.fields}
@@ -103,8 +96,10 @@ def run(chosen: Namespace) -> None:
 
         folder = None if chosen.out is None else Path(chosen.out)
         return print(dry_run(chosen.task, chosen.model, chosen.train, folder, **told))
+    from xfm.core.files import folder_size
     from xfm.finetuning.finetune import finetune
     from xfm.finetuning.report import REPORT
+    from xfm.models.adapters import is_adapter
     from xfm.reports.page import table
     from xfm.training.flags import last_lines
 
@@ -113,7 +108,12 @@ def run(chosen: Namespace) -> None:
     if os.environ.get("RANK", "0") != "0":  # the first process says it
         return
     print(table(done.scores, list(done.scores)))
-    print(f"Model:   {done.model}{_apart(done.model, chosen.model)}")
+    apart = ""
+    if is_adapter(done.model):
+        merge = command_line("export", done.model, done.model.with_name("merged"), format="merged")
+        size = folder_size(done.model)
+        apart = f", an adapter of {size:,} bytes over {chosen.model}; `{merge}` makes a whole model"
+    print(f"Model:   {done.model}{apart}")
     print(f"Report:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
     if done.left_out:
         print(f"Note:    {done.left_out}")
@@ -126,13 +126,3 @@ def run(chosen: Namespace) -> None:
         print(f"Verdict: {done.verdict}.")
     if chosen.push_to_hub is not None:  # last: what was said above holds whatever the hub does
         print(f"Hub:     {upload(done, chosen.push_to_hub)}")
-
-
-def _apart(model: Path, base: str) -> str:
-    from xfm.core.files import folder_size
-    from xfm.models.adapters import is_adapter
-
-    if not is_adapter(model):
-        return ""
-    merge = command_line("export", model, model.with_name("merged"), format="merged")
-    return f", an adapter of {folder_size(model):,} bytes over {base}; `{merge}` makes a whole model"

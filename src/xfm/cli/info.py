@@ -56,7 +56,18 @@ def run(chosen: Namespace) -> int:
     if not paths:
         raise UserError("say what to describe; for example: xfm info runs/quickstart/model")
     if chosen.checkpoints:
-        return _show_checkpoints(paths, chosen.json, chosen.quiet)
+        from dataclasses import asdict
+
+        from tqdm import tqdm
+
+        from xfm.training.checkpoint import checkpoints_of, size_of, verified
+
+        found = [path for run in paths for path in checkpoints_of(home_path(run))]
+        size = sum(map(size_of, found))
+        with tqdm(total=size, unit="B", unit_scale=True, disable=chosen.quiet, leave=False) as bar:
+            entries = [entry for path in found if (entry := verified(path, bar.update)) is not None]
+        print(json.dumps([asdict(entry) for entry in entries], indent=1) if chosen.json else table(entries))
+        return DAMAGED if any(entry.damage for entry in entries) else 0
     if chosen.json:
         raise UserError("--json is for --checkpoints; give that, or leave it out")
     for path in paths:
@@ -67,22 +78,6 @@ def run(chosen: Namespace) -> int:
             )
     print("\n---\n".join(describe(path) for path in paths))
     return 0
-
-
-def _show_checkpoints(runs: Sequence[str], as_json: bool, quiet: bool) -> int:
-    """Read all of them, with a bar, and print the list; the exit status."""
-    from dataclasses import asdict
-
-    from tqdm import tqdm
-
-    from xfm.training.checkpoint import checkpoints_of, size_of, verified
-
-    found = [path for run in runs for path in checkpoints_of(home_path(run))]
-    size = sum(map(size_of, found))
-    with tqdm(total=size, unit="B", unit_scale=True, disable=quiet, leave=False) as bar:
-        entries = [entry for path in found if (entry := verified(path, bar.update)) is not None]
-    print(json.dumps([asdict(entry) for entry in entries], indent=1) if as_json else table(entries))
-    return DAMAGED if any(entry.damage for entry in entries) else 0
 
 
 def table(entries: "Sequence[CheckpointEntry]") -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xfm.cli.terminal import FAILED, guarded, leaving, require_folder
+from xfm.cli.terminal import FAILED, guarded, leaving
 from xfm.core.errors import UserError, suggest
 from xfm.core.processes import is_alone, terminable
 
@@ -66,17 +66,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = [argument for argument in given if argument != "--debug"]
     running: list[tuple[Command, Namespace]] = []
-
-    def place() -> str:
-        return next((str(chosen.get("out") or "") for _, chosen in running), "")
-
-    def shows() -> bool:
-        return all(command.shows(chosen) for command, chosen in running)
-
     refused = False
     try:
-        with guarded(place, shows, debug="--debug" in given) as ending:
-            require_folder()
+        with guarded(
+            lambda: next((str(chosen.get("out") or "") for _, chosen in running), ""),
+            lambda: all(command.shows(chosen) for command, chosen in running),
+            debug="--debug" in given,
+        ) as ending:
+            try:
+                os.getcwd()
+            except FileNotFoundError:  # the libraries would end the process
+                raise UserError(
+                    "the current folder does not exist any more: change to another (`cd`)"
+                ) from None
             if arguments:
                 with terminable():
                     command, chosen = parse_command(arguments)

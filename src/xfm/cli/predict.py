@@ -31,7 +31,15 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm predict`; the task that they begin with adds its own."""
     first = early_word(options, "task", task_names())
     task = None if first is None else task_spec(first)  # without one, help is about all of them
-    what = f"The task reads {_columns(task)}.\n" if task else f"Tasks:\n{_tasks()}\n"
+    if task is None:
+        specs = task_specs()
+        width = max(len(spec.name) for spec in specs)
+        listed = "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in specs)
+        what = f"Tasks:\n{listed}\n"
+    else:
+        missing = {True: ", may be missing", False: ""}
+        read = ", ".join(f"{one.name} ({one.meaning}{missing[one.optional]})" for one in task.inputs)
+        what = f"The task reads {read}.\n"
     parser = new_parser(
         words=["task", "model", "input"],
         prog="xfm predict",
@@ -75,18 +83,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     return parser
 
 
-def _columns(task: TaskSpec) -> str:
-    missing = {True: ", may be missing", False: ""}
-    return ", ".join(f"{one.name} ({one.meaning}{missing[one.optional]})" for one in task.inputs)
-
-
-def _tasks() -> str:
-    specs = task_specs()
-    width = max(len(spec.name) for spec in specs)
-    return "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in specs)
-
-
-def _check(chosen: Namespace, task: TaskSpec) -> None:
+def run(chosen: Namespace) -> None:
+    """Answer the rows, and say how many there were where they are not printed."""
+    task = task_spec(chosen.task)
+    options = assemble(task.options, chosen)
     if chosen.resume and chosen.restart:
         raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
     if chosen.out is None and (chosen.resume or chosen.restart):
@@ -98,13 +98,6 @@ def _check(chosen: Namespace, task: TaskSpec) -> None:
         require_lines(Path(chosen.out))
     if task.gallery and chosen.gallery is None:
         raise UserError(f"{task.name} searches in a gallery: give --gallery, a folder of pictures or a table")
-
-
-def run(chosen: Namespace) -> None:
-    """Answer the rows, and say how many there were where they are not printed."""
-    task = task_spec(chosen.task)
-    options = assemble(task.options, chosen)
-    _check(chosen, task)
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
     from xfm.inference.prediction import predict

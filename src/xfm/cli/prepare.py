@@ -17,34 +17,30 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm prepare`; the corpus that they begin with decides which there are."""
     corpus = early_word(options, "corpus", ())
     if corpus is None or corpus == WORLD:
-        return _world_parser()
+        lines = "\n".join(f"  {name:<12} {what}" for name, what in CORPORA.items())
+        parser = new_parser(
+            words=["corpus"],
+            prog="xfm prepare",
+            usage="xfm prepare [world] [--out FOLDER] [--FIELD VALUE ...]\n"
+            "       xfm prepare CORPUS --from FOLDER --to FOLDER [--OPTION VALUE ...]",
+            description="Build the embedded world: scenes composed of emoji with captions, exact boxes and "
+            "the\nrows of every task. The same configuration gives the same bytes.\n\n"
+            f"Or make shards of a corpus, from the files that it is published in:\n{lines}\n"
+            "`xfm prepare CORPUS --help` shows its options.",
+            epilog="examples:\n"
+            "  xfm prepare\n"
+            "  xfm prepare --out worlds/tiny --scale 0.02\n"
+            "  xfm prepare coco --from corpora/coco --to data/coco\n"
+            "  XFM_PREPARE_SCENES=8000 xfm prepare        any option from the environment",
+        )
+        option(parser, "--corpus", "world, or one of the above", WORLD)
+        option(parser, "--out", "folder to write the world to", "worlds/emoji")
+        option(parser, "--force", "replace a world of other settings", False)
+        add_fields(parser, WorldConfig)
+        return parser
     if corpus not in (known := [*CorpusName]):
         raise UserError(f"there is no corpus {corpus}; {suggest(corpus, [WORLD, *known])}")
     return _corpus_parser(CorpusName(corpus))
-
-
-def _world_parser() -> ArgumentParser:
-    lines = "\n".join(f"  {name:<12} {what}" for name, what in CORPORA.items())
-    parser = new_parser(
-        words=["corpus"],
-        prog="xfm prepare",
-        usage="xfm prepare [world] [--out FOLDER] [--FIELD VALUE ...]\n"
-        "       xfm prepare CORPUS --from FOLDER --to FOLDER [--OPTION VALUE ...]",
-        description="Build the embedded world: scenes composed of emoji with captions, exact boxes and the\n"
-        "rows of every task. The same configuration gives the same bytes.\n\n"
-        f"Or make shards of a corpus, from the files that it is published in:\n{lines}\n"
-        "`xfm prepare CORPUS --help` shows its options.",
-        epilog="examples:\n"
-        "  xfm prepare\n"
-        "  xfm prepare --out worlds/tiny --scale 0.02\n"
-        "  xfm prepare coco --from corpora/coco --to data/coco\n"
-        "  XFM_PREPARE_SCENES=8000 xfm prepare        any option from the environment",
-    )
-    option(parser, "--corpus", "world, or one of the above", WORLD)
-    option(parser, "--out", "folder to write the world to", "worlds/emoji")
-    option(parser, "--force", "replace a world of other settings", False)
-    add_fields(parser, WorldConfig)
-    return parser
 
 
 def _corpus_parser(corpus: CorpusName) -> ArgumentParser:

@@ -68,11 +68,20 @@ def _chosen_recipe(options: Sequence[str]) -> str:
 
 def run(chosen: Namespace) -> None:
     """Pre-train what the options say, or resume."""
-    recipe, allowed = assemble(Recipe, chosen), _changes(chosen.allow_changed)
+    recipe = assemble(Recipe, chosen)
+    changes = [name.strip() for name in chosen.allow_changed.split(",") if name.strip()]
+    if unknown := [name for name in changes if name not in [*Change]]:
+        raise UserError(f"--allow-changed {unknown[0]}: unknown; known: {', '.join(Change)}")
     folder = Path(chosen.out or Path("runs") / recipe.name)
     first = os.environ.get("RANK", "0") == "0"
-    for sentence in _notes(recipe, chosen) if first else ():
-        print(f"Note: {sentence}.", flush=True)
+    if first:  # options that do not hold in every phase, and a recipe that is not read
+        options = ["--recipe", chosen.recipe, *(["--out", chosen.out] if chosen.out else [])]
+        source = _chosen_recipe([*options, "--resume"] if chosen.resume else options)
+        notes = recipe.overruled(parse(type(recipe), values=read_recipe(source), source=f"recipe {source}"))
+        if source != chosen.recipe:
+            notes.append(f"the run goes on with its own {source}; --recipe {chosen.recipe} is not read")
+        for sentence in notes:
+            print(f"Note: {sentence}.", flush=True)
     from xfm.training.pretrain import pretrain
 
     model = pretrain(
@@ -82,37 +91,18 @@ def run(chosen: Namespace) -> None:
         progress=not chosen.quiet,
         device=chosen.device,
         compiled=chosen.compile,
-        allowed=allowed,
+        allowed=frozenset(map(Change, changes)),
     )
     if first:
         has_tasks = (Path(recipe.root) / "tasks").is_dir()
         line = command_line("evaluate", model, world=recipe.root)
         hint = f"; evaluate it with `{line}`" if has_tasks else ""
         print(f"The model is in {model}{hint}.")
-        print(_flagged(recipe, chosen.recipe, folder), end="")
+        from xfm.training.clock import SCHEDULE, read_schedule
+        from xfm.training.flags import last_lines, of_pretraining, recipe_steps
 
-
-def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
-    """The last lines: what was out of the ordinary."""
-    from xfm.training.clock import SCHEDULE, read_schedule
-    from xfm.training.flags import last_lines, of_pretraining, recipe_steps
-
-    steps, minutes = len(read_schedule(folder / SCHEDULE)) - 1, recipe.training.minutes
-    return last_lines(of_pretraining(recipe.name, steps, folder, recipe_steps(source), minutes))
-
-
-def _changes(names: str) -> "frozenset[Change]":
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in [*Change]]:
-        raise UserError(f"--allow-changed {unknown[0]}: unknown; known: {', '.join(Change)}")
-    return frozenset(map(Change, wanted))
-
-
-def _notes(recipe: "Recipe", chosen: Namespace) -> list[str]:
-    """What to know before a run: options that do not hold in every phase, a recipe that is not read."""
-    options = ["--recipe", chosen.recipe, *(["--out", chosen.out] if chosen.out else [])]
-    source = _chosen_recipe([*options, "--resume"] if chosen.resume else options)
-    notes = recipe.overruled(parse(type(recipe), values=read_recipe(source), source=f"recipe {source}"))
-    if source != chosen.recipe:
-        notes.append(f"the run goes on with its own {source}; --recipe {chosen.recipe} is not read")
-    return notes
+        steps, minutes = len(read_schedule(folder / SCHEDULE)) - 1, recipe.training.minutes
+        print(
+            last_lines(of_pretraining(recipe.name, steps, folder, recipe_steps(chosen.recipe), minutes)),
+            end="",
+        )

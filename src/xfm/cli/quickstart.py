@@ -106,7 +106,23 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
     if not 1 <= budget <= 24 * 60:
         raise UserError(f"--budget {budget:g}: give the minutes for all stages, between 1 and 1440")
     world = Path("worlds/emoji-smoke" if smoke else "worlds/emoji")
-    _check_folder(folder, world)
+    real, here, data = folder.resolve(), Path.cwd().resolve(), world.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; name a folder, which may be new")
+    if here.is_relative_to(real):
+        raise UserError(f"--out {folder} holds the current folder; choose one below it")
+    if data.is_relative_to(real) or real.is_relative_to(data):
+        raise UserError(f"--out {folder} and the world {world} hold one another; choose another folder")
+    if _is_used(folder) and not any((folder / name).is_file() for name in (PLAN_FILE, "config.yaml")):
+        raise UserError(
+            f"--out {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
+            "choose a new folder"
+        )
+    found = holding(folder)
+    if found and found.maker and found.maker.command not in ("", "pretrain", "evaluate"):
+        raise UserError(
+            f"--out {folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
+        )
     with locked(folder, beside=True):
         return _quickstart(folder, world, budget, smoke)
 
@@ -219,27 +235,6 @@ def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
     except (OSError, ValueError, TypeError, RecursionError):  # damaged: the folder is moved aside
         return None
     return plan if (plan.budget, plan.smoke) == (budget, smoke) else None
-
-
-def _check_folder(folder: Path, world: Path) -> None:
-    """Refuse a folder that must not be moved aside later, before anything is built."""
-    real, here, data = folder.resolve(), Path.cwd().resolve(), world.resolve()
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file; name a folder, which may be new")
-    if here.is_relative_to(real):
-        raise UserError(f"--out {folder} holds the current folder; choose one below it")
-    if data.is_relative_to(real) or real.is_relative_to(data):
-        raise UserError(f"--out {folder} and the world {world} hold one another; choose another folder")
-    if _is_used(folder) and not any((folder / name).is_file() for name in (PLAN_FILE, "config.yaml")):
-        raise UserError(
-            f"--out {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
-            "choose a new folder"
-        )
-    found = holding(folder)
-    if found and found.maker and found.maker.command not in ("", "pretrain", "evaluate"):
-        raise UserError(
-            f"--out {folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
-        )
 
 
 def _is_used(folder: Path) -> bool:

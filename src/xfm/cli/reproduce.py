@@ -54,7 +54,26 @@ def run(chosen: Namespace) -> None:
         print(_listing(Path(chosen.data), names))
         return
     if chosen.model is not None:
-        _run(chosen, names)
+        from xfm.config.benchmark import Edition
+        from xfm.evaluation.benchmarks.jobs import find_jobs, run_jobs
+        from xfm.evaluation.benchmarks.published import Protocol
+
+        changes = [f"--{change.strip()}" for change in chosen.set.split(",") if change.strip()]
+        protocols = _named("--protocols", chosen.protocols.upper(), Protocol)
+        editions = _named("--editions", chosen.editions.lower(), Edition) or list(Edition)
+        data = Path(chosen.data)
+        jobs = find_jobs(data, names, protocols, changes, chosen.smoke, editions)
+        print(f"To run: {', '.join(job.name for job in jobs)}", flush=True)
+        run_jobs(
+            jobs,
+            chosen.model,
+            data,
+            Path(chosen.out),
+            smoke=chosen.smoke,
+            device=chosen.device,
+            progress=not chosen.quiet,
+            max_bad=chosen.max_bad,
+        )
     if names:  # the whole table needs nothing of what they import
         from xfm.evaluation.benchmarks.registry import known_names
 
@@ -68,29 +87,6 @@ def run(chosen: Namespace) -> None:
         print(f"{note}.")
     if chosen.model is not None:
         print(f"Every score is in {chosen.out}/BENCHMARK/PROTOCOL/EDITION/official.json.")
-
-
-def _run(chosen: Namespace, names: Sequence[str]) -> None:
-    from xfm.config.benchmark import Edition
-    from xfm.evaluation.benchmarks.jobs import find_jobs, run_jobs
-    from xfm.evaluation.benchmarks.published import Protocol
-
-    changes = [f"--{change.strip()}" for change in chosen.set.split(",") if change.strip()]
-    protocols = _named("--protocols", chosen.protocols.upper(), Protocol)
-    editions = _named("--editions", chosen.editions.lower(), Edition) or list(Edition)
-    data = Path(chosen.data)
-    jobs = find_jobs(data, names, protocols, changes, chosen.smoke, editions)
-    print(f"To run: {', '.join(job.name for job in jobs)}", flush=True)
-    run_jobs(
-        jobs,
-        chosen.model,
-        data,
-        Path(chosen.out),
-        smoke=chosen.smoke,
-        device=chosen.device,
-        progress=not chosen.quiet,
-        max_bad=chosen.max_bad,
-    )
 
 
 def _named(option: str, given: str, kind: type[Choice]) -> list[Choice]:

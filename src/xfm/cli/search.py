@@ -17,7 +17,7 @@ from xfm.models.shipped import DEFAULT
 
 if TYPE_CHECKING:
     from xfm.search.index import Index
-    from xfm.search.searching import Answer, FoundImage
+    from xfm.search.searching import Answer
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -63,10 +63,16 @@ def run(chosen: Namespace) -> None:
     draw = None if chosen.draw is None else Path(chosen.draw)
     if draw is not None and draw.exists() and (not draw.is_dir() or any(draw.iterdir())):
         raise UserError(f"--draw {draw} holds something: name another folder, such as {free_name(draw)}")
-    from xfm.search.searching import Searcher
+    from xfm.inference.input_parsing import read_original
+    from xfm.search.filters import parse_condition
+    from xfm.search.searching import Searcher, searched_text
 
     image = None if chosen.image is None else Path(chosen.image)
-    _check(chosen.text, image, options)
+    for one in options.where:
+        parse_condition(one)
+    searched_text(chosen.text, image)
+    if image is not None:
+        read_original(image, None)
     with _opened(chosen) as index:
         answer = Searcher(index).search(chosen.text, image, options)
     if chosen.json:
@@ -74,19 +80,19 @@ def run(chosen: Namespace) -> None:
     else:
         _print(answer, chosen.text)
     if draw is not None:
-        _draw(answer, chosen.text or "", draw)
+        from xfm.inference.drawing import draw_boxes
 
-
-def _check(text: str | None, image: Path | None, options: SearchOptions) -> None:
-    from xfm.inference.input_parsing import read_original
-    from xfm.search.filters import parse_condition
-    from xfm.search.searching import searched_text
-
-    for one in options.where:
-        parse_condition(one)
-    searched_text(text, image)
-    if image is not None:
-        read_original(image, None)
+        drawn = 0
+        draw.mkdir(parents=True, exist_ok=True)
+        for number, hit in enumerate(answer.hits, start=1):
+            source = Path(hit["source"])
+            if "box" in hit and source.is_file():
+                located = {"label": chosen.text or "", "box": hit["box"], "score": hit.get("match")}
+                draw_boxes(source, [located]).save(draw / f"{number:02}.png")
+                drawn += 1
+        left = len(answer.hits) - drawn
+        less = f" {amount(left, 'has', 'have')} no file or no box." if left else ""
+        print(f"{amount(drawn, 'picture with a box is', 'pictures with boxes are')} in {draw}.{less}")
 
 
 def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
@@ -119,27 +125,8 @@ def _print(answer: "Answer", text: str | None) -> None:
         print(f"Nothing found among {among} for {printable(text or '')!r}.{sure}{near}")
     for number, hit in enumerate(answer.hits, start=1):
         match = f"  fits {hit['match']:4.0%}  cosine {hit['similarity']:5.2f}" if "match" in hit else ""
-        print(f"{number:3}.  score {hit['score']:6.2f}{match}  {printable(hit['source'])}{_told(hit)}")
+        own = {name: value for name, value in hit["metadata"].items() if str(value) not in hit["source"]}
+        told = "".join(f"  {name}={printable(str(value))}" for name, value in own.items())
+        print(f"{number:3}.  score {hit['score']:6.2f}{match}  {printable(hit['source'])}{told}")
     if answer.limits:
         print(f"What the model knows: {printable(answer.limits)}")
-
-
-def _told(hit: "FoundImage") -> str:
-    own = {name: value for name, value in hit["metadata"].items() if str(value) not in hit["source"]}
-    return "".join(f"  {name}={printable(str(value))}" for name, value in own.items())
-
-
-def _draw(answer: "Answer", text: str, folder: Path) -> None:
-    from xfm.inference.drawing import draw_boxes
-
-    drawn = 0
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, hit in enumerate(answer.hits, start=1):
-        source = Path(hit["source"])
-        if "box" in hit and source.is_file():
-            located = {"label": text, "box": hit["box"], "score": hit.get("match")}
-            draw_boxes(source, [located]).save(folder / f"{number:02}.png")
-            drawn += 1
-    left = len(answer.hits) - drawn
-    less = f" {amount(left, 'has', 'have')} no file or no box." if left else ""
-    print(f"{amount(drawn, 'picture with a box is', 'pictures with boxes are')} in {folder}.{less}")

@@ -56,11 +56,12 @@ def run(chosen: Namespace) -> None:
     folders = [Path(one) for one in names_in(chosen.index)]
     searches = Searches(folders, show_from=config.show_from, device=chosen.device)
     names = ", ".join(one.name for one in models)
-
-    def started(address: str) -> None:
-        print(f"Serving {names} at {address}; what can be asked: {address}/openapi.json", flush=True)
-
-    serve(Server(models, searches, config, keys), started)
+    serve(
+        Server(models, searches, config, keys),
+        lambda address: print(
+            f"Serving {names} at {address}; what can be asked: {address}/openapi.json", flush=True
+        ),
+    )
 
 
 def add_server_options(parser: ArgumentParser, precision: str | None = None) -> None:

@@ -65,14 +65,6 @@ def guarded(place: Callable[[], str], shows: Callable[[], bool], debug: bool = F
         ending.status = _flushed(streams, ending.status, shows)
 
 
-def require_folder() -> None:
-    """Refuse to work in a folder that was deleted: the libraries would end the process."""
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise UserError("the current folder does not exist any more: change to another (`cd`)") from None
-
-
 def leaving() -> None:
     """For a process that is about to end: a late signal ends it, without traceback or that status."""
     exec("")  # CPython remembers an interrupt of code in a text, and would end by that signal: forget it

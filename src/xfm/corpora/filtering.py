@@ -9,7 +9,7 @@ from typing import Any
 
 from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import import_extra
-from xfm.corpora.images import Recoding
+from xfm.corpora.images import shrunk
 from xfm.corpora.source_record import Box, PhraseBox, SourceRecord
 from xfm.data.image_formats import Header, PictureError, PictureFormat
 from xfm.data.images import byte_limit, checked_header, decode, read_picture, too_many_bytes
@@ -44,7 +44,12 @@ def fitted_regions(
     if not regions:
         return []
     said = said or size
-    if said != (1, 1) and not _alike(said, size):
+    # Of one picture, shrunk or not; a turned picture is another.
+    if said != (1, 1) and not (
+        min(said) > 0
+        and all(map(isfinite, said))
+        and abs(said[0] * size[1] / (said[1] * size[0]) - 1) < _SAME_SHAPE + 1 / min(size)
+    ):
         told[OTHER_SIZE] += len(regions)
         return []
     found = []
@@ -58,13 +63,6 @@ def fitted_regions(
         if fitted is not None:
             found.append(PhraseBox(phrase, fitted))
     return found
-
-
-def _alike(said: tuple[float, float], size: tuple[int, int]) -> bool:
-    """Whether two sizes are of one picture, shrunk or not; a turned picture is another."""
-    if min(said) <= 0 or not all(map(isfinite, said)):
-        return False
-    return abs(said[0] * size[1] / (said[1] * size[0]) - 1) < _SAME_SHAPE + 1 / min(size)
 
 
 def _fitted(box: Box, said: tuple[float, float], target: tuple[int, int]) -> tuple[Box | None, str]:
@@ -124,59 +122,44 @@ class FilterResult:
     parts: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True)
-class RecordFilter:
-    """Filters records one by one; `needs_text` leaves out pictures without captions and regions."""
-
-    config: PrepareConfig
-    needs_text: bool
-
-    @property
-    def recoding(self) -> Recoding:
-        """How pictures are encoded."""
-        return Recoding(self.config.max_side, self.config.quality)
-
-    def __call__(self, record: SourceRecord) -> FilterResult:
-        """The outcome for a record."""
-        if record.flaw:
-            return FilterResult(BAD, record.flaw)
-        if record.text is not None:
-            return _text(record.text, self.config)
-        try:
-            data = _bytes(record.picture)
-            header = checked_header(data)
-            if not looks_whole(data, header):
-                decode(data)
-        except PictureError as error:
-            return FilterResult(BAD, str(error))
-        short, long = sorted((header.width, header.height))
-        if short < self.config.min_side:
-            return FilterResult(SMALL)
-        if self.config.max_aspect and long > self.config.max_aspect * short:
-            return FilterResult(LONG)
-        return self._described(record, data, header)
-
-    def _described(self, record: SourceRecord, data: bytes, header: Header) -> FilterResult:
-        parts, unfit = Counter(record.left_out), Counter[str]()
-        captions = [
-            one for one in record.captions if not (why := _unfit(one, self.config)) or unfit.update([why])
-        ]
-        size = header.width, header.height
-        regions = fitted_regions(record.regions, record.size, size, self.recoding.target(*size), parts)
-        if not captions and not regions and (self.needs_text or unfit):
-            return FilterResult(unfit.most_common(1)[0][0] if unfit else NO_WORDS)
-        parts.update({f"caption: {why}": count for why, count in unfit.items()})
-        annotation: dict[str, Any] = {"id": record.name}
-        if captions:
-            annotation["captions"] = captions
-        if regions:
-            annotation["regions"] = [{"phrase": phrase, "box": list(box)} for phrase, box in regions]
-        return FilterResult(data=data, header=header, annotation=annotation, parts=parts)
-
-
-def _text(text: str, config: PrepareConfig) -> FilterResult:
-    reason = _unfit(text, config)
-    return FilterResult(reason) if reason else FilterResult(data=text.encode("utf-8"))
+def filter_record(record: SourceRecord, config: PrepareConfig, needs_text: bool) -> FilterResult:
+    """The outcome for a record; `needs_text` leaves out pictures without captions and regions."""
+    if record.flaw:
+        return FilterResult(BAD, record.flaw)
+    if record.text is not None:
+        reason = _unfit(record.text, config)
+        return FilterResult(reason) if reason else FilterResult(data=record.text.encode("utf-8"))
+    try:
+        data = record.picture
+        if data is None:
+            raise PictureError("the picture is missing")
+        if isinstance(data, Path):
+            data = read_picture(data)
+        elif len(data) > (limit := byte_limit()):
+            raise PictureError(f"the picture {too_many_bytes(len(data), limit)}")
+        header = checked_header(data)
+        if not looks_whole(data, header):
+            decode(data)
+    except PictureError as error:
+        return FilterResult(BAD, str(error))
+    short, long = sorted((header.width, header.height))
+    if short < config.min_side:
+        return FilterResult(SMALL)
+    if config.max_aspect and long > config.max_aspect * short:
+        return FilterResult(LONG)
+    parts, unfit = Counter(record.left_out), Counter[str]()
+    captions = [one for one in record.captions if not (why := _unfit(one, config)) or unfit.update([why])]
+    size = header.width, header.height
+    regions = fitted_regions(record.regions, record.size, size, shrunk(header, config.max_side), parts)
+    if not captions and not regions and (needs_text or unfit):
+        return FilterResult(unfit.most_common(1)[0][0] if unfit else NO_WORDS)
+    parts.update({f"caption: {why}": count for why, count in unfit.items()})
+    annotation: dict[str, Any] = {"id": record.name}
+    if captions:
+        annotation["captions"] = captions
+    if regions:
+        annotation["regions"] = [{"phrase": phrase, "box": list(box)} for phrase, box in regions]
+    return FilterResult(data=data, header=header, annotation=annotation, parts=parts)
 
 
 def _unfit(text: str, config: PrepareConfig) -> str:
@@ -190,16 +173,6 @@ def _unfit(text: str, config: PrepareConfig) -> str:
         identifier = import_extra("py3langid", "--language", "language")
         return LANGUAGE if identifier.classify(text)[0] != config.language else ""
     return ""
-
-
-def _bytes(picture: Path | bytes | None) -> bytes:
-    if isinstance(picture, bytes):
-        if len(picture) > (limit := byte_limit()):
-            raise PictureError(f"the picture {too_many_bytes(len(picture), limit)}")
-        return picture
-    if picture is None:
-        raise PictureError("the picture is missing")
-    return read_picture(picture)
 
 
 def looks_whole(data: bytes, header: Header) -> bool:

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,56 +39,39 @@ _TURNS = {
 }
 
 
-@dataclass(frozen=True)
-class Recoding:
-    """Longest side in pixels (0: any), and JPEG quality for all pictures (None: only shrunk ones)."""
-
-    max_side: int = 0
-    quality: int | None = None
-
-    def target(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of the picture that is written."""
-        longer = max(width, height)
-        if not self.max_side or longer <= self.max_side:
-            return width, height
-        share = self.max_side / longer
-        return max(1, round(width * share)), max(1, round(height * share))
-
-    def touches(self, width: int, height: int) -> bool:
-        """Whether a picture of this size is encoded anew."""
-        return self.quality is not None or self.target(width, height) != (width, height)
-
-    def encoded(self, data: bytes, header: Header) -> bytes:
-        """The upright picture as a baseline JPEG without metadata."""
-        size = self.target(header.width, header.height)
-        picture = loaded(data, header, size)
-        if picture.size != size:
-            picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-        written = io.BytesIO()
-        picture.save(written, "JPEG", quality=QUALITY if self.quality is None else self.quality)
-        return written.getvalue()
+def shrunk(header: Header, max_side: int) -> tuple[int, int]:
+    """Width and height of the upright picture with sides of at most `max_side` pixels (0: any)."""
+    width, height = header.width, header.height
+    longer = max(width, height)
+    if not max_side or longer <= max_side:
+        return width, height
+    share = max_side / longer
+    return max(1, round(width * share)), max(1, round(height * share))
 
 
-def loaded(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image:
-    """An upright RGB picture of at least a size; PictureError if undecodable."""
-    found = drafted(data, header, size)
-    return Image.fromarray(decode(data).permute(1, 2, 0).contiguous().numpy()) if found is None else found
+def encoded(data: bytes, header: Header, size: tuple[int, int], quality: int | None) -> bytes:
+    """The upright picture in another size as a baseline JPEG without metadata."""
+    picture = loaded(data, header, size)
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    written = io.BytesIO()
+    picture.save(written, "JPEG", quality=QUALITY if quality is None else quality)
+    return written.getvalue()
 
 
-def drafted(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image | None:
-    """The same of a complete JPEG, at the smallest scale; None of others."""
-    if header.format is not PictureFormat.JPEG or header.mode not in ("RGB", "L"):
-        return None
-    try:
-        picture = open_with_pillow(data, header.format)
-        assert isinstance(picture, JpegImageFile)
-        picture.draft(None, size if header.orientation < 5 else (size[1], size[0]))
-        picture.load()
-    except BROKEN:
-        return None
-    shown = picture if picture.mode == "RGB" else picture.convert("RGB")
-    turn = _TURNS.get(header.orientation)
-    return shown if turn is None else shown.transpose(turn)
+def loaded(data: bytes, header: Header, size: tuple[int, int], whole: bool = True) -> Image.Image:
+    """An upright RGB picture of at least a size, of a `whole` JPEG at the smallest scale; PictureError if
+    undecodable."""
+    if whole and header.format is PictureFormat.JPEG and header.mode in ("RGB", "L"):
+        with suppress(*BROKEN):
+            picture = open_with_pillow(data, header.format)
+            assert isinstance(picture, JpegImageFile)
+            picture.draft(None, size if header.orientation < 5 else (size[1], size[0]))
+            picture.load()
+            shown = picture if picture.mode == "RGB" else picture.convert("RGB")
+            turn = _TURNS.get(header.orientation)
+            return shown if turn is None else shown.transpose(turn)
+    return Image.fromarray(decode(data).permute(1, 2, 0).contiguous().numpy())
 
 
 BITS = 64
@@ -223,7 +206,7 @@ def evaluated(places: Sequence[str]) -> tuple[set[str], list[int]]:
         elif path.suffix.lower() in PICTURE_SUFFIXES:
             pictures.append(path)
         else:
-            names |= {*_named(path)}
+            names |= _named(path)
     names |= {name for path in pictures for name in by_file(path.name)}
     with ThreadPoolExecutor(cores()) as pool:
         outcomes = [*pool.map(_hash_or_flaw, pictures)]
@@ -242,9 +225,13 @@ def _hash_or_flaw(path: Path) -> int | str:
         return excerpt(str(error), 200)
 
 
-def _named(path: Path) -> Iterator[str]:
+def _named(path: Path) -> set[str]:
     if path.suffix == ".p":
-        found = {*_of_references(read_plain_pickle(path))}
+        refs, found = read_plain_pickle(path), set[str]()
+        for ref in refs if isinstance(refs, list) else ():
+            number = ref.get("image_id") if isinstance(ref, dict) and not _is_trained_on(ref) else None
+            if isinstance(number, int) and abs(number) < 1 << 63:  # others, of a pickle, nobody can print
+                found.add(f"coco:{number}")
     elif path.suffix == ".txt":
         with unreadable(path):
             lines = read_text(path, encoding="utf-8-sig").splitlines()
@@ -259,19 +246,12 @@ def _named(path: Path) -> Iterator[str]:
         raise UserError(
             f"--evaluation: {path} names no pictures that are evaluated; is it the official file?"
         )
-    yield from found
+    return found
 
 
 def _is_trained_on(item: dict[str, Any]) -> bool:
     split = item.get("split")
     return isinstance(split, str) and split in _TRAINED_ON
-
-
-def _of_references(refs: Any) -> Iterator[str]:
-    for ref in refs if isinstance(refs, list) else ():
-        number = ref.get("image_id") if isinstance(ref, dict) and not _is_trained_on(ref) else None
-        if isinstance(number, int) and abs(number) < 1 << 63:  # a pickle holds numbers that nobody can print
-            yield f"coco:{number}"
 
 
 def _of_annotations(path: Path) -> Iterator[str]:

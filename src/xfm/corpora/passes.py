@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from xfm.config.corpora import Duplicates
+from xfm.config.corpora import Duplicates, PrepareConfig
 from xfm.core.errors import UserError, printable
 from xfm.core.files import file_digest, writing
-from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, FilterResult, RecordFilter
-from xfm.corpora.images import near_any, near_earlier, perceptual_hash
+from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, FilterResult, filter_record
+from xfm.corpora.images import encoded, near_any, near_earlier, perceptual_hash, shrunk
 from xfm.corpora.preparation import PreparationPlan
-from xfm.corpora.source_record import SourceRecord
 from xfm.data.image_formats import PictureError
 from xfm.data.images import picture_suffix
 from xfm.data.sources.shard_index import index_shard, write_index
+from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, whole_file
 from xfm.world.storage import ShardWriter, to_json
 
@@ -56,100 +56,70 @@ class ShardMark:
     parts: Counter[str] = field(default_factory=Counter)
     bad: list[dict[str, str]] = field(default_factory=list)
 
-    def leave_out(self, record: SourceRecord, verdict: FilterResult) -> None:
-        """Count an omitted record."""
-        self.left_out[verdict.reason] += 1
-        if verdict.reason == BAD and len(self.bad) < NAMED:
-            self.bad.append({"place": printable(record.name), "error": printable(verdict.detail)})
-
-    def describe(self, annotation: dict[str, Any]) -> None:
-        """Count a written picture's annotation."""
-        self.counts["pictures"] += 1
-        for name in ("captions", "regions"):
-            self.counts[name] += len(annotation.get(name, ()))
-            self.counts[f"pictures with {name}"] += bool(annotation.get(name))
-
-
-def looks_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
-    """The pass over all pieces."""
-    return ShardedMap(plan.preparation.work, "looked", len(plan.pieces), ShardMark, partial(_look_at, plan))
-
 
 def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
-    judge = RecordFilter(config, reader.needs_text)
     hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
     records = reader.records(plan.pieces[number], plan.listings)
-    seen = [_look(record, judge, plan.names, hashes) for record in records]
+    seen = list[tuple[bytes, int, int]]()
+    for record in records:
+        verdict = filter_record(record, config, reader.needs_text)
+        digest, found, state = bytes(16), 0, _FIT
+        if verdict.reason:
+            state = _OUT
+        elif not plan.names.isdisjoint(record.known_as):
+            state = _EVALUATED
+        else:
+            digest = hashlib.sha256(verdict.data).digest()[:16]
+            if hashes and verdict.header is not None:
+                try:
+                    found = perceptual_hash(verdict.data, verdict.header)
+                except PictureError:
+                    state = _BROKEN
+        seen.append((digest, found, state))
     _save(stem.with_suffix(".npy"), seen, _SEEN)
     return ShardMark(len(seen))
 
 
-def _look(
-    record: SourceRecord, judge: RecordFilter, names: frozenset[str], hashes: bool
-) -> tuple[bytes, int, int]:
-    verdict = judge(record)
-    if verdict.reason:
-        return bytes(16), 0, _OUT
-    if not names.isdisjoint(record.known_as):
-        return bytes(16), 0, _EVALUATED
-    digest, found = hashlib.sha256(verdict.data).digest()[:16], 0
-    if hashes and verdict.header is not None:
-        try:
-            found = perceptual_hash(verdict.data, verdict.header)
-        except PictureError:
-            return digest, 0, _BROKEN
-    return digest, found, _FIT
-
-
 # ---------------------------------------------------------------- joining
-def join(looks: ShardedMap[ShardMark], plan: PreparationPlan) -> None:
-    """Decide what is dropped of each piece, once."""
-    folder = plan.preparation.work / DROPPED
+def look(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
+    """Do a share of the pass over all pieces, and when all are done decide what is dropped of each, once;
+    whether that is so."""
+    work = plan.preparation.work
+    looks = ShardedMap(work, "looked", len(plan.pieces), ShardMark, partial(_look_at, plan))
+    if not looks.run(executor, "looking at records", progress, unit="shard"):
+        return False
+    folder = work / DROPPED
     if (folder / "all").exists():
-        return
+        return True
     parts = [np.load(looks.file(number, ".npy"), allow_pickle=False) for number in range(looks.count)]
     if any(part.dtype != _SEEN for part in parts):
         raise UserError(f"{looks.folder} is damaged; begin anew with --force")
     seen = np.concatenate(parts) if parts else np.empty(0, dtype=_SEEN)
-    codes = _codes(seen, plan)
-    with writing(folder, AGAIN):
-        folder.mkdir(exist_ok=True)
-        ends = np.cumsum([len(part) for part in parts])
-        for number, part in enumerate(np.split(codes, ends[:-1]) if parts else ()):
-            _save(folder / f"{number:06d}.npy", part, np.uint8)
-        _save(folder / "all", np.bincount(codes, minlength=len(REASONS)), np.int64)
-
-
-def _codes(seen: np.ndarray, plan: PreparationPlan) -> np.ndarray:
-    """[N] uint8 places in `REASONS`."""
     config = plan.preparation.config
-    codes = np.zeros(len(seen), dtype=np.uint8)
+    codes = np.zeros(len(seen), dtype=np.uint8)  # places in `REASONS`
     codes[seen["state"] == _EVALUATED] = 1
     codes[seen["state"] == _BROKEN] = 4
     if config.evaluation:
         fit = np.flatnonzero(seen["state"] == _FIT)
         leaks = near_any(seen["hash"][fit], np.array(plan.hashes, np.uint64), config.distance)
         codes[fit[leaks]] = 1
-    if config.duplicates is Duplicates.KEEP:
-        return codes
-    fit = np.flatnonzero((seen["state"] == _FIT) & (codes == 0))
-    _, first = np.unique(seen["digest"][fit], return_index=True)
-    twice = np.ones(len(fit), dtype=bool)
-    twice[first] = False
-    codes[fit[twice]] = 2
-    if config.duplicates is Duplicates.ALIKE:
-        fit = fit[~twice]
-        codes[fit[near_earlier(seen["hash"][fit], config.distance)]] = 3
-    return codes
-
-
-def _dropped_rows(folder: Path, number: int) -> np.ndarray:
-    """[N] uint8 places in `REASONS` of a piece's records; UserError where the file is missing."""
-    try:
-        return np.load(folder / f"{number:06d}.npy", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
+    if config.duplicates is not Duplicates.KEEP:
+        fit = np.flatnonzero((seen["state"] == _FIT) & (codes == 0))
+        _, first = np.unique(seen["digest"][fit], return_index=True)
+        twice = np.ones(len(fit), dtype=bool)
+        twice[first] = False
+        codes[fit[twice]] = 2
+        if config.duplicates is Duplicates.ALIKE:
+            fit = fit[~twice]
+            codes[fit[near_earlier(seen["hash"][fit], config.distance)]] = 3
+    with writing(folder, AGAIN):
+        folder.mkdir(exist_ok=True)
+        ends = np.cumsum([len(part) for part in parts])
+        for number, part in enumerate(np.split(codes, ends[:-1]) if parts else ()):
+            _save(folder / f"{number:06d}.npy", part, np.uint8)
+        _save(folder / "all", np.bincount(codes, minlength=len(REASONS)), np.int64)
+    return True
 
 
 def _save(path: Path, values: Any, kind: Any) -> None:
@@ -214,42 +184,52 @@ def _write_shard(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
 
 def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
-    judge, dropped, mark = RecordFilter(config, reader.needs_text), None, ShardMark()
+    dropped, mark = None, ShardMark()
     if config.looks_first:
-        dropped = _dropped_rows(plan.preparation.work / DROPPED, number)
+        folder = plan.preparation.work / DROPPED
+        try:
+            dropped = np.load(folder / f"{number:06d}.npy", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
     with ShardWriter(path) as shard:
         for row, record in enumerate(reader.records(plan.pieces[number], plan.listings)):
             mark.read += 1
-            verdict = judge(record)
+            verdict = filter_record(record, config, reader.needs_text)
             if not verdict.reason and dropped is not None:
                 if row >= len(dropped):
                     raise UserError("the corpus has changed while it was prepared; begin anew with --force")
                 if dropped[row]:
                     verdict = FilterResult(REASONS[dropped[row]], "the picture does not decode")
             if not verdict.reason:
-                verdict = _add(shard, f"{number:06d}{row:07d}", judge, verdict, mark)
+                verdict = _add(shard, f"{number:06d}{row:07d}", config, verdict, mark)
             if verdict.reason:
-                mark.leave_out(record, verdict)
+                mark.left_out[verdict.reason] += 1
+                if verdict.reason == BAD and len(mark.bad) < NAMED:
+                    mark.bad.append({"place": printable(record.name), "error": printable(verdict.detail)})
     return mark
 
 
 def _add(
-    shard: ShardWriter, key: str, judge: RecordFilter, verdict: FilterResult, mark: ShardMark
+    shard: ShardWriter, key: str, config: PrepareConfig, verdict: FilterResult, mark: ShardMark
 ) -> FilterResult:
     if verdict.header is None:
         shard.write(f"{key}.txt", verdict.data)
         mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
     else:
         data, header = verdict.data, verdict.header
-        if judge.recoding.touches(header.width, header.height):
+        size, quality = shrunk(header, config.max_side), config.quality
+        if quality is not None or size != (header.width, header.height):
             try:
-                data = judge.recoding.encoded(data, header)
+                data = encoded(data, header, size, quality)
             except PictureError as error:
                 return FilterResult(BAD, str(error))
             mark.counts["pictures encoded anew"] += 1
         shard.write(f"{key}{picture_suffix(data)}", data)
         shard.write(f"{key}.json", to_json(verdict.annotation).encode())
-        mark.describe(verdict.annotation)
+        mark.counts["pictures"] += 1
+        for name in ("captions", "regions"):
+            mark.counts[name] += len(verdict.annotation.get(name, ()))
+            mark.counts[f"pictures with {name}"] += bool(verdict.annotation.get(name))
     mark.parts.update(verdict.parts)
     mark.written += 1
     return verdict

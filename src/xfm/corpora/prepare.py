@@ -15,7 +15,7 @@ import PIL
 from xfm.core.errors import UserError, amount
 from xfm.core.files import read_json_or_nothing, replace_folder, sync_folder, write_text, writing
 from xfm.corpora.filtering import counted
-from xfm.corpora.passes import BadRecords, ShardMark, join, looks_of, shards_of
+from xfm.corpora.passes import BadRecords, ShardMark, look, shards_of
 from xfm.corpora.preparation import FORMAT, Preparation, PreparationPlan, plan_of
 from xfm.data.sources.shard_index import INDEX, open_index, write_index
 from xfm.executors.executor import Executor
@@ -56,10 +56,6 @@ class CorpusManifest:
     shards: list[dict[str, Any]]
     versions: dict[str, str]
 
-    def to_json(self) -> str:
-        """The file's content."""
-        return json.dumps(asdict(self), indent=1) + "\n"
-
     def summary(self) -> str:
         """A few lines for people."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
@@ -71,32 +67,6 @@ class CorpusManifest:
                     f"{title}: " + ", ".join(f"{count:,} {reason}" for reason, count in found.items())
                 )
         return "\n".join(lines)
-
-
-def manifest_of(
-    preparation: Preparation, licence: str, mark: str, marks: Sequence[ShardMark], names: Sequence[str]
-) -> CorpusManifest:
-    """The manifest of finished units; `names` are the shards of the units that have one."""
-    made = [one for one in marks if one.written]
-    return CorpusManifest(
-        format=FORMAT,
-        corpus=preparation.corpus.value,
-        mark=mark,
-        licence=preparation.config.licence or licence,
-        source=preparation.source.name,
-        settings=preparation.settings(),
-        read=sum(one.read for one in marks),
-        written=sum(one.written for one in marks),
-        bytes=sum(one.bytes for one in marks),
-        counts=counted(sum((one.counts for one in marks), Counter())),
-        left_out=counted(sum((one.left_out for one in marks), Counter())),
-        parts=counted(sum((one.parts for one in marks), Counter())),
-        shards=[
-            {"name": name, "records": one.written, "bytes": one.bytes, "sha256": one.sha256}
-            for name, one in zip(names, made, strict=True)
-        ],
-        versions={"xfm": version("xfm"), "pillow": PIL.__version__},
-    )
 
 
 def prepared_mark(folder: Path) -> str | None:
@@ -125,48 +95,37 @@ def prepare(
     mark, licence = preparation.mark(reader), reader.licence
     plans: list[PreparationPlan] = []
 
-    def finished() -> CorpusManifest | None:
-        return load_manifest(target) if prepared_mark(target) == mark else None
-
     def run() -> bool:
-        require_target(target, force)
+        held = load_manifest(target) if (target / NAME).is_file() else None
+        named = [] if held is None else [str(one["name"]) for one in held.shards]
+        if require_own(target, NAME, [DAMAGED, INDEX, *named], "corpus") and held is not None and not force:
+            raise UserError(
+                f"{target} holds {held.corpus} of other settings or files: choose another folder, or replace "
+                "it with --force"
+            )
         if force:
             shutil.rmtree(preparation.work, ignore_errors=True)
-        plans.append(plan_of(preparation, reader, mark))
-        return _run(plans[0], executor, progress)
+        plan = plan_of(preparation, reader, mark)
+        plans.append(plan)
+        if preparation.config.looks_first and not look(plan, executor, progress):
+            return False
+        shards = shards_of(plan)
+        bad = BadRecords(preparation.max_bad, shards.marks())
+        return shards.run(executor, "writing shards", progress, lambda _, mark: bad.add(mark), "shard")
 
-    def finish() -> CorpusManifest:
-        return _finish(plans[0], mark, licence)
-
-    return complete(target, preparation.work, executor, finished, run, finish)
+    return complete(
+        target,
+        preparation.work,
+        executor,
+        lambda: load_manifest(target) if prepared_mark(target) == mark else None,
+        run,
+        lambda: _finish(plans[0], mark, licence),
+    )
 
 
 def load_manifest(folder: Path) -> CorpusManifest:
     """Manifest of a prepared corpus."""
     return read_record(folder / NAME, CorpusManifest, "prepare the corpus again")
-
-
-def require_target(target: Path, force: bool) -> None:
-    """UserError for a target that is no folder, or holds anything but a corpus to be replaced."""
-    held = load_manifest(target) if (target / NAME).is_file() else None
-    shards = [] if held is None else [str(one["name"]) for one in held.shards]
-    if require_own(target, NAME, [DAMAGED, INDEX, *shards], "corpus") and held is not None and not force:
-        raise UserError(
-            f"{target} holds {held.corpus} of other settings or files: choose another folder, or replace it "
-            "with --force"
-        )
-
-
-def _run(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
-    """Do the executor's share of all passes; whether every unit is done."""
-    if plan.preparation.config.looks_first:
-        looks = looks_of(plan)
-        if not looks.run(executor, "looking at records", progress, unit="shard"):
-            return False
-        join(looks, plan)
-    shards = shards_of(plan)
-    bad = BadRecords(plan.preparation.max_bad, shards.marks())
-    return shards.run(executor, "writing shards", progress, lambda _, mark: bad.add(mark), "shard")
 
 
 def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
@@ -177,7 +136,25 @@ def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
     count = sum(mark.written > 0 for mark in marks)
     width = max(5, len(str(count - 1)))
     names = [f"{preparation.corpus.value}-{number:0{width}d}.tar" for number in range(count)]
-    manifest = manifest_of(preparation, licence, mark, marks, names)
+    manifest = CorpusManifest(
+        format=FORMAT,
+        corpus=preparation.corpus.value,
+        mark=mark,
+        licence=preparation.config.licence or licence,
+        source=preparation.source.name,
+        settings=preparation.settings(),
+        read=sum(one.read for one in marks),
+        written=sum(one.written for one in marks),
+        bytes=sum(one.bytes for one in marks),
+        counts=counted(sum((one.counts for one in marks), Counter())),
+        left_out=counted(sum((one.left_out for one in marks), Counter())),
+        parts=counted(sum((one.parts for one in marks), Counter())),
+        shards=[
+            {"name": name, "records": one.written, "bytes": one.bytes, "sha256": one.sha256}
+            for name, one in zip(names, (one for one in marks if one.written), strict=True)
+        ],
+        versions={"xfm": version("xfm"), "pillow": PIL.__version__},
+    )
     if not names:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in manifest.left_out.items())
         raise UserError(
@@ -218,6 +195,6 @@ def _put_in_place(
     write_index(ready, entries)
     if damaged := [row for mark in marks for row in mark.bad]:
         write_text(ready / DAMAGED, json.dumps(damaged, indent=0, ensure_ascii=False) + "\n")
-    write_text(ready / NAME, manifest.to_json())
+    write_text(ready / NAME, json.dumps(asdict(manifest), indent=1) + "\n")
     sync_folder(ready)
     replace_folder(ready, target)

@@ -48,10 +48,13 @@ class SourceRecord:
     left_out: dict[str, int] = field(default_factory=dict)
     flaw: str = ""
 
-    def to_line(self) -> str:
-        """A line of JSON, for a listing; the picture must not be bytes."""
+    def to_line(self, listings: Path) -> str:
+        """A line of JSON, for a listing; the picture must not be bytes. The folder of the listings is moved
+        when it is complete: paths below it are relative."""
         plain = {name: value for name, value in asdict(self).items() if value not in (None, "", (), {})}
-        if self.picture is not None:
+        if isinstance(self.picture, Path) and self.picture.is_relative_to(listings):
+            plain["picture"] = str(self.picture.relative_to(listings))
+        elif self.picture is not None:
             plain["picture"] = str(self.picture)
         return json.dumps(plain) + "\n"
 
@@ -137,7 +140,7 @@ class GatheredReader(CorpusReader):
             listings.mkdir(exist_ok=True)
             name = f"{number:06d}.jsonl"
             with (listings / name).open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines(_listed(record, listings).to_line() for record in part)
+                file.writelines(record.to_line(listings) for record in part)
             yield Piece(name, 0, len(part))
 
     def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
@@ -147,11 +150,3 @@ class GatheredReader(CorpusReader):
                 if isinstance(record.picture, Path):  # the name of one beside the listings is relative
                     record = replace(record, picture=listings / record.picture)
                 yield record
-
-
-def _listed(record: SourceRecord, listings: Path) -> SourceRecord:
-    """The folder of the listings is moved when it is complete: paths below it are relative."""
-    picture = record.picture
-    if isinstance(picture, Path) and picture.is_relative_to(listings):
-        return replace(record, picture=picture.relative_to(listings))
-    return record

@@ -54,9 +54,31 @@ class Answers:
 
     def __init__(self, out: Path, file: BinaryIO, bad: BinaryIO, by_name: bool) -> None:
         self.out, self._file, self._bad, self._by_name = out, file, bad, by_name
-        self.last, self.lines, self.names = _mend(out, file, by_name)
+        self.last, self.lines, names, line = 0, 0, set[str](), b""
+        end = _end_of_lines(file)
+        file.truncate(end)
+        file.seek(0)
+        for line in file if end else ():
+            self.lines += 1
+            if by_name:
+                names.add(_line(out, self.lines, line, IMAGE, str))
+        if end and not by_name:
+            self.last = _line(out, self.lines, line, ROW, int)
+        self.names = frozenset(names)
         # In a folder every picture without an answer is tried again.
-        self.skipped = _mend_log(bad, 0 if by_name else self.last)
+        last = 0 if by_name else self.last
+        bad.seek(0)
+        kept, count = 0, 0
+        for line in bad:
+            try:
+                row = json.loads(line)[ROW] if line.endswith(b"\n") else None
+            except (ValueError, KeyError, TypeError, RecursionError):
+                row = None
+            if not isinstance(row, int) or row > last:
+                break
+            kept, count = kept + len(line), count + 1
+        bad.truncate(kept)
+        self.skipped = count
 
     def write(self, row: int, kept: Mapping[str, Any], answer: Any) -> None:
         """Append an answer; `flush` hands it to the system."""
@@ -114,7 +136,18 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
                 raise UserError(f"{bad_file(out)} is a link: remove it, or name another file than {out}")
             if restart:
                 file.truncate(0)
-            _check_settings(out, settings, begun=file.seek(0, os.SEEK_END) > 0)
+            plain = to_plain(settings)
+            if file.seek(0, os.SEEK_END) == 0:
+                write_text(settings_file(out), json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+            elif found := first_difference(earlier_settings(out), plain):
+                name, old, new = found
+                differs = f"with {name} {old}, this run has {new}"
+                if name == "input.begins":
+                    source = plain["input"].get("file", "a table")
+                    differs = f"of {source} when that began otherwise than it does now"
+                raise UserError(
+                    f"{out} holds answers {differs}; name another file, or begin again with --restart"
+                )
             bad = stack.enter_context(bad_file(out).open("a+b"))
             if restart:
                 bad.truncate(0)
@@ -128,34 +161,6 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             os.fsync(file.fileno())
             if bad.seek(0, os.SEEK_END) == 0:
                 bad_file(out).unlink(missing_ok=True)
-
-
-def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None:
-    path, plain = settings_file(out), to_plain(settings)
-    if not begun:
-        write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
-        return
-    if found := first_difference(earlier_settings(out), plain):
-        name, old, new = found
-        differs = f"with {name} {old}, this run has {new}"
-        if name == "input.begins":
-            differs = f"of {plain['input'].get('file', 'a table')} when that began otherwise than it does now"
-        raise UserError(f"{out} holds answers {differs}; name another file, or begin again with --restart")
-
-
-def _mend(out: Path, file: BinaryIO, by_name: bool) -> tuple[int, int, frozenset[str]]:
-    end = _end_of_lines(file)
-    file.truncate(end)
-    if not end:
-        return 0, 0, frozenset()
-    file.seek(0)
-    names: set[str] = set()
-    lines, last = 0, b""
-    for last in file:
-        lines += 1
-        if by_name:
-            names.add(_line(out, lines, last, IMAGE, str))
-    return 0 if by_name else _line(out, lines, last, ROW, int), lines, frozenset(names)
 
 
 def is_of_answers(path: Path) -> bool:
@@ -198,29 +203,13 @@ def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
     )
 
 
-def _mend_log(bad: BinaryIO, last: int) -> int:
-    """Drop rows after the `last` answer, which are read again; count the others."""
-    bad.seek(0)
-    kept, count = 0, 0
-    for line in bad:
-        try:
-            row = json.loads(line)[ROW] if line.endswith(b"\n") else None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            row = None
-        if not isinstance(row, int) or row > last:
-            break
-        kept, count = kept + len(line), count + 1
-    bad.truncate(kept)
-    return count
-
-
 def answer_line(row: int | None, kept: Mapping[str, Any], **answer: Any) -> bytes:
     """A row and its answer (`prediction`) as JSON in UTF-8; pictures of a folder have no number."""
     number = {} if row is None else {ROW: row}
-    line = json.dumps({**number, **kept, **answer}, ensure_ascii=False, default=_plain)
+    line = json.dumps(
+        {**number, **kept, **answer},
+        ensure_ascii=False,
+        default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value),
+    )
     # Names of files need not be Unicode: their odd bytes become escapes that JSON reads back.
     return line.encode(errors="backslashreplace")
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)

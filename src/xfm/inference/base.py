@@ -206,30 +206,27 @@ class Pipeline(ABC):
             groups[len(item.texts), len(item.pictures)].append(place)
         encoded.need([picture for item in items for picture in item.pictures])
         answers: dict[int, Any] = {}
+        size = self.engine.batch_size
         for places in groups.values():
-            for rows, batch in self._batches([items[place] for place in places], encoded):
+            tokens = self.tokenise([items[place].texts for place in places])
+            order = list(range(len(places)))
+            if tokens is not None:
+                order = tokens.mask.sum(dim=1).argsort(stable=True).tolist()
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
+                chosen = [items[places[row]] for row in rows]
+                part = tokens
+                if tokens is not None:
+                    part = cut(tokens, rows, self.engine.longest).to(self.engine.device)
+                batch = InputBatch(part, items=chosen)
+                if keys := [picture.key for item in chosen for picture in item.pictures]:
+                    image, index = encoded.stack(keys)
+                    distinct = list(dict.fromkeys(keys))
+                    batch = InputBatch(part, image, index.view(len(rows), -1), chosen, distinct)
                 with torch.inference_mode(), self.engine.arithmetic():
                     found = self.answer(batch, ready)
                 answers |= {places[row]: answer for row, answer in zip(rows, found, strict=True)}
         return [answers[place] for place in range(len(items))]
-
-    def _batches(
-        self, items: Sequence[Item], encoded: EncodedPictures
-    ) -> Iterator[tuple[list[int], InputBatch]]:
-        size, tokens = self.engine.batch_size, self.tokenise([item.texts for item in items])
-        order = list(range(len(items)))
-        if tokens is not None:
-            order = tokens.mask.sum(dim=1).argsort(stable=True).tolist()
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            chosen = [items[row] for row in rows]
-            part = None if tokens is None else cut(tokens, rows, self.engine.longest).to(self.engine.device)
-            keys = [picture.key for item in chosen for picture in item.pictures]
-            if not keys:
-                yield rows, InputBatch(part, items=chosen)
-                continue
-            image, index = encoded.stack(keys)
-            yield rows, InputBatch(part, image, index.view(len(rows), -1), chosen, list(dict.fromkeys(keys)))
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
         """Tokens [R, T] of rows with as many texts each; None where they have none."""

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from xfm.config.task_spec import Field
 from xfm.config.tasks import EMBED, task_spec
 from xfm.core.errors import UserError, excerpt
 from xfm.data.tables.objects import InMemory, read_objects
 from xfm.data.tables.records import pictures_in
 from xfm.inference.gallery import Retrieval
-from xfm.inference.input_parsing import UnreadableInput
+from xfm.inference.input_parsing import field_names
 from xfm.inference.pipeline import pipeline
 
 REASON = "error"
@@ -61,10 +60,9 @@ class ColumnPipeline:
             raise UserError(f"{spec.name} searches in a gallery, and batches have none; choose another task")
         self._options = self._pipe.options(options or {})
         self._columns = dict(columns or {})
-        if unknown := [name for name in self._columns if name not in _names(spec.inputs)]:
-            raise UserError(
-                f"columns names {excerpt(unknown[0])}, and {spec.name} has {', '.join(_names(spec.inputs))}"
-            )
+        known = field_names(spec.inputs)
+        if unknown := [name for name in self._columns if name not in known]:
+            raise UserError(f"columns names {excerpt(unknown[0])}, and {spec.name} has {', '.join(known)}")
         self.answer = answer or ("vector" if spec is EMBED else "prediction")
         self._type: Any = None
 
@@ -87,8 +85,23 @@ class ColumnPipeline:
         for row in rows:
             cells = {name: pictures_in(row.cells[column]) for name, column in names.items()}
             given = {name: value for name, value in cells.items() if value is not None}
-            inputs.append(given or UnreadableInput(f"the row has no {' and no '.join(cells)}"))
-        return _with(batch, self._arrow(*self._answered(inputs)))
+            inputs.append(given or UserError(f"the row has no {' and no '.join(cells)}"))
+        answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))
+
+        def bad(number: int, reason: str) -> bool:
+            errors[number] = reason
+            return True
+
+        for number, answer in self._pipe.numbered(inputs, self._options, bad):
+            answers[number] = answer
+        more = self._arrow(answers, errors)
+        if isinstance(batch, Mapping):
+            return {**batch, **more}
+        if hasattr(batch, "append_column"):
+            for name, column in more.items():
+                batch = batch.append_column(name, column)
+            return batch
+        return batch.assign(**{name: column.to_pylist() for name, column in more.items()})
 
     def _present(self, columns: Sequence[str]) -> dict[str, str]:
         """The columns of the batch by field."""
@@ -106,22 +119,11 @@ class ColumnPipeline:
                     f"columns={{{field.name!r}: NAME}}"
                 )
         if not found:
+            known = ", ".join(field_names(fields))
             raise UserError(
-                f"the batch has none of the columns {', '.join(_names(fields))}, only {only}; name others by "
-                "columns="
+                f"the batch has none of the columns {known}, only {only}; name others by columns="
             )
         return found
-
-    def _answered(self, inputs: list[Any]) -> tuple[list[Any], list[str | None]]:
-        answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))
-
-        def bad(number: int, reason: str) -> bool:
-            errors[number] = reason
-            return True
-
-        for number, answer in self._pipe.numbered(inputs, self._options, bad):
-            answers[number] = answer
-        return answers, errors
 
     def _arrow(self, answers: list[Any], errors: list[Any]) -> dict[str, Any]:
         import pyarrow as arrow
@@ -133,17 +135,3 @@ class ColumnPipeline:
         if self._type is None and not arrow.types.is_null(found.type):
             self._type = found.type
         return {self.answer: found, REASON: arrow.array(errors, arrow.string())}
-
-
-def _names(fields: Sequence[Field]) -> list[str]:
-    return [name for field in fields for name in (*field.names, *field.parts)]
-
-
-def _with(batch: Any, more: Mapping[str, Any]) -> Any:
-    if isinstance(batch, Mapping):
-        return {**batch, **more}
-    if hasattr(batch, "append_column"):
-        for name, column in more.items():
-            batch = batch.append_column(name, column)
-        return batch
-    return batch.assign(**{name: column.to_pylist() for name, column in more.items()})

@@ -85,7 +85,14 @@ def _label(
     # Above, below, inside at the top, inside at the bottom; the first that is in the picture and free.
     choices = [box[1] - height, box[3] + 1, box[1], box[3] - height]
     inside = [y for y in choices if 0 <= y <= size[1] - height] or [0.0]
-    free = [y for y in inside if not any(_overlap((x, y, x + width, y + height), other) for other in taken)]
+    free = [
+        y
+        for y in inside
+        if not any(
+            x < other[2] and other[0] < x + width and y < other[3] and other[1] < y + height
+            for other in taken
+        )
+    ]
     y = (free or inside)[0]
     place = (x, y, x + width, y + height)
     draw.rectangle(place, fill=colour)
@@ -99,10 +106,6 @@ def _fitting(draw: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> st
         return text
     fits = bisect(range(len(text)), width, key=lambda kept: draw.textlength(f"{text[:kept]}...", font=font))
     return f"{text[: max(0, fits - 1)]}..."
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def draw_heat(picture: object, heat: NDArray[np.floating], *, least_side: int = 240) -> Image.Image:

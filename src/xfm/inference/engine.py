@@ -5,7 +5,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -64,17 +63,13 @@ class Engine:
     @property
     def longest(self) -> int:
         """Most tokens of a text: the fine-tuning's limit, else the model's positions."""
-        task, limit = self.pretrained.task, self._positions
+        task, limit = self.pretrained.task, self.model.config.language.longest
         return min(limit, task.task.max_tokens) if task is not None and task.task.max_tokens else limit
 
     @property
     def longest_written(self) -> int:
         """Most tokens of a decoder's text; the last one is not read again."""
-        return self._positions + 1
-
-    @property
-    def _positions(self) -> int:
-        return self.model.config.language.longest
+        return self.model.config.language.longest + 1
 
     def arithmetic(self) -> AbstractContextManager[object]:
         """Autocast context of forward passes."""
@@ -125,17 +120,12 @@ class EncodedPictures:
         needed = distinct.keys() | set(also)
         for key in needed & self._places.keys():
             self._places.move_to_end(key)
-        rest = iter(missing)
-        for count in self._passes(len(missing)):
-            self._encode([*islice(rest, count)], len(needed))
-
-    def _passes(self, count: int) -> Iterator[int]:
         step = _STEP if self._engine.device.type == "cpu" else 1
-        while count:
-            part = min(count, self._engine.batch_size)
+        while missing:
+            part = min(len(missing), self._engine.batch_size)
             part -= part % step if part > step else 0
-            yield part
-            count -= part
+            self._encode(missing[:part], len(needed))
+            missing = missing[part:]
 
     @torch.inference_mode()
     def _encode(self, pictures: Sequence[Picture], needed: int) -> None:
@@ -143,12 +133,7 @@ class EncodedPictures:
         pixels = torch.stack([picture.pixels for picture in pictures]).to(engine.device)
         with engine.arithmetic():
             states = engine.model.encode_image(model_pixels(pixels, engine.pretrained.preprocessing))
-        block = self._with_room(states, max(needed, self._limit // states[0].nbytes))
-        places = [self._free.pop() for _ in pictures]
-        block[torch.tensor(places, device=block.device)] = states
-        self._places.update(zip((picture.key for picture in pictures), places, strict=True))
-
-    def _with_room(self, states: Tensor, most: int) -> Tensor:
+        most = max(needed, self._limit // states[0].nbytes)
         while len(self._places) + len(states) > most:
             _, place = self._places.popitem(last=False)
             self._free.append(place)
@@ -159,7 +144,9 @@ class EncodedPictures:
             grown[: len(block)] = block
             self._free += range(len(block), size)
             self._block = block = grown
-        return block
+        places = [self._free.pop() for _ in pictures]
+        block[torch.tensor(places, device=block.device)] = states
+        self._places.update(zip((picture.key for picture in pictures), places, strict=True))
 
     def stack(self, keys: Sequence[bytes]) -> tuple[Tensor, Tensor]:
         """Outputs [I, 1 + P, Dv] of the distinct keys by first appearance, and each key's place [N] int64."""

@@ -214,10 +214,10 @@ class Retrieval(Pipeline):
         if text is not None:
             assert batch.tokens is not None
             queries.append(text, batch.tokens.mask)
-            logits = match(encoder, gallery, queries, found, asked)
+            logits = match(encoder, gallery.read, queries.read, found, asked)
         else:
             assert batch.image is not None
             assert batch.index is not None
             queries.append(batch.image)
-            logits = match(encoder, queries, gallery, batch.index[:, 0].cpu().numpy()[asked], found)
+            logits = match(encoder, queries.read, gallery.read, batch.index[:, 0].cpu().numpy()[asked], found)
         return logits.reshape(*places.shape, 2)

@@ -1,6 +1,5 @@
 """Answers, captions, and words behind a mask."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,11 +50,11 @@ class QuestionAnswering(Pipeline):
             found = generate(model.decoder, memory, asked, marks, options.writing())
             texts = [[self.engine.tokenizer.decode(ids).strip() for ids in rows] for rows in found.ids]
             return [_scored(row, scores) for row, scores in zip(texts, found.scores, strict=True)]
-        best = likeliest_answers(model.decoder, answers, memory, asked, options.top_k)
+        best, scores = likeliest_answers(model.decoder, answers, memory, asked, options.top_k)
         names = answers.answers
         return [
             _scored([names[place] for place in places], scores)
-            for places, scores in zip(best.index.tolist(), best.log_likelihood, strict=True)
+            for places, scores in zip(best.tolist(), scores, strict=True)
         ]
 
 
@@ -81,7 +80,14 @@ class Captioning(Pipeline):
         assert isinstance(model, Captioner)
         memory, seen = model.remember(batch.pictures)
         how, tokenizer = ready.writing(), self.engine.tokenizer
-        draws = _draws(how, batch.keys) if isinstance(how, Sampling) else None
+        draws = None
+        if isinstance(how, Sampling):  # by seed and picture, whatever is in the batch
+            seeds, shape = (
+                [(how.seed, int.from_bytes(key)) for key in batch.keys],
+                (how.texts, how.max_tokens - 1),
+            )
+            rows = [np.random.default_rng(seed).random(shape, np.float32) for seed in seeds]
+            draws = torch.from_numpy(np.stack(rows))
         found = generate(
             model.decoder, memory, seen, SpecialTokens.of(tokenizer, model.task.prompt), how, draws
         )
@@ -94,12 +100,6 @@ class Captioning(Pipeline):
             for rows, kept in zip(found.ids, found.mask.any(-1).tolist(), strict=True)
         ]
         return [captions[place] for place in batch.of_rows(torch.arange(len(captions))).tolist()]
-
-
-def _draws(how: Sampling, keys: Sequence[bytes]) -> Tensor:
-    shape = (how.texts, how.max_tokens - 1)  # by seed and picture, whatever is in the batch
-    rows = [np.random.default_rng((how.seed, int.from_bytes(key))).random(shape, np.float32) for key in keys]
-    return torch.from_numpy(np.stack(rows))
 
 
 def _check_length(wanted: int, longest: int) -> None:
@@ -149,20 +149,10 @@ class FillMask(Pipeline):
         answers: list[list[Any]] = [[] for _ in batch.items]
         for place, (row, column) in enumerate(places.nonzero().tolist()):
             ids = tokens.ids[row][tokens.mask[row]]
-            answers[row].append(
-                [
-                    self._filled(ids, column, score, token)
-                    for score, token in zip(scores[place].tolist(), best[place].tolist(), strict=True)
-                ]
-            )
+            found = list[dict[str, Any]]()
+            for score, token in zip(scores[place].tolist(), best[place].tolist(), strict=True):
+                ids[column] = token
+                word, whole = tokenizer.decode([token]), tokenizer.decode(ids)
+                found.append({"score": score, "token": token, "token_str": word, "sequence": whole})
+            answers[row].append(found)
         return [row[0] if len(row) == 1 else row for row in answers]
-
-    def _filled(self, ids: Tensor, column: int, score: float, token: int) -> dict[str, Any]:
-        tokenizer, whole = self.engine.tokenizer, ids.clone()
-        whole[column] = token
-        return {
-            "score": score,
-            "token": token,
-            "token_str": tokenizer.decode([token]),
-            "sequence": tokenizer.decode(whole),
-        }

@@ -39,19 +39,6 @@ def best_first(scores: Tensor, names: Sequence[str], top_k: int) -> list[Classes
     ]
 
 
-def chosen_first(scores: Tensor, names: Sequence[str], top_k: int, threshold: float) -> list[Classes]:
-    """All labels from the threshold on, and the likeliest others, from probabilities [R, C]."""
-    most = top_k or len(names)
-    return [
-        [
-            {**one, "chosen": one["score"] >= threshold}
-            for place, one in enumerate(own)
-            if one["score"] >= threshold or place < most
-        ]
-        for own in best_first(scores, names, 0)
-    ]
-
-
 class Classification(Pipeline):
     """Inputs of a task with classes -> `[{"label", "score"}]`, best first, by the head of a fine-tuned model.
 
@@ -79,7 +66,15 @@ class Classification(Pipeline):
             return best_first(logits, told.names, ready.top_k)
         scores = class_probabilities(told.label_kind, logits)
         if told.label_kind is LabelKind.SEVERAL:
-            return chosen_first(scores, told.names, ready.top_k, told.threshold)
+            most = ready.top_k or len(told.names)
+            return [
+                [
+                    {**one, "chosen": one["score"] >= told.threshold}
+                    for place, one in enumerate(own)
+                    if one["score"] >= told.threshold or place < most
+                ]
+                for own in best_first(scores, told.names, 0)
+            ]
         return best_first(scores, told.names, ready.top_k)
 
 
@@ -131,15 +126,14 @@ class ZeroShotImageClassification(Pipeline):
         return best_first(logits.softmax(-1), names, top_k)
 
 
-class _VectorPipeline(Pipeline):
-    def as_read(self, text: str, pictures: int) -> str:
-        task = self.engine.pretrained.task
-        own = None if task is None else task.task.spec
-        rule = own.text if own is not None and TEXT_VECTORS in own.uses else EMBED.text
-        return as_read(rule, text, self.engine.longest)
+def _read_for_vectors(pipe: Pipeline, text: str, pictures: int) -> str:
+    task = pipe.engine.pretrained.task
+    own = None if task is None else task.task.spec
+    rule = own.text if own is not None and TEXT_VECTORS in own.uses else EMBED.text
+    return as_read(rule, text, pipe.engine.longest)
 
 
-class Embed(_VectorPipeline):
+class Embed(Pipeline):
     """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32.
 
     A list gives one array [N, E]. Products of vectors are cosines, of texts with pictures too. A bare string
@@ -148,6 +142,7 @@ class Embed(_VectorPipeline):
     """
 
     normalised = True
+    as_read = _read_for_vectors
 
     @classmethod
     def suits(cls, spec: TaskSpec, own: TaskSpec) -> bool:
@@ -183,8 +178,10 @@ class Embed(_VectorPipeline):
         return np.stack(answers) if answers else np.zeros((0, width), dtype=np.float32)
 
 
-class SentenceSimilarity(_VectorPipeline):
+class SentenceSimilarity(Pipeline):
     """`{"anchor", "positive"}`, two texts -> `{"score"}`: the cosine of their vectors, those of `embed`."""
+
+    as_read = _read_for_vectors
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
         """Tokens [R, T] of the first texts: the two of a row are read separately."""

@@ -116,13 +116,6 @@ class InputError(UserError):
 
 
 @dataclass(frozen=True)
-class UnreadableInput:
-    """An input that is known to be unusable, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
 class Item:
     """An input that was read: texts as the model reads them, pictures, and the original text for answers."""
 
@@ -148,10 +141,22 @@ def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()
 
     UserError: a field is missing, unknown or given twice, or a bare value fits several.
     """
-    if isinstance(given, UnreadableInput):
-        raise UserError(given.reason)
+    if isinstance(given, UserError):  # of what could not be read
+        raise given
     if not isinstance(given, Mapping):
-        return {_meant(given, fields).name: given}
+        if given is None:
+            raise UserError(f"the input is None; give what the task takes, such as {example(fields)}")
+        if isinstance(given, list | tuple):
+            raise UserError(f"an input is {example(fields)}, not a {type(given).__name__}")
+        wanted = FieldKind.PICTURE if is_picture(given) else FieldKind.TEXT
+        fitting = [field for field in fields if not field.optional]
+        if not fitting:
+            fitting = [field for field in fields if field.holds is wanted][:1]
+        if len(fitting) != 1:
+            raise UserError(
+                f"an input has several parts: give {example(fields)}, not a bare {type(given).__name__}"
+            )
+        return {fitting[0].name: given}
     names = field_names(fields)
     if unknown := [key for key in given if key not in names]:
         hint = suggest(str(unknown[0]), [*names, *options], f"an input has {_listed(fields)}")
@@ -170,21 +175,6 @@ def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()
                 raise UserError(f"the field {lacking[0]} is missing; give {together}, or {field.name}")
             found[field.name] = full[way[0]] if len(way) == 1 else [full[part] for part in way]
     return found
-
-
-def _meant(given: object, fields: Sequence[Field]) -> Field:
-    if given is None:
-        raise UserError(f"the input is None; give what the task takes, such as {example(fields)}")
-    required = [field for field in fields if not field.optional]
-    if isinstance(given, list | tuple):
-        raise UserError(f"an input is {example(fields)}, not a {type(given).__name__}")
-    wanted = FieldKind.PICTURE if is_picture(given) else FieldKind.TEXT
-    if len(required) == 1:
-        return required[0]
-    for field in fields if not required else ():
-        if field.holds is wanted:
-            return field
-    raise UserError(f"an input has several parts: give {example(fields)}, not a bare {type(given).__name__}")
 
 
 _SAMPLES = {FieldKind.TEXT: "a text", FieldKind.PICTURE: "a.png", FieldKind.TWO_PICTURES: ["a.png", "b.png"]}

@@ -1,7 +1,7 @@
 """Arguments of a pipeline's call: one input, several, or a stream."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,10 +40,26 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
         raise UserError(f"give an input, such as {example(fields)}")
     if isinstance(given, Mapping):
         return _of_mapping(given, fields)
-    if folder := _folder(given, fields):
-        return Inputs(_pictures_of(folder, fields))
-    if (columns := _column_names(given)) is not None:
-        rows = _rows_of_table(given, columns, fields)
+    required = [field for field in fields if not field.optional]
+    only_picture = len(required) == 1 and required[0].holds is FieldKind.PICTURE
+    is_path = isinstance(given, Path) or (isinstance(given, str) and only_picture)
+    if is_path and os.path.isdir(given):  # false of a name with a NUL; what reads pictures says so
+        return Inputs(_pictures_of(Path(given), fields))
+    if hasattr(given, "to_dicts") or (hasattr(given, "to_dict") and hasattr(given, "columns")):
+        columns = [*map(str, given.columns)]
+    else:
+        names = getattr(given, "column_names", None)
+        columns = None if names is None or isinstance(names, Mapping) else [*names]
+    if columns is not None:
+        known = field_names(fields)
+        wanted = [name for name in columns if name in known]
+        needed = (field for field in fields if not field.optional)
+        lacking = [one.name for one in needed if not {one.name, *one.also, *one.parts} & {*wanted}]
+        if lacking or not wanted:
+            name = lacking[0] if lacking else "' or '".join(field.name for field in fields)
+            raise UserError(f"the table has no column '{name}', only {', '.join(columns)}; rename one")
+        found = read_objects(InMemory(given, "the table")).rows(frozenset(wanted))
+        rows = ({name: pictures_in(row.cells.get(name)) for name in wanted} for row in found)
         return Inputs(rows, endless=not hasattr(given, "__len__"))
     return _of_values(given)
 
@@ -73,17 +89,6 @@ def refuse_set(given: object, name: str) -> None:
     """Refuse a set: it has no order that answers could follow."""
     if isinstance(given, Set) and not hasattr(given, "mapping"):  # the keys of a mapping have an order
         raise UserError(f"{name}a set has no order; give a list")
-
-
-def _folder(given: object, fields: Sequence[Field]) -> Path | None:
-    required = [field for field in fields if not field.optional]
-    only_picture = len(required) == 1 and required[0].holds is FieldKind.PICTURE
-    if isinstance(given, Path) or (isinstance(given, str) and only_picture):
-        try:
-            return Path(given) if os.path.isdir(given) else None
-        except ValueError:  # a NUL; what reads pictures says so
-            return None
-    return None
 
 
 def _pictures_of(folder: Path, fields: Sequence[Field]) -> list[Mapping[str, Any]]:
@@ -130,29 +135,6 @@ def _is_column(name: str, field: Field, value: Any) -> bool:
 
 
 # ---------------------------------------------------------------- tables
-def _column_names(given: Any) -> list[str] | None:
-    if hasattr(given, "to_dicts") or (hasattr(given, "to_dict") and hasattr(given, "columns")):
-        return [*map(str, given.columns)]
-    names = getattr(given, "column_names", None)
-    return None if names is None or isinstance(names, Mapping) else [*names]
-
-
-def _rows_of_table(given: Any, columns: Sequence[str], fields: Sequence[Field]) -> Iterator[object]:
-    known = field_names(fields)
-    wanted = [name for name in columns if name in known]
-    for field in fields:
-        if not field.optional and not {field.name, *field.also, *field.parts} & {*wanted}:
-            raise UserError(_without(field.name, columns))
-    if not wanted:
-        raise UserError(_without("' or '".join(field.name for field in fields), columns))
-    rows = read_objects(InMemory(given, "the table")).rows(frozenset(wanted))
-    return ({name: pictures_in(row.cells.get(name)) for name in wanted} for row in rows)
-
-
-def _without(name: str, columns: Sequence[str]) -> str:
-    return f"the table has no column '{name}', only {', '.join(columns)}; rename one"
-
-
 # ---------------------------------------------------------------- lists beside the input
 def checked_option(name: str, value: Any, default: Any) -> Any:
     """An option's value, of the kind of its default; UserError otherwise."""

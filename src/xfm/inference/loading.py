@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from xfm.config.pipelines import UrlRules
 from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
@@ -27,16 +26,6 @@ MANY = 256
 """Inputs from which encoding them has a bar."""
 
 _TEXT, _PICTURE = Field("text"), Field("image", holds=FieldKind.PICTURE)
-
-
-class RunOptions(TypedDict, total=False):
-    """How a call is computed, see `xfm.pipeline`."""
-
-    device: str | torch.device | None
-    precision: str
-    batch_size: int
-    allow_urls: bool | Sequence[str] | UrlRules
-    readers: int | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ class LoadedModel(Pretrained):
         normalised: bool = True,
         tensors: bool = False,
         progress: bool | None = None,
-        **running: Unpack[RunOptions],
+        **running: Any,
     ) -> Any:
         """Vectors of texts and pictures, which share a space: products of unit vectors are cosines.
 
@@ -82,7 +71,7 @@ class LoadedModel(Pretrained):
         return _given_back(vectors[0] if one else vectors, tensors)
 
     def _encoded(
-        self, inputs: Any, normalised: bool, progress: bool | None, running: RunOptions
+        self, inputs: Any, normalised: bool, progress: bool | None, running: dict[str, Any]
     ) -> tuple[Tensor, bool]:
         pipe = pipeline("embed", self, **running)
         assert isinstance(pipe, Embed)
@@ -123,9 +112,7 @@ class LoadedModel(Pretrained):
                 raise InputError(order[error.number][0], error.reason) from error
         return found.to(pipe.engine.device)
 
-    def similarity(
-        self, first: Any, second: Any, *, tensors: bool = False, **running: Unpack[RunOptions]
-    ) -> Any:
+    def similarity(self, first: Any, second: Any, *, tensors: bool = False, **running: Any) -> Any:
         """Cosines [N, M] float32 of all of the first with all of the second; a single input has no axis.
 
         Each is inputs of `encode`, or vectors that it gave, [E] or [N, E]. UserError: an unusable input, or
@@ -137,9 +124,12 @@ class LoadedModel(Pretrained):
         cosines = cosines[:, 0] if column else cosines
         return _given_back(cosines[0] if row else cosines, tensors)
 
-    def _directions(self, given: Any, name: str, running: RunOptions) -> tuple[Tensor, bool]:
-        vectors = _as_vectors(given)
-        if vectors is None:
+    def _directions(self, given: Any, name: str, running: dict[str, Any]) -> tuple[Tensor, bool]:
+        if isinstance(given, list | tuple) and given and all(map(_is_numbers, given)):
+            vectors = torch.stack([torch.as_tensor(one).detach() for one in given])
+        elif _is_numbers(given):
+            vectors = torch.as_tensor(given).detach()
+        else:
             return self._encoded(given, True, None, running)
         width = self.model.config.projection
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != width:
@@ -149,9 +139,7 @@ class LoadedModel(Pretrained):
             )
         return F.normalize(vectors.view(-1, width).float(), dim=-1), vectors.ndim == 1
 
-    def match(
-        self, texts: Any, pictures: Any, *, tensors: bool = False, **running: Unpack[RunOptions]
-    ) -> Any:
+    def match(self, texts: Any, pictures: Any, *, tensors: bool = False, **running: Any) -> Any:
         """Probabilities that texts fit pictures, by the matching head; see `Pretrained.match_probability`.
 
         Text n goes with picture n; one text goes with every picture, one picture with every text. A string
@@ -161,7 +149,8 @@ class LoadedModel(Pretrained):
         said, shown = sort_out(texts, [_TEXT]), sort_out(pictures, [_PICTURE])
         first, second = list(said.rows), list(shown.rows)
         if said.single and shown.single:
-            scores = torch.tensor(pipe({"text": first[0], "image": _bare(second[0])})["score"])
+            picture = by_field(second[0], [_PICTURE])["image"]
+            scores = torch.tensor(pipe({"text": first[0], "image": picture})["score"])
             return _given_back(scores, tensors)
         if not said.single and not shown.single and len(first) != len(second):
             raise UserError(
@@ -174,19 +163,9 @@ class LoadedModel(Pretrained):
             rows * len(others) if side.single else rows
             for side, rows, others in ((said, first, second), (shown, second, first))
         )
-        pairs = zip(first, second, strict=True)
-        found = pipe([{"text": text, "image": _bare(picture)} for text, picture in pairs])
+        bare = (by_field(picture, [_PICTURE])["image"] for picture in second)
+        found = pipe([{"text": text, "image": picture} for text, picture in zip(first, bare, strict=True)])
         return _given_back(torch.tensor([one["score"] for one in found], dtype=torch.float32), tensors)
-
-
-def _bare(picture: Any) -> Any:
-    return by_field(picture, [_PICTURE])["image"]
-
-
-def _as_vectors(given: Any) -> Tensor | None:
-    if isinstance(given, list | tuple) and given and all(_is_numbers(one) for one in given):
-        return torch.stack([torch.as_tensor(one).detach() for one in given])
-    return torch.as_tensor(given).detach() if _is_numbers(given) else None
 
 
 def _is_numbers(given: Any) -> bool:

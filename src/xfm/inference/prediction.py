@@ -183,7 +183,8 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: Skipp
     for row in source.rows(0, frozenset()):
         places.append(row.place)
         if not isinstance(row.given, dict) or len(row.given) != 1:
-            reason = getattr(row.given, "reason", "a candidate is either a text or an image")
+            bad_row = isinstance(row.given, UserError)
+            reason = row.given if bad_row else "a candidate is either a text or an image"
             raise UserError(f"{row.place}: {reason}")
         for name, value in row.given.items():
             candidates.setdefault(name, []).append(value)
@@ -209,9 +210,14 @@ def _settings(
     options: Any,
     gallery: Path | str | None,
 ) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    module = pipe.engine.pretrained.task or pipe.engine.model
+    for name, tensor in module.state_dict().items():
+        few = tensor.detach().flatten()[:64].float().cpu().numpy()
+        digest.update(f"{name} {[*tensor.shape]}".encode() + few.tobytes())
     return {
         "task": pipe.spec.name,
-        "model": _fingerprint_of(pipe),
+        "model": digest.hexdigest()[:16],
         "input": source,
         "columns": dict(reading.columns.columns),
         "keep": list(reading.keep),
@@ -219,15 +225,6 @@ def _settings(
         "gallery": None if gallery is None else known_path(Path(gallery)),
         "precision": pipe.engine.precision.value,
     }
-
-
-def _fingerprint_of(pipe: Pipeline) -> str:
-    digest = hashlib.sha256()
-    module = pipe.engine.pretrained.task or pipe.engine.model
-    for name, tensor in module.state_dict().items():
-        few = tensor.detach().flatten()[:64].float().cpu().numpy()
-        digest.update(f"{name} {[*tensor.shape]}".encode() + few.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def answered_rows(
@@ -253,7 +250,13 @@ def answered_rows(
         for number, answer in pipe.numbered(given(), options, bad):
             row = waiting.pop(number)
             if draw is not None:
-                _draw(pipe, row, answer, draw)
+                assert isinstance(row.given, Mapping)
+                shown = next(field.name for field in pipe.spec.inputs if field.holds is FieldKind.PICTURE)
+                drawn = draw_boxes(read_original(row.given[shown], pipe.engine.urls), [answer])
+                path = draw / f"{row.number}.jpg"
+                with writing(path, "and run the same command again"):
+                    draw.mkdir(parents=True, exist_ok=True)
+                    drawn.save(path, quality=90)
             yield row, answer
     except InputError as error:
         raise refused(waiting[error.number].says(error.reason)) from error
@@ -269,16 +272,6 @@ def claim(draw: Path, answers: str, about: str) -> None:
             f"{free_name(draw)}"
         )
     sign(draw, maker)
-
-
-def _draw(pipe: Pipeline, row: InputRow, answer: Any, folder: Path) -> None:
-    assert isinstance(row.given, Mapping)
-    shown = next(field.name for field in pipe.spec.inputs if field.holds is FieldKind.PICTURE)
-    drawn = draw_boxes(read_original(row.given[shown], pipe.engine.urls), [answer])
-    path = folder / f"{row.number}.jpg"
-    with writing(path, "and run the same command again"):
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn.save(path, quality=90)
 
 
 def print_answers(
@@ -304,19 +297,16 @@ def print_answers(
         print(f"xfm: {rows.report}", file=sys.stderr)
     for row, answer in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
         shown = None if isinstance(rows, FolderRows) else row.number
-        _print(answer_line(shown, row.kept, prediction=answer))
+        line = answer_line(shown, row.kept, prediction=answer)
+        encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+        text = line.decode()
+        if encoding != "utf8":
+            text = json.dumps(json.loads(text))
+        elif not text.isprintable():
+            text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+        print(text, flush=True)
         answered += 1
     if skipped := len(left_out.rows):
         of = amount(answered + skipped, "row")
         print(f"xfm: {skipped:,} of {of} could not be answered", file=sys.stderr)
         left_out.check_share("the input", answered + skipped, skipped)
-
-
-def _print(line: bytes) -> None:
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    text = line.decode()
-    if encoding != "utf8":
-        text = json.dumps(json.loads(text))
-    elif not text.isprintable():
-        text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-    print(text, flush=True)

@@ -22,11 +22,11 @@ from xfm.data.images import Picture as DecodedPicture
 from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables import ColumnMap, InMemory, TableRow, open_table
 from xfm.data.tables.columns import listed
-from xfm.data.tables.json_list import Line, json_row, numbered_lines
+from xfm.data.tables.json_list import json_row, numbered_lines
 from xfm.data.tables.objects import beginning
 from xfm.data.tables.records import RawRow, open_stored
 from xfm.data.tables.table import TableParts, part_starts
-from xfm.inference.input_parsing import UnreadableInput, example
+from xfm.inference.input_parsing import example
 
 _HEAD = 1 << 16
 """Most bytes of a line by which a file is known again."""
@@ -41,7 +41,7 @@ class InputRow:
 
     number: int
     place: str
-    given: Mapping[str, Any] | UnreadableInput
+    given: Mapping[str, Any] | UserError
     kept: Mapping[str, Any]
     read: int
 
@@ -62,31 +62,30 @@ class ReadOptions:
     urls: bool = False
 
     def row(self, path: Path, raw: RawRow, free: bool = False) -> InputRow:
-        """A row of a table, see `TableRow.free`; a bad one is `UnreadableInput`."""
+        """A row of a table, see `TableRow.free`; of a bad one `given` is its error."""
         place, kept = f"{path}:{raw.number}", {name: _json_value(raw.cells.get(name)) for name in self.keep}
         try:
             cells = raw.checked(path)
             self.columns.check_columns(self.fields, cells, place, others=True)
             names = self.columns.places(self.fields, cells)
             row = TableRow.picked(cells, path, raw.number, names, self.root, free)
-            given = {one.name: self._value(one, row) for one in self.fields if self._is_there(one, row)}
+            given = dict[str, Any]()
+            for one in self.fields:
+                if one.optional and not any(map(row.has, (one.name, *one.parts))):
+                    continue
+                if one.holds is FieldKind.TEXT:
+                    given[one.name] = row.text(one.name)
+                elif one.holds is FieldKind.PICTURE:
+                    given[one.name] = self._picture(one.name, row)
+                else:
+                    given[one.name] = [self._picture(one.name, alone) for alone in row.two(one)]
         except UserError as error:
-            given = UnreadableInput(str(error).removeprefix(f"{place}: "))
+            given = UserError(str(error).removeprefix(f"{place}: "))
         return InputRow(raw.number, place, given, kept, raw.read)
 
     def columns_read(self, present: Sequence[str]) -> frozenset[str]:
         """The columns, of those present, that answers may need."""
         return frozenset([*self.columns.places(self.fields, present).values(), *self.keep])
-
-    def _is_there(self, one: Field, row: TableRow) -> bool:
-        return not one.optional or any(map(row.has, (one.name, *one.parts)))
-
-    def _value(self, one: Field, row: TableRow) -> Any:
-        if one.holds is FieldKind.TEXT:
-            return row.text(one.name)
-        if one.holds is FieldKind.PICTURE:
-            return self._picture(one.name, row)
-        return [self._picture(one.name, alone) for alone in row.two(one)]
 
     def _picture(self, name: str, row: TableRow) -> Any:
         value = row.get(name)
@@ -116,18 +115,9 @@ class RowSource(ABC):
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
         """Rows beyond a number, or of a folder those not among `done`; UserError if reading fails."""
 
-    def known_by(self) -> dict[str, Any] | None:
-        """Identity of the rows, or None."""
-        return None
-
-    def starts(self, size: int) -> tuple[list[int], int]:
-        """The first row's number of each part of `size` rows, and how many rows there are."""
-        raise NotImplementedError(f"{type(self).__name__} has no parts")
-
-    def part(self, first: int, last: int | None) -> Iterator[InputRow]:
-        """Rows from one number up to another, exclusive; None is the end. Parts in order cost one reading of
-        the file."""
-        raise NotImplementedError(f"{type(self).__name__} has no parts")
+    @abstractmethod
+    def known_by(self) -> dict[str, Any]:
+        """Identity of the rows."""
 
 
 def known_path(path: Path) -> dict[str, Any]:
@@ -143,7 +133,7 @@ def known_head(name: str, head: bytes) -> dict[str, Any]:
     return {"file": name, "begins": hashlib.sha256(head).hexdigest()[:16]}
 
 
-def open_rows(path: Path | InMemory, reading: ReadOptions) -> RowSource:
+def open_rows(path: Path | InMemory, reading: ReadOptions) -> "TableRows | FolderRows":
     """Rows of a table, in a file or in memory, or of a folder; UserError if there is no such thing."""
     reading.columns.check_fields(reading.fields)
     if isinstance(path, InMemory):
@@ -190,11 +180,13 @@ class TableRows(RowSource):
             print(f"Note: {printable(note)}", file=sys.stderr)
 
     def starts(self, size: int) -> tuple[list[int], int]:
-        """See `RowSource.starts`; reads the whole table once."""
+        """The first row's number of each part of `size` rows, and how many rows there are; reads the whole
+        table once."""
         return part_starts(self._table.rows(frozenset()), size)
 
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
-        """See `RowSource.part`."""
+        """Rows from one number up to another, exclusive; None is the end. Parts in order cost one reading of
+        the file."""
         for raw in self._parts.part(first, last):
             yield self.reading.row(self.path, raw, self._memory is not None)
 
@@ -238,11 +230,11 @@ class FolderRows(RowSource):
                 yield self._row(number, name)
 
     def starts(self, size: int) -> tuple[list[int], int]:
-        """See `RowSource.starts`."""
+        """See `TableRows.starts`."""
         return [*range(1, len(self.names) + 1, size)], len(self.names)
 
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
-        """See `RowSource.part`."""
+        """See `TableRows.part`."""
         for number in range(first, len(self.names) + 1 if last is None else last):
             yield self._row(number, self.names[number - 1])
 
@@ -328,19 +320,18 @@ class StandardInput(RowSource):
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
         """The rows on lines beyond `after`, as they come."""
         for line in chain(self._head, self._rest):
-            if line.number > after:
-                yield self.reading.row(self.name, self._raw(line))
-
-    def _raw(self, line: Line) -> RawRow:
-        if self.plain is None:
-            return json_row(line)
-        try:
-            cells, flaw = {self.plain.name: line.text().strip("\r\n")}, None
-        except UnicodeDecodeError:
-            cells, flaw = {}, "the line is not UTF-8; mend it"
-        if line.too_long:
-            flaw = "the line is longer than any row may be; mend it"
-        return RawRow(line.number, cells, line.read, flaw)
+            if line.number <= after:
+                continue
+            if self.plain is None:
+                yield self.reading.row(self.name, json_row(line))
+                continue
+            try:
+                cells, flaw = {self.plain.name: line.text().strip("\r\n")}, None
+            except UnicodeDecodeError:
+                cells, flaw = {}, "the line is not UTF-8; mend it"
+            if line.too_long:
+                flaw = "the line is longer than any row may be; mend it"
+            yield self.reading.row(self.name, RawRow(line.number, cells, line.read, flaw))
 
     def known_by(self) -> dict[str, Any]:
         """The first two rows, as of a file."""

@@ -26,7 +26,7 @@ from xfm.inference.base import Pipeline
 from xfm.inference.engine import one_thread
 from xfm.inference.pipeline import pipeline
 from xfm.inference.prediction import answered_rows
-from xfm.inference.row_sources import FolderRows, InputRow, ReadOptions, RowSource, known_path, open_rows
+from xfm.inference.row_sources import FolderRows, InputRow, ReadOptions, TableRows, known_path, open_rows
 from xfm.models.resolve import find_model
 
 
@@ -62,7 +62,7 @@ class RowWork:
         columns, urls = ColumnMap.parse(self.columns), bool(self.allow_urls)
         return ReadOptions(self.spec.inputs, columns, self.keep, self.root, urls)
 
-    def rows(self, names: Sequence[str] | None = None) -> RowSource:
+    def rows(self, names: Sequence[str] | None = None) -> TableRows | FolderRows:
         """The rows; of a folder the named pictures, where names are known."""
         if names is not None:
             return FolderRows(self.source, self.reading, names)
@@ -223,11 +223,11 @@ def _answer(
     return mark
 
 
-_open: tuple[Any, tuple[Pipeline, RowSource, bool]] | None = None
+_open: tuple[Any, tuple[Pipeline, TableRows | FolderRows, bool]] | None = None
 """What the units of this process have read: the model once, and tables up to where the last unit ended."""
 
 
-def _opened(work: RowWork, folder: Path) -> tuple[Pipeline, RowSource, bool]:
+def _opened(work: RowWork, folder: Path) -> tuple[Pipeline, TableRows | FolderRows, bool]:
     global _open
     key = work, plan_id(folder)
     if _open is None or _open[0] != key:

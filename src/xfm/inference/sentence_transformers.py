@@ -113,12 +113,6 @@ class FolderModule(InputModule):
         stacked = torch.stack([picture.pixels for picture in pictures])
         return model_pixels(stacked, self.pipe.engine.pretrained.preprocessing)
 
-    def _fitting(self, pixels: Tensor) -> Tensor:
-        return pixels.to(self.model.vision_proj.weight.dtype)
-
-    def _note(self) -> None:
-        self.learned |= self.training and torch.is_grad_enabled()
-
 
 class XFMVectors(FolderModule):
     """Unit vectors of texts and pictures: the one module of a `SentenceTransformer`."""
@@ -141,9 +135,10 @@ class XFMVectors(FolderModule):
 
     def forward(self, features: dict[str, Any], **unused: Any) -> dict[str, Any]:
         """`sentence_embedding` [R, E] of what `preprocess` gave."""
-        self._note()
+        self.learned |= self.training and torch.is_grad_enabled()
         if (pixels := features.get("pixel_values")) is not None:
-            features["sentence_embedding"] = self.model.embed_image(self._fitting(pixels))
+            pixels = pixels.to(self.model.vision_proj.weight.dtype)
+            features["sentence_embedding"] = self.model.embed_image(pixels)
             return features
         mask = features["attention_mask"].bool()
         features["sentence_embedding"] = self.model.embed_text(features["input_ids"], mask)
@@ -182,10 +177,11 @@ class XFMMatches(FolderModule):
 
     def forward(self, features: dict[str, Any], **unused: Any) -> dict[str, Any]:
         """`scores` [R, 1] of what `preprocess` gave."""
-        self._note()
+        self.learned |= self.training and torch.is_grad_enabled()
         mask = features["attention_mask"].bool()
         (text,) = self.model.encode_texts([Tokens(features["input_ids"], mask)])
-        image = self.model.encode_image(self._fitting(features["pixel_values"]))
+        pixels = features["pixel_values"].to(self.model.vision_proj.weight.dtype)
+        image = self.model.encode_image(pixels)
         fused = self.model.fuse_first(text, mask, image, features["image_index"])
         odds = self.pipe.engine.pretrained.match_odds(self.model.match_logits(fused))
         features["scores"] = odds[:, None]

@@ -67,10 +67,6 @@ class PartsTarget:
                 return PredictionCounts(before=totals.pop("answered"), answered=0, **totals)
         return None
 
-    def require_free(self, restart: bool) -> None:
-        """Refuse a target that would be lost; with `restart`, remove one of our own."""
-        (_free_file if self._is_file else _free_folder)(self.path, restart)
-
     def finish(
         self, units: ShardedMap[RowMark], logged: list[str], rows: list[int], told: dict[str, Any]
     ) -> None:
@@ -176,7 +172,8 @@ def answer_together(
         return row_units(work, target.work, plans[0]["starts"], target.form)
 
     def run() -> bool:
-        target.require_free(restart)
+        # Refuse a target that would be lost; with `restart`, remove one of our own.
+        (_free_folder if target.form else _free_file)(target.path, restart)
         if restart:
             shutil.rmtree(target.work, ignore_errors=True)
         discard = "throw it away with --restart, without --array"
@@ -186,7 +183,18 @@ def answer_together(
         return units().run(executor, work.task, progress, note)
 
     def finish() -> PredictionCounts:
-        return _finish(units(), plans[0]["rows"], work.source, target, bad, settings, mark)
+        rows, marks = plans[0]["rows"], [*units().marks()]
+        flaws = [one for each in marks for one in each.bad]
+        for each in marks:
+            _note(bad, each)
+        bad.check_share(str(work.source), rows, len(flaws))
+        first = f"{flaws[0][1]}: {flaws[0][2]}" if flaws else ""
+        answered = sum(each.answered for each in marks)
+        totals = {"rows": rows, "answered": answered, "skipped": len(flaws), "first_bad": first}
+        logged = [json.dumps({ROW: number, "error": f"{place}: {reason}"}) for number, place, reason in flaws]
+        told = {**settings, "units": {"mark": mark, "totals": totals}}
+        target.finish(units(), logged, [each.answered for each in marks], told)
+        return PredictionCounts(0, answered, len(flaws), first)
 
     finished = partial(target.finished, mark)
     found = complete(target.path, target.work, executor, finished, run, finish, anew=restart)
@@ -208,31 +216,3 @@ def _make_plan(work: RowWork, unit_rows: int, draft: Path) -> dict[str, Any]:
 def _note(bad: SkippedRecords, mark: RowMark) -> None:
     for _, place, reason in mark.bad:
         bad.add(place, reason)
-
-
-def _finish(
-    units: ShardedMap[RowMark],
-    rows: int,
-    source: Path,
-    target: PartsTarget,
-    bad: SkippedRecords,
-    settings: dict[str, Any],
-    mark: str,
-) -> PredictionCounts:
-    marks = [*units.marks()]
-    flaws = [one for each in marks for one in each.bad]
-    for each in marks:
-        _note(bad, each)
-    bad.check_share(str(source), rows, len(flaws))
-    first = f"{flaws[0][1]}: {flaws[0][2]}" if flaws else ""
-    answered = sum(each.answered for each in marks)
-    totals = {
-        "rows": rows,
-        "answered": answered,
-        "skipped": len(flaws),
-        "first_bad": first,
-    }
-    logged = [json.dumps({ROW: number, "error": f"{place}: {reason}"}) for number, place, reason in flaws]
-    told = {**settings, "units": {"mark": mark, "totals": totals}}
-    target.finish(units, logged, [each.answered for each in marks], told)
-    return PredictionCounts(0, answered, len(flaws), first)

@@ -122,12 +122,20 @@ def open_demo(
         warnings.filterwarnings("ignore", message=".*may have changed the parts that")
         models = Models(with_tuned(references), **running)
         main = next((one for one in models if one.pretrained.task is None), models.model(None))
-        examples, lacking = _examples(main)
+        try:
+            examples, lacking = draw_examples(lambda word: _is_token(main, word)), ""
+        except UserError as error:
+            examples, lacking = None, f"There are no examples, as {error}. Take pictures of your own."
         made: dict[Path, Any] = {}
         try:
             place, kind = index or images, "collection" if index else "folder"
             if images is not None and index is None:
-                place = _picture_collection(images, main.reference, device=running.get("device"))
+                if is_index(images):
+                    raise UserError(f"{images} is a collection: give it by --index {images}")
+                place = images / HIDDEN
+                model = None if is_index(place) else main.reference  # else by whichever: the page says which
+                with folder_index(images, model, SkippedRecords(), device=running.get("device")):
+                    pass
             elif index is None and examples is not None:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xfm-demo-")))
                 place, kind = _example_collection(examples, folder, main.pretrained), EXAMPLES
@@ -151,13 +159,6 @@ def open_demo(
     return server
 
 
-def _examples(main: ServedModel) -> tuple[Examples | None, str]:
-    try:
-        return draw_examples(lambda word: _is_token(main, word)), ""
-    except UserError as error:
-        return None, f"There are no examples, as {error}. Take pictures of your own."
-
-
 def _is_token(main: ServedModel, word: str) -> bool:
     try:
         tokenizer = main.pretrained.tokenizer
@@ -175,11 +176,3 @@ def _example_collection(examples: Examples, folder: Path, model: Pretrained) -> 
             path.write_bytes(examples.pictures[name])
             index.add([IngestItem(name, str(path), path, name, {"caption": caption})])
     return place
-
-
-def _picture_collection(folder: Path, model: str, **running: Any) -> Path:
-    if is_index(folder):
-        raise UserError(f"{folder} is a collection: give it by --index {folder}")
-    known = is_index(folder / HIDDEN)  # by whichever model: the page says which
-    with folder_index(folder, None if known else model, SkippedRecords(), **running):
-        return folder / HIDDEN

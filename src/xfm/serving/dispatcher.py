@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
+from math import prod
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -24,7 +25,6 @@ from xfm.search.searching import Searcher
 from xfm.search.store import StoreError
 from xfm.serving.batching import Batcher, BatchKey, Compute
 from xfm.serving.inputs import (
-    Pixels,
     RequestImages,
     SentImage,
     check_options,
@@ -91,19 +91,28 @@ class Dispatcher:
         chosen = pipe.options(options or {})
         check_options(task, chosen, self.config.characters)
         with self.batcher.expecting(len(given)):
-            read = await self._items(served, task, given)
+            sent = [one for each in given for one in sent_in(each)]
+            pictures = await self._pictures(served.reader.read, sent) if sent else {}
+            longest = self.config.characters
+            size = sum(len(value) for each in given for value in each.values() if isinstance(value, str))
+            read = await self.light(
+                size, lambda: [_attempt(served, task, one, pictures, longest) for one in given]
+            )
             ready = await self._ready(pipe, task, chosen)
         good = {place: item for place, item in enumerate(read) if isinstance(item, Item)}
         found: list[Any] = [one if isinstance(one, UserError) else None for one in read]
         if good:
             # What can be computed together: the same task of the same model with the same options.
             lane = BatchKey(task, id(served), json.dumps(asdict(chosen), sort_keys=True, default=str))
-            lengths = [_length(item) for item in good.values()]
-
-            def compute(items: Sequence[Item]) -> list[Any]:
-                return pipe.answers(items, served.encoded, ready or pipe.begin(chosen))
-
-            answers = await self.batcher.answers(lane, compute, list(good.values()), lengths)
+            lengths = [
+                sum(map(len, item.texts)) + PICTURE_LENGTH * len(item.pictures) for item in good.values()
+            ]
+            answers = await self.batcher.answers(
+                lane,
+                lambda items: pipe.answers(items, served.encoded, ready or pipe.begin(chosen)),
+                list(good.values()),
+                lengths,
+            )
             for place, answer in zip(good, answers, strict=True):
                 found[place] = answer
         return found
@@ -162,11 +171,12 @@ class Dispatcher:
         return found
 
     async def _pictures(self, read: Read, sent: Sequence[SentImage]) -> dict[SentImage, Picture | UserError]:
-        loop, left = asyncio.get_running_loop(), Pixels(self.config.pixels)
+        loop, most = asyncio.get_running_loop(), self.config.pixels
+        left = [most]  # of the pixels of the request's pictures, counted by one thread at a time
         distinct, share = list(dict.fromkeys(sent)), asyncio.Semaphore(_SHARE)
         inside = [one for one in distinct if is_data(one.value)]
         # Before one of them is decoded; what is fetched is counted as it comes.
-        opened = await self.in_thread(lambda: {one: _opened(one, left) for one in inside})
+        opened = await self.in_thread(lambda: {one: _opened(one, left, most) for one in inside})
 
         async def one(which: SentImage) -> Picture | UserError:
             try:
@@ -175,39 +185,30 @@ class Dispatcher:
                 async with share:
                     threads = self._fetchers[host_of(which.value)]
                     data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
-                _count(data, left)
+                _count(data, left, most)
                 return await loop.run_in_executor(self._readers, _picture, read, data)
             except UserError as error:
                 return error
 
         return dict(zip(distinct, await asyncio.gather(*map(one, distinct)), strict=True))
 
-    async def _items(
-        self, served: ServedModel, task: str, given: Sequence[Mapping[str, Any]]
-    ) -> list[Item | UserError]:
-        sent = [one for each in given for one in sent_in(each)]
-        pictures = await self._pictures(served.reader.read, sent) if sent else {}
-        longest = self.config.characters
 
-        def items() -> list[Item | UserError]:
-            return [_attempt(served, task, one, pictures, longest) for one in given]
-
-        size = sum(len(value) for each in given for value in each.values() if isinstance(value, str))
-        return await self.light(size, items)
-
-
-def _opened(sent: SentImage, left: Pixels) -> bytes | UserError:
+def _opened(sent: SentImage, left: list[int], most: int) -> bytes | UserError:
     try:
         data = decoded(sent)
     except UserError as error:
         return error
-    _count(data, left)
+    _count(data, left, most)
     return data
 
 
-def _count(data: bytes, left: Pixels) -> None:
+def _count(data: bytes, left: list[int], most: int) -> None:  # of a picture, before it is decoded
     with suppress(PictureError):  # the reader says what is wrong with it
-        left.take(*picture_size(data))
+        left[0] -= prod(picture_size(data))
+        if left[0] < 0:
+            raise UserError(
+                f"the pictures of a request may have {most} pixels together: shrink or split them"
+            )
 
 
 def _picture(read: Read, data: bytes | UserError) -> Picture:
@@ -234,7 +235,3 @@ def _attempt(
         return served.pipeline(task).read(with_pictures(given, pictures), served.reader)
     except UserError as error:
         return error
-
-
-def _length(item: Item) -> int:
-    return sum(map(len, item.texts)) + PICTURE_LENGTH * len(item.pictures)

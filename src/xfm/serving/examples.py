@@ -1,13 +1,13 @@
 """Examples of the page: new scenes of the embedded world, drawn at start, which no training has seen."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from xfm.config.world import WorldConfig
 from xfm.world.captions import caption
-from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, load_objects
+from xfm.world.catalog import ART_LICENCE, Catalog, load_objects
 from xfm.world.grammar import joined, with_article
 from xfm.world.phrases import by_place, by_relation, refer, the
 from xfm.world.questions import ask, how_many
@@ -69,10 +69,7 @@ class _Drawer:
         pool = tuple(kind for kind in self.catalog.seen if kind.name in wanted)
         self.shown = tuple(kind for kind in pool if kind.name not in ABSENT)
         self._renderer, self.pictures = Renderer(SIDE), dict[str, bytes]()
-        self.pool(pool)
-
-    def pool(self, kinds: Sequence[ObjectType]) -> None:
-        self.chooser.pool = tuple(kinds)
+        self.chooser.pool = pool
 
     def scene(self, rng: Rng, least: int = 2, most: int = 4, repeat: int = 15) -> Scene:
         count = least + rng.below(most - least + 1)
@@ -90,12 +87,15 @@ def draw_examples(maskable: Callable[[str], bool] = lambda word: " " not in word
         "ask": [_asked(drawer, Rng("demo", "ask", n), f"ask-{n}") for n in range(EACH)],
         "find": [_found(drawer, Rng("demo", "find", n), f"find-{n}") for n in range(EACH)],
         "compare": [_compared(drawer, Rng("demo", "compare", n), f"compare-{n}") for n in range(4)],
-        "caption": [_plain(drawer, Rng("demo", "caption", n), f"caption-{n}") for n in range(EACH)],
+        "caption": [
+            Example([drawer.kept(f"caption-{n}", drawer.scene(Rng("demo", "caption", n), 1, 3))])
+            for n in range(EACH)
+        ],
         "classify": [_classified(drawer, Rng("demo", "classify", n), f"classify-{n}") for n in range(EACH)],
         "fill": [_filled(drawer, Rng("demo", "fill", n), f"fill-{n}", maskable) for n in range(EACH)],
         "look": [_found(drawer, Rng("demo", "look", n), f"look-{n}", whole=True) for n in range(EACH)],
     }
-    drawer.pool(drawer.shown)
+    drawer.chooser.pool = drawer.shown
     gallery, queries = _gallery(drawer)
     return Examples(drawer.pictures, gallery, tabs, queries)
 
@@ -148,17 +148,13 @@ def _compared(drawer: _Drawer, rng: Rng, name: str) -> Example:
     rows = statements(rng, PairMaker(drawer.chooser.sampler, drawer.chooser))
     left, right = rows[0].left, rows[0].right
     labels = {row.text: row.label for row in rows if row.left is left and row.right is right}
-    labels |= {_swapped(row.text): row.label for row in rows if row.left is right and row.right is left}
+    labels |= {
+        row.text.replace("left", "\0").replace("right", "left").replace("\0", "right"): row.label
+        for row in rows
+        if row.left is right and row.right is left
+    }
     names = [drawer.kept(f"{name}-{side}", scene) for side, scene in (("left", left), ("right", right))]
     return Example(names, [*labels], [str(label).lower() for label in labels.values()])
-
-
-def _swapped(text: str) -> str:
-    return text.replace("left", "\0").replace("right", "left").replace("\0", "right")
-
-
-def _plain(drawer: _Drawer, rng: Rng, name: str) -> Example:
-    return Example([drawer.kept(name, drawer.scene(rng, 1, 3))])
 
 
 def _classified(drawer: _Drawer, rng: Rng, name: str) -> Example:

@@ -138,21 +138,6 @@ TOP, WRITTEN, LISTED = 100, 16, 4096
 """Most candidates of an answer; most texts that are written, and beams; most entries of an option's lists."""
 
 
-class Pixels:
-    """The pixel budget of a request's pictures, counted by one thread at a time."""
-
-    def __init__(self, most: int) -> None:
-        self._most = self._left = most
-
-    def take(self, width: int, height: int) -> None:
-        """Count a picture before it is decoded; UserError beyond the budget."""
-        self._left -= width * height
-        if self._left < 0:
-            raise UserError(
-                f"the pictures of a request may have {self._most} pixels together: shrink or split them"
-            )
-
-
 def check_texts(given: Mapping[str, Any], longest: int) -> None:
     """Refuse texts longer than `longest` characters."""
     for name, value in given.items():

@@ -122,7 +122,14 @@ class Guard:
 
     def _check_head(self, scope: Scope) -> None:
         if scope["path"] not in OPEN:
-            self._check_page(scope)
+            host = _single(scope, b"host")
+            if not self._keys and not self._named(host):  # a name that was made to mean this machine
+                message = "the server is not asked by this name: use its address, or start it with --names"
+                raise _RefusedRequest(403, message, "host", _CLOSE)
+            origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+            asks_alone = not self._keys or self._has_page
+            if asks_alone and any(_netloc(one) != host.lower() for one in origins):
+                raise _RefusedRequest(403, "a page of another address may not ask here", "forbidden")
         if self._keys and scope["path"] not in self._free and not self._known(scope):
             message = "the key is missing or wrong: send Authorization: Bearer KEY"
             raise _RefusedRequest(401, message, "invalid_api_key", {"www-authenticate": "Bearer"})
@@ -134,17 +141,6 @@ class Guard:
         length = _single(scope, b"content-length") or "0"
         if not length.isdecimal() or len(length) > 18 or int(length) > self._config.body_bytes:
             raise self._too_large()
-
-    def _check_page(self, scope: Scope) -> None:
-        """Refuse pages of other sites: their browser is on this machine, and no key may be needed."""
-        host = _single(scope, b"host")
-        if not self._keys and not self._named(host):  # a name that was made to mean this machine
-            message = "the server is not asked by this name: use its address, or start it with --names"
-            raise _RefusedRequest(403, message, "host", _CLOSE)
-        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
-        asks_alone = not self._keys or self._has_page
-        if asks_alone and any(_netloc(one) != host.lower() for one in origins):
-            raise _RefusedRequest(403, "a page of another address may not ask here", "forbidden")
 
     def _too_large(self) -> _RefusedRequest:
         return _RefusedRequest(413, f"a request may have {self._config.body_bytes} bytes", "too_large")

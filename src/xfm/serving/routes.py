@@ -49,16 +49,7 @@ Input = dict[str, Any]
 def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
     """All routes that ask a model."""
     router = APIRouter()
-    _add_models(router, dispatcher)
-    _add_embeddings(router, dispatcher)
-    _add_rerank(router, dispatcher)
-    _add_tasks(router, dispatcher)
-    _add_attention(router, dispatcher)
-    _add_search(router, dispatcher, searches)
-    return router
 
-
-def _add_models(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.get("/v1/models", tags=["models"], response_model=Listing[ModelInfo])
     async def models() -> Response:
         """The models that are served, as OpenAI lists them, with the tasks that each answers."""
@@ -68,8 +59,6 @@ def _add_models(router: APIRouter, dispatcher: Dispatcher) -> None:
         ]
         return reply({"object": "list", "data": data})
 
-
-def _add_embeddings(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.post("/v1/embeddings", tags=["embeddings"], response_model=Results[Embedding], responses=ASKING)
     async def embeddings(asked: EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
@@ -99,8 +88,6 @@ def _add_embeddings(router: APIRouter, dispatcher: Dispatcher) -> None:
             }
         )
 
-
-def _add_rerank(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.post("/v1/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     @router.post("/v2/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     async def rerank(asked: RerankRequest) -> Response:
@@ -143,8 +130,6 @@ def _add_rerank(router: APIRouter, dispatcher: Dispatcher) -> None:
         usage = await _usage(dispatcher, served, every)
         return reply({"object": "list", "data": data, "model": served.name, "usage": usage})
 
-
-def _add_tasks(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.post("/v1/tasks/{task}", tags=["tasks"], response_model=TaskAnswer, responses=ASKING)
     async def answer(task: TaskName, asked: TaskRequest) -> Response:
         """Answers of a task that the model was trained for, see `GET /v1/models`."""
@@ -160,8 +145,6 @@ def _add_tasks(router: APIRouter, dispatcher: Dispatcher) -> None:
         answers = [{"error": str(one)} if isinstance(one, UserError) else one for one in found]
         return reply({"model": served.name, "task": spec.name, "answers": answers})
 
-
-def _add_attention(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.post("/v1/attention", tags=["tasks"], response_model=AttentionAnswer, responses=ASKING)
     async def attention(asked: AttentionRequest) -> Response:
         """Where the fusion encoder looks for a text, and for each of its words (Grad-CAM)."""
@@ -179,8 +162,6 @@ def _add_attention(router: APIRouter, dispatcher: Dispatcher) -> None:
         told = {"model": served.name, "layer": layer, "layers": layers, "match": maps.match}
         return reply({**told, "whole": maps.whole, "words": list(maps.words), "maps": maps.maps})
 
-
-def _add_search(router: APIRouter, dispatcher: Dispatcher, searches: Searches) -> None:
     @router.post("/search", tags=["search"], response_model=SearchAnswer, responses=ASKING)
     async def search(asked: SearchRequest) -> Response:
         """Pictures of a collection by a text, a picture or both; `fits` false says that nothing was found."""
@@ -209,6 +190,8 @@ def _add_search(router: APIRouter, dispatcher: Dispatcher, searches: Searches) -
             data = await dispatcher.look_up(searcher, lambda: searcher.pixels(searcher.key_of(key)))
             kind = "image/png"
         return Response(data, media_type=kind, headers={"cache-control": "private, max-age=300"})
+
+    return router
 
 
 def _listed(

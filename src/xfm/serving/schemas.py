@@ -19,19 +19,14 @@ Given = str | dict[str, Any]
 
 
 class ModelRequest(BaseModel):
-    """What requests to a model share; a field that is not known is refused."""
+    """What requests to a model share; a field that is not known is refused, but in the shape of others, whose
+    clients send many."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     model: str | None = Field(None, description="name of a served model; the first one if not given")
 
 
-class CompatibleRequest(ModelRequest):
-    """In the shape of others: fields that are not below are passed over, as their clients send many."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class EmbeddingRequest(CompatibleRequest):
+class EmbeddingRequest(ModelRequest, extra="ignore"):
     """`POST /v1/embeddings`, as OpenAI's clients send it; pictures as data URLs."""
 
     input: Given | list[Given] = Field(description='texts, data URLs, {"text": ...} or {"image": data URL}')
@@ -47,13 +42,6 @@ class Embedding(BaseModel):
     embedding: list[float] | str
 
 
-class TokenUsage(BaseModel):
-    """Tokens that were read."""
-
-    prompt_tokens: int
-    total_tokens: int
-
-
 class Listing(BaseModel, Generic[T]):
     """A list, as OpenAI writes it."""
 
@@ -65,10 +53,10 @@ class Results(Listing[T]):
     """Results in the order of the inputs."""
 
     model: str
-    usage: TokenUsage
+    usage: dict[str, int] = Field(description="tokens that were read")
 
 
-class RerankRequest(CompatibleRequest):
+class RerankRequest(ModelRequest, extra="ignore"):
     """`POST /v1/rerank` and `/v2/rerank`: a text against pictures, a picture against texts, or like kinds."""
 
     query: Given
@@ -91,11 +79,11 @@ class RerankAnswer(BaseModel):
     id: str
     model: str
     results: list[Reranked]
-    usage: TokenUsage
+    usage: dict[str, int] = Field(description="tokens that were read")
     meta: dict[str, Any]
 
 
-class ScoreRequest(CompatibleRequest):
+class ScoreRequest(ModelRequest, extra="ignore"):
     """`POST /score`: pairs, or one against many."""
 
     text_1: Given | list[Given]
@@ -162,19 +150,12 @@ class SearchRequest(BaseModel):
     )
 
 
-class Problem(BaseModel):
-    """What is wrong, as OpenAI's clients read it."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
 class ErrorAnswer(BaseModel):
     """The answer to a request that is refused, or that failed."""
 
-    error: Problem
+    error: dict[str, str | None] = Field(
+        description="message, type, param and code, as OpenAI's clients have"
+    )
 
 
 class ModelInfo(BaseModel):
@@ -184,15 +165,6 @@ class ModelInfo(BaseModel):
     object: Literal["model"] = "model"
     owned_by: str = "xfm"
     tasks: list[str]
-
-
-class Box(BaseModel):
-    """In pixels of the picture as it was given; y points down."""
-
-    xmin: float
-    ymin: float
-    xmax: float
-    ymax: float
 
 
 class SearchHit(BaseModel):
@@ -205,7 +177,7 @@ class SearchHit(BaseModel):
     score: float
     similarity: float
     match: float | None = None
-    box: Box | None = None
+    box: dict[str, float] | None = Field(None, description="xmin, ymin, xmax, ymax in pixels; y points down")
     metadata: dict[str, str | float | bool]
 
 

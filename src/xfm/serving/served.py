@@ -104,7 +104,14 @@ class Models:
         pretrained, precision = read_to_run(reference, self._running.get("device"), precision)
         running = self._running | {"precision": precision.value}
         reader = PictureReader(pretrained.preprocessing, None)
-        served = ServedModel(_name(reference), reference, pretrained, reader, running)
+        path = Path(reference)
+        served = ServedModel(
+            path.parent.name if path.name == "model" and path.parent.name else path.name,
+            reference,
+            pretrained,
+            reader,
+            running,
+        )
         engine = served.pipeline("embed").engine
         if self._alone:
             hold(pretrained.encoders, engine.precision, engine.device)
@@ -133,11 +140,6 @@ class Models:
 
 class UnknownModel(UserError):
     """The request's model is not served."""
-
-
-def _name(reference: str) -> str:
-    path = Path(reference)
-    return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 LARGEST = 640
@@ -230,7 +232,11 @@ class Searches:
         file = next(filter(None, (path_below(root, source) for root in self._roots)), None)
         if file is not None:
             with suppress(UserError):  # it came from a table or a shard, or is gone
-                return _smaller(file)
+                image = Image.fromarray(read_original(file).permute(1, 2, 0).numpy())
+                image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+                out = io.BytesIO()
+                image.save(out, "jpeg", quality=88)
+                return out.getvalue()
         return None
 
     def close(self) -> None:
@@ -250,11 +256,3 @@ def shown_source(hit: FoundImage) -> str:
         return str(inside)
     shard, tar, name = source.partition(".tar/")
     return f"{PurePosixPath(shard).name}{tar}{name}" if tar else PurePosixPath(source).name
-
-
-def _smaller(path: Path) -> bytes:
-    image = Image.fromarray(read_original(path).permute(1, 2, 0).numpy())
-    image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    image.save(out, "jpeg", quality=88)
-    return out.getvalue()

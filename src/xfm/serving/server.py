@@ -83,11 +83,6 @@ class Listener(uvicorn.Server):
         if self.force_exit:
             await self.lifespan.shutdown()
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether SIGINT ended it."""
-        return signal.SIGINT in self._captured_signals
-
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End at SIGINT and SIGTERM, in the main thread."""
@@ -139,16 +134,13 @@ class Connection(H11Protocol):
         if self.conn.their_state is not h11.IDLE and not refused:
             self._late = _stopped(self._late)
         elif self._late is None:
-            self._late = self.loop.call_later(self._limits.header_seconds, self._give_up)
-
-    def _give_up(self) -> None:
-        self.transport.abort()
+            self._late = self.loop.call_later(self._limits.header_seconds, self.transport.abort)
 
     def pause_writing(self) -> None:
         """See asyncio: the client does not take its answer, and has a while to begin."""
         super().pause_writing()
         self._stuck = _stopped(self._stuck) or self.loop.call_later(
-            self._limits.request_timeout, self._give_up
+            self._limits.request_timeout, self.transport.abort
         )
 
     def resume_writing(self) -> None:
@@ -174,4 +166,4 @@ async def _serve(server: Server, started: Callable[[str], None]) -> bool:
 
     loop.add_signal_handler(signal.SIGHUP, reload)
     await running.serve()
-    return running.interrupted
+    return signal.SIGINT in running._captured_signals

@@ -1,6 +1,7 @@
 """Facts for the page: tabs, training data and calibration of the models."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -143,21 +144,15 @@ def _tab(
         began = references[0] if main is None else main.reference
         rows = f" on a table of yours with the columns {tab.columns}" if tab.columns else ""
         why = f"This tab is off: {tab.lacks}. The first command trains one{rows}, the second opens it here."
-        return told | {"why": why, "commands": _commands(tab, began, references)}
+        commands = [command_line("quickstart"), command_line("demo", "runs/quickstart")]
+        if tab.columns:
+            out = f"runs/{tab.name}"
+            tune = command_line("finetune", tab.task, model=began, train="my.jsonl", out=out)
+            commands = [tune, command_line("demo", ",".join([*references, out]))]
+        return told | {"why": why, "commands": commands}
     if tab.name == SEARCH and gallery.get("lacking"):
         return told | {"model": None, "why": gallery["lacking"], "commands": []}
     return told
-
-
-def _commands(tab: TabSpec, model: str, references: Sequence[str]) -> list[str]:
-    """Commands that would enable a tab."""
-    if not tab.columns:
-        return [command_line("quickstart"), command_line("demo", "runs/quickstart")]
-    out = f"runs/{tab.name}"
-    return [
-        command_line("finetune", tab.task, model=model, train="my.jsonl", out=out),
-        command_line("demo", ",".join([*references, out])),
-    ]
 
 
 def _chosen(task: str, served: Mapping[str, ServedModel], tasks: Mapping[str, Sequence[str]]) -> str | None:
@@ -175,22 +170,17 @@ def _described(one: ServedModel, tasks: Sequence[str]) -> dict[str, Any]:
     found, provenance = one.pretrained, one.pretrained.provenance
     own = None if found.task is None else found.task.task.spec.name
     before = provenance if own is None else provenance.get("began_with")
+    mask = None
+    with suppress(UserError):  # it has no tokenizer
+        mask = found.tokenizer.id_to_token(found.tokenizer.mask) or None
     return {
         "name": one.name,
         "tasks": list(tasks),
         "task": own,
         "calibrated": found.calibration is not None,
-        "mask": _mask(one),
+        "mask": mask,
         "boxed": one.reference in boxed_names(),
         "trained_on": trained_on(before if isinstance(before, Mapping) else {}),
         "limits": str(provenance.get("limits") or "").replace("\n", " "),
         "card": model_card(found.model.config, found.artifacts),
     }
-
-
-def _mask(one: ServedModel) -> str | None:
-    try:
-        tokenizer = one.pretrained.tokenizer
-    except UserError:
-        return None
-    return tokenizer.id_to_token(tokenizer.mask) or None

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,17 +13,12 @@ from xfm.models.decoder import CachedDecoder, Decoder
 from xfm.objectives.losses import sequence_losses
 
 
-@dataclass(frozen=True)
 class _Edges:
     """Edges of prefixes: those of prefix p are count[p] from start[p] on; both [P] int64."""
 
-    start: Tensor
-    count: Tensor
-
-    @classmethod
-    def of(cls, owner: Tensor, owners: int) -> Self:
-        count = torch.bincount(owner, minlength=owners)
-        return cls(count.cumsum(0) - count, count)
+    def __init__(self, owner: Tensor, owners: int) -> None:
+        self.count = torch.bincount(owner, minlength=owners)
+        self.start = self.count.cumsum(0) - self.count
 
     def of_rows(self, prefix: Tensor) -> tuple[Tensor, Tensor]:
         """Prefixes [R] -> row and edge of all their edges, both [n] int64."""
@@ -46,26 +40,6 @@ class Level:
     token: Tensor
 
 
-def prefix_tree(ids: Tensor, mask: Tensor) -> list[Level]:
-    """The levels of a list of answers [A, L] int64, padded by `mask` [A, L] bool, from the begin token on."""
-    lengths, levels = mask.sum(1), list[Level]()
-    parents = ids.new_zeros(len(ids))  # the prefix of each answer in the level before
-    for length in range(1, int(lengths.max())):
-        inside = (lengths > length).nonzero().squeeze(1)
-        prefixes, place = ids[inside, :length].unique(dim=0, return_inverse=True)
-        if levels:
-            before = prefixes.new_zeros(len(prefixes)).index_copy_(0, place, parents[inside])
-            last = levels[-1]
-            levels[-1] = Level(last.ids, _Edges.of(before, len(last.ids)), last.ends, last.answer, last.token)
-        parents = parents.index_copy(0, inside, place)
-        ending = (lengths == length + 1).nonzero().squeeze(1)
-        owner, order = parents[ending].sort(stable=True)
-        answer = ending[order]
-        none = _Edges.of(prefixes.new_zeros(0), len(prefixes))
-        levels.append(Level(prefixes, none, _Edges.of(owner, len(prefixes)), answer, ids[answer, length]))
-    return levels
-
-
 class AnswerList:
     """Distinct normalised answers as tokens: ids [A, L] int64 `<s> answer </s>`, padded, mask [A, L] bool."""
 
@@ -79,7 +53,26 @@ class AnswerList:
     @cached_property
     def levels(self) -> list[Level]:
         """The answers as a tree of prefixes, where the tensors are."""
-        return prefix_tree(self.ids, self.mask)
+        lengths, levels = self.mask.sum(1), list[Level]()
+        parents = self.ids.new_zeros(len(self.ids))  # the prefix of each answer in the level before
+        for length in range(1, int(lengths.max())):
+            inside = (lengths > length).nonzero().squeeze(1)
+            prefixes, place = self.ids[inside, :length].unique(dim=0, return_inverse=True)
+            if levels:
+                before = prefixes.new_zeros(len(prefixes)).index_copy_(0, place, parents[inside])
+                last = levels[-1]
+                levels[-1] = Level(
+                    last.ids, _Edges(before, len(last.ids)), last.ends, last.answer, last.token
+                )
+            parents = parents.index_copy(0, inside, place)
+            ending = (lengths == length + 1).nonzero().squeeze(1)
+            owner, order = parents[ending].sort(stable=True)
+            answer = ending[order]
+            none = _Edges(prefixes.new_zeros(0), len(prefixes))
+            levels.append(
+                Level(prefixes, none, _Edges(owner, len(prefixes)), answer, self.ids[answer, length])
+            )
+        return levels
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -91,15 +84,6 @@ class AnswerList:
         return self
 
 
-@dataclass(frozen=True)
-class RankedAnswers:
-    """Places in the list [N, count] int64, best first, and natural logarithms of their probabilities with end
-    token."""
-
-    index: Tensor
-    log_likelihood: Tensor
-
-
 def likeliest_answers(
     decoder: Decoder,
     answers: AnswerList,
@@ -109,9 +93,9 @@ def likeliest_answers(
     shortlist: int = 8,
     limit: int | None = 64,
     chunk: int = 2048,
-) -> RankedAnswers:
-    """Places and log-likelihoods [N, count] of the best answers for memory [N, S, D] and its mask, best
-    first.
+) -> tuple[Tensor, Tensor]:
+    """Places in the list [N, count] int64 of the best answers for memory [N, S, D] and its mask, best first,
+    and natural logarithms of their probabilities with end token.
 
     Prefixes of a tree are read once. The `shortlist` likeliest first tokens are followed to the end, then
     only prefixes likelier than the `count`-th best answer: exact where at most `limit` first tokens come into
@@ -122,7 +106,9 @@ def likeliest_answers(
     most = None if limit is None else max(limit, kept)
     search = _TreeSearch(answers, len(memory), count)
     begun = CachedDecoder(decoder, memory, memory_mask)
-    root = search.read(begun, search.roots(memory.device))
+    every = torch.arange(len(memory), device=memory.device)
+    none_read = torch.zeros(len(every), device=memory.device)
+    root = search.read(begun, _Prefixes(every, every, torch.zeros_like(every), none_read, 0))
     tokens = max(
         int(root.question.bincount(minlength=1).max()), 1
     )  # that may come first: of each question as many
@@ -131,7 +117,7 @@ def likeliest_answers(
     for part in (rows[:, :kept], rows[:, kept:]):
         search.follow(begun, root.at(part.flatten()), chunk)
     likelihood, index = search.totals.topk(count, dim=1)
-    return RankedAnswers(index, likelihood)
+    return index, likelihood
 
 
 @dataclass(frozen=True)
@@ -156,10 +142,6 @@ class _TreeSearch:
     def __init__(self, answers: AnswerList, questions: int, count: int) -> None:
         self._levels, self._count = answers.levels, count
         self.totals = torch.full((questions, len(answers)), -torch.inf, device=answers.ids.device)
-
-    def roots(self, device: torch.device) -> _Prefixes:
-        every = torch.arange(len(self.totals), device=device)
-        return _Prefixes(every, every, torch.zeros_like(every), torch.zeros(len(every), device=device), 0)
 
     def read(self, cached: CachedDecoder, rows: _Prefixes) -> _Prefixes:
         level = self._levels[rows.depth]

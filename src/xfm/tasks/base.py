@@ -255,7 +255,13 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         self, start: int, stop: int, accumulation: int = 1
     ) -> Generator[Portion[BatchT], None, None]:
         """This process's portions, counted over the steps, `accumulation` a step, read ahead by workers."""
-        build = partial(self._reader()._portion, self.training_rows(accumulation))
+        settings, cases = self.settings, self.cases
+        order = RowOrder([self.group(one) for one in cases], settings.seed, settings.rows_per_picture)
+        rank, world = distributed.rank(), distributed.world()
+        build = partial(
+            self._reader()._portion,
+            TrainingRows(cases, order, settings.batch_size, settings.seed, accumulation, rank, world),
+        )
         pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
         return read_ahead(build, range(start, stop), self.pictures, workers, pin)
 
@@ -272,13 +278,6 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
     def _collated(self, parts: Sequence[Sequence[Row]], number: int) -> BatchT:
         return self.collate(parts[number])
-
-    def training_rows(self, accumulation: int = 1) -> TrainingRows[Row]:
-        """Which rows this process takes, portion by portion."""
-        settings, cases = self.settings, self.cases
-        order = RowOrder([self.group(one) for one in cases], settings.seed, settings.rows_per_picture)
-        rank, world = distributed.rank(), distributed.world()
-        return TrainingRows(cases, order, settings.batch_size, settings.seed, accumulation, rank, world)
 
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:
         """Predictions of rows in their order; all processes must call it with the same rows, and share

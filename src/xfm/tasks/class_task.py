@@ -104,8 +104,8 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
     def cool(self, temperature: float) -> None:
         """Divide the logits by a temperature; what is chosen stays as it is, unless a threshold was given."""
         self.module.cool(temperature)
-        self.labels = self.labels.cooled(temperature)
-        if self.labels.kind is LabelKind.SEVERAL:
+        if isinstance(self.labels, SeveralLabels):
+            self.labels = self.labels.cooled(temperature)
             self.module.task = replace(self.module.task, threshold=self.labels.threshold)
 
     def warmed(self, predictions: Sequence[Any]) -> list[Any]:

@@ -118,10 +118,6 @@ class Pictures:
             found = pool.map(problem, bar)
             return {path: reason for path, reason in zip(paths, found, strict=True) if reason is not None}
 
-    def keep_no_more(self) -> None:
-        """Read pictures that are not kept by now each time: for workers, which would all keep the same."""
-        self._capacity = len(self._kept)
-
     def follow(self, marks: Mapping[Path, str]) -> None:
         """Take the digests of another process that looked the pictures through, and keep as many as fit."""
         self.marks = dict(marks)
@@ -208,32 +204,26 @@ class ImageVariation:
         keeps = self._config.sides is MirrorRule.KEEP
         found: dict[Path, ImageView] = {}
         for place, (path, said) in enumerate(texts.items()):
-            if path in wanted:
-                may_flip = not (keeps and names_a_side(said))
-                found[path] = self._view(path, (drawn.seed, drawn.step, place), boxes[path], may_flip)
+            if path not in wanted:
+                continue
+            # Without a crop the squashed picture is enough, which is read once for all steps.
+            picture = self._pictures.whole(path) if self._config.crops else self._pictures.uint8(path)
+            size = width, height = picture.shape[2], picture.shape[1]
+            rng = np.random.default_rng((drawn.seed, drawn.step, place, _STREAM))
+            kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes[path]]
+            view = training_view(rng, self._config, size, kept, not (keeps and names_a_side(said)))
+            pixels = show(picture, view, self._pictures.preprocessing.shape)
+            if self._augment is not None:
+                with seeded(int(rng.integers(1 << 62))):
+                    pixels = self._augment(pixels)
+            found[path] = ImageView(pixels, view, size)
         return found
-
-    def _view(
-        self, path: Path, place: tuple[int, int, int], boxes: Sequence[Box], may_flip: bool
-    ) -> ImageView:
-        shape = self._pictures.preprocessing.shape
-        # Without a crop the squashed picture is enough, which is read once for all steps.
-        picture = self._pictures.whole(path) if self._config.crops else self._pictures.uint8(path)
-        size = width, height = picture.shape[2], picture.shape[1]
-        rng = np.random.default_rng((*place, _STREAM))
-        kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes]
-        view = training_view(rng, self._config, size, kept, may_flip)
-        pixels = show(picture, view, shape)
-        if self._augment is not None:
-            with seeded(int(rng.integers(1 << 62))):
-                pixels = self._augment(pixels)
-        return ImageView(pixels, view, size)
 
 
 # ---------------------------------------------------------------- batches that are read ahead
 # A worker is forked from the process that trains. It sees the pictures that this one keeps, keeps none, and
 # reads all others again each time. What it finds wrong with a picture travels back with the batch.
-B = TypeVar("B", bound=TensorFields)
+B = TypeVar("B", bound=TensorFields | Tensor)
 
 
 @dataclass(frozen=True)
@@ -248,13 +238,13 @@ class Portion(TensorFields, Generic[B]):
 
 @dataclass(frozen=True)
 class _Read(TensorFields):
-    batch: TensorFields | None
+    batch: TensorFields | Tensor | None
     blank: Mapping[Path, str]
     problem: UserError | None = None
 
 
-def _read_in_worker(build: Callable[[int], TensorFields], pictures: Pictures, step: int) -> _Read:
-    pictures.keep_no_more()
+def _read_in_worker(build: Callable[[int], TensorFields | Tensor], pictures: Pictures, step: int) -> _Read:
+    pictures._capacity = len(pictures._kept)  # workers would all keep the same: others are read each time
     try:
         return _Read(build(step), pictures.blank_for)
     except UserError as error:

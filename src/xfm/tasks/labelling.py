@@ -70,10 +70,6 @@ class Labelling(Generic[Said]):
         """As rows that were not learned from would have it: without a threshold the same."""
         return self
 
-    def cooled(self, temperature: float) -> Self:
-        """With the same choices where logits are divided by a temperature."""
-        return self
-
     def weight(self, asked: ClassWeights, truths: Sequence[Truth]) -> Tensor | None:
         """[C] float32 weights of labels in the loss, or None; balanced ones follow from the training rows.
         UserError: an unknown label."""
@@ -82,13 +78,16 @@ class Labelling(Generic[Said]):
             return torch.tensor([asked.get(name, 1.0) for name in self.names])
         if asked != BALANCED:
             return None
-        counts = self.counts(truths)
-        found = [self.balance(counts[name], len(truths)) if counts[name] else 1.0 for name in self.names]
+        counts, rows, found = self.counts(truths), len(truths), [1.0] * len(self.names)
+        for place, name in enumerate(self.names):
+            count = counts[name]
+            if (
+                count and self.kind is LabelKind.ONE
+            ):  # every class weighs the same; 1 in the mean over the rows
+                found[place] = rows / (len(self.names) * count)
+            elif 0 < count < rows:  # the rows without a label weigh the same as those that have it
+                found[place] = (rows - count) / count
         return torch.tensor(found)
-
-    @abstractmethod
-    def balance(self, count: int, rows: int) -> float:
-        """The balanced weight of a label that `count` of the rows have, one at least."""
 
     @abstractmethod
     def said(self, probabilities: Array) -> list[Said]:
@@ -153,10 +152,6 @@ class OneLabel(Labelling[ClassPrediction]):
     def weighed(self, targets: Tensor, weight: Tensor) -> float:
         """The weights of the rows' classes, whose mean torch takes; of shares the rows."""
         return float(weight[targets].sum()) if targets.ndim == 1 else len(targets)
-
-    def balance(self, count: int, rows: int) -> float:
-        """In inverse proportion to the rows of a class; 1 in the mean over the rows."""
-        return rows / (len(self.names) * count)
 
     def said(self, probabilities: Array) -> list[ClassPrediction]:
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
@@ -247,10 +242,6 @@ class SeveralLabels(Labelling[LabelSet]):
         """The rows: torch divides by their number, whatever labels weigh."""
         return len(targets)
 
-    def balance(self, count: int, rows: int) -> float:
-        """The rows without a label by those that have it, so that both weigh the same in all."""
-        return (rows - count) / count if count < rows else 1.0
-
     def said(self, probabilities: Array) -> list[LabelSet]:
         names = np.array(self.names, dtype=object)
         given = np.asarray(probabilities) >= self.threshold
@@ -290,7 +281,8 @@ class SeveralLabels(Labelling[LabelSet]):
         return replace(self, threshold=best_threshold(scores, label_flags(truths, self.names), HALF))
 
     def cooled(self, temperature: float) -> Self:
-        """With the threshold that gives the same labels, unless it was given."""
+        """With the threshold that gives the same labels where logits are divided by a temperature, unless it
+        was given."""
         if not self.fits:
             return self
         return replace(

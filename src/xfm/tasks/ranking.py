@@ -11,8 +11,8 @@ queries, has the pairs on it matched (`match`), and orders them by one of two ru
 Below the shortlist the contrastive order stays.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -36,12 +36,9 @@ PICTURE_STEP = 16
 """Pictures of a large pass are rounded up to a multiple: kernels are built per shape."""
 
 
-class StateReader(Protocol):
-    """Encoded pictures or texts by number, such as `xfm.models.features.States`."""
-
-    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """States [N, T, D] and a mask [N, T] bool of the real ones."""
-        ...
+StateReader = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
+"""Numbers of pictures or texts -> states [N, T, D] and a mask [N, T] bool of the real ones, such as
+`xfm.models.features.States.read`."""
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:
@@ -69,31 +66,19 @@ def match(
     with autocast(encoder.precision, encoder.device):
         for part in encoder.chunks(len(image_rows), 4 * encoder.batch_size, "re-ranking"):
             distinct, place = np.unique(image_rows[part], return_inverse=True)
+            states, mask = texts(text_rows[part].astype(np.int64))
+            extra = round_up(states.shape[1], LENGTH_STEP) - states.shape[1]
+            few = -len(distinct) % PICTURE_STEP if len(distinct) > PICTURE_STEP else 0  # the last, repeated
+            shown, _ = images(np.pad(distinct.astype(np.int64), (0, few), mode="edge"))
             fused = encoder.model.fuse_first(
-                *_texts(encoder, texts, text_rows[part]),
-                _pictures(encoder, images, distinct),
+                torch.nn.functional.pad(states, (0, 0, 0, extra)).to(encoder.device),
+                torch.nn.functional.pad(mask, (0, extra)).to(encoder.device),
+                shown.to(encoder.device),
                 torch.from_numpy(place).to(encoder.device),
             )
             with encoder.heads():
                 logits[part] = encoder.model.match_logits(fused.float()).cpu().numpy()
     return logits
-
-
-def _texts(encoder: Encoder, texts: StateReader, rows: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
-    states, mask = texts.read(rows.astype(np.int64))
-    extra = round_up(states.shape[1], LENGTH_STEP) - states.shape[1]
-    states, mask = (
-        torch.nn.functional.pad(states, (0, 0, 0, extra)),
-        torch.nn.functional.pad(mask, (0, extra)),
-    )
-    return states.to(encoder.device), mask.to(encoder.device)
-
-
-def _pictures(encoder: Encoder, images: StateReader, rows: NDArray[np.integer]) -> Tensor:
-    """Distinct pictures, the last repeated for fewer shapes."""
-    extra = -len(rows) % PICTURE_STEP if len(rows) > PICTURE_STEP else 0
-    states, _ = images.read(np.pad(rows.astype(np.int64), (0, extra), mode="edge"))
-    return states.to(encoder.device)
 
 
 def rerank_scores(
@@ -162,7 +147,17 @@ def rank(
 ) -> tuple[Ranking, Ranking]:
     """Search I pictures and R texts in both directions; positives [I, R] bool, one in each row and column;
     `size` candidates are re-ranked."""
-    text, image = (_ranked(one) for one in match_both(encoder, images, texts, positives, size))
+    found = list[Ranking]()
+    for matched in match_both(encoder, images, texts, positives, size):
+        scores = matched.scores()
+        ranks = {
+            Rule.CONTRAST: matched.found.ranks,
+            Rule.RERANK: matched.ranks(scores),
+            Rule.MATCHING: matched.ranks(matched.logits[..., 1]),
+        }
+        places = np.argsort(-scores, axis=1, kind="stable")
+        found.append(Ranking(ranks, np.take_along_axis(matched.found.shortlist, places, axis=1)))
+    text, image = found
     return text, image
 
 
@@ -187,7 +182,7 @@ def match_both(
     # Texts of about one length together, as a pass is as long as its longest; then the pairs of a picture.
     order = np.lexsort((wanted, -(-texts.states.lengths // LENGTH_STEP)[rows[1]]))
     own = order[own_part(len(order))]
-    matched = match(encoder, images.states, texts.states, rows[0][own], rows[1][own])
+    matched = match(encoder, images.states.read, texts.states.read, rows[0][own], rows[1][own])
     logits = np.empty((len(wanted), 2), dtype=np.float32)
     logits[order] = np.concatenate(distributed.collect(matched))
     text, image = (
@@ -200,34 +195,21 @@ def match_both(
 def _search(
     encoder: Encoder, queries: Tensor, candidates: Tensor, positives: csr_array, size: int, what: str
 ) -> ContrastiveSearch:
-    parts = [
-        _search_block(cosines(queries[block], candidates), positives[block].toarray(), size)
-        for block in encoder.chunks(len(queries), max(1, BLOCK // len(candidates)), f"shortlists of {what}")
-    ]
+    parts = list[ContrastiveSearch]()
+    for block in encoder.chunks(len(queries), max(1, BLOCK // len(candidates)), f"shortlists of {what}"):
+        contrast, right = cosines(queries[block], candidates), positives[block].toarray()
+        short = np.sort(shortlist(contrast, size)[1].numpy(), axis=1)  # [B, K]
+        scores, beyond = contrast.numpy(), np.ones(right.shape, dtype=bool)
+        np.put_along_axis(beyond, short, False, axis=1)
+        best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
+        parts.append(
+            ContrastiveSearch(
+                short.astype(np.int32),
+                np.take_along_axis(scores, short, axis=1),
+                np.take_along_axis(right, short, axis=1),
+                ranks_of_best_positive(scores, right),
+                ((scores >= best) & ~right & beyond).sum(axis=1),
+            )
+        )
     fields = zip(*((p.shortlist, p.contrast, p.positive, p.ranks, p.below) for p in parts), strict=True)
     return ContrastiveSearch(*(np.concatenate(values) for values in fields))
-
-
-def _search_block(contrast: Tensor, positives: NDArray[np.bool_], size: int) -> ContrastiveSearch:
-    short = np.sort(shortlist(contrast, size)[1].numpy(), axis=1)  # [B, K]
-    scores, beyond = contrast.numpy(), np.ones(positives.shape, dtype=bool)
-    np.put_along_axis(beyond, short, False, axis=1)
-    best = np.where(positives, scores, -np.inf).max(axis=1, keepdims=True)
-    return ContrastiveSearch(
-        short.astype(np.int32),
-        np.take_along_axis(scores, short, axis=1),
-        np.take_along_axis(positives, short, axis=1),
-        ranks_of_best_positive(scores, positives),
-        ((scores >= best) & ~positives & beyond).sum(axis=1),
-    )
-
-
-def _ranked(matched: MatchedSearch) -> Ranking:
-    found, scores = matched.found, matched.scores()
-    ranks = {
-        Rule.CONTRAST: found.ranks,
-        Rule.RERANK: matched.ranks(scores),
-        Rule.MATCHING: matched.ranks(matched.logits[..., 1]),
-    }
-    places = np.argsort(-scores, axis=1, kind="stable")
-    return Ranking(ranks, np.take_along_axis(found.shortlist, places, axis=1))

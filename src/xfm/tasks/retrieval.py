@@ -44,13 +44,6 @@ SHORTLIST = 16
 
 
 @dataclass(frozen=True)
-class PixelBatch(TensorFields):
-    """Pictures alone: [B, 3, S, S] float32, normalised."""
-
-    pixels: Tensor
-
-
-@dataclass(frozen=True)
 class RetrievalBatch(TensorFields):
     """pixels [B, 3, S, S] float32, tokens [B, T]; identities [B] int64, equal for equal pictures or
     captions."""
@@ -120,7 +113,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         read = read_ahead(build, range(len(parts)), self.pictures, settings.workers)
         scratch = Path(gettempdir())  # states of many rows do not fit into memory
         with closing(read), self.predicting():
-            images = encode_images(encoder, (batch.pixels for batch in read), len(rows), scratch)
+            images = encode_images(encoder, read, len(rows), scratch)
             texts = encode_texts(encoder, captions, settings.max_tokens, scratch)
             text, image = rank(encoder, images, texts, right_pairs(rows), SHORTLIST)
         found, first = [], 0
@@ -173,8 +166,8 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         )
 
 
-def _pixels(pictures: Pictures, parts: Sequence[Sequence[Path]], number: int) -> PixelBatch:
-    return PixelBatch(pictures.pixels(parts[number]))
+def _pixels(pictures: Pictures, parts: Sequence[Sequence[Path]], number: int) -> Tensor:
+    return pictures.pixels(parts[number])
 
 
 def is_official(rows: Sequence[ImageCaptions]) -> bool:

@@ -42,24 +42,18 @@ class RowOrder:
         found: list[int] = []
         while len(found) < count:
             epoch, offset = divmod(position + len(found), len(self._groups))
-            found += self._epoch(epoch)[offset : offset + count - len(found)]
+            if epoch not in self._kept:
+                self._kept = {near: self._kept[near] for near in (epoch - 1, epoch + 1) if near in self._kept}
+                rng, most = np.random.default_rng((self._seed, epoch)), self._per_group
+                members: dict[Hashable, list[int]] = defaultdict(list)
+                for row in rng.permutation(len(self._groups)).tolist():
+                    group = self._groups[row]
+                    members[("alone", row) if group is None else ("group", group)].append(row)
+                chunks = [rows[i : i + most] for rows in members.values() for i in range(0, len(rows), most)]
+                order = rng.permutation(len(chunks)).tolist()
+                self._kept[epoch] = [row for chunk in order for row in chunks[chunk]]
+            found += self._kept[epoch][offset : offset + count - len(found)]
         return found
-
-    def _epoch(self, number: int) -> list[int]:
-        if number not in self._kept:
-            self._kept = {near: self._kept[near] for near in (number - 1, number + 1) if near in self._kept}
-            self._kept[number] = _epoch(self._groups, self._seed, number, self._per_group)
-        return self._kept[number]
-
-
-def _epoch(groups: Sequence[Hashable], seed: int, epoch: int, per_group: int) -> list[int]:
-    rng = np.random.default_rng((seed, epoch))
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for row in rng.permutation(len(groups)).tolist():
-        group = groups[row]
-        members[("alone", row) if group is None else ("group", group)].append(row)
-    chunks = [rows[i : i + per_group] for rows in members.values() for i in range(0, len(rows), per_group)]
-    return [row for chunk in rng.permutation(len(chunks)).tolist() for row in chunks[chunk]]
 
 
 @contextmanager

@@ -179,12 +179,6 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         search = TextSearch.of(rows)
         texts = list(dict.fromkeys([*search.anchors, *search.candidates]))
         places = {text: place for place, text in enumerate(texts)}
-        vectors = self._vectors(texts, batch_size)
-        anchors = vectors[[places[text] for text in search.anchors]]
-        candidates = vectors[[places[text] for text in search.candidates]].T
-        return distributed.on_first(lambda: search.ranked(lambda block: anchors[block] @ candidates))
-
-    def _vectors(self, texts: Sequence[str], batch_size: int) -> NDArray[np.float32]:
         model, device = self.module.model, self.settings.device
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         starts = range(0, len(order), batch_size)  # the same batches, whoever encodes them
@@ -196,7 +190,9 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
                     found.append(model.embed_text(tokens.ids, tokens.mask).cpu().numpy())
         vectors = np.empty((len(texts), model.config.projection), dtype=np.float32)
         vectors[order] = np.concatenate(distributed.collect(np.concatenate(found)))
-        return vectors
+        anchors = vectors[[places[text] for text in search.anchors]]
+        candidates = vectors[[places[text] for text in search.candidates]].T
+        return distributed.on_first(lambda: search.ranked(lambda block: anchors[block] @ candidates))
 
     def row_scores(
         self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]

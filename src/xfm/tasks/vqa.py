@@ -143,19 +143,15 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def predict_batch(self, batch: VqaBatch) -> list[str]:
         memory = self.module.fuse(batch.pixels, batch.question, batch.image_index)
         if self.shortlist:
-            return self._as_published(memory)
-        best = likeliest_answers(self.module.decoder, self.answers, memory, batch.question.mask)
-        return [self.answers.answers[place] for place in best.index[:, 0].tolist()]
-
-    def _as_published(self, memory: Tensor) -> list[str]:
-        """[N, S, D] fused questions -> answers, a few at a time: the shortlists are large."""
-        count = min(self.shortlist, len(self.answers))
-        tokens = Tokens(self.answers.ids, self.answers.mask)
-        found = [
-            rank_as_published(self.module.decoder, tokens, some, count).order[:, 0]
-            for some in memory.split(TOGETHER)
-        ]
-        return [self.answers.answers[place] for place in torch.cat(found).tolist()]
+            count = min(self.shortlist, len(self.answers))
+            tokens = Tokens(self.answers.ids, self.answers.mask)
+            found = [
+                rank_as_published(self.module.decoder, tokens, some, count).order[:, 0]
+                for some in memory.split(TOGETHER)
+            ]
+            return [self.answers.answers[place] for place in torch.cat(found).tolist()]
+        best, _ = likeliest_answers(self.module.decoder, self.answers, memory, batch.question.mask)
+        return [self.answers.answers[place] for place in best[:, 0].tolist()]
 
     def row_scores(
         self, rows: Sequence[Question], predictions: Sequence[str]

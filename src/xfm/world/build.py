@@ -1,6 +1,7 @@
 """Builds a world: plans units, runs them in processes, writes the files, and puts the folder in place."""
 
 import hashlib
+import json
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
@@ -65,23 +66,18 @@ def build_world(
                 print(f"The world in {folder} is up to date: nothing to build.")
             return present
         if require_own(folder, NAME, CONTENT, "world") and present is not None and not force:
-            _check_same(folder, present, resolved)
+            difference = first_difference(present.config, asdict(resolved), frozenset({"workers"}))
+            if difference is not None:
+                name, old, new = difference
+                raise UserError(
+                    f"{folder} holds a world with {name} {old}, not {new}: choose another folder, or replace "
+                    "it with `xfm prepare --force` and these settings."
+                )
         with drafting(folder) as draft:
             (draft / "tasks" / "images").mkdir(parents=True)
             manifest = _fill(draft, resolved, packages, mark, progress)
             replace_folder(draft, folder)
     return manifest
-
-
-# ---------------------------------------------------------------- folders
-def _check_same(folder: Path, present: WorldManifest, config: WorldConfig) -> None:
-    difference = first_difference(present.config, asdict(config), frozenset({"workers"}))
-    if difference is not None:
-        name, old, new = difference
-        raise UserError(
-            f"{folder} holds a world with {name} {old}, not {new}: choose another folder, or replace it with "
-            "`xfm prepare --force` and these settings."
-        )
 
 
 # ---------------------------------------------------------------- units
@@ -199,7 +195,7 @@ def _fill(
             "sha256": hashlib.sha256("\n".join(map(" ".join, pictures)).encode()).hexdigest(),
         },
     )
-    write_text(draft / NAME, manifest.to_json())
+    write_text(draft / NAME, json.dumps(asdict(manifest), indent=1) + "\n")
     return manifest
 
 

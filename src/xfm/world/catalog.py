@@ -84,13 +84,6 @@ class Catalog:
         # Names that "what" questions ask for: few enough that a small training set shows each several times.
         self.answerable = frozenset(sorted(self.seen, key=lambda o: _digest(seed, "answer", o))[:ANSWERS])
         self.by_name = {o.name: o for o in self.objects}
-        self._held_pair = self._pairs(seed, heldout_pairs)
-        words = [o.words for o in self.objects]
-        # "cat" and "black cat": one name contains the other, "the cat" would be ambiguous.
-        self._confusable = [bytes(a <= b or b <= a for b in words) for a in words]
-
-    def _pairs(self, seed: int, per_mille: int) -> list[bytes]:
-        """[A, B] bytes: 1 if the unordered pair of seen objects is held out."""
         ids = np.array([int.from_bytes(_digest(seed, "pair", o)[:8], "big") for o in self.objects], np.uint64)
         # splitmix64 of the sum, which does not depend on the order of the pair.
         with np.errstate(over="ignore"):
@@ -98,12 +91,15 @@ class Catalog:
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             z ^= z >> np.uint64(31)
-        held = (z >> np.uint64(32)) % np.uint64(1000) < np.uint64(per_mille)
-        np.fill_diagonal(held, False)
+        pairs = (z >> np.uint64(32)) % np.uint64(1000) < np.uint64(heldout_pairs)
+        np.fill_diagonal(pairs, False)
         for item in self.heldout:
-            held[item.index, :] = False
-            held[:, item.index] = False
-        return [row.tobytes() for row in held]
+            pairs[item.index, :] = False
+            pairs[:, item.index] = False
+        self._held_pair = [row.tobytes() for row in pairs]
+        words = [o.words for o in self.objects]
+        # "cat" and "black cat": one name contains the other, "the cat" would be ambiguous.
+        self._confusable = [bytes(a <= b or b <= a for b in words) for a in words]
 
     def is_heldout_pair(self, a: ObjectType, b: ObjectType) -> bool:
         """Whether no training picture shows these two together."""
@@ -156,16 +152,6 @@ def _package_folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _picture_path(folder: Path, unified: str) -> Path | None:
-    """File names lack leading zeros and most variation selectors."""
-    code = unified.lower()
-    for candidate in (code, code.replace("-fe0f", "")):
-        path = folder / f"{candidate.lstrip('0')}.png"
-        if path.exists():
-            return path
-    return None
-
-
 def _crop(path: Path) -> NDArray[np.uint8]:
     """RGBA pixels [h, w, 4] cropped to the visible ones; fainter ones are cleared."""
     with Image.open(path) as picture:
@@ -199,7 +185,9 @@ def load_objects(limit: int = 0) -> tuple[ObjectType, ...]:
     names: set[str] = set()
     for record in sorted(records, key=lambda r: (r["category"], r["sort_order"], r["unified"])):
         short, group = record["short_name"], record["subcategory"]
-        path = _picture_path(pictures, record["unified"])
+        code = record["unified"].lower()  # file names lack leading zeros and most variation selectors
+        places = [pictures / f"{one.lstrip('0')}.png" for one in (code, code.replace("-fe0f", ""))]
+        path = next((place for place in places if place.exists()), None)
         name = RENAMED.get(short) or str(record["name"]).lower()
         if group not in CATEGORIES or short in DROPPED or path is None or name in names:
             continue

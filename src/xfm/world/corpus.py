@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xfm.world.captions import caption
-from xfm.world.catalog import Catalog, ObjectType
+from xfm.world.catalog import Catalog
 from xfm.world.facts import change, describe, wording
 from xfm.world.grammar import joined, plural, with_article
 from xfm.world.names import OTHER
@@ -73,39 +73,30 @@ class Corpus:
         if pick < 15:
             return rng.pick(self.facts)
         if pick < 20:
-            return self._about(rng)
+            # Half of these lines are about held-out objects.
+            kind = rng.pick(
+                self.catalog.heldout if rng.chance(50) and self.catalog.heldout else self.catalog.objects
+            )
+            lines = []
+            if kind.category != OTHER:
+                others = [o for o in self.catalog.objects if o.category == kind.category and o is not kind]
+                peers = joined([with_article(o.name) for o in rng.sample(others, 2)])
+                group = {"animal": "an animal", "clothing": "clothing", "food": "food"}.get(
+                    kind.category, with_article(kind.category)
+                )
+                lines.append(f"{with_article(kind.name)} is {group}, like {peers}.")
+            if kind.colour and not kind.colour_in_name:
+                lines.append(f"{plural(kind.name)} are {kind.colour}.")
+            lines.append(f"one {kind.name}, two {plural(kind.name)}.")
+            return " ".join(rng.sample(lines, 2))
         # Held-out objects occur in text, among the others.
         pool = self.catalog.objects if rng.chance(15) else self.catalog.seen
-        return self._twice(rng, pool) if pick < 55 else self._consequence(rng, pool)
-
-    def _twice(self, rng: Rng, pool: Sequence[ObjectType]) -> str:
         scene = self.sampler.place(rng, self.sampler.choose(rng, rng.weighted(COUNTS), pool))
-        if rng.chance(50):
+        if pick < 55 and rng.chance(50):
             return f"{caption(rng, scene)}. {caption(rng, scene)}."
         told = describe(rng, scene)
-        return f"{wording(rng, told)}. {wording(rng, told)}."
-
-    def _consequence(self, rng: Rng, pool: Sequence[ObjectType]) -> str:
-        """No false fact and no label: whether a fact follows is what entailment tests."""
-        scene = self.sampler.place(rng, self.sampler.choose(rng, rng.weighted(COUNTS), pool))
-        told = describe(rng, scene)
+        if pick < 55:
+            return f"{wording(rng, told)}. {wording(rng, told)}."
+        # No false fact and no label: whether a fact follows is what entailment tests.
         facts = [change(rng, told, self.catalog, pool) for _ in range(2)]
         return f"{wording(rng, told)}. " + " ".join(f"{fact.state(rng, told)}." for fact in facts)
-
-    def _about(self, rng: Rng) -> str:
-        """Half of these lines are about held-out objects."""
-        kind = rng.pick(
-            self.catalog.heldout if rng.chance(50) and self.catalog.heldout else self.catalog.objects
-        )
-        lines = []
-        if kind.category != OTHER:
-            others = [o for o in self.catalog.objects if o.category == kind.category and o is not kind]
-            peers = joined([with_article(o.name) for o in rng.sample(others, 2)])
-            group = {"animal": "an animal", "clothing": "clothing", "food": "food"}.get(
-                kind.category, with_article(kind.category)
-            )
-            lines.append(f"{with_article(kind.name)} is {group}, like {peers}.")
-        if kind.colour and not kind.colour_in_name:
-            lines.append(f"{plural(kind.name)} are {kind.colour}.")
-        lines.append(f"one {kind.name}, two {plural(kind.name)}.")
-        return " ".join(rng.sample(lines, 2))

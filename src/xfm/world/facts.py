@@ -23,7 +23,7 @@ from xfm.world.grammar import (
     with_article,
 )
 from xfm.world.rng import Rng
-from xfm.world.scene import GridCell, Scene, SceneObject, Size
+from xfm.world.scene import GridCell, Scene, Size
 
 
 @dataclass(frozen=True)
@@ -139,21 +139,17 @@ def contradicts(description: Description, scene: Scene) -> bool:
     """Whether something that the description says is clearly false of the scene."""
     if description.background not in (None, scene.background.name):
         return True
-    if any(_contradicts(item, scene.groups.get(item.kind, [])) for item in description.items):
-        return True
+    for item in description.items:
+        group = scene.groups.get(item.kind, [])
+        if len(group) != item.count or (item.size is not None and item.size is not group[0].size):
+            return True
+        if item.place is not None and places_differ(item.place, group[0].place):
+            return True
     if description.link is None:
         return False
     first, relation, second = description.link
     a, b = (scene.groups[description.items[i].kind][0] for i in (first, second))
     return excluded(a, relation, b, scene.image_size)
-
-
-def _contradicts(item: Item, group: Sequence[SceneObject]) -> bool:
-    if len(group) != item.count:
-        return True
-    here = group[0]
-    sized = item.size is not None and item.size is not here.size
-    return sized or (item.place is not None and places_differ(item.place, here.place))
 
 
 # ---------------------------------------------------------------- single facts

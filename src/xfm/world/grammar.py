@@ -1,6 +1,5 @@
 """English for the world's sentences: articles, plurals, numbers, places, sizes, and spatial relations."""
 
-import re
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -104,28 +103,21 @@ def with_article(phrase: str) -> str:
     return ("an " if vowel else "a ") + phrase
 
 
-def definite(text: str) -> str:
-    """A text with "the" in place of every "a" and "an"."""
-    return re.sub(r"\ban? ", "the ", text)
-
-
 def plural(name: str) -> str:
     """The plural of a noun phrase: its head before " of ", else its last word."""
     head, of, rest = name.partition(" of ")
     before, space, word = head.rpartition(" ")
-    return before + space + _plural_word(word) + of + rest
-
-
-def _plural_word(word: str) -> str:
     if word in _INVARIANT or word.endswith("fish"):
-        return word
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
-    if word.endswith(("s", "x", "z", "ch", "sh")):
-        return word + "es"
-    if word.endswith("y") and word[-2] not in "aeiou":
-        return word[:-1] + "ies"
-    return word + "s"
+        many = word
+    elif word in _IRREGULAR:
+        many = _IRREGULAR[word]
+    elif word.endswith(("s", "x", "z", "ch", "sh")):
+        many = word + "es"
+    elif word.endswith("y") and word[-2] not in "aeiou":
+        many = word[:-1] + "ies"
+    else:
+        many = word + "s"
+    return before + space + many + of + rest
 
 
 def counted(count: int, name: str) -> str:

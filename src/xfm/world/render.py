@@ -9,7 +9,7 @@ from PIL import Image
 from xfm.world import palette
 from xfm.world.catalog import ObjectType
 from xfm.world.rng import Rng
-from xfm.world.scene import Background, Scene
+from xfm.world.scene import Scene
 
 
 class Renderer:
@@ -36,7 +36,12 @@ class Renderer:
 
     def render(self, scene: Scene) -> NDArray[np.uint8]:
         """Pixels [S, S, 3] uint8 of a scene."""
-        canvas = self._background(scene.background)
+        key = (scene.background.colour, scene.background.style)
+        if key not in self._backgrounds:
+            rgb = np.array(palette.BACKGROUNDS[scene.background.colour][1], np.int16)
+            self._backgrounds[key] = rgb + self._patterns[scene.background.style][..., None]
+        shifted = self._backgrounds[key] + np.int16(scene.background.shift)
+        canvas = np.clip(shifted, 0, 255).astype(np.uint16)
         for item in scene.objects:
             colour, clear = self.sprite(item.kind, item.width, item.height)
             view = canvas[item.top : item.top + item.height, item.left : item.left + item.width]
@@ -48,14 +53,6 @@ class Renderer:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=self.quality, subsampling=0)
         return buffer.getvalue()
-
-    def _background(self, background: Background) -> NDArray[np.uint16]:
-        key = (background.colour, background.style)
-        if key not in self._backgrounds:
-            rgb = np.array(palette.BACKGROUNDS[background.colour][1], np.int16)
-            self._backgrounds[key] = rgb + self._patterns[background.style][..., None]
-        shifted = self._backgrounds[key] + np.int16(background.shift)
-        return np.clip(shifted, 0, 255).astype(np.uint16)
 
 
 def _patterns(side: int) -> dict[str, NDArray[np.int16]]:

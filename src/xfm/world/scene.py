@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from functools import cached_property
-from typing import NamedTuple
 
 from xfm.world.catalog import Catalog, ObjectType
 from xfm.world.palette import BACKGROUNDS
@@ -82,9 +81,7 @@ class SceneObject:
 
     def wanted(self, size: Size | None = None, place: GridCell | None = None) -> "ObjectSpec":
         """One of its kind, in another size or place if given."""
-        return ObjectSpec(
-            self.kind, self.size if size is None else size, self.place if place is None else place
-        )
+        return self.kind, self.size if size is None else size, self.place if place is None else place
 
     @property
     def box(self) -> list[int]:
@@ -118,12 +115,8 @@ class Scene:
         return len(self.groups.get(kind, ()))
 
 
-class ObjectSpec(NamedTuple):
-    """An object that a scene shall hold: what, how large, where."""
-
-    kind: ObjectType
-    size: Size
-    place: GridCell
+ObjectSpec = tuple[ObjectType, Size, GridCell]
+"""An object that a scene shall hold: what, how large, where."""
 
 
 class SceneSampler:
@@ -160,9 +153,17 @@ class SceneSampler:
         """A scene of these object types: random sizes, clear places, boxes that do not touch."""
         for attempt in range(40):
             sizes = self._sizes(rng, len(kinds), shrink=attempt > 20)
-            placed = self._arrange(rng, kinds, sizes)
-            if placed is not None:
-                return Scene(tuple(placed), self._background(rng, kinds), self.image_size)
+            cells, placed = rng.shuffled(tuple(GridCell)), list[SceneObject]()
+            for kind, size in zip(rng.shuffled(kinds), sizes, strict=True):
+                found = self._fitted(rng, kind, size, cells, placed)
+                if found is None:
+                    break
+                placed.append(found)
+                cells.remove(found.place)
+            else:
+                choices = self.catalog.backgrounds_for(kinds)
+                background = Background(rng.pick(choices), rng.pick(STYLES), rng.below(17) - 8)
+                return Scene(tuple(placed), background, self.image_size)
         raise RuntimeError(f"no room for {len(kinds)} objects")  # five small boxes always fit in nine cells
 
     def edited(
@@ -186,19 +187,6 @@ class SceneSampler:
         sizes = sorted((rng.weighted(weights) for _ in range(count)), reverse=True)
         allowed = 2 if count <= 2 else 1
         return [Size.MEDIUM if s is Size.LARGE and i >= allowed else s for i, s in enumerate(sizes)]
-
-    def _arrange(
-        self, rng: Rng, kinds: Sequence[ObjectType], sizes: Sequence[Size]
-    ) -> list[SceneObject] | None:
-        cells = rng.shuffled(tuple(GridCell))
-        placed: list[SceneObject] = []
-        for kind, size in zip(rng.shuffled(kinds), sizes, strict=True):
-            found = self._fitted(rng, kind, size, cells, placed)
-            if found is None:
-                return None
-            placed.append(found)
-            cells.remove(found.place)
-        return placed
 
     def _fitted(
         self,
@@ -227,10 +215,6 @@ class SceneSampler:
         first = max(1, -((length - low) // 2))
         last = min(side - length - 1, (high - length) // 2)
         return first + rng.below(max(1, last - first + 1))
-
-    def _background(self, rng: Rng, kinds: Sequence[ObjectType]) -> Background:
-        choices = self.catalog.backgrounds_for(kinds)
-        return Background(rng.pick(choices), rng.pick(STYLES), rng.below(17) - 8)
 
 
 def _apart(left: int, top: int, width: int, height: int, other: SceneObject, gap: int = 1) -> bool:

@@ -210,12 +210,8 @@ def statements(rng: Rng, maker: PairMaker) -> list[Statement]:
 TRIES = 40
 
 
-class AbsenceExample(NamedTuple):
-    """Two scenes, and for each a phrase that is true of it alone."""
-
-    scenes: tuple[Scene, Scene]
-    phrases: tuple[str, str]
-    kind: str
+AbsenceExample = tuple[tuple[Scene, Scene], tuple[str, str], str]
+"""Two scenes, for each a phrase that is true of it alone, and the kind of the two."""
 
 
 def absent_objects(rng: Rng, maker: PairMaker) -> AbsenceExample:
@@ -227,7 +223,7 @@ def absent_objects(rng: Rng, maker: PairMaker) -> AbsenceExample:
         strange = ((first, scenes[1]), (second, scenes[0]))
         if not any(catalog.confusable(kind, other) for kind, scene in strange for other in scene.groups):
             article = rng.pick((with_article, "the {}".format))
-            return AbsenceExample(scenes, (article(first.name), article(second.name)), "object")
+            return scenes, (article(first.name), article(second.name)), "object"
 
 
 def absent_relations(rng: Rng, maker: PairMaker) -> AbsenceExample:
@@ -248,7 +244,7 @@ def absent_relations(rng: Rng, maker: PairMaker) -> AbsenceExample:
                     f"the {pair[0].name} {RELATION_PHRASES[one][style]} the {pair[1].name}"
                     for one in (relation, relation.inverse)
                 ]
-                return AbsenceExample((there[0], turned[0]), (phrases[0], phrases[1]), "relation")
+                return (there[0], turned[0]), (phrases[0], phrases[1]), "relation"
 
 
 def _is(scene: Scene, pair: tuple[ObjectType, ObjectType], relation: Relation) -> bool:

@@ -76,10 +76,6 @@ class WorldManifest:
     files: dict[str, dict[str, Any]]
     pictures: dict[str, Any]
 
-    def to_json(self) -> str:
-        """The manifest as indented JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
-
     @classmethod
     def load(cls, folder: Path) -> "WorldManifest":
         """Read `folder`/world.json; raises UserError."""

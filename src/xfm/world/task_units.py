@@ -10,7 +10,7 @@ from xfm.world.names import OTHER
 from xfm.world.phrases import RELATIONAL, refer
 from xfm.world.questions import ask, how_many, how_many_objects
 from xfm.world.rng import Rng
-from xfm.world.scene import KindChooser, Scene, Split
+from xfm.world.scene import Scene, Split
 from xfm.world.statements import PairMaker, absent_objects, absent_relations, statements
 from xfm.world.twins import Edit
 from xfm.world.units import (
@@ -19,7 +19,6 @@ from xfm.world.units import (
     Unit,
     UnitResult,
     WorkerState,
-    make_pictures,
     make_scenes,
     make_singles,
     make_text,
@@ -67,23 +66,18 @@ def _make_hard(studio: WorkerState, unit: Unit) -> UnitResult:
     return made
 
 
-def _counted_scene(rng: Rng, studio: WorkerState, chooser: KindChooser) -> tuple[Scene, ObjectType]:
-    target = rng.below(4)
-    kind = chooser.kind(rng)
-    start = [kind] * target
-    while True:
-        kinds = chooser.choose(rng, max(target + rng.below(3), 2), start)
-        if not any(studio.catalog.confusable(kind, other) for other in kinds[target:]):
-            return studio.sampler.place(rng, kinds), kind
-
-
 def make_vqa(studio: WorkerState, unit: Unit) -> UnitResult:
     """Two questions a scene; two scenes in five are made for counting, others hold an answerable object."""
     rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
     answerable = [kind for kind in studio.catalog.seen if kind in studio.catalog.answerable]
     while len(made.rows) < unit.rows:
         if rng.chance(40):
-            scene, kind = _counted_scene(rng, studio, chooser)
+            target, kind = rng.below(4), chooser.kind(rng)
+            while True:
+                kinds = chooser.choose(rng, max(target + rng.below(3), 2), [kind] * target)
+                if not any(studio.catalog.confusable(kind, other) for other in kinds[target:]):
+                    break
+            scene = studio.sampler.place(rng, kinds)
             counting = how_many_objects(scene) if rng.chance(12) else how_many(rng, scene, kind)
             asked = [counting, *ask(rng, scene, studio.catalog, 1)]
         else:
@@ -204,12 +198,12 @@ def make_absence(studio: WorkerState, unit: Unit) -> UnitResult:
     maker = PairMaker(studio.sampler, studio.chooser(unit.split))
     while len(made.rows) < unit.rows:
         design = absent_relations if len(made.rows) // 4 % 2 else absent_objects
-        told = design(rng, maker)
-        for number, scene in enumerate(told.scenes):
-            wanted = told.phrases[: unit.rows - len(made.rows)]
+        scenes, phrases, kind = design(rng, maker)
+        for number, scene in enumerate(scenes):
+            wanted = phrases[: unit.rows - len(made.rows)]
             image = studio.save(made, scene) if wanted else ""
             made.rows += [
-                {"image": image, "phrase": phrase, "present": number == place, "kind": told.kind}
+                {"image": image, "phrase": phrase, "present": number == place, "kind": kind}
                 for place, phrase in enumerate(wanted)
             ]
     return made
@@ -223,7 +217,7 @@ MAKERS: dict[Part, Maker] = {
     Part.SCENES: make_scenes,
     Part.SINGLES: make_singles,
     Part.TWINS: make_twins,
-    Part.PICTURES: make_pictures,
+    Part.PICTURES: make_singles,
     Part.TEXT: make_text,
     Part.RETRIEVAL: make_retrieval,
     Part.VQA: make_vqa,

@@ -4,16 +4,15 @@ Independent scenes almost never show the same objects, so that names alone tell 
 its batch; of twins, only the edit does.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
-from typing import NamedTuple
 
-from xfm.world.catalog import ObjectType
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
-from xfm.world.grammar import Relation, definite, excluded, places_differ, relation_between
+from xfm.world.grammar import Relation, excluded, places_differ, relation_between
 from xfm.world.rng import Rng
-from xfm.world.scene import GridCell, KindChooser, ObjectSpec, Scene, SceneObject, SceneSampler, Size
+from xfm.world.scene import GridCell, KindChooser, Scene, SceneObject, SceneSampler, Size
 
 MOST_ALIKE, MOST_OBJECTS = 3, 5
 _TRIES = 40  # descriptions of which one must tell the twins apart
@@ -28,13 +27,6 @@ class Edit(StrEnum):
     COUNT = "count"
     BACKGROUND = "background"
     OBJECT = "object"
-
-
-class ScenePair(NamedTuple):
-    """Two scenes and what was done to the first to make the second."""
-
-    edit: Edit
-    scenes: tuple[Scene, Scene]
 
 
 class TwinMaker:
@@ -53,21 +45,21 @@ class TwinMaker:
             Edit.OBJECT: self._replace,
         }
 
-    def make(self, rng: Rng) -> tuple[ScenePair, tuple[list[str], list[str]]]:
-        """Twins and up to four captions of each that are true of it and false of the other."""
+    def make(self, rng: Rng) -> tuple[Edit, tuple[Scene, Scene], tuple[list[str], list[str]]]:
+        """What was done to the first scene to make the second, both, and up to four captions of each that are
+        true of it and false of the other."""
         while True:
             kinds = self.kinds.choose(rng, rng.weighted(NUMBERS), repeat=20)
             edit = rng.weighted(EDITS)
             if self.sampler.catalog.reserved(kinds):
                 continue
             made = self._edits[edit](rng, self.sampler.place(rng, kinds))
-            if made is None or made[1] is None or self.sampler.catalog.reserved(_kinds(made[1])):
+            if made is None or made[1] is None or self.sampler.catalog.reserved(list(made[1].groups)):
                 continue
-            twins = ScenePair(edit, (made[0], made[1]))
-            first, second = twins.scenes
+            first, second = made[0], made[1]
             told = (told_apart(rng, first, second, self.whole), told_apart(rng, second, first, self.whole))
             if all(told):
-                return twins, told
+                return edit, (first, second), told
 
     def _relate(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
         pair = rng.sample(scene.singles, 2)
@@ -76,7 +68,7 @@ class TwinMaker:
         a, b = pair
         if rng.chance(TURNED):
             return scene, self._turned(rng, scene, a, relation, b)
-        new = [ObjectSpec(a.kind, a.size, b.place), ObjectSpec(b.kind, b.size, a.place)]
+        new = [(a.kind, a.size, b.place), (b.kind, b.size, a.place)]
         return scene, self.sampler.edited(rng, scene, pair, new)
 
     def _turned(self, rng: Rng, scene: Scene, a: SceneObject, was: Relation, b: SceneObject) -> Scene | None:
@@ -120,7 +112,7 @@ class TwinMaker:
 
     def _repaint(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
         now = scene.background.colour
-        others = [c for c in self.sampler.catalog.backgrounds_for(_kinds(scene)) if c != now]
+        others = [c for c in self.sampler.catalog.backgrounds_for(list(scene.groups)) if c != now]
         if not others:
             return None
         return scene, replace(scene, background=replace(scene.background, colour=rng.pick(others)))
@@ -130,16 +122,12 @@ class TwinMaker:
             return None
         item, catalog = rng.pick(scene.singles), self.sampler.catalog
         kind = self.kinds.kind(rng)
-        others = [other for other in _kinds(scene) if other is not item.kind]
+        others = [other for other in scene.groups if other is not item.kind]
         if catalog.confusable(kind, item.kind) or not all(catalog.compatible(kind, o) for o in others):
             return None
         if scene.background.colour not in catalog.backgrounds_for([kind, *others]):
             return None
-        return scene, self.sampler.edited(rng, scene, [item], [ObjectSpec(kind, item.size, item.place)])
-
-
-def _kinds(scene: Scene) -> list[ObjectType]:
-    return list(scene.groups)
+        return scene, self.sampler.edited(rng, scene, [item], [(kind, item.size, item.place)])
 
 
 def _free(scene: Scene) -> list[GridCell]:
@@ -176,21 +164,17 @@ def told_apart(rng: Rng, scene: Scene, other: Scene, whole: int, count: int = 4)
         if scene.background.colour != other.background.colour:
             told = replace(told, background=scene.background.name)
         if contradicts(told, other):
-            text = wording(rng, told if entire else pruned(rng, told, other, rng.weighted(PRUNED)))
-            found.setdefault(definite(text) if rng.chance(DEFINITE) else text)
+            for _ in range(0 if entire else rng.weighted(PRUNED)):
+                # Without facts that it does not need to be false of the other.
+                shorter = [one for one in _shorter(told) if contradicts(one, other)]
+                if not shorter:
+                    break
+                told = rng.pick(shorter)
+            text = wording(rng, told)
+            found.setdefault(re.sub(r"\ban? ", "the ", text) if rng.chance(DEFINITE) else text)
         if len(found) == count:
             break
     return list(found)
-
-
-def pruned(rng: Rng, told: Description, other: Scene, most: int) -> Description:
-    """The description without up to `most` facts that it does not need to be false of the other."""
-    for _ in range(most):
-        shorter = [one for one in _shorter(told) if contradicts(one, other)]
-        if not shorter:
-            break
-        told = rng.pick(shorter)
-    return told
 
 
 def _shorter(told: Description) -> Iterator[Description]:

@@ -133,14 +133,11 @@ def make_scenes(studio: WorkerState, unit: Unit) -> UnitResult:
 
 
 def make_singles(studio: WorkerState, unit: Unit) -> UnitResult:
-    """A shard of scenes of one object; consecutive pictures go through all kinds in random order."""
-    rng = studio.rng(unit)
-    return _shard(studio, unit, ((scene, annotation(rng, scene)) for scene in _round(studio, unit, rng)))
-
-
-def make_pictures(studio: WorkerState, unit: Unit) -> UnitResult:
-    """A shard of one-object pictures without text."""
-    return _shard(studio, unit, ((scene, None) for scene in _round(studio, unit, studio.rng(unit))))
+    """A shard of scenes of one object, as PICTURES without text; consecutive pictures go through all kinds in
+    random order."""
+    rng, told = studio.rng(unit), unit.part is Part.SINGLES
+    scenes = _round(studio, unit, rng)
+    return _shard(studio, unit, ((scene, annotation(rng, scene) if told else None) for scene in scenes))
 
 
 def _round(studio: WorkerState, unit: Unit, rng: Rng) -> Iterator[Scene]:
@@ -159,7 +156,7 @@ def make_twins(studio: WorkerState, unit: Unit) -> UnitResult:
     rng = studio.rng(unit)
     maker = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), studio.config.whole_captions)
     twins = (maker.make(rng) for _ in range(0, unit.rows, 2))
-    pairs = (pair for (_, scenes), told in twins for pair in zip(scenes, told, strict=True))
+    pairs = (pair for _, scenes, told in twins for pair in zip(scenes, told, strict=True))
     return _shard(studio, unit, ((scene, {"captions": texts}) for scene, texts in pairs))
 
 

@@ -16,7 +16,6 @@ from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
-from xfm.inference.input_parsing import UnreadableInput
 from xfm.inference.row_sources import ReadOptions, open_rows
 
 FIELDS = (
@@ -41,8 +40,8 @@ def _predict(path: Path) -> None:
     """A row that cannot be used ends the reading, as the first does where none may be passed over."""
     reading = ReadOptions(task_spec("text-classification").inputs)
     for row in open_rows(path, reading).rows(0, frozenset()):
-        if isinstance(row.given, UnreadableInput):
-            raise UserError(f"{row.place}: {row.given.reason}")
+        if isinstance(row.given, UserError):
+            raise UserError(f"{row.place}: {row.given}")
 
 
 def _probe(path: Path) -> None:

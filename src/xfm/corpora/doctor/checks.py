@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 import torch
-from PIL import Image
 
 from xfm.config.corpora import DoctorConfig
 from xfm.config.tables import BoxFormat, BoxUnit
@@ -19,9 +18,9 @@ from xfm.core.errors import excerpt
 from xfm.corpora.doctor.findings import Finding, Issue, Severity, Statistics
 from xfm.corpora.doctor.records import DataRecord
 from xfm.corpora.filtering import looks_whole
-from xfm.corpora.images import drafted, hash_of
-from xfm.data.image_formats import Header, PictureError
-from xfm.data.images import checked_header, decode, read_picture
+from xfm.corpora.images import hash_of, loaded
+from xfm.data.image_formats import PictureError
+from xfm.data.images import checked_header, read_picture
 from xfm.data.records import BadRecordError, SampleKind, check_box, is_text, to_sample
 from xfm.data.tokenizer import normalise_caption
 from xfm.data.transforms import Boxes
@@ -92,7 +91,8 @@ def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
     digest = short_digest(data)
     try:
         header = checked_header(data)
-        picture = _decoded(data, header)
+        # At a smaller scale where the file ends as a whole one does; others as in training.
+        picture = loaded(data, header, _SCALE, looks_whole(data, header))
     except PictureError as error:
         return ImageCheck(digest, found=(Issue(Finding.PICTURE, str(error)),))
     found = list[Issue]()
@@ -120,12 +120,6 @@ def check_image_file(path: Path, config: DoctorConfig) -> ImageCheck:
 def short_digest(data: bytes) -> int:
     """64 bits of a digest."""
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
-
-
-def _decoded(data: bytes, header: Header) -> Image.Image:
-    """The picture at a smaller scale, where the file ends as a whole one does; others as in training."""
-    small = drafted(data, header, _SCALE) if looks_whole(data, header) else None
-    return Image.fromarray(decode(data).permute(1, 2, 0).contiguous().numpy()) if small is None else small
 
 
 CAPTION_WORDS, TEXT_WORDS = 200, 100_000
@@ -246,8 +240,8 @@ def check_record(
         if kind is not None and pictures:
             done.key = pictures[0].digest
         else:
-            texts = [[one.name, one.text] for one in record.texts]
-            parts = [[one.digest for one in pictures], texts, [one.box for one in record.boxes]]
+            texts = [[name, text] for name, text, _ in record.texts]
+            parts = [[one.digest for one in pictures], texts, [box for _, box in record.boxes]]
             done.key = _key([*parts, record.labels])
             done.asked = _key(parts) if record.labels else 0
     return done
@@ -266,7 +260,7 @@ def _check_texts(
             if name != "phrase" and kind is not None:
                 done.said.append(short_digest(text.strip().encode()))
     for name in ("caption", "phrase") if kind is not None else ():
-        if own := sum(told.name == name for told in record.texts):
+        if own := sum(field == name for field, _, _ in record.texts):
             tally.measure(f"{name}s of a picture", own)
 
 

@@ -62,11 +62,11 @@ def found_together(
         own = pictures[np.sort(firsts)]
         hashes, numbers = np.ascontiguousarray(own["hash"]), own["record"].astype(np.int64)
         near = np.flatnonzero(near_earlier(hashes, config.distance))
-
-        def earlier(place: int) -> int:
-            return numbers[first_near(hashes, int(near[place]), config.distance) or 0]
-
-        yield Finding.ALIKE, numbers[near], earlier
+        yield (
+            Finding.ALIKE,
+            numbers[near],
+            lambda place: numbers[first_near(hashes, int(near[place]), config.distance) or 0],
+        )
     own = np.unique(said)  # a record says a text once
     _, inverse, counts = np.unique(own["digest"], return_inverse=True, return_counts=True)
     often = counts[inverse] >= max(_COMMON, _COMMON_SHARE * len(records))
@@ -80,12 +80,6 @@ def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     firsts = first[inverse]
     again = np.flatnonzero(firsts != np.arange(len(places)))
     return places[again], places[firsts[again]]
-
-
-def _drawn(found: np.ndarray, config: DoctorConfig) -> list[int]:
-    """Random places; of very many, the first million take part."""
-    tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
-    return nsmallest(config.examples, range(len(tickets)), key=tickets.__getitem__)
 
 
 # ---------------------------------------------------------------- which kind it is
@@ -261,7 +255,7 @@ def _diagnosis(
     records, pictures, said = compared
     harm = records["harm"].copy()
     examples = {
-        name: [FindingExample(one.number, one.detail) for one in kept]
+        name: [FindingExample(number, detail) for _, _, number, detail in kept]
         for name, kept in counts.examples.items()
     }
     parts, numbers = Counter(counts.parts), Counter(counts.records)
@@ -269,7 +263,10 @@ def _diagnosis(
         if len(found):
             own = np.unique(found)
             parts[finding] = numbers[finding] = len(own)
-            drawn = [(int(found[place]), other(place)) for place in _drawn(found, config)]
+            # At random; of very many, the first million take part.
+            tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
+            places = nsmallest(config.examples, range(len(tickets)), key=tickets.__getitem__)
+            drawn = [(int(found[place]), other(place)) for place in places]
             examples[finding] = [
                 FindingExample(number, "", None if one is None else int(one)) for number, one in drawn
             ]

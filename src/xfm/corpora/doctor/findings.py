@@ -86,14 +86,9 @@ def distribution(values: Mapping[float, int]) -> dict[str, Any]:
     return {"count": count, "least": min(values), "most": max(values), "mean": mean, "from": by_edge}
 
 
-class KeptExample(NamedTuple):
-    """Number and detail of a record that may be shown, the worst first; `ticket` decides at random among
-    equally bad ones."""
-
-    goodness: float
-    ticket: int
-    number: int
-    detail: str
+KeptExample = tuple[float, int, int, str]
+"""Of a record that may be shown: goodness, the worst first; a ticket, which decides at random among equally
+bad ones; its number and the detail."""
 
 
 @dataclass
@@ -121,8 +116,8 @@ class Statistics:
             self.parts[finding] += len(own)
             self.records[finding] += 1
             worst = max(own, key=lambda one: one.badness)
-            self._keep(finding, [KeptExample(-worst.badness, lot, number, worst.detail)])
-        self._keep(SHOWN, [KeptExample(0.0, lot, number, "")])
+            self._keep(finding, [(-worst.badness, lot, number, worst.detail)])
+        self._keep(SHOWN, [(0.0, lot, number, "")])
 
     def _keep(self, name: str, examples: Iterable[KeptExample]) -> None:
         self.examples[name] = nsmallest(self.most, [*self.examples.get(name, ()), *examples])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,24 +23,13 @@ PART = 256
 """Records of a unit of work."""
 
 
-class TextField(NamedTuple):
-    """A field and its text (any value), and whether it is read as a caption."""
-
-    name: str
-    text: Any
-    caption: bool
-
-
-class BoxField(NamedTuple):
-    """A box and its phrase as found."""
-
-    phrase: Any
-    box: Any
+TextField = tuple[str, Any, bool]
+"""A field and its text (any value), and whether it is read as a caption."""
 
 
 @dataclass(frozen=True)
 class DataRecord:
-    """A record as found; `boxes` are of the first picture, `found` are issues of reading it.
+    """A record as found; `boxes` are phrases and boxes of the first picture, `found` issues of reading it.
 
     `record` is set for shards and the like, for training's own rule.
     """
@@ -48,7 +37,7 @@ class DataRecord:
     place: str
     pictures: tuple[bytes | Path, ...] = ()
     texts: tuple[TextField, ...] = ()
-    boxes: tuple[BoxField, ...] = ()
+    boxes: tuple[tuple[Any, Any], ...] = ()
     labels: tuple[str, ...] = ()
     found: tuple[Issue, ...] = ()
     record: Record | None = None
@@ -119,14 +108,14 @@ def _record(source: RecordSource, number: int, kind: SampleKind) -> DataRecord:
     annotation, place = record.annotation, str(record.origin)
     pictures = () if record.picture is None else (record.picture,)
     if kind is SampleKind.TEXT:
-        return DataRecord(place, (), (TextField("text", annotation.get("text"), False),), record=record)
+        return DataRecord(place, (), (("text", annotation.get("text"), False),), record=record)
     if kind is SampleKind.IMAGE:
         return DataRecord(place, pictures, record=record)
     captions = _listed(annotation.get("captions", annotation.get("caption", [])))
     regions = _listed(annotation.get("regions", [])) if kind is SampleKind.REGION else []
-    boxes = [BoxField(one.get("phrase"), one.get("box")) for one in regions if isinstance(one, dict)]
-    texts = [TextField("caption", one, True) for one in captions]
-    texts += [TextField("phrase", one.phrase, True) for one in boxes]
+    boxes = [(one.get("phrase"), one.get("box")) for one in regions if isinstance(one, dict)]
+    texts = [("caption", one, True) for one in captions]
+    texts += [("phrase", phrase, True) for phrase, _ in boxes]
     return DataRecord(place, pictures, tuple(texts), tuple(boxes), record=record)
 
 
@@ -238,7 +227,7 @@ def _add_field(row: TableRow, one: Field, caption: bool, parts: dict[str, list[A
         if one.holds is FieldKind.LABEL:
             parts["found"].append(Issue(Finding.NO_LABEL, "there is no label"))
         elif one.holds in (FieldKind.TEXT, FieldKind.TEXTS):
-            parts["texts"].append(TextField(one.name, "", caption))
+            parts["texts"].append((one.name, "", caption))
         else:
             parts["found"].append(Issue(_UNREADABLE[one.holds], f"there is no {one.name}"))
     elif one.holds is FieldKind.LABEL:
@@ -249,8 +238,8 @@ def _add_field(row: TableRow, one: Field, caption: bool, parts: dict[str, list[A
     elif one.holds is FieldKind.TWO_PICTURES:
         parts["pictures"] += [each.path(one.name) for each in row.two(one)]
     elif one.holds is FieldKind.BOX:
-        phrase = next((told.text for told in parts["texts"]), "")
-        parts["boxes"] += [BoxField(phrase, box) for box in row.number_lists(given)]
+        phrase = next((text for _, text, _ in parts["texts"]), "")
+        parts["boxes"] += [(phrase, box) for box in row.number_lists(given)]
     else:
         texts = row.votes(given) if one.holds is FieldKind.TEXTS else [row.text(given)]
-        parts["texts"] += [TextField(given, text, caption and not one.target) for text in texts]
+        parts["texts"] += [(given, text, caption and not one.target) for text in texts]

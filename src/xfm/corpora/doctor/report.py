@@ -122,8 +122,8 @@ def card_of(record: DataRecord, table: bool, config: DoctorConfig) -> dict[str, 
     form = (config.box_format, config.box_unit) if table else (BoxFormat.XYWH, BoxUnit.PIXEL)
     shots = [_shot(one, record if place == 0 else None, form) for place, one in enumerate(record.pictures)]
     texts = [
-        (told.name, excerpt(told.text if isinstance(told.text, str) else repr(told.text), _LONGEST))
-        for told in record.texts[:_TEXTS]
+        (name, excerpt(text if isinstance(text, str) else repr(text), _LONGEST))
+        for name, text, _ in record.texts[:_TEXTS]
     ]
     if len(record.texts) > _TEXTS:
         texts.append(("", f"and {len(record.texts) - _TEXTS} more"))
@@ -140,21 +140,17 @@ def _shot(
         return {"uri": "", "width": 0, "height": 0, "boxes": []}
     height, width = pixels.shape[1:]
     boxes = list[tuple[Box, bool]]()
-    for one in record.boxes[:_BOXES] if record is not None else ():
-        box = in_pixels(one.box, (width, height), *form)
+    for _, told in record.boxes[:_BOXES] if record is not None else ():
+        box = in_pixels(told, (width, height), *form)
         flaw, _ = box_flaw(box, (width, height))
-        if (sides := _sides(box)) is not None:
-            boxes.append((sides, flaw is not None and flaw.finding.harm is not Severity.NOTE))
+        try:  # far outside does not fit on the page
+            left, top, wide, high = (max(-1e6, min(1e6, float(side))) for side in box)  # pyright: ignore
+        except (TypeError, ValueError, OverflowError):
+            continue
+        if wide >= 0 and high >= 0:
+            faulty = flaw is not None and flaw.finding.harm is not Severity.NOTE
+            boxes.append(((left, top, wide, high), faulty))
     return {"uri": thumbnail(pixels), "width": width, "height": height, "boxes": boxes}
-
-
-def _sides(box: object) -> Box | None:
-    """A box that can be drawn: far outside does not fit on the page."""
-    try:
-        left, top, width, height = (max(-1e6, min(1e6, float(one))) for one in box)  # pyright: ignore
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return (left, top, width, height) if width >= 0 and height >= 0 else None
 
 
 def write_page(

@@ -8,12 +8,12 @@ import os
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
@@ -66,29 +66,23 @@ class _Split:
             if not isinstance(number, int) or not -(2**62) < number < 2**62:
                 self.odd += 1
             elif name == "images":
-                self._picture(number, item)
+                width, height = number_or_nan(item.get("width")), number_or_nan(item.get("height"))
+                names = by_address(item.get("flickr_url"))
+                self.pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
             elif name == "categories":
                 self.classes[number] = str(item.get("name") or "").strip()
             else:
-                self._annotation(item)
-
-    def _picture(self, number: int, item: dict[str, Any]) -> None:
-        width, height = number_or_nan(item.get("width")), number_or_nan(item.get("height"))
-        names = by_address(item.get("flickr_url"))
-        self.pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
-
-    def _annotation(self, item: dict[str, Any]) -> None:
-        owner, caption = item.get("image_id"), item.get("caption")
-        if not isinstance(owner, int) or not -(2**62) < owner < 2**62:
-            self.odd += 1
-        elif isinstance(caption, str):
-            self.captions.setdefault(owner, []).append(" ".join(caption.split()))
-        elif "bbox" in item:
-            label, box = item.get("category_id"), item["bbox"]
-            label = label if isinstance(label, int) and 0 <= label < 2**53 else _NO_CLASS
-            given = isinstance(box, list) and len(box) == 4
-            label = _CROWD if item.get("iscrowd") else label
-            add_box(self.boxes, owner, label, map(number_or_nan, box) if given else _NO_BOX)
+                owner, caption = item.get("image_id"), item.get("caption")
+                if not isinstance(owner, int) or not -(2**62) < owner < 2**62:
+                    self.odd += 1
+                elif isinstance(caption, str):
+                    self.captions.setdefault(owner, []).append(" ".join(caption.split()))
+                elif "bbox" in item:
+                    label, box = item.get("category_id"), item["bbox"]
+                    label = label if isinstance(label, int) and 0 <= label < 2**53 else _NO_CLASS
+                    given = isinstance(box, list) and len(box) == 4
+                    label = _CROWD if item.get("iscrowd") else label
+                    add_box(self.boxes, owner, label, map(number_or_nan, box) if given else _NO_BOX)
 
 
 class CocoReader(GatheredReader):
@@ -135,7 +129,19 @@ class CocoReader(GatheredReader):
 
     def _joined(self, split: str, found: _Split) -> Iterator[SourceRecord]:
         shown = [(name, number) for number, (name, *_) in sorted(found.pictures.items())]
-        place = self._place(split, [name for name, _ in islice(shown, _TRIED)])
+        tried = [name for name, _ in islice(shown, _TRIED)]
+        part = re.sub(r"_v\d+$", "", split)
+        places = [
+            partial(_below, root, skip)
+            for root in (split, part, f"images/{part}", "images", "")
+            for skip in (0, 1, 2)
+        ]
+        there = (  # of a name that is too long, `Path.is_file` raises
+            place
+            for place in places
+            if any(os.path.isfile(self.source / place(name)) for name in tried if name)
+        )
+        place = next(there, places[0])
         for name, number in shown:
             _, width, height, names = found.pictures[number]
             regions, left_out = regions_of(found.boxes.get(number, ()), found.classes)
@@ -155,21 +161,6 @@ class CocoReader(GatheredReader):
         odd += sum(len(found.boxes[number]) // 5 for number in found.boxes.keys() - known)
         if odd:
             yield SourceRecord(split, flaw=f"{odd} annotations are of no picture, or without number")
-
-    def _place(self, split: str, names: list[str]) -> Callable[[str], str]:
-        """The place of a picture below the source, by its name in the annotations."""
-        part = re.sub(r"_v\d+$", "", split)
-        places = [
-            partial(_below, root, skip)
-            for root in (split, part, f"images/{part}", "images", "")
-            for skip in (0, 1, 2)
-        ]
-        there = (  # of a name that is too long, `Path.is_file` raises
-            place
-            for place in places
-            if any(os.path.isfile(self.source / place(name)) for name in names if name)
-        )
-        return next(there, places[0])
 
 
 def _below(root: str, skip: int, name: str) -> str:

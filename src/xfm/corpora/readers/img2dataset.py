@@ -86,7 +86,14 @@ def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
         return SourceRecord(name, flaw=f"the picture {too_many_bytes(size, limit)}")
     try:
         said = json_object(_small(parts, "json")) if "json" in parts else {}
-        return SourceRecord(name, read(), _captions(said, parts), known_as=by_address(said.get("url")))
+        caption = said.get("caption")
+        if not isinstance(caption, str) or not caption.strip():
+            try:
+                caption = _small(parts, "text").decode("utf-8") if "text" in parts else ""
+            except UnicodeDecodeError:
+                raise UserError("the text is not UTF-8") from None
+        words = " ".join(caption.split())
+        return SourceRecord(name, read(), (words,) if words else (), known_as=by_address(said.get("url")))
     except OSError as error:
         return SourceRecord(name, flaw=f"it cannot be read ({error.strerror})")
     except UserError as error:
@@ -98,14 +105,3 @@ def _small(parts: dict[str, Part], kind: str) -> bytes:
     if size > (limit := MAX_ANNOTATION):
         raise UserError(f"the {kind} has {size} bytes, more than the limit of {limit}")
     return read()
-
-
-def _captions(said: dict[str, object], parts: dict[str, Part]) -> tuple[str, ...]:
-    caption = said.get("caption")
-    if not isinstance(caption, str) or not caption.strip():
-        try:
-            caption = _small(parts, "text").decode("utf-8") if "text" in parts else ""
-        except UnicodeDecodeError:
-            raise UserError("the text is not UTF-8") from None
-    words = " ".join(caption.split())
-    return (words,) if words else ()

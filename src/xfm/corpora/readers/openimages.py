@@ -29,9 +29,35 @@ class OpenImagesReader(GatheredReader):
         return [self._classes(), *files]
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        classes = _class_names(self._classes())
+        path = self._classes()
+        with open_stored(path) as file:
+            rows = [line.text().strip() for line in numbered_lines(file) if not line.too_long]
+        try:
+            cells = (row for row in csv.reader(rows) if len(row) >= 2 and row[0].startswith("/"))
+            classes = {row[0]: row[1].strip().lower() for row in cells}
+        except csv.Error as error:
+            raise UserError(f"{path} is damaged ({error}); download it again") from None
         for split in self._named():
-            yield from self._of_split(split, classes)
+            labels = list(dict.fromkeys(classes.values()))
+            numbers = {mid: labels.index(name) for mid, name in classes.items()}
+            boxes, captions, named = Boxes[str](), dict[str, list[str]](), dict(enumerate(labels))
+            odd = sum(_read_boxes(path, boxes, numbers) for path in self._boxes(split))
+            odd += sum(_read_narratives(path, captions) for path in self._narratives(split))
+            folder = next(
+                (f for f in (f"{split}", f"images/{split}", "images") if (self.source / f).is_dir()), split
+            )
+            for name in sorted(boxes.keys() | captions.keys()):
+                regions, left_out = regions_of(boxes.get(name, ()), named)
+                yield SourceRecord(
+                    f"{split}/{name}",
+                    self.source / folder / f"{name}.jpg",
+                    tuple(captions.get(name, ())),
+                    regions,
+                    size=(1, 1),
+                    left_out=left_out,
+                )
+            if odd:
+                yield SourceRecord(split, flaw=f"{odd} rows are damaged, or of no picture")
 
     def _find(self, pattern: str) -> list[Path]:
         places = (self.source, self.source / "annotations")
@@ -58,43 +84,11 @@ class OpenImagesReader(GatheredReader):
         files = self._find("open_images_*.jsonl")
         return [path for path in files if f"_{split}_" in path.name]
 
-    def _of_split(self, split: str, classes: dict[str, str]) -> Iterator[SourceRecord]:
-        labels = list(dict.fromkeys(classes.values()))
-        numbers = {mid: labels.index(name) for mid, name in classes.items()}
-        boxes, captions, named = Boxes[str](), dict[str, list[str]](), dict(enumerate(labels))
-        odd = sum(_read_boxes(path, boxes, numbers) for path in self._boxes(split))
-        odd += sum(_read_narratives(path, captions) for path in self._narratives(split))
-        folder = next(
-            (f for f in (f"{split}", f"images/{split}", "images") if (self.source / f).is_dir()), split
-        )
-        for name in sorted(boxes.keys() | captions.keys()):
-            regions, left_out = regions_of(boxes.get(name, ()), named)
-            yield SourceRecord(
-                f"{split}/{name}",
-                self.source / folder / f"{name}.jpg",
-                tuple(captions.get(name, ())),
-                regions,
-                size=(1, 1),
-                left_out=left_out,
-            )
-        if odd:
-            yield SourceRecord(split, flaw=f"{odd} rows are damaged, or of no picture")
-
 
 def _checked_name(name: object) -> str:
     if not (isinstance(name, str) and name.isascii() and name.isalnum() and len(name) <= 64):
         raise ValueError("not the id of a picture: file names come from nothing else")
     return name
-
-
-def _class_names(path: Path) -> dict[str, str]:
-    with open_stored(path) as file:
-        rows = [line.text().strip() for line in numbered_lines(file) if not line.too_long]
-    try:
-        cells = (row for row in csv.reader(rows) if len(row) >= 2 and row[0].startswith("/"))
-        return {row[0]: row[1].strip().lower() for row in cells}
-    except csv.Error as error:
-        raise UserError(f"{path} is damaged ({error}); download it again") from None
 
 
 def _read_boxes(path: Path, boxes: Boxes[str], classes: dict[str, int]) -> int:

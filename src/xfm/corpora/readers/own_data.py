@@ -152,29 +152,23 @@ class TableReader(GatheredReader):
                 cells, self.source, raw.number, self._columns.places(FIELDS, cells), self._pictures
             )
             row = row.unpacked(FIELDS, store)
-            said = {"captions": row.texts("caption") if row.has("caption") else [], "regions": _regions(row)}
-            return SourceRecord(name, _picture(row), **described(said))
+            regions = row.get("regions") if row.has("regions") else []
+            if isinstance(regions, str):
+                try:
+                    regions = json.loads(regions)
+                except (ValueError, RecursionError) as error:
+                    raise row.error("regions", f"is not valid JSON ({error})") from None
+            said = {"captions": row.texts("caption") if row.has("caption") else [], "regions": regions}
+            value = row.get("image")
+            if isinstance(value, BadPicture):
+                raise row.error("image", value.reason)
+            if isinstance(value, str) and is_url(value):
+                raise row.error("image", "is an address; download such pictures with img2dataset first")
+            return SourceRecord(
+                name, value if isinstance(value, Path) else row.path("image"), **described(said)
+            )
         except UserError as error:
             return SourceRecord(name, flaw=str(error).removeprefix(f"{self.source}:{raw.number}: "))
-
-
-def _picture(row: TableRow) -> Path:
-    value = row.get("image")
-    if isinstance(value, BadPicture):
-        raise row.error("image", value.reason)
-    if isinstance(value, str) and is_url(value):
-        raise row.error("image", "is an address; download such pictures with img2dataset first")
-    return value if isinstance(value, Path) else row.path("image")
-
-
-def _regions(row: TableRow) -> Any:
-    value = row.get("regions") if row.has("regions") else []
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise row.error("regions", f"is not valid JSON ({error})") from None
 
 
 class ImageNetReader(GatheredReader):
@@ -199,9 +193,6 @@ class ImageNetReader(GatheredReader):
                 yield SourceRecord(path.relative_to(self.source).as_posix(), path)
 
     def _classes(self) -> Iterator[tuple[Path, dict[str, list[str]]]]:
-        return ((folder, open_folder(folder)[0]) for folder in self._folders())
-
-    def _folders(self) -> list[Path]:
         roots = [
             self.source / "ILSVRC" / "Data" / "CLS-LOC",
             self.source / "Data" / "CLS-LOC",
@@ -210,7 +201,7 @@ class ImageNetReader(GatheredReader):
         root = next(place for place in roots if place.is_dir() or place == self.source)
         found = [root / split for split in self.config.splits or ["train"]]
         if not self.config.splits and not found[0].is_dir():
-            return [root]
+            found = [root]
         if lacking := [place for place in found if not place.is_dir()]:
             raise UserError(f"{lacking[0]} does not exist; unpack ImageNet there, or check --splits")
-        return found
+        return ((folder, open_folder(folder)[0]) for folder in found)

@@ -33,7 +33,8 @@ class TextReader(CorpusReader):
         if self.source.is_file():
             found = [self.source] if _kind(self.source) else []
         else:
-            found = sorted(path for path in _files(self.source) if _kind(path))
+            every = (Path(place) / name for place, _, names in os.walk(self.source) for name in names)
+            found = sorted(filter(_kind, every))
         if not found:
             raise UserError(
                 f"{self.source} holds no texts: {', '.join(_KINDS)} files, also as .gz; check the path"
@@ -46,7 +47,15 @@ class TextReader(CorpusReader):
             if not path.is_file():  # a pipe or a device, which reading names
                 yield Piece(name, 0, -1)
             elif _kind(path) == ".parquet":
-                yield from (Piece(name, start, stop) for start, stop in self._groups(path))
+                start, size = 0, 0
+                sizes = read_footer(path).sizes
+                for group, own in enumerate(sizes):
+                    if group > start and size + own > self._most:
+                        yield Piece(name, start, group)
+                        start, size = group, 0
+                    size += own
+                if sizes:
+                    yield Piece(name, start, len(sizes))
             elif is_packed(path) or (_kind(path) == ".json" and is_list(path)):
                 yield Piece(name, 0, -1)
             else:
@@ -57,26 +66,29 @@ class TextReader(CorpusReader):
     def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
         """Of a damaged file, what stands before the damage is read."""
         try:
-            yield from self._read(self._root / piece.file, piece)
+            path = self._root / piece.file
+            kind = _kind(path)
+            if kind == ".parquet":
+                table = read_parquet(path, range(piece.start, piece.stop))
+                columns = table.columns or ()
+                if self._column not in columns:
+                    shown = ", ".join(excerpt(name, 40) for name in columns[:12])
+                    raise UserError(
+                        f"{path}: there is no column {self._column!r}, only {shown}; "
+                        "name it with --columns text=COLUMN"
+                    )
+                for row in table.rows(frozenset([self._column])):
+                    yield self._of_row(f"{piece.file}:{piece.start}.{row.number}", row)
+            elif kind != ".txt" and piece.stop < 0 and not is_packed(path):
+                for row in read_json(path).rows(frozenset()):
+                    yield self._of_row(f"{piece.file}:{row.number}", row)
+            else:
+                with open_stored(path, ahead=False) as file:
+                    for place, line in _lines(file, piece):
+                        name = f"{piece.file}@{place}"
+                        yield _of_line(name, line) if kind == ".txt" else self._of_row(name, json_row(line))
         except UserError as error:
             yield SourceRecord(piece.file, flaw=str(error).removeprefix(f"{self._root / piece.file}: "))
-
-    def _read(self, path: Path, piece: Piece) -> Iterator[SourceRecord]:
-        kind = _kind(path)
-        if kind == ".parquet":
-            table = read_parquet(path, range(piece.start, piece.stop))
-            if self._column not in (table.columns or ()):
-                raise _without(path, self._column, table.columns or ())
-            for row in table.rows(frozenset([self._column])):
-                yield self._of_row(f"{piece.file}:{piece.start}.{row.number}", row)
-        elif kind != ".txt" and piece.stop < 0 and not is_packed(path):
-            for row in read_json(path).rows(frozenset()):
-                yield self._of_row(f"{piece.file}:{row.number}", row)
-        else:
-            with open_stored(path, ahead=False) as file:
-                for place, line in _lines(file, piece):
-                    name = f"{piece.file}@{place}"
-                    yield _of_line(name, line) if kind == ".txt" else self._of_row(name, json_row(line))
 
     def _of_row(self, name: str, row: RawRow) -> SourceRecord:
         if row.flaw is not None:
@@ -86,23 +98,6 @@ class TextReader(CorpusReader):
             what = "is not a text" if self._column in row.cells else "is not there"
             return SourceRecord(name, flaw=f"the field {excerpt(self._column)!r} {what}")
         return SourceRecord(name, text=text)
-
-    def _groups(self, path: Path) -> Iterator[tuple[int, int]]:
-        start, size = 0, 0
-        sizes = read_footer(path).sizes
-        for group, own in enumerate(sizes):
-            if group > start and size + own > self._most:
-                yield start, group
-                start, size = group, 0
-            size += own
-        if sizes:
-            yield start, len(sizes)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for place, _, names in os.walk(folder):
-        for name in names:
-            yield Path(place) / name
 
 
 def _kind(path: Path) -> str | None:
@@ -139,10 +134,3 @@ def _of_line(name: str, line: Line) -> SourceRecord:
         return SourceRecord(name, text=line.text().strip())
     except UnicodeDecodeError:
         return SourceRecord(name, flaw="the line is not UTF-8")
-
-
-def _without(path: Path, column: str, columns: tuple[str, ...]) -> UserError:
-    shown = ", ".join(excerpt(name, 40) for name in columns[:12])
-    return UserError(
-        f"{path}: there is no column {column!r}, only {shown}; name it with --columns text=COLUMN"
-    )

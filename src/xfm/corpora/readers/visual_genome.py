@@ -69,34 +69,27 @@ class VisualGenomeReader(GatheredReader):
         named = _by_number(objects, left_out) | _by_number(described, left_out)
         things = [PhraseBox(_thing(one), _box(one, "w", "h")) for one in named.values()]
         size = (number_or_nan(picture.get("width")), number_or_nan(picture.get("height")))
-        path = self._picture(number, picture)
+        address = str(picture.get("url") or "").split("/")
+        told = address[-2] if len(address) > 1 and address[-2] in _FOLDERS else _FOLDERS[0]
+        places = [self.source / folder / f"{number}.jpg" for folder in (told, *_FOLDERS)]
+        path = next((place for place in places if place.is_file()), places[0])
+        # Descriptions of large regions are roughly true of the picture; else that of the largest is.
+        whole = size[0] * size[1]
+        texts = [
+            (max(0.0, box[2]) * max(0.0, box[3]), text) for text, box in phrases if text and box[2] == box[2]
+        ]
+        large = [text for area, text in texts if area >= LARGE * whole] if whole > 0 else []
+        largest = [max(texts)[1]] if texts else []
         others = [f"{name}:{own}" for name in ("coco", "flickr") if (own := picture.get(f"{name}_id"))]
         return SourceRecord(
             str(number),
             path,
-            captions_of(phrases, size),
+            tuple(dict.fromkeys(large or largest)),
             (*phrases, *things),
             size=size,
             known_as=(f"vg:{number}", *others),
             left_out=left_out,
         )
-
-    def _picture(self, number: int, picture: dict[str, Any]) -> Path:
-        address = str(picture.get("url") or "").split("/")
-        told = address[-2] if len(address) > 1 and address[-2] in _FOLDERS else _FOLDERS[0]
-        places = [self.source / folder / f"{number}.jpg" for folder in (told, *_FOLDERS)]
-        return next((place for place in places if place.is_file()), places[0])
-
-
-def captions_of(phrases: list[PhraseBox], size: tuple[float, float]) -> tuple[str, ...]:
-    """Descriptions of large regions, which are roughly true of the picture; else that of the largest."""
-    whole = size[0] * size[1]
-    texts = [
-        (max(0.0, box[2]) * max(0.0, box[3]), text) for text, box in phrases if text and box[2] == box[2]
-    ]
-    large = [text for area, text in texts if area >= LARGE * whole] if whole > 0 else []
-    largest = [max(texts)[1]] if texts else []
-    return tuple(dict.fromkeys(large or largest))
 
 
 def _thing(one: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def search_galleries(
                 pictures.append(len(gallery))
     shown, asked = np.stack(searched), np.repeat(np.arange(len(queries)), 2 * len(sizes))
     pairs, found = np.unique(shown * len(texts) + queries[asked][:, None], return_inverse=True)
-    logits = match(context.encoder, images.states, texts.states, *np.divmod(pairs, len(texts)))
+    logits = match(context.encoder, images.states.read, texts.states.read, *np.divmod(pairs, len(texts)))
     return GallerySearches(
         contrast[asked[:, None], shown] / temperature,
         match_odds(logits)[found.reshape(shown.shape)],
@@ -79,7 +79,7 @@ def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Ph
     texts = encode_texts(context.encoder, [row.phrase for row in rows])
     contrast = (images.vectors[index] * texts.vectors).sum(-1).double().numpy()
     places = np.arange(len(rows))
-    logits = match(context.encoder, images.states, texts.states, index.numpy(), places)
+    logits = match(context.encoder, images.states.read, texts.states.read, index.numpy(), places)
     rules = _rules(context, contrast, logits)
     absent = np.array([not row.present for row in rows])
     # Two pictures that share phrases belong to one design.
@@ -187,6 +187,6 @@ def _pairs(context: Context, split: str) -> Pairs:
             others = others[np.argsort(-contrast[picture, others])[: config.retrieval.shortlist]]
         false[row] = rng.choice(others)
     pictures, said = np.repeat(owner, 2), np.stack([np.arange(len(texts)), false], axis=1).ravel()
-    odds = match_odds(match(context.encoder, images.states, texts.states, pictures, said))
+    odds = match_odds(match(context.encoder, images.states.read, texts.states.read, pictures, said))
     true = np.arange(len(said)) % 2 == 0
     return odds, contrast[pictures, said], true, pictures

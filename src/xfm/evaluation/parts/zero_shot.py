@@ -87,7 +87,7 @@ def run_hard(context: Context) -> PartResult:
     texts = encode_texts(encoder, captions)
     picture = np.repeat(index.numpy(), sizes)  # [R]
     itc = (images.vectors[torch.from_numpy(picture)] * texts.vectors).sum(-1).double().numpy()
-    logits = match(encoder, images.states, texts.states, picture, np.arange(len(captions)))
+    logits = match(encoder, images.states.read, texts.states.read, picture, np.arange(len(captions)))
     logits = logits.astype(np.float64)
     rules = {
         "text_r1": itc,

@@ -63,24 +63,23 @@ def fill_head(
         require_same(weights, {key: model.state_dict()[key] for key in missing}, TASK)
         model.load_state_dict(read_tensors(weights), strict=False)
         report["missing_keys"] = type(report["missing_keys"])(set(report["missing_keys"]) - missing)
-    elif not config.chosen_labels:
-        raise UserError(_refusal(name, kind, task))
-    elif task is not None and task.kind != kind and config.id2label == dict(enumerate(task.names)):
-        config.forget_labels()
-
-
-def _refusal(name: str | Path | None, kind: str, task: TaskConfig | None) -> str:
-    anew = "or give num_labels to train a new one"
-    if task is not None and task.kind == kind:
-        return (
-            f"{name} has a head of {kind} that transformers' class does not take: a probe (--preset fast), "
-            f"the published one, or of classes that config.json does not name; use xfm.pipeline, {anew}"
+    elif config.id2label == getattr(config, _READ, None):  # the caller has chosen neither labels nor a number
+        anew = "or give num_labels to train a new one"
+        if task is not None and task.kind == kind:
+            raise UserError(
+                f"{name} has a head of {kind} that transformers' class does not take: a probe (--preset "
+                "fast), the published one, or of classes that config.json does not name; use xfm.pipeline, "
+                f"{anew}"
+            )
+        was = "was not fine-tuned" if task is None else f"was fine-tuned for {task.kind}"
+        raise UserError(
+            f"{name} {was}, and has no head for {kind}; make one with `xfm finetune {kind} --model {name} "
+            f"--train FILE --out OUT`, {anew}"
         )
-    was = "was not fine-tuned" if task is None else f"was fine-tuned for {task.kind}"
-    return (
-        f"{name} {was}, and has no head for {kind}; make one with `xfm finetune {kind} --model {name} "
-        f"--train FILE --out OUT`, {anew}"
-    )
+    elif task is not None and task.kind != kind and config.id2label == dict(enumerate(task.names)):
+        config.id2label = {place: f"LABEL_{place}" for place in range(config.num_labels or 2)}
+        config.label2id = {label: place for place, label in config.id2label.items()}
+        config.problem_type = None
 
 
 _READ = "_labels_read"
@@ -116,18 +115,6 @@ class XFMConfig(PreTrainedConfig):
         if wanted is None and kwargs.get("id2label") is None:
             setattr(config, _READ, dict(config.id2label))
         return answer
-
-    @property
-    def chosen_labels(self) -> bool:
-        """Whether the caller chose the labels or their number."""
-        return self.id2label != getattr(self, _READ, None)
-
-    def forget_labels(self) -> None:
-        """Number the labels, as those of a new head."""
-        count = self.num_labels or 2
-        self.id2label = {place: f"LABEL_{place}" for place in range(count)}
-        self.label2id = {label: place for place, label in self.id2label.items()}
-        self.problem_type = None
 
     def to_dict(self) -> dict[str, Any]:
         """What `config.json` holds."""

@@ -58,24 +58,21 @@ class XFMTokenizer(PreTrainedTokenizerFast):
             if index is not None and getattr(tokenizer, f"{role}_token") is None:
                 setattr(tokenizer, f"{role}_token", own.id_to_token(index))
         place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
-        longest = _longest(pretrained_model_name_or_path, place)
-        tokenizer.model_max_length = min(tokenizer.model_max_length, longest or tokenizer.model_max_length)
+        if (path := find(pretrained_model_name_or_path, CONFIG, place)) is not None:
+            config = from_plain(ModelConfig, own_fields(read_settings(path), path), path)
+            task = read_task(pretrained_model_name_or_path, place)
+            limits = (
+                tokenizer.model_max_length,
+                config.language.longest,
+                *([task.max_tokens] if task else ()),
+            )
+            tokenizer.model_max_length = min(filter(None, limits))
         return tokenizer
 
     def __call__(self, *args: Any, truncation: Any = None, **kwargs: Any) -> Any:
         """transformers' method, but texts are cut unless `truncation` says otherwise."""
         known = self.model_max_length < LARGE_INTEGER or kwargs.get("max_length") is not None
         return super().__call__(*args, truncation=known if truncation is None else truncation, **kwargs)
-
-
-def _longest(name: str | Path, place: dict[str, Any]) -> int | None:
-    path = find(name, CONFIG, place)
-    if path is None:
-        return None
-    config = from_plain(ModelConfig, own_fields(read_settings(path), path), path)
-    task = read_task(name, place)
-    limit = config.language.longest
-    return min(limit, task.max_tokens) if task is not None and task.max_tokens else limit
 
 
 class XFMImageProcessor(BaseImageProcessor):
