@@ -134,31 +134,3 @@ def test_the_recipe_gives_a_fresh_vision_encoder(tmp_path):
     assert [name for name in new if name.startswith("vision.")] == [
         f"vision.{name}" for name, _ in made.model.vision.named_parameters()
     ]
-
-
-@pytest.mark.parametrize(
-    ("language", "vision", "words"),
-    [
-        ("not a name!", "timm:vit_base_patch16_224", "not a name! is neither a path here"),
-        ("LANGUAGE", "timm:not_a_model", "has no model not_a_model"),
-        ("LANGUAGE", "WIDE", "fusion.heads must divide language.width"),
-    ],
-)
-def test_bad_references_are_one_sentence(language, vision, words, tmp_path, capsys, monkeypatch):
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    if language == "LANGUAGE":
-        language = write_language("bert", tmp_path / "language")
-    recipe = "nano"
-    if vision == "WIDE":
-        vision, recipe = write_vision("beitv2_base_patch16_224", tmp_path / "v"), str(tmp_path / "five.yaml")
-        five = {"language": {"width": 190, "heads": 5}, "fusion": {"heads": 5}}
-        Path(recipe).write_text(yaml.safe_dump({"base": "nano", "model": five}))
-    arguments = ["init", "--language", language, "--vision", vision, "--recipe", recipe]
-    capsys.readouterr()  # what writing the models has said
-    assert main([*arguments, str(tmp_path / "out")]) == 2
-    message = capsys.readouterr().err
-    assert words in message
-    assert message.count("\n") == 1
-    assert not (tmp_path / "out").exists()
