@@ -105,8 +105,8 @@ def test_memory_stays_within_bounds(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     grown = write(tmp_path / "a" / "tokenizer.json", normalizer=replace("a", "b" * 10_000_000))
     said = limited(4, LOAD, grown, write(tmp_path / "b" / "tokenizer.json", padding=padding))
-    assert said.count("tokenizer.json") == 1
-    assert str(grown) in said
+    (line,) = said.splitlines()
+    assert line.startswith(str(grown))
 
 
 @pytest.mark.parametrize("pattern", sorted(KNOWN_PATTERNS))
