@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -136,16 +137,10 @@ class _Parent:
         self._socket.sendall(data)
 
 
-_PARENTS: list[_Parent] = []
-
-
+@cache
 def _parent() -> _Parent:
-    """Two that take turns: commands that come one after another have different hash seeds."""
-    if len(_PARENTS) < 2:
-        _PARENTS.append(_Parent())
-    else:
-        _PARENTS.reverse()
-    return _PARENTS[-1]
+    """One for all: its commands have one hash seed, and those of `make thorough` have their own."""
+    return _Parent()
 
 
 # ---------------------------------------------------------------- the process that forks, from inside

@@ -22,7 +22,9 @@ from tests.forking import Forked, can_fork
 
 ROOT = Path(__file__).parent.parent
 XFM = [sys.executable, "-m", "xfm"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+REAL_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+TORCHRUN = REAL_TORCHRUN if os.environ.get("XFM_TEST_FRESH") else [sys.executable, "-m", "tests.launching"]
+"""Starts so many processes of a script, or of a module, as torchrun does."""
 HOLD = [
     sys.executable,
     "-c",

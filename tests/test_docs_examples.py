@@ -188,7 +188,7 @@ def test_every_task_has_a_tutorial():
     )
 
 
-@pytest.mark.parametrize("page", some(TUTORIALS, 4), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", some(TUTORIALS, 6), ids=lambda page: page.stem)
 def test_a_tutorial(page, place, monkeypatch):
     shutil.copytree(DOCS / "tutorials" / "samples", "samples")
     learn, answer = commands(page, "xfm")

@@ -12,7 +12,6 @@ from xfm.core.files import (
     drafting,
     path_below,
     read_json_object,
-    read_text,
     replace_folder,
     sync_folder,
     write_text,
@@ -130,12 +129,3 @@ def test_what_is_no_file_of_settings_is_named_at_once(tmp_path, make, reason):
     with pytest.raises(UserError, match=reason) as found:
         read_json_object(path)
     assert str(path) in str(found.value)
-
-
-def test_text_is_read_as_pathlib_reads_it(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes("\ufeffa\r\nb\rc\n".encode())
-    assert read_text(path) == path.read_text("utf-8")
-    assert read_text(path, encoding="utf-8-sig") == path.read_text("utf-8-sig")
-    with pytest.raises(OSError, match="10 bytes"):
-        read_text(path, limit=5)

@@ -1,22 +1,16 @@
 """Two processes and one folder, and what a process says of where it runs."""
 
-import errno
-import fcntl
 import json
 import os
-import platform
 import signal
 import socket
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.processes import HOLD, ROOT, Running, run
-from xfm.core import processes
 from xfm.core.errors import UserError
 from xfm.core.locks import LOCK_FILE, locked
-from xfm.inference.answer_file import open_answers
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -45,19 +39,6 @@ def test_nothing_stays_of_a_lock(tmp_path):
     with locked(tmp_path / "a"):
         (tmp_path / "a" / "result").touch()
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["result"]
-
-
-def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):
-    def unsupported(*args: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", unsupported)
-    with locked(tmp_path / "run"):
-        pass
-    assert f"{tmp_path / 'run'} lies on a file system without locks (No" in capsys.readouterr().err
-    with open_answers(tmp_path / "out.jsonl", {}, restart=False, by_name=False):
-        pass
-    assert f"{tmp_path / 'out.jsonl'} lies on a file system without locks (No" in capsys.readouterr().err
 
 
 def test_many_that_come_and_go(tmp_path):
@@ -109,26 +90,3 @@ def test_a_lock_file_leads_nowhere_else(tmp_path):
         assert precious.read_text() == "years of work"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["precious.txt", "run"]
         lock.rmdir() if lock.is_dir() else lock.unlink()
-
-
-# ------------------------------------------------------------------ the processor
-@pytest.mark.parametrize(
-    ("told", "said"),
-    [
-        (
-            "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\n"
-            "processor\t: 1\ncpu family\t: 27\nmodel\t\t: 3\nmodel name\t: other\n",
-            "AMD EPYC (family 26, model 2)",
-        ),
-        (None, platform.processor() or platform.machine()),
-    ],
-)
-def test_the_processor_has_a_name(
-    told: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of the first of them; machines without the file, and with another form of it, have their own."""
-    file = tmp_path / "cpuinfo"
-    if told is not None:
-        file.write_text(told)
-    monkeypatch.setattr(processes, "_CPUINFO", file)
-    assert processes.processor() == said

@@ -7,12 +7,10 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 import xfm
-from tests.refusals import expect_refusal
 
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "tokenizers", "safetensors", "PIL", "yaml"}
 
@@ -64,20 +62,3 @@ def test_every_name_resolves_and_is_documented(name: str) -> None:
                 assert member.__doc__, f"{name}.{member.__name__}"
     missing = [word for word in wanted if word not in text]
     assert missing == []
-
-
-@pytest.mark.parametrize(
-    ("name", "given", "missing"),
-    [
-        ("finetune", ("vqa", None, "t", "o"), "model"),
-        ("pipeline", (None, "m"), "task"),
-        ("score", ("m", None), "test"),
-    ],
-)
-def test_what_is_needed_and_none_is_named(
-    name: str, given: tuple, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with expect_refusal(f"{missing} is None"):
-        getattr(xfm, name)(*given)
-    assert not [*tmp_path.iterdir()]

@@ -169,13 +169,6 @@ def test_a_model_is_not_pre_trained_over(given: Path, made: dict[str, Path], tmp
     assert content(run) == before
 
 
-def test_a_world_is_not_built_over_what_lies_beside_it(given, tmp_path, capsys):
-    world = Path(shutil.copytree(given / "world", tmp_path / "world"))
-    (world / "notes.txt").write_text("mine")
-    said = refused(["prepare", "--folder", world, "--scale", "0.002", "--force"], world, capsys)
-    assert "world holds notes.txt beside the world" in said
-
-
 def test_nothing_is_drawn_over_the_pictures_of_others(given, tmp_path, capsys):
     """Rows are drawn as NUMBER.jpg, a name that own pictures may have too; a run goes on with its own."""
     command = ["predict", "grounding", "--model", given / "first", "--input", SAMPLES / "boxes.csv"]

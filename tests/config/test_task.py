@@ -14,7 +14,6 @@ from xfm.cli.predict import parser
 from xfm.config import tasks
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.finetune_file import dump_finetune, read_finetune
-from xfm.config.image import ImageTrainingConfig
 from xfm.config.labels import class_weights_of
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
@@ -35,28 +34,9 @@ def test_labels_answers_and_length_come_back(texts: tuple[str, ...], length: int
         assert from_plain(TaskConfig, to_plain(task), Path("task.json")) == task
 
 
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"labels": ["a"]}, "1 labels do not suit 2 classes"),
-        ({"labels": ["a", "a"]}, "differ from one another"),
-        ({"labels": ["a", 1]}, "labels.1 is 1"),
-        ({"labels": ["a", "\ud800b"]}, "is blank, or not Unicode"),
-        ({"max_tokens": -1}, "cannot be negative"),
-    ],
-)
-def test_what_does_not_fit_is_named(values: dict[str, object], words: str) -> None:
-    with expect_refusal(words):
-        from_plain(TaskConfig, {"kind": "text-classification", "classes": 2, **values}, Path("task.json"))
-
-
 UNUSABLE = {
     "import no_such_module": "no_such_module",
-    "SPEC = 3": "3 is no TaskSpec",
     "SPEC = TaskSpec('vqa', 'another', (Field('text'),))": "there is a task vqa already",
-    "SPEC = TaskSpec('mine', '', (Field('text'),), settings=('label_smothing',))": "label_smothing is no",
-    "SPEC = TaskSpec('mine', '', (Field('text'),), head='json.no:H', task='json:T')": "no module json.no",
-    "SPEC = TaskSpec('mine', '', (Field('model'),))": "xfm predict has an option model already",
     "SPEC = TaskSpec('mine', '', (Field('label', holds=FieldKind.LABEL),))": "the field label holds",
 }
 """The module of a package's task, and what its warning must name."""
@@ -96,25 +76,6 @@ def test_the_tasks_of_the_package_pass_the_checks_of_others() -> None:
 
 
 SPEC = {"name": "mine", "summary": "", "fields": (Field("text"),)}
-
-
-@pytest.mark.parametrize(
-    ("kind", "wrong", "words"),
-    [
-        (TaskSpec, SPEC | {"name": "../x"}, "no name of a task"),
-        (TaskSpec, SPEC | {"fields": []}, "tuples"),
-        (TaskSpec, SPEC | {"encoders": ("sound",)}, "no encoder sound"),
-        (TaskSpec, SPEC | {"head": "m:H"}, "both or none"),
-        (TaskSpec, SPEC | {"fields": (Field("answer", target=True),)}, "an input has no field"),
-        (TaskSpec, SPEC | {"fields": (Field("text"), Field("body", also=("text",)))}, "two fields text"),
-        (Field, {"name": "a word"}, "'a word' is no name"),
-        (Field, {"name": "mine", "holds": FieldKind.TWO_PICTURES}, "mine: two pictures have two parts"),
-    ],
-    ids=str,
-)
-def test_what_could_not_work_is_refused(kind: type, wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        kind(**wrong)
 
 
 def test_picture_fields_of_any_name_are_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,24 +132,6 @@ def test_weights_in_a_file(tmp_path: Path) -> None:
 def test_what_is_no_weight_is_refused(wrong: str) -> None:
     with expect_refusal("class_weights"):
         parse(FinetuneConfig, [f"--class_weights={wrong}"])
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"regression": True, "multi_label": True}, ("regression", "multi_label")),
-        ({"threshold": 0.3}, ("threshold", "multi_label")),
-        ({"label_separator": " "}, ("label_separator",)),
-        ({"multi_label": True, "image": ImageTrainingConfig(mixup=0.2)}, ("image.mixup", "multi_label")),
-        (
-            {"multi_label": True, "image": ImageTrainingConfig(label_smoothing=0.2)},
-            ("image.label_smoothing",),
-        ),
-    ],
-)
-def test_settings_of_the_other_kind_are_refused(changes: dict[str, Any], words: tuple[str, ...]) -> None:
-    with expect_refusal(*words, kind=ValueError):
-        FinetuneConfig(**changes)
 
 
 def test_a_weight_that_nobody_could_write_is_not_written() -> None:

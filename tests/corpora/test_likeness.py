@@ -12,8 +12,7 @@ from PIL import Image, ImageEnhance
 
 from tests.corpora.miniature import annotations, coco, img2dataset, jpeg, visual_genome, write
 from tests.corpora.preparing import prepared
-from tests.refusals import expect_refusal
-from xfm.corpora.images import evaluated, near_any, near_earlier, perceptual_hash
+from xfm.corpora.images import near_any, near_earlier, perceptual_hash
 from xfm.data.images import checked_header
 
 
@@ -138,30 +137,3 @@ def test_pictures_of_an_evaluation_are_known_by_their_looks(
     said = capsys.readouterr().err
     assert "1 picture of --evaluation cannot be read" in said
     assert str(tmp_path / "test" / "bad.jpg") in said
-
-
-def test_numbers_of_any_length_are_none_of_pictures(tmp_path: Path) -> None:
-    """Python prints none of more than some thousand digits."""
-    refs = [{"image_id": [1], "split": "val"}, {"image_id": 2, "split": "val"}]
-    path = write(tmp_path / "refs(unc).p", pickle.dumps(refs))
-    files = write(
-        tmp_path / "list.json", [{"image": f"{'1' * 5000}.jpg"}, {"image": "flickr/1000092795.jpg"}]
-    )
-    assert evaluated([str(path), str(files)])[0] == {"coco:2", "flickr:1000092795"}
-    write(path, pickle.dumps([{"image_id": 10**5000, "split": "val"}]))
-    with expect_refusal("refs(unc).p", "thousands of digits"):
-        evaluated([str(path)])
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "word"),
-    [
-        ("a.json", {"images": []}, "names no pictures"),
-        ("a.txt", b"coco:139\nflickr:\xfe77\n", "not UTF-8"),
-        ("folder/a.txt", "x", "holds no pictures"),
-    ],
-)
-def test_what_is_no_evaluation_is_one_sentence(tmp_path: Path, name: str, content: object, word: str) -> None:
-    path = write(tmp_path / name, content) if name else tmp_path / "nothing"
-    with expect_refusal(word):
-        evaluated([str(path.parent if "/" in name else path)])

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.alike import thorough
-from tests.corpora.miniature import annotations, coco, img2dataset, jpeg, members, write
+from tests.corpora.miniature import annotations, coco, jpeg, members, write
 from tests.corpora.preparing import preparation, prepared
 from tests.folders import content
 from tests.pages import ROOT, commands
@@ -116,12 +116,7 @@ def test_killed_processes_are_gone_on_with(tmp_path: Path) -> None:
         "coco",
         "--from",
         str(source),
-        "--shard-size",
-        "2",
-        "--max-side",
-        "40",
-        "--workers",
-        "2",
+        *["--shard-size", "2", "--max-side", "40", "--workers", "2"],
     ]
     assert main([*words, "--to", str(tmp_path / "whole"), "--quiet"]) == 0
     made = tmp_path / ".to.preparing" / "made"
@@ -150,14 +145,6 @@ def test_a_corpus_is_kept_or_replaced_as_one_says(source: Path, tmp_path: Path) 
         prepared("coco", source, tmp_path / "to", max_side=30, force=True)
     with expect_refusal("is not empty and holds no corpus.json"):
         prepared("coco", source, source)
-
-
-def test_other_settings_do_not_go_on_with_what_was_begun(source: Path, tmp_path: Path) -> None:
-    asked = preparation("coco", source, tmp_path / "to")
-    prepare(asked, ArrayTask("0/2", 1), progress=False)
-    with expect_refusal(".to.preparing", "with other settings", "--force"):
-        prepared("coco", source, tmp_path / "to", max_side=20)
-    assert prepared("coco", source, tmp_path / "to", max_side=20, force=True).written == 7
 
 
 def test_what_else_decides_what_is_left_is_known_again(source: Path, tmp_path: Path) -> None:
@@ -221,21 +208,6 @@ def test_pictures_and_captions_are_filtered(tmp_path: Path) -> None:
     ]
     with expect_refusal("nothing is left of the corpus (4 caption or text too short or too long)"):
         prepared("folder", source, tmp_path / "none", min_words=9)
-
-
-def test_what_has_no_meaning_for_a_corpus_is_refused(tmp_path: Path) -> None:
-    source = img2dataset(tmp_path / "cc3m")
-    for corpus, options, word in (
-        ("cc3m", {"splits": ["train"]}, "--splits"),
-        ("cc3m", {"columns": "image=x"}, "--columns"),
-        ("text", {"max_side": 10}, "--max-side"),
-        ("text", {"duplicates": "alike"}, "--duplicates alike is for pictures"),
-        ("folder", {"pictures": tmp_path}, "--pictures"),
-    ):
-        with expect_refusal(word):
-            prepared(corpus, source, tmp_path / "to", **options)
-    with expect_refusal("nowhere does not exist"):
-        prepared("coco", tmp_path / "nowhere", tmp_path / "to")
 
 
 # ---------------------------------------------------------------- the command

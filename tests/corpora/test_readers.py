@@ -207,22 +207,3 @@ def test_damaged_records_of_archives_are_counted_and_named(tmp_path: Path) -> No
     with expect_refusal("00000.tar/cut", "--max-bad leaves out 4 at most"):
         prepared("sbu", tmp_path / "from", tmp_path / "other", max_bad=4)
     assert not (tmp_path / "other").exists()
-
-
-@pytest.mark.parametrize(("content", "word"), [("{", "damaged near character"), (b"\xff\xfe{", "not UTF-8")])
-def test_damaged_annotations_are_one_sentence(tmp_path: Path, content: str | bytes, word: str) -> None:
-    source = coco(tmp_path / "coco")
-    write(source / "annotations" / "instances_train2014.json", content)
-    with expect_refusal("instances_train2014.json", word):
-        prepared("coco", source, tmp_path / "to")
-    assert not (tmp_path / "to").exists()
-
-
-@pytest.mark.parametrize(
-    "corpus", [name for name in MAKERS if name not in ("folder", "imagenet")] + ["folder"]
-)
-def test_an_empty_folder_is_refused(corpus: str, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with expect_refusal(str(tmp_path / "empty")):
-        prepared(corpus, tmp_path / "empty", tmp_path / "to")
-    assert not (tmp_path / "to").exists()

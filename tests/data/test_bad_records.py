@@ -15,7 +15,7 @@ from xfm.config.data import DataConfig
 from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError
 from xfm.data.loader import PretrainingData
-from xfm.data.records import BadRecordError, Record, SampleKind, check_box, to_sample
+from xfm.data.records import Record, SampleKind, check_box, to_sample
 from xfm.data.schema import ImageSample, Origin
 from xfm.data.skipped import BAD_FILE, SkippedRecords, read_bad_rows
 
@@ -123,24 +123,6 @@ def test_good_records():
         assert pair.captions[0].startswith("a")
     assert sample({}, SampleKind.IMAGE).pixels.shape == (3, 30, 40)
     assert sample({"text": "Hi."}, SampleKind.TEXT, None).text == "Hi."
-
-
-WRONG: list[tuple[dict, str, SampleKind, bytes | None]] = [
-    ({}, 'there is no field "captions"; it has no fields', SampleKind.PAIR, PICTURE),
-    ({"caption": ""}, "a caption is empty", SampleKind.PAIR, PICTURE),
-    ({"caption": "a"}, "not a JPEG, PNG, WebP", SampleKind.PAIR, b"no picture"),
-    ({}, "header is broken", SampleKind.IMAGE, PICTURE[:300]),
-    ({"caption": "a"}, 'there is no field "text"; it has caption', SampleKind.TEXT, None),
-    ({"text": " \n"}, "the text is empty", SampleKind.TEXT, None),
-]
-
-
-@pytest.mark.parametrize(("annotation", "reason", "kind", "picture"), WRONG)
-def test_a_bad_record_is_named(annotation, reason, kind, picture):
-    with pytest.raises(BadRecordError, match=reason) as caught:
-        sample(annotation, kind, picture)
-    assert caught.value.origin == ORIGIN
-    assert str(caught.value).startswith("shard-00003.tar:000123: ")
 
 
 def test_small_overhang_is_clipped():

@@ -14,24 +14,6 @@ from xfm.data.sources import open_source
 from xfm.data.sources.tar import BLOCK
 
 
-@pytest.mark.parametrize(
-    ("files", "path", "words"),
-    [
-        ({}, "absent.tar", ["absent.tar: no such shard or file"]),
-        ({}, "*.tar", ["*.tar: no text data there"]),
-        ({"noise.tar": np.random.default_rng(0).bytes(4096)}, "noise.tar", ["not a tar header at byte 0"]),
-        ({"empty.jsonl": b""}, "empty.jsonl", ["empty.jsonl: the file holds no rows"]),
-        ({"a.tar": {"a.bin": b"x"}}, "a.tar", ["holds no text records"]),
-        ({"a.tar": {"a.txt": b"x", "a.TXT": b"x"}}, "a.tar", ["key a has two members of a kind"]),
-    ],
-)
-def test_what_holds_no_records_is_named(tmp_path, files, path, words):
-    for name, content in files.items():
-        write_tar(tmp_path / name, content) if name == "a.tar" else (tmp_path / name).write_bytes(content)
-    with expect_refusal(str(tmp_path), *words):
-        open_source(tmp_path / path, "text")
-
-
 def test_a_gap_between_shards_stops(tmp_path):
     rng = np.random.default_rng(0)
     for shard in (0, 2):
@@ -43,15 +25,6 @@ def test_a_gap_between_shards_stops(tmp_path):
     assert len(open_source(tmp_path / "others-*.tar", "region")) == 2
     with expect_refusal("scenes-00001.tar: no such shard"):
         open_source(tmp_path / "scenes-{00000..00002}.tar", "region")
-
-
-@pytest.mark.parametrize("keep", [0, BLOCK, 3 * BLOCK + 17])
-def test_truncated_shards_are_named(tmp_path, keep):
-    """Three members of a header and two blocks each; without the two blocks of zeros the end is missing."""
-    path = write_tar(tmp_path / "cut-00000.tar", {f"{i}.txt": b"t" * 600 for i in range(3)})
-    path.write_bytes(path.read_bytes()[:keep])
-    with expect_refusal("cut-00000.tar: the shard is truncated", "prepare it again"):
-        open_source(path, "text")
 
 
 def with_pax(path, fields: bytes, kind: bytes = b"x"):

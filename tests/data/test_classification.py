@@ -86,9 +86,3 @@ def test_every_kind_of_operations_is_seeded_and_leaves_the_generators(operations
     assert _generators() == before
     assert torch.equal(found[0], found[1])
     assert len({one.numpy().tobytes() for one in found}) > 2
-
-
-def test_grey_pictures_have_three_equal_channels() -> None:
-    shape, _ = MODEL
-    seen = Variation(STILL, shape, Normalisation((0.5,) * 3, (0.5,) * 3), grey=True)(PICTURE, 0)
-    assert torch.equal(seen[0], seen[2])

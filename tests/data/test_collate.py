@@ -27,11 +27,6 @@ def test_patch_span_is_never_empty_nor_outside(start, length):
     assert 0 <= first < last <= 8
 
 
-def test_patch_span_forgives_rounding():
-    assert patch_span(24 + 1e-9, 12, 12, 8) == (2, 3)
-    assert patch_span(24 - 1e-9, 12, 12, 8) == (2, 3)
-
-
 def test_collate_tokens_pads(tokenizer):
     rows = [TextRow(text, np.random.default_rng(0)) for text in ("a", "a red cat sits here", "", "cat " * 90)]
     tokens, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), TokenCache(tokenizer))
@@ -49,13 +44,6 @@ def test_collate_tokens_pads(tokenizer):
         assert torch.equal(tokens.ids[row][untouched], masked.ids[row][untouched])
     assert (masked.labels[2] == -100).all()
     assert (masked.labels != -100).sum(1).tolist()[3] == 15
-
-
-@pytest.mark.parametrize("texts", [["a"], ["a", "b"]])
-def test_collate_tokens_without_masks_has_one_column(texts, tokenizer):
-    rows = [TextRow("", np.random.default_rng(0)) for _ in texts]
-    _, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), TokenCache(tokenizer))
-    assert masked.labels.tolist() == [[-100]] * len(texts)
 
 
 # ------------------------------------------------------------------ kept tokens
@@ -90,11 +78,3 @@ def test_a_text_is_tokenised_once(tokenizer, monkeypatch):
     known.read(["a cat"], 3, True)
     known.read(["a cat"], 9, False)
     assert asked == ["a cat", "a house", "a cat", "a cat"]
-
-
-def test_room_is_for_tokens(tokenizer):
-    size = len(tokenizer.encode_lists(["a cat"], 9)[0][0])
-    known = TokenCache(tokenizer, size)
-    known.read(["a cat", "a house"], 9, True)
-    assert len(known) == 1
-    assert len(TokenCache(tokenizer, size - 1).read(["a cat"], 9, True)[0].ids) == size

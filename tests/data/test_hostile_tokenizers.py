@@ -89,25 +89,24 @@ LOAD = """
 import sys
 from xfm.data.tokenizer import Tokenizer
 from xfm.core.errors import UserError
-try:
-    Tokenizer.load(sys.argv[1]).encode_batch(["a" * 1000] * 8, 64)
-except UserError as error:
-    print(error)
+for path in sys.argv[1:]:
+    try:
+        Tokenizer.load(path).encode_batch(["a" * 1000] * 8, 64)
+    except UserError as error:
+        print(error)
 """
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"normalizer": replace("a", "b" * 10_000_000)},
-        {"padding": {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None}
-            | {"pad_id": 1, "pad_type_id": 0, "pad_token": "<pad>"}},
-    ],
-)  # fmt: skip
-def test_memory_stays_within_bounds(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_memory_stays_within_bounds(tmp_path: Path) -> None:
     """In a process of its own, whose address space would not hold what these files ask for."""
-    path = write(tmp_path / "tokenizer.json", **changes)
-    assert ("tokenizer.json" in limited(4, LOAD, path)) == ("padding" not in changes)
+    padding = {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None}
+    padding |= {"pad_id": 1, "pad_type_id": 0, "pad_token": "<pad>"}
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    grown = write(tmp_path / "a" / "tokenizer.json", normalizer=replace("a", "b" * 10_000_000))
+    said = limited(4, LOAD, grown, write(tmp_path / "b" / "tokenizer.json", padding=padding))
+    (line,) = said.splitlines()
+    assert line.startswith(str(grown))
 
 
 @pytest.mark.parametrize("pattern", sorted(KNOWN_PATTERNS))
@@ -117,10 +116,9 @@ def test_known_patterns_are_read_and_take_a_while_at_most(tmp_path: Path, patter
     cut = pre_tokenizers.Split(Regex(pattern), "isolated")
     runs = (" ", "\n", " \n", "a", "A", "aA", "1", "'", "'s", "/", "!", "\u4e00", "\u0301", "<|", "\u2581")
     for run in runs:
-        for end in ("", "x", " "):
-            began = time.process_time()
-            assert cut.pre_tokenize_str((run * 65_535)[:65_535] + end)
-            assert time.process_time() - began < 10  # where it backtracks, some 30
+        began = time.process_time()
+        assert cut.pre_tokenize_str((run * 65_535)[:65_535] + "x")
+        assert time.process_time() - began < 10  # where it backtracks, some 30
 
 
 def test_a_name_twice_does_not_hide_a_part(tmp_path: Path) -> None:

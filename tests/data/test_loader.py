@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.data.conftest import batches
 from tests.refusals import expect_refusal
-from xfm.config.data import STREAMS, Augmentation, CorpusConfig, DataConfig, PatchMaskConfig, StreamConfig
+from xfm.config.data import Augmentation, CorpusConfig, DataConfig, PatchMaskConfig, StreamConfig
 from xfm.data.builder import BatchBuilder
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import TensorFields, TextBatch
@@ -132,18 +132,3 @@ def test_a_dying_worker_is_explained(corpus, monkeypatch):
     monkeypatch.setattr(BatchBuilder, "__call__", lambda self, step: os.kill(os.getpid(), signal.SIGKILL))
     with expect_refusal("loader process died", "lower data.workers"):
         batches(replace(corpus.config(), workers=1), 0, 1)
-
-
-# ------------------------------------------------------------------ settings
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({name: StreamConfig() for name in STREAMS}, ["Every batch size of the data is 0"]),
-        ({"text": StreamConfig(3)}, ["data.text.corpora is empty"]),
-        ({"text": StreamConfig(10**9)}, ["data.text.batch_size is 1000000000", "65536 at most"]),
-        ({"patch_mask": PatchMaskConfig(75, 16)}, ["75 but a picture has 64", "share is 24"]),
-    ],
-)
-def test_settings_that_cannot_be_met(corpus, changes, words):
-    with expect_refusal(*words):
-        PretrainingData(corpus.config(**changes), 96, 12, 0)

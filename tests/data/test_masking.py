@@ -29,12 +29,6 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer(["a red cat sits left of the caterpillar", "the blue house"] * 5, 300)
 
 
-def test_masked_count():
-    config = TokenMaskConfig(0.5, 15, 30)
-    assert [masked_count(n, config) for n in (1, 2, 3, 12, 30, 60)] == [1, 1, 2, 6, 15, 15]
-    assert masked_count(128, TokenMaskConfig(0.15, 20, 128)) == 19
-
-
 def test_replacement_is_80_10_10(tokenizer):
     config = TokenMaskConfig(0.5, 40, 100)
     ids = [0, *range(10, 80), 2]

@@ -39,24 +39,6 @@ def test_shares_and_epochs(corpora, seed):
             assert sorted(visited[start : start + size]) == list(range(size))
 
 
-def test_epochs_go_on_across_blocks():
-    mixture = Mixture([2 * BLOCK // 3, 7], [3, 1], 5)
-    visited = [index for corpus, index in map(mixture.locate, range(2 * BLOCK)) if corpus == 0]
-    size = mixture.sizes[0]
-    assert sorted(visited[:size]) == list(range(size))
-    assert sorted(visited[size : 2 * size]) == list(range(size))
-    assert visited[:size] != visited[size : 2 * size]  # each epoch in its own order
-
-
-def test_pure_function_of_seed_and_position():
-    positions = [0, 1, 999, BLOCK - 1, BLOCK, 12 * BLOCK + 5, 10**12]
-    first = [Mixture([50, 70], [1, 2], 9).locate(position) for position in positions]
-    again = [Mixture([50, 70], [1, 2], 9).locate(position) for position in reversed(positions)]
-    assert first == again[::-1]
-    other = [Mixture([50, 70], [1, 2], 10).locate(position) for position in range(100)]
-    assert other != [Mixture([50, 70], [1, 2], 9).locate(position) for position in range(100)]
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_runs_keep_groups_and_shares(data):

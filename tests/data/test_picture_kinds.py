@@ -56,17 +56,3 @@ def test_size_and_pixels_are_those_of_the_bytes(folder):
     assert torch.equal(load_image(folder / "a.jpg"), decode(PICTURE))
     with expect_refusal("limit of 10"):
         load_image(folder / "a.jpg", max_pixels=10)
-
-
-@pytest.mark.parametrize("use", [image_size, load_image])
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("pipe.jpg", ["pipe.jpg", "not a file", "check the path"]),
-        ("\ud800.jpg", ["is not a path", "check the path"]),
-        ("cut.jpg", ["cut.jpg: the picture", "replace the file"]),
-    ],
-)
-def test_a_file_that_is_no_picture_is_named(folder, name, words, use):
-    with expect_refusal(*words):
-        use(folder / name)

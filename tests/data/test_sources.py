@@ -15,15 +15,13 @@ from tests.data.conftest import PICTURE, picture_bytes, write_tar
 from tests.refusals import expect_refusal
 from xfm.data.records import BadRecordError, SampleKind
 from xfm.data.schema import ImageSample, TextSample
-from xfm.data.sources import open_source, plain_files, resolve_files, shards
+from xfm.data.sources import open_source, plain_files, resolve_files
 from xfm.data.sources.base import StoredFile
 from xfm.data.sources.plain_files import FolderSource
 from xfm.data.sources.tar import scan_members
 
 REGION = {"captions": ["a cat"], "regions": [{"phrase": "cat", "box": [0, 0, 9, 9]}]}
-ANNOTATION = json.dumps(REGION).encode()
 MEMBER_NAMES = st.text(st.sampled_from("ab/._é"), min_size=1, max_size=130)
-WHOLE = {"a.jpg": PICTURE, "a.json": ANNOTATION}
 
 
 def test_one_shard_gives_every_kind(corpus):
@@ -81,29 +79,6 @@ def test_folder_of_pictures(tmp_path):
         open_source(tmp_path, SampleKind.PAIR)
 
 
-@pytest.mark.parametrize("name", ["run [1]", "part-{0..1}"])
-def test_a_folder_that_exists_is_no_pattern(tmp_path, name):
-    """Whatever its name; what stands behind it may be one."""
-    folder, other = tmp_path / name / "data", tmp_path / "run 1" / "data"
-    for place, count in ((folder, 3), (other, 2)):
-        place.mkdir(parents=True)
-        for number in range(2):
-            members = {f"{number}{key}.txt": b"a text" for key in range(count)}
-            write_tar(place / f"t-0000{number}.tar", members)
-        write_tar(place / "[1].tar", {"x.txt": b"a text"})
-    assert len(open_source(folder, "text")) == 7
-    assert len(open_source(folder / "t-*.tar", "text")) == 6
-    assert len(open_source(folder / "t-0000[0].tar", "text")) == 3
-    assert len(open_source(folder / "t-{00000..00001}.tar", "text")) == 6
-    assert len(open_source(folder / "[1].tar", "text")) == 1
-    assert len(open_source(tmp_path / "run*" / "data" / "t-*.tar", "text")) >= 4
-    (folder / "t-00000.tar").rename(folder / "t-00002.tar")
-    write_tar(folder / "t-00000.tar", {"y.txt": b"a text"})
-    (folder / "t-00001.tar").unlink()
-    with expect_refusal("a file is missing between"):
-        open_source(folder / "t-*.tar", "text")
-
-
 @settings(max_examples=25)
 @given(st.dictionaries(MEMBER_NAMES, st.binary(max_size=1500)))
 def test_scan_equals_tarfile(tmp_path_factory, members):
@@ -115,23 +90,6 @@ def test_scan_equals_tarfile(tmp_path_factory, members):
 
 
 # ------------------------------------------------------------------ bad records
-@pytest.mark.parametrize(
-    ("members", "limits", "reason"),
-    [
-        ({"a.jpg": PICTURE}, {}, "the JSON or text beside"),
-        ({"a.jpg": PICTURE, "a.txt": b"\xff"}, {}, "the text is not UTF-8"),
-        (WHOLE, {"byte_limit": lambda: 100}, "the picture has .* bytes, more than the limit of 100"),
-        (WHOLE, {"MAX_ANNOTATION": 10}, "the JSON has .* bytes, more than the limit of 10"),
-    ],
-)
-def test_members_that_are_no_record(make_tar, monkeypatch, members, limits, reason):
-    for name, limit in limits.items():
-        monkeypatch.setattr(shards, name, limit)
-    source = open_source(make_tar(members), "region")
-    assert len(source) == 1
-    with pytest.raises(BadRecordError, match=reason) as caught:
-        source.read(0)
-    assert caught.value.origin.key == "a"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import RobertaTokenizerFast
 
-from tests.refusals import expect_refusal
 from xfm.data.tokenizer import (
     MASK_TOKEN,
     SPECIAL_TOKENS,
@@ -78,21 +77,6 @@ def test_decode_gives_the_text_back(tokenizer, text):
         assert tokenizer.decode(encoded.ids[0]) == text
 
 
-def test_layout_of_special_tokens(tokenizer):
-    assert (tokenizer.bos, tokenizer.pad, tokenizer.eos, tokenizer.unk) == (0, 1, 2, 3)
-    assert tokenizer.vocab_size <= 330
-    assert tokenizer.mask == tokenizer.vocab_size - 1
-    single = tokenizer.encode_batch(["a red cat", "a"], 30)
-    assert single.ids[0, 0] == 0
-    assert single.ids[0, single.mask[0].sum() - 1] == 2
-    assert single.ids[1].tolist()[2:] == [2, *[1] * (single.ids.shape[1] - 3)]
-    pair = tokenizer.encode_pairs(["a"], ["a"], 30)
-    letter = int(single.ids[1, 1])
-    assert pair.ids[0].tolist() == [0, letter, 2, 2, letter, 2]
-    assert tokenizer.encode_batch([], 30).ids.shape == (0, 0)
-    assert tokenizer.encode_batch(["a <mask>"], 9).ids[0].tolist() == [0, letter, tokenizer.mask, 2]
-
-
 def test_training_is_deterministic_and_files_round_trip(tokenizer, tmp_path):
     again = train_tokenizer(["a red cat sits left of a dog"] * 9, 300)
     assert again.to_json() == train_tokenizer(["a red cat sits left of a dog"] * 9, 300).to_json()
@@ -113,22 +97,6 @@ def test_has_words_where_something_is_left():
     letters = map(chr, range(sys.maxunicode + 1))
     assert [one for one in letters if has_words(f" .{one}\n") != bool(normalise_caption(one))] == []
     assert not has_words("")
-
-
-def test_foreign_vocabularies_are_refused():
-    import tokenizers
-
-    backend = tokenizers.Tokenizer(tokenizers.models.BPE())
-    backend.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", "more"])
-    with expect_refusal("between a first and a last token"):
-        Tokenizer(backend)
-    backend.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    with expect_refusal("no special token <mask> or [MASK]"):
-        Tokenizer(backend)
-    backend.add_special_tokens(["<mask>"])
-    assert Tokenizer(backend).mask == 5
-    with pytest.raises(ValueError, match="at least 261"):
-        train_tokenizer(["a"], 100)
 
 
 def test_a_book_in_one_cell_is_not_made_into_tokens(tokenizer):

@@ -63,12 +63,6 @@ def odd() -> Odd:
     return Odd((*(one.to(kind) for kind in TYPES for one in numbers), *strided), {"name": ["é", None, 3]})
 
 
-def tensors_of(batch: Batch) -> list[Tensor]:
-    found: list[Tensor] = []
-    batch.map(lambda tensor: found.append(tensor) or tensor)
-    return found
-
-
 @pytest.mark.parametrize("room", [True, False])
 def test_what_comes_out_is_what_went_in(room: bool) -> None:
     """In shared memory, or as bytes where there is none: it counts as a file."""
@@ -83,15 +77,6 @@ def test_what_comes_out_is_what_went_in(room: bool) -> None:
     assert found.other == given.other
     assert [one.dtype for one in found.tensors] == [one.dtype for one in given.tensors]
     assert all(map(torch.equal, found.tensors, given.tensors))
-
-
-def test_a_batch_of_a_loader_is_one_block(corpus) -> None:
-    (batch,) = batches(corpus.config(), 0, 1)
-    (found,) = load_steps(lambda step: batch, range(1), workers=1, timeout=20, pin=False)
-    assert isinstance(found, Batch)
-    assert found.origins == batch.origins
-    assert all(map(torch.equal, tensors_of(found), tensors_of(batch)))
-    assert len({one.untyped_storage().data_ptr() for one in tensors_of(found)}) == 1 < len(tensors_of(batch))
 
 
 # ------------------------------------------------------------------ pictures that are kept

@@ -203,23 +203,6 @@ def test_no_results_are_replaced_but_its_own(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "out")) == ["doctor.json", "made_by.json", "report.html"]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "settings", "word"),
-    [
-        ("empty.jsonl", "", {}, "holds no rows"),
-        ("a.csv", "text\nx\n", {"task": "text-classification"}, "label"),
-    ],
-)
-def test_what_cannot_be_read_is_one_sentence(
-    name: str, content: str | None, settings: dict, word: str, tmp_path: Path
-) -> None:
-    if content is not None:
-        write(tmp_path / name, content)
-    with expect_refusal(word):
-        examined(tmp_path / name, tmp_path / "out", **settings)
-    assert not (tmp_path / "out").exists()
-
-
 # ---------------------------------------------------------------- hostile
 
 

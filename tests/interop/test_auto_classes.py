@@ -1,6 +1,5 @@
 """A model folder is one of transformers': the same numbers through its auto classes, there and back."""
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from tests.interop.foreign import randomise, sizes
 from tests.interop.foreign_models import with_language, write_text_model
 from tests.processes import run
 from xfm.config.encoders import TimmVisionConfig
-from xfm.core.errors import UserError
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Pretrained, load_model, save_model
 from xfm.models.interop.loading import read_language
@@ -88,17 +86,6 @@ def test_there_and_back(folder: Path, tmp_path: Path) -> None:
     for name, tensor in old.model.state_dict().items():
         assert torch.equal(tensor, new.model.state_dict()[name]), name
     assert torch.equal(new.tokenizer.encode_batch(TEXTS, 20).ids, old.tokenizer.encode_batch(TEXTS, 20).ids)
-
-
-def test_every_field_of_the_configuration_is_saved(folder: Path, tmp_path: Path) -> None:
-    config = transformers.AutoConfig.from_pretrained(folder, num_labels=3)
-    assert isinstance(config, adapter.XFMConfig)
-    config.save_pretrained(tmp_path / "config")
-    ours, theirs = (json.loads((at / "config.json").read_text()) for at in (folder, tmp_path / "config"))
-    assert {name: theirs[name] for name in ours} == ours
-    assert len(theirs["id2label"]) == 3
-    with pytest.raises(UserError, match=r"unknown field vision\.colour"):
-        adapter.XFMConfig(vision={"colour": 1})
 
 
 # ---------------------------------------------------------------- inputs

@@ -55,14 +55,14 @@ def write_language(kind: str, folder: Path) -> str:
 
 
 def write_recipe(path: Path, world: Path) -> Path:
-    """Nano in twelve short steps with every objective in each."""
+    """Nano in eight short steps with every objective in each."""
     few = {"batch_size": 4}
     recipe = {
         "base": "nano",
         "root": str(world),
         "model": {"fusion": {"depth": 2}},
         "data": {"text": few, "image": few, "pair": few, "region": few, "workers": 0},
-        "training": {"steps": 12, "precision": "fp32", "log_every": 1, "save_every": 6, "optim": SHORT},
+        "training": {"steps": 8, "precision": "fp32", "log_every": 1, "save_every": 4, "optim": SHORT},
         "curriculum": [{"until": 1.0, "init_fusion_embeddings_from_language": True}],
     }
     path.write_text(yaml.safe_dump(recipe))
@@ -110,7 +110,7 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
     kept = load_recipe(run / "config.yaml")
     assert kept.model == start.model.config
     losses = logged_losses(run)
-    shutil.rmtree(run / "checkpoints" / "step-00000012")
+    shutil.rmtree(run / "checkpoints" / "step-00000008")
     assert main(["pretrain", "--folder", str(run), "--resume", "--quiet"]) == 0
     assert logged_losses(run) == losses
 
@@ -134,31 +134,3 @@ def test_the_recipe_gives_a_fresh_vision_encoder(tmp_path):
     assert [name for name in new if name.startswith("vision.")] == [
         f"vision.{name}" for name, _ in made.model.vision.named_parameters()
     ]
-
-
-@pytest.mark.parametrize(
-    ("language", "vision", "words"),
-    [
-        ("not a name!", "timm:vit_base_patch16_224", "not a name! is neither a path here"),
-        ("LANGUAGE", "timm:not_a_model", "has no model not_a_model"),
-        ("LANGUAGE", "WIDE", "fusion.heads must divide language.width"),
-    ],
-)
-def test_bad_references_are_one_sentence(language, vision, words, tmp_path, capsys, monkeypatch):
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    if language == "LANGUAGE":
-        language = write_language("bert", tmp_path / "language")
-    recipe = "nano"
-    if vision == "WIDE":
-        vision, recipe = write_vision("beitv2_base_patch16_224", tmp_path / "v"), str(tmp_path / "five.yaml")
-        five = {"language": {"width": 190, "heads": 5}, "fusion": {"heads": 5}}
-        Path(recipe).write_text(yaml.safe_dump({"base": "nano", "model": five}))
-    arguments = ["init", "--language", language, "--vision", vision, "--recipe", recipe]
-    capsys.readouterr()  # what writing the models has said
-    assert main([*arguments, str(tmp_path / "out")]) == 2
-    message = capsys.readouterr().err
-    assert words in message
-    assert message.count("\n") == 1
-    assert not (tmp_path / "out").exists()

@@ -1,6 +1,5 @@
 """Files that are wrong or made to harm: refused in a sentence, soon, and nothing in them is executed."""
 
-import argparse
 import json
 import os
 import pickle
@@ -17,19 +16,15 @@ import timm
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
 
 from tests.failing import Trap, refusal, sentence_of
-from tests.interop.foreign import edit_json
 from tests.interop.foreign_models import write_text_model
 from tests.interop.published_files import KINDS, choices, tiny_file, write
 from tests.modeling.build import tiny_config
-from xfm.cli.main import main
-from xfm.core.errors import UserError
 from xfm.models.interop.loading import read_language, read_vision
 from xfm.models.interop.published.convert import convert
 from xfm.models.interop.published.names import spare
-from xfm.models.interop.sources import read_licence, read_weights
+from xfm.models.interop.sources import read_weights
 
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SHARE = st.floats(0, 1) | st.just(1.0)
@@ -81,27 +76,6 @@ def test_the_trap_is_a_trap(tmp_path: Path) -> None:
         assert marker.exists()
 
 
-def test_the_command_line_refuses_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"model": {}, "config": trap(tmp_path / "marker", 0)}, tmp_path / "trap.th")
-    assert main(["convert", str(tmp_path / "trap.th"), str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["trap.th"]
-
-
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        (argparse.Namespace(lr=1), "would run code"),
-        ({"a": {1, 2}}, "config.a is a set"),
-        ({"xfm": {"model": {"vision": {"width": "wide"}}}}, "config.xfm.model.vision.width is 'wide'"),
-        ({"xfm": {"model": {"colour": 1}}}, "config.xfm.model.colour"),
-    ],
-)
-def test_settings_are_plain(tmp_path: Path, config: Any, words: str) -> None:
-    write(tmp_path / "a.th", tiny_file(tmp_path / "a.th"), config)
-    assert words in sentence(tmp_path / "a.th")
-
-
 # ---------------------------------------------------------------- damage
 
 
@@ -122,20 +96,6 @@ def test_damaged_bytes(tmp_path: Path, places: list[tuple[float, int]], kept: fl
         content[min(int(share * len(content)), len(content) - 1)] ^= value
     (tmp_path / "a.th").write_bytes(content[: int(kept * len(content))])
     assert "\n" not in (sentence_of(convert, tmp_path / "a.th", *choices()) or "")
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ([torch.ones(2)], "holds a list"),
-        ({"model": [1]}, "`model` is a list"),
-        ({"model": {"temp": 3.0}}, "temp is no tensor"),
-        ({"model": {"fc.weight": torch.ones(2, 2)}}, "no published X-FM checkpoint"),
-    ],
-)
-def test_other_things(tmp_path: Path, content: Any, words: str) -> None:
-    torch.save(content, tmp_path / "a.th")
-    assert words in sentence(tmp_path / "a.th")
 
 
 # ---------------------------------------------------------------- keys and shapes
@@ -247,72 +207,11 @@ def read(folder: Path, kind: str) -> Any:
     return (read_vision if kind in ("beit", "timm") else read_language)(f"{prefix}{folder}")
 
 
-HUGE = {"hidden_size": 65536, "num_hidden_layers": 12, "num_attention_heads": 1}
-
-
-@pytest.mark.parametrize(
-    ("kind", "changes", "words"),
-    [
-        ("roberta", {"model_type": []}, "has no native encoder"),
-        ("roberta", HUGE, "expected [65536]"),
-        ("roberta", {"model_type": "deberta-v2"}, "through hf:NAME"),
-        ("roberta", {"hidden_act": "relu"}, "hidden_act is relu"),
-        ("roberta", {"num_hidden_layers": 4}, "lacks the weights of layers.2"),
-        ("roberta", {"vocab_size": 100}, "config.json says 100"),
-        ("beit", {"layer_norm_eps": "x"}, "no BEiT that can be loaded"),
-        ("beit", {"pretrained_cfg": {"mean": [0, 0, 0], "std": [0, 1, 1]}}, "std must be larger than 0"),
-        ("hf", {"n_layers": 10**9}, "1000000000 layers"),
-        ("hf", {"model_type": "no-such-kind"}, "transformers cannot load"),
-        ("timm", {"architecture": "nothing_of_the_kind"}, "timm cannot load"),
-        ("timm", {"model_args": {"depth": 10**9}}, "1000000000 blocks"),
-        ("timm", {"model_args": {"embed_dim": 12288, "num_heads": 2}}, "no file of the folder holds so many"),
-    ],
-)
-def test_settings_that_lie(copy: Copy, kind: str, changes: dict[str, Any], words: str) -> None:
-    """transformers itself would name every model that it knows."""
-    edit_json((folder := copy(kind)) / "config.json", **changes)
-    with pytest.raises(UserError, match=re.escape(words)) as said:
-        read(folder, kind)
-    assert len(str(said.value)) < 400 + 2 * len(str(folder))
-
-
-def storing(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Path], None]:
-    """Damage that changes the tensors of a folder."""
-
-    def damage(folder: Path) -> None:
-        file = folder / "model.safetensors"
-        save_file(change(load_file(file)), file, {"format": "pt"})
-
-    return damage
-
-
 def without(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
 
 DENSE, LOST = "encoder.layer.0.output.dense.weight", "transformer.layer.1.ffn.lin2.weight"
-SHARED = {"rel_pos_bias.relative_position_bias_table": torch.ones(52, 2)}
-FAR = torch.ones(32)
-DAMAGE = {
-    "blocks beyond number": ("beit", storing(lambda s: s | SHARED | {"blocks.99999.gamma_1": FAR}), "blocks"),
-    "no numbers": (
-        "roberta",
-        storing(lambda s: s | {DENSE: s[DENSE] * float("nan")}),
-        "layers.0.feed_forward.fc2.weight holds values",
-    ),
-    "a tensor is gone": (
-        "hf",
-        storing(lambda s: {name: t for name, t in s.items() if name != LOST}),
-        f"lacks the weights of {LOST}",
-    ),
-    "no weights": ("roberta", without("model.safetensors"), "holds no model"),
-}
-
-
-@pytest.mark.parametrize(("kind", "damage", "named"), DAMAGE.values(), ids=DAMAGE)
-def test_damaged_folders(copy: Copy, kind: str, damage: Callable[[Path], None], named: str) -> None:
-    damage(folder := copy(kind))
-    assert named in refusal(folder, read, folder, kind)
 
 
 @pytest.mark.parametrize(
@@ -334,19 +233,3 @@ def test_an_adapter_does_not_lead_elsewhere(copy: Copy, folders: Path) -> None:
     named = {"base_model_name_or_path": str(folders / "roberta"), "peft_type": "LORA"}
     (folder / "adapter_config.json").write_text(json.dumps(named))
     assert "adapter" in refusal(folder, read, folder, "hf")
-
-
-# ---------------------------------------------------------------- model cards
-@pytest.mark.parametrize(
-    ("header", "licence"),
-    [
-        ("license: mit", "mit"),
-        ("license: other\nlicense_name: dinov3-license", "dinov3-license"),
-        ("license: 2001-99-99", None),
-        ("license: " + "[" * 1200, None),
-        ("a: &a [x, x]\nb: &b [*a, *a]\nlicense: *b", None),
-    ],
-)
-def test_licences_of_cards(tmp_path: Path, header: str, licence: str | None) -> None:
-    (tmp_path / "README.md").write_text(f"---\n{header}\n---\n")
-    assert read_licence(tmp_path) == licence

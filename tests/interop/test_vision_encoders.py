@@ -10,7 +10,6 @@ from torch import Tensor
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import assert_equal
 from tests.interop.foreign_models import write_timm
-from tests.refusals import expect_refusal
 from xfm.config.encoders import TimmVisionConfig
 from xfm.config.model import ModelConfig
 from xfm.models.folder import Preprocessing, load_model, save_model
@@ -54,26 +53,6 @@ def test_timm_and_published_layouts(layout, options, tmp_path):
     found, expected = part.encoder.double()(pixels), patches_of(reference.double(), pixels)
     assert_equal(found[:, 1:], expected)
     assert_equal(found[:, 0], expected.mean(1))
-
-
-TABLE = "blocks.0.attn.relative_position_bias_table"
-
-
-@pytest.mark.parametrize(
-    ("gone", "new", "named"),
-    [
-        (TABLE, {}, "no table of relative positions for blocks.0"),
-        ("blocks.1.mlp.fc1.weight", {}, "lacks the weights of blocks.1.fc1.weight"),
-        (None, {TABLE: torch.zeros(50, 4)}, "grid are not square"),
-        ("", {"something": torch.zeros(2)}, "no BEiT"),
-    ],
-)
-def test_weights_that_do_not_fit_are_one_sentence(gone, new, named, tmp_path):
-    state = timm_beit(tmp_path / "model").state_dict()
-    kept = {name: tensor for name, tensor in state.items() if gone is None or not name.startswith(gone)}
-    torch.save(kept | new, tmp_path / "beit.pth")
-    with expect_refusal(named):
-        read_vision(str(tmp_path / "beit.pth"))
 
 
 NAMES = [f"{kind}_{size}_patch16_224" for kind in ("beit", "beitv2") for size in ("base", "large")]
@@ -179,10 +158,3 @@ def test_a_model_folder_keeps_it(part, tmp_path):
     twin, mask = copy.deepcopy(model.vision), torch.rand(2, 36) < 0.5
     assert torch.equal(twin(pixels, mask), model.vision(pixels, mask))
     assert not torch.equal(twin(pixels, mask), model.vision(pixels))
-
-
-def test_a_trunk_of_other_parts_is_refused(tmp_path):
-    options = SIZES | {"class_token": False, "global_pool": "avg"}
-    assert write_timm("vit_base_patch16_224", tmp_path / "other", **options).cls_token is None
-    with expect_refusal("no plain vit_base_patch16_224"):
-        read_vision(f"timm:{tmp_path / 'other'}")

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import hypothesis
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,7 +52,7 @@ def official_scores(candidates, references) -> dict[str, float]:
     return values | {name: one.compute_score(references, candidates)[0] for name, one in others.items()}
 
 
-@hypothesis.settings(deadline=None, max_examples=60)
+@hypothesis.settings(deadline=None, max_examples=40)
 @hypothesis.given(st.integers(0, 2**16))
 def test_scores_are_those_of_the_official_scorers(seed: int) -> None:
     """Plain words need no cutting, so that the scorers can be called directly."""
@@ -81,13 +80,14 @@ def test_the_whole_official_path() -> None:
 
 @needs_java
 def test_both_cutters_agree_on_ordinary_captions() -> None:
-    scores = []
-    for official in (True, False):
-        values = []
-        for seed in range(20):
-            predicted, given = corpus(seed, plain=False)
-            values.append(caption_scores(predicted, given, official, meteor=False)["cider_d"])
-        scores.append(np.mean(values))
+    predicted: dict[int | str, str] = {}
+    given: dict[int | str, list[str]] = {}
+    for seed in range(20):
+        for whole, few in zip((predicted, given), corpus(seed, plain=False), strict=True):
+            whole.update({f"{seed}-{key}": value for key, value in few.items()})  # type: ignore[attr-defined]
+    scores = [
+        caption_scores(predicted, given, official, meteor=False)["cider_d"] for official in (True, False)
+    ]
     assert scores[0] == pytest.approx(scores[1], rel=0.02)
 
 
@@ -118,7 +118,7 @@ def test_nearly_all_difficult_captions_too() -> None:
     assert equal / len(hard) >= 0.98
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60))
 def test_words_have_no_spaces_and_no_capitals(caption: str) -> None:
     words = caption_words(caption)
@@ -126,7 +126,7 @@ def test_words_have_no_spaces_and_no_capitals(caption: str) -> None:
     assert all(word == word.lower() for word in words)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.from_regex(r"[a-z]{3,9}", fullmatch=True), max_size=12))
 def test_plain_words_stay_as_they_are(words: list[str]) -> None:
     ordinary = [word for word in words if word not in ("cannot", "gonna", "gotta", "wanna", "lemme", "gimme")]

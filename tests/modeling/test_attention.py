@@ -36,16 +36,6 @@ def test_plain_attention_in_bf16_is_within_two_percent(sharpness: int) -> None:
     assert ((found - wanted).norm() / wanted.norm()).item() < 0.02
 
 
-def test_hidden_keys_do_not_matter() -> None:
-    query, key, value = (torch.randn(2, 2, 4, 8) for _ in range(3))
-    visible = torch.tensor([[True, True, False, False], [True, False, True, False]])
-    first = attend_plain(query, key, value, padding_bias(visible), 0.0)
-    key[0, :, 2:], value[1, :, 3] = 1e4, -1e4
-    torch.testing.assert_close(
-        attend_plain(query, key, value, padding_bias(visible), 0.0), first, rtol=0, atol=0
-    )
-
-
 def all_side_by_side(memory: Memory, tokens: int) -> Memories:
     texts = torch.arange(len(memory.index))
     return side_by_side([memory], texts.repeat_interleave(tokens), len(texts) * tokens)

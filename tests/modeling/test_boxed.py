@@ -9,13 +9,11 @@ import torch
 from benchmarks import box
 
 import xfm
-from tests.evaluation.tiny import save_tiny_model, tiny_pretrained
+from tests.evaluation.tiny import save_tiny_model
 from tests.refusals import expect_refusal
 from xfm.models import shipped
 from xfm.models.folder import load_model
-from xfm.models.model_files import save_model
 from xfm.models.resolve import model_folder
-from xfm.models.weights import read_tensors
 
 
 @pytest.fixture
@@ -55,30 +53,6 @@ def test_names_are_no_paths_into_the_package(packaged: Path) -> None:
         assert model_folder(path) == Path(path)
     with expect_refusal("nothing does not exist", "tiny"):
         xfm.load("nothing")
-
-
-def test_half_precision_takes_half_the_space(tmp_path: Path) -> None:
-    made = tiny_pretrained()
-    own = made.artifacts
-    for name, half in (("whole", False), ("half", True)):
-        save_model(tmp_path / name, made.model, own.tokenizer, own.preprocessing, {}, half=half)
-    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
-    assert 0.5 <= sizes[0] / sizes[1] < 0.6
-    assert {tensor.dtype for tensor in read_tensors(tmp_path / "half" / "model.safetensors").values()} == {
-        torch.float16
-    }
-    read = load_model(tmp_path / "half").model.state_dict()
-    for name, tensor in made.model.state_dict().items():
-        assert torch.equal(read[name], tensor.half().float())
-
-
-def test_a_number_too_large_for_half_precision_is_refused(tmp_path: Path) -> None:
-    made = tiny_pretrained()
-    with torch.no_grad():
-        made.model.temperature.fill_(1e5)
-    with pytest.raises(ValueError, match="temperature"):
-        save_model(tmp_path / "half", made.model, made.tokenizer, made.preprocessing, {}, half=True)
-    assert not (tmp_path / "half").exists()
 
 
 def test_the_model_that_is_in_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

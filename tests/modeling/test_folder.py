@@ -1,20 +1,15 @@
 """A model folder survives the round trip, a failing save, and carries its task."""
 
 import copy
-import errno
-import json
-import os
 import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
 
 from tests.alike import some
 from tests.evaluation.tiny import tiny_pretrained
-from tests.failing import fail_rename
 from tests.folders import content
 from tests.inference.models import save
 from tests.modeling.conftest import FILES
@@ -24,7 +19,6 @@ from xfm.config.labels import MatchCalibration
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
 from xfm.models import model_files
-from xfm.models import weights as weights_module
 from xfm.models.folder import Preprocessing, load_model, save_model
 from xfm.models.task_models import build_task_model
 from xfm.models.xfm import XFM
@@ -66,14 +60,6 @@ def test_a_second_save_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None
     assert content(tmp_path / "again") == content(saved)
 
 
-def test_fields_that_are_not_there_take_their_defaults(saved: Path) -> None:
-    values = json.loads((saved / "config.json").read_text())
-    del values["vision"]["init_std"], values["temperature"]
-    (saved / "config.json").write_text(json.dumps(values))
-    config = load_model(saved).model.config
-    assert (config.vision.init_std, config.temperature) == (0.02, 0.07)
-
-
 # ---------------------------------------------------------------- saving
 @pytest.mark.parametrize("link", ["model", "latest"])
 def test_an_existing_folder_is_replaced(saved: Path, link: str) -> None:
@@ -87,35 +73,6 @@ def test_an_existing_folder_is_replaced(saved: Path, link: str) -> None:
     assert {path.name for path in saved.parent.iterdir()} == {"model", link}
     expected = tiny_pretrained(seed=2).model.state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in load_model(saved).model.state_dict().items())
-
-
-@pytest.mark.parametrize("failing", [2, 3])  # the old folder's, the new folder's
-def test_a_failing_rename(saved: Path, failing: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = content(saved)
-    fail_rename(monkeypatch, failing)
-    with expect_refusal(str(saved), "Input/output error"):
-        save(saved, tiny_pretrained(seed=2))
-    assert content(saved) == before
-    assert [path.name for path in saved.parent.iterdir()] == ["model"]
-
-
-FULL = (
-    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
-)
-
-
-@pytest.mark.parametrize("error", FULL, ids=["as the system says", "as safetensors says"])
-def test_a_full_disk(saved: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    before = content(saved)
-    monkeypatch.setattr(weights_module, "save_file", fail)
-    with expect_refusal(str(saved), "the disk is full"):
-        save(saved, tiny_pretrained(seed=2))
-    assert [path.name for path in saved.parent.iterdir()] == ["model"]
-    assert content(saved) == before
 
 
 def test_a_file_or_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:

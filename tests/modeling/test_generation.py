@@ -325,10 +325,3 @@ def test_a_text_does_not_depend_on_what_is_beside_it(how: BeamSearch | Sampling)
         row = slice(place, place + 1)
         alone = generate(decoder, memory[row], mask[row], MARKS, how, draws[row])
         assert texts(alone)[0] == texts(together)[place]
-
-
-def test_a_text_longer_than_the_positions_is_refused() -> None:
-    decoder, memory, mask = started(0, 1)  # 22 positions beside the two of RoBERTa that are never read
-    assert generate(decoder, memory, mask, MARKS, BeamSearch(23, 23)).ids.shape[-1] == 23
-    with pytest.raises(ValueError, match="the decoder reads 22 tokens"):
-        generate(decoder, memory, mask, MARKS, BeamSearch(24))

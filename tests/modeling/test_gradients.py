@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.modeling.build import gradients, losses_of, random_batch, tiny_model
-from xfm.models.gradients import FINE_TUNING, INPUTS, PRETRAINING, EncoderName, GradientPolicy, Objective
+from xfm.models.gradients import FINE_TUNING, PRETRAINING, EncoderName, GradientPolicy, Objective
 
 PARTS = {
     Objective.MLM: ["text/mlm"],
@@ -46,15 +46,3 @@ def test_every_cell(policy: GradientPolicy) -> None:
                     part = part.layers
                 reached = any(bool(gradient.any()) for gradient in gradients(part).values())
                 assert reached == policy.allows(objective, encoder), f"{name} x {encoder}"
-
-
-@pytest.mark.parametrize(
-    ("reaches", "words"),
-    [
-        (PRETRAINING.reaches | {Objective.MLM: frozenset({EncoderName.VISION})}, "does not use vision"),
-        ({row: INPUTS[row] for row in Objective if row is not Objective.BBP}, "no row for bbp"),
-    ],
-)
-def test_impossible_tables_are_refused(reaches: dict, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        GradientPolicy(reaches)

@@ -12,12 +12,11 @@ from torchvision.transforms import InterpolationMode, v2
 
 from tests.inference.models import save
 from tests.modeling.build import tiny_model
-from tests.refusals import expect_refusal
 from xfm.config.encoders import Positions
 from xfm.config.image import Colours, Framing
 from xfm.models.artifacts import framed
 from xfm.models.folder import Preprocessing, load_model
-from xfm.models.vision import PatchEmbedding, resample_table, sine_positions
+from xfm.models.vision import PatchEmbedding, resample_table
 
 SIDES = {Framing.CENTRE: 256, Framing.CLOSE_CENTRE: 288}
 
@@ -31,13 +30,6 @@ def test_the_centre_is_torchvisions(shape: tuple[int, int], framing: Framing) ->
     ours = framed(picture, Preprocessing(224, framing=framing))
     assert ours.shape == (3, 224, 224)
     assert (ours.int() - steps(picture).int()).abs().float().mean() < 1
-
-
-def test_grey_pictures_are_torchvisions() -> None:
-    picture = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, 32, 32), dtype=np.uint8))
-    ours = framed(picture, Preprocessing(32, grey=True))
-    assert torch.equal(ours, v2.Grayscale(3)(picture))
-    assert torch.equal(ours[0], ours[2])
 
 
 @pytest.mark.parametrize("shape", [(3, 60_000, 1), (3, 1, 60_000)])
@@ -118,16 +110,6 @@ def test_laws(old, new):
         assert torch.equal(found, table)
 
 
-def test_going_up_and_back_changes_all_but_the_nearest_offsets():
-    """As documented: 224 -> 384 -> 224 px is no round trip, so the folder of the first size must be kept."""
-    old, new = (14, 14), (24, 24)
-    table = random_table(old)
-    back = resample_table(resample_table(table, old, new), new, old)
-    near, changed = (slice(12, 15), slice(12, 15)), (offsets(back, old) - offsets(table, old)).abs().amax(-1)
-    assert changed[near].max() < 1e-5
-    assert changed[0].min() > 1e-3
-
-
 @pytest.mark.parametrize("size", [(48, None), (32, 48)])
 @pytest.mark.parametrize("positions", list(Positions))
 def test_a_model_of_another_size_is_the_one_built_for_it(size, positions):
@@ -152,18 +134,6 @@ def test_a_model_of_another_size_is_the_one_built_for_it(size, positions):
     assert model.encode_image(pixels).shape == (2, 1 + new[0] * new[1], model.config.vision.width)
 
 
-def test_sine_positions_tell_places_apart():
-    positions = sine_positions((8, 8), 64)
-    assert positions.shape == (64, 64)
-    distances = torch.cdist(positions, positions)
-    assert distances[~torch.eye(64, dtype=torch.bool)].min() > 0.5
-    # A linear layer can read the coordinates.
-    rows = torch.arange(64) // 8
-    design = torch.cat([positions, torch.ones(64, 1)], 1)
-    solution = torch.linalg.lstsq(design, rows.float()[:, None], driver="gelsd").solution
-    torch.testing.assert_close((design @ solution).squeeze(1), rows.float(), atol=0.05, rtol=0)
-
-
 @pytest.mark.parametrize("size", [(24, 40)])
 def test_a_folder_loads_at_another_size(saved, size, tmp_path):
     loaded = load_model(saved, *size)
@@ -175,8 +145,3 @@ def test_a_folder_loads_at_another_size(saved, size, tmp_path):
     assert again.preprocessing == loaded.preprocessing
     assert torch.equal(again.model.embed_image(pixels), expected)
     assert torch.equal(load_model(saved, 32).model.vision.cls, load_model(saved).model.vision.cls)
-
-
-def test_a_size_that_patches_do_not_divide(saved):
-    with expect_refusal("cannot take pictures of 30 pixels", "patch_size must divide"):
-        load_model(saved, 30)

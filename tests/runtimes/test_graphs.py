@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.alike import THOROUGH
+from tests.alike import THOROUGH, thorough
 from tests.inference.models import TASKS, tuned
 from tests.processes import run
 from tests.runtimes.conftest import needs
@@ -78,11 +78,7 @@ def test_a_head_takes_what_its_description_says(kind: str) -> None:
 
 
 EVERY = [(None, name) for name in OF_ALL] + [("reasoning", HEAD)]
-SOME = [
-    (Format.ONNX, "reasoning", HEAD),
-    (Format.OPENVINO, None, "fusion"),
-    (Format.ONNX, None, "fusion"),
-]
+SOME = [(Format.ONNX, "reasoning", HEAD), (Format.OPENVINO, None, "fusion")]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +137,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
 """
 
 
+@thorough
 def test_a_model_of_openvino_that_goes_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None:
     needs(Format.OPENVINO)
     graph = graphs(None)["words"]

@@ -23,7 +23,7 @@ from xfm.config.training import ActivationCheckpointing, Change, Strategy
 from xfm.core.errors import UserError
 from xfm.training import distributed
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
-from xfm.training.collectives import balanced, gather_rows, in_order, in_turn, own_part, part, rows_before
+from xfm.training.collectives import balanced, gather_rows, part, rows_before
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 
@@ -125,11 +125,6 @@ def test_unknown_and_absent_devices_are_named(name):
         distributed.pick_device(name)
 
 
-def test_the_processor_is_always_there():
-    assert distributed.pick_device("cpu") == torch.device("cpu")
-    assert distributed.pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @given(st.integers(0, 200), st.integers(1, 9))
 def test_parts_are_all_of_it_and_nearly_equal(count: int, parts: int) -> None:
     found = [range(count)[part(count, place, parts)] for place in range(parts)]
@@ -144,21 +139,6 @@ def test_a_mean_of_balanced_means_is_the_mean_over_all(counts: list[int], seed: 
     factors = balanced(counts, torch.device("cpu"))
     found = torch.stack([factor * one.mean() for factor, one in zip(factors, parts, strict=True)]).mean()
     torch.testing.assert_close(found, torch.cat(parts).mean())
-
-
-def test_a_single_process_does_everything() -> None:
-    assert range(7)[own_part(7)] == range(7)
-    assert in_order([3, 4]) == [3, 4]
-    assert balanced([5], torch.device("cpu")) == [1.0]
-    done: list[int] = []
-    assert in_turn(lambda: done.append(1) or "once") == "once"
-    assert done == [1]
-
-    def fail() -> None:
-        raise UserError("mend it")
-
-    with pytest.raises(UserError, match="mend it"):
-        in_turn(fail)
 
 
 RANKS_WORKER = Path(__file__).with_name("ranks_worker.py")

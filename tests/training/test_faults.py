@@ -68,7 +68,7 @@ def test_a_hanging_record_does_not_keep_a_run_from_ending(corpus, tmp_path):
         before = 0
         while (now := len((tmp_path / "run" / "log.jsonl").read_text())) != before:
             before = now
-            time.sleep(1.5)
+            time.sleep(0.7)
         running.signal(signal.SIGINT, group=True)
         assert "--resume" in sentence(running.end(), 130)
     assert list_checkpoints(tmp_path / "run")

@@ -10,7 +10,7 @@ from tests.alike import some, thorough
 from tests.folders import content
 from tests.processes import HOLD, XFM, Running, run
 from tests.training.corpus import write_corpus
-from tests.training.faults import ADVANCE, arguments, command, mounted, sentence, trains, with_fault
+from tests.training.faults import ADVANCE, arguments, mounted, sentence, with_fault
 from tests.training.support import logged
 from xfm.cli.main import main
 from xfm.models.model_reading import read_provenance
@@ -23,16 +23,6 @@ def corpus(tmp_path: Path) -> Path:
 
 
 # ------------------------------------------------------------------ two in one folder
-@thorough
-def test_the_second_run_in_a_folder_is_refused(corpus, tmp_path):
-    with Running(command(corpus, tmp_path)) as first:
-        first.wait_until(lambda: trains(tmp_path))
-        second = run(command(corpus, tmp_path, "--resume"))
-        assert f"process {first.process.pid} on" in sentence(second)
-        first.signal(signal.SIGTERM)
-        assert first.end().status == 130
-    assert not list((tmp_path / "run").glob(".xfm-lock"))
-    assert latest_checkpoint(tmp_path / "run")[0] is not None
 
 
 @pytest.mark.parametrize(
@@ -84,6 +74,7 @@ def test_other_data_is_noticed_and_a_copy_of_them_is_not(corpus, tmp_path, capsy
 
 
 # ------------------------------------------------------------------ no room
+@thorough
 @pytest.mark.usefixtures("may_mount")
 def test_a_full_disk_is_said_once(corpus, tmp_path):
     """The second checkpoint does not fit; the first stays, and nothing half-written."""
@@ -147,4 +138,4 @@ def test_signals_before_and_after_the_loop(corpus, tmp_path, number, where):
     assert not (tmp_path / "run" / "model").exists()
     if where == "saving":
         assert "--resume" in said
-        assert run(command(corpus, tmp_path, "--resume", steps=2)).status == 0
+        assert main(arguments(corpus, tmp_path, "--resume", steps=2)) == 0

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from tests.alike import thorough
-from tests.processes import ROOT, TORCHRUN, Running
+from tests.processes import REAL_TORCHRUN, ROOT, TORCHRUN, Running
 from tests.training.faults import arguments, command, trains
 from xfm.cli.main import main
 from xfm.core.errors import UserError
@@ -45,7 +45,7 @@ def test_processes_that_are_none_or_do_not_find_one_another(corpus, tmp_path, mo
 def ranks(running: Running) -> list[psutil.Process]:
     """The processes that torchrun has started, by rank; not their loaders."""
     found = [one for one in running.children() if one.ppid() == running.process.pid]
-    return sorted(found, key=lambda one: int(one.environ()["RANK"]))
+    return sorted(found, key=lambda one: int(one.environ().get("RANK", one.pid)))
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_torchrun_stops_a_process_that_clears_up_after_another(monkeypatch, lost
 @pytest.mark.slow
 def test_torchrun_starts_a_run_again_that_has_lost_a_process(corpus, tmp_path):
     words = command(corpus, tmp_path, steps=60, save_every=5)[1:]
-    with Running([*TORCHRUN, "2", "--max-restarts", "1", *words]) as running:
+    with Running([*REAL_TORCHRUN, "2", "--max-restarts", "1", *words]) as running:
         running.wait_until(lambda: trains(tmp_path, 12))
         ranks(running)[1].send_signal(signal.SIGKILL)
         ended = running.end(240)

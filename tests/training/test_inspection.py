@@ -1,11 +1,9 @@
 """The page of a recipe's next batches."""
 
 import re
-from dataclasses import replace
 
 import pytest
 
-from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.cli.main import main
 from xfm.config.load import dump_recipe
@@ -34,19 +32,6 @@ def test_every_sample_of_the_batches_is_drawn(varied, tmp_path):
     assert "stroke='#1f77d0'" in page  # a second row of a region picture
     assert page.count("fill='#888'") == 2 * 6 * (2 + 4)  # masked patches of pictures and pairs
     assert "http" not in page.replace("http-equiv", "")
-
-
-def test_phases_and_parts_of_large_batches(varied, tmp_path):
-    page = tmp_path / "look.html"
-    assert inspect_data(varied, page, step=1).phase == 0  # text alone
-    assert "<image " not in page.read_text()
-    assert inspect_data(varied, page, step=1, phase=1).phase == 1
-    shown = inspect_data(varied, page, step=3, samples=2)
-    assert shown.samples == (7, 14)
-    clocked = replace(varied, training=replace(varied.training, minutes=1.0))
-    assert inspect_data(clocked, page, step=0).phase == 1
-    with expect_refusal("there is no phase 3: the recipe has 2"):
-        inspect_data(varied, page, phase=2)
 
 
 def test_the_command(varied, tmp_path, capsys):

@@ -1,17 +1,12 @@
-"""Logs, what of a run is flagged, and settings of the process that change its speed only."""
+"""Logs, and what of a run is flagged."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from xfm.config.load import load_recipe
-from xfm.training import cpu_runtime
-from xfm.training.cpu_runtime import KERNEL_CACHE, prepare_process
 from xfm.training.flags import FlagKind, of_log, of_pretraining, recommended_steps
 from xfm.training.logging import RunLog, Window, drop_lines_after, log_lines
 from xfm.training.run_folder import LOG_FILE
@@ -66,37 +61,3 @@ def test_the_packages_recipes_say_how_long(name: str, tmp_path: Path) -> None:
     (found,) = of_pretraining(name, steps // 3, tmp_path)
     assert found.what == FlagKind.SHORTENED
     assert f"the recipe {name} has" in found.sentence
-
-
-def test_the_cache_is_set_where_it_was_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KERNEL_CACHE, "")  # so that what the test sets is taken back
-    monkeypatch.delenv(KERNEL_CACHE)
-    asked = []
-    monkeypatch.setattr(cpu_runtime, "keep_freed_memory", lambda: asked.append(True))
-    before = dict(os.environ)
-    prepare_process()
-    assert int(os.environ[KERNEL_CACHE]) > 1024  # oneDNN's own
-    assert {name: value for name, value in os.environ.items() if name != KERNEL_CACHE} == before
-    assert asked == [True]
-
-
-PROGRAM = """
-import ctypes, json, os, sys
-from xfm.training.cpu_runtime import keep_freed_memory
-is_glibc = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
-answers = [keep_freed_memory(), keep_freed_memory()]
-blocks = [bytearray(os.urandom(1 << 12) * 1024) for _ in range(8)]
-sums = [sum(block[:4096]) == sum(block[-4096:]) for block in blocks]
-del blocks
-print(json.dumps([is_glibc, answers, sums, "torch" in sys.modules]))
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
-def test_it_is_harmless() -> None:
-    """In a process of its own: the setting cannot be taken back."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    is_glibc, answers, sums, has_torch = json.loads(done.stdout)
-    assert answers == [is_glibc, is_glibc]
-    assert sums == [True] * 8
-    assert not has_torch

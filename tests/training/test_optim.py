@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
 from tests.modeling.build import tiny_model
-from xfm.config.training import Grouping, OptimConfig, Precision, Schedule
+from xfm.config.training import OptimConfig, Precision, Schedule
 from xfm.models.library_encoders import TimmVision
 from xfm.models.precision import autocast
 from xfm.training.clock import TrainingClock
@@ -161,25 +161,6 @@ def test_layers_learn_as_timm_has_it():
     for name, factor in theirs.items():
         if not name.startswith("head."):
             assert ours[f"vision.trunk.{name}"] == pytest.approx(factor), name
-
-
-def test_layers_of_both_encoders_and_what_comes_after_them():
-    names = [name for name, _ in tiny_model().named_parameters()]
-    factors = layer_factors(tiny_model(), 0.5)
-    assert factors["vision.patch_embed.weight"] == factors["language.embeddings.words.weight"] == 0.125
-    first = ("vision.blocks.0.fc1.weight", "language.layers.0.feed_forward.fc1.weight")
-    assert [factors[name] for name in first] == [0.25, 0.25]
-    assert factors["vision.blocks.1.norm1.weight"] == factors["language.layers.1.attention.norm.bias"] == 0.5
-    after = [name for name in names if not name.startswith(("vision.", "language."))]
-    assert {factors[name] for name in [*after, "vision.norm.weight"]} == {1.0}
-    assert set(layer_factors(tiny_model(), 1.0).values()) == {1.0}
-
-
-def test_one_group_takes_all():
-    config = OptimConfig(lr=1e-3, new_lr_multiplier=3.0, weight_decay=0.1, grouping=Grouping.ONE)
-    (group,) = parameter_groups(tiny_model(), config, lambda name: name.startswith("itm_head"))
-    assert (group["weight_decay"], group["lr_scale"]) == (0.1, 1.0)
-    assert group["names"] == [name for name, _ in tiny_model().named_parameters()]
 
 
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)

@@ -19,12 +19,11 @@ from tests.training.faults import command, sentence, trains
 from tests.training.support import called, files_of, logged, logged_losses
 from xfm.cli.main import main
 from xfm.config.data import Augmentation, CorpusConfig, StreamConfig, ValidationConfig
-from xfm.config.encoders import LanguageConfig, TextPositions
+from xfm.config.encoders import TextPositions
 from xfm.config.load import dump_recipe
-from xfm.config.phases import PhaseConfig, PhaseStream, PhaseWeights
+from xfm.config.phases import PhaseConfig, PhaseWeights
 from xfm.config.recipe import InitConfig, Recipe
-from xfm.config.training import LossConfig, NegativesConfig, Precision
-from xfm.core.errors import UserError
+from xfm.config.training import NegativesConfig
 from xfm.models.artifacts import model_card
 from xfm.models.folder import Preprocessing, load_model, save_model
 from xfm.training.checkpoint import AVERAGE, checkpoint_path
@@ -54,13 +53,6 @@ def test_run_folder(run):
     stored = build_model(replace(tiny_recipe(run), init=InitConfig(model=str(run / "model"))))
     for a, b in zip(stored.parameters(), loaded.model.parameters(), strict=True):
         assert torch.equal(a, b)
-
-
-def test_a_model_says_what_auto_became(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: 2.0)
-    pretrain(tiny_recipe(corpus, steps=1, save_every=1, precision=Precision.AUTO), tmp_path, progress=False)
-    for folder in (tmp_path / "model", checkpoint_path(tmp_path, 1)):
-        assert load_model(folder).provenance["precision"] == "bf16"
 
 
 def test_every_checkpoint_is_a_model_folder(run):
@@ -150,25 +142,6 @@ def test_encoders_from_other_models(run, corpus):
     assert not torch.equal(model.text_proj.weight, source.text_proj.weight)
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        (
-            lambda own: {"model": replace(own.model, language=LanguageConfig(100, 24, 1, 2, 32, 18))},
-            "tokenizer.json .*100",
-        ),
-        (lambda own: {"curriculum": [PhaseConfig(until=0.9, text=PhaseStream(corpora=[]))]}, "corpora"),
-        (lambda own: {"root": str(Path(own.root).parent)}, "tokenizer"),
-    ],
-    ids=["a small vocabulary", "a phase without data", "a root without a tokenizer"],
-)
-def test_bad_input_is_one_sentence(corpus, tmp_path, change, named):
-    recipe = tiny_recipe(corpus)
-    with pytest.raises(UserError, match=named):
-        pretrain(replace(recipe, **change(recipe)), tmp_path / "run", progress=False)
-    assert not any(tmp_path.iterdir())
-
-
 def with_photos(corpus, photos, recipe, steps):
     """A corpus, four pictures in a folder, and a recipe of both."""
     write_corpus(corpus)
@@ -194,16 +167,6 @@ def test_bad_records_are_logged_and_counted_at_the_end(tmp_path, capsys):
     assert re.search(
         r"3 records could not be read, \S+:\S+ among them; log.jsonl says", capsys.readouterr().out
     )
-
-
-def test_names_with_brackets_are_no_patterns(tmp_path):
-    """Of the recipe, its root, a folder of pictures and the run, all on the command line."""
-    recipe, folder = tmp_path / "tiny [1].yaml", tmp_path / "run [1]"
-    with_photos(tmp_path / "world [1]", tmp_path / "photos [a-z]", recipe, steps=1)
-    words = ["pretrain", "--recipe", str(recipe), "--folder", str(folder), "--quiet"]
-    assert main(words) == 0
-    assert load_model(folder / "model").provenance["steps"] == 1
-    assert main([*words, "--root", str(tmp_path / "world *"), "--resume"]) == 2  # there is no such folder
 
 
 def test_interrupted_on_the_command_line(corpus, tmp_path):
@@ -301,13 +264,6 @@ def test_the_run_is_that_without_looks(finished: Path, root: Path, tmp_path: Pat
         assert all(torch.equal(plain[name], seen[name]) for name in plain)
     assert not looks(tmp_path / "run")
     assert not (checkpoint_path(tmp_path / "run", 6) / AVERAGE).exists()
-
-
-def test_looks_are_weighed_as_in_the_last_phase(root: Path) -> None:
-    recipe = validated(root, weights=LossConfig(itm=4.0), negatives=NegativesConfig(queue_size=8))
-    phases = [PhaseConfig(0.5), PhaseConfig(1.0, weights=replace(PhaseWeights(), itm=2.0))]
-    seen = replace(recipe, curriculum=phases).validating(0).phases()
-    assert [(one.weights.itm, one.negatives.queue_size) for one in seen] == [(2.0, 0)]
 
 
 def test_a_resumed_run_sees_the_same(finished: Path, root: Path, tmp_path: Path) -> None:

@@ -1,27 +1,21 @@
 """Pre-training from stores: batches and weights are those of shards on a disk, or a sentence comes."""
 
-import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.alike import some, thorough
+from tests.alike import some
 from tests.data.conftest import region_members, write_tar
-from tests.data.sources.store_servers import KEYS, Bucket, s3_server, web_store
-from tests.processes import XFM, Running, run
+from tests.data.sources.store_servers import web_store
 from tests.refusals import expect_refusal
-from tests.training.corpus import tiny_recipe, write_corpus
-from tests.training.faults import OPTIM, sentence, trains
-from tests.training.support import logged_losses
+from tests.training.corpus import write_corpus
 from xfm.config.data import CorpusConfig, DataConfig, Order, PatchMaskConfig, RemoteConfig, StreamConfig
-from xfm.config.load import dump_recipe
 from xfm.data.loader import PretrainingData
 from xfm.data.sources.shard_index import index_folder
 from xfm.data.tokenizer import train_tokenizer
 
-STEPS = 12
 REMOTE = RemoteConfig(cache_mb=64, patience=20.0)
 
 
@@ -102,48 +96,5 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("remote") / "corpus")
 
 
-def words_of(corpus: Path, folder: Path, place: str, *options: str, **remote) -> list[str]:
-    """`xfm pretrain` of pictures at a place into `folder`/run."""
-    recipe = tiny_recipe(corpus, STEPS, optim=OPTIM, save_every=4)
-    pictures = [CorpusConfig(place)]
-    streams = {
-        name: replace(recipe.data.streams[name], corpora=pictures) for name in ("image", "pair", "region")
-    }
-    data = replace(recipe.data, workers=1, remote=RemoteConfig(**{"cache_mb": 64, **remote}), **streams)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tiny.yaml").write_text(dump_recipe(replace(recipe, data=data)))
-    places = ["--recipe", str(folder / "tiny.yaml"), "--folder", str(folder / "run")]
-    return [*XFM, "pretrain", *places, "--quiet", "--device", "cpu", *options]
-
-
 def weights(folder: Path) -> bytes:
     return (folder / "run" / "model" / "model.safetensors").read_bytes()
-
-
-@thorough
-@pytest.mark.slow
-def test_a_run_from_s3_that_is_killed_ends_with_the_weights_of_one_from_the_disk(corpus, tmp_path):
-    """Its keys stand in no file of the run, and in nothing that it says."""
-    pytest.importorskip("moto")
-    ended = run(words_of(corpus, tmp_path / "disk", "scenes-*.tar"), 600)
-    assert ended.status == 0, ended.err
-    with s3_server() as endpoint:
-        bucket = Bucket(endpoint, "corpora")
-        bucket.put("pretrain/scenes-00000.tar", (corpus / "scenes-00000.tar").read_bytes())
-        extra = {**bucket.environment, "XFM_CACHE": str(tmp_path / "cache")}
-        words = words_of(corpus, tmp_path / "s3", "s3://corpora/pretrain/scenes-*.tar")
-        with Running(words, extra=extra) as running:
-            running.wait_until(lambda: trains(tmp_path / "s3", 7), 300)
-            running.signal(signal.SIGKILL)
-            running.end()
-        ended = run([*words, "--resume"], 600, **extra)
-        assert ended.status == 0, ended.err
-        assert weights(tmp_path / "s3") == weights(tmp_path / "disk")
-        assert logged_losses(tmp_path / "s3" / "run") == logged_losses(tmp_path / "disk" / "run")
-        files = [path for path in (tmp_path / "s3").rglob("*") if path.is_file()]
-        secret = KEYS["AWS_SECRET_ACCESS_KEY"]
-        assert [path for path in files if secret.encode() in path.read_bytes()] == []
-        assert secret not in ended.out + ended.err
-        bucket.put("pretrain/scenes-00000.tar", (corpus / "scenes-00000.tar").read_bytes() + bytes(512))
-        told = sentence(run([*words, "--resume"], 600, **extra))
-        assert "s3://corpora/pretrain/scenes-00000.tar was " in told

@@ -6,15 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.training.corpus import tiny_recipe
 from tests.training.faults import unaccounted
 from tests.training.support import logged
 from xfm.config.recipe import Recipe
-from xfm.data.schema import Batch, StreamReads, TextBatch, Tokens
-from xfm.training.callbacks import SampleCounts
 from xfm.training.checkpoint import checkpoint_path, read_state
 from xfm.training.pretrain import pretrain
 
@@ -81,30 +77,3 @@ def test_steps_that_are_skipped(spoiled, tmp_path, monkeypatch):
     assert {name: counts["untrained"] for name, counts in found.items()} == {
         name: 2 * size for name, size in sizes.items()
     }
-
-
-COUNT = st.integers(0, 50)
-
-
-@given(st.lists(st.tuples(st.booleans(), COUNT, COUNT, COUNT), max_size=8), st.integers(0, 8))
-def test_sums_over_continuations(batches, stop):
-    """However a run is cut in two, and whatever its steps do."""
-
-    def batch(rows: int, skipped: int, passed_over: int) -> Batch:
-        ids = torch.zeros(rows, 1, dtype=torch.long)
-        text = TextBatch(Tokens(ids, ids.bool()), None)  # type: ignore[arg-type]
-        reads = StreamReads("text", rows + skipped + passed_over, skipped, passed_over)
-        return Batch(0, text=text, reads=(reads,))
-
-    first, second, whole = SampleCounts(), SampleCounts(), SampleCounts()
-    for number, (trained, *counts) in enumerate(batches):
-        whole.add([batch(*counts)], trained)
-        if number < stop:
-            first.add([batch(*counts)], trained)
-    second.resume(first.totals())
-    for trained, *counts in batches[stop:]:
-        second.add([batch(*counts)], trained)
-    assert second.totals() == whole.totals()
-    assert set(unaccounted(whole.totals()).values()) <= {0}
-    trained = sum(rows for good, rows, *_ in batches if good)
-    assert whole.totals().get("text", {"trained": 0})["trained"] == trained

@@ -16,7 +16,6 @@ from tests.training.support import logged
 from xfm.config.phases import PhaseConfig, PhaseWeights
 from xfm.config.recipe import Recipe
 from xfm.config.training import OptimConfig, Schedule
-from xfm.core.errors import UserError
 from xfm.models.folder import load_model
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.clock import SCHEDULE, ClockState, TrainingClock, phase_starts, read_schedule
@@ -250,11 +249,3 @@ def test_a_run_goes_on_where_it_was_stopped_and_the_pause_does_not_count(stopped
     assert found[: stopped + 1] == whole[: stopped + 1]
     assert len(found) == pytest.approx(len(whole), abs=1)
     assert found[-1].seconds == pytest.approx(600, abs=1.5)
-
-
-def test_a_run_by_the_clock_needs_its_record_to_go_on() -> None:
-    with pytest.raises(UserError, match=r"schedule\.csv ends before it"):
-        TrainingClock(seconds=600).begin(5, run_of(TrainingClock(None, 4, (), Clock([1.0]))))
-    clock = TrainingClock(9, ends=ENDS)
-    clock.begin(5)  # knows what it has done
-    assert run_of(clock)[5].share == 5 / 9

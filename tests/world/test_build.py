@@ -1,6 +1,4 @@
-import errno
 import json
-import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -151,25 +149,3 @@ def test_another_configuration_replaces_the_world_on_request(tmp_path: Path) -> 
     next((tmp_path / "w" / "tasks" / "images").iterdir()).unlink()
     assert second.missing(tmp_path / "w") == ["tasks/images"]
     assert [p.name for p in tmp_path.iterdir()] == ["w"]
-
-
-@pytest.mark.parametrize(("number", "sentence"), [(errno.ENOSPC, "the disk is full")])
-def test_disk_errors_are_one_sentence(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, sentence: str
-) -> None:
-    def full(*_: object) -> int:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(build, "write_lines", full)
-    with pytest.raises(UserError, match=sentence):
-        build_world(tmp_path / "w", replace(SMALL, scale=0.002), progress=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(UserError, match=r"not empty and holds no world\.json"):
-        build_world(tmp_path, SMALL, progress=False)
-    with pytest.raises(UserError, match="is a file"):
-        build_world(tmp_path / "thesis.txt", SMALL, progress=False)
-    assert (tmp_path / "thesis.txt").read_text() == "precious"

@@ -7,10 +7,7 @@ from hypothesis import strategies as st
 
 from tests.world.conftest import draw
 from tests.world.oracle import View
-from xfm.core.errors import UserError
-from xfm.world import catalog as catalog_module
 from xfm.world.captions import captions
-from xfm.world.catalog import package_versions
 from xfm.world.grammar import Relation, excluded, holds, is_between, plural, relation_between
 from xfm.world.names import OTHER
 from xfm.world.palette import COLOURS
@@ -176,9 +173,3 @@ def test_heldout_pairs_are_symmetric_and_about_as_many_as_asked(studio: WorkerSt
     pairs = [catalog.is_heldout_pair(a, b) for a in catalog.seen for b in catalog.seen]
     assert 0.07 < sum(pairs) / len(pairs) < 0.09
     assert all(catalog.heldout_partners(a) for a in catalog.seen)
-
-
-def test_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_module, "PACKAGES", ("no_such_package_of_emoji",))
-    with pytest.raises(UserError, match=r"no_such_package_of_emoji.*pip install 'xfm\[world\]'"):
-        package_versions()

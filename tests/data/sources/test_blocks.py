@@ -44,13 +44,3 @@ def test_what_is_damaged_is_not_there(tmp_path, damage):
     (path,) = tmp_path.rglob("*.block")
     path.write_bytes(damage(path.read_bytes()))
     assert disk.find("a") is None
-
-
-def test_a_place_that_cannot_be_written_is_said_once(tmp_path, caplog):
-    (tmp_path / "file").write_text("")
-    disk = DiskBlocks(tmp_path / "file" / "blocks", 10_000)
-    for name in "abc":
-        disk.keep(name, b"text")
-        assert disk.find(name) is None
-    assert len(caplog.records) == 1
-    assert "nothing more is kept there" in caplog.text

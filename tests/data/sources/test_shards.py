@@ -78,32 +78,7 @@ def test_records_are_those_of_a_scan(tmp_path_factory, rows, form, kind):
     assert all(any(name.strip("/").startswith(key.strip("/")) for name in names) for key in keys)
 
 
-def test_texts_among_pictures(tmp_path):
-    """Of text, pictures that have none are no records, in shards that have some and in others."""
-    write_tar(tmp_path / "a.tar", {f"{i}.{'txt' if i % 3 else 'jpg'}": b"text" for i in range(9)})
-    write_tar(tmp_path / "b.tar", {f"{i}.txt": b"text" for i in range(4)})
-    plain = records_of(open_source(tmp_path, "text"))
-    index_folder(tmp_path, shards_of(tmp_path))
-    assert records_of(open_source(tmp_path, "text")) == plain
-    assert [record.origin.key for record in plain] == ["1", "2", "4", "5", "7", "8", "0", "1", "2", "3"]
-    write_tar(tmp_path / "c.tar", {"a.jpg": PICTURE})
-    index_folder(tmp_path, shards_of(tmp_path))
-    with expect_refusal("c.tar: the shard holds no text records"):
-        open_source(tmp_path, "text")
-
-
 # ------------------------------------------------------------------ an index of other shards
-def test_shards_that_came_and_went(folder):
-    index_folder(folder, shards_of(folder)[:2])
-    with expect_refusal("scenes-00002.tar: the shard is not in", f"xfm data index {folder}"):
-        open_source(folder, "pair")
-    assert len(open_source(folder / "scenes-{00000..00001}.tar", "pair")) == 8
-    index_folder(folder, shards_of(folder))
-    (folder / "scenes-00000.tar").unlink()  # the first leaves no gap
-    for path in (folder, folder / "*.tar"):
-        with expect_refusal("scenes-00000.tar: the shard is missing", f"xfm data index {folder}"):
-            open_source(path, "pair")
-    assert len(open_source(folder / "scenes-0000[12].tar", "pair")) == 8
 
 
 def test_a_copy_is_known_again_and_a_changed_shard_is_not(folder, tmp_path_factory):

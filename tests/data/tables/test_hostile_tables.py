@@ -35,38 +35,19 @@ def damaged(change: Callable[[bytes], bytes]) -> Written:
 
 HOSTILE: dict[str, tuple[str, Written, tuple[str, ...]]] = {
     "too many cells": ("a.csv", "text,label\na,b\na,b,c\n", ("a.csv:3: ", "3 cells", "2 columns", "quotes")),
-    
     "a quote without an end": ("a.csv", 'text,label\n"a,b\n', ("a.csv:2: ", "quotes")),
     "a column twice": ("a.csv", "text,text\na,b\n", ("a.csv: ", "'text'", "rename")),
-    
     "no UTF-8": ("a.csv", b"text,label\n\xff,b\n", ("a.csv: ", "UTF-8")),
-    
-    
-    
     "a gigantic cell": ("a.csv", "text,label\na,b\n" + "x" * 5_000_000 + ",b\n", ("a.csv:3: ", "larger")),
-    
     "no JSON": ("a.jsonl", f"{GOOD}{{\n", ("a.jsonl:2: ", "JSON", "mend the row")),
-    
-    
     "deep JSON in a field": ("a.jsonl", f'{{"label": 3, "text": {"[" * 900}{"]" * 900}}}', ("a.jsonl:1: ",)),
-    
-    
     "half a character": (
         "a.jsonl", GOOD + '{"text": "\\ud83d", "label": "a"}', ("a.jsonl:2: ", '"text"', "Unicode"),
     ),
-    
     "a row without an end": ("a.jsonl", GOOD + " " * (5 << 20), ("a.jsonl:2: ", "4194304 bytes", "mend")),
     "a pipe": ("a.jsonl", os.mkfifo, ("a.jsonl", "not a file")),
-    
-    
     "another kind": ("a.xls", b"PK", ("a.xls", ".jsonl, .ndjson, .json, .csv, .tsv, .parquet", "convert")),
-    
-    
     "no Parquet": ("a.parquet", b"PAR1 not really", ("a.parquet ", "copy it again")),
-    
-    
-    
-    
     "rows of Parquet": (
         "a.parquet", damaged(lambda data: data[:20] + b"\xff" * 60 + data[80:]), ("copy it again",),
     ),

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.conftest import write_tar
-from tests.data.tables.written import PICTURES, ROADS, png, read
+from tests.data.tables.written import PICTURES, png, read
 from tests.refusals import expect_refusal
-from xfm.config.tables import PACKED, PLAIN, TABLES, table_kind
-from xfm.data.images import UnreadablePicture
+from xfm.config.tables import PLAIN
 from xfm.data.tables.json_list import read_json
-from xfm.data.tables.table import _READERS, read_shard
+from xfm.data.tables.table import read_shard
 
 ROWS = [{"text": 'a "red", cat\n', "label": "cat"}, {"text": "größe", "label": "dog"}]
 values = st.recursive(
@@ -27,14 +26,6 @@ values = st.recursive(
 
 def plain(rows: Any) -> list[dict[str, Any]]:
     return [{name: row[name] for name in ("text", "label")} for row in rows]
-
-
-def test_kinds_are_told_by_names() -> None:
-    assert {*_READERS} == {*TABLES}
-    for kind in TABLES:
-        assert table_kind(f"a/b{kind.upper()}") == kind
-        assert table_kind(f"a.b{kind}{PACKED}") == (kind if kind in PLAIN else None)
-    assert table_kind("a.txt") is table_kind("a.gz") is table_kind("a.csv.zip") is None
 
 
 # ---------------------------------------------------------------- JSON
@@ -62,22 +53,6 @@ def test_a_list_is_read_as_json_reads_it(
     assert [row.number for row in found] == [*range(1, len(rows) + 1)]
     if found:
         assert found[-1].read <= path.stat().st_size
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('"a"', ["a.json", "neither a list of objects"]),
-        ('[{"text": "a", "label": "b"}', ["a.json:2", "no end"]),
-        ('[{"text": "a", "label": "b"},]', ["a.json:2", "not valid JSON"]),
-        ("[" + "[" * 200_000, ["a.json:1"]),
-    ],
-)
-def test_what_is_wrong_with_a_list_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
-    (tmp_path / "a.json").write_text(text)
-    for road in ROADS.values() if "no rows" not in words[0] else [read]:
-        with expect_refusal(*words):
-            road(tmp_path / "a.json")
 
 
 # ---------------------------------------------------------------- packed
@@ -131,10 +106,3 @@ def test_members_of_a_key_are_a_row(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert row.path("image").parent == tmp_path / "store"
     assert row.path("image").read_bytes() == png(1)
     assert (row.label("label"), row.place) == ("3", f"{tmp_path}/b.tar:1")
-
-
-def test_a_picture_that_is_too_large_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xfm.data.tables.table.byte_limit", lambda: 10)
-    (row,) = read(write_tar(tmp_path / "a.tar", {"a.png": png(1), "a.cls": b"1"}), PICTURES)
-    with pytest.raises(UnreadablePicture, match=r"a\.tar:1"):
-        row.path("image")

@@ -157,23 +157,6 @@ def test_data_sets_of_pictures_and_classes(tmp_path: Path) -> None:
     assert {*as_splits(parts, None, None)} == {"train", "validation"}
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (7, ["train is of type int", "DataFrame"]),
-        (["a"], ["train (list):1", "of type str, no dictionary"]),
-        ({"text": ["a"], "label": "b"}, ["train (dict)", "'label' is no list"]),
-        ({"text": ["a"], "label": ["b", "c"]}, ["train (dict)", "1 of text, 2 of label"]),
-        ([{"text": "a", "label": "b"}, {"text": "a"}], ["train (list):2", '"label"', "mend the row"]),
-    ],
-)
-def test_what_is_wrong_is_named(given: Any, words: list[str], tmp_path: Path) -> None:
-    with expect_refusal(*words):
-        for row in listed(given, store=tmp_path):
-            assert row.text("text")
-            assert row.label("label")
-
-
 def test_splits_in_one_dictionary() -> None:
     found = as_splits({"train": ROWS, "val": ROWS[:1], "test": "a.csv"}, None, None)
     assert [*found] == ["train", "validation", "test"]

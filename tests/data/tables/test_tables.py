@@ -16,8 +16,7 @@ from tests.data.tables.written import FIELDS, PICTURES, png, read, row, write_pa
 from tests.refusals import expect_refusal
 from xfm.config.task_spec import FieldKind
 from xfm.core.errors import UserError
-from xfm.data.images import PICTURE_SUFFIXES, decode
-from xfm.data.skipped import SkippedRecords
+from xfm.data.images import decode
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table, split_rows
 
 cell = st.text(
@@ -59,30 +58,6 @@ def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
 def test_rows_are_numbered_by_their_first_line(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('text,label\n"two\nlines",x\n\nplain,y\n')
     assert [row.place for row in read(tmp_path / "a.csv")] == [f"{tmp_path}/a.csv:2", f"{tmp_path}/a.csv:5"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "columns", "words"),
-    [
-        ("a.csv", "text,label\n", "", ["a.csv", "no rows"]),
-        ("a.jsonl", f'{ROW}\n{{"text": "a"}}', "", ["a.jsonl:2: ", '"label"', "mend the row"]),
-        ("a.jsonl", ROW.replace("text", "txt"), "", ["a.jsonl:1: ", "only txt, label", "--columns text=txt"]),
-        ("a.jsonl", ROW, "text=a,text=b", ["named twice"]),
-        (
-            "a.csv",
-            "text,label\na,b",
-            "second=typo",
-            ["a.csv: ", "'typo'", "'second'", "text, label", "second= "],
-        ),
-        ("a.jsonl", ROW, "text=a,second=a", ["'a'", "text and second", "second= "]),
-    ],
-)
-def test_what_is_no_table_of_the_fields_is_named(
-    tmp_path: Path, name: str, content: str, columns: str, words: list[str]
-) -> None:
-    (tmp_path / name).write_text(content)
-    with expect_refusal(*words):
-        read(tmp_path / name, columns=columns)
 
 
 def test_an_empty_column_says_that_there_is_none(tmp_path: Path) -> None:
@@ -141,41 +116,6 @@ def test_labels_that_look_alike_are_one(tmp_path: Path) -> None:
     )
 
 
-def test_what_a_folder_holds_besides_its_pictures_is_counted_by_kind(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every kind of picture is read; what is not is named on stderr and kept."""
-    photos = tmp_path / "photos"
-    read_ones = {f"cat/{number}{suffix}" for number, suffix in enumerate(sorted(PICTURE_SUFFIXES))}
-    for name in (*read_ones, "cat/UPPER.JPG", "cat/deep/a.png", "dog/b.png", "empty/", "top.png", "film.mov"):
-        (photos / name).parent.mkdir(parents=True, exist_ok=True)
-        (photos / name).mkdir() if name.endswith("/") else (photos / name).write_bytes(b"")
-    for name in ("cat/.DS_Store", "cat/._0.jpg", "cat/a.psd", "cat/b.psd", "dog/c.PSD", "dog/d.psd", "dog/e"):
-        (photos / name).write_bytes(b"")
-    (photos / ".hidden").mkdir()
-    (photos / "cat" / "link").symlink_to(photos / "dog")
-    found = SkippedRecords()
-    rows = read_table(photos, PICTURES, ColumnMap(), tmp_path / "store", left_out=found)
-    names = [row.path("image").relative_to(photos).as_posix() for row in rows]
-    assert names == sorted([*read_ones, "cat/UPPER.JPG", "cat/deep/a.png", "dog/b.png"])
-    assert [row.label("label") for row in rows] == [name.split("/")[0] for name in names]
-    with pytest.raises(UserError, match="no column 'text'"):
-        read(photos)
-    said = capsys.readouterr().err
-    for words in (
-        "4 .psd (cat/a.psd, cat/b.psd, dog/c.PSD, ...)",
-        "3 hidden (.hidden/, cat/.DS_Store, cat/._0.jpg)",
-        "2 outside the folders of classes (film.mov, top.png)",
-        "1 without pictures (empty/)",
-        "1 without a suffix (dog/e)",
-        "1 linked (cat/link/)",
-        "1 in folders below those of the classes count as of the class (cat/deep/a.png)",
-    ):
-        assert words in said, words
-    (kept,) = found.plain()["folders"]
-    assert kept["says"] in said
-
-
 # ---------------------------------------------------------------- cells
 def test_cells_as_they_are_meant() -> None:
     plain = {"number": 3, "half": 0.5, "flag": True, "nan": float("nan"), "plain": "[red] cat"}
@@ -204,12 +144,6 @@ def test_numbers_however_they_are_written(numbers: list[float]) -> None:
     ]
     for value in spellings:
         assert row(box=value).numbers("box") == numbers
-
-
-@pytest.mark.parametrize("value", ["a b c d", [float("inf")], 3, [True]])
-def test_what_are_no_numbers_is_named(value: Any) -> None:
-    with pytest.raises(UserError, match=r'/data/sets/a.csv:7: the column "bbox" is .*not a list of numbers'):
-        row(box=value).numbers("box")
 
 
 def test_votes() -> None:
