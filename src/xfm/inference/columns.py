@@ -97,11 +97,12 @@ class ColumnPipeline:
         more = self._arrow(answers, errors)
         if isinstance(batch, Mapping):
             return {**batch, **more}
-        if hasattr(batch, "append_column"):
+        whole: Any = batch
+        if hasattr(whole, "append_column"):
             for name, column in more.items():
-                batch = batch.append_column(name, column)
-            return batch
-        return batch.assign(**{name: column.to_pylist() for name, column in more.items()})
+                whole = whole.append_column(name, column)
+            return whole
+        return whole.assign(**{name: column.to_pylist() for name, column in more.items()})
 
     def _present(self, columns: Sequence[str]) -> dict[str, str]:
         """The columns of the batch by field."""

@@ -126,11 +126,11 @@ class ZeroShotImageClassification(Pipeline):
         return best_first(logits.softmax(-1), names, top_k)
 
 
-def _read_for_vectors(pipe: Pipeline, text: str, pictures: int) -> str:
-    task = pipe.engine.pretrained.task
+def _read_for_vectors(self: Any, text: str, pictures: int) -> str:
+    task = self.engine.pretrained.task
     own = None if task is None else task.task.spec
     rule = own.text if own is not None and TEXT_VECTORS in own.uses else EMBED.text
-    return as_read(rule, text, pipe.engine.longest)
+    return as_read(rule, text, self.engine.longest)
 
 
 class Embed(Pipeline):

@@ -45,8 +45,11 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     is_path = isinstance(given, Path) or (isinstance(given, str) and only_picture)
     if is_path and os.path.isdir(given):  # false of a name with a NUL; what reads pictures says so
         return Inputs(_pictures_of(Path(given), fields))
-    if hasattr(given, "to_dicts") or (hasattr(given, "to_dict") and hasattr(given, "columns")):
-        columns = [*map(str, given.columns)]
+    named: Any = (
+        getattr(given, "columns", None) if hasattr(given, "to_dict") or hasattr(given, "to_dicts") else None
+    )
+    if named is not None:
+        columns = [*map(str, named)]
     else:
         names = getattr(given, "column_names", None)
         columns = None if names is None or isinstance(names, Mapping) else [*names]
