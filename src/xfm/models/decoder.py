@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from xfm.models.attention import MASKED, attend, join_heads, padding_bias, split_heads
 from xfm.models.attention_layout import PaddedRows, padded
 from xfm.models.composition import Backbone
-from xfm.models.fusion import CrossAttention, FusionLayer
-from xfm.models.layers import SelfAttention, initialise_normal
+from xfm.models.fusion import FusionLayer
+from xfm.models.layers import initialise_normal
 from xfm.models.shared_kv import Memories, Memory, remember
 
 
@@ -104,19 +104,15 @@ class _CachedLayer:
 
     def step(self, states: Tensor, memories: Memories) -> Tensor:
         """[N, 1, D] the last tokens -> [N, 1, D]."""
-        states = self._attend_to_text(self._layer.attention, states)
-        return self._layer.feed_forward(self._look(self._layer.cross_attention, states, memories))
-
-    def _attend_to_text(self, part: SelfAttention, states: Tensor) -> Tensor:
-        query, *new = (split_heads(t, part.heads) for t in part.qkv(states).chunk(3, dim=-1))  # [N, H, 1, d]
+        own, cross = self._layer.attention, self._layer.cross_attention
+        query, *new = (split_heads(t, own.heads) for t in own.qkv(states).chunk(3, dim=-1))  # [N, H, 1, d]
         read = torch.stack(new)
         self._own = read if self._own is None else torch.cat([self._own, read], dim=3)
         key, value = self._own
-        return part.norm(states + part.out(join_heads(attend(query, key, value))))
-
-    def _look(self, part: CrossAttention, states: Tensor, memories: Memories) -> Tensor:
+        states = own.norm(states + own.out(join_heads(attend(query, key, value))))
         shared = memories.share([self._cross])
-        return part.look(states, [(pair[:, 0], pair[:, 1]) for pair in shared], memories)
+        states = cross.look(states, [(pair[:, 0], pair[:, 1]) for pair in shared], memories)
+        return self._layer.feed_forward(states)
 
     def select(self, rows: Tensor) -> None:
         if self._own is not None:

@@ -23,17 +23,11 @@ AnyLanguage = LanguageEncoder | TransformersText
 
 
 class Layered(Protocol):
-    """Layers of an encoder: each has its own learning rate, and is sharded by itself."""
+    """Layers of an encoder, from the first on, and the norms behind the last: each has its own learning rate,
+    and is sharded by itself; a layer may name parts of itself as `units` that are gathered alone."""
 
-    @property
-    def layers(self) -> Sequence[nn.Module] | nn.ModuleList:
-        """The layers, from the first on; one may name parts of itself as `units` that are gathered alone."""
-        ...
-
-    @property
-    def last_norms(self) -> Sequence[nn.Module]:
-        """The norms behind the last layer."""
-        ...
+    layers: Sequence[nn.Module] | nn.ModuleList
+    last_norms: Sequence[nn.Module]
 
 
 class VisionLike(Layered, Protocol):
@@ -57,12 +51,9 @@ class VisionLike(Layered, Protocol):
 
 
 class LanguageLike(Layered, Protocol):
-    """Texts to hidden states; the first token stands for the text."""
+    """Texts to hidden states; the first token stands for the text. The MLM head is tied to `words`."""
 
-    @property
-    def words(self) -> nn.Embedding:
-        """The word matrix, to which the MLM head is tied."""
-        ...
+    words: nn.Embedding
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""

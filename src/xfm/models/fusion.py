@@ -236,4 +236,7 @@ class FusionEncoder(nn.Module):
         states = first.attention(own.outside.collect([self.place(bank.states) for bank in banks]), own.texts)
         starts = dict(zip(by_bank, accumulate((len(bank.mask) for bank in banks), initial=0), strict=False))
         text = torch.cat([query.text + starts[id(query.texts)] for query in queries])
-        return first(states.index_select(0, layout.places_in(own, text)), None, memories)
+        rank = torch.arange(len(layout.text), device=text.device) - layout.first[layout.text]
+        places = own.first[text[layout.text]] + rank
+        places = nn.functional.pad(places, (0, layout.tokens - len(places)))
+        return first(states.index_select(0, places), None, memories)

@@ -31,16 +31,13 @@ class Embeddings(nn.Module):
         real = ids.ne(self.pad)
         return (self.first - 1 + real.cumsum(dim=1) * real).clamp_(min=0)
 
-    def token_types(self, ids: Tensor) -> Tensor:
-        """[R, T] ids -> [D] for one type, else [R, T, D]: the second type after a separator."""
-        if self.token_type.ndim == 1:
-            return self.token_type
-        ends = ids.eq(self.separator)
-        return self.token_type[(ends.cumsum(dim=1) - ends.long()).clamp_(max=1)]
-
     def forward(self, ids: Tensor) -> Tensor:
         """[R, T] int64 -> [R, T, D]."""
-        states = self.words(ids) + self.token_types(ids) + self.positions(self.position_ids(ids))
+        types = self.token_type  # [D], or [2, D]: the second one after a separator
+        if types.ndim > 1:
+            ends = ids.eq(self.separator)
+            types = types[(ends.cumsum(dim=1) - ends.long()).clamp_(max=1)]
+        states = self.words(ids) + types + self.positions(self.position_ids(ids))
         return working_dtype(self.dropout(self.norm(states)))
 
 

@@ -21,7 +21,6 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from xfm.config.artifacts import SelfCheck
 from xfm.config.labels import LabelKind, MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
@@ -117,7 +116,8 @@ def save_model(
         write_tensors(part / WEIGHTS, state, half)
         own = Artifacts(tokenizer, preprocessing, provenance, task, calibration)
         write_description(part, model.config, own)
-        write_self_check(part, check_of(model.config, own, state, half))
+        if (check := check_of(model.config, own, state, half)) is not None:
+            write_text(part / SELF_CHECK, as_json(to_plain(check), None))
         if task is not None:
             write_task(part, task)
 
@@ -127,7 +127,13 @@ def saving(folder: Path | str) -> Iterator[Path]:
     """An empty folder that replaces an older model when the block is done; a UserError leaves the older
     one unharmed."""
     folder = home_path(folder)
-    _refuse_foreign(folder)
+    if not folder.exists():
+        if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
+            raise UserError(f"{folder} is a link to itself; remove it, or name another folder")
+    elif not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
+    elif any(folder.iterdir()) and not (folder / CONFIG).exists():
+        raise UserError(f"{folder} holds something else than a model; name another folder for it")
     target = folder.resolve()  # through a link, so that the link stays
     try:
         with drafting(target) as part:
@@ -141,12 +147,6 @@ def saving(folder: Path | str) -> Iterator[Path]:
             f"{folder}: the model could not be saved ({reason}); make room there or name another folder, "
             "what was there before is unharmed"
         ) from error
-
-
-def write_self_check(folder: Path, check: SelfCheck | None) -> None:
-    """Write a self-check, where there is one."""
-    if check is not None:
-        write_text(folder / SELF_CHECK, as_json(to_plain(check), None))
 
 
 def write_task(folder: Path, task: TaskModel) -> None:
@@ -174,17 +174,6 @@ def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -
 def write_calibration(folder: Path, calibration: MatchCalibration) -> None:
     """Write or replace the calibration in a model folder."""
     write_text(folder / CALIBRATION, as_json(to_plain(calibration)))
-
-
-def _refuse_foreign(folder: Path) -> None:
-    if not folder.exists():
-        if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
-            raise UserError(f"{folder} is a link to itself; remove it, or name another folder")
-        return
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
-    if any(folder.iterdir()) and not (folder / CONFIG).exists():
-        raise UserError(f"{folder} holds something else than a model; name another folder for it")
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -64,11 +64,6 @@ class Classifier(TaskModel):
         """[R, C] logits."""
         return self.head(self.features(rows))
 
-    @classmethod
-    def has_features(cls) -> bool:
-        """Whether a probe can be fitted to the head's input."""
-        return cls.features is not Classifier.features
-
     def built_head(self, width: int, probed: int) -> nn.Module:
         """The configured head: a probe on `probed` numbers, or the task's own on `width`."""
         if self.task.head is HeadKind.PROBE:
@@ -99,7 +94,7 @@ class Classifier(TaskModel):
 
 
 class BackboneTaskModel(TaskModel):
-    """A head on the whole pre-trained model."""
+    """A head on the whole pre-trained model; of its own, it adds nothing (vectors of texts)."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
@@ -191,10 +186,6 @@ class Reasoner(BackboneTaskModel, Classifier):
             return both_fused
         seen = rows.pictures[:, 0][rows.index].flatten(1)  # [R, 2 Dv]
         return torch.cat([both_fused, rows.mean_text(text), seen], dim=-1)
-
-
-class TextEmbedder(BackboneTaskModel):
-    """Vectors of texts by the pre-trained projection: nothing is added."""
 
 
 class Retriever(BackboneTaskModel):

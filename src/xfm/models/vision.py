@@ -80,14 +80,6 @@ def relative_position_index(grid: Grid) -> Tensor:
     return index
 
 
-def _relative_bias(table: Tensor, index: Tensor) -> Tensor:
-    """[rows, H] and [L, L] rows -> [H, L, L]. On a CPU by head: the backward by row takes ten times as
-    long; on a GPU by index, whose sums have a fixed order."""
-    if table.is_cpu:
-        return table.t().contiguous().index_select(1, index.flatten()).view(-1, *index.shape)
-    return table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
-
-
 def sine_positions(grid: Grid, width: int) -> Tensor:
     """[P, width] float32 in [-1, 1], row-major 2-D sines, half of the channels each for row and column;
     wavelengths from 2 to 4 grids, so that a linear layer can read coordinates."""
@@ -123,7 +115,11 @@ class VisionAttention(nn.Module):
         """[B, 1 + P, D] and the [1 + P, 1 + P] table rows -> [B, 1 + P, D]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         query, key, value = split_all(self.qkv(states, bias), self.heads, 3)
-        relative = _relative_bias(self.relative_position_table, index)
+        table = self.relative_position_table  # [rows, H]
+        if table.is_cpu:  # by head: the backward by row takes ten times as long
+            relative = table.t().contiguous().index_select(1, index.flatten()).view(-1, *index.shape)
+        else:  # by index, whose sums have a fixed order
+            relative = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
         attended = attend(query, key, value, bias=relative[None])
         return self.out(join_heads(attended))
 
@@ -142,17 +138,14 @@ class DropPath(nn.Module):
             return states + branch(states)
         keep = torch.rand(len(states), device=states.device) >= self.rate
         if states.is_cpu and not torch.compiler.is_compiling():
-            return _added(states, keep.nonzero()[:, 0], branch, 1 / (1 - self.rate))
+            rows, scale = keep.nonzero()[:, 0], 1 / (1 - self.rate)
+            if len(rows) == len(states):
+                return torch.add(states, branch(states), alpha=scale)
+            added = branch(states.index_select(0, rows))
+            dtype = torch.promote_types(states.dtype, added.dtype)
+            return states.to(dtype).index_add(0, rows, added.to(dtype), alpha=scale)
         added = branch(states)
         return states + added * keep.to(added.dtype).view(-1, *[1] * (added.ndim - 1)) / (1 - self.rate)
-
-
-def _added(states: Tensor, rows: Tensor, branch: Callable[[Tensor], Tensor], scale: float) -> Tensor:
-    if len(rows) == len(states):
-        return torch.add(states, branch(states), alpha=scale)
-    added = branch(states.index_select(0, rows))
-    dtype = torch.promote_types(states.dtype, added.dtype)
-    return states.to(dtype).index_add(0, rows, added.to(dtype), alpha=scale)
 
 
 class VisionBlock(nn.Module):

@@ -42,25 +42,20 @@ def push_to_hub(
     stored = own.provenance.get("scores")
     told = {**(stored if isinstance(stored, Mapping) else {}), **(scores or {})}
     own = replace(own, provenance={**own.provenance, **({"scores": told} if told else {})})
-    with tempfile.TemporaryDirectory() as place:
-        for file in _own_files(folder):
-            (Path(place) / file.name).symlink_to(file.resolve())
-        write_text(Path(place) / CARD, model_card(built.config, own))
-        return push(Path(place), name, private, message)
-
-
-def _own_files(folder: Path) -> list[Path]:
     within = cached_repository(folder) or folder
-    own = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
-    for file in own:
+    files = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
+    for file in files:
         if path_below(folder, file.name, within) is None:
             raise UserError(f"{file} is a link that leads out of the folder; put the file there to upload it")
     if others := sorted({one.name for one in folder.iterdir()} - {*MODEL_FILES, CARD}):
         shown = printable(", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else ""))
-        print(
-            f"Note: {len(others)} of {folder} are no files of a model and stay here: {shown}", file=sys.stderr
-        )
-    return own
+        told = f"Note: {len(others)} of {folder} are no files of a model and stay here: {shown}"
+        print(told, file=sys.stderr)
+    with tempfile.TemporaryDirectory() as place:
+        for file in files:
+            (Path(place) / file.name).symlink_to(file.resolve())
+        write_text(Path(place) / CARD, model_card(built.config, own))
+        return push(Path(place), name, private, message)
 
 
 def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) -> str:

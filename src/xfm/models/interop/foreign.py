@@ -51,7 +51,12 @@ def read_timm(name: str, reference: str) -> VisionPart:
                 for file in Path(name).iterdir():
                     if file.suffix in _PICKLED:
                         read_pickle(file)
-                _check_depth(Path(name))
+                arguments = read_settings(Path(name) / "config.json").get("model_args")
+                depth = arguments.get("depth") if isinstance(arguments, dict) else None
+                if isinstance(depth, int) and depth > MAX_DEPTH:
+                    raise UserError(
+                        f"{name}/config.json asks for {depth} blocks; it is damaged, copy it again"
+                    )
             shapes = timm.create_model(source, pretrained=False, num_classes=0)
         check_trunk(shapes, name)
         if source is not name:
@@ -70,13 +75,6 @@ def read_timm(name: str, reference: str) -> VisionPart:
     )
     provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
     return VisionPart(encoder.eval(), shown, provenance, fresh=("mask_vector",))
-
-
-def _check_depth(folder: Path) -> None:
-    arguments = read_settings(folder / "config.json").get("model_args")
-    depth = arguments.get("depth") if isinstance(arguments, dict) else None
-    if isinstance(depth, int) and depth > MAX_DEPTH:
-        raise UserError(f"{folder / 'config.json'} asks for {depth} blocks; it is damaged, copy it again")
 
 
 def _check_size(folder: Path, shapes: nn.Module) -> None:
@@ -122,11 +120,14 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
     if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler.")):
         raise UserError(f"{name} lacks the weights of {missing[0]}; give the folder of a whole encoder")
     tokenizer = read_tokenizer(folder)
+    positions = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    before = 0 if padding is None else padding + 1
     config = TransformersTextConfig(
         settings=json.dumps(safe_settings(trunk.config.to_dict()), sort_keys=True),
         vocab_size=trunk.get_input_embeddings().num_embeddings,
         width=trunk.config.hidden_size,
-        max_positions=_longest(trunk),
+        max_positions=trunk.config.max_position_embeddings - before,
         pad=tokenizer.pad,
     )
     pooled = tuple(key for key in trunk.state_dict() if key.startswith("pooler."))
@@ -138,9 +139,3 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
         "transformers": transformers.__version__,
     }
     return LanguagePart(encoder.eval(), tokenizer, provenance)
-
-
-def _longest(trunk: Any) -> int:
-    table = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)
-    return trunk.config.max_position_embeddings - (0 if padding is None else padding + 1)

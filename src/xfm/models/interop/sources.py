@@ -62,7 +62,10 @@ def named_tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Tensors of a mapping with a name, each dense and stored whole."""
     found = {name: t for name, t in content.items() if isinstance(name, str) and isinstance(t, Tensor)}
     for name, tensor in found.items():
-        _check_dense(path, name, tensor)
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise UserError(f"{path}: {name} is sparse, quantised or without values; save a dense tensor")
+        if tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise UserError(f"{path}: {name} is expanded from fewer values; save a dense tensor")
     return found
 
 
@@ -91,13 +94,6 @@ def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
 
 def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is truncated or no checkpoint ({first_line(error)}); get it again")
-
-
-def _check_dense(path: Path, name: str, tensor: Tensor) -> None:
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
-        raise UserError(f"{path}: {name} is sparse, quantised or without values; save a dense tensor")
-    if tensor.nbytes > tensor.untyped_storage().nbytes():
-        raise UserError(f"{path}: {name} is expanded from fewer values; save a dense tensor")
 
 
 def refuse_bomb(path: Path) -> None:

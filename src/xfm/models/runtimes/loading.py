@@ -70,19 +70,19 @@ class RunFusion(nn.Module):
 
     def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
         """A [Q, T, Dt] for each query; regions of pictures are for training."""
-        return [query.answer(self._one(query)) for query in queries]
-
-    def _one(self, query: FusionQuery) -> Tensor:
-        if query.visible_keys is not None:
-            refuse("look at regions of pictures")
-        texts, mask = query.texts.states.float(), query.texts.mask
-        given = {
-            "text": texts.index_select(0, query.text),
-            "mask": mask.index_select(0, query.text),
-            "image": query.images.keys.float(),
-            "index": query.image,
-        }
-        return self._run(given)["states"]
+        answers = []
+        for query in queries:
+            if query.visible_keys is not None:
+                refuse("look at regions of pictures")
+            texts, mask = query.texts.states.float(), query.texts.mask
+            given = {
+                "text": texts.index_select(0, query.text),
+                "mask": mask.index_select(0, query.text),
+                "image": query.images.keys.float(),
+                "index": query.image,
+            }
+            answers.append(query.answer(self._run(given)["states"]))
+        return answers
 
 
 class RuntimeModel(XFM):

@@ -61,7 +61,14 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
         heads = _mlp("itm_head") + _mlp("bbox_head") + token_head_entries("language_head", "text_encoder")
         return entries + _contrast() + heads
     if task.spec.classes:
-        return entries + _class_head(task)
+        parts = (0, 1, 3)
+        if task.kind == IMAGE_CLASSIFICATION.name:
+            if task.image_head is not ImageHead.PUBLISHED:
+                raise ValueError("a linear head of image classification has no published names")
+            parts = (0, 1, 3, 4, 6, 7, 9, 10, 12)
+        for part in parts:
+            entries += _same(f"{TASK_PREFIX}head.{part}", f"cls_head.{part}")
+        return entries
     if task.kind == RETRIEVAL.name:
         return entries + _contrast() + _mlp("itm_head")
     if task.kind == GROUNDING.name:
@@ -108,14 +115,6 @@ def _contrast() -> list[Entry]:
 
 def _mlp(name: str) -> list[Entry]:
     return [entry for part in (0, 1, 3) for entry in _same(f"{name}.{part}", f"{name}.{part}")]
-
-
-def _class_head(task: TaskConfig) -> list[Entry]:
-    if task.kind == IMAGE_CLASSIFICATION.name and task.image_head is not ImageHead.PUBLISHED:
-        raise ValueError("a linear head of image classification has no published names")
-    parts = (0, 1, 3, 4, 6, 7, 9, 10, 12) if task.kind == IMAGE_CLASSIFICATION.name else (0, 1, 3)
-    native = f"{TASK_PREFIX}head"
-    return [entry for part in parts for entry in _same(f"{native}.{part}", f"cls_head.{part}")]
 
 
 def _same(native: str, *published: str) -> list[Entry]:
