@@ -37,8 +37,14 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
     assert parts.hostname is not None
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        address = _resolve(url, parts.hostname, port, rules)
-        connection = _PinnedConnection(parts, address, port, deadline)
+        places = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        found = [str(place[0]) for *_, place in places]
+        if not rules.private and not all(map(is_public, found)):  # which, a client may not know
+            raise UserError(
+                f"{url} leads to what is not a public address; download the file yourself, or allow it by "
+                "UrlRules(private=True)"
+            )
+        connection = _PinnedConnection(parts, found[0], port, deadline)
         try:
             path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_SIGNS)
             connection.request("GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "xfm"})
@@ -75,16 +81,6 @@ def check_address(url: str, rules: UrlRules) -> SplitResult:
     if not rules.asks(parts.hostname):
         raise UserError(f"{parts.hostname} is none of the hosts that are asked: {', '.join(rules.hosts)}")
     return parts
-
-
-def _resolve(url: str, host: str, port: int, rules: UrlRules) -> str:
-    found = [str(place[0]) for *_, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    if not rules.private and not all(map(is_public, found)):  # which one, a client of a server may not know
-        raise UserError(
-            f"{url} leads to what is not a public address; download the file yourself, or allow it by "
-            "UrlRules(private=True)"
-        )
-    return found[0]
 
 
 def is_public(address: str) -> bool:

@@ -130,23 +130,19 @@ def _own_growth(part: Mapping[str, Any], kind: str | None, place: str) -> float:
                 raise ValueError(f"{place}: a Replace has a pattern, a String or a Regex, and a content")
             return max(1.0, len(content) / max(1, len(pattern.get("String", " "))))
         case "Precompiled":
-            return _growth_of_table(part.get("precompiled_charsmap"), place)
+            table = part.get("precompiled_charsmap")  # SentencePiece's
+            if not isinstance(table, str) or len(table) > 4 << 20:
+                raise ValueError(f"{place}: the table is no text of at most 4 MiB")
+            content = base64.b64decode(table)
+            length = int.from_bytes(content[:4], "little")
+            if length > max(0, len(content) - 4):  # the library would abort
+                raise ValueError("the table of its normalizer is cut off")
+            return max(1.0, *(float(len(one)) for one in content[4 + length :].split(b"\0")), 1.0)
         case "ByteLevel" | "Metaspace":  # two bytes for a byte; a sign before every word
             return 2.0
         case "Prepend":
             return 1.0 + len(part.get("prepend") or "")
     return 1.0
-
-
-def _growth_of_table(table: Any, place: str) -> float:
-    """SentencePiece's table, which may claim to be longer than it is: the library would abort."""
-    if not isinstance(table, str) or len(table) > 4 << 20:
-        raise ValueError(f"{place}: the table is no text of at most 4 MiB")
-    content = base64.b64decode(table)
-    length = int.from_bytes(content[:4], "little")
-    if length > max(0, len(content) - 4):
-        raise ValueError("the table of its normalizer is cut off")
-    return max(1.0, *(float(len(one)) for one in content[4 + length :].split(b"\0")), 1.0)
 
 
 def _shown(value: Any) -> str:

@@ -190,16 +190,12 @@ def crop_around(
     *draws, mirrored = rng.random(5).tolist()
     left, top = draws[0] * max(keep[0], 0.0), draws[1] * max(keep[1], 0.0)
     right, bottom = draws[2] * max(width - keep[2], 0.0), draws[3] * max(height - keep[3], 0.0)
-    part = _within((left + right) / width, (top + bottom) / height, least)
+    part, across, down = 1.0, (left + right) / width, (top + bottom) / height
+    if (1 - across) * (1 - down) < least:
+        half = (across + down) / 2
+        part = (1 - least) / (half + math.sqrt(max(half**2 - across * down * (1 - least), 0.0)))
     cut = [math.floor(part * side) for side in (left, top, right, bottom)]
     return View(cut[0], cut[1], width - cut[0] - cut[2], height - cut[1] - cut[3], mirrored < flip)
-
-
-def _within(across: float, down: float, least: float) -> float:
-    if (1 - across) * (1 - down) >= least:
-        return 1.0
-    half = (across + down) / 2
-    return (1 - least) / (half + math.sqrt(max(half**2 - across * down * (1 - least), 0.0)))
 
 
 def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:

@@ -2,8 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -156,27 +155,21 @@ def _timm(count: int, level: int, side: int) -> Augment:
     transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
 
     def augment(pixels: Tensor) -> Tensor:
-        with _python_seeded(_drawn()):
+        # The global generators of Python and NumPy, from which timm draws, are afterwards as before.
+        before, numbers, seed = random.getstate(), np.random.get_state(), _drawn()  # noqa: NPY002
+        random.seed(seed)
+        np.random.seed(seed % (1 << 32))  # noqa: NPY002
+        try:
             return functional.pil_to_tensor(transform(functional.to_pil_image(pixels)))
+        finally:
+            random.setstate(before)
+            np.random.set_state(numbers)  # noqa: NPY002
 
     return augment
 
 
 def _drawn() -> int:
     return int(torch.randint(_SEEDS, ()).item())
-
-
-@contextmanager
-def _python_seeded(seed: int) -> Iterator[None]:
-    """The global generators of Python and NumPy, from which timm draws, seeded inside and as before after."""
-    before, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(seed)
-    np.random.seed(seed % (1 << 32))  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(before)
-        np.random.set_state(numbers)  # noqa: NPY002
 
 
 class Variation:

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -38,37 +37,26 @@ def _warn_once(message: str, *details: str) -> None:
     _log.warning(message, *details)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """What a worker sends instead of a batch that could not be assembled."""
-
-    met: RecordTally
-
-
-@dataclass(frozen=True)
-class _WorkerError:
-    said: str
-
-
 class _Steps(Dataset[Any], Generic[B]):
-    """Step -> batch. A failure travels as a value: exceptions would lose their fields between processes."""
+    """Step -> batch, or what was met instead of its samples. A failure travels as a value: exceptions would
+    lose their fields between processes."""
 
     def __init__(self, build: Callable[[int], B]) -> None:
         self.build = build
 
-    def __getitem__(self, step: int) -> B | Failure | _WorkerError | SharedBatch[B]:
+    def __getitem__(self, step: int) -> B | RecordTally | UserError | SharedBatch[B]:
         try:
             batch = self.build(step)
         except UnusableError as error:
-            return Failure(error.met)
+            return error.met
         except UserError as error:
-            return _WorkerError(str(error))
+            return UserError(str(error))
         return batch if get_worker_info() is None else SharedBatch.of(batch)
 
 
 def load_steps(
     build: Callable[[int], B], steps: range, workers: int, timeout: float, pin: bool
-) -> Generator[B | Failure, None, None]:
+) -> Generator[B | RecordTally, None, None]:
     """The batches of some steps in order, of `workers` loader processes (0 loads in this one); closing the
     generator ends them. Raises UserError where `build` does, a loader dies, or gives no batch within
     `timeout` seconds (0: no limit)."""
@@ -101,8 +89,8 @@ def load_steps(
                 found = _next(iterator, timeout)
             except (OSError, EOFError) as error:  # the connection that passes memory on
                 raise (_gone(processes, error) or error) from error
-            if isinstance(found, _WorkerError):
-                raise UserError(found.said)
+            if isinstance(found, UserError):
+                raise found
             if isinstance(found, SharedBatch):
                 if isinstance(found.block, bytes):
                     _warn_once(

@@ -95,16 +95,9 @@ class StoredFile:
     modified: int
 
     @classmethod
-    def of(cls, path: Path) -> "StoredFile":
-        """The file as it is now; raises OSError when it does not exist."""
-        return cls._from(path, path.stat())
-
-    def is_now(self, status: os.stat_result) -> bool:
-        """Whether an opened file is this version."""
-        return self._from(self.path, status) == self
-
-    @classmethod
-    def _from(cls, path: Path, status: os.stat_result) -> "StoredFile":
+    def of(cls, path: Path, status: os.stat_result | None = None) -> "StoredFile":
+        """The file as it is now, or as an opened one is; raises OSError when it does not exist."""
+        status = status or path.stat()
         return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
@@ -161,7 +154,7 @@ class FilePool:
             self._open.move_to_end(file)
             return descriptor
         descriptor = os.open(file.path, os.O_RDONLY)
-        if not file.is_now(os.fstat(descriptor)):
+        if StoredFile.of(file.path, os.fstat(descriptor)) != file:
             os.close(descriptor)
             raise StaleError("it was changed after it had been opened")
         self._open[file] = descriptor

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import translate
@@ -101,7 +101,11 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
     else:
         with contextlib.suppress(FileNotFoundError, RefusedError):  # some servers do not say what is there
             index = _fetched_index(reader.find(f"{folder}/{INDEX}"), reader)
-    names = spelt or _named(last, {*files, *(index.names if index else ())})
+    names = spelt
+    if not names:
+        fits = re.compile("|".join(translate(name) for name in expanded(last))).match
+        known = {*files, *(index.names if index else ())}
+        names = sorted(name for name in known if fits(name) and name.endswith(TAR))
     if not names and index is None and not lists:
         raise UserError(
             f"{address}: a web server does not list its files, and there is no {INDEX} beside them; give "
@@ -129,11 +133,6 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
 def _found(url: str, reader: RemoteReader) -> RemoteFile:
     with _told(url):
         return reader.find(url)
-
-
-def _named(last: str, known: Iterable[str]) -> list[str]:
-    fits = re.compile("|".join(translate(name) for name in expanded(last))).match
-    return sorted(name for name in known if fits(name) and name.endswith(TAR))
 
 
 def _parted(address: str) -> tuple[str, str]:

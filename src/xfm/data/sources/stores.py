@@ -88,7 +88,8 @@ class S3(RemoteStore):
         try:
             answer = self._system.call_s3("get_object", **span, **tag, timeout=SECONDS)
         except OSError as error:
-            if _code(error) in ("PreconditionFailed", "InvalidRange", "412", "416"):
+            said = (getattr(error.__cause__, "response", None) or {}).get("Error", {})
+            if str(said.get("Code", "")) in ("PreconditionFailed", "InvalidRange", "412", "416"):
                 raise StaleError(_CHANGED) from error
             raise
         try:
@@ -100,11 +101,6 @@ class S3(RemoteStore):
             answer["Body"].close()
         _check_size(len(data), end - start)
         return data
-
-
-def _code(error: OSError) -> str:
-    response = getattr(error.__cause__, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
 
 
 # ---------------------------------------------------------------- the hub

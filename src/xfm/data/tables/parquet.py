@@ -121,8 +121,11 @@ def _cells(array: Any) -> list[Any]:
     if types.is_struct(array.type) and array.type.num_fields:
         names = [one.name for one in array.type]
         rows = zip(*(_cells(array.field(number)) for number in range(len(names))), strict=True)
-        made = zip(array.is_valid().to_pylist(), rows, strict=True)
-        return [_struct(dict(zip(names, cells, strict=True))) if there else None for there, cells in made]
+        found = []
+        for there, cells in zip(array.is_valid().to_pylist(), rows, strict=True):
+            large = next((one for one in cells if isinstance(one, TooLargeError)), None)
+            found.append((large or dict(zip(names, cells, strict=True))) if there else None)
+        return found
     return [_checked(cell) for cell in array.to_pylist()]
 
 
@@ -131,10 +134,6 @@ def _checked(cell: Any) -> Any:
     if isinstance(cell, str | bytes) and len(cell) > limit:
         return TooLargeError(f"has {len(cell)} bytes, more than the limit of {limit}")
     return cell
-
-
-def _struct(cell: dict[str, Any]) -> Any:
-    return next((one for one in cell.values() if isinstance(one, TooLargeError)), cell)
 
 
 def class_names(features: str | bytes) -> dict[str, list[str]]:
