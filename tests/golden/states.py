@@ -127,8 +127,8 @@ def vision_text(recorded: Recorded, model: XFM, rows: TextRows, prefix: str) -> 
     yield f"{prefix}weights_i2t", sampling_weights(similarity, same)
     yield f"{prefix}weights_t2i", sampling_weights(similarity.t(), same)
     queries = [
-        replace(query, fusion=replace(query.fusion, read=None))  # the recorded states are of all tokens
-        for query in fusion_losses.matching_queries(rows, recorded.negatives(prefix))
+        (objective, replace(query, read=None))  # the recorded states are of all tokens
+        for objective, query in fusion_losses.matching_queries(rows, recorded.negatives(prefix))
     ]
     matched, *unmatched = fusion_losses.fuse_all(model, queries, PRETRAINING)
     yield f"{prefix}itm_fusion_pos", matched

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xfm.models.composition import Backbone
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
-from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
+from xfm.objectives.global_batch import GlobalBatch
 from xfm.objectives.text_rows import PairEmbeddings, TextRows, same_identity
 
 
@@ -81,14 +81,3 @@ def compare(rows: PairEmbeddings, everyone: PairEmbeddings, first: int, temperat
 def judged_pairs(valid: Tensor) -> Tensor:
     """Number of pairs judged by ITM for rows of which some have no negatives."""
     return len(valid) + 2 * valid.sum()
-
-
-def replayed(vectors: PairEmbeddings, temperature: Tensor, kept: CachedContrast) -> ContrastOutput:
-    """Cached contrast of recomputed vectors: the loss keeps its value and gets the gradient known from the
-    cache."""
-    products = (vectors.image * kept.image).sum() + (vectors.text * kept.text).sum()
-    products = products + (temperature * kept.temperature).sum()
-    found = kept.found
-    return ContrastOutput(
-        found.loss + products - products.detach(), found.right, found.negatives, found.pairs
-    )

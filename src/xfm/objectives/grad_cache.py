@@ -2,7 +2,7 @@
 
 Microbatches are encoded without gradient; the loss of all vectors gives its gradient by each; then each
 microbatch is encoded again, and its vectors times their known gradient replace the loss
-(`xfm.objectives.contrast.replayed`). Both passes must draw the same random numbers.
+(`xfm.objectives.vision_text.contrast`). Both passes must draw the same random numbers.
 """
 
 from collections.abc import Mapping, Sequence

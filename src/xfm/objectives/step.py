@@ -7,7 +7,7 @@ from torch import Tensor
 
 from xfm.config.model import MimTarget
 from xfm.config.training import LossConfig
-from xfm.data.schema import Batch, PairBatch, RegionBatch, TextBatch, Tokens
+from xfm.data.schema import Batch, PairBatch, RegionBatch, Tokens
 from xfm.models.composition import Backbone
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
 from xfm.models.precision import at_least_float32
@@ -80,10 +80,10 @@ def pretraining_losses(
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
     if batch.text is not None and texts.plain is not None and weights.mlm:
-        learned = _text_losses(model, batch.text, texts.plain, policy)
-        found.append(
-            LossDict.merge([learned.weighed(global_batch.loss_scale("text/tokens_masked"))], "text/")
-        )
+        states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, texts.plain)
+        loss, right = masked_token_loss(states, batch.text.masked, model.language_logits)
+        learned = LossDict({"text/mlm": loss}, {"text/mlm_accuracy": right})
+        found.append(learned.weighed(global_batch.loss_scale("text/tokens_masked")))
     if weights.mim:
         found.append(_mim_losses(model, batch, images.get("pair"), policy, global_batch, target))
     sources = sources_of(batch, images, texts)
@@ -151,12 +151,6 @@ def encode_texts(
 
 def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> dict[tuple[str, str], Tensor]:
     return dict(zip(texts, model.encode_texts(list(texts.values())), strict=True)) if texts else {}
-
-
-def _text_losses(model: Backbone, batch: TextBatch, states: Tensor, policy: GradientPolicy) -> LossDict:
-    states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, states)
-    loss, right = masked_token_loss(states, batch.masked, model.language_logits)
-    return LossDict({"mlm": loss}, {"mlm_accuracy": right})
 
 
 def encode_unmasked(model: Backbone, pair: PairBatch | None, region: RegionBatch | None) -> dict[str, Tensor]:
