@@ -48,7 +48,15 @@ class PretrainingData:
         self.config = config
         self._normalisation = normalisation or Normalisation()
         self.tokenizer = Tokenizer.load(config.tokenizer)
-        self._streams = streams = _open_streams(config, seed, cache)
+        self._streams = streams = [
+            replace(_open_stream(SampleKind(name), setting, seed, config), cache=cache)
+            for name, setting in config.streams.items()
+            if setting.batch_size
+        ]
+        if not streams:
+            raise UserError(
+                "Every batch size of the data is 0: set data.text.batch_size or another stream's."
+            )
         _check_sizes(config, streams, world, image_size // patch_size)
         self.sizes = {s.kind.value: sum(s.mixture.sizes) for s in streams}
         """Records of each stream."""
@@ -113,17 +121,6 @@ def _unusable(met: RecordTally) -> UserError:
         f"All of {len(met.skipped)} records in a row are bad; the last is {last.origin} "
         f"({last.reason}): mend or remove them, or check the field names."
     )
-
-
-def _open_streams(config: DataConfig, seed: int, cache: PictureCache | None) -> list[CorpusStream]:
-    streams = [
-        replace(_open_stream(SampleKind(name), setting, seed, config), cache=cache)
-        for name, setting in config.streams.items()
-        if setting.batch_size
-    ]
-    if not streams:
-        raise UserError("Every batch size of the data is 0: set data.text.batch_size or another stream's.")
-    return streams
 
 
 def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: DataConfig) -> CorpusStream:

@@ -214,20 +214,15 @@ class Mixup:
 
     def __init__(self, config: ImageTrainingConfig, classes: int) -> None:
         self.classes, self.mixing = classes, config.mixing
-        self._mixes: list[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = []
+        self.mixes: list[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = []
         if config.mixup:
-            self._mixes.append(torchvision_v2().MixUp(alpha=config.mixup, num_classes=classes))
+            self.mixes.append(torchvision_v2().MixUp(alpha=config.mixup, num_classes=classes))
         if config.cutmix:
-            self._mixes.append(torchvision_v2().CutMix(alpha=config.cutmix, num_classes=classes))
-
-    @property
-    def mixes(self) -> bool:
-        """Whether it mixes anything."""
-        return bool(self._mixes)
+            self.mixes.append(torchvision_v2().CutMix(alpha=config.cutmix, num_classes=classes))
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, S, S] float and [B] int64 labels -> mixed pixels and class shares [B, C] float32."""
-        if not self._mixes or torch.rand(()).item() >= self.mixing:
+        if not self.mixes or torch.rand(()).item() >= self.mixing:
             return pixels, torch.nn.functional.one_hot(labels, self.classes).float()
-        chosen = int(torch.randint(len(self._mixes), ()).item())
-        return self._mixes[chosen](pixels, labels)
+        chosen = int(torch.randint(len(self.mixes), ()).item())
+        return self.mixes[chosen](pixels, labels)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xfm.config.model import ModelConfig
 from xfm.data.schema import Tokens
-from xfm.models.encoders import AnyLanguage, AnyVision, build_language, build_vision, encode_first
+from xfm.models.encoders import LANGUAGE, VISION, AnyLanguage, AnyVision, encode_first
 from xfm.models.fusion import FusionEncoder, FusionQuery, ImageBank, TextBank
 from xfm.models.heads import MLPHead, TokenHead
 from xfm.models.precision import at_least_float32
@@ -42,8 +42,8 @@ class Composition:
 
     def build(self, config: ModelConfig) -> None:
         """Set every part, randomly initialised."""
-        self.vision = build_vision(config.vision)
-        self.language = build_language(config.language)
+        self.vision = VISION[type(config.vision)](config.vision)
+        self.language = LANGUAGE[type(config.language)](config.language)
         self.fusion = FusionEncoder(config.fusion, config.language, config.vision.width)
         self.reset_heads(config)
 

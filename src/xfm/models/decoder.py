@@ -81,7 +81,8 @@ class CachedDecoder:
     def reorder(self, rows: Tensor) -> None:
         """Continue with other texts of the same memory: [N] int64, the text that each place takes."""
         for layer in self._layers:
-            layer.select(rows)
+            if layer.read is not None:
+                layer.read = layer.read.index_select(1, rows)
 
     def branch(self, rows: Tensor) -> Self:
         """[n] int64 -> a new cache that continues from these texts, repeats allowed; this one stays."""
@@ -100,20 +101,16 @@ class _CachedLayer:
         cross = layer.cross_attention
         pair = cross.key_value(memory).unflatten(-1, (2, cross.heads, -1))  # [M, S, 2, H, d]
         self._cross = pair.permute(0, 2, 3, 1, 4).contiguous()
-        self._own: Tensor | None = None  # keys and values [2, N, H, L, d]
+        self.read: Tensor | None = None  # keys and values [2, N, H, L, d]
 
     def step(self, states: Tensor, memories: Memories) -> Tensor:
         """[N, 1, D] the last tokens -> [N, 1, D]."""
         own, cross = self._layer.attention, self._layer.cross_attention
         query, *new = (split_heads(t, own.heads) for t in own.qkv(states).chunk(3, dim=-1))  # [N, H, 1, d]
-        read = torch.stack(new)
-        self._own = read if self._own is None else torch.cat([self._own, read], dim=3)
-        key, value = self._own
+        new = torch.stack(new)
+        self.read = new if self.read is None else torch.cat([self.read, new], dim=3)
+        key, value = self.read
         states = own.norm(states + own.out(join_heads(attend(query, key, value))))
         shared = memories.share([self._cross])
         states = cross.look(states, [(pair[:, 0], pair[:, 1]) for pair in shared], memories)
         return self._layer.feed_forward(states)
-
-    def select(self, rows: Tensor) -> None:
-        if self._own is not None:
-            self._own = self._own.index_select(1, rows)

@@ -6,8 +6,6 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from xfm.config.encoders import (
-    AnyLanguageConfig,
-    AnyVisionConfig,
     LanguageConfig,
     TimmVisionConfig,
     TransformersTextConfig,
@@ -22,16 +20,15 @@ AnyVision = VisionEncoder | TimmVision
 AnyLanguage = LanguageEncoder | TransformersText
 
 
-class Layered(Protocol):
-    """Layers of an encoder, from the first on, and the norms behind the last: each has its own learning rate,
-    and is sharded by itself; a layer may name parts of itself as `units` that are gathered alone."""
+class VisionLike(Protocol):
+    """Pictures to patch vectors, row-major, with the pooled vector in slot 0.
+
+    Its `layers`, from the first on, have learning rates of their own, and are sharded by themselves; one may
+    name parts of itself as `units` that are gathered alone. `last_norms` are behind the last layer.
+    """
 
     layers: Sequence[nn.Module] | nn.ModuleList
     last_norms: Sequence[nn.Module]
-
-
-class VisionLike(Layered, Protocol):
-    """Pictures to patch vectors, row-major, with the pooled vector in slot 0."""
 
     def __call__(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """[B, 3, H, W] float (and [B, P] bool masked patches) -> [B, 1 + P, Dv]."""
@@ -50,9 +47,12 @@ class VisionLike(Layered, Protocol):
         ...
 
 
-class LanguageLike(Layered, Protocol):
-    """Texts to hidden states; the first token stands for the text. The MLM head is tied to `words`."""
+class LanguageLike(Protocol):
+    """Texts to hidden states; the first token stands for the text. The MLM head is tied to `words`; layers
+    and norms as of `VisionLike`."""
 
+    layers: Sequence[nn.Module] | nn.ModuleList
+    last_norms: Sequence[nn.Module]
     words: nn.Embedding
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -69,18 +69,7 @@ LANGUAGE: dict[type, Callable[[Any], Any]] = {
     LanguageConfig: LanguageEncoder,
     TransformersTextConfig: TransformersText,
 }
-"""The encoder of each configuration."""
-
-
-def build_vision(config: AnyVisionConfig) -> AnyVision:
-    """The vision encoder of a configuration, randomly initialised; a UserError where timm lacks it."""
-    return VISION[type(config)](config)
-
-
-def build_language(config: AnyLanguageConfig) -> AnyLanguage:
-    """The language encoder of a configuration, randomly initialised; a UserError where transformers cannot
-    build it."""
-    return LANGUAGE[type(config)](config)
+"""The encoder of each configuration, built with random weights; a UserError where its library cannot."""
 
 
 def encode_first(language: AnyLanguage, ids: Tensor, mask: Tensor) -> Tensor:
@@ -89,13 +78,13 @@ def encode_first(language: AnyLanguage, ids: Tensor, mask: Tensor) -> Tensor:
     return alone(ids, mask) if alone else language(ids, mask)[:, 0]
 
 
-def layered_parts(model: nn.Module) -> Iterator[tuple[str, Layered]]:
+def layered_parts(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """The encoders and decoders of a model or a task's model, with their names in it."""
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in ("vision", "language", "fusion", "decoder") and hasattr(
             module, "layers"
         ):
-            yield name, module  # pyright: ignore[reportReturnType]
+            yield name, module
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:

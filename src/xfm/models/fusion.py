@@ -191,18 +191,15 @@ class FusionEncoder(nn.Module):
         found: dict[int, Tensor] = {}
         for places in _by_identity(query.images for query in queries).values():
             asked = [queries[place] for place in places]
-            states = self._padded(asked).split([len(query.text) for query in asked])
-            found.update({p: q.answer(s) for p, q, s in zip(places, asked, states, strict=True)})
+            states = torch.cat([query.texts.states.index_select(0, query.text) for query in asked])
+            mask = torch.cat([query.texts.mask.index_select(0, query.text) for query in asked])
+            texts, memories = padded(mask), remember(memory_of(asked), states.shape[1])
+            states = self.place(states)
+            for layer in self.layers:
+                states = layer(states, texts, memories)
+            parts = states.split([len(query.text) for query in asked])
+            found.update({p: q.answer(s) for p, q, s in zip(places, asked, parts, strict=True)})
         return [found[place] for place in range(len(queries))]
-
-    def _padded(self, queries: Sequence[FusionQuery]) -> Tensor:
-        states = torch.cat([query.texts.states.index_select(0, query.text) for query in queries])
-        mask = torch.cat([query.texts.mask.index_select(0, query.text) for query in queries])
-        texts, memories = padded(mask), remember(memory_of(queries), states.shape[1])
-        states = self.place(states)
-        for layer in self.layers:
-            states = layer(states, texts, memories)
-        return states
 
     def _packed(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
         reads = [query.read for query in queries if query.read is not None]

@@ -24,7 +24,6 @@ from safetensors import SafetensorError
 from xfm.config.labels import LabelKind, MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
-from xfm.config.task import TaskConfig
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from xfm.core.errors import FULL, UserError, excerpt, refused
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text
@@ -48,15 +47,6 @@ _KINDS = {
     LabelKind.ONE: "single_label_classification",
     LabelKind.SEVERAL: "multi_label_classification",
 }
-
-
-def _labels(task: TaskConfig | None) -> dict[str, Any]:
-    if task is None or task.spec not in _LABELLED:
-        return {}
-    kind = "regression" if task.classes == 1 else _KINDS[task.label_kind]
-    names = {str(place): name for place, name in enumerate(task.names)}
-    back = {name: place for place, name in enumerate(task.names)}
-    return dict(zip(LABEL_FIELDS, (names, back, kind), strict=True))
 
 
 def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -157,8 +147,12 @@ def write_task(folder: Path, task: TaskModel) -> None:
 
 def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -> None:
     """Write every file of a model folder but weights and task."""
-    task = artifacts.task
-    labels = _labels(task.task if task else None)
+    labels: dict[str, Any] = {}
+    if artifacts.task is not None and (task := artifacts.task.task).spec in _LABELLED:
+        kind = "regression" if task.classes == 1 else _KINDS[task.label_kind]
+        names = {str(place): name for place, name in enumerate(task.names)}
+        back = {name: place for place, name in enumerate(task.names)}
+        labels = dict(zip(LABEL_FIELDS, (names, back, kind), strict=True))
     _write_json(folder / CONFIG, {**to_plain(config), "model_type": MODEL_TYPE, **labels})
     tokenizer, provenance = artifacts.given_tokenizer, artifacts.provenance
     if tokenizer is not None:

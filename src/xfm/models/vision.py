@@ -204,7 +204,18 @@ class VisionEncoder(nn.Module):
         self.set_drop_path(config.drop_path)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.compute_buffers()
-        self._initialise()
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    nn.init.trunc_normal_(module.weight, std=config.init_std)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+            for vector in (self.cls, self.mask_vector):
+                nn.init.trunc_normal_(vector, std=0.02)
+            for layer, block in enumerate(self.blocks, start=1):
+                assert isinstance(block, VisionBlock)
+                block.attention.out.weight.div_(math.sqrt(2 * layer))
+                block.fc2.weight.div_(math.sqrt(2 * layer))
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -245,20 +256,6 @@ class VisionEncoder(nn.Module):
         for place, block in enumerate(self.blocks):
             assert isinstance(block, VisionBlock)
             block.drop_path.rate = rate * place / max(1, len(self.blocks) - 1)
-
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=self.config.init_std)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for vector in (self.cls, self.mask_vector):
-            nn.init.trunc_normal_(vector, std=0.02)
-        for layer, block in enumerate(self.blocks, start=1):
-            assert isinstance(block, VisionBlock)
-            block.attention.out.weight.div_(math.sqrt(2 * layer))
-            block.fc2.weight.div_(math.sqrt(2 * layer))
 
     def embed(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """[B, 3, H, W] pixels (and [B, P] bool masked patches) -> [B, 1 + P, D], cls first."""

@@ -46,10 +46,6 @@ class RecordSource:
     def expect(self, first: int, stop: int) -> None:
         """Hear that the records `first` to `stop` - 1 will be read soon, most of them; nothing is raised."""
 
-    def version(self) -> str:
-        """What tells this corpus from others and from what it was before it was changed."""
-        raise NotImplementedError
-
     def read(self, index: int) -> Sample:
         """The record decoded and checked; raises BadRecordError."""
         return to_sample(self.record(index), self.kind)
@@ -79,10 +75,6 @@ class ConcatSource(RecordSource):
             if start < stop and first < end:
                 part.expect(max(first, start) - start, min(stop, end) - start)
             start = end
-
-    def version(self) -> str:
-        """See `RecordSource.version`."""
-        return "\n".join(part.version() for part in self._parts)
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,6 @@ class JsonLinesSource(RecordSource):
             raise BadRecordError(origin, 'the field "image" is not a path below the folder of the file')
         return Record(origin, _picture_bytes(picture, origin), annotation)
 
-    def version(self) -> str:
-        """See `RecordSource.version`."""
-        return f"{self.path.absolute()} {self._file.size} {self._file.modified}"
-
 
 class FolderSource(RecordSource):
     """Every image below a folder, in the order of their paths, and a report of other files."""

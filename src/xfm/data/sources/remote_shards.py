@@ -92,7 +92,7 @@ def remote_shards(address: str, settings: RemoteConfig) -> RemoteShards:
 
 def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
     folder, last = _parted(address)
-    reader, lists = reader_of(settings), store_of(address).lists
+    reader, lists = reader_of(settings, cache_folder() / "remote"), store_of(address).lists
     spelt = [] if has_magic(last) else expanded(last)
     files, index = dict[str, RemoteFile](), None
     if lists:

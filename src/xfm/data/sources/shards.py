@@ -131,13 +131,6 @@ class ShardSource(RecordSource):
                     self._shards.reader.expect(file, offset, behind - offset)
             first = last + 1
 
-    def version(self) -> str:
-        """See `RecordSource.version`."""
-        index, numbers = self._index, self._numbers.tolist()
-        known = zip(index.names, index.sizes.tolist(), index.modified.tolist(), index.samples, strict=True)
-        lines = [f"{name} {size} {time} {sample.tobytes().hex()}" for name, size, time, sample in known]
-        return "\n".join([str(self.kind), *(lines[number] for number in numbers)])
-
     def _located(self, index: int) -> tuple[int, int]:
         turn = int(self._ends.searchsorted(index, "right"))
         shard, row = int(self._numbers[turn]), index - (int(self._ends[turn - 1]) if turn else 0)

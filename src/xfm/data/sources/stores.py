@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from traceback import clear_frames
 from typing import Any, TypeVar
 
@@ -37,8 +37,9 @@ class RemoteStore:
     lists = True
     """Whether it can say which files there are."""
 
-    def __init__(self, system: Any) -> None:
-        self._system = system
+    def __init__(self, system: Any, pinned: Callable[[str], str] = str) -> None:
+        """Over a file system of fsspec; `pinned` gives the address that stays the same."""
+        self._system, self._pinned = system, pinned
 
     def find(self, url: str) -> RemoteFile:
         """A file as it is now."""
@@ -57,9 +58,6 @@ class RemoteStore:
         data = self._system.cat_file(file.at, start, end, size=file.size, cache_type="none")
         _check_size(len(data), end - start)
         return data
-
-    def _pinned(self, url: str) -> str:
-        return url
 
     @staticmethod
     def _file(url: str, place: str, info: dict[str, Any]) -> RemoteFile:
@@ -104,16 +102,14 @@ class S3(RemoteStore):
 
 
 # ---------------------------------------------------------------- the hub
-class Hub(RemoteStore):
-    """Files are read at the commit that stands when they are first asked for."""
+def at_commit(system: Any, url: str) -> str:
+    """The address of a file or folder at the commit that stands when it is first asked for."""
+    from huggingface_hub import HfApi
 
-    def _pinned(self, url: str) -> str:
-        from huggingface_hub import HfApi
-
-        place = self._system.resolve_path(url)
-        info = HfApi().repo_info(place.repo_id, repo_type=place.repo_type, revision=place.revision)
-        kinds = {"dataset": "datasets/", "space": "spaces/", "model": ""}
-        return f"hf://{kinds[place.repo_type]}{place.repo_id}@{info.sha}/{place.path_in_repo}".rstrip("/")
+    place = system.resolve_path(url)
+    info = HfApi().repo_info(place.repo_id, repo_type=place.repo_type, revision=place.revision)
+    kinds = {"dataset": "datasets/", "space": "spaces/", "model": ""}
+    return f"hf://{kinds[place.repo_type]}{place.repo_id}@{info.sha}/{place.path_in_repo}".rstrip("/")
 
 
 # ---------------------------------------------------------------- web servers
@@ -253,7 +249,8 @@ def _opened(scheme: str, process: int) -> RemoteStore:
             system.retries = 1
             return S3(system)
         if scheme == "hf":
-            return Hub(fsspec.filesystem("hf", skip_instance_cache=True))
+            system = fsspec.filesystem("hf", skip_instance_cache=True)
+            return RemoteStore(system, partial(at_commit, system))
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=SECONDS, sock_connect=10, sock_read=30)

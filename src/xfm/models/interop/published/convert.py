@@ -77,8 +77,16 @@ def convert(
     task = choose_task(path, task_candidates(str(path), state, config), kind, own_task)
 
     entries = [Entry(e.native, tuple(map(canonical, e.published)), e.leading) for e in layout(config, task)]
-    leftover = _canonical_spare(config, task)
-    model, task_model = _build(path, config, task)
+    copies, constants, unused = spare(config, task)
+    leftover = (
+        {canonical(name): canonical(source) for name, source in copies.items()},
+        {canonical(name): value for name, value in constants.items()},
+        frozenset(map(canonical, unused)),
+    )
+    kinds = (RuntimeError, ValueError, OverflowError)
+    with explained(f"{path} does not describe a model", "is it of X-FM?", *kinds), without_weights():
+        model = XFM(config)
+        task_model = None if task is None else build_task_model(task, model)
     shapes = dict(model.state_dict())
     if task_model is not None:
         shapes |= {f"{TASK_PREFIX}{name}": t for name, t in task_model.added_state().items()}
@@ -112,22 +120,6 @@ def _own_settings(
     return model, task, shown
 
 
-def _canonical_spare(config: ModelConfig, task: TaskConfig | None) -> LeftOutTensors:
-    found = spare(config, task)
-    return LeftOutTensors(
-        {canonical(name): canonical(source) for name, source in found.copies.items()},
-        {canonical(name): value for name, value in found.constants.items()},
-        frozenset(map(canonical, found.unused)),
-    )
-
-
-def _build(path: Path, config: ModelConfig, task: TaskConfig | None) -> tuple[XFM, TaskModel | None]:
-    kinds = (RuntimeError, ValueError, OverflowError)
-    with explained(f"{path} does not describe a model", "is it of X-FM?", *kinds), without_weights():
-        model = XFM(config)
-        return model, None if task is None else build_task_model(task, model)
-
-
 def _check(
     path: Path,
     state: Mapping[str, Tensor],
@@ -136,7 +128,8 @@ def _check(
     own: Mapping[str, Tensor],
 ) -> None:
     wanted = {name for entry in entries for name in entry.published}
-    known = wanted | leftover.copies.keys() | leftover.constants.keys() | leftover.unused
+    copies, constants, unused = leftover
+    known = wanted | copies.keys() | constants.keys() | unused
     missing, unknown = sorted(wanted - state.keys()), sorted(state.keys() - known)
     if missing:
         beside = f", and {len(unknown)} are unknown (first: {unknown[0]})" if unknown else ""
@@ -159,13 +152,13 @@ def _check(
             if not state[name].is_floating_point():
                 raise UserError(f"{path}: {name} is of type {state[name].dtype}, not of floating point")
     require_finite(path, state)  # before copies are compared: what is no number equals nothing
-    for name, source in leftover.copies.items():
+    for name, source in copies.items():
         if name in state and not _equal(state[name], state[source]):
             raise UserError(
                 f"{path}: {name} differs from {source}, but X-FM ties the two; leave it out with --ignore "
                 "if the latter is right"
             )
-    for name, value in leftover.constants.items():
+    for name, value in constants.items():
         if name in state and not _equal(state[name], value):
             raise UserError(
                 f"{path}: {name} is not the constant that X-FM computes; leave it out with --ignore to take "
@@ -187,10 +180,11 @@ def _report(
     task: TaskConfig | None,
     own: Iterable[str],
 ) -> Report:
+    copies, constants, unused = leftover
     reasons = {
-        "tied copies": leftover.copies,
-        "integer constants, computed here": leftover.constants,
-        "caption heads, used by no published code": leftover.unused,
+        "tied copies": copies,
+        "integer constants, computed here": constants,
+        "caption heads, used by no published code": unused,
     }
     left_out = {why: [name for name in names if name in state] for why, names in reasons.items()}
     left_out |= {"as asked": sorted(ignored)}

@@ -104,9 +104,8 @@ def export(pretrained: Pretrained, path: Path) -> list[str]:
         native |= {f"{TASK_PREFIX}{name}": tensor for name, tensor in task.added_state().items()}
     # Copies of their own: a view would take the whole tensor that it is cut from into the file.
     state = {name: t.detach().cpu().clone() for name, t in to_published(native, config, described).items()}
-    beside = spare(config, described)
-    state |= {name: state[source] for name, source in beside.copies.items()}
-    state |= beside.constants
+    copies, constants, _ = spare(config, described)
+    state |= {name: state[source] for name, source in copies.items()} | constants
     own = {
         "model": to_plain(config),
         "task": None if described is None else to_plain(described),

@@ -8,7 +8,7 @@ decoder keep `roberta.` in both.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -183,14 +183,9 @@ def token_head_entries(native: str, published: str) -> list[Entry]:
     ]
 
 
-@dataclass(frozen=True)
-class LeftOutTensors:
-    """Tensors left out when a file is read: tied `copies` and their source, integer `constants`, `unused`
-    caption heads."""
-
-    copies: dict[str, str] = field(default_factory=dict)
-    constants: dict[str, Tensor] = field(default_factory=dict)
-    unused: frozenset[str] = frozenset()
+LeftOutTensors = tuple[dict[str, str], dict[str, Tensor], frozenset[str]]
+"""Tensors left out when a file is read: tied copies and their source, integer constants, unused caption
+heads."""
 
 
 def spare(config: ModelConfig, task: TaskConfig | None = None) -> LeftOutTensors:
@@ -219,7 +214,7 @@ def spare(config: ModelConfig, task: TaskConfig | None = None) -> LeftOutTensors
         unused |= {f"{head}.bias", f"{head}.decoder.weight", f"{head}.decoder.bias"}
     for layers in {text, *stacks.values()}:
         constants[f"{layers}.embeddings.position_ids"] = positions
-    return LeftOutTensors(copies, constants, frozenset(unused))
+    return copies, constants, frozenset(unused)
 
 
 def canonical(name: str) -> str:
