@@ -81,7 +81,14 @@ class PretrainingData:
                     self._note(found.skipped)
                     raise _unusable(found)
                 self._note(found.skipped)
-                yield _on_device(found, device, self._normalisation)
+                batch = found if device is None else found.to(device)
+                shown = {"image": batch.image, "pair": batch.pair, "region": batch.region}
+                parts = {
+                    name: replace(part, pixels=normalise(part.pixels, self._normalisation))
+                    for name, part in shown.items()
+                    if part is not None
+                }
+                yield replace(batch, **parts)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, built in this process, its pixels uint8; raises UserError as `batches`."""
@@ -176,12 +183,3 @@ def _check_sizes(config: DataConfig, streams: Sequence[CorpusStream], world: int
             f"data.patch_mask.patches is {config.patch_mask.patches} but a picture has {grid * grid}: "
             f"give at most that (the published share is {round(grid * grid * 75 / 196)})."
         )
-
-
-def _on_device(batch: Batch, device: torch.device | str | None, normalisation: Normalisation) -> Batch:
-    batch = batch if device is None else batch.to(device)
-    shown = {"image": batch.image, "pair": batch.pair, "region": batch.region}
-    parts = {name: part for name, part in shown.items() if part is not None}
-    return replace(
-        batch, **{n: replace(part, pixels=normalise(part.pixels, normalisation)) for n, part in parts.items()}
-    )

@@ -75,7 +75,14 @@ def parse_annotation(data: bytes, origin: Origin) -> dict[str, Any]:
 def to_sample(record: Record, kind: SampleKind) -> Sample:
     """Decode and check a record as a sample of `kind`; raises BadRecordError with the reason."""
     if kind is SampleKind.TEXT:
-        return _text(record)
+        text = record.annotation.get("text")
+        if text is None:
+            raise BadRecordError(record.origin, f'there is no field "text"; {_fields(record)}')
+        if not is_text(text):
+            raise BadRecordError(record.origin, 'the field "text" is not a string')
+        if not text.strip():
+            raise BadRecordError(record.origin, "the text is empty")
+        return TextSample(text, record.origin)
     if kind is SampleKind.IMAGE:
         return ImageSample(_decoded(record), record.origin)
     captions, entries, wanted = _captions(record), [], ("captions",)
@@ -104,17 +111,6 @@ def is_text(value: object) -> TypeGuard[str]:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _text(record: Record) -> TextSample:
-    text = record.annotation.get("text")
-    if text is None:
-        raise BadRecordError(record.origin, f'there is no field "text"; {_fields(record)}')
-    if not is_text(text):
-        raise BadRecordError(record.origin, 'the field "text" is not a string')
-    if not text.strip():
-        raise BadRecordError(record.origin, "the text is empty")
-    return TextSample(text, record.origin)
 
 
 def _fields(record: Record) -> str:

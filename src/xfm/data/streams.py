@@ -11,7 +11,7 @@ from xfm.config.data import Augmentation
 from xfm.data.collate import identity
 from xfm.data.image_cache import PictureCache
 from xfm.data.mixture import Mixture
-from xfm.data.records import BadRecordError, Record, Sample, SampleKind, to_sample
+from xfm.data.records import BadRecordError, Sample, SampleKind, to_sample
 from xfm.data.rng import sample_generator
 from xfm.data.schema import BadRecord, StreamReads, TextSample
 from xfm.data.sources.base import RecordSource
@@ -109,17 +109,14 @@ class CorpusStream:
                 if self.needs_regions and record.annotation.get("regions", []) == []:
                     met.regionless += 1
                     continue
-                return self._decoded(source, record)
+                picture = 0 if record.picture is None else identity(record.picture)
+                if self.cache is None or record.picture is None:
+                    return to_sample(record, source.kind), picture
+                known = self.cache.find(picture)
+                sample = to_sample(replace(record, decoded=known), source.kind)
+                if known is None and not isinstance(sample, TextSample):
+                    self.cache.keep(picture, sample.pixels)
+                return sample, picture
             except BadRecordError as error:
                 met.skipped.append(BadRecord(error.origin, error.reason))
         raise UnusableError(met)
-
-    def _decoded(self, source: RecordSource, record: Record) -> tuple[Sample, int]:
-        picture = 0 if record.picture is None else identity(record.picture)
-        if self.cache is None or record.picture is None:
-            return to_sample(record, source.kind), picture
-        known = self.cache.find(picture)
-        sample = to_sample(replace(record, decoded=known), source.kind)
-        if known is None and not isinstance(sample, TextSample):
-            self.cache.keep(picture, sample.pixels)
-        return sample, picture

@@ -119,6 +119,9 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
     `commands` and `limits` where they are given."""
     provenance = artifacts.provenance
     licences = _mapping(provenance.get("licences"))
+    data = licences.get("data") or NOT_STATED
+    if isinstance(data, Mapping):
+        data = "; ".join(f"{name}: {text}" for name, text in data.items())
     header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", "vision-language"]}
     if isinstance(weights := licences.get("weights"), str):
         header["license"] = weights.lower()
@@ -142,7 +145,7 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
         f"- fusion: {config.fusion.depth} layers{task}",
         "## Licences",
         f"- code: {licences.get('code') or NOT_STATED}\n- weights: {licences.get('weights') or NOT_STATED}\n"
-        f"- data: {_listed(licences.get('data'))}" + _licences_of_parts(provenance),
+        f"- data: {data}" + _licences_of_parts(provenance),
         "## Training",
         _fenced({key: provenance[key] for key in _TRAINING if key in provenance}),
         "## Data",
@@ -204,12 +207,6 @@ def limits_of(provenance: Mapping[str, Any]) -> str:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _listed(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "; ".join(f"{name}: {text}" for name, text in value.items()) or NOT_STATED
-    return str(value) if value else NOT_STATED
 
 
 def _fenced(value: Mapping[str, Any]) -> str:

@@ -155,10 +155,6 @@ class Read:
     text: Tensor
     grid: Grid
 
-    def pick(self, states: Tensor) -> Tensor:
-        """[N, D] -> [n, D]."""
-        return states.index_select(0, self.index)
-
 
 @dataclass(frozen=True)
 class Texts:

@@ -57,9 +57,9 @@ class SelfAttention(nn.Module):
         qkv, read, grid = self.qkv(states), texts.read, texts.grid
         queries, keys, values = zip(*(split_all(t, self.heads, 3) for t in grid.spread(qkv)), strict=True)
         if read is not None:
-            own = read.pick(qkv.narrow(-1, 0, states.shape[-1]))
+            own = qkv.narrow(-1, 0, states.shape[-1]).index_select(0, read.index)
             queries = [split_heads(t, self.heads) for t in read.grid.spread(own)]
-            states, grid = read.pick(states), read.grid
+            states, grid = states.index_select(0, read.index), read.grid
         dropout = self.dropout_rate if self.training else 0.0
         attended = [
             join_heads(attend(query, key, value, bias, dropout))

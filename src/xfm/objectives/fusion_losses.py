@@ -87,10 +87,6 @@ def _query(
     return objective, FusionQuery(bank, rows.bank, texts, image, slot, visible, read)
 
 
-def _first_token(texts: Tensor) -> Tensor:
-    return torch.zeros_like(texts)[:, None]
-
-
 def fuse_all(model: Backbone, queries: Sequence[Query], policy: GradientPolicy) -> list[Tensor]:
     """Answers [Q, m, Dt] of all queries, whatever their banks, in one fusion call, gradients as the policy
     says."""
@@ -112,7 +108,7 @@ def matching_queries(rows: TextRows, negatives: Negatives, own: Tensor | None = 
     if own is None:
         own = torch.arange(len(rows.image), device=rows.image.device)
     return [
-        _query(rows, Objective.ITM, rows.texts, texts, regions, _first_token(texts))
+        _query(rows, Objective.ITM, rows.texts, texts, regions, torch.zeros_like(texts)[:, None])
         for texts, regions in ((own, own), (own, negatives.image), (negatives.text, own))
     ]
 
@@ -156,7 +152,7 @@ def box_query(model: Backbone, rows: TextRows, boxed: Tensor, target: Tensor) ->
     image = rows.image.index_select(0, boxed)
     slot = None if rows.slot is None else torch.zeros_like(image)
     visible = None if rows.visible is None else torch.ones_like(rows.visible.index_select(0, boxed))
-    query = FusionQuery(rows.texts, rows.bank, boxed, image, slot, visible, _first_token(boxed))
+    query = FusionQuery(rows.texts, rows.bank, boxed, image, slot, visible, torch.zeros_like(boxed)[:, None])
 
     def reduce(answers: Sequence[Tensor]) -> LossDict:
         l1, giou, iou = box_losses(model.boxes(answers[0]), target)

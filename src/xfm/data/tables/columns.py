@@ -72,7 +72,8 @@ class ColumnMap:
         for one in fields:
             ways = one.ways(self.columns)
             if len(ways) > 1:
-                raise UserError(f"--columns: {_and(ways)} are one field; name it once")
+                said = " and ".join(way[0] for way in ways)
+                raise UserError(f"--columns: {said} are one field; name it once")
             if none := [name for way in ways for name in way if not one.optional and not self.of(name)]:
                 raise UserError(f"--columns: the task needs {one.name}; name the column after {none[0]}=")
         read: dict[str, str] = {}
@@ -90,10 +91,10 @@ class ColumnMap:
         for one in fields:
             ways = self.ways(one, columns)
             if len(ways) > 1:
+                said = " and ".join(way[0] for way in ways)
                 first = ",".join(f"{name}={name}" for name in ways[0])
                 raise UserError(
-                    f"{place}: the columns {_and(ways)} are one field; say which is meant with "
-                    f"--columns {first}"
+                    f"{place}: the columns {said} are one field; say which is meant with --columns {first}"
                 )
             way = ways[0] if ways else () if one.optional else (one.name,)
             for name in way:
@@ -113,10 +114,6 @@ class ColumnMap:
             f"{listed(columns)}; "
             + (self.remedy or f"name the right one with --columns {name}={example}{none}")
         )
-
-
-def _and(ways: Sequence[tuple[str, ...]]) -> str:
-    return " and ".join(way[0] for way in ways)
 
 
 def listed(columns: Sequence[str]) -> str:

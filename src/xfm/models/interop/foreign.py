@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from xfm.config.encoders import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
 from xfm.core.errors import UserError, import_extra
@@ -60,7 +59,12 @@ def read_timm(name: str, reference: str) -> VisionPart:
             shapes = timm.create_model(source, pretrained=False, num_classes=0)
         check_trunk(shapes, name)
         if source is not name:
-            _check_size(Path(name), shapes)
+            claimed = sum(parameter.numel() for parameter in shapes.parameters())
+            if claimed > max(file.stat().st_size for file in Path(name).iterdir()):
+                raise UserError(
+                    f"{name}/config.json describes {claimed:,} values, and no file of the folder holds so "
+                    "many; copy it again"
+                )
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
     check_trunk(trunk, name)
     cfg = trunk.pretrained_cfg
@@ -75,15 +79,6 @@ def read_timm(name: str, reference: str) -> VisionPart:
     )
     provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
     return VisionPart(encoder.eval(), shown, provenance, fresh=("mask_vector",))
-
-
-def _check_size(folder: Path, shapes: nn.Module) -> None:
-    claimed = sum(parameter.numel() for parameter in shapes.parameters())
-    if claimed > max(file.stat().st_size for file in folder.iterdir()):
-        raise UserError(
-            f"{folder / 'config.json'} describes {claimed:,} values, and no file of the folder holds so "
-            "many; copy it again"
-        )
 
 
 def _timm_config(trunk: Any, architecture: str) -> TimmVisionConfig:

@@ -93,8 +93,7 @@ def convert(
     _check(path, state, entries, leftover, shapes)
     report = _report(state, entries, leftover, ignored, task, shapes)
     stored.clear()  # only `state` holds the tensors now: each goes when it has been packed
-    native = _native(entries, state)
-    _fill(model, task_model, native)
+    _fill(model, task_model, entries, state)
     vision = config.vision
     preprocessing = preprocessing or Preprocessing(vision.image_size, image_width=vision.image_width)
     provenance = {
@@ -194,7 +193,7 @@ def _report(
     return Report(kind, used, {why: names for why, names in left_out.items() if names}, fresh)
 
 
-def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _fill(model: XFM, task: TaskModel | None, entries: Sequence[Entry], state: dict[str, Tensor]) -> None:
     native: dict[str, Tensor] = {}
     taken: set[int] = set()
     for entry in entries:
@@ -205,10 +204,6 @@ def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Ten
             tensor = tensor.clone()
         taken.add(tensor.untyped_storage().data_ptr())
         native[entry.native] = tensor
-    return native
-
-
-def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model.reset_heads(model.config)
