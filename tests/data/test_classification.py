@@ -12,13 +12,12 @@ from torchvision.transforms import v2
 
 from tests.data.conftest import noise
 from xfm.config.image import STRONG, ImageTrainingConfig, Operations
-from xfm.data.transforms import Normalisation
 from xfm.data.variation import Mixup, Variation
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
 
 PREPROCESSING = Preprocessing(32)
-MODEL = PREPROCESSING.shape, Normalisation(PREPROCESSING.mean, PREPROCESSING.std)
+MODEL = PREPROCESSING.shape, (PREPROCESSING.mean, PREPROCESSING.std)
 STILL = ImageTrainingConfig()
 
 
@@ -90,5 +89,5 @@ def test_every_kind_of_operations_is_seeded_and_leaves_the_generators(operations
 
 def test_grey_pictures_have_three_equal_channels() -> None:
     shape, _ = MODEL
-    seen = Variation(STILL, shape, Normalisation((0.5,) * 3, (0.5,) * 3), grey=True)(PICTURE, 0)
+    seen = Variation(STILL, shape, ((0.5,) * 3, (0.5,) * 3), grey=True)(PICTURE, 0)
     assert torch.equal(seen[0], seen[2])

@@ -21,7 +21,7 @@ from xfm.data.sources import open_source
 from xfm.data.sources.plain_files import FolderSource
 from xfm.data.streams import CorpusStream, RecordTally, UnusableError
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Normalisation, normalise
+from xfm.data.transforms import CLIP, Normalisation, normalise
 from xfm.data.workers import load_steps
 
 _log = logging.getLogger(__name__)
@@ -42,11 +42,11 @@ class PretrainingData:
         seed: int,
         rank: int = 0,
         world: int = 1,
-        normalisation: Normalisation | None = None,
+        normalisation: Normalisation = CLIP,
         cache: PictureCache | None = None,
     ) -> None:
         self.config = config
-        self._normalisation = normalisation or Normalisation()
+        self._normalisation = normalisation
         self.tokenizer = Tokenizer.load(config.tokenizer)
         self._streams = streams = [
             replace(_open_stream(SampleKind(name), setting, seed, config), cache=cache)

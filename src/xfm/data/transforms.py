@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from xfm.config.data import Augmentation
-from xfm.config.image import CLIP_MEAN, CLIP_STD
+from xfm.config.image import CLIP_MEAN, CLIP_STD, Channels
 from xfm.config.tables import BoxFormat, BoxUnit
 
 
@@ -227,19 +227,14 @@ def move_boxes(boxes: Sequence[Box], view: View, size: int) -> list[Box | None]:
     return moved
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of the three channels, for pixels between 0 and 1; CLIP's by default."""
-
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
+Normalisation = tuple[Channels, Channels]
+"""Mean and standard deviation of the three channels, for pixels between 0 and 1."""
+CLIP: Normalisation = (CLIP_MEAN, CLIP_STD)
 
 
-def normalise(pixels: Tensor, normalisation: Normalisation | None = None) -> Tensor:
-    """(pixels / 255 - mean) / std: [B, 3, H, W] uint8 -> float32 on the same device; default CLIP's."""
-    normalisation = normalisation or Normalisation()
-    mean = torch.tensor(normalisation.mean, dtype=torch.float64).view(1, 3, 1, 1)
-    std = torch.tensor(normalisation.std, dtype=torch.float64).view(1, 3, 1, 1)
+def normalise(pixels: Tensor, normalisation: Normalisation = CLIP) -> Tensor:
+    """(pixels / 255 - mean) / std: [B, 3, H, W] uint8 -> float32 on the same device."""
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in normalisation)
     scale = (1 / (255 * std)).to(pixels.device, torch.float32)
     shift = (-mean / std).to(pixels.device, torch.float32)
     return pixels.to(torch.float32).mul_(scale).add_(shift)

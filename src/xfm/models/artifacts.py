@@ -14,7 +14,7 @@ from xfm.config.labels import MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Normalisation, View, normalise, show, torchvision_v2
+from xfm.data.transforms import View, normalise, show, torchvision_v2
 from xfm.models.task_models import TaskModel
 
 CODE_LICENCE = "Apache-2.0"
@@ -105,7 +105,7 @@ def framed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 def model_pixels(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
     """[N, 3, S, S] uint8 -> float32 pixels as the model takes them."""
-    return normalise(pictures, Normalisation(preprocessing.mean, preprocessing.std))
+    return normalise(pictures, (preprocessing.mean, preprocessing.std))
 
 
 CARD = "README.md"

@@ -11,7 +11,7 @@ from xfm.config.model import ModelConfig
 from xfm.data.schema import Tokens
 from xfm.models.encoders import LANGUAGE, VISION, AnyLanguage, AnyVision, encode_first
 from xfm.models.fusion import FusionEncoder, FusionQuery, ImageBank, TextBank
-from xfm.models.heads import MLPHead, TokenHead
+from xfm.models.heads import TokenHead, mlp_head
 from xfm.models.precision import at_least_float32
 
 TEMPERATURE_RANGE = (0.001, 0.5)
@@ -34,8 +34,8 @@ class Composition:
     vision_proj: nn.Linear
     text_proj: nn.Linear
     temperature: nn.Parameter
-    itm_head: MLPHead
-    bbox_head: MLPHead
+    itm_head: nn.Sequential
+    bbox_head: nn.Sequential
     language_head: TokenHead
     fusion_head: TokenHead
     pixel_head: nn.Linear | None
@@ -58,8 +58,8 @@ class Composition:
         width, image_width = config.language.width, config.vision.width
         self.vision_proj = nn.Linear(image_width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
-        self.itm_head = MLPHead(width, 2)
-        self.bbox_head = MLPHead(width, 4)
+        self.itm_head = mlp_head(width, 2)
+        self.bbox_head = mlp_head(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.language_head = TokenHead(width, self.language.words, config.language.norm_eps)
         self.fusion_head = TokenHead(width, self.fusion.embeddings.words)

@@ -1,7 +1,13 @@
-"""Protocols of the vision and language encoders, and their builders."""
+"""The vision and language encoders by their configurations.
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+Only this is asked of them: `vision(pixels, patch_mask=None)` gives [B, 1 + P, Dv] with the pooled vector in
+slot 0, and there are `resize(image_size, image_width=None)`, `compute_buffers()` and `set_drop_path(rate)`;
+`language(ids, mask)` gives [R, T, Dt], and there are `words`, to which the MLM head is tied, and
+`copy_words(embeddings)`. Both have `layers`, which may name parts of themselves as `units`, and `last_norms`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,58 +18,11 @@ from xfm.config.encoders import (
     VisionConfig,
 )
 from xfm.models.language import LanguageEncoder
-from xfm.models.layers import Embeddings
 from xfm.models.library_encoders import TimmVision, TransformersText
 from xfm.models.vision import VisionEncoder
 
 AnyVision = VisionEncoder | TimmVision
 AnyLanguage = LanguageEncoder | TransformersText
-
-
-class VisionLike(Protocol):
-    """Pictures to patch vectors, row-major, with the pooled vector in slot 0.
-
-    Its `layers`, from the first on, have learning rates of their own, and are sharded by themselves; one may
-    name parts of itself as `units` that are gathered alone. `last_norms` are behind the last layer.
-    """
-
-    layers: Sequence[nn.Module] | nn.ModuleList
-    last_norms: Sequence[nn.Module]
-
-    def __call__(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        """[B, 3, H, W] float (and [B, P] bool masked patches) -> [B, 1 + P, Dv]."""
-        ...
-
-    def resize(self, image_size: int, image_width: int | None = None) -> None:
-        """Take pictures of another size from now on: a square's side, or height and width."""
-        ...
-
-    def compute_buffers(self) -> None:
-        """Compute what no file of weights holds; for modules that were built without memory."""
-        ...
-
-    def set_drop_path(self, rate: float) -> None:
-        """Let the drop-path rate in training rise linearly over the blocks, from 0 to `rate` in [0, 1)."""
-        ...
-
-
-class LanguageLike(Protocol):
-    """Texts to hidden states; the first token stands for the text. The MLM head is tied to `words`; layers
-    and norms as of `VisionLike`."""
-
-    layers: Sequence[nn.Module] | nn.ModuleList
-    last_norms: Sequence[nn.Module]
-    words: nn.Embedding
-
-    def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""
-        ...
-
-    def copy_words(self, embeddings: Embeddings) -> None:
-        """Overwrite embeddings of the same vocabulary and width with those that the encoder has."""
-        ...
-
-
 VISION: dict[type, Callable[[Any], Any]] = {VisionConfig: VisionEncoder, TimmVisionConfig: TimmVision}
 LANGUAGE: dict[type, Callable[[Any], Any]] = {
     LanguageConfig: LanguageEncoder,

@@ -13,7 +13,7 @@ from xfm.data.schema import Tokens
 from xfm.models.composition import Backbone
 from xfm.models.decoder import Decoder
 from xfm.models.encoders import encode_first
-from xfm.models.heads import DeepHead, HeadInputs, MLPHead, ProbeHead
+from xfm.models.heads import HeadInputs, ProbeHead, deep_head, mlp_head
 
 ADDED = ("head.", "decoder.")
 
@@ -68,7 +68,7 @@ class Classifier(TaskModel):
         """The configured head: a probe on `probed` numbers, or the task's own on `width`."""
         if self.task.head is HeadKind.PROBE:
             return ProbeHead(probed, self.task.classes)
-        return MLPHead(width, self.task.classes)
+        return mlp_head(width, self.task.classes)
 
     @torch.no_grad()
     def cool(self, temperature: float) -> None:
@@ -94,7 +94,8 @@ class Classifier(TaskModel):
 
 
 class BackboneTaskModel(TaskModel):
-    """A head on the whole pre-trained model; of its own, it adds nothing (vectors of texts)."""
+    """A head on the whole pre-trained model; by itself it adds nothing: vectors of texts, and
+    retrieval by contrast and matching (COCO, Flickr30k)."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
@@ -129,7 +130,7 @@ class ImageClassifier(Classifier):
         self.vision = model.vision
         width, classes = self.vision.config.width, task.classes
         published = task.image_head is ImageHead.PUBLISHED
-        self.head = DeepHead(2 * width, classes) if published else nn.Linear(width, classes)
+        self.head = deep_head(2 * width, classes) if published else nn.Linear(width, classes)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """[I, 3, H, W] -> [I, 1 + P, Dv]."""
@@ -186,10 +187,6 @@ class Reasoner(BackboneTaskModel, Classifier):
             return both_fused
         seen = rows.pictures[:, 0][rows.index].flatten(1)  # [R, 2 Dv]
         return torch.cat([both_fused, rows.mean_text(text), seen], dim=-1)
-
-
-class Retriever(BackboneTaskModel):
-    """Retrieval by contrast and matching (COCO, Flickr30k): nothing is added."""
 
 
 class Grounder(BackboneTaskModel):

@@ -89,7 +89,7 @@ class TextReader(CorpusReader):
 
     def _groups(self, path: Path) -> Iterator[tuple[int, int]]:
         start, size = 0, 0
-        sizes = read_footer(path).sizes
+        _, _, sizes, _ = read_footer(path)
         for group, own in enumerate(sizes):
             if group > start and size + own > self._most:
                 yield start, group

@@ -18,7 +18,7 @@ from xfm.core.files import read_json_object
 from xfm.models.composition import PAIR_HEADS
 from xfm.models.folder import Pretrained
 from xfm.models.fusion import FusionQuery
-from xfm.models.heads import MLPHead
+from xfm.models.heads import mlp_head
 from xfm.models.library_encoders import explained
 from xfm.models.model_files import TASK
 from xfm.models.model_reading import read_artifacts, read_config
@@ -101,7 +101,7 @@ class RuntimeModel(XFM):
         self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
         self.vision_proj = nn.Linear(config.vision.width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
-        self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
+        self.itm_head, self.bbox_head = mlp_head(width, 2), mlp_head(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
 

@@ -10,7 +10,7 @@ from transformers.utils.generic import can_return_tuple
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from xfm.data.masking import IGNORED
 from xfm.models.encoders import LANGUAGE, VISION
-from xfm.models.heads import MLPHead, TokenHead
+from xfm.models.heads import TokenHead, mlp_head
 from xfm.models.interop.transformers.model import (
     XFMConfig,
     XFMPreTrainedModel,
@@ -31,7 +31,7 @@ class XFMForSequenceClassification(XFMWithLanguage):
         super().__init__(config)
         language = config.native.language
         self.language = LANGUAGE[type(language)](language)
-        self.head = MLPHead(language.width, config.num_labels or 2)
+        self.head = mlp_head(language.width, config.num_labels or 2)
         self.post_init()
 
     @can_return_tuple
