@@ -153,7 +153,8 @@ def read_picture_header(data: bytes) -> Header:
             elif found is PictureFormat.HEIC:  # it is turned by the decoder, and its EXIF only repeats that
                 exif = None
             orientation = orientation_of(exif)
-            return Header(found, *_upright(*picture.size, orientation), orientation, picture.mode)
+            size = picture.size[::-1] if orientation >= 5 else picture.size  # upright
+            return Header(found, *size, orientation, picture.mode)
     except BROKEN as error:
         raise PictureError(f"the picture's header is broken ({first_line(error)})") from None
 
@@ -194,10 +195,6 @@ _OPENERS: dict[PictureFormat, Callable[[io.BytesIO], ImageFile]] = {
 }
 
 
-def _upright(width: int, height: int, orientation: int) -> tuple[int, int]:
-    return (height, width) if orientation >= 5 else (width, height)
-
-
 def _webp_header(data: bytes) -> Header:
     # Pillow takes memory for the canvas to tell the size. The three layouts leave the decoder no other
     # reading: it refuses an extended file whose canvas is not the picture's.
@@ -215,7 +212,8 @@ def _webp_header(data: bytes) -> Header:
         height = int.from_bytes(data[27:30], "little") + 1
         orientation = orientation_of(webp_exif(data))
         mode, animated = ("RGBA" if flags & 0x10 else "RGB"), bool(flags & 0x02)
-        return Header(PictureFormat.WEBP, *_upright(width, height, orientation), orientation, mode, animated)
+        size = (height, width) if orientation >= 5 else (width, height)  # upright
+        return Header(PictureFormat.WEBP, *size, orientation, mode, animated)
     raise PictureError("the picture's header is broken (it begins with an unknown chunk)")
 
 

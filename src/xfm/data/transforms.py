@@ -23,13 +23,8 @@ from xfm.config.tables import BoxFormat, BoxUnit
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes with their format and unit.
-
-    Attributes:
-        data: [N, 4] float.
-        format: meaning of the four columns.
-        unit: pixels or fractions of the picture's sides.
-    """
+    """Boxes: `data` [N, 4] float, the meaning of its columns, and the unit (pixels, or fractions of the
+    picture's sides)."""
 
     data: Tensor
     format: BoxFormat

@@ -96,7 +96,7 @@ class Composition:
         `image_index` [Q] int64 defaults to image q for text q; `visible` [Q, P] bool limits patches (slot
         0 is always visible)."""
         own = torch.arange(len(text), device=text.device)
-        texts, images = _banks(text, text_mask, image)
+        texts, images = TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
         shown = own if image_index is None else image_index
         return self.fusion([FusionQuery(texts, images, own, shown, visible=visible)])[0]
 
@@ -112,7 +112,7 @@ class Composition:
         P, Dv], and [Q] int64 image and text of each pair (by default q)."""
         count = len(text) if text_index is None else len(text_index)
         own, read = torch.arange(count, device=text.device), text_mask.new_zeros(count, 1, dtype=torch.int64)
-        texts, images = _banks(text, text_mask, image)
+        texts, images = TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
         said, shown = (own if index is None else index for index in (text_index, image_index))
         return self.fusion([FusionQuery(texts, images, said, shown, read=read)])[0]
 
@@ -160,10 +160,6 @@ class Composition:
 
 def _dense(states: Tensor) -> Tensor:
     return states if states.is_cuda else states.contiguous()
-
-
-def _banks(text: Tensor, text_mask: Tensor, image: Tensor) -> tuple[TextBank, ImageBank]:
-    return TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
 
 
 class Backbone(Composition, nn.Module):

@@ -37,12 +37,8 @@ INPUTS: Mapping[Objective, frozenset[EncoderName]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class GradientPolicy:
-    """Which encoders each objective's gradient reaches.
-
-    Attributes:
-        reaches: a set of encoders for every objective, a subset of `INPUTS`. Language and vision lie behind
-            fusion in ITM, IMLM and BBP, so they can be reached there only if fusion is.
-    """
+    """Which encoders each objective's gradient `reaches`, a subset of `INPUTS`. Language and vision lie
+    behind fusion in ITM, IMLM and BBP, so they can be reached there only if fusion is."""
 
     reaches: Mapping[Objective, frozenset[EncoderName]]
 

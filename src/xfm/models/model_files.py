@@ -86,20 +86,14 @@ def save_model(
     calibration: MatchCalibration | None = None,
     half: bool = False,
 ) -> None:
-    """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
+    """Write a model folder, replacing one that exists; the old one stays whole until the new one is, and a
+    folder of something else is never replaced.
 
-    Args:
-        folder: the model folder; a folder of something else is never replaced.
-        model, tokenizer, preprocessing: what belongs together; without a tokenizer, texts cannot be encoded.
-        provenance: where the model comes from, as JSON can hold it; anything else is written as text.
-        task: what the model was fine-tuned for; its parts take the place of the model's.
-        calibration: of the matching head, fitted to these very weights.
-        half: store the model's weights as float16, in half the space; they are read into its own types.
-
-    Raises:
-        ValueError: `half`, and a weight is too large for float16.
-        UserError: the disk is full, the place is not writable, or something else lies there. What was there
-            before is unharmed.
+    Without a tokenizer, texts cannot be encoded; `provenance` is written as JSON, what JSON cannot hold as
+    text; the parts of a fine-tuned `task` take the place of the model's; `calibration` is of the matching
+    head with these very weights; `half` stores float32 as float16, read into the model's own types
+    (ValueError for a weight that is too large). Raises UserError where the disk is full or the place is not
+    writable.
     """
     with saving(folder) as part:
         state = model.state_dict() | (task.shared_state() if task else {})

@@ -87,14 +87,9 @@ class GlobalBatch:
         """Number of microbatches of all processes."""
         return len(self.counts) * self.peers.world
 
-    @property
-    def is_single(self) -> bool:
-        """Whether this microbatch is the global batch."""
-        return self.parts == 1
-
     def loss_scale(self, name: str) -> float:
         """Factor of this microbatch's mean, so that the mean over all is the global one."""
-        if self.is_single:
+        if self.parts == 1:
             return 1.0
         total = sum(count[name] for batch in self.counts for count in batch)
         return self.counts[self.place][self.peers.rank][name] * self.parts / total if total else 1.0

@@ -6,6 +6,7 @@ are not computed.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +16,10 @@ from xfm.config.training import LossConfig
 from xfm.models.composition import Backbone
 from xfm.models.fusion import TextBank
 from xfm.models.gradients import GradientPolicy
-from xfm.objectives.contrast import Similarities, compare, gathered, judged_pairs, vectors_of
+from xfm.objectives.contrast import compare, gathered, judged_pairs, vectors_of
 from xfm.objectives.fusion_losses import FusionLoss, box_query, masked_lm_query, matching_query, run_fusion
 from xfm.objectives.global_batch import ContrastOutput, GlobalBatch
-from xfm.objectives.itm import Block, Negatives, draw_negatives
+from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import LossDict
 from xfm.objectives.text_rows import PairEmbeddings, TextRows, longer, with_others
 
@@ -42,14 +43,11 @@ def _loan_of(
     wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device
 ) -> RowExchange:
     starts = [sum(counts[:place]) for place in range(len(counts) + 1)]
-    own = range(starts[rank], starts[rank + 1])
-
-    def held(process: int) -> range:
-        return range(starts[process], starts[process + 1])
-
-    foreign = [sorted({row for row in rows if row not in held(one)}) for one, rows in enumerate(wanted)]
+    held = [range(first, stop) for first, stop in pairwise(starts)]
+    own = held[rank]
+    foreign = [sorted({row for row in rows if row not in held[one]}) for one, rows in enumerate(wanted)]
     lent = [[row - own.start for row in rows if row in own] for rows in foreign]
-    received = [sum(row in held(one) for row in foreign[rank]) for one in range(len(counts))]
+    received = [sum(row in one for row in foreign[rank]) for one in held]
     place = torch.zeros(starts[-1], dtype=torch.int64)
     place[own.start : own.stop] = torch.arange(len(own))
     place[foreign[rank]] = torch.arange(len(own), len(own) + len(foreign[rank]))
@@ -121,16 +119,10 @@ def contrast(
     if not weights.itm:
         return found
     blocks = global_batch.blocks(source, rows.image)
-    negatives = drawn(compared, blocks, global_batch.negatives.min_probability, generator)
+    floor = global_batch.negatives.min_probability
+    negatives = draw_negatives(compared.by_image, compared.same, generator, floor, compared.by_text, blocks)
     pairs = global_batch.peers.total(judged_pairs(negatives.valid))
     return ContrastOutput(found.loss, found.right, negatives, pairs)
-
-
-def drawn(
-    compared: Similarities, blocks: Sequence[Block], floor: float, generator: torch.Generator
-) -> Negatives:
-    """Hard negatives of rows compared with all rows of the batch."""
-    return draw_negatives(compared.by_image, compared.same, generator, floor, compared.by_text, blocks)
 
 
 def vision_text_losses(
@@ -181,7 +173,7 @@ def questions(
         own = torch.arange(len(rows.image), device=rows.image.device)
         asks = matching_query(model, matched, negatives, own)
         valid = judged_pairs(negatives.valid)
-        yield asks if global_batch.is_single else asks.weighed(valid * global_batch.parts / pairs)
+        yield asks if global_batch.parts == 1 else asks.weighed(valid * global_batch.parts / pairs)
     if masked_text is not None:
         masked_text = F.pad(masked_text, (0, 0, 0, rows.texts.states.shape[1] - masked_text.shape[1]))
         asks = masked_lm_query(model, rows, masked_text)

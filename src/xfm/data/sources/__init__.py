@@ -26,20 +26,13 @@ def open_source(
     kind: SampleKind | str,
     remote: RemoteConfig | None = None,
 ) -> RecordSource:
-    """Open a corpus.
+    """Open a corpus: a tar shard, a JSON-lines file, a pattern (`dir/*.tar`), a numbered range
+    (`dir/part-{00000..00012}.tar`, of which every shard must be there), a folder holding shards or JSON-lines
+    files, of images also a folder of pictures, or shards at an address, see `remote_shards`.
 
-    Where `xfm data index` has written an index beside tar shards, they are not scanned.
-
-    Args:
-        path: a tar shard, a JSON-lines file, a pattern (`dir/*.tar`), a numbered range
-            (`dir/part-{00000..00012}.tar`, of which every shard must be there), or a folder holding shards or
-            JSON-lines files. For images also a folder of pictures. Shards may lie at an address, see
-            `remote_shards`.
-        kind: what to read the records as.
-        remote: how shards at an address are read.
-
-    Raises:
-        UserError: when nothing is there, or a shard is missing, truncated or of another format.
+    `kind` is what records are read as, `remote` how shards at an address are read. Where `xfm data index` has
+    written an index beside shards, they are not scanned. Raises UserError when nothing is there, or a shard
+    is missing, truncated or of another format.
     """
     kind = SampleKind(kind)
     if is_url(str(path)):

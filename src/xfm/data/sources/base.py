@@ -24,14 +24,9 @@ class StaleError(OSError):
 
 
 class RecordSource:
-    """Records with random access by index; safe to use after a fork and to pickle.
+    """Records with random access by index, read as a `kind`; safe to use after a fork and to pickle."""
 
-    Attributes:
-        kind: what `read` yields.
-        distant: whether records are worth being asked for side by side: they lie on other machines.
-    """
-
-    distant = False
+    distant = False  # whether records are worth being asked for side by side: they lie on other machines
 
     def __init__(self, kind: SampleKind) -> None:
         self.kind = kind
