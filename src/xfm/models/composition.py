@@ -74,10 +74,6 @@ class Composition:
         """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""
         return self.language(ids, mask)
 
-    def encode_first(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> [R, Dt] token 0, cheaper than all tokens."""
-        return encode_first(self.language, ids, mask)
-
     def encode_texts(self, batches: Sequence[Tokens]) -> list[Tensor]:
         """Batches [R, T] of texts -> a [R, T, Dt] for each, in one pass if the encoder has `encode_all`.
         States of padding are undefined."""

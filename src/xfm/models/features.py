@@ -18,6 +18,7 @@ from xfm.data.collate import padded_tokens
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.models.composition import Backbone
+from xfm.models.encoders import encode_first
 from xfm.models.precision import autocast
 
 _AS_INTEGERS = {torch.bfloat16: np.int16, torch.float16: np.int16, torch.float32: np.int32}
@@ -197,7 +198,7 @@ def text_features(encoder: Encoder, batches: Iterable[Tokens]) -> NDArray[np.flo
     model, device = encoder.model, encoder.device
     pairs = ((tokens.ids.to(device), tokens.mask.to(device)) for tokens in batches)
     with autocast(encoder.precision, device):
-        return torch.cat([model.encode_first(*pair).float().cpu() for pair in pairs]).numpy()
+        return torch.cat([encode_first(model.language, *pair).float().cpu() for pair in pairs]).numpy()
 
 
 def storage_dtype() -> torch.dtype:

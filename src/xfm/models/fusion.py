@@ -28,10 +28,6 @@ class ImageBank:
         """[I, S + P, Dv] all keys."""
         return torch.cat([self.slots, self.patches], dim=1)
 
-    def detach(self) -> "ImageBank":
-        """The same states without their gradient."""
-        return ImageBank(self.slots.detach(), self.patches.detach())
-
 
 @dataclass(frozen=True)
 class TextBank:
@@ -40,10 +36,6 @@ class TextBank:
 
     states: Tensor
     mask: Tensor
-
-    def detach(self) -> "TextBank":
-        """The same states without their gradient."""
-        return TextBank(self.states.detach(), self.mask)
 
 
 @dataclass(frozen=True)

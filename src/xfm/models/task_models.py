@@ -194,11 +194,7 @@ class Grounder(BackboneTaskModel):
 
     def forward(self, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
         """[I, 3, H, W] pictures and [R, T] phrases -> [R, 4] boxes (cx, cy, w, h) as fractions."""
-        return self.locate(_rows(self, pixels, tokens, image_index))
-
-    def locate(self, rows: HeadInputs) -> Tensor:
-        """[R, 4] boxes (cx, cy, w, h) of phrases as fractions of their pictures' sides."""
-        return self.model.boxes(self.fused_first(rows))
+        return self.model.boxes(self.fused_first(_rows(self, pixels, tokens, image_index)))
 
 
 class Answerer(BackboneTaskModel):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.models.composition import Backbone
-from xfm.models.fusion import FusionQuery, TextBank
+from xfm.models.fusion import FusionQuery, ImageBank, TextBank
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import LossDict, masked_token_loss
@@ -90,14 +90,17 @@ def _query(
 def fuse_all(model: Backbone, queries: Sequence[Query], policy: GradientPolicy) -> list[Tensor]:
     """Answers [Q, m, Dt] of all queries, whatever their banks, in one fusion call, gradients as the policy
     says."""
-    texts = {id(query.texts): query.texts.detach() for _, query in queries}
-    images = {id(query.images): query.images.detach() for _, query in queries}
+    # Queries share a bank by identity: each has one copy without its gradient.
+    said = {id(query.texts): query.texts for _, query in queries}
+    shown = {id(query.images): query.images for _, query in queries}
+    texts = {key: TextBank(bank.states.detach(), bank.mask) for key, bank in said.items()}
+    images = {key: ImageBank(bank.slots.detach(), bank.patches.detach()) for key, bank in shown.items()}
     gated = []
     for objective, query in queries:
         reached = policy.reaches[objective]
-        said = query.texts if EncoderName.LANGUAGE in reached else texts[id(query.texts)]
-        shown = query.images if EncoderName.VISION in reached else images[id(query.images)]
-        gated.append(replace(query, texts=said, images=shown))
+        bank = query.texts if EncoderName.LANGUAGE in reached else texts[id(query.texts)]
+        pictures = query.images if EncoderName.VISION in reached else images[id(query.images)]
+        gated.append(replace(query, texts=bank, images=pictures))
     answers = zip(queries, model.fusion(gated), strict=True)
     return [policy.gate(objective, EncoderName.FUSION, answer) for (objective, _), answer in answers]
 
