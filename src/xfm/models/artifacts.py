@@ -199,12 +199,6 @@ def trained_on(provenance: Mapping[str, Any]) -> str:
     return "; ".join(told) or NOT_STATED
 
 
-def limits_of(provenance: Mapping[str, Any]) -> str:
-    """Limits of a model in a line; where none are stated, its training data."""
-    said = str(provenance.get("limits") or "").replace("\n", " ").strip()
-    return said or f"Trained on {trained_on(provenance)}"
-
-
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 

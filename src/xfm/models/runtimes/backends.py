@@ -67,7 +67,7 @@ def traced(graph: Graph) -> Any:
         warnings.simplefilter("ignore")  # of torch's own parts to one another
         return torch.export.export(
             graph.module.eval(),
-            graph.arguments(),
+            tuple(graph.inputs.values()),
             dynamic_shapes=shapes,
             prefer_deferred_runtime_asserts_over_guards=True,  # the sides are proved by no solver
         )
@@ -84,7 +84,7 @@ def write_onnx(graph: Graph, path: Path) -> None:
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 traced(graph),
-                graph.arguments(),
+                tuple(graph.inputs.values()),
                 path,
                 input_names=[*graph.inputs],
                 output_names=[*graph.outputs],

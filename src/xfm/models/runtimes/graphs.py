@@ -36,10 +36,6 @@ class Graph:
     longest: int
     vocabulary: int = 0
 
-    def arguments(self) -> tuple[Tensor, ...]:
-        """The examples in their order."""
-        return tuple(self.inputs.values())
-
 
 class ImageGraph(nn.Module):
     """Pictures to states and unit vectors."""
