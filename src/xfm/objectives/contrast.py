@@ -19,13 +19,6 @@ def rows_loss(similarity: Tensor, same: Tensor, own: Tensor) -> Tensor:
     return F.cross_entropy(similarity.masked_fill(same.scatter(1, own[:, None], False), -torch.inf), own)
 
 
-def contrastive_loss(similarity: Tensor, same: Tensor) -> Tensor:
-    """Symmetric cross-entropy of image x text logits [R, R] against the diagonal; duplicates `same` [R, R]
-    leave the denominators. Without duplicates the published loss."""
-    own = torch.arange(len(similarity), device=similarity.device)
-    return (rows_loss(similarity, same, own) + rows_loss(similarity.t(), same, own)) / 2
-
-
 def multi_positive_loss(similarity: Tensor, positive: Tensor) -> Tensor:
     """Symmetric cross-entropy of logits [R, R] against uniform targets over `positive` [R, R] (fine-tuned
     retrieval)."""
