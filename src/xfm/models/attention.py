@@ -93,16 +93,12 @@ class _Dropped(torch.autograd.Function):
         kept = (draws.view(torch.int16)[: states.numel()] >= dropped - _STEPS // 2).view(states.shape)
         ctx.scale = _STEPS / (_STEPS - dropped)
         ctx.save_for_backward(kept)
-        return _only(states, kept, ctx.scale)
+        return kept.to(states.dtype).mul_(ctx.scale).mul_(states)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (kept,) = ctx.saved_tensors
-        return _only(grads[0], kept, ctx.scale), None
-
-
-def _only(states: Tensor, kept: Tensor, scale: float) -> Tensor:
-    return kept.to(states.dtype).mul_(scale).mul_(states)
+        return kept.to(grads[0].dtype).mul_(ctx.scale).mul_(grads[0]), None
 
 
 class Dropout(nn.Module):

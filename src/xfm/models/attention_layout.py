@@ -191,11 +191,6 @@ class Packed:
     text: Tensor
     first: Tensor
 
-    @property
-    def tokens(self) -> int:
-        """N."""
-        return len(self.outside.place)
-
     def read(self, positions: Sequence[Tensor]) -> Read:
         """The tokens at positions [R, m] of each batch's texts."""
         counts = torch.cat([p.new_full((len(p),), p.shape[1]) for p in positions])

@@ -114,11 +114,13 @@ class Composition:
 
     def project_image(self, slot0: Tensor) -> Tensor:
         """[..., Dv] -> unit vectors [..., E] (float32)."""
-        return F.normalize(at_least_float32(self.vision_proj(_dense(slot0))), dim=-1)
+        slot0 = slot0 if slot0.is_cuda else slot0.contiguous()
+        return F.normalize(at_least_float32(self.vision_proj(slot0)), dim=-1)
 
     def project_text(self, token0: Tensor) -> Tensor:
         """[..., Dt] -> unit vectors [..., E] (float32)."""
-        return F.normalize(at_least_float32(self.text_proj(_dense(token0))), dim=-1)
+        token0 = token0 if token0.is_cuda else token0.contiguous()
+        return F.normalize(at_least_float32(self.text_proj(token0)), dim=-1)
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] -> unit vectors [B, E]."""
@@ -152,10 +154,6 @@ class Composition:
     def clamp_temperature(self) -> None:
         """Clamp the temperature to [0.001, 0.5], once before every step."""
         self.temperature.clamp_(*TEMPERATURE_RANGE)
-
-
-def _dense(states: Tensor) -> Tensor:
-    return states if states.is_cuda else states.contiguous()
 
 
 class Backbone(Composition, nn.Module):

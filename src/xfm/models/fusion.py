@@ -200,7 +200,7 @@ class FusionEncoder(nn.Module):
         layout = pack_texts([query.texts.mask.index_select(0, query.text) for query in queries], kinds)
         on_banks = _by_identity(query.images for query in queries).values()
         images = [memory_of([queries[place] for place in places]) for places in on_banks]
-        memories = side_by_side(images, layout.text, layout.tokens)
+        memories = side_by_side(images, layout.text, len(layout.outside.place))
         states = self._begin(queries, layout, memories)
         for layer in self.layers[1:-1] if partly else self.layers[1:]:
             states = layer(states, layout.texts, memories)
@@ -227,5 +227,5 @@ class FusionEncoder(nn.Module):
         text = torch.cat([query.text + starts[id(query.texts)] for query in queries])
         rank = torch.arange(len(layout.text), device=text.device) - layout.first[layout.text]
         places = own.first[text[layout.text]] + rank
-        places = nn.functional.pad(places, (0, layout.tokens - len(places)))
+        places = nn.functional.pad(places, (0, len(layout.outside.place) - len(places)))
         return first(states.index_select(0, places), None, memories)

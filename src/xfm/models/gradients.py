@@ -58,11 +58,6 @@ class GradientPolicy:
         only through fusion."""
         return cls({objective: frozenset(getattr(config, objective)) for objective in Objective})
 
-    @property
-    def table(self) -> dict[str, list[str]]:
-        """The table as plain values."""
-        return {objective.value: sorted(self.reaches[objective]) for objective in Objective}
-
     def allows(self, objective: Objective, encoder: EncoderName) -> bool:
         """Whether the gradient of `objective` reaches `encoder`."""
         return encoder in self.reaches[objective]

@@ -91,7 +91,7 @@ class ShardSource(RecordSource):
                 self._file(number)
             except OSError as error:
                 raise UserError(
-                    f"{self._name(number)}: the shard cannot be read ({error.strerror}); check the path."
+                    f"{shards.name(index.names[number])}: the shard cannot be read ({error.strerror}); check the path."
                 ) from error
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class ShardSource(RecordSource):
     def record(self, index: int) -> Record:
         """The record at `index`; raises BadRecordError when a member is missing, too large or elsewhere."""
         shard, row = self._located(index)
-        name = self._name(shard)
+        name = self._shards.name(self._index.names[shard])
         try:
             file, spans = self._file(shard), self._spans(shard, row)
         except OSError as error:
@@ -137,9 +137,6 @@ class ShardSource(RecordSource):
         if self.kind is SampleKind.TEXT and not self._all_texts[shard]:
             row = int(_texts_among(self._index, shard)[row])
         return shard, row
-
-    def _name(self, shard: int) -> str:
-        return self._shards.name(self._index.names[shard])
 
     def _spans(self, shard: int, row: int) -> list[tuple[int, int, int]]:
         first = self._index.start(shard) + row
