@@ -55,7 +55,19 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
                 raise UserError(
                     f"{url}: the server answers {answer.status} {answer.reason}; check the address"
                 )
-            return _read(url, answer, rules, deadline)
+            data = answer.read(rules.max_bytes + 1) if (answer.length or 0) <= rules.max_bytes else None
+            if data is None or len(data) > rules.max_bytes:
+                raise UserError(
+                    f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it"
+                )
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            if answer.length:
+                claimed = len(data) + answer.length
+                raise UserError(
+                    f"{url}: the connection ended after {len(data)} of {claimed} bytes; try again"
+                )
+            return data
         finally:
             connection.finish()
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -97,18 +109,6 @@ def is_public(address: str) -> bool:
         if place not in _UNICAST:
             return False
     return place.is_global and not place.is_multicast
-
-
-def _read(url: str, answer: http.client.HTTPResponse, rules: UrlRules, deadline: float) -> bytes:
-    data = answer.read(rules.max_bytes + 1) if (answer.length or 0) <= rules.max_bytes else None
-    if data is None or len(data) > rules.max_bytes:
-        raise UserError(f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it")
-    if time.monotonic() >= deadline:
-        raise TimeoutError
-    if answer.length:
-        claimed = len(data) + answer.length
-        raise UserError(f"{url}: the connection ended after {len(data)} of {claimed} bytes; try again")
-    return data
 
 
 class _PinnedConnection(http.client.HTTPConnection):

@@ -79,11 +79,6 @@ class Classifier(TaskModel):
             tensor.div_(temperature)
         self.task = replace(self.task, temperature=self.task.temperature * temperature)
 
-    @property
-    def probed(self) -> bool:
-        """Whether the head is a probe."""
-        return self.task.head is HeadKind.PROBE
-
     def forward(
         self, pixels: Tensor | None = None, tokens: Tokens | None = None, index: Tensor | None = None
     ) -> Tensor:
@@ -115,7 +110,7 @@ class TextClassifier(Classifier):
     def features(self, rows: HeadInputs) -> Tensor:
         """[R, D] of texts, or [R, 2 D]."""
         ids, mask = rows.text.ids, rows.text.mask
-        if not self.probed:
+        if self.task.head is not HeadKind.PROBE:
             return encode_first(self.language, ids, mask)
         states = self.language(ids, mask)
         return torch.cat([states[:, 0], rows.mean_text(states)], dim=-1)
@@ -159,7 +154,7 @@ class PairClassifier(BackboneTaskModel, Classifier):
 
     def features(self, rows: HeadInputs) -> Tensor:
         """[R, D] of texts with their pictures, or [R, 2 D + Dv]."""
-        if not self.probed:
+        if self.task.head is not HeadKind.PROBE:
             return self.fused_first(rows)[:, 0]
         (text,) = self.model.encode_texts([rows.text])
         fused = self.model.fuse_first(text, rows.text.mask, rows.pictures, rows.first)[:, 0]
@@ -183,7 +178,7 @@ class Reasoner(BackboneTaskModel, Classifier):
         twice = torch.arange(len(text), device=text.device).repeat(2)
         fused = self.model.fuse_first(text, tokens.mask, rows.pictures, both, twice)[:, 0]
         both_fused = torch.cat(fused.chunk(2), dim=-1)
-        if not self.probed:
+        if self.task.head is not HeadKind.PROBE:
             return both_fused
         seen = rows.pictures[:, 0][rows.index].flatten(1)  # [R, 2 Dv]
         return torch.cat([both_fused, rows.mean_text(text), seen], dim=-1)

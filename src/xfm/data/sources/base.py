@@ -16,11 +16,9 @@ from xfm.core.errors import UserError
 from xfm.data.records import Record, Sample, SampleKind, to_sample
 
 
-class StaleError(OSError):
-    """A shard is not the one that was indexed."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(errno.ESTALE, reason)
+def stale(reason: str) -> OSError:
+    """The error of a shard that is not the one that was indexed."""
+    return OSError(errno.ESTALE, reason)
 
 
 class RecordSource:
@@ -143,7 +141,7 @@ class FilePool:
         descriptor = os.open(file.path, os.O_RDONLY)
         if StoredFile.of(file.path, os.fstat(descriptor)) != file:
             os.close(descriptor)
-            raise StaleError("it was changed after it had been opened")
+            raise stale("it was changed after it had been opened")
         self._open[file] = descriptor
         if len(self._open) > self._limit:
             os.close(self._open.popitem(last=False)[1])

@@ -21,7 +21,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import replacing, writing
 from xfm.core.locks import in_turn
 from xfm.core.paths import SECRET, cache_folder, holds_secret
-from xfm.data.sources.base import RANGE, StaleError, check_numbers, digest_of_samples, expanded
+from xfm.data.sources.base import RANGE, check_numbers, digest_of_samples, expanded, stale
 from xfm.data.sources.remote import PIECE, RemoteReader, reader_of
 from xfm.data.sources.shard_index import (
     COMMAND,
@@ -69,7 +69,7 @@ class RemoteShards:
         file = self.files.get(name) or self.reader.find(self.name(name))
         self.files[name] = file  # that version, from now on
         if file.size != size:
-            raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
+            raise stale(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
         return file
 
 

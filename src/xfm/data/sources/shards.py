@@ -22,7 +22,7 @@ from xfm.data.records import (
     parse_annotation,
 )
 from xfm.data.schema import Origin
-from xfm.data.sources.base import FILES, FilePool, RecordSource, StaleError, StoredFile, sampled_digest
+from xfm.data.sources.base import FILES, FilePool, RecordSource, StoredFile, sampled_digest, stale
 from xfm.data.sources.remote_shards import RemoteShards
 from xfm.data.sources.shard_index import COMMAND, ShardIndex
 from xfm.data.sources.tar import JSON, PICTURE, TEXT, stored_key, text_rows, unpacked
@@ -57,11 +57,11 @@ class LocalShards:
         """A shard of the index; a copy (other time) is known by its sampled digest. Raises OSError."""
         file, size = StoredFile.of(self.folder / self.index.names[shard]), int(self.index.sizes[shard])
         if file.size != size:
-            raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
+            raise stale(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
         known = self.index.modified[shard], self.index.samples[shard].tobytes()
         if file.modified != known[0] and sampled_digest(file) != known[1]:
             before = "opened" if self.index.place is None else "indexed"
-            raise StaleError(f"it was changed after it had been {before}; {self.remedy}")
+            raise stale(f"it was changed after it had been {before}; {self.remedy}")
         return file
 
 
@@ -90,8 +90,9 @@ class ShardSource(RecordSource):
             try:
                 self._file(number)
             except OSError as error:
+                lost = shards.name(index.names[number])
                 raise UserError(
-                    f"{shards.name(index.names[number])}: the shard cannot be read ({error.strerror}); check the path."
+                    f"{lost}: the shard cannot be read ({error.strerror}); check the path."
                 ) from error
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from traceback import clear_frames
 from typing import Any, TypeVar
 
 from xfm.core.errors import UserError, first_line
-from xfm.data.sources.base import StaleError
+from xfm.data.sources.base import stale
 
 _CHANGED = "it was changed after it had been opened"
 SECONDS = 120.0
@@ -54,7 +54,7 @@ class RemoteStore:
         return {name: self._file(f"{url}/{name}", f"{place}/{name}", info) for name, info in files if name}
 
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
-        """The bytes `start` to `end` - 1; raises StaleError where the file is another one now."""
+        """The bytes `start` to `end` - 1; raises OSError where the file is another one now."""
         data = self._system.cat_file(file.at, start, end, size=file.size, cache_type="none")
         _check_size(len(data), end - start)
         return data
@@ -88,11 +88,11 @@ class S3(RemoteStore):
         except OSError as error:
             said = (getattr(error.__cause__, "response", None) or {}).get("Error", {})
             if str(said.get("Code", "")) in ("PreconditionFailed", "InvalidRange", "412", "416"):
-                raise StaleError(_CHANGED) from error
+                raise stale(_CHANGED) from error
             raise
         try:
             if tag and answer.get("ETag", file.version) != file.version:
-                raise StaleError(_CHANGED)
+                raise stale(_CHANGED)
             _check_size(answer.get("ContentLength", end - start), end - start)
             data: Any = sync(self._system.loop, answer["Body"].read, timeout=SECONDS)
         finally:
@@ -145,7 +145,7 @@ class Web(RemoteStore):
             if answer.status in (404, 410):
                 raise FileNotFoundError(url)
             if answer.status in (412, 416) and known is not None:
-                raise StaleError(_CHANGED)
+                raise stale(_CHANGED)
             if answer.status == 200:
                 raise UserError(
                     f"{url}: the server answers no ranges of bytes; download the shards, or use another"
@@ -159,7 +159,7 @@ class Web(RemoteStore):
             if known is None:
                 return found, b""
             if found != known:
-                raise StaleError(_CHANGED)
+                raise stale(_CHANGED)
             return found, await answer.content.readexactly(end - start)
 
 
@@ -187,18 +187,20 @@ class RefusedError(UserError):
 
 def asked(url: str, ask: Callable[[RemoteStore], T], patience: float) -> T:
     """The answer of a store, asked again for `patience` seconds where it fails. Raises OSError where there is
-    no such file, or another one now (`StaleError`); UserError where the store does not answer, refuses
+    no such file, or another one now; UserError where the store does not answer, refuses
     (`RefusedError`), or its library is not installed."""
     store, begun, wait = store_of(url), time.monotonic(), _FIRST
     while True:
         try:
             return ask(store)
-        except (UserError, StaleError):
+        except UserError:
             raise
         except FileNotFoundError as error:
             clear_frames(error.__traceback__)  # fsspec's hold the error, and so all that led to it
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
         except Exception as error:  # every store's library has its own
+            if isinstance(error, OSError) and error.errno == errno.ESTALE:
+                raise
             reason, passes = _reason(error)
             if not passes:
                 raise RefusedError(

@@ -89,11 +89,9 @@ def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
             f"{path} is truncated or no checkpoint; get it again, or name another file"
         ) from error
     except Exception as error:  # a damaged file makes the reader fail in any of its layers
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is truncated or no checkpoint ({first_line(error)}); get it again")
+        raise UserError(
+            f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
+        ) from error
 
 
 def refuse_bomb(path: Path) -> None:
@@ -108,7 +106,9 @@ def refuse_bomb(path: Path) -> None:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); check the path") from error
     except Exception as error:  # as above: of many kinds
-        raise _damaged(path, error) from error
+        raise UserError(
+            f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
+        ) from error
     if packed or claimed > path.stat().st_size:
         raise UserError(
             f"{path} unpacks to more than it is long and is refused; torch.save writes no such file"

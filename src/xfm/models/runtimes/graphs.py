@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from xfm.config.task import ImageHead
+from xfm.config.task import HeadKind, ImageHead
 from xfm.models.attention_layout import PaddedRows, padded
 from xfm.models.composition import Backbone
 from xfm.models.shared_kv import Memories
@@ -145,7 +145,7 @@ def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
             about = "the pooled state" + (" and the mean of the others, side by side" if published else "")
         elif isinstance(task, Reasoner):
             size, about = 2 * wide, "the first fused states with the left and the right picture, side by side"
-        if task.probed and isinstance(head, nn.Linear):
+        if task.task.head is HeadKind.PROBE and isinstance(head, nn.Linear):
             size, about = head.in_features, "what the encoders say of a row, side by side"
         inputs, axes = {"state": torch.zeros(3, size)}, {"state": {0: "rows"}}
         return [Graph(HEAD, head, inputs, axes, ("logits",), f"{about} -> logits of the classes", longest)]

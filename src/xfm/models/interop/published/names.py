@@ -158,20 +158,18 @@ def text_entries(native: str, published: str, depth: int, cross: bool) -> list[E
         ours, theirs = f"{native}.layers.{i}", f"{published}.encoder.layer.{i}"
         inner = [f"{theirs}.attention.self.{part}" for part in ("query", "key", "value")]
         entries += _same(f"{ours}.attention.qkv", *inner)
-        entries += _output(f"{ours}.attention", f"{theirs}.attention.output")
+        entries += _same(f"{ours}.attention.out", f"{theirs}.attention.output.dense")
+        entries += _same(f"{ours}.attention.norm", f"{theirs}.attention.output.LayerNorm")
         if cross:
             entries += _same(f"{ours}.cross_attention.query", f"{theirs}.crossattention.self.query")
             inner = [f"{theirs}.crossattention.self.{part}" for part in ("key", "value")]
             entries += _same(f"{ours}.cross_attention.key_value", *inner)
-            entries += _output(f"{ours}.cross_attention", f"{theirs}.crossattention.output")
+            entries += _same(f"{ours}.cross_attention.out", f"{theirs}.crossattention.output.dense")
+            entries += _same(f"{ours}.cross_attention.norm", f"{theirs}.crossattention.output.LayerNorm")
         entries += _same(f"{ours}.feed_forward.fc1", f"{theirs}.intermediate.dense")
         entries += _same(f"{ours}.feed_forward.fc2", f"{theirs}.output.dense")
         entries += _same(f"{ours}.feed_forward.norm", f"{theirs}.output.LayerNorm")
     return entries
-
-
-def _output(native: str, published: str) -> list[Entry]:
-    return _same(f"{native}.out", f"{published}.dense") + _same(f"{native}.norm", f"{published}.LayerNorm")
 
 
 def token_head_entries(native: str, published: str) -> list[Entry]:
