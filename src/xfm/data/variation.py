@@ -41,15 +41,6 @@ def _affine(pixels: Tensor, angle: float = 0, dx: float = 0, dy: float = 0, shea
     )
 
 
-def _shear(level: float, sign: float) -> float:
-    return math.degrees(math.atan(0.3 * level * sign))
-
-
-def _shift(side: int, level: float, sign: float) -> int:
-    """Pixels of a translation: 10 of 224 at most."""
-    return round(side * level * sign * 10 / 224)
-
-
 COLOUR: dict[str, Operation] = {
     "identity": lambda pixels, level, sign: pixels,
     "autocontrast": lambda pixels, level, sign: torchvision_v2().functional.autocontrast(pixels),
@@ -63,10 +54,19 @@ COLOUR: dict[str, Operation] = {
 }
 """What regions get: nothing that moves a pixel."""
 GEOMETRIC: dict[str, Operation] = {
-    "shear_x": lambda pixels, level, sign: _affine(pixels, shear=(_shear(level, sign), 0)),
-    "shear_y": lambda pixels, level, sign: _affine(pixels, shear=(0, _shear(level, sign))),
-    "translate_x": lambda pixels, level, sign: _affine(pixels, dx=_shift(pixels.shape[2], level, sign)),
-    "translate_y": lambda pixels, level, sign: _affine(pixels, dy=_shift(pixels.shape[1], level, sign)),
+    "shear_x": lambda pixels, level, sign: _affine(
+        pixels, shear=(math.degrees(math.atan(0.3 * level * sign)), 0)
+    ),
+    "shear_y": lambda pixels, level, sign: _affine(
+        pixels, shear=(0, math.degrees(math.atan(0.3 * level * sign)))
+    ),
+    "translate_x": lambda pixels, level, sign: _affine(
+        pixels,
+        dx=round(pixels.shape[2] * level * sign * 10 / 224),  # 10 of 224 pixels at most
+    ),
+    "translate_y": lambda pixels, level, sign: _affine(
+        pixels, dy=round(pixels.shape[1] * level * sign * 10 / 224)
+    ),
     "rotate": lambda pixels, level, sign: _affine(pixels, angle=30 * level * sign),
 }
 

@@ -46,11 +46,7 @@ def layered_parts(model: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, module
 
 
-def layers_of(model: nn.Module) -> list[nn.Module]:
-    """The layers of all encoders and decoders of a model."""
-    return [layer for _, part in layered_parts(model) for layer in part.layers]
-
-
 def units_of(model: nn.Module) -> list[nn.Module]:
     """Parts of the layers that compute in sequence, each from the last one's output."""
-    return [unit for layer in layers_of(model) for unit in getattr(layer, "units", (layer,))]
+    layers = (layer for _, part in layered_parts(model) for layer in part.layers)
+    return [unit for layer in layers for unit in getattr(layer, "units", (layer,))]

@@ -100,20 +100,18 @@ class ColumnMap:
             for name in way:
                 if (column := self.of(name)) in columns or not column:
                     continue
-                problem = f'the column "{column}" is missing ({one.name}: {one.meaning}); mend the row'
-                raise UserError(f"{place}: {problem if others else self.missing(one, name, [*columns])}")
-
-    def missing(self, one: Field, name: str, columns: Sequence[str]) -> str:
-        """A sentence about the column of a field, by the name that it is given by, that is not there."""
-        column = self.of(name)
-        close = difflib.get_close_matches(column, columns[:1000], n=1, cutoff=0.6)
-        example = close[0] if close else "COLUMN"
-        none = f", or {name}= where there is none" if one.optional else ""
-        return (
-            f"there is no column {column!r} for the field {one.name!r} ({one.meaning}), only "
-            f"{listed(columns)}; "
-            + (self.remedy or f"name the right one with --columns {name}={example}{none}")
-        )
+                if others:
+                    problem = f'the column "{column}" is missing ({one.name}: {one.meaning}); mend the row'
+                    raise UserError(f"{place}: {problem}")
+                there = [*columns]
+                close = difflib.get_close_matches(column, there[:1000], n=1, cutoff=0.6)
+                none = f", or {name}= where there is none" if one.optional else ""
+                example = close[0] if close else "COLUMN"
+                remedy = self.remedy or f"name the right one with --columns {name}={example}{none}"
+                raise UserError(
+                    f"{place}: there is no column {column!r} for the field {one.name!r} ({one.meaning}), "
+                    f"only {listed(there)}; {remedy}"
+                )
 
 
 def listed(columns: Sequence[str]) -> str:
