@@ -91,7 +91,12 @@ def to_sample(record: Record, kind: SampleKind) -> Sample:
     if not isinstance(entries, list):
         raise BadRecordError(record.origin, 'the field "regions" is not a list')
     if not entries and not captions:
-        raise BadRecordError(record.origin, _without_text(record, *wanted))
+        if {*wanted, "caption"} & set(record.annotation):
+            told = f"there is no {' and no '.join(name.removesuffix('s') for name in wanted)}"
+        else:
+            names = " or ".join(f'"{name}"' for name in wanted)
+            told = f"there is no field {names}; {_fields(record)}"
+        raise BadRecordError(record.origin, told)
     pixels = _decoded(record)
     height, width = pixels.shape[1:]
     regions = tuple(
@@ -138,13 +143,6 @@ def _captions(record: Record) -> tuple[str, ...]:
     if not all(map(has_words, captions)):
         raise BadRecordError(record.origin, "a caption is empty")
     return tuple(captions)
-
-
-def _without_text(record: Record, *names: str) -> str:
-    if {*names, "caption"} & set(record.annotation):
-        return f"there is no {' and no '.join(name.removesuffix('s') for name in names)}"
-    wanted = " or ".join(f'"{name}"' for name in names)
-    return f"there is no field {wanted}; {_fields(record)}"
 
 
 def _annotation(entry: object, number: int, width: int, height: int, origin: Origin) -> RegionAnnotation:
