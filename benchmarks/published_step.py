@@ -20,7 +20,7 @@ from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.data.schema import PairBatch
 from xfm.models.composition import TEMPERATURE_RANGE
-from xfm.models.heads import MLPHead
+from xfm.models.heads import mlp_head
 from xfm.models.vision import VisionBlock
 from xfm.models.xfm import XFM
 
@@ -49,7 +49,7 @@ class PublishedModel(nn.Module):
         self.vision_proj = nn.Linear(vision.width, config.projection)
         self.text_proj = nn.Linear(language.width, config.projection)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
-        self.itm_head, self.bbox_head = MLPHead(language.width, 2), MLPHead(language.width, 4)
+        self.itm_head, self.bbox_head = mlp_head(language.width, 2), mlp_head(language.width, 4)
         self.language_head = tied(RobertaLMHead(crossed), self.language.embeddings.word_embeddings)
         self.fusion_head = tied(RobertaLMHead(crossed), self.embeddings.word_embeddings)
 

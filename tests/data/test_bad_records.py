@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.conftest import PICTURE, Corpus, batches, region_members, unaugmented, write_tar
+from tests.folders import bad_rows
 from tests.refusals import expect_refusal
 from xfm.config.data import DataConfig
 from xfm.config.tables import MAX_BAD
@@ -17,7 +18,7 @@ from xfm.core.errors import UserError
 from xfm.data.loader import PretrainingData
 from xfm.data.records import Record, SampleKind, check_box, to_sample
 from xfm.data.schema import ImageSample, Origin
-from xfm.data.skipped import BAD_FILE, SkippedRecords, read_bad_rows
+from xfm.data.skipped import BAD_FILE, SkippedRecords
 
 BAD = {
     "00003": "header is broken",
@@ -161,7 +162,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows:
         found.note(place, reason)
     found.write(folder)
     expected = {place: reason.removeprefix(f"{place}: ") for place, reason in rows.items()}
-    assert read_bad_rows(folder) == expected
+    assert bad_rows(folder) == expected
     assert (folder / BAD_FILE).exists() == bool(rows)
     again = SkippedRecords(10)
     again.merge(json.loads(json.dumps(found.plain())))

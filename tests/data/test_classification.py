@@ -12,13 +12,12 @@ from torchvision.transforms import v2
 
 from tests.data.conftest import noise
 from xfm.config.image import STRONG, ImageTrainingConfig, Operations
-from xfm.data.transforms import Normalisation
 from xfm.data.variation import Mixup, Variation
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
 
 PREPROCESSING = Preprocessing(32)
-MODEL = PREPROCESSING.shape, Normalisation(PREPROCESSING.mean, PREPROCESSING.std)
+MODEL = PREPROCESSING.shape, (PREPROCESSING.mean, PREPROCESSING.std)
 STILL = ImageTrainingConfig()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.data.builder import RankShare
+from xfm.data.builder import rank_share
 from xfm.data.mixture import BLOCK, Mixture, RunOrder, apportion, shuffled
 from xfm.data.rng import mix, sample_generator
 
@@ -99,7 +99,7 @@ def test_runs_are_a_permutation_of_which_few_are_under_way(size, length, window,
 # ------------------------------------------------------------------ shares
 @given(st.integers(0, 200), st.integers(1, 5), st.integers(1, 40))
 def test_shares_are_the_batch_in_order_and_groups_stay_whole(groups, group, world):
-    shares = [RankShare(rank, world).of(groups * group, group) for rank in range(world)]
+    shares = [rank_share(groups * group, group, rank, world) for rank in range(world)]
     assert [sample for share in shares for sample in share] == list(range(groups * group))
     assert all(share.start % group == share.stop % group == 0 for share in shares)
     sizes = [len(share) // group for share in shares]

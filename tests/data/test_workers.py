@@ -17,8 +17,7 @@ from xfm.data import image_cache, records
 from xfm.data.image_cache import PictureCache
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch, TensorFields
-from xfm.data.shared_batch import SharedBatch
-from xfm.data.workers import load_steps
+from xfm.data.workers import SharedBatch, load_steps
 
 
 @pytest.mark.parametrize("how", ["reset", "closed"])

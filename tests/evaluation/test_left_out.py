@@ -12,9 +12,10 @@ from tests.alike import thorough
 from tests.evaluation.conftest import CONFIG
 from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.finetuning.conftest import Cli
+from tests.folders import bad_rows
 from tests.reports.written import details_of, page_of
 from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
-from xfm.data.skipped import BAD_FILE, read_bad_rows
+from xfm.data.skipped import BAD_FILE
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import flags_of, phase_ends
 from xfm.evaluation.suite import evaluate, part_fingerprint
@@ -49,7 +50,7 @@ def test_a_bad_picture_ends_no_part(spoilt: tuple[Path, dict[str, Path]], tmp_pa
     assert set(REQUIRED_KEYS) <= set(read_scores(out / "metrics.json"))
     kept = details_of(out)["left_out"]
     assert re.search(rf"{len(kept['rows'])} of \d+ rows were left out: .*all in {out / BAD_FILE}", said)
-    assert {row["place"] for row in kept["rows"]} == {*read_bad_rows(out)}
+    assert {row["place"] for row in kept["rows"]} == {*bad_rows(out)}
     named = " ".join(row["error"] for row in kept["rows"])
     tasks = {split.partition("/")[0] for split in kept["by_split"]}
     assert tasks >= {"category", "vqa", "reasoning", "grounding", "retrieval", "masked_token"}

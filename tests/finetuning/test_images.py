@@ -13,6 +13,7 @@ from tests.alike import some
 from tests.evaluation.tiny import COLOURS, tiny_pretrained, tiny_task
 from tests.finetuning import conftest
 from tests.finetuning.conftest import FILES, SHORT, Cli, after_step, on_sample, on_table, photos, stopped
+from tests.folders import bad_rows
 from tests.official.pictures import noisy_colours
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.image import STRONG, UNVARIED, ImageTrainingConfig
@@ -20,7 +21,7 @@ from xfm.config.task import ImageHead
 from xfm.config.tasks import task_spec
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.core.errors import UserError
-from xfm.data.skipped import BAD_FILE, read_bad_rows
+from xfm.data.skipped import BAD_FILE
 from xfm.data.variation import Mixup
 from xfm.finetuning.finetune import finetune_rows
 from xfm.models.folder import load_model
@@ -149,7 +150,7 @@ def test_a_row_with_a_bad_picture_is_left_out(kind: str, model: Path, samples: P
     named = rf"{len(places)} of 10 rows w\w+ left out: .*{FILES[kind][0]}:\d+ \(.*{picture.name}"
     assert re.search(named, done.left_out)
     kept = details_of(out)["left_out"]
-    assert {row["place"] for row in kept["rows"]} == places == {*read_bad_rows(out)}
+    assert {row["place"] for row in kept["rows"]} == places == {*bad_rows(out)}
     assert kept["by_split"] == {"train": len(places)}
     page = page_of(out)
     assert all(place in page for place in places)
@@ -222,7 +223,7 @@ def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
     config = replace(SHORT, steps=8, patience=0, image=image, workers=workers)
     with after_step(monkeypatch, out, 2, spoil):
         done = on_table(model, table, out, config, "image-classification")
-    lost = read_bad_rows(out)
+    lost = bad_rows(out)
     assert {Path(place).name for place in lost} == {"3.png", "4.png"}
     assert all("blank since then" in reason for reason in lost.values())
     assert "2 of 22 rows" in done.left_out or "2 of 20 rows" in done.left_out

@@ -20,7 +20,7 @@ from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.data.images import decode, to_uint8
 from xfm.data.loader import PretrainingData
-from xfm.data.transforms import Normalisation, View, show
+from xfm.data.transforms import CLIP, View, show
 from xfm.inference.answer_file import bad_file
 from xfm.inference.prediction import predict
 from xfm.tasks.grounding import GroundingTask
@@ -100,8 +100,7 @@ def loaded(models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def test_pre_training(loaded: dict[str, Any]) -> None:
-    plain = Normalisation()
-    mean, std = (torch.tensor(one).view(3, 1, 1) for one in (plain.mean, plain.std))
+    mean, std = (torch.tensor(one).view(3, 1, 1) for one in CLIP)
     for name, kind in KINDS.items():
         if kind.shown is None:
             assert re.search(kind.words, loaded["bad"][name]), name

@@ -11,7 +11,6 @@ from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
 from xfm.models.folder import Preprocessing, Pretrained
-from xfm.models.interop.published.convert import ConvertedModel
 from xfm.models.interop.published.file import export
 from xfm.models.task_models import build_task_model
 from xfm.models.xfm import XFM
@@ -70,7 +69,7 @@ def choices(
     return tiny_config(), kind, heads, ignore
 
 
-def native_state(pretrained: Pretrained | ConvertedModel) -> dict[str, Tensor]:
+def native_state(pretrained: Pretrained) -> dict[str, Tensor]:
     """Everything by its native name, what the task adds with `task.` in front."""
     state, task = pretrained.model.state_dict(), pretrained.task
     return state | ({f"task.{name}": t for name, t in task.added_state().items()} if task else {})

@@ -70,7 +70,7 @@ def run(chosen: Namespace) -> None:
     mark = {"sha256": file_digest(file)} if file.is_file() else {}
     require_new_model(out, {"published": file.name, **mark})
     ignore = tuple(filter(None, chosen.ignore.split(",")))
-    found = read(file, load_recipe(chosen.recipe).model, chosen.task, chosen.heads, ignore)
+    found, report = read(file, load_recipe(chosen.recipe).model, chosen.task, chosen.heads, ignore)
     check_vocabulary(tokenizer, found.model.config, Path(chosen.tokenizer or ""))
     preprocessing = found.preprocessing
     if chosen.normalisation is not None:
@@ -78,5 +78,5 @@ def run(chosen: Namespace) -> None:
         preprocessing = replace(preprocessing, mean=mean, std=std)
     origin = found.provenance | mark
     save_model(out, found.model, tokenizer, preprocessing, origin, found.task)
-    print(f"{file}: {found.report}")
+    print(f"{file}: {report}")
     print(f"\nThe model is in {out}" + ("." if tokenizer else ", without a tokenizer (--tokenizer)."))

@@ -3,7 +3,6 @@ processes and their ranks decide only which of its samples are built here."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -42,19 +41,12 @@ from xfm.data.variation import recolour
 _SHORT, _WINDOW = 4, 16
 
 
-@dataclass(frozen=True)
-class RankShare:
-    """This process's share of every batch: its rank among `world` processes."""
-
-    rank: int = 0
-    world: int = 1
-
-    def of(self, count: int, group: int = 1) -> range:
-        """This process's range of a batch of `count` samples: neighbours, whole groups, as evenly as
-        possible. The shares of all ranks together are 0..count-1, whatever `world` is."""
-        groups = count // group
-        first, last = (groups * rank // self.world * group for rank in (self.rank, self.rank + 1))
-        return range(first, last)
+def rank_share(count: int, group: int, rank: int, world: int) -> range:
+    """A process's range of a batch of `count` samples: neighbours, whole groups, as evenly as possible. The
+    shares of all ranks together are 0..count-1, whatever `world` is."""
+    groups = count // group
+    first, last = (groups * number // world * group for number in (rank, rank + 1))
+    return range(first, last)
 
 
 class BatchBuilder:
@@ -67,19 +59,23 @@ class BatchBuilder:
         tokenizer: Tokenizer,
         image_size: int,
         patch_size: int,
-        share: RankShare,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self._config = config
         self._streams = {stream.kind: stream for stream in streams}
         self._texts = TokenCache(tokenizer)
         self._size, self._patch = image_size, patch_size
-        self._share = share
+        self._rank, self._world = rank, world
 
     def __call__(self, step: int) -> Batch:
         """This rank's share of the batch of `step`, pixels uint8; raises UnusableError."""
         met = RecordTally()
-        positions = {kind: self._positions(stream, step) for kind, stream in self._streams.items()}
-        items = {kind: self._streams[kind].items(own, met) for kind, own in positions.items()}
+        items: dict[SampleKind, list[DrawnSample]] = {}
+        for kind, stream in self._streams.items():  # positions of all processes follow one another
+            whole = stream.positions(step)
+            own = rank_share(len(whole), stream.mixture.group, self._rank, self._world)
+            items[kind] = stream.items(whole[own.start : own.stop], met)
         text, image, pair, region = map(items.get, SampleKind)
         return Batch(
             step=step,
@@ -92,16 +88,10 @@ class BatchBuilder:
             reads=tuple(met.reads),
         )
 
-    def _positions(self, stream: CorpusStream, step: int) -> range:
-        """This process's positions of a stream in a step; those of all processes follow one another."""
-        whole = stream.positions(step)
-        own = self._share.of(len(whole), stream.mixture.group)
-        return whole[own.start : own.stop]
-
     def _text(self, items: Sequence[DrawnSample[TextSample]]) -> TextBatch:
         config = self._config.text_mask
-        rows = [TextRow(passage(item.rng, item.sample.text, config.max_tokens), item.rng) for item in items]
-        return TextBatch(*collate_tokens(rows, self._config.text_mask, self._texts))
+        rows = [(passage(item.rng, item.sample.text, config.max_tokens), item.rng) for item in items]
+        return TextBatch(*collate_tokens(rows, config, self._texts))
 
     def _image(self, items: Sequence[DrawnSample[ImageSample]]) -> ImageBatch:
         mode = self._streams[SampleKind.IMAGE].augmentation
@@ -115,20 +105,45 @@ class BatchBuilder:
             captions = item.sample.captions
             caption = captions[int(item.rng.random() * len(captions))]
             pictures.append(self._picture(item, mode, may_mirror(mode, captions)))
-            rows.append(TextRow(normalise_caption(caption, self._config.max_words), item.rng))
+            rows.append((normalise_caption(caption, self._config.max_words), item.rng))
         tokens, masked = collate_tokens(rows, self._config.caption_mask, self._texts)
         return PairBatch(
             pixels=stack_pixels(pictures),
             tokens=tokens,
             masked=masked,
             image_identity=torch.tensor([item.picture for item in items]),
-            text_identity=torch.tensor([text_identity(row.text) for row in rows]),
+            text_identity=torch.tensor([text_identity(text) for text, _ in rows]),
             patch_mask=self._patch_masks(items) if self._config.patch_mask.on_pairs else None,
         )
 
     def _region(self, items: Sequence[DrawnSample[ImageSample]]) -> RegionBatch:
-        mode = self._streams[SampleKind.REGION].augmentation
-        return collate_regions(items, self._config, mode, self._texts, self._size, self._patch)
+        """An image gives at most `max_regions` rows: one random caption where it has any and `caption_rows`
+        asks for it, and random regions that survive the crop. With `max_regions` 1 the row is a region where
+        there is one."""
+        config, mode = self._config, self._streams[SampleKind.REGION].augmentation
+        rows: list[_Row] = []
+        pictures = [
+            _add_picture(rows, item, image, config, mode, self._size) for image, item in enumerate(items)
+        ]
+        if len(rows) > _LARGE:
+            del rows[len(rows) // config.row_multiple * config.row_multiple :]
+        texts, images = [row[0] for row in rows], [row[1] for row in rows]
+        boxes, identities = [row[2] for row in rows], [row[3] for row in rows]
+        tokens, masked = collate_tokens(texts, config.caption_mask, self._texts)
+        is_image = torch.tensor([box is None for box in boxes], dtype=torch.bool)
+        return RegionBatch(
+            pixels=stack_pixels(pictures),
+            image_index=torch.tensor(images, dtype=torch.int64),
+            visible=visible_patches(boxes, self._patch, self._size // self._patch),
+            boxes=box_targets(boxes, self._size),
+            is_image=is_image,
+            tokens=tokens,
+            masked=masked,
+            image_identity=torch.tensor(identities, dtype=torch.int64),
+            text_identity=torch.tensor([text_identity(text) for text, _ in texts], dtype=torch.int64),
+            boxed=(~is_image).nonzero().squeeze(1),
+            most=max(Counter(images).values(), default=0),
+        )
 
     def _picture(self, item: DrawnSample[ImageSample], mode: Augmentation, may_flip: bool) -> Tensor:
         pixels = item.sample.pixels
@@ -161,40 +176,6 @@ _Row = tuple[TextRow, int, Box | None, int]
 """A text, its image, its box (None: it describes the whole image) and the identity of the two."""
 
 
-def collate_regions(
-    items: Sequence[DrawnSample[ImageSample]],
-    config: DataConfig,
-    mode: Augmentation,
-    known: TokenCache,
-    size: int,
-    patch: int,
-) -> RegionBatch:
-    """Transform the images, choose the rows, tokenise, mask and stack; pixels stay uint8. An image gives at
-    most `config.max_regions` rows: one random caption where it has any and `config.caption_rows` asks for it,
-    and random regions that survive the crop. With `max_regions` 1 the row is a region where there is one."""
-    rows: list[_Row] = []
-    pictures = [_add_picture(rows, item, image, config, mode, size) for image, item in enumerate(items)]
-    if len(rows) > _LARGE:
-        del rows[len(rows) // config.row_multiple * config.row_multiple :]
-    texts, images = [row[0] for row in rows], [row[1] for row in rows]
-    boxes, identities = [row[2] for row in rows], [row[3] for row in rows]
-    tokens, masked = collate_tokens(texts, config.caption_mask, known)
-    is_image = torch.tensor([box is None for box in boxes], dtype=torch.bool)
-    return RegionBatch(
-        pixels=stack_pixels(pictures),
-        image_index=torch.tensor(images, dtype=torch.int64),
-        visible=visible_patches(boxes, patch, size // patch),
-        boxes=box_targets(boxes, size),
-        is_image=is_image,
-        tokens=tokens,
-        masked=masked,
-        image_identity=torch.tensor(identities, dtype=torch.int64),
-        text_identity=torch.tensor([text_identity(row.text) for row in texts], dtype=torch.int64),
-        boxed=(~is_image).nonzero().squeeze(1),
-        most=max(Counter(images).values(), default=0),
-    )
-
-
 def _add_picture(
     rows: list[_Row],
     item: DrawnSample[ImageSample],
@@ -213,7 +194,7 @@ def _add_picture(
     room = config.max_regions
     if config.caption_rows and sample.captions and (room > 1 or not boxes):
         caption = sample.captions[int(rng.random() * len(sample.captions))]
-        text = TextRow(normalise_caption(caption, config.max_words), rng)
+        text = normalise_caption(caption, config.max_words), rng
         rows.append((text, image, None, box_identity(item.picture, (0, 0, width, height))))
         room -= 1
     kept = [i for i, box in enumerate(moved) if box is not None]
@@ -221,6 +202,6 @@ def _add_picture(
         kept = rng.permutation(kept)[:room].tolist()
     for i in kept:
         region = sample.regions[i]
-        text = TextRow(normalise_caption(region.phrase, config.max_words), rng)
+        text = normalise_caption(region.phrase, config.max_words), rng
         rows.append((text, image, moved[i], box_identity(item.picture, region.box)))
     return recolour(rng, show(sample.pixels, view, size), mode, has_boxes=True)

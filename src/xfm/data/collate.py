@@ -5,7 +5,6 @@ import math
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -25,12 +24,8 @@ LENGTH_STEP = 8
 _TOLERANCE = 1e-6  # of a patch: scaling a box must not make it touch one more
 
 
-@dataclass(frozen=True)
-class TextRow:
-    """One text to tokenise and mask, and the generator that masks it."""
-
-    text: str
-    rng: np.random.Generator
+TextRow = tuple[str, np.random.Generator]
+"""One text to tokenise and mask, and the generator that masks it."""
 
 
 def identity(*parts: bytes) -> int:
@@ -58,12 +53,8 @@ MOST_TOKENS = 1 << 21
 """Tokens that are cached: with what is around them, of short texts some 50 MB in a process."""
 
 
-@dataclass(frozen=True)
-class TokenText:
-    """Token ids [T], special ones included, and first position and end of every maskable word."""
-
-    ids: list[int]
-    words: list[tuple[int, int]]
+TokenText = tuple[list[int], list[tuple[int, int]]]
+"""Token ids [T], special ones included, and first position and end of every maskable word."""
 
 
 class TokenCache:
@@ -94,7 +85,7 @@ class TokenCache:
         found = [
             (ids.tolist(), words.tolist()) for ids, words in (read.get(k) or self._kept[k] for k in keys)
         ]
-        return [TokenText(ids, list(zip(words[::2], words[1::2], strict=True))) for ids, words in found]
+        return [(ids, list(zip(words[::2], words[1::2], strict=True))) for ids, words in found]
 
 
 def collate_tokens(
@@ -103,18 +94,18 @@ def collate_tokens(
     """Tokenise, mask each row with its own generator, pad: Tokens [R, T] and their masked copies with M = the
     most masks in a row; T is a multiple of `LENGTH_STEP`, or the longest text allowed."""
     tokenizer = known.tokenizer
-    read = known.read([row.text for row in rows], config.max_tokens, config.whole_word)
+    read = known.read([text for text, _ in rows], config.max_tokens, config.whole_word)
     masked = [
-        mask_tokens(row.rng, text.ids, text.words, config, tokenizer)
-        for row, text in zip(rows, read, strict=True)
+        mask_tokens(rng, ids, words, config, tokenizer)
+        for (_, rng), (ids, words) in zip(rows, read, strict=True)
     ]
-    lengths = [len(text.ids) for text in read]
+    lengths = [len(ids) for ids, _ in read]
     longest = max(lengths, default=1)
     length = min(round_up(longest, LENGTH_STEP), max(config.max_tokens, longest))
     most = max([1, *(len(positions) for _, positions, _ in masked)])
     real = _filled(lengths, length)
     chosen = _filled([len(positions) for _, positions, _ in masked], most)
-    tokens = Tokens(_padded([text.ids for text in read], real, tokenizer.pad), torch.from_numpy(real))
+    tokens = Tokens(_padded([ids for ids, _ in read], real, tokenizer.pad), torch.from_numpy(real))
     return tokens, MaskedTokens(
         ids=_padded([ids for ids, _, _ in masked], real, tokenizer.pad),
         positions=_padded([positions for _, positions, _ in masked], chosen, 0),

@@ -37,8 +37,14 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
     assert parts.hostname is not None
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        address = _resolve(url, parts.hostname, port, rules)
-        connection = _PinnedConnection(parts, address, port, deadline)
+        places = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        found = [str(place[0]) for *_, place in places]
+        if not rules.private and not all(map(is_public, found)):  # which, a client may not know
+            raise UserError(
+                f"{url} leads to what is not a public address; download the file yourself, or allow it by "
+                "UrlRules(private=True)"
+            )
+        connection = _PinnedConnection(parts, found[0], port, deadline)
         try:
             path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_SIGNS)
             connection.request("GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "xfm"})
@@ -49,7 +55,19 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
                 raise UserError(
                     f"{url}: the server answers {answer.status} {answer.reason}; check the address"
                 )
-            return _read(url, answer, rules, deadline)
+            data = answer.read(rules.max_bytes + 1) if (answer.length or 0) <= rules.max_bytes else None
+            if data is None or len(data) > rules.max_bytes:
+                raise UserError(
+                    f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it"
+                )
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            if answer.length:
+                claimed = len(data) + answer.length
+                raise UserError(
+                    f"{url}: the connection ended after {len(data)} of {claimed} bytes; try again"
+                )
+            return data
         finally:
             connection.finish()
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -77,16 +95,6 @@ def check_address(url: str, rules: UrlRules) -> SplitResult:
     return parts
 
 
-def _resolve(url: str, host: str, port: int, rules: UrlRules) -> str:
-    found = [str(place[0]) for *_, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    if not rules.private and not all(map(is_public, found)):  # which one, a client of a server may not know
-        raise UserError(
-            f"{url} leads to what is not a public address; download the file yourself, or allow it by "
-            "UrlRules(private=True)"
-        )
-    return found[0]
-
-
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the public internet, also where it wraps another address."""
     place = ipaddress.ip_address(address.partition("%")[0])
@@ -101,18 +109,6 @@ def is_public(address: str) -> bool:
         if place not in _UNICAST:
             return False
     return place.is_global and not place.is_multicast
-
-
-def _read(url: str, answer: http.client.HTTPResponse, rules: UrlRules, deadline: float) -> bytes:
-    data = answer.read(rules.max_bytes + 1) if (answer.length or 0) <= rules.max_bytes else None
-    if data is None or len(data) > rules.max_bytes:
-        raise UserError(f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it")
-    if time.monotonic() >= deadline:
-        raise TimeoutError
-    if answer.length:
-        claimed = len(data) + answer.length
-        raise UserError(f"{url}: the connection ended after {len(data)} of {claimed} bytes; try again")
-    return data
 
 
 class _PinnedConnection(http.client.HTTPConnection):

@@ -3,7 +3,7 @@ digested whole, of larger ones the size and 64 blocks; of a folder of images the
 that JSON lines name are left out."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
@@ -27,7 +27,11 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
     that the folder may move; of a corpus of more than a thousand files, one digest of all. Raises UserError
     where a file is missing."""
     used = list(configs)
-    places = {place: config.remote for config in used for place in _places(config)}
+    places: dict[str, RemoteConfig] = {}
+    for config in used:
+        for stream in (*config.streams.values(), *config.validation.streams.values()):
+            if stream.batch_size:
+                places |= {corpus.path: config.remote for corpus in stream.corpora}
     digests: dict[str, str] = {}
     with ThreadPoolExecutor(8) as pool:
         for place, remote in places.items():
@@ -46,11 +50,6 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
             digests |= lines
     digests |= {_name(path, root): _digest(path) for path in {Path(config.tokenizer) for config in used}}
     return dict(sorted(digests.items()))
-
-
-def _places(config: DataConfig) -> Iterator[str]:
-    for stream in (*config.streams.values(), *config.validation.streams.values()):
-        yield from (corpus.path for corpus in stream.corpora if stream.batch_size)
 
 
 def _indexed(paths: Iterable[Path]) -> dict[Path, str]:
@@ -85,7 +84,13 @@ def _name(path: Path, root: Path) -> str:
 
 def _digest(path: Path) -> str:
     try:
-        return _of_folder(path) if path.is_dir() else _of_file(path)
+        if not path.is_dir():
+            return _of_file(path)
+        names, _ = scan_folder(path)
+        digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
+        for name in names[:: max(1, len(names) // _PICTURES)]:
+            digest.update(_of_file(path / name).encode())
+        return f"{len(names)} pictures, {digest.hexdigest()[:16]}"
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
 
@@ -97,14 +102,6 @@ def _of_file(path: Path) -> str:
 
 def _line(size: int, sample: bytes) -> str:
     return f"{size} bytes, {sample.hex()}"
-
-
-def _of_folder(folder: Path) -> str:
-    names, _ = scan_folder(folder)
-    digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
-    for name in names[:: max(1, len(names) // _PICTURES)]:
-        digest.update(_of_file(folder / name).encode())
-    return f"{len(names)} pictures, {digest.hexdigest()[:16]}"
 
 
 def data_changes(before: dict[str, str], now: dict[str, str]) -> list[str]:

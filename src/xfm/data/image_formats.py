@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 import numpy as np
 from PIL import Image, features
@@ -22,7 +23,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.image_pieces import gif_excess, jpeg_excess, plain_jpeg, png_chunks, png_excess, webp_exif
+from xfm.data.image_pieces import exif_blocks, gif_blocks, jpeg_segments, plain_jpeg, png_chunks, webp_exif
 
 BROKEN = (
     OSError,
@@ -64,7 +65,12 @@ _BEGINNINGS = {
     **dict.fromkeys((b"GIF87a", b"GIF89a"), PictureFormat.GIF),
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), PictureFormat.TIFF),
 }
-_EXCESS = {PictureFormat.PNG: png_excess, PictureFormat.GIF: gif_excess, PictureFormat.JPEG: jpeg_excess}
+_PIECES: dict[PictureFormat, tuple[tuple[Callable[[bytes], Iterator[object]], int, str], ...]] = {
+    PictureFormat.PNG: ((png_chunks, 100_000, "chunks"),),  # honest ones have thousands, of 8 KiB each
+    PictureFormat.GIF: ((gif_blocks, 10_000, "blocks before its picture"),),  # of 255 bytes at most
+    PictureFormat.JPEG: ((jpeg_segments, 20_000, "segments"), (exif_blocks, 100, "blocks of EXIF")),
+}
+"""Pieces of files, and more of them than any honest one has."""
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their lengths, which tell the format from a text with BM
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
 _ORIENTATION, _SHORT = 0x0112, 3  # a tag of EXIF, and the type of its value
@@ -128,9 +134,11 @@ def read_picture_header(data: bytes) -> Header:
     if found is None:
         raise no_picture(data)
     if found is PictureFormat.JPEG and (frame := plain_jpeg(data)) is not None:
-        return Header(found, frame.width, frame.height, mode=frame.mode)
-    if (excess := _EXCESS.get(found)) is not None and (has := excess(data)):
-        raise PictureError(f"the picture's header is broken (it has {has})")
+        width, height, mode = frame
+        return Header(found, width, height, mode=mode)
+    for pieces, most, name in _PIECES.get(found, ()):
+        if next(islice(pieces(data), most, None), None) is not None:
+            raise PictureError(f"the picture's header is broken (it has more than {most:,} {name})")
     try:
         if found is PictureFormat.WEBP:
             return _webp_header(data)
@@ -139,7 +147,14 @@ def read_picture_header(data: bytes) -> Header:
             width, height, mode = json.loads(told)
             return Header(found, width, height, mode=mode)
         with open_with_pillow(data, found) as picture:
-            return _header(data, found, picture)
+            exif = picture.info.get("exif")
+            if found is PictureFormat.PNG:
+                exif = next((body for name, body in png_chunks(data) if name == b"eXIf"), None)
+            elif found is PictureFormat.HEIC:  # it is turned by the decoder, and its EXIF only repeats that
+                exif = None
+            orientation = orientation_of(exif)
+            size = picture.size[::-1] if orientation >= 5 else picture.size  # upright
+            return Header(found, *size, orientation, picture.mode)
     except BROKEN as error:
         raise PictureError(f"the picture's header is broken ({first_line(error)})") from None
 
@@ -180,21 +195,6 @@ _OPENERS: dict[PictureFormat, Callable[[io.BytesIO], ImageFile]] = {
 }
 
 
-def _header(data: bytes, found: PictureFormat, picture: ImageFile) -> Header:
-    if found is PictureFormat.PNG:
-        exif = next((body for name, body in png_chunks(data) if name == b"eXIf"), None)
-    elif found is PictureFormat.HEIC:  # it is turned by the decoder, and its EXIF only repeats that
-        exif = None
-    else:
-        exif = picture.info.get("exif")
-    orientation = orientation_of(exif)
-    return Header(found, *_upright(*picture.size, orientation), orientation, picture.mode)
-
-
-def _upright(width: int, height: int, orientation: int) -> tuple[int, int]:
-    return (height, width) if orientation >= 5 else (width, height)
-
-
 def _webp_header(data: bytes) -> Header:
     # Pillow takes memory for the canvas to tell the size. The three layouts leave the decoder no other
     # reading: it refuses an extended file whose canvas is not the picture's.
@@ -212,7 +212,8 @@ def _webp_header(data: bytes) -> Header:
         height = int.from_bytes(data[27:30], "little") + 1
         orientation = orientation_of(webp_exif(data))
         mode, animated = ("RGBA" if flags & 0x10 else "RGB"), bool(flags & 0x02)
-        return Header(PictureFormat.WEBP, *_upright(width, height, orientation), orientation, mode, animated)
+        size = (height, width) if orientation >= 5 else (width, height)  # upright
+        return Header(PictureFormat.WEBP, *size, orientation, mode, animated)
     raise PictureError("the picture's header is broken (it begins with an unknown chunk)")
 
 

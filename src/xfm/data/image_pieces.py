@@ -1,11 +1,9 @@
 """Chunks, blocks and segments of image files, found as Pillow finds them: one by one, copying some for each
-that follows, so that a few megabytes of the smallest took hours. `.._excess` says in words of which a file
-has more than any honest one."""
+that follows, so that a few megabytes of the smallest took hours."""
 
 import struct
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
 
 from PIL.JpegImagePlugin import MARKER
 
@@ -14,27 +12,6 @@ _FRAMES, _SCAN, _JFIF = (0xC0, 0xC1, 0xC2), 0xDA, 0xE0
 _TABLES = (0xDB, 0xC4, 0xDD, 0xFE)  # and comments
 _MODES = {1: "L", 3: "RGB"}
 _FEW = 100  # segments: most JPEGs have some ten
-
-
-def png_excess(data: bytes) -> str:
-    """Too many chunks of a PNG: honest ones have thousands, of 8 KiB each."""
-    return _too_many(png_chunks(data), 100_000, "chunks")
-
-
-def gif_excess(data: bytes) -> str:
-    """Too many blocks of a GIF, of 255 bytes at most."""
-    return _too_many(gif_blocks(data), 10_000, "blocks before its picture")
-
-
-def jpeg_excess(data: bytes) -> str:
-    """Too many segments of a JPEG, or too much of its EXIF."""
-    segments = _too_many(jpeg_segments(data), 20_000, "segments")
-    return segments or _too_many(exif_blocks(data), 100, "blocks of EXIF")
-
-
-def _too_many(pieces: Iterator[object], most: int, name: str) -> str:
-    """That there are more than so many; looks at no more than that."""
-    return f"more than {most:,} {name}" if next(islice(pieces, most, None), None) is not None else ""
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -78,18 +55,10 @@ def jpeg_segments(data: bytes) -> Iterator[int]:
             place += 2 + max(2, int.from_bytes(data[place + 2 : place + 4], "big"))
 
 
-class JpegFrame(NamedTuple):
-    """What a JPEG says of its pixels: width, height, and Pillow's name of what each holds."""
-
-    width: int
-    height: int
-    mode: str
-
-
-def plain_jpeg(data: bytes) -> JpegFrame | None:
-    """The frame of a JPEG of which every reader sees the same; None of any other. Before its pixels it has
-    one frame, of 8 bits, and a few tables, comments and JFIF marks, each right behind the other: nothing that
-    one reader passes over and another takes for a size or an orientation."""
+def plain_jpeg(data: bytes) -> tuple[int, int, str] | None:
+    """Width, height and Pillow's mode of a JPEG of which every reader sees the same; None of any other.
+    Before its pixels it has one frame, of 8 bits, and a few tables, comments and JFIF marks, each right
+    behind the other: nothing that one reader passes over and another takes for a size or an orientation."""
     frame = None
     for place in islice(jpeg_segments(data), _FEW):
         if data[place] != 0xFF:
@@ -102,7 +71,7 @@ def plain_jpeg(data: bytes) -> JpegFrame | None:
             bits, height, width, layers = struct.unpack_from(">BHHB", body)
             if bits != 8 or layers not in _MODES or size != 8 + 3 * layers:
                 return None
-            frame = JpegFrame(width, height, _MODES[layers])
+            frame = width, height, _MODES[layers]
         elif code not in _TABLES and not (code == _JFIF and len(body) >= 12):
             return None
     return None

@@ -11,19 +11,18 @@ import torch
 from xfm.config.data import DataConfig, Order, StreamConfig
 from xfm.config.ranges import MAX_BATCH
 from xfm.core.errors import UserError
-from xfm.data.builder import BatchBuilder, RankShare
+from xfm.data.builder import BatchBuilder
 from xfm.data.image_cache import PictureCache
 from xfm.data.mixture import Mixture, RunOrder
 from xfm.data.records import SampleKind
 from xfm.data.rng import mix
 from xfm.data.schema import BadRecord, Batch
 from xfm.data.sources import open_source
-from xfm.data.sources.base import RecordSource
 from xfm.data.sources.plain_files import FolderSource
 from xfm.data.streams import CorpusStream, RecordTally, UnusableError
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Normalisation, normalise
-from xfm.data.workers import Failure, load_steps
+from xfm.data.transforms import CLIP, Normalisation, normalise
+from xfm.data.workers import load_steps
 
 _log = logging.getLogger(__name__)
 
@@ -43,16 +42,22 @@ class PretrainingData:
         seed: int,
         rank: int = 0,
         world: int = 1,
-        normalisation: Normalisation | None = None,
+        normalisation: Normalisation = CLIP,
         cache: PictureCache | None = None,
     ) -> None:
         self.config = config
-        self._normalisation = normalisation or Normalisation()
+        self._normalisation = normalisation
         self.tokenizer = Tokenizer.load(config.tokenizer)
-        streams = _open_streams(config, seed, cache)
-        _check_shares(streams, world)
-        _check_masks(config, streams, image_size // patch_size)
-        self._streams = streams
+        self._streams = streams = [
+            replace(_open_stream(SampleKind(name), setting, seed, config), cache=cache)
+            for name, setting in config.streams.items()
+            if setting.batch_size
+        ]
+        if not streams:
+            raise UserError(
+                "Every batch size of the data is 0: set data.text.batch_size or another stream's."
+            )
+        _check_sizes(config, streams, world, image_size // patch_size)
         self.sizes = {s.kind.value: sum(s.mixture.sizes) for s in streams}
         """Records of each stream."""
         self.bad: dict[str, BadRecord] = {}
@@ -60,9 +65,7 @@ class PretrainingData:
         sources = [source for stream in streams for source in stream.sources]
         self.reports = [s.report for s in sources if isinstance(s, FolderSource) and s.report]
         """What folders of pictures hold besides them."""
-        self._builder = BatchBuilder(
-            config, streams, self.tokenizer, image_size, patch_size, RankShare(rank, world)
-        )
+        self._builder = BatchBuilder(config, streams, self.tokenizer, image_size, patch_size, rank, world)
 
     def batches(
         self, start: int, stop: int, device: torch.device | str | None = None
@@ -74,11 +77,18 @@ class PretrainingData:
         loaded = load_steps(self._builder, range(start, stop), self.config.workers, self.config.timeout, pin)
         with contextlib.closing(loaded):
             for found in loaded:
-                if isinstance(found, Failure):
-                    self._note(found.met.skipped)
-                    raise _unusable(found.met)
+                if isinstance(found, RecordTally):
+                    self._note(found.skipped)
+                    raise _unusable(found)
                 self._note(found.skipped)
-                yield _on_device(found, device, self._normalisation)
+                batch = found if device is None else found.to(device)
+                shown = {"image": batch.image, "pair": batch.pair, "region": batch.region}
+                parts = {
+                    name: replace(part, pixels=normalise(part.pixels, self._normalisation))
+                    for name, part in shown.items()
+                    if part is not None
+                }
+                yield replace(batch, **parts)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, built in this process, its pixels uint8; raises UserError as `batches`."""
@@ -120,17 +130,6 @@ def _unusable(met: RecordTally) -> UserError:
     )
 
 
-def _open_streams(config: DataConfig, seed: int, cache: PictureCache | None) -> list[CorpusStream]:
-    streams = [
-        replace(_open_stream(SampleKind(name), setting, seed, config), cache=cache)
-        for name, setting in config.streams.items()
-        if setting.batch_size
-    ]
-    if not streams:
-        raise UserError("Every batch size of the data is 0: set data.text.batch_size or another stream's.")
-    return streams
-
-
 def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: DataConfig) -> CorpusStream:
     name = f"data.{kind}"
     if setting.batch_size < 0:
@@ -145,18 +144,6 @@ def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: Dat
                 f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give a number above 0."
             )
     sources = [open_source(corpus.path, kind, remote=config.remote) for corpus in setting.corpora]
-    _check_groups(name, setting, sources)
-    weights, key = [corpus.weight for corpus in setting.corpora], mix(seed, kind.number)
-    runs = [RunOrder(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora]
-    groups = [corpus.group for corpus in setting.corpora]
-    mixture = Mixture([len(source) for source in sources], weights, key, groups, runs)
-    attempts, needs_regions = config.max_bad + 1, kind is SampleKind.REGION and not config.caption_rows
-    return CorpusStream(
-        kind, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
-    )
-
-
-def _check_groups(name: str, setting: StreamConfig, sources: Sequence[RecordSource]) -> None:
     for corpus, source in zip(setting.corpora, sources, strict=True):
         if len(source) % corpus.group:
             raise UserError(
@@ -168,10 +155,19 @@ def _check_groups(name: str, setting: StreamConfig, sources: Sequence[RecordSour
             f"{name}.batch_size is {setting.batch_size}, but {setting.group} records of its corpora belong "
             f"together: give a multiple of {setting.group}."
         )
+    weights, key = [corpus.weight for corpus in setting.corpora], mix(seed, kind.number)
+    runs = [RunOrder(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora]
+    groups = [corpus.group for corpus in setting.corpora]
+    mixture = Mixture([len(source) for source in sources], weights, key, groups, runs)
+    attempts, needs_regions = config.max_bad + 1, kind is SampleKind.REGION and not config.caption_rows
+    return CorpusStream(
+        kind, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
+    )
 
 
-def _check_shares(streams: Sequence[CorpusStream], world: int) -> None:
-    """Refuse batches of which a process would get nothing: it would wait for the others' losses for ever."""
+def _check_sizes(config: DataConfig, streams: Sequence[CorpusStream], world: int, grid: int) -> None:
+    """Refuse batches of which a process would get nothing, as it would wait for the others' losses for ever,
+    and more masks than patches."""
     for stream in streams:
         if stream.batch_size >= world * stream.mixture.group:
             continue
@@ -181,21 +177,9 @@ def _check_shares(streams: Sequence[CorpusStream], world: int) -> None:
             f"cannot share (it counts the samples of all of them): give at least "
             f"{world * stream.mixture.group}, in the phases of the curriculum too, or start fewer."
         )
-
-
-def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> None:
     masked = {SampleKind.IMAGE, *([SampleKind.PAIR] if config.patch_mask.on_pairs else [])}
     if config.patch_mask.patches > grid * grid and any(s.kind in masked for s in streams):
         raise UserError(
             f"data.patch_mask.patches is {config.patch_mask.patches} but a picture has {grid * grid}: "
             f"give at most that (the published share is {round(grid * grid * 75 / 196)})."
         )
-
-
-def _on_device(batch: Batch, device: torch.device | str | None, normalisation: Normalisation) -> Batch:
-    batch = batch if device is None else batch.to(device)
-    shown = {"image": batch.image, "pair": batch.pair, "region": batch.region}
-    parts = {name: part for name, part in shown.items() if part is not None}
-    return replace(
-        batch, **{n: replace(part, pixels=normalise(part.pixels, normalisation)) for n, part in parts.items()}
-    )

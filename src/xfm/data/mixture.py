@@ -119,13 +119,6 @@ class Mixture:
 
     def locate(self, position: int) -> tuple[int, int]:
         """Corpus and record index at `position` (from 0, without end)."""
-        corpus, epoch, number, member = self.rank(position)
-        size = self.sizes[corpus] // self.groups[corpus]
-        order = shuffled if (run := self._runs[corpus]) is None else run.shuffled
-        return corpus, order(number, size, mix(self.seed, corpus, epoch)) * self.groups[corpus] + member
-
-    def rank(self, position: int) -> tuple[int, int, int, int]:
-        """Corpus, its epoch, how many groups of it the epoch has had before, and the place in the group."""
         place, offset = divmod(position, self.group)
         if len(self.sizes) == 1:
             corpus, rank = 0, place
@@ -134,8 +127,12 @@ class Mixture:
             corpora, ranks = _block(self.quotas, self.seed, block)
             corpus = int(corpora[here])
             rank = block * self.quotas[corpus] + int(ranks[here])
-        number, member = divmod(rank * self.group + offset, self.groups[corpus])
-        return corpus, *divmod(number, self.sizes[corpus] // self.groups[corpus]), member
+        # Groups of the corpus that came before, in this epoch `number`, and the place in the group.
+        before, member = divmod(rank * self.group + offset, self.groups[corpus])
+        size = self.sizes[corpus] // self.groups[corpus]
+        epoch, number = divmod(before, size)
+        order = shuffled if (run := self._runs[corpus]) is None else run.shuffled
+        return corpus, order(number, size, mix(self.seed, corpus, epoch)) * self.groups[corpus] + member
 
     def run(self, corpus: int, index: int) -> range | None:
         """The records of a corpus that are read together with one of them; None where no others are."""

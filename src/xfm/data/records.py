@@ -74,7 +74,35 @@ def parse_annotation(data: bytes, origin: Origin) -> dict[str, Any]:
 
 def to_sample(record: Record, kind: SampleKind) -> Sample:
     """Decode and check a record as a sample of `kind`; raises BadRecordError with the reason."""
-    return _PARSERS[kind](record)
+    if kind is SampleKind.TEXT:
+        text = record.annotation.get("text")
+        if text is None:
+            raise BadRecordError(record.origin, f'there is no field "text"; {_fields(record)}')
+        if not is_text(text):
+            raise BadRecordError(record.origin, 'the field "text" is not a string')
+        if not text.strip():
+            raise BadRecordError(record.origin, "the text is empty")
+        return TextSample(text, record.origin)
+    if kind is SampleKind.IMAGE:
+        return ImageSample(_decoded(record), record.origin)
+    captions, entries, wanted = _captions(record), [], ("captions",)
+    if kind is SampleKind.REGION:
+        entries, wanted = record.annotation.get("regions", []), ("captions", "regions")
+    if not isinstance(entries, list):
+        raise BadRecordError(record.origin, 'the field "regions" is not a list')
+    if not entries and not captions:
+        if {*wanted, "caption"} & set(record.annotation):
+            told = f"there is no {' and no '.join(name.removesuffix('s') for name in wanted)}"
+        else:
+            names = " or ".join(f'"{name}"' for name in wanted)
+            told = f"there is no field {names}; {_fields(record)}"
+        raise BadRecordError(record.origin, told)
+    pixels = _decoded(record)
+    height, width = pixels.shape[1:]
+    regions = tuple(
+        _annotation(entry, number, width, height, record.origin) for number, entry in enumerate(entries)
+    )
+    return ImageSample(pixels, record.origin, captions, regions)
 
 
 def is_text(value: object) -> TypeGuard[str]:
@@ -88,17 +116,6 @@ def is_text(value: object) -> TypeGuard[str]:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _text(record: Record) -> TextSample:
-    text = record.annotation.get("text")
-    if text is None:
-        raise BadRecordError(record.origin, f'there is no field "text"; {_fields(record)}')
-    if not is_text(text):
-        raise BadRecordError(record.origin, 'the field "text" is not a string')
-    if not text.strip():
-        raise BadRecordError(record.origin, "the text is empty")
-    return TextSample(text, record.origin)
 
 
 def _fields(record: Record) -> str:
@@ -118,10 +135,6 @@ def _decoded(record: Record) -> Tensor:
         raise BadRecordError(record.origin, str(error)) from None
 
 
-def _image(record: Record) -> ImageSample:
-    return ImageSample(_decoded(record), record.origin)
-
-
 def _captions(record: Record) -> tuple[str, ...]:
     found = record.annotation.get("captions", record.annotation.get("caption", []))
     captions = [found] if isinstance(found, str) else found
@@ -130,35 +143,6 @@ def _captions(record: Record) -> tuple[str, ...]:
     if not all(map(has_words, captions)):
         raise BadRecordError(record.origin, "a caption is empty")
     return tuple(captions)
-
-
-def _without_text(record: Record, *names: str) -> str:
-    if {*names, "caption"} & set(record.annotation):
-        return f"there is no {' and no '.join(name.removesuffix('s') for name in names)}"
-    wanted = " or ".join(f'"{name}"' for name in names)
-    return f"there is no field {wanted}; {_fields(record)}"
-
-
-def _pair(record: Record) -> ImageSample:
-    captions = _captions(record)
-    if not captions:
-        raise BadRecordError(record.origin, _without_text(record, "captions"))
-    return ImageSample(_decoded(record), record.origin, captions)
-
-
-def _region(record: Record) -> ImageSample:
-    captions = _captions(record)
-    entries = record.annotation.get("regions", [])
-    if not isinstance(entries, list):
-        raise BadRecordError(record.origin, 'the field "regions" is not a list')
-    if not entries and not captions:
-        raise BadRecordError(record.origin, _without_text(record, "captions", "regions"))
-    pixels = _decoded(record)
-    height, width = pixels.shape[1:]
-    regions = tuple(
-        _annotation(entry, number, width, height, record.origin) for number, entry in enumerate(entries)
-    )
-    return ImageSample(pixels, record.origin, captions, regions)
 
 
 def _annotation(entry: object, number: int, width: int, height: int, origin: Origin) -> RegionAnnotation:
@@ -198,11 +182,3 @@ def check_box(box: object, width: int, height: int) -> tuple[float, float, float
     if sticks_out or right <= left or bottom <= top:
         raise ValueError(f"{shown} lies outside its picture of {width} x {height} pixels")
     return left, top, right - left, bottom - top
-
-
-_PARSERS = {
-    SampleKind.TEXT: _text,
-    SampleKind.IMAGE: _image,
-    SampleKind.PAIR: _pair,
-    SampleKind.REGION: _region,
-}

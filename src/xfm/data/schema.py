@@ -50,21 +50,20 @@ class ImageSample:
 
 
 # ---------------------------------------------------------------- batches
-def _moved(value: object, convert: Callable[[Tensor], Tensor]) -> object:
-    if isinstance(value, Tensor):
-        return convert(value)
-    return value.map(convert) if isinstance(value, TensorFields) else value
-
-
 @dataclass(frozen=True)
 class TensorFields:
     """A dataclass whose tensors move together."""
 
     def map(self, convert: Callable[[Tensor], Tensor]) -> Self:
         """A copy with `convert` applied to every tensor, nested ones included."""
-        return replace(
-            self, **{f.name: _moved(getattr(self, f.name), convert) for f in fields(self) if f.init}
-        )
+        moved: dict[str, object] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, Tensor):
+                moved[one.name] = convert(value)
+            elif isinstance(value, TensorFields):
+                moved[one.name] = value.map(convert)
+        return replace(self, **moved)
 
     def to(self, device: torch.device | str) -> Self:
         """A copy on `device`."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError, amount, printable
-from xfm.core.files import MAX_LOG, read_text, write_text, writing
+from xfm.core.files import write_text, writing
 
 BAD_FILE = "bad.jsonl"
 """In the folder of a run: a JSON line for each row that was left out, and each folder with other files."""
@@ -129,22 +129,6 @@ def said_left_out(bad: int, total: int, first: str, file: Path | str) -> str:
     """How many of all rows were left out, with the first of them, and the file where all stand."""
     were = "was" if bad == 1 else "were"
     return f"{bad:,} of {amount(total, 'row')} {were} left out: {printable(first)}; all in {file}"
-
-
-def read_bad_rows(folder: Path, name: str = BAD_FILE) -> dict[str, str]:
-    """Why rows were left out, by place, from a file of a folder; empty where there is none."""
-    found: dict[str, str] = {}
-    try:
-        lines = read_text(folder / name, MAX_LOG).split("\n")  # other line breaks may stand in a place
-    except (OSError, UnicodeDecodeError):
-        return found
-    for line in lines:
-        try:
-            row = json.loads(line)
-            found[row["place"]] = str(row["error"])
-        except (ValueError, KeyError, TypeError, RecursionError):  # of a folder, or cut by a kill
-            continue
-    return found
 
 
 def left_out_lines(plain: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from xfm.config.data import Augmentation
 from xfm.data.collate import identity
 from xfm.data.image_cache import PictureCache
 from xfm.data.mixture import Mixture
-from xfm.data.records import BadRecordError, Record, Sample, SampleKind, to_sample
+from xfm.data.records import BadRecordError, Sample, SampleKind, to_sample
 from xfm.data.rng import sample_generator
 from xfm.data.schema import BadRecord, StreamReads, TextSample
 from xfm.data.sources.base import RecordSource
@@ -76,29 +76,30 @@ class CorpusStream:
 
     def items(self, positions: range, met: RecordTally) -> list[DrawnSample[Sample]]:
         """The samples at some positions; `met` notes others. Raises UnusableError."""
-        self._ask_together(positions)
+        if any(source.distant for source in self.sources):
+            # Corpora on other machines hear which records come, unless they hear of whole runs.
+            for corpus, index in map(self.mixture.locate, positions):
+                if self.sources[corpus].distant and self.mixture.run(corpus, index) is None:
+                    self.sources[corpus].expect(index, index + 1)
         read, skipped, passed_over = met.read, len(met.skipped), met.regionless
-        found = [self._item(position, met) for position in positions]
+        found: list[DrawnSample[Sample]] = []
+        for position in positions:
+            sample, picture = self._read(position, met)
+            rng = sample_generator(self.seed, self.kind.number, position)
+            found.append(DrawnSample(sample, rng, picture))
         counts = met.read - read, len(met.skipped) - skipped, met.regionless - passed_over
         met.reads.append(StreamReads(self.kind.value, *counts))
         return found
 
-    def _ask_together(self, positions: range) -> None:
-        """Tell corpora on other machines which records come, unless they hear of whole runs."""
-        if not any(source.distant for source in self.sources):
-            return
-        for corpus, index in map(self.mixture.locate, positions):
-            if self.sources[corpus].distant and self.mixture.run(corpus, index) is None:
-                self.sources[corpus].expect(index, index + 1)
-
-    def _item(self, position: int, met: RecordTally) -> DrawnSample[Sample]:
-        sample, picture = self._read(position, met)
-        return DrawnSample(sample, sample_generator(self.seed, self.kind.number, position), picture)
-
     def _read(self, position: int, met: RecordTally) -> tuple[Sample, int]:
         corpus, index = self.mixture.locate(position)
         source = self.sources[corpus]
-        self._expect(corpus, index)
+        run = self.mixture.run(corpus, index)
+        if run is not None and (corpus, run.start) not in self.begun:
+            self.begun[corpus, run.start] = None
+            if len(self.begun) > _RUNS:
+                self.begun.popitem(last=False)
+            source.expect(run.start, run.stop)
         attempts = self.attempts + (REGIONLESS if self.needs_regions else 0)
         for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
@@ -108,26 +109,14 @@ class CorpusStream:
                 if self.needs_regions and record.annotation.get("regions", []) == []:
                     met.regionless += 1
                     continue
-                return self._decoded(source, record)
+                picture = 0 if record.picture is None else identity(record.picture)
+                if self.cache is None or record.picture is None:
+                    return to_sample(record, source.kind), picture
+                known = self.cache.find(picture)
+                sample = to_sample(replace(record, decoded=known), source.kind)
+                if known is None and not isinstance(sample, TextSample):
+                    self.cache.keep(picture, sample.pixels)
+                return sample, picture
             except BadRecordError as error:
                 met.skipped.append(BadRecord(error.origin, error.reason))
         raise UnusableError(met)
-
-    def _expect(self, corpus: int, index: int) -> None:
-        run = self.mixture.run(corpus, index)
-        if run is None or (corpus, run.start) in self.begun:
-            return
-        self.begun[corpus, run.start] = None
-        if len(self.begun) > _RUNS:
-            self.begun.popitem(last=False)
-        self.sources[corpus].expect(run.start, run.stop)
-
-    def _decoded(self, source: RecordSource, record: Record) -> tuple[Sample, int]:
-        picture = 0 if record.picture is None else identity(record.picture)
-        if self.cache is None or record.picture is None:
-            return to_sample(record, source.kind), picture
-        known = self.cache.find(picture)
-        sample = to_sample(replace(record, decoded=known), source.kind)
-        if known is None and not isinstance(sample, TextSample):
-            self.cache.keep(picture, sample.pixels)
-        return sample, picture

@@ -53,7 +53,20 @@ def checked_tokenizer(text: str) -> str:
     content = json.loads(text)
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
-    _check_model(content.get("model"))
+    model = content.get("model")
+    kind = model.get("type", "BPE") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or kind not in _MODELS:
+        raise ValueError(f"model: the type is {_shown(kind)}, none of {', '.join(sorted(_MODELS))}")
+    vocabulary = model.get("vocab")
+    if isinstance(vocabulary, list) and all(isinstance(one, list) and len(one) == 2 for one in vocabulary):
+        vocabulary = {token: index for index, (token, _) in enumerate(vocabulary) if isinstance(token, str)}
+    if not isinstance(vocabulary, dict):
+        raise ValueError("model.vocab: it is neither an object nor a list of pairs")
+    _check_tokens(vocabulary.items(), "model.vocab", MAX_CHARACTERS)
+    _growth({name: value for name, value in model.items() if name not in ("vocab", "merges")}, "model")
+    most = model.get("max_input_chars_per_word", 100)
+    if not isinstance(most, int) or most > _LONGEST:  # a word costs their square
+        raise ValueError(f"model.max_input_chars_per_word: {_shown(most)} is not in 0 to {_LONGEST}")
     added = content.get("added_tokens") or []
     if not isinstance(added, list) or not all(isinstance(one, dict) for one in added):
         raise ValueError("added_tokens: it is no list of objects")
@@ -68,22 +81,6 @@ def checked_tokenizer(text: str) -> str:
     if growth["decoder"] > MAX_GROWTH:
         raise ValueError("decoder: it lengthens a text out of all proportion")
     return json.dumps({**content, "padding": None, "truncation": None})
-
-
-def _check_model(model: Any) -> None:
-    kind = model.get("type", "BPE") if isinstance(model, dict) else None
-    if not isinstance(model, dict) or kind not in _MODELS:
-        raise ValueError(f"model: the type is {_shown(kind)}, none of {', '.join(sorted(_MODELS))}")
-    vocabulary = model.get("vocab")
-    if isinstance(vocabulary, list) and all(isinstance(one, list) and len(one) == 2 for one in vocabulary):
-        vocabulary = {token: index for index, (token, _) in enumerate(vocabulary) if isinstance(token, str)}
-    if not isinstance(vocabulary, dict):
-        raise ValueError("model.vocab: it is neither an object nor a list of pairs")
-    _check_tokens(vocabulary.items(), "model.vocab", MAX_CHARACTERS)
-    _growth({name: value for name, value in model.items() if name not in ("vocab", "merges")}, "model")
-    most = model.get("max_input_chars_per_word", 100)
-    if not isinstance(most, int) or most > _LONGEST:  # a word costs their square
-        raise ValueError(f"model.max_input_chars_per_word: {_shown(most)} is not in 0 to {_LONGEST}")
 
 
 def _check_tokens(tokens: Iterable[tuple[Any, Any]], place: str, most: int, least: int = 0) -> None:
@@ -130,23 +127,19 @@ def _own_growth(part: Mapping[str, Any], kind: str | None, place: str) -> float:
                 raise ValueError(f"{place}: a Replace has a pattern, a String or a Regex, and a content")
             return max(1.0, len(content) / max(1, len(pattern.get("String", " "))))
         case "Precompiled":
-            return _growth_of_table(part.get("precompiled_charsmap"), place)
+            table = part.get("precompiled_charsmap")  # SentencePiece's
+            if not isinstance(table, str) or len(table) > 4 << 20:
+                raise ValueError(f"{place}: the table is no text of at most 4 MiB")
+            content = base64.b64decode(table)
+            length = int.from_bytes(content[:4], "little")
+            if length > max(0, len(content) - 4):  # the library would abort
+                raise ValueError("the table of its normalizer is cut off")
+            return max(1.0, *(float(len(one)) for one in content[4 + length :].split(b"\0")), 1.0)
         case "ByteLevel" | "Metaspace":  # two bytes for a byte; a sign before every word
             return 2.0
         case "Prepend":
             return 1.0 + len(part.get("prepend") or "")
     return 1.0
-
-
-def _growth_of_table(table: Any, place: str) -> float:
-    """SentencePiece's table, which may claim to be longer than it is: the library would abort."""
-    if not isinstance(table, str) or len(table) > 4 << 20:
-        raise ValueError(f"{place}: the table is no text of at most 4 MiB")
-    content = base64.b64decode(table)
-    length = int.from_bytes(content[:4], "little")
-    if length > max(0, len(content) - 4):
-        raise ValueError("the table of its normalizer is cut off")
-    return max(1.0, *(float(len(one)) for one in content[4 + length :].split(b"\0")), 1.0)
 
 
 def _shown(value: Any) -> str:

@@ -17,19 +17,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from xfm.config.data import Augmentation
-from xfm.config.image import CLIP_MEAN, CLIP_STD
+from xfm.config.image import CLIP_MEAN, CLIP_STD, Channels
 from xfm.config.tables import BoxFormat, BoxUnit
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes with their format and unit.
-
-    Attributes:
-        data: [N, 4] float.
-        format: meaning of the four columns.
-        unit: pixels or fractions of the picture's sides.
-    """
+    """Boxes: `data` [N, 4] float, the meaning of its columns, and the unit (pixels, or fractions of the
+    picture's sides)."""
 
     data: Tensor
     format: BoxFormat
@@ -190,16 +185,12 @@ def crop_around(
     *draws, mirrored = rng.random(5).tolist()
     left, top = draws[0] * max(keep[0], 0.0), draws[1] * max(keep[1], 0.0)
     right, bottom = draws[2] * max(width - keep[2], 0.0), draws[3] * max(height - keep[3], 0.0)
-    part = _within((left + right) / width, (top + bottom) / height, least)
+    part, across, down = 1.0, (left + right) / width, (top + bottom) / height
+    if (1 - across) * (1 - down) < least:
+        half = (across + down) / 2
+        part = (1 - least) / (half + math.sqrt(max(half**2 - across * down * (1 - least), 0.0)))
     cut = [math.floor(part * side) for side in (left, top, right, bottom)]
     return View(cut[0], cut[1], width - cut[0] - cut[2], height - cut[1] - cut[3], mirrored < flip)
-
-
-def _within(across: float, down: float, least: float) -> float:
-    if (1 - across) * (1 - down) >= least:
-        return 1.0
-    half = (across + down) / 2
-    return (1 - least) / (half + math.sqrt(max(half**2 - across * down * (1 - least), 0.0)))
 
 
 def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:
@@ -231,19 +222,14 @@ def move_boxes(boxes: Sequence[Box], view: View, size: int) -> list[Box | None]:
     return moved
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of the three channels, for pixels between 0 and 1; CLIP's by default."""
-
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
+Normalisation = tuple[Channels, Channels]
+"""Mean and standard deviation of the three channels, for pixels between 0 and 1."""
+CLIP: Normalisation = (CLIP_MEAN, CLIP_STD)
 
 
-def normalise(pixels: Tensor, normalisation: Normalisation | None = None) -> Tensor:
-    """(pixels / 255 - mean) / std: [B, 3, H, W] uint8 -> float32 on the same device; default CLIP's."""
-    normalisation = normalisation or Normalisation()
-    mean = torch.tensor(normalisation.mean, dtype=torch.float64).view(1, 3, 1, 1)
-    std = torch.tensor(normalisation.std, dtype=torch.float64).view(1, 3, 1, 1)
+def normalise(pixels: Tensor, normalisation: Normalisation = CLIP) -> Tensor:
+    """(pixels / 255 - mean) / std: [B, 3, H, W] uint8 -> float32 on the same device."""
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in normalisation)
     scale = (1 / (255 * std)).to(pixels.device, torch.float32)
     shift = (-mean / std).to(pixels.device, torch.float32)
     return pixels.to(torch.float32).mul_(scale).add_(shift)

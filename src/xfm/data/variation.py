@@ -2,8 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,15 +41,6 @@ def _affine(pixels: Tensor, angle: float = 0, dx: float = 0, dy: float = 0, shea
     )
 
 
-def _shear(level: float, sign: float) -> float:
-    return math.degrees(math.atan(0.3 * level * sign))
-
-
-def _shift(side: int, level: float, sign: float) -> int:
-    """Pixels of a translation: 10 of 224 at most."""
-    return round(side * level * sign * 10 / 224)
-
-
 COLOUR: dict[str, Operation] = {
     "identity": lambda pixels, level, sign: pixels,
     "autocontrast": lambda pixels, level, sign: torchvision_v2().functional.autocontrast(pixels),
@@ -64,10 +54,19 @@ COLOUR: dict[str, Operation] = {
 }
 """What regions get: nothing that moves a pixel."""
 GEOMETRIC: dict[str, Operation] = {
-    "shear_x": lambda pixels, level, sign: _affine(pixels, shear=(_shear(level, sign), 0)),
-    "shear_y": lambda pixels, level, sign: _affine(pixels, shear=(0, _shear(level, sign))),
-    "translate_x": lambda pixels, level, sign: _affine(pixels, dx=_shift(pixels.shape[2], level, sign)),
-    "translate_y": lambda pixels, level, sign: _affine(pixels, dy=_shift(pixels.shape[1], level, sign)),
+    "shear_x": lambda pixels, level, sign: _affine(
+        pixels, shear=(math.degrees(math.atan(0.3 * level * sign)), 0)
+    ),
+    "shear_y": lambda pixels, level, sign: _affine(
+        pixels, shear=(0, math.degrees(math.atan(0.3 * level * sign)))
+    ),
+    "translate_x": lambda pixels, level, sign: _affine(
+        pixels,
+        dx=round(pixels.shape[2] * level * sign * 10 / 224),  # 10 of 224 pixels at most
+    ),
+    "translate_y": lambda pixels, level, sign: _affine(
+        pixels, dy=round(pixels.shape[1] * level * sign * 10 / 224)
+    ),
     "rotate": lambda pixels, level, sign: _affine(pixels, angle=30 * level * sign),
 }
 
@@ -156,27 +155,21 @@ def _timm(count: int, level: int, side: int) -> Augment:
     transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
 
     def augment(pixels: Tensor) -> Tensor:
-        with _python_seeded(_drawn()):
+        # The global generators of Python and NumPy, from which timm draws, are afterwards as before.
+        before, numbers, seed = random.getstate(), np.random.get_state(), _drawn()  # noqa: NPY002
+        random.seed(seed)
+        np.random.seed(seed % (1 << 32))  # noqa: NPY002
+        try:
             return functional.pil_to_tensor(transform(functional.to_pil_image(pixels)))
+        finally:
+            random.setstate(before)
+            np.random.set_state(numbers)  # noqa: NPY002
 
     return augment
 
 
 def _drawn() -> int:
     return int(torch.randint(_SEEDS, ()).item())
-
-
-@contextmanager
-def _python_seeded(seed: int) -> Iterator[None]:
-    """The global generators of Python and NumPy, from which timm draws, seeded inside and as before after."""
-    before, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(seed)
-    np.random.seed(seed % (1 << 32))  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(before)
-        np.random.set_state(numbers)  # noqa: NPY002
 
 
 class Variation:
@@ -221,20 +214,15 @@ class Mixup:
 
     def __init__(self, config: ImageTrainingConfig, classes: int) -> None:
         self.classes, self.mixing = classes, config.mixing
-        self._mixes: list[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = []
+        self.mixes: list[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = []
         if config.mixup:
-            self._mixes.append(torchvision_v2().MixUp(alpha=config.mixup, num_classes=classes))
+            self.mixes.append(torchvision_v2().MixUp(alpha=config.mixup, num_classes=classes))
         if config.cutmix:
-            self._mixes.append(torchvision_v2().CutMix(alpha=config.cutmix, num_classes=classes))
-
-    @property
-    def mixes(self) -> bool:
-        """Whether it mixes anything."""
-        return bool(self._mixes)
+            self.mixes.append(torchvision_v2().CutMix(alpha=config.cutmix, num_classes=classes))
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, S, S] float and [B] int64 labels -> mixed pixels and class shares [B, C] float32."""
-        if not self._mixes or torch.rand(()).item() >= self.mixing:
+        if not self.mixes or torch.rand(()).item() >= self.mixing:
             return pixels, torch.nn.functional.one_hot(labels, self.classes).float()
-        chosen = int(torch.randint(len(self._mixes), ()).item())
-        return self._mixes[chosen](pixels, labels)
+        chosen = int(torch.randint(len(self.mixes), ()).item())
+        return self.mixes[chosen](pixels, labels)

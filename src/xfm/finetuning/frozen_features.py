@@ -17,7 +17,7 @@ from xfm.data.images import UnreadablePicture, load_image
 from xfm.data.skipped import SkippedRecords
 from xfm.metrics.classification import Array
 from xfm.models.artifacts import framed, model_pixels
-from xfm.models.encoders import VisionLike
+from xfm.models.encoders import AnyVision
 from xfm.models.folder import Preprocessing
 from xfm.models.precision import autocast
 from xfm.tasks.rows import Labelled
@@ -34,7 +34,7 @@ class LabelledFeatures(NamedTuple):
 
 
 def picture_features(
-    vision: VisionLike,
+    vision: AnyVision,
     preprocessing: Preprocessing,
     config: FrozenConfig,
     device: torch.device,

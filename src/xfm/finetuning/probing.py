@@ -61,7 +61,7 @@ class LinearFit:
 def has_probe(spec: TaskSpec) -> bool:
     """Whether a task has classes or values, and a head that a linear layer can stand in for."""
     head = spec.head_class()
-    return spec.classes and issubclass(head, Classifier) and head.has_features()
+    return spec.classes and issubclass(head, Classifier) and head.features is not Classifier.features
 
 
 def probe_settings(settings: TaskSettings) -> TaskSettings:

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.metrics.calibration import CALIBRATION, Calibration, calibration, error_interval
-from xfm.metrics.intervals import Interval, bootstrap, percentiles, resampled, resamples, row_groups, too_many
+from xfm.metrics.intervals import (
+    FEWEST,
+    SCORED,
+    Interval,
+    bootstrap,
+    percentiles,
+    resampled,
+    resamples,
+    row_groups,
+)
 from xfm.reports.scores import PartResult, floors_of
 from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.tasks.class_task import ClassTask
@@ -90,7 +99,7 @@ def measured(
     for name in values.keys() & means.keys():
         found[name] = replace(bootstrap(means[name], groups, seed), value=values[name])
     rest = [name for name in values if name not in means]
-    if not rest or too_many(len(rows)):
+    if not rest or SCORED // len(rows) < FEWEST:  # even the fewest resamples would score too many rows
         return found
 
     def metrics(places: NDArray[np.int64]) -> list[float]:

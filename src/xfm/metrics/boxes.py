@@ -25,11 +25,6 @@ def paired_iou(first: Array, second: Array) -> NDArray[np.float64]:
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
-def iou_matrix(first: Array, second: Array) -> NDArray[np.float64]:
-    """[N, M] IoU of N boxes with M boxes."""
-    return paired_iou(np.asarray(first)[:, None], np.asarray(second)[None])
-
-
 def best_iou(
     predicted: Sequence[Sequence[float]], true: Sequence[Sequence[Sequence[float]]]
 ) -> NDArray[np.float64]:
@@ -86,6 +81,6 @@ def constant_box_scores(candidates: Array, boxes: Array) -> NDArray[np.float64]:
     """[M] share of the boxes that each candidate reaches, plus its mean IoU / 10^6 to break ties."""
     scores = np.empty(len(candidates))
     for start in range(0, len(candidates), CHUNK):
-        overlap = iou_matrix(candidates[start : start + CHUNK], boxes)
+        overlap = paired_iou(candidates[start : start + CHUNK, None], np.asarray(boxes)[None])  # [m, N]
         scores[start : start + CHUNK] = (overlap >= 0.5).mean(axis=1) + overlap.mean(axis=1) * 1e-6
     return scores

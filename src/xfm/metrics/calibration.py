@@ -180,14 +180,9 @@ _ROUNDS, _RIDGE = 8, 1e-3
 
 @dataclass(frozen=True)
 class GallerySearches:
-    """S searches in galleries, half of which hold what is searched.
-
-    Attributes:
-        contrast, odds: [S, K] cosines over the temperature, and matching log-odds, of the shortlist.
-        there: [S] whether a fitting picture is in the gallery.
-        pictures: [S] size of the gallery.
-        groups: [S] of searches that are not independent.
-    """
+    """S searches in galleries, half of which hold what is searched (`there`): [S, K] cosines over the
+    temperature, and matching log-odds, of the shortlist; [S] size of the gallery, and group of searches that
+    are not independent."""
 
     contrast: Floats
     odds: Floats

@@ -129,18 +129,23 @@ def caption_scores(
     if find_spec("pycocoevalcap") is None:
         raise UserError("caption metrics need pycocoevalcap: pip install 'xfm[captions]'")
     official = has_official_tokenizer() if official is None else official
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
     references, candidates = (
-        _official(texts) if official else _plain(texts)
+        _official(texts)
+        if official
+        else {key: [" ".join(caption_words(one)) for one in captions] for key, captions in texts.items()}
         for texts in (given, {key: [caption] for key, caption in predicted.items()})
     )
-    values = _python_scores(references, candidates)
+    bleu, _ = Bleu(4).compute_score(references, candidates, verbose=0)
+    values = {f"bleu{n}": float(value) for n, value in enumerate(bleu, start=1)}
+    values["cider_d"] = float(Cider().compute_score(references, candidates)[0])
+    values["rouge_l"] = float(Rouge().compute_score(references, candidates)[0])
     if meteor and shutil.which("java"):
         values["meteor"] = float(_meteor_scorer().compute_score(references, candidates)[0])
     return values | {"official_words": float(official)}
-
-
-def _plain(captions: Captions) -> dict[Any, list[str]]:
-    return {key: [" ".join(caption_words(caption)) for caption in texts] for key, texts in captions.items()}
 
 
 def _official(captions: Captions) -> dict[Any, list[str]]:
@@ -151,17 +156,6 @@ def _official(captions: Captions) -> dict[Any, list[str]]:
     # Line breaks of any kind would move the following captions to other pictures.
     rows = {key: [{"caption": " ".join(t.split())} for t in texts] for key, texts in captions.items()}
     return PTBTokenizer().tokenize(rows)
-
-
-def _python_scores(references: dict[Any, list[str]], candidates: dict[Any, list[str]]) -> dict[str, float]:
-    from pycocoevalcap.bleu.bleu import Bleu
-    from pycocoevalcap.cider.cider import Cider
-    from pycocoevalcap.rouge.rouge import Rouge
-
-    bleu, _ = Bleu(4).compute_score(references, candidates, verbose=0)
-    values = {f"bleu{n}": float(value) for n, value in enumerate(bleu, start=1)}
-    values["cider_d"] = float(Cider().compute_score(references, candidates)[0])
-    return values | {"rouge_l": float(Rouge().compute_score(references, candidates)[0])}
 
 
 @lru_cache(maxsize=1)

@@ -111,11 +111,6 @@ def resamples(rows: int) -> int:
     return max(FEWEST, min(MANY, SCORED // rows))
 
 
-def too_many(rows: int) -> bool:
-    """Whether even the fewest resamples would score more than `SCORED` rows."""
-    return SCORED // rows < FEWEST
-
-
 def differ(first: Floats, second: Floats, groups: NDArray[np.int64]) -> int:
     """Number of groups in which two systems have different sums."""
     gains = np.bincount(groups, weights=first - second)

@@ -151,11 +151,6 @@ def first_hits(text: Sequence[int], image: Sequence[Sequence[int]]) -> NDArray[n
     return (hits + per_caption * len(text) / captions) / 2
 
 
-def preference_chance(distractors: Sequence[int]) -> float:
-    """Expected share of pictures that prefer their caption to so many distractors."""
-    return float(np.mean([1.0 / (1 + count) for count in distractors]))
-
-
 def sides(positives: csr_array) -> tuple[int, int]:
     """Shape of a sparse matrix, which SciPy's types leave open."""
     rows, columns = positives.shape  # pyright: ignore[reportGeneralTypeIssues]

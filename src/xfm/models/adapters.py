@@ -27,7 +27,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_json_object, write_text
 from xfm.core.paths import home_path
 from xfm.core.results_folder import model_digest
-from xfm.models.artifacts import Artifacts, Preprocessing
+from xfm.models.artifacts import Artifacts
 from xfm.models.composition import Backbone
 from xfm.models.model_files import (
     CONFIG,
@@ -36,7 +36,6 @@ from xfm.models.model_files import (
     save_model,
     saving,
     write_description,
-    write_self_check,
     write_task,
 )
 from xfm.models.model_reading import B, read_config, read_provenance, read_task, read_whole
@@ -74,18 +73,27 @@ def write_low_rank(folder: Path, additions: Mapping[str, LowRank], about: Adapte
 
 
 @torch.no_grad()
-def add_low_rank(folder: Path, model: nn.Module, about: AdapterConfig) -> None:
-    """Add a folder's LoRA tensors, if any, to a model's matrices in place; a UserError for tensors of
-    other layers or shapes."""
-    path = folder / LOW_RANK
-    if not path.exists():
+def _apply_changes(folder: Path, model: nn.Module, about: AdapterConfig) -> None:
+    """Add a folder's LoRA tensors to a model's matrices, and replace what else it learned, in place."""
+    if (path := folder / LOW_RANK).exists():
+        layers = _checked_layers(path, model, about.rank)
+        tensors = read_tensors(path)
+        require_finite(path, tensors)
+        for name, layer in layers.items():
+            down, up = (tensors[f"{_PREFIX}{name}{end}"].float() for end in (_DOWN, _UP))
+            layer.weight.add_((up @ down * about.scale).to(layer.weight))
+    if not (path := folder / CHANGED).exists():
         return
-    layers = _checked_layers(path, model, about.rank)
-    tensors = read_tensors(path)
-    require_finite(path, tensors)
-    for name, layer in layers.items():
-        down, up = (tensors[f"{_PREFIX}{name}{end}"].float() for end in (_DOWN, _UP))
-        layer.weight.add_((up @ down * about.scale).to(layer.weight))
+    own = model.state_dict()
+    for name, shape in tensor_shapes(path).items():
+        if name not in own or list(own[name].shape) != shape:
+            raise UserError(
+                f"{path}: {name} of shape {shape} does not fit the model; use the files of one save"
+            )
+    stored = read_tensors(path)
+    require_finite(path, stored)
+    for name, tensor in stored.items():
+        own[name].copy_(tensor)
 
 
 def _checked_layers(path: Path, model: nn.Module, rank: int) -> dict[str, nn.Linear]:
@@ -151,36 +159,25 @@ def read_model(
         if base is not None:
             raise UserError(f"{folder} is a whole model and stands on no base; leave the base out")
         return read_whole(place, build, check)
-    model, own = _over_base(place, build, base)
-    if check:
-        verify(place, model, own)
-    return model, own
-
-
-def _over_base(
-    folder: Path, build: Callable[[ModelConfig], B], base: Path | str | None
-) -> tuple[B, Artifacts]:
-    about = from_plain(AdapterConfig, read_json_object(folder / ADAPTER), folder / ADAPTER)
-    config, shown = read_config(folder)
-    model, own = read_whole(_base_of(folder, about, base), build, check=False)
-    if _resized(model.config, shown) != config:  # compared first: what does not fit takes no memory
-        raise UserError(f"{folder / CONFIG} describes another model than its base; use the files of one save")
+    about = from_plain(AdapterConfig, read_json_object(place / ADAPTER), place / ADAPTER)
+    config, shown = read_config(place)
+    model, own = read_whole(_base_of(place, about, base), build, check=False)
+    try:  # compared first: what does not fit takes no memory
+        vision = replace(model.config.vision, image_size=shown.image_size, image_width=shown.image_width)
+        fits = replace(model.config, vision=vision) == config
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UserError(f"{place / CONFIG} describes another model than its base; use the files of one save")
     if model.config != config:
         model.resize(shown.image_size, shown.image_width)
-    add_low_rank(folder, model, about)
-    _replace_changed(folder / CHANGED, model)
-    provenance = {key: value for key, value in read_provenance(folder).items() if key != "tokenizer"}
-    check = read_check(folder / SELF_CHECK)
-    found = Artifacts(own.given_tokenizer, shown, provenance, read_task(folder, model), None, check)
+    _apply_changes(place, model, about)
+    provenance = {key: value for key, value in read_provenance(place).items() if key != "tokenizer"}
+    stored = read_check(place / SELF_CHECK)
+    found = Artifacts(own.given_tokenizer, shown, provenance, read_task(place, model), None, stored)
+    if check:
+        verify(place, model.eval(), found)
     return model.eval(), found
-
-
-def _resized(config: ModelConfig, shown: Preprocessing) -> ModelConfig | None:
-    try:
-        vision = replace(config.vision, image_size=shown.image_size, image_width=shown.image_width)
-    except ValueError:
-        return None
-    return replace(config, vision=vision)
 
 
 def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Path:
@@ -204,22 +201,6 @@ def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Pat
             f"{mark[:12]}...); {elsewhere}"
         )
     return place
-
-
-@torch.no_grad()
-def _replace_changed(path: Path, model: torch.nn.Module) -> None:
-    if not path.exists():
-        return
-    own = model.state_dict()
-    for name, shape in tensor_shapes(path).items():
-        if name not in own or list(own[name].shape) != shape:
-            raise UserError(
-                f"{path}: {name} of shape {shape} does not fit the model; use the files of one save"
-            )
-    stored = read_tensors(path)
-    require_finite(path, stored)
-    for name, tensor in stored.items():
-        own[name].copy_(tensor)
 
 
 def save_adapter(
@@ -252,7 +233,8 @@ def save_adapter(
         if changed:
             write_tensors(part / CHANGED, changed)
         write_description(part, config, replace(own, given_tokenizer=None))
-        write_self_check(part, check_of(config, own, after, half=False))
+        if (check := check_of(config, own, after, half=False)) is not None:
+            write_text(part / SELF_CHECK, as_json(to_plain(check), None))
         if task is not None:
             write_task(part, task)
 

@@ -12,10 +12,9 @@ from xfm.config.artifacts import SelfCheck
 from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing
 from xfm.config.labels import MatchCalibration
 from xfm.config.model import ModelConfig
-from xfm.config.task import TaskConfig
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Normalisation, View, normalise, show, torchvision_v2
+from xfm.data.transforms import View, normalise, show, torchvision_v2
 from xfm.models.task_models import TaskModel
 
 CODE_LICENCE = "Apache-2.0"
@@ -86,14 +85,11 @@ def framed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
     the model is."""
     if preprocessing.grey:
         picture = torchvision_v2().functional.rgb_to_grayscale(picture, 3)
-    if (enlarged := preprocessing.framing.enlarged) is not None:
-        return _centre(picture, preprocessing.shape, *enlarged)
-    return show(picture, View(0, 0, picture.shape[2], picture.shape[1]), preprocessing.shape)
-
-
-def _centre(picture: Tensor, shape: tuple[int, int], times: int, of: int) -> Tensor:
-    v2, (height, width) = torchvision_v2(), shape
+    shape = (height, width) = preprocessing.shape
     tall, wide = picture.shape[1:]
+    if (enlarged := preprocessing.framing.enlarged) is None:
+        return show(picture, View(0, 0, wide, tall), shape)
+    v2, (times, of) = torchvision_v2(), enlarged
     # Of a long strip only the middle is seen; the whole of it in that width would take all memory.
     picture = v2.functional.center_crop(picture, [min(tall, STRIP * wide), min(wide, STRIP * tall)])
     tall, wide = picture.shape[1:]
@@ -109,7 +105,7 @@ def _centre(picture: Tensor, shape: tuple[int, int], times: int, of: int) -> Ten
 
 def model_pixels(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
     """[N, 3, S, S] uint8 -> float32 pixels as the model takes them."""
-    return normalise(pictures, Normalisation(preprocessing.mean, preprocessing.std))
+    return normalise(pictures, (preprocessing.mean, preprocessing.std))
 
 
 CARD = "README.md"
@@ -123,10 +119,18 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
     `commands` and `limits` where they are given."""
     provenance = artifacts.provenance
     licences = _mapping(provenance.get("licences"))
+    data = licences.get("data") or NOT_STATED
+    if isinstance(data, Mapping):
+        data = "; ".join(f"{name}: {text}" for name, text in data.items())
     header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", "vision-language"]}
     if isinstance(weights := licences.get("weights"), str):
         header["license"] = weights.lower()
-    task = f"\n- {_task(artifacts.task.task)}" if artifacts.task else ""
+    (height, width), (rows, columns) = artifacts.preprocessing.shape, config.vision.grid
+    task = ""
+    if artifacts.task:
+        spec = artifacts.task.task
+        outputs = f", {spec.classes} outputs" if spec.classes else ""
+        task = f"\n- fine-tuned for {spec.kind}{outputs} (`model.artifacts.task`)"
     sections = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# X-FM model: {provenance.get('name') or provenance.get('recipe', 'custom')}",
@@ -136,10 +140,12 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
         "With transformers: `import xfm.models.interop.transformers`, then "
         "`AutoModel.from_pretrained(NAME)`.",
         "## The model",
-        _parts(config, artifacts) + task,
+        f"- vision: {_part(config.vision)}, pictures of {height} x {width} pixels in {rows} x {columns} "
+        f"patches\n- language: {_part(config.language)}, {config.language.vocab_size} tokens\n"
+        f"- fusion: {config.fusion.depth} layers{task}",
         "## Licences",
         f"- code: {licences.get('code') or NOT_STATED}\n- weights: {licences.get('weights') or NOT_STATED}\n"
-        f"- data: {_listed(licences.get('data'))}" + _licences_of_parts(provenance),
+        f"- data: {data}" + _licences_of_parts(provenance),
         "## Training",
         _fenced({key: provenance[key] for key in _TRAINING if key in provenance}),
         "## Data",
@@ -155,11 +161,6 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _task(task: TaskConfig) -> str:
-    outputs = f", {task.classes} outputs" if task.classes else ""
-    return f"fine-tuned for {task.kind}{outputs} (`model.artifacts.task`)"
-
-
 def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
     composed = _mapping(provenance.get("composed") or _mapping(provenance.get("began_with")).get("composed"))
     parts = {name: part for name in ("language", "vision") if (part := _mapping(composed.get(name)))}
@@ -167,15 +168,6 @@ def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
         f"\n- weights of the {name} encoder that training began with, {part.get('reference')}: "
         f"{part.get('licence') or NOT_STATED}"
         for name, part in parts.items()
-    )
-
-
-def _parts(config: ModelConfig, artifacts: Artifacts) -> str:
-    language = f"- language: {_part(config.language)}, {config.language.vocab_size} tokens"
-    (height, width), grid = artifacts.preprocessing.shape, config.vision.grid
-    return (
-        f"- vision: {_part(config.vision)}, pictures of {height} x {width} pixels in {grid[0]} x {grid[1]} "
-        f"patches\n{language}\n- fusion: {config.fusion.depth} layers"
     )
 
 
@@ -207,20 +199,8 @@ def trained_on(provenance: Mapping[str, Any]) -> str:
     return "; ".join(told) or NOT_STATED
 
 
-def limits_of(provenance: Mapping[str, Any]) -> str:
-    """Limits of a model in a line; where none are stated, its training data."""
-    said = str(provenance.get("limits") or "").replace("\n", " ").strip()
-    return said or f"Trained on {trained_on(provenance)}"
-
-
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _listed(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "; ".join(f"{name}: {text}" for name, text in value.items()) or NOT_STATED
-    return str(value) if value else NOT_STATED
 
 
 def _fenced(value: Mapping[str, Any]) -> str:

@@ -23,22 +23,14 @@ def attend(
 ) -> Tensor:
     """Softmax(query key^T / sqrt(d) + bias) value: query [B, H, Q, d], key and value [B, H, K, d] -> [B,
     H, Q, d] of the queries' dtype; bias broadcastable to [B, H, Q, K]; `dropout` drops attention weights."""
-    plain = torch.is_grad_enabled() or dropout > 0 or _plain_is_faster(query, key)
+    plain = torch.is_grad_enabled() or dropout > 0
+    slow = query.is_cpu and query.dtype is torch.bfloat16  # for the fused kernel, without AMX
+    if not plain and slow and not (torch.cpu._is_amx_tile_supported() or torch.compiler.is_compiling()):
+        plain = query.numel() // query.shape[-1] * key.shape[-2] * query.itemsize <= _MOST
     if query.is_cuda or not plain:
         bias = None if bias is None else bias.to(query.dtype)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     return attend_plain(query, key, value, bias, dropout)
-
-
-def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
-    if (
-        not query.is_cpu
-        or query.dtype is not torch.bfloat16
-        or torch.cpu._is_amx_tile_supported()
-        or torch.compiler.is_compiling()
-    ):
-        return False
-    return query.numel() // query.shape[-1] * key.shape[-2] * query.itemsize <= _MOST
 
 
 def attend_plain(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rate: float) -> Tensor:
@@ -96,24 +88,17 @@ def dropout(states: Tensor, rate: float) -> Tensor:
 class _Dropped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, dropped: int) -> Tensor:
-        kept, ctx.scale = _kept(states, dropped), _STEPS / (_STEPS - dropped)
+        draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64)
+        draws.random_(torch.iinfo(torch.int64).min, None)
+        kept = (draws.view(torch.int16)[: states.numel()] >= dropped - _STEPS // 2).view(states.shape)
+        ctx.scale = _STEPS / (_STEPS - dropped)
         ctx.save_for_backward(kept)
-        return _only(states, kept, ctx.scale)
+        return kept.to(states.dtype).mul_(ctx.scale).mul_(states)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (kept,) = ctx.saved_tensors
-        return _only(grads[0], kept, ctx.scale), None
-
-
-def _kept(states: Tensor, dropped: int) -> Tensor:
-    draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64)
-    draws.random_(torch.iinfo(torch.int64).min, None)
-    return (draws.view(torch.int16)[: states.numel()] >= dropped - _STEPS // 2).view(states.shape)
-
-
-def _only(states: Tensor, kept: Tensor, scale: float) -> Tensor:
-    return kept.to(states.dtype).mul_(scale).mul_(states)
+        return kept.to(grads[0].dtype).mul_(ctx.scale).mul_(grads[0]), None
 
 
 class Dropout(nn.Module):

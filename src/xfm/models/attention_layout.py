@@ -110,28 +110,9 @@ class _Select(torch.autograd.Function):
         return gradients[0].index_select(0, back).index_fill_(0, unused, 0), None, None, None
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Rows sorted into parts of one length: `members` the rows [b] int64 of each part, `shapes` its rows
-    and length; rows without a member stay empty."""
-
-    members: tuple[Tensor, ...]
-    shapes: tuple[tuple[int, int], ...]
-
-    def with_lengths(self, counts: Tensor) -> "Parts":
-        """The same rows for other tokens: counts[r] of row r."""
-        lengths = [int(counts[rows].max()) for rows in self.members]
-        shapes = zip(self.shapes, lengths, strict=True)
-        return Parts(self.members, tuple((rows, length) for (rows, _), length in shapes))
-
-    def filled(self, values: Tensor) -> list[Tensor]:
-        """[R] a value for each row -> [B] for each part, 0 in rows that no member takes."""
-        found = []
-        for rows, (count, _) in zip(self.members, self.shapes, strict=True):
-            part = values.new_zeros(count)
-            part[: len(rows)] = values[rows]
-            found.append(part)
-        return found
+Parts = Sequence[tuple[Tensor, tuple[int, int]]]
+"""Rows sorted into parts of one length: the members [b] int64 of each part, with its number of rows and their
+length; rows without a member stay empty."""
 
 
 def sort_by_length(counts: Tensor, kind: Tensor) -> Parts:
@@ -139,20 +120,19 @@ def sort_by_length(counts: Tensor, kind: Tensor) -> Parts:
     without tokens are in none."""
     longest = round_up(int(counts.max()), STEP)
     ends = [0, *(length for length in LENGTHS if length < longest), longest]
-    members, shapes = [], []
+    parts = []
     for number in kind.unique().tolist():
         for shortest, length in pairwise(ends):
             rows = ((kind == number) & (counts > shortest) & (counts <= length)).nonzero().squeeze(1)
             if len(rows):
-                members.append(rows)
-                shapes.append((round_up(len(rows), STEP), length))
-    return Parts(tuple(members), tuple(shapes))
+                parts.append((rows, (round_up(len(rows), STEP), length)))
+    return parts
 
 
 def lay_ragged(row: Tensor, rows: int, tokens: int, parts: Parts) -> RaggedLayout:
     """Layout of N tokens, given the row [n] int64 of each that is not spare; order within a row stays."""
     starts, total = row.new_zeros(rows), 0
-    for members, (count, length) in zip(parts.members, parts.shapes, strict=True):
+    for members, (count, length) in parts:
         starts[members] = total + torch.arange(len(members), device=row.device) * length
         total += count * length
     order = row.argsort(stable=True)
@@ -163,7 +143,7 @@ def lay_ragged(row: Tensor, rows: int, tokens: int, parts: Parts) -> RaggedLayou
     place[order] = starts[ordered] + rank
     token[place[: len(row)]] = numbers
     spare, holes = torch.arange(len(row), tokens, device=row.device), token.eq(-1).nonzero().squeeze(1)
-    return RaggedLayout(place, token.clamp_(min=0), spare, holes, parts.shapes)
+    return RaggedLayout(place, token.clamp_(min=0), spare, holes, tuple(shape for _, shape in parts))
 
 
 @dataclass(frozen=True)
@@ -174,10 +154,6 @@ class Read:
     index: Tensor
     text: Tensor
     grid: Grid
-
-    def pick(self, states: Tensor) -> Tensor:
-        """[N, D] -> [n, D]."""
-        return states.index_select(0, self.index)
 
 
 @dataclass(frozen=True)
@@ -215,24 +191,14 @@ class Packed:
     text: Tensor
     first: Tensor
 
-    @property
-    def tokens(self) -> int:
-        """N."""
-        return len(self.outside.place)
-
-    def places_in(self, other: "Packed", text: Tensor) -> Tensor:
-        """[N] int64, these tokens' places in another layout, given its text [R] int64 for each of these."""
-        rank = torch.arange(len(self.text), device=text.device) - self.first[self.text]
-        places = other.first[text[self.text]] + rank
-        return torch.nn.functional.pad(places, (0, self.tokens - len(places)))
-
     def read(self, positions: Sequence[Tensor]) -> Read:
         """The tokens at positions [R, m] of each batch's texts."""
         counts = torch.cat([p.new_full((len(p),), p.shape[1]) for p in positions])
         text = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
         index = self.first[text] + torch.cat([p.flatten() for p in positions])
         size = round_up(len(index), TOKENS_STEP)
-        grid = lay_ragged(text, len(counts), size, self.parts.with_lengths(counts))
+        parts = [(texts, (rows, int(counts[texts].max()))) for texts, (rows, _) in self.parts]
+        grid = lay_ragged(text, len(counts), size, parts)
         return Read(torch.nn.functional.pad(index, (0, size - len(index))), text, grid)
 
 
@@ -251,8 +217,9 @@ def pack_texts(masks: Sequence[Tensor], kinds: Sequence[int] | None = None) -> P
     kind = [torch.full((len(m),), k) for m, k in zip(masks, kinds or [0] * len(masks), strict=True)]
     parts = sort_by_length(lengths, torch.cat(kind).to(real.device))
     grid = lay_ragged(text, len(lengths), size, parts)
-    biases = [
-        padding_bias(torch.arange(length, device=real.device) < counts[:, None])
-        for counts, (_, length) in zip(parts.filled(lengths), parts.shapes, strict=True)
-    ]
+    biases = []
+    for members, (rows, length) in parts:
+        counts = lengths.new_zeros(rows)
+        counts[: len(members)] = lengths[members]
+        biases.append(padding_bias(torch.arange(length, device=real.device) < counts[:, None]))
     return Packed(outside, Texts(grid, biases), parts, text, lengths.cumsum(0) - lengths)

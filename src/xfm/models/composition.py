@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from xfm.config.model import ModelConfig
 from xfm.data.schema import Tokens
-from xfm.models.encoders import AnyLanguage, AnyVision, build_language, build_vision, encode_first
+from xfm.models.encoders import LANGUAGE, VISION, AnyLanguage, AnyVision, encode_first
 from xfm.models.fusion import FusionEncoder, FusionQuery, ImageBank, TextBank
-from xfm.models.heads import MLPHead, TokenHead
+from xfm.models.heads import TokenHead, mlp_head
 from xfm.models.precision import at_least_float32
 
 TEMPERATURE_RANGE = (0.001, 0.5)
@@ -34,16 +34,16 @@ class Composition:
     vision_proj: nn.Linear
     text_proj: nn.Linear
     temperature: nn.Parameter
-    itm_head: MLPHead
-    bbox_head: MLPHead
+    itm_head: nn.Sequential
+    bbox_head: nn.Sequential
     language_head: TokenHead
     fusion_head: TokenHead
     pixel_head: nn.Linear | None
 
     def build(self, config: ModelConfig) -> None:
         """Set every part, randomly initialised."""
-        self.vision = build_vision(config.vision)
-        self.language = build_language(config.language)
+        self.vision = VISION[type(config.vision)](config.vision)
+        self.language = LANGUAGE[type(config.language)](config.language)
         self.fusion = FusionEncoder(config.fusion, config.language, config.vision.width)
         self.reset_heads(config)
 
@@ -58,8 +58,8 @@ class Composition:
         width, image_width = config.language.width, config.vision.width
         self.vision_proj = nn.Linear(image_width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
-        self.itm_head = MLPHead(width, 2)
-        self.bbox_head = MLPHead(width, 4)
+        self.itm_head = mlp_head(width, 2)
+        self.bbox_head = mlp_head(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.language_head = TokenHead(width, self.language.words, config.language.norm_eps)
         self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
@@ -73,10 +73,6 @@ class Composition:
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""
         return self.language(ids, mask)
-
-    def encode_first(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> [R, Dt] token 0, cheaper than all tokens."""
-        return encode_first(self.language, ids, mask)
 
     def encode_texts(self, batches: Sequence[Tokens]) -> list[Tensor]:
         """Batches [R, T] of texts -> a [R, T, Dt] for each, in one pass if the encoder has `encode_all`.
@@ -96,7 +92,7 @@ class Composition:
         `image_index` [Q] int64 defaults to image q for text q; `visible` [Q, P] bool limits patches (slot
         0 is always visible)."""
         own = torch.arange(len(text), device=text.device)
-        texts, images = _banks(text, text_mask, image)
+        texts, images = TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
         shown = own if image_index is None else image_index
         return self.fusion([FusionQuery(texts, images, own, shown, visible=visible)])[0]
 
@@ -112,17 +108,19 @@ class Composition:
         P, Dv], and [Q] int64 image and text of each pair (by default q)."""
         count = len(text) if text_index is None else len(text_index)
         own, read = torch.arange(count, device=text.device), text_mask.new_zeros(count, 1, dtype=torch.int64)
-        texts, images = _banks(text, text_mask, image)
+        texts, images = TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
         said, shown = (own if index is None else index for index in (text_index, image_index))
         return self.fusion([FusionQuery(texts, images, said, shown, read=read)])[0]
 
     def project_image(self, slot0: Tensor) -> Tensor:
         """[..., Dv] -> unit vectors [..., E] (float32)."""
-        return F.normalize(at_least_float32(self.vision_proj(_dense(slot0))), dim=-1)
+        slot0 = slot0 if slot0.is_cuda else slot0.contiguous()
+        return F.normalize(at_least_float32(self.vision_proj(slot0)), dim=-1)
 
     def project_text(self, token0: Tensor) -> Tensor:
         """[..., Dt] -> unit vectors [..., E] (float32)."""
-        return F.normalize(at_least_float32(self.text_proj(_dense(token0))), dim=-1)
+        token0 = token0 if token0.is_cuda else token0.contiguous()
+        return F.normalize(at_least_float32(self.text_proj(token0)), dim=-1)
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] -> unit vectors [B, E]."""
@@ -156,14 +154,6 @@ class Composition:
     def clamp_temperature(self) -> None:
         """Clamp the temperature to [0.001, 0.5], once before every step."""
         self.temperature.clamp_(*TEMPERATURE_RANGE)
-
-
-def _dense(states: Tensor) -> Tensor:
-    return states if states.is_cuda else states.contiguous()
-
-
-def _banks(text: Tensor, text_mask: Tensor, image: Tensor) -> tuple[TextBank, ImageBank]:
-    return TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
 
 
 class Backbone(Composition, nn.Module):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from xfm.models.attention import MASKED, attend, join_heads, padding_bias, split_heads
 from xfm.models.attention_layout import PaddedRows, padded
 from xfm.models.composition import Backbone
-from xfm.models.fusion import CrossAttention, FusionLayer
-from xfm.models.layers import SelfAttention, initialise_normal
+from xfm.models.fusion import FusionLayer
+from xfm.models.layers import initialise_normal
 from xfm.models.shared_kv import Memories, Memory, remember
 
 
@@ -81,7 +81,8 @@ class CachedDecoder:
     def reorder(self, rows: Tensor) -> None:
         """Continue with other texts of the same memory: [N] int64, the text that each place takes."""
         for layer in self._layers:
-            layer.select(rows)
+            if layer.read is not None:
+                layer.read = layer.read.index_select(1, rows)
 
     def branch(self, rows: Tensor) -> Self:
         """[n] int64 -> a new cache that continues from these texts, repeats allowed; this one stays."""
@@ -100,24 +101,16 @@ class _CachedLayer:
         cross = layer.cross_attention
         pair = cross.key_value(memory).unflatten(-1, (2, cross.heads, -1))  # [M, S, 2, H, d]
         self._cross = pair.permute(0, 2, 3, 1, 4).contiguous()
-        self._own: Tensor | None = None  # keys and values [2, N, H, L, d]
+        self.read: Tensor | None = None  # keys and values [2, N, H, L, d]
 
     def step(self, states: Tensor, memories: Memories) -> Tensor:
         """[N, 1, D] the last tokens -> [N, 1, D]."""
-        states = self._attend_to_text(self._layer.attention, states)
-        return self._layer.feed_forward(self._look(self._layer.cross_attention, states, memories))
-
-    def _attend_to_text(self, part: SelfAttention, states: Tensor) -> Tensor:
-        query, *new = (split_heads(t, part.heads) for t in part.qkv(states).chunk(3, dim=-1))  # [N, H, 1, d]
-        read = torch.stack(new)
-        self._own = read if self._own is None else torch.cat([self._own, read], dim=3)
-        key, value = self._own
-        return part.norm(states + part.out(join_heads(attend(query, key, value))))
-
-    def _look(self, part: CrossAttention, states: Tensor, memories: Memories) -> Tensor:
+        own, cross = self._layer.attention, self._layer.cross_attention
+        query, *new = (split_heads(t, own.heads) for t in own.qkv(states).chunk(3, dim=-1))  # [N, H, 1, d]
+        new = torch.stack(new)
+        self.read = new if self.read is None else torch.cat([self.read, new], dim=3)
+        key, value = self.read
+        states = own.norm(states + own.out(join_heads(attend(query, key, value))))
         shared = memories.share([self._cross])
-        return part.look(states, [(pair[:, 0], pair[:, 1]) for pair in shared], memories)
-
-    def select(self, rows: Tensor) -> None:
-        if self._own is not None:
-            self._own = self._own.index_select(1, rows)
+        states = cross.look(states, [(pair[:, 0], pair[:, 1]) for pair in shared], memories)
+        return self._layer.feed_forward(states)

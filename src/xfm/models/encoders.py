@@ -1,95 +1,34 @@
-"""Protocols of the vision and language encoders, and their builders."""
+"""The vision and language encoders by their configurations.
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+Only this is asked of them: `vision(pixels, patch_mask=None)` gives [B, 1 + P, Dv] with the pooled vector in
+slot 0, and there are `resize(image_size, image_width=None)`, `compute_buffers()` and `set_drop_path(rate)`;
+`language(ids, mask)` gives [R, T, Dt], and there are `words`, to which the MLM head is tied, and
+`copy_words(embeddings)`. Both have `layers`, which may name parts of themselves as `units`, and `last_norms`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
 from xfm.config.encoders import (
-    AnyLanguageConfig,
-    AnyVisionConfig,
     LanguageConfig,
     TimmVisionConfig,
     TransformersTextConfig,
     VisionConfig,
 )
 from xfm.models.language import LanguageEncoder
-from xfm.models.layers import Embeddings
 from xfm.models.library_encoders import TimmVision, TransformersText
 from xfm.models.vision import VisionEncoder
 
 AnyVision = VisionEncoder | TimmVision
 AnyLanguage = LanguageEncoder | TransformersText
-
-
-class Layered(Protocol):
-    """Layers of an encoder: each has its own learning rate, and is sharded by itself."""
-
-    @property
-    def layers(self) -> Sequence[nn.Module] | nn.ModuleList:
-        """The layers, from the first on; one may name parts of itself as `units` that are gathered alone."""
-        ...
-
-    @property
-    def last_norms(self) -> Sequence[nn.Module]:
-        """The norms behind the last layer."""
-        ...
-
-
-class VisionLike(Layered, Protocol):
-    """Pictures to patch vectors, row-major, with the pooled vector in slot 0."""
-
-    def __call__(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        """[B, 3, H, W] float (and [B, P] bool masked patches) -> [B, 1 + P, Dv]."""
-        ...
-
-    def resize(self, image_size: int, image_width: int | None = None) -> None:
-        """Take pictures of another size from now on: a square's side, or height and width."""
-        ...
-
-    def compute_buffers(self) -> None:
-        """Compute what no file of weights holds; for modules that were built without memory."""
-        ...
-
-    def set_drop_path(self, rate: float) -> None:
-        """Let the drop-path rate in training rise linearly over the blocks, from 0 to `rate` in [0, 1)."""
-        ...
-
-
-class LanguageLike(Layered, Protocol):
-    """Texts to hidden states; the first token stands for the text."""
-
-    @property
-    def words(self) -> nn.Embedding:
-        """The word matrix, to which the MLM head is tied."""
-        ...
-
-    def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""
-        ...
-
-    def copy_words(self, embeddings: Embeddings) -> None:
-        """Overwrite embeddings of the same vocabulary and width with those that the encoder has."""
-        ...
-
-
 VISION: dict[type, Callable[[Any], Any]] = {VisionConfig: VisionEncoder, TimmVisionConfig: TimmVision}
 LANGUAGE: dict[type, Callable[[Any], Any]] = {
     LanguageConfig: LanguageEncoder,
     TransformersTextConfig: TransformersText,
 }
-"""The encoder of each configuration."""
-
-
-def build_vision(config: AnyVisionConfig) -> AnyVision:
-    """The vision encoder of a configuration, randomly initialised; a UserError where timm lacks it."""
-    return VISION[type(config)](config)
-
-
-def build_language(config: AnyLanguageConfig) -> AnyLanguage:
-    """The language encoder of a configuration, randomly initialised; a UserError where transformers cannot
-    build it."""
-    return LANGUAGE[type(config)](config)
+"""The encoder of each configuration, built with random weights; a UserError where its library cannot."""
 
 
 def encode_first(language: AnyLanguage, ids: Tensor, mask: Tensor) -> Tensor:
@@ -98,20 +37,16 @@ def encode_first(language: AnyLanguage, ids: Tensor, mask: Tensor) -> Tensor:
     return alone(ids, mask) if alone else language(ids, mask)[:, 0]
 
 
-def layered_parts(model: nn.Module) -> Iterator[tuple[str, Layered]]:
+def layered_parts(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """The encoders and decoders of a model or a task's model, with their names in it."""
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in ("vision", "language", "fusion", "decoder") and hasattr(
             module, "layers"
         ):
-            yield name, module  # pyright: ignore[reportReturnType]
-
-
-def layers_of(model: nn.Module) -> list[nn.Module]:
-    """The layers of all encoders and decoders of a model."""
-    return [layer for _, part in layered_parts(model) for layer in part.layers]
+            yield name, module
 
 
 def units_of(model: nn.Module) -> list[nn.Module]:
     """Parts of the layers that compute in sequence, each from the last one's output."""
-    return [unit for layer in layers_of(model) for unit in getattr(layer, "units", (layer,))]
+    layers = (layer for _, part in layered_parts(model) for layer in part.layers)
+    return [unit for layer in layers for unit in getattr(layer, "units", (layer,))]

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from xfm.data.collate import padded_tokens
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.models.composition import Backbone
+from xfm.models.encoders import encode_first
 from xfm.models.precision import autocast
 
 _AS_INTEGERS = {torch.bfloat16: np.int16, torch.float16: np.int16, torch.float32: np.int32}
@@ -75,18 +75,15 @@ class States:
         first, lengths = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
         steps = np.arange(lengths.max())
         places = first[:, None] + np.minimum(steps, lengths[:, None] - 1)  # [N, T]
-        found = self._in_memory(places) if self._file is None else self._on_disk(self._file, places)
+        if self._file is None:
+            if len(self._parts) > 1:
+                self._parts = [torch.cat(self._parts)]
+            found = self._parts[0][torch.from_numpy(places).to(self._parts[0].device)]
+        else:
+            dtype, shape = self._parts[0].dtype, (self._ends[-1], self._parts[0].shape[1])
+            everything = np.memmap(self._file, dtype=_AS_INTEGERS[dtype], mode="r", shape=shape)
+            found = torch.from_numpy(np.asarray(everything[places])).view(dtype)
         return found, torch.from_numpy(steps < lengths[:, None]).to(found.device)
-
-    def _in_memory(self, places: NDArray[np.int64]) -> Tensor:
-        if len(self._parts) > 1:
-            self._parts = [torch.cat(self._parts)]
-        return self._parts[0][torch.from_numpy(places).to(self._parts[0].device)]
-
-    def _on_disk(self, file: IO[bytes], places: NDArray[np.int64]) -> Tensor:
-        dtype, shape = self._parts[0].dtype, (self._ends[-1], self._parts[0].shape[1])
-        everything = np.memmap(file, dtype=_AS_INTEGERS[dtype], mode="r", shape=shape)
-        return torch.from_numpy(np.asarray(everything[places])).view(dtype)
 
 
 CAPTION_TOKENS = 40
@@ -201,7 +198,7 @@ def text_features(encoder: Encoder, batches: Iterable[Tokens]) -> NDArray[np.flo
     model, device = encoder.model, encoder.device
     pairs = ((tokens.ids.to(device), tokens.mask.to(device)) for tokens in batches)
     with autocast(encoder.precision, device):
-        return torch.cat([model.encode_first(*pair).float().cpu() for pair in pairs]).numpy()
+        return torch.cat([encode_first(model.language, *pair).float().cpu() for pair in pairs]).numpy()
 
 
 def storage_dtype() -> torch.dtype:

@@ -66,22 +66,14 @@ def load_model(
     check: bool = True,
     base: Path | str | None = None,
 ) -> Pretrained:
-    """Read a model folder, or an adapter. `xfm.load` also takes a published file or another tokenizer.
+    """Read a model folder written by `save_model`, an adapter, or a model of the package or of the hub by its
+    name; `xfm.load` also takes a published file or another tokenizer.
 
-    Args:
-        folder: a folder written by `save_model`, or the name of a model of the package or of the hub.
-        image_size: side in pixels of the pictures that the model is to take, if not the stored one; the
-            tables of relative positions, or the positions, are resampled, and the preprocessing follows.
-        image_width: width of pictures that are not to be square; image_size is then their height.
-        check: compare the model with its self-check, by one pass of a text and a picture.
-        base: where the model lies that an adapter is for, if not where it lay.
-
-    Returns:
-        The model in evaluation mode on the CPU, and what belongs to it.
-
-    Raises:
-        UserError: a file is missing, truncated or of another model, or the model is not what it was when it
-            was saved.
+    The model takes pictures of `image_size` pixels, or of height `image_size` and `image_width` (default: the
+    stored size): position tables are resampled, and the preprocessing follows. `check` compares it with its
+    self-check, by one pass of a text and a picture; `base` is where the model of an adapter lies, if not
+    where it lay. In evaluation mode on the CPU. Raises UserError where a file is missing, truncated or of
+    another model, or the model is not what it was when it was saved.
     """
     model, own = read_model(folder, XFM, check, base)
     found = Pretrained(**vars(own), model=model)

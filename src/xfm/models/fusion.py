@@ -28,10 +28,6 @@ class ImageBank:
         """[I, S + P, Dv] all keys."""
         return torch.cat([self.slots, self.patches], dim=1)
 
-    def detach(self) -> "ImageBank":
-        """The same states without their gradient."""
-        return ImageBank(self.slots.detach(), self.patches.detach())
-
 
 @dataclass(frozen=True)
 class TextBank:
@@ -40,10 +36,6 @@ class TextBank:
 
     states: Tensor
     mask: Tensor
-
-    def detach(self) -> "TextBank":
-        """The same states without their gradient."""
-        return TextBank(self.states.detach(), self.mask)
 
 
 @dataclass(frozen=True)
@@ -191,18 +183,15 @@ class FusionEncoder(nn.Module):
         found: dict[int, Tensor] = {}
         for places in _by_identity(query.images for query in queries).values():
             asked = [queries[place] for place in places]
-            states = self._padded(asked).split([len(query.text) for query in asked])
-            found.update({p: q.answer(s) for p, q, s in zip(places, asked, states, strict=True)})
+            states = torch.cat([query.texts.states.index_select(0, query.text) for query in asked])
+            mask = torch.cat([query.texts.mask.index_select(0, query.text) for query in asked])
+            texts, memories = padded(mask), remember(memory_of(asked), states.shape[1])
+            states = self.place(states)
+            for layer in self.layers:
+                states = layer(states, texts, memories)
+            parts = states.split([len(query.text) for query in asked])
+            found.update({p: q.answer(s) for p, q, s in zip(places, asked, parts, strict=True)})
         return [found[place] for place in range(len(queries))]
-
-    def _padded(self, queries: Sequence[FusionQuery]) -> Tensor:
-        states = torch.cat([query.texts.states.index_select(0, query.text) for query in queries])
-        mask = torch.cat([query.texts.mask.index_select(0, query.text) for query in queries])
-        texts, memories = padded(mask), remember(memory_of(queries), states.shape[1])
-        states = self.place(states)
-        for layer in self.layers:
-            states = layer(states, texts, memories)
-        return states
 
     def _packed(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
         reads = [query.read for query in queries if query.read is not None]
@@ -211,7 +200,7 @@ class FusionEncoder(nn.Module):
         layout = pack_texts([query.texts.mask.index_select(0, query.text) for query in queries], kinds)
         on_banks = _by_identity(query.images for query in queries).values()
         images = [memory_of([queries[place] for place in places]) for places in on_banks]
-        memories = side_by_side(images, layout.text, layout.tokens)
+        memories = side_by_side(images, layout.text, len(layout.outside.place))
         states = self._begin(queries, layout, memories)
         for layer in self.layers[1:-1] if partly else self.layers[1:]:
             states = layer(states, layout.texts, memories)
@@ -236,4 +225,7 @@ class FusionEncoder(nn.Module):
         states = first.attention(own.outside.collect([self.place(bank.states) for bank in banks]), own.texts)
         starts = dict(zip(by_bank, accumulate((len(bank.mask) for bank in banks), initial=0), strict=False))
         text = torch.cat([query.text + starts[id(query.texts)] for query in queries])
-        return first(states.index_select(0, layout.places_in(own, text)), None, memories)
+        rank = torch.arange(len(layout.text), device=text.device) - layout.first[layout.text]
+        places = own.first[text[layout.text]] + rank
+        places = nn.functional.pad(places, (0, len(layout.outside.place) - len(places)))
+        return first(states.index_select(0, places), None, memories)

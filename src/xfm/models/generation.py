@@ -1,5 +1,6 @@
 """Texts written by a causal decoder: beam search, and sampling by temperature, top-k and top-p."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -72,21 +73,23 @@ def generate(
             return sample(decoder, memory, memory_mask, marks, how, draws.to(memory.device))
 
 
-class _PromptedDecoder:
-    def __init__(self, cached: CachedDecoder, marks: SpecialTokens, device: torch.device) -> None:
-        self._cached, self._read = cached, False
-        self._prompt = torch.tensor([marks.prompt], dtype=torch.int64, device=device)  # [1, P]
+def _prompted(
+    cached: CachedDecoder, marks: SpecialTokens, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    prompt = torch.tensor([marks.prompt], dtype=torch.int64, device=device)  # [1, P]
+    begun = False
 
-    def step(self, ids: Tensor) -> Tensor:
-        prompt = self._prompt.expand(len(ids), -1)
-        if not self._read:
-            self._read = True
-            for length in range(prompt.shape[1]):
-                self._cached.step(torch.cat([ids[:, :1], prompt[:, :length]], dim=1))
-        return self._cached.step(torch.cat([ids[:, :1], prompt, ids[:, 1:]], dim=1))
+    def step(ids: Tensor) -> Tensor:
+        """`CachedDecoder.step` with the prompt behind the begin token."""
+        nonlocal begun
+        said = prompt.expand(len(ids), -1)
+        if not begun:
+            begun = True
+            for length in range(said.shape[1]):
+                cached.step(torch.cat([ids[:, :1], said[:, :length]], dim=1))
+        return cached.step(torch.cat([ids[:, :1], said, ids[:, 1:]], dim=1))
 
-    def reorder(self, rows: Tensor) -> None:
-        self._cached.reorder(rows)
+    return step
 
 
 # ---------------------------------------------------------------- beam search
@@ -96,13 +99,14 @@ def beam_search(
     """Beam search, arguments as of `generate`: an ended text counts if it is among the `beams` best
     continuations of its step; stops when no open text can reach the n-th best."""
     count, beams = len(memory), how.beams
-    cached = _PromptedDecoder(CachedDecoder(decoder, memory, memory_mask, beams), marks, memory.device)
+    cached = CachedDecoder(decoder, memory, memory_mask, beams)
+    step = _prompted(cached, marks, memory.device)
     ids = torch.full((count, beams, 1), marks.begin, device=memory.device)
     scores = torch.full((count, beams), -torch.inf, device=memory.device)
     scores[:, 0] = 0  # all beams begin alike: one of them is enough
     found = _BeamState(count, how, marks, memory.device)
     for length in range(2, how.max_tokens + 1):
-        logits = cached.step(ids.flatten(0, 1)).float()
+        logits = step(ids.flatten(0, 1)).float()
         likelihood = _permitted(logits.log_softmax(-1), marks, length >= how.min_tokens)
         vocabulary = likelihood.shape[-1]
         total = (scores[..., None] + likelihood.view(count, beams, -1)).flatten(1)  # [M, K * V]
@@ -160,13 +164,13 @@ def sample(
 ) -> GeneratedTexts:
     """Texts of drawn tokens; arguments as of `generate`."""
     count, texts = len(memory), how.texts
-    cached = _PromptedDecoder(CachedDecoder(decoder, memory, memory_mask, texts), marks, memory.device)
+    step = _prompted(CachedDecoder(decoder, memory, memory_mask, texts), marks, memory.device)
     ids = torch.full((count * texts, 1), marks.begin, device=memory.device)
     going = torch.ones(count * texts, dtype=torch.bool, device=memory.device)
     mask = going[:, None]
     scores = torch.zeros(count * texts, device=memory.device)
     for length in range(2, how.max_tokens + 1):
-        logits = cached.step(ids).float()
+        logits = step(ids).float()
         permitted = _permitted(logits, marks, length >= how.min_tokens)
         token = choose(narrow(permitted, how).softmax(-1), draws[..., length - 2].flatten())
         likelihood = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]

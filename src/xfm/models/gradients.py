@@ -37,12 +37,8 @@ INPUTS: Mapping[Objective, frozenset[EncoderName]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class GradientPolicy:
-    """Which encoders each objective's gradient reaches.
-
-    Attributes:
-        reaches: a set of encoders for every objective, a subset of `INPUTS`. Language and vision lie behind
-            fusion in ITM, IMLM and BBP, so they can be reached there only if fusion is.
-    """
+    """Which encoders each objective's gradient `reaches`, a subset of `INPUTS`. Language and vision lie
+    behind fusion in ITM, IMLM and BBP, so they can be reached there only if fusion is."""
 
     reaches: Mapping[Objective, frozenset[EncoderName]]
 
@@ -61,11 +57,6 @@ class GradientPolicy:
         """The policy of a recipe; ValueError for an encoder that an objective does not use, or reaches
         only through fusion."""
         return cls({objective: frozenset(getattr(config, objective)) for objective in Objective})
-
-    @property
-    def table(self) -> dict[str, list[str]]:
-        """The table as plain values."""
-        return {objective.value: sorted(self.reaches[objective]) for objective in Objective}
 
     def allows(self, objective: Objective, encoder: EncoderName) -> bool:
         """Whether the gradient of `objective` reaches `encoder`."""

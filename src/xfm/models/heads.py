@@ -17,16 +17,12 @@ def class_probabilities(kind: LabelKind, logits: Tensor) -> Tensor:
     return logits.sigmoid() if kind is LabelKind.SEVERAL else logits.softmax(-1)
 
 
-class MLPHead(nn.Sequential):
+def mlp_head(width: int, out: int) -> nn.Sequential:
     """Linear(D, 2D), LayerNorm, GELU, Linear(2D, out): matching, boxes and every classification head."""
-
-    def __init__(self, width: int, out: int) -> None:
-        super().__init__(
-            nn.Linear(width, 2 * width),
-            nn.LayerNorm(2 * width, eps=EPS),
-            nn.GELU(),
-            nn.Linear(2 * width, out),
-        )
+    hidden = 2 * width
+    return nn.Sequential(
+        nn.Linear(width, hidden), nn.LayerNorm(hidden, eps=EPS), nn.GELU(), nn.Linear(hidden, out)
+    )
 
 
 class ProbeHead(nn.Linear):
@@ -41,18 +37,13 @@ class ProbeHead(nn.Linear):
             return super().forward(input.to(self.weight.dtype))
 
 
-class DeepHead(nn.Sequential):
+def deep_head(width: int, out: int) -> nn.Sequential:
     """The published head of image classification: (Linear, LayerNorm, GELU) to 2E, 4E, 2E and E, then
     Linear(E, out)."""
-
-    def __init__(self, width: int, out: int) -> None:
-        widths = (width, 2 * width, 4 * width, 2 * width, width)
-        stages = [
-            part
-            for before, after in pairwise(widths)
-            for part in (nn.Linear(before, after), nn.LayerNorm(after, eps=EPS), nn.GELU())
-        ]
-        super().__init__(*stages, nn.Linear(width, out))
+    stages: list[nn.Module] = []
+    for before, after in pairwise((width, 2 * width, 4 * width, 2 * width, width)):
+        stages += [nn.Linear(before, after), nn.LayerNorm(after, eps=EPS), nn.GELU()]
+    return nn.Sequential(*stages, nn.Linear(width, out))
 
 
 class TokenHead(nn.Module):

@@ -31,16 +31,13 @@ class Embeddings(nn.Module):
         real = ids.ne(self.pad)
         return (self.first - 1 + real.cumsum(dim=1) * real).clamp_(min=0)
 
-    def token_types(self, ids: Tensor) -> Tensor:
-        """[R, T] ids -> [D] for one type, else [R, T, D]: the second type after a separator."""
-        if self.token_type.ndim == 1:
-            return self.token_type
-        ends = ids.eq(self.separator)
-        return self.token_type[(ends.cumsum(dim=1) - ends.long()).clamp_(max=1)]
-
     def forward(self, ids: Tensor) -> Tensor:
         """[R, T] int64 -> [R, T, D]."""
-        states = self.words(ids) + self.token_types(ids) + self.positions(self.position_ids(ids))
+        types = self.token_type  # [D], or [2, D]: the second one after a separator
+        if types.ndim > 1:
+            ends = ids.eq(self.separator)
+            types = types[(ends.cumsum(dim=1) - ends.long()).clamp_(max=1)]
+        states = self.words(ids) + types + self.positions(self.position_ids(ids))
         return working_dtype(self.dropout(self.norm(states)))
 
 
@@ -60,9 +57,9 @@ class SelfAttention(nn.Module):
         qkv, read, grid = self.qkv(states), texts.read, texts.grid
         queries, keys, values = zip(*(split_all(t, self.heads, 3) for t in grid.spread(qkv)), strict=True)
         if read is not None:
-            own = read.pick(qkv.narrow(-1, 0, states.shape[-1]))
+            own = qkv.narrow(-1, 0, states.shape[-1]).index_select(0, read.index)
             queries = [split_heads(t, self.heads) for t in read.grid.spread(own)]
-            states, grid = read.pick(states), read.grid
+            states, grid = states.index_select(0, read.index), read.grid
         dropout = self.dropout_rate if self.training else 0.0
         attended = [
             join_heads(attend(query, key, value, bias, dropout))

@@ -155,7 +155,18 @@ class TransformersText(nn.Module):
     def __init__(self, config: TransformersTextConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = _create_text_trunk(config.settings)
+        transformers = import_extra("transformers", "this model")
+        failing = f"transformers {transformers.__version__} cannot build the text encoder"
+        with explained(failing, "upgrade transformers, or take another model"):
+            settings = checked_config(json.loads(config.settings))
+            self.trunk = transformers.AutoModel.from_config(settings, trust_remote_code=False)
+            built = self.trunk.config
+            if built.is_encoder_decoder or getattr(built, "is_decoder", False):
+                raise UserError(
+                    f"{built.model_type} is no text encoder; take one, such as answerdotai/ModernBERT-base"
+                )
+        if getattr(self.trunk, "pooler", None) is not None:
+            self.trunk.pooler = None
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -181,14 +192,6 @@ class TransformersText(nn.Module):
         return self.trunk(input_ids=ids, attention_mask=mask.long()).last_hidden_state
 
 
-def _create_text_trunk(settings: str) -> Any:
-    transformers = import_extra("transformers", "this model")
-    failing = f"transformers {transformers.__version__} cannot build the text encoder"
-    with explained(failing, "upgrade transformers, or take another model"):
-        config = checked_config(json.loads(settings))
-        return _checked_trunk(transformers.AutoModel.from_config(config, trust_remote_code=False))
-
-
 def safe_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Content of a `config.json` without settings that ask for remote code, such as attention kernels;
     nested settings likewise."""
@@ -207,14 +210,3 @@ def checked_config(values: Mapping[str, Any]) -> Any:
     if isinstance(layers, int) and layers > MAX_DEPTH:
         raise UserError(f"the text encoder's settings ask for {layers} layers; they are damaged")
     return config
-
-
-def _checked_trunk(trunk: Any) -> Any:
-    config = trunk.config
-    if config.is_encoder_decoder or getattr(config, "is_decoder", False):
-        raise UserError(
-            f"{config.model_type} is no text encoder; take one, such as answerdotai/ModernBERT-base"
-        )
-    if getattr(trunk, "pooler", None) is not None:
-        trunk.pooler = None
-    return trunk

@@ -21,11 +21,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from xfm.config.artifacts import SelfCheck
 from xfm.config.labels import LabelKind, MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
-from xfm.config.task import TaskConfig
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from xfm.core.errors import FULL, UserError, excerpt, refused
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text
@@ -49,15 +47,6 @@ _KINDS = {
     LabelKind.ONE: "single_label_classification",
     LabelKind.SEVERAL: "multi_label_classification",
 }
-
-
-def _labels(task: TaskConfig | None) -> dict[str, Any]:
-    if task is None or task.spec not in _LABELLED:
-        return {}
-    kind = "regression" if task.classes == 1 else _KINDS[task.label_kind]
-    names = {str(place): name for place, name in enumerate(task.names)}
-    back = {name: place for place, name in enumerate(task.names)}
-    return dict(zip(LABEL_FIELDS, (names, back, kind), strict=True))
 
 
 def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -97,27 +86,22 @@ def save_model(
     calibration: MatchCalibration | None = None,
     half: bool = False,
 ) -> None:
-    """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
+    """Write a model folder, replacing one that exists; the old one stays whole until the new one is, and a
+    folder of something else is never replaced.
 
-    Args:
-        folder: the model folder; a folder of something else is never replaced.
-        model, tokenizer, preprocessing: what belongs together; without a tokenizer, texts cannot be encoded.
-        provenance: where the model comes from, as JSON can hold it; anything else is written as text.
-        task: what the model was fine-tuned for; its parts take the place of the model's.
-        calibration: of the matching head, fitted to these very weights.
-        half: store the model's weights as float16, in half the space; they are read into its own types.
-
-    Raises:
-        ValueError: `half`, and a weight is too large for float16.
-        UserError: the disk is full, the place is not writable, or something else lies there. What was there
-            before is unharmed.
+    Without a tokenizer, texts cannot be encoded; `provenance` is written as JSON, what JSON cannot hold as
+    text; the parts of a fine-tuned `task` take the place of the model's; `calibration` is of the matching
+    head with these very weights; `half` stores float32 as float16, read into the model's own types
+    (ValueError for a weight that is too large). Raises UserError where the disk is full or the place is not
+    writable.
     """
     with saving(folder) as part:
         state = model.state_dict() | (task.shared_state() if task else {})
         write_tensors(part / WEIGHTS, state, half)
         own = Artifacts(tokenizer, preprocessing, provenance, task, calibration)
         write_description(part, model.config, own)
-        write_self_check(part, check_of(model.config, own, state, half))
+        if (check := check_of(model.config, own, state, half)) is not None:
+            write_text(part / SELF_CHECK, as_json(to_plain(check), None))
         if task is not None:
             write_task(part, task)
 
@@ -127,7 +111,13 @@ def saving(folder: Path | str) -> Iterator[Path]:
     """An empty folder that replaces an older model when the block is done; a UserError leaves the older
     one unharmed."""
     folder = home_path(folder)
-    _refuse_foreign(folder)
+    if not folder.exists():
+        if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
+            raise UserError(f"{folder} is a link to itself; remove it, or name another folder")
+    elif not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
+    elif any(folder.iterdir()) and not (folder / CONFIG).exists():
+        raise UserError(f"{folder} holds something else than a model; name another folder for it")
     target = folder.resolve()  # through a link, so that the link stays
     try:
         with drafting(target) as part:
@@ -143,12 +133,6 @@ def saving(folder: Path | str) -> Iterator[Path]:
         ) from error
 
 
-def write_self_check(folder: Path, check: SelfCheck | None) -> None:
-    """Write a self-check, where there is one."""
-    if check is not None:
-        write_text(folder / SELF_CHECK, as_json(to_plain(check), None))
-
-
 def write_task(folder: Path, task: TaskModel) -> None:
     """Write a task's configuration and its tensors."""
     write_tensors(folder / TASK_WEIGHTS, task.added_state())
@@ -157,8 +141,12 @@ def write_task(folder: Path, task: TaskModel) -> None:
 
 def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -> None:
     """Write every file of a model folder but weights and task."""
-    task = artifacts.task
-    labels = _labels(task.task if task else None)
+    labels: dict[str, Any] = {}
+    if artifacts.task is not None and (task := artifacts.task.task).spec in _LABELLED:
+        kind = "regression" if task.classes == 1 else _KINDS[task.label_kind]
+        names = {str(place): name for place, name in enumerate(task.names)}
+        back = {name: place for place, name in enumerate(task.names)}
+        labels = dict(zip(LABEL_FIELDS, (names, back, kind), strict=True))
     _write_json(folder / CONFIG, {**to_plain(config), "model_type": MODEL_TYPE, **labels})
     tokenizer, provenance = artifacts.given_tokenizer, artifacts.provenance
     if tokenizer is not None:
@@ -174,17 +162,6 @@ def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -
 def write_calibration(folder: Path, calibration: MatchCalibration) -> None:
     """Write or replace the calibration in a model folder."""
     write_text(folder / CALIBRATION, as_json(to_plain(calibration)))
-
-
-def _refuse_foreign(folder: Path) -> None:
-    if not folder.exists():
-        if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
-            raise UserError(f"{folder} is a link to itself; remove it, or name another folder")
-        return
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
-    if any(folder.iterdir()) and not (folder / CONFIG).exists():
-        raise UserError(f"{folder} holds something else than a model; name another folder for it")
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -63,7 +63,18 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
             "for anything else take the model folder that it was made from"
         )
     own = read_artifacts(folder, config, preprocessing)
-    model, task = _load_weights(folder, config, build)
+    with torch.device("meta"), SkipInitMode():
+        shapes = build(config)
+        require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
+        if (described := _described_task(folder, shapes)) is not None:
+            require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
+    with without_weights():
+        model = build(config)
+        task = _described_task(folder, model)
+    _assign(model, model.state_dict(), folder / WEIGHTS)
+    if task is not None:
+        _assign(task, task.added_state(), folder / TASK_WEIGHTS)
+        task.eval()
     own = replace(own, task=task)
     if check:
         verify(folder, model.eval(), own)
@@ -136,24 +147,6 @@ def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Pat
                 f"{path} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but the model has "
                 f"{wanted} {what}; use the tokenizer that the model was trained with"
             )
-
-
-def _load_weights(
-    folder: Path, config: ModelConfig, build: Callable[[ModelConfig], B]
-) -> tuple[B, TaskModel | None]:
-    with torch.device("meta"), SkipInitMode():
-        shapes = build(config)
-        require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
-        if (described := _described_task(folder, shapes)) is not None:
-            require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
-    with without_weights():
-        model = build(config)
-        task = _described_task(folder, model)
-    _assign(model, model.state_dict(), folder / WEIGHTS)
-    if task is not None:
-        _assign(task, task.added_state(), folder / TASK_WEIGHTS)
-        task.eval()
-    return model, task
 
 
 def read_task(folder: Path, model: Backbone) -> TaskModel | None:

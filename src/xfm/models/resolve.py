@@ -8,7 +8,7 @@ from typing import Any
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.paths import home_path
-from xfm.models.shipped import boxed_model, boxed_names, is_boxed
+from xfm.models.shipped import HOME, boxed_model, boxed_names
 
 FROM_THE_HUB = ("*.safetensors", "*.json", "*.txt")
 """What is downloaded, whatever else a repository holds: no code, no pickles."""
@@ -56,7 +56,7 @@ def find_model(reference: Path | str, revision: str | None = None) -> Path:
 
 def stand_in(folder: Path) -> Path | None:
     """Run folder in place of a packaged or cached model, beside which no command writes; None for others."""
-    if is_boxed(folder):
+    if folder.resolve().is_relative_to(HOME):
         return Path("runs") / f"boxed-{folder.name}"
     if (cached := cached_repository(folder)) is not None:
         return Path("runs") / f"hub-{cached.name.removeprefix('models--')}"

@@ -17,7 +17,26 @@ MAX_HEADER = 16 << 20
 def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
     """Offset of the first tensor's bytes, and `dtype`, `shape` and `data_offsets` by tensor; a UserError
     where the file is missing, truncated, not safetensors or larger than memory."""
-    _check_size(path)
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
+    # Bounds before the library reads: it takes headers up to 100 MB, and waits for a pipe.
+    if length > max(0, size - 8):
+        raise UserError(
+            f"{path} is truncated or not a safetensors file (its header claims {length} bytes, the file has "
+            f"{size}); copy it again"
+        )
+    if length > MAX_HEADER:
+        raise UserError(
+            f"{path} has a header of {length} bytes, more than the limit of {MAX_HEADER}; save it with fewer "
+            "tensors"
+        )
+    require_memory(path, size)
     try:
         with safe_open(path, framework="numpy"):
             pass  # checks that names, shapes and places fit one another and the file's length
@@ -38,26 +57,3 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
 def damaged(path: Path, error: Exception) -> UserError:
     """The error of a file that cannot be read to its end."""
     return UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again")
-
-
-def _check_size(path: Path) -> None:
-    """Bounds before the library reads: it takes headers up to 100 MB, and waits for a pipe."""
-    try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
-    if length > max(0, size - 8):
-        raise UserError(
-            f"{path} is truncated or not a safetensors file (its header claims {length} bytes, the file has "
-            f"{size}); copy it again"
-        )
-    if length > MAX_HEADER:
-        raise UserError(
-            f"{path} has a header of {length} bytes, more than the limit of {MAX_HEADER}; save it with fewer "
-            "tensors"
-        )
-    require_memory(path, size)

@@ -93,20 +93,16 @@ def joined(memory: Memory, tokens: int) -> Memories:
     row = place.eq(0).cumsum(0) - 1
     place = index.new_zeros(len(index)).index_copy(0, order, row * each + place)
     of_row = index.new_zeros(rows).scatter(0, row, ordered)
-    bias = None if memory.visible is None else _joined_bias(memory.visible, place, rows, each, tokens)
+    bias = None
+    if memory.visible is not None:
+        # [R, 1, G * T, K], once for all layers; row strides are multiples of `STEP`, else kernels copy it in
+        # every layer.
+        seen = working_dtype(padding_bias(memory.visible)[:, 0, 0])
+        seen = F.pad(seen, (0, round_up(keys, STEP) - keys))
+        laid = seen.new_zeros(rows * each, seen.shape[1]).index_copy(0, place, seen)
+        bias = laid[:, None].expand(-1, tokens, -1).reshape(rows, 1, each * tokens, -1)[..., :keys]
     grid = JoinedTexts(place, (rows, each, tokens))
     return Memories([memory.states], grid, [(0, of_row)], [bias])
-
-
-def _joined_bias(visible: Tensor, place: Tensor, rows: int, each: int, tokens: int) -> Tensor:
-    """[R, 1, G * T, K] of texts that see [Q, K], once for all layers; row strides are multiples of `STEP`,
-    else kernels copy it in every layer."""
-    keys = visible.shape[1]
-    seen = working_dtype(padding_bias(visible)[:, 0, 0])
-    seen = F.pad(seen, (0, round_up(keys, STEP) - keys))
-    laid = seen.new_zeros(rows * each, seen.shape[1]).index_copy(0, place, seen)
-    laid = laid[:, None].expand(-1, tokens, -1).reshape(rows, 1, each * tokens, -1)
-    return laid[..., :keys]
 
 
 def side_by_side(memories: Sequence[Memory], text: Tensor, tokens: int) -> Memories:
@@ -120,8 +116,8 @@ def side_by_side(memories: Sequence[Memory], text: Tensor, tokens: int) -> Memor
     parts = sort_by_length(torch.bincount(row, minlength=sum(sizes)), source)
     grid = lay_ragged(row, sum(sizes), tokens, parts)
     first = [sum(len(m.index) for m in memories[:place]) for place in range(len(memories))]
-    rows, biases, texts = [], [], text[grid.token].split([r * length for r, length in parts.shapes])
-    for members, shape, looking in zip(parts.members, parts.shapes, texts, strict=True):
+    rows, biases, texts = [], [], text[grid.token].split([r * length for _, (r, length) in parts])
+    for (members, shape), looking in zip(parts, texts, strict=True):
         number = int(source[members[0]])
         picked = row.new_zeros(shape[0])
         picked[: len(members)] = members - starts[number]

@@ -13,7 +13,7 @@ from xfm.data.schema import Tokens
 from xfm.models.composition import Backbone
 from xfm.models.decoder import Decoder
 from xfm.models.encoders import encode_first
-from xfm.models.heads import DeepHead, HeadInputs, MLPHead, ProbeHead
+from xfm.models.heads import HeadInputs, ProbeHead, deep_head, mlp_head
 
 ADDED = ("head.", "decoder.")
 
@@ -64,16 +64,11 @@ class Classifier(TaskModel):
         """[R, C] logits."""
         return self.head(self.features(rows))
 
-    @classmethod
-    def has_features(cls) -> bool:
-        """Whether a probe can be fitted to the head's input."""
-        return cls.features is not Classifier.features
-
     def built_head(self, width: int, probed: int) -> nn.Module:
         """The configured head: a probe on `probed` numbers, or the task's own on `width`."""
         if self.task.head is HeadKind.PROBE:
             return ProbeHead(probed, self.task.classes)
-        return MLPHead(width, self.task.classes)
+        return mlp_head(width, self.task.classes)
 
     @torch.no_grad()
     def cool(self, temperature: float) -> None:
@@ -83,11 +78,6 @@ class Classifier(TaskModel):
         for tensor in last.parameters():
             tensor.div_(temperature)
         self.task = replace(self.task, temperature=self.task.temperature * temperature)
-
-    @property
-    def probed(self) -> bool:
-        """Whether the head is a probe."""
-        return self.task.head is HeadKind.PROBE
 
     def forward(
         self, pixels: Tensor | None = None, tokens: Tokens | None = None, index: Tensor | None = None
@@ -99,7 +89,8 @@ class Classifier(TaskModel):
 
 
 class BackboneTaskModel(TaskModel):
-    """A head on the whole pre-trained model."""
+    """A head on the whole pre-trained model; by itself it adds nothing: vectors of texts, and
+    retrieval by contrast and matching (COCO, Flickr30k)."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
@@ -119,7 +110,7 @@ class TextClassifier(Classifier):
     def features(self, rows: HeadInputs) -> Tensor:
         """[R, D] of texts, or [R, 2 D]."""
         ids, mask = rows.text.ids, rows.text.mask
-        if not self.probed:
+        if self.task.head is not HeadKind.PROBE:
             return encode_first(self.language, ids, mask)
         states = self.language(ids, mask)
         return torch.cat([states[:, 0], rows.mean_text(states)], dim=-1)
@@ -134,7 +125,7 @@ class ImageClassifier(Classifier):
         self.vision = model.vision
         width, classes = self.vision.config.width, task.classes
         published = task.image_head is ImageHead.PUBLISHED
-        self.head = DeepHead(2 * width, classes) if published else nn.Linear(width, classes)
+        self.head = deep_head(2 * width, classes) if published else nn.Linear(width, classes)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """[I, 3, H, W] -> [I, 1 + P, Dv]."""
@@ -163,7 +154,7 @@ class PairClassifier(BackboneTaskModel, Classifier):
 
     def features(self, rows: HeadInputs) -> Tensor:
         """[R, D] of texts with their pictures, or [R, 2 D + Dv]."""
-        if not self.probed:
+        if self.task.head is not HeadKind.PROBE:
             return self.fused_first(rows)[:, 0]
         (text,) = self.model.encode_texts([rows.text])
         fused = self.model.fuse_first(text, rows.text.mask, rows.pictures, rows.first)[:, 0]
@@ -187,18 +178,10 @@ class Reasoner(BackboneTaskModel, Classifier):
         twice = torch.arange(len(text), device=text.device).repeat(2)
         fused = self.model.fuse_first(text, tokens.mask, rows.pictures, both, twice)[:, 0]
         both_fused = torch.cat(fused.chunk(2), dim=-1)
-        if not self.probed:
+        if self.task.head is not HeadKind.PROBE:
             return both_fused
         seen = rows.pictures[:, 0][rows.index].flatten(1)  # [R, 2 Dv]
         return torch.cat([both_fused, rows.mean_text(text), seen], dim=-1)
-
-
-class TextEmbedder(BackboneTaskModel):
-    """Vectors of texts by the pre-trained projection: nothing is added."""
-
-
-class Retriever(BackboneTaskModel):
-    """Retrieval by contrast and matching (COCO, Flickr30k): nothing is added."""
 
 
 class Grounder(BackboneTaskModel):
@@ -206,11 +189,7 @@ class Grounder(BackboneTaskModel):
 
     def forward(self, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
         """[I, 3, H, W] pictures and [R, T] phrases -> [R, 4] boxes (cx, cy, w, h) as fractions."""
-        return self.locate(_rows(self, pixels, tokens, image_index))
-
-    def locate(self, rows: HeadInputs) -> Tensor:
-        """[R, 4] boxes (cx, cy, w, h) of phrases as fractions of their pictures' sides."""
-        return self.model.boxes(self.fused_first(rows))
+        return self.model.boxes(self.fused_first(_rows(self, pixels, tokens, image_index)))
 
 
 class Answerer(BackboneTaskModel):

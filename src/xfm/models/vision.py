@@ -80,14 +80,6 @@ def relative_position_index(grid: Grid) -> Tensor:
     return index
 
 
-def _relative_bias(table: Tensor, index: Tensor) -> Tensor:
-    """[rows, H] and [L, L] rows -> [H, L, L]. On a CPU by head: the backward by row takes ten times as
-    long; on a GPU by index, whose sums have a fixed order."""
-    if table.is_cpu:
-        return table.t().contiguous().index_select(1, index.flatten()).view(-1, *index.shape)
-    return table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
-
-
 def sine_positions(grid: Grid, width: int) -> Tensor:
     """[P, width] float32 in [-1, 1], row-major 2-D sines, half of the channels each for row and column;
     wavelengths from 2 to 4 grids, so that a linear layer can read coordinates."""
@@ -123,7 +115,11 @@ class VisionAttention(nn.Module):
         """[B, 1 + P, D] and the [1 + P, 1 + P] table rows -> [B, 1 + P, D]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         query, key, value = split_all(self.qkv(states, bias), self.heads, 3)
-        relative = _relative_bias(self.relative_position_table, index)
+        table = self.relative_position_table  # [rows, H]
+        if table.is_cpu:  # by head: the backward by row takes ten times as long
+            relative = table.t().contiguous().index_select(1, index.flatten()).view(-1, *index.shape)
+        else:  # by index, whose sums have a fixed order
+            relative = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
         attended = attend(query, key, value, bias=relative[None])
         return self.out(join_heads(attended))
 
@@ -142,17 +138,14 @@ class DropPath(nn.Module):
             return states + branch(states)
         keep = torch.rand(len(states), device=states.device) >= self.rate
         if states.is_cpu and not torch.compiler.is_compiling():
-            return _added(states, keep.nonzero()[:, 0], branch, 1 / (1 - self.rate))
+            rows, scale = keep.nonzero()[:, 0], 1 / (1 - self.rate)
+            if len(rows) == len(states):
+                return torch.add(states, branch(states), alpha=scale)
+            added = branch(states.index_select(0, rows))
+            dtype = torch.promote_types(states.dtype, added.dtype)
+            return states.to(dtype).index_add(0, rows, added.to(dtype), alpha=scale)
         added = branch(states)
         return states + added * keep.to(added.dtype).view(-1, *[1] * (added.ndim - 1)) / (1 - self.rate)
-
-
-def _added(states: Tensor, rows: Tensor, branch: Callable[[Tensor], Tensor], scale: float) -> Tensor:
-    if len(rows) == len(states):
-        return torch.add(states, branch(states), alpha=scale)
-    added = branch(states.index_select(0, rows))
-    dtype = torch.promote_types(states.dtype, added.dtype)
-    return states.to(dtype).index_add(0, rows, added.to(dtype), alpha=scale)
 
 
 class VisionBlock(nn.Module):
@@ -211,7 +204,18 @@ class VisionEncoder(nn.Module):
         self.set_drop_path(config.drop_path)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.compute_buffers()
-        self._initialise()
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    nn.init.trunc_normal_(module.weight, std=config.init_std)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+            for vector in (self.cls, self.mask_vector):
+                nn.init.trunc_normal_(vector, std=0.02)
+            for layer, block in enumerate(self.blocks, start=1):
+                assert isinstance(block, VisionBlock)
+                block.attention.out.weight.div_(math.sqrt(2 * layer))
+                block.fc2.weight.div_(math.sqrt(2 * layer))
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -252,20 +256,6 @@ class VisionEncoder(nn.Module):
         for place, block in enumerate(self.blocks):
             assert isinstance(block, VisionBlock)
             block.drop_path.rate = rate * place / max(1, len(self.blocks) - 1)
-
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=self.config.init_std)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for vector in (self.cls, self.mask_vector):
-            nn.init.trunc_normal_(vector, std=0.02)
-        for layer, block in enumerate(self.blocks, start=1):
-            assert isinstance(block, VisionBlock)
-            block.attention.out.weight.div_(math.sqrt(2 * layer))
-            block.fc2.weight.div_(math.sqrt(2 * layer))
 
     def embed(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """[B, 3, H, W] pixels (and [B, P] bool masked patches) -> [B, 1 + P, D], cls first."""

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +46,12 @@ def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
                 begin, end = entry["data_offsets"]
                 flat = torch.empty(end - begin, dtype=torch.uint8)
                 file.seek(start + begin)
-                _fill(file, flat)
+                if file.readinto(flat.numpy()) != len(flat):  # pyright: ignore[reportArgumentType]
+                    raise OSError("the file ends early")
                 tensors[name.removeprefix(prefix)] = flat.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
     except OSError as error:
         raise damaged(path, error) from error
     return tensors
-
-
-def _fill(file: BufferedReader, flat: Tensor) -> None:
-    view = memoryview(flat.numpy())  # pyright: ignore[reportArgumentType]
-    while view:
-        count = file.readinto(view)
-        if not count:
-            raise OSError("the file ends early")
-        view = view[count:]
 
 
 def require_same(path: Path, own: Mapping[str, Tensor], described: str) -> None:

@@ -42,25 +42,20 @@ def push_to_hub(
     stored = own.provenance.get("scores")
     told = {**(stored if isinstance(stored, Mapping) else {}), **(scores or {})}
     own = replace(own, provenance={**own.provenance, **({"scores": told} if told else {})})
-    with tempfile.TemporaryDirectory() as place:
-        for file in _own_files(folder):
-            (Path(place) / file.name).symlink_to(file.resolve())
-        write_text(Path(place) / CARD, model_card(built.config, own))
-        return push(Path(place), name, private, message)
-
-
-def _own_files(folder: Path) -> list[Path]:
     within = cached_repository(folder) or folder
-    own = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
-    for file in own:
+    files = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
+    for file in files:
         if path_below(folder, file.name, within) is None:
             raise UserError(f"{file} is a link that leads out of the folder; put the file there to upload it")
     if others := sorted({one.name for one in folder.iterdir()} - {*MODEL_FILES, CARD}):
         shown = printable(", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else ""))
-        print(
-            f"Note: {len(others)} of {folder} are no files of a model and stay here: {shown}", file=sys.stderr
-        )
-    return own
+        told = f"Note: {len(others)} of {folder} are no files of a model and stay here: {shown}"
+        print(told, file=sys.stderr)
+    with tempfile.TemporaryDirectory() as place:
+        for file in files:
+            (Path(place) / file.name).symlink_to(file.resolve())
+        write_text(Path(place) / CARD, model_card(built.config, own))
+        return push(Path(place), name, private, message)
 
 
 def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) -> str:
@@ -92,11 +87,9 @@ def check_repository(name: str) -> None:
 
 
 class XFM(Backbone):
-    """X-FM (arXiv 2301.05065): language, vision and fusion encoders with their pre-training heads.
-
-    Attributes:
-        artifacts: tokenizer, preprocessing, provenance and task, if the model came from `from_pretrained`.
-    """
+    """X-FM (arXiv 2301.05065): language, vision and fusion encoders with their pre-training heads;
+    `artifacts` are tokenizer, preprocessing, provenance and task, if the model came from
+    `from_pretrained`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -104,33 +97,22 @@ class XFM(Backbone):
 
     @classmethod
     def from_pretrained(cls, reference: Path | str, revision: str | None = None) -> "XFM":
-        """The model of a folder, or of a repository of the Hugging Face hub; nothing in it is executed.
+        """The model of a folder, or of a repository of the Hugging Face hub (`owner/name` or
+        `owner/name@revision`, else `revision`: a branch, tag or commit); nothing in it is executed.
 
-        Args:
-            reference: a model folder, or the name of a repository that holds one: `owner/name`, or
-                `owner/name@revision`.
-            revision: branch, tag or commit of the repository, where the name has none.
-
-        Returns:
-            The model in evaluation mode on the CPU; tokenizer, preprocessing and, of a fine-tuned model, its
-            task are its `artifacts`.
-
-        Raises:
-            UserError: there is no such model, or its files are damaged.
+        In evaluation mode on the CPU; tokenizer, preprocessing and, of a fine-tuned model, its task are its
+        `artifacts`. Raises UserError where there is no such model, or its files are damaged.
         """
         model, artifacts = read_model(find_model(reference, revision), cls)
         model.artifacts = artifacts
         return model
 
     def save_pretrained(self, folder: Path | str, artifacts: Artifacts | None = None) -> None:
-        """Write a model folder with a model card.
+        """Write a model folder with a model card, in place of a model that lies there.
 
-        Args:
-            folder: the folder; a model that lies there is replaced.
-            artifacts: tokenizer, preprocessing and provenance; those that the model came with if not given.
-
-        Raises:
-            UserError: the folder cannot be written, or there are no artifacts, or those of another model.
+        `artifacts` are tokenizer, preprocessing and provenance (default: those that the model came with).
+        Raises UserError where the folder cannot be written, or there are no artifacts, or those of another
+        model.
         """
         artifacts = artifacts or self.artifacts
         if artifacts is None:
@@ -158,19 +140,11 @@ class XFM(Backbone):
         private: bool = True,
         message: str = MESSAGE,
     ) -> str:
-        """Upload the model with its card to a repository of the hub, which is made if it does not exist.
+        """Upload the model with its card to `owner/name` on the hub, made (`private`) if it does not exist;
+        returns the address of the commit. `artifacts` as for `save_pretrained`.
 
-        Args:
-            name: of the repository: `owner/name`.
-            artifacts: as for `save_pretrained`.
-            private: whether a new repository is private.
-            message: of the commit.
-
-        Returns:
-            The address of the commit.
-
-        Raises:
-            UserError: there is no token, the hub cannot be reached or refuses, or there are no artifacts.
+        Raises UserError where there is no token, the hub cannot be reached or refuses, or there are no
+        artifacts.
         """
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xfm.models.composition import Backbone
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
-from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
+from xfm.objectives.global_batch import GlobalBatch
 from xfm.objectives.text_rows import PairEmbeddings, TextRows, same_identity
 
 
@@ -17,13 +17,6 @@ def rows_loss(similarity: Tensor, same: Tensor, own: Tensor) -> Tensor:
     """One direction of the contrast: mean cross-entropy of logits [R, N] against columns `own` [R]; other
     pairs in `same` [R, N] leave the denominators."""
     return F.cross_entropy(similarity.masked_fill(same.scatter(1, own[:, None], False), -torch.inf), own)
-
-
-def contrastive_loss(similarity: Tensor, same: Tensor) -> Tensor:
-    """Symmetric cross-entropy of image x text logits [R, R] against the diagonal; duplicates `same` [R, R]
-    leave the denominators. Without duplicates the published loss."""
-    own = torch.arange(len(similarity), device=similarity.device)
-    return (rows_loss(similarity, same, own) + rows_loss(similarity.t(), same, own)) / 2
 
 
 def multi_positive_loss(similarity: Tensor, positive: Tensor) -> Tensor:
@@ -81,14 +74,3 @@ def compare(rows: PairEmbeddings, everyone: PairEmbeddings, first: int, temperat
 def judged_pairs(valid: Tensor) -> Tensor:
     """Number of pairs judged by ITM for rows of which some have no negatives."""
     return len(valid) + 2 * valid.sum()
-
-
-def replayed(vectors: PairEmbeddings, temperature: Tensor, kept: CachedContrast) -> ContrastOutput:
-    """Cached contrast of recomputed vectors: the loss keeps its value and gets the gradient known from the
-    cache."""
-    products = (vectors.image * kept.image).sum() + (vectors.text * kept.text).sum()
-    products = products + (temperature * kept.temperature).sum()
-    found = kept.found
-    return ContrastOutput(
-        found.loss + products - products.detach(), found.right, found.negatives, found.pairs
-    )

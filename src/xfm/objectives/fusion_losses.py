@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.models.composition import Backbone
-from xfm.models.fusion import FusionQuery, TextBank
+from xfm.models.fusion import FusionQuery, ImageBank, TextBank
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import LossDict, masked_token_loss
@@ -62,24 +62,20 @@ def box_losses(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tenso
     return (predicted - target).abs().sum() / count, (1 - giou).sum() / count, iou.detach().sum() / count
 
 
+Query = tuple[Objective, FusionQuery]
+"""A fusion query and the objective that asks it."""
+
+
 @dataclass(frozen=True)
 class FusionLoss:
     """Queries of an objective, and `reduce` from their answers [Q, m, Dt] to losses and metrics."""
 
-    queries: list["Query"]
+    queries: list[Query]
     reduce: Callable[[Sequence[Tensor]], LossDict]
 
     def weighed(self, factor: Tensor | float) -> "FusionLoss":
         """Losses and metrics times a factor."""
         return FusionLoss(self.queries, lambda answers: self.reduce(answers).weighed(factor))
-
-
-@dataclass(frozen=True)
-class Query:
-    """A fusion query and the objective that asks it."""
-
-    objective: Objective
-    fusion: FusionQuery
 
 
 def _query(
@@ -88,37 +84,25 @@ def _query(
     slot = None if rows.slot is None else rows.slot.index_select(0, regions)
     visible = None if rows.visible is None else rows.visible.index_select(0, regions)
     image = rows.image.index_select(0, regions)
-    return Query(objective, FusionQuery(bank, rows.bank, texts, image, slot, visible, read))
-
-
-def _whole_query(rows: TextRows, objective: Objective, texts: Tensor) -> Query:
-    image = rows.image.index_select(0, texts)
-    slot = None if rows.slot is None else torch.zeros_like(image)
-    visible = None if rows.visible is None else torch.ones_like(rows.visible.index_select(0, texts))
-    query = FusionQuery(rows.texts, rows.bank, texts, image, slot, visible, _first_token(texts))
-    return Query(objective, query)
-
-
-def _first_token(texts: Tensor) -> Tensor:
-    return torch.zeros_like(texts)[:, None]
+    return objective, FusionQuery(bank, rows.bank, texts, image, slot, visible, read)
 
 
 def fuse_all(model: Backbone, queries: Sequence[Query], policy: GradientPolicy) -> list[Tensor]:
     """Answers [Q, m, Dt] of all queries, whatever their banks, in one fusion call, gradients as the policy
     says."""
-    texts = {id(query.fusion.texts): query.fusion.texts.detach() for query in queries}
-    images = {id(query.fusion.images): query.fusion.images.detach() for query in queries}
-
-    def gated(query: Query) -> FusionQuery:
-        asked, reached = query.fusion, policy.reaches[query.objective]
-        return replace(
-            asked,
-            texts=asked.texts if EncoderName.LANGUAGE in reached else texts[id(asked.texts)],
-            images=asked.images if EncoderName.VISION in reached else images[id(asked.images)],
-        )
-
-    answers = model.fusion([gated(query) for query in queries])
-    return [policy.gate(q.objective, EncoderName.FUSION, a) for q, a in zip(queries, answers, strict=True)]
+    # Queries share a bank by identity: each has one copy without its gradient.
+    said = {id(query.texts): query.texts for _, query in queries}
+    shown = {id(query.images): query.images for _, query in queries}
+    texts = {key: TextBank(bank.states.detach(), bank.mask) for key, bank in said.items()}
+    images = {key: ImageBank(bank.slots.detach(), bank.patches.detach()) for key, bank in shown.items()}
+    gated = []
+    for objective, query in queries:
+        reached = policy.reaches[objective]
+        bank = query.texts if EncoderName.LANGUAGE in reached else texts[id(query.texts)]
+        pictures = query.images if EncoderName.VISION in reached else images[id(query.images)]
+        gated.append(replace(query, texts=bank, images=pictures))
+    answers = zip(queries, model.fusion(gated), strict=True)
+    return [policy.gate(objective, EncoderName.FUSION, answer) for (objective, _), answer in answers]
 
 
 def matching_queries(rows: TextRows, negatives: Negatives, own: Tensor | None = None) -> list[Query]:
@@ -127,7 +111,7 @@ def matching_queries(rows: TextRows, negatives: Negatives, own: Tensor | None = 
     if own is None:
         own = torch.arange(len(rows.image), device=rows.image.device)
     return [
-        _query(rows, Objective.ITM, rows.texts, texts, regions, _first_token(texts))
+        _query(rows, Objective.ITM, rows.texts, texts, regions, torch.zeros_like(texts)[:, None])
         for texts, regions in ((own, own), (own, negatives.image), (negatives.text, own))
     ]
 
@@ -168,13 +152,16 @@ def masked_lm_query(model: Backbone, rows: TextRows, masked_text: Tensor) -> Fus
 
 def box_query(model: Backbone, rows: TextRows, boxed: Tensor, target: Tensor) -> FusionLoss:
     """BBP: the phrases of the rows `boxed` [N] with their whole pictures; `target` [N, 4] (cx, cy, w, h)."""
-    query = _whole_query(rows, Objective.BBP, boxed)
+    image = rows.image.index_select(0, boxed)
+    slot = None if rows.slot is None else torch.zeros_like(image)
+    visible = None if rows.visible is None else torch.ones_like(rows.visible.index_select(0, boxed))
+    query = FusionQuery(rows.texts, rows.bank, boxed, image, slot, visible, torch.zeros_like(boxed)[:, None])
 
     def reduce(answers: Sequence[Tensor]) -> LossDict:
         l1, giou, iou = box_losses(model.boxes(answers[0]), target)
         return LossDict({"box_l1": l1, "box_giou": giou}, {"box_iou": iou})
 
-    return FusionLoss([query], reduce)
+    return FusionLoss([(Objective.BBP, query)], reduce)
 
 
 def run_fusion(model: Backbone, asked: Sequence[FusionLoss], policy: GradientPolicy) -> list[LossDict]:

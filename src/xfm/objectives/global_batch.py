@@ -14,7 +14,7 @@ from xfm.config.data import STREAMS
 from xfm.config.training import NegativesConfig
 from xfm.core.errors import UserError
 from xfm.data.masking import IGNORED
-from xfm.data.schema import Batch, MaskedTokens
+from xfm.data.schema import Batch, MaskedTokens, TextBatch
 from xfm.objectives.itm import Block, NegativeQueue, Negatives, blocks_of
 
 Gather = Callable[[Tensor], Tensor]
@@ -87,14 +87,9 @@ class GlobalBatch:
         """Number of microbatches of all processes."""
         return len(self.counts) * self.peers.world
 
-    @property
-    def is_single(self) -> bool:
-        """Whether this microbatch is the global batch."""
-        return self.parts == 1
-
     def loss_scale(self, name: str) -> float:
         """Factor of this microbatch's mean, so that the mean over all is the global one."""
-        if self.is_single:
+        if self.parts == 1:
             return 1.0
         total = sum(count[name] for batch in self.counts for count in batch)
         return self.counts[self.place][self.peers.rank][name] * self.parts / total if total else 1.0
@@ -137,25 +132,21 @@ def global_batches_of(
     if len(batches) * peers.world == 1:
         return [replace(single(batches[0]), negatives=negatives)]
     names = [*_sizes(batches[0]), *_masked(batches[0])]
-    own = torch.stack([_as_tensor({**_sizes(batch), **_masked(batch)}, batch) for batch in batches])
+    own = torch.stack([_counted(batch) for batch in batches])
     table = torch.tensor(peers.table(own.flatten())).view(peers.world, *own.shape)  # [W, A, K]
     counts = [
         [dict(zip(names, process, strict=True)) for process in batch]
         for batch in table.transpose(0, 1).tolist()
     ]
     for batch in counts:
-        _require_shares(batch)
+        for stream in STREAMS:
+            rows = [count[f"{stream}/rows"] for count in batch]
+            if any(rows) and not all(rows):
+                raise UserError(
+                    f"process {rows.index(0)} has no share of a step's data.{stream}: set "
+                    f"data.{stream}.batch_size so that each of {len(rows)} processes has a sample at least"
+                )
     return [GlobalBatch(counts, place, peers, negatives=negatives) for place in range(len(batches))]
-
-
-def _require_shares(counts: Sequence[Counts]) -> None:
-    for stream in STREAMS:
-        found = [count[f"{stream}/rows"] for count in counts]
-        if any(found) and not all(found):
-            raise UserError(
-                f"process {found.index(0)} has no share of a step's data.{stream}: set "
-                f"data.{stream}.batch_size so that each of {len(found)} processes has a sample at least"
-            )
 
 
 def _sizes(batch: Batch) -> dict[str, int]:
@@ -189,18 +180,16 @@ def _labels(masked: MaskedTokens) -> Tensor:
     return masked.labels.ne(IGNORED).sum()
 
 
-def _as_tensor(counts: Mapping[str, int | Tensor], batch: Batch) -> Tensor:
+def _counted(batch: Batch) -> Tensor:
+    """[K] int64 of sizes and masks, on the device of the batch."""
     parts = (batch.text, batch.image, batch.pair, batch.region)
-    device = next((_device(part) for part in parts if part is not None), torch.device("cpu"))
+    part = next((one for one in parts if one is not None), None)
+    shown = part.tokens.ids if isinstance(part, TextBatch) else None if part is None else part.pixels
+    device = torch.device("cpu") if shown is None else shown.device
     # A number is copied to a GPU only when what is under way there has ended; filling does not wait.
-    return torch.stack([_filled(value, device) for value in counts.values()])
-
-
-def _filled(value: int | Tensor, device: torch.device) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.full((), value, device=device)
-
-
-def _device(part: object) -> torch.device:
-    tokens = getattr(part, "tokens", None)
-    tensor: Tensor = part.pixels if tokens is None else tokens.ids  # pyright: ignore[reportAttributeAccessIssue]
-    return tensor.device
+    return torch.stack(
+        [
+            value if isinstance(value, Tensor) else torch.full((), value, device=device)
+            for value in (_sizes(batch) | _masked(batch)).values()
+        ]
+    )

@@ -2,7 +2,7 @@
 
 Microbatches are encoded without gradient; the loss of all vectors gives its gradient by each; then each
 microbatch is encoded again, and its vectors times their known gradient replace the loss
-(`xfm.objectives.contrast.replayed`). Both passes must draw the same random numbers.
+(`xfm.objectives.vision_text.contrast`). Both passes must draw the same random numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,11 @@ from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
 from xfm.models.composition import Backbone
 from xfm.models.gradients import GradientPolicy
-from xfm.objectives.contrast import Similarities, compare, gathered, judged_pairs, vectors_of
+from xfm.objectives.contrast import compare, gathered, judged_pairs, vectors_of
 from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
-from xfm.objectives.itm import Negatives
+from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
 from xfm.objectives.text_rows import PairEmbeddings
-from xfm.objectives.vision_text import drawn
 
 
 @torch.no_grad()
@@ -86,17 +85,14 @@ def _kept(
     negatives: list[Negatives | None] = [None] * len(global_batches)
     pairs = None
     if weights.itm:
-        negatives = [
-            drawn(
-                _within(one, start, len(part.image)),
-                global_batch.blocks(source, of_rows),
-                global_batch.negatives.min_probability,
-                generator,
-            )
-            for one, start, part, global_batch, of_rows in zip(
-                compared, starts, parts, global_batches, pictures, strict=True
-            )
-        ]
+        negatives = []
+        for one, start, part, global_batch, of_rows in zip(
+            compared, starts, parts, global_batches, pictures, strict=True
+        ):
+            own = slice(start, start + len(part.image))  # the columns of its microbatch
+            blocks, floor = global_batch.blocks(source, of_rows), global_batch.negatives.min_probability
+            by_image, by_text, same = one.by_image[:, own], one.by_text[:, own], one.same[:, own]
+            negatives.append(draw_negatives(by_image, same, generator, floor, by_text, blocks))
         judged = [judged_pairs(one.valid) for one in negatives if one is not None]
         pairs = global_batches[0].peers.total(torch.stack(judged).sum())
     return [
@@ -115,12 +111,6 @@ def _kept(
             strict=True,
         )
     ]
-
-
-def _within(compared: Similarities, start: int, count: int) -> Similarities:
-    columns = slice(start, start + count)
-    by_image, by_text = compared.by_image[:, columns], compared.by_text[:, columns]
-    return replace(compared, by_image=by_image, by_text=by_text, same=compared.same[:, columns])
 
 
 def _pictures(batch: Batch, source: str) -> Tensor:

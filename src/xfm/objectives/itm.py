@@ -153,17 +153,6 @@ _SEEN = "seen"
 _SENTENCES = ("text_states", "text_mask")
 
 
-@dataclass(frozen=True)
-class _DrawnNegatives:
-    rows: Tensor
-    kept: Tensor
-    found: Tensor
-
-    def put(self, negatives: Tensor, first: int) -> Tensor:
-        new = first + torch.arange(len(self.rows), device=negatives.device)
-        return negatives.index_copy(0, self.rows, torch.where(self.found, new, negatives[self.rows]))
-
-
 class NegativeQueue:
     """The last `size` pairs of this process as they were encoded then; draws come from the device's global
     random numbers, so results depend on the number of processes."""
@@ -225,18 +214,30 @@ class NegativeQueue:
         with torch.no_grad(), torch.autocast(vectors.text.device.type, enabled=False):
             near = vectors.text.float() @ vectors.image.float().t()
             near.masked_fill_(same_identity(vectors.image_identity, vectors.text_identity), -torch.inf)
-        pictures = self._draw(vectors.text, near, "image_vectors", vectors, temperature)
-        texts = self._draw(vectors.image, near.t(), "text_vectors", vectors, temperature)
-        image = pictures.put(negatives.image, len(rows.image))
-        text = texts.put(negatives.text, len(rows.texts.states))
-        return self._behind(rows, pictures.kept, texts.kept), Negatives(image, text, negatives.valid)
+        chosen, queued = [], []
+        for queries, own, name, negative, first in (
+            (vectors.text, near, "image_vectors", negatives.image, len(rows.image)),
+            (vectors.image, near.t(), "text_vectors", negatives.text, len(rows.texts.states)),
+        ):
+            at, kept, found = self._draw(queries, own, name, vectors, temperature)
+            new = first + torch.arange(len(at), device=negative.device)
+            chosen.append(negative.index_copy(0, at, torch.where(found, new, negative[at])))
+            queued.append(kept)
+        pictures, texts = queued
+        states = self._kept["image_states"][pictures].to(rows.bank.patches.dtype)
+        said = TextBank(self._kept["text_states"][texts], self._kept["text_mask"][texts])
+        length = max(rows.texts.states.shape[1], said.states.shape[1])
+        said = longer(replace(said, states=said.states.to(rows.texts.states.dtype)), length)
+        behind = with_others(replace(rows, texts=longer(rows.texts, length)), states, None, said)
+        return behind, Negatives(*chosen, negatives.valid)
 
     @torch.no_grad()
     def _draw(
         self, queries: Tensor, near: Tensor, name: str, own: PairEmbeddings, temperature: Tensor
-    ) -> _DrawnNegatives:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Negatives for the `SHARE` of queries [R, E] to which nothing is near in the batch [R, R], drawn
-        as by `sampling_weights`. Queries without a negative in the batch leave the loss, and need none."""
+        as by `sampling_weights`: their rows, what they drew, and whether there was any. Queries without a
+        negative in the batch leave the loss, and need none."""
         kept, usable = self._kept, self._kept["usable"]
         nearest = near.amax(dim=1).nan_to_num(neginf=torch.inf)
         rows = nearest.argsort()[: round(SHARE * len(queries))]
@@ -248,11 +249,4 @@ class NegativeQueue:
         similarity = similarity.masked_fill(~usable, -torch.inf)
         weights = sampling_weights(similarity, never | ~usable).nan_to_num()
         drawn = (weights / torch.empty_like(weights).exponential_()).argmax(1)
-        return _DrawnNegatives(rows, drawn, weights.sum(1) > 0)
-
-    def _behind(self, rows: TextRows, pictures: Tensor, texts: Tensor) -> TextRows:
-        states = self._kept["image_states"][pictures].to(rows.bank.patches.dtype)
-        said = TextBank(self._kept["text_states"][texts], self._kept["text_mask"][texts])
-        length = max(rows.texts.states.shape[1], said.states.shape[1])
-        said = longer(replace(said, states=said.states.to(rows.texts.states.dtype)), length)
-        return with_others(replace(rows, texts=longer(rows.texts, length)), states, None, said)
+        return rows, drawn, weights.sum(1) > 0

@@ -58,12 +58,10 @@ class Losses:
 
 
 class StepLoss(Generic[B]):
-    """What a training minimises: by default the mean of a function over the batches of a step.
+    """What a training minimises: by default the mean over the batches of a step of `function`, the losses of
+    a batch on the device, given the model and a generator that lies there, too.
 
     The pre-training step and a task of fine-tuning say more of their batches by the other methods.
-
-    Args:
-        function: the losses of a batch on the device, given the model and a generator that lies there, too.
     """
 
     def __init__(self, function: Callable[[Any, Any, torch.Generator], Losses]) -> None:
@@ -77,21 +75,13 @@ class StepLoss(Generic[B]):
         self, model: nn.Module, batches: Sequence[B], generator: torch.Generator, no_grad: NoGrad
     ) -> Sequence[Sequence[Any]]:
         """The parts of each batch of a step, whose losses add up; each has a backward pass of its own.
-
-        Args:
-            model: what is trained.
-            batches: of the step, on the device.
-            generator: the same in all processes.
-            no_grad: for what is to be computed of all batches before the first part is.
-        """
+        `batches` are on the device, `generator` is the same in all processes, and `no_grad` is for what is
+        computed of all batches before the first part is."""
         return [[batch] for batch in batches]
 
     def count(self, batch: B) -> float | None:
-        """How many rows (tokens, ...) the losses of a batch are means of.
-
-        The loss of a step is then the mean over those of all processes and accumulated batches. None where
-        each batch counts the same.
-        """
+        """How many rows (tokens, ...) the losses of a batch are means of: the loss of a step is the mean over
+        those of all processes and accumulated batches. None where each batch counts the same."""
         return None
 
     def stage(self, batch: B) -> Hashable:

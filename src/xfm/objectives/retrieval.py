@@ -2,8 +2,6 @@
 Flickr30k); texts with texts by ranking (InfoNCE, arXiv 1807.03748), with hard negatives as in
 sentence-transformers' MultipleNegativesRankingLoss."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,17 +15,7 @@ from xfm.objectives.fusion_losses import FusionLoss, matching_query, run_fusion
 from xfm.objectives.global_batch import Gather
 from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import LossDict
-from xfm.objectives.text_rows import image_rows, same_identity
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    image: Tensor
-    text: Tensor
-    mask: Tensor
-
-    def at(self, rows: Tensor) -> "_Encoded":
-        return _Encoded(self.image[rows], self.text[rows], self.mask[rows])
+from xfm.objectives.text_rows import image_rows, longer, same_identity
 
 
 def retrieval_losses(
@@ -59,49 +47,36 @@ def retrieval_losses(
     similarity = similarity.detach()
     drawn = draw_negatives(similarity, same, generator)
     own = torch.arange(before, before + len(identity), device=image.device)
-    pairs = _Encoded(image, text, tokens.mask)
+    texts = TextBank(text, tokens.mask)
     if len(everyone) > len(own):
-        pairs = _gathered(pairs, gather)
-    asked = [_matching(model, pairs, drawn, own, everyone, every_text)]
+        length = text.new_tensor([text.shape[1]], dtype=torch.int64)
+        texts = longer(texts, int(gather(length).max()))
+        states, mask = gather(texts.states), gather(texts.mask.to(torch.uint8)).bool()
+        image, texts = gather(image), TextBank(states, mask)
+    asked = [_matching(model, image, texts, drawn, own, (everyone, every_text))]
     right = same[similarity.argmax(0), torch.arange(len(same), device=same.device)].float().mean()
     return LossDict.merge(
         [LossDict({"itc": itc}, {"itc_accuracy": right}), *run_fusion(model, asked, FINE_TUNING)]
     )
 
 
-def _gathered(pairs: _Encoded, gather: Gather) -> _Encoded:
-    length = pairs.text.new_tensor([pairs.text.shape[1]], dtype=torch.int64)
-    extra = int(gather(length).max()) - pairs.text.shape[1]
-    mask = F.pad(pairs.mask, (0, extra)).to(torch.uint8)
-    text = F.pad(pairs.text, (0, 0, 0, extra))
-    return _Encoded(gather(pairs.image), gather(text), gather(mask).bool())
-
-
 def _matching(
-    model: Backbone, pairs: _Encoded, drawn: Negatives, own: Tensor, identity: Tensor, text_identity: Tensor
+    model: Backbone,
+    images: Tensor,
+    texts: TextBank,
+    drawn: Negatives,
+    own: Tensor,
+    identities: tuple[Tensor, Tensor],
 ) -> FusionLoss:
     image, text, valid = drawn.image[own], drawn.text[own], drawn.valid[own]
-    if len(identity) > len(own):  # keys and values are made of what is looked at alone
+    if len(images) > len(own):  # keys and values are made of what is looked at alone
         kept = torch.cat([own, image, text]).unique()
-        place = torch.zeros_like(identity).index_copy_(0, kept, torch.arange(len(kept), device=kept.device))
-        pairs, identity, text_identity = pairs.at(kept), identity[kept], text_identity[kept]
+        place = own.new_zeros(len(images)).index_copy_(0, kept, torch.arange(len(kept), device=kept.device))
+        images, texts = images[kept], TextBank(texts.states[kept], texts.mask[kept])
+        identities = identities[0][kept], identities[1][kept]
         own, image, text = place[own], place[image], place[text]
-    rows = image_rows(pairs.image, TextBank(pairs.text, pairs.mask), (identity, text_identity))
+    rows = image_rows(images, texts, identities)
     return matching_query(model, rows, Negatives(image, text, valid), own, drawn.valid)
-
-
-def contrasted(similarity: Tensor, own: Tensor, left_out: Tensor) -> Tensor:
-    """[R, C] logits in which candidates `left_out` [R, C] leave the denominators, but for each anchor's
-    `own` [R]."""
-    return similarity.masked_fill(left_out.scatter(1, own[:, None], False), -torch.inf)
-
-
-def no_negatives(anchors: Tensor, pairs: tuple[Tensor, Tensor], candidates: Tensor) -> Tensor:
-    """[R, C] bool: candidates [C] that are no negatives of anchors [R], being positives of equal anchors
-    (`pairs` [N], [N] of the batch) or the anchor's own text."""
-    equal = anchors[:, None] == pairs[0]  # [R, N]
-    positive = pairs[1][:, None] == candidates  # [N, C]
-    return ((equal.float() @ positive.float()) > 0) | (anchors[:, None] == candidates)
 
 
 def text_ranking_losses(
@@ -121,9 +96,13 @@ def text_ranking_losses(
     everything, said = gather(candidates), gather(identities[1])
     pairs = gather(identities[0]), gather(identities[1][:rows])
     own = torch.arange(before, before + rows, device=anchors.device)
-    left_out = no_negatives(identities[0], pairs, said)
+    # Positives of equal anchors, and the anchor's own text, are no negatives.
+    equal = identities[0][:, None] == pairs[0]  # [R, N]
+    positive = pairs[1][:, None] == said  # [N, C]
+    left_out = ((equal.float() @ positive.float()) > 0) | (identities[0][:, None] == said)
+    left_out = left_out.scatter(1, own[:, None], False)
     with torch.autocast(anchors.device.type, enabled=False):  # cosines over a small temperature want float32
-        logits = contrasted(anchors @ everything.t() / temperature, own, left_out)
+        logits = (anchors @ everything.t() / temperature).masked_fill(left_out, -torch.inf)
         loss = F.cross_entropy(logits, own)
     right = (logits.detach().argmax(1) == own).float().mean()
     return LossDict({"ranking": loss}, {"ranking_accuracy": right})

@@ -1,13 +1,11 @@
 """One pre-training step: the weighted sum of every objective that the batch allows."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from xfm.config.model import MimTarget
 from xfm.config.training import LossConfig
-from xfm.data.schema import Batch, PairBatch, RegionBatch, TextBatch, Tokens
+from xfm.data.schema import Batch, PairBatch, RegionBatch, Tokens
 from xfm.models.composition import Backbone
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
 from xfm.models.precision import at_least_float32
@@ -79,11 +77,11 @@ def pretraining_losses(
     found: list[LossDict] = []
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
-    if batch.text is not None and texts.plain is not None and weights.mlm:
-        learned = _text_losses(model, batch.text, texts.plain, policy)
-        found.append(
-            LossDict.merge([learned.weighed(global_batch.loss_scale("text/tokens_masked"))], "text/")
-        )
+    if batch.text is not None and "text" in texts["plain"] and weights.mlm:
+        states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, texts["plain"]["text"])
+        loss, right = masked_token_loss(states, batch.text.masked, model.language_logits)
+        learned = LossDict({"text/mlm": loss}, {"text/mlm_accuracy": right})
+        found.append(learned.weighed(global_batch.loss_scale("text/tokens_masked")))
     if weights.mim:
         found.append(_mim_losses(model, batch, images.get("pair"), policy, global_batch, target))
     sources = sources_of(batch, images, texts)
@@ -100,25 +98,20 @@ def sources_of(batch: Batch, images: dict[str, Tensor], texts: "TextStates") -> 
     """Pairs and regions of a batch with their states."""
     sources = []
     if batch.pair is not None:
-        rows = pair_rows(batch.pair, images["pair"], texts.clear["pair"])
-        sources.append(Source("pair", rows, texts.masked.get("pair")))
+        rows = pair_rows(batch.pair, images["pair"], texts["clear"]["pair"])
+        sources.append(Source("pair", rows, texts["masked"].get("pair")))
     if batch.region is not None:
-        rows = region_rows(batch.region, images["region"], texts.clear["region"])
+        rows = region_rows(batch.region, images["region"], texts["clear"]["region"])
         boxed = batch.region.boxed
         boxed = (~batch.region.is_image).nonzero().squeeze(1) if boxed is None else boxed
         boxes = (boxed, batch.region.boxes[boxed])
-        sources.append(Source("region", rows, texts.masked.get("region"), boxes))
+        sources.append(Source("region", rows, texts["masked"].get("region"), boxes))
     return sources
 
 
-@dataclass(frozen=True)
-class TextStates:
-    """Language states [R, T, Dt] by source: masked `plain` text (None: not needed), `clear` and `masked`
-    captions and phrases (empty without IMLM)."""
-
-    plain: Tensor | None
-    clear: dict[str, Tensor]
-    masked: dict[str, Tensor]
+TextStates = dict[str, dict[str, Tensor]]
+"""Language states [R, T, Dt] by kind and source: masked `plain` text, `clear` and `masked` captions and
+phrases, where they are needed."""
 
 
 def encode_texts(
@@ -142,21 +135,14 @@ def encode_texts(
     if not learning_only:
         with torch.no_grad():
             states |= _encoded(model, masked)
-    by_kind = {
+    return {
         kind: {name: found for (other, name), found in states.items() if other == kind}
-        for kind in ("clear", "masked")
+        for kind in ("plain", "clear", "masked")
     }
-    return TextStates(states.get(("plain", "text")), **by_kind)
 
 
 def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> dict[tuple[str, str], Tensor]:
     return dict(zip(texts, model.encode_texts(list(texts.values())), strict=True)) if texts else {}
-
-
-def _text_losses(model: Backbone, batch: TextBatch, states: Tensor, policy: GradientPolicy) -> LossDict:
-    states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, states)
-    loss, right = masked_token_loss(states, batch.masked, model.language_logits)
-    return LossDict({"mlm": loss}, {"mlm_accuracy": right})
 
 
 def encode_unmasked(model: Backbone, pair: PairBatch | None, region: RegionBatch | None) -> dict[str, Tensor]:

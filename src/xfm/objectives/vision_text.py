@@ -6,6 +6,7 @@ are not computed.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +16,10 @@ from xfm.config.training import LossConfig
 from xfm.models.composition import Backbone
 from xfm.models.fusion import TextBank
 from xfm.models.gradients import GradientPolicy
-from xfm.objectives.contrast import Similarities, compare, gathered, judged_pairs, replayed, vectors_of
+from xfm.objectives.contrast import compare, gathered, judged_pairs, vectors_of
 from xfm.objectives.fusion_losses import FusionLoss, box_query, masked_lm_query, matching_query, run_fusion
 from xfm.objectives.global_batch import ContrastOutput, GlobalBatch
-from xfm.objectives.itm import Block, Negatives, draw_negatives
+from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import LossDict
 from xfm.objectives.text_rows import PairEmbeddings, TextRows, longer, with_others
 
@@ -42,25 +43,16 @@ def _loan_of(
     wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device
 ) -> RowExchange:
     starts = [sum(counts[:place]) for place in range(len(counts) + 1)]
-    own = range(starts[rank], starts[rank + 1])
-
-    def held(process: int) -> range:
-        return range(starts[process], starts[process + 1])
-
-    foreign = [sorted({row for row in rows if row not in held(one)}) for one, rows in enumerate(wanted)]
+    held = [range(first, stop) for first, stop in pairwise(starts)]
+    own = held[rank]
+    foreign = [sorted({row for row in rows if row not in held[one]}) for one, rows in enumerate(wanted)]
     lent = [[row - own.start for row in rows if row in own] for rows in foreign]
-    received = [sum(row in held(one) for row in foreign[rank]) for one in range(len(counts))]
+    received = [sum(row in one for row in foreign[rank]) for one in held]
     place = torch.zeros(starts[-1], dtype=torch.int64)
     place[own.start : own.stop] = torch.arange(len(own))
     place[foreign[rank]] = torch.arange(len(own), len(own) + len(foreign[rank]))
     sent = torch.tensor([row for rows in lent for row in rows], dtype=torch.int64)
     return RowExchange(sent.to(device), [len(rows) for rows in lent], received, place.to(device))
-
-
-def padded_alike(rows: TextRows, source: str, global_batch: GlobalBatch) -> TextRows:
-    """Rows with texts padded to the longest of all processes, so that they can be exchanged."""
-    length = max(global_batch.of_processes(f"{source}/tokens"))
-    return rows if length == rows.texts.states.shape[1] else replace(rows, texts=longer(rows.texts, length))
 
 
 def with_borrowed(
@@ -115,8 +107,11 @@ def contrast(
 ) -> ContrastOutput:
     """ITC over the global batch, and hard negatives if ITM has a weight; `generator` is in the same state
     in all processes."""
-    if source in global_batch.cached:
-        return replayed(vectors, temperature, global_batch.cached[source])
+    if (kept := global_batch.cached.get(source)) is not None:
+        # The loss of recomputed vectors keeps its value, and gets the gradient known from the cache.
+        products = (vectors.image * kept.image).sum() + (vectors.text * kept.text).sum()
+        products = products + (temperature * kept.temperature).sum()
+        return replace(kept.found, loss=kept.found.loss + products - products.detach())
     everyone = gathered(vectors, source, global_batch)
     compared = compare(vectors, everyone, global_batch.own_rows(source).start, temperature)
     factor = global_batch.loss_scale(f"{source}/rows")
@@ -124,16 +119,10 @@ def contrast(
     if not weights.itm:
         return found
     blocks = global_batch.blocks(source, rows.image)
-    negatives = drawn(compared, blocks, global_batch.negatives.min_probability, generator)
+    floor = global_batch.negatives.min_probability
+    negatives = draw_negatives(compared.by_image, compared.same, generator, floor, compared.by_text, blocks)
     pairs = global_batch.peers.total(judged_pairs(negatives.valid))
     return ContrastOutput(found.loss, found.right, negatives, pairs)
-
-
-def drawn(
-    compared: Similarities, blocks: Sequence[Block], floor: float, generator: torch.Generator
-) -> Negatives:
-    """Hard negatives of rows compared with all rows of the batch."""
-    return draw_negatives(compared.by_image, compared.same, generator, floor, compared.by_text, blocks)
 
 
 def vision_text_losses(
@@ -172,23 +161,22 @@ def questions(
     name, rows, masked_text = source.name, source.rows, source.masked_text
     negatives, pairs = contrasted.negatives, contrasted.pairs
     if negatives is not None and pairs is not None:
-        rows = padded_alike(rows, name, global_batch)
+        length = max(global_batch.of_processes(f"{name}/tokens"))  # so that texts can be exchanged
+        if length != rows.texts.states.shape[1]:
+            rows = replace(rows, texts=longer(rows.texts, length))
         rows, matched, negatives = with_borrowed(rows, negatives, name, global_batch)
         if global_batch.queue is not None and source.rows.slot is None:  # pairs, not regions
             remember = global_batch.queue.with_negatives
             matched, negatives = remember(matched, negatives, vectors, model.temperature.detach())
             global_batch.queue.add(source.rows, vectors)
             rows = replace(rows, bank=matched.bank)  # one bank: its pictures are made keys and values of once
-        asks = matching_query(model, matched, negatives, _own(rows))
+        own = torch.arange(len(rows.image), device=rows.image.device)
+        asks = matching_query(model, matched, negatives, own)
         valid = judged_pairs(negatives.valid)
-        yield asks if global_batch.is_single else asks.weighed(valid * global_batch.parts / pairs)
+        yield asks if global_batch.parts == 1 else asks.weighed(valid * global_batch.parts / pairs)
     if masked_text is not None:
         masked_text = F.pad(masked_text, (0, 0, 0, rows.texts.states.shape[1] - masked_text.shape[1]))
         asks = masked_lm_query(model, rows, masked_text)
         yield asks.weighed(global_batch.loss_scale(f"{name}/tokens_masked"))
     if source.boxes is not None and (weights.box_l1 or weights.box_giou):
         yield box_query(model, rows, *source.boxes).weighed(global_batch.loss_scale(f"{name}/boxes"))
-
-
-def _own(rows: TextRows) -> Tensor:
-    return torch.arange(len(rows.image), device=rows.image.device)

@@ -23,7 +23,7 @@ from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.inference.engine import EncodedPictures, Engine, as_captions, cut
 from xfm.inference.heads import PixelBox, pixel_box
 from xfm.inference.input_parsing import Picture, PictureReader, PictureSource
-from xfm.models.artifacts import limits_of
+from xfm.models.artifacts import trained_on
 from xfm.search.filters import Condition, Value, checked, parse_condition
 from xfm.search.index import Index
 from xfm.search.journal import CollectionManifest
@@ -283,7 +283,9 @@ class Searcher:
 
     def _limits(self, fits: bool | None, best: float) -> str:
         doubtful = fits is False or (fits and best < SURE)
-        return limits_of(self._engine.pretrained.provenance) if doubtful else ""
+        provenance = self._engine.pretrained.provenance
+        said = str(provenance.get("limits") or "").replace("\n", " ").strip()
+        return (said or f"Trained on {trained_on(provenance)}") if doubtful else ""
 
     def _ordered(
         self, near: Sequence[Neighbour], logits: Tensor, boxes: Tensor

@@ -9,7 +9,6 @@ from torch import Tensor
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.data.tables import TableRow
-from xfm.data.transforms import Normalisation
 from xfm.data.variation import Mixup, Variation
 from xfm.models.folder import Pretrained
 from xfm.models.task_models import ImageClassifier
@@ -35,8 +34,7 @@ class ImageClassificationTask(ClassTask[Labelled]):
         if settings.image.drop_path is not None:
             self.module.vision.set_drop_path(settings.image.drop_path)
         model = pictures.preprocessing
-        pixels = Normalisation(model.mean, model.std)
-        self._vary = Variation(settings.image, model.shape, pixels, model.grey)
+        self._vary = Variation(settings.image, model.shape, (model.mean, model.std), model.grey)
         self._mix = Mixup(settings.image, len(self.labels.names))
         self.smoothing = settings.image.label_smoothing
 

@@ -23,9 +23,10 @@ from xfm.data.collate import round_up
 from xfm.data.images import UnreadablePicture, load_with_digest
 from xfm.data.schema import TensorFields
 from xfm.data.skipped import SkippedRecords
+from xfm.data.streams import RecordTally
 from xfm.data.transforms import Box, View, names_a_side, show
 from xfm.data.variation import augmentation, training_view
-from xfm.data.workers import Failure, load_steps
+from xfm.data.workers import load_steps
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
 from xfm.tasks.sampling import SampledRows, seeded
@@ -262,7 +263,7 @@ def read_ahead(
     read = partial(_read_in_worker, build, pictures)
     with closing(load_steps(read, steps, workers, 0, pin)) as loaded:
         for found in loaded:
-            assert not isinstance(found, Failure), "builds of a task have failures of their own"
+            assert not isinstance(found, RecordTally), "builds of a task have failures of their own"
             for path, reason in found.blank.items():
                 pictures.lose(path, reason)
             if found.problem is not None:

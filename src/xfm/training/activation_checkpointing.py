@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import checkpoint
 
 from xfm.config.training import ActivationCheckpointing
-from xfm.models.encoders import layers_of, units_of
+from xfm.models.encoders import layered_parts, units_of
 from xfm.training.randomness import DeviceRandom
 
 _ATEN = torch.ops.aten
@@ -40,7 +40,8 @@ def activation_checkpointing(model: nn.Module, wanted: ActivationCheckpointing) 
     if wanted is ActivationCheckpointing.FULL:
         changed = units_of(model)
     if wanted is ActivationCheckpointing.SELECTIVE:
-        changed, contexts = layers_of(model), {"context_fn": _between}
+        changed = [layer for _, part in layered_parts(model) for layer in part.layers]
+        contexts = {"context_fn": _between}
     for part in changed:
         part.forward = partial(checkpoint, part.forward, use_reentrant=False, **contexts)
     try:

@@ -15,7 +15,7 @@ from xfm.data.loader import PretrainingData
 from xfm.data.rng import mix
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Normalisation
+from xfm.data.transforms import CLIP, Normalisation
 from xfm.models.folder import Preprocessing
 from xfm.training import distributed
 from xfm.training.clock import TrainingClock
@@ -55,7 +55,7 @@ class CurriculumData:
                 f"{path} pads with token {self.tokenizer.pad}, the model with {recipe.model.language.pad}: "
                 "set model.language.pad to that of the tokenizer"
             )
-        pixels = None if preprocessing is None else Normalisation(preprocessing.mean, preprocessing.std)
+        pixels = CLIP if preprocessing is None else (preprocessing.mean, preprocessing.std)
         cache = picture_cache(recipe.data.cache_mb // distributed.world_here())
         self._sets = [
             open_phase(recipe, phase, process.rank, process.world, pixels, cache)
@@ -101,7 +101,7 @@ def open_phase(
     phase: int,
     rank: int = 0,
     world: int = 1,
-    normalisation: Normalisation | None = None,
+    normalisation: Normalisation = CLIP,
     cache: PictureCache | None = None,
 ) -> PretrainingData:
     """The data of a phase (from 0) of a recipe; other arguments as of `PretrainingData`."""

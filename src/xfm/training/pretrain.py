@@ -23,7 +23,7 @@ from xfm.models.adapters import require_whole
 from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.composition import HEADS, PAIR_HEADS
 from xfm.models.folder import Artifacts, Preprocessing, load_model, save_model
-from xfm.models.gradients import GradientPolicy
+from xfm.models.gradients import GradientPolicy, Objective
 from xfm.models.model_files import FRESH, TOKENIZER, WEIGHTS, write_description
 from xfm.models.model_reading import read_config, read_provenance
 from xfm.models.xfm import XFM
@@ -53,7 +53,7 @@ def _describe_run(
     average: float = 0.0,
 ) -> dict[str, Any]:
     world = read_json_or_nothing(Path(recipe.root) / "world.json")  # other data has none
-    config, tables = recipe.training, [GradientPolicy.of(phase.gradients).table for phase in recipe.phases()]
+    config, policies = recipe.training, [GradientPolicy.of(phase.gradients) for phase in recipe.phases()]
     length = {"minutes": config.minutes} if config.minutes else {"of": config.steps}
     described: dict[str, Any] = {
         "recipe": recipe.name,
@@ -63,7 +63,8 @@ def _describe_run(
         "seed": recipe.training.seed,
         "init": to_plain(recipe.init),
         "gradients": {
-            name: sorted({encoder for table in tables for encoder in table[name]}) for name in tables[0]
+            objective.value: sorted({one for policy in policies for one in policy.reaches[objective]})
+            for objective in Objective
         },
         "data": _corpora(recipe),
         "licences": {"code": CODE_LICENCE, "weights": recipe.licence, "data": world.get("licences")},

@@ -12,6 +12,7 @@ from tests.processes import run
 from tests.refusals import expect_refusal
 from xfm.config.data import RemoteConfig
 from xfm.core.errors import UserError
+from xfm.core.paths import cache_folder
 from xfm.data.records import BadRecordError
 from xfm.data.sources import open_source
 from xfm.data.sources.remote import reader_of
@@ -162,7 +163,7 @@ def test_a_shard_that_is_replaced(folder, bucket):
     bucket.put("shards/scenes-00001.tar", other.read_bytes())
     bucket.delete("shards/scenes-00002.tar")
     assert records_of(source) == local
-    reader_of(RemoteConfig(cache_mb=0, patience=5.0))._blocks.clear()
+    reader_of(RemoteConfig(cache_mb=0, patience=5.0), cache_folder() / "remote")._blocks.clear()
     reasons = failures_of(fresh)
     assert ["changed after it had been opened" in reason for reason in reasons] == [True] * 4 + [False] * 4
     assert all("No such file" in reason for reason in reasons[4:])

@@ -9,9 +9,10 @@ import torch
 
 from tests.evaluation.probing.conftest import run
 from tests.evaluation.tiny import COLOURS
+from tests.folders import bad_rows
 from tests.official.pictures import write_lines
 from xfm.cli.main import main
-from xfm.data.skipped import BAD_FILE, read_bad_rows
+from xfm.data.skipped import BAD_FILE
 from xfm.finetuning import frozen_features
 from xfm.reports.scores import read_scores
 
@@ -97,7 +98,7 @@ def test_a_probe_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixtur
         assert read_scores(out / "metrics.json")[f"image-classification/test/{method}_accuracy"].n == 19
     kept = json.loads((out / "probe.json").read_text())["left_out"]
     assert kept["by_split"] == {"training": 2, "test": 1}
-    assert {row["place"] for row in kept["rows"]} == {*read_bad_rows(out)}
+    assert {row["place"] for row in kept["rows"]} == {*bad_rows(out)}
 
 
 def test_zero_shot_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ class TextReader(CorpusReader):
                 yield Piece(name, 0, -1)
             elif _kind(path) == ".parquet":
                 start, size = 0, 0
-                sizes = read_footer(path).sizes
+                _, _, sizes, _ = read_footer(path)
                 for group, own in enumerate(sizes):
                     if group > start and size + own > self._most:
                         yield Piece(name, start, group)

@@ -3,7 +3,6 @@
 import glob
 import os
 import re
-from collections.abc import Iterator
 from fnmatch import translate
 from itertools import groupby
 from pathlib import Path
@@ -27,20 +26,13 @@ def open_source(
     kind: SampleKind | str,
     remote: RemoteConfig | None = None,
 ) -> RecordSource:
-    """Open a corpus.
+    """Open a corpus: a tar shard, a JSON-lines file, a pattern (`dir/*.tar`), a numbered range
+    (`dir/part-{00000..00012}.tar`, of which every shard must be there), a folder holding shards or JSON-lines
+    files, of images also a folder of pictures, or shards at an address, see `remote_shards`.
 
-    Where `xfm data index` has written an index beside tar shards, they are not scanned.
-
-    Args:
-        path: a tar shard, a JSON-lines file, a pattern (`dir/*.tar`), a numbered range
-            (`dir/part-{00000..00012}.tar`, of which every shard must be there), or a folder holding shards or
-            JSON-lines files. For images also a folder of pictures. Shards may lie at an address, see
-            `remote_shards`.
-        kind: what to read the records as.
-        remote: how shards at an address are read.
-
-    Raises:
-        UserError: when nothing is there, or a shard is missing, truncated or of another format.
+    `kind` is what records are read as, `remote` how shards at an address are read. Where `xfm data index` has
+    written an index beside shards, they are not scanned. Raises UserError when nothing is there, or a shard
+    is missing, truncated or of another format.
     """
     kind = SampleKind(kind)
     if is_url(str(path)):
@@ -55,7 +47,14 @@ def open_source(
             f"{path}: no {kind} data there; give tar shards, a .jsonl file, or a folder holding either "
             "(`xfm prepare` makes them)."
         )
-    parts = list(_parts(files, kind))
+    parts: list[RecordSource] = []
+    for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
+        if ending == TAR:
+            names = [file.name for file in group]
+            index = saved_index(folder) or scanned_index(folder, names)
+            parts.append(ShardSource(LocalShards(folder, names, index), kind))
+        else:
+            parts += [_READERS[ending](file, kind) for file in group]
     return parts[0] if len(parts) == 1 else ConcatSource(parts)
 
 
@@ -81,23 +80,16 @@ def _is_indexed(path: Path | str) -> bool:
     return True
 
 
-def _parts(files: list[Path], kind: SampleKind) -> Iterator[RecordSource]:
-    for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
-        if ending == TAR:
-            names = [file.name for file in group]
-            index = saved_index(folder) or scanned_index(folder, names)
-            yield ShardSource(LocalShards(folder, names, index), kind)
-        else:
-            yield from (_READERS[ending](file, kind) for file in group)
-
-
 def resolve_files(path: Path | str) -> list[Path]:
     """The shards and JSON-lines files of a corpus path, in order; none for a bare folder. Raises UserError
     when a file is missing (a gap in the numbers, or one that the index has) or has an unknown ending."""
     text = str(path)
     place = Path(text)
     there = os.path.exists(place)  # what exists is no pattern, whatever its name
-    literal = _existing(text)
+    literal = text  # the longest beginning that is a folder
+    while literal and not os.path.isdir(literal):
+        literal = literal.rstrip(os.sep).rpartition(os.sep)[0]
+        literal += os.sep if literal or text.startswith(os.sep) else ""
     names = [text] if there else expanded(text, len(literal))
     if names != [text]:
         return [file for name in names for file in resolve_files(name)]
@@ -116,11 +108,3 @@ def resolve_files(path: Path | str) -> list[Path]:
         if file.suffix not in _ENDINGS:
             raise UserError(f"{file}: unknown ending; give .tar shards (not compressed) or .jsonl files.")
     return files
-
-
-def _existing(text: str) -> str:
-    found = text
-    while found and not os.path.isdir(found):
-        found = found.rstrip(os.sep).rpartition(os.sep)[0]
-        found += os.sep if found or text.startswith(os.sep) else ""
-    return found

@@ -16,22 +16,15 @@ from xfm.core.errors import UserError
 from xfm.data.records import Record, Sample, SampleKind, to_sample
 
 
-class StaleError(OSError):
-    """A shard is not the one that was indexed."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(errno.ESTALE, reason)
+def stale(reason: str) -> OSError:
+    """The error of a shard that is not the one that was indexed."""
+    return OSError(errno.ESTALE, reason)
 
 
 class RecordSource:
-    """Records with random access by index; safe to use after a fork and to pickle.
+    """Records with random access by index, read as a `kind`; safe to use after a fork and to pickle."""
 
-    Attributes:
-        kind: what `read` yields.
-        distant: whether records are worth being asked for side by side: they lie on other machines.
-    """
-
-    distant = False
+    distant = False  # whether records are worth being asked for side by side: they lie on other machines
 
     def __init__(self, kind: SampleKind) -> None:
         self.kind = kind
@@ -45,10 +38,6 @@ class RecordSource:
 
     def expect(self, first: int, stop: int) -> None:
         """Hear that the records `first` to `stop` - 1 will be read soon, most of them; nothing is raised."""
-
-    def version(self) -> str:
-        """What tells this corpus from others and from what it was before it was changed."""
-        raise NotImplementedError
 
     def read(self, index: int) -> Sample:
         """The record decoded and checked; raises BadRecordError."""
@@ -80,10 +69,6 @@ class ConcatSource(RecordSource):
                 part.expect(max(first, start) - start, min(stop, end) - start)
             start = end
 
-    def version(self) -> str:
-        """See `RecordSource.version`."""
-        return "\n".join(part.version() for part in self._parts)
-
 
 @dataclass(frozen=True)
 class StoredFile:
@@ -95,16 +80,9 @@ class StoredFile:
     modified: int
 
     @classmethod
-    def of(cls, path: Path) -> "StoredFile":
-        """The file as it is now; raises OSError when it does not exist."""
-        return cls._from(path, path.stat())
-
-    def is_now(self, status: os.stat_result) -> bool:
-        """Whether an opened file is this version."""
-        return self._from(self.path, status) == self
-
-    @classmethod
-    def _from(cls, path: Path, status: os.stat_result) -> "StoredFile":
+    def of(cls, path: Path, status: os.stat_result | None = None) -> "StoredFile":
+        """The file as it is now, or as an opened one is; raises OSError when it does not exist."""
+        status = status or path.stat()
         return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
@@ -161,9 +139,9 @@ class FilePool:
             self._open.move_to_end(file)
             return descriptor
         descriptor = os.open(file.path, os.O_RDONLY)
-        if not file.is_now(os.fstat(descriptor)):
+        if StoredFile.of(file.path, os.fstat(descriptor)) != file:
             os.close(descriptor)
-            raise StaleError("it was changed after it had been opened")
+            raise stale("it was changed after it had been opened")
         self._open[file] = descriptor
         if len(self._open) > self._limit:
             os.close(self._open.popitem(last=False)[1])

@@ -1,9 +1,7 @@
 """Files as they lie: JSON lines with pictures in a folder beside them, and folders of pictures alone."""
 
 import mmap
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -49,21 +47,15 @@ class JsonLinesSource(RecordSource):
         except OSError as error:
             raise BadRecordError(origin, f"the file cannot be read ({error.strerror})") from None
         annotation = parse_annotation(data, origin)
-        picture = None if self.kind is SampleKind.TEXT else self._picture(annotation, origin)
-        return Record(origin, picture, annotation)
-
-    def version(self) -> str:
-        """See `RecordSource.version`."""
-        return f"{self.path.absolute()} {self._file.size} {self._file.modified}"
-
-    def _picture(self, annotation: Mapping[str, Any], origin: Origin) -> bytes:
+        if self.kind is SampleKind.TEXT:
+            return Record(origin, None, annotation)
         name = annotation.get("image")
         if not isinstance(name, str) or not name:
             raise BadRecordError(origin, 'the field "image" is missing or not a path')
-        path = path_below(self.path.parent, name)
-        if path is None:
+        picture = path_below(self.path.parent, name)
+        if picture is None:
             raise BadRecordError(origin, 'the field "image" is not a path below the folder of the file')
-        return _picture_bytes(path, origin)
+        return Record(origin, _picture_bytes(picture, origin), annotation)
 
 
 class FolderSource(RecordSource):

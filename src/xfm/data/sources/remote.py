@@ -21,7 +21,6 @@ from xfm.config.data import RemoteConfig
 from xfm.core.errors import UserError
 from xfm.core.files import write_data
 from xfm.core.locks import in_turn
-from xfm.core.paths import cache_folder
 from xfm.data.sources.stores import RemoteFile, asked
 
 _SHARE = 32
@@ -127,7 +126,7 @@ class RemoteReader:
         self._process = os.getpid()  # last: another thread of a child sees the parent's state or all of this
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[RemoteConfig, Path]]:
-        return _reader, (self._settings, self._folder)
+        return reader_of, (self._settings, self._folder)
 
     def find(self, url: str) -> RemoteFile:
         """A file as it is now; raises as `asked`."""
@@ -228,10 +227,6 @@ def _name(file: RemoteFile, block: int) -> str:
 
 
 @lru_cache(maxsize=8)
-def _reader(settings: RemoteConfig, folder: Path) -> RemoteReader:
-    return RemoteReader(settings, folder)
-
-
-def reader_of(settings: RemoteConfig) -> RemoteReader:
+def reader_of(settings: RemoteConfig, folder: Path) -> RemoteReader:
     """The reader of this process: all corpora share its memory and its threads."""
-    return _reader(settings, cache_folder() / "remote")
+    return RemoteReader(settings, folder)

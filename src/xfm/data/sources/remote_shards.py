@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import translate
@@ -21,7 +21,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import replacing, writing
 from xfm.core.locks import in_turn
 from xfm.core.paths import SECRET, cache_folder, holds_secret
-from xfm.data.sources.base import RANGE, StaleError, check_numbers, digest_of_samples, expanded
+from xfm.data.sources.base import RANGE, check_numbers, digest_of_samples, expanded, stale
 from xfm.data.sources.remote import PIECE, RemoteReader, reader_of
 from xfm.data.sources.shard_index import (
     COMMAND,
@@ -69,7 +69,7 @@ class RemoteShards:
         file = self.files.get(name) or self.reader.find(self.name(name))
         self.files[name] = file  # that version, from now on
         if file.size != size:
-            raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
+            raise stale(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
         return file
 
 
@@ -92,7 +92,7 @@ def remote_shards(address: str, settings: RemoteConfig) -> RemoteShards:
 
 def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
     folder, last = _parted(address)
-    reader, lists = reader_of(settings), store_of(address).lists
+    reader, lists = reader_of(settings, cache_folder() / "remote"), store_of(address).lists
     spelt = [] if has_magic(last) else expanded(last)
     files, index = dict[str, RemoteFile](), None
     if lists:
@@ -101,7 +101,11 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
     else:
         with contextlib.suppress(FileNotFoundError, RefusedError):  # some servers do not say what is there
             index = _fetched_index(reader.find(f"{folder}/{INDEX}"), reader)
-    names = spelt or _named(last, {*files, *(index.names if index else ())})
+    names = spelt
+    if not names:
+        fits = re.compile("|".join(translate(name) for name in expanded(last))).match
+        known = {*files, *(index.names if index else ())}
+        names = sorted(name for name in known if fits(name) and name.endswith(TAR))
     if not names and index is None and not lists:
         raise UserError(
             f"{address}: a web server does not list its files, and there is no {INDEX} beside them; give "
@@ -129,11 +133,6 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
 def _found(url: str, reader: RemoteReader) -> RemoteFile:
     with _told(url):
         return reader.find(url)
-
-
-def _named(last: str, known: Iterable[str]) -> list[str]:
-    fits = re.compile("|".join(translate(name) for name in expanded(last))).match
-    return sorted(name for name in known if fits(name) and name.endswith(TAR))
 
 
 def _parted(address: str) -> tuple[str, str]:

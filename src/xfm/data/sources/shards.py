@@ -22,7 +22,7 @@ from xfm.data.records import (
     parse_annotation,
 )
 from xfm.data.schema import Origin
-from xfm.data.sources.base import FILES, FilePool, RecordSource, StaleError, StoredFile, sampled_digest
+from xfm.data.sources.base import FILES, FilePool, RecordSource, StoredFile, sampled_digest, stale
 from xfm.data.sources.remote_shards import RemoteShards
 from xfm.data.sources.shard_index import COMMAND, ShardIndex
 from xfm.data.sources.tar import JSON, PICTURE, TEXT, stored_key, text_rows, unpacked
@@ -57,11 +57,11 @@ class LocalShards:
         """A shard of the index; a copy (other time) is known by its sampled digest. Raises OSError."""
         file, size = StoredFile.of(self.folder / self.index.names[shard]), int(self.index.sizes[shard])
         if file.size != size:
-            raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
+            raise stale(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
         known = self.index.modified[shard], self.index.samples[shard].tobytes()
         if file.modified != known[0] and sampled_digest(file) != known[1]:
             before = "opened" if self.index.place is None else "indexed"
-            raise StaleError(f"it was changed after it had been {before}; {self.remedy}")
+            raise stale(f"it was changed after it had been {before}; {self.remedy}")
         return file
 
 
@@ -90,8 +90,9 @@ class ShardSource(RecordSource):
             try:
                 self._file(number)
             except OSError as error:
+                lost = shards.name(index.names[number])
                 raise UserError(
-                    f"{self._name(number)}: the shard cannot be read ({error.strerror}); check the path."
+                    f"{lost}: the shard cannot be read ({error.strerror}); check the path."
                 ) from error
 
     def __len__(self) -> int:
@@ -100,7 +101,7 @@ class ShardSource(RecordSource):
     def record(self, index: int) -> Record:
         """The record at `index`; raises BadRecordError when a member is missing, too large or elsewhere."""
         shard, row = self._located(index)
-        name = self._name(shard)
+        name = self._shards.name(self._index.names[shard])
         try:
             file, spans = self._file(shard), self._spans(shard, row)
         except OSError as error:
@@ -131,22 +132,12 @@ class ShardSource(RecordSource):
                     self._shards.reader.expect(file, offset, behind - offset)
             first = last + 1
 
-    def version(self) -> str:
-        """See `RecordSource.version`."""
-        index, numbers = self._index, self._numbers.tolist()
-        known = zip(index.names, index.sizes.tolist(), index.modified.tolist(), index.samples, strict=True)
-        lines = [f"{name} {size} {time} {sample.tobytes().hex()}" for name, size, time, sample in known]
-        return "\n".join([str(self.kind), *(lines[number] for number in numbers)])
-
     def _located(self, index: int) -> tuple[int, int]:
         turn = int(self._ends.searchsorted(index, "right"))
         shard, row = int(self._numbers[turn]), index - (int(self._ends[turn - 1]) if turn else 0)
         if self.kind is SampleKind.TEXT and not self._all_texts[shard]:
             row = int(_texts_among(self._index, shard)[row])
         return shard, row
-
-    def _name(self, shard: int) -> str:
-        return self._shards.name(self._index.names[shard])
 
     def _spans(self, shard: int, row: int) -> list[tuple[int, int, int]]:
         first = self._index.start(shard) + row

@@ -8,12 +8,12 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from traceback import clear_frames
 from typing import Any, TypeVar
 
 from xfm.core.errors import UserError, first_line
-from xfm.data.sources.base import StaleError
+from xfm.data.sources.base import stale
 
 _CHANGED = "it was changed after it had been opened"
 SECONDS = 120.0
@@ -37,8 +37,9 @@ class RemoteStore:
     lists = True
     """Whether it can say which files there are."""
 
-    def __init__(self, system: Any) -> None:
-        self._system = system
+    def __init__(self, system: Any, pinned: Callable[[str], str] = str) -> None:
+        """Over a file system of fsspec; `pinned` gives the address that stays the same."""
+        self._system, self._pinned = system, pinned
 
     def find(self, url: str) -> RemoteFile:
         """A file as it is now."""
@@ -53,13 +54,10 @@ class RemoteStore:
         return {name: self._file(f"{url}/{name}", f"{place}/{name}", info) for name, info in files if name}
 
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
-        """The bytes `start` to `end` - 1; raises StaleError where the file is another one now."""
+        """The bytes `start` to `end` - 1; raises OSError where the file is another one now."""
         data = self._system.cat_file(file.at, start, end, size=file.size, cache_type="none")
         _check_size(len(data), end - start)
         return data
-
-    def _pinned(self, url: str) -> str:
-        return url
 
     @staticmethod
     def _file(url: str, place: str, info: dict[str, Any]) -> RemoteFile:
@@ -88,12 +86,13 @@ class S3(RemoteStore):
         try:
             answer = self._system.call_s3("get_object", **span, **tag, timeout=SECONDS)
         except OSError as error:
-            if _code(error) in ("PreconditionFailed", "InvalidRange", "412", "416"):
-                raise StaleError(_CHANGED) from error
+            said = (getattr(error.__cause__, "response", None) or {}).get("Error", {})
+            if str(said.get("Code", "")) in ("PreconditionFailed", "InvalidRange", "412", "416"):
+                raise stale(_CHANGED) from error
             raise
         try:
             if tag and answer.get("ETag", file.version) != file.version:
-                raise StaleError(_CHANGED)
+                raise stale(_CHANGED)
             _check_size(answer.get("ContentLength", end - start), end - start)
             data: Any = sync(self._system.loop, answer["Body"].read, timeout=SECONDS)
         finally:
@@ -102,22 +101,15 @@ class S3(RemoteStore):
         return data
 
 
-def _code(error: OSError) -> str:
-    response = getattr(error.__cause__, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
-
-
 # ---------------------------------------------------------------- the hub
-class Hub(RemoteStore):
-    """Files are read at the commit that stands when they are first asked for."""
+def at_commit(system: Any, url: str) -> str:
+    """The address of a file or folder at the commit that stands when it is first asked for."""
+    from huggingface_hub import HfApi
 
-    def _pinned(self, url: str) -> str:
-        from huggingface_hub import HfApi
-
-        place = self._system.resolve_path(url)
-        info = HfApi().repo_info(place.repo_id, repo_type=place.repo_type, revision=place.revision)
-        kinds = {"dataset": "datasets/", "space": "spaces/", "model": ""}
-        return f"hf://{kinds[place.repo_type]}{place.repo_id}@{info.sha}/{place.path_in_repo}".rstrip("/")
+    place = system.resolve_path(url)
+    info = HfApi().repo_info(place.repo_id, repo_type=place.repo_type, revision=place.revision)
+    kinds = {"dataset": "datasets/", "space": "spaces/", "model": ""}
+    return f"hf://{kinds[place.repo_type]}{place.repo_id}@{info.sha}/{place.path_in_repo}".rstrip("/")
 
 
 # ---------------------------------------------------------------- web servers
@@ -153,7 +145,7 @@ class Web(RemoteStore):
             if answer.status in (404, 410):
                 raise FileNotFoundError(url)
             if answer.status in (412, 416) and known is not None:
-                raise StaleError(_CHANGED)
+                raise stale(_CHANGED)
             if answer.status == 200:
                 raise UserError(
                     f"{url}: the server answers no ranges of bytes; download the shards, or use another"
@@ -167,7 +159,7 @@ class Web(RemoteStore):
             if known is None:
                 return found, b""
             if found != known:
-                raise StaleError(_CHANGED)
+                raise stale(_CHANGED)
             return found, await answer.content.readexactly(end - start)
 
 
@@ -195,18 +187,20 @@ class RefusedError(UserError):
 
 def asked(url: str, ask: Callable[[RemoteStore], T], patience: float) -> T:
     """The answer of a store, asked again for `patience` seconds where it fails. Raises OSError where there is
-    no such file, or another one now (`StaleError`); UserError where the store does not answer, refuses
+    no such file, or another one now; UserError where the store does not answer, refuses
     (`RefusedError`), or its library is not installed."""
     store, begun, wait = store_of(url), time.monotonic(), _FIRST
     while True:
         try:
             return ask(store)
-        except (UserError, StaleError):
+        except UserError:
             raise
         except FileNotFoundError as error:
             clear_frames(error.__traceback__)  # fsspec's hold the error, and so all that led to it
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
         except Exception as error:  # every store's library has its own
+            if isinstance(error, OSError) and error.errno == errno.ESTALE:
+                raise
             reason, passes = _reason(error)
             if not passes:
                 raise RefusedError(
@@ -257,7 +251,8 @@ def _opened(scheme: str, process: int) -> RemoteStore:
             system.retries = 1
             return S3(system)
         if scheme == "hf":
-            return Hub(fsspec.filesystem("hf", skip_instance_cache=True))
+            system = fsspec.filesystem("hf", skip_instance_cache=True)
+            return RemoteStore(system, partial(at_commit, system))
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=SECONDS, sock_connect=10, sock_read=30)

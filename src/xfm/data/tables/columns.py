@@ -72,7 +72,8 @@ class ColumnMap:
         for one in fields:
             ways = one.ways(self.columns)
             if len(ways) > 1:
-                raise UserError(f"--columns: {_and(ways)} are one field; name it once")
+                said = " and ".join(way[0] for way in ways)
+                raise UserError(f"--columns: {said} are one field; name it once")
             if none := [name for way in ways for name in way if not one.optional and not self.of(name)]:
                 raise UserError(f"--columns: the task needs {one.name}; name the column after {none[0]}=")
         read: dict[str, str] = {}
@@ -90,33 +91,27 @@ class ColumnMap:
         for one in fields:
             ways = self.ways(one, columns)
             if len(ways) > 1:
+                said = " and ".join(way[0] for way in ways)
                 first = ",".join(f"{name}={name}" for name in ways[0])
                 raise UserError(
-                    f"{place}: the columns {_and(ways)} are one field; say which is meant with "
-                    f"--columns {first}"
+                    f"{place}: the columns {said} are one field; say which is meant with --columns {first}"
                 )
             way = ways[0] if ways else () if one.optional else (one.name,)
             for name in way:
                 if (column := self.of(name)) in columns or not column:
                     continue
-                problem = f'the column "{column}" is missing ({one.name}: {one.meaning}); mend the row'
-                raise UserError(f"{place}: {problem if others else self.missing(one, name, [*columns])}")
-
-    def missing(self, one: Field, name: str, columns: Sequence[str]) -> str:
-        """A sentence about the column of a field, by the name that it is given by, that is not there."""
-        column = self.of(name)
-        close = difflib.get_close_matches(column, columns[:1000], n=1, cutoff=0.6)
-        example = close[0] if close else "COLUMN"
-        none = f", or {name}= where there is none" if one.optional else ""
-        return (
-            f"there is no column {column!r} for the field {one.name!r} ({one.meaning}), only "
-            f"{listed(columns)}; "
-            + (self.remedy or f"name the right one with --columns {name}={example}{none}")
-        )
-
-
-def _and(ways: Sequence[tuple[str, ...]]) -> str:
-    return " and ".join(way[0] for way in ways)
+                if others:
+                    problem = f'the column "{column}" is missing ({one.name}: {one.meaning}); mend the row'
+                    raise UserError(f"{place}: {problem}")
+                there = [*columns]
+                close = difflib.get_close_matches(column, there[:1000], n=1, cutoff=0.6)
+                none = f", or {name}= where there is none" if one.optional else ""
+                example = close[0] if close else "COLUMN"
+                remedy = self.remedy or f"name the right one with --columns {name}={example}{none}"
+                raise UserError(
+                    f"{place}: there is no column {column!r} for the field {one.name!r} ({one.meaning}), "
+                    f"only {listed(there)}; {remedy}"
+                )
 
 
 def listed(columns: Sequence[str]) -> str:

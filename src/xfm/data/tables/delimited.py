@@ -30,7 +30,7 @@ def read_delimited(path: Path) -> Records:
     """A CSV or TSV file (tab of `.tsv`, else the most frequent of `, ; tab |`); rows are numbered by the line
     that they begin on. Raises UserError."""
     size = stored_size(path)
-    with _opened(path) as file:
+    with open_stored(path) as stored, io.TextIOWrapper(stored, "utf-8-sig", newline="") as file:
         first = file.readline(1 << 20)
     delimiter = "\t" if table_kind(path) == ".tsv" else max(_DELIMITERS, key=first.count)
     with contextlib.closing(_cells(path, delimiter)) as found:
@@ -54,12 +54,6 @@ def read_delimited(path: Path) -> Records:
     return Records(tuple(names), rows, size, "B", typed=False)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    with open_stored(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
-        yield text
-
-
 def _cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
     """First line, cells, and characters read up to its end, of every row that is not blank."""
     before = csv.field_size_limit(MAX_ANNOTATION)
@@ -76,7 +70,7 @@ def _cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
             yield line
 
     try:
-        with _opened(path) as file:
+        with open_stored(path) as stored, io.TextIOWrapper(stored, "utf-8-sig", newline="") as file:
             reader = csv.reader(lines(file), delimiter=delimiter, strict=True)
             for cells in reader:
                 number, row, begun = row, reader.line_num + 1, read

@@ -89,7 +89,12 @@ def read_objects(table: InMemory) -> Records:
     if hasattr(given, "iloc") and hasattr(given, "columns"):
         return _known(table, [*map(str, given.columns)], partial(_pandas, given), len(given))
     if hasattr(given, "iter_rows") and hasattr(given, "columns"):
-        return _known(table, [*given.columns], partial(_polars, given), len(given))
+        return _known(
+            table,
+            [*given.columns],
+            lambda names: given.select(names).iter_rows(named=True) if names else [{}] * len(given),
+            len(given),
+        )
     if hasattr(given, "to_batches") and hasattr(given, "schema"):
         return _arrow(table, given)
     names = getattr(given, "column_names", None)
@@ -140,10 +145,6 @@ def _pandas(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
         part.columns = [str(name) for name in part.columns]
         filled = part.where(part.notna(), None)  # its empty cells are of many kinds
         yield from filled.to_dict("records") if places else [{}] * len(part)
-
-
-def _polars(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
-    return frame.select(wanted).iter_rows(named=True) if wanted else iter([{}] * len(frame))
 
 
 def _arrow(table: InMemory, given: Any) -> Records:

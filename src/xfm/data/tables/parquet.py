@@ -5,7 +5,6 @@ pyarrow reads them in a process of its own, see `xfm.core.sandbox`.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,18 +30,8 @@ _FREE = 1_000_000
 _ROWS = 256  # that are Python's objects at a time
 
 
-@dataclass(frozen=True)
-class Footer:
-    """Footer of a Parquet file: columns, rows and bytes of each row group, class names by column."""
-
-    columns: tuple[str, ...]
-    rows: list[int]
-    sizes: list[int]
-    classes: dict[str, list[str]]
-
-
-def read_footer(path: Path) -> Footer:
-    """The footer of a Parquet file; raises UserError."""
+def read_footer(path: Path) -> tuple[list[str], list[int], list[int], dict[str, list[str]]]:
+    """Columns of a Parquet file, rows and bytes by group, and classes by column; raises UserError."""
     if find_spec("pyarrow") is None:
         raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'")
     with unreadable(path), path.open("rb") as file:
@@ -58,18 +47,17 @@ def read_footer(path: Path) -> Footer:
         raise UserError(
             f"{path} claims {rows} rows in {size} bytes, more than will be read; write a file of fewer rows"
         )
-    columns, classes = tuple(found["columns"]), class_names(found["features"])
-    return Footer(columns, found["rows"], found["bytes"], classes)
+    return found["columns"], found["rows"], found["bytes"], class_names(found["features"])
 
 
 def read_parquet(path: Path, groups: range | None = None) -> Records:
     """A Parquet file: wanted columns and row groups; rows count from the first read. Raises UserError."""
-    footer = read_footer(path)
-    chosen = range(len(footer.rows)) if groups is None else groups
-    total = sum(footer.rows[group] for group in chosen)
+    columns, counts, _, classes = read_footer(path)
+    chosen = range(len(counts)) if groups is None else groups
+    total = sum(counts[group] for group in chosen)
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
-        names = [name for name in footer.columns if name in wanted]
+        names = [name for name in columns if name in wanted]
         refuse_double_columns(path, names)
         if not names:  # they are counted nevertheless
             yield from (RawRow(number, {}, number) for number in range(1, total + 1))
@@ -79,7 +67,7 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
             for data in parsed("xfm.data.parsers:parquet_batches", str(path), [*chosen], names):
                 for cells in _rows_of(data):
                     number += 1
-                    yield named_row(number, cells, footer.classes)
+                    yield named_row(number, cells, classes)
             if number != total:
                 raise ValueError(f"it claims {total} rows")
         except (ArithmeticError, LookupError, OSError, ValueError) as error:  # of pyarrow, too
@@ -88,7 +76,7 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
                 f"{path} cannot be read after row {number} ({first_line(error)}); {remedy}"
             ) from None
 
-    return Records(footer.columns, rows)
+    return Records(tuple(columns), rows)
 
 
 def _rows_of(data: bytes) -> Iterator[dict[str, Any]]:
@@ -121,8 +109,11 @@ def _cells(array: Any) -> list[Any]:
     if types.is_struct(array.type) and array.type.num_fields:
         names = [one.name for one in array.type]
         rows = zip(*(_cells(array.field(number)) for number in range(len(names))), strict=True)
-        made = zip(array.is_valid().to_pylist(), rows, strict=True)
-        return [_struct(dict(zip(names, cells, strict=True))) if there else None for there, cells in made]
+        found = []
+        for there, cells in zip(array.is_valid().to_pylist(), rows, strict=True):
+            large = next((one for one in cells if isinstance(one, TooLargeError)), None)
+            found.append((large or dict(zip(names, cells, strict=True))) if there else None)
+        return found
     return [_checked(cell) for cell in array.to_pylist()]
 
 
@@ -131,10 +122,6 @@ def _checked(cell: Any) -> Any:
     if isinstance(cell, str | bytes) and len(cell) > limit:
         return TooLargeError(f"has {len(cell)} bytes, more than the limit of {limit}")
     return cell
-
-
-def _struct(cell: dict[str, Any]) -> Any:
-    return next((one for one in cell.values() if isinstance(one, TooLargeError)), cell)
 
 
 def class_names(features: str | bytes) -> dict[str, list[str]]:

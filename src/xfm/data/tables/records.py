@@ -127,7 +127,7 @@ def open_stored(path: Path, ahead: bool = True) -> Iterator["io.BufferedReader[A
             return
         if ahead:
             _expanded_size(StoredFile.of(path))
-        with _unpacked_stream(path, file) as stream:
+        with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(_GunzippedFile(path, packed)) as stream:
             yield stream
 
 
@@ -142,18 +142,13 @@ def _expanded_size(file: StoredFile) -> int:
     size = 0
     with (
         unreadable(file.path),
-        open_regular(file.path) as packed,
-        _unpacked_stream(file.path, packed) as stream,
+        open_regular(file.path) as stored,
+        gzip.GzipFile(fileobj=stored) as packed,
+        io.BufferedReader(_GunzippedFile(file.path, packed)) as stream,
     ):
         while data := stream.read(_PIECE):
             size += len(data)
     return size
-
-
-@contextmanager
-def _unpacked_stream(path: Path, file: io.BufferedReader) -> Iterator["io.BufferedReader[Any]"]:
-    with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(_GunzippedFile(path, packed)) as stream:
-        yield stream
 
 
 class _GunzippedFile(io.RawIOBase):

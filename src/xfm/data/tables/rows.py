@@ -216,23 +216,19 @@ class TableRow(Mapping[str, Any]):
         if isinstance(value, BadPicture):
             column = self.names.get(field, field)
             raise UnreadablePicture(f'{self.place}: the column "{column}" {value.reason}')
-        return value if isinstance(value, Path) else self._below(field, value)
-
-    def _below(self, field: str, name: str) -> Path:
-        if "://" in name:
-            raise self.error(
-                field,
-                f"is the address {excerpt(name)}: save the picture and name its file",
-            )
+        if isinstance(value, Path):
+            return value
+        if "://" in value:
+            raise self.error(field, f"is the address {excerpt(value)}: save the picture and name its file")
         folder = self.root or self.file.parent
         # Of the table's own folder a folder beside it may be meant, of one that was given nothing above it.
         beside = folder.resolve().parent
         within = Path("/") if self.free else self.root or (beside if beside != beside.parent else folder)
-        path = path_below(folder, name if not self.free else str(home_path(name)), within)
+        path = path_below(folder, value if not self.free else str(home_path(value)), within)
         if path is None:
             raise self.error(
                 field,
-                f"names {excerpt(name)!r}, which lies outside {folder}: move it below that folder, or name "
+                f"names {excerpt(value)!r}, which lies outside {folder}: move it below that folder, or name "
                 "the folder of the paths with --pictures, of commands that have it",
             )
         return path.absolute()

@@ -20,7 +20,7 @@ from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.evaluation.context import Context, EncodedCaptions, pick_examples
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
-from xfm.metrics.recalls import Rule, hits, preference_chance, prefers_first, summarise
+from xfm.metrics.recalls import Rule, hits, prefers_first, summarise
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.models.precision import autocast
 from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult
@@ -102,7 +102,7 @@ def run_hard(context: Context) -> PartResult:
     for name, scores in by_rule.items():
         right = prefers_first(scores).astype(np.float64)
         for suffix, own in {"": np.full(len(rows), True), **of_edit}.items():
-            groups, chance = row_groups(index[own].tolist()), preference_chance(wrong[own].tolist())
+            groups, chance = row_groups(index[own].tolist()), float((1 / (1 + wrong[own])).mean())
             result.add_rows(f"retrieval/{split}/{name}{suffix}", right[own], groups, chance, seed)
     reranked = by_rule["text_r1_rerank"]
     for place in pick_examples(prefers_first(reranked).tolist(), SHOWN, seed):

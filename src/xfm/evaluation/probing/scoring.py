@@ -40,6 +40,7 @@ from xfm.metrics.classification import (
 )
 from xfm.metrics.intervals import bootstrap
 from xfm.models.adapters import require_whole
+from xfm.models.encoders import encode_first
 from xfm.models.features import Encoder, tokenize_captions
 from xfm.models.folder import load_model
 from xfm.models.model_files import WEIGHTS
@@ -65,7 +66,9 @@ def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[st
         for part in encoder.chunks(len(names), at_once, "classes"):
             texts = [text for name in names[part] for text in prompts(name, templates)]
             tokens = tokenize_captions(encoder.tokenizer, texts)
-            first = model.encode_first(tokens.ids.to(encoder.device), tokens.mask.to(encoder.device))
+            first = encode_first(
+                model.language, tokens.ids.to(encoder.device), tokens.mask.to(encoder.device)
+            )
             with encoder.heads():
                 vectors = model.project_text(first.float())  # [c T, E]
             found.append(F.normalize(vectors.unflatten(0, (-1, len(templates))).mean(1), dim=-1).cpu())

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from xfm.config.encoders import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
 from xfm.core.errors import UserError, import_extra
@@ -51,11 +50,21 @@ def read_timm(name: str, reference: str) -> VisionPart:
                 for file in Path(name).iterdir():
                     if file.suffix in _PICKLED:
                         read_pickle(file)
-                _check_depth(Path(name))
+                arguments = read_settings(Path(name) / "config.json").get("model_args")
+                depth = arguments.get("depth") if isinstance(arguments, dict) else None
+                if isinstance(depth, int) and depth > MAX_DEPTH:
+                    raise UserError(
+                        f"{name}/config.json asks for {depth} blocks; it is damaged, copy it again"
+                    )
             shapes = timm.create_model(source, pretrained=False, num_classes=0)
         check_trunk(shapes, name)
         if source is not name:
-            _check_size(Path(name), shapes)
+            claimed = sum(parameter.numel() for parameter in shapes.parameters())
+            if claimed > max(file.stat().st_size for file in Path(name).iterdir()):
+                raise UserError(
+                    f"{name}/config.json describes {claimed:,} values, and no file of the folder holds so "
+                    "many; copy it again"
+                )
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
     check_trunk(trunk, name)
     cfg = trunk.pretrained_cfg
@@ -70,22 +79,6 @@ def read_timm(name: str, reference: str) -> VisionPart:
     )
     provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
     return VisionPart(encoder.eval(), shown, provenance, fresh=("mask_vector",))
-
-
-def _check_depth(folder: Path) -> None:
-    arguments = read_settings(folder / "config.json").get("model_args")
-    depth = arguments.get("depth") if isinstance(arguments, dict) else None
-    if isinstance(depth, int) and depth > MAX_DEPTH:
-        raise UserError(f"{folder / 'config.json'} asks for {depth} blocks; it is damaged, copy it again")
-
-
-def _check_size(folder: Path, shapes: nn.Module) -> None:
-    claimed = sum(parameter.numel() for parameter in shapes.parameters())
-    if claimed > max(file.stat().st_size for file in folder.iterdir()):
-        raise UserError(
-            f"{folder / 'config.json'} describes {claimed:,} values, and no file of the folder holds so "
-            "many; copy it again"
-        )
 
 
 def _timm_config(trunk: Any, architecture: str) -> TimmVisionConfig:
@@ -122,11 +115,14 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
     if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler.")):
         raise UserError(f"{name} lacks the weights of {missing[0]}; give the folder of a whole encoder")
     tokenizer = read_tokenizer(folder)
+    positions = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    before = 0 if padding is None else padding + 1
     config = TransformersTextConfig(
         settings=json.dumps(safe_settings(trunk.config.to_dict()), sort_keys=True),
         vocab_size=trunk.get_input_embeddings().num_embeddings,
         width=trunk.config.hidden_size,
-        max_positions=_longest(trunk),
+        max_positions=trunk.config.max_position_embeddings - before,
         pad=tokenizer.pad,
     )
     pooled = tuple(key for key in trunk.state_dict() if key.startswith("pooler."))
@@ -138,9 +134,3 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
         "transformers": transformers.__version__,
     }
     return LanguagePart(encoder.eval(), tokenizer, provenance)
-
-
-def _longest(trunk: Any) -> int:
-    table = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)
-    return trunk.config.max_position_embeddings - (0 if padding is None else padding + 1)

@@ -74,8 +74,7 @@ def load(
         found = open_exported(path, check=check) if exported else load_model(path, check=check, base=base)
     else:
         kind = None if task is None else task_spec(task).name
-        result = convert(path, load_recipe(recipe).model, kind, heads)
-        found = Pretrained(None, result.preprocessing, result.provenance, result.task, model=result.model)
+        found, _ = convert(path, load_recipe(recipe).model, kind, heads)
     if image_size is not None:
         found = found.resized(path, image_size, image_width)
     if own is None:

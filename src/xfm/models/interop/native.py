@@ -76,7 +76,18 @@ def read_bert(folder: Path, reference: str) -> LanguagePart:
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; give the folder with config.json, weights and tokenizer")
     settings = read_settings(folder / "config.json")
-    _check_kind(settings, folder)
+    kind = settings.get("model_type")
+    if not isinstance(kind, str) or kind not in _ROBERTA | {"bert"}:
+        raise UserError(
+            f"{folder / 'config.json'}: model_type is {kind}, which has no native encoder; "
+            "take the model through hf:NAME"
+        )
+    for key, wanted in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
+        if settings.get(key, wanted) != wanted:
+            raise UserError(
+                f"{folder / 'config.json'}: {key} is {settings[key]}, the native encoder has {wanted}; "
+                "take the model through hf:NAME"
+            )
     tokenizer = read_tokenizer(folder)
     config = _text_config(settings, tokenizer.eos, folder)
     if tokenizer.pad != config.pad or tokenizer.vocab_size > config.vocab_size:
@@ -118,21 +129,6 @@ def _text_tensors(
     return found, head, tuple(old for name, old in names.items() if name not in used | of_head)
 
 
-def _check_kind(settings: Mapping[str, Any], folder: Path) -> None:
-    kind = settings.get("model_type")
-    if not isinstance(kind, str) or kind not in _ROBERTA | {"bert"}:
-        raise UserError(
-            f"{folder / 'config.json'}: model_type is {kind}, which has no native encoder; "
-            "take the model through hf:NAME"
-        )
-    for key, wanted in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
-        if settings.get(key, wanted) != wanted:
-            raise UserError(
-                f"{folder / 'config.json'}: {key} is {settings[key]}, the native encoder has {wanted}; "
-                "take the model through hf:NAME"
-            )
-
-
 def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> LanguageConfig:
     roberta = settings["model_type"] in _ROBERTA
     pad = settings.get("pad_token_id", 1 if roberta else 0)
@@ -169,9 +165,14 @@ def read_beit(path: Path, reference: str) -> VisionPart:
     config = _vision_config(state, settings, file)
     encoder = filled(lambda: VisionEncoder(config), state, file, optional=frozenset({"mask_vector"}))
     source = {"reference": reference, "licence": read_licence(folder) if folder else None}
+    timm = settings.get("pretrained_cfg", settings)
+    if isinstance(timm, Mapping) and "mean" in timm and "std" in timm:
+        shown = preprocessing(folder, encoder.config.image_size, timm["mean"], timm["std"])
+    else:
+        shown = Preprocessing(encoder.config.image_size)
     return VisionPart(
         encoder.eval(),
-        _preprocessing(folder, settings, encoder.config.image_size),
+        shown,
         source,
         fresh=() if "mask_vector" in state else ("mask_vector",),
         ignored=ignored,
@@ -232,10 +233,3 @@ def _vision_config(state: Mapping[str, Tensor], settings: Mapping[str, Any], fil
         )
     except (ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"{file} is no BEiT that can be loaded ({error})") from error
-
-
-def _preprocessing(folder: Path | None, settings: Mapping[str, Any], image_size: int) -> Preprocessing:
-    timm = settings.get("pretrained_cfg", settings)
-    if isinstance(timm, Mapping) and "mean" in timm and "std" in timm:
-        return preprocessing(folder, image_size, timm["mean"], timm["std"])
-    return Preprocessing(image_size)

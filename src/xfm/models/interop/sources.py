@@ -62,7 +62,10 @@ def named_tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Tensors of a mapping with a name, each dense and stored whole."""
     found = {name: t for name, t in content.items() if isinstance(name, str) and isinstance(t, Tensor)}
     for name, tensor in found.items():
-        _check_dense(path, name, tensor)
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise UserError(f"{path}: {name} is sparse, quantised or without values; save a dense tensor")
+        if tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise UserError(f"{path}: {name} is expanded from fewer values; save a dense tensor")
     return found
 
 
@@ -86,18 +89,9 @@ def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
             f"{path} is truncated or no checkpoint; get it again, or name another file"
         ) from error
     except Exception as error:  # a damaged file makes the reader fail in any of its layers
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is truncated or no checkpoint ({first_line(error)}); get it again")
-
-
-def _check_dense(path: Path, name: str, tensor: Tensor) -> None:
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
-        raise UserError(f"{path}: {name} is sparse, quantised or without values; save a dense tensor")
-    if tensor.nbytes > tensor.untyped_storage().nbytes():
-        raise UserError(f"{path}: {name} is expanded from fewer values; save a dense tensor")
+        raise UserError(
+            f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
+        ) from error
 
 
 def refuse_bomb(path: Path) -> None:
@@ -112,7 +106,9 @@ def refuse_bomb(path: Path) -> None:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); check the path") from error
     except Exception as error:  # as above: of many kinds
-        raise _damaged(path, error) from error
+        raise UserError(
+            f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
+        ) from error
     if packed or claimed > path.stat().st_size:
         raise UserError(
             f"{path} unpacks to more than it is long and is refused; torch.save writes no such file"

@@ -3,10 +3,9 @@
 import logging
 import tempfile
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,23 @@ _LARGEST = 1 << 30
 """Bytes of weights from which they lie in a file of their own: an ONNX file may have 2 GB."""
 
 
-class Runtime(ABC):
-    """Writes and runs graphs of one format: `writes` and `runs` are the libraries needed, `extra` of this
-    package brings them, `libraries` enter the manifest's versions."""
+@dataclass(frozen=True)
+class Runtime:
+    """Writes and runs graphs of one format.
+
+    `write` a graph, in evaluation mode, with the sides of its `axes` open; `open` a written one, ready to
+    run, in bfloat16 where `half` allows it. `writes` and `runs` are the libraries needed, which `extra` of
+    this package brings; `libraries` enter the manifest's versions.
+    """
 
     name: str
     suffix: str
-    writes: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
-    extra: str = ""
-    libraries: tuple[str, ...] = ()
+    write: Callable[[Graph, Path], None]
+    open: Callable[..., Runner]
+    writes: tuple[str, ...]
+    runs: tuple[str, ...]
+    extra: str
+    libraries: tuple[str, ...]
 
     def load(self, writing: bool = False) -> "Runtime":
         """The runtime itself; a UserError where a library is missing."""
@@ -42,18 +48,6 @@ class Runtime(ABC):
                 f"{self.name} needs {missing[0]}, which is not installed: pip install 'xfm[{self.extra}]'"
             )
         return self
-
-    @abstractmethod
-    def write(self, graph: Graph, path: Path) -> None:
-        """Write a graph, in evaluation mode, with the sides of its `axes` open."""
-
-    @abstractmethod
-    def open(self, path: Path, half: bool = False) -> Runner:
-        """A written graph, ready to run; `half` allows bfloat16."""
-
-    def versions(self) -> tuple[str, ...]:
-        """Libraries that take part, as `NAME VERSION`."""
-        return tuple(f"{name} {version(name)}" for name in self.libraries)
 
 
 def traced(graph: Graph) -> Any:
@@ -73,89 +67,77 @@ def traced(graph: Graph) -> Any:
         warnings.simplefilter("ignore")  # of torch's own parts to one another
         return torch.export.export(
             graph.module.eval(),
-            graph.arguments(),
+            tuple(graph.inputs.values()),
             dynamic_shapes=shapes,
             prefer_deferred_runtime_asserts_over_guards=True,  # the sides are proved by no solver
         )
 
 
-class OnnxRuntime(Runtime):
-    """Writes ONNX by torch's exporter, and runs it."""
-
-    name, suffix, extra = "onnxruntime", ".onnx", "onnx"
-    writes, runs = ("onnx", "onnxscript"), ("onnxruntime",)
-    libraries = "torch", "onnx", "onnxruntime"
-
-    def write(self, graph: Graph, path: Path) -> None:
-        """See `Runtime`."""
-        weights = sum(tensor.nbytes for tensor in graph.module.state_dict().values())
-        quiet = logging.getLogger("torch.onnx")
-        level = quiet.level
-        quiet.setLevel(logging.ERROR)
-        try:
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                torch.onnx.export(
-                    traced(graph),
-                    graph.arguments(),
-                    path,
-                    input_names=[*graph.inputs],
-                    output_names=[*graph.outputs],
-                    external_data=weights > _LARGEST,
-                    verbose=False,
-                )
-        finally:
-            quiet.setLevel(level)
-
-    def open(self, path: Path, half: bool = False) -> Runner:
-        """See `Runtime`; as many threads as torch has."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        names = [one.name for one in session.get_outputs()]
-
-        def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            found: Any = session.run(None, _arrays(inputs))
-            return {name: torch.from_numpy(array) for name, array in zip(names, found, strict=True)}
-
-        return run
+def write_onnx(graph: Graph, path: Path) -> None:
+    """Write ONNX by torch's exporter."""
+    weights = sum(tensor.nbytes for tensor in graph.module.state_dict().values())
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                traced(graph),
+                tuple(graph.inputs.values()),
+                path,
+                input_names=[*graph.inputs],
+                output_names=[*graph.outputs],
+                external_data=weights > _LARGEST,
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
 
 
-class OpenVino(Runtime):
-    """Writes `.xml` with `.bin`, and runs them."""
+def open_onnx(path: Path, half: bool = False) -> Runner:
+    """Run ONNX with as many threads as torch has, in float32."""
+    import onnxruntime
 
-    name, suffix, extra = "openvino", ".xml", "openvino"
-    writes, runs = ("openvino", "onnx", "onnxscript"), ("openvino",)
-    libraries = "torch", "openvino"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
 
-    def write(self, graph: Graph, path: Path) -> None:
-        """See `Runtime`; weights stay in float32."""
-        import openvino
+    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found: Any = session.run(None, _arrays(inputs))
+        return {name: torch.from_numpy(array) for name, array in zip(names, found, strict=True)}
 
-        with tempfile.TemporaryDirectory() as place:
-            RUNTIMES[Format.ONNX].write(graph, Path(place) / "graph.onnx")
-            model = openvino.convert_model(Path(place) / "graph.onnx")
-            openvino.save_model(model, path, compress_to_fp16=False)
+    return run
 
-    def open(self, path: Path, half: bool = False) -> Runner:
-        """See `Runtime`; by itself OpenVINO would take bfloat16 where that is fast."""
-        config = {
-            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        compiled = _core().compile_model(path, "CPU", config)
-        names = [one.get_any_name() for one in compiled.outputs]
 
-        def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            """A request at a time: calls of several threads need a lock of theirs."""
-            found = compiled(_arrays(inputs))
-            return {name: torch.from_numpy(found[place].copy()) for place, name in enumerate(names)}
+def write_openvino(graph: Graph, path: Path) -> None:
+    """Write `.xml` with `.bin`; weights stay in float32."""
+    import openvino
 
-        return run
+    with tempfile.TemporaryDirectory() as place:
+        write_onnx(graph, Path(place) / "graph.onnx")
+        model = openvino.convert_model(Path(place) / "graph.onnx")
+        openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def open_openvino(path: Path, half: bool = False) -> Runner:
+    """Run `.xml`; by itself OpenVINO would take bfloat16 where that is fast."""
+    config = {
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = _core().compile_model(path, "CPU", config)
+    names = [one.get_any_name() for one in compiled.outputs]
+
+    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A request at a time: calls of several threads need a lock of theirs."""
+        found = compiled(_arrays(inputs))
+        return {name: torch.from_numpy(found[place].copy()) for place, name in enumerate(names)}
+
+    return run
 
 
 @cache
@@ -172,7 +154,13 @@ def _arrays(inputs: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 RUNTIMES: dict[Format, Runtime] = {
-    Format.ONNX: OnnxRuntime(),
-    Format.OPENVINO: OpenVino(),
-}
+    Format.ONNX: Runtime(
+        "onnxruntime", ".onnx", write_onnx, open_onnx, ("onnx", "onnxscript"), ("onnxruntime",), "onnx",
+        ("torch", "onnx", "onnxruntime"),
+    ),
+    Format.OPENVINO: Runtime(
+        "openvino", ".xml", write_openvino, open_openvino, ("openvino", "onnx", "onnxscript"), ("openvino",),
+        "openvino", ("torch", "openvino"),
+    ),
+}  # fmt: skip
 """Who runs each format."""

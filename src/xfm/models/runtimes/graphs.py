@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from xfm.config.model import ModelConfig
-from xfm.config.task import ImageHead
+from xfm.config.task import HeadKind, ImageHead
 from xfm.models.attention_layout import PaddedRows, padded
 from xfm.models.composition import Backbone
 from xfm.models.shared_kv import Memories
@@ -36,10 +35,6 @@ class Graph:
     about: str
     longest: int
     vocabulary: int = 0
-
-    def arguments(self) -> tuple[Tensor, ...]:
-        """The examples in their order."""
-        return tuple(self.inputs.values())
 
 
 class ImageGraph(nn.Module):
@@ -100,40 +95,21 @@ class WordsGraph(nn.Module):
 
 def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
     """Graphs of a model and of a task's head."""
-    config, (ids, mask) = model.config, _example_texts(model.config)
-    longest, texts = config.language.longest, {0: "texts", 1: "length"}
-    text = Graph(
-        TEXT, TextGraph(model), {"ids": ids, "mask": mask}, {"ids": texts, "mask": texts},
-        ("states", "vector"), "tokens and which are real -> states, and unit vectors", longest,
-    )  # fmt: skip
-    words = _of_words(model, WORDS, model.language_head, model.language.words, "text")
-    found = _of_pictures(model, text, words) + _of_task(model, task)
-    return [replace(one, vocabulary=config.language.vocab_size) for one in found]
-
-
-def _example_texts(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    ids, mask = torch.zeros(3, 7, dtype=torch.int64), torch.ones(3, 7, dtype=torch.bool)
-    ids[:, 1:] = config.language.pad + 1
-    return ids, mask
-
-
-def _of_words(model: Backbone, name: str, head: nn.Module, words: nn.Embedding, what: str) -> Graph:
-    states = {"states": torch.zeros(3, model.config.language.width)}
-    about, longest = f"{what} states -> logits of words", model.config.language.longest
-    return Graph(name, WordsGraph(head, words), states, {"states": {0: "rows"}}, ("logits",), about, longest)
-
-
-def _of_pictures(model: Backbone, text: Graph, words: Graph) -> list[Graph]:
-    config, vision, (_, mask) = model.config, model.config.vision, _example_texts(model.config)
+    config, vision = model.config, model.config.vision
     height, width = vision.image_size, vision.image_width or vision.image_size
     wide, longest, texts = config.language.width, config.language.longest, {0: "texts", 1: "length"}
-    return [
+    ids, mask = torch.zeros(3, 7, dtype=torch.int64), torch.ones(3, 7, dtype=torch.bool)
+    ids[:, 1:] = config.language.pad + 1
+    found = [
         Graph(
             IMAGE, ImageGraph(model), {"pixels": torch.zeros(2, 3, height, width)},
             {"pixels": {0: "pictures"}}, ("states", "vector"),
             "prepared pixels -> states with the pooled one first, and unit vectors", longest,
         ),
-        text,
+        Graph(
+            TEXT, TextGraph(model), {"ids": ids, "mask": mask}, {"ids": texts, "mask": texts},
+            ("states", "vector"), "tokens and which are real -> states, and unit vectors", longest,
+        ),
         Graph(
             FUSION, FusionGraph(model),
             {
@@ -146,9 +122,17 @@ def _of_pictures(model: Backbone, text: Graph, words: Graph) -> list[Graph]:
             "matched), boxes (cx, cy, w, h) as fractions",
             longest,
         ),
-        words,
+        _of_words(model, WORDS, model.language_head, model.language.words, "text"),
         _of_words(model, FUSED_WORDS, model.fusion_head, model.fusion.embeddings.words, "fused"),
+        *_of_task(model, task),
     ]  # fmt: skip
+    return [replace(one, vocabulary=config.language.vocab_size) for one in found]
+
+
+def _of_words(model: Backbone, name: str, head: nn.Module, words: nn.Embedding, what: str) -> Graph:
+    states = {"states": torch.zeros(3, model.config.language.width)}
+    about, longest = f"{what} states -> logits of words", model.config.language.longest
+    return Graph(name, WordsGraph(head, words), states, {"states": {0: "rows"}}, ("logits",), about, longest)
 
 
 def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
@@ -161,7 +145,7 @@ def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
             about = "the pooled state" + (" and the mean of the others, side by side" if published else "")
         elif isinstance(task, Reasoner):
             size, about = 2 * wide, "the first fused states with the left and the right picture, side by side"
-        if task.probed and isinstance(head, nn.Linear):
+        if task.task.head is HeadKind.PROBE and isinstance(head, nn.Linear):
             size, about = head.in_features, "what the encoders say of a row, side by side"
         inputs, axes = {"state": torch.zeros(3, size)}, {"state": {0: "rows"}}
         return [Graph(HEAD, head, inputs, axes, ("logits",), f"{about} -> logits of the classes", longest)]

@@ -18,7 +18,7 @@ from xfm.core.files import read_json_object
 from xfm.models.composition import PAIR_HEADS
 from xfm.models.folder import Pretrained
 from xfm.models.fusion import FusionQuery
-from xfm.models.heads import MLPHead
+from xfm.models.heads import mlp_head
 from xfm.models.library_encoders import explained
 from xfm.models.model_files import TASK
 from xfm.models.model_reading import read_artifacts, read_config
@@ -70,19 +70,19 @@ class RunFusion(nn.Module):
 
     def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
         """A [Q, T, Dt] for each query; regions of pictures are for training."""
-        return [query.answer(self._one(query)) for query in queries]
-
-    def _one(self, query: FusionQuery) -> Tensor:
-        if query.visible_keys is not None:
-            refuse("look at regions of pictures")
-        texts, mask = query.texts.states.float(), query.texts.mask
-        given = {
-            "text": texts.index_select(0, query.text),
-            "mask": mask.index_select(0, query.text),
-            "image": query.images.keys.float(),
-            "index": query.image,
-        }
-        return self._run(given)["states"]
+        answers = []
+        for query in queries:
+            if query.visible_keys is not None:
+                refuse("look at regions of pictures")
+            texts, mask = query.texts.states.float(), query.texts.mask
+            given = {
+                "text": texts.index_select(0, query.text),
+                "mask": mask.index_select(0, query.text),
+                "image": query.images.keys.float(),
+                "index": query.image,
+            }
+            answers.append(query.answer(self._run(given)["states"]))
+        return answers
 
 
 class RuntimeModel(XFM):
@@ -101,7 +101,7 @@ class RuntimeModel(XFM):
         self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
         self.vision_proj = nn.Linear(config.vision.width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
-        self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
+        self.itm_head, self.bbox_head = mlp_head(width, 2), mlp_head(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
 

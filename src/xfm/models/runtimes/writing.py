@@ -3,8 +3,9 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -66,16 +67,11 @@ def differences_of(graph: Graph, run: Runner, turn: int) -> Iterator[tuple[str, 
         if found[name].shape != tensor.shape:
             yield name, float("inf")
             continue
-        real = _real(tensor, inputs)
+        mask, real = inputs.get("mask"), torch.ones_like(tensor)
+        if mask is not None and tensor.ndim == 3 and tensor.shape[:2] == mask.shape:
+            real = mask[..., None].expand_as(tensor).float()
         apart = (found[name].float() - tensor.float()).abs() * real
         yield name, (apart.max() / (1 + (tensor.abs() * real).max())).item()
-
-
-def _real(tensor: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-    mask = inputs.get("mask")
-    if mask is None or tensor.ndim != 3 or tensor.shape[:2] != mask.shape:
-        return torch.ones_like(tensor)
-    return mask[..., None].expand_as(tensor).float()
 
 
 def require_parity(graph: Graph, run: Runner, name: str) -> None:
@@ -132,7 +128,11 @@ def export(
     known = RUNTIMES[form]
     runtime = known.load(writing=True)
     known.load()  # what was written is run once
-    pretrained = _with_check(pretrained)
+    if pretrained.check is None:
+        check = record(pretrained.model.eval(), pretrained.artifacts)
+        if check is None:
+            raise UserError("the model gives no numbers, so that nothing can be exported")
+        pretrained = replace(pretrained, check=check)
     with writing(folder, "or name another folder"), drafting(folder.resolve()) as draft:
         graphs, model, task = [], pretrained.model.eval(), pretrained.task
         for graph in graphs_of(model, None if task is None else task.eval()):
@@ -147,7 +147,8 @@ def export(
         _write(draft / SELF_CHECK, to_plain(pretrained.check))
         write_tensors(draft / HEADS_FILE, small_heads(model, task))
         arithmetic = Arithmetic.INT8 if int8 else Arithmetic.FLOAT32
-        manifest = Manifest(form, arithmetic, tuple(graphs), source, runtime.versions())
+        versions = tuple(f"{name} {version(name)}" for name in runtime.libraries)
+        manifest = Manifest(form, arithmetic, tuple(graphs), source, versions)
         _write(draft / MANIFEST, to_plain(manifest))
         if int8:
             quantise(draft, [IMAGE, TEXT])
@@ -159,15 +160,6 @@ def export(
         sync_folder(draft)
         replace_folder(draft, folder.resolve())
     return read_manifest(folder)
-
-
-def _with_check(pretrained: Pretrained) -> Pretrained:
-    if pretrained.check is not None:
-        return pretrained
-    check = record(pretrained.model.eval(), pretrained.artifacts)
-    if check is None:
-        raise UserError("the model gives no numbers, so that nothing can be exported")
-    return replace(pretrained, check=check)
 
 
 def _write(path: Path, value: object) -> None:

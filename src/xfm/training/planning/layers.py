@@ -230,6 +230,6 @@ def token_head(a: NumberBytes, tokens: float, width: int, words: int, vocabulary
 
 
 def small_head(a: NumberBytes, rows: float, width: int, out: int) -> LayerCost:
-    """`MLPHead`."""
+    """`mlp_head`."""
     kept = rows * (a.work * 3 * width + a.norm * 4 * width + STATISTICS)
     return LayerCost(kept, linear(rows, width, 2 * width) + linear(rows, 2 * width, out))

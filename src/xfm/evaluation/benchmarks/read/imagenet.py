@@ -81,8 +81,9 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
                     raise row.error("label", "names no class")
                 yield data, str(row["label"])
 
-    total = sum(sum(footer.rows) for footer in footers)
-    return unpacked(cache / split, pictures, total), tuple(footers[0].classes.get("label", ()))
+    total = sum(sum(rows) for _, rows, _, _ in footers)
+    (*_, names), *_ = footers
+    return unpacked(cache / split, pictures, total), tuple(names.get("label", ()))
 
 
 def _read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...], str]:

@@ -13,7 +13,7 @@ from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.models.artifacts import CODE_LICENCE
-from xfm.models.folder import Preprocessing
+from xfm.models.folder import Preprocessing, Pretrained
 from xfm.models.interop.published.file import OWN, read_published
 from xfm.models.interop.published.names import (
     TASK_PREFIX,
@@ -50,41 +50,25 @@ class Report:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class ConvertedModel:
-    """Model in evaluation mode, task (None: pre-training), preprocessing and report of a published file."""
-
-    source: Path
-    model: XFM
-    task: TaskModel | None
-    preprocessing: Preprocessing
-    report: Report
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Provenance of the model; such a file has no licence."""
-        fresh = self.report.fresh
-        return {
-            "published": self.source.name,
-            "layout": self.report.layout,
-            "licences": {"code": CODE_LICENCE, "weights": None, "data": None},
-            FRESH: [part if part == "temperature" else f"{part}." for part in fresh],
-        }
-
-
 def convert(
     path: Path,
     like: ModelConfig,
     kind: str | None = None,
     heads: int | None = None,
     ignore: tuple[str, ...] = (),
-) -> ConvertedModel:
-    """Read a published file; `like` gives settings that no tensor shows, `kind` the task and `heads` the
-    attention heads where ambiguous, `ignore` beginnings of names to leave out. A UserError for missing,
-    unknown, misshapen or untied tensors."""
+) -> tuple[Pretrained, Report]:
+    """The model of a published file, in evaluation mode, and a report; `like` gives settings that no tensor
+    shows, `kind` the task and `heads` the attention heads where ambiguous, `ignore` beginnings of names to
+    leave out. A UserError for missing, unknown, misshapen or untied tensors."""
     stored, settings = read_published(path)
     ignored = {name for name in stored if name.startswith(ignore)} if ignore else set()
-    state = _canonical_state(path, stored, ignored)
+    state: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if name in ignored:
+            continue
+        if canonical(name) in state:
+            raise UserError(f"{path} holds {canonical(name)} under two names; leave one out with --ignore")
+        state[canonical(name)] = tensor
     own, own_task, preprocessing = _own_settings(path, settings)
     if heads is None and own is None:  # not an export of ours
         heads = heads_in(settings)
@@ -93,34 +77,32 @@ def convert(
     task = choose_task(path, task_candidates(str(path), state, config), kind, own_task)
 
     entries = [Entry(e.native, tuple(map(canonical, e.published)), e.leading) for e in layout(config, task)]
-    leftover = _canonical_spare(config, task)
-    model, task_model = _build(path, config, task)
+    copies, constants, unused = spare(config, task)
+    leftover = (
+        {canonical(name): canonical(source) for name, source in copies.items()},
+        {canonical(name): value for name, value in constants.items()},
+        frozenset(map(canonical, unused)),
+    )
+    kinds = (RuntimeError, ValueError, OverflowError)
+    with explained(f"{path} does not describe a model", "is it of X-FM?", *kinds), without_weights():
+        model = XFM(config)
+        task_model = None if task is None else build_task_model(task, model)
     shapes = dict(model.state_dict())
     if task_model is not None:
         shapes |= {f"{TASK_PREFIX}{name}": t for name, t in task_model.added_state().items()}
-    _check_names(path, state, entries, leftover)
-    _check_shapes(path, state, entries, shapes)
-    require_finite(path, state)  # before copies are compared: what is no number equals nothing
-    _check_spare(path, state, leftover)
-
+    _check(path, state, entries, leftover, shapes)
     report = _report(state, entries, leftover, ignored, task, shapes)
     stored.clear()  # only `state` holds the tensors now: each goes when it has been packed
-    native = _native(entries, state)
-    _fill(model, task_model, native)
+    _fill(model, task_model, entries, state)
     vision = config.vision
     preprocessing = preprocessing or Preprocessing(vision.image_size, image_width=vision.image_width)
-    return ConvertedModel(path, model, task_model, preprocessing, report)
-
-
-def _canonical_state(path: Path, stored: Mapping[str, Tensor], ignored: set[str]) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = {}
-    for name, tensor in stored.items():
-        if name in ignored:
-            continue
-        if canonical(name) in state:
-            raise UserError(f"{path} holds {canonical(name)} under two names; leave one out with --ignore")
-        state[canonical(name)] = tensor
-    return state
+    provenance = {
+        "published": path.name,
+        "layout": report.layout,
+        "licences": {"code": CODE_LICENCE, "weights": None, "data": None},  # such a file has none
+        FRESH: [part if part == "temperature" else f"{part}." for part in report.fresh],
+    }
+    return Pretrained(None, preprocessing, provenance, task_model, model=model), report
 
 
 def _own_settings(
@@ -137,27 +119,16 @@ def _own_settings(
     return model, task, shown
 
 
-def _canonical_spare(config: ModelConfig, task: TaskConfig | None) -> LeftOutTensors:
-    found = spare(config, task)
-    return LeftOutTensors(
-        {canonical(name): canonical(source) for name, source in found.copies.items()},
-        {canonical(name): value for name, value in found.constants.items()},
-        frozenset(map(canonical, found.unused)),
-    )
-
-
-def _build(path: Path, config: ModelConfig, task: TaskConfig | None) -> tuple[XFM, TaskModel | None]:
-    kinds = (RuntimeError, ValueError, OverflowError)
-    with explained(f"{path} does not describe a model", "is it of X-FM?", *kinds), without_weights():
-        model = XFM(config)
-        return model, None if task is None else build_task_model(task, model)
-
-
-def _check_names(
-    path: Path, state: Mapping[str, Tensor], entries: Sequence[Entry], leftover: LeftOutTensors
+def _check(
+    path: Path,
+    state: Mapping[str, Tensor],
+    entries: Sequence[Entry],
+    leftover: LeftOutTensors,
+    own: Mapping[str, Tensor],
 ) -> None:
     wanted = {name for entry in entries for name in entry.published}
-    known = wanted | leftover.copies.keys() | leftover.constants.keys() | leftover.unused
+    copies, constants, unused = leftover
+    known = wanted | copies.keys() | constants.keys() | unused
     missing, unknown = sorted(wanted - state.keys()), sorted(state.keys() - known)
     if missing:
         beside = f", and {len(unknown)} are unknown (first: {unknown[0]})" if unknown else ""
@@ -170,11 +141,6 @@ def _check_names(
             f"{path} holds {len(unknown)} tensors that X-FM does not have (first: {unknown[0]}); "
             "leave them out with --ignore if they are not needed"
         )
-
-
-def _check_shapes(
-    path: Path, state: Mapping[str, Tensor], entries: Sequence[Entry], own: Mapping[str, Tensor]
-) -> None:
     for entry in entries:
         for name, like in entry.to_published(own[entry.native]):
             if state[name].shape != like.shape:
@@ -184,16 +150,14 @@ def _check_shapes(
                 )
             if not state[name].is_floating_point():
                 raise UserError(f"{path}: {name} is of type {state[name].dtype}, not of floating point")
-
-
-def _check_spare(path: Path, state: Mapping[str, Tensor], leftover: LeftOutTensors) -> None:
-    for name, source in leftover.copies.items():
+    require_finite(path, state)  # before copies are compared: what is no number equals nothing
+    for name, source in copies.items():
         if name in state and not _equal(state[name], state[source]):
             raise UserError(
                 f"{path}: {name} differs from {source}, but X-FM ties the two; leave it out with --ignore "
                 "if the latter is right"
             )
-    for name, value in leftover.constants.items():
+    for name, value in constants.items():
         if name in state and not _equal(state[name], value):
             raise UserError(
                 f"{path}: {name} is not the constant that X-FM computes; leave it out with --ignore to take "
@@ -215,10 +179,11 @@ def _report(
     task: TaskConfig | None,
     own: Iterable[str],
 ) -> Report:
+    copies, constants, unused = leftover
     reasons = {
-        "tied copies": leftover.copies,
-        "integer constants, computed here": leftover.constants,
-        "caption heads, used by no published code": leftover.unused,
+        "tied copies": copies,
+        "integer constants, computed here": constants,
+        "caption heads, used by no published code": unused,
     }
     left_out = {why: [name for name in names if name in state] for why, names in reasons.items()}
     left_out |= {"as asked": sorted(ignored)}
@@ -228,7 +193,7 @@ def _report(
     return Report(kind, used, {why: names for why, names in left_out.items() if names}, fresh)
 
 
-def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _fill(model: XFM, task: TaskModel | None, entries: Sequence[Entry], state: dict[str, Tensor]) -> None:
     native: dict[str, Tensor] = {}
     taken: set[int] = set()
     for entry in entries:
@@ -239,10 +204,6 @@ def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Ten
             tensor = tensor.clone()
         taken.add(tensor.untyped_storage().data_ptr())
         native[entry.native] = tensor
-    return native
-
-
-def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model.reset_heads(model.config)

@@ -104,27 +104,22 @@ def export(pretrained: Pretrained, path: Path) -> list[str]:
         native |= {f"{TASK_PREFIX}{name}": tensor for name, tensor in task.added_state().items()}
     # Copies of their own: a view would take the whole tensor that it is cut from into the file.
     state = {name: t.detach().cpu().clone() for name, t in to_published(native, config, described).items()}
-    beside = spare(config, described)
-    state |= {name: state[source] for name, source in beside.copies.items()}
-    state |= beside.constants
-    write_published(path, state, _config(pretrained))
-    return _differences(config)
-
-
-def _config(pretrained: Pretrained) -> dict[str, Any]:
-    model = pretrained.model.config
+    copies, constants, _ = spare(config, described)
+    state |= {name: state[source] for name, source in copies.items()} | constants
     own = {
-        "model": to_plain(model),
-        "task": None if pretrained.task is None else to_plain(pretrained.task.task),
+        "model": to_plain(config),
+        "task": None if described is None else to_plain(described),
         "preprocessing": to_plain(pretrained.preprocessing),
     }
-    return {
-        "image_res": model.vision.image_size,
-        "patch_size": model.vision.patch_size,
-        "embed_dim": model.projection,
-        "temp": model.temperature,
+    settings = {
+        "image_res": config.vision.image_size,
+        "patch_size": config.vision.patch_size,
+        "embed_dim": config.projection,
+        "temp": config.temperature,
         OWN: own,
     }
+    write_published(path, state, settings)
+    return _differences(config)
 
 
 def _differences(config: ModelConfig) -> list[str]:

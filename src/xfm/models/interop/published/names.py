@@ -8,7 +8,7 @@ decoder keep `roberta.` in both.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -61,7 +61,14 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
         heads = _mlp("itm_head") + _mlp("bbox_head") + token_head_entries("language_head", "text_encoder")
         return entries + _contrast() + heads
     if task.spec.classes:
-        return entries + _class_head(task)
+        parts = (0, 1, 3)
+        if task.kind == IMAGE_CLASSIFICATION.name:
+            if task.image_head is not ImageHead.PUBLISHED:
+                raise ValueError("a linear head of image classification has no published names")
+            parts = (0, 1, 3, 4, 6, 7, 9, 10, 12)
+        for part in parts:
+            entries += _same(f"{TASK_PREFIX}head.{part}", f"cls_head.{part}")
+        return entries
     if task.kind == RETRIEVAL.name:
         return entries + _contrast() + _mlp("itm_head")
     if task.kind == GROUNDING.name:
@@ -110,14 +117,6 @@ def _mlp(name: str) -> list[Entry]:
     return [entry for part in (0, 1, 3) for entry in _same(f"{name}.{part}", f"{name}.{part}")]
 
 
-def _class_head(task: TaskConfig) -> list[Entry]:
-    if task.kind == IMAGE_CLASSIFICATION.name and task.image_head is not ImageHead.PUBLISHED:
-        raise ValueError("a linear head of image classification has no published names")
-    parts = (0, 1, 3, 4, 6, 7, 9, 10, 12) if task.kind == IMAGE_CLASSIFICATION.name else (0, 1, 3)
-    native = f"{TASK_PREFIX}head"
-    return [entry for part in parts for entry in _same(f"{native}.{part}", f"cls_head.{part}")]
-
-
 def _same(native: str, *published: str) -> list[Entry]:
     return [Entry(f"{native}.{kind}", tuple(f"{name}.{kind}" for name in published)) for kind in _NORM]
 
@@ -159,20 +158,18 @@ def text_entries(native: str, published: str, depth: int, cross: bool) -> list[E
         ours, theirs = f"{native}.layers.{i}", f"{published}.encoder.layer.{i}"
         inner = [f"{theirs}.attention.self.{part}" for part in ("query", "key", "value")]
         entries += _same(f"{ours}.attention.qkv", *inner)
-        entries += _output(f"{ours}.attention", f"{theirs}.attention.output")
+        entries += _same(f"{ours}.attention.out", f"{theirs}.attention.output.dense")
+        entries += _same(f"{ours}.attention.norm", f"{theirs}.attention.output.LayerNorm")
         if cross:
             entries += _same(f"{ours}.cross_attention.query", f"{theirs}.crossattention.self.query")
             inner = [f"{theirs}.crossattention.self.{part}" for part in ("key", "value")]
             entries += _same(f"{ours}.cross_attention.key_value", *inner)
-            entries += _output(f"{ours}.cross_attention", f"{theirs}.crossattention.output")
+            entries += _same(f"{ours}.cross_attention.out", f"{theirs}.crossattention.output.dense")
+            entries += _same(f"{ours}.cross_attention.norm", f"{theirs}.crossattention.output.LayerNorm")
         entries += _same(f"{ours}.feed_forward.fc1", f"{theirs}.intermediate.dense")
         entries += _same(f"{ours}.feed_forward.fc2", f"{theirs}.output.dense")
         entries += _same(f"{ours}.feed_forward.norm", f"{theirs}.output.LayerNorm")
     return entries
-
-
-def _output(native: str, published: str) -> list[Entry]:
-    return _same(f"{native}.out", f"{published}.dense") + _same(f"{native}.norm", f"{published}.LayerNorm")
 
 
 def token_head_entries(native: str, published: str) -> list[Entry]:
@@ -184,14 +181,9 @@ def token_head_entries(native: str, published: str) -> list[Entry]:
     ]
 
 
-@dataclass(frozen=True)
-class LeftOutTensors:
-    """Tensors left out when a file is read: tied `copies` and their source, integer `constants`, `unused`
-    caption heads."""
-
-    copies: dict[str, str] = field(default_factory=dict)
-    constants: dict[str, Tensor] = field(default_factory=dict)
-    unused: frozenset[str] = frozenset()
+LeftOutTensors = tuple[dict[str, str], dict[str, Tensor], frozenset[str]]
+"""Tensors left out when a file is read: tied copies and their source, integer constants, unused caption
+heads."""
 
 
 def spare(config: ModelConfig, task: TaskConfig | None = None) -> LeftOutTensors:
@@ -220,7 +212,7 @@ def spare(config: ModelConfig, task: TaskConfig | None = None) -> LeftOutTensors
         unused |= {f"{head}.bias", f"{head}.decoder.weight", f"{head}.decoder.bias"}
     for layers in {text, *stacks.values()}:
         constants[f"{layers}.embeddings.position_ids"] = positions
-    return LeftOutTensors(copies, constants, frozenset(unused))
+    return copies, constants, frozenset(unused)
 
 
 def canonical(name: str) -> str:

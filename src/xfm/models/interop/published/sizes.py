@@ -64,6 +64,10 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
             f"{source}: the tensors do not tell the number of attention heads, and a text width of "
             f"{text_width} is not that of the recipe; give it with --heads (in Python, heads=)"
         )
+    ratio = like_vision.mlp_ratio
+    if int(width * ratio) != hidden:
+        ratio = hidden / width
+        ratio = ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
     projection = shape("vision_proj.weight", 2)[0] if "vision_proj.weight" in state else like.projection
     with explained(f"{source} does not describe a model", "is it of X-FM?", ValueError, ArithmeticError):
         return replace(
@@ -76,7 +80,7 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
                 width=width,
                 depth=_depth(state, "vision_encoder.blocks"),
                 heads=vision_heads,
-                mlp_ratio=_ratio(hidden, width, like_vision.mlp_ratio),
+                mlp_ratio=ratio,
             ),
             language=replace(
                 like_language,
@@ -97,13 +101,6 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
         )
 
 
-def _ratio(hidden: int, width: int, like: float) -> float:
-    if int(width * like) == hidden:
-        return like
-    ratio = hidden / width
-    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
-
-
 def _grid(source: str, rows: int, like: Grid) -> Grid:
     if rows == (2 * like[0] - 1) * (2 * like[1] - 1) + 3:
         return like
@@ -122,7 +119,15 @@ def task_candidates(source: str, state: State, config: ModelConfig) -> list[Task
     if any(name.startswith("text_decoder.") for name in state):
         return [TaskConfig(tasks.VQA.name)]
     if any(name.startswith("cls_head.") for name in state):
-        return list(_classifiers(source, state, config))
+        shape = partial(_shape, source, state)
+        if "cls_head.12.weight" in state:
+            classes = shape("cls_head.12.weight", 2)[0]
+            return [TaskConfig(tasks.IMAGE_CLASSIFICATION.name, classes, ImageHead.PUBLISHED)]
+        classes, taken = shape("cls_head.3.weight", 2)[0], shape("cls_head.0.weight", 2)[1]
+        if taken == 2 * config.language.width:
+            return [TaskConfig(tasks.REASONING.name, classes)]
+        kinds = (tasks.TEXT_CLASSIFICATION, tasks.IMAGE_TEXT_CLASSIFICATION)
+        return [TaskConfig(kind.name, classes) for kind in kinds]
     if any(name.startswith("text_encoder.lm_head.") for name in state):
         return [None]
     if any(name.startswith("itm_head.") for name in state):
@@ -132,33 +137,18 @@ def task_candidates(source: str, state: State, config: ModelConfig) -> list[Task
     raise UserError(f"{source} has encoders but no head of X-FM, neither of pre-training nor of a task")
 
 
-def _classifiers(source: str, state: State, config: ModelConfig) -> list[TaskConfig]:
-    shape = partial(_shape, source, state)
-    if "cls_head.12.weight" in state:
-        classes = shape("cls_head.12.weight", 2)[0]
-        return [TaskConfig(tasks.IMAGE_CLASSIFICATION.name, classes, ImageHead.PUBLISHED)]
-    classes, taken = shape("cls_head.3.weight", 2)[0], shape("cls_head.0.weight", 2)[1]
-    if taken == 2 * config.language.width:
-        return [TaskConfig(tasks.REASONING.name, classes)]
-    return [
-        TaskConfig(tasks.TEXT_CLASSIFICATION.name, classes),
-        TaskConfig(tasks.IMAGE_TEXT_CLASSIFICATION.name, classes),
-    ]
-
-
 def heads_in(config: Any) -> int | None:
     """Attention heads that a pickled config names, where it names one number."""
     found: set[int] = set()
-
-    def visit(value: Any) -> None:
+    values = [config]
+    while values:
+        value = values.pop()
         if isinstance(value, dict):
-            heads = value.get("num_attention_heads")
-            if type(heads) is int:
+            if type(heads := value.get("num_attention_heads")) is int:
                 found.add(heads)
-        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-            visit(item)
-
-    visit(config)
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
     return found.pop() if len(found) == 1 else None
 
 

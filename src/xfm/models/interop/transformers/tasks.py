@@ -9,8 +9,8 @@ from transformers.utils.generic import can_return_tuple
 
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from xfm.data.masking import IGNORED
-from xfm.models.encoders import build_language, build_vision
-from xfm.models.heads import MLPHead, TokenHead
+from xfm.models.encoders import LANGUAGE, VISION
+from xfm.models.heads import TokenHead, mlp_head
 from xfm.models.interop.transformers.model import (
     XFMConfig,
     XFMPreTrainedModel,
@@ -30,8 +30,8 @@ class XFMForSequenceClassification(XFMWithLanguage):
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
         language = config.native.language
-        self.language = build_language(language)
-        self.head = MLPHead(language.width, config.num_labels or 2)
+        self.language = LANGUAGE[type(language)](language)
+        self.head = mlp_head(language.width, config.num_labels or 2)
         self.post_init()
 
     @can_return_tuple
@@ -63,7 +63,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
         vision = config.native.vision
-        self.vision = build_vision(vision)
+        self.vision = VISION[type(vision)](vision)
         self.head = nn.Linear(vision.width, config.num_labels or 2)
         self.post_init()
 
@@ -88,7 +88,7 @@ class XFMForMaskedLM(XFMWithLanguage):
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
         native = config.native.language
-        self.language = build_language(native)
+        self.language = LANGUAGE[type(native)](native)
         words = self.language.words
         self.language_head = TokenHead(native.width, words, native.norm_eps)
         # transformers wants to see the output matrix as a layer; its two tensors are those of others.
