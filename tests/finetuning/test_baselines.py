@@ -19,19 +19,17 @@ from tests.finetuning.conftest import SHORT, on_table, text_table
 from tests.reports.written import page_of
 from xfm.finetuning.baselines.classification import PENALTIES, logistic
 from xfm.finetuning.baselines.features import Material
-from xfm.finetuning.baselines.strong import K1, PROBE, B, bm25, bm25_scores, scored, strong_baselines, tf_idf
+from xfm.finetuning.baselines.strong import K1, PROBE, B, bm25_scores, scored, strong_baselines
 from xfm.finetuning.leaderboard import (
     Advice,
-    Contender,
     Leaderboard,
     System,
     SystemKind,
     leaderboard,
-    verdict,
 )
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.rows import Labelled, LabelledText, MatchedTexts
-from xfm.tasks.sentence_similarity import SentenceSimilarityTask, TextSearch
+from xfm.tasks.sentence_similarity import TextSearch
 from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
 
 KINDS = {
@@ -191,15 +189,6 @@ def test_metrics_that_are_no_means_are_paired_too() -> None:
     assert (board.places[0].gain_low or 0) > 0
 
 
-def test_without_strong_baselines_it_is_open() -> None:
-    model = Contender("this model", SystemKind.MODEL, 0.7)
-    usual = Contender("usual class", SystemKind.CONSTANT, 0.2, None, None, -0.5, -0.6, -0.4, shown=True)
-    use, sentence = verdict([model, usual], 100, "test", {"TF-IDF": "no scikit-learn"})
-    assert use is Advice.OPEN
-    for part in ("No strong simple baseline was run", "TF-IDF: no scikit-learn", "50.0 points better"):
-        assert part in sentence
-
-
 WORDS = st.lists(st.sampled_from(["parcel", "lamp", "Oslo", "the", "is", "!"]), min_size=1, max_size=7).map(
     " ".join
 )
@@ -229,21 +218,6 @@ def test_bm25_is_the_formula(rows: list[MatchedTexts]) -> None:
     found = bm25_scores(search)(slice(0, len(rows)))
     expected = [formula(anchor, search.candidates) for anchor in search.anchors]
     np.testing.assert_allclose(found, expected, atol=1e-9)
-
-
-def material(rows: list[MatchedTexts]) -> Material:
-    task = tiny_task(SentenceSimilarityTask, rows)
-    return Material(task, tiny_pretrained(), task.pictures, rows, [], {"test": rows})
-
-
-def test_words_in_common_are_found() -> None:
-    names = ("parcel", "lamp", "order", "screen")
-    rows = [
-        MatchedTexts(f"where is the {name}?", f"a {name} is on its way", (f"the {name}s",)) for name in names
-    ]
-    for make in (tf_idf, bm25):
-        found = make(material(rows)).predictions["test"]
-        assert max(one.rank for one in found) <= 1
 
 
 def test_a_run_stands_beside_them(model: Path, tmp_path: Path) -> None:

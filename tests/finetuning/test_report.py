@@ -16,7 +16,7 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
-from xfm.config.next_command import command_line, next_command
+from xfm.config.next_command import command_line
 from xfm.finetuning.early_stopping import ValidationScores
 from xfm.finetuning.flags import seen_rows, unfinished
 from xfm.finetuning.report import classes_of
@@ -125,18 +125,6 @@ def test_names_are_shown_not_run(model: Path, tmp_path: Path) -> None:
     assert nasty in page.text
 
 
-def test_questions_whose_answer_is_unknown_are_counted(model: Path, tmp_path: Path) -> None:
-    tables = [tmp_path / "train.csv", tmp_path / "test.csv"]
-    for table, answer, first in zip(tables, ("red", "blue"), (1, 5), strict=True):
-        rows = [f"{number}.png,what?,{answer}" for number in range(first, first + 4)]
-        table.write_text("\n".join(["image,question,answer", *rows]) + "\n")
-    train, test = tables
-    more = {"valid": test, "test": test, "pictures": SAMPLES / "pictures"}
-    done = on_table(model, train, tmp_path / "out", replace(SHORT, baseline=False), "vqa", **more)
-    (said,) = [flag.sentence for flag in done.flags if flag.what == FlagKind.UNKNOWN]
-    assert said.startswith("4 of 4 validation rows and 4 of 4 test rows have an answer that is none of the 1")
-
-
 def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "out"
     given = ("--model", model, "--train", SAMPLES / "reviews.csv", "--out", out, "--steps", 5)
@@ -169,25 +157,6 @@ def test_a_command_works_where_xfm_is_not_on_the_path(monkeypatch, tmp_path, ins
     own = bin_folder.relative_to(Path.cwd()) if inside else bin_folder
     assert words == [f"{own}/xfm", "--version"]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.startswith("xfm ")
-
-
-@pytest.mark.parametrize(
-    ("task", "given", "said"),
-    [
-        (
-            "text-classification",
-            ("a.csv", "text=my review, label=stars", "pics"),
-            "a.csv --columns 'text=my review' --pictures pics",
-        ),
-        ("vqa", ("hub:owner/name", "question=q,answer=a"), "new.csv --columns question=q"),
-        ("retrieval", ("hub:a/b", "caption=c"), "new.csv --gallery photos --columns text=c,image="),
-    ],
-    ids=["a text", "a table that is no file here", "captions of such a table"],
-)
-def test_columns_of_a_question_are_taken_over(task: str, given: tuple[str, ...], said: str) -> None:
-    table, *more = given
-    found = next_command(task, "m", table, "o", *more)
-    assert found == f"xfm predict {task} --model m --input {said} --out o/answers.jsonl"
 
 
 def test_captions_search_among_their_pictures_alone(model, tmp_path, monkeypatch, cli):

@@ -38,10 +38,7 @@ class Asking:
             ("/v1/embeddings", {"input": ["a red square"] * 3}),
             ("/search", {"text": "a red square", "top_k": 2}),
             ("/v2/rerank", {"query": "a red square", "documents": [shown(png(jitter=number)), "a dog"]}),
-            (
-                "/v1/tasks/grounding",
-                {"input": {"image": shown(png("blue", "green")), "text": "a square"}},
-            ),
+            ("/v1/tasks/grounding", {"input": {"image": shown(png("blue", "green")), "text": "a square"}}),
         ]
         while not self._stop.is_set():
             since, status = time.monotonic(), 0

@@ -25,7 +25,6 @@ from tests.refusals import expect_refusal
 from tests.tasks.build import build
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.tasks import task_spec
-from xfm.core.errors import UserError
 from xfm.data.images import UnreadablePicture, load_image
 from xfm.data.schema import TensorFields
 from xfm.data.skipped import SkippedRecords
@@ -102,16 +101,6 @@ def test_pixels_are_those_of_evaluation(picture: Path) -> None:
     reference = resize(load_image(picture))[None] / 255
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
     torch.testing.assert_close(found, (reference - mean) / std, atol=0.02, rtol=0)
-
-
-def test_pictures_are_read_once_while_they_fit(picture: Path) -> None:
-    roomy, tight = Pictures(Preprocessing(8)), Pictures(Preprocessing(8), limit=100)
-    before = [store.pixels([picture, picture]) for store in (roomy, tight)]
-    assert (len(roomy), len(tight)) == (1, 0)
-    picture.unlink()
-    assert torch.equal(before[0], roomy.pixels([picture, picture]))
-    with pytest.raises(UserError, match=r"a.png"):
-        tight.pixels([picture])
 
 
 VARIED = {

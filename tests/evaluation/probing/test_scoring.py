@@ -5,14 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.evaluation.probing.conftest import run
 from tests.evaluation.tiny import COLOURS
 from tests.official.pictures import write_lines
 from xfm.cli.main import main
 from xfm.data.skipped import BAD_FILE, read_bad_rows
-from xfm.finetuning import frozen_features
 from xfm.reports.scores import read_scores
 
 
@@ -62,14 +60,6 @@ def test_rows_that_cannot_be_used_are_named(folder, capsys, train, test, named):
     assert not (folder / "out" / "metrics.json").exists()
 
 
-def test_the_folder_of_a_run_stands_for_its_model(folder):
-    """For a probe, and without training."""
-    given = ["--test", str(folder / "test"), "--out"]
-    train = ["--train", str(folder / "train"), "--methods", "knn"]
-    assert main(["evaluate", str(folder), *train, *given, str(folder / "out")]) == 0
-    assert main(["evaluate", str(folder), *given, str(folder / "out-2")]) == 0
-
-
 @pytest.fixture
 def spoilt(folder: Path) -> Path:
     """Two training pictures and a test picture are bad, and there are files that are no pictures."""
@@ -112,12 +102,3 @@ def test_zero_shot_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixt
     assert "left out 1 .psd" in kept[1]["says"]
     assert main([*given, "--out", str(out), "--max-bad", "0"]) == 2
     assert "2.png" in capsys.readouterr().err
-
-
-def test_a_model_that_makes_no_numbers_is_not_taken_for_bad_pictures(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pixels = frozen_features.model_pixels
-    monkeypatch.setattr(frozen_features, "model_pixels", lambda *given: pixels(*given) * torch.nan)
-    assert run(folder, *ALL) == 2
-    assert "the model makes no numbers of this picture" in capsys.readouterr().err

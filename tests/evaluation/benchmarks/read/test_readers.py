@@ -170,21 +170,6 @@ def test_imagenet_parquet_is_unpacked_once_byte_for_byte(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "gone", "message"),
-    [
-        ("coco", "train2014", "put COCO's train2014"),
-        ("nlvr2", "images/train", "put NLVR2's folder train of pictures there"),
-        ("flickr30k", "dataset_flickr30k.json", r"dataset_flickr30k\.json does not exist"),
-    ],
-)
-def test_missing_files_are_named(tmp_path: Path, name: str, gone: str, message: str) -> None:
-    read = written(name, tmp_path)
-    shutil.rmtree(tmp_path / gone) if (tmp_path / gone).is_dir() else (tmp_path / gone).unlink()
-    with pytest.raises(UserError, match=message):
-        read()
-
-
-@pytest.mark.parametrize(
     ("name", "file", "old", "new", "message"),
     [
         ("coco", "dataset_coco.json", '"restval"', '"rest"', r':7: .*"split" is \'rest\''),
