@@ -1,6 +1,7 @@
 """The probe is the optimum of scikit-learn; a classifier is as sure as it is right, wherever one asks."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 import xfm
 from tests.alike import some, thorough
 from tests.evaluation.tiny import tiny_pretrained, tiny_task
-from tests.finetuning.conftest import FILES, Cli, on_sample, on_table, text_table
+from tests.finetuning.conftest import FILES, on_sample, on_table, text_table
 from tests.reports.written import details_of, page_of
 from tests.tasks.build import SINGLE, build
 from xfm.config.artifacts import Format
@@ -207,20 +208,29 @@ def noisy(count: int, seed: int, several: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("several", some([False, True], 2))
-def test_it_is_fitted_and_told_and_changes_no_answer(model: Path, tmp_path: Path, several: bool) -> None:
+@cache
+def sure(
+    model: Path, places: pytest.TempPathFactory, several: bool = False
+) -> tuple[Any, dict[str, Any], Path]:
+    """A model that is surer than it is right, its validation and test rows, and its folder."""
     config = FinetuneConfig(**{**vars_of(SURE), "multi_label": several})
     tables = {"valid": noisy(60, 1, several), "test": noisy(120, 2, several)}
-    done = on_table(model, noisy(90, 0, several), tmp_path / "out", config, **tables)
-    folder = tmp_path / "out" / "model"
+    out = places.mktemp("sure") / "out"
+    return on_table(model, noisy(90, 0, several), out, config, **tables), tables, out
+
+
+@pytest.mark.parametrize("several", some([False, True], 2))
+def test_it_is_fitted_and_told_and_changes_no_answer(model, tmp_path_factory, several):
+    done, tables, out = sure(model, tmp_path_factory, several)
+    folder = out / "model"
     told = json.loads((folder / "task.json").read_text())
     assert told["temperature"] > 1.2
     start = f"text-classification/test/{CALIBRATION}"
     after, before = done.scores[start].value, done.scores[f"{start}_before"].value
     assert after < before + (0.01 if several else 0)  # of several labels it is small in any case
-    assert "by 60 validation rows" in details_of(tmp_path / "out")["temperature"]
+    assert "by 60 validation rows" in details_of(out)["temperature"]
     if not several:
-        assert "Before the temperature it was" in page_of(tmp_path / "out")
+        assert "Before the temperature it was" in page_of(out)
     task: Any = done.task
     warm = task.warmed(done.predictions["test"])
     for one, other in zip(warm, done.predictions["test"], strict=True):
@@ -232,12 +242,11 @@ def test_it_is_fitted_and_told_and_changes_no_answer(model: Path, tmp_path: Path
         assert [by_name[name] for name in task.labels.names] == pytest.approx(own.probabilities, abs=1e-4)
 
 
-def test_transformers_and_an_evaluation_give_the_same(model: Path, tmp_path: Path, cli: Cli) -> None:
+def test_transformers_and_an_evaluation_give_the_same(model, tmp_path, tmp_path_factory, cli):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("xfm.models.interop.transformers")
-    tables = {"valid": noisy(60, 1), "test": noisy(60, 2)}
-    done = on_table(model, noisy(90, 0), tmp_path / "out", SURE, **tables)
-    folder = tmp_path / "out" / "model"
+    done, tables, out = sure(model, tmp_path_factory)
+    folder = out / "model"
     theirs = transformers.pipeline("text-classification", model=str(folder), device="cpu", top_k=None)
     ours = xfm.pipeline("text-classification", folder, precision="fp32")
     for text in ("a red square", "blue"):

@@ -16,7 +16,7 @@ from tests.fuzz.running import Reading, findings_in, input_of, shares, shrunk
 from tests.fuzz.target import Family
 from tests.processes import run
 
-INPUTS = int(os.environ.get("XFM_FUZZ", "100"))
+INPUTS = int(os.environ.get("XFM_FUZZ", "60"))
 """Of each family."""
 FAULTY = [sys.executable, "-m", "tests.fuzz.faulty"]
 
@@ -62,7 +62,7 @@ def test_what_is_found_is_made_small(monkeypatch: pytest.MonkeyPatch, tmp_path: 
             ("takes_all", 0, "MemoryError"),
             ("takes_much", 0, "takes much memory"),
         ],
-        2,
+        5,
     ),
 )
 def test_what_hangs_dies_or_takes_all_memory_is_found(

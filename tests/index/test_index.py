@@ -276,21 +276,21 @@ def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:
 
 
 def test_pictures_that_come_one_by_one_leave_few_files(model: Path, tmp_path: Path, monkeypatch) -> None:
-    """A row is stored for each, 120 times; the files are joined before there are many."""
+    """A row is stored for each, 60 times; the files are joined before there are many."""
     from xfm.search import lance
 
     monkeypatch.setattr(lance, "_PARTS", 16)
     most, folder = 0, tmp_path / "index"
     with open_index(folder, model, make=True) as index:
-        for number in range(120):
+        for number in range(60):
             cells = np.random.default_rng(number).integers(256, size=(8, 8, 3), dtype=np.uint8)
             picture = Image.fromarray(cells).resize((32, 32), Image.Resampling.NEAREST)
             assert index.add([IngestItem(f"p{number}", "", picture, str(number))]).new == 1
             most = max(most, sum(path.is_file() for path in folder.rglob("*")))
-        assert len(index) == 120
+        assert len(index) == 60
         assert index.store.stats().parts <= 40
-        assert index.store.count() == 120
-        assert most < 150  # three a time would be 360
+        assert index.store.count() == 60
+        assert most < 110  # three a time would be 180
         index.compact()
         assert index.store.stats().parts == 1
         assert sum(path.is_file() for path in folder.rglob("*")) < 20
