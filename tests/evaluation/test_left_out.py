@@ -1,6 +1,5 @@
 """Bad pictures of a world: their rows are left out, counted and kept beside the scores."""
 
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -16,7 +15,6 @@ from tests.reports.written import details_of, page_of
 from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
 from xfm.data.skipped import BAD_FILE, read_bad_rows
 from xfm.evaluation.parts.tuned import TUNED
-from xfm.evaluation.report import flags_of
 from xfm.evaluation.suite import evaluate, part_fingerprint
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, stored_flags
 from xfm.training.flags import Flag, FlagKind
@@ -65,21 +63,6 @@ def test_a_bad_picture_ends_no_part(spoilt: tuple[Path, dict[str, Path]], tmp_pa
 
 
 WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}
-
-
-def test_the_models_run_is_read(tmp_path: Path) -> None:
-    events = [{"step": 9, "event": "skipped_step"}, {"step": 9, "event": "bad_record"}]
-    (tmp_path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    details = {"provenance": {"recipe": "nano", "steps": 10}}
-    for model in (tmp_path / "model", tmp_path / "checkpoints" / "step-00000010"):
-        found = [flag.what for flag in flags_of(model, details, WHOLE)]
-        assert found == [FlagKind.SHORTENED, FlagKind.SKIPPED, FlagKind.LEFT_OUT]
-    assert flags_of(tmp_path / "model", {"provenance": {"recipe": "hostile", "steps": "many"}}, WHOLE) == []
-    more = [Flag(FlagKind.SHORTENED, "a better sentence")]
-    found = flags_of(tmp_path / "model", details, WHOLE, more)
-    assert [flag.sentence for flag in found if flag.what == FlagKind.SHORTENED] == ["a better sentence"]
-    found = flags_of(tmp_path / "model", details, WHOLE, [Flag(FlagKind.SMOKE, "a tiny world")])
-    assert [flag.what for flag in found] == [FlagKind.SMOKE, FlagKind.SKIPPED, FlagKind.LEFT_OUT]
 
 
 def test_flags_are_kept_and_shown(tmp_path: Path) -> None:

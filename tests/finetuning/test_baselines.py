@@ -11,13 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score
 
 from tests.evaluation.tiny import draw, tiny_pretrained, tiny_task
 from tests.finetuning.conftest import SHORT, on_table, text_table
 from tests.reports.written import page_of
-from xfm.finetuning.baselines.classification import PENALTIES, logistic
 from xfm.finetuning.baselines.features import Material
 from xfm.finetuning.baselines.strong import K1, PROBE, B, bm25_scores, scored, strong_baselines
 from xfm.finetuning.leaderboard import (
@@ -60,20 +57,6 @@ def test_an_untrained_model_loses_to_tf_idf_and_everything_says_so(model: Path, 
     page = page_of(tmp_path / "out")
     assert done.verdict in page
     assert "C = " in page
-
-
-def test_the_penalty_is_the_best_of_the_validation_rows() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(120, 20))
-    labels = np.where(features[:, 0] + 2 * rng.normal(size=120) > 0, "a", "b").astype(object)
-    train, valid = (features[:80], labels[:80]), (features[80:], labels[80:])
-    fitted, _ = logistic(train, valid, 0, 60)
-    models = [LogisticRegression(C=c, max_iter=300).fit(features[:80], labels[:80]) for c in PENALTIES]
-    right = [accuracy_score(labels[80:], one.predict(features[80:])) for one in models]
-    assert accuracy_score(labels[80:], fitted.predict(features[80:])) == max(right)
-    assert PENALTIES.index(fitted.C) in np.flatnonzero(np.array(right) == max(right))
-    assert "no validation rows" in logistic(train, (None, labels[:0]), 0, 60)[1]
-    assert f"{len(PENALTIES) - 1} of {len(PENALTIES)} not tried" in logistic(train, valid, 0, -1)[1]
 
 
 def text_material(rows: list[LabelledText]) -> Material:

@@ -14,12 +14,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 import xfm
-from tests.alike import some, thorough
+from tests.alike import some
 from tests.evaluation.tiny import tiny_pretrained, tiny_task
 from tests.finetuning.conftest import FILES, on_sample, on_table, text_table
 from tests.reports.written import details_of, page_of
 from tests.tasks.build import SINGLE, build
-from xfm.config.artifacts import Format
 from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.task import HeadKind
 from xfm.config.tasks import task_spec
@@ -29,7 +28,6 @@ from xfm.finetuning.baselines.strong import PROBE
 from xfm.finetuning.probing import Features, encoded, fit_linear, fit_task, has_probe
 from xfm.metrics.calibration import CALIBRATION
 from xfm.models.heads import ProbeHead
-from xfm.models.runtimes.writing import export as write_graphs
 from xfm.reports.scores import read_scores
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
@@ -166,20 +164,6 @@ def test_other_tasks_say_what_fast_does_instead(kind: str, model: Path, tmp_path
     still = [name for name in before if name.startswith(("language.", "vision."))]
     assert all(torch.equal(before[name], after[name]) for name in still)
     assert done.tuned.step == 2
-
-
-@thorough
-@pytest.mark.slow
-def test_graphs_of_a_probe_answer_alike(model: Path, tmp_path: Path) -> None:
-    kind = "text-classification"
-    done = on_sample(kind, model, tmp_path / "out", FAST)
-    write_graphs(xfm.load_model(tmp_path / "out"), tmp_path / "graphs", Format.ONNX, False, "tiny")
-    rows = [inputs_of(done.task, row) for row in done.task.train_rows[:3]]
-    found, wanted = (xfm.pipeline(kind, tmp_path / place) for place in ("graphs", "out"))
-    for row in rows:
-        one, other = found(**row), wanted(**row)
-        assert [each["label"] for each in one] == [each["label"] for each in other]
-        assert one[0]["score"] == pytest.approx(other[0]["score"], abs=1e-3)
 
 
 KINDS = ("red", "green", "blue")

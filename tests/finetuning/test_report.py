@@ -17,17 +17,14 @@ from torchmetrics.classification import MulticlassCalibrationError
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
 from xfm.config.next_command import command_line
-from xfm.finetuning.early_stopping import ValidationScores
-from xfm.finetuning.flags import seen_rows, unfinished
+from xfm.finetuning.flags import seen_rows
 from xfm.finetuning.report import classes_of
-from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.metrics.numbers import percent
 from xfm.reports.scores import read_scores
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
-from xfm.training.flags import FlagKind
 
 
 def test_scores_classes_pictures_and_confidence(model: Path, tmp_path: Path) -> None:
@@ -77,24 +74,6 @@ def test_the_next_command_works_and_wrong_cases_have_a_row(model, samples, tmp_p
     command = details_of(out)["next"]
     assert command in page.text
     assert len(answers(command)) == len(labels)
-
-
-# ---------------------------------------------------------------- flags
-def tuned(*values: float, step: int = 0) -> TuningRun:
-    looks = tuple(
-        ValidationScores(10 * (place + 1), {"accuracy": value}) for place, value in enumerate(values)
-    )
-    return TuningRun(step or 10 * len(values), max(looks, key=lambda look: look.metrics["accuracy"]), looks)
-
-
-def test_a_model_that_was_still_getting_better() -> None:
-    found = unfinished(tuned(0.2, 0.4, 0.5, 0.6), 40, "accuracy")
-    assert found.what == FlagKind.UNFINISHED
-    assert "--steps 80" in found.sentence
-    assert unfinished(tuned(0.2, 0.6, 0.5, 0.6), 40, "accuracy") is None  # as good before
-    assert unfinished(tuned(0.2, 0.6, 0.5), 30, "accuracy") is None
-    assert unfinished(tuned(0.2, 0.6), 20, "accuracy") is None  # too few looks to say
-    assert unfinished(tuned(0.2, 0.9, 0.8, 0.8), 400, "accuracy") is None  # patience ended it
 
 
 @given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))

@@ -12,7 +12,7 @@ from tests.alike import some
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz.all import TARGETS, of_family
 from tests.fuzz.faulty import VALID, faulty
-from tests.fuzz.running import Reading, findings_in, input_of, shares, shrunk
+from tests.fuzz.running import Reading, findings_in, shares, shrunk
 from tests.fuzz.target import Family
 from tests.processes import run
 
@@ -30,15 +30,6 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
     last = (tmp_path / "state").read_text().strip()
     assert (ended.status, last) == (0, "done"), f"at {last}: {ended.err[-3000:]}"
     assert [(one.target, one.number, one.kind, one.detail) for one in findings_in(ended.out)] == []
-
-
-@pytest.mark.parametrize("name", ["shards/tar", "tables/tasks-csv", "annotations/coco-captions"])
-def test_an_input_is_known_by_its_number(name: str, tmp_path: Path) -> None:
-    seed = Reading(name, tmp_path / "files").valid
-    first = [input_of(name, number, seed) for number in range(1, 60)]
-    assert first == [input_of(name, number, seed) for number in range(1, 60)]
-    assert len({*first}) > 40
-    assert input_of(name, 0, seed) == seed
 
 
 def test_what_is_found_is_made_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

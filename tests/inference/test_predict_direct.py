@@ -140,12 +140,8 @@ def test_a_stream_goes_on_in_a_file(piped: Stdin, tmp_path: Path, command: Comma
         ("embed", "required: --model"),
         ("captioning --beam 3 --model m", "unknown option --beam; did you mean --beams"),
         ("embed --model m", "give --input FILE, or one of --text 'a text' or --image a.png"),
-        ("visual-reasoning --model m", "or --left left.png --right right.png --text 'a text'"),
-        ("vqa --model m --image a.png", "--question is missing: give --input FILE, or --image a.png"),
         ("embed --model m --input a.csv --text b", "give either --input or --text, not both"),
-        ("embed --model m --text b --restart", "--restart is for a file of answers; give --out, or leave"),
         ("embed --model m --image https://a.b/c.png", "are fetched with --allow-urls only"),
-        ("text-classification --model m --text https://a.b/c", "m does not exist"),
         ("retrieval --model m --text b", "give --gallery"),
     ],
 )

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.tiny import write_world
-from xfm.metrics.intervals import Interval
-from xfm.reports.charts import PALETTE, forest, histograms, small_multiples
+from xfm.reports.charts import PALETTE, histograms, small_multiples
 from xfm.reports.labels import GROUPS, grouped, metric_name
 from xfm.reports.page import line_of, page_template, summary, thumbnail_of
 from xfm.reports.scores import REQUIRED_KEYS, Score
@@ -39,24 +38,6 @@ def test_bars_are_as_high_as_their_counts() -> None:
     assert len(tops) == 4
     assert tops[1] == pytest.approx(4 * tops[0], rel=1e-3)
     assert tops[2] == pytest.approx(2 * tops[0], rel=1e-3)
-
-
-def test_differences_are_drawn_in_their_order_and_hollow_without_an_interval() -> None:
-    """A larger difference is farther to the right, and each line is lower than the one before."""
-    found = {
-        "a": Interval(1.0, 0.5, 1.5),
-        "b": Interval(-2.0, -np.inf, np.inf),
-        "c": Interval(0.0, -1.0, 1.0),
-    }
-    picture = forest({"language": found}, "points more than full")
-    assert picture == forest({"language": found}, "points more than full")
-    circle = re.compile(rf'<use [^>]* x="([\d.]+)" y="([\d.]+)" style="(fill[^"]*); stroke: {PALETTE[0]}"')
-    drawn = [(float(x), float(y), "fill-opacity: 0" in style) for x, y, style in circle.findall(picture)]
-    (a, b, c) = sorted(drawn, key=lambda one: one[1])
-    assert b[0] < c[0] < a[0]
-    assert [hollow for *_, hollow in (a, b, c)] == [False, True, False]
-    assert (a[0] + b[0]) / 2 < c[0]  # 0 is nearer to 1 than to -2
-    assert "points more than full" in picture
 
 
 @pytest.mark.parametrize("floor", [-0.2, 0.5])

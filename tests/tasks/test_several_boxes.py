@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from tests.finetuning.conftest import SAMPLES, SHORT, on_table
 from tests.reports.written import json_lines, page_of
 from tests.tasks.build import build
 from xfm.config.image import ImageTrainingConfig, MirrorRule, Operations
-from xfm.data.transforms import Boxes, BoxFormat, BoxUnit, names_a_side
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.finetuning.rescoring import score
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes
@@ -255,23 +254,3 @@ def test_parts_of_a_batch_see_what_the_whole_sees(picture: Path, pretrained: Pre
     parts = [task.training_batch(SampledRows(rows[n : n + 1], rows, n, 5, 1)) for n in (0, 1)]
     assert torch.equal(whole.boxes, torch.cat([part.boxes for part in parts]))
     assert all(torch.equal(part.pixels[0], whole.pixels[0]) for part in parts)
-
-
-@pytest.mark.parametrize(
-    ("sides", "phrase", "mirrored"),
-    [
-        (MirrorRule.KEEP, "the cat on the left", False),
-        (MirrorRule.KEEP, "the cat", True),
-        (MirrorRule.IGNORE, "the cat on the left", True),
-        (MirrorRule.SWAP, "the cat on the left", True),
-    ],
-)
-def test_who_is_mirrored(picture: Path, sides: MirrorRule, phrase: str, mirrored: bool) -> None:
-    varying = ImageVariation(ImageTrainingConfig(flip=1.0, sides=sides), Pictures(Preprocessing(SIDE)))
-    row = Reference(picture, phrase, ((0.0, 0.0, 1.0, 1.0),))
-    texts: Callable[[Reference], tuple[str, ...]] = GroundingTask.texts_of
-    views = varying.views(
-        SampledRows([row], [row], 0, 0, 0), GroundingTask.pictures_of, texts, lambda row: ()
-    )
-    assert views[picture].view.flip == mirrored
-    assert names_a_side([phrase]) == ("left" in phrase)

@@ -39,27 +39,6 @@ def test_tables_with_other_columns(folder):
     assert read_scores(folder / "out" / "metrics.json")["image-classification/test/linear_accuracy"].n == 20
 
 
-@pytest.mark.parametrize(
-    ("train", "test", "named"),
-    [
-        ("FIRST,red", "FIRST,red\nFIRST,mauve", r"test\.csv:3: \S+: .*'mauve'"),
-        ("FIRST,red", "FIRST,red\nbad.png,red", r"test\.csv:3: .*bad\.png"),
-        ("FIRST,red", "FIRST,red\nabsent.png,red", r"test\.csv:3: .*absent\.png"),
-        ("FIRST,red\nFIRST,red", "FIRST,red", "'red'"),
-    ],
-    ids=["class without training rows", "broken picture", "absent picture", "one class"],
-)
-def test_rows_that_cannot_be_used_are_named(folder, capsys, train, test, named):
-    (folder / "bad.png").write_text("no picture")
-    first = str(next((folder / "train").glob("*/*.png")).relative_to(folder))
-    for name, rows in (("train.csv", train), ("test.csv", test)):
-        (folder / name).write_text(f"image,label\n{rows}\n".replace("FIRST", first))
-    tables = ["--train", str(folder / "train.csv"), "--test", str(folder / "test.csv")]
-    assert run(folder, *tables, "--max-bad", "0") == 2
-    assert re.search(named, capsys.readouterr().err)
-    assert not (folder / "out" / "metrics.json").exists()
-
-
 @pytest.fixture
 def spoilt(folder: Path) -> Path:
     """Two training pictures and a test picture are bad, and there are files that are no pictures."""
