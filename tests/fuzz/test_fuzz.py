@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz.all import TARGETS, of_family
 from tests.fuzz.faulty import VALID, faulty
@@ -70,6 +70,7 @@ def test_what_hangs_dies_or_takes_all_memory_is_found(
         assert [one.kind for one in findings_in(ended.out)] == [told]
 
 
+@thorough
 def test_behind_an_input_that_ends_the_process_the_next_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was under way is kept with its file."""
     monkeypatch.setattr(fuzz, "command_of", lambda wanted, work, guided: [*FAULTY, "dies", work])
