@@ -193,9 +193,7 @@ def noisy(count: int, seed: int, several: bool = False) -> list[dict[str, Any]]:
 
 
 @cache
-def sure(
-    model: Path, places: pytest.TempPathFactory, several: bool = False
-) -> tuple[Any, dict[str, Any], Path]:
+def sure(model: Path, places: pytest.TempPathFactory, several: bool) -> tuple[Any, dict[str, Any], Path]:
     """A model that is surer than it is right, its validation and test rows, and its folder."""
     config = FinetuneConfig(**{**vars_of(SURE), "multi_label": several})
     tables = {"valid": noisy(60, 1, several), "test": noisy(120, 2, several)}
@@ -229,7 +227,7 @@ def test_it_is_fitted_and_told_and_changes_no_answer(model, tmp_path_factory, se
 def test_transformers_and_an_evaluation_give_the_same(model, tmp_path, tmp_path_factory, cli):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("xfm.models.interop.transformers")
-    done, tables, out = sure(model, tmp_path_factory)
+    done, tables, out = sure(model, tmp_path_factory, False)
     folder = out / "model"
     theirs = transformers.pipeline("text-classification", model=str(folder), device="cpu", top_k=None)
     ours = xfm.pipeline("text-classification", folder, precision="fp32")
