@@ -1,6 +1,7 @@
 """The probe is the optimum of scikit-learn; a classifier is as sure as it is right, wherever one asks."""
 
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -192,18 +193,23 @@ def noisy(count: int, seed: int, several: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-@cache
-def sure(model: Path, places: pytest.TempPathFactory, several: bool) -> tuple[Any, dict[str, Any], Path]:
-    """A model that is surer than it is right, its validation and test rows, and its folder."""
-    config = FinetuneConfig(**{**vars_of(SURE), "multi_label": several})
-    tables = {"valid": noisy(60, 1, several), "test": noisy(120, 2, several)}
-    out = places.mktemp("sure") / "out"
-    return on_table(model, noisy(90, 0, several), out, config, **tables), tables, out
+@pytest.fixture(scope="module")
+def sure(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], tuple[Any, Any, Path]]:
+    """Trains a model that is surer than it is right; gives its validation and test rows and its folder, too."""
+
+    @cache
+    def tuned(several: bool) -> tuple[Any, Any, Path]:
+        config = FinetuneConfig(**{**vars_of(SURE), "multi_label": several})
+        tables = {"valid": noisy(60, 1, several), "test": noisy(120, 2, several)}
+        out = tmp_path_factory.mktemp("sure") / "out"
+        return on_table(model, noisy(90, 0, several), out, config, **tables), tables, out
+
+    return tuned
 
 
 @pytest.mark.parametrize("several", some([False, True], 2))
-def test_it_is_fitted_and_told_and_changes_no_answer(model, tmp_path_factory, several):
-    done, tables, out = sure(model, tmp_path_factory, several)
+def test_it_is_fitted_and_told_and_changes_no_answer(sure, several):
+    done, tables, out = sure(several)
     folder = out / "model"
     told = json.loads((folder / "task.json").read_text())
     assert told["temperature"] > 1.2
@@ -224,10 +230,10 @@ def test_it_is_fitted_and_told_and_changes_no_answer(model, tmp_path_factory, se
         assert [by_name[name] for name in task.labels.names] == pytest.approx(own.probabilities, abs=1e-4)
 
 
-def test_transformers_and_an_evaluation_give_the_same(model, tmp_path, tmp_path_factory, cli):
+def test_transformers_and_an_evaluation_give_the_same(sure, tmp_path, cli):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("xfm.models.interop.transformers")
-    done, tables, out = sure(model, tmp_path_factory, False)
+    done, tables, out = sure(False)
     folder = out / "model"
     theirs = transformers.pipeline("text-classification", model=str(folder), device="cpu", top_k=None)
     ours = xfm.pipeline("text-classification", folder, precision="fp32")
