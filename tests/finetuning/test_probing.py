@@ -195,7 +195,7 @@ def noisy(count: int, seed: int, several: bool = False) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def sure(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], tuple[Any, Any, Path]]:
-    """Trains a model that is surer than it is right; gives its validation and test rows and its folder, too."""
+    """Trains a model that is surer than it is right; gives its rows and its folder, too."""
 
     @cache
     def tuned(several: bool) -> tuple[Any, Any, Path]:
