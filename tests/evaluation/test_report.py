@@ -64,14 +64,6 @@ def test_what_pre_training_gave_has_a_column_or_a_reason(copy: Path, page: str) 
     assert "were not run (scratch is false)" in page
 
 
-def test_missing_scores_are_said(copy: Path) -> None:
-    with changed(copy / "metrics.json") as scores:
-        del scores["vqa/seen/accuracy"]
-    page = write_report(copy).read_text()
-    assert "not complete" in page
-    assert "<code>vqa/seen/accuracy</code>" in page
-
-
 def test_text_from_data_is_escaped(copy: Path, tiny_world: Path) -> None:
     for path in (copy / "parts").iterdir():
         with changed(path) as content:
