@@ -128,7 +128,6 @@ DAMAGES: dict[str, Damage] = {
     "a trigger": journal(
         f"CREATE TRIGGER t AFTER DELETE ON items BEGIN INSERT INTO items(key) {ENDLESS}; END"
     ),
-    "an endless view": journal("DROP TABLE items", f"CREATE VIEW items AS {ENDLESS}"),
     "no store": gone(LANCE),
     "store garbled": garbled(DATA),
     "other vectors": rows(width=8),
@@ -173,7 +172,7 @@ def test_one_that_is_whole_is_read_and_written(whole: Path, tmp_path: Path) -> N
 def test_what_is_damaged_is_told_in_a_sentence(name: str, whole: Path, tmp_path: Path) -> None:
     place = shutil.copytree(whole, tmp_path / "index")
     DAMAGES[name](place)
-    if name in ("journal a pipe", "an endless view"):  # one that fails here would never end
+    if name == "journal a pipe":  # one that fails here would never end
         said = run([*XFM, "index", "stats", str(place)], 400)
         assert said.status == 2, said.err
         assert "build the collection again" in said.err.splitlines()[-1]
