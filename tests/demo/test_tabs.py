@@ -327,4 +327,6 @@ def test_a_server_that_is_gone_is_a_sentence(tiny: Running, visit: Go) -> None:
     busy = json.dumps({"error": {"message": "the server is busy: try again later"}})
     gone.page.route("**/v1/tasks/**", lambda route: route.fulfill(status=429, body=busy))
     panel.get_by_role("button", name="Find", exact=True).click()
-    panel.locator(".verdict.bad", has_text="try again in a moment").wait_for()
+    again = panel.locator(".verdict.bad", has_text="try again in a moment")
+    again.wait_for()
+    assert again.count() == 1
