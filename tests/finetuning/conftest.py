@@ -129,16 +129,3 @@ def stopped(monkeypatch: pytest.MonkeyPatch, folder: Path, at: int) -> Iterator[
     interrupt = partial(signal.raise_signal, signal.SIGINT)
     with after_step(monkeypatch, folder, at, interrupt), pytest.raises(Interrupted, match="--resume"):
         yield
-
-
-@contextmanager
-def killed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A run ends after its last step and before it is saved."""
-
-    def end(watch: "ValidationMonitor[Any, Any, Any]") -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(ValidationMonitor, "restore", end)
-        with pytest.raises(KeyboardInterrupt):
-            yield

@@ -3,10 +3,12 @@
 Usage: distributed_worker.py FOLDER, which holds model/, spread/ and the tables of TABLES
 """
 
+import io
 import json
 import os
 import signal
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 from tests.alike import chosen
 from tests.evaluation.tiny import tiny_pretrained
 from tests.finetuning.conftest import FILES, SAMPLES, SHORT, TEXTS, on_sample, on_table
+from xfm.cli import main as cli
 from xfm.config.finetune import TuningConfig, TuningMode
 from xfm.config.image import ImageTrainingConfig
 from xfm.core.errors import UserError
@@ -123,6 +126,28 @@ def refused(folder: Path) -> list[str]:
     return found
 
 
+def commanded(folder: Path) -> dict[str, Any]:
+    """What the command says on the claims of the tutorial, with a worker of its own in each process."""
+    table, out, err = str(SAMPLES / "claims.csv"), io.StringIO(), io.StringIO()
+    words = ["finetune", "image-text-classification", "--model", str(folder / "model"), "--train", table]
+    words += ["--validation", table, "--test", table, "--out", str(folder / "command"), "--device", "cpu"]
+    words += [
+        "--steps",
+        "3",
+        "--evaluate-every",
+        "3",
+        "--batch-size",
+        "6",
+        "--workers",
+        "1",
+        "--patience",
+        "0",
+    ]
+    with redirect_stdout(out), redirect_stderr(err):
+        status = cli.main(words)
+    return {"status": status, "out": out.getvalue(), "err": err.getvalue()}
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     with distributed.processes("cpu") as process:
@@ -136,7 +161,8 @@ def main() -> None:
                 "scores": len(done.scores),
             }
             (folder / f"{kind}-{process.rank}.json").write_text(json.dumps(found))
-        said = {"interrupted": interrupted(folder, process.rank), "refused": refused(folder)}
+        said: dict[str, Any] = {"interrupted": interrupted(folder, process.rank), "refused": refused(folder)}
+        said["command"] = commanded(folder)
         (folder / f"said-{process.rank}.json").write_text(json.dumps(said))
 
 

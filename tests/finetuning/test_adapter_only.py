@@ -28,7 +28,6 @@ def lora(*encoders: str, **changes: Any) -> FinetuneConfig:
     ("task", "encoders", "more"),
     [
         ("image-classification", ("vision",), {"image_size": 64, "average": 0.9}),
-        ("grounding", ("language", "vision", "fusion"), {}),
         ("text-classification", (), {"preset": Preset.FAST}),
     ],
 )
@@ -51,14 +50,8 @@ def test_the_command_says_its_size_and_the_way_to_a_whole_model(model, tmp_path,
     out = tmp_path / "run"
     given = ["--model", str(model), "--train", str(SAMPLES / "reviews.csv"), "--out", str(out), "--quiet"]
     given += [
-        "--tune.language",
-        "lora",
-        "--tune.save_adapter_only",
-        "true",
-        "--steps",
-        "2",
-        "--baseline",
-        "false",
+        *("--tune.language", "lora", "--tune.save_adapter_only", "true"),
+        *("--steps", "2", "--baseline", "false"),
     ]
     assert main(["finetune", "text-classification", *given]) == 0
     said = capsys.readouterr().out

@@ -11,27 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score
 
 from tests.evaluation.tiny import draw, tiny_pretrained, tiny_task
 from tests.finetuning.conftest import SHORT, on_table, text_table
 from tests.reports.written import page_of
-from xfm.finetuning.baselines.classification import PENALTIES, logistic
 from xfm.finetuning.baselines.features import Material
-from xfm.finetuning.baselines.strong import K1, PROBE, B, bm25, bm25_scores, scored, strong_baselines, tf_idf
+from xfm.finetuning.baselines.strong import K1, PROBE, B, bm25_scores, scored, strong_baselines
 from xfm.finetuning.leaderboard import (
     Advice,
-    Contender,
     Leaderboard,
     System,
     SystemKind,
     leaderboard,
-    verdict,
 )
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.rows import Labelled, LabelledText, MatchedTexts
-from xfm.tasks.sentence_similarity import SentenceSimilarityTask, TextSearch
+from xfm.tasks.sentence_similarity import TextSearch
 from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
 
 KINDS = {
@@ -62,20 +57,6 @@ def test_an_untrained_model_loses_to_tf_idf_and_everything_says_so(model: Path, 
     page = page_of(tmp_path / "out")
     assert done.verdict in page
     assert "C = " in page
-
-
-def test_the_penalty_is_the_best_of_the_validation_rows() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(120, 20))
-    labels = np.where(features[:, 0] + 2 * rng.normal(size=120) > 0, "a", "b").astype(object)
-    train, valid = (features[:80], labels[:80]), (features[80:], labels[80:])
-    fitted, _ = logistic(train, valid, 0, 60)
-    models = [LogisticRegression(C=c, max_iter=300).fit(features[:80], labels[:80]) for c in PENALTIES]
-    right = [accuracy_score(labels[80:], one.predict(features[80:])) for one in models]
-    assert accuracy_score(labels[80:], fitted.predict(features[80:])) == max(right)
-    assert PENALTIES.index(fitted.C) in np.flatnonzero(np.array(right) == max(right))
-    assert "no validation rows" in logistic(train, (None, labels[:0]), 0, 60)[1]
-    assert f"{len(PENALTIES) - 1} of {len(PENALTIES)} not tried" in logistic(train, valid, 0, -1)[1]
 
 
 def text_material(rows: list[LabelledText]) -> Material:
@@ -191,15 +172,6 @@ def test_metrics_that_are_no_means_are_paired_too() -> None:
     assert (board.places[0].gain_low or 0) > 0
 
 
-def test_without_strong_baselines_it_is_open() -> None:
-    model = Contender("this model", SystemKind.MODEL, 0.7)
-    usual = Contender("usual class", SystemKind.CONSTANT, 0.2, None, None, -0.5, -0.6, -0.4, shown=True)
-    use, sentence = verdict([model, usual], 100, "test", {"TF-IDF": "no scikit-learn"})
-    assert use is Advice.OPEN
-    for part in ("No strong simple baseline was run", "TF-IDF: no scikit-learn", "50.0 points better"):
-        assert part in sentence
-
-
 WORDS = st.lists(st.sampled_from(["parcel", "lamp", "Oslo", "the", "is", "!"]), min_size=1, max_size=7).map(
     " ".join
 )
@@ -229,21 +201,6 @@ def test_bm25_is_the_formula(rows: list[MatchedTexts]) -> None:
     found = bm25_scores(search)(slice(0, len(rows)))
     expected = [formula(anchor, search.candidates) for anchor in search.anchors]
     np.testing.assert_allclose(found, expected, atol=1e-9)
-
-
-def material(rows: list[MatchedTexts]) -> Material:
-    task = tiny_task(SentenceSimilarityTask, rows)
-    return Material(task, tiny_pretrained(), task.pictures, rows, [], {"test": rows})
-
-
-def test_words_in_common_are_found() -> None:
-    names = ("parcel", "lamp", "order", "screen")
-    rows = [
-        MatchedTexts(f"where is the {name}?", f"a {name} is on its way", (f"the {name}s",)) for name in names
-    ]
-    for make in (tf_idf, bm25):
-        found = make(material(rows)).predictions["test"]
-        assert max(one.rank for one in found) <= 1
 
 
 def test_a_run_stands_beside_them(model: Path, tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xfm
+from tests.alike import thorough
 from tests.finetuning.conftest import SAMPLES, on_table, stopped, text_table
 from tests.reports.written import details_of, page_of
 from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.training import Precision
 from xfm.finetuning.cross_validation import CROSS
 from xfm.finetuning.data import fold_rows
+from xfm.finetuning.finished import FinetuneResult
 from xfm.reports.scores import read_scores
 from xfm.training import distributed
 
@@ -47,9 +49,18 @@ def table_of(folder: Path, rows: int = 48) -> Path:
     return text_table(folder, [f"a {words[kinds[n % 2]]} square {n},{kinds[n % 2]}" for n in range(rows)])
 
 
-def test_every_row_is_scored_once_by_a_model_that_did_not_see_it(model: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    done = on_table(model, table_of(tmp_path), out, FOLDED)
+@pytest.fixture(scope="module")
+def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, FinetuneResult]:
+    """A table, the folder of a run by folds on it, and what came out."""
+    place = tmp_path_factory.mktemp("folds")
+    table, out = table_of(place), place / "out"
+    return table, out, on_table(model, table, out, FOLDED)
+
+
+def test_every_row_is_scored_once_by_a_model_that_did_not_see_it(
+    whole: tuple[Path, Path, FinetuneResult],
+) -> None:
+    _, out, done = whole
     assert done.crossed is not None
     scores = read_scores(out / "metrics.json")
     assert scores == done.scores
@@ -73,6 +84,7 @@ def test_every_row_is_scored_once_by_a_model_that_did_not_see_it(model: Path, tm
     assert xfm.pipeline("text-classification", model=out)("a red square")[0]["label"] in ("good", "bad")
 
 
+@thorough
 def test_best_has_folds_and_fast_folds_its_probe(model: Path, tmp_path: Path) -> None:
     table = table_of(tmp_path, 40)
     own = FinetuneConfig(preset=Preset.BEST, steps=4, batch_size=4, baseline=False, device="cpu")
@@ -86,16 +98,16 @@ def test_best_has_folds_and_fast_folds_its_probe(model: Path, tmp_path: Path) ->
     assert f"{done.tuned.probe.penalty:g}" in done.crossed.chosen
 
 
-def test_folds_go_on_where_they_stopped(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = table_of(tmp_path)
-    whole = on_table(model, table, tmp_path / "whole", FOLDED)
-    out = tmp_path / "out"
+def test_folds_go_on_where_they_stopped(
+    model: Path, whole: tuple[Path, Path, FinetuneResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (table, _, done), out = whole, tmp_path / "out"
     with stopped(monkeypatch, out / "folds" / "2", 3):
         on_table(model, table, out, FOLDED)
     monkeypatch.setenv(distributed.RESTARTS, "1")  # as torchrun does: it resumes by itself
     again = on_table(model, table, out, FOLDED)
-    assert again.predictions == whole.predictions
-    assert again.tuned.step == whole.tuned.step
+    assert again.predictions == done.predictions
+    assert again.tuned.step == done.tuned.step
 
 
 @pytest.mark.parametrize(

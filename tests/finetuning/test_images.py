@@ -190,20 +190,6 @@ def test_a_folder_says_what_it_passes_over(model: Path, tmp_path: Path, cli: Cli
     assert "left out 1 .mov (red/a.mov)" in page_of(tmp_path / "out")
 
 
-@pytest.mark.parametrize(
-    ("bad", "most", "words"),
-    [
-        ({*range(11)}, None, ["11 of the 20 rows of ", "rows.csv", "more than half", "--max-bad 11"]),
-        ({*range(0, 20, 2)}, 50, ["1 class: blue"]),
-        ({1, 2, 3, 4}, 3, ["rows.csv:3: ", "(and 1 more): 4 rows", "3 at most"]),
-    ],
-    ids=["more than half", "a whole class", "more than may be"],
-)
-def test_too_many_bad_rows_are_refused(model, tmp_path, cli, bad, most, words):
-    given = command(model, many(tmp_path / "data", bad), tmp_path / "out")
-    cli.expect_refusal(words, *given, *([] if most is None else ["--max-bad", most]))
-
-
 # ---------------------------------------------------------------- pictures that go bad later
 @pytest.mark.parametrize(
     ("workers", "image"), some([(1, ImageTrainingConfig(flip=0.5)), (0, UNVARIED)], 2), ids=str
@@ -220,7 +206,7 @@ def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
         for number in (3, 4):
             (tmp_path / "data" / "pictures" / f"{number}.png").write_bytes(BROKEN)
 
-    config = replace(SHORT, steps=8, patience=0, image=image, workers=workers)
+    config = replace(SHORT, steps=8, patience=0, image=image, workers=workers, baseline=False)
     with after_step(monkeypatch, out, 2, spoil):
         done = on_table(model, table, out, config, "image-classification")
     lost = bad_rows(out)
@@ -232,7 +218,7 @@ def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
 
 def test_a_resumed_run_has_the_same_rows_or_is_refused(model, tmp_path, monkeypatch):
     table = many(tmp_path / "data", {3})
-    config = replace(SHORT, patience=0)
+    config = replace(SHORT, patience=0, baseline=False)
 
     def run(out: Path, resume: bool = False) -> None:
         on_table(model, table, out, config, "image-classification", resume=resume)

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.alike import some
-from tests.evaluation.tiny import tiny_pretrained, tiny_task
-from tests.finetuning.conftest import FILES, SAMPLES, SHORT, on_sample
+from tests.finetuning.conftest import FILES, SAMPLES, SHORT
 from tests.refusals import expect_refusal
 from tests.reports.written import json_lines
 from xfm.config.finetune import FinetuneConfig, TuningConfig, TuningMode
@@ -25,11 +24,8 @@ from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.early_stopping import ValidationMonitor
 from xfm.finetuning.presets import check_applicable, epochs, fitted, special_settings, task_settings
 from xfm.finetuning.session import Session
-from xfm.finetuning.start import fitting_length
 from xfm.tasks.base import HiddenInput
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.rows import LabelledText
-from xfm.tasks.text_classification import TextClassificationTask
 
 
 # ---------------------------------------------------------------- plan
@@ -96,30 +92,6 @@ def test_the_best_is_kept(tmp_path: Path, values: list[float], stopped: int, bes
     assert [line["accuracy"] for line in json_lines(tmp_path / "validation.jsonl")] == values[:stopped]
 
 
-def test_no_stop_in_the_first_half_nor_without_patience(tmp_path: Path) -> None:
-    values = [0.5, *[0.1] * 8]
-    assert watched(values, tmp_path / "a", steps=12)[2] == 6
-    assert watched(values, tmp_path / "b", patience=0)[2] == 9
-
-
-# ---------------------------------------------------------------- low-rank tuning
-
-
-# ---------------------------------------------------------------- length of texts
-def test_texts_fit() -> None:
-    old = tiny_pretrained()
-    assert old.model.config.language.longest == 128
-    rows = [LabelledText("yes", "a", "no"), LabelledText("a red square left of a blue square", "b", "it is")]
-    length = fitting_length(TextClassificationTask, rows, old.tokenizer, 128)
-    cut, whole = (
-        tiny_task(TextClassificationTask, rows, ("a", "b"), max_tokens=most).collate(rows).tokens
-        for most in (length, 128)
-    )
-    assert length % 8 == 0
-    assert torch.equal(cut.mask.sum(1), whole.mask.sum(1))
-    assert fitting_length(TextClassificationTask, rows, old.tokenizer, 6) == 6
-
-
 # ---------------------------------------------------------------- reading
 @pytest.mark.parametrize(
     ("layout", "scale", "text"),
@@ -147,16 +119,6 @@ def test_no_picture_is_in_two_splits(samples: Path) -> None:
     assert sum(map(len, parts)) == 10
     numbers = json.loads((samples / "out" / "split.json").read_text())["rows"]
     assert sorted(number for part in numbers.values() for number in part) == list(range(2, 2 + len(twice)))
-
-
-@pytest.mark.parametrize(("choose_by", "chosen"), [("", 2), ("mcc", 1)])
-def test_another_metric_may_choose_the_model(choose_by: str, chosen: int, tmp_path: Path) -> None:
-    task = Measured(accuracy=0.5, mcc=0.9)
-    watch = watch_of(task, tmp_path, choose_by=choose_by, steps=4)
-    watch.look(1)
-    task.found = {"accuracy": 0.8, "mcc": 0.1}
-    watch.look(2)
-    assert watch.best.step == chosen
 
 
 CHANGED: dict[str, Any] = {
@@ -216,12 +178,6 @@ def test_a_setting_is_refused_where_it_does_nothing(kind: str) -> None:
         readers = [one.name for one in task_specs(tunable=True) if one.reads(name)]
         with expect_refusal(BESIDE.get(name, name), kind, *readers):
             check_applicable(spec, config)
-
-
-def test_nothing_is_written_before_a_setting_is_refused(tmp_path: Path) -> None:
-    with expect_refusal("image_head", "text-classification"):
-        on_sample("text-classification", tmp_path / "no model", tmp_path / "out", changed("image_head"))
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", some(FILES, 3))

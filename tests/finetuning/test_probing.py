@@ -1,6 +1,8 @@
 """The probe is the optimum of scikit-learn; a classifier is as sure as it is right, wherever one asks."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 import xfm
-from tests.alike import some, thorough
+from tests.alike import some
 from tests.evaluation.tiny import tiny_pretrained, tiny_task
-from tests.finetuning.conftest import FILES, Cli, on_sample, on_table, text_table
+from tests.finetuning.conftest import FILES, on_sample, on_table, text_table
 from tests.reports.written import details_of, page_of
 from tests.tasks.build import SINGLE, build
-from xfm.config.artifacts import Format
 from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.task import HeadKind
 from xfm.config.tasks import task_spec
@@ -28,7 +29,6 @@ from xfm.finetuning.baselines.strong import PROBE
 from xfm.finetuning.probing import Features, encoded, fit_linear, fit_task, has_probe
 from xfm.metrics.calibration import CALIBRATION
 from xfm.models.heads import ProbeHead
-from xfm.models.runtimes.writing import export as write_graphs
 from xfm.reports.scores import read_scores
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
@@ -167,20 +167,6 @@ def test_other_tasks_say_what_fast_does_instead(kind: str, model: Path, tmp_path
     assert done.tuned.step == 2
 
 
-@thorough
-@pytest.mark.slow
-def test_graphs_of_a_probe_answer_alike(model: Path, tmp_path: Path) -> None:
-    kind = "text-classification"
-    done = on_sample(kind, model, tmp_path / "out", FAST)
-    write_graphs(xfm.load_model(tmp_path / "out"), tmp_path / "graphs", Format.ONNX, False, "tiny")
-    rows = [inputs_of(done.task, row) for row in done.task.train_rows[:3]]
-    found, wanted = (xfm.pipeline(kind, tmp_path / place) for place in ("graphs", "out"))
-    for row in rows:
-        one, other = found(**row), wanted(**row)
-        assert [each["label"] for each in one] == [each["label"] for each in other]
-        assert one[0]["score"] == pytest.approx(other[0]["score"], abs=1e-3)
-
-
 KINDS = ("red", "green", "blue")
 SURE = FinetuneConfig(
     steps=90,
@@ -207,20 +193,32 @@ def noisy(count: int, seed: int, several: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.fixture(scope="module")
+def sure(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], tuple[Any, Any, Path]]:
+    """Trains a model that is surer than it is right; gives its rows and its folder, too."""
+
+    @cache
+    def tuned(several: bool) -> tuple[Any, Any, Path]:
+        config = FinetuneConfig(**{**vars_of(SURE), "multi_label": several})
+        tables = {"valid": noisy(60, 1, several), "test": noisy(120, 2, several)}
+        out = tmp_path_factory.mktemp("sure") / "out"
+        return on_table(model, noisy(90, 0, several), out, config, **tables), tables, out
+
+    return tuned
+
+
 @pytest.mark.parametrize("several", some([False, True], 2))
-def test_it_is_fitted_and_told_and_changes_no_answer(model: Path, tmp_path: Path, several: bool) -> None:
-    config = FinetuneConfig(**{**vars_of(SURE), "multi_label": several})
-    tables = {"valid": noisy(60, 1, several), "test": noisy(120, 2, several)}
-    done = on_table(model, noisy(90, 0, several), tmp_path / "out", config, **tables)
-    folder = tmp_path / "out" / "model"
+def test_it_is_fitted_and_told_and_changes_no_answer(sure, several):
+    done, tables, out = sure(several)
+    folder = out / "model"
     told = json.loads((folder / "task.json").read_text())
     assert told["temperature"] > 1.2
     start = f"text-classification/test/{CALIBRATION}"
     after, before = done.scores[start].value, done.scores[f"{start}_before"].value
     assert after < before + (0.01 if several else 0)  # of several labels it is small in any case
-    assert "by 60 validation rows" in details_of(tmp_path / "out")["temperature"]
+    assert "by 60 validation rows" in details_of(out)["temperature"]
     if not several:
-        assert "Before the temperature it was" in page_of(tmp_path / "out")
+        assert "Before the temperature it was" in page_of(out)
     task: Any = done.task
     warm = task.warmed(done.predictions["test"])
     for one, other in zip(warm, done.predictions["test"], strict=True):
@@ -232,12 +230,11 @@ def test_it_is_fitted_and_told_and_changes_no_answer(model: Path, tmp_path: Path
         assert [by_name[name] for name in task.labels.names] == pytest.approx(own.probabilities, abs=1e-4)
 
 
-def test_transformers_and_an_evaluation_give_the_same(model: Path, tmp_path: Path, cli: Cli) -> None:
+def test_transformers_and_an_evaluation_give_the_same(sure, tmp_path, cli):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("xfm.models.interop.transformers")
-    tables = {"valid": noisy(60, 1), "test": noisy(60, 2)}
-    done = on_table(model, noisy(90, 0), tmp_path / "out", SURE, **tables)
-    folder = tmp_path / "out" / "model"
+    done, tables, out = sure(False)
+    folder = out / "model"
     theirs = transformers.pipeline("text-classification", model=str(folder), device="cpu", top_k=None)
     ours = xfm.pipeline("text-classification", folder, precision="fp32")
     for text in ("a red square", "blue"):

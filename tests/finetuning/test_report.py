@@ -16,18 +16,15 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
-from xfm.config.next_command import command_line, next_command
-from xfm.finetuning.early_stopping import ValidationScores
-from xfm.finetuning.flags import seen_rows, unfinished
+from xfm.config.next_command import command_line
+from xfm.finetuning.flags import seen_rows
 from xfm.finetuning.report import classes_of
-from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.metrics.numbers import percent
 from xfm.reports.scores import read_scores
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
-from xfm.training.flags import FlagKind
 
 
 def test_scores_classes_pictures_and_confidence(model: Path, tmp_path: Path) -> None:
@@ -79,24 +76,6 @@ def test_the_next_command_works_and_wrong_cases_have_a_row(model, samples, tmp_p
     assert len(answers(command)) == len(labels)
 
 
-# ---------------------------------------------------------------- flags
-def tuned(*values: float, step: int = 0) -> TuningRun:
-    looks = tuple(
-        ValidationScores(10 * (place + 1), {"accuracy": value}) for place, value in enumerate(values)
-    )
-    return TuningRun(step or 10 * len(values), max(looks, key=lambda look: look.metrics["accuracy"]), looks)
-
-
-def test_a_model_that_was_still_getting_better() -> None:
-    found = unfinished(tuned(0.2, 0.4, 0.5, 0.6), 40, "accuracy")
-    assert found.what == FlagKind.UNFINISHED
-    assert "--steps 80" in found.sentence
-    assert unfinished(tuned(0.2, 0.6, 0.5, 0.6), 40, "accuracy") is None  # as good before
-    assert unfinished(tuned(0.2, 0.6, 0.5), 30, "accuracy") is None
-    assert unfinished(tuned(0.2, 0.6), 20, "accuracy") is None  # too few looks to say
-    assert unfinished(tuned(0.2, 0.9, 0.8, 0.8), 400, "accuracy") is None  # patience ended it
-
-
 @given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
 def test_rows_of_the_training_are_counted(train: list[int], test: list[int]) -> None:
     learned, scored = ([LabelledText(f"text {n}", "a") for n in own] for own in (train, test))
@@ -123,18 +102,6 @@ def test_names_are_shown_not_run(model: Path, tmp_path: Path) -> None:
     page = Page(page_of(tmp_path / "out"))
     assert "script" not in page.tags
     assert nasty in page.text
-
-
-def test_questions_whose_answer_is_unknown_are_counted(model: Path, tmp_path: Path) -> None:
-    tables = [tmp_path / "train.csv", tmp_path / "test.csv"]
-    for table, answer, first in zip(tables, ("red", "blue"), (1, 5), strict=True):
-        rows = [f"{number}.png,what?,{answer}" for number in range(first, first + 4)]
-        table.write_text("\n".join(["image,question,answer", *rows]) + "\n")
-    train, test = tables
-    more = {"valid": test, "test": test, "pictures": SAMPLES / "pictures"}
-    done = on_table(model, train, tmp_path / "out", replace(SHORT, baseline=False), "vqa", **more)
-    (said,) = [flag.sentence for flag in done.flags if flag.what == FlagKind.UNKNOWN]
-    assert said.startswith("4 of 4 validation rows and 4 of 4 test rows have an answer that is none of the 1")
 
 
 def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path: Path, cli: Cli) -> None:
@@ -169,25 +136,6 @@ def test_a_command_works_where_xfm_is_not_on_the_path(monkeypatch, tmp_path, ins
     own = bin_folder.relative_to(Path.cwd()) if inside else bin_folder
     assert words == [f"{own}/xfm", "--version"]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.startswith("xfm ")
-
-
-@pytest.mark.parametrize(
-    ("task", "given", "said"),
-    [
-        (
-            "text-classification",
-            ("a.csv", "text=my review, label=stars", "pics"),
-            "a.csv --columns 'text=my review' --pictures pics",
-        ),
-        ("vqa", ("hub:owner/name", "question=q,answer=a"), "new.csv --columns question=q"),
-        ("retrieval", ("hub:a/b", "caption=c"), "new.csv --gallery photos --columns text=c,image="),
-    ],
-    ids=["a text", "a table that is no file here", "captions of such a table"],
-)
-def test_columns_of_a_question_are_taken_over(task: str, given: tuple[str, ...], said: str) -> None:
-    table, *more = given
-    found = next_command(task, "m", table, "o", *more)
-    assert found == f"xfm predict {task} --model m --input {said} --out o/answers.jsonl"
 
 
 def test_captions_search_among_their_pictures_alone(model, tmp_path, monkeypatch, cli):

@@ -17,7 +17,6 @@ from tests.folders import content
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
-from xfm.core.errors import UserError
 from xfm.finetuning.rescoring import ScoreResult
 from xfm.metrics.numbers import percent
 from xfm.reports.scores import read_scores
@@ -104,33 +103,3 @@ def test_the_command(tuned: Path, tmp_path: Path, cli: Cli) -> None:
     assert scores["text-classification/test/accuracy"].value == pytest.approx(right)
     assert "strange" in page_of(run / "evaluation-new")
     assert content(run).items() >= before.items()
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ("--test NEW", ['new.csv: the column "label"', "it has 1, 0", "the model knows bad, good"]),
-        ("--test NEW --scale 0.1", ["--scale", "world"]),
-        ("--columns text=a", ["--columns", "--test"]),
-        ("--test NEW --box-format xyxy", ["box_format", "text-classification"]),
-    ],
-)
-def test_what_is_wrong_is_named(given: str, words: list[str], tuned: Path, tmp_path: Path, cli: Cli) -> None:
-    places = {"NEW": tmp_path / "new.csv", "SHAPES": SAMPLES / "shapes.csv"}
-    places["NEW"].write_text("text,label\nfine,1\nbad,0\n")
-    options = [places.get(word, word) for word in given.split()]
-    cli.expect_refusal(words, "evaluate", tuned, *options, "--out", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_results_of_something_else_are_not_replaced(tuned: Path, tmp_path: Path, cli: Cli) -> None:
-    rows, out = tmp_path / "new.csv", tmp_path / "out"
-    shutil.copy(SAMPLES / "reviews.csv", rows)
-    given = ("evaluate", tuned, "--test", rows, "--out", out)
-    cli.prints(*given)
-    rows.write_text(rows.read_text() + "new,good\n")
-    cli.expect_refusal([f"{out} holds results of `xfm evaluate`", "of another data"], *given)
-    before = content(tuned)
-    with pytest.raises(UserError, match=r"run holds results of `xfm finetune` .* --out .*run-2"):
-        xfm.score(tuned, SAMPLES / "reviews.csv", tuned)
-    assert content(tuned) == before

@@ -136,34 +136,19 @@ def test_folds_settle_the_threshold_of_the_model_of_all_rows(model: Path, tmp_pa
     assert done.task.labels.threshold != HALF
 
 
-def test_what_cannot_be_learned_is_said(model, tmp_path, cli):
-    rows, out = rows_of("text-classification"), tmp_path / "out"
-    given = ("finetune", "text-classification", "--model", model, "--out", out, "--train")
-    lists = [{**row, "label": row["label"].split("|")} for row in rows]
-    (tmp_path / "lists.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lists))
-    named = ("lists.jsonl:1", '"label" holds a list', "--multi-label")
-    cli.expect_refusal(named, *given, tmp_path / "lists.jsonl")
-    test = written(tmp_path, [{**rows[1], "label": "red|pink"}], "test.csv")
-    table = written(tmp_path, rows)
-    cli.expect_refusal(("test.csv:2", "'pink'"), *given, table, "--multi-label", "--test", test)
-    weighted = (table, "--multi-label", "--class-weights", "rde=2")
-    cli.expect_refusal(("class_weights", "'rde'", "did you mean red"), *given, *weighted)
-    assert not (out / "model").exists()
-
-
 def test_class_weights_are_used_everywhere_and_reported(model: Path, tmp_path: Path) -> None:
     kind = "text-classification"
     rows = [
         {**row, "label": "rare" if number % 6 == 0 else "usual"} for number, row in enumerate(rows_of(kind))
     ]
     out = tmp_path / "out"
-    done = on_table(model, rows, out, replace(SHORT, class_weights="balanced"), kind)
+    done = on_table(model, rows, out, replace(SHORT, class_weights="balanced", baseline=False), kind)
     weights = done.task.weights
     counts = {name: sum(row.label == name for row in done.task.train_rows) for name in weights}
     assert weights == pytest.approx({name: sum(counts.values()) / (2 * own) for name, own in counts.items()})
     assert details_of(out)["class_weights"].startswith("balanced: rare ")
     assert "Class weights" in page_of(out)
-    given = replace(SHORT, class_weights={"rare": 4.0})
+    given = replace(SHORT, class_weights={"rare": 4.0}, baseline=False)
     done = on_table(model, rows, tmp_path / "given", given, kind)
     assert done.task.weights == {"rare": 4.0, "usual": 1.0}
     assert details_of(tmp_path / "given")["class_weights"] == "rare 4, usual 1"

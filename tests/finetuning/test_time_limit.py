@@ -23,9 +23,6 @@ from xfm.training.clock import SCHEDULE, read_schedule
 TEXTS = "text-classification"
 
 
-# ---------------------------------------------------------------- presets
-
-
 def test_a_preset_decides_what_is_not_given_and_nothing_else() -> None:
     spec = task_spec("vqa")
     best = decided(FinetuneConfig(preset=Preset.BEST), spec)
@@ -52,14 +49,14 @@ def test_a_limit_ends_the_training_and_everything_says_so(model, tmp_path, monke
     import time
 
     out = tmp_path / "out"
-    config = replace(SHORT, steps=10_000, time_limit="10s", baseline=False)
-    with after_step(monkeypatch, out, 3, lambda: time.sleep(9)):
+    config = replace(SHORT, steps=10_000, time_limit="6s", baseline=False)
+    with after_step(monkeypatch, out, 3, lambda: time.sleep(5.5)):
         done = on_sample(TEXTS, model, out, config)
     assert done.tuned.limited
     assert done.tuned.step == 4
     moments = read_schedule(out / SCHEDULE)
     assert moments[-1].share == 1.0
-    assert [flag.sentence for flag in done.flags if "time limit of 0.167 minutes" in flag.sentence]
+    assert [flag.sentence for flag in done.flags if "time limit of 0.1 minutes" in flag.sentence]
     details = details_of(out)
     assert details["ended_by_clock"] is True
     assert "then the time was over" in page_of(out)
@@ -101,16 +98,15 @@ def test_a_resolved_configuration_is_read_back_and_runs_the_same(model, tmp_path
     table = text_table(tmp_path, [f"a {'red' if n % 2 else 'blue'} square {n},{n % 2}" for n in range(40)])
     table.write_text(table.read_text().replace("text,label", "review,stars"))
     first, second = tmp_path / "first", tmp_path / "second"
-    given = ("--model", model, "--train", table, "--columns", "text=review,label=stars", "--steps", 5)
+    given = ("--model", model, "--train", table, "--columns", "text=review,label=stars", "--steps", 3)
+    given = (*given, "--baseline", "false")
     cli.prints("finetune", TEXTS, *given, "--out", first, "--seed", 3, "--precision", "fp32")
     cli.prints("finetune", "--config", first / "finetune.yaml", "--out", second)
     assert (first / "metrics.json").read_text() == (second / "metrics.json").read_text()
     resolved = [yaml.safe_load((out / "finetune.yaml").read_text()) for out in (first, second)]
     assert [one.pop("out") for one in resolved] == [str(first), str(second)]
     assert resolved[0] == resolved[1]
-    assert (resolved[0]["seed"], resolved[0]["steps"], resolved[0]["batch_size"]) == (3, 5, 8)
-    cli.prints("finetune", "--config", first / "finetune.yaml", "--out", tmp_path / "third", "--steps", 2)
-    assert yaml.safe_load((tmp_path / "third" / "finetune.yaml").read_text())["steps"] == 2
+    assert (resolved[0]["seed"], resolved[0]["steps"], resolved[0]["batch_size"]) == (3, 3, 8)
 
 
 @pytest.mark.parametrize("spec", task_specs(tunable=True), ids=lambda spec: spec.name)
@@ -121,24 +117,6 @@ def test_every_tasks_settings_are_read_back(spec: xfm.TaskSpec, tmp_path: Path) 
     told, values = read_finetune(path)
     assert told == {"task": spec.name, "train": "a.csv"}
     assert parse(FinetuneConfig, values=values) == own
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("sead: 1", ["unknown field sead", "did you mean seed"]),
-        ("preset: quick", ["preset", "fast, good, best"]),
-        ("train: [a, b]", ["train is", "a text"]),
-        ("a: &x [*x]", ["holds itself"]),
-        ("seed: !!python/object/apply:os.system ['touch pwned']", ["not valid YAML"]),
-    ],
-)
-def test_a_wrong_file_is_named(text, words, model, tmp_path, cli, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("f.yaml").write_text(text)
-    given = ("--model", model, "--train", SAMPLES / "reviews.csv", "--out", "out")
-    cli.expect_refusal(["f.yaml", *words], "finetune", TEXTS, *given, "--config", "f.yaml")
-    assert not Path("pwned").exists()
 
 
 def test_a_file_of_settings_leaves_the_rest_to_the_options(model: Path, tmp_path: Path, cli: Cli) -> None:

@@ -11,20 +11,14 @@ EVALUATE = "evaluate {model} --world {world} --scale 0.02 --parts retrieval --qu
 WRITERS = {
     "finetune": TUNE,
     "predict": PREDICT,
-    "predict-shared": PREDICT.replace("--out", "--processes 1 --out"),
-    "embed": "embed {lines} --model {model} --quiet --out",
     "pretrain": PRETRAIN,
     "evaluate": EVALUATE,
-    "probe": "evaluate {model} --train {pictures} --test {pictures} --out",
     "convert": "convert {published}",
-    "merge": "export {apart}/model --format merged --out",
     "folds": "finetune text-classification --model {model} --train {rows} --folds 2 --steps 1 --quiet --out",
-    "fast": "finetune text-classification --model {model} --train {rows} --preset fast --quiet --out",
     "export": "export {model}",
-    "export-folder": "export {model} --format sentence-transformers --out",
     "prepare": "prepare --scale 0.004 --objects 100 --heldout_objects 6 --vocab_size 400 --folder",
 }
-FILE_OUT = {"predict", "predict-shared", "export"}
+FILE_OUT = {"predict", "export"}
 READ_ONLY = 'mount -t tmpfs -o size=1m tmpfs out && mount -o remount,ro out && exec "$@"'
 SMALL = 'mount -t tmpfs -o size=200k tmpfs out && exec "$@"'
 
@@ -50,12 +44,12 @@ TAKEN = [
         ("loop", loop),
     )
     # A folder of other things may well get a run beside them.
-    if name != "other-things" or verb in {"embed", "convert", "merge", "export-folder", "prepare"}
+    if name != "other-things" or verb in {"convert", "prepare"}
 ]
 FULL = [
     Situation(f"{verb}-full-disk", _out(verb), {"out": folder}, ("full",), shell=unshared(SMALL), unshare=True)
     for verb in WRITERS
-    if verb not in {"predict", "predict-shared", "embed", "evaluate", "probe", "export"}
+    if verb not in {"predict", "evaluate", "export"}
 ] + [
     Situation("export-full-disk", "export {model} out/m.th", {"out": folder}, ("full",), shell=unshared(SMALL),
         unshare=True),
@@ -64,7 +58,7 @@ FULL = [
     for verb in WRITERS
 ] + [
     Situation(f"{verb}-files-limited", f"{WRITERS[verb]} a", shell='ulimit -f 20; "$@"', says=("a",))
-    for verb in ("finetune", "folds", "pretrain", "convert", "merge", "export")
+    for verb in ("finetune", "folds", "pretrain", "convert", "export")
 ] + [
     Situation("predict-full-disk", "predict embed --model {model} --input in.jsonl --out out/a.jsonl --quiet",
         {"out": folder, "in.jsonl": '{"text": "a red circle"}\n' * 2000}, ("full",), shell=unshared(SMALL),
@@ -75,8 +69,6 @@ FULL = [
     Situation("pretrain-few-files", f"{PRETRAIN} a --data.workers 2", shell='ulimit -n 24; "$@"', status=(0, 2)),
 ]  # fmt: skip
 SAME = [
-    Situation("predict-shared-onto-its-input", f"{OWN_INPUT} a.jsonl --processes 1", {"a.jsonl": copied("{lines}")},
-        ("a.jsonl",)),
     Situation("predict-onto-its-input", f"{OWN_INPUT} a.jsonl", {"a.jsonl": copied("{lines}")}, ("a.jsonl",)),
     Situation("predict-into-the-model", f"{PREDICT} m/config.json --restart", {"m": copied("{model}")}, ("config.json",)),
     Situation("convert-onto-its-input", "convert a.th a.th", {"a.th": copied("{published}")}, ("a.th",)),
@@ -90,11 +82,6 @@ SAME = [
     Situation("finetune-into-an-adapter", "finetune text-classification --model a/model --train {rows} --out a/model "
         "--steps 1", {"a": copied("{apart}")}, ("a/model",)),
     Situation("pretrain-twice", f"{PRETRAIN} r", {"r": copied("{run}")}, ("r",)),
-    Situation("evaluate-a-finetuned-model", "evaluate t/model --world {world} --scale 0.02 --parts retrieval --quiet",
-        {"t": copied("{tuned}")}, ("t",), status=(0, 2)),
-    Situation("evaluate-digits-of-a-finetuned-model",
-        "evaluate t/model --world {world} --scale 0.02 --parts digits --quiet", {"t": copied("{tuned}")}, ("t",),
-        status=(0, 2)),
     Situation("prepare-onto-another-world", "prepare --folder w --scale 0.003 --objects 100 --heldout_objects 6",
         {"w": copied("{world}")}, ("w",)),
     Situation("quickstart-into-a-finetuning", "quickstart --smoke --folder t", {"t": copied("{tuned}")}, ("t",)),
@@ -115,17 +102,13 @@ STREAMS = [
 ]  # fmt: skip
 ENVIRONMENT = [
     Situation("finetune-no-home", f"{TUNE} out", env={"HOME": None}, status=(0,), silent=True),
-    Situation("finetune-home-nowhere", f"{TUNE} out", env={"HOME": "/nowhere"}, status=(0,), silent=True),
     Situation("finetune-tmpdir-nowhere", f"{TUNE} out", env={"TMPDIR": "/nowhere"}, status=(0, 2), silent=True),
-    Situation("finetune-language-c", f"{TUNE} out", env={"LANG": "C", "LC_ALL": "C"}, status=(0,), silent=True),
     Situation("finetune-torchrun", f"{TUNE} out", says=("waits at 127.0.0.1:29533", "without torchrun"),
         during=interrupt("torchrun"), status=(130,),
         env={"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}),
     Situation("pretrain-rank-nonsense", f"{PRETRAIN} out", says=("RANK",), env={"RANK": "x", "WORLD_SIZE": "2"}),
     Situation("pretrain-rank-beyond", f"{PRETRAIN} out", says=("RANK",),
         env={"RANK": "5", "WORLD_SIZE": "2", "LOCAL_RANK": "5", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29534"}),
-    Situation("info-columns-0", "info {model}", env={"COLUMNS": "0"}, status=(0,)),
-    Situation("help-columns-nonsense", "finetune --help", env={"COLUMNS": "-5"}, status=(0,)),
     Situation("predict-no-threads", f"{PREDICT} o.jsonl", env={"OMP_NUM_THREADS": "nonsense"}, status=(0,)),
 ]  # fmt: skip
 SITUATIONS = [*TAKEN, *FULL, *SAME, *STREAMS, *ENVIRONMENT]

@@ -10,7 +10,6 @@ from tests.hostile.situation import Situation
 
 TUNE = "finetune text-classification --model {model} --train {rows} --steps 4000 --out out"
 FOLDS = TUNE.replace("--steps 4000", "--steps 300 --folds 3")
-FAST = TUNE.replace("--steps 4000", "--preset fast")
 MERGE = "merge {apart}/model out"
 PRETRAIN = "pretrain --recipe {recipe} --folder out --training.steps 4000 --training.save_every 4000"
 PREPARE = "prepare --folder out --scale 0.1 --workers 2"
@@ -82,7 +81,6 @@ SITUATIONS = [
     Situation("finetune-interrupted-twice", TUNE, during=twice, status=(0, 130), **LATE),
     Situation("finetune-terminated", TUNE, during=when("out/log.jsonl", signal.SIGTERM, False), status=ENDED, **LATE),
     Situation("finetune-killed", TUNE, during=when("out/log.jsonl", signal.SIGKILL, False), status=(-9,), **LATE),
-    Situation("finetune-hangup", TUNE, during=when("out/log.jsonl", signal.SIGHUP, False), status=(*ENDED, -1), **LATE),
     Situation("finetune-workers-interrupted", f"{TUNE} --workers 2", during=when("out/log.jsonl", signal.SIGINT),
         status=(0, 130), **LATE),
     Situation("finetune-workers-killed", f"{TUNE} --workers 2",
@@ -90,19 +88,13 @@ SITUATIONS = [
     Situation("finetune-a-worker-killed", f"{TUNE} --workers 2", says=("worker",), during=kill_worker, **LATE),
     Situation("finetune-folds-interrupted", FOLDS, during=when("out/folds/*/log.jsonl", signal.SIGINT),
         status=(0, 130), **LATE),
-    Situation("finetune-folds-terminated", FOLDS, during=when("out/folds/*/log.jsonl", signal.SIGTERM, False),
-        status=ENDED, **LATE),
     Situation("finetune-folds-killed", FOLDS, during=when("out/folds/*/log.jsonl", signal.SIGKILL, False),
         status=(-9,), **LATE),
-    Situation("finetune-fast-interrupted", FAST, during=after(4.0, signal.SIGINT), status=(0, 130), **LATE),
     Situation("merge-interrupted", MERGE, during=after(3.0, signal.SIGINT), status=(0, 130)),
-    Situation("merge-terminated", MERGE, during=after(3.0, signal.SIGTERM, False), status=ENDED),
     Situation("pretrain-interrupted-loading", PRETRAIN, during=after(2.0, signal.SIGINT), status=(0, 130), **LATE),
     Situation("pretrain-interrupted", PRETRAIN, during=when("out/log.jsonl", signal.SIGINT), status=(0, 130), **LATE),
     Situation("pretrain-workers-interrupted", f"{PRETRAIN} --data.workers 2",
         during=when("out/log.jsonl", signal.SIGINT), status=(0, 130), **LATE),
-    Situation("pretrain-workers-terminated", f"{PRETRAIN} --data.workers 2",
-        during=when("out/log.jsonl", signal.SIGTERM, False), status=ENDED, **LATE),
     Situation("pretrain-workers-killed", f"{PRETRAIN} --data.workers 2",
         during=when("out/log.jsonl", signal.SIGKILL, False, 2.0), status=(-9,), **LATE),
     Situation("pretrain-a-worker-killed", f"{PRETRAIN} --data.workers 2", says=("worker",), during=kill_worker,
@@ -112,15 +104,12 @@ SITUATIONS = [
             running.signal(signal.SIGCONT, group=True), running.wait_until(lambda: False, 1),
             running.signal(signal.SIGINT, group=True))),
     Situation("prepare-interrupted", PREPARE, during=after(2.0, signal.SIGINT), status=(0, 130)),
-    Situation("prepare-terminated", PREPARE, during=after(2.0, signal.SIGTERM, False), status=ENDED),
     Situation("prepare-killed", PREPARE, during=after(2.0, signal.SIGKILL, False), status=(0, -9)),
     Situation("predict-interrupted", PREDICT, MANY, during=when("out.jsonl", signal.SIGINT), status=(130,), **LATE),
     Situation("predict-terminated", PREDICT, MANY, during=when("out.jsonl", signal.SIGTERM, False), status=ENDED, **LATE),
     Situation("predict-killed", PREDICT, MANY, during=when("out.jsonl", signal.SIGKILL, False), status=(-9,), **LATE),
     Situation("evaluate-interrupted", "evaluate {model} --world {world} --out out", during=after(3.0, signal.SIGINT),
         status=(0, 130), **LATE),
-    Situation("evaluate-terminated", "evaluate {model} --world {world} --out out",
-        during=after(3.0, signal.SIGTERM, False), status=ENDED, **LATE),
     Situation("quickstart-interrupted", "quickstart --smoke --folder out", during=after(4.0, signal.SIGINT),
         status=(0, 130), **LATE),
     Situation("quickstart-killed", "quickstart --smoke --folder out", during=after(4.0, signal.SIGKILL, False),

@@ -28,11 +28,7 @@ def _each(kind: str) -> list[Situation]:
         "loop": loop,
     }
     return [
-        # Nothing to answer is no mistake.
-        Situation(whole, f"{command} {file}", {file: content}, status=(0, 2))
-        if (whole := f"{verb}-{kind.replace('.', '-')}-{name}") == "predict-jsonl-empty"
-        else Situation(whole, f"{command} {file}", {file: content}, (file,))
-        for verb, command in (("finetune", TUNE), ("predict", PREDICT))
+        Situation(f"finetune-{kind.replace('.', '-')}-{name}", f"{TUNE} {file}", {file: content}, (file,))
         for name, content in cases.items()
     ]
 
@@ -69,19 +65,12 @@ TEXT_BOMB = {"a.parquet": parquet("x", 40_000_000, 250, "text")}
 BOMBS = [
     Situation("predict-parquet-bomb", f"{EMBED} a.parquet", IMAGE_BOMB, ("a.parquet",), seconds=240),
     Situation("finetune-parquet-bomb", f"{PICTURES} a.parquet", IMAGE_BOMB, ("a.parquet",), seconds=240),
-    Situation("probe-parquet-bomb", "evaluate {model} --train a.parquet --test a.parquet --out out", IMAGE_BOMB,
-        ("picture",), seconds=240),
-    Situation("zero-shot-parquet-bomb", "evaluate {model} --test a.parquet --out out", IMAGE_BOMB, ("picture",),
-        seconds=240),
     Situation("finetune-parquet-text-bomb", f"{TUNE} a.parquet", TEXT_BOMB, ("a.parquet:1", "text", "40000000")),
-    Situation("predict-parquet-text-bomb", f"{PREDICT} a.parquet", TEXT_BOMB, ("a.parquet:1", "40000000")),
     Situation("predict-parquet-page-of-900-mb", f"{EMBED} a.parquet",
         {"a.parquet": parquet(b"\0", 900_000_000, 2, "image")}, ("a.parquet", "memory")),
     Situation("finetune-csv-of-one-line", f"{TUNE} a.csv", {"a.csv": one_line}, ("a.csv",)),
     Situation("finetune-csv-sparse-of-1-tib", f"{TUNE} a.csv", {"a.csv": sparse(1 << 40, b"text,label\na,b\n")},
         ("a.csv",)),
-    Situation("predict-csv-sparse-of-1-tib", f"{PREDICT} a.csv", {"a.csv": sparse(1 << 40, b"text,label\na,b\n")},
-        ("a.csv",), changes=("out.jsonl",)),
     Situation("finetune-jsonl-sparse-of-1-tib", f"{TUNE} a.jsonl", {"a.jsonl": sparse(1 << 40)}, ("a.jsonl",)),
 ]  # fmt: skip
 JPEG = b"\xff\xd8\xff\xe0" + bytes(200)
@@ -102,10 +91,6 @@ IMAGES = [
         ("p.jpg",))
     for name, content in BAD_PICTURES.items()
 ] + [
-    Situation(f"finetune-picture-{name}", f"{PICTURES} a.csv",
-        {"a.csv": "image,label\n" + "p.jpg,a\np.jpg,b\n" * 5, "p.jpg": content}, ("p.jpg",))
-    for name, content in BAD_PICTURES.items()
-] + [
     Situation("predict-picture-elsewhere", f"{EMBED} a.csv", {"a.csv": "image\n../../../../../etc/passwd\n"},
         ("outside",)),
     Situation("predict-folder-of-links-out", f"{EMBED} photos", {"photos/a.jpg": link("/etc/passwd")}, ("a.jpg",)),
@@ -120,8 +105,7 @@ PACKED_TABLES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "json-of-depth": ("a.json", "[" * 3_000_000, ("a.json:1",)),
 }
 NEW_KINDS = [
-    Situation(f"{verb}-{name}", f"{command} {file}", {file: content}, says, seconds=240, changes=("out.jsonl",))
-    for verb, command in (("finetune", TUNE), ("predict", PREDICT))
+    Situation(f"finetune-{name}", f"{TUNE} {file}", {file: content}, says, seconds=240)
     for name, (file, content, says) in PACKED_TABLES.items()
 ]  # fmt: skip
 KINDS = ("csv", "jsonl", "parquet", "json", "csv.gz", "tar")

@@ -37,7 +37,7 @@ TEXTS = [
 def ready(folder: Path, every: bool = True) -> dict[str, str]:
     """Paths of what is ready-made by name; it is built where it is not there yet, by one process alone.
 
-    What only `make hostile` needs (adapters, several labels, a published file) is there if `every`.
+    What only `make hostile` needs (adapters, a published file) is there if `every`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -52,11 +52,9 @@ def ready(folder: Path, every: bool = True) -> dict[str, str]:
         "model": "run/model",
         "tuned": "tuned",
         "apart": "apart",
-        "several": "several",
         "published": "published.th",
         "photos": "photos",
         "rows": "tables/rows.csv",
-        "labelled": "tables/labelled.csv",
         "lines": "tables/rows.jsonl",
         "parquet": "tables/rows.parquet",
         "pictures": "tables/pictures.csv",
@@ -75,8 +73,6 @@ def _build(folder: Path, every: bool) -> None:
     if not every:
         return
     _xfm(folder, f"{tune} --out apart --steps 2 --quiet --tune.language lora --tune.save_adapter_only true")
-    many = tune.replace("rows.csv", "labelled.csv")
-    _xfm(folder, f"{many} --out several --steps 2 --quiet --multi-label")
     _xfm(folder, "export run/model published.th")
     content = json.loads((folder / "world" / "tokenizer.json").read_text())
     content["model"]["vocab"] |= {f"extra{number}": 5000 + number for number in range(9)}
@@ -99,8 +95,6 @@ def _tables(folder: Path) -> None:
         writer = csv.DictWriter(stream, ["text", "label"])
         writer.writeheader()
         writer.writerows(rows)
-    several = "".join(f"{row['text']},{row['label']}|{len(row['text']) % 3}\n" for row in rows)
-    (folder / "labelled.csv").write_text(f"text,label\n{several}")
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "rows.parquet")
 

@@ -13,7 +13,6 @@ from tests.hostile import (
     areas_places,
     areas_signals,
     areas_tables,
-    areas_tasks,
     areas_worlds,
 )
 from tests.hostile.checks import faults, snapshot
@@ -21,28 +20,16 @@ from tests.hostile.running import run
 from tests.processes import can_unshare
 
 AREAS = (
-    *(areas_tables, areas_tasks, areas_models, areas_options, areas_worlds, areas_places, areas_signals),
-    areas_corpora,
+    *(areas_tables, areas_models, areas_options, areas_worlds, areas_places, areas_signals, areas_corpora),
 )
 SITUATIONS = [situation for area in AREAS for situation in area.SITUATIONS]
 
 
 QUICK = {
-    *("finetune-csv-fifo", "predict-parquet-bomb", "predict-picture-bomb-of-12000-squared", "info-head"),
-    *(
-        "info-model.safetensors-fifo",
-        "predict-tokenizer-doubling",
-        "convert-published-evil",
-        "tune-steps-nan",
-    ),
-    *(
-        "tune-config-laughs",
-        "finetune-full-disk",
-        "finetune-ascii",
-        "finetune-interrupted",
-        "info-recipe-laughs",
-    ),
-    *("pretrain-workers-interrupted", "prepare-sbu-climbs-out", "doctor-picture-fifo"),
+    *("finetune-csv-fifo", "predict-picture-bomb-of-12000-squared", "info-head", "info-ascii"),
+    *("info-model.safetensors-fifo", "predict-tokenizer-doubling", "convert-published-evil"),
+    *("tune-config-laughs", "export-full-disk", "finetune-interrupted"),
+    *("pretrain-workers-interrupted", "prepare-sbu-climbs-out"),
 }
 """What `make test` runs, too; none of them needs what `ready.py` makes for the others alone."""
 

@@ -86,30 +86,3 @@ def test_conditions_compare_numbers(model: Path, tmp_path: Path, capsys: Any, st
             with expect_refusal(*words):
                 passing(index, wrong)
         index.store.drop()
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"price": "dear"}, ["more.csv:3: price is 'dear', a text", "has numbers in price", "--keep"]),
-        ({"size": "7"}, ["more.csv: size holds numbers", "has texts in size", "--as-text size"]),
-    ],
-)
-def test_a_table_of_other_kinds_is_refused_before_anything_is_taken(
-    model: Path, tmp_path: Path, change: dict[str, str], words: list[str]
-) -> None:
-    pytest.importorskip("lancedb")
-    more = [{**ROWS[0], "sku": "1a", "size": "5"}, {**ROWS[1], "sku": "1b", **change}]
-    if "size" not in change:
-        more[0]["size"] = "XL"
-    first, second = shop(tmp_path / "shop.csv", ROWS), shop(tmp_path / "more.csv", more, first=5)
-    folder = tmp_path / "index"
-    with open_index(folder, model, make=True) as index:
-        filled(index, first)
-        before = (folder / "index.json").read_bytes(), (index.journal.counts(), index.store.stats())
-        with expect_refusal(*words):
-            filled(index, second)
-        assert ((folder / "index.json").read_bytes(), (index.journal.counts(), index.store.stats())) == before
-        if "size" in change:
-            filled(index, second, as_text=["size"])
-            assert len(index) == 5

@@ -22,7 +22,7 @@ from xfm.search.journal import JOURNAL, CollectionManifest, Journal, JournalItem
 from xfm.search.opening import LANCE, open_index
 from xfm.search.searching import Searcher
 from xfm.search.sources import IngestItem
-from xfm.search.store import IndexedPicture, Row, from_png
+from xfm.search.store import IndexedPicture, Row
 
 lance = pytest.importorskip("lancedb") and pytest.importorskip("xfm.search.lance")
 Damage = Callable[[Path], Any]
@@ -116,7 +116,7 @@ def png(side: int) -> bytes:
     return out.getvalue()
 
 
-VERSIONS, DATA = f"{LANCE}/pictures.lance/_versions/*", f"{LANCE}/pictures.lance/data/*"
+DATA = f"{LANCE}/pictures.lance/data/*"
 DAMAGES: dict[str, Damage] = {
     "about cut": cut("index.json"),
     "a probe of words": told(probe=["a"]),
@@ -128,7 +128,6 @@ DAMAGES: dict[str, Damage] = {
     "a trigger": journal(
         f"CREATE TRIGGER t AFTER DELETE ON items BEGIN INSERT INTO items(key) {ENDLESS}; END"
     ),
-    "an endless view": journal("DROP TABLE items", f"CREATE VIEW items AS {ENDLESS}"),
     "no store": gone(LANCE),
     "store garbled": garbled(DATA),
     "other vectors": rows(width=8),
@@ -173,7 +172,7 @@ def test_one_that_is_whole_is_read_and_written(whole: Path, tmp_path: Path) -> N
 def test_what_is_damaged_is_told_in_a_sentence(name: str, whole: Path, tmp_path: Path) -> None:
     place = shutil.copytree(whole, tmp_path / "index")
     DAMAGES[name](place)
-    if name in ("journal a pipe", "an endless view"):  # one that fails here would never end
+    if name == "journal a pipe":  # one that fails here would never end
         said = run([*XFM, "index", "stats", str(place)], 400)
         assert said.status == 2, said.err
         assert "build the collection again" in said.err.splitlines()[-1]
@@ -218,15 +217,3 @@ def test_a_full_disk_under_the_journal_asks_for_room_and_nothing_more(tmp_path: 
     own._database.execute("PRAGMA max_page_count = 100000")
     own.note(items)
     assert own.offered() == ["a"]
-
-
-def test_a_file_that_goes_meanwhile_is_no_damage(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = Path.rglob
-    monkeypatch.setattr(Path, "rglob", lambda folder, names: [*seen(folder, names), folder / "gone"])
-    assert lance.LanceStore(whole / LANCE, CollectionManifest.read(whole).width).count() == 3
-
-
-def test_a_stored_picture_that_is_none_is_told_without_an_address() -> None:
-    with pytest.raises(UserError, match=r"damaged.*build the collection again") as caught:
-        from_png(b"no picture", (32, 32))
-    assert "0x" not in str(caught.value)

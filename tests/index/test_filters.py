@@ -77,15 +77,6 @@ def test_metadata_are_texts_numbers_and_truth_values():
     assert other == ["g"]
 
 
-@pytest.mark.parametrize(
-    ("cells", "words"),
-    [({"a b": 1}, ["a b", "rename"]), ({"a": 2**53 + 1}, ["a is", "text"])],
-)
-def test_metadata_that_cannot_be_are_refused(cells, words):
-    with expect_refusal(*words):
-        read_metadata(cells)
-
-
 def test_a_field_is_of_one_kind():
     fields = merged({}, {"a": "x", "b": 1.0})
     assert merged(fields, {"c": True, "a": "y"}) == {"a": Kind.TEXT, "b": Kind.NUMBER, "c": Kind.BOOLEAN}

@@ -4,7 +4,6 @@ import fcntl
 import uuid
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +18,7 @@ from xfm.core.locks import LOCK_FILE
 from xfm.data.skipped import SkippedRecords
 from xfm.inference.pipeline import pipeline
 from xfm.search import index as module
-from xfm.search import opening, searching
-from xfm.search.filters import Kind
+from xfm.search import searching
 from xfm.search.index import Index
 from xfm.search.ingest import HIDDEN, fill, folder_index
 from xfm.search.journal import State
@@ -220,15 +218,6 @@ def test_an_index_of_another_model_is_refused(model: Path, tmp_path: Path) -> No
         pass
 
 
-def test_a_collection_finds_its_model_from_any_folder(model: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(model.parent)
-    with open_index(tmp_path / "index", model.name, make=True) as index:
-        index.add(candidates(1))
-    monkeypatch.chdir(tmp_path)
-    with open_index(tmp_path / "index") as index:
-        assert found(index, "a square") == ["p0"]
-
-
 def test_a_folder_is_its_own_collection_and_followed(model: Path, photos: Path) -> None:
     def names(text: str = "a square") -> set[str]:
         with folder_index(photos, model, SkippedRecords(), progress=False) as index:
@@ -287,65 +276,21 @@ def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:
 
 
 def test_pictures_that_come_one_by_one_leave_few_files(model: Path, tmp_path: Path, monkeypatch) -> None:
-    """A row is stored for each, 120 times; the files are joined before there are many."""
+    """A row is stored for each, 60 times; the files are joined before there are many."""
     from xfm.search import lance
 
     monkeypatch.setattr(lance, "_PARTS", 16)
     most, folder = 0, tmp_path / "index"
     with open_index(folder, model, make=True) as index:
-        for number in range(120):
+        for number in range(60):
             cells = np.random.default_rng(number).integers(256, size=(8, 8, 3), dtype=np.uint8)
             picture = Image.fromarray(cells).resize((32, 32), Image.Resampling.NEAREST)
             assert index.add([IngestItem(f"p{number}", "", picture, str(number))]).new == 1
             most = max(most, sum(path.is_file() for path in folder.rglob("*")))
-        assert len(index) == 120
+        assert len(index) == 60
         assert index.store.stats().parts <= 40
-        assert index.store.count() == 120
-        assert most < 150  # three a time would be 360
+        assert index.store.count() == 60
+        assert most < 110  # three a time would be 180
         index.compact()
         assert index.store.stats().parts == 1
         assert sum(path.is_file() for path in folder.rglob("*")) < 20
-
-
-def test_a_collection_that_came_while_the_model_was_loaded_is_used(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place, loaded = tmp_path / "index", opening.pipeline
-
-    def late(*given: Any, **named: Any) -> Any:
-        monkeypatch.setattr(opening, "pipeline", loaded)
-        if not place.exists():
-            with open_index(place, model, make=True) as first:
-                first.add([IngestItem("a", "a.png", draw("red", "blue"), "1", {"n": 1})])
-        return loaded(*given, **named)
-
-    monkeypatch.setattr(opening, "pipeline", late)
-    with open_index(place, model, make=True) as second:
-        assert second.about.fields == {"n": Kind.NUMBER}
-        second.add([IngestItem("b", "b.png", draw("blue", "red"), "1")])
-    with open_index(place) as index:
-        assert (len(index), index.about.fields) == (2, {"n": Kind.NUMBER})
-    place = tmp_path / "other"
-    monkeypatch.setattr(opening, "pipeline", late)
-    elsewhere = open_index(place, model, make=True, address="postgresql://127.0.0.1:1/x")
-    with expect_refusal("keeps its rows in the folder"), elsewhere:
-        pass
-    with open_index(place) as index:
-        assert len(index) == 1
-
-
-def test_a_name_that_no_store_can_hold_is_left_out(model: Path, tmp_path: Path) -> None:
-    fits, long = candidates(2)
-    offers, left_out = [replace(fits, key="k" * 2000), replace(long, key="é" * 1001)], SkippedRecords()
-    with open_index(tmp_path / "index", model, make=True) as index:
-        taken = index.add(offers, left_out)
-    assert (taken.new, taken.bad) == (1, 1)
-    assert "2,002 bytes" in left_out.rows[long.source]
-
-
-def test_what_cannot_become_a_collection_is_said_before_it_is_made(model: Path, tmp_path: Path) -> None:
-    with expect_refusal("--store"), open_index(tmp_path / "index", model, make=True, table="shop"):
-        pass
-    with expect_refusal("control characters"), open_index(tmp_path / "in\ndex", model, make=True):
-        pass
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".xfm-lock"] in ([], ["in\ndex"])

@@ -19,7 +19,7 @@ from xfm.search.searching import Searcher
 from xfm.search.sources import IngestItem
 
 pytest.importorskip("lancedb")
-KILLS = int(os.environ.get("XFM_KILLS", "2"))
+KILLS = int(os.environ.get("XFM_KILLS", "1"))
 """Processes that are killed; more are asked for by the environment."""
 
 

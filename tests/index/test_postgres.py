@@ -99,23 +99,6 @@ def test_a_password_is_not_kept(address: str, shown: str) -> None:
     assert kept == {name: value for name, value in read.items() if "password" not in name}
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "postgresql://u:sec@ret@db/shop",
-        "postgresql://db?password=sec@ret",
-        "postgresql://u:sec%zzret@db/shop",
-        "host=db password=secret",
-    ],
-)
-def test_an_address_whose_password_cannot_be_told_from_the_rest_is_refused(address: str) -> None:
-    with pytest.raises(UserError) as caught:
-        postgres.PostgresStore(address, "pictures", WIDTH)
-    assert "PGPASSWORD" in str(caught.value)
-    assert "sec" not in str(caught.value)
-    assert "ret" not in str(caught.value)
-
-
 @given(
     st.text("abc:/?@#&=%+ [],", min_size=3), st.sampled_from(["", ":5432", "/shop", "/shop?sslmode=require"])
 )

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.evaluation.tiny import draw
-from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
 from xfm.search.sources import FolderSupply, open_supply
@@ -66,25 +65,6 @@ def test_rows_without_names_are_named_by_their_place(tmp_path: Path) -> None:
     assert [one.key for one in found] == [f"{path}:1", f"{path}:2"]
     again = list(open_supply(path, ColumnMap.parse("image=file"), key="file").candidates())
     assert [one.key for one in again] == ["a.png", "b.png"]
-
-
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        ({"id": 1, "image": ""}, ["image"]),
-        ({"id": 1, "image": "https://example.org/a.png"}, ["address", "download"]),
-        ({"id": 0, "image": "a.png"}, ['"id" is 0', "row 1"]),
-        ({"id": 1, "image": "a.png", "a b": 1}, ["a b", "rename"]),
-        ({"id": 1, "image": "a.png", "said": "a\0b"}, ["said", "zero byte"]),
-    ],
-)
-def test_a_row_that_is_none_is_told_with_its_place(tmp_path: Path, row: dict, words: list[str]) -> None:
-    path = table(tmp_path, {"id": 0, "image": "a.png"}, row)
-    first, second = open_supply(path).candidates()
-    assert not isinstance(first.picture, UserError)
-    assert isinstance(second.picture, UserError)
-    message = str(second.picture)
-    assert all(word in message for word in words), message
 
 
 def shard(path: Path, *members: tuple[str, bytes]) -> Path:
@@ -148,17 +128,3 @@ def test_a_name_that_is_not_utf8_is_told_and_left_out(tmp_path: Path) -> None:
     assert "not UTF-8" in str(bad.picture)
     assert bad.key.encode().decode() == str(tmp_path / "caf\\udce9.png")
     assert {*source.keys()} == {good.key, bad.key}
-
-
-def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.doc").touch()
-    for name, words in (("nothing", "does not exist"), ("a.doc", "neither a folder")):
-        with expect_refusal(name, words):
-            open_supply(tmp_path / name)
-    path = table(tmp_path, {"image": "a.png"}, name="rows.jsonl")
-    csv = tmp_path / "rows.csv"
-    csv.write_text("image,price\na.png,3\n")
-    for wrong in ({"key": "sku"}, {"keep": ["colour"]}, {"as_text": ["colour"]}):
-        with expect_refusal("rows.csv", "no column"):
-            open_supply(csv, **wrong)
-    assert path.exists()

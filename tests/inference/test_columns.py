@@ -9,7 +9,6 @@ import pytest
 
 import xfm
 from tests.inference.models import pictures
-from tests.refusals import expect_refusal
 
 arrow = pytest.importorskip("pyarrow")
 pandas = pytest.importorskip("pandas")
@@ -54,21 +53,6 @@ def test_answers_of_a_task(model: Path) -> None:
     assert judge(given)["fits"].to_pylist() == xfm.pipeline("image-text-matching", model)(**given)
     empty = judge({"image": [], "text": []})
     assert [len(empty[name]) for name in ("fits", "error")] == [0, 0]
-
-
-def test_what_cannot_be_is_one_sentence(embed: xfm.ColumnPipeline, model: Path) -> None:
-    with expect_refusal("no column caption", "only other"):
-        embed({"other": ["a"]})
-    with expect_refusal("has a column error already"):
-        embed({"caption": ["a"], "error": ["b"]})
-    with expect_refusal("not list"):
-        embed([{"caption": "a"}])
-    with expect_refusal("columns names pixels", "text"):
-        xfm.ColumnPipeline("embed", model, columns={"pixels": "image"})
-    with expect_refusal("gallery"):
-        xfm.ColumnPipeline("retrieval", model)
-    with expect_refusal("no column image", "columns={'image'"):
-        xfm.ColumnPipeline("image-text-matching", model)({"text": ["a"]})
 
 
 def _listed(column: Any) -> list[Any]:

@@ -25,7 +25,6 @@ from xfm.inference.row_units import RowWork
 from xfm.inference.shared_prediction import PartsTarget, answer_together
 
 SIZE = 4
-GIVEN = ("--input", "rows.jsonl", "--out", "o")
 
 
 @pytest.fixture
@@ -167,20 +166,3 @@ def test_commands_share_and_say_what_is_left(
     assert command("embed", "--input", table, "--out", plain, "--keep", "id").status == 0
     same(lines(out), lines(plain))
     assert "unit_rows" in command("embed", *given).refusal
-
-
-@pytest.mark.parametrize(
-    ("task", "options", "words"),
-    [
-        ("retrieval", ["--gallery", "g", "--input", "rows.csv", "--out", "o"], "every process would encode"),
-        ("embed", ["--input", "rows.jsonl"], "give --out"),
-        ("embed", [*GIVEN, "--restart", "--array", "0/2"], "--restart is not"),
-        ("grounding", [*GIVEN, "--draw", "d"], "--draw is for one process"),
-    ],
-)
-def test_what_cannot_be_shared_is_refused(
-    command: Command, table: Path, task: str, options: list[str], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(table.parent)
-    more = [] if "--array" in options else ["--processes", "2"]
-    assert words in command(task, *options, *more).refusal

@@ -107,27 +107,6 @@ def test_what_comes_several_times_is_computed_once_and_long_texts_apart(folders:
     close(found[18:], [found[0], found[7], found[7]])
 
 
-def test_bad_items_are_named_before_anything_is_computed(folders: Folders, tmp_path: Path) -> None:
-    loaded = xfm.load(folders[None])
-    read, seen = computed(loaded.model.text_proj), computed(loaded.model.vision_proj)
-    (tmp_path / "bad.png").write_bytes(b"no picture")
-    with expect_refusal("input 2: text must be a text, not int"):
-        loaded.encode(["a", "b", 7])
-    with expect_refusal("input 1: embed takes either text or image"):
-        loaded.encode(["a", {"text": "b", "image": pictures(1)[0]}])
-    with expect_refusal("an input is None"[3:]):
-        loaded.encode(None)
-    with expect_refusal("input 0: text is not Unicode"):
-        loaded.encode(["\ud800", "a"])
-    assert read == seen == []
-    with expect_refusal("input 3: ", "bad.png"):
-        loaded.encode(["a", pictures(1)[0], "b", tmp_path / "bad.png"])
-    with expect_refusal("bad.png") as _:
-        loaded.encode(tmp_path / "bad.png")
-    with expect_refusal("input 1: http://example.com/a.png: addresses are not fetched"):
-        loaded.encode(["a", {"image": "http://example.com/a.png"}])
-
-
 def test_similarity_is_the_cosine_of_inputs_or_vectors(loaded: LoadedModel) -> None:
     said, shown = texts(4), pictures(3)
     first, second = loaded.encode(said), loaded.encode(shown)

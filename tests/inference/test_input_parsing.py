@@ -1,6 +1,5 @@
 """Pictures and mappings as users give them."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from tests.inference.models import pictures
 from tests.inference.support import Pipe
 from tests.refusals import expect_refusal
 from xfm.config.pipelines import UrlRules
-from xfm.core.errors import UserError
 from xfm.data.images import to_uint8
 from xfm.inference.input_parsing import read_original
 
@@ -68,27 +66,6 @@ def test_what_is_transparent_shows_white() -> None:
         saved(Image.fromarray(array), "PNG"),
     ):
         assert read_original(form)[0].tolist() == [[0, 0], [255, 255]]
-
-
-@pytest.mark.parametrize(
-    ("picture", "words"),
-    [
-        (np.zeros((4, 4, 3)), r"uint8 array.*not float64 \[4, 4, 3\]"),
-        (torch.zeros(3, 4, 4), r"not torch.float32 \[3, 4, 4\]"),
-        (Path("no/where.png"), "^the picture no/where.png cannot be read"),
-        (b"no picture", "not a JPEG, PNG, WebP"),
-    ],
-)
-def test_what_is_no_picture_is_named(embed: Pipe, picture: Any, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        embed(picture)
-
-
-def test_a_pil_picture_that_does_not_decode_is_named(embed: Pipe) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
-    whole = saved(Image.fromarray(noise), "PNG")
-    with pytest.raises(UserError, match="the PIL picture does not decode"):
-        embed(Image.open(io.BytesIO(whole[: len(whole) // 2])))
 
 
 def test_a_pipeline_fetches_what_is_allowed(models: dict) -> None:

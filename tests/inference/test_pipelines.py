@@ -15,8 +15,7 @@ import xfm
 from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, texts
 from tests.inference.support import Models, Pipe, same
 from xfm.core.errors import UserError
-from xfm.inference.engine import EncodedPictures
-from xfm.inference.input_parsing import InputError, PictureReader
+from xfm.inference.input_parsing import InputError
 
 QUICK = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -71,26 +70,6 @@ def test_each_distinct_picture_is_encoded_once(
     assert len([*pipe(iter(rows), **OPTIONS.get(task, {}))]) == 24
     assert 1 <= len(seen) <= 3
     assert len(set(seen)) == len(seen)
-
-
-def test_the_block_of_encoded_pictures_stays_however_many_pass(models: Models) -> None:
-    pipe = make("embed", models)
-    reader = PictureReader(pipe.engine.pretrained.preprocessing, None)
-    shown, pixels = [reader.read(picture) for picture in pictures(40)], torch.zeros(1, 3, 32, 32)
-    limit = 6 * pipe.engine.model.encode_image(pixels).nbytes
-    kept = EncodedPictures(pipe.engine, limit)
-    for start in range(0, 40, 4):
-        kept.need(shown[start : start + 4])
-        keys = [
-            picture.key for picture in shown[max(0, start - 2) : start + 4]
-        ]  # the last two are there still
-        states, _ = kept.stack(keys)
-        for key, found in zip(keys, states, strict=True):
-            alone = EncodedPictures(pipe.engine)
-            alone.need([picture for picture in shown if picture.key == key])
-            torch.testing.assert_close(found, alone.stack([key])[0][0])
-        assert kept.nbytes <= limit
-    assert kept.nbytes == limit
 
 
 def test_an_iterator_is_read_as_answers_are_wanted(models: Models) -> None:
@@ -163,16 +142,3 @@ def test_untrained_heads_do_not_answer(models: Models) -> None:
     with pytest.raises(UserError, match="uses the part itm_head, which the model has only as it was"):
         xfm.pipeline("image-text-matching", model=fresh)
     xfm.pipeline("embed", model=fresh)
-
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        ({"task": "vqua"}, "unknown task vqua; did you mean vqa"),
-        ({"task": "embed", "batch_size": 0}, "batch_size is 0"),
-        ({"task": "embed", "device": "cuda:99"}, "device cuda:99 cannot be used"),
-    ],
-)
-def test_wrong_settings_are_named(models: Models, call: dict[str, Any], words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        xfm.pipeline(**{"model": models[None], **call})

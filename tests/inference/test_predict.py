@@ -22,7 +22,7 @@ from xfm.config.pipelines import TopK
 from xfm.config.tasks import TEXT_CLASSIFICATION
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
-from xfm.inference.answer_file import bad_file, gallery_file, open_answers, settings_file
+from xfm.inference.answer_file import bad_file, gallery_file, settings_file
 from xfm.inference.prediction import predict
 from xfm.inference.row_sources import ReadOptions
 
@@ -34,16 +34,15 @@ def test_rows_are_answered_as_the_pipeline_answers(ask: Pipe, tmp_path: Path, ki
         {"id": f"q{n}", "photo": f"photos/{names[n % 3]}", "question": f'{text},\n"{n}"?'}
         for n, text in enumerate(texts(11))
     ]
-    source = tmp_path / f"rows.{'csv' if kind == 'semicolons' else kind}"
+    source = tmp_path / f"rows.{kind}"
     if kind == "jsonl":
         write_lines(source, [row for pair in zip(rows, [""] * 11, strict=True) for row in pair])
     elif kind == "parquet":
         pyarrow = pytest.importorskip("pyarrow")
         pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(rows), source)
     else:
-        delimiter = {"csv": ",", "tsv": "\t", "semicolons": ";"}[kind]
         with source.open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, [*rows[0]], delimiter=delimiter)
+            table = csv.DictWriter(file, [*rows[0]])
             table.writeheader()
             table.writerows(rows)
     reading = ReadOptions(ask.spec.inputs, ColumnMap({"image": "photo"}), ("id",))
@@ -59,13 +58,7 @@ def test_rows_are_answered_as_the_pipeline_answers(ask: Pipe, tmp_path: Path, ki
     assert not bad_file(tmp_path / "out.jsonl").exists()
 
 
-BAD = {
-    4: "not json",
-    9: '{"other": "a"}',
-    10: '["a"]',
-    17: '{"text": "  "}',
-    18: '{"text": ["a"]}',
-}
+BAD = {4: "not json", 9: '{"other": "a"}', 10: '["a"]', 17: '{"text": "  "}', 18: '{"text": ["a"]}'}
 
 
 def rows_with_bad(path: Path, bad: dict[int, str]) -> Path:
@@ -109,19 +102,6 @@ def test_the_first_bad_row_ends_the_run_after_the_rows_before_it(
     rows_with_bad(source, {})  # mended
     assert predict(classify, source, out).before == bad - 1
     assert [row["row"] for row in lines(out)] == [*range(1, 21)]
-
-
-def test_half_of_the_rows_may_be_bad_only_where_that_was_asked_for(classify: Pipe, tmp_path: Path) -> None:
-    source, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
-    write_lines(source, [{"text": "a red square"}, "no", "none", "nothing"])
-    for _ in range(2):
-        with pytest.raises(UserError, match=r"rows\.jsonl:2.*3 of the 4 rows.*--max-bad 3"):
-            predict(classify, source, out)
-        assert len(lines(out)) == 1
-    assert predict(classify, source, out, max_bad=3).skipped == 3
-    write_lines(source, ["no", "none"])
-    with pytest.raises(UserError, match=r"rows\.jsonl:1: .*none of the 2 rows could be answered"):
-        predict(classify, source, out, max_bad=3, restart=True)
 
 
 def test_a_gallery_may_hold_bad_pictures(search: Pipe, tmp_path: Path) -> None:
@@ -261,12 +241,6 @@ def test_what_is_read_is_never_written(classify: Pipe, search: Pipe, tmp_path: P
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_file_that_goes_while_it_is_written_is_no_success(tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    with expect_refusal(str(out), "removed or replaced"), open_answers(out, {}, False, by_name=False):
-        out.unlink()
-
-
 def test_the_command_line(tmp_path: Path, command: Command) -> None:
     source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "new" / "out.jsonl"
     given = ["text-classification", "--input", source, "--out", out, "--quiet"]
@@ -285,19 +259,19 @@ def test_the_command_line(tmp_path: Path, command: Command) -> None:
 @pytest.mark.slow
 def test_a_process_that_is_killed_goes_on(folders: Folders, tmp_path: Path) -> None:
     """A real SIGKILL in the middle."""
-    source = write_lines(tmp_path / "rows.jsonl", [{"text": text} for text in texts(700)])
+    source = write_lines(tmp_path / "rows.jsonl", [{"text": text} for text in texts(300)])
     out = tmp_path / "out.jsonl"
     model = str(folders["text-classification"])
     command = [*XFM, "predict", "text-classification", "--model", model, "--batch-size", "2", "--quiet"]
     command += ["--input", str(source), "--out", str(out)]
     with Running(command) as running:
-        running.wait_until(lambda: out.exists() and out.stat().st_size > 10_000)
+        running.wait_until(lambda: out.exists() and out.stat().st_size > 2_000)
         running.signal(signal.SIGKILL)
         assert running.end().status == -signal.SIGKILL
     begun = out.read_bytes().count(b"\n")
-    assert 0 < begun < 700
+    assert 0 < begun < 300
     assert f"({begun} of them by earlier runs)" in run(command).out
-    assert [row["row"] for row in lines(out)] == [*range(1, 701)]
+    assert [row["row"] for row in lines(out)] == [*range(1, 301)]
 
 
 def test_names_that_are_no_text_are_answered_once(embed: Pipe, tmp_path: Path) -> None:
@@ -309,18 +283,3 @@ def test_names_that_are_no_text_are_answered_once(embed: Pipe, tmp_path: Path) -
     assert predict(embed, tmp_path / "photos", out).answered == 1
     assert [row["image"] for row in lines(out)] == [odd]
     assert predict(embed, tmp_path / "photos", out).answered == 0
-
-
-def test_answers_that_were_tampered_with_are_named(classify: Pipe, tmp_path: Path) -> None:
-    source, out = rows_with_bad(tmp_path / "rows.jsonl", BAD), tmp_path / "out.jsonl"
-    predict(classify, source, out)
-    log, deep = bad_file(out), "[" * 5000 + "]" * 5000 + "\n"
-    log.write_text(deep + log.read_text())
-    assert predict(classify, source, out).answered == 0
-    with out.open("a") as file:
-        file.write(deep)
-    with pytest.raises(UserError, match=r"out\.jsonl:16: the line is not one of answers"):
-        predict(classify, source, out)
-    settings_file(out).write_text(deep)
-    with pytest.raises(UserError, match="does not say that `predict` made it"):
-        predict(classify, source, out)

@@ -14,11 +14,9 @@ import xfm
 from tests.alike import some
 from tests.inference.models import EVERY, NEEDS, texts
 from tests.inference.support import Command, Models, lines, photos, same
-from tests.refusals import expect_refusal
 from xfm.cli.main import main
 from xfm.config.task_spec import FieldKind
 from xfm.config.tasks import task_spec
-from xfm.inference.row_sources import ReadOptions, StandardInput
 
 Stdin = Callable[[str | bytes], None]
 TEXT, LOOK = "text-classification", "image-classification"
@@ -73,23 +71,6 @@ def test_other_names_of_fields_are_options_too(photo: str, command: Command) -> 
     first, second = [command("grounding", "--image", photo, phrase, *more).rows for phrase in phrases]
     assert first == second
     assert [path.name for path in Path("drawn").glob("*.jpg")] == ["1.jpg"]
-
-
-@pytest.mark.parametrize(
-    ("task", "name", "content", "words"),
-    [
-        (LOOK, "broken.png", b"no picture", "broken.png: the picture"),
-        (LOOK, "notes.txt", b"some words", "is neither a picture nor a file of .jsonl, .ndjson"),
-        ("vqa", "cat.png", None, "--image cat.png --question 'a text'"),
-    ],
-)
-@pytest.mark.usefixtures("photo")
-def test_what_is_no_input_is_named(
-    command: Command, task: str, name: str, content: bytes | None, words: str
-) -> None:
-    if content is not None:
-        Path(name).write_bytes(content)
-    assert words in command(task, "--input", name).refusal
 
 
 def test_tables_and_folders_are_printed_too(photo: str, command: Command) -> None:
@@ -159,12 +140,8 @@ def test_a_stream_goes_on_in_a_file(piped: Stdin, tmp_path: Path, command: Comma
         ("embed", "required: --model"),
         ("captioning --beam 3 --model m", "unknown option --beam; did you mean --beams"),
         ("embed --model m", "give --input FILE, or one of --text 'a text' or --image a.png"),
-        ("visual-reasoning --model m", "or --left left.png --right right.png --text 'a text'"),
-        ("vqa --model m --image a.png", "--question is missing: give --input FILE, or --image a.png"),
         ("embed --model m --input a.csv --text b", "give either --input or --text, not both"),
-        ("embed --model m --text b --restart", "--restart is for a file of answers; give --out, or leave"),
         ("embed --model m --image https://a.b/c.png", "are fetched with --allow-urls only"),
-        ("text-classification --model m --text https://a.b/c", "m does not exist"),
         ("retrieval --model m --text b", "give --gallery"),
     ],
 )
@@ -175,24 +152,6 @@ def test_mistakes_are_one_line(arguments: str, words: str, capsys: pytest.Captur
     assert words in line
 
 
-def test_a_kept_column_that_no_row_has_is_told(tmp_path: Path, command: Command) -> None:
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"text": "a"}\n{"text": "b", "id": 7}\n')
-    assert command(TEXT, "--input", rows, "--keep", "id").error == ""
-    found = command(TEXT, "--input", rows, "--keep", "id,nothing")
-    assert found.status == 0
-    assert "no row has nothing, which --keep names: it is null in every answer" in found.error
-
-
-def test_kept_numbers_that_json_does_not_have_are_empty(tmp_path: Path, command: Command) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    table = pyarrow.table({"text": ["a", "b"], "x": [float("nan"), 0.5], "y": [[float("inf")], [1.0]]})
-    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "rows.parquet")
-    lines = command(TEXT, "--input", tmp_path / "rows.parquet", "--keep", "x,y").out.splitlines()
-    rows = [json.loads(line, parse_constant=pytest.fail) for line in lines]
-    assert [(row["x"], row["y"]) for row in rows] == [(None, [None]), (0.5, [1.0])]
-
-
 def test_a_terminal_obeys_nothing_that_a_row_holds(tmp_path: Path, command: Command) -> None:
     """JSON escapes what begins with an escape; other letters steer a terminal, too, or turn what is read."""
     odd = "\u009b2J\u202egood\u2066\U000e0001 \u00e9\u4e2d"
@@ -201,10 +160,3 @@ def test_a_terminal_obeys_nothing_that_a_row_holds(tmp_path: Path, command: Comm
     (line,) = found.out.splitlines()
     assert line.isprintable()
     assert found.rows[0]["id"] == odd
-
-
-def test_a_first_line_without_end_is_not_read_on() -> None:
-    endless = io.BytesIO(bytes(64 << 20))
-    with expect_refusal("standard input", "4 MiB"):
-        StandardInput(endless, ReadOptions(task_spec(TEXT).inputs))
-    assert endless.tell() < 8 << 20

@@ -9,7 +9,6 @@ import xfm
 from tests.data.picture_kinds import saved
 from tests.inference.models import pictures, texts
 from tests.inference.support import Models, Pipe, lines, photos, same, write_lines
-from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
 from xfm.inference.prediction import predict
@@ -46,21 +45,6 @@ def test_two_pictures_in_two_columns_or_in_one(judge: Pipe, tmp_path: Path) -> N
     same(answers(judge, tmp_path / "e.parquet", {}), expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("a.csv", "left,text\n0.png,it\n", r"no column 'right' for .* \(two pictures, or left and right\)"),
-        ("a.csv", "left,right,text\n0.png,,it\n", r'a\.csv:2: the column "right" is empty; mend the row'),
-        ("a.jsonl", '{"images": "0.png", "text": "it"}\n', r'the column "images" is not a list'),
-    ],
-)
-def test_half_a_pair_is_named(judge: Pipe, tmp_path: Path, name: str, content: str, words: str) -> None:
-    pictures(1)[0].save(tmp_path / "0.png")
-    (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=words):
-        answers(judge, tmp_path / name, {})
-
-
 def test_the_column_map_of_a_fine_tuning_is_understood(
     models: Models, classify: Pipe, tmp_path: Path
 ) -> None:
@@ -77,12 +61,3 @@ def test_the_column_map_of_a_fine_tuning_is_understood(
     (tmp_path / "b.csv").write_text("one,other\na red square,it is blue\n")
     found = answers(classify, tmp_path / "b.csv", {"text": "one", "second": "other"})
     same(found, [classify(text="a red square", text_pair="it is blue")])
-
-
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
-def test_a_mapped_column_must_be_there(classify: Pipe, tmp_path: Path, name: str) -> None:
-    content = "text\na red square\n" if name == "a.csv" else '{"text": "a red square"}\n'
-    (tmp_path / name).write_text(content)
-    with expect_refusal(name, "typo", "text_pair"):
-        answers(classify, tmp_path / name, {"second": "typo"})
-    same(answers(classify, tmp_path / name, {"second": ""}), [classify("a red square")])

@@ -14,7 +14,6 @@ from torch import nn
 import xfm
 from tests.inference.models import pictures, texts
 from tests.inference.support import Folders
-from tests.refusals import expect_refusal
 from xfm.cli.main import main
 from xfm.config.labels import MatchCalibration
 from xfm.inference import sentence_folder
@@ -158,31 +157,6 @@ def test_saved_loaded_copied_and_pickled_they_give_the_same(
     close(matches(str(tmp_path / "c")).predict([(SAID[0], one) for one in SHOWN]), probable)
     close(copy.deepcopy(model).encode(SAID), expected)
     close(pickle.loads(pickle.dumps(model)).encode(SHOWN), model.encode(SHOWN))
-
-
-def test_refusals(
-    model: SentenceTransformer, judge: CrossEncoder, exported: dict[str, str], tmp_path: Path
-) -> None:
-    with pytest.raises(ValueError, match="trust_remote_code"):  # of every module that is not the library's
-        SentenceTransformer(exported["sentence-transformers"])
-    with pytest.raises(ValueError, match="mixes multiple modalities"):
-        model.encode([SAID[0], SHOWN[0]])
-    with expect_refusal("takes texts and pictures, not"):
-        judge.predict([(SAID[0], np.zeros(5, np.float32).tolist())])
-    with expect_refusal("a pair is a text and a picture, not text and text"):
-        judge.predict([("a", "b")])
-    with expect_refusal("a pair is a text and a picture, not image and image"):
-        judge.predict([(SHOWN[0], SHOWN[1])])
-    with expect_refusal("leave processing_kwargs out"):
-        judge.predict([(SAID[0], SHOWN[0])], processing_kwargs={"text": {"max_length": 3}})
-    with expect_refusal("never pickled"):
-        model.save_pretrained(str(tmp_path), safe_serialization=False)
-    with expect_refusal("does not take attn_implementation"):
-        vectors(exported["sentence-transformers"], model_kwargs={"attn_implementation": "eager"})
-    with expect_refusal("does not take num_labels"):
-        matches(exported["cross-encoder"], num_labels=3)
-    with expect_refusal("runs with the backend torch alone"):
-        vectors(exported["sentence-transformers"], backend="onnx")
 
 
 @pytest.mark.filterwarnings("ignore")

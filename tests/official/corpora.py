@@ -11,12 +11,7 @@ from tests.official.easy_vqa import write_easy_vqa
 from tests.official.glue import write_diagnostic, write_glue, write_parquet
 from tests.official.pictures import picture, sentence, write_json, write_lines
 from xfm.evaluation.benchmarks.read.glue import GlueTask
-from xfm.evaluation.benchmarks.read.image_text import (
-    read_coco,
-    read_flickr30k,
-    read_nlvr2,
-    read_refcoco,
-)
+from xfm.evaluation.benchmarks.read.image_text import read_coco, read_flickr30k, read_nlvr2, read_refcoco
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.read.vqa import read_vqa

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 
 from tests.evaluation.tiny import write_world
-from tests.refusals import expect_refusal
-from xfm.metrics.intervals import Interval
-from xfm.reports.charts import PALETTE, forest, histograms, small_multiples
+from xfm.reports.charts import PALETTE, histograms, small_multiples
 from xfm.reports.labels import GROUPS, grouped, metric_name
 from xfm.reports.page import line_of, page_template, summary, thumbnail_of
-from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_scores
+from xfm.reports.scores import REQUIRED_KEYS, Score
 
 
 def test_charts_are_fragments_in_the_pages_colour() -> None:
@@ -40,33 +38,6 @@ def test_bars_are_as_high_as_their_counts() -> None:
     assert len(tops) == 4
     assert tops[1] == pytest.approx(4 * tops[0], rel=1e-3)
     assert tops[2] == pytest.approx(2 * tops[0], rel=1e-3)
-
-
-def test_differences_are_drawn_in_their_order_and_hollow_without_an_interval() -> None:
-    """A larger difference is farther to the right, and each line is lower than the one before."""
-    found = {
-        "a": Interval(1.0, 0.5, 1.5),
-        "b": Interval(-2.0, -np.inf, np.inf),
-        "c": Interval(0.0, -1.0, 1.0),
-    }
-    picture = forest({"language": found}, "points more than full")
-    assert picture == forest({"language": found}, "points more than full")
-    circle = re.compile(rf'<use [^>]* x="([\d.]+)" y="([\d.]+)" style="(fill[^"]*); stroke: {PALETTE[0]}"')
-    drawn = [(float(x), float(y), "fill-opacity: 0" in style) for x, y, style in circle.findall(picture)]
-    (a, b, c) = sorted(drawn, key=lambda one: one[1])
-    assert b[0] < c[0] < a[0]
-    assert [hollow for *_, hollow in (a, b, c)] == [False, True, False]
-    assert (a[0] + b[0]) / 2 < c[0]  # 0 is nearer to 1 than to -2
-    assert "points more than full" in picture
-
-
-def test_panels_share_their_steps_and_show_whole_ones() -> None:
-    curves = {"a": ([1, 2, 3], [1.0, 2.0, 3.0]), "b": ([3], [1.0])}
-    chart = small_multiples({name: {name: curve} for name, curve in curves.items()}, last=3, marks=[2])
-    ticks = [text for text in re.findall(r">([\d.]+)</text>", chart) if "." not in text]
-    assert ticks.count("3") >= 2
-    assert "0.5" not in re.findall(r">([\d.]+)</text>", small_multiples({"a": {"a": ([1, 2], [7.0, 9.0])}}))
-    assert chart.count("stroke-dasharray: ") == 2  # the mark, in both panels
 
 
 @pytest.mark.parametrize("floor", [-0.2, 0.5])
@@ -134,19 +105,3 @@ def test_every_required_key_has_a_group_and_words() -> None:
     assert metric_name("vqa/seen/accuracy_how_many") == "questions “how many”"
     assert metric_name("new/test/some_thing") == "some thing"
     assert grouped({"new/test/x": scores[REQUIRED_KEYS[0]]})[0][0].title == "new"
-
-
-def test_scores_are_written_whole(tmp_path: Path) -> None:
-    scores = {"a/b/c": Score(0.5, 0.1, None, 10, 0)}
-    write_scores(tmp_path / "deep" / "metrics.json", scores)
-    assert read_scores(tmp_path / "deep" / "metrics.json") == scores
-    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["metrics.json"]
-
-
-def test_unreadable_scores_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.json"
-    with expect_refusal(str(path), "does not exist"):
-        read_scores(path)
-    path.write_text("[1]")
-    with expect_refusal(str(path), "not a metrics file"):
-        read_scores(path)

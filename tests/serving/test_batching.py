@@ -81,14 +81,6 @@ async def test_requests_take_turns(batcher, computer):
     assert sum(map(len, computer.batches)) == 22
 
 
-@with_batcher(max_batch_size=3, seconds=0.12)
-async def test_items_of_like_length_are_computed_together(batcher, computer):
-    first = asyncio.create_task(ask(batcher, computer, "x"))
-    await asyncio.sleep(0.03)
-    await asyncio.gather(first, ask(batcher, computer, "aaaa", "b", "cccc", "d", "eeee", "f"))
-    assert computer.batches == [["x"], ["aaaa", "cccc", "eeee"], ["b", "d", "f"]]
-
-
 @with_batcher(seconds=0.06)
 async def test_one_bad_item_breaks_no_other(batcher, computer):
     found = await asyncio.gather(
@@ -134,21 +126,6 @@ async def test_what_has_no_room_is_refused_at_once(batcher, computer):
     assert await ask(batcher, computer, *range(5)) == [0, 2, 4, 6, 8]  # an empty queue takes any request
 
 
-@with_batcher(max_batch_size=1, queue_size=3, seconds=0.3)
-async def test_who_leaves_frees_the_place(batcher, computer):
-    running = asyncio.create_task(ask(batcher, computer, 1))
-    await asyncio.sleep(0.06)
-    leaving = [asyncio.create_task(ask(batcher, computer, n)) for n in (7, 8, 9)]
-    await asyncio.sleep(0.06)
-    for task in leaving:
-        task.cancel()
-    await asyncio.gather(*leaving, return_exceptions=True)
-    assert batcher.waiting == 0
-    assert await ask(batcher, computer, 3) == [6]
-    assert await running == [2]
-    assert [item for batch in computer.batches for item in batch] == [1, 3]
-
-
 @with_batcher(max_batch_size=1, seconds=0.12)
 async def test_what_was_taken_is_answered_at_the_end(batcher, computer):
     tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(5)]
@@ -159,22 +136,3 @@ async def test_what_was_taken_is_answered_at_the_end(batcher, computer):
         await ask(batcher, computer, 9)
     assert await asyncio.gather(*tasks) == [[0], [2], [4], [6], [8]]
     await closing
-
-
-@with_batcher()
-async def test_a_later_step_is_computed_though_the_server_closes_between(batcher, computer):
-    began = time.perf_counter()
-
-    async def two_steps() -> list[Any]:
-        with batcher.expecting():
-            (first,) = await ask(batcher, computer, 1)
-            await asyncio.sleep(0.05)  # a look-up
-            return await batcher.answers(BatchKey("b"), computer, [first], [1], began)
-
-    asked = asyncio.create_task(two_steps())
-    await asyncio.sleep(0.01)
-    await batcher.close()
-    assert await asked == [4]
-    assert not batcher.alive
-    with pytest.raises(BatcherClosed):
-        await batcher.answers(BatchKey("b"), computer, [1], [1], began)

@@ -1,11 +1,7 @@
 """The collections of a server: what pictures that were found are shown by."""
 
-import base64
 import shutil
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.evaluation.tiny import draw
 from tests.refusals import expect_refusal
@@ -14,44 +10,7 @@ from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
 from xfm.search.sources import IngestItem
 from xfm.search.store import StoreError
-from xfm.serving import served as searches
-from xfm.serving.inputs import RequestImages, SentImage
-from xfm.serving.served import Searches, shown_source
-
-
-def test_a_picture_that_is_found_again_is_shown_by_its_file(
-    collection: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(searches, "_REMEMBERED", 2)
-    served = Searches([collection], show_from=[collection.parent / "pictures"])
-    searcher = served.of(None)
-
-    def found(name: str) -> str:
-        answer = searcher.search("a square", options=SearchOptions(rerank=0, where=[f"name={name}"]))
-        marks = searcher.marks([hit["key"] for hit in answer.hits])
-        (hit,) = served.told(searcher, answer, marks)["hits"]
-        assert hit["source"] == name
-        return hit["key"]
-
-    first, second, _, third = (found(name) for name in ("0.png", "1.png", "0.png", "2.png"))
-    files = [served.picture(searcher, key) is not None for key in (first, second, third)]
-    served.close()
-    assert files == [True, False, True]
-
-
-@pytest.mark.parametrize(
-    ("source", "metadata", "shown"),
-    [
-        ("/srv/photos/more/1.png", {"name": "1.png", "folder": "more"}, "more/1.png"),
-        ("/srv/photos/1.png", {"name": "a hat", "folder": "hats"}, "1.png"),
-        ("../../srv/shop.csv:12", {}, "shop.csv:12"),
-        ("/srv/part.tar/x/1", {"caption": "a hat"}, "part.tar/x/1"),
-        ("/srv/photos/", {"name": "", "folder": ""}, "photos"),
-    ],
-)
-def test_a_source_is_told_without_the_folders_of_the_machine(source: str, metadata: Any, shown: str) -> None:
-    hit: Any = {"key": "1", "source": source, "metadata": metadata}
-    assert shown_source(hit) == shown
+from xfm.serving.served import Searches
 
 
 def test_pictures_have_names_of_their_own_that_any_server_knows(model: Path, tmp_path: Path) -> None:
@@ -135,32 +94,3 @@ def test_a_collection_that_is_built_anew_is_served_anew(model: Path, tmp_path: P
     build("third")
     assert first_hit(served)[0] == "third.png"
     served.close()
-
-
-DATA = "data:image/png;base64," + base64.b64encode(b"bytes").decode()
-SENT = SentImage(DATA)
-
-
-def test_texts_and_pictures_in_every_shape() -> None:
-    inputs = RequestImages(frozenset())
-    for given in (
-        DATA,
-        {"image": DATA},
-        {"image": {"url": DATA}},
-        {"type": "image_url", "image_url": {"url": DATA}},
-    ):
-        assert inputs.text_or_picture(given) == {"image": SENT}
-    for given in ("a dog", {"text": "a dog"}, {"type": "text", "text": "a dog"}):
-        assert inputs.text_or_picture(given) == {"text": "a dog"}
-
-
-def test_addresses_of_allowed_hosts_alone() -> None:
-    inputs = RequestImages(frozenset({"images.example.org"}))
-    assert inputs.picture("https://images.example.org/a.png") == SentImage("https://images.example.org/a.png")
-    for url in (
-        "https://example.org/a.png",
-        "https://images.example.org.evil.net/a",
-        "https://images.example.org@x/",
-    ):
-        with expect_refusal("only from images.example.org"):
-            inputs.picture(url)

@@ -197,30 +197,6 @@ def test_what_is_refused_is_said(serving: Start, route: str, told: Any, status: 
     assert not any(word in found[1]["error"]["message"] for word in ("set_int", "XFM_MAX"))
 
 
-@pytest.mark.parametrize(
-    ("route", "told"),
-    [("/search", {"text": "a", "collection": "lan"})],
-)
-def test_an_unknown_field_of_a_request_of_ours_is_refused(serving: Start, route: str, told: Any) -> None:
-    status, answer, _ = ask(serving().address, route, told)
-    assert status == 422
-    assert answer["error"]["message"].startswith(f"{[*told][-1]} is no field of this request")
-
-
-@pytest.mark.parametrize(
-    ("route", "told"),
-    [
-        ("/v1/embeddings", {"input": "a", "user": "me"}),
-        (
-            "/v2/rerank",
-            {"query": "a", "documents": ["a"], "max_tokens_per_doc": 512, "priority": 0},
-        ),
-    ],
-)
-def test_fields_that_clients_of_others_send_are_passed_over(serving: Start, route: str, told: Any) -> None:
-    assert ask(serving().address, route, told)[0] == 200
-
-
 def test_slow_addresses_starve_nobody(serving: Start) -> None:
     """As many in one request, and in requests of their own, as there were threads that fetch."""
     asked, release = [], threading.Event()

@@ -20,7 +20,11 @@ pytest.importorskip("psycopg")
 
 
 def test_a_stalled_store_stops_the_searches_of_its_own_collection_alone(
-    serving: Callable[..., Running], model: Path, collection: Path, tmp_path: Path
+    serving: Callable[..., Running],
+    model: Path,
+    collection: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with Proxy(postgres_address()) as proxy:
         table = f"t{uuid.uuid4().hex[:12]}"
@@ -41,6 +45,7 @@ def test_a_stalled_store_stops_the_searches_of_its_own_collection_alone(
         key = search("pg")[1]["hits"][0]["key"]
         (tmp_path / "pictures").rename(tmp_path / "gone")  # so that the store is asked for pictures
         assert (search("shop")[0], picture(key)) == (200, 200)
+        monkeypatch.setattr("xfm.search.postgres.ANSWER_SECONDS", 3)
         proxy.silent.set()
         with ThreadPoolExecutor(8) as clients:
             began = time.monotonic()

@@ -1,6 +1,5 @@
 """Order of rows, pictures, rows of files, and reading ahead: the same batches for any number of workers."""
 
-import shutil
 from collections import Counter
 from dataclasses import replace
 from functools import cache
@@ -25,10 +24,8 @@ from tests.refusals import expect_refusal
 from tests.tasks.build import build
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.tasks import task_spec
-from xfm.core.errors import UserError
-from xfm.data.images import UnreadablePicture, load_image
+from xfm.data.images import load_image
 from xfm.data.schema import TensorFields
-from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.presets import task_settings
@@ -104,16 +101,6 @@ def test_pixels_are_those_of_evaluation(picture: Path) -> None:
     torch.testing.assert_close(found, (reference - mean) / std, atol=0.02, rtol=0)
 
 
-def test_pictures_are_read_once_while_they_fit(picture: Path) -> None:
-    roomy, tight = Pictures(Preprocessing(8)), Pictures(Preprocessing(8), limit=100)
-    before = [store.pixels([picture, picture]) for store in (roomy, tight)]
-    assert (len(roomy), len(tight)) == (1, 0)
-    picture.unlink()
-    assert torch.equal(before[0], roomy.pixels([picture, picture]))
-    with pytest.raises(UserError, match=r"a.png"):
-        tight.pixels([picture])
-
-
 VARIED = {
     "grounding": ImageTrainingConfig(flip=0.5),
     "image-classification": ImageTrainingConfig(crop=0.3, flip=0.5, rand_augment=2, erasing=0.5),
@@ -170,31 +157,6 @@ def test_batches_and_predictions_are_those_of_any_number_of_workers(kind: str) -
     assert alone.predict(test, 4) == ahead.predict(test, 4)
     assert len(ahead.pictures) == 0
     assert workers_of_this_process() == []
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(SAMPLES, tmp_path / "samples"))
-
-
-def test_a_picture_that_a_worker_misses_is_blank_and_counted_here(samples: Path) -> None:
-    kind = "vqa"
-    alone, ahead = (read_ahead(kind, workers, NONE, samples) for workers in (0, 1))
-    gone = alone.pictures_of(alone.train_rows[0])[0]
-    gone.unlink()
-    with pytest.raises(UnreadablePicture, match=gone.name):
-        list(ahead.portions(0, 5))
-    for task in (alone, ahead):
-        task.pictures.lost = SkippedRecords()
-    for ours, theirs in zip(alone.portions(0, 5), ahead.portions(0, 5), strict=True):
-        for one, other in zip(tensors(ours), tensors(theirs), strict=True):
-            assert torch.equal(one, other)
-    (ours,), (theirs,) = (dict(task.pictures.lost.rows) for task in (alone, ahead) if task.pictures.lost)
-    assert ours == theirs == str(gone)
-    for task in (alone, ahead):
-        task.pictures.lost, task.pictures.blank_for = SkippedRecords(0), {}
-        with expect_refusal(gone.name, "--max-bad"):
-            list(task.portions(0, 5))
 
 
 def test_a_worker_that_is_killed_is_one_sentence() -> None:

@@ -8,13 +8,9 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from tests.evaluation.tiny import tiny_task
-from xfm.config.labels import LabelKind
-from xfm.metrics.classification import ClassPrediction, class_metrics
+from xfm.metrics.classification import ClassPrediction
 from xfm.metrics.labels import LabelSet
 from xfm.tasks.labelling import OneLabel, SeveralLabels, Truth, class_names
-from xfm.tasks.rows import LabelledText
-from xfm.tasks.text_classification import TextClassificationTask
 from xfm.training.collectives import balanced, part
 
 NAMES = ("a", "b", "c")
@@ -120,27 +116,6 @@ def test_a_label_that_the_model_does_not_know_is_missed() -> None:
     assert known.case(("a", "new"), said[0]).badness > known.case(("a",), said[0]).badness
 
 
-def test_guesses_by_even_odds_score_as_the_formula_says() -> None:
-    known = SeveralLabels(NAMES, threshold=0.9)
-    truths = [("a", "c")] * 4000
-    found = known.metrics(truths, known.guess(4000, np.random.default_rng(0)))
-    assert found["exact_match"] == pytest.approx(known.known_chance()["exact_match"], abs=0.02)
-
-
-def test_a_task_of_several_labels_says_so_to_its_model() -> None:
-    rows = [LabelledText("a red square", ("red", "square")), LabelledText("nothing", ())]
-    task = tiny_task(
-        TextClassificationTask, rows, ("red", "square"), label_kind=LabelKind.SEVERAL, threshold=0.7
-    )
-    told = task.module.task
-    assert (told.label_kind, told.threshold, told.labels) == (LabelKind.SEVERAL, 0.7, ("red", "square"))
-    assert task.primary == "f1_micro"
-    batch = task.collate(rows)
-    assert batch.targets.tolist() == [[1, 1], [0, 0]]
-    task.settle(rows)
-    assert task.module.task.threshold == 0.7
-
-
 @given(st.lists(st.one_of(st.integers(-50, 50).map(str), st.text(max_size=3)), min_size=1, max_size=12))
 def test_names_are_ordered_whatever_the_order_of_the_rows(names: list[str]) -> None:
     found = class_names(names)
@@ -159,12 +134,3 @@ def test_choices_have_the_probabilities_of_all_classes() -> None:
     assert known.probability(found[0], "z") == pytest.approx(float(logits[0].softmax(-1)[2]))
     assert known.probability(ClassPrediction("x", (1.0, 0.0, 0.0)), "nowhere") == 0
     assert known.targets([("z",), ("x",)]).tolist() == [2, 0]
-
-
-def test_guesses_have_five_classes_that_differ() -> None:
-    known = OneLabel(tuple("abcdefghij"))
-    guesses = known.guess(4000, np.random.default_rng(0))
-    assert all(len(set(one.best)) == 5 and one.best[0] == one.label for one in guesses)
-    assert class_metrics(["c"] * 4000, guesses, known.names)["top5"] == pytest.approx(5 / 10, abs=0.03)
-    few = OneLabel(tuple("abcdef"))  # of which five are nearly all
-    assert "top5" not in class_metrics(["a"], few.guess(1, np.random.default_rng(0)), few.names)

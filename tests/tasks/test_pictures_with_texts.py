@@ -69,21 +69,6 @@ def test_three_votes_of_ten_are_enough(questions: list[Question]) -> None:
     assert vote_accuracy(questions[0], questions[0].answer) == 1.0
 
 
-def test_the_cases_of_each_kind_are_counted(pretrained: Pretrained) -> None:
-    """Kinds whose names become one metric are scored together."""
-    questions = [
-        Question(Path("a.png"), "who?", answer, kind)
-        for answer, kind in (("x", "how many"), ("y", "how-many"), ("y", "what"))
-    ]
-    task = build(VqaTask, pretrained, questions)
-    assert task.metrics(questions, ["y"] * 3) == {
-        "accuracy": 2 / 3,
-        "accuracy_how_many": 0.5,
-        "accuracy_what": 1.0,
-    }
-    assert task.counts(questions) == {"accuracy_how_many": 2, "accuracy_what": 1}
-
-
 # ---------------------------------------------------------------- two pictures
 def logits_of(task: ReasoningTask, row: PicturePair) -> torch.Tensor:
     batch = task.collate([row])
@@ -193,28 +178,6 @@ def test_the_likeliest_answers_are_exact(pretrained, decoder, count, shortlist, 
         best = scores.topk(min(count, len(ANSWERS)))
         assert index[row].tolist() == best.indices.tolist()
         torch.testing.assert_close(likelihood[row], best.values, rtol=0, atol=1e-4)
-
-
-def test_an_undecided_decoder_is_cut_off(pretrained: Pretrained, decoder: Decoder) -> None:
-    """It would have every prefix of every answer read; no prefix is read twice."""
-    answers = AnswerList(ANSWERS, pretrained.tokenizer)
-    memory, mask = torch.randn(3, 4, 32), torch.ones(3, 4, dtype=torch.bool)
-    read: list[int] = []
-    decoder.head.register_forward_pre_hook(lambda _, inputs: read.append(len(inputs[0])))
-    prefixes = {
-        tuple(ids[:length])
-        for ids in (row[real].tolist() for row, real in zip(answers.ids, answers.mask, strict=True))
-        for length in range(1, len(ids))
-    }
-    firsts = len({ids[1] for ids in prefixes if len(ids) == 2})
-    with torch.no_grad():
-        decoder.embeddings.words.weight.zero_()  # every answer is as likely as every other of its length
-        likeliest_answers(decoder, answers, memory, mask, count=99, limit=None)
-        assert sum(read) == 3 * len(prefixes)
-        assert firsts > 2
-        read.clear()
-        likeliest_answers(decoder, answers, memory, mask, count=1, shortlist=1, limit=2)
-    assert sum(read) < 3 * len(prefixes)
 
 
 def test_a_shortlist_is_ranked_as_published(pretrained: Pretrained, tmp_path: Path) -> None:

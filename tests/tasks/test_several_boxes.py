@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
 from tests.finetuning.conftest import SAMPLES, SHORT, on_table
-from tests.refusals import expect_refusal
 from tests.reports.written import json_lines, page_of
 from tests.tasks.build import build
 from xfm.config.image import ImageTrainingConfig, MirrorRule, Operations
-from xfm.data.transforms import Boxes, BoxFormat, BoxUnit, names_a_side
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.finetuning.rescoring import score
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes
@@ -58,23 +56,6 @@ def test_a_cell_holds_a_list_of_boxes(tmp_path: Path, suffix: str, box: object) 
     assert row.boxes == ((0, 0, 0.25, 0.25), (0.5, 0.5, 1, 1))
     (one,) = GroundingTask.read(table(tmp_path, [[0, 0, 10, 5]]))
     assert one == GroundingTask.read(table(tmp_path, [0, 0, 10, 5]))[0]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        ([10, 5, 40, 10], "box 2 of 3: [10, 5, 40, 10] lies outside"),
-        ([5, 5, 0, 4], "box 2 of 3: [5, 5, 0, 4] has no area"),
-        ([1, 2, "x", 4], "not a list of numbers"),
-        (None, "not a list of numbers"),
-    ],
-)
-def test_every_box_is_looked_at(tmp_path: Path, wrong: object, named: str) -> None:
-    good = [0, 0, 10, 5]
-    with expect_refusal("rows.jsonl:1", '"box"', named):
-        GroundingTask.read(table(tmp_path, [good, wrong, good]))
-    with expect_refusal("rows.jsonl:1", '"box"', "257 lists of numbers, more than 256"):
-        GroundingTask.read(table(tmp_path, [good] * 257))
 
 
 # ---------------------------------------------------------------- the loss
@@ -273,23 +254,3 @@ def test_parts_of_a_batch_see_what_the_whole_sees(picture: Path, pretrained: Pre
     parts = [task.training_batch(SampledRows(rows[n : n + 1], rows, n, 5, 1)) for n in (0, 1)]
     assert torch.equal(whole.boxes, torch.cat([part.boxes for part in parts]))
     assert all(torch.equal(part.pixels[0], whole.pixels[0]) for part in parts)
-
-
-@pytest.mark.parametrize(
-    ("sides", "phrase", "mirrored"),
-    [
-        (MirrorRule.KEEP, "the cat on the left", False),
-        (MirrorRule.KEEP, "the cat", True),
-        (MirrorRule.IGNORE, "the cat on the left", True),
-        (MirrorRule.SWAP, "the cat on the left", True),
-    ],
-)
-def test_who_is_mirrored(picture: Path, sides: MirrorRule, phrase: str, mirrored: bool) -> None:
-    varying = ImageVariation(ImageTrainingConfig(flip=1.0, sides=sides), Pictures(Preprocessing(SIDE)))
-    row = Reference(picture, phrase, ((0.0, 0.0, 1.0, 1.0),))
-    texts: Callable[[Reference], tuple[str, ...]] = GroundingTask.texts_of
-    views = varying.views(
-        SampledRows([row], [row], 0, 0, 0), GroundingTask.pictures_of, texts, lambda row: ()
-    )
-    assert views[picture].view.flip == mirrored
-    assert names_a_side([phrase]) == ("left" in phrase)

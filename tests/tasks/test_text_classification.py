@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 
 from tests.alike import thorough
-from tests.refusals import expect_refusal
 from tests.tasks.build import COLOURS, PAIRS, SINGLE, build
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
@@ -152,21 +151,6 @@ def test_negatives_are_a_text_or_a_list_or_none() -> None:
             "a", "b", found
         )
     assert read(row(anchor="a", positive="b"), CellMeaning()) == MatchedTexts("a", "b")
-
-
-@pytest.mark.parametrize(
-    ("cells", "named"),
-    [
-        ({"anchor": "a", "positive": "b", "negative": ["c", 3]}, ("negative", "list of texts")),
-        ({"anchor": "a", "positive": "b", "negative": ["b"]}, ("negative", "it is the positive")),
-        ({"anchor": "a", "positive": "b", "negative": ["c"] * 257}, ("negative", "257 texts, more than 256")),
-        ({"anchor": "", "positive": "b"}, ("anchor", "is empty")),
-        ({"anchor": "a"}, ("positive", "is empty")),
-    ],
-)
-def test_a_bad_cell_is_named(cells: dict[str, object], named: tuple[str, ...]) -> None:
-    with expect_refusal("pairs.csv:3", *named):
-        SentenceSimilarityTask.from_row(row(**cells), CellMeaning())
 
 
 def test_rows_of_one_anchor_or_one_positive_are_in_one_split() -> None:

@@ -10,34 +10,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.alike import some, thorough
+from tests.alike import some
 from tests.evaluation.tiny import save_tiny_model
-from tests.official.corpora import write_data_folder
 from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, write_lines
-from xfm.config.benchmark import BenchmarkRecipe, Edition
+from xfm.config.benchmark import Edition
 from xfm.config.image import Framing
-from xfm.config.inference import BeamSearch
 from xfm.config.task import ImageHead
 from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.evaluations import (
     RUN,
     JobSetting,
     evaluate_fine_tuned,
-    evaluate_on_features,
     fine_tuned_task,
 )
 from xfm.evaluation.benchmarks.jobs import TABLE, find_jobs, run_jobs
 from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL, Protocol, read_all
-from xfm.evaluation.benchmarks.read.glue import GlueTask
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS
-from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
 from xfm.models.folder import load_model
 from xfm.reports.scores import Score, read_scores
 from xfm.tasks.labelling import OneLabel
 from xfm.tasks.reasoning import ReasoningTask
-from xfm.tasks.rows import Labelled
 from xfm.training import failures
 
 RUNS = [
@@ -129,64 +123,6 @@ def test_the_published_linear_evaluation_leaves_the_encoder_alone(
     assert after.preprocessing.mean == (0.5, 0.5, 0.5)
     assert after.task is not None
     assert after.task.task.image_head is ImageHead.PUBLISHED
-
-
-def test_validation_rows_of_a_set_choose_its_penalty(model: Path, tmp_path: Path) -> None:
-    """They are no training rows before; a test row of a class that no training row has ends it."""
-    rows = [Labelled(picture(tmp_path / f"{n}.png", n), "ab"[n % 2]) for n in range(15)]
-    corpus = Corpus(rows[:4], {"test": rows[4:9]}, classes=("a", "b"), validation=rows[9:])
-    setting = JobSetting(
-        str(model), tmp_path, tmp_path / "out", BenchmarkRecipe(), device="cpu", progress=False
-    )
-    found = evaluate_on_features(BENCHMARKS["dtd"], corpus, setting)
-    assert found.rows["test"] == 5
-    strange = replace(corpus, scored={"test": [replace(rows[4], label="c")]})
-    with pytest.raises(UserError, match="no training row has the label 'c'"):
-        evaluate_on_features(BENCHMARKS["dtd"], strange, replace(setting, folder=tmp_path / "other"))
-
-
-@thorough
-def test_all_of_glue_has_the_files_that_its_server_takes(model: Path, data: Path, tmp_path: Path) -> None:
-    """Of the small recipes, but with all rows."""
-    every = {"device": "cpu", "progress": False}
-    jobs = find_jobs(data, ["glue"], smoke=True, editions=[Edition.RECOMMENDED])
-    assert [job.benchmark.name for job in jobs] == list(GlueTask)
-    run_jobs(jobs, str(model), data, tmp_path, **every)
-    files = tmp_path.glob("*/FT/recommended/*.tsv")
-    counts = {path.name: len(path.read_text().splitlines()) - 1 for path in files}
-    assert len(counts) == 11
-    assert {counts.pop("AX.tsv")} == {7}
-    assert set(counts.values()) == {5}
-
-
-def test_what_a_reader_decides_and_leaves_out_is_told(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data, out = write_data_folder(tmp_path / "data"), tmp_path / "out"
-    (data / "vqa" / "answer_list.json").unlink()
-    (data / "vg" / "VG_100K_2" / "4.jpg").unlink()
-    run("vqa", Protocol.FINE_TUNED, model, data, out)
-    details = json.loads((out / "vqa" / "FT" / "recommended" / DETAILS).read_text())
-    assert "answer_list.json is missing" in details["answer_list"]
-    said = capsys.readouterr().out
-    assert f"for the server: {out / 'vqa' / 'FT' / 'recommended' / 'vqa_test-std.json'}" in said
-    for note in ("answer_list", "blank"):
-        assert f"vqa/FT/recommended: {details[note]}" in said
-    assert details["left_out"]["by_split"] == {"train": 1}
-    assert "VG_100K_2" in details["left_out"]["rows"][0]["error"]
-
-
-def test_captions_are_written_as_the_recipe_says(model: Path, data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pycocoevalcap")
-    (job,) = find_jobs(data, ["coco-captions"], smoke=True, editions=[Edition.RECOMMENDED])
-    job = replace(job, recipe=replace(job.recipe, writing=BeamSearch(max_tokens=2)))
-    scores = run_jobs([job], str(model), data, tmp_path, **SMOKE)
-    of_val = {key.rsplit("/", 1)[1]: score.chance for key, score in scores.items() if "/val/" in key}
-    assert of_val["official_words"] is None  # no score of the captions
-    assert of_val["bleu1"] is not None
-    written = json.loads((tmp_path / job.name / "captions_val_results.json").read_text())
-    assert written
-    assert all(len(row["caption"].split()) <= 1 for row in written)
 
 
 def test_what_is_finished_is_read_back_and_not_run_again(model: Path, data: Path, tmp_path: Path) -> None:
@@ -302,14 +238,6 @@ def perfect(kind: str, row, classes: tuple[str, ...]):
         case "reasoning":
             return row.label
     return OneLabel(classes).certain((row.label,)) if classes else float(row.label)
-
-
-def test_without_files_or_a_model_nothing_is_run(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds the files of no benchmark"):
-        find_jobs(tmp_path)
-    with pytest.raises(UserError, match="holds no model"):
-        run("rte", Protocol.FINE_TUNED, tmp_path, data, tmp_path / "out")
-    assert read_all(tmp_path) == {}
 
 
 def test_the_benchmark_that_the_documentation_adds(model: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ And what consumes them does: the splits that are read, the operations that vary 
 
 import re
 from dataclasses import replace
-from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from tests.official.image_sets import WRITERS, files_of_split, know_digests
 from xfm.config.benchmark import BenchmarkRecipe, Edition, load_benchmark
 from xfm.config.finetune import Preset, TuningConfig, TuningMode
 from xfm.config.image import (
-    CLIP_MEAN,
-    CLIP_STD,
     Colours,
     Framing,
     ImageTrainingConfig,
@@ -32,7 +29,6 @@ from xfm.config.training import Grouping, Schedule
 from xfm.data.variation import OWN_OPERATIONS
 from xfm.evaluation.benchmarks.published import Protocol, published_results
 from xfm.evaluation.benchmarks.registry import BENCHMARKS, recipe_of
-from xfm.models.folder import Preprocessing
 
 TEXT = (Path(__file__).parents[2] / "golden" / "published-settings.md").read_text()
 NAMES = {
@@ -186,26 +182,6 @@ def test_pictures_in_training() -> None:
     assert crop is not None
     assert count is not None
     assert (A.crop, A.rand_augment, A.magnitude) == (int(crop[1]) / 100, int(count[1]), int(count[2]))
-
-
-def test_pixels_of_tests() -> None:
-    """Mean, deviation and framing of each kind of evaluation."""
-    said = section("Vision-language")
-    for what, values in (("Mean", CLIP_MEAN), ("deviation", CLIP_STD)):
-        given = re.search(rf"{what} (\.\d+) (\.\d+) (\.\d+)", said)
-        assert given is not None
-        assert [float(one) for one in given.groups()] == [round(value, 4) for value in values]
-    assert "Tests: squashed to the square, bicubic" in said
-    model = Preprocessing(384)
-    assert (model.framing, model.interpolation) == (Framing.SQUASH, "bicubic")
-    assert (model.mean, model.std) == (CLIP_MEAN, CLIP_STD)
-    said = section("Linear evaluation")
-    sides = re.findall(r"shorter side (?:to )?(\d+), centre crop (\d+)", said)
-    for framing, (side, crop) in zip((Framing.CLOSE_CENTRE, Framing.CENTRE), sides, strict=True):
-        assert framing.enlarged is not None
-        assert Fraction(int(side), int(crop)) == Fraction(*framing.enlarged)
-    assert "Mean and deviation .5." in said
-    assert Colours.HALF.normalisation == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @pytest.mark.parametrize(("name", "cells"), LINEAR, ids=str)

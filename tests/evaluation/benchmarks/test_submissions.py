@@ -18,7 +18,6 @@ from xfm.evaluation.benchmarks.scorers import (
     nlvr2_submission,
     score_answers,
     score_truth,
-    sentence_id,
     vqa_submission,
 )
 from xfm.metrics.classification import ClassPrediction
@@ -76,14 +75,6 @@ def test_a_sentence_counts_where_all_its_pictures_are_right(seed: int) -> None:
         for pair in range(rng.randint(1, 12))
     ]
     assert consistency(*map(list, zip(*rows, strict=True))) == pytest.approx(by_the_book(rows))
-
-
-def test_sentences_of_pairs() -> None:
-    assert sentence_id("test1-12-3-1") == "test1-12-1"
-    assert sentence_id("dev-1-0-0") != sentence_id("dev-1-0-1")
-
-
-PICTURE = Path("a.jpg")
 
 
 def test_truth_and_consistency() -> None:

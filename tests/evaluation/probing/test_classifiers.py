@@ -174,21 +174,6 @@ def test_a_probe_scores_what_scikit_learn_scores(standardise):
     assert ours.classes.tolist() == ["a", "b", "c", "d", "e"]
 
 
-def test_without_validation_rows_a_share_chooses_and_all_are_fitted():
-    features, labels = problem(300, 6, 3, seed=6)
-    train = LabelledFeatures(features, labels)
-    config = RegressionConfig(lowest=-2, highest=0)
-    ours = fit_probe(train, None, config, share=0.25, seed=3)
-    held = held_out(labels, 0.25, 3)
-    whole = fit_probe(
-        LabelledFeatures(features[~held], labels[~held]),
-        LabelledFeatures(features[held], labels[held]),
-        config,
-    )
-    assert ours.trials == whole.trials
-    assert (ours.predict(features) == whole.predict(features)).mean() > 0.99
-
-
 # ---------------------------------------------------------------- neighbours
 @pytest.mark.parametrize("k", [1, 7])
 def test_neighbours_are_scikit_learns(k: int) -> None:

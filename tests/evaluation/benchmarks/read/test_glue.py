@@ -6,7 +6,6 @@ import pytest
 
 from tests.failing import sentence_of
 from tests.official.glue import write_diagnostic, write_glue, write_parquet
-from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, read_glue
 
 pytest.importorskip("pyarrow")
@@ -49,14 +48,3 @@ def test_the_diagnostic_set_is_a_split_of_mnli(tmp_path: Path) -> None:
     assert "AX" not in read_glue(tmp_path, GlueTask.RTE).hidden
     path.write_bytes(path.read_bytes()[:-9])
     assert "\n" not in (sentence_of(read_glue, tmp_path, GlueTask.MNLI) or "")
-
-
-def test_what_is_wrong_is_named(tmp_path: Path) -> None:
-    write_glue(tmp_path, GlueTask.RTE)
-    (tmp_path / "rte" / "validation-00000-of-00001.parquet").unlink()
-    with pytest.raises(UserError, match=r"validation-00000-of-00001.parquet does not exist"):
-        read_glue(tmp_path, GlueTask.RTE)
-    cells = {"sentence1": ["a"], "sentence2": ["b"], "label": ["maybe"]}
-    write_parquet(tmp_path / "rte" / "train-00000-of-00001.parquet", cells, {})
-    with pytest.raises(UserError, match=r'parquet:1: the column "label" is \'maybe\''):
-        read_glue(tmp_path, GlueTask.RTE)
