@@ -153,8 +153,8 @@ def read_picture_header(data: bytes) -> Header:
             elif found is PictureFormat.HEIC:  # it is turned by the decoder, and its EXIF only repeats that
                 exif = None
             orientation = orientation_of(exif)
-            size = picture.size[::-1] if orientation >= 5 else picture.size  # upright
-            return Header(found, *size, orientation, picture.mode)
+            width, height = picture.size[::-1] if orientation >= 5 else picture.size  # upright
+            return Header(found, width, height, orientation, picture.mode)
     except BROKEN as error:
         raise PictureError(f"the picture's header is broken ({first_line(error)})") from None
 

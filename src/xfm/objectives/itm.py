@@ -229,7 +229,8 @@ class NegativeQueue:
         length = max(rows.texts.states.shape[1], said.states.shape[1])
         said = longer(replace(said, states=said.states.to(rows.texts.states.dtype)), length)
         behind = with_others(replace(rows, texts=longer(rows.texts, length)), states, None, said)
-        return behind, Negatives(*chosen, negatives.valid)
+        image, text = chosen
+        return behind, Negatives(image, text, negatives.valid)
 
     @torch.no_grad()
     def _draw(

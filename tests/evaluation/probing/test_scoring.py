@@ -11,12 +11,7 @@ from tests.evaluation.tiny import COLOURS
 from tests.folders import bad_rows
 from tests.official.pictures import write_lines
 from xfm.cli.main import main
-<<<<<<< HEAD
 from xfm.data.skipped import BAD_FILE
-from xfm.finetuning import frozen_features
-=======
-from xfm.data.skipped import BAD_FILE, read_bad_rows
->>>>>>> t-b
 from xfm.reports.scores import read_scores
 
 
