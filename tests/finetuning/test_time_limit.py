@@ -49,14 +49,14 @@ def test_a_limit_ends_the_training_and_everything_says_so(model, tmp_path, monke
     import time
 
     out = tmp_path / "out"
-    config = replace(SHORT, steps=10_000, time_limit="6s", baseline=False)
-    with after_step(monkeypatch, out, 3, lambda: time.sleep(5.5)):
+    config = replace(SHORT, steps=10_000, time_limit="10s", baseline=False)
+    with after_step(monkeypatch, out, 3, lambda: time.sleep(9)):
         done = on_sample(TEXTS, model, out, config)
     assert done.tuned.limited
     assert done.tuned.step == 4
     moments = read_schedule(out / SCHEDULE)
     assert moments[-1].share == 1.0
-    assert [flag.sentence for flag in done.flags if "time limit of 0.1 minutes" in flag.sentence]
+    assert [flag.sentence for flag in done.flags if "time limit of 0.167 minutes" in flag.sentence]
     details = details_of(out)
     assert details["ended_by_clock"] is True
     assert "then the time was over" in page_of(out)
