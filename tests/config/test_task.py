@@ -98,6 +98,7 @@ def test_a_text_and_a_mapping_are_the_same(weights: dict[str, float]) -> None:
     written = ",".join(f"{label}={weight!r}" for label, weight in weights.items())
     assert class_weights_of(written) == class_weights_of(weights) == weights
     assert class_weights_of(weights) == class_weights_of(class_weights_of(weights))
+    assert class_weights_of({"rare": 500_000.0}) == {"rare": 500_000.0}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 from xfm.config.plain import yaml_value
 from xfm.core.errors import UserError, excerpt, suggest
 
-BALANCED, MOST = "balanced", 1_000_000
+BALANCED, MOST_WEIGHT = "balanced", 1_000_000
 ClassWeights = str | dict[str, float]
 """No weights (empty), `balanced`, or weights by label; 1 for labels that are not named."""
 HALF = 0.5
@@ -75,12 +75,12 @@ def _weight(given: object, label: object) -> float:
     if isinstance(given, int | float | str) and not isinstance(given, bool):
         with contextlib.suppress(ValueError, OverflowError):
             weight = float(given)
-    if not 0 < weight <= MOST:
+    if not 0 < weight <= MOST_WEIGHT:
         # What is no number may be a list of lists that YAML made of a few letters, and nobody can write it.
         said = "no number" if math.isnan(weight) else f"{weight:g}"
         raise ValueError(
             f"class_weights: the weight of {excerpt(label_name(label))} is {said}; give a number above 0, "
-            f"{MOST:,} at most"
+            f"{MOST_WEIGHT:,} at most"
         )
     return weight
 
