@@ -38,7 +38,7 @@ def test_parts_in_any_order_give_the_same(values: list[int], data: st.DataObject
         joined.join(tallied([*part], values))
     assert joined == whole
     worst = sorted((value for value in values if value % 2), reverse=True)[:MOST]
-    assert [-one.goodness for one in whole.examples.get(Finding.SMALL, ())] == worst
+    assert [-one[0] for one in whole.examples.get(Finding.SMALL, ())] == worst
     assert len(whole.examples[SHOWN]) == min(MOST, len(values))
 
 

@@ -90,7 +90,7 @@ def check_gradients(recorded: Recorded, case: str, ours: Mapping[str, Tensor]) -
     task = case.split("/")[0].removesuffix("_noidx")
     config = recorded.task_config(task) if task in TASKS else None
     names = {name for entry in layout(recorded.config, config) for name in entry.published}
-    names |= spare(recorded.config, config).unused
+    names |= spare(recorded.config, config)[2]
     keys = recorded.json("keys.json")
     tied = {name for group in keys["tied"] for name in group} - set(keys["trainable_parameters"])
     assert not absent & wanted.keys()

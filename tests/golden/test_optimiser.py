@@ -45,7 +45,7 @@ def check_groups(
     used = {name for entry in layout(recorded.config, task) for name in entry.published}
     # A task model here has only the encoders that it needs.
     left = wanted.keys() - ours.keys() - (used if task else set())
-    assert left <= spare(recorded.config, task).unused
+    assert left <= spare(recorded.config, task)[2]
     assert used <= wanted.keys()
 
 
@@ -157,7 +157,7 @@ def check_parameters(
 ) -> None:
     """Norm and sum of every parameter after the last step."""
     ours = {n: p.detach() for n, p in published_names(parameters, model, recorded.config).items()}
-    ours |= {name: recorded.checkpoint[name] for name in spare(recorded.config).unused}  # never moved
+    ours |= {name: recorded.checkpoint[name] for name in spare(recorded.config)[2]}  # never moved
     moved = 2 * sum(max(line["lr_groups"]) for line in wanted["steps"])
     for name, (norm, total) in wanted["final_params"].items():
         size = math.sqrt(ours[name].numel())

@@ -130,7 +130,7 @@ def test_a_stream_goes_on_in_a_file(piped: Stdin, tmp_path: Path, command: Comma
         assert f"{answered} rows are answered in" in command(*given).out
         assert [row["row"] for row in lines(out)] == [*range(1, answered + 1)]
     piped("a\nother\nc\nd\n")
-    assert "out.jsonl holds answers with input" in command(*given).error
+    assert "out.jsonl holds answers of standard input" in command(*given).error
     assert len(lines(out)) == 3
 
 

@@ -23,8 +23,11 @@ from xfm.config.tables import BoxFormat, BoxUnit
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes: `data` [N, 4] float, the meaning of its columns, and the unit (pixels, or fractions of the
-    picture's sides)."""
+    """Boxes with the meaning of their columns and their unit.
+
+    `data` is [N, 4] float, `format` says what its columns are; the `unit` is pixels, or fractions of the
+    picture's sides.
+    """
 
     data: Tensor
     format: BoxFormat

@@ -87,9 +87,10 @@ def check_repository(name: str) -> None:
 
 
 class XFM(Backbone):
-    """X-FM (arXiv 2301.05065): language, vision and fusion encoders with their pre-training heads;
-    `artifacts` are tokenizer, preprocessing, provenance and task, if the model came from
-    `from_pretrained`."""
+    """X-FM (arXiv 2301.05065): language, vision and fusion encoders with their pre-training heads.
+
+    `artifacts` are tokenizer, preprocessing, provenance and task, if the model came from `from_pretrained`.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

@@ -71,7 +71,7 @@ def test_no_secrets_are_said(web, address, caplog):
     """The signed address that a server redirects to stands in no sentence, and in no warning."""
     web.fault = lambda number: f"{web.address}/x?Signature=SECRET" if number % 2 == 0 else 503
     with pytest.raises(UserError) as caught:
-        find(address, patience=1.5)
+        find(address, patience=4)
     web.fault = lambda number: "http://user:SECRET@127.0.0.1:1/x?Signature=SECRET"
     with pytest.raises(UserError) as other:
         find(address, patience=1)
