@@ -72,8 +72,8 @@ def load_model(
     pixels, or of height `image_size` and `image_width` (default: the stored size): position tables are
     resampled, and the preprocessing follows. `check` compares it with its self-check, by one pass of a text
     and a picture; `base` is where the model of an adapter lies, if not where it lay. In evaluation mode on
-    the CPU. Raises UserError where a file is missing, truncated or of another model, or the model is not what it
-    was when it was saved.
+    the CPU. Raises UserError where a file is missing, truncated or of another model, or the model is not what
+    it was when it was saved.
     """
     model, own = read_model(folder, XFM, check, base)
     found = Pretrained(**vars(own), model=model)
