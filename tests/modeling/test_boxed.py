@@ -21,7 +21,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with one model, "tiny", and an empty working folder."""
     home, here = tmp_path / "package", tmp_path / "here"
     here.mkdir()
-    monkeypatch.setattr(shipped, "_HOME", home)
+    monkeypatch.setattr(shipped, "HOME", home)
     monkeypatch.chdir(here)
     return save_tiny_model(home / "tiny")
 
