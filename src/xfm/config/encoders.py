@@ -62,11 +62,6 @@ class PictureConfig:
         """Number of patches P."""
         return prod(self.grid)
 
-    @property
-    def slot0_is_mean(self) -> bool:
-        """Whether the pooled vector is the mean of the patches', so that both say the same."""
-        return False
-
 
 @dataclass(frozen=True)
 class VisionConfig(PictureConfig):
@@ -102,11 +97,6 @@ class VisionConfig(PictureConfig):
             self.positions is Positions.NONE or self.width % 4 == 0,
             "vision.width must be a multiple of 4 for 2-D sine positions",
         )
-
-    @property
-    def slot0_is_mean(self) -> bool:
-        """It is."""
-        return True
 
 
 @dataclass(frozen=True)

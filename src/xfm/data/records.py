@@ -105,6 +105,15 @@ def to_sample(record: Record, kind: SampleKind) -> Sample:
     return ImageSample(pixels, record.origin, captions, regions)
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number, as `float` reads it."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_text(value: object) -> TypeGuard[str]:
     """Whether a value is a string that UTF-8 can hold (JSON may smuggle in half a surrogate pair)."""
     if not isinstance(value, str):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError, amount, excerpt
+from xfm.data.records import is_number
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
 from xfm.data.tables.table import drawn_units
@@ -266,7 +267,7 @@ def _labels(
     column = row.names.get("label", "label")
     given = sum(map(len, found))
     if given > 20 and len(names) > MANY_CLASSES * given:
-        hint = "; for values give --regression" if all(map(_is_value, names)) else ""
+        hint = "; for values give --regression" if all(map(is_number, names)) else ""
         if SEPARATOR in "".join(names):
             hint = f"; for several labels a row, with {SEPARATOR} between them, give --multi-label"
         raise UserError(
@@ -284,11 +285,3 @@ def _labels(
                         "the row, or add such rows to the training"
                     )
     return names
-
-
-def _is_value(name: str) -> bool:
-    try:
-        float(name)
-    except ValueError:
-        return False
-    return True

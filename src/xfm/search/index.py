@@ -86,11 +86,11 @@ class Index:
     def knows(self, given: IngestItem) -> bool:
         """Whether a picture was offered before, and has not changed since."""
         known = self.journal.item(given.key)
-        return known is not None and bool(given.stamp) and known.stamp == given.stamp
+        return known is not None and known.is_of(given.stamp)
 
     def _offer(self, given: IngestItem, taken: IngestCounts, left_out: SkippedRecords | None) -> None:
         known = self.journal.item(given.key)
-        if known is not None and self.knows(given):
+        if known is not None and known.is_of(given.stamp):
             if known.state is State.BAD:
                 _pass_over(given, known.told or "", taken, left_out)
             elif known.state is State.DUPLICATE:

@@ -112,6 +112,10 @@ class JournalItem(NamedTuple):
     told: str | None = None
     digest: bytes | None = None
 
+    def is_of(self, stamp: str) -> bool:
+        """Whether the file has not changed since; one without a stamp may have."""
+        return bool(stamp) and self.stamp == stamp
+
 
 @guarded
 class Journal:

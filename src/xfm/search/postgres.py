@@ -111,12 +111,9 @@ def connected(address: str) -> BoundedConnection:
 
 @contextmanager
 def explained(shown: str) -> Iterator[None]:
-    """A refusal of the server, or rows of other kinds, as one sentence, with the address as shown."""
+    """A refusal of the server as one sentence, with the address as shown."""
     try:
         yield
-    except (ValueError, TypeError, LookupError) as error:
-        reason = f"the table is damaged ({first_line(error)}): build the collection again"
-        raise StoreError(f"{shown}: {reason}") from error
     except psycopg.Error as error:
         state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
         if isinstance(error, psycopg.errors.ConnectionTimeout):
@@ -297,8 +294,11 @@ class PostgresStore:
 
     def _near(self, query: str, values: Any, **parts: Any) -> list[Neighbour]:
         similar = [(row.pop("similarity"), row) for row in self._run(query, values, **parts)]
-        with explained(self._shown):
+        try:
             return [Neighbour(IndexedPicture(**row, pixels=b""), near) for near, row in similar]
+        except ValueError as error:
+            reason = f"the table is damaged ({error}): build the collection again"
+            raise StoreError(f"{self._shown}: {reason}") from error
 
     def _by_index(
         self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], rows: int

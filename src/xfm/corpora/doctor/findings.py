@@ -10,6 +10,8 @@ from enum import StrEnum
 from heapq import nsmallest
 from typing import Any, NamedTuple, Self
 
+from xfm.data.records import is_number
+
 
 class Severity(StrEnum):
     """Effect of a finding on training, the worst first."""
@@ -147,14 +149,6 @@ _MOST_CLASSES = 1000
 
 def rare_classes(labels: Counter[str], few: int) -> dict[str, int]:
     """Classes with fewer rows than `few`; none where labels are values or too many to be classes."""
-    if len(labels) > _MOST_CLASSES or (len(labels) > 50 and all(map(_is_number, labels))):
+    if len(labels) > _MOST_CLASSES or (len(labels) > 50 and all(map(is_number, labels))):
         return {}
     return {name: count for name, count in labels.items() if count < few}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

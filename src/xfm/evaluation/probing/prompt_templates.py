@@ -12,11 +12,6 @@ from xfm.core.files import read_text
 SLOT = "{}"
 
 
-def template_names() -> list[str]:
-    """Names of the package's lists of templates."""
-    return list(_shipped())
-
-
 def load_templates(name: str) -> list[str]:
     """Templates of a list of the package, or of a text file with a template a line."""
     path, shipped = Path(name), _shipped()
