@@ -51,7 +51,7 @@ def test_one_value_in_many_rows_stands_in_memory_once(tmp_path: Path) -> None:
 
 def test_a_page_beyond_the_limit_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xfm.core.sandbox.MEMORY", 320 * MIB)
-    path = write_repeated(tmp_path / "a.parquet", b"\0" * 200_000_000, 2)
+    path = write_repeated(tmp_path / "a.parquet", b"\0" * 400_000_000, 2)
     with expect_refusal("a.parquet", "memory", "smaller parts"):
         cells_of(path, "image")
 
