@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.alike import thorough
 from tests.processes import HOLD, ROOT, Running, run
 from xfm.core.errors import UserError
 from xfm.core.locks import LOCK_FILE, locked
@@ -41,6 +42,7 @@ def test_nothing_stays_of_a_lock(tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["result"]
 
 
+@thorough
 def test_many_that_come_and_go(tmp_path):
     """Each adds one to a number while it holds the folder; none is lost."""
     script = (

@@ -58,6 +58,7 @@ def test_a_reader_that_goes_is_no_error(model: Path) -> None:
     assert written(line).splitlines()[-1] == "0"
 
 
+@thorough
 @pytest.mark.parametrize("words", some(["export MODEL OUT", "info MODEL"], 2))
 def test_a_full_standard_output_is_said_and_what_was_saved_stays(words, model, tmp_path):
     line = words.replace("MODEL", str(model)).replace("OUT", str(tmp_path / "m.th"))
@@ -65,6 +66,7 @@ def test_a_full_standard_output_is_said_and_what_was_saved_stays(words, model, t
     assert ("export" in words) == (tmp_path / "m.th").exists()
 
 
+@thorough
 def test_standard_error_may_be_closed_or_full(model: Path, tmp_path: Path) -> None:
     assert "The checkpoint is in" in written(f"xfm export {model} {tmp_path / 'm.th'} 2>&-")
     done = shell("xfm info nowhere 2>&-")  # there is one place left to say it
@@ -107,6 +109,7 @@ def interrupted(command: list[str], library: str, seconds: float = 0.0) -> Ended
         return running.end()
 
 
+@thorough
 def test_ctrl_c_while_torch_is_imported(model: Path, tmp_path: Path) -> None:
     ended = interrupted([*XFM, "export", str(model), str(tmp_path / "m.th")], "libtorch")
     assert (ended.status, ended.out, ended.err) == (130, "", "\nxfm: interrupted\n")

@@ -73,6 +73,7 @@ class Stop(Exception):
     """Ends a preparation where a test wants it."""
 
 
+@thorough
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(stops=st.lists(st.integers(0, 7), max_size=4), torn=st.booleans())
 def test_what_is_stopped_goes_on_to_the_same_bytes(

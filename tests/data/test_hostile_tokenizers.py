@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tokenizers import Regex, pre_tokenizers
 
+from tests.alike import thorough
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import unigram_pieces, write_byte_level, write_word_piece
 from tests.processes import limited
@@ -97,6 +98,7 @@ for path in sys.argv[1:]:
 """
 
 
+@thorough
 def test_memory_stays_within_bounds(tmp_path: Path) -> None:
     """In a process of its own, whose address space would not hold what these files ask for."""
     padding = {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None}

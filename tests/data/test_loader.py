@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.alike import thorough
 from tests.data.conftest import batches
 from tests.refusals import expect_refusal
 from xfm.config.data import Augmentation, CorpusConfig, DataConfig, PatchMaskConfig, StreamConfig
@@ -69,6 +70,7 @@ def in_words(text: TextBatch) -> list[tuple[list[int], list[int]]]:
     return [(ids[: int(mask.sum())].tolist(), labels[labels != -100].tolist()) for ids, mask, labels in rows]
 
 
+@thorough
 def test_a_run_that_moves_between_numbers_of_processes_sees_the_same_samples(corpus):
     """1 -> 2 -> 3 -> 1 processes, with other numbers of loaders, in a weighted mixture with groups."""
     paths = [str(corpus.folder / f"scenes-0000{i}.tar") for i in range(2)]

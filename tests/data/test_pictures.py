@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.alike import thorough
 from tests.data.picture_kinds import base, chunk, heic, png, saved, size_chunk
 from tests.refusals import expect_refusal
 from xfm.data.image_formats import BROKEN, PictureFormat, open_with_pillow, orientation_of
@@ -112,6 +113,7 @@ BOMBS = {
 }
 
 
+@thorough
 @pytest.mark.parametrize("name", BOMBS)
 def test_small_files_that_claim_much_cost_little(name):
     began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

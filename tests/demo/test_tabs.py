@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.alike import thorough
 from tests.demo.conftest import Open, Visit
 from tests.serving.client import ask
 from tests.serving.conftest import Running
@@ -55,6 +56,7 @@ def pictured(panel: Any, shown: list[Example]) -> Example:
     return shown[int(label.split()[1]) - 1]
 
 
+@thorough
 def test_only_what_the_model_gets_right_is_suggested(
     tiny: Running, visit: Go, runs: Any, examples: Examples
 ) -> None:
@@ -79,6 +81,7 @@ def test_only_what_the_model_gets_right_is_suggested(
     assert gone.faults == []
 
 
+@thorough
 def test_ask_and_nothing_else_is_asked_for(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel, question = gone.suggested("ask")
@@ -124,6 +127,7 @@ def test_find(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     assert drawn["y"] - image["y"] == pytest.approx(box["ymin"] * scale, abs=4)
 
 
+@thorough
 def test_caption(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel = gone.tab("caption")
@@ -170,6 +174,7 @@ def test_classify(tiny: Running, visit: Go, runs: Any, examples: Examples) -> No
     panel.locator(".verdict.bad", has_text="two classes at least").wait_for()
 
 
+@thorough
 def test_fill_in(tiny: Running, visit: Go, runs: Any) -> None:
     gone = visit(tiny.address)
     panel = gone.tab("fill")
@@ -198,6 +203,7 @@ def test_fill_in(tiny: Running, visit: Go, runs: Any) -> None:
     panel.locator(".verdict.bad", has_text="has no gap").wait_for()
 
 
+@thorough
 def test_look(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel, text = gone.suggested("look")
@@ -230,6 +236,7 @@ def test_look(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     assert layers.locator("option").count() == 1 + len(model.model.fusion.layers)
 
 
+@thorough
 def test_search_by_text_by_picture_and_by_both(tiny: Running, visit: Go, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel = gone.tab("search")
@@ -261,6 +268,7 @@ def test_search_by_text_by_picture_and_by_both(tiny: Running, visit: Go, example
     assert alike.get_attribute("alt") == examples.gallery[name]
 
 
+@thorough
 def test_an_own_picture_by_file(tiny: Running, visit: Go, runs: Any) -> None:
     gone = visit(tiny.address)
     panel = gone.tab("ask")
@@ -279,6 +287,7 @@ def test_an_own_picture_by_file(tiny: Running, visit: Go, runs: Any) -> None:
     assert told(panel) == expected[0]["answer"]
 
 
+@thorough
 def test_a_picture_that_cannot_be_taken(tiny: Running, visit: Go) -> None:
     """The page says why, and asks nothing about the picture that was there before."""
     name, data, words = "no.png", b"no picture", ("cannot show this file",)
@@ -304,6 +313,7 @@ def test_a_picture_that_cannot_be_taken(tiny: Running, visit: Go) -> None:
     assert panel.locator(".stage img").count() == 1
 
 
+@thorough
 def test_what_people_write_is_text(tiny: Running, visit: Go) -> None:
     gone = visit(tiny.address)
     panel = gone.tab("find")
@@ -316,6 +326,7 @@ def test_what_people_write_is_text(tiny: Running, visit: Go) -> None:
     assert (gone.page.title(), gone.faults) == ("Find - xfm demo", [])
 
 
+@thorough
 def test_a_server_that_is_gone_is_a_sentence(tiny: Running, visit: Go) -> None:
     gone = visit(tiny.address)
     panel = gone.tab("find")

@@ -73,6 +73,7 @@ def focused(page: Any) -> str:
     return page.evaluate("document.activeElement.id || document.activeElement.tagName")
 
 
+@thorough
 def test_tabs_by_keyboard(tiny: Running, visit: Go) -> None:
     page = visit(tiny.address).page
     page.wait_for_selector("body[data-ready=true]")
@@ -98,6 +99,7 @@ def test_tabs_by_keyboard(tiny: Running, visit: Go) -> None:
     assert outline == "solid"
 
 
+@thorough
 def test_a_question_by_keyboard_alone(tiny: Running, visit: Go) -> None:
     gone = visit(f"{tiny.address}/#ask")
     page = gone.page
@@ -145,6 +147,7 @@ def test_names_and_contrast(tiny: Running, visit: Go, scheme: str) -> None:
         assert page.evaluate(f"{twice} return ids.length - new Set(ids).size; }}") == 0
 
 
+@thorough
 def test_narrow_screens_scroll_in_one_direction(tiny: Running, visit: Go) -> None:
     width = 320
     gone = visit(tiny.address, viewport={"width": width, "height": 700})
@@ -154,6 +157,7 @@ def test_narrow_screens_scroll_in_one_direction(tiny: Running, visit: Go) -> Non
     assert gone.page.locator("[role=tablist]").get_attribute("aria-orientation") == "horizontal"
 
 
+@thorough
 def test_a_key_is_asked_for_once(opened: Open, visit: Go, runs: dict[str, Path]) -> None:
     running = opened(runs[""], keys=(KEY,))
     gone = visit(running.address)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.alike import thorough
 from tests.corpora.miniature import jpeg, write
 from tests.data.picture_kinds import saved
 from tests.data.sources.store_servers import web_store
@@ -47,6 +48,7 @@ def test_of_good_records_nothing_is_found(tmp_path: Path) -> None:
     assert found.verdict == "Training may start: nothing is wrong with 7 records."
 
 
+@thorough
 def test_shards_of_a_server_are_examined_as_those_of_a_disk(tmp_path: Path, monkeypatch) -> None:
     """By the processes that help, too."""
     monkeypatch.setenv("XFM_CACHE", str(tmp_path / "cache"))
@@ -81,6 +83,7 @@ def test_a_damaged_or_odd_picture_is_found(name: str, tmp_path: Path) -> None:
     assert (found.left_out, found.hurt) == ((wrong, 0) if out else (0, wrong))
 
 
+@thorough
 def test_what_is_left_out_is_what_training_leaves_out(tmp_path: Path) -> None:
     """Record for record, for each kind."""
     rows = [
@@ -171,6 +174,7 @@ def test_classes_and_labels(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- parts, processes, folders
+@thorough
 def test_any_number_of_processes_finds_the_same(tmp_path: Path) -> None:
     rows = [good(number % 70, **boxed([number % 50, 5, 20, 20])) for number in range(270)]
     data = write_shards(tmp_path / "data", rows, 90)

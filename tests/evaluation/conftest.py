@@ -6,12 +6,12 @@ import pytest
 
 from tests.evaluation.tiny import save_tiny_model, tiny_pretrained, write_world
 from tests.finetuning.conftest import cli
-from xfm.config.evaluation import EvaluationConfig
+from xfm.config.evaluation import EvaluationConfig, ProbeConfig
 from xfm.evaluation.suite import evaluate
 from xfm.models.folder import Pretrained
 
 __all__ = ["cli"]
-CONFIG = EvaluationConfig(scale=0.01)
+CONFIG = EvaluationConfig(scale=0.01, probe=ProbeConfig(inverse_penalties=[0.1], pixel_side=8))
 HOSTILE = '<script>alert("1 & 2")</script>'
 
 

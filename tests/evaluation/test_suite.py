@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.alike import thorough
 from tests.evaluation.conftest import CONFIG
 from tests.evaluation.tiny import save_tiny_model, tiny_tokenizer
 from tests.finetuning.conftest import answers
@@ -104,6 +105,7 @@ def test_retrieval_equals_its_definition(results: Path, tiny_world: Path) -> Non
     assert scores["retrieval/hard/text_r1"].chance == 0.5
 
 
+@thorough
 def test_the_model_keeps_its_calibration(
     results: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
@@ -149,6 +151,7 @@ def test_an_interrupted_evaluation_goes_on(
     assert {"retrieval/seen/text_r1", "retrieval/hard/text_r1"} <= set(scores)
 
 
+@thorough
 def test_the_clock_ends_the_fine_tunings(tmp_path: Path, results: Path, tiny_world: Path) -> None:
     """What they were given stands in details, flags and report; by steps nothing is said."""
     model, of = results / "model", 7
@@ -201,6 +204,7 @@ def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path) -
 
 
 # ---------------------------------------------------------------- models of the fine-tunings
+@thorough
 def test_the_models_of_the_fine_tunings_are_kept(
     results: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +228,7 @@ def test_the_models_of_the_fine_tunings_are_kept(
     assert read_scores(results / "metrics.json")["entailment/test/accuracy"].value == np.mean(right)
 
 
+@thorough
 def test_paraphrase_begins_with_what_entailment_has_learned(
     results: Path, tiny_world: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.alike import thorough
 from tests.executors.counting import SquareMark, Squares, done, squares
 from tests.processes import Running
 from tests.refusals import expect_refusal
@@ -85,6 +86,7 @@ except KeyboardInterrupt:
 """
 
 
+@thorough
 def test_ctrl_c_is_the_parent_s_alone(tmp_path: Path) -> None:
     """Its processes have the signal, too: they say nothing, and none is left."""
     with Running([sys.executable, "-c", WORKS, str(tmp_path)]) as running:

@@ -43,6 +43,7 @@ def cluster(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return nodes
 
 
+@thorough
 def test_what_a_unit_refuses_and_what_dies(cluster: Any, tmp_path: Path) -> None:
     """A unit whose process is killed is tried again; what it refuses is one sentence."""
     assert done(RayTasks(), squares(tmp_path, 12, Squares(deadly=3, deaths=2))) == [*range(12)]

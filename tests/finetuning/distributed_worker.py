@@ -36,7 +36,7 @@ from xfm.training.run_folder import LOG_FILE
 
 VALUES, SEVERAL, WEIGHTED = "regression", "several labels", "class weights"
 KINDS = (*FILES, VALUES, SEVERAL, WEIGHTED)
-EVERY = 6
+EVERY = 20
 """Of so many kinds `make test` tries one."""
 TABLES = {VALUES: "values.csv", SEVERAL: "several.csv", WEIGHTED: "weighted.csv"}
 """Of those that have no sample: texts, in the folder."""

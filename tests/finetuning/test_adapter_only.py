@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import xfm
+from tests.alike import thorough
 from tests.finetuning.conftest import SAMPLES, SHORT, on_sample
 from tests.refusals import expect_refusal
 from xfm.cli.main import main
@@ -46,6 +47,7 @@ def test_the_adapter_answers_as_what_was_trained(task, encoders, more, model, tm
     assert load_model(model).model.config == whole.model.config or "image_size" in more
 
 
+@thorough
 def test_the_command_says_its_size_and_the_way_to_a_whole_model(model, tmp_path, capsys):
     out = tmp_path / "run"
     given = ["--model", str(model), "--train", str(SAMPLES / "reviews.csv"), "--out", str(out), "--quiet"]
@@ -76,6 +78,7 @@ def test_what_cannot_be_kept_apart_is_said_before_anything_is_read(model: Path, 
     assert not (tmp_path / "out" / "model").exists()
 
 
+@thorough
 def test_it_is_a_model_to_begin_with(model: Path, tmp_path: Path) -> None:
     first = on_sample("text-classification", model, tmp_path / "first", lora("language"))
     with expect_refusal(str(first.model), "is an adapter", "--format merged"):

@@ -98,6 +98,7 @@ def test_best_has_folds_and_fast_folds_its_probe(model: Path, tmp_path: Path) ->
     assert f"{done.tuned.probe.penalty:g}" in done.crossed.chosen
 
 
+@thorough
 def test_folds_go_on_where_they_stopped(
     model: Path, whole: tuple[Path, Path, FinetuneResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import xfm
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.finetuning.conftest import (
     FILES,
     SAMPLES,
@@ -115,6 +115,7 @@ def test_labels_that_cannot_be_learned_are_named(table, valid, words, model, tmp
 
 
 # ---------------------------------------------------------------- resuming
+@thorough
 def test_a_stopped_run_goes_on_exactly(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped by Ctrl-C between two looks, and continued: the same weights, looks and scores."""
     config = replace(SHORT, lr=1e-3)
@@ -140,6 +141,7 @@ def test_a_stopped_run_goes_on_exactly(model: Path, tmp_path: Path, monkeypatch:
     assert [one["what"] for one in parts if one not in whole] == ["resumed"]
 
 
+@thorough
 def test_the_list_of_answers_has_an_end(model: Path, tmp_path: Path) -> None:
     """Of a table and of typed rows alike."""
     config = replace(SHORT, steps=1, max_answers=2, baseline=False)
@@ -189,6 +191,7 @@ def rows_of(kind: str) -> list[dict[str, Any]]:
     return rows
 
 
+@thorough
 def test_texts_learn_the_same_from_a_frame_and_from_a_file(model: Path, tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     kind = "text-classification"

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.evaluation.tiny import COLOURS, tiny_pretrained, tiny_task
 from tests.finetuning import conftest
 from tests.finetuning.conftest import FILES, SHORT, Cli, after_step, on_sample, on_table, photos, stopped
@@ -90,6 +90,7 @@ def test_both_ways_train_and_load(config, data, tuned):
     assert again == [choice.label for choice in found.predictions["test"]]
 
 
+@thorough
 def test_the_average_is_what_is_scored_and_saved(data, model, tuned, tmp_path):
     """With a decay near 1 and few steps it lies between the first weights and the last."""
     config = replace(CAREFUL, average=0.9, lr=1e-2)
@@ -104,6 +105,7 @@ def test_the_average_is_what_is_scored_and_saved(data, model, tuned, tmp_path):
     assert scores["accuracy"] == pytest.approx(best["accuracy"])
 
 
+@thorough
 def test_variation_and_average_are_resumed_exactly(tuned, monkeypatch):
     config = replace(CAREFUL, image=STRONG, average=0.9, layer_decay=0.8)
     whole = tuned("whole", config)

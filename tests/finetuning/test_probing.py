@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 import xfm
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.evaluation.tiny import tiny_pretrained, tiny_task
 from tests.finetuning.conftest import FILES, on_sample, on_table, text_table
 from tests.reports.written import details_of, page_of
@@ -156,6 +156,7 @@ def test_fast_learns_values(model: Path, tmp_path: Path) -> None:
     assert pipe("red red red square")[0]["score"] == pytest.approx(2.0, abs=0.5)
 
 
+@thorough
 @pytest.mark.parametrize("kind", some([name for name in FILES if name not in PROBED], 5))
 def test_other_tasks_say_what_fast_does_instead(kind: str, model: Path, tmp_path: Path) -> None:
     config = FinetuneConfig(preset=Preset.FAST, steps=2, batch_size=4, baseline=False, device="cpu")
@@ -207,6 +208,7 @@ def sure(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[boo
     return tuned
 
 
+@thorough
 @pytest.mark.parametrize("several", some([False, True], 2))
 def test_it_is_fitted_and_told_and_changes_no_answer(sure, several):
     done, tables, out = sure(several)
@@ -249,6 +251,7 @@ def test_transformers_and_an_evaluation_give_the_same(sure, tmp_path, cli):
         assert again[key].value == pytest.approx(done.scores[key].value, abs=1e-3)
 
 
+@thorough
 @pytest.mark.parametrize(
     ("folds", "rows", "said"),
     some([(0, 10, "not fitted: fewer than 20 validation rows"), (2, 0, "median of the folds")], 2),

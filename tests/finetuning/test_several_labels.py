@@ -16,7 +16,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
 import xfm
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.evaluation.tiny import tiny_task
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, on_table
 from tests.reports.written import details_of, json_lines, page_of
@@ -127,6 +127,7 @@ def test_what_is_learned_is_answered_on_the_command_line(model: Path, tmp_path: 
     assert again["text-classification/test/exact_match"]["value"] > 0.9
 
 
+@thorough
 def test_folds_settle_the_threshold_of_the_model_of_all_rows(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = on_table(model, rows_of("text-classification", 40), out, replace(FAST, folds=3))
@@ -136,6 +137,7 @@ def test_folds_settle_the_threshold_of_the_model_of_all_rows(model: Path, tmp_pa
     assert done.task.labels.threshold != HALF
 
 
+@thorough
 def test_class_weights_are_used_everywhere_and_reported(model: Path, tmp_path: Path) -> None:
     kind = "text-classification"
     rows = [

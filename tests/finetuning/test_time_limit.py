@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xfm
+from tests.alike import thorough
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, after_step, on_sample, text_table
 from tests.folders import content
 from tests.reports.written import details_of, json_lines, page_of
@@ -94,6 +95,7 @@ def test_the_command_shows_the_plan_and_needs_no_folder(model: Path, tmp_path: P
 
 
 # ---------------------------------------------------------------- a run as a file
+@thorough
 def test_a_resolved_configuration_is_read_back_and_runs_the_same(model, tmp_path, cli):
     table = text_table(tmp_path, [f"a {'red' if n % 2 else 'blue'} square {n},{n % 2}" for n in range(40)])
     table.write_text(table.read_text().replace("text,label", "review,stars"))

@@ -26,10 +26,9 @@ SITUATIONS = [situation for area in AREAS for situation in area.SITUATIONS]
 
 
 QUICK = {
-    *("finetune-csv-fifo", "predict-picture-bomb-of-12000-squared", "info-head", "info-ascii"),
+    *("predict-picture-bomb-of-12000-squared", "info-head", "info-ascii"),
     *("info-model.safetensors-fifo", "predict-tokenizer-doubling", "convert-published-evil"),
-    *("tune-config-laughs", "export-full-disk", "finetune-interrupted"),
-    *("pretrain-workers-interrupted", "prepare-sbu-climbs-out"),
+    *("tune-config-laughs", "finetune-interrupted", "prepare-sbu-climbs-out"),
 }
 """What `make test` runs, too; none of them needs what `ready.py` makes for the others alone."""
 

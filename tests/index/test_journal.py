@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import thorough
 from tests.processes import can_unshare, run
 from tests.refusals import expect_refusal
 from xfm.search.journal import JOURNAL, Journal, JournalItem, State
@@ -33,6 +34,7 @@ def test_what_looked_like_a_picture_may_come_when_that_goes(tmp_path: Path) -> N
     assert journal.holder(b"x") is None
 
 
+@thorough
 def test_a_file_system_that_is_read_only_is_read(tmp_path: Path) -> None:
     if not can_unshare():
         pytest.skip("needs root, for a mount of its own")

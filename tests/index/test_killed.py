@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.alike import thorough
 from xfm.config.pipelines import SearchOptions
 from xfm.search.journal import Journal
 from xfm.search.opening import open_index
@@ -57,6 +58,7 @@ def acknowledged(told: Connection) -> list[tuple[str, int]]:
     return found
 
 
+@thorough
 def test_nothing_that_was_acknowledged_is_lost(model: Path, tmp_path: Path) -> None:
     folder, rng, expected = tmp_path / "index", random.Random(0), set[int]()
     started = multiprocessing.get_context("forkserver")

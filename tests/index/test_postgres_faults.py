@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.alike import thorough
 from tests.finetuning.conftest import Cli
 from tests.finetuning.conftest import cli as cli
 from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
@@ -164,6 +165,7 @@ def searched(proxy: Proxy, model: Path, tmp_path: Path, name: str) -> Path:
     return tmp_path / "pg"
 
 
+@thorough
 def test_ctrl_c_ends_a_search_that_waits_for_a_silent_server(proxy: Proxy, searched: Path) -> None:
     proxy.silent_at = b"ORDER BY vector"
     with Running([*XFM, "search", str(searched), "a square"]) as running:
@@ -199,6 +201,7 @@ def test_what_a_server_refuses_is_said_with_what_to_do(name: str, state: str, wo
     store.close()
 
 
+@thorough
 def test_an_empty_table_of_other_columns_is_not_taken(model: Path, tmp_path: Path, name: str) -> None:
     given = {"make": True, "address": postgres_address(), "table": name}
     for column, kind in (("vector", "vector(3)"), ("pixels", "text"), ("other", "int")):
@@ -212,6 +215,7 @@ def test_an_empty_table_of_other_columns_is_not_taken(model: Path, tmp_path: Pat
         execute(f"DROP TABLE {name}")
 
 
+@thorough
 def test_a_server_without_pgvector_is_told_and_one_with_a_new_one_is_used(name: str) -> None:
     execute(f"CREATE DATABASE {name}")
     address = f"{postgres_address().rpartition('/')[0]}/{name}"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from tests.alike import thorough
 from tests.index.conftest import WIDTH, holds, rows_of, unit
 from xfm.search.filters import Condition, Relation, kind_of
 from xfm.search.store import Row, Store
@@ -96,6 +97,7 @@ def test_fields_may_come_later(store):
     assert "Colour" not in store.nearest(vectors[0], 1)[0].entry.metadata
 
 
+@thorough
 def test_an_index_finds_them_too_and_conditions_still_give_as_many(store, monkeypatch):
     module = __import__(type(store).__module__, fromlist=["EXACT_BELOW"])
     monkeypatch.setattr(module, "EXACT_BELOW", 2000)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import xfm
+from tests.alike import thorough
 from tests.folders import content
 from tests.inference.models import texts
 from tests.inference.support import Command, lines, same, write_lines
@@ -112,6 +113,7 @@ class _DyingPool(LocalPool):
         super().run(partial(_dying, function, self.deadly, self.mark), units, done)
 
 
+@thorough
 def test_what_was_killed_goes_on_with_what_is_missing(model: Path, table: Path, tmp_path: Path) -> None:
     asked = work(model, table)
     out = PartsTarget(tmp_path / "a" / "out.jsonl")

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xfm
+from tests.alike import thorough
 from tests.inference.models import pictures, texts, tuned
 from tests.inference.support import Command, Folders, Pipe, lines, photos, same, write_lines
 from tests.processes import XFM, Running, run
@@ -256,6 +257,7 @@ def test_the_command_line(tmp_path: Path, command: Command) -> None:
     assert len(lines(out)) == 15
 
 
+@thorough
 @pytest.mark.slow
 def test_a_process_that_is_killed_goes_on(folders: Folders, tmp_path: Path) -> None:
     """A real SIGKILL in the middle."""

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import xfm
+from tests.alike import thorough
 from tests.inference.models import pictures, texts
 from tests.inference.support import Folders
 from xfm.cli.main import main
@@ -159,6 +160,7 @@ def test_saved_loaded_copied_and_pickled_they_give_the_same(
     close(pickle.loads(pickle.dumps(model)).encode(SHOWN), model.encode(SHOWN))
 
 
+@thorough
 @pytest.mark.filterwarnings("ignore")
 def test_the_trainers_of_the_library_train_both(source: Path, tmp_path: Path) -> None:
     pytest.importorskip("accelerate")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import xfm.models.interop.transformers as adapter
+from tests.alike import thorough
 from tests.evaluation.tiny import SIDE, draw, tiny_pretrained
 from tests.interop.foreign import randomise, sizes
 from tests.interop.foreign_models import with_language, write_text_model
@@ -225,6 +226,7 @@ def test_the_masked_language_model_is_tied(folder: Path, tmp_path: Path) -> None
         assert not torch.equal(again(input_ids=ids, attention_mask=mask).logits, expected)
 
 
+@thorough
 def test_without_the_library_a_sentence_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['transformers'] = None\n"

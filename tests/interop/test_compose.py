@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.interop.foreign_models import write_text_model, write_timm
 from tests.training.support import logged, logged_losses
 from xfm.cli.main import main
@@ -76,6 +76,7 @@ COMPOSED = [
 ]
 
 
+@thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(("hf", "language", "of_timm", "vision", "words", "eyes"), some(COMPOSED, 3))
 def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world, tmp_path, capsys):

@@ -17,6 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.alike import THOROUGH
 from tests.failing import Trap, refusal, sentence_of
 from tests.interop.foreign_models import write_text_model
 from tests.interop.published_files import KINDS, choices, tiny_file, write
@@ -26,7 +27,11 @@ from xfm.models.interop.published.convert import convert
 from xfm.models.interop.published.names import spare
 from xfm.models.interop.sources import read_weights
 
-FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    max_examples=40 if THOROUGH else 10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 SHARE = st.floats(0, 1) | st.just(1.0)
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 pytest.importorskip("accelerate", reason="the Trainer needs accelerate: pip install 'xfm[transformers]'")
 
 import xfm.models.interop.transformers as adapter
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
 
 PAIRS = list(permutations(COLOURS, 2))
@@ -95,6 +95,7 @@ def test_it_learns_saves_and_loads(kind: str, folder: Path, tmp_path: Path) -> N
         assert again.provenance["recipe"] == "tiny"
 
 
+@thorough
 def test_the_best_checkpoint_is_loaded_whole(folder: Path, tmp_path: Path) -> None:
     """The Trainer copies by bare names and passes over unknown ones: names must be the same everywhere."""
     rows, model = Rows(folder, images=False), fresh("text", folder)
@@ -112,6 +113,7 @@ def test_the_best_checkpoint_is_loaded_whole(folder: Path, tmp_path: Path) -> No
 TARGETS = ["qkv", "out", "fc1", "fc2"]
 
 
+@thorough
 @pytest.mark.parametrize("kind", some(KINDS, 2))
 def test_lora_trains_merges_and_loads(kind: str, folder: Path, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="LoRA needs peft: pip install peft")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from benchmarks.plan import measured, narrow, predicted
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.training.ranks import OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
 from xfm.cli.main import main
@@ -68,6 +68,7 @@ def test_time_and_cost_follow_from_operations(base: PretrainingPlan) -> None:
     assert rung.cost == pytest.approx(rung.hours * 32 * 2.0)
 
 
+@thorough
 def test_the_options_of_a_rung_are_the_rung(base: PretrainingPlan) -> None:
     for rung in base.ladder[::3]:
         recipe = load_recipe("base", [*PLAIN, *rung.options])

@@ -78,7 +78,7 @@ def test_a_head_takes_what_its_description_says(kind: str) -> None:
 
 
 EVERY = [(None, name) for name in OF_ALL] + [("reasoning", HEAD)]
-SOME = [(Format.ONNX, "reasoning", HEAD), (Format.OPENVINO, None, "fusion")]
+SOME = [(form, "reasoning", HEAD) for form in Format]
 
 
 @pytest.mark.parametrize(

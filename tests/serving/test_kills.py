@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.alike import thorough
 from tests.serving.client import shown
 from tests.serving.conftest import png
 from tests.serving.process import Served
@@ -68,6 +69,7 @@ def ends_in_order(server: Served, chance: random.Random) -> None:
     assert sum(status == 200 for _, status in asking.found) > 12
 
 
+@thorough
 @pytest.mark.slow
 def test_what_was_taken_is_answered_at_sigterm_and_a_killed_server_is_up_again(
     model: Path, kept_collection: Path, tmp_path: Path

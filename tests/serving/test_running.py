@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.processes import XFM, run
 from tests.serving.process import Served
 from xfm.cli.serve import read_keys
@@ -24,6 +24,7 @@ def test_a_busy_port_is_a_sentence(verb: str) -> None:
     assert "address already in use" in sentence
 
 
+@thorough
 @pytest.mark.parametrize(("numbers", "status"), [([signal.SIGINT], 130), ([signal.SIGTERM], 0)])
 def test_the_status_says_which_signal_ended_it(
     tmp_path: Path, numbers: list[signal.Signals], status: int

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import thorough
 from tests.serving.process import Served
 
 BODY = b'{"input": "a"}'
@@ -135,6 +136,7 @@ def test_a_refused_body_is_not_read_for_ever(server: Served) -> None:
     assert time.monotonic() - began < 10
 
 
+@thorough
 def test_an_answer_that_nobody_takes_is_given_up(server: Served) -> None:
     """A client asks for megabytes, and reads none of them."""
     ask = b"GET /openapi.json HTTP/1.1\r\n" + HOST + b"\r\n"

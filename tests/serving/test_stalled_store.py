@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.alike import thorough
 from tests.index.conftest import postgres_address
 from tests.index.proxy import Proxy
 from tests.serving.client import ask, shown
@@ -19,6 +20,7 @@ from xfm.search.sources import FolderSupply
 pytest.importorskip("psycopg")
 
 
+@thorough
 def test_a_stalled_store_stops_the_searches_of_its_own_collection_alone(
     serving: Callable[..., Running],
     model: Path,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from tests.alike import thorough
 from tests.evaluation.tiny import COLOURS, tiny_pretrained
 from tests.tasks.build import build
 from xfm.config.finetune import FinetuneConfig
@@ -159,6 +160,7 @@ def repeated(tmp_path: Path) -> list[ImageCaptions]:
     return rows
 
 
+@thorough
 def test_repeated_captions_are_right_answers(pretrained: Pretrained, repeated: list[ImageCaptions]) -> None:
     """Twenty-five rows sharing five captions had an R@1 of 0 though every answer was right."""
     rows = RetrievalTask.merge(repeated)

@@ -57,6 +57,7 @@ def values(scale: float, shift: float) -> list[LabelledText]:
     return [replace(row, label=shift + scale * COLOURS.index(str(row.label))) for row in SINGLE]
 
 
+@thorough
 @pytest.mark.parametrize(("scale", "shift"), [(1e-3, -5.0)])
 def test_values_of_any_scale_are_learned(pretrained: Pretrained, scale: float, shift: float) -> None:
     """The same predictions before and after the scale is worked into the last layer."""
@@ -94,6 +95,7 @@ def learned(task: Task[Any, Any, Any], rows: list[Any], steps: int) -> tuple[flo
     return tuning.losses[-1] / tuning.losses[0], task.metrics(rows, task.predict(rows))
 
 
+@thorough
 @pytest.mark.parametrize(
     ("kind", "steps", "loss", "perfect"),
     [

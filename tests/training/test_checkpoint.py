@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.alike import thorough
 from xfm.config.training import OptimConfig
 from xfm.core.errors import UserError
 from xfm.training.atomic_folder import damage
@@ -111,6 +112,7 @@ def test_pruning_keeps_the_newest(tmp_path):
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000020"]
 
 
+@thorough
 def test_a_kill_while_pruning_leaves_no_half_checkpoint(tmp_path):
     """A process ends as it deletes: what has its name is whole, and the rest is cleared away."""
     for step in (1, 2):

@@ -226,6 +226,7 @@ def check_continued(whole: Path, resumed: Path) -> None:
         torch.testing.assert_close(ours[name], weights, rtol=1e-3, atol=1e-3)
 
 
+@thorough
 def test_what_each_process_remembers_goes_on_with_it(folders: Callable[[int], Path], tmp_path: Path) -> None:
     place = Path(shutil.copytree(folders(2) / "remembered", tmp_path / "remembered"))
     early, late = (checkpoint_path(place, step) for step in (2, 4))

@@ -14,6 +14,7 @@ from xfm.training.checkpoint import list_checkpoints
 
 
 # ------------------------------------------------------------------ the end of a training is the loaders' end
+@thorough
 def test_an_unexpected_exception_ends_everything(corpus, tmp_path):
     words = arguments(corpus, tmp_path, workers=2)
     assert "ZeroDivisionError" in sentence(run(with_fault(ADVANCE.format("1 / 0"), words)))
@@ -59,6 +60,7 @@ HANGS = (
 )
 
 
+@thorough
 @pytest.mark.slow
 def test_a_hanging_record_does_not_keep_a_run_from_ending(corpus, tmp_path):
     words = arguments(corpus, tmp_path, workers=1, steps=30)

@@ -25,6 +25,7 @@ def corpus(tmp_path: Path) -> Path:
 # ------------------------------------------------------------------ two in one folder
 
 
+@thorough
 @pytest.mark.parametrize(
     "words",
     [
@@ -46,6 +47,7 @@ def test_every_command_that_writes_a_folder_holds_it(tmp_path, words):
 
 
 # ------------------------------------------------------------------ other data, other processes
+@thorough
 def test_other_data_is_noticed_and_a_copy_of_them_is_not(corpus, tmp_path, capsys):
     def trained(*options: str, root: Path = corpus, status: int = 0) -> str:
         assert main(arguments(root, tmp_path, *options, steps=6, save_every=3, keep=9)) == status
@@ -116,6 +118,7 @@ def test_too_little_memory_is_one_sentence(corpus, tmp_path):
 
 
 # ------------------------------------------------------------------ signals outside the loop
+@thorough
 @pytest.mark.parametrize(
     ("number", "where"), some([(signal.SIGTERM, "saving"), (signal.SIGINT, "opening")], 2)
 )

@@ -129,6 +129,7 @@ def check_counts(ours: Path, theirs: Path) -> None:
     assert found["region"]["passed_over"] > 0
 
 
+@thorough
 def test_weights_are_those_of_a_run_that_was_never_killed(spoiled, whole, tmp_path):
     settings = SETTINGS
     killed = killed_at_random(
@@ -174,6 +175,7 @@ def replaced(shard: Path) -> None:
     os.replace(other, shard)
 
 
+@thorough
 @pytest.mark.parametrize("happens", some([truncated, overwritten, replaced], 3))
 def test_a_shard_changes_under_a_running_job(tmp_path, happens):
     """A run that has it open goes on where the old bytes are there; else it says which shard, and counts."""

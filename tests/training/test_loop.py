@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from timm.utils import ModelEmaV3
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.training.support import (
     Line,
     Numbers,
@@ -65,6 +65,7 @@ def test_resume_is_bit_for_bit(tmp_path, precision, own):
         assert torch.equal(a, b), name
 
 
+@thorough
 def test_a_resumed_run_keeps_the_precision_that_was_decided(tmp_path, monkeypatch):
     def decide(fast: bool) -> None:
         monkeypatch.setattr("xfm.models.precision.bf16_is_fast", lambda device: fast)

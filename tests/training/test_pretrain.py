@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.alike import thorough
 from tests.processes import Running
 from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
@@ -169,6 +170,7 @@ def test_bad_records_are_logged_and_counted_at_the_end(tmp_path, capsys):
     )
 
 
+@thorough
 def test_interrupted_on_the_command_line(corpus, tmp_path):
     """A process group gets a signal, as from a terminal or a scheduler: saved, one line, status 130."""
     with Running(command(corpus, tmp_path, workers=1)) as running:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.data.conftest import region_members, write_tar
 from tests.data.sources.store_servers import web_store
 from tests.refusals import expect_refusal
@@ -61,6 +61,7 @@ def named(origins, folder):
     return [(Path(origin.shard).name, origin.key) for origin in origins]
 
 
+@thorough
 @pytest.mark.parametrize("order", some([*Order], 3))
 def test_batches_are_those_of_the_disk_whatever_fails_on_the_way(shards, order):
     """In two loader processes, which are forked after this one has asked the store."""

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.alike import thorough
 from tests.data.conftest import region_members, write_tar
 from tests.processes import run
 from tests.refusals import expect_refusal
@@ -105,6 +106,7 @@ HUB = (
 )
 
 
+@thorough
 def test_hub(folder, web, cache):
     """The client of the hub asks a server of this machine, and reads all at the commit that it found."""
     index(folder)
@@ -119,6 +121,7 @@ def test_hub(folder, web, cache):
 
 
 # ------------------------------------------------------------------ what is refused
+@thorough
 def test_what_is_missing(folder, bucket):
     index(folder)
     address = bucket.upload(folder, "shards")
@@ -154,6 +157,7 @@ def test_addresses_that_are_not_read(address, words, cache):
 
 
 # ------------------------------------------------------------------ what changes while it is read
+@thorough
 def test_a_shard_that_is_replaced(folder, bucket):
     """Of those that were read before, what is kept is still that version; the others are bad records."""
     address = bucket.upload(folder, "shards")

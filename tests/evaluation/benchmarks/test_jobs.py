@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.evaluation.tiny import save_tiny_model
 from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, write_lines
@@ -176,6 +176,7 @@ def test_a_finished_training_is_scored_again_alike(
     assert submitted() == files
 
 
+@thorough
 def test_an_interrupted_training_goes_on(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
