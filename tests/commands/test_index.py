@@ -41,6 +41,7 @@ def test_build_search_and_take_out(model: Path, tmp_path: Path, photos: Path, cl
     assert "Nothing found among 12 pictures" in shown
     assert len(list((tmp_path / "found").glob("*.png"))) == 10
     cli.expect_refusal(["holds something", "index-2"], *asked, "--draw", out)
+    cli.expect_refusal(["--max-bad", "collection"], *asked, "--max-bad", "5")
     assert "1 picture is taken out" in cli.prints("index", "remove", out, *named)
     assert "3 pictures are taken out" in cli.prints("index", "remove", out, "--where", "folder=more")
     assert "became" in cli.prints("index", "compact", out)
