@@ -63,17 +63,14 @@ class Product:
         # With this, whoever changes the result in place is found out: both count their changes together.
         with torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, False):
             self.result = tree_map_only(Tensor, Tensor.detach, result)
-        self._version = self._changes()
-
-    def _changes(self) -> int:
-        return sum(part._version for part in _tensors(self.result))
+        self._version = [part._version for part in _tensors(self.result)]
 
     def again(self, operation: object) -> Any:
         """The result for the pass that repeats the operation; RuntimeError if it is another one or was
         changed in place."""
         if operation is not self.operation:
             raise RuntimeError(f"computing again came to {operation} where {self.operation} was before")
-        if self._changes() != self._version:
+        if [part._version for part in _tensors(self.result)] != self._version:
             raise RuntimeError(
                 f"the result of {operation} was changed in place: training.activation_checkpointing "
                 "selective cannot keep it, take none or full"
@@ -98,7 +95,10 @@ class Products(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kept = _is_kept(func, args)
+        # Of attention in pieces, [B, N, K] x [B, K, M], the product is kept whose rows are no longer than
+        # those of its first factor: of the sums of values where there are more keys than numbers in a head,
+        # as in pictures, else of the scores. The other one takes more memory for less work.
+        kept = func in _PRODUCTS or (func is _ATEN.bmm.default and args[1].shape[2] <= args[0].shape[2])
         if kept and self.again:
             return self.kept.popleft().again(func)
         result = func(*args, **(kwargs or {}))
@@ -115,16 +115,3 @@ def _between() -> tuple[Products, Products]:
     """
     kept: deque[Product] = deque()
     return Products(kept, again=False), Products(kept, again=True)
-
-
-def _is_kept(operation: Any, args: Sequence[Any]) -> bool:
-    return operation in _PRODUCTS or (operation is _ATEN.bmm.default and _narrows(*args))
-
-
-def _narrows(first: Tensor, second: Tensor) -> bool:
-    """Whether [B, N, K] x [B, K, M] has rows no longer than those of the first factor.
-
-    Of attention in pieces that is true of one product: of the sums of values where there are more keys than
-    numbers in a head, as in pictures, else of the scores. The other one takes more memory for less work.
-    """
-    return second.shape[2] <= first.shape[2]

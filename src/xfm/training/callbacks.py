@@ -4,25 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from xfm.data.schema import Batch, TensorFields
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
-
-
-class Stateful(Protocol):
-    """What must be known besides model and optimiser to go on exactly, of each process its own."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Copies of it, by name."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with what `state_dict` gave."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ checkpoints/step-00001000/
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,18 +76,17 @@ def snapshot(
                 found[name] = full if full is tensor else full.cpu()
         return found
 
+    moments = (
+        (f"{name}|{key}", value)
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+        for key, value in optimizer.state.get(parameter, {}).items()
+    )
     return Snapshot(
         gathered(unique_state(model).items()),
-        gathered(_optimizer_tensors(optimizer)),
+        gathered(moments),
         gathered(average.state_dict().items()) if average is not None else {},
     )
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
-    for group in optimizer.param_groups:
-        for name, parameter in zip(group["names"], group["params"], strict=True):
-            for key, value in optimizer.state.get(parameter, {}).items():
-                yield f"{name}|{key}", value
 
 
 FORMAT = 1

@@ -72,7 +72,14 @@ class TrainingClock:
             self.begin()
         assert self._began is not None
         while (number := len(self.moments)) <= step:
-            moment = self._decide(number, self.timer() - self._began)
+            seconds, done = self.timer() - self._began, 0.0 if self.steps is None else number / self.steps
+            if self.seconds is None:
+                phase = sum(number >= round(end * (self.steps or 0)) for end in self.ends)
+                moment = ClockState(done, seconds, phase)
+            else:
+                share = min(1.0, max(done, seconds / self.seconds)) if number else 0.0  # one step at least
+                phase = sum(share >= end for end in self.ends)
+                moment = distributed.from_first(ClockState(share, seconds, phase))
             self.moments.append(moment)
             self.keep(number, moment)
         return self.moments[step]
@@ -90,13 +97,6 @@ class TrainingClock:
     def lr_scale(self, step: int) -> float:
         """The factor of the learning rates at a step."""
         return self.lr_scales[self.at(step).phase] if self.lr_scales else 1.0
-
-    def _decide(self, step: int, seconds: float) -> ClockState:
-        done = 0.0 if self.steps is None else step / self.steps
-        if self.seconds is None:
-            return ClockState(done, seconds, sum(step >= round(end * (self.steps or 0)) for end in self.ends))
-        share = min(1.0, max(done, seconds / self.seconds)) if step else 0.0  # one step at least
-        return distributed.from_first(ClockState(share, seconds, sum(share >= end for end in self.ends)))
 
 
 SCHEDULE = "schedule.csv"

@@ -4,16 +4,14 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Self
 
 import torch.distributed as dist
-from torch import Tensor
 
 from xfm.core.errors import UserError, chain, first_line, out_of_memory
 from xfm.data.workers import loader_death
-from xfm.objectives.losses import Losses
 from xfm.training import distributed
 
 PATIENCE = 20.0
@@ -80,8 +78,6 @@ class StopRequest:
         self.received = True
 
 
-SHOWN = 5
-"""Samples that a message names."""
 _LOST_PEER = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -139,17 +135,3 @@ def _lost(error: BaseException) -> str:
         f"another process ended or cannot be reached ({first_line(error).split('. ')[0]}): look for the "
         "message of that one"
     )
-
-
-def why_skipped(results: Sequence[Losses], norm: Tensor) -> str:
-    """What is NaN or infinite of a step's losses, or of the norm of its gradient, in words."""
-    values = {name: value.item() for result in results for name, value in result.terms.items()}
-    broken = [f"{name} {value}" for name, value in values.items() if value - value != 0]
-    return ", ".join(broken) or f"gradient norm {norm.item()}"
-
-
-def shown_keys(keys: Sequence[str]) -> str:
-    """The first of the samples of a batch."""
-    if not keys:
-        return "a batch of unknown origin"
-    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")

@@ -52,35 +52,29 @@ def inspect_data(
     if not 0 <= phase < len(phases):
         raise UserError(f"there is no phase {phase + 1}: the recipe has {len(phases)}, counted from 1")
     groups = [(stream.batch_size, stream.group) for stream in phases[phase].data.streams.values()]
-    parts = math.ceil(max([1, *(count for count, _ in groups)]) / samples)
+    most = math.ceil(max([1, *(count for count, _ in groups)]) / samples)
     # A part of a batch is what one of so many processes would take.
-    data = open_phase(recipe, phase, world=min([parts, *(n // group for n, group in groups if n)]))
+    data = open_phase(recipe, phase, world=min([most, *(n // group for n, group in groups if n)]))
     batches = range(
         step * training.gradient_accumulation_steps, (step + count) * training.gradient_accumulation_steps
     )
     shown = [data.batch(number) for number in batches]
     whole = sum(map(data.size, batches))
     seen = sum(len(batch.origins) for batch in shown)
-    title = f"{recipe.name}, from step {step} on, phase {phase + 1} of {len(phases)}"
-    with writing(page, "or choose another file"):
-        page.parent.mkdir(parents=True, exist_ok=True)
-        write_text(page, _page(title, shown, (seen, whole), data.tokenizer, recipe.model.vision.patch_size))
-    return Inspection(page, batches, phase, (seen, whole))
-
-
-def _page(
-    title: str, batches: Sequence[Batch], samples: tuple[int, int], tokenizer: Tokenizer, patch: int
-) -> str:
-    title, (seen, whole) = html.escape(title), samples
+    title = html.escape(f"{recipe.name}, from step {step} on, phase {phase + 1} of {len(phases)}")
     parts = [
         "<!doctype html>",
         f"<meta charset='utf-8'>\n<title>{title}</title>\n<style>{_STYLE}</style>",
         f"<h1>{title}</h1>\n<p>{seen:,} of {whole:,} samples, as the model sees them.",
         "Grey patches are masked, and so are <mark>words</mark>.</p>",
     ]
-    for batch in batches:
-        parts += [f"<h2>Batch {batch.step}</h2>", *_sections(batch, tokenizer, patch)]
-    return "\n".join(parts) + "\n"
+    with writing(page, "or choose another file"):
+        for batch in shown:
+            sections = _sections(batch, data.tokenizer, recipe.model.vision.patch_size)
+            parts += [f"<h2>Batch {batch.step}</h2>", *sections]
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_text(page, "\n".join(parts) + "\n")
+    return Inspection(page, batches, phase, (seen, whole))
 
 
 def _sections(batch: Batch, tokenizer: Tokenizer, patch: int) -> Iterator[str]:

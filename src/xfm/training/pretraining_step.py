@@ -108,24 +108,20 @@ class PretrainingStep(StepLoss[Batch]):
         assert isinstance(model, XFM)
         for one in part.random:
             one.restore()
-        weights, policy = self._learned(part.batch)
-        global_batch = replace(
-            part.global_batch, queue=self._memory_of(part.global_batch.negatives.queue_size)
-        )
-        return pretraining_losses(model, part.batch, policy, weights, generator, global_batch, self.target)
-
-    def _memory_of(self, size: int) -> NegativeQueue | None:
+        size = part.global_batch.negatives.queue_size
         if self.memory is None or self.memory.size != size:
             self.memory = NegativeQueue(size) if size else None
-        return self.memory
+        global_batch = replace(part.global_batch, queue=self.memory)
+        weights, policy = self._learned(part.batch)
+        return pretraining_losses(model, part.batch, policy, weights, generator, global_batch, self.target)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What this process has to know to go on exactly, by name: copies."""
         return {} if self.memory is None else self.memory.state()
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """Go on with what `state_dict` gave."""
-        self.memory = NegativeQueue.of(state) if state else None
+        self.memory = NegativeQueue.of(state_dict) if state_dict else None
 
     def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
         return self.data.phase(batch.step).weights, self.policies[self.stage(batch)]

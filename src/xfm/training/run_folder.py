@@ -30,7 +30,6 @@ from xfm.training.checkpoint import (
     read_state,
     write_checkpoint,
 )
-from xfm.training.clock import SCHEDULE, ClockState, read_schedule
 from xfm.training.failures import Interrupted
 
 SHOWN = "pictures"
@@ -153,16 +152,6 @@ def saved_of(folder: Path | None) -> str:
     return f"{found[-1]} is saved, and the same command with --resume goes on from there"
 
 
-def farewell(step: int, folder: Path | None) -> str:
-    """What a run that stops on request says after saving."""
-    if folder is None:
-        return f"stopped after step {step}"
-    return (
-        f"stopped after step {step}, everything is saved in {folder}; run the same command with --resume to "
-        "continue"
-    )
-
-
 Describe = Callable[[Path, int, Precision], None]
 """Writes further files into the folder of a checkpoint, given the steps done and in which arithmetic."""
 
@@ -207,10 +196,6 @@ class RunFolder:
         )
         notes += [f"Allowed to differ {words}." for words in self.changes[len(state.changes) :]]
         return path, [*notes, f"Resuming from {path} at step {state.step}."]
-
-    def kept_moments(self, step: int) -> list[ClockState]:
-        """What `schedule.csv` says of the steps up to the one that the run goes on with."""
-        return distributed.on_first(lambda: read_schedule(self.path / SCHEDULE)[: step + 1])
 
     def save(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from xfm.config.training import ActivationCheckpointing, Precision
+from xfm.config.training import ActivationCheckpointing
 
 STATISTICS = 8
 """Bytes that a LayerNorm keeps of a token: mean and deviation."""
@@ -28,12 +28,6 @@ class NumberBytes:
     work: int
     norm: int
     fused: bool
-
-    @staticmethod
-    def of(precision: Precision, fused: bool = True) -> "NumberBytes":
-        """That of a precision; `auto` is bfloat16."""
-        work = 4 if precision is Precision.FP32 else 2
-        return NumberBytes(work, 4 if fused else work, fused)
 
 
 @dataclass(frozen=True)
@@ -55,23 +49,14 @@ class LayerCost:
         """So many of them."""
         return LayerCost(self.kept * count, self.flops * count, self.again * count, self.inside)
 
-    def without_gradient(self) -> "LayerCost":
-        """The same pass, of which nothing is kept."""
-        return LayerCost(flops=self.flops)
-
 
 def total(demands: Iterable[LayerCost]) -> LayerCost:
     """All of them together."""
     return sum(demands, LayerCost())
 
 
-@dataclass(frozen=True)
-class SelectiveCosts:
-    """Bytes of products that `ActivationCheckpointing.SELECTIVE` keeps of a part, and operations computed
-    again."""
-
-    kept: float
-    again: float = 0.0
+Selective = tuple[float, float]
+"""Bytes of products that `selective` keeps of a part, and operations computed again."""
 
 
 def unit(
@@ -79,7 +64,7 @@ def unit(
     flops: float,
     given: float,
     passing: float,
-    between: SelectiveCosts,
+    between: Selective,
     mode: ActivationCheckpointing,
 ) -> LayerCost:
     """Demand of a part that may keep less: bytes that its backward pass needs (`kept`), of its input
@@ -88,8 +73,9 @@ def unit(
         return LayerCost(kept, flops, inside=passing)
     if mode is ActivationCheckpointing.FULL:
         return LayerCost(given, flops, flops, kept + passing)
-    redone = max(kept - between.kept, 0.0)
-    return LayerCost(between.kept, flops, between.again, redone + passing, redone)
+    products, again = between
+    redone = max(kept - products, 0.0)
+    return LayerCost(products, flops, again, redone + passing, redone)
 
 
 def whole(given: float, parts: Sequence[LayerCost], mode: ActivationCheckpointing) -> LayerCost:
@@ -119,15 +105,15 @@ def scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int, dropou
     )
 
 
-def _between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> SelectiveCosts:
+def _between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> Selective:
     if a.fused:
         queries = sum(rows * count for rows, count, _ in parts)
-        return SelectiveCosts(queries * (a.work * width + 4.0 * heads))
+        return queries * (a.work * width + 4.0 * heads), 0.0
     kept = again = 0.0
     for rows, queries, keys in parts:
         kept += a.work * heads * rows * queries * min(keys, width / heads)
         again += 2 * rows * queries * keys * width
-    return SelectiveCosts(kept, again)
+    return kept, again
 
 
 def residual(a: NumberBytes, tokens: float, width: int, dropout: float) -> float:
@@ -181,19 +167,19 @@ class TextLayers:
         a, d = self.a, self.width
         kept = a.work * tokens * (d + 2 * self.hidden) + residual(a, tokens, d, self.dropout)
         passing = a.work * tokens * self.hidden  # another follows when what GELU gave is gone
-        between = SelectiveCosts(a.work * tokens * (self.hidden + d))
+        between = a.work * tokens * (self.hidden + d), 0.0
         return self._unit(kept, 2 * linear(tokens, d, self.hidden), tokens, passing, between)
 
     def layer(self, tokens: float, *parts: LayerCost) -> LayerCost:
         """A layer of these parts, which is given so many tokens."""
         return whole(self.a.norm * self.width * tokens, parts, self.mode)
 
-    def _between(self, results: float, parts: Sequence[Part]) -> SelectiveCosts:
-        looked = _between_scores(self.a, parts, self.heads, self.width)
-        return SelectiveCosts(self.a.work * self.width * results + looked.kept, looked.again)
+    def _between(self, results: float, parts: Sequence[Part]) -> Selective:
+        kept, again = _between_scores(self.a, parts, self.heads, self.width)
+        return self.a.work * self.width * results + kept, again
 
     def _unit(
-        self, kept: float, flops: float, tokens: float, passing: float, between: SelectiveCosts
+        self, kept: float, flops: float, tokens: float, passing: float, between: Selective
     ) -> LayerCost:
         return unit(kept, flops, self.a.norm * self.width * tokens, passing, between, self.mode)
 
@@ -217,8 +203,8 @@ def vision_block(
     flops = linear(tokens, width, 3 * width) + linear(tokens, width, width)
     flops += 2 * linear(tokens, width, hidden) + looked.flops
     passing = max(looked.inside, a.work * tokens * hidden)
-    own = _between_scores(a, [(pictures, slots, slots)], heads, width)
-    between = SelectiveCosts(own.kept + a.work * tokens * (5 * width + hidden), own.again)
+    products, again = _between_scores(a, [(pictures, slots, slots)], heads, width)
+    between = products + a.work * tokens * (5 * width + hidden), again
     given = a.work * tokens * width
     return whole(given, [unit(kept + looked.kept, flops, given, passing, between, mode)], mode)
 

@@ -38,14 +38,6 @@ class MemoryForecast:
         return max(self.parts, key=lambda name: self.parts[name])
 
 
-@dataclass(frozen=True)
-class StepForecast:
-    """Memory in the most demanding phase, and mean operations of a step of a process."""
-
-    memory: MemoryForecast
-    flops: float
-
-
 def memory_of(held: StateBytes, costs: Sequence[StepCost], accumulation: int = 1) -> MemoryForecast:
     """The peak of a step, in the backward pass (activations go as gradients come) or when the optimiser
     steps; `costs` are of a batch or of its sources, `accumulation` batches wait on the device."""
@@ -87,8 +79,9 @@ def forecast(
     world: int,
     parts: ModelParts,
     fused: bool = True,
-) -> StepForecast:
-    """Memory and operations of a run of `world` processes; UserError if an encoder is another library's."""
+) -> tuple[MemoryForecast, float]:
+    """Memory in the most demanding phase, and mean operations of a step, of a process of a run of `world`;
+    UserError if an encoder is another library's."""
     names = {name for one in phases for name in learning(parts, one, training.mim_target)}
     ever = [name for name in parts.sizes if name in names]
     worst: MemoryForecast | None = None
@@ -105,7 +98,7 @@ def forecast(
         flops += (one.until - start) * accumulation * operations
         start = one.until
     assert worst is not None
-    return StepForecast(worst, flops / start)
+    return worst, flops / start
 
 
 PARTS = (2, 4, 8, 16)
@@ -203,12 +196,12 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
     parts = parts_of(recipe.model)
     ladder, notes = [], _notes(recipe, config)
     for name, options, one in _rungs(recipe, config):
-        found = forecast(one.model, one.training, one.phases(), config.gpus, parts)
-        seconds = found.flops / (gpu.peak(training.precision) * 1e12 * config.share)
+        memory, flops = forecast(one.model, one.training, one.phases(), config.gpus, parts)
+        seconds = flops / (gpu.peak(training.precision) * 1e12 * config.share)
         hours = training.minutes / 60 if training.minutes else training.steps * seconds / HOUR
         cost = hours * config.gpus * config.price if config.price else None
-        fits = found.memory.total <= room
-        ladder.append(PlanOption(name, options, found.memory, found.flops, seconds, hours, cost, fits))
+        fits = memory.total <= room
+        ladder.append(PlanOption(name, options, memory, flops, seconds, hours, cost, fits))
     steps = None if training.minutes else training.steps
     given = training.precision, parts.count(), steps
     return PretrainingPlan(recipe.name, config, gpu, room, *given, ladder, notes)
@@ -271,13 +264,10 @@ def _notes(recipe: Recipe, config: PlanConfig) -> list[str]:
         found.append("phases of the curriculum have batch sizes of their own, which options do not cut")
     if config.gpus > 1 and recipe.training.optim.muon_lr and recipe.training.strategy is Strategy.DDP:
         found.append("fsdp is left out: Muon needs whole matrices (training.optim.muon_lr)")
-    return [*found, *_rounded(recipe, config)]
-
-
-def _rounded(recipe: Recipe, config: PlanConfig) -> Iterator[str]:
     for parts, data in _cuts(recipe, config):
         for name, stream in recipe.data.streams.items():
             if (taken := data.streams[name].batch_size * parts) != stream.batch_size:
                 accumulation = recipe.training.gradient_accumulation_steps * parts
                 lost = f"a step takes {taken} of {stream.batch_size} (data.{name}.batch_size is rounded down)"
-                yield f"with accumulation {accumulation} {lost}"
+                found.append(f"with accumulation {accumulation} {lost}")
+    return found

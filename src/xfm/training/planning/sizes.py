@@ -37,11 +37,6 @@ class CaptionedSizes:
     boxed: int = 0
     masks_patches: bool = False
 
-    @property
-    def each(self) -> float:
-        """Texts of a picture."""
-        return self.texts.rows / self.pictures
-
 
 @dataclass(frozen=True)
 class StepSizes:
@@ -148,7 +143,7 @@ class AttendingTexts:
         return texts.rows * (3 * self.matching + texts.masked * self.filling) + boxed
 
     def _tokens(self, whole: bool) -> dict[float, float]:
-        texts, each = self.source.texts, self.source.each
+        texts, each = self.source.texts, self.source.texts.rows / self.source.pictures
         token, filled = (texts.length, texts.length) if whole else (1, texts.masked)
         boxed = self.source.boxed / self.source.pictures if self.boxes else 0
         own = each * (2 * token * self.matching + filled * self.filling) + token * boxed

@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 
 from xfm.config.encoders import LanguageConfig, VisionConfig
 from xfm.config.model import EncoderName, GradientConfig, MimTarget, ModelConfig
-from xfm.config.training import ActivationCheckpointing, LossConfig, NegativesConfig, TrainingConfig
+from xfm.config.training import (
+    ActivationCheckpointing,
+    LossConfig,
+    NegativesConfig,
+    Precision,
+    TrainingConfig,
+)
 from xfm.core.errors import UserError
 from xfm.data.collate import round_up
 from xfm.models.shared_kv import rows_of_texts
@@ -81,7 +87,8 @@ class StepModel:
         self.vision, self.language, self.fusion, self.model = vision, language, model.fusion, model
         self.weights, self.negatives, self.gradients = weights, negatives, gradients
         self.pixels = training.mim_target is MimTarget.PIXELS
-        self.a = NumberBytes.of(training.precision, fused)
+        work = 4 if training.precision is Precision.FP32 else 2  # `auto` is bfloat16
+        self.a = NumberBytes(work, 4 if fused else work, fused)
         self.mode = training.activation_checkpointing
         width, again = language.width, training.activation_checkpointing
         self.texts = TextLayers(self.a, width, language.heads, language.mlp_width, language.dropout, again)
@@ -91,7 +98,8 @@ class StepModel:
 
     def cost(self, sizes: StepSizes) -> StepCost:
         """What a batch of these sizes takes."""
-        pictures, masked = self._pictures(sizes), self._masked_pictures(sizes)
+        pictures = self._vision(sum(one.pictures for one in sizes.captioned.values()))
+        masked = self._masked_pictures(sizes)
         clear = [one.texts for one in sizes.captioned.values()]
         learns = EncoderName.LANGUAGE in self.gradients.imlm  # masked texts of pictures
         masked_texts, learned_texts = clear if self.weights.imlm else [], [*clear]
@@ -99,7 +107,11 @@ class StepModel:
         texts, fusion = self._texts(learned_texts), self._fusion(sizes)
         plain = [_counted(sizes.plain)] if sizes.plain else []
         filled = [_counted(one.texts) for one in sizes.captioned.values()] if self.weights.imlm else []
-        heads = [self._token_head(count) for count in (filled, plain)]
+        width, words = self.language.width, self.language.vocab_size
+        heads = [
+            total(token_head(self.a, count, width, width, words) for count in counts)
+            for counts in (filled, plain)
+        ]
         others, contrast = self._other_heads(sizes), self._contrast(sizes)
         read = {"masked words with pictures": heads[0], "other heads": others, "contrast": contrast}
         passes = [
@@ -111,9 +123,9 @@ class StepModel:
             self._pass(EncoderName.VISION, {"vision": pictures}),
         ]
         learned = total([pictures, masked, texts, fusion, *heads, others, contrast])
-        unlearned = self._targets(sizes)
-        unlearned += self._texts([] if learns else masked_texts).without_gradient()
-        flops = 3 * learned.flops + learned.again + unlearned.flops
+        targets = sizes.images if self.weights.mim and not self.pixels else 0
+        unlearned = self._vision(targets).flops + self._texts([] if learns else masked_texts).flops
+        flops = 3 * learned.flops + learned.again + unlearned
         encoded = pictures.flops + texts.flops if sizes.captioned else 0.0
         return StepCost(passes, flops, encoded, self._batch(sizes), contrast.kept, self._remembered(sizes))
 
@@ -136,25 +148,15 @@ class StepModel:
         flops = linear(pictures * v.patches, patch, v.width)
         return block.times(v.depth) + LayerCost(a.work * cut + ends, flops)
 
-    def _pictures(self, sizes: StepSizes) -> LayerCost:
-        return self._vision(sum(one.pictures for one in sizes.captioned.values()))
-
     def _masked_pictures(self, sizes: StepSizes) -> LayerCost:
-        masked = self._masked(sizes)
+        of_pairs = sum(one.pictures for one in sizes.captioned.values() if one.masks_patches)
+        masked = sizes.images + of_pairs if self.weights.mim else 0
         found = self._vision(masked)
         if self.pixels and masked:
             out = 3 * self.vision.patch_size**2
             states = masked * self.vision.patches
             found += LayerCost(states * out * 4.0, linear(states, self.vision.width, out))
         return found
-
-    def _masked(self, sizes: StepSizes) -> int:
-        of_pairs = sum(one.pictures for one in sizes.captioned.values() if one.masks_patches)
-        return sizes.images + of_pairs if self.weights.mim else 0
-
-    def _targets(self, sizes: StepSizes) -> LayerCost:
-        wanted = sizes.images if self.weights.mim and not self.pixels else 0
-        return self._vision(wanted).without_gradient()
 
     def _texts(self, texts: list[TextSizes]) -> LayerCost:
         if not texts:
@@ -241,10 +243,6 @@ class StepModel:
         states = (1 + patches) * self.vision.width + words * self.language.width
         vectors, identities = 2 * self.model.projection * 4, 2 * 8
         return self.negatives.queue_size * (self.a.norm * states + words + vectors + identities + 1.0)
-
-    def _token_head(self, counts: Sequence[int]) -> LayerCost:
-        width, words = self.language.width, self.language.vocab_size
-        return total(token_head(self.a, count, width, width, words) for count in counts)
 
     def _other_heads(self, sizes: StepSizes) -> LayerCost:
         found, d, e = LayerCost(), self.language.width, self.model.projection
