@@ -60,13 +60,10 @@ class Checkpoints(Callback):
     def on_step(self, trainer: Any, output: StepOutput) -> None:
         """Save when it is time to."""
         if trainer.config.save_every and trainer.step % trainer.config.save_every == 0:
-            self._save(trainer)
+            self.on_end(trainer)
 
     def on_end(self, trainer: Any) -> None:
-        """Save the last step."""
-        self._save(trainer)
-
-    def _save(self, trainer: Any) -> None:
+        """Save the last step, if it is not saved yet."""
         if trainer.folder is not None and trainer.step != self._saved:
             trainer.save()
             self._saved = trainer.step

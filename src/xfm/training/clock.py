@@ -84,10 +84,6 @@ class TrainingClock:
             self.keep(number, moment)
         return self.moments[step]
 
-    def is_over(self, step: int) -> bool:
-        """Whether the run ends before this step."""
-        return self.at(step).share >= 1
-
     def left(self, step: int) -> float:
         """How much is to come before a step, in a unit of the run's own: what counts are ratios."""
         if self.steps is None:

@@ -95,7 +95,7 @@ class Trainer(Generic[B]):
     @property
     def ended(self) -> bool:
         """Whether no step is left: by the clock, or because a callback asked for the end."""
-        return self.enough or self.clock.is_over(self.step)
+        return self.enough or self.clock.at(self.step).share >= 1
 
     def fit(self, resume: bool = False) -> Self:
         """Take the steps that are left, of the folder's newest whole checkpoint if `resume`. UserError:
