@@ -14,8 +14,8 @@ from xfm.config.data import STREAMS
 from xfm.config.training import NegativesConfig
 from xfm.core.errors import UserError
 from xfm.data.masking import IGNORED
-from xfm.data.schema import Batch, MaskedTokens, TextBatch
-from xfm.objectives.itm import Block, NegativeQueue, Negatives, blocks_of
+from xfm.data.schema import Batch, TextBatch
+from xfm.objectives.negatives import Block, NegativeQueue, Negatives, blocks_of
 
 Gather = Callable[[Tensor], Tensor]
 """Concatenates a tensor over all processes, with gradient; the identity on one process."""
@@ -51,23 +51,15 @@ Counts = Mapping[str, int]
 @dataclass(frozen=True)
 class ContrastOutput:
     """Contrast of R rows: loss with gradient and share ranked first, whose means over microbatches are the
-    global ones; negatives of each row; pairs judged by ITM globally."""
+    global ones; negatives of each row; pairs judged by ITM globally. If it was computed before (GradCache),
+    the loss is without gradient, and `gradients` are its own by image and text vectors [R, E] and
+    temperature."""
 
     loss: Tensor
     right: Tensor
     negatives: Negatives | None = None
     pairs: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class CachedContrast:
-    """Contrast of R rows computed before (GradCache): `found` without gradient, and the loss's gradients
-    by image and text vectors [R, E] and temperature."""
-
-    found: ContrastOutput
-    image: Tensor
-    text: Tensor
-    temperature: Tensor
+    gradients: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ class GlobalBatch:
     counts: Sequence[Sequence[Counts]]
     place: int = 0
     peers: ProcessGroup = field(default_factory=ProcessGroup)
-    cached: Mapping[str, CachedContrast] = field(default_factory=dict)
+    cached: Mapping[str, ContrastOutput] = field(default_factory=dict)
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
     queue: NegativeQueue | None = None
 
@@ -112,7 +104,7 @@ class GlobalBatch:
         """Pools of rows in which negatives are drawn, given the image [R] int64 of each own row."""
         own, size = self.own_rows(source), self.negatives.pool_size
         if not size:
-            return [Block(range(sum(self.of_processes(f"{source}/rows"))), own, range(len(own)))]
+            return [(range(sum(self.of_processes(f"{source}/rows"))), own, range(len(own)))]
         before = sum(self.of_processes(f"{source}/pictures")[: self.peers.rank])
         labels = self.gather(source, (pictures + before) // size)
         return blocks_of(labels.tolist(), own)
@@ -167,17 +159,13 @@ def _masked(batch: Batch) -> dict[str, int | Tensor]:
     text, image, pair, region = batch.text, batch.image, batch.pair, batch.region
     pair_mask = None if pair is None else pair.patch_mask
     return {
-        "text/tokens_masked": 0 if text is None else _labels(text.masked),
+        "text/tokens_masked": 0 if text is None else text.masked.labels.ne(IGNORED).sum(),
         "image/patches_masked": 0 if image is None else image.patch_mask.sum(),
         "pair/patches_masked": 0 if pair_mask is None else pair_mask.sum(),
-        "pair/tokens_masked": 0 if pair is None else _labels(pair.masked),
-        "region/tokens_masked": 0 if region is None else _labels(region.masked),
+        "pair/tokens_masked": 0 if pair is None else pair.masked.labels.ne(IGNORED).sum(),
+        "region/tokens_masked": 0 if region is None else region.masked.labels.ne(IGNORED).sum(),
         "region/boxes": 0 if region is None else (~region.is_image).sum(),
     }
-
-
-def _labels(masked: MaskedTokens) -> Tensor:
-    return masked.labels.ne(IGNORED).sum()
 
 
 def _counted(batch: Batch) -> Tensor:

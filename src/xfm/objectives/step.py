@@ -77,8 +77,8 @@ def pretraining_losses(
     found: list[LossDict] = []
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
-    if batch.text is not None and "text" in texts["plain"] and weights.mlm:
-        states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, texts["plain"]["text"])
+    if batch.text is not None and ("plain", "text") in texts and weights.mlm:
+        states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, texts["plain", "text"])
         loss, right = masked_token_loss(states, batch.text.masked, model.language_logits)
         learned = LossDict({"text/mlm": loss}, {"text/mlm_accuracy": right})
         found.append(learned.weighed(global_batch.loss_scale("text/tokens_masked")))
@@ -94,24 +94,24 @@ def pretraining_losses(
     return Losses(torch.stack(weighted).sum(), named.losses, metrics)
 
 
-def sources_of(batch: Batch, images: dict[str, Tensor], texts: "TextStates") -> list[Source]:
+TextStates = dict[tuple[str, str], Tensor]
+"""Language states [R, T, Dt] by kind and source: masked `plain` text, `clear` and `masked` captions and
+phrases, where they are needed."""
+
+
+def sources_of(batch: Batch, images: dict[str, Tensor], texts: TextStates) -> list[Source]:
     """Pairs and regions of a batch with their states."""
     sources = []
     if batch.pair is not None:
-        rows = pair_rows(batch.pair, images["pair"], texts["clear"]["pair"])
-        sources.append(Source("pair", rows, texts["masked"].get("pair")))
+        rows = pair_rows(batch.pair, images["pair"], texts["clear", "pair"])
+        sources.append(Source("pair", rows, texts.get(("masked", "pair"))))
     if batch.region is not None:
-        rows = region_rows(batch.region, images["region"], texts["clear"]["region"])
+        rows = region_rows(batch.region, images["region"], texts["clear", "region"])
         boxed = batch.region.boxed
         boxed = (~batch.region.is_image).nonzero().squeeze(1) if boxed is None else boxed
         boxes = (boxed, batch.region.boxes[boxed])
-        sources.append(Source("region", rows, texts["masked"].get("region"), boxes))
+        sources.append(Source("region", rows, texts.get(("masked", "region")), boxes))
     return sources
-
-
-TextStates = dict[str, dict[str, Tensor]]
-"""Language states [R, T, Dt] by kind and source: masked `plain` text, `clear` and `masked` captions and
-phrases, where they are needed."""
 
 
 def encode_texts(
@@ -135,13 +135,10 @@ def encode_texts(
     if not learning_only:
         with torch.no_grad():
             states |= _encoded(model, masked)
-    return {
-        kind: {name: found for (other, name), found in states.items() if other == kind}
-        for kind in ("plain", "clear", "masked")
-    }
+    return states
 
 
-def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> dict[tuple[str, str], Tensor]:
+def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> TextStates:
     return dict(zip(texts, model.encode_texts(list(texts.values())), strict=True)) if texts else {}
 
 
