@@ -102,7 +102,6 @@ def _inspect(chosen: Namespace) -> None:
     except ValueError as error:
         raise UserError(str(error)) from None
     phase = chosen.phase - 1 if chosen.phase else None
-    shown = inspect_data(begin(recipe)[0], Path(chosen.out), step, chosen.steps, phase, chosen.samples)
-    seen, whole = shown.samples
-    steps = amount(chosen.steps, "step")
-    print(f"{shown.page} shows {seen:,} of the {amount(whole, 'sample')} of {steps}, from {step} on.")
+    page, steps = Path(chosen.out), amount(chosen.steps, "step")
+    *_, (seen, whole) = inspect_data(begin(recipe)[0], page, step, chosen.steps, phase, chosen.samples)
+    print(f"{page} shows {seen:,} of the {amount(whole, 'sample')} of {steps}, from {step} on.")

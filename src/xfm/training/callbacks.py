@@ -107,7 +107,9 @@ class SampleCounts:
             for reads in batch.reads:
                 for what in ("read", "skipped", "passed_over"):
                     self._own[reads.kind, what] += getattr(reads, what)
-                self._own[reads.kind, TRAINED if trained else UNTRAINED] += _rows(batch, reads.kind)
+                part: Any = getattr(batch, reads.kind)
+                rows = () if part is None else part.tokens.ids if reads.kind == "text" else part.pixels
+                self._own[reads.kind, TRAINED if trained else UNTRAINED] += len(rows)
 
     def totals(self) -> dict[str, dict[str, int]]:
         """The counts by stream, of all processes; all of them must ask at the same place."""
@@ -117,10 +119,3 @@ class SampleCounts:
             ("read", TRAINED, "skipped", "passed_over", UNTRAINED),
         )
         return {name: {what: found[name, what] for what in kinds} for name in names}
-
-
-def _rows(batch: Batch, kind: str) -> int:
-    if kind == "text":
-        return 0 if batch.text is None else len(batch.text.tokens.ids)
-    shown = {"image": batch.image, "pair": batch.pair, "region": batch.region}[kind]
-    return 0 if shown is None else len(shown.pixels)

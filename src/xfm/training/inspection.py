@@ -5,7 +5,6 @@ import html
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,25 +25,15 @@ _STYLE = """body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #2
 svg { width: 224px; height: 224px; display: block; background: #eee } image { image-rendering: pixelated }
 figcaption, p { margin: .2rem 0; overflow-wrap: anywhere } mark { background: #ffd54d }
 small { color: #666 } .b { border-left: 4px solid; padding-left: .3rem }"""
-_SEEN = 24
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """The page, numbers of its batches and phase from 0, and how many samples are shown and there are."""
-
-    page: Path
-    batches: range
-    phase: int
-    samples: tuple[int, int]
 
 
 def inspect_data(
-    recipe: Recipe, page: Path, step: int = 0, count: int = 1, phase: int | None = None, samples: int = _SEEN
-) -> Inspection:
+    recipe: Recipe, page: Path, step: int = 0, count: int = 1, phase: int | None = None, samples: int = 24
+) -> tuple[range, int, tuple[int, int]]:
     """Draw the batches of a recipe from an optimiser step on, about `samples` of the largest stream of each.
-    The phase is that of the step, the last where the clock decides. UserError: data, step, phase or place of
-    the page."""
+    The phase is that of the step, the last where the clock decides. Gives numbers of the batches and the
+    phase, from 0, and how many samples are shown and there are. UserError: data, step, phase or place of the
+    page."""
     phases, training = recipe.phases(), recipe.training
     if phase is None:
         passed = sum(step >= round(end * training.steps) for end in recipe.ends())
@@ -74,7 +63,7 @@ def inspect_data(
             parts += [f"<h2>Batch {batch.step}</h2>", *sections]
         page.parent.mkdir(parents=True, exist_ok=True)
         write_text(page, "\n".join(parts) + "\n")
-    return Inspection(page, batches, phase, (seen, whole))
+    return batches, phase, (seen, whole)
 
 
 def _sections(batch: Batch, tokenizer: Tokenizer, patch: int) -> Iterator[str]:
@@ -83,18 +72,17 @@ def _sections(batch: Batch, tokenizer: Tokenizer, patch: int) -> Iterator[str]:
         part: TextBatch | ImageBatch | PairBatch | RegionBatch | None = getattr(batch, name)
         if part is None:
             continue
+        words = [] if isinstance(part, ImageBatch) else _texts(part.tokens, part.masked, tokenizer)
         if isinstance(part, TextBatch):
-            shown = [f"<p>{words}</p>" for words in _texts(part.tokens, part.masked, tokenizer)]
+            shown = [f"<p>{one}</p>" for one in words]
         elif isinstance(part, RegionBatch):
-            shown = _regions(part, tokenizer)
+            shown = [_regions(part, number, words) for number in range(len(part.pixels))]
         else:
-            words = _texts(part.tokens, part.masked, tokenizer) if isinstance(part, PairBatch) else []
-            masks = part.patch_mask
-            shown = [
-                _picture(pixels, _patches(pixels, None if masks is None else masks[row], patch))
-                + (f"<figcaption>{words[row]}</figcaption>" if words else "")
-                for row, pixels in enumerate(part.pixels)
-            ]
+            masks = [None] * len(part.pixels) if part.patch_mask is None else part.patch_mask
+            drawn = zip(part.pixels, masks, strict=True)
+            shown = [_picture(pixels, _patches(mask, patch)) for pixels, mask in drawn]
+            said = [f"<figcaption>{one}</figcaption>" for one in words] or [""] * len(shown)
+            shown = list(map(str.__add__, shown, said))
         here, origins = origins[: len(shown)], origins[len(shown) :]
         figures = [
             f"<figure>{one}<small>{origin}</small></figure>" for one, origin in zip(shown, here, strict=True)
@@ -112,34 +100,33 @@ def _picture(pixels: Tensor, over: Sequence[str]) -> str:
     return f"<svg viewBox='0 0 {width} {height}'>{link}{''.join(over)}</svg>"
 
 
-def _patches(pixels: Tensor, mask: Tensor | None, patch: int) -> list[str]:
-    """A square over each patch masked in `mask` [P] bool."""
+def _patches(mask: Tensor | None, patch: int) -> list[str]:
+    """A square over each patch masked in `mask` [P] bool, of a square picture."""
     if mask is None:
         return []
-    rows, columns = np.divmod(np.flatnonzero(mask.numpy()), pixels.shape[2] // patch)
+    places = [divmod(place, math.isqrt(len(mask))) for place in np.flatnonzero(mask.numpy()).tolist()]
     return [
         f"<rect x='{column * patch}' y='{row * patch}' width='{patch}' height='{patch}' fill='#888' "
         "fill-opacity='.8'/>"
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+        for row, column in places
     ]
 
 
-def _regions(part: RegionBatch, tokenizer: Tokenizer) -> list[str]:
-    words, shown = _texts(part.tokens, part.masked, tokenizer), list[str]()
-    for number, pixels in enumerate(part.pixels):
-        height, width = pixels.shape[1:]
-        boxes, phrases = list[str](), list[str]()
-        for place, row in enumerate(np.flatnonzero(part.image_index.numpy() == number).tolist()):
-            colour = _COLOURS[place % len(_COLOURS)]
-            phrases.append(f"<p class='b' style='border-color: {colour}'>{words[row]}</p>")
-            if not part.is_image[row]:
-                x, y, w, h = (part.boxes[row].numpy() * (width, height, width, height)).tolist()
-                boxes.append(
-                    f"<rect x='{x - w / 2:.1f}' y='{y - h / 2:.1f}' width='{w:.1f}' height='{h:.1f}' "
-                    f"fill='none' stroke='{colour}' stroke-width='{max(height, width) / 100:.1f}'/>"
-                )
-        shown.append(_picture(pixels, boxes) + "".join(phrases))
-    return shown
+def _regions(part: RegionBatch, number: int, words: Sequence[str]) -> str:
+    """A picture with its boxes, and their phrases in the same colours."""
+    pixels = part.pixels[number]
+    height, width = pixels.shape[1:]
+    boxes, phrases = list[str](), list[str]()
+    for place, row in enumerate(np.flatnonzero(part.image_index.numpy() == number).tolist()):
+        colour = _COLOURS[place % len(_COLOURS)]
+        phrases.append(f"<p class='b' style='border-color: {colour}'>{words[row]}</p>")
+        if not part.is_image[row]:
+            x, y, w, h = (part.boxes[row].numpy() * (width, height, width, height)).tolist()
+            boxes.append(
+                f"<rect x='{x - w / 2:.1f}' y='{y - h / 2:.1f}' width='{w:.1f}' height='{h:.1f}' "
+                f"fill='none' stroke='{colour}' stroke-width='{max(height, width) / 100:.1f}'/>"
+            )
+    return _picture(pixels, boxes) + "".join(phrases)
 
 
 def _texts(tokens: Tokens, masked: MaskedTokens, tokenizer: Tokenizer) -> list[str]:

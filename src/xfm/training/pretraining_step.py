@@ -16,7 +16,7 @@ from xfm.data.schema import Batch, TensorFields
 from xfm.models.folder import Preprocessing
 from xfm.models.gradients import GradientPolicy
 from xfm.models.xfm import XFM
-from xfm.objectives.global_batch import GlobalBatch, global_batches_of
+from xfm.objectives.global_batch import GlobalBatch, ProcessGroup, global_batches_of
 from xfm.objectives.grad_cache import cache_contrast, contrasted_vectors
 from xfm.objectives.losses import Losses, NoGrad, StepLoss
 from xfm.objectives.negatives import NegativeQueue
@@ -53,13 +53,9 @@ class PretrainingStep(StepLoss[Batch]):
         data: CurriculumData,
         sequential_sources: bool = False,
     ) -> None:
-        self.policies, self.target, self.data, self.sequential_sources = (
-            policies,
-            target,
-            data,
-            sequential_sources,
-        )
-        self.peers = DistributedGroup()
+        self.policies, self.target, self.data = policies, target, data
+        self.sequential_sources = sequential_sources
+        self.peers = DistributedGroup() if distributed.world() > 1 else ProcessGroup()
         self.memory: NegativeQueue | None = None
 
     def stage(self, batch: Batch) -> int:

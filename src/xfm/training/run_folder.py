@@ -185,10 +185,15 @@ class RunFolder:
     def newest(self) -> tuple[Path | None, list[str]]:
         """The newest whole checkpoint (None: none yet), and sentences about the rest. UserError: no run, only
         damaged checkpoints, or another configuration."""
-        path, notes = distributed.on_first(self._newest)
+
+        def find() -> tuple[Path | None, list[str]]:
+            require_run(self.path)
+            return latest_checkpoint(self.path)
+
+        path, notes = distributed.on_first(find)
         if path is None:
             self._write_settings()
-            return None, notes
+            return None, [f"{self.path} has no checkpoint yet: starting at step 0."]
         _require_same_settings(self.path, path, self.settings)
         state = read_state(path)
         self.changes = distributed.on_first(
@@ -221,11 +226,6 @@ class RunFolder:
 
         distributed.on_first(write)
         return path
-
-    def _newest(self) -> tuple[Path | None, list[str]]:
-        require_run(self.path)
-        path, notes = latest_checkpoint(self.path)
-        return path, notes if path else [f"{self.path} has no checkpoint yet: starting at step 0."]
 
     def _write_settings(self) -> None:
         if distributed.rank() == 0:
