@@ -152,8 +152,18 @@ def find_plan(work: Path, mark: str, make: Callable[[Path], dict[str, Any]], dis
     Raises UserError where work of other settings is under way there."""
     folder = work / PLAN
     if not folder.is_dir():
+        draft = folder.with_name(f"{PLAN}.{socket.gethostname()}-{os.getpid()}")
         with writing(work, "and run the command again"):
-            _make_plan(folder, mark, make)
+            work.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            try:
+                write_text(draft / _PLAN_FILE, json.dumps({"mark": mark, **make(draft)}))
+                sync_folder(draft)
+                with contextlib.suppress(OSError):  # another process was faster
+                    os.rename(draft, folder)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
     path = folder / _PLAN_FILE
     try:
         plan = json.loads(read_text(path, MAX_LOG))
@@ -166,20 +176,6 @@ def find_plan(work: Path, mark: str, make: Callable[[Path], dict[str, Any]], dis
             f"finish that, or {discard}"
         )
     return plan
-
-
-def _make_plan(folder: Path, mark: str, make: Callable[[Path], dict[str, Any]]) -> None:
-    draft = folder.with_name(f"{folder.name}.{socket.gethostname()}-{os.getpid()}")
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    try:
-        write_text(draft / _PLAN_FILE, json.dumps({"mark": mark, **make(draft)}))
-        sync_folder(draft)
-        with contextlib.suppress(OSError):  # another process was faster
-            os.rename(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def plan_id(work: Path) -> tuple[str, int, int]:

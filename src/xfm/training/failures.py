@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -52,17 +53,17 @@ class StopRequest:
         """Inside, a wait ends with StalledError `PATIENCE` seconds after the request."""
         self._waiting = True
         if self.received:
-            self._set_alarm()
+            self._set_alarm(PATIENCE)
         try:
             yield
         finally:
             self._waiting = False
-            if self.received and self._previous:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            if self.received:
+                self._set_alarm(0)
 
-    def _set_alarm(self) -> None:
+    def _set_alarm(self, seconds: float) -> None:
         if self._previous:
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _give_up(self, number: int, frame: FrameType | None) -> None:
         if self._waiting and os.getpid() == self._owner:
@@ -74,19 +75,12 @@ class StopRequest:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         if not self.received and self._waiting:
-            self._set_alarm()
+            self._set_alarm(PATIENCE)
         self.received = True
 
 
-_LOST_PEER = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "Connection refused",
-    "NCCL",
-    "gloo",
-    "Socket Timeout",
-    "Timed out waiting",
+_LOST_PEER = re.compile(
+    "Connection (closed by peer|reset by peer|refused)|Broken pipe|NCCL|gloo|Socket Timeout|Timed out waiting"
 )
 
 
@@ -125,7 +119,7 @@ def _explained(error: MemoryError | RuntimeError) -> str | None:
 def _is_lost_peer(error: BaseException) -> bool:
     if distributed.world() == 1 or not isinstance(error, RuntimeError):
         return False
-    return isinstance(error, dist.DistError) or any(words in str(error) for words in _LOST_PEER)
+    return isinstance(error, dist.DistError) or _LOST_PEER.search(str(error)) is not None
 
 
 def _lost(error: BaseException) -> str:

@@ -63,7 +63,8 @@ class RunLog(Callback):
     def __init__(self, progress: bool = True, tensorboard: bool = True) -> None:
         self._progress, self._tensorboard = progress, tensorboard
         self._started, self._window, self._lr = time.perf_counter(), Window(), 0.0
-        self._file = self._schedule = self._board = self._bar = None
+        self._file = self._schedule = self._board = None
+        self._bar = tqdm(disable=True)
         self._bad = list[tuple[int, str, str, str]]()
 
     def open(
@@ -133,15 +134,14 @@ class RunLog(Callback):
             self._line(trainer)
 
     def _line(self, trainer: Trainer[Any]) -> None:
+        if not self._window.steps:
+            return
         window, self._window = self._window, Window()
-        if window.steps:
-            window.samples = sum(distributed.collect(window.samples))
-            self._bad = [*chain.from_iterable(distributed.collect(self._bad))]
-            self._write_bad()
-            share = trainer.clock.at(trainer.step).share
-            trainer.last = self.step(trainer.step, window, self._lr, share, trainer.samples.totals())
-        else:
-            self._window = window
+        window.samples = sum(distributed.collect(window.samples))
+        self._bad = [*chain.from_iterable(distributed.collect(self._bad))]
+        self._write_bad()
+        share = trainer.clock.at(trainer.step).share
+        trainer.last = self.step(trainer.step, window, self._lr, share, trainer.samples.totals())
 
     def step(
         self,
@@ -172,33 +172,30 @@ class RunLog(Callback):
         shown = {"done": share, "loss": line["loss"], **line["losses"], "lr": lr}
         shown["samples/s"] = line["samples_per_s"]
         texts = {name: f"{value:.3g}" for name, value in shown.items() if value is not None}
-        if self._bar is not None:
-            self._bar.set_postfix(texts, refresh=False)  # a log file gets a line only when the bar is due
-        if self._board is not None:
-            scalars = {name: line[name] for name in ("loss", "lr", "grad_norm")}
-            scalars |= {name: value for name, value in means.items() if "/" in name}
-            scalars["speed/samples_per_s"] = line["samples_per_s"]
-            for name, value in scalars.items():
-                if value is not None:
-                    self._board.add_scalar(name, value, step)
+        self._bar.set_postfix(texts, refresh=False)  # a log file gets a line only when the bar is due
+        scalars = {name: line[name] for name in ("loss", "lr", "grad_norm") if line[name] is not None}
+        scalars |= {name: value for name, value in means.items() if "/" in name}
+        self._draw(step, scalars | {"speed/samples_per_s": line["samples_per_s"]})
         return line
+
+    def _draw(self, step: int, scalars: Mapping[str, float]) -> None:
+        if self._board is not None:
+            for name, value in scalars.items():
+                self._board.add_scalar(name, value, step)
 
     def on_event(
         self, step: int, event: str, message: str, details: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
         """Log it, show it unless it is about one record, and draw the numbers of a validation."""
         self._write({"step": step, "event": event, "message": message, **details})
-        if event not in HIDDEN and self._bar is not None and not self._bar.disable:
+        if event not in HIDDEN and not self._bar.disable:
             self._bar.write(message, file=sys.stderr)
-        if event == "validation" and self._board is not None:
-            for kind, values in details.items():
-                for name, value in values.items():
-                    self._board.add_scalar(f"validation/{kind}/{name}", value, step)
+        for kind, values in details.items() if event == "validation" else ():
+            self._draw(step, {f"validation/{kind}/{name}": value for name, value in values.items()})
 
     def advance(self) -> None:
         """Move the bar by one step."""
-        if self._bar is not None:
-            self._bar.update()
+        self._bar.update()
 
     def close(self) -> None:
         """Finish the bar and close the files."""

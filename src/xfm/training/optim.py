@@ -295,16 +295,13 @@ class EMA:
         try:
             yield
         finally:
-            self._copy(trained)
-
-    def give(self) -> None:
-        """Give the model the average's weights for good; what was trained last is gone."""
-        self._copy(self._average)
+            self.give(trained)
 
     @torch.no_grad()
-    def _copy(self, values: Mapping[str, Tensor]) -> None:
+    def give(self, values: Mapping[str, Tensor] | None = None) -> None:
+        """Give the model the average's weights (or `values`) for good; what was trained last is gone."""
         for name, parameter in self._own.items():
-            parameter.copy_(values[name])
+            parameter.copy_((values or self._average)[name])
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""

@@ -37,33 +37,18 @@ SHOWN = "pictures"
 _DIGEST = re.compile("[0-9a-f]{16}")
 
 MAY_CHANGE = frozenset(
-    {
-        "name",
-        "description",
-        "licence",
-        "root",
-        "data.workers",
-        "data.cache_mb",  # pictures in memory are the bytes that decoding gives
-        "data.remote.cache_mb",
-        "data.remote.patience",
-        "data.timeout",
-        "data.max_bad",
-        "training.save_every",
-        "training.keep",
-        "training.log_every",
-        "training.max_bad_steps",
-        "training.strategy",
-        "training.activation_checkpointing",
-        "training.timeout",
-        "training.validate_every",
-        "training.validate_steps",
-        "finetune.device",
-        "finetune.workers",
-        "finetune.max_bad",
-        "finetune.folds",  # the rows say it
-    }
+    f"{part}{name}"
+    for part, names in {
+        "": "name description licence root",
+        "data.": "workers cache_mb remote.cache_mb remote.patience timeout max_bad",
+        "training.": "save_every keep log_every max_bad_steps strategy activation_checkpointing timeout "
+        "validate_every validate_steps",
+        "finetune.": "device workers max_bad folds",
+    }.items()
+    for name in names.split()
 )
-"""Settings that a resumed run may change: none of them alters what is computed."""
+"""Settings that a resumed run may change: none of them alters what is computed. Pictures in the cache are the
+bytes that decoding gives, and folds are in the rows."""
 
 
 def _require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, Any]) -> None:
