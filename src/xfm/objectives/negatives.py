@@ -6,6 +6,7 @@ Among a few dozen pairs the nearest are far off, but for a row's twin. As in cro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Self
 
 import torch
@@ -32,30 +33,22 @@ class Negatives:
     valid: Tensor
 
 
-Places = range | list[int]
-Block = tuple[Places, Places, Places]
-"""Pool of rows among which negatives are drawn: the rows, ascending, the places in them that this process
-draws for, and the numbers of these among its rows."""
+Block = tuple[range, range, range]
+"""Pool of rows among which negatives are drawn: the rows, the places in them that this process draws for, and
+the numbers of these among its rows."""
 
 
 def blocks_of(labels: Sequence[int], own: range) -> list[Block]:
-    """Pools by label of each row, in order, also those without rows of this process."""
-    found: dict[int, list[int]] = {}
-    for row, label in enumerate(labels):
-        found.setdefault(label, []).append(row)
-    blocks = []
-    for _, rows in sorted(found.items()):
-        places = [place for place, row in enumerate(rows) if row in own]
-        mine = [rows[place] - own.start for place in places]
-        blocks.append((_as_range(rows), _as_range(places), _as_range(mine)))
+    """Pools of rows that follow one another with the same label, also those without rows of this process."""
+    blocks, start = list[Block](), 0
+    for _, members in groupby(labels):
+        rows = range(start, start + len([*members]))
+        first = max(rows.start, own.start)
+        stop = max(first, min(rows.stop, own.stop))
+        places = range(first - rows.start, stop - rows.start)
+        blocks.append((rows, places, range(first - own.start, stop - own.start)))
+        start = rows.stop
     return blocks
-
-
-def _as_range(numbers: list[int]) -> Places:
-    if not numbers:
-        return range(0)
-    whole = range(numbers[0], numbers[-1] + 1)
-    return whole if len(whole) == len(numbers) else numbers
 
 
 def sampling_weights(similarity: Tensor, same: Tensor, floor: float = FLOOR) -> Tensor:
@@ -84,44 +77,30 @@ def draw_negatives(
     valid = torch.zeros(rows, dtype=torch.bool, device=device)
     image, text = (torch.zeros(rows, dtype=torch.int64, device=device) for _ in range(2))
     scores = similarity.t() if by_text is None else by_text
-    for pool, kept, numbers in blocks or [(everything, everything, everything)]:
-        inside, mine = _index(pool, device), _index(numbers, device)
-        duplicates = same[mine][:, inside]
+    for pool, places, numbers in blocks or [(everything, everything, everything)]:
+        inside, mine = slice(pool.start, pool.stop), slice(numbers.start, numbers.stop)
+        duplicates = same[mine, inside]
         lonely = duplicates.all(dim=1)  # without any candidate a row draws itself, and leaves the loss
-        own = _numbers(_index(kept, device), device)
+        own = torch.arange(places.start, places.stop, device=device)
         for drawn, of_rows in ((image, scores), (text, similarity)):
-            noise = _exponentials(len(pool), kept, generator)
-            if not kept:  # nobody's rows here; the random numbers were gone through
-                continue
-            weights = sampling_weights(of_rows[mine][:, inside], duplicates, floor)
-            weights[torch.arange(len(weights), device=device), own] += lonely
-            drawn[mine] = _numbers(inside, device)[(weights / noise).argmax(1)]
+            noise = _exponentials(len(pool), places, generator)
+            if places:  # of others' rows the random numbers are gone through
+                weights = sampling_weights(of_rows[mine, inside], duplicates, floor)
+                weights[torch.arange(len(weights), device=device), own] += lonely
+                drawn[mine] = pool.start + (weights / noise).argmax(1)
         valid[mine] = ~lonely
     return Negatives(image, text, valid)
 
 
-def _exponentials(rows: int, kept: Places, generator: torch.Generator) -> Tensor:
+def _exponentials(rows: int, kept: range, generator: torch.Generator) -> Tensor:
     """Some rows of a [rows, rows] matrix of Exp(1), `CHUNK` rows at a time: argmax(w / e) draws i with
     probability w_i / sum(w), as torch.multinomial."""
     found = []
     for start in range(0, rows, CHUNK):
         count = min(CHUNK, rows - start)
         noise = torch.empty(count, rows, device=generator.device).exponential_(1, generator=generator)
-        if isinstance(kept, range):
-            found.append(noise[max(kept.start - start, 0) : max(kept.stop - start, 0)])
-        else:
-            found.append(noise[[place - start for place in kept if start <= place < start + count]])
+        found.append(noise[max(kept.start - start, 0) : max(kept.stop - start, 0)])
     return torch.cat(found)
-
-
-def _index(places: Places, device: torch.device) -> slice | Tensor:
-    if isinstance(places, range):
-        return slice(places.start, places.stop)
-    return torch.tensor(places, dtype=torch.int64, device=device)
-
-
-def _numbers(index: slice | Tensor, device: torch.device) -> Tensor:
-    return torch.arange(index.start, index.stop, device=device) if isinstance(index, slice) else index
 
 
 SHARE = 0.5

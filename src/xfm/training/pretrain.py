@@ -135,7 +135,7 @@ def pretrain(
     origin = {key: before[key] for key in _OF_THE_START if key in before}
     provenance = partial(_describe_run, recipe, origin=origin)
     said, minutes = explaining_failures(lambda: saved_of(folder)), recipe.training.timeout
-    with distributed.processes(device, minutes) as process, held(folder, process), said:
+    with distributed.processes(device, minutes) as process, held(folder), said:
         resume = any(distributed.collect(resume))  # torchrun counts restarts by machine
         if not resume:
             distributed.on_first(lambda: require_new(folder))

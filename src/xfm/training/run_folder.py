@@ -117,7 +117,7 @@ def require_new(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def held(folder: Path, process: distributed.Process) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """Lock a run's folder, by the first process for all. UserError: another run holds it. Interrupted says
     what is saved."""
     with contextlib.ExitStack() as stack:
