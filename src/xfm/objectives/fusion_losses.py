@@ -30,16 +30,15 @@ def corners(boxes: Tensor) -> Tensor:
 def generalised_iou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """IoU in [0, 1] and generalised IoU in [-1, 1] of broadcastable boxes [..., 4] (cx, cy, w, h), finite
     for empty boxes."""
-    a, b = torch.broadcast_tensors(corners(first), corners(second))
-    area_a = (a[..., 2:] - a[..., :2]).clamp(min=0).prod(-1)
-    area_b = (b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1)
-    overlap = (
-        (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
-    )
-    hull = (
-        (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
-    )
-    union = area_a + area_b - overlap
+    pair = torch.broadcast_tensors(corners(first), corners(second))
+    (a_low, a_high), (b_low, b_high) = (boxes.split(2, dim=-1) for boxes in pair)
+
+    def area(low: Tensor, high: Tensor) -> Tensor:
+        return (high - low).clamp(min=0).prod(-1)
+
+    overlap = area(torch.maximum(a_low, b_low), torch.minimum(a_high, b_high))
+    hull = area(torch.minimum(a_low, b_low), torch.maximum(a_high, b_high))
+    union = area(a_low, a_high) + area(b_low, b_high) - overlap
     tiny = torch.finfo(union.dtype).tiny
     iou = overlap / union.clamp(min=tiny)
     return iou, iou - (hull - union) / hull.clamp(min=tiny)

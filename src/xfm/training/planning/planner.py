@@ -8,6 +8,7 @@ from typing import Any
 from xfm.config.data import DataConfig
 from xfm.config.model import EncoderName, MimTarget, ModelConfig
 from xfm.config.phases import Phase
+from xfm.config.plain import to_plain
 from xfm.config.planning import Gpu, PlanConfig, gpu_of
 from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing, Precision, Strategy, TrainingConfig
@@ -131,20 +132,13 @@ def held_states(
 # ---- memory and operations of a step
 @dataclass(frozen=True)
 class MemoryForecast:
-    """Bytes of a process by purpose at the moment when it needs the most."""
+    """Bytes of a process by purpose at the moment when it needs the most, all of them, and the purpose that
+    takes most."""
 
     parts: Mapping[str, float]
     moment: str
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return sum(self.parts.values())
-
-    @property
-    def largest(self) -> str:
-        """The part that takes most."""
-        return max(self.parts, key=lambda name: self.parts[name])
+    total: float
+    largest: str
 
 
 def memory_of(held: StateBytes, costs: Sequence[StepCost], accumulation: int = 1) -> MemoryForecast:
@@ -175,7 +169,8 @@ def memory_of(held: StateBytes, costs: Sequence[StepCost], accumulation: int = 1
             if any(kept.values()):
                 done.add(encoder)
     moment, most = max(moments, key=lambda one: sum(one[1].values()))
-    return MemoryForecast({name: size for name, size in (always | {**most}).items() if size}, moment)
+    parts = {name: size for name, size in (always | {**most}).items() if size}
+    return MemoryForecast(parts, moment, sum(parts.values()), max(parts, key=lambda name: parts[name]))
 
 
 def forecast(
@@ -255,32 +250,7 @@ class PretrainingPlan:
 
     def plain(self) -> dict[str, Any]:
         """As JSON; sizes are bytes."""
-        chosen = self.chosen
-        return {
-            "recipe": self.recipe,
-            "gpus": self.config.gpus,
-            "gpu": self.gpu.name,
-            "gpu_memory": self.gpu.bytes,
-            "room": self.room,
-            "peak_flops": self.gpu.peak(self.precision) * 1e12,
-            "share": self.config.share,
-            "precision": self.precision.value,
-            "parameters": self.parameters,
-            "steps": self.steps,
-            "take": None if chosen is None else chosen.name,
-            "ladder": [
-                {
-                    **vars(rung),
-                    "options": list(rung.options),
-                    "memory": rung.memory.total,
-                    "moment": rung.memory.moment,
-                    "largest": rung.memory.largest,
-                    "parts": dict(rung.memory.parts),
-                }
-                for rung in self.ladder
-            ],
-            "notes": self.notes,
-        }
+        return {**to_plain(self), "take": self.chosen and self.chosen.name}
 
 
 def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
