@@ -21,16 +21,6 @@ Part = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class NumberBytes:
-    """Bytes of the numbers of matrix products and of LayerNorms (float32 under a GPU's autocast). `fused` is
-    a GPU's way: attention keeps no scores, texts are padded."""
-
-    work: int
-    norm: int
-    fused: bool
-
-
-@dataclass(frozen=True)
 class LayerCost:
     """Bytes kept until the backward pass, operations (a multiply-add is two), those done again in it, bytes
     of gradients inside the largest layer, and bytes computed again."""
@@ -57,9 +47,13 @@ def linear(tokens: float, width: float, out: float) -> float:
 
 @dataclass(frozen=True)
 class Layers:
-    """Sizes of the layers of an encoder, and what is computed again in them."""
+    """Sizes of the layers of an encoder, and what is computed again in them; bytes of the numbers of matrix
+    products (`work`) and of LayerNorms (float32 under a GPU's autocast). `fused` is a GPU's way: attention
+    keeps no scores, texts are padded."""
 
-    a: NumberBytes
+    work: int
+    norm: int
+    fused: bool
     width: int
     heads: int
     hidden: int
@@ -68,56 +62,57 @@ class Layers:
 
     def attention(self, tokens: float, parts: Sequence[Part], out: float | None = None) -> LayerCost:
         """Tokens of texts that attend to one another, of which `out` (all) have a result."""
-        a, d, out = self.a, self.width, tokens if out is None else out
+        d, out = self.width, tokens if out is None else out
         scores, products = self._scores(parts)
         keys = sum(rows * count for rows, _, count in parts)
-        inside = tokens + 3 * (tokens if a.fused else keys) + out  # input; queries, keys and values; result
-        kept = a.work * d * inside + scores.kept + self.residual(out)
+        # input; queries, keys and values; result
+        inside = tokens + 3 * (tokens if self.fused else keys) + out
+        kept = self.work * d * inside + scores.kept + self.residual(out)
         flops = linear(tokens, d, 3 * d) + linear(out, d, d) + scores.flops
-        products += a.work * d * (3 * tokens + out)
-        passing = scores.inside + 3 * a.work * d * tokens
-        return self._unit(LayerCost(kept, flops, scores.again, passing), products, a.norm * d * tokens)
+        products += self.work * d * (3 * tokens + out)
+        passing = scores.inside + 3 * self.work * d * tokens
+        return self._unit(LayerCost(kept, flops, scores.again, passing), products, self.norm * d * tokens)
 
     def cross(self, tokens: float, parts: Sequence[Part], memory: float, source: int) -> LayerCost:
         """Tokens of texts that look at `memory` states of the width `source`."""
-        a, d = self.a, self.width
+        d = self.width
         scores, products = self._scores(parts)
         queries = sum(rows * count for rows, count, _ in parts)
         copied = 2 * sum(rows * keys for rows, _, keys in parts)  # keys and values, a copy for each row
         inside = tokens + queries + tokens + copied
-        if a.fused and queries > tokens:  # texts share rows: what attention gives is kept there, too
+        if self.fused and queries > tokens:  # texts share rows: what attention gives is kept there, too
             inside += queries
-        kept = a.work * d * inside + scores.kept + self.residual(tokens)
-        if a.norm != a.work:
-            kept += a.work * memory * source  # what keys and values are made of, converted in every layer
+        kept = self.work * d * inside + scores.kept + self.residual(tokens)
+        if self.norm != self.work:
+            kept += self.work * memory * source  # what keys and values are made of, converted in every layer
         flops = linear(memory, source, 2 * d) + 2 * linear(tokens, d, d) + scores.flops
-        products += a.work * d * 2 * (tokens + memory)
-        passing = scores.inside + a.work * d * (tokens + copied)
-        return self._unit(LayerCost(kept, flops, scores.again, passing), products, a.norm * d * tokens)
+        products += self.work * d * 2 * (tokens + memory)
+        passing = scores.inside + self.work * d * (tokens + copied)
+        return self._unit(LayerCost(kept, flops, scores.again, passing), products, self.norm * d * tokens)
 
     def feed_forward(self, tokens: float) -> LayerCost:
         """Two linear layers with GELU between, of a text."""
-        a, d = self.a, self.width
-        kept = a.work * tokens * (d + 2 * self.hidden) + self.residual(tokens)
-        passing = a.work * tokens * self.hidden  # another follows when what GELU gave is gone
+        d = self.width
+        kept = self.work * tokens * (d + 2 * self.hidden) + self.residual(tokens)
+        passing = self.work * tokens * self.hidden  # another follows when what GELU gave is gone
         cost = LayerCost(kept, 2 * linear(tokens, d, self.hidden), inside=passing)
-        return self._unit(cost, a.work * tokens * (self.hidden + d), a.norm * d * tokens)
+        return self._unit(cost, self.work * tokens * (self.hidden + d), self.norm * d * tokens)
 
     def residual(self, tokens: float) -> float:
         """Bytes of dropout, sum and LayerNorm at the end of a layer of a text."""
-        return tokens * (self.width * (self.a.norm + (NOISE if self.dropout else 0)) + STATISTICS)
+        return tokens * (self.width * (self.norm + (NOISE if self.dropout else 0)) + STATISTICS)
 
     def vision_block(self, pictures: int, slots: int) -> LayerCost:
         """A block of the vision encoder."""
-        a, d, tokens = self.a, self.width, pictures * slots
+        d, tokens = self.width, pictures * slots
         scores, products = self._scores([(pictures, slots, slots)])
         # results of both norms, queries, keys, values, result of attention, both branches before their scales
-        kept = tokens * (d * (8 * a.work + 2 * a.norm) + 2 * self.hidden * a.work + 2 * STATISTICS)
-        if a.fused:
-            kept += a.work * self.heads * slots * slots  # the relative positions
+        kept = tokens * (d * (8 * self.work + 2 * self.norm) + 2 * self.hidden * self.work + 2 * STATISTICS)
+        if self.fused:
+            kept += self.work * self.heads * slots * slots  # the relative positions
         flops = linear(tokens, d, 4 * d) + 2 * linear(tokens, d, self.hidden) + scores.flops
-        passing, given = max(scores.inside, a.work * tokens * self.hidden), a.work * tokens * d
-        products += a.work * tokens * (5 * d + self.hidden)
+        passing, given = max(scores.inside, self.work * tokens * self.hidden), self.work * tokens * d
+        products += self.work * tokens * (5 * d + self.hidden)
         cost = LayerCost(kept + scores.kept, flops, scores.again, passing)
         return self.layer(given, self._unit(cost, products, given))
 
@@ -134,16 +129,16 @@ class Layers:
     def _scores(self, parts: Sequence[Part]) -> tuple[LayerCost, float]:
         """Softmax(Q K^T) V of every part, with what is done again, and the bytes of its products that are
         kept, if checkpointing is selective."""
-        a, d, heads = self.a, self.width, self.heads
+        d, heads = self.width, self.heads
         pairs = [rows * queries * keys for rows, queries, keys in parts]
         flops = 4 * sum(pairs) * d
-        if a.fused:  # of each query the logarithm of its sum
+        if self.fused:  # of each query the logarithm of its sum
             queries = sum(rows * count for rows, count, _ in parts)
-            return LayerCost(4.0 * heads * queries, flops), queries * (a.work * d + 4.0 * heads)
-        size = 2 * a.work + NOISE if self.dropout else a.work  # also what dropout left of them, and why
-        inside = 2 * heads * a.work * max(pairs, default=0.0)
+            return LayerCost(4.0 * heads * queries, flops), queries * (self.work * d + 4.0 * heads)
+        size = 2 * self.work + NOISE if self.dropout else self.work  # also what dropout left of them, and why
+        inside = 2 * heads * self.work * max(pairs, default=0.0)
         least = sum(rows * queries * min(keys, d / heads) for rows, queries, keys in parts)
-        return LayerCost(heads * sum(pairs) * size, flops, flops / 2, inside), a.work * heads * least
+        return LayerCost(heads * sum(pairs) * size, flops, flops / 2, inside), self.work * heads * least
 
     def _unit(self, cost: LayerCost, products: float, given: float) -> LayerCost:
         """Cost of a part that may keep less: its products of matrices, or what it is given (bytes)."""

@@ -26,7 +26,7 @@ from xfm.data.collate import round_up
 from xfm.models.attention_layout import LENGTHS, STEP, TOKENS_STEP
 from xfm.models.shared_kv import rows_of_texts
 from xfm.objectives.losses import COUNT_STEP
-from xfm.training.planning.layers import STATISTICS, LayerCost, Layers, NumberBytes, Part, linear
+from xfm.training.planning.layers import STATISTICS, LayerCost, Layers, Part, linear
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,10 @@ class StepModel:
         self.weights, self.negatives, self.gradients = weights, negatives, gradients
         self.pixels = training.mim_target is MimTarget.PIXELS
         work, mode = 4 if training.precision is Precision.FP32 else 2, training.activation_checkpointing
-        self.a = a = NumberBytes(work, 4 if fused else work, fused)
-        self.blocks = Layers(a, vision.width, vision.heads, int(vision.width * vision.mlp_ratio), 0.0, mode)
-        self.texts = Layers(a, words.width, words.heads, words.mlp_width, words.dropout, mode)
-        self.fused = Layers(a, words.width, fusion.heads, fusion.mlp_width, fusion.dropout, mode)
+        a, hidden = (work, 4 if fused else work, fused), int(vision.width * vision.mlp_ratio)
+        self.blocks = Layers(*a, vision.width, vision.heads, hidden, 0.0, mode)
+        self.texts = Layers(*a, words.width, words.heads, words.mlp_width, words.dropout, mode)
+        self.fused = Layers(*a, words.width, fusion.heads, fusion.mlp_width, fusion.dropout, mode)
 
     def cost(self, sizes: StepSizes) -> StepCost:
         """What a batch of these sizes takes."""
@@ -209,7 +209,7 @@ class StepModel:
     def _vision(self, pictures: int) -> LayerCost:
         if not pictures:
             return LayerCost()
-        v, a = self.vision, self.a
+        v, a = self.vision, self.texts
         slots, patch = v.patches + 1, 3 * v.patch_size**2
         # the last norm's input, and the states, which the objectives keep
         kept = a.work * pictures * v.patches * patch + pictures * slots * (v.width * 2 * a.norm + STATISTICS)
@@ -219,19 +219,17 @@ class StepModel:
     def _texts(self, texts: list[TextSizes]) -> LayerCost:
         if not texts:
             return LayerCost()
-        layers = self.texts
-        tokens, parts = _text_parts(texts, self.a.fused)
+        layers, given = self.texts, self.texts.norm * self.texts.width
+        tokens, parts = _text_parts(texts, layers.fused)
         places = sum(one.rows * one.length for one in texts)
         kept = layers.residual(places) + 16 * places  # embedded, and the positions
-        layer = layers.layer(
-            self.a.norm * layers.width * tokens, layers.attention(tokens, parts), layers.feed_forward(tokens)
-        )
-        return layer.times(self.language.depth) + LayerCost(kept + self.a.norm * places * layers.width)
+        layer = layers.layer(given * tokens, layers.attention(tokens, parts), layers.feed_forward(tokens))
+        return layer.times(self.language.depth) + LayerCost(kept + given * places)
 
     def _token_head(self, texts: list[TextSizes]) -> LayerCost:
         """The head of masked tokens, with its loss: the logarithms of all probabilities stay, in float32;
         before and after log-softmax they have gradients."""
-        a, d, vocabulary, found = self.a, self.language.width, self.language.vocab_size, LayerCost()
+        a, d, vocabulary, found = self.texts, self.language.width, self.language.vocab_size, LayerCost()
         for one in texts:
             tokens = round_up(one.rows * one.masked, COUNT_STEP)
             kept = tokens * (a.work * 3 * d + a.norm * d + STATISTICS + 4 * vocabulary)
@@ -241,7 +239,7 @@ class StepModel:
 
     def _small_heads(self, sizes: StepSizes) -> tuple[LayerCost, LayerCost]:
         """Projections, and heads of pairs and boxes; and the contrast."""
-        a, d, e = self.a, self.language.width, self.model.projection
+        a, d, e = self.texts, self.language.width, self.model.projection
         others = contrast = LayerCost()
         for one in sizes.captioned.values():
             own, alone = one.texts.rows, one.texts.rows == one.everyone
@@ -267,8 +265,8 @@ class StepModel:
         if not looking:
             return LayerCost()
         made = sum(one.pictures * keys for one, keys in looking) * self.vision.width
-        layers = self._padded(looking) if self.a.fused else self._ragged(looking)
-        return layers + LayerCost(self.a.norm * made)
+        layers = self._padded(looking) if self.texts.fused else self._ragged(looking)
+        return layers + LayerCost(self.texts.norm * made)
 
     def _padded(self, looking: Sequence[tuple[CaptionedSizes, int]]) -> LayerCost:
         """On a GPU every query has its whole text in every layer, and shares a row with others."""
@@ -280,10 +278,10 @@ class StepModel:
             row = rows, each * length, keys
             own = t.attention(tokens, [(queries, length, length)])
             looked = t.cross(tokens, [row], one.pictures * keys, self.vision.width)
-            layer = t.layer(self.a.norm * t.width * tokens, own, looked, t.feed_forward(tokens))
+            layer = t.layer(self.texts.norm * t.width * tokens, own, looked, t.feed_forward(tokens))
             found += layer.times(self.fusion.depth)
             if keys > 1 + self.vision.patches:  # regions: what each text sees of its picture
-                found += LayerCost(self.a.work * math.prod(row))
+                found += LayerCost(self.texts.work * math.prod(row))
         return found
 
     def _ragged(self, looking: Sequence[tuple[CaptionedSizes, int]]) -> LayerCost:
@@ -292,7 +290,7 @@ class StepModel:
         banks = [one.texts for one, _ in looking for there in (w.itm or one.boxed, w.imlm) if there]
         asked = [TextSizes(self._queries(one), one.texts.length, 0) for one, _ in looking]
         tokens, parts = _text_parts(asked, fused=False)
-        memory, given = sum(one.pictures * keys for one, keys in looking), self.a.norm * t.width * tokens
+        memory, given = sum(one.pictures * keys for one, keys in looking), self.texts.norm * t.width * tokens
         none = ActivationCheckpointing.NONE
         apart = replace(t, mode=none) if t.mode is ActivationCheckpointing.SELECTIVE else t
         look = t.cross(tokens, self._rows(looking, True), memory, source), t.feed_forward(tokens)
@@ -342,4 +340,4 @@ class StepModel:
         words, patches = pairs.texts.length, self.vision.patches
         states = (1 + patches) * self.vision.width + words * self.language.width
         vectors, identities = 2 * self.model.projection * 4, 2 * 8
-        return self.negatives.queue_size * (self.a.norm * states + words + vectors + identities + 1.0)
+        return self.negatives.queue_size * (self.texts.norm * states + words + vectors + identities + 1.0)
