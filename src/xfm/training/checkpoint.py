@@ -44,13 +44,10 @@ Snapshot = Mapping[str, Mapping[str, Tensor]]
 
 def unique_state(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and persistent buffers by name; one that is shared appears under its first name only."""
-    seen: set[int] = set()
-    state: dict[str, Tensor] = {}
+    first: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in module.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            state[name] = tensor
-    return state
+        first.setdefault(id(tensor), (name, tensor))
+    return dict(first.values())
 
 
 def snapshot(
