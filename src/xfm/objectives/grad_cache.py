@@ -44,14 +44,15 @@ def cache_contrast(
 ) -> list[GlobalBatch]:
     """Global batches with the contrast of the whole step cached; `temperature` is a leaf with gradient,
     `generator` in the same state in all processes."""
-    found: list[dict[str, ContrastOutput]] = [{} for _ in batches]
-    for source in vectors[0]:
-        own = [one[source] for one in vectors]
-        kept = _kept(source, own, batches, temperature, weights, generator, global_batches)
-        for contrasts, one in zip(found, kept, strict=True):
-            contrasts[source] = one
+    kept = {
+        source: _kept(
+            source, [one[source] for one in vectors], batches, temperature, weights, generator, global_batches
+        )
+        for source in vectors[0]
+    }
     return [
-        replace(global_batch, cached=kept) for global_batch, kept in zip(global_batches, found, strict=True)
+        replace(global_batch, cached={source: found[n] for source, found in kept.items()})
+        for n, global_batch in enumerate(global_batches)
     ]
 
 

@@ -98,8 +98,7 @@ class SampleCounts:
 
     def resume(self, totals: Mapping[str, Mapping[str, int]]) -> None:
         """Go on from what `totals` gave, of all processes."""
-        pairs = ((name, what, number) for name, counts in totals.items() for what, number in counts.items())
-        self._before = Counter({(name, what): number for name, what, number in pairs})
+        self._before = Counter({(name, what): n for name, own in totals.items() for what, n in own.items()})
 
     def add(self, batches: Sequence[TensorFields], trained: bool) -> None:
         """Count this process's batches of a step; those of fine-tunings have no streams."""
@@ -114,8 +113,5 @@ class SampleCounts:
     def totals(self) -> dict[str, dict[str, int]]:
         """The counts by stream, of all processes; all of them must ask at the same place."""
         found = sum(distributed.collect(self._own), self._before)
-        names, kinds = (
-            sorted({name for name, _ in found}),
-            ("read", TRAINED, "skipped", "passed_over", UNTRAINED),
-        )
-        return {name: {what: found[name, what] for what in kinds} for name in names}
+        kinds, names = ("read", TRAINED, "skipped", "passed_over", UNTRAINED), {name for name, _ in found}
+        return {name: {what: found[name, what] for what in kinds} for name in sorted(names)}

@@ -7,6 +7,7 @@ a machine that is slow for a minute loses that minute only.
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -116,20 +117,14 @@ def schedule_line(step: int, moment: ClockState) -> str:
 def read_schedule(path: Path) -> list[ClockState]:
     """The moments of a file, as far as it is whole; none where no text can be read."""
     found: list[ClockState] = []
-    try:
-        lines = read_text(path, MAX_SCHEDULE).splitlines()
-    except (OSError, ValueError):
-        return found
-    for line in lines[1:]:
-        try:
+    with suppress(OSError, ValueError):
+        for line in read_text(path, MAX_SCHEDULE).splitlines()[1:]:
             step, share, seconds, phase = line.split(",")
             moment = ClockState(float(share), float(seconds), int(phase))
             whole = int(step) == len(found) and 0 <= moment.share <= 1 and moment.phase >= 0
-        except ValueError:
-            break
-        if not whole or not math.isfinite(moment.seconds):
-            break
-        found.append(moment)
+            if not whole or not math.isfinite(moment.seconds):
+                break
+            found.append(moment)
     return found
 
 

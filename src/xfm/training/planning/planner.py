@@ -1,8 +1,8 @@
 """The plan of a pre-training: what a process holds, memory and operations of a step, settings that fit."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 from xfm.config.data import DataConfig
@@ -50,10 +50,9 @@ def parts_of(config: ModelConfig) -> ModelParts:
     by_id = {id(parameter): name for name, parameter in named.items()}
     sizes = {name: parameter.numel() for name, parameter in named.items()}
     matrices = frozenset(named.keys() & matrix_names(model))
-    shapes: dict[tuple[int, ...], int] = {}
+    shapes = Counter[tuple[int, ...]]()
     for name in matrices:
-        shape = tuple(sorted(named[name].shape))
-        shapes[shape] = shapes.get(shape, 0) + prod(shape)
+        shapes[tuple(sorted(named[name].shape))] += sizes[name]
     inside = [[by_id[id(p)] for p in unit.parameters()] for unit in units_of(model)]
     return ModelParts(sizes, matrices, max(shapes.values(), default=0), inside)
 
