@@ -171,26 +171,21 @@ def _mim_losses(
         return LossDict()
     pixels, masks = (torch.cat(parts) for parts in zip(*masked.values(), strict=True))
     predicted = policy.gate(Objective.MIM, EncoderName.VISION, model.encode_image(pixels, masks))
-    sizes = [len(mask) for _, mask in masked.values()]
+    targets = {} if pair_states is None else {"pair": pair_states}
     if target is MimTarget.PIXELS:
         if model.pixel_head is None:
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")
-        drawn, size = model.pixel_head(predicted[:, 1:]), model.config.vision.patch_size
-        losses = [
-            pixel_loss(part, source, mask, size) * global_batch.loss_scale(f"{name}/patches_masked")
-            for part, (name, (source, mask)) in zip(drawn.split(sizes), masked.items(), strict=True)
-        ]
-    else:
-        targets = {} if pair_states is None else {"pair": pair_states}
-        if image is not None:
-            with torch.no_grad():
-                targets["image"] = model.encode_image(image.pixels)
-        factors = {
-            n: (global_batch.loss_scale(f"{n}/patches_masked"), global_batch.loss_scale(f"{n}/rows"))
-            for n in masked
-        }
-        losses = [
-            mim_loss(part, targets[name], mask, factors=factors[name])
-            for part, (name, (_, mask)) in zip(predicted.split(sizes), masked.items(), strict=True)
-        ]
-    return LossDict({f"{name}/mim": loss for name, loss in zip(masked, losses, strict=True)})
+        predicted = model.pixel_head(predicted[:, 1:])
+    elif image is not None:
+        with torch.no_grad():
+            targets["image"] = model.encode_image(image.pixels)
+    losses: dict[str, Tensor] = {}
+    parts = predicted.split([len(mask) for _, mask in masked.values()])
+    for part, (name, (source, mask)) in zip(parts, masked.items(), strict=True):
+        scale = global_batch.loss_scale(f"{name}/patches_masked")
+        if target is MimTarget.PIXELS:
+            losses[f"{name}/mim"] = pixel_loss(part, source, mask, model.config.vision.patch_size) * scale
+        else:
+            factors = scale, global_batch.loss_scale(f"{name}/rows")
+            losses[f"{name}/mim"] = mim_loss(part, targets[name], mask, factors=factors)
+    return LossDict(losses)

@@ -89,12 +89,11 @@ def explaining_failures(place: Callable[[], str]) -> Iterator[None]:
     """Turn short memory, a dead loader and lost processes into a UserError that ends with `place()`, how far
     the run is."""
     try:
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            if said := _explained(error):
-                raise UserError(f"{said}; {place()}") from error
-            raise
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if said := _explained(error):
+            raise UserError(f"{said}; {place()}") from error
+        raise
     except KeyboardInterrupt as interrupt:
         # torchrun ends the others once one has ended: what this one was about to say is the reason
         lost = next((one for one in chain(interrupt) if _is_lost_peer(one)), None)
