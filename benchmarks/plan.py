@@ -27,9 +27,8 @@ from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.models.xfm import XFM
-from xfm.training.planning.planner import StepForecast, forecast
-from xfm.training.planning.sizes import CaptionedSizes, StepSizes, TextSizes, sizes_of
-from xfm.training.planning.states import parts_of
+from xfm.training.planning.planner import MemoryForecast, forecast, parts_of
+from xfm.training.planning.step import CaptionedSizes, StepSizes, TextSizes, sizes_of
 from xfm.training.pretrain import policies_of
 from xfm.training.pretraining_step import PretrainingStep
 from xfm.training.trainer import Trainer
@@ -110,8 +109,8 @@ def batch_of(recipe: Recipe, sizes: StepSizes) -> Batch:
     )
 
 
-def predicted(recipe: Recipe) -> StepForecast:
-    """By the formulas, of this CPU's way to compute."""
+def predicted(recipe: Recipe) -> tuple[MemoryForecast, float]:
+    """Memory and operations by the formulas, of this CPU's way to compute."""
     phase = recipe.phases()[-1]
     alone = replace(phase, until=1.0)
     return forecast(recipe.model, recipe.training, [alone], 1, parts_of(recipe.model), fused=False)
@@ -197,9 +196,9 @@ def main() -> None:
     for name, recipe in cases():
         if not name.startswith(options.only):
             continue
-        said, seen = predicted(recipe), measured(recipe)
-        memory, work = said.memory.total / seen.peak, said.flops / seen.flops
-        sizes = f"{said.memory.total / 1e6:13.1f} {seen.peak / 1e6:9.1f} {memory:6.3f}"
+        (said, flops), seen = predicted(recipe), measured(recipe)
+        memory, work = said.total / seen.peak, flops / seen.flops
+        sizes = f"{said.total / 1e6:13.1f} {seen.peak / 1e6:9.1f} {memory:6.3f}"
         print(f"{name:24s} {sizes} {seen.flops / 1e9:9.1f} {work:6.3f}", flush=True)
         found += [
             {"name": f"plan/{name}/memory", "peer": "measured", "ratio": memory},

@@ -20,8 +20,8 @@ from xfm.models.task_models import (
     TextClassifier,
 )
 from xfm.objectives.fusion_losses import box_losses
-from xfm.objectives.itm import Negatives
 from xfm.objectives.losses import sequence_losses
+from xfm.objectives.negatives import Negatives
 from xfm.objectives.retrieval import retrieval_losses
 from xfm.objectives.step import mim_loss, pretraining_losses
 from xfm.tasks.labelling import classification_losses, regression_losses

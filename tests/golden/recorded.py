@@ -19,7 +19,7 @@ from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBa
 from xfm.models.interop.published.names import layout
 from xfm.models.task_models import TaskModel, build_task_model
 from xfm.models.xfm import XFM
-from xfm.objectives.itm import Negatives
+from xfm.objectives.negatives import Negatives
 
 CLASSES = "cls_targets"
 LAYERS = {"depth": "num_hidden_layers", "heads": "num_attention_heads", "mlp_width": "intermediate_size"}

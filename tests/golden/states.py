@@ -23,8 +23,8 @@ from xfm.models.task_models import Answerer, BackboneTaskModel, Grounder
 from xfm.models.xfm import XFM
 from xfm.objectives import fusion_losses
 from xfm.objectives.fusion_losses import generalised_iou
-from xfm.objectives.itm import sampling_weights
 from xfm.objectives.losses import sequence_losses
+from xfm.objectives.negatives import sampling_weights
 from xfm.objectives.text_rows import TextRows, pair_rows, region_rows, same_identity
 from xfm.tasks.answers import rank_as_published
 from xfm.tasks.ranking import match_both

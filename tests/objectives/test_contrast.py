@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from xfm.objectives.contrast import compare, rows_loss
-from xfm.objectives.itm import Negatives, blocks_of, draw_negatives, sampling_weights
+from xfm.objectives.negatives import Negatives, blocks_of, draw_negatives, sampling_weights
 from xfm.objectives.text_rows import PairEmbeddings, same_identity
 
 

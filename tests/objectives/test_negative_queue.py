@@ -11,7 +11,7 @@ from xfm.config.model import MimTarget
 from xfm.config.training import LossConfig, NegativesConfig
 from xfm.models.fusion import TextBank
 from xfm.models.gradients import PRETRAINING
-from xfm.objectives.itm import SHARE, NegativeQueue, Negatives
+from xfm.objectives.negatives import SHARE, NegativeQueue, Negatives
 from xfm.objectives.text_rows import PairEmbeddings, TextRows, image_rows
 from xfm.training.pretraining_step import PretrainingStep
 

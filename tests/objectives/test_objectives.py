@@ -15,9 +15,9 @@ from tests.modeling.build import losses_of, random_batch, tiny_model
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, MaskedTokens
 from xfm.objectives.contrast import multi_positive_loss, rows_loss
-from xfm.objectives.fusion_losses import box_losses, corners, generalised_iou
-from xfm.objectives.itm import draw_negatives, matching_loss, sampling_weights
+from xfm.objectives.fusion_losses import box_losses, corners, generalised_iou, matching_loss
 from xfm.objectives.losses import masked_token_loss
+from xfm.objectives.negatives import draw_negatives, sampling_weights
 from xfm.objectives.step import mim_loss, patch_pixels, pixel_loss
 from xfm.objectives.text_rows import same_identity
 

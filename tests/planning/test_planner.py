@@ -26,8 +26,7 @@ from xfm.config.training import (
 )
 from xfm.models.gradients import PRETRAINING
 from xfm.training.planning.planner import PretrainingPlan, plan
-from xfm.training.planning.sizes import CaptionedSizes, StepSizes, TextSizes
-from xfm.training.planning.step import StepModel
+from xfm.training.planning.step import CaptionedSizes, StepModel, StepSizes, TextSizes
 from xfm.training.pretraining_step import PretrainingStep
 
 PLAIN = ["--training.activation_checkpointing", "none"]
@@ -164,9 +163,9 @@ def test_predictions_are_what_a_step_takes(name: str) -> None:
     recipe = small()
     for change in CASES[name]:
         recipe = change(recipe)
-    said, seen = predicted(recipe), measured(recipe)
-    assert abs(said.memory.total / seen.peak - 1) < WITHIN, (said.memory, seen)
-    assert abs(said.flops / seen.flops - 1) < WITHIN, (said.flops, seen)
+    (memory, flops), seen = predicted(recipe), measured(recipe)
+    assert abs(memory.total / seen.peak - 1) < WITHIN, (memory, seen)
+    assert abs(flops / seen.flops - 1) < WITHIN, (flops, seen)
 
 
 WEIGHTS, NEGATIVES = LossConfig(), NegativesConfig(queue_size=12)

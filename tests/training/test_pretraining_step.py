@@ -42,8 +42,8 @@ def in_one_graph(model: XFM, parts: list[StepPart]) -> torch.Tensor:
     found: dict[str, list[PairEmbeddings]] = {}
     for part in parts:
         assert part.random
-        for one in part.random:
-            one.restore()
+        for go_back in part.random:
+            go_back()
         images = encode_unmasked(model, part.batch.pair, part.batch.region)
         texts = encode_texts(model, part.batch, PRETRAINING, CONTRAST)
         for source in sources_of(part.batch, images, texts):

@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -18,9 +18,6 @@ from xfm.core.files import file_digest, folder_size, read_json_object, read_log
 from xfm.core.paths import home_path
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.shipped import boxed_model, boxed_names
-
-if TYPE_CHECKING:
-    from xfm.training.checkpoint import CheckpointEntry
 
 DAMAGED = 1
 """Exit status where a checkpoint is damaged."""
@@ -56,8 +53,6 @@ def run(chosen: Namespace) -> int:
     if not paths:
         raise UserError("say what to describe; for example: xfm info runs/quickstart/model")
     if chosen.checkpoints:
-        from dataclasses import asdict
-
         from tqdm import tqdm
 
         from xfm.training.checkpoint import checkpoints_of, size_of, verified
@@ -66,8 +61,8 @@ def run(chosen: Namespace) -> int:
         size = sum(map(size_of, found))
         with tqdm(total=size, unit="B", unit_scale=True, disable=chosen.quiet, leave=False) as bar:
             entries = [entry for path in found if (entry := verified(path, bar.update)) is not None]
-        print(json.dumps([asdict(entry) for entry in entries], indent=1) if chosen.json else table(entries))
-        return DAMAGED if any(entry.damage for entry in entries) else 0
+        print(json.dumps(entries, indent=1) if chosen.json else table(entries))
+        return DAMAGED if any(entry["damage"] for entry in entries) else 0
     if chosen.json:
         raise UserError("--json is for --checkpoints; give that, or leave it out")
     for path in paths:
@@ -80,17 +75,17 @@ def run(chosen: Namespace) -> int:
     return 0
 
 
-def table(entries: "Sequence[CheckpointEntry]") -> str:
+def table(entries: Sequence[Mapping[str, Any]]) -> str:
     """A row for each checkpoint, and below it what was otherwise when the run was resumed."""
     lines = [f"{'step':>12}  {'written':<19}  {'MB':>10}  {'processes':>9}  state"]
     told: set[str] = set()
     for one in entries:
-        written = printable((one.written or "?")[:19].replace("T", " "))
-        processes = "?" if one.processes is None else one.processes
-        state = "whole" if one.damage is None else f"damaged: {one.damage}"
-        lines.append(f"{one.step:>12,}  {written:<19}  {one.size / 1e6:>10,.1f}  {processes:>9}  {state}")
-        lines += [f"{'':>14}{printable(change)}" for change in one.changes if change not in told]
-        told.update(one.changes)
+        written = printable((one["written"] or "?")[:19].replace("T", " "))
+        processes, size = "?" if one["processes"] is None else one["processes"], one["size"] / 1e6
+        state = "whole" if one["damage"] is None else f"damaged: {one['damage']}"
+        lines.append(f"{one['step']:>12,}  {written:<19}  {size:>10,.1f}  {processes:>9}  {state}")
+        lines += [f"{'':>14}{printable(change)}" for change in one["changes"] if change not in told]
+        told.update(one["changes"])
     return "\n".join(lines)
 
 

@@ -140,7 +140,7 @@ COMMANDS = {
     for one in (
         Command("quickstart", "everything from data to report in one command"),
         Command("prepare", "make shards of a corpus, or build the embedded data"),
-        Command("data", "index the shards of a corpus, or look at what a recipe reads"),
+        Command("data", "index the shards of a corpus"),
         Command("doctor", "read any data set before training, and say what is wrong with it"),
         Command("init", "compose a model of encoders with weights"),
         Command("plan", "predict memory, time and cost of a run", shows=lambda chosen: chosen.json is None),

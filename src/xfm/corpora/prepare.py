@@ -182,7 +182,7 @@ def _put_in_place(
             os.replace(made, ready / name)
         path = ready / name
         if not path.exists() or path.stat().st_size != marks[number].bytes:
-            for damaged in (path, shards.mark_file(number)):
+            for damaged in (path, shards.file(number, ".json")):
                 damaged.unlink(missing_ok=True)
             raise UserError(
                 f"{path} is not as it was written: run the same command again, which makes it anew"

@@ -175,7 +175,9 @@ class RayTasks(Executor):
         waiting: dict[Any, U] = {}
         try:
             kind = "GPU" if self.gpus and ray.cluster_resources().get("GPU") else "CPU"
-            task = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"), max_retries=_TRIES)(_call_on_ray)
+            task = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"), max_retries=_TRIES)(
+                lambda function, unit: function(unit)
+            )
             shared, rest, some = ray.put(function), iter(units), True
             while some or waiting:
                 places = int(ray.cluster_resources().get(kind, 1))
@@ -222,7 +224,3 @@ def _outcome(ray: Any, task: Any) -> Any:
             f"Ray lost a part of the work {_TRIES} times ({first_line(error)}): run the same command again, "
             "which goes on; where processes are killed for memory, with fewer --workers"
         ) from error
-
-
-def _call_on_ray(function: Callable[[Any], Any], unit: Any) -> Any:
-    return function(unit)

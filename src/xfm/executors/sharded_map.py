@@ -48,29 +48,24 @@ class ShardedMap(Generic[M]):
         return self.work / self.name
 
     def file(self, number: int, suffix: str) -> Path:
-        """A file of a unit."""
+        """A file of a unit; its completion mark is `.json`."""
         return self.folder / f"{number:06d}{suffix}"
-
-    def mark_file(self, number: int) -> Path:
-        """The completion mark of a unit."""
-        return self.file(number, ".json")
 
     def is_done(self, number: int) -> bool:
         """Whether a unit's mark is there."""
-        return self.mark_file(number).exists()
+        return self.file(number, ".json").exists()
 
     @property
     def missing(self) -> list[int]:
         """The units that are not done."""
         return [number for number in range(self.count) if not self.is_done(number)]
 
-    def read_mark(self, number: int) -> M:
-        """The mark of a unit that is done; raises UserError."""
-        return read_record(self.mark_file(number), self.mark, "remove it, and run the command again")
-
     def marks(self) -> Iterator[M]:
-        """The marks of the units that are done, in order."""
-        return (self.read_mark(number) for number in range(self.count) if self.is_done(number))
+        """The marks of the units that are done, in order; raises UserError."""
+        for number in range(self.count):
+            if self.is_done(number):
+                remedy = "remove it, and run the command again"
+                yield read_record(self.file(number, ".json"), self.mark, remedy)
 
     def __call__(self, number: int) -> M:
         """Do a unit; raises UserError where the folder cannot be written or is not seen by this machine."""
@@ -82,7 +77,7 @@ class ShardedMap(Generic[M]):
         with writing(self.folder, AGAIN):
             self.folder.mkdir(exist_ok=True)
             mark = self.function(number, self.file(number, ""))
-            write_text(self.mark_file(number), json.dumps(to_plain(mark), sort_keys=True) + "\n")
+            write_text(self.file(number, ".json"), json.dumps(to_plain(mark), sort_keys=True) + "\n")
         return mark
 
     def run(
@@ -157,8 +152,18 @@ def find_plan(work: Path, mark: str, make: Callable[[Path], dict[str, Any]], dis
     Raises UserError where work of other settings is under way there."""
     folder = work / PLAN
     if not folder.is_dir():
+        draft = folder.with_name(f"{PLAN}.{socket.gethostname()}-{os.getpid()}")
         with writing(work, "and run the command again"):
-            _make_plan(folder, mark, make)
+            work.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            try:
+                write_text(draft / _PLAN_FILE, json.dumps({"mark": mark, **make(draft)}))
+                sync_folder(draft)
+                with contextlib.suppress(OSError):  # another process was faster
+                    os.rename(draft, folder)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
     path = folder / _PLAN_FILE
     try:
         plan = json.loads(read_text(path, MAX_LOG))
@@ -171,20 +176,6 @@ def find_plan(work: Path, mark: str, make: Callable[[Path], dict[str, Any]], dis
             f"finish that, or {discard}"
         )
     return plan
-
-
-def _make_plan(folder: Path, mark: str, make: Callable[[Path], dict[str, Any]]) -> None:
-    draft = folder.with_name(f"{folder.name}.{socket.gethostname()}-{os.getpid()}")
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    try:
-        write_text(draft / _PLAN_FILE, json.dumps({"mark": mark, **make(draft)}))
-        sync_folder(draft)
-        with contextlib.suppress(OSError):  # another process was faster
-            os.rename(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def plan_id(work: Path) -> tuple[str, int, int]:

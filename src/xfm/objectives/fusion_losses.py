@@ -5,17 +5,19 @@ are read come back.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.models.composition import Backbone
 from xfm.models.fusion import FusionQuery, ImageBank, TextBank
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
-from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import LossDict, masked_token_loss
+from xfm.objectives.negatives import Negatives
 from xfm.objectives.text_rows import TextRows
 
 
@@ -28,16 +30,15 @@ def corners(boxes: Tensor) -> Tensor:
 def generalised_iou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """IoU in [0, 1] and generalised IoU in [-1, 1] of broadcastable boxes [..., 4] (cx, cy, w, h), finite
     for empty boxes."""
-    a, b = torch.broadcast_tensors(corners(first), corners(second))
-    area_a = (a[..., 2:] - a[..., :2]).clamp(min=0).prod(-1)
-    area_b = (b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1)
-    overlap = (
-        (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
-    )
-    hull = (
-        (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
-    )
-    union = area_a + area_b - overlap
+    pair = torch.broadcast_tensors(corners(first), corners(second))
+    (a_low, a_high), (b_low, b_high) = (boxes.split(2, dim=-1) for boxes in pair)
+
+    def area(low: Tensor, high: Tensor) -> Tensor:
+        return (high - low).clamp(min=0).prod(-1)
+
+    overlap = area(torch.maximum(a_low, b_low), torch.minimum(a_high, b_high))
+    hull = area(torch.minimum(a_low, b_low), torch.maximum(a_high, b_high))
+    union = area(a_low, a_high) + area(b_low, b_high) - overlap
     tiny = torch.finfo(union.dtype).tiny
     iou = overlap / union.clamp(min=tiny)
     return iou, iou - (hull - union) / hull.clamp(min=tiny)
@@ -66,16 +67,13 @@ Query = tuple[Objective, FusionQuery]
 """A fusion query and the objective that asks it."""
 
 
-@dataclass(frozen=True)
-class FusionLoss:
-    """Queries of an objective, and `reduce` from their answers [Q, m, Dt] to losses and metrics."""
+class FusionLoss(NamedTuple):
+    """Queries of an objective, `reduce` from their answers [Q, m, Dt] to losses and metrics, and a factor of
+    these."""
 
     queries: list[Query]
     reduce: Callable[[Sequence[Tensor]], LossDict]
-
-    def weighed(self, factor: Tensor | float) -> "FusionLoss":
-        """Losses and metrics times a factor."""
-        return FusionLoss(self.queries, lambda answers: self.reduce(answers).weighed(factor))
+    factor: Tensor | float = 1.0
 
 
 def _query(
@@ -114,6 +112,22 @@ def matching_queries(rows: TextRows, negatives: Negatives, own: Tensor | None = 
         _query(rows, Objective.ITM, rows.texts, texts, regions, torch.zeros_like(texts)[:, None])
         for texts, regions in ((own, own), (own, negatives.image), (negatives.text, own))
     ]
+
+
+def matching_loss(logits: Tensor, valid: Tensor, everyone: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean two-way cross-entropy of logits [3R, 2] (matched, negative image, negative text) over rows with
+    negatives `valid` [R], and the accuracy; with `everyone` [N] scaled so that row-weighted means of parts
+    are the global mean."""
+    rows = len(valid)
+    target = torch.zeros(3 * rows, dtype=torch.int64, device=logits.device)
+    target[:rows] = 1
+    weight = torch.cat([torch.ones_like(valid), valid, valid]).float()
+    pairs = weight.sum()
+    if everyone is not None:  # that the rows would have if they were like all rows of the batch
+        pairs = (len(everyone) + 2 * everyone.sum()) * (rows / len(everyone))
+    loss = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / pairs
+    right = ((logits.detach().argmax(-1) == target) * weight).sum() / pairs
+    return loss, right
 
 
 def matching_query(
@@ -169,4 +183,4 @@ def run_fusion(model: Backbone, asked: Sequence[FusionLoss], policy: GradientPol
     if not asked:
         return []
     answers = iter(fuse_all(model, [query for one in asked for query in one.queries], policy))
-    return [one.reduce([next(answers) for _ in one.queries]) for one in asked]
+    return [one.reduce([next(answers) for _ in one.queries]).weighed(one.factor) for one in asked]

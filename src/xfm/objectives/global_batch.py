@@ -14,8 +14,8 @@ from xfm.config.data import STREAMS
 from xfm.config.training import NegativesConfig
 from xfm.core.errors import UserError
 from xfm.data.masking import IGNORED
-from xfm.data.schema import Batch, MaskedTokens, TextBatch
-from xfm.objectives.itm import Block, NegativeQueue, Negatives, blocks_of
+from xfm.data.schema import Batch
+from xfm.objectives.negatives import Block, NegativeQueue, Negatives, blocks_of
 
 Gather = Callable[[Tensor], Tensor]
 """Concatenates a tensor over all processes, with gradient; the identity on one process."""
@@ -51,23 +51,15 @@ Counts = Mapping[str, int]
 @dataclass(frozen=True)
 class ContrastOutput:
     """Contrast of R rows: loss with gradient and share ranked first, whose means over microbatches are the
-    global ones; negatives of each row; pairs judged by ITM globally."""
+    global ones; negatives of each row; pairs judged by ITM globally. If it was computed before (GradCache),
+    the loss is without gradient, and `gradients` are its own by image and text vectors [R, E] and
+    temperature."""
 
     loss: Tensor
     right: Tensor
     negatives: Negatives | None = None
     pairs: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class CachedContrast:
-    """Contrast of R rows computed before (GradCache): `found` without gradient, and the loss's gradients
-    by image and text vectors [R, E] and temperature."""
-
-    found: ContrastOutput
-    image: Tensor
-    text: Tensor
-    temperature: Tensor
+    gradients: tuple[Tensor, Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ class GlobalBatch:
     counts: Sequence[Sequence[Counts]]
     place: int = 0
     peers: ProcessGroup = field(default_factory=ProcessGroup)
-    cached: Mapping[str, CachedContrast] = field(default_factory=dict)
+    cached: Mapping[str, ContrastOutput] = field(default_factory=dict)
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
     queue: NegativeQueue | None = None
 
@@ -112,15 +104,23 @@ class GlobalBatch:
         """Pools of rows in which negatives are drawn, given the image [R] int64 of each own row."""
         own, size = self.own_rows(source), self.negatives.pool_size
         if not size:
-            return [Block(range(sum(self.of_processes(f"{source}/rows"))), own, range(len(own)))]
+            return [(range(sum(self.of_processes(f"{source}/rows"))), own, range(len(own)))]
         before = sum(self.of_processes(f"{source}/pictures")[: self.peers.rank])
         labels = self.gather(source, (pictures + before) // size)
         return blocks_of(labels.tolist(), own)
 
 
+NAMES = tuple(
+    f"{stream}/{what}"
+    for stream in STREAMS
+    for what in ("rows", "pictures", "tokens", "tokens_masked", "patches_masked", "boxes")
+)
+"""What is counted of a part of a step."""
+
+
 def single(batch: Batch) -> GlobalBatch:
     """Global batch of one microbatch of one process."""
-    return GlobalBatch([[_sizes(batch)]])
+    return GlobalBatch([[{name: n for name, n in _counts(batch).items() if isinstance(n, int)}]])
 
 
 def global_batches_of(
@@ -131,11 +131,10 @@ def global_batches_of(
     negatives = negatives or NegativesConfig()
     if len(batches) * peers.world == 1:
         return [replace(single(batches[0]), negatives=negatives)]
-    names = [*_sizes(batches[0]), *_masked(batches[0])]
     own = torch.stack([_counted(batch) for batch in batches])
     table = torch.tensor(peers.table(own.flatten())).view(peers.world, *own.shape)  # [W, A, K]
     counts = [
-        [dict(zip(names, process, strict=True)) for process in batch]
+        [dict(zip(NAMES, process, strict=True)) for process in batch]
         for batch in table.transpose(0, 1).tolist()
     ]
     for batch in counts:
@@ -149,47 +148,30 @@ def global_batches_of(
     return [GlobalBatch(counts, place, peers, negatives=negatives) for place in range(len(batches))]
 
 
-def _sizes(batch: Batch) -> dict[str, int]:
-    text, image, pair, region = batch.text, batch.image, batch.pair, batch.region
-    return {
-        "text/rows": 0 if text is None else len(text.tokens.ids),
-        "image/rows": 0 if image is None else len(image.pixels),
-        "pair/rows": 0 if pair is None else len(pair.pixels),
-        "pair/pictures": 0 if pair is None else len(pair.pixels),
-        "pair/tokens": 0 if pair is None else pair.tokens.ids.shape[1],
-        "region/rows": 0 if region is None else len(region.image_index),
-        "region/pictures": 0 if region is None else len(region.pixels),
-        "region/tokens": 0 if region is None else region.tokens.ids.shape[1],
-    }
-
-
-def _masked(batch: Batch) -> dict[str, int | Tensor]:
-    text, image, pair, region = batch.text, batch.image, batch.pair, batch.region
-    pair_mask = None if pair is None else pair.patch_mask
-    return {
-        "text/tokens_masked": 0 if text is None else _labels(text.masked),
-        "image/patches_masked": 0 if image is None else image.patch_mask.sum(),
-        "pair/patches_masked": 0 if pair_mask is None else pair_mask.sum(),
-        "pair/tokens_masked": 0 if pair is None else _labels(pair.masked),
-        "region/tokens_masked": 0 if region is None else _labels(region.masked),
-        "region/boxes": 0 if region is None else (~region.is_image).sum(),
-    }
-
-
-def _labels(masked: MaskedTokens) -> Tensor:
-    return masked.labels.ne(IGNORED).sum()
+def _counts(batch: Batch) -> dict[str, int | Tensor]:
+    """What there is of `NAMES`; what is predicted are tensors, of which nobody waits."""
+    found: dict[str, int | Tensor] = {}
+    if (text := batch.text) is not None:
+        found |= {"text/rows": len(text.tokens.ids)}
+        found |= {"text/tokens_masked": text.masked.labels.ne(IGNORED).sum()}
+    if (image := batch.image) is not None:
+        found |= {"image/rows": len(image.pixels), "image/patches_masked": image.patch_mask.sum()}
+    for name, part in (("pair", batch.pair), ("region", batch.region)):
+        if part is not None:
+            rows, tokens = part.tokens.ids.shape
+            found |= {f"{name}/rows": rows, f"{name}/tokens": tokens, f"{name}/pictures": len(part.pixels)}
+            found |= {f"{name}/tokens_masked": part.masked.labels.ne(IGNORED).sum()}
+    if batch.pair is not None and batch.pair.patch_mask is not None:
+        found |= {"pair/patches_masked": batch.pair.patch_mask.sum()}
+    if batch.region is not None:
+        found |= {"region/boxes": (~batch.region.is_image).sum()}
+    return found
 
 
 def _counted(batch: Batch) -> Tensor:
-    """[K] int64 of sizes and masks, on the device of the batch."""
-    parts = (batch.text, batch.image, batch.pair, batch.region)
-    part = next((one for one in parts if one is not None), None)
-    shown = part.tokens.ids if isinstance(part, TextBatch) else None if part is None else part.pixels
-    device = torch.device("cpu") if shown is None else shown.device
+    """[K] int64 of `NAMES`, on the device of the batch."""
+    found = _counts(batch)
+    device = next((one.device for one in found.values() if isinstance(one, Tensor)), torch.device("cpu"))
+    values = [found.get(name, 0) for name in NAMES]
     # A number is copied to a GPU only when what is under way there has ended; filling does not wait.
-    return torch.stack(
-        [
-            value if isinstance(value, Tensor) else torch.full((), value, device=device)
-            for value in (_sizes(batch) | _masked(batch)).values()
-        ]
-    )
+    return torch.stack([n if isinstance(n, Tensor) else torch.full((), n, device=device) for n in values])

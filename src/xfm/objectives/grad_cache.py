@@ -16,8 +16,8 @@ from xfm.data.schema import Batch
 from xfm.models.composition import Backbone
 from xfm.models.gradients import GradientPolicy
 from xfm.objectives.contrast import compare, gathered, judged_pairs, vectors_of
-from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
-from xfm.objectives.itm import Negatives, draw_negatives
+from xfm.objectives.global_batch import ContrastOutput, GlobalBatch
+from xfm.objectives.negatives import Negatives, draw_negatives
 from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
 from xfm.objectives.text_rows import PairEmbeddings
 
@@ -44,78 +44,64 @@ def cache_contrast(
 ) -> list[GlobalBatch]:
     """Global batches with the contrast of the whole step cached; `temperature` is a leaf with gradient,
     `generator` in the same state in all processes."""
-    found: list[dict[str, CachedContrast]] = [{} for _ in batches]
-    for source in vectors[0]:
-        pictures = [_pictures(batch, source) for batch in batches]
-        own = [one[source] for one in vectors]
-        kept = _kept(source, own, pictures, temperature, weights, generator, global_batches)
-        for place, one in enumerate(kept):
-            found[place][source] = one
+    kept = {
+        source: _kept(
+            source, [one[source] for one in vectors], batches, temperature, weights, generator, global_batches
+        )
+        for source in vectors[0]
+    }
     return [
-        replace(global_batch, cached=kept) for global_batch, kept in zip(global_batches, found, strict=True)
+        replace(global_batch, cached={source: found[n] for source, found in kept.items()})
+        for n, global_batch in enumerate(global_batches)
     ]
 
 
 def _kept(
     source: str,
     vectors: Sequence[PairEmbeddings],
-    pictures: Sequence[Tensor],
+    batches: Sequence[Batch],
     temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
     global_batches: Sequence[GlobalBatch],
-) -> list[CachedContrast]:
+) -> list[ContrastOutput]:
     leaves = [
         replace(one, image=one.image.detach().requires_grad_(), text=one.text.detach().requires_grad_())
         for one in vectors
     ]
-    parts = [
-        gathered(one, source, global_batch) for one, global_batch in zip(leaves, global_batches, strict=True)
-    ]
+    places = range(len(leaves))
+    parts = [gathered(leaves[n], source, global_batches[n]) for n in places]
     everyone = PairEmbeddings.join(parts)
-    starts = [sum(len(part.image) for part in parts[:place]) for place in range(len(parts))]
+    starts = [sum(len(part.image) for part in parts[:n]) for n in places]
     compared = [
-        compare(one, everyone, start + global_batch.own_rows(source).start, temperature)
-        for one, start, global_batch in zip(leaves, starts, global_batches, strict=True)
+        compare(leaves[n], everyone, starts[n] + global_batches[n].own_rows(source).start, temperature)
+        for n in places
     ]
     factors = [global_batch.loss_scale(f"{source}/rows") for global_batch in global_batches]
-    total = torch.stack([one.loss * factor for one, factor in zip(compared, factors, strict=True)]).sum()
+    total = torch.stack([compared[n].loss * factors[n] for n in places]).sum()
     wanted = [*(one.image for one in leaves), *(one.text for one in leaves), temperature]
     *gradients, by_temperature = torch.autograd.grad(total, wanted)
-    negatives: list[Negatives | None] = [None] * len(global_batches)
-    pairs = None
-    if weights.itm:
-        negatives = []
-        for one, start, part, global_batch, of_rows in zip(
-            compared, starts, parts, global_batches, pictures, strict=True
-        ):
-            own = slice(start, start + len(part.image))  # the columns of its microbatch
-            blocks, floor = global_batch.blocks(source, of_rows), global_batch.negatives.min_probability
-            by_image, by_text, same = one.by_image[:, own], one.by_text[:, own], one.same[:, own]
-            negatives.append(draw_negatives(by_image, same, generator, floor, by_text, blocks))
-        judged = [judged_pairs(one.valid) for one in negatives if one is not None]
-        pairs = global_batches[0].peers.total(torch.stack(judged).sum())
+    negatives, pairs = list[Negatives](), None
+    for n in places if weights.itm else ():
+        one, region, global_batch = compared[n], batches[n].region, global_batches[n]
+        pictures = torch.arange(len(leaves[n].image), device=temperature.device)
+        if source == "region" and region is not None:
+            pictures = region.image_index
+        own = slice(starts[n], starts[n] + len(parts[n].image))  # the columns of its microbatch
+        blocks, floor = global_batch.blocks(source, pictures), global_batch.negatives.min_probability
+        by_image, by_text, same = one.by_image[:, own], one.by_text[:, own], one.same[:, own]
+        negatives.append(draw_negatives(by_image, same, generator, floor, by_text, blocks))
+    if negatives:
+        judged = torch.stack([judged_pairs(one.valid) for one in negatives]).sum()
+        pairs = global_batches[0].peers.total(judged)
+    share = by_temperature / len(places)  # each batch gives its share
     return [
-        CachedContrast(
-            ContrastOutput(one.loss.detach() * factor, one.right * factor, drew, pairs),
-            by_image,
-            by_text,
-            by_temperature / len(global_batches),  # each batch gives its share
+        ContrastOutput(
+            compared[n].loss.detach() * factors[n],
+            compared[n].right * factors[n],
+            negatives[n] if negatives else None,
+            pairs,
+            (gradients[n], gradients[n + len(places)], share),
         )
-        for one, factor, drew, by_image, by_text in zip(
-            compared,
-            factors,
-            negatives,
-            gradients[: len(global_batches)],
-            gradients[len(global_batches) :],
-            strict=True,
-        )
+        for n in places
     ]
-
-
-def _pictures(batch: Batch, source: str) -> Tensor:
-    if source == "region":
-        assert batch.region is not None
-        return batch.region.image_index
-    assert batch.pair is not None
-    return torch.arange(len(batch.pair.pixels), device=batch.pair.pixels.device)

@@ -13,8 +13,8 @@ from xfm.models.gradients import FINE_TUNING
 from xfm.objectives.contrast import multi_positive_loss
 from xfm.objectives.fusion_losses import FusionLoss, matching_query, run_fusion
 from xfm.objectives.global_batch import Gather
-from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import LossDict
+from xfm.objectives.negatives import Negatives, draw_negatives
 from xfm.objectives.text_rows import image_rows, longer, same_identity
 
 

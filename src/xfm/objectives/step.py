@@ -77,8 +77,8 @@ def pretraining_losses(
     found: list[LossDict] = []
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
-    if batch.text is not None and "text" in texts["plain"] and weights.mlm:
-        states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, texts["plain"]["text"])
+    if batch.text is not None and ("plain", "text") in texts and weights.mlm:
+        states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, texts["plain", "text"])
         loss, right = masked_token_loss(states, batch.text.masked, model.language_logits)
         learned = LossDict({"text/mlm": loss}, {"text/mlm_accuracy": right})
         found.append(learned.weighed(global_batch.loss_scale("text/tokens_masked")))
@@ -94,24 +94,24 @@ def pretraining_losses(
     return Losses(torch.stack(weighted).sum(), named.losses, metrics)
 
 
-def sources_of(batch: Batch, images: dict[str, Tensor], texts: "TextStates") -> list[Source]:
+TextStates = dict[tuple[str, str], Tensor]
+"""Language states [R, T, Dt] by kind and source: masked `plain` text, `clear` and `masked` captions and
+phrases, where they are needed."""
+
+
+def sources_of(batch: Batch, images: dict[str, Tensor], texts: TextStates) -> list[Source]:
     """Pairs and regions of a batch with their states."""
     sources = []
     if batch.pair is not None:
-        rows = pair_rows(batch.pair, images["pair"], texts["clear"]["pair"])
-        sources.append(Source("pair", rows, texts["masked"].get("pair")))
+        rows = pair_rows(batch.pair, images["pair"], texts["clear", "pair"])
+        sources.append(Source("pair", rows, texts.get(("masked", "pair"))))
     if batch.region is not None:
-        rows = region_rows(batch.region, images["region"], texts["clear"]["region"])
+        rows = region_rows(batch.region, images["region"], texts["clear", "region"])
         boxed = batch.region.boxed
         boxed = (~batch.region.is_image).nonzero().squeeze(1) if boxed is None else boxed
         boxes = (boxed, batch.region.boxes[boxed])
-        sources.append(Source("region", rows, texts["masked"].get("region"), boxes))
+        sources.append(Source("region", rows, texts.get(("masked", "region")), boxes))
     return sources
-
-
-TextStates = dict[str, dict[str, Tensor]]
-"""Language states [R, T, Dt] by kind and source: masked `plain` text, `clear` and `masked` captions and
-phrases, where they are needed."""
 
 
 def encode_texts(
@@ -135,13 +135,10 @@ def encode_texts(
     if not learning_only:
         with torch.no_grad():
             states |= _encoded(model, masked)
-    return {
-        kind: {name: found for (other, name), found in states.items() if other == kind}
-        for kind in ("plain", "clear", "masked")
-    }
+    return states
 
 
-def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> dict[tuple[str, str], Tensor]:
+def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> TextStates:
     return dict(zip(texts, model.encode_texts(list(texts.values())), strict=True)) if texts else {}
 
 
@@ -174,26 +171,21 @@ def _mim_losses(
         return LossDict()
     pixels, masks = (torch.cat(parts) for parts in zip(*masked.values(), strict=True))
     predicted = policy.gate(Objective.MIM, EncoderName.VISION, model.encode_image(pixels, masks))
-    sizes = [len(mask) for _, mask in masked.values()]
+    targets = {} if pair_states is None else {"pair": pair_states}
     if target is MimTarget.PIXELS:
         if model.pixel_head is None:
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")
-        drawn, size = model.pixel_head(predicted[:, 1:]), model.config.vision.patch_size
-        losses = [
-            pixel_loss(part, source, mask, size) * global_batch.loss_scale(f"{name}/patches_masked")
-            for part, (name, (source, mask)) in zip(drawn.split(sizes), masked.items(), strict=True)
-        ]
-    else:
-        targets = {} if pair_states is None else {"pair": pair_states}
-        if image is not None:
-            with torch.no_grad():
-                targets["image"] = model.encode_image(image.pixels)
-        factors = {
-            n: (global_batch.loss_scale(f"{n}/patches_masked"), global_batch.loss_scale(f"{n}/rows"))
-            for n in masked
-        }
-        losses = [
-            mim_loss(part, targets[name], mask, factors=factors[name])
-            for part, (name, (_, mask)) in zip(predicted.split(sizes), masked.items(), strict=True)
-        ]
-    return LossDict({f"{name}/mim": loss for name, loss in zip(masked, losses, strict=True)})
+        predicted = model.pixel_head(predicted[:, 1:])
+    elif image is not None:
+        with torch.no_grad():
+            targets["image"] = model.encode_image(image.pixels)
+    losses: dict[str, Tensor] = {}
+    parts = predicted.split([len(mask) for _, mask in masked.values()])
+    for part, (name, (source, mask)) in zip(parts, masked.items(), strict=True):
+        scale = global_batch.loss_scale(f"{name}/patches_masked")
+        if target is MimTarget.PIXELS:
+            losses[f"{name}/mim"] = pixel_loss(part, source, mask, model.config.vision.patch_size) * scale
+        else:
+            factors = scale, global_batch.loss_scale(f"{name}/rows")
+            losses[f"{name}/mim"] = mim_loss(part, targets[name], mask, factors=factors)
+    return LossDict(losses)

@@ -82,10 +82,8 @@ def region_rows(batch: RegionBatch, image: Tensor, text: Tensor) -> TextRows:
     weights = patches.new_zeros(len(image), 1 + most, patches.shape[1], dtype=dtype)
     weights[index, slot] = batch.visible / batch.visible.sum(1, keepdim=True, dtype=dtype)
     means = weights[:, 1:].to(patches.dtype) @ patches  # [I, S - 1, P] x [I, P, Dv]
-    bank, texts = (
-        ImageBank(torch.cat([image[:, :1], means], dim=1), patches),
-        TextBank(text, batch.tokens.mask),
-    )
+    bank = ImageBank(torch.cat([image[:, :1], means], dim=1), patches)
+    texts = TextBank(text, batch.tokens.mask)
     identities = batch.image_identity, batch.text_identity
     return TextRows(bank, index, texts, *identities, slot, batch.visible, batch.masked)
 
@@ -103,7 +101,7 @@ def longer(texts: TextBank, length: int) -> TextBank:
 def with_others(rows: TextRows, pictures: Tensor, visible: Tensor | None, texts: TextBank) -> TextRows:
     """Rows with others' images [n, 1 + P, Dv], their visible patches [n, P] and texts behind them, which
     are no rows of their own."""
-    bank = rows.bank
+    bank, said = rows.bank, rows.texts
     slots = F.pad(pictures[:, :1], (0, 0, 0, bank.slots.shape[1] - 1))  # a region's slot stands first
     new = torch.arange(len(bank.patches), len(bank.patches) + len(pictures), device=pictures.device)
     seen = rows.visible
@@ -116,7 +114,5 @@ def with_others(rows: TextRows, pictures: Tensor, visible: Tensor | None, texts:
         image=torch.cat([rows.image, new]),
         slot=None if rows.slot is None else torch.cat([rows.slot, torch.zeros_like(new)]),
         visible=seen,
-        texts=TextBank(
-            torch.cat([rows.texts.states, texts.states]), torch.cat([rows.texts.mask, texts.mask])
-        ),
+        texts=TextBank(torch.cat([said.states, texts.states]), torch.cat([said.mask, texts.mask])),
     )

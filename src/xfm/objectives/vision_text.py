@@ -19,29 +19,16 @@ from xfm.models.gradients import GradientPolicy
 from xfm.objectives.contrast import compare, gathered, judged_pairs, vectors_of
 from xfm.objectives.fusion_losses import FusionLoss, box_query, masked_lm_query, matching_query, run_fusion
 from xfm.objectives.global_batch import ContrastOutput, GlobalBatch
-from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import LossDict
+from xfm.objectives.negatives import Negatives, draw_negatives
 from xfm.objectives.text_rows import PairEmbeddings, TextRows, longer, with_others
-
-
-@dataclass(frozen=True)
-class RowExchange:
-    """Rows exchanged with other processes: own rows `sent` [n], counts by process, and `place` [N] of each
-    row of the batch, own ones first, received ones behind."""
-
-    sent: Tensor
-    counts_sent: Sequence[int]
-    counts_received: Sequence[int]
-    place: Tensor
-
-    def exchange(self, rows: Tensor, global_batch: GlobalBatch) -> Tensor:
-        """[n, ...] own rows sent -> [m, ...] rows received, with gradient."""
-        return global_batch.peers.exchange(rows, self.counts_sent, self.counts_received)
 
 
 def _loan_of(
     wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device
-) -> RowExchange:
+) -> tuple[Tensor, tuple[list[int], list[int]], Tensor]:
+    """Own rows [n] that are sent to others, the numbers sent to and received from each, and the place [N] of
+    each row of the batch, own ones first, received ones behind."""
     starts = [sum(counts[:place]) for place in range(len(counts) + 1)]
     held = [range(first, stop) for first, stop in pairwise(starts)]
     own = held[rank]
@@ -52,7 +39,7 @@ def _loan_of(
     place[own.start : own.stop] = torch.arange(len(own))
     place[foreign[rank]] = torch.arange(len(own), len(own) + len(foreign[rank]))
     sent = torch.tensor([row for rows in lent for row in rows], dtype=torch.int64)
-    return RowExchange(sent.to(device), [len(rows) for rows in lent], received, place.to(device))
+    return sent.to(device), ([len(rows) for rows in lent], received), place.to(device)
 
 
 def with_borrowed(
@@ -65,22 +52,16 @@ def with_borrowed(
     counts, device = global_batch.of_processes(f"{source}/rows"), rows.image.device
     drawn = global_batch.gather(source, torch.stack([negatives.image, negatives.text], dim=1)).t().tolist()
     shares = [slice(sum(counts[:one]), sum(counts[: one + 1])) for one in range(len(counts))]
-    images, texts = (
-        _loan_of([of_all[share] for share in shares], counts, global_batch.peers.rank, device)
-        for of_all in drawn
+    rank, exchange = global_batch.peers.rank, global_batch.peers.exchange
+    (seen, of_images, image_place), (read, of_texts, text_place) = (
+        _loan_of([of_all[share] for share in shares], counts, rank, device) for of_all in drawn
     )
-    moved = Negatives(images.place[negatives.image], texts.place[negatives.text], negatives.valid)
-    seen, read = images.sent, texts.sent
+    moved = Negatives(image_place[negatives.image], text_place[negatives.text], negatives.valid)
     patches = rows.bank.patches.index_select(0, rows.image[seen])
     states = torch.cat([rows.slot0.index_select(0, seen)[:, None], patches], dim=1)  # [n, 1 + P, D]
-    others = images.exchange(states, global_batch)
-    visible = (
-        None if rows.visible is None else images.exchange(rows.visible.index_select(0, seen), global_batch)
-    )
-    said = [
-        texts.exchange(one.index_select(0, read), global_batch)
-        for one in (rows.texts.states, rows.texts.mask)
-    ]
+    others = exchange(states, *of_images)
+    visible = None if rows.visible is None else exchange(rows.visible.index_select(0, seen), *of_images)
+    said = [exchange(one.index_select(0, read), *of_texts) for one in (rows.texts.states, rows.texts.mask)]
     wider = with_others(rows, others, visible, TextBank(*said))
     return replace(rows, bank=wider.bank), wider, moved
 
@@ -109,9 +90,11 @@ def contrast(
     in all processes."""
     if (kept := global_batch.cached.get(source)) is not None:
         # The loss of recomputed vectors keeps its value, and gets the gradient known from the cache.
-        products = (vectors.image * kept.image).sum() + (vectors.text * kept.text).sum()
-        products = products + (temperature * kept.temperature).sum()
-        return replace(kept.found, loss=kept.found.loss + products - products.detach())
+        assert kept.gradients is not None
+        by_image, by_text, by_temperature = kept.gradients
+        products = (vectors.image * by_image).sum() + (vectors.text * by_text).sum()
+        products = products + (temperature * by_temperature).sum()
+        return replace(kept, loss=kept.loss + products - products.detach())
     everyone = gathered(vectors, source, global_batch)
     compared = compare(vectors, everyone, global_batch.own_rows(source).start, temperature)
     factor = global_batch.loss_scale(f"{source}/rows")
@@ -171,12 +154,13 @@ def questions(
             global_batch.queue.add(source.rows, vectors)
             rows = replace(rows, bank=matched.bank)  # one bank: its pictures are made keys and values of once
         own = torch.arange(len(rows.image), device=rows.image.device)
-        asks = matching_query(model, matched, negatives, own)
-        valid = judged_pairs(negatives.valid)
-        yield asks if global_batch.parts == 1 else asks.weighed(valid * global_batch.parts / pairs)
+        judged, parts = judged_pairs(negatives.valid), global_batch.parts
+        factor = 1.0 if parts == 1 else judged * parts / pairs
+        yield matching_query(model, matched, negatives, own)._replace(factor=factor)
     if masked_text is not None:
         masked_text = F.pad(masked_text, (0, 0, 0, rows.texts.states.shape[1] - masked_text.shape[1]))
-        asks = masked_lm_query(model, rows, masked_text)
-        yield asks.weighed(global_batch.loss_scale(f"{name}/tokens_masked"))
+        factor = global_batch.loss_scale(f"{name}/tokens_masked")
+        yield masked_lm_query(model, rows, masked_text)._replace(factor=factor)
     if source.boxes is not None and (weights.box_l1 or weights.box_giou):
-        yield box_query(model, rows, *source.boxes).weighed(global_batch.loss_scale(f"{name}/boxes"))
+        factor = global_batch.loss_scale(f"{name}/boxes")
+        yield box_query(model, rows, *source.boxes)._replace(factor=factor)

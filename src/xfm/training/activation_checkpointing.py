@@ -1,7 +1,7 @@
 """What a forward pass keeps of its layers: all, the products of matrices, or what each is given alone."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from xfm.config.training import ActivationCheckpointing
 from xfm.models.encoders import layered_parts, units_of
-from xfm.training.randomness import DeviceRandom
+from xfm.training.randomness import return_to_random
 
 _ATEN = torch.ops.aten
 _PRODUCTS = frozenset(
@@ -51,36 +51,31 @@ def activation_checkpointing(model: nn.Module, wanted: ActivationCheckpointing) 
             del part.forward
 
 
-class Product:
-    """Tensors that share the memory of an operation's result, outside of the graph, and the state of the
-    device's random numbers after it: fused attention draws its own dropout, and later operations must draw
-    the same again."""
+def _kept(operation: Any, result: Any) -> Callable[[object], Any]:
+    """Keeps an operation's result: gives it again to the pass that repeats the operation. Its tensors share
+    the result's memory, outside of the graph; random numbers go on as after the operation, as fused attention
+    draws its own dropout."""
+    go_back = None
+    if torch.Tag.nondeterministic_seeded in operation.tags:
+        go_back = return_to_random(_tensors(result)[0].device)
+    # With this, whoever changes the result in place is found out: both count their changes together.
+    with torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, False):
+        shared = tree_map_only(Tensor, Tensor.detach, result)
+    version = sum(part._version for part in _tensors(shared))
 
-    def __init__(self, operation: Any, result: Any) -> None:
-        self.operation, self._random = operation, None
-        if torch.Tag.nondeterministic_seeded in operation.tags:
-            self._random = DeviceRandom.of(_tensors(result)[0].device)
-        # With this, whoever changes the result in place is found out: both count their changes together.
-        with torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, False):
-            self.result = tree_map_only(Tensor, Tensor.detach, result)
-        self._version = self._changes()
-
-    def _changes(self) -> int:
-        return sum(part._version for part in _tensors(self.result))
-
-    def again(self, operation: object) -> Any:
-        """The result for the pass that repeats the operation; RuntimeError if it is another one or was
-        changed in place."""
-        if operation is not self.operation:
-            raise RuntimeError(f"computing again came to {operation} where {self.operation} was before")
-        if self._changes() != self._version:
+    def again(repeated: object) -> Any:
+        if repeated is not operation:
+            raise RuntimeError(f"computing again came to {repeated} where {operation} was before")
+        if sum(part._version for part in _tensors(shared)) != version:
             raise RuntimeError(
                 f"the result of {operation} was changed in place: training.activation_checkpointing "
                 "selective cannot keep it, take none or full"
             )
-        if self._random is not None:
-            self._random.restore()
-        return self.result
+        if go_back is not None:
+            go_back()
+        return shared
+
+    return again
 
 
 def _tensors(result: Any) -> list[Tensor]:
@@ -91,19 +86,22 @@ def _tensors(result: Any) -> list[Tensor]:
 class Products(TorchDispatchMode):
     """A pass whose matrix products are put aside in the order of the operations, or the same pass again."""
 
-    def __init__(self, kept: deque[Product], again: bool) -> None:
+    def __init__(self, kept: deque[Callable[[object], Any]], again: bool) -> None:
         super().__init__()
         self.kept, self.again = kept, again
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kept = _is_kept(func, args)
+        # Of attention in pieces, [B, N, K] x [B, K, M], the product is kept whose rows are no longer than
+        # those of its first factor: of the sums of values where there are more keys than numbers in a head,
+        # as in pictures, else of the scores. The other one takes more memory for less work.
+        kept = func in _PRODUCTS or (func is _ATEN.bmm.default and args[1].shape[2] <= args[0].shape[2])
         if kept and self.again:
-            return self.kept.popleft().again(func)
+            return self.kept.popleft()(func)
         result = func(*args, **(kwargs or {}))
         if kept:
-            self.kept.append(Product(func, result))
+            self.kept.append(_kept(func, result))
         return result
 
 
@@ -113,18 +111,5 @@ def _between() -> tuple[Products, Products]:
     Torch's own (`create_selective_checkpoint_contexts`) compare all operations of both. That fails with
     autocast, which converts a matrix once for several passes, but anew where one of them is done again.
     """
-    kept: deque[Product] = deque()
+    kept = deque[Callable[[object], Any]]()
     return Products(kept, again=False), Products(kept, again=True)
-
-
-def _is_kept(operation: Any, args: Sequence[Any]) -> bool:
-    return operation in _PRODUCTS or (operation is _ATEN.bmm.default and _narrows(*args))
-
-
-def _narrows(first: Tensor, second: Tensor) -> bool:
-    """Whether [B, N, K] x [B, K, M] has rows no longer than those of the first factor.
-
-    Of attention in pieces that is true of one product: of the sums of values where there are more keys than
-    numbers in a head, as in pictures, else of the scores. The other one takes more memory for less work.
-    """
-    return second.shape[2] <= first.shape[2]

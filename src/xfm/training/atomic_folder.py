@@ -29,7 +29,10 @@ def write_folder(target: Path, write: Callable[[Path], None], needed: int = 0) -
         if free < needed:
             raise OSError(errno.ENOSPC, f"{needed >> 20} MiB needed, {free >> 20} MiB free")
         write(draft)
-        _write_manifest(draft)
+        files = (path for path in sorted(draft.rglob("*")) if path.is_file())
+        digests = {path.relative_to(draft).as_posix(): file_digest(path) for path in files}
+        manifest = {"sha256": digests, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         sync_folder(draft)
         replace_folder(draft, target)
 
@@ -59,11 +62,3 @@ def damage(
         if found != digest:
             return f"{name} is truncated or altered (its checksum differs)"
     return None
-
-
-def _write_manifest(folder: Path) -> None:
-    digests = {
-        p.relative_to(folder).as_posix(): file_digest(p) for p in sorted(folder.rglob("*")) if p.is_file()
-    }
-    manifest = {"sha256": digests, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -4,25 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from xfm.data.schema import Batch, TensorFields
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
-
-
-class Stateful(Protocol):
-    """What must be known besides model and optimiser to go on exactly, of each process its own."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Copies of it, by name."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with what `state_dict` gave."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -72,13 +60,10 @@ class Checkpoints(Callback):
     def on_step(self, trainer: Any, output: StepOutput) -> None:
         """Save when it is time to."""
         if trainer.config.save_every and trainer.step % trainer.config.save_every == 0:
-            self._save(trainer)
+            self.on_end(trainer)
 
     def on_end(self, trainer: Any) -> None:
-        """Save the last step."""
-        self._save(trainer)
-
-    def _save(self, trainer: Any) -> None:
+        """Save the last step, if it is not saved yet."""
         if trainer.folder is not None and trainer.step != self._saved:
             trainer.save()
             self._saved = trainer.step
@@ -113,8 +98,7 @@ class SampleCounts:
 
     def resume(self, totals: Mapping[str, Mapping[str, int]]) -> None:
         """Go on from what `totals` gave, of all processes."""
-        pairs = ((name, what, number) for name, counts in totals.items() for what, number in counts.items())
-        self._before = Counter({(name, what): number for name, what, number in pairs})
+        self._before = Counter({(name, what): n for name, own in totals.items() for what, n in own.items()})
 
     def add(self, batches: Sequence[TensorFields], trained: bool) -> None:
         """Count this process's batches of a step; those of fine-tunings have no streams."""
@@ -122,20 +106,12 @@ class SampleCounts:
             for reads in batch.reads:
                 for what in ("read", "skipped", "passed_over"):
                     self._own[reads.kind, what] += getattr(reads, what)
-                self._own[reads.kind, TRAINED if trained else UNTRAINED] += _rows(batch, reads.kind)
+                part: Any = getattr(batch, reads.kind)
+                rows = () if part is None else part.tokens.ids if reads.kind == "text" else part.pixels
+                self._own[reads.kind, TRAINED if trained else UNTRAINED] += len(rows)
 
     def totals(self) -> dict[str, dict[str, int]]:
         """The counts by stream, of all processes; all of them must ask at the same place."""
         found = sum(distributed.collect(self._own), self._before)
-        names, kinds = (
-            sorted({name for name, _ in found}),
-            ("read", TRAINED, "skipped", "passed_over", UNTRAINED),
-        )
-        return {name: {what: found[name, what] for what in kinds} for name in names}
-
-
-def _rows(batch: Batch, kind: str) -> int:
-    if kind == "text":
-        return 0 if batch.text is None else len(batch.text.tokens.ids)
-    shown = {"image": batch.image, "pair": batch.pair, "region": batch.region}[kind]
-    return 0 if shown is None else len(shown.pixels)
+        kinds, names = ("read", TRAINED, "skipped", "passed_over", UNTRAINED), {name for name, _ in found}
+        return {name: {what: found[name, what] for what in kinds} for name in sorted(names)}

@@ -13,7 +13,7 @@ checkpoints/step-00001000/
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,26 +37,17 @@ from xfm.training.atomic_folder import MANIFEST, damage, write_folder
 from xfm.training.distributed import fill, part_like, whole
 from xfm.training.optim import EMA
 
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Whole tensors of a checkpoint: weights by name, the optimiser's moments by parameter, the average if
-    one is kept."""
-
-    weights: Mapping[str, Tensor]
-    moments: Mapping[str, Tensor]
-    average: Mapping[str, Tensor] = field(default_factory=dict)
+MODEL, OPTIMIZER, AVERAGE = "model.safetensors", "optimizer.safetensors", "average.safetensors"
+Snapshot = Mapping[str, Mapping[str, Tensor]]
+"""Whole tensors of a checkpoint by file and name."""
 
 
 def unique_state(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and persistent buffers by name; one that is shared appears under its first name only."""
-    seen: set[int] = set()
-    state: dict[str, Tensor] = {}
+    first: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in module.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            state[name] = tensor
-    return state
+        first.setdefault(id(tensor), (name, tensor))
+    return dict(first.values())
 
 
 def snapshot(
@@ -67,33 +58,27 @@ def snapshot(
 ) -> Snapshot:
     """The tensors of a checkpoint of a bare model. Of a sharded model all processes must ask; those that do
     not keep them help to gather and get none. Gathered tensors alone are copies."""
-
-    def gathered(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for name, tensor in named:
+    moments = {
+        f"{name}|{key}": value
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+    parts = {MODEL: unique_state(model), OPTIMIZER: moments}
+    if average is not None:
+        parts[AVERAGE] = average.state_dict()
+    found: dict[str, dict[str, Tensor]] = {file: {} for file in parts}
+    for file, named in parts.items():
+        for name, tensor in named.items():
             full = whole(tensor)
             if kept:
-                found[name] = full if full is tensor else full.cpu()
-        return found
-
-    return Snapshot(
-        gathered(unique_state(model).items()),
-        gathered(_optimizer_tensors(optimizer)),
-        gathered(average.state_dict().items()) if average is not None else {},
-    )
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
-    for group in optimizer.param_groups:
-        for name, parameter in zip(group["names"], group["params"], strict=True):
-            for key, value in optimizer.state.get(parameter, {}).items():
-                yield f"{name}|{key}", value
+                found[file][name] = full if full is tensor else full.cpu()
+    return found
 
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
-AVERAGE = "average.safetensors"
-REQUIRED = frozenset({"model.safetensors", "optimizer.safetensors", "state.json"})
+REQUIRED = frozenset({MODEL, OPTIMIZER, "state.json"})
 
 
 @dataclass(frozen=True)
@@ -148,20 +133,20 @@ def write_checkpoint(
     """Write a checkpoint, whole or not at all, for any number of processes and any strategy; `random_states`
     by rank. UserError: the disk is full."""
     payload = {"format": FORMAT, "torch": torch.__version__, **to_plain(state)}
+    files = {**tensors, **{_random_file(rank): own for rank, own in enumerate(random_states)}}
 
     def write(folder: Path) -> None:
-        write_tensors(folder / "model.safetensors", tensors.weights)
-        write_tensors(folder / "optimizer.safetensors", tensors.moments)
-        if tensors.average:
-            write_tensors(folder / AVERAGE, tensors.average)
-        for rank, random_state in enumerate(random_states):
-            write_tensors(folder / f"random-{rank:05d}.safetensors", random_state)
+        for name, named in files.items():
+            write_tensors(folder / name, named)
         (folder / "state.json").write_text(json.dumps(payload, indent=1), encoding="utf-8")
         if describe is not None:
             describe(folder)
 
-    written = (tensors.weights, tensors.moments, tensors.average, *random_states)
-    write_folder(path, write, sum(tensor.nbytes for of in written for tensor in of.values()))
+    write_folder(path, write, sum(tensor.nbytes for named in files.values() for tensor in named.values()))
+
+
+def _random_file(rank: int) -> str:
+    return f"random-{rank:05d}.safetensors"
 
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
@@ -198,15 +183,15 @@ def load_checkpoint(
     state = read_state(path)
     if reason := damage(path, REQUIRED):
         raise UserError(f"{path} cannot be used: {reason}; take an older checkpoint of the same run")
-    load_weights(path / "model.safetensors", model)
+    load_weights(path / MODEL, model)
     if optimizer is not None:
-        _load_optimizer(path / "optimizer.safetensors", optimizer)
+        _load_optimizer(path / OPTIMIZER, optimizer)
     return state, random_states(path, rank)
 
 
 def random_states(path: Path, rank: int) -> dict[str, Tensor] | None:
     """The random states of a process in a checkpoint; None if the run had fewer processes."""
-    file = path / f"random-{rank:05d}.safetensors"
+    file = path / _random_file(rank)
     return read_tensors(file) if file.exists() else None
 
 
@@ -252,21 +237,6 @@ def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         )
 
 
-@dataclass(frozen=True)
-class CheckpointEntry:
-    """A checkpoint of a run; `written`, `size` (bytes) and `processes` are None where they are damaged or
-    unknown."""
-
-    step: int
-    path: str
-    written: str | None
-    size: int
-    processes: int | None = None
-    damage: str | None = None
-    changes: tuple[str, ...] = ()
-    samples: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-
-
 def checkpoints_of(folder: Path) -> list[Path]:
     """The checkpoints that a path names: those of a run, oldest first, or the one that it is; UserError if
     none."""
@@ -285,26 +255,26 @@ def size_of(path: Path) -> int:
     return 0
 
 
-def verified(path: Path, told: Callable[[int], object] = lambda read: None) -> CheckpointEntry | None:
-    """Compare checksums of a checkpoint; None if its run has deleted it meanwhile. `told` hears bytes
-    read."""
-    step = int(path.name.removeprefix("step-"))
+def verified(path: Path, told: Callable[[int], object] = lambda read: None) -> dict[str, Any] | None:
+    """A checkpoint whose files are compared with their checksums, as plain values: `size` in bytes; `written`
+    and `processes` are None where they are damaged or unknown. None if its run has deleted it meanwhile.
+    `told` hears bytes read."""
     wrong, size = damage(path, REQUIRED, told), size_of(path)
     if not path.is_dir():
         return None
     written = read_json_or_nothing(path / MANIFEST).get("written")
-    written = written if isinstance(written, str) else None
+    found = {
+        "step": int(path.name.removeprefix("step-")),
+        "path": str(path),
+        "written": written if isinstance(written, str) else None,
+        "size": size,
+        "processes": None,
+        "damage": wrong,
+        "changes": (),
+        "samples": {},
+    }
     try:
         state = read_state(path)
     except UserError as error:
-        return CheckpointEntry(step, str(path), written, size, damage=wrong or str(error))
-    return CheckpointEntry(
-        step,
-        str(path),
-        written,
-        size,
-        state.world,
-        wrong,
-        tuple(map(str, state.changes)),
-        dict(state.samples),
-    )
+        return found | {"damage": wrong or str(error)}
+    return found | {"processes": state.world, "changes": state.changes, "samples": dict(state.samples)}

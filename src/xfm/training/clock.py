@@ -7,6 +7,7 @@ a machine that is slow for a minute loses that minute only.
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -72,14 +73,17 @@ class TrainingClock:
             self.begin()
         assert self._began is not None
         while (number := len(self.moments)) <= step:
-            moment = self._decide(number, self.timer() - self._began)
+            seconds, done = self.timer() - self._began, 0.0 if self.steps is None else number / self.steps
+            if self.seconds is None:
+                phase = sum(number >= round(end * (self.steps or 0)) for end in self.ends)
+                moment = ClockState(done, seconds, phase)
+            else:
+                share = min(1.0, max(done, seconds / self.seconds)) if number else 0.0  # one step at least
+                phase = sum(share >= end for end in self.ends)
+                moment = distributed.from_first(ClockState(share, seconds, phase))
             self.moments.append(moment)
             self.keep(number, moment)
         return self.moments[step]
-
-    def is_over(self, step: int) -> bool:
-        """Whether the run ends before this step."""
-        return self.at(step).share >= 1
 
     def left(self, step: int) -> float:
         """How much is to come before a step, in a unit of the run's own: what counts are ratios."""
@@ -90,13 +94,6 @@ class TrainingClock:
     def lr_scale(self, step: int) -> float:
         """The factor of the learning rates at a step."""
         return self.lr_scales[self.at(step).phase] if self.lr_scales else 1.0
-
-    def _decide(self, step: int, seconds: float) -> ClockState:
-        done = 0.0 if self.steps is None else step / self.steps
-        if self.seconds is None:
-            return ClockState(done, seconds, sum(step >= round(end * (self.steps or 0)) for end in self.ends))
-        share = min(1.0, max(done, seconds / self.seconds)) if step else 0.0  # one step at least
-        return distributed.from_first(ClockState(share, seconds, sum(share >= end for end in self.ends)))
 
 
 SCHEDULE = "schedule.csv"
@@ -120,20 +117,14 @@ def schedule_line(step: int, moment: ClockState) -> str:
 def read_schedule(path: Path) -> list[ClockState]:
     """The moments of a file, as far as it is whole; none where no text can be read."""
     found: list[ClockState] = []
-    try:
-        lines = read_text(path, MAX_SCHEDULE).splitlines()
-    except (OSError, ValueError):
-        return found
-    for line in lines[1:]:
-        try:
+    with suppress(OSError, ValueError):
+        for line in read_text(path, MAX_SCHEDULE).splitlines()[1:]:
             step, share, seconds, phase = line.split(",")
             moment = ClockState(float(share), float(seconds), int(phase))
             whole = int(step) == len(found) and 0 <= moment.share <= 1 and moment.phase >= 0
-        except ValueError:
-            break
-        if not whole or not math.isfinite(moment.seconds):
-            break
-        found.append(moment)
+            if not whole or not math.isfinite(moment.seconds):
+                break
+            found.append(moment)
     return found
 
 

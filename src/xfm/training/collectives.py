@@ -13,15 +13,13 @@ from xfm.training.distributed import collective, rank, world
 
 
 class DistributedGroup(ProcessGroup):
-    """The processes of the group; of a single process what `ProcessGroup` does."""
+    """The processes of a group of several."""
 
     def __init__(self) -> None:
         self.rank, self.world = rank(), world()
 
     def table(self, counts: Tensor) -> list[list[int]]:
         """[K] int64 of every process, as numbers."""
-        if self.world == 1:
-            return super().table(counts)
         found = [torch.empty_like(counts) for _ in range(self.world)]
         with collective("the gathering of counts (all_gather)"):
             dist.all_gather(found, counts)
@@ -29,12 +27,10 @@ class DistributedGroup(ProcessGroup):
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
         """Rows of all processes, see `ProcessGroup.gather`."""
-        return rows if self.world == 1 else gather_rows(rows, counts)
+        return gather_rows(rows, counts)
 
     def total(self, value: Tensor) -> Tensor:
         """The sum over the processes."""
-        if self.world == 1:
-            return value
         value = value.detach().clone()
         with collective("a sum over the processes (all_reduce)"):
             dist.all_reduce(value)
@@ -42,8 +38,6 @@ class DistributedGroup(ProcessGroup):
 
     def exchange(self, rows: Tensor, sent: Sequence[int], received: Sequence[int]) -> Tensor:
         """Rows from process to process, see `ProcessGroup.exchange`."""
-        if self.world == 1:
-            return rows
         return _Exchange.apply(rows, tuple(sent), tuple(received))  # pyright: ignore[reportReturnType]
 
 

@@ -10,12 +10,12 @@ from xfm.config.recipe import Recipe
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.data.fingerprint import data_fingerprint
-from xfm.data.image_cache import PictureCache, picture_cache
+from xfm.data.image_cache import picture_cache
 from xfm.data.loader import PretrainingData
 from xfm.data.rng import mix
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import CLIP, Normalisation
+from xfm.data.transforms import CLIP
 from xfm.models.folder import Preprocessing
 from xfm.training import distributed
 from xfm.training.clock import TrainingClock
@@ -55,11 +55,15 @@ class CurriculumData:
                 f"{path} pads with token {self.tokenizer.pad}, the model with {recipe.model.language.pad}: "
                 "set model.language.pad to that of the tokenizer"
             )
+        vision, seed = recipe.model.vision, recipe.training.seed
+        if vision.image_width not in (None, vision.image_size):
+            raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
+        size = vision.image_size, vision.patch_size
         pixels = CLIP if preprocessing is None else (preprocessing.mean, preprocessing.std)
         cache = picture_cache(recipe.data.cache_mb // distributed.world_here())
         self._sets = [
-            open_phase(recipe, phase, process.rank, process.world, pixels, cache)
-            for phase in range(len(self.phases))
+            PretrainingData(phase.data, *size, mix(seed, n), process.rank, process.world, pixels, cache)
+            for n, phase in enumerate(self.phases)
         ]
         reports = dict.fromkeys(report for data in self._sets for report in data.reports)
         for report in reports if process.is_first else ():
@@ -94,27 +98,3 @@ class CurriculumData:
                     batch += 1
                     if batch == stop or self.phase_number(batch) != phase:
                         break
-
-
-def open_phase(
-    recipe: Recipe,
-    phase: int,
-    rank: int = 0,
-    world: int = 1,
-    normalisation: Normalisation = CLIP,
-    cache: PictureCache | None = None,
-) -> PretrainingData:
-    """The data of a phase (from 0) of a recipe; other arguments as of `PretrainingData`."""
-    vision = recipe.model.vision
-    if vision.image_width not in (None, vision.image_size):
-        raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
-    return PretrainingData(
-        recipe.phases()[phase].data,
-        vision.image_size,
-        vision.patch_size,
-        mix(recipe.training.seed, phase),
-        rank,
-        world,
-        normalisation,
-        cache,
-    )

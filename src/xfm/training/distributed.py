@@ -13,7 +13,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,7 +30,8 @@ T = TypeVar("T")
 PATIENCE = 15.0
 """Seconds after which a process says that it waits for the others."""
 _log = logging.getLogger(__name__)
-_ASKED = "xfm-asked"
+_ASKED, _TOLD, _HERE = "xfm-asked", "xfm-told-", "xfm-here-"
+"""Keys of the store: words that ask, the name that each is told, who knows a name."""
 _PAUSE = 0.05
 """Seconds between two looks of the first process at who asks."""
 
@@ -48,21 +49,17 @@ def patiently(meet: Callable[[], T], timeout: timedelta) -> T:
 
     threading.Thread(target=call, daemon=True).start()  # an executor's would be waited for at the end
     if not wait([met], PATIENCE).done:
-        _log.warning("%s", _waiting(timeout))
+        own, count, host, port = (
+            os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        )
+        _log.warning(
+            f"process {own} waits at {host}:{port} for the others of {count}, for "
+            f"{timeout.total_seconds() / 60:g} minutes at most; a run of one process is started without "
+            "torchrun, and without RANK and WORLD_SIZE"
+        )
     while not wait([met], 1.0).done:  # a signal that another thread takes does not end a wait
         pass
     return met.result()
-
-
-def _waiting(timeout: timedelta) -> str:
-    own, count, host, port = (
-        os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    )
-    minutes = timeout.total_seconds() / 60
-    return (
-        f"process {own} waits at {host}:{port} for the others of {count}, for {minutes:g} minutes at most; a "
-        "run of one process is started without torchrun, and without RANK and WORLD_SIZE"
-    )
 
 
 def name_of_round(store: Any, rank: int, count: int, timeout: timedelta) -> str:
@@ -72,32 +69,19 @@ def name_of_round(store: Any, rank: int, count: int, timeout: timedelta) -> str:
     word = secrets.token_hex(8)
     store.append(_ASKED, f"{word} ")
     if rank:
-        name = store.get(_told(word)).decode()
-        store.add(_here(name), 1)
+        name = store.get(_TOLD + word).decode()
+        store.add(_HERE + name, 1)
         return name
     told: set[str] = set()
     end = time.monotonic() + timeout.total_seconds()
-    while (here := store.add(_here(word), 0)) < count - 1:
-        told |= _tell(store, word, told)
+    while (here := store.add(_HERE + word, 0)) < count - 1:
+        for asking in set(store.get(_ASKED).decode().split()) - told:
+            store.set(_TOLD + asking, word)
+            told.add(asking)
         if time.monotonic() > end:
             raise RuntimeError(f"{count - 1 - here} of {count} did not come")
         time.sleep(_PAUSE)
     return word
-
-
-def _tell(store: Any, name: str, told: Set[str]) -> set[str]:
-    new = set(store.get(_ASKED).decode().split()) - told
-    for word in new:
-        store.set(_told(word), name)
-    return new
-
-
-def _told(word: str) -> str:
-    return f"xfm-told-{word}"
-
-
-def _here(name: str) -> str:
-    return f"xfm-here-{name}"
 
 
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
@@ -157,8 +141,9 @@ def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
         # DDP imports it, and some of its functions then keep the group of that moment as a default argument
         importlib.import_module("torch._dynamo")
         try:
-            backend = "nccl" if where.type == "cuda" else "gloo"
-            _join(backend, timedelta(minutes=minutes))
+            backend, timeout = "nccl" if where.type == "cuda" else "gloo", timedelta(minutes=minutes)
+            store, own, count = patiently(lambda: _rendezvous(timeout), timeout)
+            dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=timeout)
             _talk[:] = [cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=_LONG))]
         except (ValueError, RuntimeError) as error:
             raise UserError(
@@ -174,17 +159,12 @@ def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
             dist.destroy_process_group()
 
 
-def _join(backend: str, timeout: timedelta) -> None:
-    """Join under a name of this round: torchrun's restarts share a store, in which ended processes' addresses
-    stay."""
+def _rendezvous(timeout: timedelta) -> tuple[Any, int, int]:
+    """Store, rank and number of processes, under a name of this round: torchrun's restarts share a store, in
+    which ended processes' addresses stay."""
     rendezvous, named = dist.rendezvous, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
-
-    def meet() -> tuple[Any, int, int]:
-        store, own, count = next(iter(rendezvous("env://", timeout=timeout)))
-        return named(name_of_round(store, own, count, timeout), store), own, count
-
-    store, own, count = patiently(meet, timeout)
-    dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=timeout)
+    store, own, count = next(iter(rendezvous("env://", timeout=timeout)))
+    return named(name_of_round(store, own, count, timeout), store), own, count
 
 
 @contextlib.contextmanager

@@ -2,18 +2,17 @@
 
 import contextlib
 import os
+import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Self
 
 import torch.distributed as dist
-from torch import Tensor
 
 from xfm.core.errors import UserError, chain, first_line, out_of_memory
 from xfm.data.workers import loader_death
-from xfm.objectives.losses import Losses
 from xfm.training import distributed
 
 PATIENCE = 20.0
@@ -54,17 +53,17 @@ class StopRequest:
         """Inside, a wait ends with StalledError `PATIENCE` seconds after the request."""
         self._waiting = True
         if self.received:
-            self._set_alarm()
+            self._set_alarm(PATIENCE)
         try:
             yield
         finally:
             self._waiting = False
-            if self.received and self._previous:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            if self.received:
+                self._set_alarm(0)
 
-    def _set_alarm(self) -> None:
+    def _set_alarm(self, seconds: float) -> None:
         if self._previous:
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _give_up(self, number: int, frame: FrameType | None) -> None:
         if self._waiting and os.getpid() == self._owner:
@@ -76,21 +75,12 @@ class StopRequest:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         if not self.received and self._waiting:
-            self._set_alarm()
+            self._set_alarm(PATIENCE)
         self.received = True
 
 
-SHOWN = 5
-"""Samples that a message names."""
-_LOST_PEER = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "Connection refused",
-    "NCCL",
-    "gloo",
-    "Socket Timeout",
-    "Timed out waiting",
+_LOST_PEER = re.compile(
+    "Connection (closed by peer|reset by peer|refused)|Broken pipe|NCCL|gloo|Socket Timeout|Timed out waiting"
 )
 
 
@@ -99,12 +89,11 @@ def explaining_failures(place: Callable[[], str]) -> Iterator[None]:
     """Turn short memory, a dead loader and lost processes into a UserError that ends with `place()`, how far
     the run is."""
     try:
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            if said := _explained(error):
-                raise UserError(f"{said}; {place()}") from error
-            raise
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if said := _explained(error):
+            raise UserError(f"{said}; {place()}") from error
+        raise
     except KeyboardInterrupt as interrupt:
         # torchrun ends the others once one has ended: what this one was about to say is the reason
         lost = next((one for one in chain(interrupt) if _is_lost_peer(one)), None)
@@ -129,7 +118,7 @@ def _explained(error: MemoryError | RuntimeError) -> str | None:
 def _is_lost_peer(error: BaseException) -> bool:
     if distributed.world() == 1 or not isinstance(error, RuntimeError):
         return False
-    return isinstance(error, dist.DistError) or any(words in str(error) for words in _LOST_PEER)
+    return isinstance(error, dist.DistError) or _LOST_PEER.search(str(error)) is not None
 
 
 def _lost(error: BaseException) -> str:
@@ -139,17 +128,3 @@ def _lost(error: BaseException) -> str:
         f"another process ended or cannot be reached ({first_line(error).split('. ')[0]}): look for the "
         "message of that one"
     )
-
-
-def why_skipped(results: Sequence[Losses], norm: Tensor) -> str:
-    """What is NaN or infinite of a step's losses, or of the norm of its gradient, in words."""
-    values = {name: value.item() for result in results for name, value in result.terms.items()}
-    broken = [f"{name} {value}" for name, value in values.items() if value - value != 0]
-    return ", ".join(broken) or f"gradient norm {norm.item()}"
-
-
-def shown_keys(keys: Sequence[str]) -> str:
-    """The first of the samples of a batch."""
-    if not keys:
-        return "a batch of unknown origin"
-    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")

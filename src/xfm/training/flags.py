@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def recipe_steps(source: str) -> int:
 
 def plain_flags(flags: Iterable[Flag]) -> list[dict[str, str]]:
     """Flags as `evaluation.json` has them."""
-    return [{name: str(value) for name, value in asdict(flag).items()} for flag in flags]
+    return [{"what": str(flag.what), "sentence": flag.sentence} for flag in flags]
 
 
 def read_flags(details: Mapping[str, Any]) -> list[Flag]:

@@ -3,12 +3,13 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,9 +22,6 @@ from xfm.training.callbacks import Callback, StepOutput
 from xfm.training.clock import ClockState, open_schedule, schedule_line
 from xfm.training.run_folder import LOG_FILE
 from xfm.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
 
 LogLine = Mapping[str, Any]
 """A line of `log.jsonl`."""
@@ -48,16 +46,6 @@ class Window:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def add_step(self, output: StepOutput) -> None:
-        """Add what a step gave."""
-        for result, scale in zip(output.losses, output.scales, strict=True):
-            self.add({"loss": result.total}, scale)
-            self.add({f"losses/{name}": value for name, value in result.terms.items()}, scale)
-            self.add({f"metrics/{name}": value for name, value in result.metrics.items()}, scale)
-        self.add({"grad_norm": output.grad_norm})
-        self.samples += output.samples
-        self.steps += 1
-
     def means(self) -> dict[str, float]:
         """The means by name, over all processes."""
         if not self.sums:
@@ -75,7 +63,8 @@ class RunLog(Callback):
     def __init__(self, progress: bool = True, tensorboard: bool = True) -> None:
         self._progress, self._tensorboard = progress, tensorboard
         self._started, self._window, self._lr = time.perf_counter(), Window(), 0.0
-        self._file = self._schedule = self._board = self._bar = None
+        self._file = self._schedule = self._board = None
+        self._bar = tqdm(disable=True)
         self._bad = list[tuple[int, str, str, str]]()
 
     def open(
@@ -88,7 +77,12 @@ class RunLog(Callback):
             drop_lines_after(folder / LOG_FILE, start)
             self._file = (folder / LOG_FILE).open("a", encoding="utf-8")
             self._schedule = open_schedule(folder, kept)
-            self._board = _open_board(folder / "tensorboard", start) if self._tensorboard else None
+            if self._tensorboard:  # importing it takes over a second, and a run does not need it
+                with suppress(ImportError):
+                    from torch.utils.tensorboard.writer import SummaryWriter
+
+                    purge = start + 1 if start else None
+                    self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=steps,
@@ -112,13 +106,24 @@ class RunLog(Callback):
     def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:
         """Log bad records and, every `config.log_every` steps, the means since the last line and the bad
         records of other processes."""
-        batches = (batch for batch in output.batches if isinstance(batch, Batch))
-        self._bad += [(trainer.step, *one) for batch in batches for one in _bad_records(batch)]
+        self._bad += [
+            (trainer.step, "bad_record", f"Bad record {one.origin} left out: {one.reason}", str(one.origin))
+            for batch in output.batches
+            if isinstance(batch, Batch)
+            for one in batch.skipped
+        ]
         if distributed.rank() == 0:
             self._write_bad()
         self.advance()
         if not output.skipped:
-            self._window.add_step(output)
+            window = self._window
+            for result, scale in zip(output.losses, output.scales, strict=True):
+                window.add({"loss": result.total}, scale)
+                window.add({f"losses/{name}": value for name, value in result.terms.items()}, scale)
+                window.add({f"metrics/{name}": value for name, value in result.metrics.items()}, scale)
+            window.add({"grad_norm": output.grad_norm})
+            window.samples += output.samples
+            window.steps += 1
         self._lr = output.lr
         if trainer.step % trainer.config.log_every == 0 or trainer.ended or trainer.stopping:
             self._line(trainer)
@@ -129,15 +134,14 @@ class RunLog(Callback):
             self._line(trainer)
 
     def _line(self, trainer: Trainer[Any]) -> None:
+        if not self._window.steps:
+            return
         window, self._window = self._window, Window()
-        if window.steps:
-            window.samples = sum(distributed.collect(window.samples))
-            self._bad = [*chain.from_iterable(distributed.collect(self._bad))]
-            self._write_bad()
-            share = trainer.clock.at(trainer.step).share
-            trainer.last = self.step(trainer.step, window, self._lr, share, trainer.samples.totals())
-        else:
-            self._window = window
+        window.samples = sum(distributed.collect(window.samples))
+        self._bad = [*chain.from_iterable(distributed.collect(self._bad))]
+        self._write_bad()
+        share = trainer.clock.at(trainer.step).share
+        trainer.last = self.step(trainer.step, window, self._lr, share, trainer.samples.totals())
 
     def step(
         self,
@@ -165,25 +169,33 @@ class RunLog(Callback):
         if samples:
             line["samples"] = samples
         self._write(line)
-        self._show(line)
+        shown = {"done": share, "loss": line["loss"], **line["losses"], "lr": lr}
+        shown["samples/s"] = line["samples_per_s"]
+        texts = {name: f"{value:.3g}" for name, value in shown.items() if value is not None}
+        self._bar.set_postfix(texts, refresh=False)  # a log file gets a line only when the bar is due
+        scalars = {name: line[name] for name in ("loss", "lr", "grad_norm") if line[name] is not None}
+        scalars |= {name: value for name, value in means.items() if "/" in name}
+        self._draw(step, scalars | {"speed/samples_per_s": line["samples_per_s"]})
         return line
+
+    def _draw(self, step: int, scalars: Mapping[str, float]) -> None:
+        if self._board is not None:
+            for name, value in scalars.items():
+                self._board.add_scalar(name, value, step)
 
     def on_event(
         self, step: int, event: str, message: str, details: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
         """Log it, show it unless it is about one record, and draw the numbers of a validation."""
         self._write({"step": step, "event": event, "message": message, **details})
-        if event not in HIDDEN and self._bar is not None and not self._bar.disable:
+        if event not in HIDDEN and not self._bar.disable:
             self._bar.write(message, file=sys.stderr)
-        if event == "validation" and self._board is not None:
-            for kind, values in details.items():
-                for name, value in values.items():
-                    self._board.add_scalar(f"validation/{kind}/{name}", value, step)
+        for kind, values in details.items() if event == "validation" else ():
+            self._draw(step, {f"validation/{kind}/{name}": value for name, value in values.items()})
 
     def advance(self) -> None:
         """Move the bar by one step."""
-        if self._bar is not None:
-            self._bar.update()
+        self._bar.update()
 
     def close(self) -> None:
         """Finish the bar and close the files."""
@@ -201,28 +213,6 @@ class RunLog(Callback):
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
 
-    def _show(self, line: Mapping[str, Any]) -> None:
-        shown = {"done": line["share"], "loss": line["loss"], **line["losses"]}
-        shown |= {"lr": line["lr"], "samples/s": line["samples_per_s"]}
-        texts = {name: f"{value:.3g}" for name, value in shown.items() if value is not None}
-        if self._bar is not None:
-            self._bar.set_postfix(texts, refresh=False)  # a log file gets a line only when the bar is due
-        if self._board is None:
-            return
-        scalars = {"loss": line["loss"], "lr": line["lr"], "grad_norm": line["grad_norm"]}
-        scalars |= {f"losses/{name}": value for name, value in line["losses"].items()}
-        scalars |= {f"metrics/{name}": value for name, value in line["metrics"].items()}
-        scalars["speed/samples_per_s"] = line["samples_per_s"]
-        for name, value in scalars.items():
-            if value is not None:
-                self._board.add_scalar(name, value, line["step"])
-
-
-def _bad_records(batch: Batch) -> Iterator[tuple[str, str, str]]:
-    """Event, message and key of each record that was left out."""
-    for record in batch.skipped:
-        yield "bad_record", f"Bad record {record.origin} left out: {record.reason}", str(record.origin)
-
 
 def log_lines(path: Path) -> list[LogLine]:
     """The lines of a run's log; torn and foreign ones are left out, a missing file has none."""
@@ -234,12 +224,3 @@ def drop_lines_after(path: Path, step: int) -> None:
     if path.exists():
         lines = (json.dumps(line) + "\n" for line in log_lines(path) if line["step"] <= step)
         write_text(path, "".join(lines))
-
-
-def _open_board(folder: Path, start: int) -> "SummaryWriter | None":
-    """TensorBoard's writer; importing it takes over a second, and a run does not need it."""
-    try:
-        from torch.utils.tensorboard.writer import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=start + 1 if start else None)

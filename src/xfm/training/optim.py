@@ -95,14 +95,9 @@ def _wide(matrix: Tensor) -> Tensor:
 
 
 _NOT_DECAYED = re.compile(r"(bias|relative_position_table|norm\d?\.weight)$")
+"""What the published code does not decay: biases, relative-position tables and LayerNorms of the encoders. It
+does decay temperature, cls, mask vectors, LayerScale, positions and LayerNorms of the heads."""
 EPS = 1e-8
-
-
-def is_decayed_as_published(name: str) -> bool:
-    """Whether the published code decays a parameter of this name: not biases, relative-position tables and
-    LayerNorms of the encoders, but temperature, cls, mask vectors, LayerScale, positions and LayerNorms of
-    the heads."""
-    return not _NOT_DECAYED.search(name)
 
 
 class PublishedAdamW(torch.optim.Optimizer):
@@ -116,23 +111,22 @@ class PublishedAdamW(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One step; parameters without gradient stay as they are."""
         for group in self.param_groups:
+            (first, second), rate = group["betas"], group["lr"]
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
-
-    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.tensor(0.0)
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
-        state["step"] += 1
-        (first, second), step = group["betas"], state["step"].item()
-        state["exp_avg"].lerp_(gradient, 1 - first)
-        state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        size = group["lr"] * (1 - second**step) ** 0.5 / (1 - first**step)
-        parameter.addcdiv_(state["exp_avg"], state["exp_avg_sq"].sqrt().add_(EPS), value=-size)
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                if (gradient := parameter.grad) is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["step"] = torch.tensor(0.0)
+                    state["exp_avg"] = torch.zeros_like(parameter)
+                    state["exp_avg_sq"] = torch.zeros_like(parameter)
+                state["step"] += 1
+                step = state["step"].item()
+                state["exp_avg"].lerp_(gradient, 1 - first)
+                state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
+                size = rate * (1 - second**step) ** 0.5 / (1 - first**step)
+                parameter.addcdiv_(state["exp_avg"], state["exp_avg_sq"].sqrt().add_(EPS), value=-size)
+                parameter.mul_(1 - rate * group["weight_decay"])
 
 
 _TABLE = re.compile(r"(^|\.)(positions?|pos_embed|position_embeddings?|relative_position\w*)(\.weight)?$")
@@ -229,7 +223,7 @@ def parameter_groups(
         return [{**everything, "weight_decay": config.weight_decay, "lr_scale": 1.0}]
     members: dict[tuple[bool, bool, float], dict[str, Tensor]] = {}
     for name, parameter in named.items():
-        decayed = is_decayed_as_published(name) if config.published else is_decayed(name, parameter)
+        decayed = not _NOT_DECAYED.search(name) if config.published else is_decayed(name, parameter)
         members.setdefault((decayed, is_new(name), factors[name]), {})[name] = parameter
     return [
         {
@@ -301,16 +295,13 @@ class EMA:
         try:
             yield
         finally:
-            self._copy(trained)
-
-    def give(self) -> None:
-        """Give the model the average's weights for good; what was trained last is gone."""
-        self._copy(self._average)
+            self.give(trained)
 
     @torch.no_grad()
-    def _copy(self, values: Mapping[str, Tensor]) -> None:
+    def give(self, values: Mapping[str, Tensor] | None = None) -> None:
+        """Give the model the average's weights (or `values`) for good; what was trained last is gone."""
         for name, parameter in self._own.items():
-            parameter.copy_(values[name])
+            parameter.copy_((values or self._average)[name])
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""

@@ -52,6 +52,11 @@ def _describe_run(
     changes: Sequence[str] = (),
     average: float = 0.0,
 ) -> dict[str, Any]:
+    corpora: dict[str, list[str]] = {}
+    for phase in recipe.phases():
+        for name, stream in phase.data.streams.items():
+            paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
+            corpora[name] = [*dict.fromkeys([*corpora.get(name, []), *paths])]
     world = read_json_or_nothing(Path(recipe.root) / "world.json")  # other data has none
     config, policies = recipe.training, [GradientPolicy.of(phase.gradients) for phase in recipe.phases()]
     length = {"minutes": config.minutes} if config.minutes else {"of": config.steps}
@@ -66,7 +71,7 @@ def _describe_run(
             objective.value: sorted({one for policy in policies for one in policy.reaches[objective]})
             for objective in Objective
         },
-        "data": _corpora(recipe),
+        "data": {name: paths for name, paths in corpora.items() if paths},
         "licences": {"code": CODE_LICENCE, "weights": recipe.licence, "data": world.get("licences")},
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(recipe),
@@ -78,15 +83,6 @@ def _describe_run(
     if changes:
         described["changed_on_resuming"] = list(changes)
     return described | ({"began_with": dict(origin)} if origin else {})
-
-
-def _corpora(recipe: Recipe) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for phase in recipe.phases():
-        for name, stream in phase.data.streams.items():
-            paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
-            found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
-    return {name: paths for name, paths in found.items() if paths}
 
 
 MODEL_FOLDER = "model"
@@ -139,7 +135,7 @@ def pretrain(
     origin = {key: before[key] for key in _OF_THE_START if key in before}
     provenance = partial(_describe_run, recipe, origin=origin)
     said, minutes = explaining_failures(lambda: saved_of(folder)), recipe.training.timeout
-    with distributed.processes(device, minutes) as process, held(folder, process), said:
+    with distributed.processes(device, minutes) as process, held(folder), said:
         resume = any(distributed.collect(resume))  # torchrun counts restarts by machine
         if not resume:
             distributed.on_first(lambda: require_new(folder))

@@ -1,6 +1,6 @@
 """The losses of a pre-training step, of one or several batches and processes; and those of validation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +16,10 @@ from xfm.data.schema import Batch, TensorFields
 from xfm.models.folder import Preprocessing
 from xfm.models.gradients import GradientPolicy
 from xfm.models.xfm import XFM
-from xfm.objectives.global_batch import GlobalBatch, global_batches_of
+from xfm.objectives.global_batch import GlobalBatch, ProcessGroup, global_batches_of
 from xfm.objectives.grad_cache import cache_contrast, contrasted_vectors
-from xfm.objectives.itm import NegativeQueue
 from xfm.objectives.losses import Losses, NoGrad, StepLoss
+from xfm.objectives.negatives import NegativeQueue
 from xfm.objectives.step import is_needed, pretraining_losses
 from xfm.objectives.text_rows import PairEmbeddings
 from xfm.training import distributed
@@ -28,18 +28,18 @@ from xfm.training.collectives import DistributedGroup
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import whole as whole_tensor
 from xfm.training.logging import Window
-from xfm.training.randomness import DeviceRandom
+from xfm.training.randomness import return_to_random
 from xfm.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class StepPart(TensorFields):
-    """A batch or one source of it, its step, and the random states at its first encoding (empty if it is
-    encoded once)."""
+    """A batch or one source of it, its step, and what goes back to the random states of its first encoding
+    (empty if it is encoded once)."""
 
     batch: Batch
     global_batch: GlobalBatch
-    random: tuple[DeviceRandom, ...] = ()
+    random: tuple[Callable[[], None], ...] = ()
 
 
 class PretrainingStep(StepLoss[Batch]):
@@ -53,13 +53,9 @@ class PretrainingStep(StepLoss[Batch]):
         data: CurriculumData,
         sequential_sources: bool = False,
     ) -> None:
-        self.policies, self.target, self.data, self.sequential_sources = (
-            policies,
-            target,
-            data,
-            sequential_sources,
-        )
-        self.peers = DistributedGroup()
+        self.policies, self.target, self.data = policies, target, data
+        self.sequential_sources = sequential_sources
+        self.peers = DistributedGroup() if distributed.world() > 1 else ProcessGroup()
         self.memory: NegativeQueue | None = None
 
     def stage(self, batch: Batch) -> int:
@@ -91,11 +87,11 @@ class PretrainingStep(StepLoss[Batch]):
 
     def _encoded(
         self, device: torch.device, part: Batch, no_grad: NoGrad
-    ) -> tuple[tuple[DeviceRandom, ...], dict[str, PairEmbeddings]]:
+    ) -> tuple[tuple[Callable[[], None], ...], dict[str, PairEmbeddings]]:
         if part.pair is None and part.region is None:
             return (), {}
         weights, policy = self._learned(part)
-        random = tuple(map(DeviceRandom.of, {torch.device("cpu"), device}))
+        random = tuple(map(return_to_random, {torch.device("cpu"), device}))
         return random, no_grad(contrasted_vectors, part, policy, weights)
 
     def _parts(self, batch: Batch) -> list[Batch]:
@@ -106,26 +102,22 @@ class PretrainingStep(StepLoss[Batch]):
     def __call__(self, model: nn.Module, part: StepPart, generator: torch.Generator) -> Losses:
         """Losses of a part of the step."""
         assert isinstance(model, XFM)
-        for one in part.random:
-            one.restore()
-        weights, policy = self._learned(part.batch)
-        global_batch = replace(
-            part.global_batch, queue=self._memory_of(part.global_batch.negatives.queue_size)
-        )
-        return pretraining_losses(model, part.batch, policy, weights, generator, global_batch, self.target)
-
-    def _memory_of(self, size: int) -> NegativeQueue | None:
+        for go_back in part.random:
+            go_back()
+        size = part.global_batch.negatives.queue_size
         if self.memory is None or self.memory.size != size:
             self.memory = NegativeQueue(size) if size else None
-        return self.memory
+        global_batch = replace(part.global_batch, queue=self.memory)
+        weights, policy = self._learned(part.batch)
+        return pretraining_losses(model, part.batch, policy, weights, generator, global_batch, self.target)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What this process has to know to go on exactly, by name: copies."""
         return {} if self.memory is None else self.memory.state()
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """Go on with what `state_dict` gave."""
-        self.memory = NegativeQueue.of(state) if state else None
+        self.memory = NegativeQueue.of(state_dict) if state_dict else None
 
     def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
         return self.data.phase(batch.step).weights, self.policies[self.stage(batch)]

@@ -1,8 +1,8 @@
 """Random states of Python, numpy and torch as plain tensors, so that a run can go on exactly."""
 
 import random
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -55,22 +55,8 @@ def restore_generator(state: dict[str, Tensor], generator: torch.Generator) -> N
         generator.set_state(state["generator"])
 
 
-@dataclass(frozen=True)
-class DeviceRandom:
-    """State of the global random numbers of a device; the host need not wait for it."""
-
-    device: torch.device
-    state: Tensor
-
-    @classmethod
-    def of(cls, device: torch.device) -> Self:
-        """As they are now."""
-        on_gpu = device.type == "cuda"
-        return cls(device, torch.cuda.get_rng_state(device) if on_gpu else torch.get_rng_state())
-
-    def restore(self) -> None:
-        """Go on from there."""
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(self.state, self.device)
-        else:
-            torch.set_rng_state(self.state)
+def return_to_random(device: torch.device) -> Callable[[], None]:
+    """What goes back to the global random numbers of a device as they are now; the host need not wait."""
+    if device.type == "cuda":
+        return partial(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
+    return partial(torch.set_rng_state, torch.get_rng_state())

@@ -30,7 +30,6 @@ from xfm.training.checkpoint import (
     read_state,
     write_checkpoint,
 )
-from xfm.training.clock import SCHEDULE, ClockState, read_schedule
 from xfm.training.failures import Interrupted
 
 SHOWN = "pictures"
@@ -38,33 +37,18 @@ SHOWN = "pictures"
 _DIGEST = re.compile("[0-9a-f]{16}")
 
 MAY_CHANGE = frozenset(
-    {
-        "name",
-        "description",
-        "licence",
-        "root",
-        "data.workers",
-        "data.cache_mb",  # pictures in memory are the bytes that decoding gives
-        "data.remote.cache_mb",
-        "data.remote.patience",
-        "data.timeout",
-        "data.max_bad",
-        "training.save_every",
-        "training.keep",
-        "training.log_every",
-        "training.max_bad_steps",
-        "training.strategy",
-        "training.activation_checkpointing",
-        "training.timeout",
-        "training.validate_every",
-        "training.validate_steps",
-        "finetune.device",
-        "finetune.workers",
-        "finetune.max_bad",
-        "finetune.folds",  # the rows say it
-    }
+    f"{part}{name}"
+    for part, names in {
+        "": "name description licence root",
+        "data.": "workers cache_mb remote.cache_mb remote.patience timeout max_bad",
+        "training.": "save_every keep log_every max_bad_steps strategy activation_checkpointing timeout "
+        "validate_every validate_steps",
+        "finetune.": "device workers max_bad folds",
+    }.items()
+    for name in names.split()
 )
-"""Settings that a resumed run may change: none of them alters what is computed."""
+"""Settings that a resumed run may change: none of them alters what is computed. Pictures in the cache are the
+bytes that decoding gives, and folds are in the rows."""
 
 
 def _require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, Any]) -> None:
@@ -133,7 +117,7 @@ def require_new(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def held(folder: Path, process: distributed.Process) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """Lock a run's folder, by the first process for all. UserError: another run holds it. Interrupted says
     what is saved."""
     with contextlib.ExitStack() as stack:
@@ -151,16 +135,6 @@ def saved_of(folder: Path | None) -> str:
     if folder is None or not (found := list_checkpoints(folder)):
         return "nothing of this run is saved yet"
     return f"{found[-1]} is saved, and the same command with --resume goes on from there"
-
-
-def farewell(step: int, folder: Path | None) -> str:
-    """What a run that stops on request says after saving."""
-    if folder is None:
-        return f"stopped after step {step}"
-    return (
-        f"stopped after step {step}, everything is saved in {folder}; run the same command with --resume to "
-        "continue"
-    )
 
 
 Describe = Callable[[Path, int, Precision], None]
@@ -196,10 +170,15 @@ class RunFolder:
     def newest(self) -> tuple[Path | None, list[str]]:
         """The newest whole checkpoint (None: none yet), and sentences about the rest. UserError: no run, only
         damaged checkpoints, or another configuration."""
-        path, notes = distributed.on_first(self._newest)
+
+        def find() -> tuple[Path | None, list[str]]:
+            require_run(self.path)
+            return latest_checkpoint(self.path)
+
+        path, notes = distributed.on_first(find)
         if path is None:
             self._write_settings()
-            return None, notes
+            return None, [f"{self.path} has no checkpoint yet: starting at step 0."]
         _require_same_settings(self.path, path, self.settings)
         state = read_state(path)
         self.changes = distributed.on_first(
@@ -207,10 +186,6 @@ class RunFolder:
         )
         notes += [f"Allowed to differ {words}." for words in self.changes[len(state.changes) :]]
         return path, [*notes, f"Resuming from {path} at step {state.step}."]
-
-    def kept_moments(self, step: int) -> list[ClockState]:
-        """What `schedule.csv` says of the steps up to the one that the run goes on with."""
-        return distributed.on_first(lambda: read_schedule(self.path / SCHEDULE)[: step + 1])
 
     def save(
         self,
@@ -236,11 +211,6 @@ class RunFolder:
 
         distributed.on_first(write)
         return path
-
-    def _newest(self) -> tuple[Path | None, list[str]]:
-        require_run(self.path)
-        path, notes = latest_checkpoint(self.path)
-        return path, notes if path else [f"{self.path} has no checkpoint yet: starting at step 0."]
 
     def _write_settings(self) -> None:
         if distributed.rank() == 0:

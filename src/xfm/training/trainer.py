@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from types import MappingProxyType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,9 @@ from xfm.objectives.losses import Losses, NoGrad, StepLoss
 from xfm.training import distributed
 from xfm.training.activation_checkpointing import activation_checkpointing
 from xfm.training.atomic_folder import saved_before
-from xfm.training.callbacks import Callback, SampleCounts, Stateful, StepOutput
+from xfm.training.callbacks import Callback, SampleCounts, StepOutput
 from xfm.training.checkpoint import AVERAGE, load_checkpoint, random_states, snapshot
-from xfm.training.clock import ENDLESS, ClockState, TrainingClock
+from xfm.training.clock import ENDLESS, SCHEDULE, ClockState, TrainingClock, read_schedule
 from xfm.training.collectives import balanced
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import whole
@@ -30,15 +30,18 @@ from xfm.training.failures import (
     StalledError,
     StopRequest,
     explaining_failures,
-    shown_keys,
-    why_skipped,
 )
 from xfm.training.optim import EMA, build_optimizer, set_lr
 from xfm.training.randomness import random_state, restore_generator, restore_random_state, seed_all
-from xfm.training.run_folder import LOG_FILE, RunFolder, farewell, saved_of
+from xfm.training.run_folder import LOG_FILE, RunFolder, saved_of
 from xfm.training.strategy import strategy_of
 
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.stateful import Stateful
+
 B = TypeVar("B", bound=TensorFields)
+SHOWN = 5
+"""Samples that a message names."""
 ValidationScores = Callable[[nn.Module, NoGrad], Mapping[str, float]]
 
 
@@ -49,8 +52,8 @@ class Trainer(Generic[B]):
     `loss` is a `StepLoss`, or a function of the model, a batch on the device and a generator there.
     `batches(start, stop)` must give the same batch for the same index; a step takes
     `config.gradient_accumulation_steps` of them. Parameters of which `is_new(name)` learn at
-    `new_lr_multiplier` times the rate. `stateful` is what else checkpoints keep, by name; `callbacks` are
-    called in their order, `Checkpoints` last.
+    `new_lr_multiplier` times the rate. `stateful` is what else checkpoints keep, by name, as copies of each
+    process's own tensors; `callbacks` are called in their order, `Checkpoints` last.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class Trainer(Generic[B]):
         *,
         clock: TrainingClock | None = None,
         is_new: Callable[[str], bool] = lambda name: False,
-        stateful: Mapping[str, Stateful] = MappingProxyType({}),
+        stateful: "Mapping[str, Stateful]" = MappingProxyType({}),
         callbacks: Sequence[Callback] = (),
         device: str = "auto",
     ) -> None:
@@ -92,7 +95,7 @@ class Trainer(Generic[B]):
     @property
     def ended(self) -> bool:
         """Whether no step is left: by the clock, or because a callback asked for the end."""
-        return self.enough or self.clock.is_over(self.step)
+        return self.enough or self.clock.at(self.step).share >= 1
 
     def fit(self, resume: bool = False) -> Self:
         """Take the steps that are left, of the folder's newest whole checkpoint if `resume`. UserError:
@@ -137,7 +140,8 @@ class Trainer(Generic[B]):
             # Asked for in the last step, or while it was looked at and saved: more may follow in the command.
             # Of several processes each has its own answer here, and all must go the same way.
             if self.stopping or (distributed.world() == 1 and self.stop.received):
-                raise Interrupted(farewell(self.step, path)) from (
+                said = f", everything is saved in {path}; run the same command with --resume to continue"
+                raise Interrupted(f"stopped after step {self.step}{said if path else ''}") from (
                     PeerReportedError() if distributed.rank() else None
                 )
         return self
@@ -148,7 +152,9 @@ class Trainer(Generic[B]):
         config, loss = self.config, self.loss
         lr = set_lr(self.optimizer, config.optim, self.step, self.clock)
         self.optimizer.zero_grad(set_to_none=True)
-        scales, stage = self._scales(batches), loss.stage(batches[0])
+        counts = [count for batch in batches if (count := loss.count(batch)) is not None]
+        scales = balanced(counts, self.device) if counts else [1.0] * len(batches)
+        stage = loss.stage(batches[0])
         with autocast(self.precision, self.device):
             on_device = [batch.to(self.device) for batch in batches]
             parts = loss.split(self.model, on_device, self.generator, self.strategy.no_grad)
@@ -222,7 +228,8 @@ class Trainer(Generic[B]):
             restore_generator(first, self.generator)
         self.step, self.precision = state.step, state.precision
         self.samples.resume(state.samples)
-        self.kept = self.folder.kept_moments(state.step)
+        before = self.folder.path / SCHEDULE
+        self.kept = distributed.on_first(lambda: read_schedule(before)[: state.step + 1])
         return notes
 
     def event(self, step: int, event: str, message: str, **details: Any) -> None:
@@ -247,10 +254,6 @@ class Trainer(Generic[B]):
             raise Interrupted(f"stopped while waiting for data; {said}")
         return None
 
-    def _scales(self, batches: Sequence[B]) -> Sequence[Tensor | float]:
-        counts = [count for batch in batches if (count := self.loss.count(batch)) is not None]
-        return balanced(counts, self.device) if counts else [1.0] * len(batches)
-
     def _ends(self, sums: Tensor) -> list[bool]:
         """Whether the step is bad, and the run stops, in any process. The one wait for the device of a step:
         a bad step must change nothing."""
@@ -263,7 +266,11 @@ class Trainer(Generic[B]):
         self.skipped += 1
         self._bad_in_a_row += 1
         keys = [str(origin) for batch in batches for origin in self.loss.origins(batch)]
-        cause, shown = why_skipped(results, norm), shown_keys(keys)
+        values = {name: value.item() for result in results for name, value in result.terms.items()}
+        broken = [f"{name} {value}" for name, value in values.items() if value - value != 0]
+        cause = ", ".join(broken) or f"gradient norm {norm.item()}"
+        more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+        shown = ", ".join(keys[:SHOWN]) + more if keys else "a batch of unknown origin"
         message = f"Step {self.step} skipped: {cause}; its batch: {shown}"
         self.event(self.step, "skipped_step", message, keys=keys)
         if self._bad_in_a_row >= self.config.max_bad_steps:

@@ -5,11 +5,11 @@ LayerNorms and of GELU, what attention needs, what dropout remembers. Which tens
 `xfm.models`, and a change there is a change here: tests compare both with what torch keeps in a real step.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from xfm.config.training import ActivationCheckpointing, Precision
+from xfm.config.training import ActivationCheckpointing
 
 STATISTICS = 8
 """Bytes that a LayerNorm keeps of a token: mean and deviation."""
@@ -18,22 +18,6 @@ NOISE = 1
 
 Part = tuple[float, float, float]
 """Rows of a part of attention, the queries of each and the keys of each."""
-
-
-@dataclass(frozen=True)
-class NumberBytes:
-    """Bytes of the numbers of matrix products and of LayerNorms (float32 under a GPU's autocast). `fused` is
-    a GPU's way: attention keeps no scores, texts are padded."""
-
-    work: int
-    norm: int
-    fused: bool
-
-    @staticmethod
-    def of(precision: Precision, fused: bool = True) -> "NumberBytes":
-        """That of a precision; `auto` is bfloat16."""
-        work = 4 if precision is Precision.FP32 else 2
-        return NumberBytes(work, 4 if fused else work, fused)
 
 
 @dataclass(frozen=True)
@@ -55,91 +39,21 @@ class LayerCost:
         """So many of them."""
         return LayerCost(self.kept * count, self.flops * count, self.again * count, self.inside)
 
-    def without_gradient(self) -> "LayerCost":
-        """The same pass, of which nothing is kept."""
-        return LayerCost(flops=self.flops)
-
-
-def total(demands: Iterable[LayerCost]) -> LayerCost:
-    """All of them together."""
-    return sum(demands, LayerCost())
-
-
-@dataclass(frozen=True)
-class SelectiveCosts:
-    """Bytes of products that `ActivationCheckpointing.SELECTIVE` keeps of a part, and operations computed
-    again."""
-
-    kept: float
-    again: float = 0.0
-
-
-def unit(
-    kept: float,
-    flops: float,
-    given: float,
-    passing: float,
-    between: SelectiveCosts,
-    mode: ActivationCheckpointing,
-) -> LayerCost:
-    """Demand of a part that may keep less: bytes that its backward pass needs (`kept`), of its input
-    (`given`), of the largest gradients at once (`passing`)."""
-    if mode is ActivationCheckpointing.NONE:
-        return LayerCost(kept, flops, inside=passing)
-    if mode is ActivationCheckpointing.FULL:
-        return LayerCost(given, flops, flops, kept + passing)
-    redone = max(kept - between.kept, 0.0)
-    return LayerCost(between.kept, flops, between.again, redone + passing, redone)
-
-
-def whole(given: float, parts: Sequence[LayerCost], mode: ActivationCheckpointing) -> LayerCost:
-    """Demand of a layer of parts. Selective: it keeps its input (`given` bytes) and is computed again as one,
-    so that at a part's backward pass the parts before it are there, too."""
-    if mode is not ActivationCheckpointing.SELECTIVE:
-        return total(parts)
-    before = accumulate((part.redone for part in parts), initial=0.0)
-    inside = max(there + part.inside for there, part in zip(before, parts, strict=False))
-    return replace(total(parts), inside=inside) + LayerCost(given)
-
 
 def linear(tokens: float, width: float, out: float) -> float:
     """Operations of a linear layer."""
     return 2 * tokens * width * out
 
 
-def scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int, dropout: float) -> LayerCost:
-    """Softmax(Q K^T) V of every part."""
-    pairs = sum(rows * queries * keys for rows, queries, keys in parts)
-    if a.fused:  # of each query the logarithm of its sum
-        return LayerCost(4.0 * heads * sum(rows * queries for rows, queries, _ in parts), 4 * pairs * width)
-    weights = heads * pairs  # kept; and what dropout left of them, and why
-    largest = heads * a.work * max((rows * queries * keys for rows, queries, keys in parts), default=0.0)
-    return LayerCost(
-        weights * (2 * a.work + NOISE if dropout else a.work), 4 * pairs * width, inside=2 * largest
-    )
-
-
-def _between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> SelectiveCosts:
-    if a.fused:
-        queries = sum(rows * count for rows, count, _ in parts)
-        return SelectiveCosts(queries * (a.work * width + 4.0 * heads))
-    kept = again = 0.0
-    for rows, queries, keys in parts:
-        kept += a.work * heads * rows * queries * min(keys, width / heads)
-        again += 2 * rows * queries * keys * width
-    return SelectiveCosts(kept, again)
-
-
-def residual(a: NumberBytes, tokens: float, width: int, dropout: float) -> float:
-    """Bytes of dropout, sum and LayerNorm at the end of a layer of a text."""
-    return tokens * (width * (a.norm + (NOISE if dropout else 0)) + STATISTICS)
-
-
 @dataclass(frozen=True)
-class TextLayers:
-    """Sizes of layers of texts, and what is computed again in them."""
+class Layers:
+    """Sizes of the layers of an encoder, and what is computed again in them; bytes of the numbers of matrix
+    products (`work`) and of LayerNorms (float32 under a GPU's autocast). `fused` is a GPU's way: attention
+    keeps no scores, texts are padded."""
 
-    a: NumberBytes
+    work: int
+    norm: int
+    fused: bool
     width: int
     heads: int
     hidden: int
@@ -147,89 +61,91 @@ class TextLayers:
     mode: ActivationCheckpointing
 
     def attention(self, tokens: float, parts: Sequence[Part], out: float | None = None) -> LayerCost:
-        """Tokens that attend to one another, of which `out` (all) have a result."""
-        a, d, out = self.a, self.width, tokens if out is None else out
-        looked = scores(a, parts, self.heads, d, self.dropout)
+        """Tokens of texts that attend to one another, of which `out` (all) have a result."""
+        d, out = self.width, tokens if out is None else out
+        scores, products = self._scores(parts)
         keys = sum(rows * count for rows, _, count in parts)
-        inside = tokens + 3 * (tokens if a.fused else keys) + out  # input; queries, keys and values; result
-        kept = a.work * d * inside + looked.kept + residual(a, out, d, self.dropout)
-        flops = linear(tokens, d, 3 * d) + linear(out, d, d) + looked.flops
-        passing = looked.inside + 3 * a.work * d * tokens
-        return self._unit(kept, flops, tokens, passing, self._between(3 * tokens + out, parts))
+        # input; queries, keys and values; result
+        inside = tokens + 3 * (tokens if self.fused else keys) + out
+        kept = self.work * d * inside + scores.kept + self.residual(out)
+        flops = linear(tokens, d, 3 * d) + linear(out, d, d) + scores.flops
+        products += self.work * d * (3 * tokens + out)
+        passing = scores.inside + 3 * self.work * d * tokens
+        return self._unit(LayerCost(kept, flops, scores.again, passing), products, self.norm * d * tokens)
 
-    def cross(
-        self, tokens: float, parts: Sequence[Part], memories: Sequence[tuple[float, float]], source: int
-    ) -> LayerCost:
-        """Tokens that look at memories: rows and keys of each, of the width `source`."""
-        a, d = self.a, self.width
-        looked = scores(a, parts, self.heads, d, self.dropout)
+    def cross(self, tokens: float, parts: Sequence[Part], memory: float, source: int) -> LayerCost:
+        """Tokens of texts that look at `memory` states of the width `source`."""
+        d = self.width
+        scores, products = self._scores(parts)
         queries = sum(rows * count for rows, count, _ in parts)
         copied = 2 * sum(rows * keys for rows, _, keys in parts)  # keys and values, a copy for each row
         inside = tokens + queries + tokens + copied
-        if a.fused and queries > tokens:  # texts share rows: what attention gives is kept there, too
+        if self.fused and queries > tokens:  # texts share rows: what attention gives is kept there, too
             inside += queries
-        made = sum(rows * keys for rows, keys in memories)
-        kept = a.work * d * inside + looked.kept + residual(a, tokens, d, self.dropout)
-        if a.norm != a.work:
-            kept += a.work * made * source  # what keys and values are made of, converted in every layer
-        flops = linear(made, source, 2 * d) + 2 * linear(tokens, d, d) + looked.flops
-        passing = looked.inside + a.work * d * (tokens + copied)
-        return self._unit(kept, flops, tokens, passing, self._between(2 * tokens + 2 * made, parts))
+        kept = self.work * d * inside + scores.kept + self.residual(tokens)
+        if self.norm != self.work:
+            kept += self.work * memory * source  # what keys and values are made of, converted in every layer
+        flops = linear(memory, source, 2 * d) + 2 * linear(tokens, d, d) + scores.flops
+        products += self.work * d * 2 * (tokens + memory)
+        passing = scores.inside + self.work * d * (tokens + copied)
+        return self._unit(LayerCost(kept, flops, scores.again, passing), products, self.norm * d * tokens)
 
     def feed_forward(self, tokens: float) -> LayerCost:
-        """Two linear layers with GELU between."""
-        a, d = self.a, self.width
-        kept = a.work * tokens * (d + 2 * self.hidden) + residual(a, tokens, d, self.dropout)
-        passing = a.work * tokens * self.hidden  # another follows when what GELU gave is gone
-        between = SelectiveCosts(a.work * tokens * (self.hidden + d))
-        return self._unit(kept, 2 * linear(tokens, d, self.hidden), tokens, passing, between)
+        """Two linear layers with GELU between, of a text."""
+        d = self.width
+        kept = self.work * tokens * (d + 2 * self.hidden) + self.residual(tokens)
+        passing = self.work * tokens * self.hidden  # another follows when what GELU gave is gone
+        cost = LayerCost(kept, 2 * linear(tokens, d, self.hidden), inside=passing)
+        return self._unit(cost, self.work * tokens * (self.hidden + d), self.norm * d * tokens)
 
-    def layer(self, tokens: float, *parts: LayerCost) -> LayerCost:
-        """A layer of these parts, which is given so many tokens."""
-        return whole(self.a.norm * self.width * tokens, parts, self.mode)
+    def residual(self, tokens: float) -> float:
+        """Bytes of dropout, sum and LayerNorm at the end of a layer of a text."""
+        return tokens * (self.width * (self.norm + (NOISE if self.dropout else 0)) + STATISTICS)
 
-    def _between(self, results: float, parts: Sequence[Part]) -> SelectiveCosts:
-        looked = _between_scores(self.a, parts, self.heads, self.width)
-        return SelectiveCosts(self.a.work * self.width * results + looked.kept, looked.again)
+    def vision_block(self, pictures: int, slots: int) -> LayerCost:
+        """A block of the vision encoder."""
+        d, tokens = self.width, pictures * slots
+        scores, products = self._scores([(pictures, slots, slots)])
+        # results of both norms, queries, keys, values, result of attention, both branches before their scales
+        kept = tokens * (d * (8 * self.work + 2 * self.norm) + 2 * self.hidden * self.work + 2 * STATISTICS)
+        if self.fused:
+            kept += self.work * self.heads * slots * slots  # the relative positions
+        flops = linear(tokens, d, 4 * d) + 2 * linear(tokens, d, self.hidden) + scores.flops
+        passing, given = max(scores.inside, self.work * tokens * self.hidden), self.work * tokens * d
+        products += self.work * tokens * (5 * d + self.hidden)
+        cost = LayerCost(kept + scores.kept, flops, scores.again, passing)
+        return self.layer(given, self._unit(cost, products, given))
 
-    def _unit(
-        self, kept: float, flops: float, tokens: float, passing: float, between: SelectiveCosts
-    ) -> LayerCost:
-        return unit(kept, flops, self.a.norm * self.width * tokens, passing, between, self.mode)
+    def layer(self, given: float, *parts: LayerCost) -> LayerCost:
+        """A layer of these parts. Selective: it keeps its input (`given` bytes) and is computed again as one,
+        so that at a part's backward pass the parts before it are there, too."""
+        together = sum(parts, LayerCost())
+        if self.mode is not ActivationCheckpointing.SELECTIVE:
+            return together
+        before = accumulate((part.redone for part in parts), initial=0.0)
+        inside = max(there + part.inside for there, part in zip(before, parts, strict=False))
+        return replace(together, inside=inside) + LayerCost(given)
 
+    def _scores(self, parts: Sequence[Part]) -> tuple[LayerCost, float]:
+        """Softmax(Q K^T) V of every part, with what is done again, and the bytes of its products that are
+        kept, if checkpointing is selective."""
+        d, heads = self.width, self.heads
+        pairs = [rows * queries * keys for rows, queries, keys in parts]
+        flops = 4 * sum(pairs) * d
+        if self.fused:  # of each query the logarithm of its sum
+            queries = sum(rows * count for rows, count, _ in parts)
+            return LayerCost(4.0 * heads * queries, flops), queries * (self.work * d + 4.0 * heads)
+        size = 2 * self.work + NOISE if self.dropout else self.work  # also what dropout left of them, and why
+        inside = 2 * heads * self.work * max(pairs, default=0.0)
+        least = sum(rows * queries * min(keys, d / heads) for rows, queries, keys in parts)
+        return LayerCost(heads * sum(pairs) * size, flops, flops / 2, inside), self.work * heads * least
 
-def vision_block(
-    a: NumberBytes,
-    pictures: int,
-    slots: int,
-    width: int,
-    heads: int,
-    hidden: int,
-    mode: ActivationCheckpointing,
-) -> LayerCost:
-    """A block of the vision encoder."""
-    tokens = pictures * slots
-    looked = scores(a, [(pictures, slots, slots)], heads, width, 0.0)
-    # results of both norms, queries, keys, values, result of attention, both branches before their scales
-    kept = tokens * (width * (8 * a.work + 2 * a.norm) + 2 * hidden * a.work + 2 * STATISTICS)
-    if a.fused:
-        kept += a.work * heads * slots * slots  # the relative positions
-    flops = linear(tokens, width, 3 * width) + linear(tokens, width, width)
-    flops += 2 * linear(tokens, width, hidden) + looked.flops
-    passing = max(looked.inside, a.work * tokens * hidden)
-    own = _between_scores(a, [(pictures, slots, slots)], heads, width)
-    between = SelectiveCosts(own.kept + a.work * tokens * (5 * width + hidden), own.again)
-    given = a.work * tokens * width
-    return whole(given, [unit(kept + looked.kept, flops, given, passing, between, mode)], mode)
-
-
-def token_head(a: NumberBytes, tokens: float, width: int, words: int, vocabulary: int) -> LayerCost:
-    """The head of masked tokens, with its loss: the logarithms of all probabilities stay, in float32."""
-    kept = tokens * (a.work * (width + 2 * words) + a.norm * words + STATISTICS + 4 * vocabulary)
-    return LayerCost(kept, linear(tokens, width, words) + linear(tokens, words, vocabulary))
-
-
-def small_head(a: NumberBytes, rows: float, width: int, out: int) -> LayerCost:
-    """`mlp_head`."""
-    kept = rows * (a.work * 3 * width + a.norm * 4 * width + STATISTICS)
-    return LayerCost(kept, linear(rows, width, 2 * width) + linear(rows, 2 * width, out))
+    def _unit(self, cost: LayerCost, products: float, given: float) -> LayerCost:
+        """Cost of a part that may keep less: its products of matrices, or what it is given (bytes)."""
+        kept, passing = cost.kept, cost.inside
+        if self.mode is ActivationCheckpointing.NONE:
+            return replace(cost, again=0.0)
+        if self.mode is ActivationCheckpointing.FULL:
+            return LayerCost(given, cost.flops, cost.flops, kept + passing)
+        redone = max(kept - products, 0.0)
+        return LayerCost(products, cost.flops, cost.again, redone + passing, redone)

@@ -1,5 +1,4 @@
-"""ITM: image-text matching with hard negatives (paper section 3.2), and a queue of earlier pairs as more of
-them.
+"""Hard negatives of image-text matching (paper section 3.2), and a queue of earlier pairs as more of them.
 
 Among a few dozen pairs the nearest are far off, but for a row's twin. As in cross-batch memory (arXiv
 1912.06798), states of earlier steps are kept without gradient: they change slowly and cost no encoding.
@@ -7,10 +6,10 @@ Among a few dozen pairs the nearest are far off, but for a row's twin. As in cro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.config.training import NegativesConfig
@@ -34,34 +33,22 @@ class Negatives:
     valid: Tensor
 
 
-@dataclass(frozen=True)
-class Block:
-    """Pool of rows among which negatives are drawn: ascending `rows`, places `own` in them that this
-    process draws for, and `mine`, their numbers among its rows."""
-
-    rows: range | list[int]
-    own: range | list[int]
-    mine: range | list[int]
+Block = tuple[range, range, range]
+"""Pool of rows among which negatives are drawn: the rows, the places in them that this process draws for, and
+the numbers of these among its rows."""
 
 
 def blocks_of(labels: Sequence[int], own: range) -> list[Block]:
-    """Pools by label of each row, in order, also those without rows of this process."""
-    found: dict[int, list[int]] = {}
-    for row, label in enumerate(labels):
-        found.setdefault(label, []).append(row)
-    blocks = []
-    for _, rows in sorted(found.items()):
-        places = [place for place, row in enumerate(rows) if row in own]
-        mine = [rows[place] - own.start for place in places]
-        blocks.append(Block(*map(_as_range, (rows, places, mine))))
+    """Pools of rows that follow one another with the same label, also those without rows of this process."""
+    blocks, start = list[Block](), 0
+    for _, members in groupby(labels):
+        rows = range(start, start + len([*members]))
+        first = max(rows.start, own.start)
+        stop = max(first, min(rows.stop, own.stop))
+        places = range(first - rows.start, stop - rows.start)
+        blocks.append((rows, places, range(first - own.start, stop - own.start)))
+        start = rows.stop
     return blocks
-
-
-def _as_range(numbers: list[int]) -> range | list[int]:
-    if not numbers:
-        return range(0)
-    whole = range(numbers[0], numbers[-1] + 1)
-    return whole if len(whole) == len(numbers) else numbers
 
 
 def sampling_weights(similarity: Tensor, same: Tensor, floor: float = FLOOR) -> Tensor:
@@ -90,60 +77,30 @@ def draw_negatives(
     valid = torch.zeros(rows, dtype=torch.bool, device=device)
     image, text = (torch.zeros(rows, dtype=torch.int64, device=device) for _ in range(2))
     scores = similarity.t() if by_text is None else by_text
-    for block in blocks or [Block(everything, everything, everything)]:
-        inside, mine = _index(block.rows, device), _index(block.mine, device)
-        duplicates = same[mine][:, inside]
+    for pool, places, numbers in blocks or [(everything, everything, everything)]:
+        inside, mine = slice(pool.start, pool.stop), slice(numbers.start, numbers.stop)
+        duplicates = same[mine, inside]
         lonely = duplicates.all(dim=1)  # without any candidate a row draws itself, and leaves the loss
-        own = _numbers(_index(block.own, device), device)
+        own = torch.arange(places.start, places.stop, device=device)
         for drawn, of_rows in ((image, scores), (text, similarity)):
-            noise = _exponentials(len(block.rows), block.own, generator)
-            if not block.own:  # nobody's rows here; the random numbers were gone through
-                continue
-            weights = sampling_weights(of_rows[mine][:, inside], duplicates, floor)
-            weights[torch.arange(len(weights), device=device), own] += lonely
-            drawn[mine] = _numbers(inside, device)[(weights / noise).argmax(1)]
+            noise = _exponentials(len(pool), places, generator)
+            if places:  # of others' rows the random numbers are gone through
+                weights = sampling_weights(of_rows[mine, inside], duplicates, floor)
+                weights[torch.arange(len(weights), device=device), own] += lonely
+                drawn[mine] = pool.start + (weights / noise).argmax(1)
         valid[mine] = ~lonely
     return Negatives(image, text, valid)
 
 
-def _exponentials(rows: int, kept: range | list[int], generator: torch.Generator) -> Tensor:
+def _exponentials(rows: int, kept: range, generator: torch.Generator) -> Tensor:
     """Some rows of a [rows, rows] matrix of Exp(1), `CHUNK` rows at a time: argmax(w / e) draws i with
     probability w_i / sum(w), as torch.multinomial."""
     found = []
     for start in range(0, rows, CHUNK):
         count = min(CHUNK, rows - start)
         noise = torch.empty(count, rows, device=generator.device).exponential_(1, generator=generator)
-        if isinstance(kept, range):
-            found.append(noise[max(kept.start - start, 0) : max(kept.stop - start, 0)])
-        else:
-            found.append(noise[[place - start for place in kept if start <= place < start + count]])
+        found.append(noise[max(kept.start - start, 0) : max(kept.stop - start, 0)])
     return torch.cat(found)
-
-
-def _index(places: range | list[int], device: torch.device) -> slice | Tensor:
-    if isinstance(places, range):
-        return slice(places.start, places.stop)
-    return torch.tensor(places, dtype=torch.int64, device=device)
-
-
-def _numbers(index: slice | Tensor, device: torch.device) -> Tensor:
-    return torch.arange(index.start, index.stop, device=device) if isinstance(index, slice) else index
-
-
-def matching_loss(logits: Tensor, valid: Tensor, everyone: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Mean two-way cross-entropy of logits [3R, 2] (matched, negative image, negative text) over rows with
-    negatives `valid` [R], and the accuracy; with `everyone` [N] scaled so that row-weighted means of parts
-    are the global mean."""
-    rows = len(valid)
-    target = torch.zeros(3 * rows, dtype=torch.int64, device=logits.device)
-    target[:rows] = 1
-    weight = torch.cat([torch.ones_like(valid), valid, valid]).float()
-    pairs = weight.sum()
-    if everyone is not None:  # that the rows would have if they were like all rows of the batch
-        pairs = (len(everyone) + 2 * everyone.sum()) * (rows / len(everyone))
-    loss = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / pairs
-    right = ((logits.detach().argmax(-1) == target) * weight).sum() / pairs
-    return loss, right
 
 
 SHARE = 0.5
@@ -194,16 +151,14 @@ class NegativeQueue:
         for name, tensor in new.items():
             if tensor.is_floating_point():  # fusion sees all states of a batch, also those that nobody drew
                 tensor = tensor.masked_fill(unusable.view(-1, *[1] * (tensor.dim() - 1)), 0.0)
-            kept, last = self._room(name, tensor), tensor[-count:].detach()
-            kept[at] = padded(last, kept.shape[1]) if name in _SENTENCES else last
+            sentence, last = name in _SENTENCES, tensor[-count:].detach()
+            if name not in self._kept:
+                self._kept[name] = tensor.new_zeros(self.size, *tensor.shape[1:])
+            elif sentence and self._kept[name].shape[1] < tensor.shape[1]:
+                self._kept[name] = padded(self._kept[name], tensor.shape[1])
+            kept = self._kept[name]
+            kept[at] = padded(last, kept.shape[1]) if sentence else last
         self._seen = (self._seen + count) % self.size
-
-    def _room(self, name: str, like: Tensor) -> Tensor:
-        if name not in self._kept:
-            self._kept[name] = like.new_zeros(self.size, *like.shape[1:])
-        elif name in _SENTENCES and self._kept[name].shape[1] < like.shape[1]:
-            self._kept[name] = padded(self._kept[name], like.shape[1])
-        return self._kept[name]
 
     def with_negatives(
         self, rows: TextRows, negatives: Negatives, vectors: PairEmbeddings, temperature: Tensor
