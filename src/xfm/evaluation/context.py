@@ -79,17 +79,14 @@ class TimeBudget:
         rest = AFTERWARDS + own.rest * len(here) / len(own.tunings) + sum(one.rest for one in others)
         weights = sum(here) + sum(sum(one.tunings) for one in others)
         left = max(1.0, self._ends - self._clock())
-        free = max(LEAST * left, left - self._slowness * rest)
+        slowness = self._rest_took / self._rest_planned if self._rest_planned else 1.0
+        free = max(LEAST * left, left - slowness * rest)
         return free * here[0] / weights / 60
 
     def tuned(self, seconds: float) -> None:
         """A fine-tuning has taken so long."""
         self._tunings = self._tunings[1:]
         self._tuned += seconds
-
-    @property
-    def _slowness(self) -> float:
-        return self._rest_took / self._rest_planned if self._rest_planned else 1.0
 
 
 KEPT = 1 << 28

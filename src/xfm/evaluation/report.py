@@ -34,7 +34,6 @@ REPORT = "report.html"
 _OWN_CARDS = (FlagKind.ROUGH, FlagKind.INCOMPLETE)
 
 ENOUGH = 200
-
 """Cases below which a score is called rough: its interval is more than ten points wide."""
 
 
@@ -57,21 +56,9 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
     }
     world = world or Path(details.get("world", "."))
     log = log or run_of(Path(details.get("model", out))) / "log.jsonl"
-    page = _render(scores, details, parts, world, log)
-    write_output(out / REPORT, page)
-    return out / REPORT
-
-
-def _render(
-    scores: Mapping[str, Score],
-    details: Mapping[str, Any],
-    parts: Mapping[Part, PartResult],
-    world: Path,
-    log: Path,
-) -> str:
     config: dict[str, Any] = details.get("config") or {}
     pretraining, manifest = read_curves(log), read_object(world / "world.json")
-    return page_template("report.html", world).render(
+    page = page_template("report.html", world).render(
         sections=sections(scores, parts),
         headlines=[_line(key, scores, parts) for key in headlines(scores)],
         licences=[f"{name}: {text}" for name, text in (manifest.get("licences") or {}).items()],
@@ -91,6 +78,8 @@ def _render(
         scratch=_about_scratch(parts, config),
         examples={part.value: parts[part].examples if part in parts else {} for part in Part},
     )
+    write_output(out / REPORT, page)
+    return out / REPORT
 
 
 def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> list[dict[str, Any]]:
@@ -120,8 +109,10 @@ def facts(
     init = {name: value for name, value in (provenance.get("init") or {}).items() if value}
     began = ", ".join(f"{name} from {value}" for name, value in init.items())
     total = sum((details.get("seconds") or {}).values())
-    arithmetic = f" in {provenance['precision']}" if "precision" in provenance else ""
-    steps = f" steps{arithmetic}{_by_clock(provenance)}"
+    steps = " steps" + (f" in {provenance['precision']}" if "precision" in provenance else "")
+    if minutes := (provenance.get("position") or {}).get("minutes"):
+        wanted = recommended_steps(str(provenance.get("recipe")))
+        steps += f" in {minutes:.3g} minutes" + (f", where the recipe has {wanted}" if wanted else "")
     rows = {
         "Model": str(details.get("model", "unknown")),
         "Recipe": _joined(provenance.get("recipe"), provenance.get("steps"), steps),
@@ -136,13 +127,6 @@ def facts(
         "Weights' sha256": str(details.get("weights_sha256", ""))[:16],
     }
     return [(name, text) for name, text in rows.items() if text]
-
-
-def _by_clock(provenance: Mapping[str, Any]) -> str:
-    if not (minutes := (provenance.get("position") or {}).get("minutes")):
-        return ""
-    wanted = recommended_steps(str(provenance.get("recipe")))
-    return f" in {minutes:.3g} minutes" + (f", where the recipe has {wanted}" if wanted else "")
 
 
 def _joined(first: object, second: object, unit: str = "", before: str = "") -> str:

@@ -36,9 +36,9 @@ from xfm.reports.scores import (
     DETAILS,
     MAY_CHANGE,
     METRICS,
+    PARTS_FOLDER,
     PartResult,
     Score,
-    part_path,
     parts_to_keep,
     read_part,
     write_json,
@@ -92,7 +92,9 @@ def evaluate(
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
     model_folder, world, out = folder_of(model_folder), home_path(world), home_path(out)
-    _require_packages()
+    needed = {"sklearn": "scikit-learn", "jinja2": "jinja2", "matplotlib": "matplotlib"}
+    if missing := [name for module, name in needed.items() if find_spec(module) is None]:
+        raise UserError(f"the evaluation needs {', '.join(missing)}: pip install 'xfm[report]'")
     prepare_process()
     resolved = config.resolved()
     times = TimeBudget(resolved.minutes, resolved.parts, resolved.scratch)
@@ -109,24 +111,17 @@ def evaluate(
     pretrained.model.to(device).eval()
     bars = progress and sys.stderr.isatty()  # a log file gets one line for each part instead
     pictures = Pictures(pretrained.preprocessing)
-    kept = out / TASKS_FOLDER if config.keep_models else None
-    context = Context(
-        pretrained,
-        world,
-        resolved,
-        device,
-        pictures,
-        bars,
-        kept=kept,
-        time_budget=times,
-        origin=str(model_folder),
-    )
+    kept, origin = out / TASKS_FOLDER if config.keep_models else None, str(model_folder)
+    more: dict[str, Any] = {"kept": kept, "time_budget": times, "origin": origin}
+    context = Context(pretrained, world, resolved, device, pictures, bars, **more)
     keys = {part: part_fingerprint(part, weights, world, resolved) for part in Part}
-    paths = {part: part_path(out, part, key) for part, key in keys.items()}
+    paths = {part: out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json" for part, key in keys.items()}
     signature = sign(out, maker)
     stored = {part: found for part in finished if (found := read_part(paths[part], keys[part]))}
     results = {
-        part: found for part, found in stored.items() if part not in resolved.parts or _is_whole(found)
+        part: found
+        for part, found in stored.items()
+        if part not in resolved.parts or not found.left_out.get("rows")
     }
     left_out = _left_out(results, config)
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
@@ -144,9 +139,8 @@ def evaluate(
     files = {part.value: paths[part].name for part in results}
     details |= {"files": files, "models": models, "made_by": signature}
     scores = _scores(results)
-    write_json(
-        out / DETAILS, {**details, "flags": plain_flags(flags_of(model_folder, details, scores, flags))}
-    )
+    flagged = plain_flags(flags_of(model_folder, details, scores, flags))
+    write_json(out / DETAILS, {**details, "flags": flagged})
     write_report(out)
     return scores
 
@@ -198,11 +192,6 @@ def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:
     return {key: score for found in results.values() for key, score in found.scores.items()}
 
 
-def _is_whole(result: PartResult) -> bool:
-    """Whether no row is missing; pictures may have been repaired since."""
-    return not result.left_out.get("rows")
-
-
 def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> SkippedRecords:
     found = SkippedRecords(config.max_bad)
     for result in results.values():
@@ -212,16 +201,9 @@ def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> S
     return found
 
 
-def _require_packages() -> None:
-    needed = {"sklearn": "scikit-learn", "jinja2": "jinja2", "matplotlib": "matplotlib"}
-    missing = [name for module, name in needed.items() if find_spec(module) is None]
-    if missing:
-        raise UserError(f"the evaluation needs {', '.join(missing)}: pip install 'xfm[report]'")
-
-
 def _run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
     cached = read_part(path, key)
-    if cached is not None and _is_whole(cached):
+    if cached is not None and not cached.left_out.get("rows"):  # pictures may have been repaired since
         context.time_budget.was_done(part, cached.seconds)
         return cached
     began = time.perf_counter()

@@ -200,12 +200,6 @@ def is_share(key: str) -> bool:
     return not metric.startswith(no_shares)
 
 
-def split_name(key: str) -> str:
-    """The split of a key in words."""
-    split = key.split("/")[1]
-    return SPLIT_NAMES.get(split, split)
-
-
 def headlines(scores: Mapping[str, Score]) -> list[str]:
     """Keys of the headlines among the scores; without any, all keys of the short tables."""
     keys = [

@@ -24,7 +24,6 @@ from xfm.reports.labels import (
     less_is_better,
     metric_name,
     part_name,
-    split_name,
 )
 from xfm.reports.scores import Score
 
@@ -54,7 +53,7 @@ class ScoreLine:
 
 def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) -> ScoreLine:
     """Row of a score; `baselines` are its own by name."""
-    score, verdict = scores[key], "level"
+    score, verdict, split = scores[key], "level", key.split("/")[1]
     floor = max((one for one in (score.chance, score.baseline) if one is not None), default=None)
     if less_is_better(key):
         floor = None
@@ -63,7 +62,7 @@ def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) 
     return ScoreLine(
         key,
         group_of(key).title,
-        split_name(key),
+        SPLIT_NAMES.get(split, split),
         metric_name(key),
         score,
         None if floor is None else score.value - floor,
@@ -111,13 +110,8 @@ MAX_SIDE = 224  # larger pictures are shrunk: the report shows thumbnails
 
 def thumbnail_of(world: Path, path: str) -> str:
     """JPEG data URI of a picture below a folder; empty where there is no such picture."""
-    file = path_below(world, path)
-    return "" if file is None else _encode(file)
-
-
-def _encode(path: Path) -> str:
     try:
-        return thumbnail(load_image(path))
+        return "" if (file := path_below(world, path)) is None else thumbnail(load_image(file))
     except UserError:
         return ""
 
@@ -135,11 +129,9 @@ def page_template(name: str, world: Path = Path("/")) -> "Template":
     """A template of `reports/templates` with autoescaping; its pictures lie below `world`."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    def load(name: str) -> str:
-        return (resources.files("xfm.reports") / "templates" / name).read_text(encoding="utf-8")
-
+    folder = resources.files("xfm.reports") / "templates"
     environment = Environment(
-        loader=FunctionLoader(load),
+        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -76,11 +76,6 @@ def floors_of(metric: str, found: Mapping[str, Mapping[str, float]]) -> dict[str
     return {name: metrics[metric] for name, metrics in found.items() if metric in metrics}
 
 
-def best_of(floors: Mapping[str, float]) -> float | None:
-    """The best baseline; None without any."""
-    return max(map(float, floors.values()), default=None)
-
-
 def write_json(path: Path, content: object) -> None:
     """Write JSON as `write_output` writes text."""
     write_output(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -153,7 +148,8 @@ class PartResult:
         scratch: float | None = None,
     ) -> None:
         """Record a score; the best of the named baselines becomes its baseline."""
-        chance, best = None if chance is None else float(chance), best_of(baselines or {})
+        chance, floors = None if chance is None else float(chance), (baselines or {}).values()
+        best = max(map(float, floors), default=None)
         value, low, high = (
             (found.value, found.low, found.high) if isinstance(found, Interval) else (found, None, None)
         )
@@ -185,11 +181,6 @@ def stored_flags(out: Path) -> list[Flag]:
         return read_flags(read_object(out / DETAILS))
     except (KeyError, TypeError):
         return []
-
-
-def part_path(out: Path, part: Part, key: str) -> Path:
-    """File of a part's result; the fingerprint is part of its name."""
-    return out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json"
 
 
 def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:

@@ -24,7 +24,7 @@ from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base, readable, restored
 from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
 from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
-from xfm.reports.scores import METRICS, Score, best_of, floors_of
+from xfm.reports.scores import METRICS, Score, floors_of
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import rank
@@ -81,17 +81,6 @@ class JobSetting:
     device: str = "auto"
     progress: bool = True
     left_out: SkippedRecords = field(default_factory=SkippedRecords)
-
-
-def evaluate_retrieval(
-    task: RetrievalTask, corpus: Corpus[ImageCaptions], setting: JobSetting, found: JobResult
-) -> JobResult:
-    """Recalls of a fine-tuned model on the test split."""
-    model, settings = task.module.model, task.settings
-    encoder = Encoder(
-        model, task.tokenizer, settings.precision, torch.device(settings.device), BATCH, setting.progress
-    )
-    return _score_retrieval(encoder, task.pictures, corpus, setting, found, settings.max_tokens)
 
 
 def evaluate_zero_shot_retrieval(
@@ -155,7 +144,10 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
         task.shortlist = setting.recipe.shortlist
     if benchmark.score is None:
         assert isinstance(task, RetrievalTask), "only retrieval ranks"
-        return evaluate_retrieval(task, corpus, setting, found)
+        told, device = task.settings, torch.device(task.settings.device)
+        model, shown = task.module.model, setting.progress
+        encoder = Encoder(model, task.tokenizer, told.precision, device, BATCH, shown)
+        return _score_retrieval(encoder, task.pictures, corpus, setting, found, told.max_tokens)
 
     def predicted(rows: Sequence[Any]) -> list[Any]:
         return [answers.get(one, one) if isinstance(one, str) else one for one in task.predict(rows)]
@@ -169,7 +161,7 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
         found.rows[split] = len(scored)
         found.chance[split] = task.chance(scored, task.settings.seed, of_guesses)
         constant = task.constant_scores(scored, of_guesses)
-        best = {name: best_of(floors_of(name, constant)) for name in found.splits[split]}
+        best = {name: max(floors_of(name, constant).values(), default=None) for name in found.splits[split]}
         found.baseline[split] = {name: value for name, value in best.items() if value is not None}
         if benchmark.submit and benchmark.submits_all:
             predictions = predictions if len(scored) == len(rows) else predicted(rows)

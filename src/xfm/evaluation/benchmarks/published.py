@@ -133,7 +133,6 @@ _HEAD_NOTE = "published: a head of five layers, not a linear one"
 _DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
 """Ends of metrics that are in the files and not in the table."""
 
-
 TableLine = tuple[str, ...]
 """A line of the table, cells in the order of `HEAD` (one number, or several that are read together), then a
 note."""
@@ -144,7 +143,10 @@ def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[Ta
     published = published_results()
     shown = [row for row in published if not names or row.benchmark in names]
     known = {(row.benchmark, row.protocol.value) for row in published}
-    return [*(_line(rows, ours) for rows in _groups(shown)), *_unpublished(ours, known, names)]
+    groups: dict[tuple[str, str, str], list[PublishedResult]] = {}
+    for row in shown:
+        groups.setdefault((row.benchmark, row.protocol.value, row.metric.split("_r")[0]), []).append(row)
+    return [*(_line(rows, ours) for rows in groups.values()), *_unpublished(ours, known, names)]
 
 
 def _unpublished(
@@ -159,15 +161,10 @@ def _unpublished(
     for (benchmark, protocol, metric), splits in groups.items():
         if not metric.endswith(_DETAILS):
             shown = _METRICS.get(metric, metric)
-            numbers = (_ours([found.get(edition) for found in splits.values()]) for edition in Edition)
+            numbers = (
+                _numbers([found.get(edition) for found in splits.values()], 100) for edition in Edition
+            )
             yield (benchmark, protocol, " / ".join(splits), shown, *[NOTHING] * 3, *numbers, "")
-
-
-def _groups(rows: Sequence[PublishedResult]) -> Iterator[list[PublishedResult]]:
-    groups: dict[tuple[str, str, str], list[PublishedResult]] = {}
-    for row in rows:
-        groups.setdefault((row.benchmark, row.protocol.value, row.metric.split("_r")[0]), []).append(row)
-    yield from groups.values()
 
 
 def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLine:
@@ -181,7 +178,7 @@ def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLi
         _numbers([row.xfm_4m for row in rows]),
         _numbers([row.xfm_13b for row in rows]),
         f"{first.other_model} {_numbers([row.other for row in rows])}".strip(),
-        *(_ours([ours.get(row.key(edition)) for row in rows]) for edition in Edition),
+        *(_numbers([ours.get(row.key(edition)) for row in rows], 100) for edition in Edition),
     )
     other = _METRICS.get(first.recommended_metric, first.recommended_metric)
     notes = [first.note] if first.note else []
@@ -192,14 +189,10 @@ def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLi
     return *cells, "; ".join(notes)
 
 
-def _ours(values: Sequence[float | None]) -> str:
-    return _numbers([None if value is None else 100 * value for value in values])
-
-
-def _numbers(values: Sequence[float | None]) -> str:
+def _numbers(values: Sequence[float | None], factor: float = 1.0) -> str:
     if all(value is None for value in values):
         return NOTHING
-    return " / ".join(NOTHING if value is None else f"{value:.1f}" for value in values)
+    return " / ".join(NOTHING if value is None else f"{factor * value:.1f}" for value in values)
 
 
 def as_text(lines: Sequence[TableLine]) -> str:

@@ -156,15 +156,15 @@ def _glue(task: GlueTask) -> Benchmark:
         layout=f"glue/{task.value}/ with the *.parquet of the hub's nyu-mll/glue{more}",
         read=lambda data: read_glue(data / "glue", task),
         score=glue_scorer(task),
-        summary=_mnli_mean if task is GlueTask.MNLI else lambda splits: {},
+        summary=lambda splits: (
+            {"mean": {"accuracy": mean_scores([*splits.values()])["accuracy"]}}
+            if task is GlueTask.MNLI
+            else {}
+        ),
         submit=lambda folder, split, rows, predictions: glue_submission(
             folder / f"{split}.tsv", task, [name_of(p) if layout.classes else float(p) for p in predictions]
         ),
     )
-
-
-def _mnli_mean(splits: Mapping[str, Metrics]) -> dict[str, Metrics]:
-    return {"mean": {"accuracy": mean_scores([*splits.values()])["accuracy"]}}
 
 
 # ---------------------------------------------------------------- pictures with texts
@@ -262,12 +262,10 @@ _WITH_TEXTS = [
     ),
 ]
 
-
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (*(_glue(task) for task in GlueTask), *IMAGE_BENCHMARKS, *_WITH_TEXTS)
 }
-
 
 GROUPS: dict[str, tuple[str, ...]] = {"glue": tuple(task.value for task in GlueTask)}
 """Benchmarks that one name stands for."""

@@ -70,7 +70,13 @@ def run_absence(context: Context) -> PartResult:
     (split,) = context.splits(("test",))
     _phrases(context, result, split, context.rows(read_presence, "absence", split, config.rows))
     (searched,) = context.splits(("seen",))
-    _galleries(context, result, split, context.captions(searched))
+    found = search_galleries(context, context.captions(searched), [config.gallery], config.queries)
+    best = {
+        Rule.CONTRAST: found.contrast.max(1),
+        Rule.MATCHING: found.odds.max(1),
+        Rule.RERANK: found.heights(1.0, MATCHING_WEIGHT),
+    }
+    _add(context, result, f"absence/{split}/gallery_auroc", best, ~found.there, found.groups)
     return result
 
 
@@ -80,7 +86,12 @@ def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Ph
     contrast = (images.vectors[index] * texts.vectors).sum(-1).double().numpy()
     places = np.arange(len(rows))
     logits = match(context.encoder, images.states.read, texts.states.read, index.numpy(), places)
-    rules = _rules(context, contrast, logits)
+    temperature = context.pretrained.model.temperature.item()
+    rules = {
+        Rule.CONTRAST: contrast,
+        Rule.MATCHING: match_odds(logits),
+        Rule.RERANK: rerank_scores(contrast, logits.astype(np.float64), temperature),
+    }
     absent = np.array([not row.present for row in rows])
     # Two pictures that share phrases belong to one design.
     design = components([("picture", row.image), ("phrase", row.phrase)] for row in rows)
@@ -90,28 +101,6 @@ def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Ph
     for suffix, own in {"": np.full(len(rows), True), **of_kind}.items():
         key, shared = f"absence/{split}/phrase_auroc{suffix}", row_groups(groups[own].tolist())
         _add(context, result, key, {rule: scores[own] for rule, scores in rules.items()}, absent[own], shared)
-
-
-def _galleries(context: Context, result: PartResult, split: str, encoded: EncodedCaptions) -> None:
-    """AUROC of "nothing in this gallery fits", by the best match of the shortlist."""
-    config = context.config.absence
-    found = search_galleries(context, encoded, [config.gallery], config.queries)
-    best = {
-        Rule.CONTRAST: found.contrast.max(1),
-        Rule.MATCHING: found.odds.max(1),
-        Rule.RERANK: found.heights(1.0, MATCHING_WEIGHT),
-    }
-    _add(context, result, f"absence/{split}/gallery_auroc", best, ~found.there, found.groups)
-
-
-def _rules(context: Context, contrast: Floats, logits: NDArray[np.float32]) -> dict[Rule, Floats]:
-    """[N] scores by every rule of pairs with [N] cosines and [N, 2] matching logits."""
-    temperature = context.pretrained.model.temperature.item()
-    return {
-        Rule.CONTRAST: contrast,
-        Rule.MATCHING: match_odds(logits),
-        Rule.RERANK: rerank_scores(contrast, logits.astype(np.float64), temperature),
-    }
 
 
 def _add(
@@ -135,7 +124,6 @@ def _add(
 GALLERIES = (30, 100, 300, 1000, 3000)
 """Pictures in the galleries on which "nothing found" is fitted, as far as the split has so many."""
 
-
 Pairs = tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.int64]]
 """[N] log-odds, cosines, whether the text is the picture's, and groups (pictures) of image-text pairs."""
 
@@ -153,12 +141,8 @@ def run_matching(context: Context) -> PartResult:
         sure = sure_and_right(odds, true, *scaling)
         found = error_interval(*sure, groups, seed)
         result.add(f"matching/test/{CALIBRATION}{suffix}", found, 0.0, len(odds), seed)
-
-    def area(places: NDArray[np.int64]) -> float:
-        return area_under_roc(odds[places], true[places])
-
     floors = {CONTRAST: area_under_roc(contrast, true)}
-    found = bootstrap(area, groups, seed)
+    found = bootstrap(lambda places: area_under_roc(odds[places], true[places]), groups, seed)
     result.add("matching/test/auroc", found, 0.5, len(odds), seed, floors)
     return result
 

@@ -3,7 +3,7 @@
 Training rows choose how a picture is seen, and the penalty.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,8 @@ from xfm.tasks.rows import read_categories
 FOLDS = 5
 """Parts of the training rows; each is held out once, to choose how a picture is seen and the penalty."""
 
-
 _CHOOSING = RegressionConfig(standardise=True, tolerance=1e-4)
 _LAST = RegressionConfig(standardise=True)
-
 
 WHOLE, MAX, QUARTERS = "whole", "max", "quarters"
 """Views of a picture: slot 0, the maximum over patches, and means of 2 x 2 cells."""
@@ -152,9 +150,11 @@ def _probe(
         found, chosen = probe(seen, known, folds, config.inverse_penalties)
         probes[source] = found == true
         result.probes.setdefault(name, {})[source] = chosen
-    neighbours = {
-        source: _nearest(seen[WHOLE], known, config.neighbours) == true for source, seen in views.items()
-    }
+    neighbours: dict[str, NDArray[np.bool_]] = {}
+    for source, seen in views.items():
+        features = LabelledFeatures(seen[WHOLE][:train], known)
+        found = nearest_neighbours(features, LabelledFeatures(seen[WHOLE][train:], true), config.neighbours)
+        neighbours[source] = found == true
     chance = chance_of_classes(len(np.unique(known)))["accuracy"]
     usual = {"most frequent class": majority_accuracy(true, known)}
     for metric, right in (("probe_accuracy", probes), ("knn_accuracy", neighbours)):
@@ -164,20 +164,10 @@ def _probe(
     return result
 
 
-def _nearest(features: Array, known: Array, neighbours: int) -> Array:
-    train = LabelledFeatures(features[: len(known)], known)
-    test = LabelledFeatures(features[len(known) :], np.empty(len(features) - len(known), known.dtype))
-    return nearest_neighbours(train, test, neighbours)
-
-
 def _views(context: Context, model: XFM, pictures: torch.Tensor) -> dict[str, NDArray[np.float32]]:
     preprocessing = context.pretrained.preprocessing
-
-    def batches() -> Iterator[torch.Tensor]:
-        for batch in pictures.split(context.config.batch_size):
-            yield model_pixels(batch, preprocessing)
-
-    return patch_views(context.encoder_of(model), batches(), len(pictures))
+    batches = (model_pixels(batch, preprocessing) for batch in pictures.split(context.config.batch_size))
+    return patch_views(context.encoder_of(model), batches, len(pictures))
 
 
 def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from xfm.data.masking import IGNORED
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.evaluation.context import Context, EncodedCaptions, pick_examples
+from xfm.evaluation.context import Context, pick_examples
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
 from xfm.metrics.recalls import Rule, hits, prefers_first, summarise
@@ -34,27 +34,24 @@ HARD, HARD_VALIDATION = "hard", "hard_validation"
 
 def run_retrieval(context: Context) -> PartResult:
     """R@1/5/10 of both directions on each split, by contrastive score and re-ranked, without training."""
-    result = PartResult()
+    result, seed = PartResult(), context.config.seed
     for split in context.splits(SPLITS_RETRIEVAL):
-        _retrieve(context, result, split, context.captions(split))
-    return result
-
-
-def _retrieve(context: Context, result: PartResult, split: str, encoded: EncodedCaptions) -> None:
-    seed, images, rows = context.config.seed, encoded.images, encoded.rows
-    positives = encoded.fits()
-    text, image = rank(context.encoder, images, encoded.texts, positives, context.config.retrieval.shortlist)
-    found = summarise(text.ranks, image.ranks, positives, seed)
-    groups = {"text": np.arange(len(images)), "image": encoded.owner}  # queries of one picture are one
-    for name, own in hits(text.ranks, image.ranks).items():
-        result.add_rows(
-            f"retrieval/{split}/{name}", own, groups[name.split("_")[0]], found.chance(name), seed
+        encoded = context.captions(split)
+        images, rows, positives = encoded.images, encoded.rows, encoded.fits()
+        text, image = rank(
+            context.encoder, images, encoded.texts, positives, context.config.retrieval.shortlist
         )
-    result.add(f"retrieval/{split}/rerank_gain", found.gain, 0.0, len(images) + len(rows), seed)
-    paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
-    captions, right = encoded.captions, positives.toarray()
-    result.examples[f"{split}/image"] = _examples(image, right.T, captions, paths, seed)
-    result.examples[f"{split}/text"] = _examples(text, right, paths, captions, seed)
+        found = summarise(text.ranks, image.ranks, positives, seed)
+        groups = {"text": np.arange(len(images)), "image": encoded.owner}  # queries of one picture are one
+        for name, own in hits(text.ranks, image.ranks).items():
+            key, group = f"retrieval/{split}/{name}", groups[name.split("_")[0]]
+            result.add_rows(key, own, group, found.chance(name), seed)
+        result.add(f"retrieval/{split}/rerank_gain", found.gain, 0.0, len(images) + len(rows), seed)
+        paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
+        captions, right = encoded.captions, positives.toarray()
+        result.examples[f"{split}/image"] = _examples(image, right.T, captions, paths, seed)
+        result.examples[f"{split}/text"] = _examples(text, right, paths, captions, seed)
+    return result
 
 
 def _examples(
@@ -64,13 +61,9 @@ def _examples(
     ranks = ranked.ranks[Rule.RERANK]
     for query in pick_examples((ranks == 0).tolist(), SHOWN, seed):
         best = ranked.order[query, :SHOWN_CANDIDATES].tolist()
-        shown = [_candidate(candidates[place], positives[query, place]) for place in best]
+        shown = [{"content": candidates[place], "right": bool(positives[query, place])} for place in best]
         examples.append({"query": queries[query], "candidates": shown, "rank": int(ranks[query]) + 1})
     return examples
-
-
-def _candidate(content: str, right: bool) -> dict[str, Any]:
-    return {"content": content, "right": bool(right)}
 
 
 def run_hard(context: Context) -> PartResult:
@@ -109,7 +102,8 @@ def run_hard(context: Context) -> PartResult:
         scores = reranked[place]
         row, order = rows[place], np.argsort(-scores)
         options = (row.caption, *row.distractors)
-        shown = [_candidate(options[option], option == 0) for option in order[:SHOWN_CANDIDATES]]
+        best = order[:SHOWN_CANDIDATES].tolist()
+        shown = [{"content": options[option], "right": option == 0} for option in best]
         rank = int((scores[1:] >= scores[0]).sum()) + 1
         example = {"query": context.relative(row.image), "candidates": shown, "rank": rank}
         result.examples.setdefault(HARD, []).append(example)
@@ -150,18 +144,14 @@ def mask_captions(
     chosen = torch.zeros_like(encoded.mask)
     for row, (ids, words) in enumerate(tokenizer.encode_lists(texts, max_tokens)):
         pieces = {word: [i for i, own in zip(ids, words, strict=True) if own == word] for word in words}
-        content = [word for word in pieces if word is not None and _is_content(tokenizer, pieces[word])]
+        said = {word: tokenizer.decode(own).strip() for word, own in pieces.items() if word is not None}
+        content = [word for word, text in said.items() if text and text not in FUNCTION_WORDS]
         if content:
             count = max(1, round(share * len(content)))
             picked = {*np.random.default_rng((seed, row)).choice(content, count, replace=False).tolist()}
             chosen[row, : len(words)] = torch.tensor([word in picked for word in words])
     labels = torch.where(chosen, encoded.ids, IGNORED)
     return MaskedCaptions(Tokens(torch.where(chosen, tokenizer.mask, encoded.ids), encoded.mask), labels)
-
-
-def _is_content(tokenizer: Tokenizer, pieces: Sequence[int]) -> bool:
-    word = tokenizer.decode(pieces).strip()
-    return bool(word) and word not in FUNCTION_WORDS
 
 
 @torch.inference_mode()
@@ -246,13 +236,17 @@ def _masked_examples(
     examples: list[dict[str, Any]] = []
     right = [bool((predicted["right_image"] == targets)[owners == row].all()) for row in range(len(rows))]
     for place in pick_examples(right, MASKED_SHOWN, context.config.seed):
-        ids, mask = masked.tokens.ids[place], masked.tokens.mask[place]
+        ids = masked.tokens.ids[place][masked.tokens.mask[place]].tolist()
+        pieces = [
+            " ____" if gap else tokenizer.decode(list(run))
+            for gap, run in groupby(ids, key=lambda token: token == tokenizer.mask)
+        ]
         here = owners == place
         examples.append(
             {
                 "image": context.relative(rows[place].image),
                 "wrong_image": context.relative(rows[place].wrong_image),
-                "caption": _with_gaps(context, ids[mask]),
+                "caption": "".join(pieces).strip(),
                 "words": words(targets[here]),
                 **{
                     f"{name}_words": words(predicted[name][here])
@@ -261,12 +255,3 @@ def _masked_examples(
             }
         )
     return examples
-
-
-def _with_gaps(context: Context, ids: torch.Tensor) -> str:
-    tokenizer = context.pretrained.tokenizer
-    pieces = [
-        " ____" if gap else tokenizer.decode(list(run))
-        for gap, run in groupby(ids.tolist(), key=lambda token: token == tokenizer.mask)
-    ]
-    return "".join(pieces).strip()

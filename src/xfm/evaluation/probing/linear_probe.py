@@ -21,7 +21,6 @@ COARSE = 2.0
 FINEST = 0.125
 """Decades between the values of the last round: eight values a decade."""
 
-
 Trials = dict[float, float]
 """What values of C scored on the validation rows, by their exponents of ten."""
 
@@ -75,7 +74,7 @@ def fit_probe(
     )
     exponent = best(trials)
     regression = _regression(everything.features, codes, len(classes), config)
-    last = _fit(regression, 10.0**exponent, fits[exponent], config)
+    last = regression.fit(10.0**exponent, fits[exponent], config.tolerance, config.max_iterations)
     return LinearProbe(last, classes, trials, 10.0**exponent, last.converged)
 
 
@@ -85,9 +84,8 @@ def fit_each(train: LabelledFeatures, values: Sequence[float], config: Regressio
     regression, start = _regression(train.features, codes, len(classes), config), None
     found = []
     for value in values:
-        fit = _fit(regression, value, start, config)
-        start = fit
-        found.append(LinearProbe(fit, classes, {}, value, fit.converged))
+        start = regression.fit(value, start, config.tolerance, config.max_iterations)
+        found.append(LinearProbe(start, classes, {}, value, start.converged))
     return found
 
 
@@ -123,19 +121,14 @@ def _search(
         def attempt(exponent: float) -> float:
             nearest = min(fits, key=lambda other: abs(other - exponent), default=None)
             start = None if nearest is None else fits[nearest]
-            fits[exponent] = _fit(regression, 10.0**exponent, start, config)
+            limits = config.tolerance, config.max_iterations
+            fits[exponent] = regression.fit(10.0**exponent, start, *limits)
             value = score(fits[exponent])
             bar.set_postfix(C=f"{10**exponent:.2g}", accuracy=f"{value:.4f}")
             bar.update()
             return value
 
         return binary_search(attempt, config.lowest, config.highest), fits
-
-
-def _fit(
-    regression: Regression, value: float, start: LinearClassifier | None, config: RegressionConfig
-) -> LinearClassifier:
-    return regression.fit(value, start, config.tolerance, config.max_iterations)
 
 
 def _regression(features: Array, codes: Array, classes: int, config: RegressionConfig) -> Regression:

@@ -116,12 +116,12 @@ def whole(opened: Callable[[Path, str], Opened]) -> Callable[[Path], Opened]:
 
 # ---------------------------------------------------------------- pictures in arrays
 def packed(
-    name: str, reader: Callable[[Path, str], Any], classes: Sequence[str] | None = None
+    name: str, reader: Callable[..., Any], classes: Sequence[str] | None = None
 ) -> Callable[[Path, str], Opened]:
     """Rows of a data set whose pictures are unpacked at the first call."""
 
     def opened(root: Path, split: str) -> Opened:
-        dataset = reader(root, split)
+        dataset = reader(root, split=split)
         names = tuple(str(c) for c in (classes or dataset.classes))
         place = root / CACHE / name / split
         return unpacked(place, lambda: _encoded(dataset, names), len(dataset)), names
@@ -141,10 +141,6 @@ def _by_train(reader: Callable[..., Any]) -> Callable[[Path, str], Any]:
     return lambda root, split: reader(root, train=split == "train")
 
 
-def _split_of(reader: Callable[..., Any]) -> Callable[[Path, str], Any]:
-    return lambda root, split: reader(root, split=split)
-
-
 def fer2013(root: Path, split: str) -> Any:
     """FER2013: `train`, or one of the test sets `public` and `private`."""
     dataset: Any = datasets.FER2013(root, split="train" if split == "train" else "test")
@@ -152,14 +148,14 @@ def fer2013(root: Path, split: str) -> Any:
         raise UserError(
             f"{root / 'fer2013' / 'test.csv'} holds no labels; put fer2013.csv or icml_face_data.csv there"
         )
-    return dataset if split == "train" else Subset(dataset, _of_usage(root / "fer2013", _USAGES[split]))
-
-
-def _of_usage(folder: Path, usage: str) -> list[int]:
+    if split == "train":
+        return dataset
+    folder = root / "fer2013"
     path = next(path for path in (folder / "fer2013.csv", folder / "icml_face_data.csv") if path.is_file())
     with path.open(newline="", encoding="utf-8") as file:
         usages = [row[next(name for name in row if name.strip() == "Usage")] for row in csv.DictReader(file)]
-    return [place for place, one in enumerate(u for u in usages if u != "Training") if one == usage]
+    tested = enumerate(usage for usage in usages if usage != "Training")
+    return Subset(dataset, [place for place, usage in tested if usage == _USAGES[split]])
 
 
 _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -231,7 +227,7 @@ IMAGE_SETS: Mapping[str, _Set] = {
         "flowers-102", by_split(datasets.Flowers102), validation="val", templates="plants", per_class=True
     ),
     "mnist": _Set("MNIST", packed("mnist", _by_train(datasets.MNIST)), templates="digits"),
-    "stl10": _Set("stl10_binary", packed("stl10", _split_of(datasets.STL10))),
+    "stl10": _Set("stl10_binary", packed("stl10", datasets.STL10)),
     "country211": _Set("country211", by_split(datasets.Country211), validation="valid", templates=None),
     "sun397": _Set(
         "SUN397",
@@ -241,8 +237,8 @@ IMAGE_SETS: Mapping[str, _Set] = {
     ),
     "rendered-sst2": _Set("rendered-sst2", by_split(datasets.RenderedSST2), validation="val"),
     "caltech101": _Set("caltech101", caltech, drawn=_at_random(whole(caltech)), per_class=True),
-    "gtsrb": _Set("gtsrb", packed("gtsrb", _split_of(datasets.GTSRB), _SIGNS), templates=None),
-    "pcam": _Set("pcam", packed("pcam", _split_of(datasets.PCAM), _TISSUE), validation="val"),
+    "gtsrb": _Set("gtsrb", packed("gtsrb", datasets.GTSRB, _SIGNS), templates=None),
+    "pcam": _Set("pcam", packed("pcam", datasets.PCAM, _TISSUE), validation="val"),
     "fer2013": _Set(
         "fer2013",
         packed("fer2013", fer2013, _EMOTIONS),
