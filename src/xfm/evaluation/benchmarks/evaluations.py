@@ -22,7 +22,7 @@ from xfm.finetuning.finetune import finetune_rows
 from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base, readable, restored
-from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
+from xfm.metrics.recalls import Rule, chance_recalls, own_captions, recalls
 from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
 from xfm.reports.scores import METRICS, Score, floors_of
 from xfm.tasks.captioning import CaptioningTask
@@ -119,16 +119,12 @@ def _score_retrieval(
     positives = own_captions(owners(rows), len(rows))
     shortlist = setting.recipe.shortlist or max(len(rows), len(captions))
     text, image = rank(encoder, images, texts, positives, shortlist)
-    result = summarise(text.ranks, image.ranks, positives)
+    by_rule, chances = recalls(text.ranks, image.ranks), chance_recalls(positives)
     suffixes = {Rule.MATCHING: "", Rule.CONTRAST: "_contrast", Rule.RERANK: "_rerank"}
-    metrics = {
-        f"{direction}_r{k}{suffix}": result.recalls[f"{direction}_r{k}{rule}"]
-        for direction in ("text", "image")
-        for k in CUTOFFS
-        for rule, suffix in suffixes.items()
-    }
-    found.splits["test"], found.rows["test"] = metrics, len(rows)
-    found.chance["test"] = {name: result.chance(name) for name in metrics}
+    keys = [(name, rule) for name in chances for rule in suffixes]
+    found.splits["test"] = {f"{name}{suffixes[rule]}": by_rule[f"{name}{rule}"] for name, rule in keys}
+    found.chance["test"] = {f"{name}{suffixes[rule]}": chances[name] for name, rule in keys}
+    found.rows["test"] = len(rows)
     found.details |= {"captions": len(captions), "shortlist": shortlist}
     return found
 

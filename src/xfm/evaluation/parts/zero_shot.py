@@ -20,7 +20,7 @@ from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.evaluation.context import Context, pick_examples
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
-from xfm.metrics.recalls import Rule, hits, prefers_first, summarise
+from xfm.metrics.recalls import Rule, chance_recalls, hits, prefers_first, rerank_gain
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.models.precision import autocast
 from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult
@@ -41,12 +41,14 @@ def run_retrieval(context: Context) -> PartResult:
         text, image = rank(
             context.encoder, images, encoded.texts, positives, context.config.retrieval.shortlist
         )
-        found = summarise(text.ranks, image.ranks, positives, seed)
+        chances = chance_recalls(positives)
         groups = {"text": np.arange(len(images)), "image": encoded.owner}  # queries of one picture are one
         for name, own in hits(text.ranks, image.ranks).items():
-            key, group = f"retrieval/{split}/{name}", groups[name.split("_")[0]]
-            result.add_rows(key, own, group, found.chance(name), seed)
-        result.add(f"retrieval/{split}/rerank_gain", found.gain, 0.0, len(images) + len(rows), seed)
+            direction, cutoff = name.split("_")[:2]
+            chance = chances[f"{direction}_{cutoff}"]
+            result.add_rows(f"retrieval/{split}/{name}", own, groups[direction], chance, seed)
+        gain = rerank_gain(text.ranks, image.ranks, positives, seed)
+        result.add(f"retrieval/{split}/rerank_gain", gain, 0.0, len(images) + len(rows), seed)
         paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
         captions, right = encoded.captions, positives.toarray()
         result.examples[f"{split}/image"] = _examples(image, right.T, captions, paths, seed)
