@@ -12,8 +12,8 @@ from xfm.core.results_folder import run_of
 from xfm.data.skipped import left_out_lines
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, read_validation, small_multiples
-from xfm.reports.labels import grouped, headlines, is_headline, loss_name, part_name
-from xfm.reports.page import ScoreLine, line_of, page_template
+from xfm.reports.labels import GROUPS, grouped, headlines, is_headline, loss_name, part_name, title_of
+from xfm.reports.page import line_of, page_template
 from xfm.reports.scores import (
     DETAILS,
     METRICS,
@@ -85,17 +85,17 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
 def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> list[dict[str, Any]]:
     """The score table, grouped by task: lines shown (`lines`) and folded away (`more`) by split."""
     found: list[dict[str, Any]] = []
-    for group, members in grouped(scores):
-        shown: dict[str, list[ScoreLine]] = {}
-        more: dict[str, list[ScoreLine]] = {}
-        for key in members:
+    for task, keys in grouped(scores).items():
+        section: dict[str, Any] = {"task": task, "title": title_of(task), "lines": {}, "more": {}}
+        section["explanation"] = GROUPS[task][1] if task in GROUPS else ""
+        for key in keys:
             line = _line(key, scores, parts)
-            (shown if is_headline(key) else more).setdefault(line.split, []).append(line)
-        found.append({"group": group, "lines": shown, "more": more})
+            section["lines" if is_headline(key) else "more"].setdefault(line["split"], []).append(line)
+        found.append(section)
     return found
 
 
-def _line(key: str, scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> ScoreLine:
+def _line(key: str, scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> dict[str, Any]:
     baselines = next((found.baselines[key] for found in parts.values() if key in found.baselines), {})
     return line_of(key, scores, baselines)
 

@@ -4,7 +4,8 @@ import io
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,33 +29,27 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 def read_curves(path: Path) -> dict[str, Curve]:
     """Curves `loss`, `lr` and each of `losses` of a run's `log.jsonl`; torn lines and events are skipped."""
-    curves: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    for line in read_log(path):
-        try:
-            step, values = float(line["step"]), {"loss": line["loss"], **line["losses"]}
-        except (ValueError, KeyError, TypeError):
-            continue
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                curves[name][0].append(step)
-                curves[name][1].append(float(value))
-    return dict(curves)
+    return _curves(read_log(path), lambda line: {"loss": line["loss"], **line["losses"]})
 
 
 def read_validation(path: Path) -> dict[str, dict[str, Curve]]:
     """Validation curves of a run's `log.jsonl`: `losses` or `average` (of the weights) -> name -> curve."""
-    kinds: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for line in read_log(path):
-        if line.get("event") != "validation" or not isinstance(step := line.get("step"), int):
+    looks = [line for line in read_log(path) if line.get("event") == "validation"]
+    return {kind: _curves(looks, itemgetter(kind)) for kind in ("losses", "average")}
+
+
+def _curves(lines: Iterable[dict[str, Any]], values_of: Callable[[Any], dict[str, Any]]) -> dict[str, Curve]:
+    curves: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    for line in lines:
+        try:
+            step, values = float(line["step"]), values_of(line).items()
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
-        for kind in ("losses", "average"):
-            values = line.get(kind)
-            for name, value in values.items() if isinstance(values, dict) else ():
-                if isinstance(value, int | float):
-                    steps, curve = kinds.setdefault(kind, {}).setdefault(name, ([], []))
-                    steps.append(float(step))
-                    curve.append(float(value))
-    return {kind: dict(curves) for kind, curves in kinds.items()}
+        for name, value in values:
+            if isinstance(value, int | float):
+                curves[name][0].append(step)
+                curves[name][1].append(float(value))
+    return dict(curves)
 
 
 def _axes(panels: Mapping[str, Any], columns: int) -> "tuple[Figure, list[Any]]":
@@ -167,11 +162,8 @@ def running_mean(values: Sequence[float]) -> list[float]:
     """Centred running mean over 8 % of the curve; shorter windows at the ends."""
     width = max(1, round(len(values) * 0.08))
     kernel = np.ones(2 * (width // 2) + 1)
-    filled = np.convolve(np.asarray(values, dtype=float), kernel, mode="full")
-    counts = np.convolve(np.ones(len(values)), kernel, mode="full")
-    half = len(kernel) // 2
-    end = half + len(values)
-    return (filled[half:end] / counts[half:end]).tolist()
+    counts = np.convolve(np.ones(len(values)), kernel, mode="same")
+    return (np.convolve(np.asarray(values, dtype=float), kernel, mode="same") / counts).tolist()
 
 
 def _saved(figure: "Figure") -> str:
