@@ -78,7 +78,12 @@ def floors_of(metric: str, found: Mapping[str, Mapping[str, float]]) -> dict[str
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON as `write_output` writes text."""
-    write_output(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_output(path, as_json(content))
+
+
+def as_json(content: object) -> str:
+    """JSON as it lies in files."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_output(path: Path, text: str) -> None:

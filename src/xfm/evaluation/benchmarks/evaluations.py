@@ -24,7 +24,7 @@ from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base, readable, restored
 from xfm.metrics.recalls import Rule, chance_recalls, own_captions, recalls
 from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
-from xfm.reports.scores import METRICS, Score, floors_of
+from xfm.reports.scores import METRICS, Score, floors_of, write_output
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import rank
@@ -148,6 +148,12 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
     def predicted(rows: Sequence[Any]) -> list[Any]:
         return [answers.get(one, one) if isinstance(one, str) else one for one in task.predict(rows)]
 
+    def submit(split: str, rows: Sequence[Any], predictions: Sequence[Any]) -> None:
+        if benchmark.submit:
+            path = setting.folder / benchmark.submission.format(split)
+            write_output(path, benchmark.submit(rows, predictions))
+            found.submissions.append(path)
+
     of_guesses = benchmark.score_guesses or benchmark.score
     task.pictures.lost = SkippedRecords(setting.left_out.limit)  # of the server's rows: blank, counted below
     for split, rows in corpus.scored.items():
@@ -159,13 +165,12 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
         constant = task.constant_scores(scored, of_guesses)
         best = {name: max(floors_of(name, constant).values(), default=None) for name in found.splits[split]}
         found.baseline[split] = {name: value for name, value in best.items() if value is not None}
-        if benchmark.submit and benchmark.submits_all:
-            predictions = predictions if len(scored) == len(rows) else predicted(rows)
-            found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
+        if benchmark.submits_all:
+            submit(split, rows, predictions if len(scored) == len(rows) else predicted(rows))
     for split, rows in corpus.hidden.items():
         if benchmark.submit:  # the server wants every row: unreadable pictures are answered as blank ones
             readable(type(task), rows, split, task.pictures, setting.left_out)
-            found.submissions.append(benchmark.submit(setting.folder, split, rows, predicted(rows)))
+            submit(split, rows, predicted(rows))
     total = sum(found.rows.values())
     found.chance |= benchmark.summary(found.chance)
     found.baseline |= benchmark.summary(found.baseline)

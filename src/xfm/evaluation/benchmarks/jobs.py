@@ -150,7 +150,8 @@ def run_jobs(
 
 
 def _run(job: Job, setting: JobSetting) -> JobResult:
-    corpus = job.benchmark.rows(setting.data, job.edition)
+    published = job.benchmark.published if job.edition is Edition.PUBLISHED else None
+    corpus = (published or job.benchmark.read)(setting.data)
     if setting.smoke:
         corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
     for note in corpus.notes.values():  # they stand in the details, too, and hours lie between

@@ -70,13 +70,7 @@ def run_absence(context: Context) -> PartResult:
     (split,) = context.splits(("test",))
     _phrases(context, result, split, context.rows(read_presence, "absence", split, config.rows))
     (searched,) = context.splits(("seen",))
-    found = search_galleries(context, context.captions(searched), [config.gallery], config.queries)
-    best = {
-        Rule.CONTRAST: found.contrast.max(1),
-        Rule.MATCHING: found.odds.max(1),
-        Rule.RERANK: found.heights(1.0, MATCHING_WEIGHT),
-    }
-    _add(context, result, f"absence/{split}/gallery_auroc", best, ~found.there, found.groups)
+    _galleries(context, result, split, context.captions(searched))
     return result
 
 
@@ -101,6 +95,18 @@ def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Ph
     for suffix, own in {"": np.full(len(rows), True), **of_kind}.items():
         key, shared = f"absence/{split}/phrase_auroc{suffix}", row_groups(groups[own].tolist())
         _add(context, result, key, {rule: scores[own] for rule, scores in rules.items()}, absent[own], shared)
+
+
+def _galleries(context: Context, result: PartResult, split: str, encoded: EncodedCaptions) -> None:
+    """AUROC of "nothing in this gallery fits", by the best match of the shortlist."""
+    config = context.config.absence
+    found = search_galleries(context, encoded, [config.gallery], config.queries)
+    best = {
+        Rule.CONTRAST: found.contrast.max(1),
+        Rule.MATCHING: found.odds.max(1),
+        Rule.RERANK: found.heights(1.0, MATCHING_WEIGHT),
+    }
+    _add(context, result, f"absence/{split}/gallery_auroc", best, ~found.there, found.groups)
 
 
 def _add(
