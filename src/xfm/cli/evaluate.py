@@ -205,8 +205,8 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
     )
     names = {} if chosen.names is None else read_names(Path(chosen.names))
     data = LabelledSplits(test or (), train or (), validation, names)
-    result = evaluate_frozen(model, data, out, config, not chosen.quiet, left_out)
-    print(f"{table(result.scores, list(result.scores))}\nScores:  {out / METRICS}")
+    scores, _ = evaluate_frozen(model, data, out, config, not chosen.quiet, left_out)
+    print(f"{table(scores, list(scores))}\nScores:  {out / METRICS}")
     if said := left_out.sentence(out / BAD_FILE):
         print(f"Note:    {said}")
 

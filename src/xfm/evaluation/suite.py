@@ -135,7 +135,8 @@ def evaluate(
             write_scores(out / METRICS, _scores(results))
     details = _described(context, model_folder, weights, config, results)
     details["left_out"] = left_out.kept_in(out)
-    models = {one.part.value: one.command for one in saved_models(out, world, config.validation)}
+    saved = saved_models(out, world, config.validation)
+    models = {part.value: command for part, (_, command) in saved.items()}
     files = {part.value: paths[part].name for part in results}
     details |= {"files": files, "models": models, "made_by": signature}
     scores = _scores(results)

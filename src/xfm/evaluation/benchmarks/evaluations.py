@@ -239,9 +239,9 @@ def _evaluated(
         device=setting.device,
     )
     model, run, left_out = Path(setting.model), setting.folder / RUN, setting.left_out
-    result = evaluate_frozen(model, data, run, config, progress=setting.progress, left_out=left_out)
+    scores, probe = evaluate_frozen(model, data, run, config, setting.progress, left_out)
     found = JobResult(splits={split: {}}, chance={split: {}}, baseline={split: {}})
-    for key, score in result.scores.items():
+    for key, score in scores.items():
         name = key.rsplit("/", 1)[1]
         for method, prefix in methods.items():
             begins = f"{method.replace('-', '_')}_"
@@ -251,6 +251,6 @@ def _evaluated(
                 for floors, value in ((found.chance, score.chance), (found.baseline, score.baseline)):
                     if value is not None:
                         floors[split][metric] = value
-    if result.probe:
-        found.details["C"] = result.probe.chosen
+    if probe:
+        found.details["C"] = probe.chosen
     return found

@@ -103,15 +103,6 @@ class LabelledSplits:
     names: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-@dataclass
-class FrozenResult:
-    """Scores by `image-classification/test/METHOD_METRIC`, details for `probe.json`, and the probe."""
-
-    scores: dict[str, Score] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-    probe: LinearProbe | None = None
-
-
 @holds("out")
 def evaluate_frozen(
     model: Path,
@@ -120,8 +111,9 @@ def evaluate_frozen(
     config: FrozenConfig,
     progress: bool = True,
     left_out: SkippedRecords | None = None,
-) -> FrozenResult:
-    """Evaluate frozen features, and write `metrics.json` and `probe.json` into `out`."""
+) -> tuple[dict[str, Score], LinearProbe | None]:
+    """Evaluate frozen features, and write `metrics.json` and `probe.json` into `out`: the scores by
+    `image-classification/test/METHOD_METRIC`, and the linear probe."""
     prepare_process()
     _check_rows(data, config)
     templates = load_templates(config.templates) if Method.ZERO_SHOT in config.methods else []
@@ -143,21 +135,17 @@ def evaluate_frozen(
     test = encode(data.test, "test")
     validation = None if data.validation is None else encode(data.validation, "validation")
     left_out.write(out)
-    result = FrozenResult(details={"config": to_plain(config), "seconds": {}, "made_by": signature})
-    result.details["left_out"] = left_out.plain()
-    seconds: dict[str, float] = result.details["seconds"]
-    seconds["features"] = time.perf_counter() - began
+    seconds, scored, probe = {"features": time.perf_counter() - began}, dict[str, Score](), None
+    details: dict[str, Any] = {"config": to_plain(config), "seconds": seconds, "made_by": signature}
+    details["left_out"] = left_out.plain()
     for method in dict.fromkeys(config.methods):
         began = time.perf_counter()
         seen: Array | None = train.labels
         if method is Method.LINEAR:
             share, seed = config.validation_share, config.seed
-            result.probe = probe = fit_probe(
-                train, validation, config.regression, share=share, seed=seed, progress=progress
-            )
+            probe = fit_probe(train, validation, config.regression, share=share, seed=seed, progress=progress)
             trials = [{"C": 10.0**one, "validation_accuracy": score} for one, score in probe.trials.items()]
-            chosen = {"C": probe.chosen, "converged": probe.converged, "trials": trials}
-            result.details["linear"] = chosen
+            details["linear"] = {"C": probe.chosen, "converged": probe.converged, "trials": trials}
             scores, classes = probe.classifier.logits(test.features).numpy(), probe.classes
         elif method is Method.KNN:
             known = train if validation is None else concatenated(train, validation)  # nothing is chosen
@@ -170,10 +158,10 @@ def evaluate_frozen(
             scores, classes = _zero_shot(test, data.names, encoder, templates)
             seen = None
         seconds[method.value] = time.perf_counter() - began
-        result.scores |= _class_scores(method, scores, classes, test.labels, config.seed, seen)
-        write_scores(out / METRICS, result.scores)
-        write_json(out / DETAILS, result.details)
-    return result
+        scored |= _class_scores(method, scores, classes, test.labels, config.seed, seen)
+        write_scores(out / METRICS, scored)
+        write_json(out / DETAILS, details)
+    return scored, probe
 
 
 def frozen_maker(folder: Path, *splits: Sequence[Labelled] | None) -> ResultOrigin:
