@@ -28,7 +28,6 @@ from xfm.evaluation.suite import evaluate
 from xfm.metrics.intervals import Interval
 from xfm.metrics.numbers import percent
 from xfm.models.model_reading import read_provenance
-from xfm.reports.charts import forest
 from xfm.reports.scores import Score
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
@@ -72,14 +71,12 @@ def differences(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interva
     return Interval(mean, mean - half, mean + half)
 
 
-PAGE, CHART = "ablation.md", "ablation.svg"
+PAGE = "ablation.md"
 
 
 def _write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[ScoredRun]) -> None:
     meanings = "\n".join(f"- `{one.name}`: {one.meaning}" for one in config.chosen)
     split = "validation splits" if config.validation else "test splits"
-    chart = average_chart(runs)
-    picture = f"\n![Differences of the averages from {FULL}]({CHART})\n" if chart else ""
     text = f"""# What parts of the method are worth: {recipe}
 
 {len(runs)} runs, {config.seeds} seeds a variant, {split}. Means over seeds; in brackets the difference from
@@ -90,13 +87,11 @@ def _write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence
 ## Averages
 
 {average_table(runs)}
-{picture}
+
 ## Every score
 
 {score_table(runs)}
 """
-    if chart:
-        write_text(out / CHART, chart)
     write_text(out / PAGE, text)
 
 
@@ -105,18 +100,6 @@ def average_table(runs: Sequence[ScoredRun]) -> str:
     groups = [group for group in AVERAGES if any(group in run.scores for run in runs)]
     rows = [[f"`{name}`", *(cell(group, name, runs) for group in groups)] for name in _variants(runs)]
     return _markdown(["", *groups], rows)
-
-
-def average_chart(runs: Sequence[ScoredRun]) -> str:
-    """The differences of the averages from `full` with their intervals, as an SVG file; empty without any."""
-    variants = [name for name in _variants(runs) if name != FULL]
-    panels: dict[str, dict[str, Interval]] = {}
-    for group in AVERAGES:
-        for name in variants:
-            if (gain := differences(runs, group, name)) is not None:
-                points = (100 * value for value in (gain.value, gain.low, gain.high))
-                panels.setdefault(group, {})[name] = Interval(*points)
-    return forest(panels, f"points more than {FULL}") if panels else ""
 
 
 def score_table(runs: Sequence[ScoredRun]) -> str:
