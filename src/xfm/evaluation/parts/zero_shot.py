@@ -5,8 +5,6 @@ With a picture the fusion encoder predicts them (IMLM), with none the language e
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,7 @@ from xfm.models.features import EncodedItems, Encoder, encode_images, encode_tex
 from xfm.models.precision import autocast
 from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult
 from xfm.tasks.ranking import Ranking, match, rank, rerank_scores
-from xfm.tasks.rows import MaskedRow, read_captioned, read_masked
+from xfm.tasks.rows import read_captioned, read_masked
 
 SHOWN = 6  # examples of each direction
 SHOWN_CANDIDATES = 5
@@ -90,25 +88,14 @@ def run_hard(context: Context) -> PartResult:
         "text_r1_matching": logits[:, 1],
     }
     ends = np.cumsum(sizes)[:-1]
-    by_rule = {name: np.split(scores, ends) for name, scores in rules.items()}
     wrong = np.array([len(row.distractors) for row in rows])
     edits = np.array([row.edit for row in rows])
     of_edit = {f"_{edit}": edits == edit for edit in dict.fromkeys(filter(None, edits.tolist()))}
-    for name, scores in by_rule.items():
-        right = prefers_first(scores).astype(np.float64)
+    for name, scores in rules.items():
+        right = prefers_first(np.split(scores, ends)).astype(np.float64)
         for suffix, own in {"": np.full(len(rows), True), **of_edit}.items():
             groups, chance = row_groups(index[own].tolist()), float((1 / (1 + wrong[own])).mean())
             result.add_rows(f"retrieval/{split}/{name}{suffix}", right[own], groups, chance, seed)
-    reranked = by_rule["text_r1_rerank"]
-    for place in pick_examples(prefers_first(reranked).tolist(), SHOWN, seed):
-        scores = reranked[place]
-        row, order = rows[place], np.argsort(-scores)
-        options = (row.caption, *row.distractors)
-        best = order[:SHOWN_CANDIDATES].tolist()
-        shown = [{"content": options[option], "right": option == 0} for option in best]
-        rank = int((scores[1:] >= scores[0]).sum()) + 1
-        example = {"query": context.relative(row.image), "candidates": shown, "rank": rank}
-        result.examples.setdefault(HARD, []).append(example)
     return result
 
 
@@ -120,27 +107,13 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Words that are never masked: they can be guessed from grammar alone."""
 
 
-@dataclass(frozen=True)
-class MaskedCaptions:
-    """Masked tokens [R, T] of captions, and labels [R, T] int64: true ids where masked, else -100."""
-
-    tokens: Tokens
-    labels: Tensor
-
-    @property
-    def targets(self) -> Tensor:
-        """[M] true ids of all masked positions, row by row."""
-        return self.labels[self.labels != IGNORED]
-
-    def rows_of_targets(self) -> Tensor:
-        """[M] int64 row of each masked position."""
-        return (self.labels != IGNORED).nonzero()[:, 0]
-
-
 def mask_captions(
     tokenizer: Tokenizer, captions: Sequence[str], share: float, seed: int, max_tokens: int = 40
-) -> MaskedCaptions:
-    """Mask whole content words of R captions, one at least; row r depends on seed, r and caption."""
+) -> tuple[Tokens, Tensor]:
+    """Mask whole content words of R captions, one at least; row r depends on seed, r and caption.
+
+    Masked tokens [R, T], and labels [R, T] int64: true ids where masked, else -100.
+    """
     texts = [normalise_caption(caption) for caption in captions]
     encoded = tokenizer.encode_batch(texts, max_tokens)
     chosen = torch.zeros_like(encoded.mask)
@@ -153,14 +126,17 @@ def mask_captions(
             picked = {*np.random.default_rng((seed, row)).choice(content, count, replace=False).tolist()}
             chosen[row, : len(words)] = torch.tensor([word in picked for word in words])
     labels = torch.where(chosen, encoded.ids, IGNORED)
-    return MaskedCaptions(Tokens(torch.where(chosen, tokenizer.mask, encoded.ids), encoded.mask), labels)
+    return Tokens(torch.where(chosen, tokenizer.mask, encoded.ids), encoded.mask), labels
 
 
 @torch.inference_mode()
 def predict_masked(
-    encoder: Encoder, masked: MaskedCaptions, pictures: Sequence[tuple[EncodedItems, Tensor] | None]
+    encoder: Encoder,
+    tokens: Tokens,
+    labels: Tensor,
+    pictures: Sequence[tuple[EncodedItems, Tensor] | None],
 ) -> list[NDArray[np.int64]]:
-    """Predicted ids [M] int64 of all masked positions for each condition, in the order of `masked.targets`.
+    """Predicted ids [M] int64 of all masked positions for each condition, row by row.
 
     A condition has encoded pictures and [R] int64 the picture of each caption; None is the language encoder
     alone.
@@ -168,9 +144,9 @@ def predict_masked(
     model, device = encoder.model, encoder.device
     found: list[list[Tensor]] = [[] for _ in pictures]
     with autocast(encoder.precision, device):
-        for part in encoder.chunks(len(masked.labels), encoder.batch_size, "masked tokens"):
-            mask, places = masked.tokens.mask[part].to(device), masked.labels[part].to(device) != IGNORED
-            text = model.encode_text(masked.tokens.ids[part].to(device), mask)
+        for part in encoder.chunks(len(labels), encoder.batch_size, "masked tokens"):
+            mask, places = tokens.mask[part].to(device), labels[part].to(device) != IGNORED
+            text = model.encode_text(tokens.ids[part].to(device), mask)
             for predicted, shown in zip(found, pictures, strict=True):
                 states, head = text, model.language_logits
                 if shown is not None:
@@ -184,9 +160,6 @@ def predict_masked(
     return [torch.cat(predicted).numpy() for predicted in found]
 
 
-MASKED_SHOWN = 8
-
-
 def run_masked_tokens(context: Context) -> PartResult:
     """Accuracy over masked tokens of content words; the masks are the same for all conditions.
 
@@ -197,8 +170,10 @@ def run_masked_tokens(context: Context) -> PartResult:
     (split,) = context.splits(("test",))
     rows = context.rows(read_masked, "masked_token", split, config.masked_rows)
     tokenizer = context.pretrained.tokenizer
-    masked = mask_captions(tokenizer, [row.caption for row in rows], config.masked_share, config.seed)
-    targets = masked.targets.numpy()
+    captions = [row.caption for row in rows]
+    tokens, labels = mask_captions(tokenizer, captions, config.masked_share, config.seed)
+    hidden = labels != IGNORED
+    targets = labels[hidden].numpy()
     images, index = context.encode([row.image for row in rows] + [row.wrong_image for row in rows])
     blank, blank_index = context.pictures.blank(len(rows))
     shown = {
@@ -207,7 +182,7 @@ def run_masked_tokens(context: Context) -> PartResult:
         "blank_image": (encode_images(context.encoder, [blank], 1), blank_index),
         "no_image": None,
     }
-    conditions = predict_masked(context.encoder, masked, list(shown.values()))
+    conditions = predict_masked(context.encoder, tokens, labels, list(shown.values()))
     predicted: dict[str, Array] = dict(zip(shown, conditions, strict=True))
     right = {name: (found == targets).astype(np.float64) for name, found in predicted.items()}
     accuracies = {name: float(own.mean()) for name, own in right.items()}
@@ -216,44 +191,10 @@ def run_masked_tokens(context: Context) -> PartResult:
         for name, value in accuracies.items()
         if name != "right_image"
     }
-    groups = row_groups(masked.rows_of_targets().tolist())  # words of one caption are not independent
+    groups = row_groups(hidden.nonzero()[:, 0].tolist())  # words of one caption are not independent
     chance = chance_of_classes(tokenizer.vocab_size)["accuracy"]
     usual = {"most frequent token": majority_accuracy(targets)}
     for name, own in right.items():
         floors = usual | (others if name == "right_image" else {})
         result.add_rows(f"masked_token/{split}/accuracy_{name}", own, groups, chance, config.seed, floors)
-    result.examples["masked_token"] = _masked_examples(context, rows, masked, predicted)
     return result
-
-
-def _masked_examples(
-    context: Context, rows: list[MaskedRow], masked: MaskedCaptions, predicted: dict[str, Array]
-) -> list[dict[str, Any]]:
-    tokenizer = context.pretrained.tokenizer
-    owners, targets = masked.rows_of_targets().numpy(), masked.targets.numpy()
-
-    def words(ids: Array) -> list[str]:
-        return [tokenizer.decode([token]).strip() for token in ids.tolist()]
-
-    examples: list[dict[str, Any]] = []
-    right = [bool((predicted["right_image"] == targets)[owners == row].all()) for row in range(len(rows))]
-    for place in pick_examples(right, MASKED_SHOWN, context.config.seed):
-        ids = masked.tokens.ids[place][masked.tokens.mask[place]].tolist()
-        pieces = [
-            " ____" if gap else tokenizer.decode(list(run))
-            for gap, run in groupby(ids, key=lambda token: token == tokenizer.mask)
-        ]
-        here = owners == place
-        examples.append(
-            {
-                "image": context.relative(rows[place].image),
-                "wrong_image": context.relative(rows[place].wrong_image),
-                "caption": "".join(pieces).strip(),
-                "words": words(targets[here]),
-                **{
-                    f"{name}_words": words(predicted[name][here])
-                    for name in ("right_image", "wrong_image", "no_image")
-                },
-            }
-        )
-    return examples
