@@ -145,7 +145,7 @@ def evaluate_frozen(
             share, seed = config.validation_share, config.seed
             probe = fit_probe(train, validation, config.regression, share=share, seed=seed, progress=progress)
             trials = [{"C": 10.0**one, "validation_accuracy": score} for one, score in probe.trials.items()]
-            details["linear"] = {"C": probe.chosen, "converged": probe.converged, "trials": trials}
+            details["linear"] = {"C": probe.chosen, "converged": probe.classifier.converged, "trials": trials}
             scores, classes = probe.classifier.logits(test.features).numpy(), probe.classes
         elif method is Method.KNN:
             known = train if validation is None else concatenated(train, validation)  # nothing is chosen
