@@ -214,10 +214,7 @@ def read_part(path: Path, key: str | None = None) -> PartResult | None:
         result = PartResult(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    tables = (
-        *(result.baselines, result.examples, result.curves, result.tunings, result.probes),
-        *(result.calibration, result.left_out),
-    )
+    tables = [value for name, value in vars(result).items() if name != "seconds"]
     return result if all(isinstance(table, dict) for table in tables) else None
 
 

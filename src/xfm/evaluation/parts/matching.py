@@ -120,11 +120,9 @@ def _add(
     """Areas under the curve of [N] cases; a lower score means absent."""
     seed, floors = context.config.seed, {CONTRAST: area_under_roc(-rules[Rule.CONTRAST], absent)}
     for rule, suffix in ((Rule.MATCHING, ""), (Rule.RERANK, Rule.RERANK)):
-
-        def area(places: NDArray[np.int64], scores: Floats = rules[rule]) -> float:
-            return area_under_roc(-scores[places], absent[places])
-
-        result.add(f"{key}{suffix}", bootstrap(area, groups, seed), 0.5, len(absent), seed, floors)
+        scores = rules[rule]
+        found = bootstrap(lambda at, scores=scores: area_under_roc(-scores[at], absent[at]), groups, seed)
+        result.add(f"{key}{suffix}", found, 0.5, len(absent), seed, floors)
 
 
 GALLERIES = (30, 100, 300, 1000, 3000)
