@@ -155,7 +155,7 @@ def glue_submission(task: GlueTask, predictions: Sequence[Any]) -> str:
     """TSV of a test set, `index<tab>prediction`, in the order of the test file; STS-B's values in [0, 5]."""
     layout = FORMATS[task]
     if layout.classes:
-        written = dict(zip(layout.classes, layout.written, strict=True))
+        written = {name: str(at) if layout.numbered else name for at, name in enumerate(layout.classes)}
         cells = [written[name_of(prediction)] for prediction in predictions]
     else:
         cells = [f"{min(5.0, max(0.0, float(prediction))):.3f}" for prediction in predictions]

@@ -57,11 +57,6 @@ class GlueFormat:
     hidden: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
-    def written(self) -> tuple[str, ...]:
-        """Classes as submissions write them."""
-        return tuple(map(str, range(len(self.classes)))) if self.numbered else self.classes
-
-    @property
     def unscored(self) -> Mapping[str, str]:
         """Splits without answers."""
         return self.hidden or {"test": self.name}
