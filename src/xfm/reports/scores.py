@@ -17,7 +17,6 @@ from xfm.core.files import read_text, write_text
 from xfm.core.results_folder import DETAILS as DETAILS
 from xfm.core.results_folder import free_name
 from xfm.metrics.intervals import Interval, bootstrap
-from xfm.training.flags import Flag, read_flags
 
 SPLITS_RETRIEVAL = ("seen", "combinations", "objects")
 SPLITS = ("seen", "combinations")
@@ -180,14 +179,6 @@ MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad", "keep_models
 """Settings of an evaluation on which its results do not depend."""
 
 
-def stored_flags(out: Path) -> list[Flag]:
-    """The flags in a folder's `evaluation.json`; none where there is no such file."""
-    try:
-        return read_flags(read_object(out / DETAILS))
-    except (KeyError, TypeError):
-        return []
-
-
 def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:
     """Finished parts of the same evaluation in `out`; UserError where its settings differ."""
     try:
@@ -216,11 +207,3 @@ def read_part(path: Path, key: str | None = None) -> PartResult | None:
         return None
     tables = [value for name, value in vars(result).items() if name != "seconds"]
     return result if all(isinstance(table, dict) for table in tables) else None
-
-
-def left_out_sentence(out: Path) -> str:
-    """Which rows an evaluation left out, in a sentence; empty where it left out none."""
-    try:
-        return read_object(out / DETAILS)["left_out"]["says"]
-    except (KeyError, TypeError):
-        return ""

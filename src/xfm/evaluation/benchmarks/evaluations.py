@@ -1,6 +1,6 @@
 """Evaluations on a benchmark: fine-tuned, on frozen features, by prompts, and by ranking."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -202,37 +202,25 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
     ).task
 
 
-def evaluate_on_features(benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting) -> JobResult:
-    """Linear probe and nearest neighbours on frozen features.
+def evaluate_on_features(
+    benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting, by_prompts: bool = False
+) -> JobResult:
+    """Linear probe and nearest neighbours on frozen features, or zero-shot classification by prompts.
 
     As in CLIP, validation rows choose the penalty, and the last fit includes them.
     """
     ((split, test),) = corpus.scored.items()
-    rows = corpus.train
+    seed, methods, rows = setting.recipe.settings.seed, [Method.LINEAR, Method.KNN], corpus.train
     if setting.smoke:  # its few rows may share no class with those of the others
         rows = [*rows, *corpus.validation, *test]
-    splits = LabelledSplits(test, rows, corpus.validation or None)
-    return _evaluated(benchmark, split, splits, setting, {Method.LINEAR: "", Method.KNN: "knn_"})
-
-
-def evaluate_by_prompts(benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting) -> JobResult:
-    """Zero-shot classification by prompts."""
-    ((split, test),) = corpus.scored.items()
-    splits = LabelledSplits(test, names=benchmark.names(setting.data) or {})
-    return _evaluated(benchmark, split, splits, setting, {Method.ZERO_SHOT: ""})
-
-
-def _evaluated(
-    benchmark: Benchmark,
-    split: str,
-    data: LabelledSplits,
-    setting: JobSetting,
-    methods: Mapping[Method, str],
-) -> JobResult:
+    data = LabelledSplits(test, rows, corpus.validation or None)
+    if by_prompts:
+        seed, methods = 0, [Method.ZERO_SHOT]
+        data = LabelledSplits(test, names=benchmark.names(setting.data) or {})
     config = FrozenConfig(
-        methods=[*methods],
+        methods=methods,
         templates=benchmark.templates,
-        seed=0 if Method.ZERO_SHOT in methods else setting.recipe.settings.seed,
+        seed=seed,
         neighbours=min(20, len(data.train) or 20),
         # Pixels as the model has them; of ImageNet the centre is cropped, as everybody does.
         framing=Framing.CENTRE if benchmark.name == IMAGENET else None,
@@ -242,15 +230,11 @@ def _evaluated(
     scores, probe = evaluate_frozen(model, data, run, config, setting.progress, left_out)
     found = JobResult(splits={split: {}}, chance={split: {}}, baseline={split: {}})
     for key, score in scores.items():
-        name = key.rsplit("/", 1)[1]
-        for method, prefix in methods.items():
-            begins = f"{method.replace('-', '_')}_"
-            if name.startswith(begins):
-                metric = prefix + name.removeprefix(begins)
-                found.splits[split][metric], found.rows[split] = score.value, score.n
-                for floors, value in ((found.chance, score.chance), (found.baseline, score.baseline)):
-                    if value is not None:
-                        floors[split][metric] = value
+        metric = key.rsplit("/", 1)[1].removeprefix("linear_").removeprefix("zero_shot_")
+        found.splits[split][metric], found.rows[split] = score.value, score.n
+        for floors, value in ((found.chance, score.chance), (found.baseline, score.baseline)):
+            if value is not None:
+                floors[split][metric] = value
     if probe:
         found.details["C"] = probe.chosen
     return found
