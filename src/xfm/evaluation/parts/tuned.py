@@ -76,14 +76,8 @@ def _add_zero_shot(
 
 @dataclass(frozen=True)
 class TunedPart:
-    """A part that fine-tunes.
-
-    Attributes:
-        only: metrics that are scores; empty for all.
-        also: adds further scores of a split.
-        columns: `--columns` of the world's files, for the command that asks the model.
-        after: part with whose fine-tuned model it begins (an intermediate task).
-    """
+    """A part that fine-tunes. Metrics `only` are scores (empty: all), `also` adds further ones of a split;
+    `columns` is `--columns` of the world's files, and it begins with the model of the part `after`."""
 
     task: type[AnyTask]
     reader: Callable[[Context], Callable[[Path], list[Any]]]

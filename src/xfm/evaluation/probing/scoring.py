@@ -75,18 +75,6 @@ def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[st
     return torch.cat(found)
 
 
-@torch.inference_mode()
-def zero_shot_logits(encoder: Encoder, features: np.ndarray, classes: Tensor) -> Tensor:
-    """[N, C] float32: cosines of pictures ([N, Dv] slot 0) and classes [C, E] over the temperature."""
-    found = []
-    for rows in blocks(len(features)):
-        block = torch.from_numpy(np.array(features[rows], dtype=np.float32))
-        with encoder.heads():
-            vectors = encoder.model.project_image(block.to(encoder.device)).cpu()
-        found.append(vectors @ classes.T / encoder.model.temperature.item())
-    return torch.cat(found)
-
-
 DETAILS = "probe.json"
 
 
@@ -172,8 +160,8 @@ def frozen_maker(folder: Path, *splits: Sequence[Labelled] | None) -> ResultOrig
     return ResultOrigin("evaluate", {"model": model_digest(folder / WEIGHTS), **data}, str(folder))
 
 
-def _check_rows(data: LabelledSplits, config: FrozenConfig | None = None) -> None:
-    fits = config is None or {*config.methods} != {Method.ZERO_SHOT}
+def _check_rows(data: LabelledSplits, config: FrozenConfig) -> None:
+    fits = {*config.methods} != {Method.ZERO_SHOT}
     if not data.test or (fits and not data.train):
         raise UserError("the training or the test rows are empty; check their files")
     known = {row.label for row in data.train}
@@ -185,14 +173,20 @@ def _check_rows(data: LabelledSplits, config: FrozenConfig | None = None) -> Non
             )
 
 
+@torch.inference_mode()
 def _zero_shot(
     test: LabelledFeatures, names: Mapping[str, str], encoder: Encoder, templates: Sequence[str]
 ) -> tuple[Array, Array]:
-    """[N, C] scores of the test rows, and the label of each column."""
+    """[N, C] float32 cosines of pictures and classes over the temperature, and the label of each column."""
     classes = np.unique([*test.labels.tolist(), *names])
     called = [names.get(str(label), str(label)) for label in classes.tolist()]
-    vectors = class_vectors(encoder, called, templates)
-    return zero_shot_logits(encoder, test.features, vectors).numpy(), classes
+    vectors, found = class_vectors(encoder, called, templates), []
+    for rows in blocks(len(test.features)):
+        block = torch.from_numpy(np.array(test.features[rows], dtype=np.float32))
+        with encoder.heads():
+            pictures = encoder.model.project_image(block.to(encoder.device)).cpu()
+        found.append(pictures @ vectors.T / encoder.model.temperature.item())
+    return torch.cat(found).numpy(), classes
 
 
 def _class_scores(

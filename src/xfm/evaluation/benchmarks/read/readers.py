@@ -164,16 +164,12 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Corpus(Generic[R]):
-    """Rows of a benchmark, split as published.
+    """Rows of a benchmark, split as published: `scored` with answers, of which the first split selects the
+    epoch if it `chooses`, and `hidden` with a placeholder as the answer.
 
-    Attributes:
-        scored: rows with published answers by split; the first split selects the epoch if `chooses`.
-        hidden: rows without published answers, by split, with a placeholder as the answer.
-        classes: class names in the order of the outputs; empty for tasks without classes.
-        answers: answers that questions are ranked on; empty for those of the training rows.
-        left_out: reasons by file and row of training rows that were dropped.
-        notes: decisions of the reader where the files leave something open.
-        validation: rows that choose a probe's penalty; without, a share of the training rows.
+    `classes` are in the order of the outputs; on `answers` questions are ranked (empty: on those of the
+    training rows). `left_out` has reasons by file and row of training rows that were dropped, `notes`
+    decisions where the files leave something open. `validation` rows choose a probe's penalty.
     """
 
     train: Sequence[R]
