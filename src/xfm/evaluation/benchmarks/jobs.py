@@ -76,7 +76,12 @@ def find_jobs(
                 continue  # prompts need the names of the classes
             for edition in benchmark.editions(protocol):
                 if edition in editions and (not protocols or protocol in protocols):
-                    recipe = _recipe(name, protocol, edition, options)
+                    found = recipe_of(name, protocol)
+                    if found in benchmark_recipes(edition):
+                        recipe = load_benchmark(found, options, edition)
+                    else:
+                        values = {"name": name, "benchmark": name, "settings": {"baseline": False}}
+                        recipe = parse(BenchmarkRecipe, options, values=values, source="the options")
                     jobs.append(Job(benchmark, protocol, edition, recipe.small() if smoke else recipe))
     if not jobs:
         raise UserError(
@@ -84,14 +89,6 @@ def find_jobs(
             "belongs where"
         )
     return jobs
-
-
-def _recipe(name: str, protocol: Protocol, edition: Edition, options: Sequence[str]) -> BenchmarkRecipe:
-    found = recipe_of(name, protocol)
-    if found in benchmark_recipes(edition):
-        return load_benchmark(found, options, edition)
-    values = {"name": name, "benchmark": name, "settings": {"baseline": False}}
-    return parse(BenchmarkRecipe, options, values=values, source="the options")
 
 
 @holds("out")

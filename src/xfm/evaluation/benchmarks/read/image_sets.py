@@ -81,14 +81,13 @@ def sun397(root: Path, split: str) -> Opened:
     rows: list[Labelled] = []
     known = set(names)
     for number, line in enumerate(read_text(listed).splitlines(), start=1):
-        parts = line.strip().lstrip("/").split("/")  # /a/abbey/sun_aaaulhwrhqgejnyt.jpg
+        if not (path := line.strip()):
+            continue
+        parts = path.lstrip("/").split("/")  # /a/abbey/sun_aaaulhwrhqgejnyt.jpg
         label = "/".join(parts[1:-1])
-        if line.strip() and label not in known:
-            raise UserError(
-                f"{listed}:{number}: {line.strip()} is of no class of ClassName.txt; mend the row."
-            )
-        if line.strip():
-            rows.append(Labelled(folder.joinpath(*parts), label))
+        if label not in known:
+            raise UserError(f"{listed}:{number}: {path} is of no class of ClassName.txt; mend the row.")
+        rows.append(Labelled(folder.joinpath(*parts), label))
     return rows, names
 
 

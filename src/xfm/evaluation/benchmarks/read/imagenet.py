@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from xfm.core.errors import UserError, excerpt
-from xfm.core.files import drafting, read_text, replace_folder, writing
+from xfm.core.errors import UserError
+from xfm.core.files import drafting, replace_folder, writing
 from xfm.data.images import picture_suffix
 from xfm.data.tables.parquet import read_footer
 from xfm.data.tables.table import open_folder
@@ -19,6 +19,7 @@ from xfm.evaluation.benchmarks.read.readers import (
     picture_below,
     read_lines,
 )
+from xfm.evaluation.probing.prompt_templates import read_names
 from xfm.tasks.rows import Labelled
 
 CACHE, INDEX = "xfm-pictures", "index.jsonl"
@@ -125,13 +126,5 @@ def synset_names(folder: Path) -> dict[str, str] | None:
     path = folder / "LOC_synset_mapping.txt"
     if not path.is_file():
         return None
-    names: dict[str, str] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        label, _, synonyms = line.strip().partition(" ")
-        if line.strip() and not synonyms:
-            raise UserError(
-                f"{path}:{number}: {excerpt(line)!r} is not a class and its names; download the file again"
-            )
-        if label:
-            names[label] = synonyms.split(",")[0].strip()
-    return names
+    names = read_names(path, " ")
+    return {label: synonyms.split(",")[0].strip() for label, synonyms in names.items()}

@@ -124,14 +124,11 @@ def parquet_files(folder: Path, split: str) -> list[Path]:
 
     Empty where there are none; UserError where some of the numbered files are missing.
     """
+    numbered = re.compile(rf"{re.escape(split)}-[0-9]{{1,9}}-of-[0-9]{{1,9}}\.parquet")
     for below in (folder, folder / "data"):
-        numbered = re.compile(rf"{re.escape(split)}-[0-9]{{1,9}}-of-([0-9]{{1,9}})\.parquet")
-        matches = [
-            one for path in below.glob(f"{split}-*-of-*.parquet") if (one := numbered.fullmatch(path.name))
-        ]
-        found = sorted(below / one[0] for one in matches)
-        if found:
-            total = int(matches[0][1])
+        paths = below.glob(f"{split}-*-of-*.parquet")
+        if found := sorted(path for path in paths if numbered.fullmatch(path.name)):
+            total = int(found[0].stem.rpartition("-")[2])
             if len(found) != total:
                 raise UserError(
                     f"{below}: {len(found)} of the {total} files of {split} are there; get the rest"

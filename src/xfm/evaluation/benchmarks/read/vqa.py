@@ -47,16 +47,9 @@ def read_vqa(folder: Path, coco: Path, genome: Path | None = None, minival: bool
     hidden: dict[str, list[Question]] = {}
     for name, file in (("test-dev", "test-dev2015"), ("test-std", "test2015")):
         if (path := folder / _QUESTIONS.format(file)).is_file():
-            hidden[name] = [
-                Question(
-                    coco / "test2015" / f"COCO_test2015_{integer(row, 'image_id'):012d}.jpg",
-                    row.text("question"),
-                    "",
-                    "all",
-                    key=integer(row, "question_id"),
-                )
-                for row in read_json_rows(path, "questions")
-            ]
+            for row in read_json_rows(path, "questions"):
+                key, image = integer(row, "question_id"), _image(coco, "test2015", row)
+                hidden.setdefault(name, []).append(Question(image, row.text("question"), "", "all", key=key))
     more, absent, blank = _read_genome(genome) if genome else ([], {}, [])
     notes = {"answer_list": note}
     if blank:
@@ -111,10 +104,14 @@ def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
         if not given:
             raise row.error("answers", "is empty")
         votes = tuple((answer, count / len(given)) for answer, count in Counter(given).items())
-        image = coco / year / f"COCO_{year}_{integer(row, 'image_id'):012d}.jpg"
+        image = _image(coco, year, row)
         common = string(row, "multiple_choice_answer") if "multiple_choice_answer" in row else votes[0][0]
         found.append(Question(image, questions[key], common, string(row, "answer_type"), votes, key))
     return found
+
+
+def _image(coco: Path, year: str, row: TableRow) -> Path:
+    return coco / year / f"COCO_{year}_{integer(row, 'image_id'):012d}.jpg"
 
 
 def _given(row: TableRow) -> list[str]:
