@@ -124,7 +124,7 @@ class Context:
         pictures: shared by all parts, so that each picture is decoded once.
         kept: folder for fine-tuned models, see `xfm.evaluation.parts`; None keeps none.
         origin: path of the model, for the provenance of fine-tuned ones.
-        encoded: retrieval splits that an earlier part has encoded, up to `encoded_bytes`.
+        encoded: retrieval splits that an earlier part has encoded, up to `KEPT`.
         learned: tensors after a part's fine-tuning, for the parts that begin with it; True: from scratch.
     """
 
@@ -139,7 +139,6 @@ class Context:
     time_budget: TimeBudget = field(default_factory=TimeBudget)
     origin: str = ""
     encoded: dict[tuple[tuple[Path, str], ...], EncodedCaptions] = field(default_factory=dict)
-    encoded_bytes: int = KEPT
     learned: dict[tuple[Part, bool], Mapping[str, Tensor]] = field(default_factory=dict)
 
     @property
@@ -214,7 +213,7 @@ class Context:
             texts = encode_texts(self.encoder, [row.caption for row in rows])
             found = EncodedCaptions(rows, images, texts, owner.numpy())
             items = [one for split in (*self.encoded.values(), found) for one in (split.images, split.texts)]
-            if sum(one.states.bytes_in_memory for one in items) <= self.encoded_bytes:
+            if sum(one.states.bytes_in_memory for one in items) <= KEPT:
                 self.encoded[key] = found
         return found
 

@@ -117,12 +117,11 @@ def evaluate(
     keys = {part: part_fingerprint(part, weights, world, resolved) for part in Part}
     paths = {part: out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json" for part, key in keys.items()}
     signature = sign(out, maker)
-    stored = {part: found for part in finished if (found := read_part(paths[part], keys[part]))}
-    results = {
-        part: found
-        for part, found in stored.items()
-        if part not in resolved.parts or not found.left_out.get("rows")
-    }
+    results: dict[Part, PartResult] = {}
+    for part in finished:
+        found = read_part(paths[part], keys[part])
+        if found and (part not in resolved.parts or not found.left_out.get("rows")):
+            results[part] = found
     left_out = _left_out(results, config)
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
         for part in bar:
@@ -232,10 +231,10 @@ def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationCo
     tasks = [world / "tasks" / name for name in _TASKS.get(part, sorted(one.value for one in own))]
     files = [path for folder in tasks for path in sorted(folder.glob("*.jsonl")) if path.is_file()]
     settings = asdict(config)
-    others = set(TUNED) - own
-    useless = {other.value for other in others} | (set() if part in TUNED else {"scratch"})
-    for name in (*sorted(MAY_CHANGE), *sorted(useless)):
+    for name in (*MAY_CHANGE, *(other.value for other in set(TUNED) - own)):
         settings.pop(name)
+    if part not in TUNED:
+        settings.pop("scratch")
     content = {
         "format": CACHE_FORMAT,
         "part": part.value,

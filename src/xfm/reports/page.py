@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,11 +103,10 @@ def thumbnail(pixels: Tensor) -> str:
 
 def page_template(name: str, world: Path = Path("/")) -> "Template":
     """A template of `reports/templates` with autoescaping; its pictures lie below `world`."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    folder = resources.files("xfm.reports") / "templates"
     environment = Environment(
-        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        loader=PackageLoader("xfm.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
