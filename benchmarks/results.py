@@ -14,8 +14,6 @@ anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 - `steps`: the runs of all files that match, from the lowest to the highest score of each number of steps;
 - `averages` and `variants`: the `results.csv` of `xfm ablate`, its averages or every score;
 - `kept`: the `kept.csv` of `benchmarks/language_kept.py`.
-
-It draws the pictures of `CHARTS`, too.
 """
 
 import argparse
@@ -31,7 +29,7 @@ from benchmarks.language_kept import kept_table
 
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object, write_text
-from xfm.evaluation.ablation import ScoredRun, as_csv, average_chart, average_table, machine, score_table
+from xfm.evaluation.ablation import ScoredRun, as_csv, average_table, machine, score_table
 from xfm.metrics.numbers import percent
 from xfm.reports.charts import read_curves
 from xfm.training.run_folder import LOG_FILE
@@ -101,8 +99,6 @@ BY_STEPS = {
 }
 """What runs of about as many steps are compared by."""
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
-CHARTS = {"docs/images/averages.svg": "results/ablation.csv"}
-"""Pictures of the differences of an ablation's averages, and the rows that they are made from."""
 MARKS = re.compile(
     r"(?P<begins><!-- (?P<kind>scores|runs|steps|averages|variants|kept) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
@@ -307,8 +303,6 @@ def main() -> None:
     if given.verb == "tables":
         for path, text in due().items():
             write_text(path, text)
-        for picture, file in CHARTS.items():
-            write_text(ROOT / picture, average_chart(scored_runs(read_rows(ROOT / file))))
         return
     try:
         if given.verb == "curve":

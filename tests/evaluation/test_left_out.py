@@ -17,8 +17,8 @@ from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
 from xfm.data.skipped import BAD_FILE
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.suite import evaluate, part_fingerprint
-from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, stored_flags
-from xfm.training.flags import Flag, FlagKind
+from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
+from xfm.training.flags import Flag, FlagKind, read_flags
 
 PICTURE = re.compile(r'"([\w./-]+\.png)"')
 
@@ -70,7 +70,7 @@ def test_flags_are_kept_and_shown(tmp_path: Path) -> None:
     model, world = save_tiny_model(tmp_path / "run" / "model"), write_world(tmp_path / "world")
     config = EvaluationConfig(parts=(Part.HARD,))
     evaluate(model, world, tmp_path / "out", config, False, [Flag(FlagKind.SMOKE, "a tiny <world>")])
-    assert [flag.what for flag in stored_flags(tmp_path / "out")] == [
+    assert [flag.what for flag in read_flags(details_of(tmp_path / "out"))] == [
         FlagKind.SMOKE,
         FlagKind.ROUGH,
         FlagKind.INCOMPLETE,
@@ -78,7 +78,6 @@ def test_flags_are_kept_and_shown(tmp_path: Path) -> None:
     page = page_of(tmp_path / "out")
     assert "a tiny &lt;world&gt;." in page
     assert page.count("Read the scores with this in mind") == 1
-    assert stored_flags(tmp_path / "elsewhere") == []
 
 
 def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:

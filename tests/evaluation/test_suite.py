@@ -210,19 +210,19 @@ def test_the_models_of_the_fine_tunings_are_kept(
 ) -> None:
     """Each answers by the command that is shown, as the scores say, and may be scored on other rows."""
     models = saved_models(results, tiny_world)
-    assert [one.part for one in models] == [*TUNED]
+    assert [*models] == [*TUNED]
     details = details_of(results)
     page = page_of(results)
     answered = {}
     monkeypatch.chdir(tmp_path)
-    for one in models:
-        assert details["models"][one.part.value] == one.command
-        assert escape(one.command, quote=False) in page
-        assert one.command in listing(models)
-        assert load_model(one.folder).provenance["fine_tuned_from"] == str(results / "model")
-        words = shlex.split(one.command)
+    for part, (folder, command) in models.items():
+        assert details["models"][part.value] == command
+        assert escape(command, quote=False) in page
+        assert command in listing(models)
+        assert load_model(folder).provenance["fine_tuned_from"] == str(results / "model")
+        words = shlex.split(command)
         rows = json_lines(Path(words[words.index("--input") + 1]))
-        answered[one.part] = list(zip(rows, answers(one.command), strict=True))
+        answered[part] = list(zip(rows, answers(command), strict=True))
         assert rows
     right = [told[0]["label"] == str(row["label"]).lower() for row, told in answered[Part.ENTAILMENT]]
     assert read_scores(results / "metrics.json")["entailment/test/accuracy"].value == np.mean(right)
@@ -236,8 +236,8 @@ def test_paraphrase_begins_with_what_entailment_has_learned(
     still = replace(CONFIG.paraphrase, lr=1e-12, muon_lr=1e-12, new_lr_multiplier=1.0)
     settings: dict[str, Any] = {"parts": [Part.PARAPHRASE], "paraphrase": still}
     evaluated(tmp_path / "alone", tiny_world, results / "model", **settings)
-    kept = {one.part: load_model(one.folder) for one in saved_models(results, tiny_world)}
-    (alone,) = (load_model(one.folder) for one in saved_models(tmp_path / "alone", tiny_world))
+    kept = {part: load_model(one) for part, (one, _) in saved_models(results, tiny_world).items()}
+    (alone,) = (load_model(one) for one, _ in saved_models(tmp_path / "alone", tiny_world).values())
     assert alone.task is not None
     assert kept[Part.ENTAILMENT].task is not None
     learned = kept[Part.ENTAILMENT].task.shared_state()

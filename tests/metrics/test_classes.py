@@ -60,7 +60,7 @@ def test_error_is_torchmetrics(seed: int, classes: int, rows: int) -> None:
     sure, best = probabilities.max(-1)
     found = calibration(sure.tolist(), (best == truth).tolist())
     assert found.error == pytest.approx(float(expected), abs=1e-5)
-    assert sum(one.count for one in found.bins) == rows
+    assert sum(one["count"] for one in found.bins) == rows
 
 
 def test_the_errors_interval_is_as_wide_as_samples_scatter() -> None:

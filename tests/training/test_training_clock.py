@@ -18,7 +18,7 @@ from xfm.config.recipe import Recipe
 from xfm.config.training import OptimConfig, Schedule
 from xfm.models.folder import load_model
 from xfm.training.checkpoint import list_checkpoints
-from xfm.training.clock import SCHEDULE, ClockState, TrainingClock, phase_starts, read_schedule
+from xfm.training.clock import SCHEDULE, ClockState, TrainingClock, read_schedule
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
 from xfm.training.optim import lr_factor
@@ -85,7 +85,6 @@ def test_phases_follow_the_clock_and_are_recorded(kept):
     assert [moment.seconds for moment in record] == seconds
     assert [moment.share for moment in record] == [min(1.0, value / 60) for value in seconds]
     assert [moment.phase for moment in record] == [0, 0, 0, 0, 1, 1, 1, 2, 2]
-    assert phase_starts(record) == [4, 7]
     lines = {line["step"]: line for line in logged(kept) if "event" not in line}
     assert [set(lines[step]["losses"]) == {"text/mlm"} for step in range(1, 9)] == [True] * 4 + [False] * 4
     assert [lines[step]["share"] for step in range(1, 9)] == [moment.share for moment in record[1:]]

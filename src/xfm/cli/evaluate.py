@@ -124,18 +124,19 @@ def _on_world(chosen: Namespace, model: Path) -> None:
     from xfm.evaluation.report import REPORT
     from xfm.evaluation.suite import evaluate
     from xfm.reports.page import summary
-    from xfm.reports.scores import METRICS, left_out_sentence, stored_flags
-    from xfm.training.flags import last_lines
+    from xfm.reports.scores import DETAILS, METRICS, read_object
+    from xfm.training.flags import last_lines, read_flags
 
     scores = evaluate(model, world, out, config, progress=not chosen.quiet)
     print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
-    if said := left_out_sentence(out):
+    details = read_object(out / DETAILS)
+    if said := details.get("left_out", {}).get("says"):
         print(f"Note:    {said}")
     if not (model / "task.json").exists():
         print(f"Use it:  {use_command(model, world, out)}")
     if models := listing(saved_models(out, world, config.validation)):
         print(models)
-    print(last_lines(stored_flags(out)), end="")
+    print(last_lines(read_flags(details)), end="")
 
 
 def _results_folder(model: Path, config: EvaluationConfig, world: Path) -> Path:
@@ -205,8 +206,8 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
     )
     names = {} if chosen.names is None else read_names(Path(chosen.names))
     data = LabelledSplits(test or (), train or (), validation, names)
-    result = evaluate_frozen(model, data, out, config, not chosen.quiet, left_out)
-    print(f"{table(result.scores, list(result.scores))}\nScores:  {out / METRICS}")
+    scores, _ = evaluate_frozen(model, data, out, config, not chosen.quiet, left_out)
+    print(f"{table(scores, list(scores))}\nScores:  {out / METRICS}")
     if said := left_out.sentence(out / BAD_FILE):
         print(f"Note:    {said}")
 

@@ -132,8 +132,8 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.evaluation.parts import listing, saved_models, use_command
     from xfm.evaluation.suite import evaluate
     from xfm.reports.page import summary
-    from xfm.reports.scores import stored_flags
-    from xfm.training.flags import last_lines
+    from xfm.reports.scores import DETAILS, read_object
+    from xfm.training.flags import last_lines, read_flags
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
     from xfm.world import build_world
 
@@ -172,7 +172,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     if models := listing(saved_models(folder, world)):
         print(models)
     print(f"    Open it: {command_line('demo', folder, '--open')}")
-    print(last_lines(stored_flags(folder)), end="")
+    print(last_lines(read_flags(read_object(folder / DETAILS))), end="")
     return report
 
 

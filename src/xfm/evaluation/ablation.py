@@ -17,9 +17,7 @@ from scipy import stats
 from xfm.config.ablation import AVERAGES, FULL, AblationConfig, Variant
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
-from xfm.config.phases import PhaseConfig
 from xfm.config.recipe import Recipe
-from xfm.config.training import LossConfig
 from xfm.core.errors import UserError, amount
 from xfm.core.files import read_json_or_nothing, write_text
 from xfm.core.locks import locked
@@ -30,7 +28,6 @@ from xfm.evaluation.suite import evaluate
 from xfm.metrics.intervals import Interval
 from xfm.metrics.numbers import percent
 from xfm.models.model_reading import read_provenance
-from xfm.reports.charts import forest
 from xfm.reports.scores import Score
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
@@ -74,14 +71,12 @@ def differences(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interva
     return Interval(mean, mean - half, mean + half)
 
 
-PAGE, CHART = "ablation.md", "ablation.svg"
+PAGE = "ablation.md"
 
 
 def _write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[ScoredRun]) -> None:
     meanings = "\n".join(f"- `{one.name}`: {one.meaning}" for one in config.chosen)
     split = "validation splits" if config.validation else "test splits"
-    chart = average_chart(runs)
-    picture = f"\n![Differences of the averages from {FULL}]({CHART})\n" if chart else ""
     text = f"""# What parts of the method are worth: {recipe}
 
 {len(runs)} runs, {config.seeds} seeds a variant, {split}. Means over seeds; in brackets the difference from
@@ -92,13 +87,11 @@ def _write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence
 ## Averages
 
 {average_table(runs)}
-{picture}
+
 ## Every score
 
 {score_table(runs)}
 """
-    if chart:
-        write_text(out / CHART, chart)
     write_text(out / PAGE, text)
 
 
@@ -107,22 +100,6 @@ def average_table(runs: Sequence[ScoredRun]) -> str:
     groups = [group for group in AVERAGES if any(group in run.scores for run in runs)]
     rows = [[f"`{name}`", *(cell(group, name, runs) for group in groups)] for name in _variants(runs)]
     return _markdown(["", *groups], rows)
-
-
-def average_chart(runs: Sequence[ScoredRun]) -> str:
-    """The differences of the averages from `full` with their intervals, as an SVG file; empty without any."""
-    variants = [name for name in _variants(runs) if name != FULL]
-    panels = {
-        group: {name: gain for name in variants if (gain := _points(runs, group, name)) is not None}
-        for group in AVERAGES
-    }
-    panels = {group: found for group, found in panels.items() if found}
-    return forest(panels, f"points more than {FULL}") if panels else ""
-
-
-def _points(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interval | None:
-    gain = differences(runs, metric, variant)
-    return gain and Interval(*(100 * value for value in (gain.value, gain.low, gain.high)))
 
 
 def score_table(runs: Sequence[ScoredRun]) -> str:
@@ -165,13 +142,12 @@ def recipe_of(recipe: str, variant: Variant, seed: int, options: Sequence[str] =
     absent = dict.fromkeys(variant.unweighted, 0.0)
     if not absent:
         return made
-    phases = [replace(phase, weights=_without(phase, absent)) for phase in made.curriculum]
+    phases = [
+        replace(phase, weights=phase.weights and replace(phase.weights, **absent))
+        for phase in made.curriculum
+    ]
     training = replace(made.training, weights=replace(made.training.weights, **absent))
     return replace(made, training=training, curriculum=phases)
-
-
-def _without(phase: PhaseConfig, absent: Mapping[str, float]) -> LossConfig | None:
-    return None if phase.weights is None else replace(phase.weights, **absent)
 
 
 def ablate(
@@ -204,7 +180,10 @@ def ablate(
             found = _finished(made, folder, world, config, device, progress)
             values = {key: score.value for key, score in found.items()}
             scored.append(ScoredRun(variant.name, seed, values | averages(values, config.validation)))
-            rows.append(_about(made, variant, folder) | {k: f"{v:.5f}" for k, v in scored[-1].scores.items()})
+            steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, no recipe says them
+            told = {"recipe": made.name, "variant": variant.name, "seed": str(seed), "steps": str(steps)}
+            told |= {name: str(value) for name, value in read_json_or_nothing(folder / ABOUT).items()}
+            rows.append(told | {key: f"{value:.5f}" for key, value in scored[-1].scores.items()})
             write_text(out / RESULTS, as_csv(rows))
             _write_tables(out, recipe, config, scored)
     return scored
@@ -250,13 +229,6 @@ def _finished(
 def machine() -> str:
     """Processor and number of cores."""
     return f"{processor()}, {amount(cores(), 'core')}"
-
-
-def _about(recipe: Recipe, variant: Variant, folder: Path) -> dict[str, str]:
-    told = {"recipe": recipe.name, "variant": variant.name}
-    steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, the recipe does not say them
-    told |= {"seed": str(recipe.training.seed), "steps": str(steps)}
-    return told | {name: str(value) for name, value in read_json_or_nothing(folder / ABOUT).items()}
 
 
 def as_csv(rows: Sequence[Mapping[str, str]]) -> str:

@@ -79,17 +79,14 @@ class TimeBudget:
         rest = AFTERWARDS + own.rest * len(here) / len(own.tunings) + sum(one.rest for one in others)
         weights = sum(here) + sum(sum(one.tunings) for one in others)
         left = max(1.0, self._ends - self._clock())
-        free = max(LEAST * left, left - self._slowness * rest)
+        slowness = self._rest_took / self._rest_planned if self._rest_planned else 1.0
+        free = max(LEAST * left, left - slowness * rest)
         return free * here[0] / weights / 60
 
     def tuned(self, seconds: float) -> None:
         """A fine-tuning has taken so long."""
         self._tunings = self._tunings[1:]
         self._tuned += seconds
-
-    @property
-    def _slowness(self) -> float:
-        return self._rest_took / self._rest_planned if self._rest_planned else 1.0
 
 
 KEPT = 1 << 28
@@ -127,7 +124,7 @@ class Context:
         pictures: shared by all parts, so that each picture is decoded once.
         kept: folder for fine-tuned models, see `xfm.evaluation.parts`; None keeps none.
         origin: path of the model, for the provenance of fine-tuned ones.
-        encoded: retrieval splits that an earlier part has encoded, up to `encoded_bytes`.
+        encoded: retrieval splits that an earlier part has encoded, up to `KEPT`.
         learned: tensors after a part's fine-tuning, for the parts that begin with it; True: from scratch.
     """
 
@@ -142,7 +139,6 @@ class Context:
     time_budget: TimeBudget = field(default_factory=TimeBudget)
     origin: str = ""
     encoded: dict[tuple[tuple[Path, str], ...], EncodedCaptions] = field(default_factory=dict)
-    encoded_bytes: int = KEPT
     learned: dict[tuple[Part, bool], Mapping[str, Tensor]] = field(default_factory=dict)
 
     @property
@@ -217,7 +213,7 @@ class Context:
             texts = encode_texts(self.encoder, [row.caption for row in rows])
             found = EncodedCaptions(rows, images, texts, owner.numpy())
             items = [one for split in (*self.encoded.values(), found) for one in (split.images, split.texts)]
-            if sum(one.states.bytes_in_memory for one in items) <= self.encoded_bytes:
+            if sum(one.states.bytes_in_memory for one in items) <= KEPT:
                 self.encoded[key] = found
         return found
 

@@ -12,8 +12,8 @@ from xfm.core.results_folder import run_of
 from xfm.data.skipped import left_out_lines
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, read_validation, small_multiples
-from xfm.reports.labels import grouped, headlines, is_headline, loss_name, part_name
-from xfm.reports.page import ScoreLine, line_of, page_template
+from xfm.reports.labels import GROUPS, grouped, headlines, is_headline, loss_name, part_name, title_of
+from xfm.reports.page import line_of, page_template
 from xfm.reports.scores import (
     DETAILS,
     METRICS,
@@ -26,7 +26,6 @@ from xfm.reports.scores import (
     read_scores,
     write_output,
 )
-from xfm.training.clock import SCHEDULE, phase_starts, read_schedule
 from xfm.training.flags import ENOUGH_STEPS, Flag, FlagKind, of_pretraining, read_flags, recommended_steps
 
 REPORT = "report.html"
@@ -34,7 +33,6 @@ REPORT = "report.html"
 _OWN_CARDS = (FlagKind.ROUGH, FlagKind.INCOMPLETE)
 
 ENOUGH = 200
-
 """Cases below which a score is called rough: its interval is more than ten points wide."""
 
 
@@ -57,58 +55,43 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
     }
     world = world or Path(details.get("world", "."))
     log = log or run_of(Path(details.get("model", out))) / "log.jsonl"
-    page = _render(scores, details, parts, world, log)
-    write_output(out / REPORT, page)
-    return out / REPORT
-
-
-def _render(
-    scores: Mapping[str, Score],
-    details: Mapping[str, Any],
-    parts: Mapping[Part, PartResult],
-    world: Path,
-    log: Path,
-) -> str:
     config: dict[str, Any] = details.get("config") or {}
-    pretraining, manifest = read_curves(log), read_object(world / "world.json")
-    return page_template("report.html", world).render(
-        sections=sections(scores, parts),
-        headlines=[_line(key, scores, parts) for key in headlines(scores)],
+    manifest = read_object(world / "world.json")
+    baselines = {key: floors for found in parts.values() for key, floors in found.baselines.items()}
+    page = page_template("report.html", world).render(
+        sections=sections(scores, baselines),
+        headlines=[line_of(key, scores, baselines.get(key, {})) for key in headlines(scores)],
         licences=[f"{name}: {text}" for name, text in (manifest.get("licences") or {}).items()],
         missing=[key for key in REQUIRED_KEYS if key not in scores],
         facts=facts(details, scores, manifest),
         details=json.dumps(details, indent=2, ensure_ascii=False),
         seconds=details.get("seconds", {}),
         models=details.get("models", {}),
-        pretraining_chart=_pretraining_chart(pretraining, read_validation(log), phase_ends(details)),
-        phase_ends=phase_ends(details),
+        pretraining_chart=_pretraining_chart(read_curves(log), read_validation(log)),
         validation=bool(config.get("validation")),
         left_out=details.get("left_out", {}).get("says", ""),
         left_out_lines=left_out_lines(details.get("left_out", {"rows": [], "folders": []})),
         flags=[flag for flag in read_flags(details) if flag.what not in _OWN_CARDS],
         small=small_run(scores, config.get("scale", 1.0)),
         tuning_chart=_tuning_chart(parts),
-        scratch=_about_scratch(parts, config),
+        scratch=bool(config.get("scratch")),
         examples={part.value: parts[part].examples if part in parts else {} for part in Part},
     )
+    write_output(out / REPORT, page)
+    return out / REPORT
 
 
-def sections(scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> list[dict[str, Any]]:
+def sections(scores: Mapping[str, Score], baselines: Mapping[str, dict[str, float]]) -> list[dict[str, Any]]:
     """The score table, grouped by task: lines shown (`lines`) and folded away (`more`) by split."""
     found: list[dict[str, Any]] = []
-    for group, members in grouped(scores):
-        shown: dict[str, list[ScoreLine]] = {}
-        more: dict[str, list[ScoreLine]] = {}
-        for key in members:
-            line = _line(key, scores, parts)
-            (shown if is_headline(key) else more).setdefault(line.split, []).append(line)
-        found.append({"group": group, "lines": shown, "more": more})
+    for task, keys in grouped(scores).items():
+        section: dict[str, Any] = {"task": task, "title": title_of(task), "lines": {}, "more": {}}
+        section["explanation"] = GROUPS[task][1] if task in GROUPS else ""
+        for key in keys:
+            line = line_of(key, scores, baselines.get(key, {}))
+            section["lines" if is_headline(key) else "more"].setdefault(line["split"], []).append(line)
+        found.append(section)
     return found
-
-
-def _line(key: str, scores: Mapping[str, Score], parts: Mapping[Part, PartResult]) -> ScoreLine:
-    baselines = next((found.baselines[key] for found in parts.values() if key in found.baselines), {})
-    return line_of(key, scores, baselines)
 
 
 def facts(
@@ -120,8 +103,10 @@ def facts(
     init = {name: value for name, value in (provenance.get("init") or {}).items() if value}
     began = ", ".join(f"{name} from {value}" for name, value in init.items())
     total = sum((details.get("seconds") or {}).values())
-    arithmetic = f" in {provenance['precision']}" if "precision" in provenance else ""
-    steps = f" steps{arithmetic}{_by_clock(provenance)}"
+    steps = " steps" + (f" in {provenance['precision']}" if "precision" in provenance else "")
+    if minutes := (provenance.get("position") or {}).get("minutes"):
+        wanted = recommended_steps(str(provenance.get("recipe")))
+        steps += f" in {minutes:.3g} minutes" + (f", where the recipe has {wanted}" if wanted else "")
     rows = {
         "Model": str(details.get("model", "unknown")),
         "Recipe": _joined(provenance.get("recipe"), provenance.get("steps"), steps),
@@ -138,31 +123,10 @@ def facts(
     return [(name, text) for name, text in rows.items() if text]
 
 
-def _by_clock(provenance: Mapping[str, Any]) -> str:
-    if not (minutes := (provenance.get("position") or {}).get("minutes")):
-        return ""
-    wanted = recommended_steps(str(provenance.get("recipe")))
-    return f" in {minutes:.3g} minutes" + (f", where the recipe has {wanted}" if wanted else "")
-
-
 def _joined(first: object, second: object, unit: str = "", before: str = "") -> str:
     return ", ".join(
         text for text in (str(first or ""), f"{before}{second}{unit}" if second is not None else "") if text
     )
-
-
-def phase_ends(details: Mapping[str, Any]) -> list[int]:
-    """Steps of the pre-training at which a phase of its curriculum ended, as far as they are known."""
-    provenance: dict[str, Any] = details.get("provenance") or {}
-    settings: dict[str, Any] = provenance.get("settings") or {}
-    if (provenance.get("position") or {}).get("minutes"):  # nobody knows it but the record of the run
-        return phase_starts(read_schedule(run_of(Path(details.get("model", ""))) / SCHEDULE))
-    try:
-        steps = settings["training"]["steps"]
-        ends = [round(phase["until"] * steps) for phase in settings["curriculum"]]
-    except (KeyError, TypeError):
-        return []
-    return [end for end in dict.fromkeys(ends) if 0 < end < steps]
 
 
 def _tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> str:
@@ -184,34 +148,16 @@ def small_run(scores: Mapping[str, Score], scale: float) -> str:
     return " and ".join(reasons)
 
 
-def _about_scratch(parts: Mapping[Part, PartResult], config: Mapping[str, Any]) -> str:
-    if not any(found.curves for found in parts.values()):
-        return ""
-    if config.get("scratch"):
-        return (
-            "“From scratch” is the same fine-tuning of a randomly initialised model of the same size; what "
-            "the score has above it, pre-training gave."
-        )
-    return (
-        "The same fine-tunings of a randomly initialised model, which show what pre-training gave, were not "
-        "run (scratch is false); `xfm evaluate` runs them."
-    )
-
-
-_LOOKS = {"losses": "validation", "average": "validation, average of the weights"}
-
-
-def _pretraining_chart(
-    curves: Mapping[str, Curve], looks: Mapping[str, Mapping[str, Curve]], ends: Sequence[int]
-) -> str:
+def _pretraining_chart(curves: Mapping[str, Curve], looks: Mapping[str, Mapping[str, Curve]]) -> str:
     if not curves:
         return ""
     last = max(max(steps) for steps, _ in curves.values())
+    kinds = {"losses": "validation", "average": "validation, average of the weights"}
     panels: dict[str, dict[str, Curve]] = {}
     for name, curve in curves.items():
-        found = {said: looks[kind][name] for kind, said in _LOOKS.items() if name in looks.get(kind, {})}
+        found = {said: looks[kind][name] for kind, said in kinds.items() if name in looks[kind]}
         panels[loss_name(name)] = {"training" if found else name: curve, **found}
-    return small_multiples(panels, columns=3, last=last, marks=ends)
+    return small_multiples(panels, columns=3, last=last)
 
 
 def _tuning_chart(parts: Mapping[Part, PartResult]) -> str:

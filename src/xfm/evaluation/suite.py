@@ -36,9 +36,9 @@ from xfm.reports.scores import (
     DETAILS,
     MAY_CHANGE,
     METRICS,
+    PARTS_FOLDER,
     PartResult,
     Score,
-    part_path,
     parts_to_keep,
     read_part,
     write_json,
@@ -50,7 +50,7 @@ from xfm.training.distributed import pick_device
 from xfm.training.failures import Interrupted
 from xfm.training.flags import Flag, plain_flags
 
-CACHE_FORMAT = 7  # raise it when a part starts to compute something else
+CACHE_FORMAT = 8  # raise it when a part starts to compute something else
 _TASKS = {
     Part.HARD: ("retrieval",),
     Part.MASKED_TOKENS: ("masked_token",),
@@ -92,7 +92,9 @@ def evaluate(
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
     model_folder, world, out = folder_of(model_folder), home_path(world), home_path(out)
-    _require_packages()
+    needed = {"sklearn": "scikit-learn", "jinja2": "jinja2", "matplotlib": "matplotlib"}
+    if missing := [name for module, name in needed.items() if find_spec(module) is None]:
+        raise UserError(f"the evaluation needs {', '.join(missing)}: pip install 'xfm[report]'")
     prepare_process()
     resolved = config.resolved()
     times = TimeBudget(resolved.minutes, resolved.parts, resolved.scratch)
@@ -109,25 +111,17 @@ def evaluate(
     pretrained.model.to(device).eval()
     bars = progress and sys.stderr.isatty()  # a log file gets one line for each part instead
     pictures = Pictures(pretrained.preprocessing)
-    kept = out / TASKS_FOLDER if config.keep_models else None
-    context = Context(
-        pretrained,
-        world,
-        resolved,
-        device,
-        pictures,
-        bars,
-        kept=kept,
-        time_budget=times,
-        origin=str(model_folder),
-    )
+    kept, origin = out / TASKS_FOLDER if config.keep_models else None, str(model_folder)
+    more: dict[str, Any] = {"kept": kept, "time_budget": times, "origin": origin}
+    context = Context(pretrained, world, resolved, device, pictures, bars, **more)
     keys = {part: part_fingerprint(part, weights, world, resolved) for part in Part}
-    paths = {part: part_path(out, part, key) for part, key in keys.items()}
+    paths = {part: out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json" for part, key in keys.items()}
     signature = sign(out, maker)
-    stored = {part: found for part in finished if (found := read_part(paths[part], keys[part]))}
-    results = {
-        part: found for part, found in stored.items() if part not in resolved.parts or _is_whole(found)
-    }
+    results: dict[Part, PartResult] = {}
+    for part in finished:
+        found = read_part(paths[part], keys[part])
+        if found and (part not in resolved.parts or not found.left_out.get("rows")):
+            results[part] = found
     left_out = _left_out(results, config)
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
         for part in bar:
@@ -140,13 +134,13 @@ def evaluate(
             write_scores(out / METRICS, _scores(results))
     details = _described(context, model_folder, weights, config, results)
     details["left_out"] = left_out.kept_in(out)
-    models = {one.part.value: one.command for one in saved_models(out, world, config.validation)}
+    saved = saved_models(out, world, config.validation)
+    models = {part.value: command for part, (_, command) in saved.items()}
     files = {part.value: paths[part].name for part in results}
     details |= {"files": files, "models": models, "made_by": signature}
     scores = _scores(results)
-    write_json(
-        out / DETAILS, {**details, "flags": plain_flags(flags_of(model_folder, details, scores, flags))}
-    )
+    flagged = plain_flags(flags_of(model_folder, details, scores, flags))
+    write_json(out / DETAILS, {**details, "flags": flagged})
     write_report(out)
     return scores
 
@@ -198,11 +192,6 @@ def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:
     return {key: score for found in results.values() for key, score in found.scores.items()}
 
 
-def _is_whole(result: PartResult) -> bool:
-    """Whether no row is missing; pictures may have been repaired since."""
-    return not result.left_out.get("rows")
-
-
 def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> SkippedRecords:
     found = SkippedRecords(config.max_bad)
     for result in results.values():
@@ -212,16 +201,9 @@ def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> S
     return found
 
 
-def _require_packages() -> None:
-    needed = {"sklearn": "scikit-learn", "jinja2": "jinja2", "matplotlib": "matplotlib"}
-    missing = [name for module, name in needed.items() if find_spec(module) is None]
-    if missing:
-        raise UserError(f"the evaluation needs {', '.join(missing)}: pip install 'xfm[report]'")
-
-
 def _run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
     cached = read_part(path, key)
-    if cached is not None and _is_whole(cached):
+    if cached is not None and not cached.left_out.get("rows"):  # pictures may have been repaired since
         context.time_budget.was_done(part, cached.seconds)
         return cached
     began = time.perf_counter()
@@ -249,10 +231,10 @@ def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationCo
     tasks = [world / "tasks" / name for name in _TASKS.get(part, sorted(one.value for one in own))]
     files = [path for folder in tasks for path in sorted(folder.glob("*.jsonl")) if path.is_file()]
     settings = asdict(config)
-    others = set(TUNED) - own
-    useless = {other.value for other in others} | (set() if part in TUNED else {"scratch"})
-    for name in (*sorted(MAY_CHANGE), *sorted(useless)):
+    for name in (*MAY_CHANGE, *(other.value for other in set(TUNED) - own)):
         settings.pop(name)
+    if part not in TUNED:
+        settings.pop("scratch")
     content = {
         "format": CACHE_FORMAT,
         "part": part.value,

@@ -24,22 +24,11 @@ _CERTAIN = 1e-7  # float32 knows nothing that is surer
 
 
 @dataclass(frozen=True)
-class Bin:
-    """Predictions of similar confidence: count, mean confidence, and accuracy."""
-
-    low: float
-    high: float
-    count: int
-    confidence: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
 class Calibration:
     """Agreement of confidence and accuracy; `low` and `high` are the accuracy's 95 % interval (Wilson).
 
-    `error` is the expected calibration error, the bins' mean distance weighted by size; empty bins are left
-    out.
+    `error` is the expected calibration error, the bins' mean distance weighted by size. Each of `bins`, of
+    which empty ones are left out, has `low`, `high`, `count`, and mean `confidence` and `accuracy`.
     """
 
     error: float
@@ -47,7 +36,7 @@ class Calibration:
     accuracy: float
     low: float
     high: float
-    bins: tuple[Bin, ...]
+    bins: list[dict[str, float]]
     n: int
 
     @property
@@ -73,18 +62,13 @@ def calibration(confidence: Sequence[float] | Array, right: Sequence[bool] | Arr
         )
     count = bins_of(len(sure))
     places = np.minimum((sure * count).astype(int), count - 1)
-    bins = tuple(
-        Bin(
-            place / count,
-            (place + 1) / count,
-            int(own.sum()),
-            float(sure[own].mean()),
-            float(hit[own].mean()),
-        )
-        for place in range(count)
-        if (own := places == place).any()
-    )
-    error = sum(one.count * abs(one.confidence - one.accuracy) for one in bins) / len(sure)
+    bins: list[dict[str, float]] = []
+    for place in range(count):
+        if (own := places == place).any():
+            means = {"confidence": float(sure[own].mean()), "accuracy": float(hit[own].mean())}
+            ends = {"low": place / count, "high": (place + 1) / count}
+            bins.append({**ends, "count": int(own.sum()), **means})
+    error = sum(one["count"] * abs(one["confidence"] - one["accuracy"]) for one in bins) / len(sure)
     interval = wilson_interval(float(hit.mean()), len(hit))
     return Calibration(
         float(error), float(sure.mean()), float(hit.mean()), interval.low, interval.high, bins, len(sure)
@@ -190,17 +174,6 @@ class GallerySearches:
     pictures: NDArray[np.int64]
     groups: NDArray[np.int64]
 
-    def __len__(self) -> int:
-        return len(self.there)
-
-    def highest(self, contrast: float, matching: float) -> tuple[Floats, Floats]:
-        """[S] both scores of the best picture by the weights."""
-        best = (contrast * self.contrast + matching * self.odds).argmax(1)[:, None]
-        return (
-            np.take_along_axis(self.contrast, best, 1)[:, 0],
-            np.take_along_axis(self.odds, best, 1)[:, 0],
-        )
-
     def heights(self, contrast: float, matching: float) -> Floats:
         """[S] height of the best picture, see `PresenceFit`."""
         return (contrast * self.contrast + matching * self.odds).max(1)
@@ -218,7 +191,9 @@ def fit_presence(searches: GallerySearches, data: str, answered: float = ANSWERE
     sizes = np.unique(searches.pictures[searches.there])
     contrast, matching, bias, per_log = 1.0, 1.0, 0.0, 0.0
     for _ in range(_ROUNDS):
-        columns = [*searches.highest(contrast, matching), logs if len(sizes) > 1 else np.zeros_like(logs)]
+        best = (contrast * searches.contrast + matching * searches.odds).argmax(1)[:, None]
+        scores = [np.take_along_axis(own, best, 1)[:, 0] for own in (searches.contrast, searches.odds)]
+        columns = [*scores, logs if len(sizes) > 1 else np.zeros_like(logs)]
         contrast, matching, per_log, bias = _logistic(np.stack(columns, axis=1), searches.there)
     heights = searches.heights(contrast, matching)
     reached = [
@@ -227,7 +202,7 @@ def fit_presence(searches: GallerySearches, data: str, answered: float = ANSWERE
     slope, floor = np.polyfit(np.log(sizes), reached, 1) if len(sizes) > 1 else (0.0, reached[0])
     return PresenceFit(
         contrast, matching, bias, per_log, float(floor), float(slope), answered,
-        int(sizes[0]), int(sizes[-1]), len(searches), data,
+        int(sizes[0]), int(sizes[-1]), len(logs), data,
     )  # fmt: skip
 
 

@@ -79,16 +79,11 @@ def caption_words(caption: str) -> list[str]:
     return words
 
 
-def word_f1(reference: str, written: str) -> float:
-    """F1 of the word counts of two normalised captions."""
-    true, guess = (Counter(normalise_caption(text).split()) for text in (reference, written))
-    common = (true & guess).total()
-    return 2 * common / max(1, true.total() + guess.total())
-
-
 def best_word_f1(references: Sequence[str], written: str) -> float:
-    """`word_f1` with the reference that agrees most."""
-    return max(word_f1(reference, written) for reference in references)
+    """F1 of the word counts of normalised captions, with the reference that agrees most."""
+    guess = Counter(normalise_caption(written).split())
+    words = [Counter(normalise_caption(reference).split()) for reference in references]
+    return max(2 * (true & guess).total() / max(1, true.total() + guess.total()) for true in words)
 
 
 def word_scores(

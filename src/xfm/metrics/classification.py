@@ -86,12 +86,6 @@ def shares_of(right: Array, found: Array, there: Array) -> NDArray[np.float64]:
     return np.stack([np.divide(a, b, out=np.zeros(len(a)), where=b > 0) for a, b in parts], axis=1)
 
 
-def macro_f1(matrix: NDArray[np.int64]) -> float:
-    """Mean F1 of the classes that occur, truly or predicted, from [C, C] counts."""
-    occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
-    return float(precision_recall_f1(matrix)[occurs, 2].mean())
-
-
 def area_under_roc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     """Area under the ROC curve of [N] scores, ties counted half; 0.5 without positives or negatives."""
     from scipy.stats import rankdata
@@ -108,12 +102,10 @@ def listed_accuracy(truth: Sequence[str], listed: Sequence[Sequence[str]]) -> fl
     return share([label in own for label, own in zip(truth, listed, strict=True)])
 
 
-def f1(predictions: Array, targets: Array) -> float:
-    """F1 of [N] bool; 0 where nothing is positive."""
-    predictions, targets = _same_length(predictions, targets)
-    predictions, targets = predictions.astype(bool), targets.astype(bool)
-    right = int((predictions & targets).sum())
-    return 2 * right / positives if (positives := int(predictions.sum() + targets.sum())) else 0.0
+def f1(predictions: NDArray[np.bool_], targets: NDArray[np.bool_]) -> float:
+    """F1 of arrays of one shape (of [N, C] that over all labels of all rows); 0 where nothing is positive."""
+    right, positives = int((predictions & targets).sum()), int(predictions.sum() + targets.sum())
+    return 2 * right / positives if positives else 0.0
 
 
 def matthews(predictions: Array, targets: Array) -> float:
@@ -166,20 +158,12 @@ def _same_length(predictions: Array, targets: Array) -> tuple[Array, Array]:
     return predictions, targets
 
 
-def explained_variance(predictions: Array, targets: Array) -> float:
-    """R squared of [N] values; 0 where the targets are all equal."""
-    predictions, targets = _same_length(predictions, targets)
-    spread = float(((targets - targets.mean()) ** 2).sum())
-    return 1 - float(((targets - predictions) ** 2).sum()) / spread if spread else 0.0
-
-
 def value_scores(predictions: Array, targets: Array) -> dict[str, float]:
-    """Pearson's and Spearman's correlation and the variance explained, of [N] values."""
-    return {
-        "pearson": pearson(predictions, targets),
-        "spearman": spearman(predictions, targets),
-        "r2": explained_variance(predictions, targets),
-    }
+    """Pearson's and Spearman's correlation and the variance explained (0 of equal targets) of [N] values."""
+    found = {"pearson": pearson(predictions, targets), "spearman": spearman(predictions, targets)}
+    predictions, targets = _same_length(predictions, targets)
+    spread, left = (float((off**2).sum()) for off in (targets - targets.mean(), targets - predictions))
+    return found | {"r2": 1 - left / spread if spread else 0.0}
 
 
 @dataclass(frozen=True)
@@ -208,9 +192,11 @@ def class_metrics(
         name: number for number, name in enumerate(everything)
     }  # texts would all be as wide as the longest
     guessed, true = (np.array([numbers[label] for label in own]) for own in (labels, truth))
+    matrix = confusion_matrix(truth, labels, everything)
+    occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0  # truly or predicted
     scores = {
         "accuracy": share(guessed == true),
-        "f1_macro": macro_f1(confusion_matrix(truth, labels, everything)),
+        "f1_macro": float(precision_recall_f1(matrix)[occurs, 2].mean()),
         "mcc": matthews(guessed, true),
     }
     if len(names) >= FEWEST_FOR_TOP:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.metrics.classification import Array, shares_of
+from xfm.metrics.classification import Array, f1, shares_of
 
 Flags = NDArray[np.bool_]
 SMALLEST = 1e-9
@@ -32,12 +32,6 @@ def label_flags(rows: Sequence[Sequence[str]], names: Sequence[str]) -> Flags:
     if pairs:
         found[tuple(np.array(pairs).T)] = True
     return found
-
-
-def micro_f1(truth: Flags, given: Flags) -> float:
-    """F1 over all labels of all rows; 0 without any."""
-    right, both = int((truth & given).sum()), int(truth.sum() + given.sum())
-    return 2 * right / both if both else 0.0
 
 
 def precision_recall_f1_of_labels(truth: Flags, given: Flags) -> NDArray[np.float64]:
@@ -71,21 +65,21 @@ def best_threshold(scores: Array, truth: Flags, otherwise: float) -> float:
         return otherwise
     order = np.argsort(-scores, axis=None, kind="stable")
     ranked, right = scores.ravel()[order].astype(np.float64), np.cumsum(truth.ravel()[order])
-    f1 = 2 * right / (np.arange(1, len(ranked) + 1) + truth.sum())
+    scored = 2 * right / (np.arange(1, len(ranked) + 1) + truth.sum())
     below = np.append(ranked[1:], 0.0)
-    f1[ranked == below] = -1.0  # no threshold parts equal scores
-    best = int(np.argmax(f1))
+    scored[ranked == below] = -1.0  # no threshold parts equal scores
+    best = int(np.argmax(scored))
     return max(SMALLEST, float(ranked[best] + below[best]) / 2)
 
 
 def label_metrics(truth: Flags, given: Flags, scores: Array) -> dict[str, float]:
     """Micro- and macro-F1, mean average precision, and exact match, of [N, C] bool and scores."""
     there = truth.any(axis=0)
-    f1 = precision_recall_f1_of_labels(truth, given)[there | given.any(axis=0), 2]
+    each = precision_recall_f1_of_labels(truth, given)[there | given.any(axis=0), 2]
     precisions = [average_precision(scores[:, at], truth[:, at]) for at in np.flatnonzero(there)]
     return {
-        "f1_micro": micro_f1(truth, given),
-        "f1_macro": float(f1.mean()) if len(f1) else 0.0,
+        "f1_micro": f1(truth, given),
+        "f1_macro": float(each.mean()) if len(each) else 0.0,
         "mean_ap": float(np.mean(precisions)) if precisions else 0.0,
         "exact_match": float(exact_matches(truth, given).mean()),
     }

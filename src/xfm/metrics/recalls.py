@@ -1,7 +1,6 @@
 """Retrieval: ranks of the best positives, and the recalls of both directions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -51,11 +50,6 @@ def first_places(counts: Array, candidates: int | Array, k: int) -> NDArray[np.f
     return found
 
 
-def chance_recall(counts: Array, candidates: int, k: int) -> float:
-    """Expected recall at `k` of a random order of C candidates, [Q] positives of each query."""
-    return float(first_places(counts, candidates, k).sum(axis=1).mean())
-
-
 def rank_scores(ranks: Array) -> dict[str, NDArray[np.float64]]:
     """[Q] contributions to R@1/5/10 and MRR@10, by key `r1`, `mrr10`; ranks from 0."""
     found = {f"r{k}": (np.asarray(ranks) < k).astype(np.float64) for k in CUTOFFS}
@@ -75,24 +69,8 @@ def prefers_first(scores: Sequence[Array]) -> NDArray[np.bool_]:
     return np.array([bool((own[0] > own[1:]).all()) for own in scores])
 
 
-@dataclass(frozen=True)
-class RetrievalResult:
-    """Recalls and chances by `text_r1` (the query is a picture), `image_r1`, ..., with the `Rule`'s suffix.
-
-    `gain`: re-ranked minus contrastive R@1, both directions pooled, with its interval.
-    """
-
-    recalls: dict[str, float]
-    chances: dict[str, float]
-    gain: Interval
-
-    def chance(self, recall: str) -> float:
-        """Chance of a recall; the same by every rule."""
-        return self.chances["_".join(recall.split("_")[:2])]
-
-
-def summarise(text: Ranks, image: Ranks, positives: csr_array, seed: int = 0) -> RetrievalResult:
-    """Recalls of both directions and the gain from re-ranking; `positives` [I, R] bool.
+def rerank_gain(text: Ranks, image: Ranks, positives: csr_array, seed: int = 0) -> Interval:
+    """Re-ranked minus contrastive R@1, both directions pooled, with its interval; `positives` [I, R] bool.
 
     The bootstrap resamples a picture with its texts, because both directions of a pair fail together.
     """
@@ -100,12 +78,12 @@ def summarise(text: Ranks, image: Ranks, positives: csr_array, seed: int = 0) ->
     by_text = positives.tocsc()
     by_text.sort_indices()
     groups = np.concatenate([np.arange(len(gains[0])), by_text.indices[by_text.indptr[:-1]].astype(np.int64)])
-    gain = bootstrap(np.concatenate(gains), groups, seed)
-    return RetrievalResult(recalls(text, image), _chance_recalls(positives), gain)
+    return bootstrap(np.concatenate(gains), groups, seed)
 
 
 def recalls(text: Ranks, image: Ranks) -> dict[str, float]:
-    """R@1/5/10 of both directions by every rule."""
+    """R@1/5/10 of both directions by every rule: `text_r1` (the query is a picture), `image_r1`, ..., with
+    the `Rule`'s suffix."""
     return {name: float(own.mean()) for name, own in hits(text, image).items()}
 
 
@@ -119,11 +97,13 @@ def hits(text: Ranks, image: Ranks) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _chance_recalls(positives: csr_array) -> dict[str, float]:
-    pictures, texts = sides(positives)
+def chance_recalls(positives: csr_array) -> dict[str, float]:
+    """Expected `recalls` of a random order, the same by every rule, without its suffix."""
+    pictures, texts = positives.shape  # pyright: ignore[reportGeneralTypeIssues]
     return {
-        f"{direction}_r{k}": chance_recall(np.asarray(positives.sum(axis=axis)), candidates, k)
+        f"{direction}_r{k}": float(first_places(counts, candidates, k).sum(axis=1).mean())
         for direction, axis, candidates in (("text", 1, texts), ("image", 0, pictures))
+        for counts in [np.asarray(positives.sum(axis=axis))]
         for k in CUTOFFS
     }
 
@@ -139,7 +119,7 @@ def tuned_recalls(text: Ranks, image: Ranks) -> dict[str, float]:
 
 def tuned_chance(positives: csr_array, rules: Sequence[Rule]) -> dict[str, float]:
     """Expected `tuned_recalls` of a random order."""
-    random = _chance_recalls(positives)
+    random = chance_recalls(positives)
     random["mean_r1"] = (random["text_r1"] + random["image_r1"]) / 2
     return {f"{name}{rule}": value for rule in rules for name, value in random.items()}
 
@@ -149,12 +129,6 @@ def first_hits(text: Sequence[int], image: Sequence[Sequence[int]]) -> NDArray[n
     hits, captions = np.array([float(rank == 0) for rank in text]), sum(map(len, image))
     per_caption = np.array([sum(rank == 0 for rank in own) for own in image])
     return (hits + per_caption * len(text) / captions) / 2
-
-
-def sides(positives: csr_array) -> tuple[int, int]:
-    """Shape of a sparse matrix, which SciPy's types leave open."""
-    rows, columns = positives.shape  # pyright: ignore[reportGeneralTypeIssues]
-    return rows, columns
 
 
 def own_captions(owner: Sequence[int] | Array, pictures: int) -> csr_array:

@@ -1,17 +1,17 @@
-"""Curves as inline SVG that follows the page's colours, and differences as a picture of its own."""
+"""Curves and bars as inline SVG that follows the page's colours."""
 
 import io
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xfm.core.files import read_log
-from xfm.metrics.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,33 +28,27 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 def read_curves(path: Path) -> dict[str, Curve]:
     """Curves `loss`, `lr` and each of `losses` of a run's `log.jsonl`; torn lines and events are skipped."""
-    curves: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    for line in read_log(path):
-        try:
-            step, values = float(line["step"]), {"loss": line["loss"], **line["losses"]}
-        except (ValueError, KeyError, TypeError):
-            continue
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                curves[name][0].append(step)
-                curves[name][1].append(float(value))
-    return dict(curves)
+    return _curves(read_log(path), lambda line: {"loss": line["loss"], **line["losses"]})
 
 
 def read_validation(path: Path) -> dict[str, dict[str, Curve]]:
     """Validation curves of a run's `log.jsonl`: `losses` or `average` (of the weights) -> name -> curve."""
-    kinds: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for line in read_log(path):
-        if line.get("event") != "validation" or not isinstance(step := line.get("step"), int):
+    looks = [line for line in read_log(path) if line.get("event") == "validation"]
+    return {kind: _curves(looks, itemgetter(kind)) for kind in ("losses", "average")}
+
+
+def _curves(lines: Iterable[dict[str, Any]], values_of: Callable[[Any], dict[str, Any]]) -> dict[str, Curve]:
+    curves: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    for line in lines:
+        try:
+            step, values = float(line["step"]), values_of(line).items()
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
-        for kind in ("losses", "average"):
-            values = line.get(kind)
-            for name, value in values.items() if isinstance(values, dict) else ():
-                if isinstance(value, int | float):
-                    steps, curve = kinds.setdefault(kind, {}).setdefault(name, ([], []))
-                    steps.append(float(step))
-                    curve.append(float(value))
-    return {kind: dict(curves) for kind, curves in kinds.items()}
+        for name, value in values:
+            if isinstance(value, int | float):
+                curves[name][0].append(step)
+                curves[name][1].append(float(value))
+    return dict(curves)
 
 
 def _axes(panels: Mapping[str, Any], columns: int) -> "tuple[Figure, list[Any]]":
@@ -121,37 +115,6 @@ def histograms(panels: Mapping[str, Mapping[str, int]], columns: int = 4) -> str
     return _svg(figure)
 
 
-def forest(panels: Mapping[str, Mapping[str, Interval]], unit: str) -> str:
-    """Differences with intervals (title -> name -> interval) as an SVG file, a line a name.
-
-    An interval without ends is drawn as a hollow point.
-    """
-    from matplotlib.figure import Figure
-
-    names = list(dict.fromkeys(name for found in panels.values() for name in found))
-    figure = Figure(figsize=(2.9 * len(panels) + 1.2, 0.32 * len(names) + 1.1), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True).ravel()
-    for colour, axis, (title, found) in zip(PALETTE, axes, panels.items(), strict=False):
-        axis.set_title(title, fontsize=9, loc="left")
-        axis.axvline(0, color="black", alpha=0.5, linewidth=0.8)
-        axis.grid(True, axis="x", color="black", alpha=0.12, linewidth=0.6)
-        for place, name in enumerate(names):
-            if name not in found:
-                continue
-            one, known = found[name], bool(np.isfinite(found[name].low))
-            if known:
-                axis.plot([one.low, one.high], [place, place], color=colour, linewidth=1.6)
-            axis.plot(
-                one.value, place, "o", color=colour, markersize=5, fillstyle="full" if known else "none"
-            )
-        axis.set_yticks(range(len(names)), names)
-        axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.tick_params(labelsize=8, length=2)
-        axis.set_xlabel(unit, fontsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
-    return _saved(figure)
-
-
 def thin(curve: Curve) -> Curve:
     """At most `MAX_POINTS` points of a curve, as means of equal parts."""
     steps, values = np.asarray(curve[0], dtype=float), np.asarray(curve[1], dtype=float)
@@ -167,24 +130,17 @@ def running_mean(values: Sequence[float]) -> list[float]:
     """Centred running mean over 8 % of the curve; shorter windows at the ends."""
     width = max(1, round(len(values) * 0.08))
     kernel = np.ones(2 * (width // 2) + 1)
-    filled = np.convolve(np.asarray(values, dtype=float), kernel, mode="full")
-    counts = np.convolve(np.ones(len(values)), kernel, mode="full")
-    half = len(kernel) // 2
-    end = half + len(values)
-    return (filled[half:end] / counts[half:end]).tolist()
+    counts = np.convolve(np.ones(len(values)), kernel, mode="same")
+    return (np.convolve(np.asarray(values, dtype=float), kernel, mode="same") / counts).tolist()
 
 
-def _saved(figure: "Figure") -> str:
+def _svg(figure: "Figure") -> str:
     import matplotlib
 
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "xfm", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def _svg(figure: "Figure") -> str:
-    text = _saved(figure)
+    text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)

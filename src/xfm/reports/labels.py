@@ -1,7 +1,6 @@
 """What the scores mean, in words: how the report groups and names the keys of `metrics.json`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from xfm.config.options import field_texts
 from xfm.config.training import LossConfig
@@ -31,79 +30,61 @@ HEADLINES = (
 """Scores that say most in few; a validation run has them for its own split."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """A task of the report (first part of the keys), its heading, and how it is measured."""
-
-    task: str
-    title: str
-    explanation: str
-
-
-GROUPS = (
-    Group(
-        "retrieval",
+GROUPS: Mapping[str, tuple[str, str]] = {
+    "retrieval": (
         "Image-text retrieval",
         "No training. Candidates are ranked by the contrastive score; the best again with the matching "
         "head's odds added (re-ranked). Held-out objects are near chance by construction: no training "
         "picture shows them. Hard distractors differ in a relation, place, size, count or background.",
     ),
-    Group(
-        "vqa",
+    "vqa": (
         "Question answering",
         "A short fine-tuning, then the answer list is ranked by likelihood. Baselines: the same with the "
         "picture blanked, and the most frequent training answer of the question's kind.",
     ),
-    Group(
-        "reasoning",
+    "reasoning": (
         "Two-picture reasoning",
         "A short fine-tuning: is the sentence true of both pictures together? Baselines: the same on text "
         "only, and the larger class.",
     ),
-    Group(
-        "grounding",
+    "grounding": (
         "Grounding",
         "A short fine-tuning on referring phrases. A box is right from IoU 0.5. Baselines: the best constant "
         "box, and the same with the phrase blanked.",
     ),
-    Group(
-        "masked_token",
+    "masked_token": (
         "Masked words",
         "No training. The fusion encoder predicts masked content words, without a picture the language "
         "encoder. Baselines: the most frequent masked token; of the right picture the other conditions.",
     ),
-    Group(
-        "matching",
+    "matching": (
         "Probability of a match",
         "Pictures with their own caption and with another, half of these near by contrast. The expected "
         "calibration error before and after two numbers, fitted on the validation split, scale the matching "
         "head's odds; the area under the ROC curve stays. Its baseline is the contrastive score.",
     ),
-    Group(
-        "absence",
+    "absence": (
         "What is not there",
         "No training. The area under the ROC curve of phrases that are false of a picture, and of captions "
         "whose picture is not in the gallery, by the matching head. Baseline: the contrastive score.",
     ),
-    Group(
-        "entailment",
+    "entailment": (
         "Caption entailment",
         "Language encoder only: a short fine-tuning, and a linear probe on the frozen encoder. Baselines: "
         "the same on the second text alone (hypothesis only), and the larger class.",
     ),
-    Group(
-        "paraphrase",
+    "paraphrase": (
         "Caption paraphrase",
         "As entailment, with whose model the fine-tuning begins: do both texts say the same?",
     ),
-    Group(
-        "category",
+    "category": (
         "Category of unseen objects",
         "Vision encoder only, frozen: linear probe and k-NN on objects that the probe never saw. Baselines: "
         "raw pixels, a randomly initialised encoder, and the largest category.",
     ),
-    Group("digits", "Handwritten digits", "scikit-learn's digits, enlarged; as the category."),
-)
+    "digits": ("Handwritten digits", "scikit-learn's digits, enlarged; as the category."),
+}
+"""Tasks of the report (first part of the keys): heading, and how it is measured."""
 
 _PARTS = {"hard": "Image-text retrieval, hard distractors", "masked_tokens": "Masked words"}
 _METRICS = {
@@ -180,7 +161,7 @@ def loss_name(name: str) -> str:
 
 def part_name(part: str) -> str:
     """A part of the evaluation in words."""
-    return _PARTS.get(part) or group_of(f"{part}/").title
+    return _PARTS.get(part) or title_of(part)
 
 
 def is_difference(key: str) -> bool:
@@ -198,12 +179,6 @@ def is_share(key: str) -> bool:
     metric = key.split("/", 2)[2]
     no_shares = ("mean_", "f1", "mcc", "auroc", "pearson", "spearman", "r2", "word_f1", "calibration_", "mrr")
     return not metric.startswith(no_shares)
-
-
-def split_name(key: str) -> str:
-    """The split of a key in words."""
-    split = key.split("/")[1]
-    return SPLIT_NAMES.get(split, split)
 
 
 def headlines(scores: Mapping[str, Score]) -> list[str]:
@@ -224,14 +199,15 @@ def is_headline(key: str) -> bool:
     return not any(f"_{extra}" in f"_{metric}" for extra in extras)
 
 
-def group_of(key: str) -> Group:
-    """The group of a key; a task that no group names is one of its own."""
+def title_of(key: str) -> str:
+    """The heading of a key's task; one that the report does not know is called as it is."""
     task = key.split("/")[0]
-    return next((group for group in GROUPS if group.task == task), Group(task, task, ""))
+    return GROUPS[task][0] if task in GROUPS else task
 
 
-def grouped(scores: Mapping[str, Score]) -> list[tuple[Group, dict[str, Score]]]:
-    """Scores by group, in the report's order; other tasks last."""
-    groups = dict.fromkeys([*GROUPS, *(group_of(key) for key in scores)])
-    found = [(group, {key: s for key, s in scores.items() if group_of(key) == group}) for group in groups]
-    return [(group, members) for group, members in found if members]
+def grouped(scores: Mapping[str, Score]) -> dict[str, list[str]]:
+    """Keys by task, in the report's order; other tasks last."""
+    found: dict[str, list[str]] = {task: [] for task in GROUPS}
+    for key in scores:
+        found.setdefault(key.split("/")[0], []).append(key)
+    return {task: keys for task, keys in found.items() if keys}

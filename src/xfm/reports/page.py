@@ -3,11 +3,9 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from torch import Tensor
@@ -18,13 +16,12 @@ from xfm.data.images import load_image
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
 from xfm.reports.labels import (
     SPLIT_NAMES,
-    group_of,
     headlines,
     is_difference,
     less_is_better,
     metric_name,
     part_name,
-    split_name,
+    title_of,
 )
 from xfm.reports.scores import Score
 
@@ -32,45 +29,30 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 
-@dataclass(frozen=True)
-class ScoreLine:
-    """A row of the score table: task, split and metric in words.
+def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) -> dict[str, Any]:
+    """Row of a score in the score table: task, split and metric in words, and its own `baselines` by name.
 
     `gain` is the value minus the better of chance and baseline (None for an error, or without either), in
     points for a difference; `verdict` is `up` or `down` where the interval lies above or below that, else
     `level`.
     """
-
-    key: str
-    task: str
-    split: str
-    metric: str
-    score: Score
-    gain: float | None
-    is_difference: bool
-    verdict: str
-    baselines: dict[str, float]
-
-
-def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) -> ScoreLine:
-    """Row of a score; `baselines` are its own by name."""
-    score, verdict = scores[key], "level"
+    score, verdict, split = scores[key], "level", key.split("/")[1]
     floor = max((one for one in (score.chance, score.baseline) if one is not None), default=None)
     if less_is_better(key):
         floor = None
     if floor is not None and score.low is not None and score.high is not None:
         verdict = "up" if score.low > floor else "down" if score.high < floor else "level"
-    return ScoreLine(
-        key,
-        group_of(key).title,
-        split_name(key),
-        metric_name(key),
-        score,
-        None if floor is None else score.value - floor,
-        is_difference(key),
-        verdict,
-        baselines,
-    )
+    return {
+        "key": key,
+        "task": title_of(key),
+        "split": SPLIT_NAMES.get(split, split),
+        "metric": metric_name(key),
+        "score": score,
+        "gain": None if floor is None else score.value - floor,
+        "is_difference": is_difference(key),
+        "verdict": verdict,
+        "baselines": baselines,
+    }
 
 
 def summary(scores: Mapping[str, Score]) -> str:
@@ -81,7 +63,13 @@ def summary(scores: Mapping[str, Score]) -> str:
 def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
     """Table of some scores; empty columns are left out."""
     titles = ("", "score", "95 %", "scratch", "chance", "baseline", "n")
-    rows = [titles, *(_cells(key, scores[key]) for key in keys)]
+    rows = [titles]
+    for key in keys:
+        one = scores[key]
+        ends = "-" if one.low is None or one.high is None else f"{100 * one.low:.1f} to {percent(one.high)}"
+        floors = (percent(value) for value in (one.scratch, one.chance, one.baseline))
+        name = f"{title_of(key)}: {metric_name(key)}"
+        rows.append((name, percent(one.value), ends, *floors, f"{one.n:,}"))
     used = [column for column in range(len(titles)) if {row[column] for row in rows[1:]} != {"-"}]
     rows = [tuple(row[column] for column in used) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -93,31 +81,13 @@ def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
     )
 
 
-def _cells(key: str, score: Score) -> tuple[str, ...]:
-    some = [
-        "-" if value is None else percent(value) for value in (score.scratch, score.chance, score.baseline)
-    ]
-    return (
-        f"{group_of(key).title}: {metric_name(key)}",
-        percent(score.value),
-        "-" if score.low is None or score.high is None else f"{100 * score.low:.1f} to {percent(score.high)}",
-        *some,
-        f"{score.n:,}",
-    )
-
-
 MAX_SIDE = 224  # larger pictures are shrunk: the report shows thumbnails
 
 
 def thumbnail_of(world: Path, path: str) -> str:
     """JPEG data URI of a picture below a folder; empty where there is no such picture."""
-    file = path_below(world, path)
-    return "" if file is None else _encode(file)
-
-
-def _encode(path: Path) -> str:
     try:
-        return thumbnail(load_image(path))
+        return "" if (file := path_below(world, path)) is None else thumbnail(load_image(file))
     except UserError:
         return ""
 
@@ -133,13 +103,10 @@ def thumbnail(pixels: Tensor) -> str:
 
 def page_template(name: str, world: Path = Path("/")) -> "Template":
     """A template of `reports/templates` with autoescaping; its pictures lie below `world`."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    def load(name: str) -> str:
-        return (resources.files("xfm.reports") / "templates" / name).read_text(encoding="utf-8")
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=FunctionLoader(load),
+        loader=PackageLoader("xfm.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

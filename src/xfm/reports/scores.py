@@ -17,7 +17,6 @@ from xfm.core.files import read_text, write_text
 from xfm.core.results_folder import DETAILS as DETAILS
 from xfm.core.results_folder import free_name
 from xfm.metrics.intervals import Interval, bootstrap
-from xfm.training.flags import Flag, read_flags
 
 SPLITS_RETRIEVAL = ("seen", "combinations", "objects")
 SPLITS = ("seen", "combinations")
@@ -76,14 +75,14 @@ def floors_of(metric: str, found: Mapping[str, Mapping[str, float]]) -> dict[str
     return {name: metrics[metric] for name, metrics in found.items() if metric in metrics}
 
 
-def best_of(floors: Mapping[str, float]) -> float | None:
-    """The best baseline; None without any."""
-    return max(map(float, floors.values()), default=None)
-
-
 def write_json(path: Path, content: object) -> None:
     """Write JSON as `write_output` writes text."""
-    write_output(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_output(path, as_json(content))
+
+
+def as_json(content: object) -> str:
+    """JSON as it lies in files."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_output(path: Path, text: str) -> None:
@@ -153,7 +152,8 @@ class PartResult:
         scratch: float | None = None,
     ) -> None:
         """Record a score; the best of the named baselines becomes its baseline."""
-        chance, best = None if chance is None else float(chance), best_of(baselines or {})
+        chance, floors = None if chance is None else float(chance), (baselines or {}).values()
+        best = max(map(float, floors), default=None)
         value, low, high = (
             (found.value, found.low, found.high) if isinstance(found, Interval) else (found, None, None)
         )
@@ -177,19 +177,6 @@ class PartResult:
 METRICS, PARTS_FOLDER = "metrics.json", "parts"
 MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad", "keep_models"})
 """Settings of an evaluation on which its results do not depend."""
-
-
-def stored_flags(out: Path) -> list[Flag]:
-    """The flags in a folder's `evaluation.json`; none where there is no such file."""
-    try:
-        return read_flags(read_object(out / DETAILS))
-    except (KeyError, TypeError):
-        return []
-
-
-def part_path(out: Path, part: Part, key: str) -> Path:
-    """File of a part's result; the fingerprint is part of its name."""
-    return out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json"
 
 
 def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:
@@ -218,16 +205,5 @@ def read_part(path: Path, key: str | None = None) -> PartResult | None:
         result = PartResult(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    tables = (
-        *(result.baselines, result.examples, result.curves, result.tunings, result.probes),
-        *(result.calibration, result.left_out),
-    )
+    tables = [value for name, value in vars(result).items() if name != "seconds"]
     return result if all(isinstance(table, dict) for table in tables) else None
-
-
-def left_out_sentence(out: Path) -> str:
-    """Which rows an evaluation left out, in a sentence; empty where it left out none."""
-    try:
-        return read_object(out / DETAILS)["left_out"]["says"]
-    except (KeyError, TypeError):
-        return ""

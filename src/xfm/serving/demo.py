@@ -98,7 +98,8 @@ def with_tuned(references: list[str]) -> list[str]:
     found: list[str] = []
     for reference in references:
         place = home_path(reference)
-        kept = [str(one.folder) for one in saved_models(place, Path("worlds"))] if place.is_dir() else []
+        tuned = saved_models(place, Path("worlds")) if place.is_dir() else {}
+        kept = [str(folder) for folder, _ in tuned.values()]
         own = not kept or any((place / name).exists() for name in ("config.json", "model", "config.yaml"))
         found += [*([reference] if own else []), *kept]
     return list(dict.fromkeys(found))

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -126,9 +125,3 @@ def read_schedule(path: Path) -> list[ClockState]:
                 break
             found.append(moment)
     return found
-
-
-def phase_starts(record: Sequence[ClockState]) -> list[int]:
-    """The steps that begin another phase than the step before; the end of the run begins none."""
-    steps = enumerate(pairwise(record), start=1)
-    return [step for step, (before, now) in steps if now.phase != before.phase and now.share < 1]

@@ -1,6 +1,6 @@
 """Evaluations on a benchmark: fine-tuned, on frozen features, by prompts, and by ranking."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from xfm.finetuning.finetune import finetune_rows
 from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base, readable, restored
-from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
+from xfm.metrics.recalls import Rule, chance_recalls, own_captions, recalls
 from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
-from xfm.reports.scores import METRICS, Score, best_of, floors_of
+from xfm.reports.scores import METRICS, Score, floors_of, write_output
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import rank
@@ -83,17 +83,6 @@ class JobSetting:
     left_out: SkippedRecords = field(default_factory=SkippedRecords)
 
 
-def evaluate_retrieval(
-    task: RetrievalTask, corpus: Corpus[ImageCaptions], setting: JobSetting, found: JobResult
-) -> JobResult:
-    """Recalls of a fine-tuned model on the test split."""
-    model, settings = task.module.model, task.settings
-    encoder = Encoder(
-        model, task.tokenizer, settings.precision, torch.device(settings.device), BATCH, setting.progress
-    )
-    return _score_retrieval(encoder, task.pictures, corpus, setting, found, settings.max_tokens)
-
-
 def evaluate_zero_shot_retrieval(
     benchmark: Benchmark, corpus: Corpus[ImageCaptions], setting: JobSetting
 ) -> JobResult:
@@ -130,16 +119,12 @@ def _score_retrieval(
     positives = own_captions(owners(rows), len(rows))
     shortlist = setting.recipe.shortlist or max(len(rows), len(captions))
     text, image = rank(encoder, images, texts, positives, shortlist)
-    result = summarise(text.ranks, image.ranks, positives)
+    by_rule, chances = recalls(text.ranks, image.ranks), chance_recalls(positives)
     suffixes = {Rule.MATCHING: "", Rule.CONTRAST: "_contrast", Rule.RERANK: "_rerank"}
-    metrics = {
-        f"{direction}_r{k}{suffix}": result.recalls[f"{direction}_r{k}{rule}"]
-        for direction in ("text", "image")
-        for k in CUTOFFS
-        for rule, suffix in suffixes.items()
-    }
-    found.splits["test"], found.rows["test"] = metrics, len(rows)
-    found.chance["test"] = {name: result.chance(name) for name in metrics}
+    keys = [(name, rule) for name in chances for rule in suffixes]
+    found.splits["test"] = {f"{name}{suffixes[rule]}": by_rule[f"{name}{rule}"] for name, rule in keys}
+    found.chance["test"] = {f"{name}{suffixes[rule]}": chances[name] for name, rule in keys}
+    found.rows["test"] = len(rows)
     found.details |= {"captions": len(captions), "shortlist": shortlist}
     return found
 
@@ -155,10 +140,19 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
         task.shortlist = setting.recipe.shortlist
     if benchmark.score is None:
         assert isinstance(task, RetrievalTask), "only retrieval ranks"
-        return evaluate_retrieval(task, corpus, setting, found)
+        told, device = task.settings, torch.device(task.settings.device)
+        model, shown = task.module.model, setting.progress
+        encoder = Encoder(model, task.tokenizer, told.precision, device, BATCH, shown)
+        return _score_retrieval(encoder, task.pictures, corpus, setting, found, told.max_tokens)
 
     def predicted(rows: Sequence[Any]) -> list[Any]:
         return [answers.get(one, one) if isinstance(one, str) else one for one in task.predict(rows)]
+
+    def submit(split: str, rows: Sequence[Any], predictions: Sequence[Any]) -> None:
+        if benchmark.submit:
+            path = setting.folder / benchmark.submission.format(split)
+            write_output(path, benchmark.submit(rows, predictions))
+            found.submissions.append(path)
 
     of_guesses = benchmark.score_guesses or benchmark.score
     task.pictures.lost = SkippedRecords(setting.left_out.limit)  # of the server's rows: blank, counted below
@@ -169,15 +163,14 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
         found.rows[split] = len(scored)
         found.chance[split] = task.chance(scored, task.settings.seed, of_guesses)
         constant = task.constant_scores(scored, of_guesses)
-        best = {name: best_of(floors_of(name, constant)) for name in found.splits[split]}
+        best = {name: max(floors_of(name, constant).values(), default=None) for name in found.splits[split]}
         found.baseline[split] = {name: value for name, value in best.items() if value is not None}
-        if benchmark.submit and benchmark.submits_all:
-            predictions = predictions if len(scored) == len(rows) else predicted(rows)
-            found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
+        if benchmark.submits_all:
+            submit(split, rows, predictions if len(scored) == len(rows) else predicted(rows))
     for split, rows in corpus.hidden.items():
         if benchmark.submit:  # the server wants every row: unreadable pictures are answered as blank ones
             readable(type(task), rows, split, task.pictures, setting.left_out)
-            found.submissions.append(benchmark.submit(setting.folder, split, rows, predicted(rows)))
+            submit(split, rows, predicted(rows))
     total = sum(found.rows.values())
     found.chance |= benchmark.summary(found.chance)
     found.baseline |= benchmark.summary(found.baseline)
@@ -209,55 +202,39 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
     ).task
 
 
-def evaluate_on_features(benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting) -> JobResult:
-    """Linear probe and nearest neighbours on frozen features.
+def evaluate_on_features(
+    benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting, by_prompts: bool = False
+) -> JobResult:
+    """Linear probe and nearest neighbours on frozen features, or zero-shot classification by prompts.
 
     As in CLIP, validation rows choose the penalty, and the last fit includes them.
     """
     ((split, test),) = corpus.scored.items()
-    rows = corpus.train
+    seed, methods, rows = setting.recipe.settings.seed, [Method.LINEAR, Method.KNN], corpus.train
     if setting.smoke:  # its few rows may share no class with those of the others
         rows = [*rows, *corpus.validation, *test]
-    splits = LabelledSplits(test, rows, corpus.validation or None)
-    return _evaluated(benchmark, split, splits, setting, {Method.LINEAR: "", Method.KNN: "knn_"})
-
-
-def evaluate_by_prompts(benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting) -> JobResult:
-    """Zero-shot classification by prompts."""
-    ((split, test),) = corpus.scored.items()
-    splits = LabelledSplits(test, names=benchmark.names(setting.data) or {})
-    return _evaluated(benchmark, split, splits, setting, {Method.ZERO_SHOT: ""})
-
-
-def _evaluated(
-    benchmark: Benchmark,
-    split: str,
-    data: LabelledSplits,
-    setting: JobSetting,
-    methods: Mapping[Method, str],
-) -> JobResult:
+    data = LabelledSplits(test, rows, corpus.validation or None)
+    if by_prompts:
+        seed, methods = 0, [Method.ZERO_SHOT]
+        data = LabelledSplits(test, names=benchmark.names(setting.data) or {})
     config = FrozenConfig(
-        methods=[*methods],
+        methods=methods,
         templates=benchmark.templates,
-        seed=0 if Method.ZERO_SHOT in methods else setting.recipe.settings.seed,
+        seed=seed,
         neighbours=min(20, len(data.train) or 20),
         # Pixels as the model has them; of ImageNet the centre is cropped, as everybody does.
         framing=Framing.CENTRE if benchmark.name == IMAGENET else None,
         device=setting.device,
     )
     model, run, left_out = Path(setting.model), setting.folder / RUN, setting.left_out
-    result = evaluate_frozen(model, data, run, config, progress=setting.progress, left_out=left_out)
+    scores, probe = evaluate_frozen(model, data, run, config, setting.progress, left_out)
     found = JobResult(splits={split: {}}, chance={split: {}}, baseline={split: {}})
-    for key, score in result.scores.items():
-        name = key.rsplit("/", 1)[1]
-        for method, prefix in methods.items():
-            begins = f"{method.replace('-', '_')}_"
-            if name.startswith(begins):
-                metric = prefix + name.removeprefix(begins)
-                found.splits[split][metric], found.rows[split] = score.value, score.n
-                for floors, value in ((found.chance, score.chance), (found.baseline, score.baseline)):
-                    if value is not None:
-                        floors[split][metric] = value
-    if result.probe:
-        found.details["C"] = result.probe.chosen
+    for key, score in scores.items():
+        metric = key.rsplit("/", 1)[1].removeprefix("linear_").removeprefix("zero_shot_")
+        found.splits[split][metric], found.rows[split] = score.value, score.n
+        for floors, value in ((found.chance, score.chance), (found.baseline, score.baseline)):
+            if value is not None:
+                floors[split][metric] = value
+    if probe:
+        found.details["C"] = probe.chosen
     return found

@@ -1,8 +1,9 @@
 """Running benchmarks: one folder each, skipped when finished, resumed when not."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.evaluation.benchmarks.evaluations import (
     JobResult,
     JobSetting,
-    evaluate_by_prompts,
     evaluate_fine_tuned,
     evaluate_on_features,
     evaluate_zero_shot_retrieval,
@@ -76,7 +76,12 @@ def find_jobs(
                 continue  # prompts need the names of the classes
             for edition in benchmark.editions(protocol):
                 if edition in editions and (not protocols or protocol in protocols):
-                    recipe = _recipe(name, protocol, edition, options)
+                    found = recipe_of(name, protocol)
+                    if found in benchmark_recipes(edition):
+                        recipe = load_benchmark(found, options, edition)
+                    else:
+                        values = {"name": name, "benchmark": name, "settings": {"baseline": False}}
+                        recipe = parse(BenchmarkRecipe, options, values=values, source="the options")
                     jobs.append(Job(benchmark, protocol, edition, recipe.small() if smoke else recipe))
     if not jobs:
         raise UserError(
@@ -84,14 +89,6 @@ def find_jobs(
             "belongs where"
         )
     return jobs
-
-
-def _recipe(name: str, protocol: Protocol, edition: Edition, options: Sequence[str]) -> BenchmarkRecipe:
-    found = recipe_of(name, protocol)
-    if found in benchmark_recipes(edition):
-        return load_benchmark(found, options, edition)
-    values = {"name": name, "benchmark": name, "settings": {"baseline": False}}
-    return parse(BenchmarkRecipe, options, values=values, source="the options")
 
 
 @holds("out")
@@ -150,7 +147,8 @@ def run_jobs(
 
 
 def _run(job: Job, setting: JobSetting) -> JobResult:
-    corpus = job.benchmark.rows(setting.data, job.edition)
+    published = job.benchmark.published if job.edition is Edition.PUBLISHED else None
+    corpus = (published or job.benchmark.read)(setting.data)
     if setting.smoke:
         corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
     for note in corpus.notes.values():  # they stand in the details, too, and hours lie between
@@ -163,15 +161,13 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     left_out.check()
     if absent:
         left_out.count("train", "train", len(corpus.train) + absent, absent)
-    ranked = job.benchmark.score is None
-    zero_shot = evaluate_zero_shot_retrieval if ranked else evaluate_by_prompts
-    is_probed = job.edition is Edition.RECOMMENDED  # the published head learns on varied pictures
-    evaluations: Mapping[Protocol, Callable[[Benchmark, Any, JobSetting], JobResult]] = {
-        Protocol.FINE_TUNED: evaluate_fine_tuned,
-        Protocol.LINEAR: evaluate_on_features if is_probed else evaluate_fine_tuned,
-        Protocol.ZERO_SHOT: zero_shot,
-    }
-    found = evaluations[job.protocol](job.benchmark, corpus, setting)
+    evaluation: Callable[[Benchmark, Any, JobSetting], JobResult] = evaluate_fine_tuned
+    if job.protocol is Protocol.ZERO_SHOT:
+        by_prompts = partial(evaluate_on_features, by_prompts=True)
+        evaluation = evaluate_zero_shot_retrieval if job.benchmark.score is None else by_prompts
+    elif job.protocol is Protocol.LINEAR and job.edition is Edition.RECOMMENDED:
+        evaluation = evaluate_on_features  # the published head learns on varied pictures
+    found = evaluation(job.benchmark, corpus, setting)
     return replace(found, details={**corpus.notes, **found.details})
 
 

@@ -5,7 +5,8 @@ Nothing here imports torch, so that the table comes at once.
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -37,11 +38,11 @@ class PublishedResult:
     split: str
     metric: str
     recommended_metric: str
-    xfm_4m: float | None
-    xfm_13b: float | None
-    other: float | None
-    other_model: str
-    note: str
+    xfm_4m: float | None = None
+    xfm_13b: float | None = None
+    other: float | None = None
+    other_model: str = ""
+    note: str = ""
 
     def key(self, edition: Edition = Edition.PUBLISHED) -> str:
         """Key of our score: `benchmark/protocol/edition/split/metric`."""
@@ -133,41 +134,26 @@ _HEAD_NOTE = "published: a head of five layers, not a linear one"
 _DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
 """Ends of metrics that are in the files and not in the table."""
 
-
 TableLine = tuple[str, ...]
 """A line of the table, cells in the order of `HEAD` (one number, or several that are read together), then a
 note."""
 
 
 def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[TableLine]:
-    """Lines of the table of the named benchmarks (all if empty), with our scores as fractions by key."""
-    published = published_results()
-    shown = [row for row in published if not names or row.benchmark in names]
-    known = {(row.benchmark, row.protocol.value) for row in published}
-    return [*(_line(rows, ours) for rows in _groups(shown)), *_unpublished(ours, known, names)]
-
-
-def _unpublished(
-    ours: Mapping[str, float], known: Set[tuple[str, str]], names: Sequence[str]
-) -> Iterator[TableLine]:
-    groups: dict[tuple[str, str, str], dict[str, dict[Edition, float]]] = {}
-    for key, value in ours.items():
-        benchmark, protocol, edition, split, metric = key.split("/")
-        if (benchmark, protocol) not in known and (not names or benchmark in names):
-            splits = groups.setdefault((benchmark, protocol, metric), {})
-            splits.setdefault(split, {})[Edition(edition)] = value
-    for (benchmark, protocol, metric), splits in groups.items():
-        if not metric.endswith(_DETAILS):
-            shown = _METRICS.get(metric, metric)
-            numbers = (_ours([found.get(edition) for found in splits.values()]) for edition in Edition)
-            yield (benchmark, protocol, " / ".join(splits), shown, *[NOTHING] * 3, *numbers, "")
-
-
-def _groups(rows: Sequence[PublishedResult]) -> Iterator[list[PublishedResult]]:
+    """Lines of the table of the named benchmarks (all if empty), with our scores as fractions by key; those
+    that were not published come last."""
+    rows = published_results()
+    known = {(row.benchmark, row.protocol.value) for row in rows}
+    for key in ours:
+        benchmark, protocol, _, split, metric = key.split("/")
+        if (benchmark, protocol) not in known and not metric.endswith(_DETAILS):
+            rows.append(PublishedResult(benchmark, Protocol(protocol), split, metric, metric))
     groups: dict[tuple[str, str, str], list[PublishedResult]] = {}
-    for row in rows:
-        groups.setdefault((row.benchmark, row.protocol.value, row.metric.split("_r")[0]), []).append(row)
-    yield from groups.values()
+    for row in dict.fromkeys(rows):  # both editions have the same
+        if not names or row.benchmark in names:
+            read_together = re.split(r"_r\d", row.metric)[0]
+            groups.setdefault((row.benchmark, row.protocol.value, read_together), []).append(row)
+    return [_line(rows, ours) for rows in groups.values()]
 
 
 def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLine:
@@ -181,25 +167,21 @@ def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLi
         _numbers([row.xfm_4m for row in rows]),
         _numbers([row.xfm_13b for row in rows]),
         f"{first.other_model} {_numbers([row.other for row in rows])}".strip(),
-        *(_ours([ours.get(row.key(edition)) for row in rows]) for edition in Edition),
+        *(_numbers([ours.get(row.key(edition)) for row in rows], 100) for edition in Edition),
     )
     other = _METRICS.get(first.recommended_metric, first.recommended_metric)
     notes = [first.note] if first.note else []
-    if first.protocol is Protocol.LINEAR:
+    if first.protocol is Protocol.LINEAR and first.xfm_13b is not None:
         notes.append(_HEAD_NOTE)
     if first.recommended_metric != first.metric:
         notes.append(f"recommended: {other}")
     return *cells, "; ".join(notes)
 
 
-def _ours(values: Sequence[float | None]) -> str:
-    return _numbers([None if value is None else 100 * value for value in values])
-
-
-def _numbers(values: Sequence[float | None]) -> str:
+def _numbers(values: Sequence[float | None], factor: float = 1.0) -> str:
     if all(value is None for value in values):
         return NOTHING
-    return " / ".join(NOTHING if value is None else f"{value:.1f}" for value in values)
+    return " / ".join(NOTHING if value is None else f"{factor * value:.1f}" for value in values)
 
 
 def as_text(lines: Sequence[TableLine]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from xfm.config.tasks import (
 )
 from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.published import Protocol
-from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, read_glue
+from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, read_image_set
 from xfm.evaluation.benchmarks.read.image_text import (
     coco_pictures,
@@ -32,14 +33,12 @@ from xfm.evaluation.benchmarks.read.vqa import read_easy_vqa, read_vqa
 from xfm.evaluation.benchmarks.scorers import (
     Metrics,
     caption_submission,
-    glue_scorer,
     glue_submission,
-    name_of,
     nlvr2_submission,
     score_answers,
     score_captions,
-    score_captions_briefly,
     score_classes,
+    score_glue,
     score_single_answers,
     score_truth,
     vqa_submission,
@@ -49,8 +48,8 @@ from xfm.tasks.base import Scorer
 from xfm.tasks.grounding import box_metrics
 
 IMAGENET = "imagenet"
-Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
-"""Folder, split, rows and predictions -> the file for the benchmark's server."""
+Submit = Callable[[Sequence[Any], Sequence[Any]], str]
+"""Rows and predictions -> what a file for the benchmark's server holds."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,8 @@ class Benchmark:
         layout: which files belong where below the data folder, for people.
         score: metrics of predictions; None for retrieval, which is ranked.
         summary: further splits computed from the others, such as MNLI's mean.
-        submit: writes the file for the benchmark's server; None where there is no server.
+        submit: content of the file for the benchmark's server; None where there is no server.
+        submission: name of that file, with {} for the split.
         submits_all: also for splits with answers, because the official scorer reads that format.
         templates: prompts of zero-shot classification, see `xfm.evaluation.probing.prompt_templates`.
         names: class names for prompts, from the data folder; None where the file of names is missing.
@@ -73,23 +73,19 @@ class Benchmark:
 
     name: str
     kind: str
-    marker: Callable[[Path], Path | None]
+    marker: str
     layout: str
     read: Callable[[Path], Corpus[Any]]
     score: Scorer | None = None
     protocols: tuple[Protocol, ...] = (Protocol.FINE_TUNED,)
     summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
     submit: Submit | None = None
+    submission: str = ""
     submits_all: bool = False
     templates: str = "general"
     names: Callable[[Path], Mapping[str, str] | None] = lambda data: {}
     score_guesses: Scorer | None = None
     published: Callable[[Path], Corpus[Any]] | None = None
-
-    def rows(self, data: Path, edition: Edition) -> Corpus[Any]:
-        """Its rows as an edition splits them."""
-        read = self.published if edition is Edition.PUBLISHED and self.published else self.read
-        return read(data)
 
     def editions(self, protocol: Protocol) -> tuple[Edition, ...]:
         """Editions of a protocol; X-FM's code ranks without training, and has no prompts."""
@@ -100,17 +96,12 @@ class Benchmark:
 
     def is_there(self, data: Path) -> bool:
         """Whether the data folder holds its files."""
-        return self.marker(data) is not None
+        return (data / self.marker).exists()
 
 
 def recipe_of(name: str, protocol: Protocol) -> str:
     """Name of the recipe of a benchmark."""
     return f"{name}-linear" if protocol is Protocol.LINEAR else name
-
-
-def at(place: str) -> Callable[[Path], Path | None]:
-    """Marker of a file or folder below the data folder."""
-    return lambda data: data / place if (data / place).exists() else None
 
 
 def _image_set(kind: str) -> Benchmark:
@@ -120,7 +111,7 @@ def _image_set(kind: str) -> Benchmark:
         name=kind,
         kind=IMAGE_CLASSIFICATION.name,
         protocols=(Protocol.LINEAR, Protocol.ZERO_SHOT) if own.templates else (Protocol.LINEAR,),
-        marker=at(own.place),
+        marker=own.place,
         layout=f"{own.place}/ as torchvision lays it out{mean}",
         read=lambda data: read_image_set(data, kind),
         published=lambda data: read_image_set(data, kind, Edition.PUBLISHED),
@@ -133,7 +124,7 @@ _IMAGENET = Benchmark(
     name=IMAGENET,
     kind=IMAGE_CLASSIFICATION.name,
     protocols=(Protocol.FINE_TUNED, Protocol.LINEAR, Protocol.ZERO_SHOT),
-    marker=at("imagenet"),
+    marker="imagenet",
     layout="imagenet/train/ and imagenet/val/ of class folders, for zero-shot LOC_synset_mapping.txt; or "
     "imagenet/data/*.parquet of the hub",
     read=lambda data: read_imagenet(data / "imagenet"),
@@ -146,25 +137,24 @@ IMAGE_BENCHMARKS = [_IMAGENET, *(_image_set(kind) for kind in IMAGE_SETS)]
 
 # ---------------------------------------------------------------- text
 def _glue(task: GlueTask) -> Benchmark:
-    layout, more = FORMATS[task], ""
+    more = ""
     if task is GlueTask.MNLI:
         more = ", and for the server the diagnostic set glue/ax/test-*.parquet"
     return Benchmark(
         name=task.value,
         kind=TEXT_CLASSIFICATION.name,
-        marker=at(f"glue/{task.value}"),
+        marker=f"glue/{task.value}",
         layout=f"glue/{task.value}/ with the *.parquet of the hub's nyu-mll/glue{more}",
         read=lambda data: read_glue(data / "glue", task),
-        score=glue_scorer(task),
-        summary=_mnli_mean if task is GlueTask.MNLI else lambda splits: {},
-        submit=lambda folder, split, rows, predictions: glue_submission(
-            folder / f"{split}.tsv", task, [name_of(p) if layout.classes else float(p) for p in predictions]
+        score=partial(score_glue, task),
+        summary=lambda splits: (
+            {"mean": {"accuracy": mean_scores([*splits.values()])["accuracy"]}}
+            if task is GlueTask.MNLI
+            else {}
         ),
+        submit=lambda rows, predictions: glue_submission(task, predictions),
+        submission="{}.tsv",
     )
-
-
-def _mnli_mean(splits: Mapping[str, Metrics]) -> dict[str, Metrics]:
-    return {"mean": {"accuracy": mean_scores([*splits.values()])["accuracy"]}}
 
 
 # ---------------------------------------------------------------- pictures with texts
@@ -173,7 +163,7 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
     return Benchmark(
         name=name,
         kind=GROUNDING.name,
-        marker=at(f"refer/{name}"),
+        marker=f"refer/{name}",
         layout=f"refer/{name}/ with {files} and instances.json; coco/train2014/",
         read=lambda data: read_refcoco(
             data / "refer" / name, coco_pictures(data / "coco") / "train2014", split_by
@@ -195,23 +185,22 @@ _WITH_TEXTS = [
     Benchmark(
         "vqa",
         VQA.name,
-        at("vqa/v2_OpenEnded_mscoco_train2014_questions.json"),
+        "vqa/v2_OpenEnded_mscoco_train2014_questions.json",
         "vqa/ with v2_OpenEnded_mscoco_{train2014,val2014,test-dev2015,test2015}_questions.json, "
         "v2_mscoco_{train2014,val2014}_annotations.json; coco/train2014/, coco/val2014/, coco/test2015/; by "
         "choice vqa/answer_list.json of X-VLM's data (not of VQA's; it is built if it is missing) and "
         "vg/question_answers.json, vg/VG_100K/, vg/VG_100K_2/",
         _read_vqa,
         score_answers,
-        submit=lambda folder, split, rows, answers: vqa_submission(
-            folder / f"vqa_{split}.json", rows, answers
-        ),
+        submit=vqa_submission,
+        submission="vqa_{}.json",
         submits_all=True,
         published=lambda data: _read_vqa(data, minival=False),
     ),
     Benchmark(
         "easy-vqa",
         VQA.name,
-        at("easy-vqa"),
+        "easy-vqa",
         "easy-vqa/{train,test}/ with questions.json and images/: the folder data of the package easy-vqa",
         lambda data: read_easy_vqa(data / "easy-vqa"),
         score_single_answers,
@@ -219,13 +208,12 @@ _WITH_TEXTS = [
     Benchmark(
         "nlvr2",
         REASONING.name,
-        at("nlvr2"),
+        "nlvr2",
         "nlvr2/data/{train,dev,test1}.json; train/, dev/, test1/ of pictures below nlvr2/images/ or nlvr2/",
         lambda data: read_nlvr2(data / "nlvr2"),
         score_truth,
-        submit=lambda folder, split, rows, given: nlvr2_submission(
-            folder / f"nlvr2_{split}.csv", rows, [name_of(p) == "true" for p in given]
-        ),
+        submit=nlvr2_submission,
+        submission="nlvr2_{}.csv",
         submits_all=True,
     ),
     _grounding("refcoco", ("unc", "google")),
@@ -234,7 +222,7 @@ _WITH_TEXTS = [
     Benchmark(
         "flickr30k",
         RETRIEVAL.name,
-        at("flickr30k/dataset_flickr30k.json"),
+        "flickr30k/dataset_flickr30k.json",
         "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/",
         lambda data: read_flickr30k(data / "flickr30k"),
         protocols=_RETRIEVAL,
@@ -242,7 +230,7 @@ _WITH_TEXTS = [
     Benchmark(
         "coco",
         RETRIEVAL.name,
-        at("coco/dataset_coco.json"),
+        "coco/dataset_coco.json",
         _COCO,
         lambda data: read_coco(data / "coco"),
         protocols=_RETRIEVAL,
@@ -250,24 +238,21 @@ _WITH_TEXTS = [
     Benchmark(
         "coco-captions",
         CAPTIONING.name,
-        at("coco/dataset_coco.json"),
+        "coco/dataset_coco.json",
         _COCO,
         lambda data: read_coco(data / "coco"),
         score_captions,
-        score_guesses=score_captions_briefly,
-        submit=lambda folder, split, rows, texts: caption_submission(
-            folder / f"captions_{split}_results.json", rows, texts
-        ),
+        score_guesses=partial(score_captions, briefly=True),
+        submit=caption_submission,
+        submission="captions_{}_results.json",
         submits_all=True,
     ),
 ]
-
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (*(_glue(task) for task in GlueTask), *IMAGE_BENCHMARKS, *_WITH_TEXTS)
 }
-
 
 GROUPS: dict[str, tuple[str, ...]] = {"glue": tuple(task.value for task in GlueTask)}
 """Benchmarks that one name stands for."""

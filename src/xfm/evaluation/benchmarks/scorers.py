@@ -1,7 +1,7 @@
 """Official metrics of a benchmark from a task's predictions, and files for its server."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,16 +22,10 @@ from xfm.metrics.classification import (
     spearman,
 )
 from xfm.metrics.vqa import vqa_score
-from xfm.reports.scores import write_json, write_output
-from xfm.tasks.base import Metrics, Scorer
+from xfm.reports.scores import as_json
+from xfm.tasks.base import Metrics
 from xfm.tasks.rows import ImageCaptions, Labelled, LabelledText, PicturePair, Question
 from xfm.tasks.vqa import kind_key
-
-
-def sentence_id(identifier: str) -> str:
-    """Identifier of a row's sentence: `dev-850-0-1` without the pair."""
-    split, pictures, _, sentence = identifier.split("-")
-    return f"{split}-{pictures}-{sentence}"
 
 
 def consistency(identifiers: Sequence[str], right: Sequence[bool]) -> float:
@@ -40,7 +34,8 @@ def consistency(identifiers: Sequence[str], right: Sequence[bool]) -> float:
         raise ValueError("consistency of nothing is undefined")
     sentences: dict[str, bool] = {}
     for identifier, correct in zip(identifiers, right, strict=True):
-        sentence = sentence_id(identifier)
+        split, pictures, _, sentence = identifier.split("-")  # `dev-850-0-1`: the third is the pair
+        sentence = f"{split}-{pictures}-{sentence}"
         sentences[sentence] = sentences.get(sentence, True) and correct
     return sum(sentences.values()) / len(sentences)
 
@@ -73,15 +68,13 @@ def name_of(prediction: ClassPrediction | str | bool | float) -> str:
     return label_name(prediction.label if isinstance(prediction, ClassPrediction) else prediction)
 
 
-def glue_scorer(task: GlueTask) -> Scorer:
+def score_glue(
+    task: GlueTask, rows: Sequence[LabelledText], predictions: Sequence[ClassPrediction | float]
+) -> Metrics:
     """The metrics of a task of GLUE."""
-
-    def score(rows: Sequence[LabelledText], predictions: Sequence[ClassPrediction | float]) -> Metrics:
-        given = [p.label if isinstance(p, ClassPrediction) else float(p) for p in predictions]
-        labels = [row.label if isinstance(row.label, float) else str(row.label) for row in rows]
-        return glue_metrics(task, given, labels)
-
-    return score
+    given = [p.label if isinstance(p, ClassPrediction) else float(p) for p in predictions]
+    labels = [row.label if isinstance(row.label, float) else str(row.label) for row in rows]
+    return glue_metrics(task, given, labels)
 
 
 def score_truth(rows: Sequence[PicturePair], predictions: Sequence[ClassPrediction | bool]) -> Metrics:
@@ -114,15 +107,14 @@ def score_single_answers(rows: Sequence[Question], predictions: Sequence[str]) -
     return {name: share(found) for name, found in right.items()}
 
 
-def score_captions(rows: Sequence[ImageCaptions], predictions: Sequence[str]) -> Metrics:
-    """BLEU, CIDEr-D, ROUGE-L and METEOR, see `caption_scores`."""
-    return caption_scores(dict(enumerate(predictions)), {at: row.captions for at, row in enumerate(rows)})
-
-
-def score_captions_briefly(rows: Sequence[ImageCaptions], predictions: Sequence[str]) -> Metrics:
-    """The same without Java, for guesses."""
-    given = {at: row.captions for at, row in enumerate(rows)}
-    found = caption_scores(dict(enumerate(predictions)), given, official=False, meteor=False)
+def score_captions(
+    rows: Sequence[ImageCaptions], predictions: Sequence[str], briefly: bool = False
+) -> Metrics:
+    """BLEU, CIDEr-D, ROUGE-L and METEOR, see `caption_scores`; `briefly` without Java, for guesses."""
+    said, given = dict(enumerate(predictions)), {at: row.captions for at, row in enumerate(rows)}
+    if not briefly:
+        return caption_scores(said, given)
+    found = caption_scores(said, given, official=False, meteor=False)
     return {name: value for name, value in found.items() if name != "official_words"}
 
 
@@ -135,42 +127,36 @@ def score_classes(rows: Sequence[Labelled], predictions: Sequence[ClassPredictio
     return found
 
 
-def vqa_submission(path: Path, rows: Sequence[Question], answers: Sequence[str]) -> Path:
+def vqa_submission(rows: Sequence[Question], answers: Sequence[str]) -> str:
     """`[{"question_id": 1, "answer": "yes"}, ..]`, as the VQA server takes it."""
+    return as_json([{"question_id": key, "answer": one} for key, one in _by_key(rows, answers)])
+
+
+def caption_submission(rows: Sequence[ImageCaptions], captions: Sequence[str]) -> str:
+    """`[{"image_id": 1, "caption": ".."}, ..]`, as the COCO server takes it."""
+    return as_json([{"image_id": key, "caption": one} for key, one in _by_key(rows, captions)])
+
+
+def nlvr2_submission(rows: Sequence[PicturePair], predictions: Sequence[ClassPrediction | bool]) -> str:
+    """`identifier,True` a line, as NLVR2's `metrics.py` and leaderboard take it."""
+    return "".join(f"{key},{name_of(one) == 'true'}\n" for key, one in _by_key(rows, predictions))
+
+
+def _by_key(
+    rows: Sequence[Question | ImageCaptions | PicturePair], predictions: Sequence[Any]
+) -> list[tuple[Any, Any]]:
     keys = [row.key for row in rows]
     if None in keys or len(set(keys)) != len(keys):
-        raise UserError(f"{path}: every question needs an id of its own; read the official questions")
-    pairs = zip(keys, answers, strict=True)
-    write_json(path, [{"question_id": key, "answer": answer} for key, answer in pairs])
-    return path
+        raise UserError("a row for the server has no id of its own; read the official files")
+    return list(zip(keys, predictions, strict=True))
 
 
-def caption_submission(path: Path, rows: Sequence[ImageCaptions], captions: Sequence[str]) -> Path:
-    """`[{"image_id": 1, "caption": ".."}, ..]`, as the COCO server takes it."""
-    if any(row.key is None for row in rows):
-        raise UserError(f"{path}: every picture needs an id; read the official file")
-    pairs = zip(rows, captions, strict=True)
-    write_json(path, [{"image_id": row.key, "caption": caption} for row, caption in pairs])
-    return path
-
-
-def nlvr2_submission(path: Path, rows: Sequence[PicturePair], predictions: Sequence[bool]) -> Path:
-    """`identifier,True` a line, as NLVR2's `metrics.py` and leaderboard take it."""
-    if any(row.key is None for row in rows):
-        raise UserError(f"{path}: every row needs an identifier; read the official file")
-    pairs = zip(rows, predictions, strict=True)
-    write_output(path, "".join(f"{row.key},{bool(truth)}\n" for row, truth in pairs))
-    return path
-
-
-def glue_submission(path: Path, task: GlueTask, predictions: Sequence[str | float]) -> Path:
+def glue_submission(task: GlueTask, predictions: Sequence[Any]) -> str:
     """TSV of a test set, `index<tab>prediction`, in the order of the test file; STS-B's values in [0, 5]."""
     layout = FORMATS[task]
     if layout.classes:
-        written = dict(zip(layout.classes, layout.written, strict=True))
-        cells = [written[str(prediction)] for prediction in predictions]
+        written = {name: str(at) if layout.numbered else name for at, name in enumerate(layout.classes)}
+        cells = [written[name_of(prediction)] for prediction in predictions]
     else:
         cells = [f"{min(5.0, max(0.0, float(prediction))):.3f}" for prediction in predictions]
-    lines = (f"{index}\t{cell}\n" for index, cell in enumerate(cells))
-    write_output(path, "index\tprediction\n" + "".join(lines))
-    return path
+    return "index\tprediction\n" + "".join(f"{index}\t{cell}\n" for index, cell in enumerate(cells))

@@ -1,7 +1,6 @@
 """The parts of an evaluation, one file a kind of measurement: `PARTS`; and the models that they keep."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -32,18 +31,9 @@ TASKS_FOLDER = "tasks"
 """Models lie in OUT/tasks/PART/model."""
 
 
-@dataclass(frozen=True)
-class SavedModel:
-    """A fine-tuned model of an evaluation, and the command that predicts the world's rows."""
-
-    part: Part
-    folder: Path
-    command: str
-
-
-def saved_models(out: Path, world: Path, validation: bool = False) -> list[SavedModel]:
-    """The fine-tuned models in an evaluation's folder."""
-    found = []
+def saved_models(out: Path, world: Path, validation: bool = False) -> dict[Part, tuple[Path, str]]:
+    """The fine-tuned models in an evaluation's folder, each with the command that predicts the test rows."""
+    found: dict[Part, tuple[Path, str]] = {}
     for part, own in TUNED.items():
         folder = out / TASKS_FOLDER / part.value / MODEL_FOLDER
         if not (folder / "task.json").exists():
@@ -52,16 +42,14 @@ def saved_models(out: Path, world: Path, validation: bool = False) -> list[Saved
         rows, answers = world / "tasks" / part.value / f"{split}.jsonl", f"{part.value}-answers.jsonl"
         asked = own.task.spec.name
         command = command_line("predict", asked, model=folder, input=rows, out=answers, columns=own.columns)
-        found.append(SavedModel(part, folder, command))
+        found[part] = folder, command
     return found
 
 
-def listing(models: list[SavedModel]) -> str:
+def listing(models: Mapping[Part, tuple[Path, str]]) -> str:
     """The models as lines for a terminal."""
-    if not models:
-        return ""
     lines = ["Fine-tuned on the way; each answers the test rows by its command:"]
-    return "\n".join([*lines, *(f"  {model.command}" for model in models)])
+    return "\n".join([*lines, *(f"  {command}" for _, command in models.values())]) if models else ""
 
 
 def use_command(model: Path, world: Path, out: Path) -> str:

@@ -80,7 +80,12 @@ def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Ph
     contrast = (images.vectors[index] * texts.vectors).sum(-1).double().numpy()
     places = np.arange(len(rows))
     logits = match(context.encoder, images.states.read, texts.states.read, index.numpy(), places)
-    rules = _rules(context, contrast, logits)
+    temperature = context.pretrained.model.temperature.item()
+    rules = {
+        Rule.CONTRAST: contrast,
+        Rule.MATCHING: match_odds(logits),
+        Rule.RERANK: rerank_scores(contrast, logits.astype(np.float64), temperature),
+    }
     absent = np.array([not row.present for row in rows])
     # Two pictures that share phrases belong to one design.
     design = components([("picture", row.image), ("phrase", row.phrase)] for row in rows)
@@ -104,16 +109,6 @@ def _galleries(context: Context, result: PartResult, split: str, encoded: Encode
     _add(context, result, f"absence/{split}/gallery_auroc", best, ~found.there, found.groups)
 
 
-def _rules(context: Context, contrast: Floats, logits: NDArray[np.float32]) -> dict[Rule, Floats]:
-    """[N] scores by every rule of pairs with [N] cosines and [N, 2] matching logits."""
-    temperature = context.pretrained.model.temperature.item()
-    return {
-        Rule.CONTRAST: contrast,
-        Rule.MATCHING: match_odds(logits),
-        Rule.RERANK: rerank_scores(contrast, logits.astype(np.float64), temperature),
-    }
-
-
 def _add(
     context: Context,
     result: PartResult,
@@ -125,16 +120,13 @@ def _add(
     """Areas under the curve of [N] cases; a lower score means absent."""
     seed, floors = context.config.seed, {CONTRAST: area_under_roc(-rules[Rule.CONTRAST], absent)}
     for rule, suffix in ((Rule.MATCHING, ""), (Rule.RERANK, Rule.RERANK)):
-
-        def area(places: NDArray[np.int64], scores: Floats = rules[rule]) -> float:
-            return area_under_roc(-scores[places], absent[places])
-
-        result.add(f"{key}{suffix}", bootstrap(area, groups, seed), 0.5, len(absent), seed, floors)
+        scores = rules[rule]
+        found = bootstrap(lambda at, scores=scores: area_under_roc(-scores[at], absent[at]), groups, seed)
+        result.add(f"{key}{suffix}", found, 0.5, len(absent), seed, floors)
 
 
 GALLERIES = (30, 100, 300, 1000, 3000)
 """Pictures in the galleries on which "nothing found" is fitted, as far as the split has so many."""
-
 
 Pairs = tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.int64]]
 """[N] log-odds, cosines, whether the text is the picture's, and groups (pictures) of image-text pairs."""
@@ -153,12 +145,8 @@ def run_matching(context: Context) -> PartResult:
         sure = sure_and_right(odds, true, *scaling)
         found = error_interval(*sure, groups, seed)
         result.add(f"matching/test/{CALIBRATION}{suffix}", found, 0.0, len(odds), seed)
-
-    def area(places: NDArray[np.int64]) -> float:
-        return area_under_roc(odds[places], true[places])
-
     floors = {CONTRAST: area_under_roc(contrast, true)}
-    found = bootstrap(area, groups, seed)
+    found = bootstrap(lambda places: area_under_roc(odds[places], true[places]), groups, seed)
     result.add("matching/test/auroc", found, 0.5, len(odds), seed, floors)
     return result
 

@@ -3,7 +3,7 @@
 Training rows choose how a picture is seen, and the penalty.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,8 @@ from xfm.tasks.rows import read_categories
 FOLDS = 5
 """Parts of the training rows; each is held out once, to choose how a picture is seen and the penalty."""
 
-
 _CHOOSING = RegressionConfig(standardise=True, tolerance=1e-4)
 _LAST = RegressionConfig(standardise=True)
-
 
 WHOLE, MAX, QUARTERS = "whole", "max", "quarters"
 """Views of a picture: slot 0, the maximum over patches, and means of 2 x 2 cells."""
@@ -113,8 +111,11 @@ def run_category(context: Context) -> PartResult:
 
 def run_digits(context: Context) -> PartResult:
     """scikit-learn's digits, enlarged to the model's picture size; baselines as for the category."""
-    images, labels = digits()
-    config = context.config.probe
+    from sklearn.datasets import load_digits
+
+    values, labels = load_digits(return_X_y=True)  # 1,797 of [64] from 0 to 16
+    images = np.asarray(values, dtype=np.float32).reshape(-1, 8, 8) / 16.0
+    labels, config = np.asarray(labels, dtype=np.int64), context.config.probe
     train, test = min(config.train_rows or len(labels), DIGITS_TRAIN), config.test_rows or len(labels)
     keep = np.r_[0:train, DIGITS_TRAIN : min(len(labels), DIGITS_TRAIN + test)]
     grey = torch.from_numpy(images[keep] * 255).round().to(torch.uint8)  # [N, 8, 8]
@@ -147,43 +148,23 @@ def _probe(
         "random encoder": _views(context, context.scratch.model, pictures),
         "raw pixels": {WHOLE: raw_pixels(pictures, config.pixel_side)},
     }
-    probes: dict[str, NDArray[np.bool_]] = {}
+    answers: dict[str, dict[str, Array]] = {"probe_accuracy": {}, "knn_accuracy": {}}
     for source, seen in views.items():
         found, chosen = probe(seen, known, folds, config.inverse_penalties)
-        probes[source] = found == true
-        result.probes.setdefault(name, {})[source] = chosen
-    neighbours = {
-        source: _nearest(seen[WHOLE], known, config.neighbours) == true for source, seen in views.items()
-    }
+        result.probes.setdefault(name, {})[source], whole = chosen, seen[WHOLE]
+        answers["probe_accuracy"][source] = found == true
+        first, rest = (LabelledFeatures(*own) for own in ((whole[:train], known), (whole[train:], true)))
+        answers["knn_accuracy"][source] = nearest_neighbours(first, rest, config.neighbours) == true
     chance = chance_of_classes(len(np.unique(known)))["accuracy"]
     usual = {"most frequent class": majority_accuracy(true, known)}
-    for metric, right in (("probe_accuracy", probes), ("knn_accuracy", neighbours)):
+    for metric, right in answers.items():
         own = right.pop(OWN).astype(np.float64)
         floors = usual | {source: float(other.mean()) for source, other in right.items()}
         result.add_rows(f"{name}/test/{metric}", own, groups, chance, seed, floors)
     return result
 
 
-def _nearest(features: Array, known: Array, neighbours: int) -> Array:
-    train = LabelledFeatures(features[: len(known)], known)
-    test = LabelledFeatures(features[len(known) :], np.empty(len(features) - len(known), known.dtype))
-    return nearest_neighbours(train, test, neighbours)
-
-
 def _views(context: Context, model: XFM, pictures: torch.Tensor) -> dict[str, NDArray[np.float32]]:
     preprocessing = context.pretrained.preprocessing
-
-    def batches() -> Iterator[torch.Tensor]:
-        for batch in pictures.split(context.config.batch_size):
-            yield model_pixels(batch, preprocessing)
-
-    return patch_views(context.encoder_of(model), batches(), len(pictures))
-
-
-def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """scikit-learn's 1,797 digits: [N, 8, 8] in [0, 1] and [N] labels, in their published order."""
-    from sklearn.datasets import load_digits
-
-    values, labels = load_digits(return_X_y=True)  # [N, 64] from 0 to 16
-    images = np.asarray(values, dtype=np.float32).reshape(-1, 8, 8) / 16.0
-    return images, np.asarray(labels, dtype=np.int64)
+    batches = (model_pixels(batch, preprocessing) for batch in pictures.split(context.config.batch_size))
+    return patch_views(context.encoder_of(model), batches, len(pictures))

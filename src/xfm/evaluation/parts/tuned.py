@@ -18,8 +18,6 @@ from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores, groups_of
 from xfm.finetuning.tuning_run import TuningRun, save_tuned, tune
-from xfm.metrics.boxes import best_iou
-from xfm.metrics.classification import ClassPrediction
 from xfm.models.features import text_features
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
@@ -29,11 +27,7 @@ from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import (
     PAIR_COLUMNS,
     TRUTH,
-    Corners,
     LabelledText,
-    PicturePair,
-    Question,
-    Reference,
     SplitRows,
     read_picture_pairs,
     read_text_pairs,
@@ -71,35 +65,6 @@ def _probe(
     return (found == np.array([row.label for row in test])).astype(np.float64), chosen
 
 
-Relative = Callable[[Path], str]
-Example = dict[str, Any]
-
-
-# ---------------------------------------------------------------- what the report shows of a row
-def _question(relative: Relative, row: Question, predicted: str, right: bool) -> Example:
-    image, kind = relative(row.image), row.kind
-    shown = {"image": image, "question": row.question, "kind": kind, "answer": row.answer}
-    return {**shown, "predicted": predicted, "right": right}
-
-
-def _sentence(relative: Relative, row: PicturePair, predicted: ClassPrediction, right: bool) -> Example:
-    left, other = (relative(image) for image in row.images)
-    answer = predicted.label == TRUTH[True]
-    shown = {"left": left, "right_image": other, "text": row.text}
-    return {**shown, "label": bool(row.label), "predicted": answer}
-
-
-def _phrase(relative: Relative, row: Reference, predicted: Corners, right: bool) -> Example:
-    (iou,) = best_iou([predicted], [row.boxes]).tolist()
-    shown = {"image": relative(row.image), "phrase": row.phrase, "true_box": row.boxes[0]}
-    return {**shown, "predicted_box": predicted, "iou": iou}
-
-
-def _pair(relative: Relative, row: LabelledText, predicted: ClassPrediction, right: bool) -> Example:
-    true, shown = TRUTH[True], {"text_a": row.text, "text_b": row.second or ""}
-    return {**shown, "label": row.label == true, "predicted": predicted.label == true}
-
-
 # ---------------------------------------------------------------- what differs
 def _add_zero_shot(
     context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[Any]
@@ -111,21 +76,11 @@ def _add_zero_shot(
 
 @dataclass(frozen=True)
 class TunedPart:
-    """A part that fine-tunes.
-
-    Attributes:
-        show: a row and its prediction as an example of the report.
-        shown: examples of a split.
-        only: metrics that are scores; empty for all.
-        also: adds further scores of a split.
-        columns: `--columns` of the world's files, for the command that asks the model.
-        after: part with whose fine-tuned model it begins (an intermediate task).
-    """
+    """A part that fine-tunes. Metrics `only` are scores (empty: all), `also` adds further ones of a split;
+    `columns` is `--columns` of the world's files, and it begins with the model of the part `after`."""
 
     task: type[AnyTask]
     reader: Callable[[Context], Callable[[Path], list[Any]]]
-    show: Callable[[Relative, Any, Any, bool], Example]
-    shown: int
     tests: tuple[str, ...] = SPLITS
     labels: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
@@ -137,8 +92,6 @@ class TunedPart:
 _TEXT_PAIRS = TunedPart(
     TextClassificationTask,
     lambda context: read_text_pairs,
-    _pair,
-    shown=10,
     tests=("test",),
     labels=TRUTH,
     only=("accuracy",),
@@ -147,15 +100,11 @@ _TEXT_PAIRS = TunedPart(
 )
 TUNED: Mapping[Part, TunedPart] = MappingProxyType(
     {
-        Part.VQA: TunedPart(VqaTask, lambda context: VqaTask.read, _question, shown=12),
-        Part.REASONING: TunedPart(
-            ReasoningTask, lambda context: read_picture_pairs, _sentence, shown=8, only=("accuracy",)
-        ),
+        Part.VQA: TunedPart(VqaTask, lambda context: VqaTask.read),
+        Part.REASONING: TunedPart(ReasoningTask, lambda context: read_picture_pairs, only=("accuracy",)),
         Part.GROUNDING: TunedPart(
             GroundingTask,
             lambda context: partial(GroundingTask.read, bad=context.left_out.add),
-            _phrase,
-            shown=10,
             also=_add_zero_shot,
         ),
         Part.ENTAILMENT: _TEXT_PAIRS,
@@ -165,6 +114,8 @@ TUNED: Mapping[Part, TunedPart] = MappingProxyType(
 )
 """A new part is a row here, a member of `Part`, and its steps in `EvaluationConfig` under the part's name."""
 FROM_SCRATCH = ", from scratch"
+SHOWN = 10
+"""Rows of a split that the report shows."""
 
 
 # ---------------------------------------------------------------- what they share
@@ -208,11 +159,10 @@ def run_tuned(part: Part, context: Context) -> PartResult:
         )
         if own.also:
             own.also(context, result, task, place, rows)
-        cases = list(zip(rows, predictions[split], strict=True))
-        right = [task.case(row, predicted).right for row, predicted in cases]
+        cases = [task.case(row, one) for row, one in zip(rows, predictions[split], strict=True)]
+        picked = pick_examples([case.right for case in cases], SHOWN, context.config.seed)
         result.examples[split] = [
-            own.show(context.relative, *cases[number], right[number])
-            for number in pick_examples(right, own.shown, context.config.seed)
+            asdict(cases[at]) | {"pictures": [*map(context.relative, cases[at].pictures)]} for at in picked
         ]
     for key in [(first, scratch) for first, scratch in context.learned if first is own.after]:
         del context.learned[key]

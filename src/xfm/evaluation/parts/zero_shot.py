@@ -5,8 +5,6 @@ With a picture the fusion encoder predicts them (IMLM), with none the language e
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -17,15 +15,15 @@ from torch import Tensor
 from xfm.data.masking import IGNORED
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.evaluation.context import Context, EncodedCaptions, pick_examples
+from xfm.evaluation.context import Context, pick_examples
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
-from xfm.metrics.recalls import Rule, hits, prefers_first, summarise
+from xfm.metrics.recalls import Rule, chance_recalls, hits, prefers_first, rerank_gain
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.models.precision import autocast
 from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult
 from xfm.tasks.ranking import Ranking, match, rank, rerank_scores
-from xfm.tasks.rows import MaskedRow, read_captioned, read_masked
+from xfm.tasks.rows import read_captioned, read_masked
 
 SHOWN = 6  # examples of each direction
 SHOWN_CANDIDATES = 5
@@ -34,27 +32,26 @@ HARD, HARD_VALIDATION = "hard", "hard_validation"
 
 def run_retrieval(context: Context) -> PartResult:
     """R@1/5/10 of both directions on each split, by contrastive score and re-ranked, without training."""
-    result = PartResult()
+    result, seed = PartResult(), context.config.seed
     for split in context.splits(SPLITS_RETRIEVAL):
-        _retrieve(context, result, split, context.captions(split))
-    return result
-
-
-def _retrieve(context: Context, result: PartResult, split: str, encoded: EncodedCaptions) -> None:
-    seed, images, rows = context.config.seed, encoded.images, encoded.rows
-    positives = encoded.fits()
-    text, image = rank(context.encoder, images, encoded.texts, positives, context.config.retrieval.shortlist)
-    found = summarise(text.ranks, image.ranks, positives, seed)
-    groups = {"text": np.arange(len(images)), "image": encoded.owner}  # queries of one picture are one
-    for name, own in hits(text.ranks, image.ranks).items():
-        result.add_rows(
-            f"retrieval/{split}/{name}", own, groups[name.split("_")[0]], found.chance(name), seed
+        encoded = context.captions(split)
+        images, rows, positives = encoded.images, encoded.rows, encoded.fits()
+        text, image = rank(
+            context.encoder, images, encoded.texts, positives, context.config.retrieval.shortlist
         )
-    result.add(f"retrieval/{split}/rerank_gain", found.gain, 0.0, len(images) + len(rows), seed)
-    paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
-    captions, right = encoded.captions, positives.toarray()
-    result.examples[f"{split}/image"] = _examples(image, right.T, captions, paths, seed)
-    result.examples[f"{split}/text"] = _examples(text, right, paths, captions, seed)
+        chances = chance_recalls(positives)
+        groups = {"text": np.arange(len(images)), "image": encoded.owner}  # queries of one picture are one
+        for name, own in hits(text.ranks, image.ranks).items():
+            direction, cutoff = name.split("_")[:2]
+            chance = chances[f"{direction}_{cutoff}"]
+            result.add_rows(f"retrieval/{split}/{name}", own, groups[direction], chance, seed)
+        gain = rerank_gain(text.ranks, image.ranks, positives, seed)
+        result.add(f"retrieval/{split}/rerank_gain", gain, 0.0, len(images) + len(rows), seed)
+        paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
+        captions, right = encoded.captions, positives.toarray()
+        result.examples[f"{split}/image"] = _examples(image, right.T, captions, paths, seed)
+        result.examples[f"{split}/text"] = _examples(text, right, paths, captions, seed)
+    return result
 
 
 def _examples(
@@ -64,13 +61,9 @@ def _examples(
     ranks = ranked.ranks[Rule.RERANK]
     for query in pick_examples((ranks == 0).tolist(), SHOWN, seed):
         best = ranked.order[query, :SHOWN_CANDIDATES].tolist()
-        shown = [_candidate(candidates[place], positives[query, place]) for place in best]
+        shown = [{"content": candidates[place], "right": bool(positives[query, place])} for place in best]
         examples.append({"query": queries[query], "candidates": shown, "rank": int(ranks[query]) + 1})
     return examples
-
-
-def _candidate(content: str, right: bool) -> dict[str, Any]:
-    return {"content": content, "right": bool(right)}
 
 
 def run_hard(context: Context) -> PartResult:
@@ -95,24 +88,14 @@ def run_hard(context: Context) -> PartResult:
         "text_r1_matching": logits[:, 1],
     }
     ends = np.cumsum(sizes)[:-1]
-    by_rule = {name: np.split(scores, ends) for name, scores in rules.items()}
     wrong = np.array([len(row.distractors) for row in rows])
     edits = np.array([row.edit for row in rows])
     of_edit = {f"_{edit}": edits == edit for edit in dict.fromkeys(filter(None, edits.tolist()))}
-    for name, scores in by_rule.items():
-        right = prefers_first(scores).astype(np.float64)
+    for name, scores in rules.items():
+        right = prefers_first(np.split(scores, ends)).astype(np.float64)
         for suffix, own in {"": np.full(len(rows), True), **of_edit}.items():
             groups, chance = row_groups(index[own].tolist()), float((1 / (1 + wrong[own])).mean())
             result.add_rows(f"retrieval/{split}/{name}{suffix}", right[own], groups, chance, seed)
-    reranked = by_rule["text_r1_rerank"]
-    for place in pick_examples(prefers_first(reranked).tolist(), SHOWN, seed):
-        scores = reranked[place]
-        row, order = rows[place], np.argsort(-scores)
-        options = (row.caption, *row.distractors)
-        shown = [_candidate(options[option], option == 0) for option in order[:SHOWN_CANDIDATES]]
-        rank = int((scores[1:] >= scores[0]).sum()) + 1
-        example = {"query": context.relative(row.image), "candidates": shown, "rank": rank}
-        result.examples.setdefault(HARD, []).append(example)
     return result
 
 
@@ -124,51 +107,36 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Words that are never masked: they can be guessed from grammar alone."""
 
 
-@dataclass(frozen=True)
-class MaskedCaptions:
-    """Masked tokens [R, T] of captions, and labels [R, T] int64: true ids where masked, else -100."""
-
-    tokens: Tokens
-    labels: Tensor
-
-    @property
-    def targets(self) -> Tensor:
-        """[M] true ids of all masked positions, row by row."""
-        return self.labels[self.labels != IGNORED]
-
-    def rows_of_targets(self) -> Tensor:
-        """[M] int64 row of each masked position."""
-        return (self.labels != IGNORED).nonzero()[:, 0]
-
-
 def mask_captions(
     tokenizer: Tokenizer, captions: Sequence[str], share: float, seed: int, max_tokens: int = 40
-) -> MaskedCaptions:
-    """Mask whole content words of R captions, one at least; row r depends on seed, r and caption."""
+) -> tuple[Tokens, Tensor]:
+    """Mask whole content words of R captions, one at least; row r depends on seed, r and caption.
+
+    Masked tokens [R, T], and labels [R, T] int64: true ids where masked, else -100.
+    """
     texts = [normalise_caption(caption) for caption in captions]
     encoded = tokenizer.encode_batch(texts, max_tokens)
     chosen = torch.zeros_like(encoded.mask)
     for row, (ids, words) in enumerate(tokenizer.encode_lists(texts, max_tokens)):
         pieces = {word: [i for i, own in zip(ids, words, strict=True) if own == word] for word in words}
-        content = [word for word in pieces if word is not None and _is_content(tokenizer, pieces[word])]
+        said = {word: tokenizer.decode(own).strip() for word, own in pieces.items() if word is not None}
+        content = [word for word, text in said.items() if text and text not in FUNCTION_WORDS]
         if content:
             count = max(1, round(share * len(content)))
             picked = {*np.random.default_rng((seed, row)).choice(content, count, replace=False).tolist()}
             chosen[row, : len(words)] = torch.tensor([word in picked for word in words])
     labels = torch.where(chosen, encoded.ids, IGNORED)
-    return MaskedCaptions(Tokens(torch.where(chosen, tokenizer.mask, encoded.ids), encoded.mask), labels)
-
-
-def _is_content(tokenizer: Tokenizer, pieces: Sequence[int]) -> bool:
-    word = tokenizer.decode(pieces).strip()
-    return bool(word) and word not in FUNCTION_WORDS
+    return Tokens(torch.where(chosen, tokenizer.mask, encoded.ids), encoded.mask), labels
 
 
 @torch.inference_mode()
 def predict_masked(
-    encoder: Encoder, masked: MaskedCaptions, pictures: Sequence[tuple[EncodedItems, Tensor] | None]
+    encoder: Encoder,
+    tokens: Tokens,
+    labels: Tensor,
+    pictures: Sequence[tuple[EncodedItems, Tensor] | None],
 ) -> list[NDArray[np.int64]]:
-    """Predicted ids [M] int64 of all masked positions for each condition, in the order of `masked.targets`.
+    """Predicted ids [M] int64 of all masked positions for each condition, row by row.
 
     A condition has encoded pictures and [R] int64 the picture of each caption; None is the language encoder
     alone.
@@ -176,9 +144,9 @@ def predict_masked(
     model, device = encoder.model, encoder.device
     found: list[list[Tensor]] = [[] for _ in pictures]
     with autocast(encoder.precision, device):
-        for part in encoder.chunks(len(masked.labels), encoder.batch_size, "masked tokens"):
-            mask, places = masked.tokens.mask[part].to(device), masked.labels[part].to(device) != IGNORED
-            text = model.encode_text(masked.tokens.ids[part].to(device), mask)
+        for part in encoder.chunks(len(labels), encoder.batch_size, "masked tokens"):
+            mask, places = tokens.mask[part].to(device), labels[part].to(device) != IGNORED
+            text = model.encode_text(tokens.ids[part].to(device), mask)
             for predicted, shown in zip(found, pictures, strict=True):
                 states, head = text, model.language_logits
                 if shown is not None:
@@ -192,9 +160,6 @@ def predict_masked(
     return [torch.cat(predicted).numpy() for predicted in found]
 
 
-MASKED_SHOWN = 8
-
-
 def run_masked_tokens(context: Context) -> PartResult:
     """Accuracy over masked tokens of content words; the masks are the same for all conditions.
 
@@ -205,8 +170,10 @@ def run_masked_tokens(context: Context) -> PartResult:
     (split,) = context.splits(("test",))
     rows = context.rows(read_masked, "masked_token", split, config.masked_rows)
     tokenizer = context.pretrained.tokenizer
-    masked = mask_captions(tokenizer, [row.caption for row in rows], config.masked_share, config.seed)
-    targets = masked.targets.numpy()
+    captions = [row.caption for row in rows]
+    tokens, labels = mask_captions(tokenizer, captions, config.masked_share, config.seed)
+    hidden = labels != IGNORED
+    targets = labels[hidden].numpy()
     images, index = context.encode([row.image for row in rows] + [row.wrong_image for row in rows])
     blank, blank_index = context.pictures.blank(len(rows))
     shown = {
@@ -215,7 +182,7 @@ def run_masked_tokens(context: Context) -> PartResult:
         "blank_image": (encode_images(context.encoder, [blank], 1), blank_index),
         "no_image": None,
     }
-    conditions = predict_masked(context.encoder, masked, list(shown.values()))
+    conditions = predict_masked(context.encoder, tokens, labels, list(shown.values()))
     predicted: dict[str, Array] = dict(zip(shown, conditions, strict=True))
     right = {name: (found == targets).astype(np.float64) for name, found in predicted.items()}
     accuracies = {name: float(own.mean()) for name, own in right.items()}
@@ -224,49 +191,10 @@ def run_masked_tokens(context: Context) -> PartResult:
         for name, value in accuracies.items()
         if name != "right_image"
     }
-    groups = row_groups(masked.rows_of_targets().tolist())  # words of one caption are not independent
+    groups = row_groups(hidden.nonzero()[:, 0].tolist())  # words of one caption are not independent
     chance = chance_of_classes(tokenizer.vocab_size)["accuracy"]
     usual = {"most frequent token": majority_accuracy(targets)}
     for name, own in right.items():
         floors = usual | (others if name == "right_image" else {})
         result.add_rows(f"masked_token/{split}/accuracy_{name}", own, groups, chance, config.seed, floors)
-    result.examples["masked_token"] = _masked_examples(context, rows, masked, predicted)
     return result
-
-
-def _masked_examples(
-    context: Context, rows: list[MaskedRow], masked: MaskedCaptions, predicted: dict[str, Array]
-) -> list[dict[str, Any]]:
-    tokenizer = context.pretrained.tokenizer
-    owners, targets = masked.rows_of_targets().numpy(), masked.targets.numpy()
-
-    def words(ids: Array) -> list[str]:
-        return [tokenizer.decode([token]).strip() for token in ids.tolist()]
-
-    examples: list[dict[str, Any]] = []
-    right = [bool((predicted["right_image"] == targets)[owners == row].all()) for row in range(len(rows))]
-    for place in pick_examples(right, MASKED_SHOWN, context.config.seed):
-        ids, mask = masked.tokens.ids[place], masked.tokens.mask[place]
-        here = owners == place
-        examples.append(
-            {
-                "image": context.relative(rows[place].image),
-                "wrong_image": context.relative(rows[place].wrong_image),
-                "caption": _with_gaps(context, ids[mask]),
-                "words": words(targets[here]),
-                **{
-                    f"{name}_words": words(predicted[name][here])
-                    for name in ("right_image", "wrong_image", "no_image")
-                },
-            }
-        )
-    return examples
-
-
-def _with_gaps(context: Context, ids: torch.Tensor) -> str:
-    tokenizer = context.pretrained.tokenizer
-    pieces = [
-        " ____" if gap else tokenizer.decode(list(run))
-        for gap, run in groupby(ids.tolist(), key=lambda token: token == tokenizer.mask)
-    ]
-    return "".join(pieces).strip()

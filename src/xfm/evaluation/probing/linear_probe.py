@@ -21,7 +21,6 @@ COARSE = 2.0
 FINEST = 0.125
 """Decades between the values of the last round: eight values a decade."""
 
-
 Trials = dict[float, float]
 """What values of C scored on the validation rows, by their exponents of ten."""
 
@@ -34,7 +33,6 @@ class LinearProbe:
     classes: Array
     trials: Trials
     chosen: float
-    converged: bool
 
     def predict(self, features: Array) -> Array:
         """[N, D] -> [N] labels."""
@@ -58,25 +56,32 @@ def fit_probe(
         held = held_out(train.labels, share, seed)
         # Where no class has two rows, none can be spared, and the rows choose that are fitted.
         chosen = held if held.any() else ~held
-        validation = LabelledFeatures(train.features[chosen], train.labels[chosen])
+        choosing = LabelledFeatures(train.features[chosen], train.labels[chosen])
         fitted, everything = LabelledFeatures(train.features[~held], train.labels[~held]), train
     else:
-        fitted, everything = train, concatenated(train, validation)
+        fitted, choosing, everything = train, validation, concatenated(train, validation)
     classes, codes = _classes(everything.labels)
     known = {label: code for code, label in enumerate(classes.tolist())}
     targets = np.array([known[label] for label in fitted.labels.tolist()])
-    trials, fits = _search(
-        _regression(fitted.features, targets, len(classes), config),
-        lambda classifier: accuracy(
-            classes[classifier.predict(validation.features).numpy()], validation.labels
-        ),
-        config,
-        progress,
-    )
+    regression = _regression(fitted.features, targets, len(classes), config)
+    limits = config.tolerance, config.max_iterations
+    fits: dict[float, LinearClassifier] = {}
+    with tqdm(desc="penalties", unit="fit", leave=False, disable=not progress) as bar:
+
+        def attempt(exponent: float) -> float:
+            nearest = fits[min(fits, key=lambda other: abs(other - exponent))] if fits else None
+            fits[exponent] = regression.fit(10.0**exponent, nearest, *limits)
+            found = classes[fits[exponent].predict(choosing.features).numpy()]
+            value = accuracy(found, choosing.labels)
+            bar.set_postfix(C=f"{10**exponent:.2g}", accuracy=f"{value:.4f}")
+            bar.update()
+            return value
+
+        trials = binary_search(attempt, config.lowest, config.highest)
     exponent = best(trials)
-    regression = _regression(everything.features, codes, len(classes), config)
-    last = _fit(regression, 10.0**exponent, fits[exponent], config)
-    return LinearProbe(last, classes, trials, 10.0**exponent, last.converged)
+    whole = _regression(everything.features, codes, len(classes), config)
+    last = whole.fit(10.0**exponent, fits[exponent], *limits)
+    return LinearProbe(last, classes, trials, 10.0**exponent)
 
 
 def fit_each(train: LabelledFeatures, values: Sequence[float], config: RegressionConfig) -> list[LinearProbe]:
@@ -85,9 +90,8 @@ def fit_each(train: LabelledFeatures, values: Sequence[float], config: Regressio
     regression, start = _regression(train.features, codes, len(classes), config), None
     found = []
     for value in values:
-        fit = _fit(regression, value, start, config)
-        start = fit
-        found.append(LinearProbe(fit, classes, {}, value, fit.converged))
+        start = regression.fit(value, start, config.tolerance, config.max_iterations)
+        found.append(LinearProbe(start, classes, {}, value))
     return found
 
 
@@ -108,34 +112,6 @@ def held_out(labels: Array, share: float, seed: int) -> NDArray[np.bool_]:
         rows = rng.permutation(np.flatnonzero(labels == label))
         chosen[rows[: min(max(1, round(share * len(rows))), len(rows) - 1)]] = True
     return chosen
-
-
-def _search(
-    regression: Regression,
-    score: Callable[[LinearClassifier], float],
-    config: RegressionConfig,
-    progress: bool,
-) -> tuple[Trials, dict[float, LinearClassifier]]:
-    """Trials and fits by exponent; each fit begins at that of the nearest exponent."""
-    fits: dict[float, LinearClassifier] = {}
-    with tqdm(desc="penalties", unit="fit", leave=False, disable=not progress) as bar:
-
-        def attempt(exponent: float) -> float:
-            nearest = min(fits, key=lambda other: abs(other - exponent), default=None)
-            start = None if nearest is None else fits[nearest]
-            fits[exponent] = _fit(regression, 10.0**exponent, start, config)
-            value = score(fits[exponent])
-            bar.set_postfix(C=f"{10**exponent:.2g}", accuracy=f"{value:.4f}")
-            bar.update()
-            return value
-
-        return binary_search(attempt, config.lowest, config.highest), fits
-
-
-def _fit(
-    regression: Regression, value: float, start: LinearClassifier | None, config: RegressionConfig
-) -> LinearClassifier:
-    return regression.fit(value, start, config.tolerance, config.max_iterations)
 
 
 def _regression(features: Array, codes: Array, classes: int, config: RegressionConfig) -> Regression:

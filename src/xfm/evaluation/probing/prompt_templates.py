@@ -14,7 +14,8 @@ SLOT = "{}"
 
 def load_templates(name: str) -> list[str]:
     """Templates of a list of the package, or of a text file with a template a line."""
-    path, shipped = Path(name), _shipped()
+    path, package = Path(name), resources.files("xfm.evaluation.probing")
+    shipped = yaml.safe_load((package / "prompts" / "prompts.yaml").read_text("utf-8"))
     if name in shipped:
         return shipped[name]
     if not path.suffix and not path.is_file():
@@ -61,18 +62,12 @@ def _lines(path: Path, what: str) -> dict[int, str]:
     return {number: line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
 
 
-def _shipped() -> dict[str, list[str]]:
-    return yaml.safe_load(
-        (resources.files("xfm.evaluation.probing") / "prompts" / "prompts.yaml").read_text("utf-8")
-    )
-
-
-def read_names(path: Path) -> dict[str, str]:
+def read_names(path: Path, separator: str = "=") -> dict[str, str]:
     """Class names by label, from lines LABEL=NAME."""
     names: dict[str, str] = {}
     for number, line in _lines(path, "names").items():
-        label, equals, name = (part.strip() for part in line.partition("="))
-        if not (equals and label and name):
-            raise UserError(f"{path}:{number}: not a line LABEL=NAME; mend it")
+        label, _, name = (part.strip() for part in line.partition(separator))
+        if not (label and name):
+            raise UserError(f"{path}:{number}: not a line LABEL{separator}NAME; mend it")
         names[label] = name
     return names

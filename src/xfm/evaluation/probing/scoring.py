@@ -1,11 +1,11 @@
 """Evaluation of a model's frozen picture features on labelled pictures."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,18 +75,6 @@ def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[st
     return torch.cat(found)
 
 
-@torch.inference_mode()
-def zero_shot_logits(encoder: Encoder, features: np.ndarray, classes: Tensor) -> Tensor:
-    """[N, C] float32: cosines of pictures ([N, Dv] slot 0) and classes [C, E] over the temperature."""
-    found = []
-    for rows in blocks(len(features)):
-        block = torch.from_numpy(np.array(features[rows], dtype=np.float32))
-        with encoder.heads():
-            vectors = encoder.model.project_image(block.to(encoder.device)).cpu()
-        found.append(vectors @ classes.T / encoder.model.temperature.item())
-    return torch.cat(found)
-
-
 DETAILS = "probe.json"
 
 
@@ -103,15 +91,6 @@ class LabelledSplits:
     names: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-@dataclass
-class FrozenResult:
-    """Scores by `image-classification/test/METHOD_METRIC`, details for `probe.json`, and the probe."""
-
-    scores: dict[str, Score] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-    probe: LinearProbe | None = None
-
-
 @holds("out")
 def evaluate_frozen(
     model: Path,
@@ -120,8 +99,9 @@ def evaluate_frozen(
     config: FrozenConfig,
     progress: bool = True,
     left_out: SkippedRecords | None = None,
-) -> FrozenResult:
-    """Evaluate frozen features, and write `metrics.json` and `probe.json` into `out`."""
+) -> tuple[dict[str, Score], LinearProbe | None]:
+    """Evaluate frozen features, and write `metrics.json` and `probe.json` into `out`: the scores by
+    `image-classification/test/METHOD_METRIC`, and the linear probe."""
     prepare_process()
     _check_rows(data, config)
     templates = load_templates(config.templates) if Method.ZERO_SHOT in config.methods else []
@@ -132,33 +112,44 @@ def evaluate_frozen(
     device = pick_device(config.device)
     vision = pretrained.model.vision.to(device).eval()
     preprocessing = pretrained.preprocessing.seen_as(config.framing, config.colours)
-    encode = partial(picture_features, vision, preprocessing, config, device)
+    left_out = left_out or SkippedRecords()
+    encode = partial(
+        picture_features, vision, preprocessing, config, device, left_out=left_out, progress=progress
+    )
     signature = sign(out, maker)
     began = time.perf_counter()
-    left_out = left_out or SkippedRecords()
-    features = _features(data, partial(encode, left_out=left_out, progress=progress))
+    nothing = LabelledFeatures(np.empty((0, 0), dtype=np.float32), np.empty(0))
+    train = encode(data.train, "training") if data.train else nothing
+    test = encode(data.test, "test")
+    validation = None if data.validation is None else encode(data.validation, "validation")
     left_out.write(out)
-    result = FrozenResult(details={"config": to_plain(config), "seconds": {}, "made_by": signature})
-    result.details["left_out"] = left_out.plain()
-    seconds: dict[str, float] = result.details["seconds"]
-    seconds["features"] = time.perf_counter() - began
+    seconds, scored, probe = {"features": time.perf_counter() - began}, dict[str, Score](), None
+    details: dict[str, Any] = {"config": to_plain(config), "seconds": seconds, "made_by": signature}
+    details["left_out"] = left_out.plain()
     for method in dict.fromkeys(config.methods):
         began = time.perf_counter()
-        seen: Array | None = features.train.labels
+        seen: Array | None = train.labels
         if method is Method.LINEAR:
-            scores, classes = _linear(features, config, result, progress)
+            share, seed = config.validation_share, config.seed
+            probe = fit_probe(train, validation, config.regression, share=share, seed=seed, progress=progress)
+            trials = [{"C": 10.0**one, "validation_accuracy": score} for one, score in probe.trials.items()]
+            details["linear"] = {"C": probe.chosen, "converged": probe.classifier.converged, "trials": trials}
+            scores, classes = probe.classifier.logits(test.features).numpy(), probe.classes
         elif method is Method.KNN:
-            scores, classes = _knn(features, config)
+            known = train if validation is None else concatenated(train, validation)  # nothing is chosen
+            classes = np.unique(known.labels)
+            nearest = nearest_neighbours(known, test, config.neighbours)
+            scores = (nearest[:, None] == classes).astype(np.float32)
         else:
             tokenizer, network = pretrained.tokenizer, pretrained.model.to(device).eval()
             encoder = Encoder(network, tokenizer, config.precision, device, config.batch_size, progress)
-            scores, classes = _zero_shot(features.test, data.names, encoder, templates)
+            scores, classes = _zero_shot(test, data.names, encoder, templates)
             seen = None
         seconds[method.value] = time.perf_counter() - began
-        result.scores |= _class_scores(method, scores, classes, features.test.labels, config.seed, seen)
-        write_scores(out / METRICS, result.scores)
-        write_json(out / DETAILS, result.details)
-    return result
+        scored |= _class_scores(method, scores, classes, test.labels, config.seed, seen)
+        write_scores(out / METRICS, scored)
+        write_json(out / DETAILS, details)
+    return scored, probe
 
 
 def frozen_maker(folder: Path, *splits: Sequence[Labelled] | None) -> ResultOrigin:
@@ -169,8 +160,8 @@ def frozen_maker(folder: Path, *splits: Sequence[Labelled] | None) -> ResultOrig
     return ResultOrigin("evaluate", {"model": model_digest(folder / WEIGHTS), **data}, str(folder))
 
 
-def _check_rows(data: LabelledSplits, config: FrozenConfig | None = None) -> None:
-    fits = config is None or {*config.methods} != {Method.ZERO_SHOT}
+def _check_rows(data: LabelledSplits, config: FrozenConfig) -> None:
+    fits = {*config.methods} != {Method.ZERO_SHOT}
     if not data.test or (fits and not data.train):
         raise UserError("the training or the test rows are empty; check their files")
     known = {row.label for row in data.train}
@@ -182,50 +173,20 @@ def _check_rows(data: LabelledSplits, config: FrozenConfig | None = None) -> Non
             )
 
 
-_Scored = tuple[Array, Array]  # [N, C] scores of the test rows, and the label of each column
-
-
-class _Features(NamedTuple):
-    train: LabelledFeatures
-    validation: LabelledFeatures | None
-    test: LabelledFeatures
-
-
-def _features(data: LabelledSplits, encode: Callable[..., LabelledFeatures]) -> _Features:
-    nothing = LabelledFeatures(np.empty((0, 0), dtype=np.float32), np.empty(0))
-    train = encode(data.train, "training") if data.train else nothing
-    test = encode(data.test, "test")
-    validation = None if data.validation is None else encode(data.validation, "validation")
-    return _Features(train, validation, test)
-
-
-def _linear(features: _Features, config: FrozenConfig, result: FrozenResult, progress: bool) -> _Scored:
-    train, validation, test = features
-    share, seed = config.validation_share, config.seed
-    probe = fit_probe(train, validation, config.regression, share=share, seed=seed, progress=progress)
-    result.probe = probe
-    trials = [{"C": 10.0**one, "validation_accuracy": score} for one, score in probe.trials.items()]
-    result.details["linear"] = {"C": probe.chosen, "converged": probe.converged, "trials": trials}
-    return probe.classifier.logits(test.features).numpy(), probe.classes
-
-
-def _knn(features: _Features, config: FrozenConfig) -> _Scored:
-    """Nothing is chosen, so that validation rows are neighbours, too."""
-    known, validation, test = features
-    if validation is not None:
-        known = concatenated(known, validation)
-    classes = np.unique(known.labels)
-    found = nearest_neighbours(known, test, config.neighbours)
-    return (found[:, None] == classes).astype(np.float32), classes
-
-
+@torch.inference_mode()
 def _zero_shot(
     test: LabelledFeatures, names: Mapping[str, str], encoder: Encoder, templates: Sequence[str]
-) -> _Scored:
+) -> tuple[Array, Array]:
+    """[N, C] float32 cosines of pictures and classes over the temperature, and the label of each column."""
     classes = np.unique([*test.labels.tolist(), *names])
     called = [names.get(str(label), str(label)) for label in classes.tolist()]
-    vectors = class_vectors(encoder, called, templates)
-    return zero_shot_logits(encoder, test.features, vectors).numpy(), classes
+    vectors, found = class_vectors(encoder, called, templates), []
+    for rows in blocks(len(test.features)):
+        block = torch.from_numpy(np.array(test.features[rows], dtype=np.float32))
+        with encoder.heads():
+            pictures = encoder.model.project_image(block.to(encoder.device)).cpu()
+        found.append(pictures @ vectors.T / encoder.model.temperature.item())
+    return torch.cat(found).numpy(), classes
 
 
 def _class_scores(

@@ -38,15 +38,11 @@ class GlueTask(StrEnum):
 
 @dataclass(frozen=True)
 class GlueFormat:
-    """Files of a GLUE task.
+    """Files of a GLUE task: its `name` in the official archive, columns of the texts, and classes in the
+    hub's order (none for a regression), which submissions write as numbers if `numbered`.
 
-    Attributes:
-        name: in the official archive, and of the file for the server.
-        columns: of the texts.
-        classes: in the hub's order; empty for a regression.
-        numbered: submissions write classes as numbers.
-        scored, hidden: names of splits with and without answers (ours or that of the submission) by those
-            of the files.
+    `scored` and `hidden` are names of splits with and without answers (ours or that of the submission) by
+    those of the files.
     """
 
     name: str
@@ -55,11 +51,6 @@ class GlueFormat:
     numbered: bool = True
     scored: Mapping[str, str] = field(default_factory=lambda: {"validation": "dev"})
     hidden: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    @property
-    def written(self) -> tuple[str, ...]:
-        """Classes as submissions write them."""
-        return tuple(map(str, range(len(self.classes)))) if self.numbered else self.classes
 
     @property
     def unscored(self) -> Mapping[str, str]:

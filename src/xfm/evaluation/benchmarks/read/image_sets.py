@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,69 +81,49 @@ def sun397(root: Path, split: str) -> Opened:
     rows: list[Labelled] = []
     known = set(names)
     for number, line in enumerate(read_text(listed).splitlines(), start=1):
-        parts = line.strip().lstrip("/").split("/")  # /a/abbey/sun_aaaulhwrhqgejnyt.jpg
+        if not (path := line.strip()):
+            continue
+        parts = path.lstrip("/").split("/")  # /a/abbey/sun_aaaulhwrhqgejnyt.jpg
         label = "/".join(parts[1:-1])
-        if line.strip() and label not in known:
-            raise UserError(
-                f"{listed}:{number}: {line.strip()} is of no class of ClassName.txt; mend the row."
-            )
-        if line.strip():
-            rows.append(Labelled(folder.joinpath(*parts), label))
+        if label not in known:
+            raise UserError(f"{listed}:{number}: {path} is of no class of ClassName.txt; mend the row.")
+        rows.append(Labelled(folder.joinpath(*parts), label))
     return rows, names
 
 
-def _at_random(opened: Callable[[Path], Opened]) -> Callable[[Path, str], Opened]:
-
-    def drawn(root: Path, split: str) -> Opened:
-        rows, names = opened(root)
-        order = np.random.default_rng(0).permutation(len(rows))
-        part = (
-            order[: round(TRAINED * len(rows))] if split == "train" else order[round(TRAINED * len(rows)) :]
-        )
-        return [rows[place] for place in sorted(part.tolist())], names
-
-    return drawn
+def _whole_caltech(root: Path) -> Opened:
+    (train, names), (test, _) = caltech(root, "train"), caltech(root, "test")
+    return [*train, *test], names
 
 
-def whole(opened: Callable[[Path, str], Opened]) -> Callable[[Path], Opened]:
-    """Both splits together."""
-
-    def joined(root: Path) -> Opened:
-        (train, names), (test, _) = opened(root, "train"), opened(root, "test")
-        return [*train, *test], names
-
-    return joined
+def drawn(opened: Callable[[Path], Opened], root: Path, split: str) -> Opened:
+    """A share of all rows, drawn at random, for `train`, and the rest."""
+    rows, names = opened(root)
+    order, count = np.random.default_rng(0).permutation(len(rows)), round(TRAINED * len(rows))
+    part = order[:count] if split == "train" else order[count:]
+    return [rows[place] for place in sorted(part.tolist())], names
 
 
 # ---------------------------------------------------------------- pictures in arrays
 def packed(
-    name: str, reader: Callable[[Path, str], Any], classes: Sequence[str] | None = None
-) -> Callable[[Path, str], Opened]:
+    name: str, reader: Callable[..., Any], classes: Sequence[str] | None, root: Path, split: str
+) -> Opened:
     """Rows of a data set whose pictures are unpacked at the first call."""
+    dataset = reader(root, split=split)
+    names = tuple(str(c) for c in (classes or dataset.classes))
 
-    def opened(root: Path, split: str) -> Opened:
-        dataset = reader(root, split)
-        names = tuple(str(c) for c in (classes or dataset.classes))
-        place = root / CACHE / name / split
-        return unpacked(place, lambda: _encoded(dataset, names), len(dataset)), names
+    def encoded() -> Iterator[StoredPicture]:
+        for place in range(len(dataset)):
+            picture, label = dataset[place]
+            file = io.BytesIO()
+            picture.save(file, format="PNG")
+            yield file.getvalue(), names[int(label)]
 
-    return opened
-
-
-def _encoded(dataset: Any, names: Sequence[str]) -> Iterator[StoredPicture]:
-    for place in range(len(dataset)):
-        picture, label = dataset[place]
-        file = io.BytesIO()
-        picture.save(file, format="PNG")
-        yield file.getvalue(), names[int(label)]
+    return unpacked(root / CACHE / name / split, encoded, len(dataset)), names
 
 
 def _by_train(reader: Callable[..., Any]) -> Callable[[Path, str], Any]:
     return lambda root, split: reader(root, train=split == "train")
-
-
-def _split_of(reader: Callable[..., Any]) -> Callable[[Path, str], Any]:
-    return lambda root, split: reader(root, split=split)
 
 
 def fer2013(root: Path, split: str) -> Any:
@@ -152,14 +133,14 @@ def fer2013(root: Path, split: str) -> Any:
         raise UserError(
             f"{root / 'fer2013' / 'test.csv'} holds no labels; put fer2013.csv or icml_face_data.csv there"
         )
-    return dataset if split == "train" else Subset(dataset, _of_usage(root / "fer2013", _USAGES[split]))
-
-
-def _of_usage(folder: Path, usage: str) -> list[int]:
+    if split == "train":
+        return dataset
+    folder = root / "fer2013"
     path = next(path for path in (folder / "fer2013.csv", folder / "icml_face_data.csv") if path.is_file())
     with path.open(newline="", encoding="utf-8") as file:
         usages = [row[next(name for name in row if name.strip() == "Usage")] for row in csv.DictReader(file)]
-    return [place for place, one in enumerate(u for u in usages if u != "Training") if one == usage]
+    tested = enumerate(usage for usage in usages if usage != "Training")
+    return Subset(dataset, [place for place, usage in tested if usage == _USAGES[split]])
 
 
 _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -215,8 +196,8 @@ def read_image_set(root: Path, kind: str, edition: Edition = Edition.RECOMMENDED
 
 IMAGE_SETS: Mapping[str, _Set] = {
     "food101": _Set("food-101", by_split(datasets.Food101), templates="food"),
-    "cifar10": _Set("cifar-10-batches-py", packed("cifar10", _by_train(datasets.CIFAR10))),
-    "cifar100": _Set("cifar-100-python", packed("cifar100", _by_train(datasets.CIFAR100))),
+    "cifar10": _Set("cifar-10-batches-py", partial(packed, "cifar10", _by_train(datasets.CIFAR10), None)),
+    "cifar100": _Set("cifar-100-python", partial(packed, "cifar100", _by_train(datasets.CIFAR100), None)),
     "stanford-cars": _Set("stanford_cars", by_split(datasets.StanfordCars), templates="vehicles"),
     "fgvc-aircraft": _Set(
         "fgvc-aircraft-2013b",
@@ -230,22 +211,22 @@ IMAGE_SETS: Mapping[str, _Set] = {
     "flowers102": _Set(
         "flowers-102", by_split(datasets.Flowers102), validation="val", templates="plants", per_class=True
     ),
-    "mnist": _Set("MNIST", packed("mnist", _by_train(datasets.MNIST)), templates="digits"),
-    "stl10": _Set("stl10_binary", packed("stl10", _split_of(datasets.STL10))),
+    "mnist": _Set("MNIST", partial(packed, "mnist", _by_train(datasets.MNIST), None), templates="digits"),
+    "stl10": _Set("stl10_binary", partial(packed, "stl10", datasets.STL10, None)),
     "country211": _Set("country211", by_split(datasets.Country211), validation="valid", templates=None),
     "sun397": _Set(
         "SUN397",
         sun397,
-        drawn=_at_random(lambda root: _files(datasets.SUN397(root, loader=Path))),
+        drawn=partial(drawn, lambda root: _files(datasets.SUN397(root, loader=Path))),
         templates="scenes",
     ),
     "rendered-sst2": _Set("rendered-sst2", by_split(datasets.RenderedSST2), validation="val"),
-    "caltech101": _Set("caltech101", caltech, drawn=_at_random(whole(caltech)), per_class=True),
-    "gtsrb": _Set("gtsrb", packed("gtsrb", _split_of(datasets.GTSRB), _SIGNS), templates=None),
-    "pcam": _Set("pcam", packed("pcam", _split_of(datasets.PCAM), _TISSUE), validation="val"),
+    "caltech101": _Set("caltech101", caltech, drawn=partial(drawn, _whole_caltech), per_class=True),
+    "gtsrb": _Set("gtsrb", partial(packed, "gtsrb", datasets.GTSRB, _SIGNS), templates=None),
+    "pcam": _Set("pcam", partial(packed, "pcam", datasets.PCAM, _TISSUE), validation="val"),
     "fer2013": _Set(
         "fer2013",
-        packed("fer2013", fer2013, _EMOTIONS),
+        partial(packed, "fer2013", fer2013, _EMOTIONS),
         validation="public",
         test="private",
         templates="faces",

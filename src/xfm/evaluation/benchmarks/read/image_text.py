@@ -1,7 +1,7 @@
 """Pictures with texts: COCO, Flickr30k, NLVR2, RefCOCO."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,7 +40,8 @@ def read_coco(folder: Path) -> Corpus[ImageCaptions]:
 
 def read_flickr30k(folder: Path) -> Corpus[ImageCaptions]:
     """Flickr30k: `dataset_flickr30k.json` beside `flickr30k-images/` (or `images/`)."""
-    pictures = flickr_pictures(folder)
+    places = [folder / name for name in ("flickr30k-images", "flickr30k_images", "images")]
+    pictures = next((place for place in places if place.is_dir()), places[0])
     return _read_karpathy(folder, "dataset_flickr30k.json", pictures, "put Flickr30k's pictures there")
 
 
@@ -50,38 +51,27 @@ def coco_pictures(folder: Path) -> Path:
     return images if images.is_dir() else folder
 
 
-def flickr_pictures(folder: Path) -> Path:
-    """Folder of the pictures below Flickr30k's."""
-    places = [folder / name for name in ("flickr30k-images", "flickr30k_images", "images")]
-    return next((place for place in places if place.is_dir()), places[0])
-
-
-def _read_karpathy(folder: Path, file: str, pictures: Path, remedy: str) -> Corpus[ImageCaptions]:
-    path = need(folder, file)
+def _read_karpathy(root: Path, file: str, pictures: Path, remedy: str) -> Corpus[ImageCaptions]:
+    path = need(root, file)
     rows = read_json_rows(path, "images", required=("filename", "sentences", "split"))
     splits: dict[str, list[ImageCaptions]] = defaultdict(list)
     for row in rows:
         split = _SPLITS.get(row.text("split"))
         if split is None:
             raise row.error("split", f"is {row['split']!r}, none of {', '.join(_SPLITS)}")
-        splits[split].append(_described(row, pictures))
+        folder = f"{string(row, 'filepath')}/" if row.get("filepath") else ""
+        image = picture_below(pictures, folder + row.text("filename"), row, "filename")
+        raw = (string(sentence, "raw").strip() for sentence in inner_rows(row, "sentences", ("raw",)))
+        captions = tuple(caption for caption in raw if caption)
+        if not captions:
+            raise row.error("sentences", "holds no caption")
+        key = integer(row, "cocoid" if "cocoid" in row else "imgid")
+        splits[split].append(ImageCaptions(image, captions, key))
     for split in ("train", "val", "test"):
         if not splits[split]:
             raise rows[0].error("split", f"is never {split}")
     check_picture(splits["train"][0].image, remedy)
     return Corpus(splits["train"], {"val": splits["val"], "test": splits["test"]})
-
-
-def _described(row: TableRow, pictures: Path) -> ImageCaptions:
-    folder = f"{string(row, 'filepath')}/" if row.get("filepath") else ""
-    name = folder + row.text("filename")
-    image = picture_below(pictures, name, row, "filename")
-    raw = (string(sentence, "raw").strip() for sentence in inner_rows(row, "sentences", ("raw",)))
-    captions = tuple(caption for caption in raw if caption)
-    if not captions:
-        raise row.error("sentences", "holds no caption")
-    key = integer(row, "cocoid" if "cocoid" in row else "imgid")
-    return ImageCaptions(image, captions, key)
 
 
 _TRUTH = {"True": True, "False": False, "true": True, "false": False, True: True, False: False}
@@ -100,7 +90,12 @@ def read_nlvr2(folder: Path) -> Corpus[PicturePair]:
         places, first = [folder / "images" / name, folder / name], _names(rows[0])[0]
         images = next((place for place in places if is_there(place / first)), places[0])
         check_picture(images / first, f"put NLVR2's folder {name} of pictures there")
-        return [_pair(row, images) for row in rows]
+        found: list[PicturePair] = []
+        for row in rows:
+            left, right = _names(row)
+            truth, key = chosen(row, "label", _TRUTH), row.text("identifier")
+            found.append(PicturePair((images / left, images / right), row.text("sentence"), truth, key))
+        return found
 
     return Corpus(split("train"), {"dev": split("dev"), "test-P": split("test1")})
 
@@ -117,12 +112,6 @@ def _names(row: TableRow) -> tuple[Path, Path]:
     return left, right
 
 
-def _pair(row: TableRow, images: Path) -> PicturePair:
-    left, right = _names(row)
-    pictures = images / left, images / right
-    return PicturePair(pictures, row.text("sentence"), chosen(row, "label", _TRUTH), row.text("identifier"))
-
-
 _ORDER = ("val", "test", "testA", "testB", "testC")
 
 
@@ -135,11 +124,18 @@ def read_refcoco(folder: Path, images: Path, split_by: Sequence[str]) -> Corpus[
     refs = read_plain_pickle(path) if path.suffix == ".p" else read_json(path)
     if not isinstance(refs, list) or not refs:
         raise UserError(f"{path}: there is no list of references; is it the official file?")
-    boxes = _Boxes(need(folder, "instances.json"), images)
+    instances = need(folder, "instances.json")
+    pictures, annotations = (_by_id(read_json_rows(instances, name)) for name in ("images", "annotations"))
+    boxes: dict[int, tuple[Path, Corners]] = {}  # those that references use: errors in others do not matter
     splits: dict[str, list[Reference]] = defaultdict(list)
     for number, value in enumerate(refs, start=1):
         ref = as_row(value, path, number, ("ann_id", "split", "sentences"))
-        image, corners = boxes.of(ref)
+        key = integer(ref, "ann_id")
+        if key not in annotations:
+            raise ref.error("ann_id", f"is {key}, which {instances.name} does not have")
+        if key not in boxes:
+            boxes[key] = _box(annotations[key], pictures, images)
+        image, corners = boxes[key]
         for sentence in inner_rows(ref, "sentences", ("sent",)):
             if phrase := string(sentence, "sent").strip():
                 splits[ref.text("split")].append(Reference(image, phrase, (corners,)))
@@ -150,35 +146,18 @@ def read_refcoco(folder: Path, images: Path, split_by: Sequence[str]) -> Corpus[
     return Corpus(splits["train"], scored)
 
 
-class _Boxes:
-    """Pictures and boxes of the annotations that references use; errors in others do not matter."""
-
-    def __init__(self, path: Path, images: Path) -> None:
-        self._path, self._images = path, images
-        self._pictures = _by_id(read_json_rows(path, "images"))
-        self._annotations = _by_id(read_json_rows(path, "annotations"))
-        self._needed: dict[int, tuple[Path, Corners]] = {}
-
-    def of(self, ref: TableRow) -> tuple[Path, Corners]:
-        """Picture and box of a reference, as fractions of the sides."""
-        key = integer(ref, "ann_id")
-        if key not in self._needed:
-            if key not in self._annotations:
-                raise ref.error("ann_id", f"is {key}, which {self._path.name} does not have")
-            self._needed[key] = self._box(self._annotations[key])
-        return self._needed[key]
-
-    def _box(self, row: TableRow) -> tuple[Path, Corners]:
-        picture = self._pictures.get(integer(row, "image_id"))
-        if picture is None:
-            raise row.error("image_id", "names no picture of the file")
-        image = picture_below(self._images, picture.text("file_name"), picture, "file_name")
-        width, height = integer(picture, "width"), integer(picture, "height")
-        try:
-            left, top, w, h = check_box(row.get("bbox"), width, height)
-        except ValueError as error:
-            raise row.error("bbox", str(error)) from None
-        return image, (left / width, top / height, (left + w) / width, (top + h) / height)
+def _box(row: TableRow, pictures: Mapping[int, TableRow], images: Path) -> tuple[Path, Corners]:
+    """Picture and box of an annotation, as fractions of the sides."""
+    picture = pictures.get(integer(row, "image_id"))
+    if picture is None:
+        raise row.error("image_id", "names no picture of the file")
+    image = picture_below(images, picture.text("file_name"), picture, "file_name")
+    width, height = integer(picture, "width"), integer(picture, "height")
+    try:
+        left, top, w, h = check_box(row.get("bbox"), width, height)
+    except ValueError as error:
+        raise row.error("bbox", str(error)) from None
+    return image, (left / width, top / height, (left + w) / width, (top + h) / height)
 
 
 def _by_id(rows: Sequence[TableRow]) -> dict[int, TableRow]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from xfm.core.errors import UserError, excerpt
-from xfm.core.files import drafting, read_text, replace_folder, writing
+from xfm.core.errors import UserError
+from xfm.core.files import drafting, replace_folder, writing
 from xfm.data.images import picture_suffix
 from xfm.data.tables.parquet import read_footer
 from xfm.data.tables.table import open_folder
@@ -19,11 +19,11 @@ from xfm.evaluation.benchmarks.read.readers import (
     picture_below,
     read_lines,
 )
+from xfm.evaluation.probing.prompt_templates import read_names
 from xfm.tasks.rows import Labelled
 
 CACHE, INDEX = "xfm-pictures", "index.jsonl"
 """Folder of unpacked pictures below that of their data, and the list of them."""
-
 
 StoredPicture = tuple[bytes, str]
 """Bytes of an encoded picture, and its class."""
@@ -46,20 +46,19 @@ def unpacked(
     with writing(target, "or choose a data folder on a larger disk"):
         target.parent.mkdir(parents=True, exist_ok=True)
         with drafting(target) as draft:
-            _write(draft, tqdm(pictures(), total=total, unit="picture", desc=f"unpacking {target.name}"))
+            numbered = enumerate(
+                tqdm(pictures(), total=total, unit="picture", desc=f"unpacking {target.name}")
+            )
+            with (draft / INDEX).open("w", encoding="utf-8", newline="\n") as index:
+                for number, (data, label) in numbered:
+                    name = f"{number // 1000:04d}/{number:07d}{picture_suffix(data)}"
+                    (draft / name).parent.mkdir(exist_ok=True)
+                    (draft / name).write_bytes(data)
+                    index.write(json.dumps({"image": name, "label": label}, ensure_ascii=False) + "\n")
             if target.exists() and not (target / INDEX).exists():
                 raise UserError(f"{target} is in the way; move it, pictures are to be unpacked there")
             replace_folder(draft, target)
     return unpacked(target, pictures)
-
-
-def _write(folder: Path, pictures: Iterable[StoredPicture]) -> None:
-    with (folder / INDEX).open("w", encoding="utf-8", newline="\n") as index:
-        for number, (data, label) in enumerate(pictures):
-            name = f"{number // 1000:04d}/{number:07d}{picture_suffix(data)}"
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(data)
-            index.write(json.dumps({"image": name, "label": label}, ensure_ascii=False) + "\n")
 
 
 def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labelled], tuple[str, ...]]:
@@ -97,7 +96,14 @@ def _read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...], s
 def read_imagenet(folder: Path) -> Corpus[Labelled]:
     """ImageNet: `train/` and `val/` of class folders, or the hub's `data/train-*.parquet`."""
     if parquet_files(folder, "train"):
-        return _read_parquet(folder)
+        train, classes = parquet_pictures(folder, "train", folder / CACHE)
+        val, _ = parquet_pictures(folder, "validation", folder / CACHE)
+        names = classes or tuple(sorted({str(row.label) for row in train}))
+        if surplus := {str(row.label) for row in (*train, *val)} - set(names):
+            raise UserError(
+                f"{folder}: the class {min(surplus)!r} is not among those of train; download the files again"
+            )
+        return Corpus(train, {"val": val}, classes=names, chooses=False)
     train, classes, of_train = _read_image_folder(folder / "train")
     if not any(path.is_dir() for path in (folder / "val").glob("*")) and (folder / "val").is_dir():
         raise UserError(
@@ -113,18 +119,6 @@ def read_imagenet(folder: Path) -> Corpus[Labelled]:
     return Corpus(train, {"val": val}, classes=classes, reports=reports, chooses=False)
 
 
-def _read_parquet(folder: Path) -> Corpus[Labelled]:
-    cache = folder / CACHE
-    train, classes = parquet_pictures(folder, "train", cache)
-    val, _ = parquet_pictures(folder, "validation", cache)
-    names = classes or tuple(sorted({str(row.label) for row in train}))
-    if surplus := {str(row.label) for row in (*train, *val)} - set(names):
-        raise UserError(
-            f"{folder}: the class {min(surplus)!r} is not among those of train; download the files again"
-        )
-    return Corpus(train, {"val": val}, classes=names, chooses=False)
-
-
 def synset_names(folder: Path) -> dict[str, str] | None:
     """Class names of `LOC_synset_mapping.txt`; None without the file, empty for the hub's files."""
     if parquet_files(folder, "train"):
@@ -132,13 +126,5 @@ def synset_names(folder: Path) -> dict[str, str] | None:
     path = folder / "LOC_synset_mapping.txt"
     if not path.is_file():
         return None
-    names: dict[str, str] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        label, _, synonyms = line.strip().partition(" ")
-        if line.strip() and not synonyms:
-            raise UserError(
-                f"{path}:{number}: {excerpt(line)!r} is not a class and its names; download the file again"
-            )
-        if label:
-            names[label] = synonyms.split(",")[0].strip()
-    return names
+    names = read_names(path, " ")
+    return {label: synonyms.split(",")[0].strip() for label, synonyms in names.items()}

@@ -124,14 +124,11 @@ def parquet_files(folder: Path, split: str) -> list[Path]:
 
     Empty where there are none; UserError where some of the numbered files are missing.
     """
+    numbered = re.compile(rf"{re.escape(split)}-[0-9]{{1,9}}-of-[0-9]{{1,9}}\.parquet")
     for below in (folder, folder / "data"):
-        numbered = re.compile(rf"{re.escape(split)}-[0-9]{{1,9}}-of-([0-9]{{1,9}})\.parquet")
-        matches = [
-            one for path in below.glob(f"{split}-*-of-*.parquet") if (one := numbered.fullmatch(path.name))
-        ]
-        found = sorted(below / one[0] for one in matches)
-        if found:
-            total = int(matches[0][1])
+        paths = below.glob(f"{split}-*-of-*.parquet")
+        if found := sorted(path for path in paths if numbered.fullmatch(path.name)):
+            total = int(found[0].stem.rpartition("-")[2])
             if len(found) != total:
                 raise UserError(
                     f"{below}: {len(found)} of the {total} files of {split} are there; get the rest"
@@ -164,16 +161,12 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Corpus(Generic[R]):
-    """Rows of a benchmark, split as published.
+    """Rows of a benchmark, split as published: `scored` with answers, of which the first split selects the
+    epoch if it `chooses`, and `hidden` with a placeholder as the answer.
 
-    Attributes:
-        scored: rows with published answers by split; the first split selects the epoch if `chooses`.
-        hidden: rows without published answers, by split, with a placeholder as the answer.
-        classes: class names in the order of the outputs; empty for tasks without classes.
-        answers: answers that questions are ranked on; empty for those of the training rows.
-        left_out: reasons by file and row of training rows that were dropped.
-        notes: decisions of the reader where the files leave something open.
-        validation: rows that choose a probe's penalty; without, a share of the training rows.
+    `classes` are in the order of the outputs; on `answers` questions are ranked (empty: on those of the
+    training rows). `left_out` has reasons by file and row of training rows that were dropped, `notes`
+    decisions where the files leave something open. `validation` rows choose a probe's penalty.
     """
 
     train: Sequence[R]

@@ -1,7 +1,7 @@
 """VQA v2 (Goyal et al., 2017), Visual Genome's questions (Krishna et al., 2017), easy-VQA (Zhou, 2019)."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,12 @@ def read_vqa(folder: Path, coco: Path, genome: Path | None = None, minival: bool
     chosen = set(sorted({row.image for row in val})[::MINIVAL] if minival else ())
     scored = {"minival": [row for row in val if row.image in chosen]} if chosen else {}
     train = [*train, *(row for row in val if row.image not in chosen)]
-    hidden = {
-        name: _hidden(folder / _QUESTIONS.format(file), coco)
-        for name, file in (("test-dev", "test-dev2015"), ("test-std", "test2015"))
-        if (folder / _QUESTIONS.format(file)).is_file()
-    }
+    hidden: dict[str, list[Question]] = {}
+    for name, file in (("test-dev", "test-dev2015"), ("test-std", "test2015")):
+        if (path := folder / _QUESTIONS.format(file)).is_file():
+            for row in read_json_rows(path, "questions"):
+                key, image = integer(row, "question_id"), _image(coco, "test2015", row)
+                hidden.setdefault(name, []).append(Question(image, row.text("question"), "", "all", key=key))
     more, absent, blank = _read_genome(genome) if genome else ([], {}, [])
     notes = {"answer_list": note}
     if blank:
@@ -94,20 +95,23 @@ def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
         for row in read_json_rows(need(folder, _QUESTIONS.format(year)), "questions")
     }
     rows = read_json_rows(need(folder, _ANNOTATIONS.format(year)), "annotations")
-    return [_voted(row, questions, coco, year) for row in rows]
+    found: list[Question] = []
+    for row in rows:
+        key = integer(row, "question_id")
+        if key not in questions:
+            raise row.error("question_id", f"is {key}, which the questions do not have")
+        given = _given(row)
+        if not given:
+            raise row.error("answers", "is empty")
+        votes = tuple((answer, count / len(given)) for answer, count in Counter(given).items())
+        image = _image(coco, year, row)
+        common = string(row, "multiple_choice_answer") if "multiple_choice_answer" in row else votes[0][0]
+        found.append(Question(image, questions[key], common, string(row, "answer_type"), votes, key))
+    return found
 
 
-def _voted(row: TableRow, questions: Mapping[int, str], coco: Path, year: str) -> Question:
-    key = integer(row, "question_id")
-    if key not in questions:
-        raise row.error("question_id", f"is {key}, which the questions do not have")
-    given = _given(row)
-    if not given:
-        raise row.error("answers", "is empty")
-    votes = tuple((answer, count / len(given)) for answer, count in Counter(given).items())
-    image = coco / year / f"COCO_{year}_{integer(row, 'image_id'):012d}.jpg"
-    common = string(row, "multiple_choice_answer") if "multiple_choice_answer" in row else votes[0][0]
-    return Question(image, questions[key], common, string(row, "answer_type"), votes, key)
+def _image(coco: Path, year: str, row: TableRow) -> Path:
+    return coco / year / f"COCO_{year}_{integer(row, 'image_id'):012d}.jpg"
 
 
 def _given(row: TableRow) -> list[str]:
@@ -119,19 +123,6 @@ def _given(row: TableRow) -> list[str]:
     if all(map(is_text, given)):
         return given
     return [string(answer, "answer") for answer in inner_rows(row, "answers", ("answer",))]
-
-
-def _hidden(path: Path, coco: Path) -> list[Question]:
-    return [
-        Question(
-            coco / "test2015" / f"COCO_test2015_{integer(row, 'image_id'):012d}.jpg",
-            row.text("question"),
-            "",
-            "all",
-            key=integer(row, "question_id"),
-        )
-        for row in read_json_rows(path, "questions")
-    ]
 
 
 def _read_genome(folder: Path) -> tuple[list[Question], dict[str, str], list[str]]:
@@ -187,17 +178,17 @@ def _split(folder: Path) -> list[Question]:
     rows = read_json(path)
     if not isinstance(rows, list) or not rows:
         raise UserError(f"{path}: not a list of questions; install the package again")
-    return [_question(row, number, path) for number, row in enumerate(rows)]
-
-
-def _question(row: Any, number: int, path: Path) -> Question:
-    where, remedy = f"{path}: row {number + 1}", "install the package again"
-    three: list[Any] = row if isinstance(row, list) and len(row) == 3 else [None] * 3
-    question, answer, picture = three
-    told = is_text(question) and question.strip() and isinstance(answer, str)
-    if not told or type(picture) is not int or picture < 0:
-        raise UserError(f"{where} is not [question, answer, picture]; {remedy}")
-    kind = next((kind for kind, words in KINDS.items() if answer in words), None)
-    if kind is None:
-        raise UserError(f"{where}: {answer!r} is none of the 13 answers; {remedy}")
-    return Question(path.parent / "images" / f"{picture}.png", question, answer, kind, key=number)
+    found: list[Question] = []
+    for number, row in enumerate(rows):
+        where, remedy = f"{path}: row {number + 1}", "install the package again"
+        three: list[Any] = row if isinstance(row, list) and len(row) == 3 else [None] * 3
+        question, answer, picture = three
+        told = is_text(question) and question.strip() and isinstance(answer, str)
+        if not told or type(picture) is not int or picture < 0:
+            raise UserError(f"{where} is not [question, answer, picture]; {remedy}")
+        kind = next((kind for kind, words in KINDS.items() if answer in words), None)
+        if kind is None:
+            raise UserError(f"{where}: {answer!r} is none of the 13 answers; {remedy}")
+        image = folder / "images" / f"{picture}.png"
+        found.append(Question(image, question, answer, kind, key=number))
+    return found
