@@ -83,7 +83,7 @@ def shares(model: Path, scenes: int, folder: Path) -> dict[str, float]:
     told = [one for objects in OBJECTS for one in told_scenes(studio, objects, scenes, rng)]
     paths = [folder / f"{place}.jpg" for place in range(len(told))]
     for path, one in zip(paths, told, strict=True):
-        path.write_bytes(studio.encode(one.scene))
+        path.write_bytes(studio.renderer.encode(one.scene))
     images, index = context.encode(paths)
     texts = encode_texts(context.encoder, [text for one in told for text in one.captions])
     rows = index.numpy().repeat(4)

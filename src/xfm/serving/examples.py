@@ -14,7 +14,7 @@ from xfm.world.questions import ask, how_many
 from xfm.world.render import Renderer
 from xfm.world.rng import Rng
 from xfm.world.scene import KindChooser, Scene, SceneSampler, Split
-from xfm.world.statements import PairMaker, statements
+from xfm.world.statements import statements
 
 SIDE = 384
 """Pixels of a picture's side, four times what the world has: for people. Models make them smaller."""
@@ -76,7 +76,7 @@ class _Drawer:
         return self.chooser.sampler.place(rng, self.chooser.choose(rng, count, repeat=repeat))
 
     def kept(self, name: str, scene: Scene) -> str:
-        self.pictures[f"{name}.jpg"] = self._renderer.encode(self._renderer.render(scene))
+        self.pictures[f"{name}.jpg"] = self._renderer.encode(scene)
         return f"{name}.jpg"
 
 
@@ -145,7 +145,7 @@ def _found(drawer: _Drawer, rng: Rng, name: str, whole: bool = False) -> Example
 
 
 def _compared(drawer: _Drawer, rng: Rng, name: str) -> Example:
-    rows = statements(rng, PairMaker(drawer.chooser.sampler, drawer.chooser))
+    rows = statements(rng, drawer.chooser)
     left, right = rows[0].left, rows[0].right
     labels = {row.text: row.label for row in rows if row.left is left and row.right is right}
     labels |= {

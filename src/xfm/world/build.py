@@ -17,9 +17,9 @@ from xfm.core.files import drafting, file_digest, replace_folder, write_text, wr
 from xfm.core.locks import locked
 from xfm.core.processes import cores
 from xfm.executors.executor import LocalPool
-from xfm.world.catalog import ART_LICENCE, ObjectType, package_versions
+from xfm.world.catalog import ART_LICENCE, package_versions
 from xfm.world.scene import Split
-from xfm.world.storage import FORMAT, NAME, WorldManifest, fingerprint, require_own, write_lines
+from xfm.world.storage import FORMAT, NAME, WorldManifest, fingerprint, require_own, to_json
 from xfm.world.task_units import MAKERS
 from xfm.world.units import Part, Unit, UnitResult, WorkerState
 
@@ -38,6 +38,12 @@ VALIDATED = (
     Part.MASKED_TOKEN,
     Part.ABSENCE,
 )
+_LEARNED = {
+    Part.TEXT: "text", Part.VQA: "question", Part.REASONING: "text", Part.GROUNDING: "phrase",
+    Part.ENTAILMENT: "text_b", Part.PARAPHRASE: "text_b",
+}  # fmt: skip
+"""What the tokenizer learns of the rows that models are trained on."""
+_TOLD = "name", "category", "colour", "code"
 CONTENT = ("tasks", "pretrain", "tokenizer.json")
 """What a world's folder holds beside its manifest."""
 
@@ -166,7 +172,9 @@ def _fill(
         if result.rows:
             rows.setdefault(f"{name}.jsonl", []).extend(result.rows)
     for name, records in rows.items():
-        write_lines(draft / name, records)
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        with (draft / name).open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(to_json(record) + "\n" for record in records)
     _train_tokenizer(draft, made, config.vocab_size)
     pictures = sorted(entry for result in made for entry in result.pictures)
     manifest = WorldManifest(
@@ -178,8 +186,8 @@ def _fill(
         packages=packages,
         licences={"pictures": ART_LICENCE, "facts": _FACTS_LICENCE},
         objects={
-            "seen": [_entry(o) for o in catalog.seen],
-            "heldout": [_entry(o) for o in catalog.heldout],
+            split: [{name: getattr(kind, name) for name in _TOLD} for kind in kinds]
+            for split, kinds in (("seen", catalog.seen), ("heldout", catalog.heldout))
         },
         heldout_pairs=sum(
             catalog.is_heldout_pair(a, b) for i, a in enumerate(catalog.seen) for b in catalog.seen[i + 1 :]
@@ -206,10 +214,11 @@ def _train_tokenizer(draft: Path, made: list[UnitResult], vocab_size: int) -> No
     texts = (
         text if result.unit.part is Part.TEXT else normalise_caption(text, max_words=200)
         for result in made
-        for text in result.texts
+        for text in _texts(result)
     )
     train_tokenizer(texts, vocab_size).save(draft / "tokenizer.json")
 
 
-def _entry(kind: ObjectType) -> dict[str, Any]:
-    return {"name": kind.name, "category": kind.category, "colour": kind.colour, "code": kind.code}
+def _texts(result: UnitResult) -> list[str]:
+    name = _LEARNED.get(result.unit.part) if result.unit.split is Split.TRAIN else None
+    return result.texts if name is None else [row[name] for row in result.rows]

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import NamedTuple
 
 from xfm.world import palette
 from xfm.world.grammar import (
     NUMBERS,
     PLACE_PHRASES,
     RELATION_PHRASES,
-    SIDE_PHRASES,
     SIZE_WORDS,
     Relation,
     counted,
     excluded,
+    in_relation,
     is_between,
     joined,
     on_background,
@@ -89,10 +88,7 @@ def relation_caption(rng: Rng, scene: Scene) -> str | None:
         return None
     a, b, relation = rng.pick(pairs)
     first, second = described(rng, [a], 15), described(rng, [b], 15)
-    if rng.chance(25):
-        text = f"{second} with {first} {SIDE_PHRASES[relation]}"
-    else:
-        text = f"{first} {rng.pick(RELATION_PHRASES[relation])} {second}"
+    text = in_relation(rng, first, relation, second, aside=rng.chance(25))
     rest = [g for g in _shuffled_groups(rng, scene) if g[0] is not a and g[0] is not b]
     if not rest:
         return text
@@ -163,12 +159,8 @@ def captions(rng: Rng, scene: Scene, count: int) -> list[str]:
 COUNT = 3
 
 
-class HardCaption(NamedTuple):
-    """A true caption and COUNT false ones of the same form, and what tells them apart."""
-
-    edit: Edit
-    caption: str
-    distractors: list[str]
+HardCaption = tuple[str, list[str]]
+"""A true caption and COUNT false ones of the same form."""
 
 
 def _relations(rng: Rng, scene: Scene) -> HardCaption | None:
@@ -190,7 +182,7 @@ def _relations(rng: Rng, scene: Scene) -> HardCaption | None:
 
     false = [text(a, r, b) for r in Relation if r is not relation]
     false += [text(b, r, a) for r in Relation if r is not relation.inverse]
-    return HardCaption(Edit.RELATION, text(a, relation, b), rng.sample(false, COUNT))
+    return text(a, relation, b), rng.sample(false, COUNT)
 
 
 def _places(rng: Rng, scene: Scene) -> HardCaption | None:
@@ -212,7 +204,7 @@ def _places(rng: Rng, scene: Scene) -> HardCaption | None:
         if moved and all(places_differ(p, q) for p, q in moved):
             found.setdefault(text(places))
         if len(found) == COUNT:
-            return HardCaption(Edit.PLACE, text(true), list(found))
+            return text(true), list(found)
     return None
 
 
@@ -232,7 +224,7 @@ def _sizes(rng: Rng, scene: Scene) -> HardCaption | None:
 
     true = tuple(item.size for item in items)
     false = [sizes for sizes in product((Size.SMALL, Size.LARGE), repeat=2) if sizes != true]
-    return HardCaption(Edit.SIZE, text(true), [text(sizes) for sizes in rng.shuffled(false)])
+    return text(true), [text(sizes) for sizes in rng.shuffled(false)]
 
 
 def _counts(rng: Rng, scene: Scene) -> HardCaption | None:
@@ -249,7 +241,7 @@ def _counts(rng: Rng, scene: Scene) -> HardCaption | None:
     ]
     if len(false) < COUNT or max(true) == 1:
         return None
-    return HardCaption(Edit.COUNT, text(true), [text(counts) for counts in rng.sample(false, COUNT)])
+    return text(true), [text(counts) for counts in rng.sample(false, COUNT)]
 
 
 def _backgrounds(rng: Rng, scene: Scene) -> HardCaption | None:
@@ -259,8 +251,7 @@ def _backgrounds(rng: Rng, scene: Scene) -> HardCaption | None:
         return f"{parts} on {with_article(colour)} background"
 
     others = [name for name, _ in palette.BACKGROUNDS if name != scene.background.name]
-    false = [text(colour) for colour in rng.sample(others, COUNT)]
-    return HardCaption(Edit.BACKGROUND, text(scene.background.name), false)
+    return text(scene.background.name), [text(colour) for colour in rng.sample(others, COUNT)]
 
 
 _WAYS: dict[Edit, Callable[[Rng, Scene], HardCaption | None]] = {
@@ -277,4 +268,4 @@ EDITS = tuple(_WAYS)
 def hard_caption(rng: Rng, scene: Scene, edit: Edit) -> HardCaption | None:
     """A caption with distractors that differ from it in `edit`, or None if the scene does not allow it."""
     found = _WAYS[edit](rng, scene)
-    return found if found is not None and len({found.caption, *found.distractors}) == COUNT + 1 else None
+    return found if found is not None and len({found[0], *found[1]}) == COUNT + 1 else None

@@ -87,17 +87,14 @@ def where(rng: Rng, scene: Scene) -> Question | None:
     return Question(wording.format(item.name), item.place.words, QuestionKind.WHERE)
 
 
-def how_many(rng: Rng, scene: Scene, kind: ObjectType) -> Question:
-    """How many objects of `kind`, which may be absent."""
+def how_many(rng: Rng, scene: Scene, kind: ObjectType | None) -> Question:
+    """How many objects of `kind`, which may be absent, or in all."""
+    if kind is None:
+        return Question("how many objects are there?", NUMBERS[len(scene.objects)], QuestionKind.HOW_MANY)
     wording = rng.pick(
         ("how many {} are there?", "how many {} can you see?", "how many {} does the picture show?")
     )
     return Question(wording.format(plural(kind.name)), NUMBERS[scene.count(kind)], QuestionKind.HOW_MANY)
-
-
-def how_many_objects(scene: Scene) -> Question:
-    """How many objects in all."""
-    return Question("how many objects are there?", NUMBERS[len(scene.objects)], QuestionKind.HOW_MANY)
 
 
 def colour(rng: Rng, scene: Scene) -> Question | None:

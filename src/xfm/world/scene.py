@@ -34,6 +34,10 @@ SIDES: dict[Size, tuple[int, ...]] = {
     Size.LARGE: (40, 43, 45),
 }
 
+# Weights of the sizes in a scene of one or two objects, and of more.
+_SIZES = ((Size.SMALL, 30), (Size.MEDIUM, 38), (Size.LARGE, 32))
+_SIZES_OF_MANY = ((Size.SMALL, 42), (Size.MEDIUM, 48), (Size.LARGE, 10))
+
 # Styles of a background; render.py draws them.
 STYLES = ("plain", "plain", "down", "right", "diagonal", "noise", "stripes", "dots")
 
@@ -152,7 +156,13 @@ class SceneSampler:
     def place(self, rng: Rng, kinds: Sequence[ObjectType]) -> Scene:
         """A scene of these object types: random sizes, clear places, boxes that do not touch."""
         for attempt in range(40):
-            sizes = self._sizes(rng, len(kinds), shrink=attempt > 20)
+            count = len(kinds)
+            sizes = [Size.SMALL] * count
+            if attempt <= 20:
+                weights = _SIZES if count < 3 else _SIZES_OF_MANY
+                sizes = sorted((rng.weighted(weights) for _ in range(count)), reverse=True)
+                allowed = 2 if count <= 2 else 1
+                sizes = [Size.MEDIUM if s is Size.LARGE and i >= allowed else s for i, s in enumerate(sizes)]
             cells, placed = rng.shuffled(tuple(GridCell)), list[SceneObject]()
             for kind, size in zip(rng.shuffled(kinds), sizes, strict=True):
                 found = self._fitted(rng, kind, size, cells, placed)
@@ -177,16 +187,6 @@ class SceneSampler:
                 return None
             placed.append(found)
         return replace(scene, objects=tuple(placed))
-
-    def _sizes(self, rng: Rng, count: int, shrink: bool) -> list[Size]:
-        if shrink:
-            return [Size.SMALL] * count
-        weights = ((Size.SMALL, 30), (Size.MEDIUM, 38), (Size.LARGE, 32))
-        if count >= 3:
-            weights = ((Size.SMALL, 42), (Size.MEDIUM, 48), (Size.LARGE, 10))
-        sizes = sorted((rng.weighted(weights) for _ in range(count)), reverse=True)
-        allowed = 2 if count <= 2 else 1
-        return [Size.MEDIUM if s is Size.LARGE and i >= allowed else s for i, s in enumerate(sizes)]
 
     def _fitted(
         self,
@@ -280,3 +280,13 @@ class KindChooser:
             first = begin[0] if begin else self.kind(rng)
             begin = [*(begin or [first]), rng.pick(self._partners[first])]
         return self.sampler.choose(rng, max(count, len(begin)), self.pool, begin, repeat)
+
+    def scene(
+        self, rng: Rng, start: list[ObjectType], without: ObjectType | None = None, count: int = 0
+    ) -> Scene:
+        """A scene of `count` objects with `start` and nothing else whose name clashes with `without`."""
+        least = max(self.least, len(start) + self.least - 1)
+        while True:
+            drawn = self.choose(rng, count or max(least, rng.weighted(((1, 15), (2, 45), (3, 40)))), start)
+            if without is None or not any(self.catalog.confusable(without, k) for k in drawn[len(start) :]):
+                return self.sampler.place(rng, drawn)

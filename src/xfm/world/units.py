@@ -10,13 +10,13 @@ from typing import Any
 from xfm.config.world import WorldConfig
 from xfm.world.captions import captions
 from xfm.world.catalog import Catalog, ObjectType, load_objects
-from xfm.world.corpus import Corpus, load_facts
+from xfm.world.corpus import load_facts, text_line
 from xfm.world.phrases import regions
 from xfm.world.render import Renderer
 from xfm.world.rng import Rng
 from xfm.world.scene import KindChooser, Scene, SceneSampler, Split
 from xfm.world.storage import ShardWriter, to_json
-from xfm.world.twins import TwinMaker
+from xfm.world.twins import draw_twins
 
 CAPTIONS = 4
 # Objects per scene of the pre-training shards, with weights.
@@ -73,7 +73,6 @@ class WorkerState:
         self.catalog = Catalog(objects, config.heldout_objects, config.heldout_pairs, config.seed)
         self.sampler = SceneSampler(self.catalog, config.image_size)
         self.renderer = Renderer(config.image_size, config.quality)
-        self.corpus = Corpus(self.catalog, self.sampler, load_facts())
         self._choosers: dict[Split, KindChooser] = {}
 
     def rng(self, unit: Unit, *more: int) -> Rng:
@@ -86,15 +85,11 @@ class WorkerState:
             self._choosers[split] = KindChooser(self.sampler, split)
         return self._choosers[split]
 
-    def encode(self, scene: Scene) -> bytes:
-        """JPEG bytes of a scene."""
-        return self.renderer.encode(self.renderer.render(scene))
-
     def save(self, made: UnitResult, scene: Scene) -> str:
         """Write a task picture; its path relative to the JSON-lines file."""
         unit = made.unit
         name = f"{unit.part}-{unit.split}-{unit.index:02d}-{len(made.pictures):04d}.jpg"
-        data = self.encode(scene)
+        data = self.renderer.encode(scene)
         (self.folder / "tasks" / "images" / name).write_bytes(data)
         made.pictures.append((name, hashlib.sha256(data).hexdigest()))
         return f"../images/{name}"
@@ -118,7 +113,7 @@ def _shard(
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
         for number, (scene, record) in enumerate(records):
             key = f"{unit.part}-{unit.index:05d}-{number:05d}"
-            shard.write(f"{key}.jpg", studio.encode(scene))
+            shard.write(f"{key}.jpg", studio.renderer.encode(scene))
             if record is not None:
                 shard.write(f"{key}.json", to_json(record).encode())
                 made.texts += record["captions"][:2] + [r["phrase"] for r in record.get("regions", ())]
@@ -153,15 +148,14 @@ def _round(studio: WorkerState, unit: Unit, rng: Rng) -> Iterator[Scene]:
 
 def make_twins(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of twin scenes with captions, one after the other; `unit.rows` counts both."""
-    rng = studio.rng(unit)
-    maker = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), studio.config.whole_captions)
-    twins = (maker.make(rng) for _ in range(0, unit.rows, 2))
+    rng, chooser, whole = studio.rng(unit), studio.chooser(Split.TRAIN), studio.config.whole_captions
+    twins = (draw_twins(chooser, rng, whole) for _ in range(0, unit.rows, 2))
     pairs = (pair for _, scenes, told in twins for pair in zip(scenes, told, strict=True))
     return _shard(studio, unit, ((scene, {"captions": texts}) for scene, texts in pairs))
 
 
 def make_text(studio: WorkerState, unit: Unit) -> UnitResult:
     """Lines of plain text."""
-    rng = studio.rng(unit)
-    lines = [studio.corpus.line(rng) for _ in range(unit.rows)]
-    return UnitResult(unit, [{"text": line} for line in lines], lines, count=unit.rows)
+    rng, facts = studio.rng(unit), load_facts()
+    lines = [{"text": text_line(rng, studio.sampler, facts)} for _ in range(unit.rows)]
+    return UnitResult(unit, lines)
