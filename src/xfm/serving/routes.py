@@ -23,15 +23,13 @@ from xfm.serving.schemas import (
     ASKING,
     AttentionAnswer,
     AttentionRequest,
-    Embedding,
+    EmbeddingList,
     EmbeddingRequest,
     Given,
-    Listing,
-    ModelInfo,
-    PairScore,
+    ModelList,
+    PairScoreList,
     RerankAnswer,
     RerankRequest,
-    Results,
     ScoreRequest,
     SearchAnswer,
     SearchRequest,
@@ -50,16 +48,14 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
     """All routes that ask a model."""
     router = APIRouter()
 
-    @router.get("/v1/models", tags=["models"], response_model=Listing[ModelInfo])
+    @router.get("/v1/models", tags=["models"], response_model=ModelList)
     async def models() -> Response:
         """The models that are served, as OpenAI lists them, with the tasks that each answers."""
-        data = [
-            {"id": one.name, "object": "model", "owned_by": "xfm", "tasks": one.tasks}
-            for one in dispatcher.models
-        ]
+        told = {"object": "model", "owned_by": "xfm"}
+        data = [{"id": one.name, **told, "tasks": one.tasks} for one in dispatcher.models]
         return reply({"object": "list", "data": data})
 
-    @router.post("/v1/embeddings", tags=["embeddings"], response_model=Results[Embedding], responses=ASKING)
+    @router.post("/v1/embeddings", tags=["embeddings"], response_model=EmbeddingList, responses=ASKING)
     async def embeddings(asked: EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
         served = dispatcher.models.model(asked.model)
@@ -70,23 +66,13 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
             )
         given = _inputs(dispatcher, asked.input if isinstance(asked.input, list) else [asked.input])
         vectors = _all_good(await dispatcher.ask(served, EMBED.name, given))
-        coded = asked.encoding_format == "base64"
+        if asked.encoding_format == "base64":
+            vectors = [base64.b64encode(one.astype("<f4").tobytes()).decode() for one in vectors]
         data = [
-            {
-                "object": "embedding",
-                "index": place,
-                "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode() if coded else vector,
-            }
-            for place, vector in enumerate(vectors)
+            {"object": "embedding", "index": place, "embedding": one} for place, one in enumerate(vectors)
         ]
-        return reply(
-            {
-                "object": "list",
-                "data": data,
-                "model": served.name,
-                "usage": await _usage(dispatcher, served, given),
-            }
-        )
+        usage = await _usage(dispatcher, served, given)
+        return reply({"object": "list", "data": data, "model": served.name, "usage": usage})
 
     @router.post("/v1/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     @router.post("/v2/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
@@ -100,19 +86,13 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         (query,), documents = _inputs(dispatcher, [asked.query]), _inputs(dispatcher, asked.documents)
         scores = await _scores(dispatcher, served, [query] * len(documents), documents)
         order = sorted(range(len(scores)), key=lambda place: -scores[place])[: asked.top_n]
-        results = [
-            {
-                "index": place,
-                "relevance_score": scores[place],
-                "document": _shown(documents[place]) if asked.return_documents else None,
-            }
-            for place in order
-        ]
+        shown = [_shown(one) for one in documents] if asked.return_documents else [None] * len(documents)
+        results = [{"index": one, "relevance_score": scores[one], "document": shown[one]} for one in order]
         told = {"id": uuid.uuid4().hex, "model": served.name, "results": results}
         told |= {"usage": await _usage(dispatcher, served, [query, *documents])}
         return reply(told | {"meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}})
 
-    @router.post("/score", tags=["rerank"], response_model=Results[PairScore], responses=ASKING)
+    @router.post("/score", tags=["rerank"], response_model=PairScoreList, responses=ASKING)
     async def score(asked: ScoreRequest) -> Response:
         """Scores of pairs; one `text_1` stands for as many as there are `text_2`."""
         served = dispatcher.models.model(asked.model)
