@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 
 from xfm.config.serving import ServeConfig
@@ -96,7 +97,7 @@ class Server:
         @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
         async def metrics() -> Response:
             """Counts and times, for Prometheus."""
-            return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+            return Response(generate_latest(self.metrics.registry), media_type="text/plain; version=0.0.4")
 
     async def _look(self, name: str) -> None:
         searcher = self.searches.of(name)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.responses import Response
 from starlette.types import ASGIApp as App
 from starlette.types import Message, Receive, Scope, Send
@@ -24,29 +24,25 @@ class Metrics:
     """Counters of one server; `waiting` gives the number of waiting items."""
 
     def __init__(self, waiting: Callable[[], float]) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self.requests = Counter(
-            "xfm_requests", "Requests by route and status.", ["route", "status"], registry=self._registry
+            "xfm_requests", "Requests by route and status.", ["route", "status"], registry=self.registry
         )
         self.seconds = Histogram(
-            "xfm_request_seconds", "Time of a request.", ["route"], buckets=_SECONDS, registry=self._registry
+            "xfm_request_seconds", "Time of a request.", ["route"], buckets=_SECONDS, registry=self.registry
         )
         self._sizes = Histogram(
-            "xfm_batch_items", "Items computed together.", ["task"], buckets=_SIZES, registry=self._registry
+            "xfm_batch_items", "Items computed together.", ["task"], buckets=_SIZES, registry=self.registry
         )
         self._computed = Histogram(
-            "xfm_batch_seconds", "Time of a batch.", ["task"], buckets=_SECONDS, registry=self._registry
+            "xfm_batch_seconds", "Time of a batch.", ["task"], buckets=_SECONDS, registry=self.registry
         )
-        Gauge("xfm_waiting_items", "Items that wait.", registry=self._registry).set_function(waiting)
+        Gauge("xfm_waiting_items", "Items that wait.", registry=self.registry).set_function(waiting)
 
     def batch(self, task: str, items: int, seconds: float) -> None:
         """Count a batch."""
         self._sizes.labels(task).observe(items)
         self._computed.labels(task).observe(seconds)
-
-    def text(self) -> bytes:
-        """Exposition format."""
-        return generate_latest(self._registry)
 
 
 OPEN = frozenset({"/health", "/ready"})
