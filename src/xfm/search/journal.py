@@ -168,13 +168,6 @@ class Journal:
         row = self._database.execute(query, [digest]).fetchone()
         return None if row is None else row[0]
 
-    def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Digests of known pictures by key."""
-        query = (
-            f"SELECT key, digest FROM items WHERE key IN ({', '.join('?' * len(keys))}) AND digest NOT NULL"
-        )
-        return dict(self._database.execute(query, keys))
-
     def note(self, items: Mapping[str, JournalItem]) -> None:
         """Note pictures by key, all or none, in place of those with their keys."""
         with self._database:

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from xfm.inference.row_units import everywhere
 from xfm.models.folder import Pretrained
 from xfm.search.index import TOGETHER, Index, probe_of
 from xfm.search.journal import HIDDEN, JOURNAL, MANIFEST, CollectionManifest, Journal, State
-from xfm.search.store import Store
 from xfm.search.trusted_hosts import require_trusted, tell_model, without_password
+
+if TYPE_CHECKING:
+    from xfm.search.lance import LanceStore
+    from xfm.search.postgres import PostgresStore
 
 LANCE = "lance"
 TABLE = "pictures"
@@ -142,7 +145,9 @@ def _postgres_there() -> Iterator[None]:
         ) from error
 
 
-def _store(place: Path, about: CollectionManifest, address: str | None, readonly: bool, make: bool) -> Store:
+def _store(
+    place: Path, about: CollectionManifest, address: str | None, readonly: bool, make: bool
+) -> "LanceStore | PostgresStore":
     if about.address is None:
         try:
             from xfm.search.lance import LanceStore

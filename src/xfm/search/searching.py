@@ -175,9 +175,8 @@ class Searcher:
 
     def marks(self, keys: Sequence[str]) -> dict[str, str]:
         """Public names of pictures by key: a path gives way to the digest of the picture."""
-        paths = [key for key in keys if os.path.isabs(key)]
-        digests = self.index.journal.digests(paths)
-        return {key: digests.get(key, digest(key.encode())).hex() for key in paths}
+        items = {key: self.index.journal.item(key) for key in keys if os.path.isabs(key)}
+        return {key: ((one and one.digest) or digest(key.encode())).hex() for key, one in items.items()}
 
     def key_of(self, mark: str) -> str:
         """The key of a public name; UserError if there is none."""
