@@ -28,16 +28,8 @@ _FACTS_LICENCE = "randfacts, MIT licence"
 
 TEXT_SLICE = 5000  # lines per unit
 TASK_SLICE = 1000  # rows per unit
-VALIDATED = (
-    Part.RETRIEVAL,
-    Part.VQA,
-    Part.REASONING,
-    Part.GROUNDING,
-    Part.ENTAILMENT,
-    Part.PARAPHRASE,
-    Part.MASKED_TOKEN,
-    Part.ABSENCE,
-)
+PRETRAINED = (Part.SCENES, Part.SINGLES, Part.TWINS, Part.PICTURES, Part.TEXT)
+VALIDATED = tuple(part for part in Part if part not in (*PRETRAINED, Part.CATEGORY))
 _LEARNED = {
     Part.TEXT: "text", Part.VQA: "question", Part.REASONING: "text", Part.GROUNDING: "phrase",
     Part.ENTAILMENT: "text_b", Part.PARAPHRASE: "text_b",
@@ -89,34 +81,21 @@ def build_world(
 # ---------------------------------------------------------------- units
 def plan(config: WorldConfig) -> list[Unit]:
     """All units of a resolved configuration, the longest first."""
-    tasks, train = config.tasks, Split.TRAIN
+    tasks, train, tests = config.tasks, Split.TRAIN, (Split.SEEN, Split.COMBINATIONS)
+    shards = (Part.SCENES, Part.SINGLES, Part.TWINS, Part.PICTURES)
     rows: list[tuple[Part, Split, int, int]] = [
-        (Part.SCENES, train, config.scenes, config.shard_size),
-        (Part.SINGLES, train, config.singles, config.shard_size),
-        (Part.TWINS, train, config.twins, config.shard_size),
-        (Part.PICTURES, train, config.pictures, config.shard_size),
+        *((part, train, getattr(config, part), config.shard_size) for part in shards),
         (Part.TEXT, train, config.text_lines, TEXT_SLICE),
         # The captions of a retrieval split are distinct: one unit makes them all.
-        *(
-            (Part.RETRIEVAL, s, tasks.retrieval, 10**9)
-            for s in (Split.SEEN, Split.COMBINATIONS, Split.OBJECTS)
-        ),
+        *((Part.RETRIEVAL, split, tasks.retrieval, 10**9) for split in (*tests, Split.OBJECTS)),
         (Part.RETRIEVAL, Split.HARD, tasks.hard, TASK_SLICE),
         (Part.RETRIEVAL, Split.HARD_VALIDATION, tasks.validation, TASK_SLICE),
     ]
-    for part, trained, tested in (
-        (Part.VQA, tasks.vqa_train, tasks.vqa_test),
-        (Part.REASONING, tasks.reasoning_train, tasks.reasoning_test),
-        (Part.GROUNDING, tasks.grounding_train, tasks.grounding_test),
-    ):
-        rows.append((part, train, trained, TASK_SLICE))
-        rows += [(part, split, tested, TASK_SLICE) for split in (Split.SEEN, Split.COMBINATIONS)]
-    for part, trained, tested in (
-        (Part.ENTAILMENT, tasks.entailment_train, tasks.entailment_test),
-        (Part.PARAPHRASE, tasks.paraphrase_train, tasks.paraphrase_test),
-        (Part.CATEGORY, tasks.category_train, tasks.category_test),
-    ):
-        rows += [(part, train, trained, TASK_SLICE), (part, Split.TEST, tested, TASK_SLICE)]
+    for part in (Part.VQA, Part.REASONING, Part.GROUNDING, Part.ENTAILMENT, Part.PARAPHRASE, Part.CATEGORY):
+        pictured = part in (Part.VQA, Part.REASONING, Part.GROUNDING)
+        rows.append((part, train, getattr(tasks, f"{part}_train"), TASK_SLICE))
+        tested = getattr(tasks, f"{part}_test")
+        rows += [(part, split, tested, TASK_SLICE) for split in (tests if pictured else (Split.TEST,))]
     rows.append((Part.MASKED_TOKEN, Split.TEST, tasks.masked_token, 10**9))
     rows.append((Part.ABSENCE, Split.TEST, tasks.absence, TASK_SLICE))
     # One unit each: the captions of a retrieval split are distinct, wrong pictures are another row's.
@@ -164,9 +143,7 @@ def _fill(
     rows: dict[str, list[dict[str, Any]]] = {}
     for result in made:
         unit = result.unit
-        task = unit.split is not Split.TRAIN or unit.part not in (
-            Part.SCENES, Part.SINGLES, Part.TWINS, Part.PICTURES, Part.TEXT
-        )  # fmt: skip
+        task = unit.split is not Split.TRAIN or unit.part not in PRETRAINED
         name = f"tasks/{unit.part}/{unit.split}" if task else f"pretrain/{unit.part}"
         counts[name] = counts.get(name, 0) + (len(result.rows) or result.count)
         if result.rows:

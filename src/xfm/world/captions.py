@@ -53,11 +53,14 @@ def _shuffled_groups(rng: Rng, scene: Scene) -> list[list[SceneObject]]:
     return rng.shuffled(list(scene.groups.values()))
 
 
+def _listed(rng: Rng, scene: Scene, detail: int) -> str:
+    return joined([described(rng, group, detail) for group in _shuffled_groups(rng, scene)])
+
+
 def list_caption(rng: Rng, scene: Scene) -> str:
     """Every object by name, with counts."""
-    detail = rng.pick((0, 0, 30, 60)) if len(scene.groups) < 4 else 10
-    parts = [described(rng, group, detail) for group in _shuffled_groups(rng, scene)]
-    return opened(rng.pick(_OPENERS), joined(parts))
+    parts = _listed(rng, scene, rng.pick((0, 0, 30, 60)) if len(scene.groups) < 4 else 10)
+    return opened(rng.pick(_OPENERS), parts)
 
 
 def place_caption(rng: Rng, scene: Scene) -> str:
@@ -72,8 +75,7 @@ def place_caption(rng: Rng, scene: Scene) -> str:
 
 def background_caption(rng: Rng, scene: Scene) -> str:
     """Every object, and the colour of the background."""
-    parts = joined([described(rng, group, 10) for group in _shuffled_groups(rng, scene)])
-    return on_background(rng, parts, scene.background.name)
+    return on_background(rng, _listed(rng, scene, 10), scene.background.name)
 
 
 def relation_caption(rng: Rng, scene: Scene) -> str | None:
@@ -123,7 +125,7 @@ def count_caption(rng: Rng, scene: Scene) -> str | None:
     total = len(scene.objects)
     if total < 2:
         return None
-    parts = joined([described(rng, group, 0) for group in _shuffled_groups(rng, scene)])
+    parts = _listed(rng, scene, 0)
     return f"{NUMBERS[total]} {rng.pick(('objects', 'things'))}: {parts}"
 
 
