@@ -234,19 +234,12 @@ class PostgresStore:
             return cursor.fetchall() if cursor.description else []
 
     def _composed(self, query: str, **parts: Any) -> sql.Composed:
-        given = {
-            "table": self._table,
-            "name": self._name,
-            "width": self._width,
-            "label": self._label,
-            **parts,
+        own = {"table": self._table, "name": self._name, "width": self._width, "label": self._label}
+        told = {
+            name: one if isinstance(one, sql.Composable) else sql.Literal(one)
+            for name, one in (own | parts).items()
         }
-        return sql.SQL(query).format(  # pyright: ignore[reportArgumentType]
-            **{
-                part: one if isinstance(one, sql.Composable) else sql.Literal(one)
-                for part, one in given.items()
-            }
-        )
+        return sql.SQL(query).format(**told)  # pyright: ignore[reportArgumentType]
 
     def add(self, rows: Sequence[Row], replacing: bool) -> None:
         """See `LanceStore.add`."""

@@ -210,9 +210,8 @@ class Searcher:
                 tokens = as_captions(engine, [*said.values()])
                 tokens = cut(tokens, range(len(said)), engine.longest).to(engine.device)
                 (states,) = engine.model.encode_texts([tokens])
-                for row, (place, vector) in enumerate(
-                    zip(said, engine.model.project_text(states[:, 0]), strict=True)
-                ):
+                vectors = engine.model.project_text(states[:, 0])
+                for row, (place, vector) in enumerate(zip(said, vectors, strict=True)):
                     length = int(tokens.mask[row].sum())
                     words[place] = states[row, :length], tokens.mask[row, :length]
                     parts[place].append(vector)
@@ -254,9 +253,8 @@ class Searcher:
     def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
         asked = [parse_condition(one) for one in options.where]
         if any(one.field not in self.index.about.fields for one in asked):
-            self.index.about = CollectionManifest.read(
-                self.index.folder
-            )  # another process may have added some
+            # Another process may have added some.
+            self.index.about = CollectionManifest.read(self.index.folder)
         return checked(asked, self.index.about.fields)
 
     def _answer(self, one: Shortlist, matched: tuple[Tensor, Tensor] | None) -> Answer:
@@ -298,10 +296,8 @@ class Searcher:
         for place in order.tolist():
             one = near[place]
             found = _hit(one, float(scores[place]))
-            found["match"], found["box"] = (
-                matches[place],
-                pixel_box(corners[place], one.entry.width, one.entry.height),
-            )
+            found["match"] = matches[place]
+            found["box"] = pixel_box(corners[place], one.entry.width, one.entry.height)
             hits.append(found)
         return hits, match_odds(logits.numpy())[order]
 

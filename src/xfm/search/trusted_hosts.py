@@ -19,20 +19,16 @@ HOSTS = "XFM_STORE_HOSTS"
 def require_trusted(place: Path, address: str) -> None:
     """Refuse a server on another machine that a collection names and `XFM_STORE_HOSTS` does not."""
     known = {host.strip().lower() for host in os.environ.get(HOSTS, "").split(",")}
-    strange = [host for host in hosts_of(address) if not _is_here(host) and host.lower() not in known]
+    told = read_address(address)  # a local socket is empty or a path, a service counts as a host
+    named = [str(told[name]) for name in ("host", "hostaddr") if told.get(name)]
+    hosts = [host.strip() for several in named for host in several.split(",")]
+    hosts += [str(told[name]) for name in ("service", "servicefile") if told.get(name)]
+    strange = [host for host in hosts if not _is_here(host) and host.lower() not in known]
     if strange:
         raise UserError(
             f"{place} keeps its rows at {excerpt(strange[0])}, another machine, which is asked if you trust "
             f"it: set {HOSTS}={excerpt(','.join(strange), 200)} in the environment"
         )
-
-
-def hosts_of(address: str) -> list[str]:
-    """Every host of a PostgreSQL address; a local socket is empty or a path, a service counts as a host."""
-    told = read_address(address)
-    lists = [str(told[name]).split(",") for name in ("host", "hostaddr") if told.get(name)]
-    services = [str(told[name]) for name in ("service", "servicefile") if told.get(name)]
-    return [host.strip() for hosts in lists for host in hosts] + services
 
 
 def _is_here(host: str) -> bool:

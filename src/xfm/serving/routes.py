@@ -4,7 +4,6 @@ import base64
 import time
 import uuid
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -64,7 +63,7 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
             raise UserError(
                 f"dimensions is {asked.dimensions}, and the model's vectors have {width}: leave it out"
             )
-        given = _inputs(dispatcher, asked.input if isinstance(asked.input, list) else [asked.input])
+        given = _inputs(dispatcher, asked.input)
         vectors = _all_good(await dispatcher.ask(served, EMBED.name, given))
         if asked.encoding_format == "base64":
             vectors = [base64.b64encode(one.astype("<f4").tobytes()).decode() for one in vectors]
@@ -83,7 +82,7 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         """
         served = dispatcher.models.model(asked.model)
         dispatcher.check_count(len(asked.documents))
-        (query,), documents = _inputs(dispatcher, [asked.query]), _inputs(dispatcher, asked.documents)
+        (query,), documents = _inputs(dispatcher, asked.query), _inputs(dispatcher, asked.documents)
         scores = await _scores(dispatcher, served, [query] * len(documents), documents)
         order = sorted(range(len(scores)), key=lambda place: -scores[place])[: asked.top_n]
         shown = [_shown(one) for one in documents] if asked.return_documents else [None] * len(documents)
@@ -96,10 +95,7 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
     async def score(asked: ScoreRequest) -> Response:
         """Scores of pairs; one `text_1` stands for as many as there are `text_2`."""
         served = dispatcher.models.model(asked.model)
-        first, second = (
-            _inputs(dispatcher, one if isinstance(one, list) else [one])
-            for one in (asked.text_1, asked.text_2)
-        )
+        first, second = (_inputs(dispatcher, one) for one in (asked.text_1, asked.text_2))
         every = [*first, *second]
         if len(first) == 1:
             first = first * len(second)
@@ -131,9 +127,9 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         served = dispatcher.models.model(asked.model)
         check_texts({"text": asked.text}, dispatcher.config.characters)
         dispatcher.batcher.check_room(1)
-        given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
+        given = dispatcher.inputs.picture(asked.image)
         served.pipeline(MATCHING.name)  # refuses a model that does not answer it
-        shown = await dispatcher.picture(served.reader.read, dispatcher.inputs.picture(given))
+        shown = await dispatcher.picture(served.reader.read, given)
         maps = await dispatcher.compute(
             f"attention of {served.name}", lambda: maps_of(served.pretrained, shown, asked.text, asked.layer)
         )
@@ -153,8 +149,8 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         began, image = time.perf_counter(), None
         with dispatcher.batcher.expecting():
             if asked.image is not None:
-                given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
-                image = await dispatcher.picture(searcher.reader.read, dispatcher.inputs.picture(given))
+                given = dispatcher.inputs.picture(asked.image)
+                image = await dispatcher.picture(searcher.reader.read, given)
             length = len(asked.text or "") + PICTURE_LENGTH * (image is not None)
             query = await dispatcher.together(ask, searcher.queries, (asked.text, image), length, began)
             listed, marks = await dispatcher.look_up(searcher, lambda: _listed(searcher, query, options))
@@ -181,7 +177,8 @@ def _listed(
     return listed, searcher.marks([one.entry.key for one in listed.near])
 
 
-def _inputs(dispatcher: Dispatcher, given: Sequence[Given]) -> list[Input]:
+def _inputs(dispatcher: Dispatcher, given: Given | list[Given]) -> list[Input]:
+    given = given if isinstance(given, list) else [given]
     dispatcher.check_count(len(given))
     found: list[Input] = []
     for place, one in enumerate(given):
@@ -232,9 +229,8 @@ def _key(given: Input) -> tuple[str, Any]:
 async def _usage(dispatcher: Dispatcher, served: ServedModel, given: Sequence[Input]) -> dict[str, int]:
     """Tokens of the texts; a picture counts its patches."""
     texts = [one["text"] for one in given if "text" in one]
-    read = served.count([], len(given) - len(texts))
-    for text in texts:  # one by one: who counts a short text waits for no long ones
-        read += await dispatcher.light(len(text), partial(served.count, [text], 0))
+    pictures = len(given) - len(texts)
+    read = await dispatcher.light(sum(map(len, texts)), lambda: served.count(texts, pictures))
     return {"prompt_tokens": read, "total_tokens": read}
 
 
