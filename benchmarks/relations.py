@@ -27,7 +27,7 @@ from xfm.tasks.ranking import match, match_odds
 from xfm.training.cpu_runtime import prepare_process
 from xfm.world.grammar import RELATION_PHRASES, Relation, excluded, joined, relation_between, with_article
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene, SceneObject, Split
+from xfm.world.scene import Scene, SceneObject
 from xfm.world.units import WorkerState
 
 OBJECTS = (2, 3, 4)
@@ -43,9 +43,9 @@ class Told(NamedTuple):
 
 def told_scenes(studio: WorkerState, objects: int, count: int, rng: Rng) -> Iterator[Told]:
     """So many scenes, told in both ways where there is a third object."""
-    chooser = studio.chooser(Split.TRAIN)
+    sampler = studio.sampler()
     while count:
-        scene = studio.sampler.place(rng, chooser.choose(rng, objects, repeat=0))
+        scene = sampler.place(rng, sampler.choose(rng, objects, repeat=0))
         pair = rng.sample(scene.singles, 2)
         if len(pair) < 2 or (relation := _clear(scene, a := pair[0], b := pair[1])) is None:
             continue

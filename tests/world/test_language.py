@@ -120,10 +120,10 @@ def test_hard_captions_are_true_and_distractors_false(studio: WorkerState, gramm
 
 
 def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: WorkerState, grammar: Grammar) -> None:
-    chooser, made = studio.chooser(Split.TRAIN), Counter[Edit]()
+    sampler, made = studio.sampler(), Counter[Edit]()
     moved = Counter[int]()
     for seed in range(150):
-        edit, twins, told = draw_twins(chooser, Rng("twins", seed), 25)
+        edit, twins, told = draw_twins(sampler, Rng("twins", seed), 25)
         made[edit] += 1
         changed = [len(set(own.objects) - set(other.objects)) for own, other in permutations(twins)]
         if edit is Edit.RELATION:

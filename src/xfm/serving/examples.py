@@ -13,7 +13,7 @@ from xfm.world.phrases import by_place, by_relation, refer, the
 from xfm.world.questions import ask, how_many
 from xfm.world.render import Renderer
 from xfm.world.rng import Rng
-from xfm.world.scene import KindChooser, Scene, SceneSampler, Split
+from xfm.world.scene import Scene, SceneSampler, Split
 from xfm.world.statements import statements
 
 SIDE = 384
@@ -52,7 +52,7 @@ class Examples:
         config = WorldConfig()
         objects = load_objects(config.objects)
         self._catalog = Catalog(objects, config.heldout_objects, config.heldout_pairs, config.seed)
-        self._chooser = KindChooser(SceneSampler(self._catalog, SIDE), Split.SEEN)
+        self._chooser = SceneSampler(self._catalog, SIDE, Split.SEEN)
         wanted = frozenset(PLEASANT.split())
         self._chooser.pool = tuple(kind for kind in self._catalog.seen if kind.name in wanted)
         self._shown = tuple(kind for kind in self._chooser.pool if kind.name not in ABSENT)
@@ -76,7 +76,7 @@ class Examples:
 
     def _scene(self, rng: Rng, least: int = 2, most: int = 4, repeat: int = 15) -> Scene:
         count = least + rng.below(most - least + 1)
-        return self._chooser.sampler.place(rng, self._chooser.choose(rng, count, repeat=repeat))
+        return self._chooser.place(rng, self._chooser.choose(rng, count, repeat=repeat))
 
     def _kept(self, name: str, scene: Scene) -> str:
         self.pictures[f"{name}.jpg"] = self._renderer.encode(scene)

@@ -63,7 +63,7 @@ def text_line(rng: Rng, sampler: SceneSampler, facts: Sequence[str]) -> str:
         return " ".join(rng.sample(lines, 2))
     # Held-out objects occur in text, among the others.
     pool = catalog.objects if rng.chance(15) else catalog.seen
-    scene = sampler.place(rng, sampler.choose(rng, rng.weighted(COUNTS), pool))
+    scene = sampler.place(rng, sampler.choose(rng, rng.weighted(COUNTS), pool=pool))
     if pick < 55 and rng.chance(50):
         return f"{caption(rng, scene)}. {caption(rng, scene)}."
     told = describe(rng, scene)

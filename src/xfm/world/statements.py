@@ -19,7 +19,7 @@ from xfm.world.grammar import (
     with_article,
 )
 from xfm.world.rng import Rng
-from xfm.world.scene import KindChooser, Scene
+from xfm.world.scene import Scene, SceneSampler
 
 SIDES = ("left", "right")
 
@@ -41,10 +41,10 @@ def _mirrored(rng: Rng, a: Scene, b: Scene, text: str) -> list[Statement]:
 
 
 # ---------------------------------------------------------------- which side
-def one_sided(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def one_sided(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """ "the left picture shows a dog": one does, the other does not."""
-    kind = chooser.kind(rng)
-    a, b = chooser.scene(rng, [kind], kind), chooser.scene(rng, [], kind)
+    kind = sampler.kind(rng)
+    a, b = sampler.scene(rng, [kind], kind), sampler.scene(rng, [], kind)
     noun = with_article(kind.name)
     forms = (
         f"the {{side}} picture shows {noun}",
@@ -55,23 +55,23 @@ def one_sided(rng: Rng, chooser: KindChooser) -> list[Statement]:
     return _mirrored(rng, a, b, rng.pick(forms))
 
 
-def more(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def more(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """ "the left picture has more cars than the right one"."""
-    kind = chooser.kind(rng)
+    kind = sampler.kind(rng)
     many, few = rng.pick(((2, 1), (3, 1), (3, 2)))
-    a, b = chooser.scene(rng, [kind] * many, kind), chooser.scene(rng, [kind] * few, kind)
+    a, b = sampler.scene(rng, [kind] * many, kind), sampler.scene(rng, [kind] * few, kind)
     names = plural(kind.name)
     if rng.chance(50):
         return _mirrored(rng, a, b, f"the {{side}} picture has more {names} than the {{other}} one")
     return _mirrored(rng, b, a, f"there are fewer {names} in the {{side}} picture than in the {{other}} one")
 
 
-def placed(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def placed(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """ "the cup in the right picture is at the top": the other picture has it elsewhere."""
-    kind = chooser.kind(rng)
-    a = chooser.scene(rng, [kind], kind)
+    kind = sampler.kind(rng)
+    a = sampler.scene(rng, [kind], kind)
     for _ in range(20):
-        b = chooser.scene(rng, [kind], kind)
+        b = sampler.scene(rng, [kind], kind)
         place = a.groups[kind][0].place
         if places_differ(place, b.groups[kind][0].place):
             where = rng.pick(PLACE_PHRASES[place])
@@ -80,13 +80,13 @@ def placed(rng: Rng, chooser: KindChooser) -> list[Statement]:
     return []
 
 
-def related(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def related(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """ "in the left picture the cat is above the tree": in the other one it is the other way round."""
-    first, second = chooser.pair(rng)
-    a = chooser.scene(rng, [first, second], count=2)
+    first, second = sampler.pair(rng)
+    a = sampler.scene(rng, [first, second], count=2)
     relation = relation_between(a.groups[first][0], a.groups[second][0], a.image_size)
     for _ in range(20):
-        b = chooser.scene(rng, [first, second], count=2)
+        b = sampler.scene(rng, [first, second], count=2)
         other = relation_between(b.groups[first][0], b.groups[second][0], b.image_size)
         if relation is not None and other is relation.inverse:
             words = rng.pick(RELATION_PHRASES[relation])
@@ -96,9 +96,9 @@ def related(rng: Rng, chooser: KindChooser) -> list[Statement]:
     return []
 
 
-def side_background(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def side_background(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """ "the left picture has a blue background": the other has another."""
-    a, b = chooser.scene(rng, []), chooser.scene(rng, [])
+    a, b = sampler.scene(rng, []), sampler.scene(rng, [])
     if a.background.colour == b.background.colour:
         return []
     colour = a.background.name
@@ -109,10 +109,10 @@ def side_background(rng: Rng, chooser: KindChooser) -> list[Statement]:
     return _mirrored(rng, a, b, text)
 
 
-def side_count(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def side_count(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """ "there are three objects in the left picture"."""
-    m, n = rng.sample(range(chooser.least, chooser.least + 4), 2)
-    a, b = chooser.scene(rng, [], count=m), chooser.scene(rng, [], count=n)
+    m, n = rng.sample(range(sampler.least, sampler.least + 4), 2)
+    a, b = sampler.scene(rng, [], count=m), sampler.scene(rng, [], count=n)
     noun = "one object" if m == 1 else f"{NUMBERS[m]} objects"
     return _mirrored(rng, a, b, f"there {'is' if m == 1 else 'are'} {noun} in the {{side}} picture")
 
@@ -127,58 +127,58 @@ def _crossed(rng: Rng, a: Scene, b: Scene, c: Scene, first: str, second: str | N
     return rows
 
 
-def both(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def both(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """ "both pictures show a dog", "only one of the pictures shows a banana"."""
-    kind = chooser.kind(rng)
-    a, b, c = chooser.scene(rng, [kind], kind), chooser.scene(rng, [kind], kind), chooser.scene(rng, [], kind)
+    kind = sampler.kind(rng)
+    a, b, c = sampler.scene(rng, [kind], kind), sampler.scene(rng, [kind], kind), sampler.scene(rng, [], kind)
     noun = with_article(kind.name)
     shared = rng.pick((f"both pictures show {noun}", f"there is {noun} in both pictures"))
     lone = rng.pick((f"only one of the pictures shows {noun}", f"just one picture shows {noun}"))
     return _crossed(rng, a, b, c, shared, lone)
 
 
-def neither(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def neither(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """ "neither picture shows a dog"."""
-    kind = chooser.kind(rng)
-    a, b, c = chooser.scene(rng, [], kind), chooser.scene(rng, [], kind), chooser.scene(rng, [kind], kind)
+    kind = sampler.kind(rng)
+    a, b, c = sampler.scene(rng, [], kind), sampler.scene(rng, [], kind), sampler.scene(rng, [kind], kind)
     noun = with_article(kind.name)
     none, some = f"neither picture shows {noun}", f"at least one picture shows {noun}"
     return _crossed(rng, a, b, c, none, some)
 
 
-def same_count(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def same_count(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """ "both pictures show the same number of objects"."""
-    m, n = rng.sample(range(chooser.least, chooser.least + 4), 2)
-    a, b = chooser.scene(rng, [], count=m), chooser.scene(rng, [], count=m)
-    c = chooser.scene(rng, [], count=n)
+    m, n = rng.sample(range(sampler.least, sampler.least + 4), 2)
+    a, b = sampler.scene(rng, [], count=m), sampler.scene(rng, [], count=m)
+    c = sampler.scene(rng, [], count=n)
     text = rng.pick(
         ("both pictures show the same number of objects", "the pictures have equally many objects")
     )
     return _crossed(rng, a, b, c, text, None)
 
 
-def total(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def total(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """ "there are three cats in the two pictures together"."""
-    kind = chooser.kind(rng)
-    a = chooser.scene(rng, [kind], kind)
+    kind = sampler.kind(rng)
+    a = sampler.scene(rng, [kind], kind)
     counts = rng.sample((1, 2, 3), 2)
-    scenes = [chooser.scene(rng, [kind] * n, kind) for n in counts]
+    scenes = [sampler.scene(rng, [kind] * n, kind) for n in counts]
     texts = [f"there are {NUMBERS[n + 1]} {plural(kind.name)} in the two pictures together" for n in counts]
     rows = [(scene, text, i == j) for i, scene in enumerate(scenes) for j, text in enumerate(texts)]
     return [Statement(a, scene, text, label) for scene, text, label in rows]
 
 
-Design = Callable[[Rng, KindChooser], list[Statement]]
+Design = Callable[[Rng, SceneSampler], list[Statement]]
 _DESIGNS: tuple[tuple[Design, int], ...] = (
     (one_sided, 26), (both, 13), (neither, 7), (placed, 18), (related, 14), (more, 10), (side_background, 6),
     (side_count, 6), (same_count, 4), (total, 4),
 )  # fmt: skip
 
 
-def statements(rng: Rng, chooser: KindChooser) -> list[Statement]:
+def statements(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """The two or four rows of one design."""
     while True:
-        rows = rng.weighted(_DESIGNS)(rng, chooser)
+        rows = rng.weighted(_DESIGNS)(rng, sampler)
         if rows:
             return rows
 
@@ -190,27 +190,27 @@ AbsenceExample = tuple[tuple[Scene, Scene], tuple[str, str], str]
 """Two scenes, for each a phrase that is true of it alone, and the kind of the two."""
 
 
-def absent_objects(rng: Rng, chooser: KindChooser) -> AbsenceExample:
+def absent_objects(rng: Rng, sampler: SceneSampler) -> AbsenceExample:
     """An object of each scene that the other does not show."""
-    catalog = chooser.catalog
+    catalog = sampler.catalog
     while True:
-        first, second = chooser.kind(rng), chooser.kind(rng)
-        scenes = (chooser.scene(rng, [first], first), chooser.scene(rng, [second], second))
+        first, second = sampler.kind(rng), sampler.kind(rng)
+        scenes = (sampler.scene(rng, [first], first), sampler.scene(rng, [second], second))
         strange = ((first, scenes[1]), (second, scenes[0]))
         if not any(catalog.confusable(kind, other) for kind, scene in strange for other in scene.groups):
             article = rng.pick((with_article, "the {}".format))
             return scenes, (article(first.name), article(second.name)), "object"
 
 
-def absent_relations(rng: Rng, chooser: KindChooser) -> AbsenceExample:
+def absent_relations(rng: Rng, sampler: SceneSampler) -> AbsenceExample:
     """Two objects in both scenes, in one the other way round."""
-    catalog = chooser.catalog
+    catalog = sampler.catalog
     while True:
-        pair = chooser.pair(rng)
-        kinds = chooser.choose(rng, rng.pick((2, 3, 3, 4)), pair, repeat=0)
+        pair = sampler.pair(rng)
+        kinds = sampler.choose(rng, rng.pick((2, 3, 3, 4)), pair, repeat=0)
         if not catalog.reserved(kinds):  # twins of training scenes show others
             continue
-        scenes = [chooser.sampler.place(rng, kinds) for _ in range(TRIES)]
+        scenes = [sampler.place(rng, kinds) for _ in range(TRIES)]
         shown = [(scene, [scene.groups[kind][0] for kind in pair]) for scene in scenes]
         for relation in rng.shuffled(list(Relation)):
             # Where a relation clearly holds, its inverse is clearly false.

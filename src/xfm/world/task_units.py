@@ -33,10 +33,10 @@ def make_retrieval(studio: WorkerState, unit: Unit) -> UnitResult:
     if unit.split in (Split.HARD, Split.HARD_VALIDATION):
         return _make_hard(studio, unit)
     rng, made, seen = studio.rng(unit), UnitResult(unit), set()
-    chooser = studio.chooser(unit.split)
+    sampler = studio.sampler(unit.split)
     sizes = _HELDOUT_OBJECTS if unit.split is Split.OBJECTS else _RETRIEVAL_OBJECTS
     while len(made.rows) < unit.rows:
-        scene = studio.sampler.place(rng, chooser.choose(rng, rng.weighted(sizes)))
+        scene = sampler.place(rng, sampler.choose(rng, rng.weighted(sizes)))
         text = caption(rng, scene)
         if text not in seen:
             seen.add(text)
@@ -45,13 +45,13 @@ def make_retrieval(studio: WorkerState, unit: Unit) -> UnitResult:
 
 
 def _make_hard(studio: WorkerState, unit: Unit) -> UnitResult:
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     while len(made.rows) < unit.rows:
         edit = EDITS[len(made.rows) % len(EDITS)]
-        kinds = chooser.choose(rng, rng.pick((2, 3, 3, 4)), repeat=100 if edit is Edit.COUNT else 0)
+        kinds = sampler.choose(rng, rng.pick((2, 3, 3, 4)), repeat=100 if edit is Edit.COUNT else 0)
         if not studio.catalog.reserved(kinds):
             continue
-        scene = studio.sampler.place(rng, kinds)
+        scene = sampler.place(rng, kinds)
         hard = hard_caption(rng, scene, edit)
         if hard is not None:
             row = {"image": studio.save(made, scene), "caption": hard[0], "distractors": hard[1]}
@@ -61,21 +61,21 @@ def _make_hard(studio: WorkerState, unit: Unit) -> UnitResult:
 
 def make_vqa(studio: WorkerState, unit: Unit) -> UnitResult:
     """Two questions a scene; two scenes in five are made for counting, others hold an answerable object."""
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     answerable = [kind for kind in studio.catalog.seen if kind in studio.catalog.answerable]
     while len(made.rows) < unit.rows:
         if rng.chance(40):
-            target, kind = rng.below(4), chooser.kind(rng)
+            target, kind = rng.below(4), sampler.kind(rng)
             while True:
-                kinds = chooser.choose(rng, max(target + rng.below(3), 2), [kind] * target)
+                kinds = sampler.choose(rng, max(target + rng.below(3), 2), [kind] * target)
                 if not any(studio.catalog.confusable(kind, other) for other in kinds[target:]):
                     break
-            scene = studio.sampler.place(rng, kinds)
+            scene = sampler.place(rng, kinds)
             counting = how_many(rng, scene, None if rng.chance(12) else kind)
             asked = [counting, *ask(rng, scene, studio.catalog, 1)]
         else:
-            kinds = chooser.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS), [rng.pick(answerable)], repeat=35)
-            scene = studio.sampler.place(rng, kinds)
+            kinds = sampler.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS), [rng.pick(answerable)], repeat=35)
+            scene = sampler.place(rng, kinds)
             asked = ask(rng, scene, studio.catalog, 2)
         asked = asked[: unit.rows - len(made.rows)]
         if asked:
@@ -89,9 +89,9 @@ def make_vqa(studio: WorkerState, unit: Unit) -> UnitResult:
 
 def make_reasoning(studio: WorkerState, unit: Unit) -> UnitResult:
     """Statements about two pictures; the rows of one design stay in one split."""
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     while len(made.rows) < unit.rows:
-        rows, saved = statements(rng, chooser)[: unit.rows - len(made.rows)], dict[int, str]()
+        rows, saved = statements(rng, sampler)[: unit.rows - len(made.rows)], dict[int, str]()
         for row in rows:
             for scene in (row.left, row.right):
                 if id(scene) not in saved:
@@ -103,11 +103,11 @@ def make_reasoning(studio: WorkerState, unit: Unit) -> UnitResult:
 
 def make_grounding(studio: WorkerState, unit: Unit) -> UnitResult:
     """Referring phrases, up to two a scene; in three of five scenes one kind occurs several times."""
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     train = unit.split is Split.TRAIN
     while len(made.rows) < unit.rows:
         count = rng.weighted(((3, 25), (4, 45), (5, 30))) if train else rng.pick((4, 4, 5))
-        scene = studio.sampler.place(rng, chooser.choose(rng, count, repeat=60))
+        scene = sampler.place(rng, sampler.choose(rng, count, repeat=60))
         found = {}
         for _ in range(4):
             repeated = [o for o in scene.objects if scene.count(o.kind) > 1]
@@ -126,9 +126,9 @@ def make_grounding(studio: WorkerState, unit: Unit) -> UnitResult:
 
 def make_pairs(studio: WorkerState, unit: Unit) -> UnitResult:
     """Pairs of texts for entailment and paraphrase."""
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     while len(made.rows) < unit.rows:
-        scene = studio.sampler.place(rng, chooser.choose(rng, rng.weighted(((2, 35), (3, 45), (4, 20)))))
+        scene = sampler.place(rng, sampler.choose(rng, rng.weighted(((2, 35), (3, 45), (4, 20)))))
         pairs = text_pairs(rng, scene, studio.catalog, unit.part is Part.ENTAILMENT)
         made.rows += pairs[: unit.rows - len(made.rows)]
     # Quadruples must not stand together in a batch, nor reveal themselves by their order.
@@ -138,7 +138,7 @@ def make_pairs(studio: WorkerState, unit: Unit) -> UnitResult:
 
 def make_category(studio: WorkerState, unit: Unit) -> UnitResult:
     """Pictures of single objects, categories equally often; the test's objects do not occur in train."""
-    rng, made = studio.rng(unit), UnitResult(unit)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler()
     wanted = unit.split is Split.TEST
     by_category: dict[str, list[ObjectType]] = {}
     for kind in studio.catalog.seen:
@@ -149,17 +149,16 @@ def make_category(studio: WorkerState, unit: Unit) -> UnitResult:
     for i in range(unit.rows):
         label = names[i % len(names)]
         kind = rng.pick(by_category[label])
-        scene = studio.sampler.place(rng, [kind])
+        scene = sampler.place(rng, [kind])
         made.rows.append({"image": studio.save(made, scene), "label": label, "object": kind.name})
     return made
 
 
 def make_masked_token(studio: WorkerState, unit: Unit) -> UnitResult:
     """Captions with their picture and a picture of other objects."""
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     scenes = [
-        studio.sampler.place(rng, chooser.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS)))
-        for _ in range(unit.rows)
+        sampler.place(rng, sampler.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS))) for _ in range(unit.rows)
     ]
     images = [studio.save(made, scene) for scene in scenes]
     for i, scene in enumerate(scenes):
@@ -175,10 +174,10 @@ def make_masked_token(studio: WorkerState, unit: Unit) -> UnitResult:
 
 def make_absence(studio: WorkerState, unit: Unit) -> UnitResult:
     """Phrases with a picture that they are true of and one that they are not, of objects and relations."""
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     while len(made.rows) < unit.rows:
         design = absent_relations if len(made.rows) // 4 % 2 else absent_objects
-        scenes, phrases, kind = design(rng, chooser)
+        scenes, phrases, kind = design(rng, sampler)
         for number, scene in enumerate(scenes):
             wanted = phrases[: unit.rows - len(made.rows)]
             image = studio.save(made, scene) if wanted else ""

@@ -12,7 +12,7 @@ from enum import StrEnum
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
 from xfm.world.grammar import excluded, places_differ, relation_between
 from xfm.world.rng import Rng
-from xfm.world.scene import GridCell, KindChooser, Scene, Size
+from xfm.world.scene import GridCell, Scene, SceneSampler, Size
 
 MOST_ALIKE, MOST_OBJECTS = 3, 5
 _TRIES = 40  # descriptions of which one must tell the twins apart
@@ -33,8 +33,8 @@ Made = tuple[Scene, Scene | None] | None
 """A scene and its twin; None where there is none."""
 
 
-def _relate(rng: Rng, scene: Scene, chooser: KindChooser) -> Made:
-    pair, sampler, side = rng.sample(scene.singles, 2), chooser.sampler, scene.image_size
+def _relate(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
+    pair, side = rng.sample(scene.singles, 2), scene.image_size
     if len(pair) < 2 or (relation := relation_between(pair[0], pair[1], side)) is None:
         return None
     a, b = pair
@@ -50,16 +50,16 @@ def _relate(rng: Rng, scene: Scene, chooser: KindChooser) -> Made:
     return None
 
 
-def _move(rng: Rng, scene: Scene, chooser: KindChooser) -> Made:
+def _move(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
     item = rng.pick(scene.singles)
     free = [place for place in _free(scene) if places_differ(place, item.place)]
     if not free:
         return None
-    return scene, chooser.sampler.edited(rng, scene, [item], [item.wanted(place=rng.pick(free))])
+    return scene, sampler.edited(rng, scene, [item], [item.wanted(place=rng.pick(free))])
 
 
-def _resize(rng: Rng, scene: Scene, chooser: KindChooser) -> Made:
-    item, edited = rng.pick(scene.singles), chooser.sampler.edited
+def _resize(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
+    item, edited = rng.pick(scene.singles), sampler.edited
     sizes = rng.shuffled((Size.SMALL, Size.LARGE))
     first = edited(rng, scene, [item], [item.wanted(size=sizes[0])])
     if first is None:
@@ -67,33 +67,33 @@ def _resize(rng: Rng, scene: Scene, chooser: KindChooser) -> Made:
     return first, edited(rng, first, first.groups[item.kind], [item.wanted(size=sizes[1])])
 
 
-def _recount(rng: Rng, scene: Scene, chooser: KindChooser) -> Made:
+def _recount(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
     item = rng.pick(scene.objects)
     if scene.count(item.kind) > 1 and rng.chance(50):
-        return scene, chooser.sampler.edited(rng, scene, [item], [])
+        return scene, sampler.edited(rng, scene, [item], [])
     if scene.count(item.kind) == MOST_ALIKE or len(scene.objects) == MOST_OBJECTS:
         return None
     place = rng.pick(_free(scene))
-    return scene, chooser.sampler.edited(rng, scene, [], [item.wanted(place=place)])
+    return scene, sampler.edited(rng, scene, [], [item.wanted(place=place)])
 
 
-def _repaint(rng: Rng, scene: Scene, chooser: KindChooser) -> Made:
+def _repaint(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
     now = scene.background.colour
-    others = [c for c in chooser.catalog.backgrounds_for(list(scene.groups)) if c != now]
+    others = [c for c in sampler.catalog.backgrounds_for(list(scene.groups)) if c != now]
     if not others:
         return None
     return scene, replace(scene, background=replace(scene.background, colour=rng.pick(others)))
 
 
-def _replace(rng: Rng, scene: Scene, chooser: KindChooser) -> Made:
-    item, catalog = rng.pick(scene.singles), chooser.catalog
-    kind = chooser.kind(rng)
+def _replace(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
+    item, catalog = rng.pick(scene.singles), sampler.catalog
+    kind = sampler.kind(rng)
     others = [other for other in scene.groups if other is not item.kind]
     if catalog.confusable(kind, item.kind) or not all(catalog.compatible(kind, o) for o in others):
         return None
     if scene.background.colour not in catalog.backgrounds_for([kind, *others]):
         return None
-    return scene, chooser.sampler.edited(rng, scene, [item], [(kind, item.size, item.place)])
+    return scene, sampler.edited(rng, scene, [item], [(kind, item.size, item.place)])
 
 
 def _free(scene: Scene) -> list[GridCell]:
@@ -121,19 +121,19 @@ DEFINITE = 40  # percent of captions that say "the": neither "a" nor "the" shall
 
 
 def draw_twins(
-    chooser: KindChooser, rng: Rng, whole: int
+    sampler: SceneSampler, rng: Rng, whole: int
 ) -> tuple[Edit, tuple[Scene, Scene], tuple[list[str], list[str]]]:
     """What was done to a scene to make another, both, and up to four captions of each that are true of it and
     false of the other, of which `whole` percent name every object."""
-    reserved = chooser.catalog.reserved
+    reserved = sampler.catalog.reserved
     while True:
-        kinds = chooser.choose(rng, rng.weighted(NUMBERS), repeat=20)
+        kinds = sampler.choose(rng, rng.weighted(NUMBERS), repeat=20)
         edit, make = rng.weighted(EDITS)
         if reserved(kinds):
             continue
-        scene = chooser.sampler.place(rng, kinds)
+        scene = sampler.place(rng, kinds)
         alone = edit in (Edit.PLACE, Edit.SIZE, Edit.OBJECT)  # these are of an object that is the only one
-        made = None if alone and not scene.singles else make(rng, scene, chooser)
+        made = None if alone and not scene.singles else make(rng, scene, sampler)
         if made is None or made[1] is None or reserved(list(made[1].groups)):
             continue
         first, second = made

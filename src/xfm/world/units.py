@@ -14,7 +14,7 @@ from xfm.world.corpus import load_facts, text_line
 from xfm.world.phrases import regions
 from xfm.world.render import Renderer
 from xfm.world.rng import Rng
-from xfm.world.scene import KindChooser, Scene, SceneSampler, Split
+from xfm.world.scene import Scene, SceneSampler, Split
 from xfm.world.storage import ShardWriter, to_json
 from xfm.world.twins import draw_twins
 
@@ -71,19 +71,18 @@ class WorkerState:
         self.folder = folder
         objects = load_objects(config.objects)
         self.catalog = Catalog(objects, config.heldout_objects, config.heldout_pairs, config.seed)
-        self.sampler = SceneSampler(self.catalog, config.image_size)
         self.renderer = Renderer(config.image_size, config.quality)
-        self._choosers: dict[Split, KindChooser] = {}
+        self._samplers: dict[Split, SceneSampler] = {}
 
     def rng(self, unit: Unit, *more: int) -> Rng:
         """The unit's random stream."""
         return Rng(self.config.seed, unit.part, unit.split, unit.index, *more)
 
-    def chooser(self, split: Split) -> KindChooser:
-        """Kinds of a split."""
-        if split not in self._choosers:
-            self._choosers[split] = KindChooser(self.sampler, split)
-        return self._choosers[split]
+    def sampler(self, split: Split = Split.TRAIN) -> SceneSampler:
+        """Scenes of a split."""
+        if split not in self._samplers:
+            self._samplers[split] = SceneSampler(self.catalog, self.config.image_size, split)
+        return self._samplers[split]
 
     def save(self, made: UnitResult, scene: Scene) -> str:
         """Write a task picture; its path relative to the JSON-lines file."""
@@ -122,8 +121,8 @@ def _shard(
 
 def make_scenes(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of scenes of one to five objects."""
-    rng, chooser, place = studio.rng(unit), studio.chooser(Split.TRAIN), studio.sampler.place
-    scenes = (place(rng, chooser.choose(rng, rng.weighted(OBJECTS))) for _ in range(unit.rows))
+    rng, sampler = studio.rng(unit), studio.sampler()
+    scenes = (sampler.place(rng, sampler.choose(rng, rng.weighted(OBJECTS))) for _ in range(unit.rows))
     return _shard(studio, unit, ((scene, annotation(rng, scene)) for scene in scenes))
 
 
@@ -143,13 +142,13 @@ def _round(studio: WorkerState, unit: Unit, rng: Rng) -> Iterator[Scene]:
         if position // len(kinds) != lap:
             lap = position // len(kinds)
             order = Rng(studio.config.seed, unit.part, "round", lap).shuffled(kinds)
-        yield studio.sampler.place(rng, [order[position % len(kinds)]])
+        yield studio.sampler().place(rng, [order[position % len(kinds)]])
 
 
 def make_twins(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of twin scenes with captions, one after the other; `unit.rows` counts both."""
-    rng, chooser, whole = studio.rng(unit), studio.chooser(Split.TRAIN), studio.config.whole_captions
-    twins = (draw_twins(chooser, rng, whole) for _ in range(0, unit.rows, 2))
+    rng, sampler, whole = studio.rng(unit), studio.sampler(), studio.config.whole_captions
+    twins = (draw_twins(sampler, rng, whole) for _ in range(0, unit.rows, 2))
     pairs = (pair for _, scenes, told in twins for pair in zip(scenes, told, strict=True))
     return _shard(studio, unit, ((scene, {"captions": texts}) for scene, texts in pairs))
 
@@ -157,5 +156,5 @@ def make_twins(studio: WorkerState, unit: Unit) -> UnitResult:
 def make_text(studio: WorkerState, unit: Unit) -> UnitResult:
     """Lines of plain text."""
     rng, facts = studio.rng(unit), load_facts()
-    lines = [{"text": text_line(rng, studio.sampler, facts)} for _ in range(unit.rows)]
+    lines = [{"text": text_line(rng, studio.sampler(), facts)} for _ in range(unit.rows)]
     return UnitResult(unit, lines)
