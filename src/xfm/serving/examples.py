@@ -2,19 +2,21 @@
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from xfm.config.world import WorldConfig
 from xfm.world.captions import caption
-from xfm.world.catalog import ART_LICENCE, Catalog, load_objects
+from xfm.world.catalog import ART_LICENCE
 from xfm.world.grammar import joined, with_article
 from xfm.world.phrases import by_place, by_relation, refer, the
 from xfm.world.questions import ask, how_many
-from xfm.world.render import Renderer
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene, SceneSampler, Split
+from xfm.world.scene import Scene, Split
 from xfm.world.statements import statements
+from xfm.world.units import WorkerState
 
 SIDE = 384
 """Pixels of a picture's side, four times what the world has: for people. Models make them smaller."""
@@ -49,14 +51,12 @@ class Examples:
     licence = ART_LICENCE
 
     def __init__(self, maskable: Callable[[str], bool] = lambda word: " " not in word) -> None:
-        config = WorldConfig()
-        objects = load_objects(config.objects)
-        self._catalog = Catalog(objects, config.heldout_objects, config.heldout_pairs, config.seed)
-        self._chooser = SceneSampler(self._catalog, SIDE, Split.SEEN)
+        self._studio = WorkerState(replace(WorldConfig(), image_size=SIDE), Path())
+        self._catalog, self._sampler = self._studio.catalog, self._studio.sampler(Split.SEEN)
         wanted = frozenset(PLEASANT.split())
-        self._chooser.pool = tuple(kind for kind in self._catalog.seen if kind.name in wanted)
-        self._shown = tuple(kind for kind in self._chooser.pool if kind.name not in ABSENT)
-        self._renderer, self.pictures = Renderer(SIDE), dict[str, bytes]()
+        self._sampler.pool = tuple(kind for kind in self._catalog.seen if kind.name in wanted)
+        self._shown = tuple(kind for kind in self._sampler.pool if kind.name not in ABSENT)
+        self.pictures = dict[str, bytes]()
         ways: dict[str, Callable[[Rng, str], dict[str, Any]]] = {
             "ask": self._asked,
             "find": self._found,
@@ -71,15 +71,15 @@ class Examples:
             tab: [way(Rng("demo", tab, n), f"{tab}-{n}") for n in range(counts.get(tab, EACH))]
             for tab, way in ways.items()
         }
-        self._chooser.pool = self._shown
+        self._sampler.pool = self._shown
         self.gallery, self.queries = self._drawn_gallery()
 
     def _scene(self, rng: Rng, least: int = 2, most: int = 4, repeat: int = 15) -> Scene:
         count = least + rng.below(most - least + 1)
-        return self._chooser.place(rng, self._chooser.choose(rng, count, repeat=repeat))
+        return self._sampler.place(rng, self._sampler.choose(rng, count, repeat=repeat))
 
     def _kept(self, name: str, scene: Scene) -> str:
-        self.pictures[f"{name}.jpg"] = self._renderer.encode(scene)
+        self.pictures[f"{name}.jpg"] = self._studio.renderer.encode(scene)
         return f"{name}.jpg"
 
     def _drawn_gallery(self) -> tuple[dict[str, str], dict[str, list[str]]]:
@@ -124,7 +124,7 @@ class Examples:
         return example([self._kept(name, scene)], [*found, the(absent)], truths)
 
     def _compared(self, rng: Rng, name: str) -> dict[str, Any]:
-        rows = statements(rng, self._chooser)
+        rows = statements(rng, self._sampler)
         left, right = rows[0].left, rows[0].right
         labels = {row.text: row.label for row in rows if row.left is left and row.right is right}
         labels |= {
