@@ -31,7 +31,7 @@ from xfm.search.store import Neighbour, digest, from_png
 from xfm.tasks.ranking import match_odds, rerank_scores
 
 _TOGETHER = 128
-"""Pairs of texts and pictures that are matched in one pass, as long as one search has no more."""
+"""Pairs of texts and pictures that are matched in one pass, or those of one search where it has more."""
 _ENCODED = torch.empty(0)
 """In the place of pixels that nobody looks at any more."""
 
@@ -65,7 +65,9 @@ def match_lists(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """For each search the logits [N, 2] of a match, and boxes [N, 4], of the pictures on its list."""
     model, shape = engine.model, engine.pretrained.preprocessing.shape
-    for part in _parts(lists):
+    together = max(1, _TOGETHER // max((len(one.pixels) for one in lists), default=1))
+    for start in range(0, len(lists), together):
+        part = lists[start : start + together]
         pictures = [
             _picture(near, data, encoded, shape)
             for one in part
@@ -76,9 +78,7 @@ def match_lists(
         words = [one.query.words for one in part if one.query.words is not None]
         texts, mask = (pad_sequence(own, batch_first=True) for own in map(list, zip(*words, strict=True)))
         sizes = [len(one.pixels) for one in part]
-        said = torch.arange(len(part), device=states.device).repeat_interleave(
-            torch.tensor(sizes, device=states.device)
-        )
+        said = torch.arange(len(part)).repeat_interleave(torch.tensor(sizes)).to(states.device)
         with engine.arithmetic():
             fused = model.fuse_first(texts, mask, states, index, said)
             logits, boxes = model.match_logits(fused).cpu(), model.boxes(fused).cpu()
@@ -89,18 +89,6 @@ def _picture(near: Neighbour, data: bytes, encoded: EncodedPictures, shape: tupl
     key = digest(data)
     pixels = _ENCODED if key in encoded else from_png(data, shape)
     return Picture(pixels, near.entry.width, near.entry.height, key)
-
-
-def _parts(lists: Sequence[Shortlist]) -> Iterator[Sequence[Shortlist]]:
-    part, pairs = list[Shortlist](), 0
-    for one in lists:
-        if part and pairs + len(one.pixels) > _TOGETHER:
-            yield part
-            part, pairs = [], 0
-        part.append(one)
-        pairs += len(one.pixels)
-    if part:
-        yield part
 
 
 _ATTEMPTS = 4

@@ -52,19 +52,17 @@ class IngestItem:
     picture: PictureSource | EncodedPicture | UserError
     stamp: str = ""
     metadata: Metadata = field(default_factory=dict)
-    read: int = 0
     table: str = ""
     replaces: bool = False
 
 
 class PictureSupply(ABC):
-    """Pictures in a fixed order; `total` in units of `IngestItem.read`, None where unknown.
+    """Pictures in a fixed order; `total` is None where unknown.
 
     `report` tells what else a folder holds; `left_out` counts fields that cannot be metadata, such as lists.
     """
 
     total: int | None = None
-    unit: str = "picture"
     report: str = ""
 
     def __init__(self, keep: Sequence[str] | None = None) -> None:
@@ -150,14 +148,14 @@ class FolderSupply(PictureSupply):
 
     def candidates(self) -> Iterator[IngestItem]:
         """Pictures with name and folder as metadata."""
-        for number, name in enumerate(self._names, start=1):
+        for name in self._names:
             path = self._folder / name
             if not is_text(str(path)):  # nothing that keeps rows could hold it
                 told = UserError(f"{path}: the name is not UTF-8; rename the file")
-                yield IngestItem(_named(path), _named(path), told, file_stamp(path), {}, number)
+                yield IngestItem(_named(path), _named(path), told, file_stamp(path))
                 continue
             metadata = {"name": path.name, "folder": str(Path(name).parent)}
-            yield IngestItem(str(path), str(path), path, file_stamp(path), metadata, number)
+            yield IngestItem(str(path), str(path), path, file_stamp(path), metadata)
 
 
 def _named(path: Path) -> str:
@@ -183,27 +181,25 @@ class ShardSupply(PictureSupply):
                     record = self._pictures.record(number)
             except BadRecordError as error:
                 of = stamp(error.origin.shard)
-                yield self._offer(error.origin, UserError(str(error)), of, {}, number)
+                yield self._offer(error.origin, UserError(str(error)), of, {})
                 continue
             assert record.picture is not None
             try:
                 told = self.metadata(record.annotation)
             except UserError as error:
-                yield self._offer(record.origin, UserError(f"{record.origin}: {error}"), "", {}, number)
+                yield self._offer(record.origin, UserError(f"{record.origin}: {error}"), "", {})
                 continue
             of = told_stamp(stamp(record.origin.shard), told)
-            yield self._offer(record.origin, record.picture, of, told, number)
+            yield self._offer(record.origin, record.picture, of, told)
 
     @cached_property
     def _pictures(self) -> RecordSource:
         return open_source(self._path, SampleKind.IMAGE)
 
-    def _offer(
-        self, origin: Origin, picture: bytes | UserError, stamp: str, told: Metadata, number: int
-    ) -> IngestItem:
+    def _offer(self, origin: Origin, picture: bytes | UserError, stamp: str, told: Metadata) -> IngestItem:
         # Other folders, and other shards of this one, may have pictures of the same name.
         key = f"{os.path.abspath(origin.shard)}/{origin.key}"
-        return IngestItem(key, f"{origin.shard}/{origin.key}", picture, stamp, told, number + 1)
+        return IngestItem(key, f"{origin.shard}/{origin.key}", picture, stamp, told)
 
 
 class TableSupply(PictureSupply):
@@ -224,7 +220,7 @@ class TableSupply(PictureSupply):
         self._whole = os.path.abspath(path)  # other folders may have tables of the same name
         columns.check_fields([IMAGE])
         self._table = open_table(path)
-        self.total, self.unit = self._table.size, self._table.unit
+        self.total = self._table.size if self._table.unit == "row" else None  # else it is of bytes
         if (present := self._table.columns) is not None:
             columns.check_columns([IMAGE], present, path)
             for name in [*(keep or ()), *([key] if key else ()), *as_text]:
@@ -263,10 +259,10 @@ class TableSupply(PictureSupply):
                 {name: self._told(name, cell, place) for name, cell in cells.items() if name not in images}
             )
         except UserError as error:
-            return IngestItem(own, place, error, "", {}, raw.read)
+            return IngestItem(own, place, error)
         shown = str(picture) if isinstance(picture, Path) else place
         table, stamp = "" if key == own else self._whole, told_stamp(stamp, told)
-        return IngestItem(key, shown, picture, stamp, told, raw.read, table, replaces=self._key is not None)
+        return IngestItem(key, shown, picture, stamp, told, table, replaces=self._key is not None)
 
     def _told(self, name: str, cell: Any, place: str) -> Any:
         seen = self.columns().get(name) if cell else None
