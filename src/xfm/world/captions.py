@@ -73,13 +73,11 @@ def place_caption(rng: Rng, scene: Scene) -> str:
     return joined(parts + [described(rng, g, 0) for g in groups if g not in placed])
 
 
-def background_caption(rng: Rng, scene: Scene) -> str:
-    """Every object, and the colour of the background."""
+def _background_caption(rng: Rng, scene: Scene) -> str:
     return on_background(rng, _listed(rng, scene, 10), scene.background.name)
 
 
-def relation_caption(rng: Rng, scene: Scene) -> str | None:
-    """Two single objects in their relation, then the rest."""
+def _relation_caption(rng: Rng, scene: Scene) -> str | None:
     pairs = [
         (a, b, relation)
         for a in scene.singles
@@ -101,8 +99,7 @@ def relation_caption(rng: Rng, scene: Scene) -> str | None:
     return f"{text}, {rng.pick(('and', 'with', 'also'))} {joined(parts)}"
 
 
-def between_caption(rng: Rng, scene: Scene) -> str | None:
-    """One single object between two others, then the rest."""
+def _between_caption(rng: Rng, scene: Scene) -> str | None:
     singles = scene.singles
     triples = [
         (a, b, c)
@@ -120,8 +117,7 @@ def between_caption(rng: Rng, scene: Scene) -> str | None:
     return f"{text}, with {joined([described(rng, g, 0) for g in rest])}" if rest else text
 
 
-def count_caption(rng: Rng, scene: Scene) -> str | None:
-    """How many objects there are, and which."""
+def _count_caption(rng: Rng, scene: Scene) -> str | None:
     total = len(scene.objects)
     if total < 2:
         return None
@@ -132,10 +128,10 @@ def count_caption(rng: Rng, scene: Scene) -> str | None:
 _KINDS: tuple[tuple[Callable[[Rng, Scene], str | None], int], ...] = (
     (list_caption, 25),
     (place_caption, 32),
-    (relation_caption, 26),
-    (between_caption, 8),
-    (background_caption, 7),
-    (count_caption, 5),
+    (_relation_caption, 26),
+    (_between_caption, 8),
+    (_background_caption, 7),
+    (_count_caption, 5),
 )
 
 

@@ -41,8 +41,7 @@ def _mirrored(rng: Rng, a: Scene, b: Scene, text: str) -> list[Statement]:
 
 
 # ---------------------------------------------------------------- which side
-def one_sided(rng: Rng, sampler: SceneSampler) -> list[Statement]:
-    """ "the left picture shows a dog": one does, the other does not."""
+def _one_sided(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     kind = sampler.kind(rng)
     a, b = sampler.scene(rng, [kind], kind), sampler.scene(rng, [], kind)
     noun = with_article(kind.name)
@@ -55,8 +54,7 @@ def one_sided(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     return _mirrored(rng, a, b, rng.pick(forms))
 
 
-def more(rng: Rng, sampler: SceneSampler) -> list[Statement]:
-    """ "the left picture has more cars than the right one"."""
+def _more(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     kind = sampler.kind(rng)
     many, few = rng.pick(((2, 1), (3, 1), (3, 2)))
     a, b = sampler.scene(rng, [kind] * many, kind), sampler.scene(rng, [kind] * few, kind)
@@ -66,8 +64,7 @@ def more(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     return _mirrored(rng, b, a, f"there are fewer {names} in the {{side}} picture than in the {{other}} one")
 
 
-def placed(rng: Rng, sampler: SceneSampler) -> list[Statement]:
-    """ "the cup in the right picture is at the top": the other picture has it elsewhere."""
+def _placed(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     kind = sampler.kind(rng)
     a = sampler.scene(rng, [kind], kind)
     for _ in range(20):
@@ -80,8 +77,7 @@ def placed(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     return []
 
 
-def related(rng: Rng, sampler: SceneSampler) -> list[Statement]:
-    """ "in the left picture the cat is above the tree": in the other one it is the other way round."""
+def _related(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     first, second = sampler.pair(rng)
     a = sampler.scene(rng, [first, second], count=2)
     relation = relation_between(a.groups[first][0], a.groups[second][0], a.image_size)
@@ -96,8 +92,7 @@ def related(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     return []
 
 
-def side_background(rng: Rng, sampler: SceneSampler) -> list[Statement]:
-    """ "the left picture has a blue background": the other has another."""
+def _side_background(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     a, b = sampler.scene(rng, []), sampler.scene(rng, [])
     if a.background.colour == b.background.colour:
         return []
@@ -109,8 +104,7 @@ def side_background(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     return _mirrored(rng, a, b, text)
 
 
-def side_count(rng: Rng, sampler: SceneSampler) -> list[Statement]:
-    """ "there are three objects in the left picture"."""
+def _side_count(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     m, n = rng.sample(range(sampler.least, sampler.least + 4), 2)
     a, b = sampler.scene(rng, [], count=m), sampler.scene(rng, [], count=n)
     noun = "one object" if m == 1 else f"{NUMBERS[m]} objects"
@@ -127,8 +121,7 @@ def _crossed(rng: Rng, a: Scene, b: Scene, c: Scene, first: str, second: str | N
     return rows
 
 
-def both(rng: Rng, sampler: SceneSampler) -> list[Statement]:
-    """ "both pictures show a dog", "only one of the pictures shows a banana"."""
+def _both(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     kind = sampler.kind(rng)
     a, b, c = sampler.scene(rng, [kind], kind), sampler.scene(rng, [kind], kind), sampler.scene(rng, [], kind)
     noun = with_article(kind.name)
@@ -137,8 +130,7 @@ def both(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     return _crossed(rng, a, b, c, shared, lone)
 
 
-def neither(rng: Rng, sampler: SceneSampler) -> list[Statement]:
-    """ "neither picture shows a dog"."""
+def _neither(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     kind = sampler.kind(rng)
     a, b, c = sampler.scene(rng, [], kind), sampler.scene(rng, [], kind), sampler.scene(rng, [kind], kind)
     noun = with_article(kind.name)
@@ -146,8 +138,7 @@ def neither(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     return _crossed(rng, a, b, c, none, some)
 
 
-def same_count(rng: Rng, sampler: SceneSampler) -> list[Statement]:
-    """ "both pictures show the same number of objects"."""
+def _same_count(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     m, n = rng.sample(range(sampler.least, sampler.least + 4), 2)
     a, b = sampler.scene(rng, [], count=m), sampler.scene(rng, [], count=m)
     c = sampler.scene(rng, [], count=n)
@@ -157,8 +148,7 @@ def same_count(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     return _crossed(rng, a, b, c, text, None)
 
 
-def total(rng: Rng, sampler: SceneSampler) -> list[Statement]:
-    """ "there are three cats in the two pictures together"."""
+def _total(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     kind = sampler.kind(rng)
     a = sampler.scene(rng, [kind], kind)
     counts = rng.sample((1, 2, 3), 2)
@@ -170,8 +160,8 @@ def total(rng: Rng, sampler: SceneSampler) -> list[Statement]:
 
 Design = Callable[[Rng, SceneSampler], list[Statement]]
 _DESIGNS: tuple[tuple[Design, int], ...] = (
-    (one_sided, 26), (both, 13), (neither, 7), (placed, 18), (related, 14), (more, 10), (side_background, 6),
-    (side_count, 6), (same_count, 4), (total, 4),
+    (_one_sided, 26), (_both, 13), (_neither, 7), (_placed, 18), (_related, 14), (_more, 10), (_side_background, 6),
+    (_side_count, 6), (_same_count, 4), (_total, 4),
 )  # fmt: skip
 
 
