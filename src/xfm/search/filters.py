@@ -210,14 +210,11 @@ def require_same(fields: Mapping[str, Kind], columns: Iterable[Mapping[str, Colu
         for name, one in table.items():
             kind, where = known.setdefault(name, (one.kind, one.place))
             if kind is not one.kind:
-                cells = "a number" if kind is Kind.NUMBER else "one of the two everywhere"
-                remedy = f"make every cell {cells}"
-                if (kind, one.kind) == (Kind.TEXT, Kind.NUMBER):
-                    remedy = (
-                        f"--as-text {name} makes it texts here, too, a collection built anew may have numbers"
-                    )
                 told = f"{one.place}: {one.told}, and {where} has {_SEVERAL[kind]} in {name}"
-                raise UserError(f"{told}: {remedy}, or leave the column out by --keep")
+                raise UserError(
+                    f"{told}: make every cell one of the two everywhere, keep texts by --as-text {name}, or "
+                    "leave the column out by --keep"
+                )
 
 
 _SEVERAL = {Kind.TEXT: "texts", Kind.NUMBER: "numbers", Kind.BOOLEAN: "true and false"}

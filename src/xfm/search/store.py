@@ -3,10 +3,10 @@
 import functools
 import hashlib
 import io
-import math
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,12 +45,10 @@ class IndexedPicture:
             raise ValueError("it has a row of other kinds")
         cells = [*self.metadata.values()]
         texts = [self.key, self.source, *self.metadata, *(one for one in cells if isinstance(one, str))]
-        if not all(isinstance(one, str | int | float) for one in cells) or not all(map(is_text, texts)):
+        whole = all(isinstance(one, str | int) or (isinstance(one, float) and isfinite(one)) for one in cells)
+        sides = all(type(side) is int and 0 < side < 1 << 31 for side in (self.width, self.height))
+        if not whole or not sides or not all(map(is_text, texts)):
             raise ValueError("it has a row of other kinds")
-        if not all(math.isfinite(one) for one in cells if isinstance(one, float)):
-            raise ValueError("it has a row with a number that is none")
-        if not all(type(side) is int and 0 < side < 1 << 31 for side in (self.width, self.height)):
-            raise ValueError("it has a picture of no size")
 
 
 @dataclass(frozen=True)

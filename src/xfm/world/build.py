@@ -145,7 +145,7 @@ def _fill(
         unit = result.unit
         task = unit.split is not Split.TRAIN or unit.part not in PRETRAINED
         name = f"tasks/{unit.part}/{unit.split}" if task else f"pretrain/{unit.part}"
-        counts[name] = counts.get(name, 0) + (len(result.rows) or result.count)
+        counts[name] = counts.get(name, 0) + (len(result.rows) or unit.rows)
         if result.rows:
             rows.setdefault(f"{name}.jsonl", []).extend(result.rows)
     for name, records in rows.items():

@@ -160,8 +160,8 @@ def _total(rng: Rng, sampler: SceneSampler) -> list[Statement]:
 
 Design = Callable[[Rng, SceneSampler], list[Statement]]
 _DESIGNS: tuple[tuple[Design, int], ...] = (
-    (_one_sided, 26), (_both, 13), (_neither, 7), (_placed, 18), (_related, 14), (_more, 10), (_side_background, 6),
-    (_side_count, 6), (_same_count, 4), (_total, 4),
+    (_one_sided, 26), (_both, 13), (_neither, 7), (_placed, 18), (_related, 14), (_more, 10),
+    (_side_background, 6), (_side_count, 6), (_same_count, 4), (_total, 4),
 )  # fmt: skip
 
 

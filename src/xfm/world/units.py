@@ -54,13 +54,12 @@ class Unit:
 
 @dataclass
 class UnitResult:
-    """Rows of a task file, tokenizer texts, name and SHA-256 of pictures, and record count of a unit."""
+    """Rows of a task file, tokenizer texts, and name and SHA-256 of pictures of a unit."""
 
     unit: Unit
     rows: list[dict[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     pictures: list[tuple[str, str]] = field(default_factory=list)
-    count: int = 0
 
 
 class WorkerState:
@@ -108,7 +107,7 @@ def annotation(rng: Rng, scene: Scene) -> dict[str, Any]:
 def _shard(
     studio: WorkerState, unit: Unit, records: Iterable[tuple[Scene, dict[str, Any] | None]]
 ) -> UnitResult:
-    made = UnitResult(unit, count=unit.rows)
+    made = UnitResult(unit)
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
         for number, (scene, record) in enumerate(records):
             key = f"{unit.part}-{unit.index:05d}-{number:05d}"
