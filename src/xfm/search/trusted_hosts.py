@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -69,10 +70,15 @@ def without_password(address: str) -> str:
 
 
 def read_address(address: str) -> dict[str, Any]:
-    """libpq's settings in an address; raises UserError."""
-    from psycopg import Error
-    from psycopg.conninfo import conninfo_to_dict
-
+    """libpq's settings in an address; raises UserError, also where what PostgreSQL needs is not installed."""
+    try:
+        import_module("pgvector")
+        from psycopg import Error
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError as error:
+        raise UserError(
+            f"PostgreSQL needs psycopg and pgvector ({error}): pip install 'xfm[postgres]'"
+        ) from error
     try:
         told = conninfo_to_dict(address)
     except (Error, UnicodeError):  # whose messages may hold a part of the password
