@@ -27,7 +27,7 @@ from xfm.tasks.ranking import match, match_odds
 from xfm.training.cpu_runtime import prepare_process
 from xfm.world.grammar import RELATION_PHRASES, Relation, excluded, joined, relation_between, with_article
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene, SceneObject, Split
+from xfm.world.scene import Scene, SceneObject
 from xfm.world.units import WorkerState
 
 OBJECTS = (2, 3, 4)
@@ -43,9 +43,9 @@ class Told(NamedTuple):
 
 def told_scenes(studio: WorkerState, objects: int, count: int, rng: Rng) -> Iterator[Told]:
     """So many scenes, told in both ways where there is a third object."""
-    chooser = studio.chooser(Split.TRAIN)
+    sampler = studio.sampler()
     while count:
-        scene = studio.sampler.place(rng, chooser.choose(rng, objects, repeat=0))
+        scene = sampler.place(rng, sampler.choose(rng, objects, repeat=0))
         pair = rng.sample(scene.singles, 2)
         if len(pair) < 2 or (relation := _clear(scene, a := pair[0], b := pair[1])) is None:
             continue
@@ -83,7 +83,7 @@ def shares(model: Path, scenes: int, folder: Path) -> dict[str, float]:
     told = [one for objects in OBJECTS for one in told_scenes(studio, objects, scenes, rng)]
     paths = [folder / f"{place}.jpg" for place in range(len(told))]
     for path, one in zip(paths, told, strict=True):
-        path.write_bytes(studio.encode(one.scene))
+        path.write_bytes(studio.renderer.encode(one.scene))
     images, index = context.encode(paths)
     texts = encode_texts(context.encoder, [text for one in told for text in one.captions])
     rows = index.numpy().repeat(4)

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from xfm.core.files import write_text
 from xfm.search.filters import Condition, Kind, Relation
-from xfm.search.store import IndexedPicture, Row, Store
+from xfm.search.store import IndexedPicture, Row
 
 HIDDEN, THEMES, PER_CENTRE, BLOCK = 48, 40, 200, 10_000
 PASSING = 100
@@ -95,7 +95,7 @@ def exact(points: Points, queries: Vectors, count: int) -> tuple[list[set[str]],
     return plain, passing
 
 
-def filled(store: Store, points: Points) -> tuple[float, float]:
+def filled(store: Any, points: Points) -> tuple[float, float]:
     """Put all points in; seconds of that, and of what makes searches fast."""
     store.require({"part": Kind.NUMBER})
     adding, began = 0.0, time.perf_counter()
@@ -115,7 +115,7 @@ def filled(store: Store, points: Points) -> tuple[float, float]:
     return adding, time.perf_counter() - began
 
 
-def asked(store: Store, queries: Vectors, truth: list[set[str]], where: list[Condition]) -> dict[str, float]:
+def asked(store: Any, queries: Vectors, truth: list[set[str]], where: list[Condition]) -> dict[str, float]:
     """Recall and latency of single searches."""
     count, times, right, fewest = len(truth[0]), list[float](), 0, 10**9
     store.nearest(queries[0], count, where)
@@ -134,7 +134,7 @@ def asked(store: Store, queries: Vectors, truth: list[set[str]], where: list[Con
     }
 
 
-def opened(backend: str, folder: Path, width: int) -> Store:
+def opened(backend: str, folder: Path, width: int) -> Any:
     """An empty store."""
     if backend == "lance":
         from xfm.search.lance import LanceStore

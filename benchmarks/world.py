@@ -27,13 +27,11 @@ def measure(scenes: int, repeats: int) -> dict[str, float]:
         start = time.process_time()
         studio = WorkerState(WorldConfig(shard_size=scenes), Path(folder))
         result = {"startup_s": time.process_time() - start}
-        chooser = studio.chooser(Split.TRAIN)
+        sampler = studio.sampler()
         for repeat in range(repeats):
             rng = Rng("benchmark", repeat)
             marks = [time.process_time()]
-            drawn = [
-                studio.sampler.place(rng, chooser.choose(rng, rng.weighted(OBJECTS))) for _ in range(scenes)
-            ]
+            drawn = [sampler.place(rng, sampler.choose(rng, rng.weighted(OBJECTS))) for _ in range(scenes)]
             marks.append(time.process_time())
             for scene in drawn:
                 annotation(rng, scene)

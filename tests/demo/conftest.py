@@ -17,7 +17,7 @@ from tests.inference.models import save, tuned
 from tests.serving.conftest import Running
 from xfm.config.serving import ServeConfig
 from xfm.serving.demo import open_demo
-from xfm.serving.examples import Examples, draw_examples
+from xfm.serving.examples import Examples
 
 TUNED = {"vqa": "vqa", "reasoning": "reasoning", "captioning": "captions", "grounding": "boxes"}
 """Tasks that tiny models are fine-tuned for, and what their runs are called."""
@@ -27,7 +27,7 @@ Open = Callable[..., Running]
 
 @pytest.fixture(scope="session")
 def examples() -> Examples:
-    return draw_examples()
+    return Examples()
 
 
 @pytest.fixture(scope="session")

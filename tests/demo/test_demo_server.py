@@ -17,7 +17,7 @@ from tests.serving.conftest import Running, png
 from xfm.inference.attention import attention_maps
 from xfm.models.folder import load_model
 from xfm.serving.demo import HEADERS, page_files, with_tuned
-from xfm.serving.examples import ABSENT, Examples, draw_examples
+from xfm.serving.examples import ABSENT, Examples
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")
 
@@ -153,16 +153,16 @@ def test_a_run_opens_with_its_fine_tuned_models(tmp_path: Path) -> None:
 
 
 def test_examples_are_the_same_at_every_start(examples: Examples) -> None:
-    again = draw_examples()
+    again = Examples()
     assert again.pictures == examples.pictures
     assert (again.tabs, again.queries, again.gallery) == (examples.tabs, examples.queries, examples.gallery)
     assert "CC-BY-4.0" in examples.licence
-    named = [name for tab in examples.tabs.values() for one in tab for name in one.images]
+    named = [name for tab in examples.tabs.values() for one in tab for name in one["images"]]
     assert {*named, *examples.gallery} == examples.pictures.keys()
     assert not [text for text in examples.gallery.values() for word in ABSENT if word in text]
-    masked = [text for one in examples.tabs["fill"] for text in one.texts]
+    masked = [text for one in examples.tabs["fill"] for text in one["texts"]]
     assert masked
     assert all(text.count("{mask}") == 1 and "an {mask}" not in text for text in masked)
     assert all(
-        len(one.texts) >= 2 for name in ("ask", "find", "compare", "look") for one in examples.tabs[name]
+        len(one["texts"]) >= 2 for name in ("ask", "find", "compare", "look") for one in examples.tabs[name]
     )

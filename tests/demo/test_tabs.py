@@ -17,7 +17,7 @@ from tests.serving.conftest import Running
 from xfm.inference.attention import attention_maps
 from xfm.inference.pipeline import pipeline
 from xfm.models.folder import load_model
-from xfm.serving.examples import Example, Examples
+from xfm.serving.examples import Examples
 
 Go = Callable[..., Visit]
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")
@@ -51,7 +51,7 @@ def bars(panel: Any) -> list[tuple[str, str]]:
     ]
 
 
-def pictured(panel: Any, shown: list[Example]) -> Example:
+def pictured(panel: Any, shown: list[dict[str, Any]]) -> dict[str, Any]:
     label = panel.locator(".thumb[aria-pressed=true]").get_attribute("aria-label")
     return shown[int(label.split()[1]) - 1]
 
@@ -65,11 +65,11 @@ def test_only_what_the_model_gets_right_is_suggested(
     right = dict[str, list[str]]()
     reason = pipeline("reasoning", runs["reasoning"])
     for one in examples.tabs["compare"]:
-        images = [examples.pictures[name] for name in one.images]
-        said = {text: reason(images=images, text=text)[0]["label"] for text in one.texts}
-        truths = zip(one.texts, one.truths, strict=True)
-        right[one.images[0]] = [text for text, truth in truths if said[text] == truth]
-    count, cases = sum(map(len, right.values())), sum(len(one.texts) for one in examples.tabs["compare"])
+        images = [examples.pictures[name] for name in one["images"]]
+        said = {text: reason(images=images, text=text)[0]["label"] for text in one["texts"]}
+        truths = zip(one["texts"], one["truths"], strict=True)
+        right[one["images"][0]] = [text for text, truth in truths if said[text] == truth]
+    count, cases = sum(map(len, right.values())), sum(len(one["texts"]) for one in examples.tabs["compare"])
     assert 0 < count < cases  # of each pair of sentences one is true, and one is not
     panel = gone.tab("compare")
     told = f"this model gets {count} of {cases} such comparisons (chance: half) right; only those stand here"
@@ -77,7 +77,7 @@ def test_only_what_the_model_gets_right_is_suggested(
     panel.locator(".stage img").nth(1).wait_for()
     suggestions = panel.locator("form + .suggestions .suggestion")
     suggestions.first.wait_for()
-    assert suggestions.all_inner_texts() == right[pictured(panel, examples.tabs["compare"]).images[0]]
+    assert suggestions.all_inner_texts() == right[pictured(panel, examples.tabs["compare"])["images"][0]]
     assert gone.faults == []
 
 
@@ -86,8 +86,8 @@ def test_ask_and_nothing_else_is_asked_for(tiny: Running, visit: Go, runs: Any, 
     gone = visit(tiny.address)
     panel, question = gone.suggested("ask")
     example = pictured(panel, examples.tabs["ask"])
-    picture = examples.pictures[example.images[0]]
-    assert question in example.texts
+    picture = examples.pictures[example["images"][0]]
+    assert question in example["texts"]
     expected = pipeline("vqa", runs["vqa"])(image=picture, question=question)
     assert told(panel) == expected[0]["answer"]
     found = bars(panel)
@@ -106,7 +106,7 @@ TABS = ("search", "ask", "find", "compare", "caption", "classify", "fill", "look
 def test_find(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel, phrase = gone.suggested("find")
-    picture = examples.pictures[pictured(panel, examples.tabs["find"]).images[0]]
+    picture = examples.pictures[pictured(panel, examples.tabs["find"])["images"][0]]
     box = pipeline("grounding", runs["grounding"])(image=picture, text=phrase)["box"]
     shown = {
         name: float(panel.locator(".overlay .line").get_attribute(name) or "nan")
@@ -133,7 +133,7 @@ def test_caption(tiny: Running, visit: Go, runs: Any, examples: Examples) -> Non
     panel = gone.tab("caption")
     panel.get_by_role("button", name="Picture 3").click()
     gone.answered(panel)
-    picture = examples.pictures[examples.tabs["caption"][2].images[0]]
+    picture = examples.pictures[examples.tabs["caption"][2]["images"][0]]
     expected = pipeline("captioning", runs["captioning"])([picture], texts=3, beams=4)[0]
     texts = list(dict.fromkeys(one["generated_text"] for one in expected if one["generated_text"]))
     if not texts:
@@ -151,7 +151,7 @@ def test_classify(tiny: Running, visit: Go, runs: Any, examples: Examples) -> No
     field = panel.get_by_label("Your classes, with commas")
     field.fill("red square, blue square, red square, green square")
     panel.get_by_role("button", name="Classify").click()
-    picture = examples.pictures[pictured(panel, examples.tabs["classify"]).images[0]]
+    picture = examples.pictures[pictured(panel, examples.tabs["classify"])["images"][0]]
     labels = ["red square", "blue square", "green square"]
     expected = pipeline("zero-shot-image-classification", runs[""])(
         picture, candidate_labels=labels, hypothesis_template=["a {}", "a picture of a {}"]
@@ -207,7 +207,7 @@ def test_fill_in(tiny: Running, visit: Go, runs: Any) -> None:
 def test_look(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel, text = gone.suggested("look")
-    picture = examples.pictures[pictured(panel, examples.tabs["look"]).images[0]]
+    picture = examples.pictures[pictured(panel, examples.tabs["look"])["images"][0]]
     model = load_model(runs[""])
     maps = attention_maps(model, picture, text)
     words = panel.locator("[aria-label=Words] button")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tests.evaluation.tiny import COLOURS, draw
 from xfm.search.filters import Condition, Metadata, Relation
-from xfm.search.store import IndexedPicture, Row, Store
+from xfm.search.store import IndexedPicture, Row
 
 SERVER = "XFM_TEST_POSTGRES"
 """Of the environment: the address of a PostgreSQL server with pgvector, for the tests that need one."""
@@ -32,9 +32,9 @@ def postgres_address() -> str:
 
 
 @pytest.fixture(params=["lance", "postgres"])
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Any]]:
     """Opens the same store, empty at first, each time that it is called."""
-    opened: list[Store] = []
+    opened: list[Any] = []
     if request.param == "lance":
         lance = pytest.importorskip("xfm.search.lance")
         make: Any = lambda: lance.LanceStore(tmp_path / "lance", WIDTH)  # noqa: E731
@@ -43,7 +43,7 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
         postgres = pytest.importorskip("xfm.search.postgres")
         make = lambda: postgres.PostgresStore(address, name, WIDTH)  # noqa: E731
 
-    def opening() -> Store:
+    def opening() -> Any:
         opened.append(make())
         return opened[-1]
 
@@ -55,7 +55,7 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
 
 
 @pytest.fixture
-def store(new_store: Callable[[], Store]) -> Store:
+def store(new_store: Callable[[], Any]) -> Any:
     return new_store()
 
 

@@ -32,7 +32,6 @@ def test_a_folder_names_its_pictures_by_path(tmp_path: Path, photos: Path) -> No
     source = open_supply(photos)
     found = list(source.candidates())
     assert source.total == len(found) == 14
-    assert [one.read for one in found] == list(range(1, 15))
     for one in found:
         path = Path(one.key)
         assert path.is_file()

@@ -1,6 +1,7 @@
 """What every store must do."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from tests.alike import thorough
 from tests.index.conftest import WIDTH, holds, rows_of, unit
 from xfm.search.filters import Condition, Relation, kind_of
-from xfm.search.store import Row, Store
+from xfm.search.store import Row
 
 CONDITIONS = [
     [Condition("even", Relation.EQUAL, (True,))],
@@ -21,7 +22,7 @@ CONDITIONS = [
 ]
 
 
-def filled(store: Store, rows: Sequence[Row], replacing: bool = False) -> Store:
+def filled(store: Any, rows: Sequence[Row], replacing: bool = False) -> Any:
     store.require({name: kind_of(value) for row in rows for name, value in row.entry.metadata.items()})
     store.add(rows, replacing)
     return store
@@ -51,7 +52,7 @@ def test_the_nearest_that_pass_are_found_in_order(store):
         assert sorted(store.keys(where)) == sorted(passing)
 
 
-def test_rows_are_replaced_removed_and_kept(new_store: Callable[[], Store]):
+def test_rows_are_replaced_removed_and_kept(new_store: Callable[[], Any]):
     rng = np.random.default_rng(1)
     vectors = unit(rng, 20)
     rows = rows_of(vectors)
@@ -76,7 +77,7 @@ def test_rows_are_replaced_removed_and_kept(new_store: Callable[[], Store]):
     assert "exact" in store.stats().search
 
 
-def test_another_sees_what_was_added_after_it_had_opened(new_store: Callable[[], Store]):
+def test_another_sees_what_was_added_after_it_had_opened(new_store: Callable[[], Any]):
     writer, reader = new_store(), new_store()
     rows = rows_of(unit(np.random.default_rng(2), 30))
     for start in range(0, 30, 10):

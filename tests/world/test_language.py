@@ -7,14 +7,14 @@ import pytest
 from tests.world.conftest import draw
 from tests.world.oracle import Grammar, View, answer, check_caption, check_reference, facts, follows
 from xfm.world.captions import EDITS, captions, hard_caption
-from xfm.world.corpus import entailments, paraphrases
+from xfm.world.corpus import text_pairs
 from xfm.world.grammar import plural
 from xfm.world.phrases import regions
-from xfm.world.questions import QuestionKind, ask, how_many, how_many_objects
+from xfm.world.questions import QuestionKind, ask, how_many
 from xfm.world.rng import Rng
 from xfm.world.scene import SceneObject, Split
 from xfm.world.task_units import MAKERS
-from xfm.world.twins import Edit, TwinMaker
+from xfm.world.twins import Edit, draw_twins
 from xfm.world.units import Part, Unit, WorkerState
 
 
@@ -53,7 +53,7 @@ def test_answers_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) ->
         scene = draw(studio, seed, 1 + seed % 5, repeat=40)
         view, rng = View(scene), Rng("ask", seed)
         asked = ask(rng, scene, studio.catalog, 3)
-        asked += [how_many(rng, scene, rng.pick(scene.objects).kind), how_many_objects(scene)]
+        asked += [how_many(rng, scene, rng.pick(scene.objects).kind), how_many(rng, scene, None)]
         for question in asked:
             truth = answer(grammar, view, question.question)
             if truth is None:
@@ -83,17 +83,20 @@ def _check_unnamed(grammar: Grammar, view: View, text: str, answer: str, kind: Q
 
 def test_entailment_labels_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) -> None:
     for seed in range(250):
-        pairs = entailments(Rng("entail", seed), draw(studio, seed, 1 + seed % 4), studio.catalog)
-        assert [p.label for p in pairs].count(True) == 2
+        scene = draw(studio, seed, 1 + seed % 4)
+        pairs = text_pairs(Rng("entail", seed), scene, studio.catalog, entailment=True)
+        assert [pair["label"] for pair in pairs].count(True) == 2
         for pair in pairs:
-            assert follows(grammar, pair.text_a, pair.text_b) == pair.label, pair
+            assert follows(grammar, pair["text_a"], pair["text_b"]) == pair["label"], pair
 
 
 def test_paraphrase_labels_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) -> None:
     for seed in range(250):
-        for pair in paraphrases(Rng("paraphrase", seed), draw(studio, seed, 1 + seed % 4), studio.catalog):
-            assert (facts(grammar, pair.text_a) == facts(grammar, pair.text_b)) == pair.label, pair
-            assert pair.text_a != pair.text_b
+        scene = draw(studio, seed, 1 + seed % 4)
+        for pair in text_pairs(Rng("paraphrase", seed), scene, studio.catalog, entailment=False):
+            first, second = pair["text_a"], pair["text_b"]
+            assert (facts(grammar, first) == facts(grammar, second)) == pair["label"], pair
+            assert first != second
 
 
 def test_hard_captions_are_true_and_distractors_false(studio: WorkerState, grammar: Grammar) -> None:
@@ -104,23 +107,23 @@ def test_hard_captions_are_true_and_distractors_false(studio: WorkerState, gramm
         hard = hard_caption(Rng("hard", seed), scene, edit)
         if hard is None:
             continue
-        made[hard.edit] += 1
-        view = View(scene)
-        check_caption(grammar, view, hard.caption, complete=False)
-        assert len(set(hard.distractors)) == 3
-        for text in hard.distractors:
+        made[edit] += 1
+        view, (true, distractors) = View(scene), hard
+        check_caption(grammar, view, true, complete=False)
+        assert len(set(distractors)) == 3
+        for text in distractors:
             if edit is not Edit.COUNT:  # plurals
-                assert {n for n in view.boxes if n in text} == {n for n in view.boxes if n in hard.caption}
+                assert {n for n in view.boxes if n in text} == {n for n in view.boxes if n in true}
             with pytest.raises(AssertionError):
                 check_caption(grammar, view, text, complete=False)
     assert min(made[edit] for edit in EDITS) > 10, made
 
 
 def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: WorkerState, grammar: Grammar) -> None:
-    maker, made = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), 25), Counter[Edit]()
+    sampler, made = studio.sampler(), Counter[Edit]()
     moved = Counter[int]()
     for seed in range(150):
-        edit, twins, told = maker.make(Rng("twins", seed))
+        edit, twins, told = draw_twins(sampler, Rng("twins", seed), 25)
         made[edit] += 1
         changed = [len(set(own.objects) - set(other.objects)) for own, other in permutations(twins)]
         if edit is Edit.RELATION:

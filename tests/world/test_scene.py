@@ -36,7 +36,7 @@ def test_boxes_lie_inside_apart_and_where_they_say(
 ) -> None:
     sampler = SceneSampler(studio.catalog, side)
     rng = Rng("boxes", seed)
-    scene = sampler.place(rng, sampler.choose(rng, count, studio.catalog.seen))
+    scene = sampler.place(rng, sampler.choose(rng, count))
     view = View(scene)
     assert len(scene.objects) == count
     for item in scene.objects:
@@ -88,9 +88,9 @@ def test_scene_graphs_are_the_same_everywhere(studio: WorkerState) -> None:
 def test_splits_hold_what_they_should(studio: WorkerState) -> None:
     catalog = studio.catalog
     for split in (Split.TRAIN, Split.COMBINATIONS, Split.OBJECTS):
-        chooser, rng = studio.chooser(split), Rng("split", split)
+        sampler, rng = studio.sampler(split), Rng("split", split)
         for _ in range(300):
-            kinds = chooser.choose(rng, rng.pick((2, 3, 4)))
+            kinds = sampler.choose(rng, rng.pick((2, 3, 4)))
             pairs = [catalog.is_heldout_pair(a, b) for a in kinds for b in kinds]
             assert any(pairs) == (split is Split.COMBINATIONS)
             hidden = set(kinds) & set(catalog.heldout)

@@ -7,7 +7,7 @@ from tests.world.oracle import NUMBERS, PLACE, RELATION, Grammar, View, directio
 from xfm.world.palette import COLOURS
 from xfm.world.rng import Rng
 from xfm.world.scene import Split
-from xfm.world.statements import PairMaker, absent_objects, absent_relations, statements
+from xfm.world.statements import absent_objects, absent_relations, statements
 from xfm.world.task_units import MAKERS
 from xfm.world.units import Part, Unit, WorkerState
 
@@ -65,9 +65,9 @@ def truth(grammar: Grammar, left: View, right: View, text: str) -> bool:
 def test_labels_agree_with_the_oracle_and_are_balanced(
     studio: WorkerState, grammar: Grammar, split: Split
 ) -> None:
-    maker, forms = PairMaker(studio.sampler, studio.chooser(split)), Counter[str]()
+    sampler, forms = studio.sampler(split), Counter[str]()
     for seed in range(200):
-        rows = statements(Rng("statements", seed), maker)
+        rows = statements(Rng("statements", seed), sampler)
         balance = Counter[str]()
         for row in rows:
             assert truth(grammar, View(row.left), View(row.right), row.text) == row.label, row.text
@@ -96,9 +96,9 @@ def phrase_is_true(grammar: Grammar, view: View, phrase: str) -> bool:
 
 @pytest.mark.parametrize("design", [absent_objects, absent_relations])
 def test_each_phrase_is_true_of_its_scene_alone(studio: WorkerState, grammar: Grammar, design) -> None:
-    maker = PairMaker(studio.sampler, studio.chooser(Split.TEST))
+    sampler = studio.sampler(Split.TEST)
     for seed in range(40):
-        scenes, phrases, _ = design(Rng("absence", seed), maker)
+        scenes, phrases, _ = design(Rng("absence", seed), sampler)
         views = [View(scene) for scene in scenes]
         found = [[phrase_is_true(grammar, view, phrase) for phrase in phrases] for view in views]
         assert found == [[True, False], [False, True]]

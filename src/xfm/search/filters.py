@@ -89,30 +89,23 @@ def parse_condition(text: str) -> Condition:
 
 def checked(conditions: Sequence[Condition], fields: Mapping[str, Kind]) -> tuple[Condition, ...]:
     """Conditions with values of the fields' types; UserError: no such field, or a value of another type."""
-    return tuple(_checked(one, fields) for one in conditions)
-
-
-def _checked(one: Condition, fields: Mapping[str, Kind]) -> Condition:
-    kind = fields.get(one.field)
-    if kind is None:
-        known = suggest(one.field, [*fields], "the pictures have " + (", ".join(fields) or "no metadata"))
-        raise UserError(f"no picture has a field {excerpt(one.field)}; {known}")
-    if kind is Kind.BOOLEAN and one.relation not in _SETS:
-        raise UserError(f"{one.field} is {kind}: compare it by = or !=, not by {one.relation}")
-    if kind is Kind.TEXT and one.relation not in _SETS:
-        _refuse_number(one)
-    return replace(one, values=tuple(_of_kind(one.field, value, kind) for value in one.values))
-
-
-def _refuse_number(one: Condition) -> None:
-    """Refuse to compare texts with a number: by letters, 100 is less than 20."""
-    (value,) = one.values
-    if not isinstance(value, str) or number_in(value) is not None:
-        raise UserError(
-            f"{one.field} holds texts, and {one.field}{one.relation}{excerpt(str(value))} compares numbers: "
-            "make every cell of the column a number and build the collection again, or ask for texts by "
-            f"{one.field}=..."
-        )
+    found = list[Condition]()
+    for one in conditions:
+        kind, ordered, value = fields.get(one.field), one.relation not in _SETS, one.values[0]
+        if kind is None:
+            known = suggest(one.field, [*fields], "the pictures have " + (", ".join(fields) or "no metadata"))
+            raise UserError(f"no picture has a field {excerpt(one.field)}; {known}")
+        if kind is Kind.BOOLEAN and ordered:
+            raise UserError(f"{one.field} is {kind}: compare it by = or !=, not by {one.relation}")
+        # By letters, 100 is less than 20.
+        if kind is Kind.TEXT and ordered and (not isinstance(value, str) or number_in(value) is not None):
+            raise UserError(
+                f"{one.field} holds texts, and {one.field}{one.relation}{excerpt(str(value))} compares "
+                "numbers: make every cell of the column a number and build the collection again, or ask for "
+                f"texts by {one.field}=..."
+            )
+        found.append(replace(one, values=tuple(_of_kind(one.field, each, kind) for each in one.values)))
+    return tuple(found)
 
 
 def _of_kind(field: str, value: Value, kind: Kind) -> Value:
@@ -153,7 +146,10 @@ def read_metadata(cells: Mapping[str, object]) -> tuple[dict[str, Value], list[s
         if isinstance(value, str) and not can_be_kept(value):
             raise UserError(f"the text of {name} is not Unicode, or has a zero byte; mend it")
         if isinstance(value, int | float) and not isinstance(value, bool):
-            value = _number(name, value)
+            if not abs(value) <= _EXACT and not (isinstance(value, float) and math.isfinite(value)):
+                told = f"{name} is {excerpt(str(value))}, more than a number can tell from others"
+                raise UserError(f"{told}; make it a text")
+            value = float(value)
         found[name] = value
     return found, other
 
@@ -161,14 +157,6 @@ def read_metadata(cells: Mapping[str, object]) -> tuple[dict[str, Value], list[s
 def can_be_kept(text: str) -> bool:
     """Whether all stores can hold a text: PostgreSQL's cannot hold a zero byte."""
     return is_text(text) and "\0" not in text
-
-
-def _number(name: str, value: float) -> float:
-    if not abs(value) <= _EXACT and not (isinstance(value, float) and math.isfinite(value)):
-        raise UserError(
-            f"{name} is {excerpt(str(value))}, more than a number can tell from others; make it a text"
-        )
-    return float(value)
 
 
 def merged(fields: Mapping[str, Kind], metadata: Metadata) -> dict[str, Kind]:
@@ -199,25 +187,20 @@ def columns_seen(
 ) -> dict[str, ColumnKind]:
     """Types of a table's columns: numbers where every cell is one, unless in `as_text`; without empty
     columns."""
-    numbers, left, found = set[str](), [*names], dict[str, ColumnKind]()
-    for name in {*as_text}.intersection(left):
-        left.remove(name)
+    told, found = [*names], dict[str, ColumnKind]()
+    for name in {*as_text}.intersection(told):
         found[name] = ColumnKind(Kind.TEXT, f"{path}", f"{name} stays texts (--as-text)")
     for raw in rows:
-        for name in tuple(left):
-            cell = raw.cells.get(name)
-            if not cell:
+        for name in told:
+            cell, known = raw.cells.get(name), found.get(name)
+            if not cell or (known is not None and known.kind is Kind.TEXT):
                 continue
-            if number_in(cell) is not None:
-                numbers.add(name)
-                continue
-            left.remove(name)
-            told = f"{name} is {excerpt(cell)!r}, a text"
-            found[name] = ColumnKind(Kind.TEXT, f"{path}:{raw.number}", told)
-    for name in left:
-        if name in numbers:
-            found[name] = ColumnKind(Kind.NUMBER, f"{path}", f"{name} holds numbers")
-    return found
+            if number_in(cell) is None:
+                shown = f"{name} is {excerpt(cell)!r}, a text"
+                found[name] = ColumnKind(Kind.TEXT, f"{path}:{raw.number}", shown)
+            elif known is None:
+                found[name] = ColumnKind(Kind.NUMBER, f"{path}", f"{name} holds numbers")
+    return {name: found[name] for name in told if name in found}
 
 
 def require_same(fields: Mapping[str, Kind], columns: Iterable[Mapping[str, ColumnKind]]) -> None:
@@ -227,14 +210,11 @@ def require_same(fields: Mapping[str, Kind], columns: Iterable[Mapping[str, Colu
         for name, one in table.items():
             kind, where = known.setdefault(name, (one.kind, one.place))
             if kind is not one.kind:
-                cells = "a number" if kind is Kind.NUMBER else "one of the two everywhere"
-                remedy = f"make every cell {cells}"
-                if (kind, one.kind) == (Kind.TEXT, Kind.NUMBER):
-                    remedy = (
-                        f"--as-text {name} makes it texts here, too, a collection built anew may have numbers"
-                    )
                 told = f"{one.place}: {one.told}, and {where} has {_SEVERAL[kind]} in {name}"
-                raise UserError(f"{told}: {remedy}, or leave the column out by --keep")
+                raise UserError(
+                    f"{told}: make every cell one of the two everywhere, keep texts by --as-text {name}, or "
+                    "leave the column out by --keep"
+                )
 
 
 _SEVERAL = {Kind.TEXT: "texts", Kind.NUMBER: "numbers", Kind.BOOLEAN: "true and false"}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +16,11 @@ from xfm.inference.input_parsing import Picture, PictureReader
 from xfm.search.filters import Condition, merged
 from xfm.search.journal import CollectionManifest, Journal, JournalItem, State
 from xfm.search.sources import EncodedPicture, IngestItem
-from xfm.search.store import IndexedPicture, Row, Store, to_png
+from xfm.search.store import IndexedPicture, Row, to_png
+
+if TYPE_CHECKING:
+    from xfm.search.lance import LanceStore
+    from xfm.search.postgres import PostgresStore
 
 TOGETHER = 256
 """Pictures whose vectors are computed, and whose rows are stored, together."""
@@ -51,7 +56,12 @@ class Index:
     """An open collection; `xfm.search.opening.open_index` makes and opens it."""
 
     def __init__(
-        self, folder: Path, about: CollectionManifest, engine: Engine, store: Store, journal: Journal
+        self,
+        folder: Path,
+        about: CollectionManifest,
+        engine: Engine,
+        store: "LanceStore | PostgresStore",
+        journal: Journal,
     ) -> None:
         self.folder, self.about, self.engine = folder, about, engine
         self.store, self.journal = store, journal

@@ -55,14 +55,13 @@ def fill(
         tell_numbers(source)
         if source.report:
             left_out.folder(source.report)
-        with tqdm(total=source.total, unit=source.unit, desc="pictures", disable=not progress) as bar:
-            whole.clash = None
-            candidates = _watched(source.candidates(), bar)
-            if executor is None or encode is None:
-                index.add(candidates, left_out, whole)
-            else:
-                take = partial(index.add, left_out=left_out, taken=whole)
-                _encoded_by(executor, encode, unit_size or UNIT_PICTURES, index, candidates, take)
+        whole.clash, offers = None, source.candidates()
+        candidates = iter(tqdm(offers, "pictures", source.total, unit=" pictures", disable=not progress))
+        if executor is None or encode is None:
+            index.add(candidates, left_out, whole)
+        else:
+            take = partial(index.add, left_out=left_out, taken=whole)
+            _encoded_by(executor, encode, unit_size or UNIT_PICTURES, index, candidates, take)
         if whole.clash is not None:
             key, table = map(printable, whole.clash)
             print(
@@ -99,12 +98,6 @@ def tell_bad(folder: Path, left_out: SkippedRecords) -> None:
         count = amount(len(left_out.rows), "picture")
         told = f"Note: {count} cannot be read: {place} ({reason}); all in {folder / BAD_FILE}"
         print(printable(told), file=sys.stderr)
-
-
-def _watched(candidates: Iterator[IngestItem], bar: Any) -> Iterator[IngestItem]:
-    for one in candidates:
-        yield one
-        bar.update(one.read - bar.n)
 
 
 def said(taken: IngestCounts) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from xfm.config.typed import build
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular, read_json_object, write_text
 from xfm.search.filters import Kind
@@ -34,7 +35,7 @@ class CollectionManifest:
     """
 
     model: str
-    probe: Sequence[float]
+    probe: list[float]
     address: str | None = None
     table: str = ""
     fields: Mapping[str, Kind] = field(default_factory=dict)
@@ -61,23 +62,16 @@ class CollectionManifest:
                 f"{folder} holds no collection: make one with `xfm index build --images ... --out {folder}`"
             )
         told = read_json_object(folder / MANIFEST)
-        if told.get("format") != FORMAT:
-            raise UserError(
-                f"{folder / MANIFEST} is of format {told.get('format')}, not {FORMAT}: build it again"
-            )
+        if (number := told.pop("format", None)) != FORMAT:
+            raise UserError(f"{folder / MANIFEST} is of format {number}, not {FORMAT}: build it again")
+        store = told.pop("store", None)
+        if isinstance(store, dict):
+            told |= {name: store.get(name, "") for name in _SERVER}
         try:
-            store = told["store"]
-            address, table, own = (
-                [store.get(name, "") for name in _SERVER] if isinstance(store, dict) else [None, "", ""]
-            )
-            fields = {name: Kind(kind) for name, kind in told["fields"].items()}
-            texts = [told["model"], table, own, *([address] if isinstance(store, dict) else [])]
-            if not all(isinstance(one, str) for one in texts):
-                raise TypeError("model, address, table and id are texts")
-            return cls(told["model"], [float(one) for one in told["probe"]], address, table, fields, own)
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            return build(cls, told)
+        except UserError as error:
             raise UserError(
-                f"{folder / MANIFEST} is damaged ({error!r}): build the collection again"
+                f"{folder / MANIFEST} is damaged ({error}): build the collection again"
             ) from error
 
 
@@ -167,13 +161,6 @@ class Journal:
         query = "SELECT key FROM items WHERE digest = ? AND state = 'stored'"
         row = self._database.execute(query, [digest]).fetchone()
         return None if row is None else row[0]
-
-    def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Digests of known pictures by key."""
-        query = (
-            f"SELECT key, digest FROM items WHERE key IN ({', '.join('?' * len(keys))}) AND digest NOT NULL"
-        )
-        return dict(self._database.execute(query, keys))
 
     def note(self, items: Mapping[str, JournalItem]) -> None:
         """Note pictures by key, all or none, in place of those with their keys."""

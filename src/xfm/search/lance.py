@@ -43,9 +43,11 @@ _MANY = 10_000
 
 @guarded
 class LanceStore:
-    """A LanceDB table in a folder, of vectors [E]; see `xfm.search.store.Store`.
+    """A LanceDB table in a folder: rows by key, found by the direction of their vectors [E].
 
-    StoreError: damaged, or not there without `make`; so does every method.
+    Conditions are checked, and all must hold. One process writes; others may read, and see each `add` and
+    `remove` whole or not at all. What has returned is durable. StoreError: damaged, or not there without
+    `make`; so does every method.
     """
 
     def __init__(self, folder: Path, width: int, make: bool = True) -> None:
@@ -60,54 +62,50 @@ class LanceStore:
         self._database = lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
         if not make or (folder / f"{TABLE}.lance").exists():
             self._table = self._database.open_table(TABLE)
-        else:
-            self._table = self._database.create_table(TABLE, schema=self._schema())
-
-    def _schema(self) -> pa.Schema:
-        return pa.schema(
-            [
-                pa.field("key", pa.string(), nullable=False),
-                pa.field("vector", pa.list_(pa.float32(), self._width), nullable=False),
-                pa.field("pixels", pa.large_binary()),
-                # All that a search shows of a row: each column that it reads costs some 2 ms.
-                pa.field("told", pa.string(), nullable=False),
-            ]
-        )
+            return
+        columns = {
+            "key": pa.string(),
+            "vector": pa.list_(pa.float32(), width),
+            "pixels": pa.large_binary(),
+            "told": pa.string(),  # all that a search shows of a row: each column that is read costs 2 ms
+        }
+        fields = [pa.field(name, kind, nullable=name == "pixels") for name, kind in columns.items()]
+        self._table = self._database.create_table(TABLE, schema=pa.schema(fields))
 
     def add(self, rows: Sequence[Row], replacing: bool) -> None:
-        """See `Store.add`."""
+        """Add rows with different keys; `replacing` where rows of these keys may be there."""
         if not rows:
             return
-        table = self._as_table(rows)
-        if replacing:
-            merge = self._table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(table)
-        else:
-            self._table.add(table)
-
-    def _as_table(self, rows: Sequence[Row]) -> pa.Table:
         entries = [row.entry for row in rows]
         vectors = np.concatenate([row.vector for row in rows]).astype(np.float32, copy=False)
         columns: dict[str, Any] = {
             "key": [one.key for one in entries],
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors), self._width),
             "pixels": [one.pixels for one in entries],
-            "told": [_told(one) for one in entries],
+            "told": [
+                json.dumps([one.key, one.source, one.width, one.height, dict(one.metadata)])
+                for one in entries
+            ],
         }
         schema = self._table.schema
         for name in schema.names:
             if name not in columns:
                 columns[name] = [one.metadata.get(name.removeprefix(_PREFIX)) for one in entries]
-        return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+        table = pa.table({name: columns[name] for name in schema.names}, schema=schema)
+        if replacing:
+            merge = self._table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(table)
+        else:
+            self._table.add(table)
 
     def remove(self, keys: Sequence[str]) -> None:
-        """See `Store.remove`."""
+        """Remove rows; unknown keys are ignored."""
         for start in range(0, len(keys), _MANY):
             named = ", ".join(map(_literal, keys[start : start + _MANY]))
             self._table.delete(f"key IN ({named})")
 
     def require(self, fields: Mapping[str, Kind]) -> None:
-        """See `Store.require`."""
+        """Make room for fields of metadata."""
         present = self._table.schema.names
         new = [
             pa.field(_PREFIX + name, _TYPES[kind])
@@ -120,7 +118,7 @@ class LanceStore:
     def nearest(
         self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()
     ) -> list[Neighbour]:
-        """See `Store.nearest`."""
+        """The rows nearest to a unit vector [E], nearest first: `count` if so many pass."""
         probes = self._probes()
         if not probes:
             return self._nearest(vector, count, where, None)
@@ -159,7 +157,7 @@ class LanceStore:
         return [Neighbour(_entry(row["told"]), 1.0 - row["_distance"]) for row in rows]
 
     def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """See `Store.pixels`."""
+        """PNGs by key; unknown keys are absent."""
         if not keys:
             return {}
         named = ", ".join(map(_literal, keys))
@@ -167,18 +165,18 @@ class LanceStore:
         return {row["key"]: row["pixels"] for row in self._read(query.to_arrow).to_pylist()}
 
     def keys(self, where: Sequence[Condition] = ()) -> Iterator[str]:
-        """See `Store.keys`."""
+        """Keys of the rows that pass, in no order."""
         query = self._table.search().select(["key"]).limit(None)
         if where:
             query = query.where(_sql(where))
         return iter(self._read(query.to_arrow).column("key").to_pylist())
 
     def count(self, where: Sequence[Condition] = ()) -> int:
-        """See `Store.count`."""
+        """Number of rows that pass."""
         return self._read(lambda: self._table.count_rows(_sql(where) if where else None))
 
     def is_scattered(self) -> bool:
-        """See `Store.is_scattered`."""
+        """Whether compacting is worth it: so seldom that its cost stays a share of adding's."""
         found: Any = self._table.stats()  # a dictionary, whatever its type says
         parts, largest = found["fragment_stats"]["num_fragments"], found["fragment_stats"]["lengths"]["max"]
         if found["num_rows"] >= EXACT_BELOW and not self._index():
@@ -188,7 +186,7 @@ class LanceStore:
         return parts >= _MOST_PARTS or found["num_rows"] - largest >= _GROWTH * largest
 
     def compact(self) -> None:
-        """Join fragments, and build the index of many rows anew.
+        """Make searches as fast, and the store as small, as if all rows had been added at once.
 
         LanceDB's incremental update rounds the codes twice, and loses a twentieth of the neighbours;
         meanwhile searches compare every vector.
@@ -212,26 +210,22 @@ class LanceStore:
         return any(one.columns == ["vector"] for one in self._table.list_indices())
 
     def stats(self) -> StoreStats:
-        """See `Store.stats`."""
+        """How large the store is."""
         size = sum(path.stat().st_size for path in self.place.rglob("*") if path.is_file())
         parts = sum(1 for _ in (self.place / f"{TABLE}.lance" / "data").glob("*.lance"))
         search = "an index of inverted lists (IVF), the best compared exactly" if self._index() else "exact"
         return StoreStats(self.count(), size, parts, f"LanceDB, {search}")
 
     def drop(self) -> None:
-        """See `Store.drop`."""
+        """Remove the store."""
         self._database.drop_table(TABLE)
 
     def close(self) -> None:
-        """See `Store.close`."""
+        """Close connections and files; there is nothing to close."""
 
 
 def _lists(rows: int) -> int:
     return round(math.sqrt(rows))
-
-
-def _told(entry: IndexedPicture) -> str:
-    return json.dumps([entry.key, entry.source, entry.width, entry.height, dict(entry.metadata)])
 
 
 def _entry(told: str) -> IndexedPicture:
@@ -240,16 +234,13 @@ def _entry(told: str) -> IndexedPicture:
 
 
 def _sql(where: Sequence[Condition]) -> str:
-    return " AND ".join(_condition(one) for one in where)
-
-
-def _condition(one: Condition) -> str:
-    column, values = f"`{_PREFIX}{one.field}`", [_literal(value) for value in one.values]
-    if one.relation is Relation.EQUAL:
-        return f"{column} IN ({', '.join(values)})"
-    if one.relation is Relation.OTHER:
-        return f"{column} NOT IN ({', '.join(values)})"
-    return f"{column} {one.relation} {values[0]}"
+    words, parts = {Relation.EQUAL: "IN ({})", Relation.OTHER: "NOT IN ({})"}, list[str]()
+    for one in where:
+        compared = words.get(one.relation, f"{one.relation} {{}}").format(
+            ", ".join(map(_literal, one.values))
+        )
+        parts.append(f"`{_PREFIX}{one.field}` {compared}")
+    return " AND ".join(parts)
 
 
 def _literal(value: Value) -> str:

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from xfm.inference.row_units import everywhere
 from xfm.models.folder import Pretrained
 from xfm.search.index import TOGETHER, Index, probe_of
 from xfm.search.journal import HIDDEN, JOURNAL, MANIFEST, CollectionManifest, Journal, State
-from xfm.search.store import Store
 from xfm.search.trusted_hosts import require_trusted, tell_model, without_password
+
+if TYPE_CHECKING:
+    from xfm.search.lance import LanceStore
+    from xfm.search.postgres import PostgresStore
 
 LANCE = "lance"
 TABLE = "pictures"
@@ -69,9 +72,8 @@ def open_index(
             about = _found(place, make, address, table)
         if about is None:
             name = "the model" if isinstance(given, Pretrained) else everywhere(str(given))
-            about = CollectionManifest(
-                name, probe.tolist(), _shown(address), (table or TABLE) if address else ""
-            )
+            where = None if address is None else without_password(address)
+            about = CollectionManifest(name, probe.tolist(), where, (table or TABLE) if address else "")
             about.write(place)
             undo.callback(_clear, place)
         elif len(probe) != about.width or not np.abs(probe - np.array(about.probe)).max() <= _NEAR:
@@ -96,20 +98,14 @@ def _found(place: Path, make: bool, address: str | None, table: str | None) -> C
             raise UserError(f"{table} is a table of a server: give --store, too, or leave out --table")
         return None
     about = CollectionManifest.read(place)  # says where there is none
-    if address is not None and about.address != _shown(address):
+    if address is not None and about.address != without_password(address):
         raise UserError(f"{place} keeps its rows in {about.address or 'the folder'}: give another --out")
     if table not in (None, about.table):
         kept = f"the table {about.table}" if about.table else "the folder"
         raise UserError(f"{place} keeps its rows in {kept}: give another --out, or leave out --table")
     if about.address is not None and address is None:
-        with _postgres_there():
-            require_trusted(place, about.address)
+        require_trusted(place, about.address)
     return about
-
-
-def _shown(address: str | None) -> str | None:
-    with _postgres_there():
-        return None if address is None else without_password(address)
 
 
 @contextmanager
@@ -132,23 +128,15 @@ def _clear(place: Path) -> None:
     shutil.rmtree(place / LANCE, ignore_errors=True)
 
 
-@contextmanager
-def _postgres_there() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(
-            f"PostgreSQL needs psycopg and pgvector ({error}): pip install 'xfm[postgres]'"
-        ) from error
-
-
-def _store(place: Path, about: CollectionManifest, address: str | None, readonly: bool, make: bool) -> Store:
+def _store(
+    place: Path, about: CollectionManifest, address: str | None, readonly: bool, make: bool
+) -> "LanceStore | PostgresStore":
     if about.address is None:
         try:
             from xfm.search.lance import LanceStore
         except ImportError as error:
             raise UserError(f"collections need LanceDB ({error}): pip install 'xfm[index]'") from error
         return LanceStore(place / LANCE, about.width, make)
-    with _postgres_there():
-        from xfm.search.postgres import PostgresStore
+    from xfm.search.postgres import PostgresStore  # the address was read: what it needs is there
+
     return PostgresStore(address or about.address, about.table, about.width, about.id, not readonly)

@@ -141,7 +141,7 @@ _LOCK = 0x78666D
 
 
 class PostgresStore:
-    """A PostgreSQL table of vectors [E]; see `xfm.search.store.Store`. Its comment names its owner.
+    """A PostgreSQL table of vectors [E], as `xfm.search.lance.LanceStore`. Its comment names its owner.
 
     UserError: a bad address or name, or an old pgvector.
     StoreError: no answer or a refusal, or a table of another collection.
@@ -234,22 +234,15 @@ class PostgresStore:
             return cursor.fetchall() if cursor.description else []
 
     def _composed(self, query: str, **parts: Any) -> sql.Composed:
-        given = {
-            "table": self._table,
-            "name": self._name,
-            "width": self._width,
-            "label": self._label,
-            **parts,
+        own = {"table": self._table, "name": self._name, "width": self._width, "label": self._label}
+        told = {
+            name: one if isinstance(one, sql.Composable) else sql.Literal(one)
+            for name, one in (own | parts).items()
         }
-        return sql.SQL(query).format(  # pyright: ignore[reportArgumentType]
-            **{
-                part: one if isinstance(one, sql.Composable) else sql.Literal(one)
-                for part, one in given.items()
-            }
-        )
+        return sql.SQL(query).format(**told)  # pyright: ignore[reportArgumentType]
 
     def add(self, rows: Sequence[Row], replacing: bool) -> None:
-        """See `Store.add`."""
+        """See `LanceStore.add`."""
         with self._writing() as connection, connection.transaction(), connection.cursor() as cursor:
             if replacing:
                 self._run("DELETE FROM {table} WHERE key = ANY(%s)", [[row.entry.key for row in rows]])
@@ -261,17 +254,17 @@ class PostgresStore:
                     copy.write_row((one.key, row.vector, one.pixels, one.source, one.width, one.height, told))
 
     def remove(self, keys: Sequence[str]) -> None:
-        """See `Store.remove`."""
+        """See `LanceStore.remove`."""
         with self._writing():
             self._run("DELETE FROM {table} WHERE key = ANY(%s)", [list(keys)])
 
     def require(self, fields: Mapping[str, Kind]) -> None:
-        """See `Store.require`; a document takes any."""
+        """See `LanceStore.require`; a document takes any."""
 
     def nearest(
         self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()
     ) -> list[Neighbour]:
-        """See `Store.nearest`."""
+        """See `LanceStore.nearest`."""
         if time.monotonic() - self._looked > _SECONDS:
             self._rows, self._looked = self._indexed(), time.monotonic()
         if not (rows := self._rows):
@@ -329,12 +322,12 @@ class PostgresStore:
             known[name] = value
 
     def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """See `Store.pixels`."""
+        """See `LanceStore.pixels`."""
         rows = self._run("SELECT key, pixels FROM {table} WHERE key = ANY(%s)", [list(keys)])
         return {row["key"]: bytes(row["pixels"]) for row in rows}
 
     def keys(self, where: Sequence[Condition] = ()) -> Iterator[str]:
-        """See `Store.keys`."""
+        """See `LanceStore.keys`."""
         passing, values = _passing(where)
         query = self._composed("SELECT key FROM {table} WHERE {passing}", passing=passing)
         connection = self._connection
@@ -343,17 +336,17 @@ class PostgresStore:
                 yield row[0]
 
     def count(self, where: Sequence[Condition] = ()) -> int:
-        """See `Store.count`."""
+        """See `LanceStore.count`."""
         passing, values = _passing(where)
         (row,) = self._run("SELECT count(*) AS rows FROM {table} WHERE {passing}", values, passing=passing)
         return row["rows"]
 
     def is_scattered(self) -> bool:
-        """See `Store.is_scattered`; the server keeps its tables in order itself, if they have an index."""
+        """See `LanceStore`; the server keeps its tables in order itself, if they have an index."""
         return not self._indexed() and self.count() >= EXACT_BELOW
 
     def compact(self) -> None:
-        """See `Store.compact`: builds an index of many rows, and cleans up after removals."""
+        """See `LanceStore.compact`: builds an index of many rows, and cleans up after removals."""
         with self._writing():
             rows = self.count()
             if rows >= EXACT_BELOW and not self._indexed():
@@ -390,19 +383,19 @@ class PostgresStore:
         return max(1, int(row["rows"])) if row["there"] else 0
 
     def stats(self) -> StoreStats:
-        """See `Store.stats`."""
+        """See `LanceStore.stats`."""
         (row,) = self._run("SELECT pg_total_relation_size(%s::regclass) AS size", [self._name])
         index = "an index of neighbours (HNSW of halves, iterative scan), the best compared exactly"
         search = index if self._indexed() else "exact"
         return StoreStats(self.count(), row["size"], 1, f"PostgreSQL, {search}")
 
     def drop(self) -> None:
-        """See `Store.drop`."""
+        """See `LanceStore.drop`."""
         with self._writing():
             self._run("DROP TABLE {table}")
 
     def close(self) -> None:
-        """See `Store.close`."""
+        """See `LanceStore.close`."""
         self._opened.close()
 
 

@@ -31,7 +31,7 @@ from xfm.search.store import Neighbour, digest, from_png
 from xfm.tasks.ranking import match_odds, rerank_scores
 
 _TOGETHER = 128
-"""Pairs of texts and pictures that are matched in one pass, as long as one search has no more."""
+"""Pairs of texts and pictures that are matched in one pass, or those of one search where it has more."""
 _ENCODED = torch.empty(0)
 """In the place of pixels that nobody looks at any more."""
 
@@ -65,7 +65,9 @@ def match_lists(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """For each search the logits [N, 2] of a match, and boxes [N, 4], of the pictures on its list."""
     model, shape = engine.model, engine.pretrained.preprocessing.shape
-    for part in _parts(lists):
+    together = max(1, _TOGETHER // max((len(one.pixels) for one in lists), default=1))
+    for start in range(0, len(lists), together):
+        part = lists[start : start + together]
         pictures = [
             _picture(near, data, encoded, shape)
             for one in part
@@ -76,9 +78,7 @@ def match_lists(
         words = [one.query.words for one in part if one.query.words is not None]
         texts, mask = (pad_sequence(own, batch_first=True) for own in map(list, zip(*words, strict=True)))
         sizes = [len(one.pixels) for one in part]
-        said = torch.arange(len(part), device=states.device).repeat_interleave(
-            torch.tensor(sizes, device=states.device)
-        )
+        said = torch.arange(len(part)).repeat_interleave(torch.tensor(sizes)).to(states.device)
         with engine.arithmetic():
             fused = model.fuse_first(texts, mask, states, index, said)
             logits, boxes = model.match_logits(fused).cpu(), model.boxes(fused).cpu()
@@ -89,18 +89,6 @@ def _picture(near: Neighbour, data: bytes, encoded: EncodedPictures, shape: tupl
     key = digest(data)
     pixels = _ENCODED if key in encoded else from_png(data, shape)
     return Picture(pixels, near.entry.width, near.entry.height, key)
-
-
-def _parts(lists: Sequence[Shortlist]) -> Iterator[Sequence[Shortlist]]:
-    part, pairs = list[Shortlist](), 0
-    for one in lists:
-        if part and pairs + len(one.pixels) > _TOGETHER:
-            yield part
-            part, pairs = [], 0
-        part.append(one)
-        pairs += len(one.pixels)
-    if part:
-        yield part
 
 
 _ATTEMPTS = 4
@@ -175,9 +163,8 @@ class Searcher:
 
     def marks(self, keys: Sequence[str]) -> dict[str, str]:
         """Public names of pictures by key: a path gives way to the digest of the picture."""
-        paths = [key for key in keys if os.path.isabs(key)]
-        digests = self.index.journal.digests(paths)
-        return {key: digests.get(key, digest(key.encode())).hex() for key in paths}
+        items = {key: self.index.journal.item(key) for key in keys if os.path.isabs(key)}
+        return {key: ((one and one.digest) or digest(key.encode())).hex() for key, one in items.items()}
 
     def key_of(self, mark: str) -> str:
         """The key of a public name; UserError if there is none."""
@@ -211,9 +198,8 @@ class Searcher:
                 tokens = as_captions(engine, [*said.values()])
                 tokens = cut(tokens, range(len(said)), engine.longest).to(engine.device)
                 (states,) = engine.model.encode_texts([tokens])
-                for row, (place, vector) in enumerate(
-                    zip(said, engine.model.project_text(states[:, 0]), strict=True)
-                ):
+                vectors = engine.model.project_text(states[:, 0])
+                for row, (place, vector) in enumerate(zip(said, vectors, strict=True)):
                     length = int(tokens.mask[row].sum())
                     words[place] = states[row, :length], tokens.mask[row, :length]
                     parts[place].append(vector)
@@ -255,9 +241,8 @@ class Searcher:
     def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
         asked = [parse_condition(one) for one in options.where]
         if any(one.field not in self.index.about.fields for one in asked):
-            self.index.about = CollectionManifest.read(
-                self.index.folder
-            )  # another process may have added some
+            # Another process may have added some.
+            self.index.about = CollectionManifest.read(self.index.folder)
         return checked(asked, self.index.about.fields)
 
     def _answer(self, one: Shortlist, matched: tuple[Tensor, Tensor] | None) -> Answer:
@@ -299,10 +284,8 @@ class Searcher:
         for place in order.tolist():
             one = near[place]
             found = _hit(one, float(scores[place]))
-            found["match"], found["box"] = (
-                matches[place],
-                pixel_box(corners[place], one.entry.width, one.entry.height),
-            )
+            found["match"] = matches[place]
+            found["box"] = pixel_box(corners[place], one.entry.width, one.entry.height)
             hits.append(found)
         return hits, match_odds(logits.numpy())[order]
 

@@ -18,7 +18,7 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt, printable
 from xfm.core.paths import is_url
 from xfm.data.folders import passed_over, scan_folder
-from xfm.data.records import BadRecordError, NoAnnotation, Record, SampleKind, is_text
+from xfm.data.records import BadRecordError, NoAnnotation, SampleKind, is_text
 from xfm.data.schema import Origin
 from xfm.data.sources import RecordSource, open_source
 from xfm.data.tables import ColumnMap, TableRow, open_table
@@ -52,23 +52,22 @@ class IngestItem:
     picture: PictureSource | EncodedPicture | UserError
     stamp: str = ""
     metadata: Metadata = field(default_factory=dict)
-    read: int = 0
     table: str = ""
     replaces: bool = False
 
 
 class PictureSupply(ABC):
-    """Pictures in a fixed order; `total` in units of `IngestItem.read`, None where unknown.
+    """Pictures in a fixed order; `total` is None where unknown.
 
     `report` tells what else a folder holds; `left_out` counts fields that cannot be metadata, such as lists.
     """
 
     total: int | None = None
-    unit: str = "picture"
     report: str = ""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Sequence[str] | None = None) -> None:
         self.left_out: dict[str, int] = {}
+        self._keep = keep
 
     @abstractmethod
     def candidates(self) -> Iterator[IngestItem]:
@@ -79,8 +78,9 @@ class PictureSupply(ABC):
         return {}
 
     def metadata(self, cells: Mapping[str, Any]) -> Metadata:
-        """Cells that can be metadata; the others are counted."""
-        found, others = read_metadata(cells)
+        """Cells that are kept and can be metadata; what cannot be is counted."""
+        keep = cells if self._keep is None else self._keep
+        found, others = read_metadata({name: cell for name, cell in cells.items() if name in keep})
         for name in others:
             self.left_out[name] = self.left_out.get(name, 0) + 1
         return found
@@ -148,14 +148,14 @@ class FolderSupply(PictureSupply):
 
     def candidates(self) -> Iterator[IngestItem]:
         """Pictures with name and folder as metadata."""
-        for number, name in enumerate(self._names, start=1):
+        for name in self._names:
             path = self._folder / name
             if not is_text(str(path)):  # nothing that keeps rows could hold it
                 told = UserError(f"{path}: the name is not UTF-8; rename the file")
-                yield IngestItem(_named(path), _named(path), told, file_stamp(path), {}, number)
+                yield IngestItem(_named(path), _named(path), told, file_stamp(path))
                 continue
             metadata = {"name": path.name, "folder": str(Path(name).parent)}
-            yield IngestItem(str(path), str(path), path, file_stamp(path), metadata, number)
+            yield IngestItem(str(path), str(path), path, file_stamp(path), metadata)
 
 
 def _named(path: Path) -> str:
@@ -166,8 +166,8 @@ class ShardSupply(PictureSupply):
     """Pictures of WebDataset tar shards, or a pattern of them; JSON beside a picture is metadata."""
 
     def __init__(self, path: Path, keep: Sequence[str] | None = None) -> None:
-        super().__init__()
-        self._path, self._keep, self._pairs = path, keep, open_source(path, SampleKind.PAIR)
+        super().__init__(keep)
+        self._path, self._pairs = path, open_source(path, SampleKind.PAIR)
         self.total = len(self._pairs)
 
     def candidates(self) -> Iterator[IngestItem]:
@@ -175,39 +175,31 @@ class ShardSupply(PictureSupply):
         stamp = cache(lambda shard: file_stamp(Path(shard)))  # of this time
         for number in range(len(self._pairs)):
             try:
-                record = self._record(number)
+                try:
+                    record = self._pairs.record(number)
+                except NoAnnotation:
+                    record = self._pictures.record(number)
             except BadRecordError as error:
                 of = stamp(error.origin.shard)
-                yield self._offer(error.origin, UserError(str(error)), of, {}, number)
+                yield self._offer(error.origin, UserError(str(error)), of, {})
                 continue
             assert record.picture is not None
             try:
-                told = self.metadata(self._kept(record.annotation))
+                told = self.metadata(record.annotation)
             except UserError as error:
-                yield self._offer(record.origin, UserError(f"{record.origin}: {error}"), "", {}, number)
+                yield self._offer(record.origin, UserError(f"{record.origin}: {error}"), "", {})
                 continue
             of = told_stamp(stamp(record.origin.shard), told)
-            yield self._offer(record.origin, record.picture, of, told, number)
+            yield self._offer(record.origin, record.picture, of, told)
 
     @cached_property
     def _pictures(self) -> RecordSource:
         return open_source(self._path, SampleKind.IMAGE)
 
-    def _record(self, number: int) -> Record:
-        try:
-            return self._pairs.record(number)
-        except NoAnnotation:
-            return self._pictures.record(number)
-
-    def _offer(
-        self, origin: Origin, picture: bytes | UserError, stamp: str, told: Metadata, number: int
-    ) -> IngestItem:
+    def _offer(self, origin: Origin, picture: bytes | UserError, stamp: str, told: Metadata) -> IngestItem:
         # Other folders, and other shards of this one, may have pictures of the same name.
         key = f"{os.path.abspath(origin.shard)}/{origin.key}"
-        return IngestItem(key, f"{origin.shard}/{origin.key}", picture, stamp, told, number + 1)
-
-    def _kept(self, cells: Mapping[str, Any]) -> Mapping[str, Any]:
-        return cells if self._keep is None else {name: cells[name] for name in self._keep if name in cells}
+        return IngestItem(key, f"{origin.shard}/{origin.key}", picture, stamp, told)
 
 
 class TableSupply(PictureSupply):
@@ -222,19 +214,20 @@ class TableSupply(PictureSupply):
         as_text: Sequence[str] = (),
         root: Path | None = None,
     ) -> None:
-        super().__init__()
-        self._path, self._columns, self._key, self._keep = path, columns, key, keep
+        super().__init__(keep)
+        self._path, self._columns, self._key = path, columns, key
         self._as_text, self._root = as_text, root
         self._whole = os.path.abspath(path)  # other folders may have tables of the same name
         columns.check_fields([IMAGE])
         self._table = open_table(path)
-        self.total, self.unit = self._table.size, self._table.unit
+        self.total = self._table.size if self._table.unit == "row" else None  # else it is of bytes
         if (present := self._table.columns) is not None:
             columns.check_columns([IMAGE], present, path)
             for name in [*(keep or ()), *([key] if key else ()), *as_text]:
                 if name not in present:
                     raise UserError(f"{path} has no column {name}, only {', '.join(present)}")
         self._named = dict[str, int]()
+        self._seen: Mapping[str, ColumnKind] | None = None
 
     def candidates(self) -> Iterator[IngestItem]:
         """See `PictureSupply.candidates`."""
@@ -242,48 +235,38 @@ class TableSupply(PictureSupply):
 
     def columns(self) -> Mapping[str, ColumnKind]:
         """See `PictureSupply.columns`."""
-        return self._seen
-
-    @cached_property
-    def _seen(self) -> Mapping[str, ColumnKind]:
         present = self._table.columns
         if self._table.typed or present is None:
             return {}
-        images = self._columns.places([IMAGE], present)
-        told = [name for name in present if self._is_told(name, images)]
-        return columns_seen(self._path, self._table.rows(frozenset(told)), told, self._as_text)
-
-    @cached_property
-    def _numbers(self) -> frozenset[str]:
-        return frozenset(name for name, one in self._seen.items() if one.kind is Kind.NUMBER)
+        if self._seen is None:
+            images = self._columns.places([IMAGE], present).values()
+            keep = present if self._keep is None else self._keep
+            told = [name for name in present if name not in images and name in keep]
+            self._seen = columns_seen(self._path, self._table.rows(frozenset(told)), told, self._as_text)
+        return self._seen
 
     def _candidate(self, raw: RawRow) -> IngestItem:
-        place = f"{self._path}:{raw.number}"
+        place, own = f"{self._path}:{raw.number}", f"{self._whole}:{raw.number}"
         try:
             cells = raw.checked(self._path)
             self._columns.check_columns([IMAGE], cells, place, others=True)
             names = self._columns.places([IMAGE], cells)
             row = TableRow.picked(cells, self._path, raw.number, names, self._root)
             picture, stamp = self._picture(row)
-            key = self._name(cells, raw.number)
-            others = {
-                name: self._told(name, value, place)
-                for name, value in cells.items()
-                if self._is_told(name, names)
-            }
-            told = self.metadata(others)
+            key = self._name(cells, raw.number) or own
+            images = names.values()
+            told = self.metadata(
+                {name: self._told(name, cell, place) for name, cell in cells.items() if name not in images}
+            )
         except UserError as error:
-            return IngestItem(self._place(raw.number), place, error, "", {}, raw.read)
+            return IngestItem(own, place, error)
         shown = str(picture) if isinstance(picture, Path) else place
-        table = "" if key == self._place(raw.number) else self._whole
-        stamp = told_stamp(stamp, told)
-        return IngestItem(key, shown, picture, stamp, told, raw.read, table, replaces=self._key is not None)
-
-    def _place(self, number: int) -> str:
-        return f"{self._whole}:{number}"
+        table, stamp = "" if key == own else self._whole, told_stamp(stamp, told)
+        return IngestItem(key, shown, picture, stamp, told, table, replaces=self._key is not None)
 
     def _told(self, name: str, cell: Any, place: str) -> Any:
-        if not cell or name not in self._numbers:
+        seen = self.columns().get(name) if cell else None
+        if seen is None or seen.kind is not Kind.NUMBER:
             return cell
         if (number := number_in(cell)) is None:
             raise UserError(
@@ -291,11 +274,6 @@ class TableSupply(PictureSupply):
                 "now: run the command again when nobody writes the table"
             )
         return number
-
-    def _is_told(self, name: str, names: Mapping[str, str]) -> bool:
-        if name in names.values():
-            return False
-        return name in self._keep if self._keep is not None else True
 
     def _picture(self, row: TableRow) -> tuple[PictureSource, str]:
         value = row.get(IMAGE.name)
@@ -306,26 +284,23 @@ class TableSupply(PictureSupply):
         path = row.path(IMAGE.name)
         return path, file_stamp(path)
 
-    def _name(self, cells: Mapping[str, Any], number: int) -> str:
+    def _name(self, cells: Mapping[str, Any], number: int) -> str | None:
         column = self._key or KEY
         value = cells.get(column)
         if value is None and self._key is None:
-            return self._place(number)
-        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+            return None
+        place = f'{self._path}:{number}: the column "{column}"'
+        key = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        if not key.strip():
             raise UserError(
-                f'{self._path}:{number}: the column "{column}" names the picture, and is no text or whole '
-                "number; mend the row, or take another column with --key"
+                f"{place} names the picture, and is no text or whole number; mend the row, or take another "
+                "column with --key"
             )
-        key = str(value)
         if not can_be_kept(key):
             raise UserError(
-                f'{self._path}:{number}: the column "{column}" names the picture, and is not Unicode, or has '
-                "a zero byte; mend the row"
+                f"{place} names the picture, and is not Unicode, or has a zero byte; mend the row"
             )
         before = self._named.setdefault(key, number)  # the first row of this name
         if before != number:
-            raise UserError(
-                f'{self._path}:{number}: the column "{column}" is {key}, as in row {before}; names must '
-                "differ"
-            )
+            raise UserError(f"{place} is {key}, as in row {before}; names must differ")
         return key

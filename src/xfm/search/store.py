@@ -1,14 +1,14 @@
-"""The protocol of vector stores; `xfm.search.lance` and `xfm.search.postgres` implement it."""
+"""What the vector stores `xfm.search.lance` and `xfm.search.postgres` share: rows, pictures, errors."""
 
 import functools
 import hashlib
 import io
-import math
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xfm.core.errors import AGAIN, UserError, explain, first_line, refused
 from xfm.data.records import is_text
-from xfm.search.filters import Condition, Kind, Metadata
+from xfm.search.filters import Metadata
 
 
 class StoreError(UserError):
@@ -45,12 +45,10 @@ class IndexedPicture:
             raise ValueError("it has a row of other kinds")
         cells = [*self.metadata.values()]
         texts = [self.key, self.source, *self.metadata, *(one for one in cells if isinstance(one, str))]
-        if not all(isinstance(one, str | int | float) for one in cells) or not all(map(is_text, texts)):
+        whole = all(isinstance(one, str | int) or (isinstance(one, float) and isfinite(one)) for one in cells)
+        sides = all(type(side) is int and 0 < side < 1 << 31 for side in (self.width, self.height))
+        if not whole or not sides or not all(map(is_text, texts)):
             raise ValueError("it has a row of other kinds")
-        if not all(math.isfinite(one) for one in cells if isinstance(one, float)):
-            raise ValueError("it has a row with a number that is none")
-        if not all(type(side) is int and 0 < side < 1 << 31 for side in (self.width, self.height)):
-            raise ValueError("it has a picture of no size")
 
 
 @dataclass(frozen=True)
@@ -109,64 +107,6 @@ class StoreStats:
     bytes: int
     parts: int
     search: str
-
-
-class Store(Protocol):
-    """Rows by key, found by the direction of their vectors. Conditions are checked, and all must hold.
-
-    One process writes; others may read, and see each `add` and `remove` whole or not at all. What has
-    returned is durable.
-    """
-
-    def add(self, rows: Sequence[Row], replacing: bool) -> None:
-        """Add rows with different keys; `replacing` where rows of these keys may be there."""
-        ...
-
-    def remove(self, keys: Sequence[str]) -> None:
-        """Remove rows; unknown keys are ignored."""
-        ...
-
-    def require(self, fields: Mapping[str, Kind]) -> None:
-        """Make room for fields of metadata."""
-        ...
-
-    def nearest(
-        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()
-    ) -> list[Neighbour]:
-        """The rows nearest to a unit vector [E], nearest first: `count` if so many pass."""
-        ...
-
-    def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """PNGs by key; unknown keys are absent."""
-        ...
-
-    def keys(self, where: Sequence[Condition] = ()) -> Iterator[str]:
-        """Keys of the rows that pass, in no order."""
-        ...
-
-    def count(self, where: Sequence[Condition] = ()) -> int:
-        """Number of rows that pass."""
-        ...
-
-    def is_scattered(self) -> bool:
-        """Whether compacting is worth it: so seldom that its cost stays a share of adding's."""
-        ...
-
-    def compact(self) -> None:
-        """Make searches as fast, and the store as small, as if all rows had been added at once."""
-        ...
-
-    def stats(self) -> StoreStats:
-        """How large the store is."""
-        ...
-
-    def drop(self) -> None:
-        """Remove the store."""
-        ...
-
-    def close(self) -> None:
-        """Close connections and files."""
-        ...
 
 
 _RAISED = (sqlite3.Error, OSError, RuntimeError, ValueError, TypeError, LookupError)

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,20 +20,16 @@ HOSTS = "XFM_STORE_HOSTS"
 def require_trusted(place: Path, address: str) -> None:
     """Refuse a server on another machine that a collection names and `XFM_STORE_HOSTS` does not."""
     known = {host.strip().lower() for host in os.environ.get(HOSTS, "").split(",")}
-    strange = [host for host in hosts_of(address) if not _is_here(host) and host.lower() not in known]
+    told = read_address(address)  # a local socket is empty or a path, a service counts as a host
+    named = [str(told[name]) for name in ("host", "hostaddr") if told.get(name)]
+    hosts = [host.strip() for several in named for host in several.split(",")]
+    hosts += [str(told[name]) for name in ("service", "servicefile") if told.get(name)]
+    strange = [host for host in hosts if not _is_here(host) and host.lower() not in known]
     if strange:
         raise UserError(
             f"{place} keeps its rows at {excerpt(strange[0])}, another machine, which is asked if you trust "
             f"it: set {HOSTS}={excerpt(','.join(strange), 200)} in the environment"
         )
-
-
-def hosts_of(address: str) -> list[str]:
-    """Every host of a PostgreSQL address; a local socket is empty or a path, a service counts as a host."""
-    told = read_address(address)
-    lists = [str(told[name]).split(",") for name in ("host", "hostaddr") if told.get(name)]
-    services = [str(told[name]) for name in ("service", "servicefile") if told.get(name)]
-    return [host.strip() for hosts in lists for host in hosts] + services
 
 
 def _is_here(host: str) -> bool:
@@ -73,10 +70,15 @@ def without_password(address: str) -> str:
 
 
 def read_address(address: str) -> dict[str, Any]:
-    """libpq's settings in an address; raises UserError."""
-    from psycopg import Error
-    from psycopg.conninfo import conninfo_to_dict
-
+    """libpq's settings in an address; raises UserError, also where what PostgreSQL needs is not installed."""
+    try:
+        import_module("pgvector")
+        from psycopg import Error
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError as error:
+        raise UserError(
+            f"PostgreSQL needs psycopg and pgvector ({error}): pip install 'xfm[postgres]'"
+        ) from error
     try:
         told = conninfo_to_dict(address)
     except (Error, UnicodeError):  # whose messages may hold a part of the password

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 
 from xfm.config.serving import ServeConfig
@@ -80,13 +81,12 @@ class Server:
         async def ready() -> Response:
             """Whether requests are taken, and what there is to ask."""
             ready = self.ready and self.dispatcher.batcher.alive
-            told = {"ready": ready, "models": [one.name for one in self.models]}
             names = self.searches.names
             found = await asyncio.gather(*map(self._look, names), return_exceptions=True)
             gone = [name for name, error in zip(names, found, strict=True) if error is not None]
-            told |= {"collections": [name for name in names if name not in gone], "unavailable": gone}
-            told |= {"waiting": self.dispatcher.batcher.waiting}
-            return reply(told, 200 if ready else 503)
+            told = {"ready": ready, "models": [one.name for one in self.models], "unavailable": gone}
+            told |= {"collections": [name for name in names if name not in gone]}
+            return reply(told | {"waiting": self.dispatcher.batcher.waiting}, 200 if ready else 503)
 
         @app.get("/docs", include_in_schema=False)
         async def docs() -> Response:
@@ -96,7 +96,7 @@ class Server:
         @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
         async def metrics() -> Response:
             """Counts and times, for Prometheus."""
-            return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+            return Response(generate_latest(self.metrics.registry), media_type="text/plain; version=0.0.4")
 
     async def _look(self, name: str) -> None:
         searcher = self.searches.of(name)

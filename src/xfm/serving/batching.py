@@ -34,19 +34,14 @@ class BatcherClosed(Exception):
 
 
 @dataclass(eq=False)
-class _Request:
-    """A request; `since` is when it came, or had its last turn."""
-
-    since: float
-
-
-@dataclass(eq=False)
 class _Job:
+    """An item of a request; `turn`, which the request's items share, is when it came or had its last turn."""
+
     compute: Compute
     item: Any
     length: int
     answer: asyncio.Future[Any]
-    request: _Request
+    turn: list[float]
 
 
 class Batcher:
@@ -127,10 +122,9 @@ class Batcher:
             self.check_room(len(items))
         if not items:
             return []
-        loop = asyncio.get_running_loop()
-        request = _Request(time.perf_counter() if since is None else since)
+        loop, turn = asyncio.get_running_loop(), [time.perf_counter() if since is None else since]
         jobs = [
-            _Job(compute, item, length, loop.create_future(), request)
+            _Job(compute, item, length, loop.create_future(), turn)
             for item, length in zip(items, lengths, strict=True)
         ]
         self._lanes.setdefault(lane, []).extend(jobs)
@@ -157,16 +151,16 @@ class Batcher:
                 await self._arrived.wait()
                 continue
             # The lane of whoever came, or had a turn, longest ago.
-            lane = min(self._lanes, key=lambda name: min(map(_since, self._lanes[name])))
+            lane = min(self._lanes, key=lambda name: min(job.turn for job in self._lanes[name]))
             await self._compute(lane, self._next(lane))
 
     def _next(self, lane: BatchKey) -> list[_Job]:
         """A batch of a lane: the oldest item, and those nearest to its length."""
         waiting = self._lanes[lane]
-        first = min(waiting, key=_since)
-        waiting.sort(key=lambda job: (job is not first, abs(job.length - first.length), _since(job)))
+        first = min(waiting, key=lambda job: job.turn)
+        waiting.sort(key=lambda job: (job is not first, abs(job.length - first.length), job.turn))
         self._keep(lane, waiting[self._batch :])
-        first.request.since = time.perf_counter()
+        first.turn[0] = time.perf_counter()
         return waiting[: self._batch]
 
     async def _compute(self, lane: BatchKey, jobs: list[_Job]) -> None:
@@ -184,10 +178,6 @@ class Batcher:
                 job.answer.set_exception(result)
             else:
                 job.answer.set_result(result)
-
-
-def _since(job: _Job) -> float:
-    return job.request.since
 
 
 def _safely(compute: Compute, items: list[Any]) -> list[Any]:

@@ -25,7 +25,7 @@ from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
 from xfm.search.sources import IngestItem
 from xfm.serving.app import Server
-from xfm.serving.examples import EXAMPLES, Examples, draw_examples
+from xfm.serving.examples import EXAMPLES, Examples
 from xfm.serving.middleware import OPEN, Guard
 from xfm.serving.served import Models, Searches, ServedModel
 from xfm.serving.tabs import about
@@ -124,7 +124,7 @@ def open_demo(
         models = Models(with_tuned(references), **running)
         main = next((one for one in models if one.pretrained.task is None), models.model(None))
         try:
-            examples, lacking = draw_examples(lambda word: _is_token(main, word)), ""
+            examples, lacking = Examples(lambda word: _is_token(main, word)), ""
         except UserError as error:
             examples, lacking = None, f"There are no examples, as {error}. Take pictures of your own."
         made: dict[Path, Any] = {}

@@ -40,12 +40,12 @@ def sent_in(given: Mapping[str, Any]) -> Iterator[SentImage]:
 
 def with_pictures(given: Mapping[str, Any], read: Mapping[SentImage, Any]) -> dict[str, Any]:
     """An input with its pictures read."""
+
+    def shown(value: Any) -> Any:
+        return read.get(value, value) if isinstance(value, SentImage) else value
+
     return {
-        name: [read.get(one, one) if isinstance(one, SentImage) else one for one in value]
-        if isinstance(value, list)
-        else read.get(value, value)
-        if isinstance(value, SentImage)
-        else value
+        name: [*map(shown, value)] if isinstance(value, list) else shown(value)
         for name, value in given.items()
     }
 
@@ -58,8 +58,8 @@ class RequestImages:
 
     def picture(self, value: object) -> SentImage:
         """A data URL, or an address of an allowed host, not read yet; raises UserError."""
-        if isinstance(value, Mapping) and isinstance(value.get("url"), str):  # as chat requests wrap it
-            value = value["url"]
+        for wrapped in ("image", "url"):  # as other inputs have it, and as chat requests wrap it
+            value = value.get(wrapped, value) if isinstance(value, Mapping) else value
         if not isinstance(value, str):
             raise UserError(f"a picture is a data URL such as data:image/png;base64,..., not {_kind(value)}")
         if is_data(value):

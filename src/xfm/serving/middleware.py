@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.responses import Response
 from starlette.types import ASGIApp as App
 from starlette.types import Message, Receive, Scope, Send
 
@@ -23,41 +24,29 @@ class Metrics:
     """Counters of one server; `waiting` gives the number of waiting items."""
 
     def __init__(self, waiting: Callable[[], float]) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self.requests = Counter(
-            "xfm_requests", "Requests by route and status.", ["route", "status"], registry=self._registry
+            "xfm_requests", "Requests by route and status.", ["route", "status"], registry=self.registry
         )
         self.seconds = Histogram(
-            "xfm_request_seconds", "Time of a request.", ["route"], buckets=_SECONDS, registry=self._registry
+            "xfm_request_seconds", "Time of a request.", ["route"], buckets=_SECONDS, registry=self.registry
         )
         self._sizes = Histogram(
-            "xfm_batch_items", "Items computed together.", ["task"], buckets=_SIZES, registry=self._registry
+            "xfm_batch_items", "Items computed together.", ["task"], buckets=_SIZES, registry=self.registry
         )
         self._computed = Histogram(
-            "xfm_batch_seconds", "Time of a batch.", ["task"], buckets=_SECONDS, registry=self._registry
+            "xfm_batch_seconds", "Time of a batch.", ["task"], buckets=_SECONDS, registry=self.registry
         )
-        Gauge("xfm_waiting_items", "Items that wait.", registry=self._registry).set_function(waiting)
+        Gauge("xfm_waiting_items", "Items that wait.", registry=self.registry).set_function(waiting)
 
     def batch(self, task: str, items: int, seconds: float) -> None:
         """Count a batch."""
         self._sizes.labels(task).observe(items)
         self._computed.labels(task).observe(seconds)
 
-    def text(self) -> bytes:
-        """Exposition format."""
-        return generate_latest(self._registry)
-
 
 OPEN = frozenset({"/health", "/ready"})
 """Routes that need no key: whoever watches a process has none."""
-
-
-class _RefusedRequest(Exception):
-    """A refusal: status, message, code, headers."""
-
-
-class _ClientGone(Exception):
-    """The client is gone."""
 
 
 class Guard:
@@ -90,7 +79,7 @@ class Guard:
             return
         if scope["method"] == "HEAD":  # uvicorn leaves out the body
             scope = {**scope, "method": "GET"}
-        began, status = time.perf_counter(), [500]
+        began, status, held = time.perf_counter(), [500], [0]  # bytes of this request's body
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -99,51 +88,41 @@ class Guard:
             await send(message)
 
         try:
-            await self._guarded(scope, receive, sending)
-        except _ClientGone:
-            status[0] = 499  # as others count them; nothing is sent
+            body = self._refusal(scope) or await self._body(receive, held)
+            if isinstance(body, Response):
+                await body(scope, receive, sending)
+            elif body is None or not await self._answered(scope, body, receive, sending):
+                status[0] = 499  # the client is gone, and nothing is sent: as others count them
         finally:
+            self._held -= held[0]
             route = getattr(scope.get("route"), "path", "none")  # as it is declared, so that there are few
             self._metrics.requests.labels(route, str(status[0])).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
 
-    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        held = [0]  # bytes of this request
-        try:
-            try:
-                self._check_head(scope)
-                body = await self._body(receive, held)
-            except _RefusedRequest as refused:
-                await problem(*refused.args)(scope, receive, send)
-                return
-            await self._answered(scope, body, receive, send)
-        finally:
-            self._held -= held[0]
-
-    def _check_head(self, scope: Scope) -> None:
+    def _refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request whose head is refused."""
         if scope["path"] not in OPEN:
             host = _single(scope, b"host")
             if not self._keys and not self._named(host):  # a name that was made to mean this machine
                 message = "the server is not asked by this name: use its address, or start it with --names"
-                raise _RefusedRequest(403, message, "host", _CLOSE)
+                return problem(403, message, "host", _CLOSE)
             origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
             asks_alone = not self._keys or self._has_page
             if asks_alone and any(_netloc(one) != host.lower() for one in origins):
-                raise _RefusedRequest(403, "a page of another address may not ask here", "forbidden")
+                return problem(403, "a page of another address may not ask here", "forbidden")
         if self._keys and scope["path"] not in self._free and not self._known(scope):
             message = "the key is missing or wrong: send Authorization: Bearer KEY"
-            raise _RefusedRequest(401, message, "invalid_api_key", {"www-authenticate": "Bearer"})
+            return problem(401, message, "invalid_api_key", {"www-authenticate": "Bearer"})
         names = {name for name, _ in scope["headers"]}
         if {b"content-length", b"transfer-encoding"} <= names:  # two ends: proxies may see another one
-            raise _RefusedRequest(
-                400, "a request has a length or is chunked, not both", "invalid_request", _CLOSE
-            )
+            return problem(400, "a request has a length or is chunked, not both", "invalid_request", _CLOSE)
         length = _single(scope, b"content-length") or "0"
         if not length.isdecimal() or len(length) > 18 or int(length) > self._config.body_bytes:
-            raise self._too_large()
+            return self._too_large()
+        return None
 
-    def _too_large(self) -> _RefusedRequest:
-        return _RefusedRequest(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
+    def _too_large(self) -> Response:
+        return problem(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
 
     def _named(self, host: str) -> bool:
         try:
@@ -163,19 +142,20 @@ class Guard:
         digest = hashlib.sha256(given.encode("utf-8", "replace")).digest()
         return sum(hmac.compare_digest(digest, key) for key in self._keys) > 0
 
-    async def _body(self, receive: Receive, held: list[int]) -> bytes:
+    async def _body(self, receive: Receive, held: list[int]) -> bytes | Response | None:
+        """A request's body, or the answer to one that is refused; None where the client is gone."""
         parts: list[bytes] = []
         try:
             async with asyncio.timeout(self._config.body_seconds):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise _ClientGone
+                        return None
                     part = message.get("body", b"")
                     if held[0] + len(part) > self._config.body_bytes:
-                        raise self._too_large()
+                        return self._too_large()
                     if self._held + len(part) > self._config.held_bytes:
-                        raise _RefusedRequest(429, *BUSY, {"retry-after": "1"})
+                        return problem(429, *BUSY, {"retry-after": "1"})
                     held[0] += len(part)
                     self._held += len(part)
                     parts.append(part)
@@ -183,11 +163,11 @@ class Guard:
                         return b"".join(parts)
         except TimeoutError:
             message = f"the request did not arrive within {self._config.body_seconds:g} s"
-            raise _RefusedRequest(408, message, "timeout", _CLOSE) from None
+            return problem(408, message, "timeout", _CLOSE)
 
-    async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        given = [False]
-        started = [False]
+    async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> bool:
+        """Have a request answered; whether anything was sent before the client left."""
+        given, started = [False], [False]
 
         async def receiving() -> Message:
             if not given[0]:
@@ -220,8 +200,7 @@ class Guard:
             for task in (answer, watcher):
                 task.cancel()
             await asyncio.gather(answer, watcher, return_exceptions=True)
-        if not started[0] and watcher in done:
-            raise _ClientGone
+        return started[0] or watcher not in done
 
 
 _CLOSE = {"connection": "close"}

@@ -4,7 +4,6 @@ import base64
 import time
 import uuid
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -23,15 +22,13 @@ from xfm.serving.schemas import (
     ASKING,
     AttentionAnswer,
     AttentionRequest,
-    Embedding,
+    EmbeddingList,
     EmbeddingRequest,
     Given,
-    Listing,
-    ModelInfo,
-    PairScore,
+    ModelList,
+    PairScoreList,
     RerankAnswer,
     RerankRequest,
-    Results,
     ScoreRequest,
     SearchAnswer,
     SearchRequest,
@@ -50,16 +47,14 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
     """All routes that ask a model."""
     router = APIRouter()
 
-    @router.get("/v1/models", tags=["models"], response_model=Listing[ModelInfo])
+    @router.get("/v1/models", tags=["models"], response_model=ModelList)
     async def models() -> Response:
         """The models that are served, as OpenAI lists them, with the tasks that each answers."""
-        data = [
-            {"id": one.name, "object": "model", "owned_by": "xfm", "tasks": one.tasks}
-            for one in dispatcher.models
-        ]
+        told = {"object": "model", "owned_by": "xfm"}
+        data = [{"id": one.name, **told, "tasks": one.tasks} for one in dispatcher.models]
         return reply({"object": "list", "data": data})
 
-    @router.post("/v1/embeddings", tags=["embeddings"], response_model=Results[Embedding], responses=ASKING)
+    @router.post("/v1/embeddings", tags=["embeddings"], response_model=EmbeddingList, responses=ASKING)
     async def embeddings(asked: EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
         served = dispatcher.models.model(asked.model)
@@ -68,25 +63,15 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
             raise UserError(
                 f"dimensions is {asked.dimensions}, and the model's vectors have {width}: leave it out"
             )
-        given = _inputs(dispatcher, asked.input if isinstance(asked.input, list) else [asked.input])
+        given = _inputs(dispatcher, asked.input)
         vectors = _all_good(await dispatcher.ask(served, EMBED.name, given))
-        coded = asked.encoding_format == "base64"
+        if asked.encoding_format == "base64":
+            vectors = [base64.b64encode(one.astype("<f4").tobytes()).decode() for one in vectors]
         data = [
-            {
-                "object": "embedding",
-                "index": place,
-                "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode() if coded else vector,
-            }
-            for place, vector in enumerate(vectors)
+            {"object": "embedding", "index": place, "embedding": one} for place, one in enumerate(vectors)
         ]
-        return reply(
-            {
-                "object": "list",
-                "data": data,
-                "model": served.name,
-                "usage": await _usage(dispatcher, served, given),
-            }
-        )
+        usage = await _usage(dispatcher, served, given)
+        return reply({"object": "list", "data": data, "model": served.name, "usage": usage})
 
     @router.post("/v1/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     @router.post("/v2/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
@@ -97,29 +82,20 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         """
         served = dispatcher.models.model(asked.model)
         dispatcher.check_count(len(asked.documents))
-        (query,), documents = _inputs(dispatcher, [asked.query]), _inputs(dispatcher, asked.documents)
+        (query,), documents = _inputs(dispatcher, asked.query), _inputs(dispatcher, asked.documents)
         scores = await _scores(dispatcher, served, [query] * len(documents), documents)
         order = sorted(range(len(scores)), key=lambda place: -scores[place])[: asked.top_n]
-        results = [
-            {
-                "index": place,
-                "relevance_score": scores[place],
-                "document": _shown(documents[place]) if asked.return_documents else None,
-            }
-            for place in order
-        ]
+        shown = [_shown(one) for one in documents] if asked.return_documents else [None] * len(documents)
+        results = [{"index": one, "relevance_score": scores[one], "document": shown[one]} for one in order]
         told = {"id": uuid.uuid4().hex, "model": served.name, "results": results}
         told |= {"usage": await _usage(dispatcher, served, [query, *documents])}
         return reply(told | {"meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}})
 
-    @router.post("/score", tags=["rerank"], response_model=Results[PairScore], responses=ASKING)
+    @router.post("/score", tags=["rerank"], response_model=PairScoreList, responses=ASKING)
     async def score(asked: ScoreRequest) -> Response:
         """Scores of pairs; one `text_1` stands for as many as there are `text_2`."""
         served = dispatcher.models.model(asked.model)
-        first, second = (
-            _inputs(dispatcher, one if isinstance(one, list) else [one])
-            for one in (asked.text_1, asked.text_2)
-        )
+        first, second = (_inputs(dispatcher, one) for one in (asked.text_1, asked.text_2))
         every = [*first, *second]
         if len(first) == 1:
             first = first * len(second)
@@ -151,9 +127,9 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         served = dispatcher.models.model(asked.model)
         check_texts({"text": asked.text}, dispatcher.config.characters)
         dispatcher.batcher.check_room(1)
-        given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
+        given = dispatcher.inputs.picture(asked.image)
         served.pipeline(MATCHING.name)  # refuses a model that does not answer it
-        shown = await dispatcher.picture(served.reader.read, dispatcher.inputs.picture(given))
+        shown = await dispatcher.picture(served.reader.read, given)
         maps = await dispatcher.compute(
             f"attention of {served.name}", lambda: maps_of(served.pretrained, shown, asked.text, asked.layer)
         )
@@ -173,8 +149,8 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         began, image = time.perf_counter(), None
         with dispatcher.batcher.expecting():
             if asked.image is not None:
-                given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
-                image = await dispatcher.picture(searcher.reader.read, dispatcher.inputs.picture(given))
+                given = dispatcher.inputs.picture(asked.image)
+                image = await dispatcher.picture(searcher.reader.read, given)
             length = len(asked.text or "") + PICTURE_LENGTH * (image is not None)
             query = await dispatcher.together(ask, searcher.queries, (asked.text, image), length, began)
             listed, marks = await dispatcher.look_up(searcher, lambda: _listed(searcher, query, options))
@@ -201,7 +177,8 @@ def _listed(
     return listed, searcher.marks([one.entry.key for one in listed.near])
 
 
-def _inputs(dispatcher: Dispatcher, given: Sequence[Given]) -> list[Input]:
+def _inputs(dispatcher: Dispatcher, given: Given | list[Given]) -> list[Input]:
+    given = given if isinstance(given, list) else [given]
     dispatcher.check_count(len(given))
     found: list[Input] = []
     for place, one in enumerate(given):
@@ -252,9 +229,8 @@ def _key(given: Input) -> tuple[str, Any]:
 async def _usage(dispatcher: Dispatcher, served: ServedModel, given: Sequence[Input]) -> dict[str, int]:
     """Tokens of the texts; a picture counts its patches."""
     texts = [one["text"] for one in given if "text" in one]
-    read = served.count([], len(given) - len(texts))
-    for text in texts:  # one by one: who counts a short text waits for no long ones
-        read += await dispatcher.light(len(text), partial(served.count, [text], 0))
+    pictures = len(given) - len(texts)
+    read = await dispatcher.light(sum(map(len, texts)), lambda: served.count(texts, pictures))
     return {"prompt_tokens": read, "total_tokens": read}
 
 

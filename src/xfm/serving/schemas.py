@@ -3,17 +3,16 @@
 from html import escape
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, conlist, create_model
 
 from xfm.core.errors import printable
 from xfm.serving.inputs import TOP
 
-T = TypeVar("T")
 Given = str | dict[str, Any]
 """A text, a data URL, or an object with `text` or `image`."""
 
@@ -34,28 +33,6 @@ class EmbeddingRequest(ModelRequest, extra="ignore"):
     dimensions: int | None = Field(None, description="refused unless it is the model's own")
 
 
-class Embedding(BaseModel):
-    """One vector: numbers, or little-endian float32 in base64."""
-
-    object: Literal["embedding"] = "embedding"
-    index: int
-    embedding: list[float] | str
-
-
-class Listing(BaseModel, Generic[T]):
-    """A list, as OpenAI writes it."""
-
-    object: Literal["list"] = "list"
-    data: list[T]
-
-
-class Results(Listing[T]):
-    """Results in the order of the inputs."""
-
-    model: str
-    usage: dict[str, int] = Field(description="tokens that were read")
-
-
 class RerankRequest(ModelRequest, extra="ignore"):
     """`POST /v1/rerank` and `/v2/rerank`: a text against pictures, a picture against texts, or like kinds."""
 
@@ -65,37 +42,11 @@ class RerankRequest(ModelRequest, extra="ignore"):
     return_documents: bool = False
 
 
-class Reranked(BaseModel):
-    """A document: where it stood, and how well it fits, from 0 to 1."""
-
-    index: int
-    relevance_score: float
-    document: Any = None
-
-
-class RerankAnswer(BaseModel):
-    """Documents, the best first."""
-
-    id: str
-    model: str
-    results: list[Reranked]
-    usage: dict[str, int] = Field(description="tokens that were read")
-    meta: dict[str, Any]
-
-
 class ScoreRequest(ModelRequest, extra="ignore"):
     """`POST /score`: pairs, or one against many."""
 
     text_1: Given | list[Given]
     text_2: Given | list[Given]
-
-
-class PairScore(BaseModel):
-    """A pair."""
-
-    index: int
-    object: Literal["score"] = "score"
-    score: float
 
 
 class TaskRequest(ModelRequest):
@@ -105,32 +56,12 @@ class TaskRequest(ModelRequest):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class TaskAnswer(BaseModel):
-    """Answers in the order of the inputs; an input that cannot be used has its error in its place."""
-
-    model: str
-    task: str
-    answers: list[Any]
-
-
 class AttentionRequest(ModelRequest):
     """`POST /v1/attention`: a picture and a text."""
 
     image: Given
     text: str
     layer: int | None = Field(None, ge=0, description="of the fusion encoder; the middle one if not given")
-
-
-class AttentionAnswer(BaseModel):
-    """Where the fusion encoder looks; maps are [rows][columns] over the picture, not negative."""
-
-    model: str
-    layer: int
-    layers: int = Field(description="how many there are")
-    match: float = Field(description="probability that the text fits the picture")
-    whole: list[list[float]] = Field(description="of the whole text")
-    words: list[str]
-    maps: list[list[list[float]]] = Field(description="of each word")
 
 
 class SearchRequest(BaseModel):
@@ -150,57 +81,87 @@ class SearchRequest(BaseModel):
     )
 
 
-class ErrorAnswer(BaseModel):
-    """The answer to a request that is refused, or that failed."""
+# ---------------------------------------------------------------- answers
+def _answer(name: str, does: str, **fields: Any) -> type[BaseModel]:
+    """A model for the document of the API alone: answers are dicts. A field with a default may be absent."""
+    whole: Any = {one: kind if isinstance(kind, tuple) else (kind, ...) for one, kind in fields.items()}
+    return create_model(name, __doc__=does, **whole)
 
-    error: dict[str, str | None] = Field(
-        description="message, type, param and code, as OpenAI's clients have"
+
+def _listing(kind: type[BaseModel], **more: Any) -> type[BaseModel]:
+    does = "A list, as OpenAI writes it, in the order of the inputs."
+    return _answer(f"{kind.__name__}List", does, object=Literal["list"], data=conlist(kind), **more)
+
+
+_READ: dict[str, Any] = {
+    "model": str,
+    "usage": Annotated[dict[str, int], Field(description="tokens that were read")],
+}
+ErrorAnswer = _answer(
+    "ErrorAnswer",
+    "The answer to a request that is refused or failed: message, type, param and code, as OpenAI's have.",
+    error=dict[str, str | None],
+)
+ModelList = _listing(
+    _answer(
+        "ModelInfo",
+        "A model that is served, and the tasks that it answers.",
+        id=str, object=Literal["model"], owned_by=str, tasks=list[str],
     )
-
-
-class ModelInfo(BaseModel):
-    """A model that is served, and the tasks that it answers."""
-
-    id: str
-    object: Literal["model"] = "model"
-    owned_by: str = "xfm"
-    tasks: list[str]
-
-
-class SearchHit(BaseModel):
-    """A picture that was found; match and box only where it was re-ranked."""
-
-    key: str = Field(description="its id, or a digest where it has none; GET /search/picture shows it")
-    source: str = Field(description="its path in the folder that was indexed, or the name of its file")
-    width: int
-    height: int
-    score: float
-    similarity: float
-    match: float | None = None
-    box: dict[str, float] | None = Field(None, description="xmin, ymin, xmax, ymax in pixels; y points down")
-    metadata: dict[str, str | float | bool]
-
-
-class SearchAnswer(BaseModel):
-    """The nearest pictures; `fits` false says that none of them is what was searched."""
-
-    hits: list[SearchHit]
-    fits: bool | None
-    best: float | None
-    min_score: float
-    fitted: bool
-    searched: int
-    limits: str = Field(description="what the model is not made for, where it is not sure; else empty")
-
-
-class Readiness(BaseModel):
-    """`GET /ready`."""
-
-    ready: bool
-    models: list[str]
-    collections: list[str]
-    unavailable: list[str] = Field(description="collections that do not answer now")
-    waiting: int
+)  # fmt: skip
+EmbeddingList = _listing(
+    _answer(
+        "Embedding",
+        "One vector: numbers, or little-endian float32 in base64.",
+        object=Literal["embedding"], index=int, embedding=list[float] | str,
+    ),
+    **_READ,
+)  # fmt: skip
+PairScoreList = _listing(
+    _answer("PairScore", "A pair.", index=int, object=Literal["score"], score=float), **_READ
+)
+Reranked = _answer(
+    "Reranked",
+    "A document: where it stood, and how well it fits, from 0 to 1.",
+    index=int, relevance_score=float, document=Any,
+)  # fmt: skip
+RerankAnswer = _answer(
+    "RerankAnswer",
+    "Documents, the best first.",
+    id=str, results=conlist(Reranked), meta=dict[str, Any], **_READ,
+)  # fmt: skip
+TaskAnswer = _answer(
+    "TaskAnswer",
+    "Answers in the order of the inputs; an input that cannot be used has its error in its place.",
+    model=str, task=str, answers=list[Any],
+)  # fmt: skip
+AttentionAnswer = _answer(
+    "AttentionAnswer",
+    "Where the fusion encoder looks, in one of its layers, for the whole text and for each word; maps are "
+    "[rows][columns] over the picture, not negative. `match` is the probability that the text fits.",
+    model=str, layer=int, layers=int, match=float, whole=list[list[float]], words=list[str],
+    maps=list[list[list[float]]],
+)  # fmt: skip
+SearchHit = _answer(
+    "SearchHit",
+    "A picture that was found; match and box (in pixels; y points down) only where it was re-ranked.",
+    key=Annotated[str, Field(description="GET /search/picture shows it")],
+    source=Annotated[str, Field(description="its path in the indexed folder, or the name of its file")],
+    width=int, height=int, score=float, similarity=float, match=(float | None, None),
+    box=(dict[str, float] | None, None), metadata=dict[str, str | float | bool],
+)  # fmt: skip
+SearchAnswer = _answer(
+    "SearchAnswer",
+    "The nearest pictures; `fits` false says that none of them is what was searched. `limits` says what the "
+    "model is not made for, where it is not sure; else it is empty.",
+    hits=conlist(SearchHit), fits=bool | None, best=float | None, min_score=float, fitted=bool, searched=int,
+    limits=str,
+)  # fmt: skip
+Readiness = _answer(
+    "Readiness",
+    "`GET /ready`; collections that do not answer now are unavailable.",
+    ready=bool, models=list[str], collections=list[str], unavailable=list[str], waiting=int,
+)  # fmt: skip
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

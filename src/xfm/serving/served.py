@@ -103,15 +103,9 @@ class Models:
         precision = None if asked is None else Precision(asked)
         pretrained, precision = read_to_run(reference, self._running.get("device"), precision)
         running = self._running | {"precision": precision.value}
-        reader = PictureReader(pretrained.preprocessing, None)
-        path = Path(reference)
-        served = ServedModel(
-            path.parent.name if path.name == "model" and path.parent.name else path.name,
-            reference,
-            pretrained,
-            reader,
-            running,
-        )
+        reader, path = PictureReader(pretrained.preprocessing, None), Path(reference)
+        name = path.parent.name if path.name == "model" and path.parent.name else path.name
+        served = ServedModel(name, reference, pretrained, reader, running)
         engine = served.pipeline("embed").engine
         if self._alone:
             hold(pretrained.encoders, engine.precision, engine.device)

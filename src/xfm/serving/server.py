@@ -36,34 +36,27 @@ def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> No
         raise KeyboardInterrupt("stopped")
 
 
-def listener(server: Server, started: Callable[[str], None] = lambda _: None) -> "Listener":
-    """uvicorn's server by our configuration."""
-    config = server.config
-    return Listener(
-        uvicorn.Config(
+class Listener(uvicorn.Server):
+    """uvicorn's server by our configuration, without exiting the process or re-raising signals."""
+
+    def __init__(self, server: Server, started: Callable[[str], None] = lambda _: None) -> None:
+        limits = server.config
+        told = uvicorn.Config(
             server.guarded,
-            host=config.host,
-            port=config.port,
-            http=partial(Connection, limits=config),  # pyright: ignore[reportArgumentType]
+            host=limits.host,
+            port=limits.port,
+            http=partial(Connection, limits=limits),  # pyright: ignore[reportArgumentType]
             ws="none",
             log_level="warning",
             lifespan="on",
             timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=int(config.drain_seconds),
+            timeout_graceful_shutdown=int(limits.drain_seconds),
             h11_max_incomplete_event_size=_HEAD_BYTES,
             server_header=False,
             proxy_headers=False,
-        ),
-        started,
-    )
-
-
-class Listener(uvicorn.Server):
-    """uvicorn's server, without exiting the process or re-raising signals."""
-
-    def __init__(self, config: uvicorn.Config, tell: Callable[[str], None]) -> None:
-        super().__init__(config)
-        self._tell = tell
+        )
+        super().__init__(told)
+        self._tell = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; raises OSError."""
@@ -155,7 +148,7 @@ def _stopped(timer: asyncio.TimerHandle | None) -> None:
 
 
 async def _serve(server: Server, started: Callable[[str], None]) -> bool:
-    running = listener(server, started)
+    running = Listener(server, started)
     loop = asyncio.get_running_loop()
     reloading: set[asyncio.Task[None]] = set()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -11,7 +11,7 @@ from xfm.config.tasks import MATCHING, task_spec
 from xfm.core.errors import UserError
 from xfm.models.artifacts import model_card, trained_on
 from xfm.models.shipped import boxed_names
-from xfm.serving.examples import EXAMPLES, Example, Examples
+from xfm.serving.examples import EXAMPLES, Examples, example
 from xfm.serving.served import Models, ServedModel
 
 SEARCH = "search"
@@ -34,65 +34,42 @@ class TabSpec:
 
 TABS = (
     TabSpec(
-        SEARCH,
-        "Search",
+        SEARCH, "Search",
         "Find pictures by what you write. The nearest are looked at again: where none fits, it says so.",
-        "embed",
-        "no served model has text and pictures in one space",
+        "embed", "no served model has text and pictures in one space",
     ),
     TabSpec(
-        "ask",
-        "Ask",
-        "Ask a question about a picture.",
-        "vqa",
-        "no served model answers questions about pictures",
-        "image, question, answer",
+        "ask", "Ask", "Ask a question about a picture.",
+        "vqa", "no served model answers questions about pictures", "image, question, answer",
     ),
     TabSpec(
-        "find",
-        "Find",
-        "Write what to look for, and see where it is.",
-        "grounding",
-        "no served model draws boxes",
+        "find", "Find", "Write what to look for, and see where it is.",
+        "grounding", "no served model draws boxes",
     ),
     TabSpec(
-        "compare",
-        "Compare",
-        "Say something about two pictures, and see whether it is true.",
-        "reasoning",
-        "no served model compares two pictures",
-        "left, right, text, label",
+        "compare", "Compare", "Say something about two pictures, and see whether it is true.",
+        "reasoning", "no served model compares two pictures", "left, right, text, label",
     ),
     TabSpec(
-        "caption",
-        "Caption",
-        "Have a picture described.",
-        "captioning",
-        "no served model writes captions",
-        "image, caption",
+        "caption", "Caption", "Have a picture described.",
+        "captioning", "no served model writes captions", "image, caption",
     ),
     TabSpec(
-        "classify",
-        "Classify",
+        "classify", "Classify",
         "Sort a picture into classes of your own: write their names, no training is needed.",
-        "zero-shot-image-classification",
-        "no served model has text and pictures in one space",
+        "zero-shot-image-classification", "no served model has text and pictures in one space",
     ),
     TabSpec(
-        "fill",
-        "Fill in",
+        "fill", "Fill in",
         "Leave a word out: the model guesses it from the text alone, and again with the picture.",
-        "fill-mask",
-        "no served model guesses words",
+        "fill-mask", "no served model guesses words",
     ),
     TabSpec(
-        "look",
-        "Attention",
+        "look", "Attention",
         "See which parts of a picture the fusion encoder looks at, for a text and for each of its words.",
-        MATCHING.name,
-        "no served model matches texts and pictures",
+        MATCHING.name, "no served model matches texts and pictures",
     ),
-)
+)  # fmt: skip
 
 
 def about(
@@ -111,14 +88,10 @@ def about(
     tasks = {name: one.tasks for name, one in served.items()}
     offered = None
     if examples is not None:
-        offered = {
-            "licence": examples.licence,
-            "captions": examples.gallery,
-            "tabs": {name: [asdict(one) for one in tab] for name, tab in examples.tabs.items()},
-        }
+        tabs, queries = {**examples.tabs}, examples.queries
         if gallery.get("kind") == EXAMPLES:
-            asked = Example([], [*examples.queries], [*examples.queries.values()])
-            offered["tabs"][SEARCH] = [asdict(asked)]
+            tabs[SEARCH] = [example([], queries, queries.values())]
+        offered = {"licence": examples.licence, "captions": examples.gallery, "tabs": tabs}
     return {
         "version": version("xfm"),
         "models": [_described(one, tasks[name]) for name, one in served.items()],

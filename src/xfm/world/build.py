@@ -17,9 +17,9 @@ from xfm.core.files import drafting, file_digest, replace_folder, write_text, wr
 from xfm.core.locks import locked
 from xfm.core.processes import cores
 from xfm.executors.executor import LocalPool
-from xfm.world.catalog import ART_LICENCE, ObjectType, package_versions
+from xfm.world.catalog import ART_LICENCE, package_versions
 from xfm.world.scene import Split
-from xfm.world.storage import FORMAT, NAME, WorldManifest, fingerprint, require_own, write_lines
+from xfm.world.storage import FORMAT, NAME, WorldManifest, fingerprint, require_own, to_json
 from xfm.world.task_units import MAKERS
 from xfm.world.units import Part, Unit, UnitResult, WorkerState
 
@@ -28,16 +28,14 @@ _FACTS_LICENCE = "randfacts, MIT licence"
 
 TEXT_SLICE = 5000  # lines per unit
 TASK_SLICE = 1000  # rows per unit
-VALIDATED = (
-    Part.RETRIEVAL,
-    Part.VQA,
-    Part.REASONING,
-    Part.GROUNDING,
-    Part.ENTAILMENT,
-    Part.PARAPHRASE,
-    Part.MASKED_TOKEN,
-    Part.ABSENCE,
-)
+PRETRAINED = (Part.SCENES, Part.SINGLES, Part.TWINS, Part.PICTURES, Part.TEXT)
+VALIDATED = tuple(part for part in Part if part not in (*PRETRAINED, Part.CATEGORY))
+_LEARNED = {
+    Part.TEXT: "text", Part.VQA: "question", Part.REASONING: "text", Part.GROUNDING: "phrase",
+    Part.ENTAILMENT: "text_b", Part.PARAPHRASE: "text_b",
+}  # fmt: skip
+"""What the tokenizer learns of the rows that models are trained on."""
+_TOLD = "name", "category", "colour", "code"
 CONTENT = ("tasks", "pretrain", "tokenizer.json")
 """What a world's folder holds beside its manifest."""
 
@@ -83,34 +81,21 @@ def build_world(
 # ---------------------------------------------------------------- units
 def plan(config: WorldConfig) -> list[Unit]:
     """All units of a resolved configuration, the longest first."""
-    tasks, train = config.tasks, Split.TRAIN
+    tasks, train, tests = config.tasks, Split.TRAIN, (Split.SEEN, Split.COMBINATIONS)
+    shards = (Part.SCENES, Part.SINGLES, Part.TWINS, Part.PICTURES)
     rows: list[tuple[Part, Split, int, int]] = [
-        (Part.SCENES, train, config.scenes, config.shard_size),
-        (Part.SINGLES, train, config.singles, config.shard_size),
-        (Part.TWINS, train, config.twins, config.shard_size),
-        (Part.PICTURES, train, config.pictures, config.shard_size),
+        *((part, train, getattr(config, part), config.shard_size) for part in shards),
         (Part.TEXT, train, config.text_lines, TEXT_SLICE),
         # The captions of a retrieval split are distinct: one unit makes them all.
-        *(
-            (Part.RETRIEVAL, s, tasks.retrieval, 10**9)
-            for s in (Split.SEEN, Split.COMBINATIONS, Split.OBJECTS)
-        ),
+        *((Part.RETRIEVAL, split, tasks.retrieval, 10**9) for split in (*tests, Split.OBJECTS)),
         (Part.RETRIEVAL, Split.HARD, tasks.hard, TASK_SLICE),
         (Part.RETRIEVAL, Split.HARD_VALIDATION, tasks.validation, TASK_SLICE),
     ]
-    for part, trained, tested in (
-        (Part.VQA, tasks.vqa_train, tasks.vqa_test),
-        (Part.REASONING, tasks.reasoning_train, tasks.reasoning_test),
-        (Part.GROUNDING, tasks.grounding_train, tasks.grounding_test),
-    ):
-        rows.append((part, train, trained, TASK_SLICE))
-        rows += [(part, split, tested, TASK_SLICE) for split in (Split.SEEN, Split.COMBINATIONS)]
-    for part, trained, tested in (
-        (Part.ENTAILMENT, tasks.entailment_train, tasks.entailment_test),
-        (Part.PARAPHRASE, tasks.paraphrase_train, tasks.paraphrase_test),
-        (Part.CATEGORY, tasks.category_train, tasks.category_test),
-    ):
-        rows += [(part, train, trained, TASK_SLICE), (part, Split.TEST, tested, TASK_SLICE)]
+    for part in (Part.VQA, Part.REASONING, Part.GROUNDING, Part.ENTAILMENT, Part.PARAPHRASE, Part.CATEGORY):
+        pictured = part in (Part.VQA, Part.REASONING, Part.GROUNDING)
+        rows.append((part, train, getattr(tasks, f"{part}_train"), TASK_SLICE))
+        tested = getattr(tasks, f"{part}_test")
+        rows += [(part, split, tested, TASK_SLICE) for split in (tests if pictured else (Split.TEST,))]
     rows.append((Part.MASKED_TOKEN, Split.TEST, tasks.masked_token, 10**9))
     rows.append((Part.ABSENCE, Split.TEST, tasks.absence, TASK_SLICE))
     # One unit each: the captions of a retrieval split are distinct, wrong pictures are another row's.
@@ -158,15 +143,15 @@ def _fill(
     rows: dict[str, list[dict[str, Any]]] = {}
     for result in made:
         unit = result.unit
-        task = unit.split is not Split.TRAIN or unit.part not in (
-            Part.SCENES, Part.SINGLES, Part.TWINS, Part.PICTURES, Part.TEXT
-        )  # fmt: skip
+        task = unit.split is not Split.TRAIN or unit.part not in PRETRAINED
         name = f"tasks/{unit.part}/{unit.split}" if task else f"pretrain/{unit.part}"
-        counts[name] = counts.get(name, 0) + (len(result.rows) or result.count)
+        counts[name] = counts.get(name, 0) + (len(result.rows) or unit.rows)
         if result.rows:
             rows.setdefault(f"{name}.jsonl", []).extend(result.rows)
     for name, records in rows.items():
-        write_lines(draft / name, records)
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        with (draft / name).open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(to_json(record) + "\n" for record in records)
     _train_tokenizer(draft, made, config.vocab_size)
     pictures = sorted(entry for result in made for entry in result.pictures)
     manifest = WorldManifest(
@@ -178,8 +163,8 @@ def _fill(
         packages=packages,
         licences={"pictures": ART_LICENCE, "facts": _FACTS_LICENCE},
         objects={
-            "seen": [_entry(o) for o in catalog.seen],
-            "heldout": [_entry(o) for o in catalog.heldout],
+            split: [{name: getattr(kind, name) for name in _TOLD} for kind in kinds]
+            for split, kinds in (("seen", catalog.seen), ("heldout", catalog.heldout))
         },
         heldout_pairs=sum(
             catalog.is_heldout_pair(a, b) for i, a in enumerate(catalog.seen) for b in catalog.seen[i + 1 :]
@@ -206,10 +191,11 @@ def _train_tokenizer(draft: Path, made: list[UnitResult], vocab_size: int) -> No
     texts = (
         text if result.unit.part is Part.TEXT else normalise_caption(text, max_words=200)
         for result in made
-        for text in result.texts
+        for text in _texts(result)
     )
     train_tokenizer(texts, vocab_size).save(draft / "tokenizer.json")
 
 
-def _entry(kind: ObjectType) -> dict[str, Any]:
-    return {"name": kind.name, "category": kind.category, "colour": kind.colour, "code": kind.code}
+def _texts(result: UnitResult) -> list[str]:
+    name = _LEARNED.get(result.unit.part) if result.unit.split is Split.TRAIN else None
+    return result.texts if name is None else [row[name] for row in result.rows]

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import NamedTuple
 
 from xfm.world import palette
 from xfm.world.grammar import (
     NUMBERS,
     PLACE_PHRASES,
     RELATION_PHRASES,
-    SIDE_PHRASES,
     SIZE_WORDS,
     Relation,
     counted,
     excluded,
+    in_relation,
     is_between,
     joined,
     on_background,
@@ -54,11 +53,14 @@ def _shuffled_groups(rng: Rng, scene: Scene) -> list[list[SceneObject]]:
     return rng.shuffled(list(scene.groups.values()))
 
 
+def _listed(rng: Rng, scene: Scene, detail: int) -> str:
+    return joined([described(rng, group, detail) for group in _shuffled_groups(rng, scene)])
+
+
 def list_caption(rng: Rng, scene: Scene) -> str:
     """Every object by name, with counts."""
-    detail = rng.pick((0, 0, 30, 60)) if len(scene.groups) < 4 else 10
-    parts = [described(rng, group, detail) for group in _shuffled_groups(rng, scene)]
-    return opened(rng.pick(_OPENERS), joined(parts))
+    parts = _listed(rng, scene, rng.pick((0, 0, 30, 60)) if len(scene.groups) < 4 else 10)
+    return opened(rng.pick(_OPENERS), parts)
 
 
 def place_caption(rng: Rng, scene: Scene) -> str:
@@ -71,14 +73,11 @@ def place_caption(rng: Rng, scene: Scene) -> str:
     return joined(parts + [described(rng, g, 0) for g in groups if g not in placed])
 
 
-def background_caption(rng: Rng, scene: Scene) -> str:
-    """Every object, and the colour of the background."""
-    parts = joined([described(rng, group, 10) for group in _shuffled_groups(rng, scene)])
-    return on_background(rng, parts, scene.background.name)
+def _background_caption(rng: Rng, scene: Scene) -> str:
+    return on_background(rng, _listed(rng, scene, 10), scene.background.name)
 
 
-def relation_caption(rng: Rng, scene: Scene) -> str | None:
-    """Two single objects in their relation, then the rest."""
+def _relation_caption(rng: Rng, scene: Scene) -> str | None:
     pairs = [
         (a, b, relation)
         for a in scene.singles
@@ -89,10 +88,7 @@ def relation_caption(rng: Rng, scene: Scene) -> str | None:
         return None
     a, b, relation = rng.pick(pairs)
     first, second = described(rng, [a], 15), described(rng, [b], 15)
-    if rng.chance(25):
-        text = f"{second} with {first} {SIDE_PHRASES[relation]}"
-    else:
-        text = f"{first} {rng.pick(RELATION_PHRASES[relation])} {second}"
+    text = in_relation(rng, first, relation, second, aside=rng.chance(25))
     rest = [g for g in _shuffled_groups(rng, scene) if g[0] is not a and g[0] is not b]
     if not rest:
         return text
@@ -103,8 +99,7 @@ def relation_caption(rng: Rng, scene: Scene) -> str | None:
     return f"{text}, {rng.pick(('and', 'with', 'also'))} {joined(parts)}"
 
 
-def between_caption(rng: Rng, scene: Scene) -> str | None:
-    """One single object between two others, then the rest."""
+def _between_caption(rng: Rng, scene: Scene) -> str | None:
     singles = scene.singles
     triples = [
         (a, b, c)
@@ -122,22 +117,21 @@ def between_caption(rng: Rng, scene: Scene) -> str | None:
     return f"{text}, with {joined([described(rng, g, 0) for g in rest])}" if rest else text
 
 
-def count_caption(rng: Rng, scene: Scene) -> str | None:
-    """How many objects there are, and which."""
+def _count_caption(rng: Rng, scene: Scene) -> str | None:
     total = len(scene.objects)
     if total < 2:
         return None
-    parts = joined([described(rng, group, 0) for group in _shuffled_groups(rng, scene)])
+    parts = _listed(rng, scene, 0)
     return f"{NUMBERS[total]} {rng.pick(('objects', 'things'))}: {parts}"
 
 
 _KINDS: tuple[tuple[Callable[[Rng, Scene], str | None], int], ...] = (
     (list_caption, 25),
     (place_caption, 32),
-    (relation_caption, 26),
-    (between_caption, 8),
-    (background_caption, 7),
-    (count_caption, 5),
+    (_relation_caption, 26),
+    (_between_caption, 8),
+    (_background_caption, 7),
+    (_count_caption, 5),
 )
 
 
@@ -163,12 +157,8 @@ def captions(rng: Rng, scene: Scene, count: int) -> list[str]:
 COUNT = 3
 
 
-class HardCaption(NamedTuple):
-    """A true caption and COUNT false ones of the same form, and what tells them apart."""
-
-    edit: Edit
-    caption: str
-    distractors: list[str]
+HardCaption = tuple[str, list[str]]
+"""A true caption and COUNT false ones of the same form."""
 
 
 def _relations(rng: Rng, scene: Scene) -> HardCaption | None:
@@ -190,7 +180,7 @@ def _relations(rng: Rng, scene: Scene) -> HardCaption | None:
 
     false = [text(a, r, b) for r in Relation if r is not relation]
     false += [text(b, r, a) for r in Relation if r is not relation.inverse]
-    return HardCaption(Edit.RELATION, text(a, relation, b), rng.sample(false, COUNT))
+    return text(a, relation, b), rng.sample(false, COUNT)
 
 
 def _places(rng: Rng, scene: Scene) -> HardCaption | None:
@@ -212,7 +202,7 @@ def _places(rng: Rng, scene: Scene) -> HardCaption | None:
         if moved and all(places_differ(p, q) for p, q in moved):
             found.setdefault(text(places))
         if len(found) == COUNT:
-            return HardCaption(Edit.PLACE, text(true), list(found))
+            return text(true), list(found)
     return None
 
 
@@ -232,7 +222,7 @@ def _sizes(rng: Rng, scene: Scene) -> HardCaption | None:
 
     true = tuple(item.size for item in items)
     false = [sizes for sizes in product((Size.SMALL, Size.LARGE), repeat=2) if sizes != true]
-    return HardCaption(Edit.SIZE, text(true), [text(sizes) for sizes in rng.shuffled(false)])
+    return text(true), [text(sizes) for sizes in rng.shuffled(false)]
 
 
 def _counts(rng: Rng, scene: Scene) -> HardCaption | None:
@@ -249,7 +239,7 @@ def _counts(rng: Rng, scene: Scene) -> HardCaption | None:
     ]
     if len(false) < COUNT or max(true) == 1:
         return None
-    return HardCaption(Edit.COUNT, text(true), [text(counts) for counts in rng.sample(false, COUNT)])
+    return text(true), [text(counts) for counts in rng.sample(false, COUNT)]
 
 
 def _backgrounds(rng: Rng, scene: Scene) -> HardCaption | None:
@@ -259,8 +249,7 @@ def _backgrounds(rng: Rng, scene: Scene) -> HardCaption | None:
         return f"{parts} on {with_article(colour)} background"
 
     others = [name for name, _ in palette.BACKGROUNDS if name != scene.background.name]
-    false = [text(colour) for colour in rng.sample(others, COUNT)]
-    return HardCaption(Edit.BACKGROUND, text(scene.background.name), false)
+    return text(scene.background.name), [text(colour) for colour in rng.sample(others, COUNT)]
 
 
 _WAYS: dict[Edit, Callable[[Rng, Scene], HardCaption | None]] = {
@@ -277,4 +266,4 @@ EDITS = tuple(_WAYS)
 def hard_caption(rng: Rng, scene: Scene, edit: Edit) -> HardCaption | None:
     """A caption with distractors that differ from it in `edit`, or None if the scene does not allow it."""
     found = _WAYS[edit](rng, scene)
-    return found if found is not None and len({found.caption, *found.distractors}) == COUNT + 1 else None
+    return found if found is not None and len({found[0], *found[1]}) == COUNT + 1 else None

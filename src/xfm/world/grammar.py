@@ -36,11 +36,7 @@ SIDE_PHRASES: dict[Relation, str] = {
 
 def _offset(a: SceneObject, b: SceneObject, relation: Relation) -> tuple[int, int]:
     dx, dy = a.x2 - b.x2, a.y2 - b.y2
-    if relation is Relation.LEFT:
-        return -dx, abs(dy)
-    if relation is Relation.RIGHT:
-        return dx, abs(dy)
-    return (-dy, abs(dx)) if relation is Relation.ABOVE else (dy, abs(dx))
+    return ((-dx, abs(dy)), (dx, abs(dy)), (-dy, abs(dx)), (dy, abs(dx)))[relation]
 
 
 def holds(a: SceneObject, relation: Relation, b: SceneObject, image_size: int) -> bool:
@@ -135,6 +131,13 @@ def opened(opener: str, parts: str) -> str:
     if opener == "there is " and not parts.startswith(("a ", "an ")):
         opener = "there are "
     return opener + parts
+
+
+def in_relation(rng: Rng, a: str, relation: Relation, b: str, aside: bool) -> str:
+    """ "a cat left of a tree", or `aside` "a tree with a cat to its left"."""
+    if aside:
+        return f"{b} with {a} {SIDE_PHRASES[relation]}"
+    return f"{a} {rng.pick(RELATION_PHRASES[relation])} {b}"
 
 
 def on_background(rng: Rng, parts: str, colour: str) -> str:

@@ -50,20 +50,6 @@ def classify(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
     return colour
 
 
-def distinct(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The different colours [C, 3] uint8 among the pixels [N, 3], and how often each occurs [C] int64."""
-    packed = rgb[:, 0].astype(np.int32) << 16 | rgb[:, 1].astype(np.int32) << 8 | rgb[:, 2]
-    colours, counts = np.unique(packed, return_counts=True)
-    return np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1).astype(np.uint8), counts
-
-
-def shares(colours: NDArray[np.uint8], counts: NDArray[np.int64]) -> tuple[int, ...]:
-    """Percentage (rounded down) of the pixels in every colour of COLOURS; arguments as `distinct` returns."""
-    classes = classify(colours)
-    total = max(1, int(counts.sum()))
-    return tuple(int(counts[classes == i].sum()) * 100 // total for i in range(len(COLOURS)))
-
-
 # Backgrounds: a name of the vocabulary and its RGB, chosen to differ from the pictures' own flat colours.
 BACKGROUNDS: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("red", (204, 72, 72)),
@@ -80,9 +66,16 @@ BACKGROUNDS: tuple[tuple[str, tuple[int, int, int]], ...] = (
 )
 
 
-def blend_in(colours: NDArray[np.uint8], counts: NDArray[np.int64]) -> tuple[int, ...]:
-    """Percentage of the pixels that are hard to see on each of BACKGROUNDS (L1 distance below 100)."""
+def measured(rgb: NDArray[np.uint8]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Percentages (rounded down) of pixels [N, 3] in every colour of COLOURS, and of those that are hard to
+    see on each of BACKGROUNDS (L1 distance below 100)."""
+    packed = rgb[:, 0].astype(np.int32) << 16 | rgb[:, 1].astype(np.int32) << 8 | rgb[:, 2]
+    distinct, counts = np.unique(packed, return_counts=True)
+    colours = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], 1)
+    classes, total = classify(colours.astype(np.uint8)), max(1, int(counts.sum()))
     backgrounds = np.array([colour for _, colour in BACKGROUNDS], np.int64)
     near = np.abs(colours.astype(np.int64)[:, None] - backgrounds).sum(2) < 100  # [C, backgrounds]
-    total = max(1, int(counts.sum()))
-    return tuple(int(counts[near[:, i]].sum()) * 100 // total for i in range(len(BACKGROUNDS)))
+    hidden = [counts[near[:, i]] for i in range(len(BACKGROUNDS))]
+    parts = [counts[classes == i] for i in range(len(COLOURS))], hidden
+    shares, crowded = (tuple(int(one.sum()) * 100 // total for one in each) for each in parts)
+    return shares, crowded

@@ -12,6 +12,7 @@ from xfm.world.grammar import (
     is_between,
     with_article,
 )
+from xfm.world.palette import COLOURS
 from xfm.world.rng import Rng
 from xfm.world.scene import Scene, SceneObject
 
@@ -29,18 +30,10 @@ Determiner = Callable[[str], str]
 """Puts "the", "a" or nothing before a noun."""
 
 
-def the(noun: str) -> str:
-    """ "the cat"."""
-    return f"the {noun}"
-
-
-def bare(noun: str) -> str:
-    """ "cat", as people refer who are short of time."""
-    return noun
-
-
+the: Determiner = "the {}".format
 # A phrase has one determiner throughout. Captions say "a": what is learned from phrases is to hold for them.
-DETERMINERS: tuple[Determiner, ...] = (the, with_article, bare)
+# People who are short of time say none.
+DETERMINERS: tuple[Determiner, ...] = (the, with_article, str)
 
 
 def _others(scene: Scene, item: SceneObject, noun: str) -> list[SceneObject]:
@@ -122,8 +115,6 @@ def by_between(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Deter
 
 def by_colour(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
     """ "the red object", if nothing else shows much of that colour."""
-    from xfm.world.palette import COLOURS
-
     colour = item.kind.colour
     if colour is None or noun not in GENERIC or scene.background.name == colour:
         return None
@@ -172,9 +163,5 @@ def refer(
 
 def regions(rng: Rng, scene: Scene) -> list[tuple[str, SceneObject]]:
     """A phrase for each object that has one, in random order."""
-    found = []
-    for item in rng.shuffled(scene.objects):
-        phrase = refer(rng, scene, item)
-        if phrase is not None:
-            found.append((phrase, item))
-    return found
+    found = ((refer(rng, scene, item), item) for item in rng.shuffled(scene.objects))
+    return [(phrase, item) for phrase, item in found if phrase is not None]

@@ -78,7 +78,7 @@ def what(rng: Rng, scene: Scene, catalog: Catalog) -> Question | None:
     return Question(f"what is {text}?", item.name, QuestionKind.WHAT)
 
 
-def where(rng: Rng, scene: Scene) -> Question | None:
+def where(rng: Rng, scene: Scene, catalog: Catalog) -> Question | None:
     """The place of an object that is the only one of its kind."""
     if not scene.singles:
         return None
@@ -87,20 +87,16 @@ def where(rng: Rng, scene: Scene) -> Question | None:
     return Question(wording.format(item.name), item.place.words, QuestionKind.WHERE)
 
 
-def how_many(rng: Rng, scene: Scene, kind: ObjectType) -> Question:
-    """How many objects of `kind`, which may be absent."""
-    wording = rng.pick(
-        ("how many {} are there?", "how many {} can you see?", "how many {} does the picture show?")
-    )
+def how_many(rng: Rng, scene: Scene, kind: ObjectType | None) -> Question:
+    """How many objects of `kind`, which may be absent, or in all."""
+    if kind is None:
+        return Question("how many objects are there?", NUMBERS[len(scene.objects)], QuestionKind.HOW_MANY)
+    wordings = ("how many {} are there?", "how many {} can you see?", "how many {} does the picture show?")
+    wording = rng.pick(wordings)
     return Question(wording.format(plural(kind.name)), NUMBERS[scene.count(kind)], QuestionKind.HOW_MANY)
 
 
-def how_many_objects(scene: Scene) -> Question:
-    """How many objects in all."""
-    return Question("how many objects are there?", NUMBERS[len(scene.objects)], QuestionKind.HOW_MANY)
-
-
-def colour(rng: Rng, scene: Scene) -> Question | None:
+def colour(rng: Rng, scene: Scene, catalog: Catalog) -> Question | None:
     """The colour of the background, or of an object that the question does not name."""
     if rng.chance(25):
         name = scene.background.name
@@ -117,9 +113,8 @@ def colour(rng: Rng, scene: Scene) -> Question | None:
 
 def _presence(rng: Rng, scene: Scene, label: bool, catalog: Catalog) -> str | None:
     kind = rng.pick(scene.objects).kind if label else absent(rng, scene, catalog)
-    return rng.pick(("is there {}?", "does the picture show {}?", "can you see {}?")).format(
-        with_article(kind.name)
-    )
+    wording = rng.pick(("is there {}?", "does the picture show {}?", "can you see {}?"))
+    return wording.format(with_article(kind.name))
 
 
 def _at_place(rng: Rng, scene: Scene, label: bool, catalog: Catalog) -> str | None:
@@ -183,16 +178,9 @@ def absent(rng: Rng, scene: Scene, catalog: Catalog) -> ObjectType:
 def ask(rng: Rng, scene: Scene, catalog: Catalog, count: int) -> list[Question]:
     """Up to `count` questions, each of another kind, and none HOW_MANY."""
     # "what" twice: it fails where no object of the scene is answerable.
-    kinds: tuple[Callable[[], Question | None], ...] = (
-        lambda: what(rng, scene, catalog),
-        lambda: what(rng, scene, catalog),
-        lambda: where(rng, scene),
-        lambda: colour(rng, scene),
-        lambda: yes_no(rng, scene, catalog),
-    )
-    found: dict[QuestionKind, Question] = {}
+    kinds, found = (what, what, where, colour, yes_no), dict[QuestionKind, Question]()
     for _ in range(6 * count):
-        question = rng.pick(kinds)()
+        question = rng.pick(kinds)(rng, scene, catalog)
         if question is not None:
             found.setdefault(question.kind, question)
         if len(found) == count:

@@ -48,10 +48,10 @@ class Renderer:
             np.floor_divide(colour + view * clear + np.uint16(127), np.uint16(255), out=view)
         return canvas.astype(np.uint8)
 
-    def encode(self, pixels: NDArray[np.uint8]) -> bytes:
-        """JPEG bytes, without chroma subsampling."""
+    def encode(self, scene: Scene) -> bytes:
+        """A scene as a JPEG, without chroma subsampling."""
         buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "JPEG", quality=self.quality, subsampling=0)
+        Image.fromarray(self.render(scene)).save(buffer, "JPEG", quality=self.quality, subsampling=0)
         return buffer.getvalue()
 
 

@@ -34,6 +34,10 @@ SIDES: dict[Size, tuple[int, ...]] = {
     Size.LARGE: (40, 43, 45),
 }
 
+# Weights of the sizes in a scene of one or two objects, and of more.
+_SIZES = ((Size.SMALL, 30), (Size.MEDIUM, 38), (Size.LARGE, 32))
+_SIZES_OF_MANY = ((Size.SMALL, 42), (Size.MEDIUM, 48), (Size.LARGE, 10))
+
 # Styles of a background; render.py draws them.
 STYLES = ("plain", "plain", "down", "right", "diagonal", "noise", "stripes", "dots")
 
@@ -119,40 +123,96 @@ ObjectSpec = tuple[ObjectType, Size, GridCell]
 """An object that a scene shall hold: what, how large, where."""
 
 
-class SceneSampler:
-    """Draws scene graphs: chooses objects, sizes, places and a background."""
+class Split(StrEnum):
+    """Splits of the task files.
 
-    def __init__(self, catalog: Catalog, image_size: int) -> None:
-        self.catalog = catalog
-        self.image_size = image_size
+    combinations hold a held-out pair of objects, objects only held-out ones, hard and hard_validation sets of
+    kinds that no twins show; the others seen objects in allowed combinations, in scenes of their own.
+    """
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    SEEN = "seen"
+    TEST = "test"
+    HARD = "hard"
+    HARD_VALIDATION = "hard_validation"
+    COMBINATIONS = "combinations"
+    OBJECTS = "objects"
+
+
+class SceneSampler:
+    """Draws the scene graphs of a split: chooses objects, sizes, places and a background."""
+
+    def __init__(self, catalog: Catalog, image_size: int, split: Split = Split.TRAIN) -> None:
+        self.catalog, self.image_size, self.split = catalog, image_size, split
         # A centre keeps this distance from the borders between the nine places.
         self._clear = max(1, image_size // 48)
+        self.pool = catalog.heldout if split is Split.OBJECTS else catalog.seen
+        self.least = 2 if split is Split.COMBINATIONS else 1
+        if split is Split.COMBINATIONS:
+            partners = [(kind, catalog.heldout_partners(kind)) for kind in catalog.seen]
+            self._partners = {kind: found for kind, found in partners if found}
+            self.pool = tuple(self._partners)
+
+    def kind(self, rng: Rng) -> ObjectType:
+        """One kind of the split."""
+        return rng.pick(self.pool)
+
+    def pair(self, rng: Rng) -> tuple[ObjectType, ObjectType]:
+        """Two different kinds that a scene of the split may show together."""
+        first = self.kind(rng)
+        if self.split is Split.COMBINATIONS:
+            return first, rng.pick(self._partners[first])
+        while True:
+            second = self.kind(rng)
+            if second is not first and self.catalog.compatible(first, second):
+                return first, second
 
     def choose(
         self,
         rng: Rng,
         count: int,
-        pool: Sequence[ObjectType],
         start: Sequence[ObjectType] = (),
         repeat: int = 25,
+        pool: Sequence[ObjectType] | None = None,
     ) -> list[ObjectType]:
-        """`count` object types, with `start` first and no held-out pair (unchecked within `start`).
+        """`count` kinds, with `start` first (whose pairs are not checked); combinations hold a held-out pair.
 
-        `repeat` is the percentage of scenes in which a drawn type occurs two or three times.
+        `repeat` is the percentage of scenes in which a drawn kind occurs two or three times.
         """
         chosen = list(start)
-        free = count - len(chosen)
+        if self.split is Split.COMBINATIONS and len(set(chosen)) < 2:
+            chosen = chosen or [self.kind(rng)]
+            chosen.append(rng.pick(self._partners[chosen[0]]))
+        given = len(chosen)
+        free = max(0, count - given)
         extra = min(free - 1, rng.weighted(((1, 70), (2, 30)))) if free >= 2 and rng.chance(repeat) else 0
-        while len(chosen) < count - extra:
-            kind = rng.pick(pool)
+        while len(chosen) < given + free - extra:
+            kind = rng.pick(self.pool if pool is None else pool)
             if all(self.catalog.compatible(kind, other) for other in chosen):
                 chosen.append(kind)
-        return chosen + [rng.pick(chosen[len(start) :])] * extra if extra else chosen
+        return chosen + [rng.pick(chosen[given:])] * extra if extra else chosen
+
+    def scene(
+        self, rng: Rng, start: list[ObjectType], without: ObjectType | None = None, count: int = 0
+    ) -> Scene:
+        """A scene of `count` objects with `start` and nothing else whose name clashes with `without`."""
+        least = max(self.least, len(start) + self.least - 1)
+        while True:
+            drawn = self.choose(rng, count or max(least, rng.weighted(((1, 15), (2, 45), (3, 40)))), start)
+            if without is None or not any(self.catalog.confusable(without, k) for k in drawn[len(start) :]):
+                return self.place(rng, drawn)
 
     def place(self, rng: Rng, kinds: Sequence[ObjectType]) -> Scene:
         """A scene of these object types: random sizes, clear places, boxes that do not touch."""
         for attempt in range(40):
-            sizes = self._sizes(rng, len(kinds), shrink=attempt > 20)
+            count = len(kinds)
+            sizes = [Size.SMALL] * count
+            if attempt <= 20:
+                weights = _SIZES if count < 3 else _SIZES_OF_MANY
+                sizes = sorted((rng.weighted(weights) for _ in range(count)), reverse=True)
+                allowed = 2 if count <= 2 else 1
+                sizes = [Size.MEDIUM if s is Size.LARGE and i >= allowed else s for i, s in enumerate(sizes)]
             cells, placed = rng.shuffled(tuple(GridCell)), list[SceneObject]()
             for kind, size in zip(rng.shuffled(kinds), sizes, strict=True):
                 found = self._fitted(rng, kind, size, cells, placed)
@@ -177,16 +237,6 @@ class SceneSampler:
                 return None
             placed.append(found)
         return replace(scene, objects=tuple(placed))
-
-    def _sizes(self, rng: Rng, count: int, shrink: bool) -> list[Size]:
-        if shrink:
-            return [Size.SMALL] * count
-        weights = ((Size.SMALL, 30), (Size.MEDIUM, 38), (Size.LARGE, 32))
-        if count >= 3:
-            weights = ((Size.SMALL, 42), (Size.MEDIUM, 48), (Size.LARGE, 10))
-        sizes = sorted((rng.weighted(weights) for _ in range(count)), reverse=True)
-        allowed = 2 if count <= 2 else 1
-        return [Size.MEDIUM if s is Size.LARGE and i >= allowed else s for i, s in enumerate(sizes)]
 
     def _fitted(
         self,
@@ -224,59 +274,3 @@ def _apart(left: int, top: int, width: int, height: int, other: SceneObject, gap
         or top >= other.top + other.height + gap
         or other.top >= top + height + gap
     )
-
-
-class Split(StrEnum):
-    """Splits of the task files.
-
-    combinations hold a held-out pair of objects, objects only held-out ones, hard and hard_validation sets of
-    kinds that no twins show; the others seen objects in allowed combinations, in scenes of their own.
-    """
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    SEEN = "seen"
-    TEST = "test"
-    HARD = "hard"
-    HARD_VALIDATION = "hard_validation"
-    COMBINATIONS = "combinations"
-    OBJECTS = "objects"
-
-
-class KindChooser:
-    """Chooses the kinds of a scene so that it belongs to its split."""
-
-    def __init__(self, sampler: SceneSampler, split: Split) -> None:
-        self.sampler = sampler
-        self.split = split
-        self.catalog = sampler.catalog
-        self.pool = self.catalog.heldout if split is Split.OBJECTS else self.catalog.seen
-        self.least = 2 if split is Split.COMBINATIONS else 1
-        if split is Split.COMBINATIONS:
-            partners = [(kind, self.catalog.heldout_partners(kind)) for kind in self.catalog.seen]
-            self._partners = {kind: found for kind, found in partners if found}
-            self.pool = tuple(self._partners)
-
-    def kind(self, rng: Rng) -> ObjectType:
-        """One kind of the split."""
-        return rng.pick(self.pool)
-
-    def pair(self, rng: Rng) -> tuple[ObjectType, ObjectType]:
-        """Two different kinds that a scene of the split may show together."""
-        first = self.kind(rng)
-        if self.split is Split.COMBINATIONS:
-            return first, rng.pick(self._partners[first])
-        while True:
-            second = self.kind(rng)
-            if second is not first and self.catalog.compatible(first, second):
-                return first, second
-
-    def choose(
-        self, rng: Rng, count: int, start: Sequence[ObjectType] = (), repeat: int = 25
-    ) -> list[ObjectType]:
-        """`count` kinds (at least `least`), beginning with `start`; combinations hold a held-out pair."""
-        begin = list(start)
-        if self.split is Split.COMBINATIONS and len(set(begin)) < 2:
-            first = begin[0] if begin else self.kind(rng)
-            begin = [*(begin or [first]), rng.pick(self._partners[first])]
-        return self.sampler.choose(rng, max(count, len(begin)), self.pool, begin, repeat)

@@ -7,7 +7,6 @@ text nor one picture alone tells the label.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from xfm.world.catalog import ObjectType
 from xfm.world.grammar import (
     NUMBERS,
     PLACE_PHRASES,
@@ -20,7 +19,7 @@ from xfm.world.grammar import (
     with_article,
 )
 from xfm.world.rng import Rng
-from xfm.world.scene import KindChooser, Scene, SceneSampler
+from xfm.world.scene import Scene, SceneSampler
 
 SIDES = ("left", "right")
 
@@ -34,29 +33,6 @@ class Statement(NamedTuple):
     label: bool
 
 
-class PairMaker:
-    """Draws the scenes of a design from the kinds of one split."""
-
-    def __init__(self, sampler: SceneSampler, kinds: KindChooser) -> None:
-        self.sampler = sampler
-        self.kinds = kinds
-        # Scenes of held-out combinations have at least two objects.
-        self.numbers = tuple(range(kinds.least, kinds.least + 4))
-
-    def scene(
-        self, rng: Rng, start: list[ObjectType], without: ObjectType | None = None, count: int = 0
-    ) -> Scene:
-        """A scene of `count` objects with `start` and nothing else whose name clashes with `without`."""
-        catalog = self.sampler.catalog
-        least = max(self.kinds.least, len(start) + self.kinds.least - 1)
-        while True:
-            drawn = self.kinds.choose(
-                rng, count or max(least, rng.weighted(((1, 15), (2, 45), (3, 40)))), start
-            )
-            if without is None or not any(catalog.confusable(without, k) for k in drawn[len(start) :]):
-                return self.sampler.place(rng, drawn)
-
-
 def _mirrored(rng: Rng, a: Scene, b: Scene, text: str) -> list[Statement]:
     side = rng.below(2)
     statement = text.format(side=SIDES[side], other=SIDES[1 - side])
@@ -65,10 +41,9 @@ def _mirrored(rng: Rng, a: Scene, b: Scene, text: str) -> list[Statement]:
 
 
 # ---------------------------------------------------------------- which side
-def one_sided(rng: Rng, maker: PairMaker) -> list[Statement]:
-    """ "the left picture shows a dog": one does, the other does not."""
-    kind = maker.kinds.kind(rng)
-    a, b = maker.scene(rng, [kind], kind), maker.scene(rng, [], kind)
+def _one_sided(rng: Rng, sampler: SceneSampler) -> list[Statement]:
+    kind = sampler.kind(rng)
+    a, b = sampler.scene(rng, [kind], kind), sampler.scene(rng, [], kind)
     noun = with_article(kind.name)
     forms = (
         f"the {{side}} picture shows {noun}",
@@ -79,23 +54,21 @@ def one_sided(rng: Rng, maker: PairMaker) -> list[Statement]:
     return _mirrored(rng, a, b, rng.pick(forms))
 
 
-def more(rng: Rng, maker: PairMaker) -> list[Statement]:
-    """ "the left picture has more cars than the right one"."""
-    kind = maker.kinds.kind(rng)
+def _more(rng: Rng, sampler: SceneSampler) -> list[Statement]:
+    kind = sampler.kind(rng)
     many, few = rng.pick(((2, 1), (3, 1), (3, 2)))
-    a, b = maker.scene(rng, [kind] * many, kind), maker.scene(rng, [kind] * few, kind)
+    a, b = sampler.scene(rng, [kind] * many, kind), sampler.scene(rng, [kind] * few, kind)
     names = plural(kind.name)
     if rng.chance(50):
         return _mirrored(rng, a, b, f"the {{side}} picture has more {names} than the {{other}} one")
     return _mirrored(rng, b, a, f"there are fewer {names} in the {{side}} picture than in the {{other}} one")
 
 
-def placed(rng: Rng, maker: PairMaker) -> list[Statement]:
-    """ "the cup in the right picture is at the top": the other picture has it elsewhere."""
-    kind = maker.kinds.kind(rng)
-    a = maker.scene(rng, [kind], kind)
+def _placed(rng: Rng, sampler: SceneSampler) -> list[Statement]:
+    kind = sampler.kind(rng)
+    a = sampler.scene(rng, [kind], kind)
     for _ in range(20):
-        b = maker.scene(rng, [kind], kind)
+        b = sampler.scene(rng, [kind], kind)
         place = a.groups[kind][0].place
         if places_differ(place, b.groups[kind][0].place):
             where = rng.pick(PLACE_PHRASES[place])
@@ -104,13 +77,12 @@ def placed(rng: Rng, maker: PairMaker) -> list[Statement]:
     return []
 
 
-def related(rng: Rng, maker: PairMaker) -> list[Statement]:
-    """ "in the left picture the cat is above the tree": in the other one it is the other way round."""
-    first, second = maker.kinds.pair(rng)
-    a = maker.scene(rng, [first, second], count=2)
+def _related(rng: Rng, sampler: SceneSampler) -> list[Statement]:
+    first, second = sampler.pair(rng)
+    a = sampler.scene(rng, [first, second], count=2)
     relation = relation_between(a.groups[first][0], a.groups[second][0], a.image_size)
     for _ in range(20):
-        b = maker.scene(rng, [first, second], count=2)
+        b = sampler.scene(rng, [first, second], count=2)
         other = relation_between(b.groups[first][0], b.groups[second][0], b.image_size)
         if relation is not None and other is relation.inverse:
             words = rng.pick(RELATION_PHRASES[relation])
@@ -120,9 +92,8 @@ def related(rng: Rng, maker: PairMaker) -> list[Statement]:
     return []
 
 
-def side_background(rng: Rng, maker: PairMaker) -> list[Statement]:
-    """ "the left picture has a blue background": the other has another."""
-    a, b = maker.scene(rng, []), maker.scene(rng, [])
+def _side_background(rng: Rng, sampler: SceneSampler) -> list[Statement]:
+    a, b = sampler.scene(rng, []), sampler.scene(rng, [])
     if a.background.colour == b.background.colour:
         return []
     colour = a.background.name
@@ -133,10 +104,9 @@ def side_background(rng: Rng, maker: PairMaker) -> list[Statement]:
     return _mirrored(rng, a, b, text)
 
 
-def side_count(rng: Rng, maker: PairMaker) -> list[Statement]:
-    """ "there are three objects in the left picture"."""
-    m, n = rng.sample(maker.numbers, 2)
-    a, b = maker.scene(rng, [], count=m), maker.scene(rng, [], count=n)
+def _side_count(rng: Rng, sampler: SceneSampler) -> list[Statement]:
+    m, n = rng.sample(range(sampler.least, sampler.least + 4), 2)
+    a, b = sampler.scene(rng, [], count=m), sampler.scene(rng, [], count=n)
     noun = "one object" if m == 1 else f"{NUMBERS[m]} objects"
     return _mirrored(rng, a, b, f"there {'is' if m == 1 else 'are'} {noun} in the {{side}} picture")
 
@@ -151,58 +121,54 @@ def _crossed(rng: Rng, a: Scene, b: Scene, c: Scene, first: str, second: str | N
     return rows
 
 
-def both(rng: Rng, maker: PairMaker) -> list[Statement]:
-    """ "both pictures show a dog", "only one of the pictures shows a banana"."""
-    kind = maker.kinds.kind(rng)
-    a, b, c = maker.scene(rng, [kind], kind), maker.scene(rng, [kind], kind), maker.scene(rng, [], kind)
+def _both(rng: Rng, sampler: SceneSampler) -> list[Statement]:
+    kind = sampler.kind(rng)
+    a, b, c = sampler.scene(rng, [kind], kind), sampler.scene(rng, [kind], kind), sampler.scene(rng, [], kind)
     noun = with_article(kind.name)
     shared = rng.pick((f"both pictures show {noun}", f"there is {noun} in both pictures"))
     lone = rng.pick((f"only one of the pictures shows {noun}", f"just one picture shows {noun}"))
     return _crossed(rng, a, b, c, shared, lone)
 
 
-def neither(rng: Rng, maker: PairMaker) -> list[Statement]:
-    """ "neither picture shows a dog"."""
-    kind = maker.kinds.kind(rng)
-    a, b, c = maker.scene(rng, [], kind), maker.scene(rng, [], kind), maker.scene(rng, [kind], kind)
+def _neither(rng: Rng, sampler: SceneSampler) -> list[Statement]:
+    kind = sampler.kind(rng)
+    a, b, c = sampler.scene(rng, [], kind), sampler.scene(rng, [], kind), sampler.scene(rng, [kind], kind)
     noun = with_article(kind.name)
     none, some = f"neither picture shows {noun}", f"at least one picture shows {noun}"
     return _crossed(rng, a, b, c, none, some)
 
 
-def same_count(rng: Rng, maker: PairMaker) -> list[Statement]:
-    """ "both pictures show the same number of objects"."""
-    m, n = rng.sample(maker.numbers, 2)
-    a, b = maker.scene(rng, [], count=m), maker.scene(rng, [], count=m)
-    c = maker.scene(rng, [], count=n)
+def _same_count(rng: Rng, sampler: SceneSampler) -> list[Statement]:
+    m, n = rng.sample(range(sampler.least, sampler.least + 4), 2)
+    a, b = sampler.scene(rng, [], count=m), sampler.scene(rng, [], count=m)
+    c = sampler.scene(rng, [], count=n)
     text = rng.pick(
         ("both pictures show the same number of objects", "the pictures have equally many objects")
     )
     return _crossed(rng, a, b, c, text, None)
 
 
-def total(rng: Rng, maker: PairMaker) -> list[Statement]:
-    """ "there are three cats in the two pictures together"."""
-    kind = maker.kinds.kind(rng)
-    a = maker.scene(rng, [kind], kind)
+def _total(rng: Rng, sampler: SceneSampler) -> list[Statement]:
+    kind = sampler.kind(rng)
+    a = sampler.scene(rng, [kind], kind)
     counts = rng.sample((1, 2, 3), 2)
-    scenes = [maker.scene(rng, [kind] * n, kind) for n in counts]
+    scenes = [sampler.scene(rng, [kind] * n, kind) for n in counts]
     texts = [f"there are {NUMBERS[n + 1]} {plural(kind.name)} in the two pictures together" for n in counts]
     rows = [(scene, text, i == j) for i, scene in enumerate(scenes) for j, text in enumerate(texts)]
     return [Statement(a, scene, text, label) for scene, text, label in rows]
 
 
-Design = Callable[[Rng, PairMaker], list[Statement]]
+Design = Callable[[Rng, SceneSampler], list[Statement]]
 _DESIGNS: tuple[tuple[Design, int], ...] = (
-    (one_sided, 26), (both, 13), (neither, 7), (placed, 18), (related, 14), (more, 10), (side_background, 6),
-    (side_count, 6), (same_count, 4), (total, 4),
+    (_one_sided, 26), (_both, 13), (_neither, 7), (_placed, 18), (_related, 14), (_more, 10),
+    (_side_background, 6), (_side_count, 6), (_same_count, 4), (_total, 4),
 )  # fmt: skip
 
 
-def statements(rng: Rng, maker: PairMaker) -> list[Statement]:
+def statements(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     """The two or four rows of one design."""
     while True:
-        rows = rng.weighted(_DESIGNS)(rng, maker)
+        rows = rng.weighted(_DESIGNS)(rng, sampler)
         if rows:
             return rows
 
@@ -214,30 +180,34 @@ AbsenceExample = tuple[tuple[Scene, Scene], tuple[str, str], str]
 """Two scenes, for each a phrase that is true of it alone, and the kind of the two."""
 
 
-def absent_objects(rng: Rng, maker: PairMaker) -> AbsenceExample:
+def absent_objects(rng: Rng, sampler: SceneSampler) -> AbsenceExample:
     """An object of each scene that the other does not show."""
-    catalog = maker.sampler.catalog
+    catalog = sampler.catalog
     while True:
-        first, second = maker.kinds.kind(rng), maker.kinds.kind(rng)
-        scenes = (maker.scene(rng, [first], first), maker.scene(rng, [second], second))
+        first, second = sampler.kind(rng), sampler.kind(rng)
+        scenes = (sampler.scene(rng, [first], first), sampler.scene(rng, [second], second))
         strange = ((first, scenes[1]), (second, scenes[0]))
         if not any(catalog.confusable(kind, other) for kind, scene in strange for other in scene.groups):
             article = rng.pick((with_article, "the {}".format))
             return scenes, (article(first.name), article(second.name)), "object"
 
 
-def absent_relations(rng: Rng, maker: PairMaker) -> AbsenceExample:
+def absent_relations(rng: Rng, sampler: SceneSampler) -> AbsenceExample:
     """Two objects in both scenes, in one the other way round."""
-    catalog = maker.sampler.catalog
+    catalog = sampler.catalog
     while True:
-        pair = maker.kinds.pair(rng)
-        kinds = maker.kinds.choose(rng, rng.pick((2, 3, 3, 4)), pair, repeat=0)
+        pair = sampler.pair(rng)
+        kinds = sampler.choose(rng, rng.pick((2, 3, 3, 4)), pair, repeat=0)
         if not catalog.reserved(kinds):  # twins of training scenes show others
             continue
-        scenes = [maker.sampler.place(rng, kinds) for _ in range(TRIES)]
+        scenes = [sampler.place(rng, kinds) for _ in range(TRIES)]
+        shown = [(scene, [scene.groups[kind][0] for kind in pair]) for scene in scenes]
         for relation in rng.shuffled(list(Relation)):
-            there = [scene for scene in scenes if _is(scene, pair, relation)]
-            turned = [scene for scene in scenes if _is(scene, pair, relation.inverse)]
+            # Where a relation clearly holds, its inverse is clearly false.
+            there, turned = (
+                [scene for scene, (a, b) in shown if holds(a, told, b, scene.image_size)]
+                for told in (relation, relation.inverse)
+            )
             if there and turned:
                 style = rng.below(3)
                 phrases = [
@@ -245,9 +215,3 @@ def absent_relations(rng: Rng, maker: PairMaker) -> AbsenceExample:
                     for one in (relation, relation.inverse)
                 ]
                 return (there[0], turned[0]), (phrases[0], phrases[1]), "relation"
-
-
-def _is(scene: Scene, pair: tuple[ObjectType, ObjectType], relation: Relation) -> bool:
-    """Whether the relation clearly holds; then the inverse is clearly false."""
-    first, second = (scene.groups[kind][0] for kind in pair)
-    return holds(first, relation, second, scene.image_size)

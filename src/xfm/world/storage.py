@@ -1,13 +1,12 @@
 """Files of a world: shards, JSON lines, and the manifest `world.json`."""
 
 import dataclasses
-import functools
 import hashlib
 import io
 import json
 import os
 import tarfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,6 @@ class ShardWriter(tarfile.TarFile):
         info = tarfile.TarInfo(name)
         info.size, info.mtime, info.mode = len(data), 0, 0o644
         self.addfile(info, io.BytesIO(data))
-
-
-def write_lines(path: Path, records: Iterable[Record]) -> None:
-    """Write JSON lines."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(to_json(record) + "\n" for record in records)
 
 
 FORMAT = 1
@@ -116,13 +108,8 @@ def fingerprint(config: WorldConfig, packages: dict[str, str]) -> str:
     """Hash of everything that decides the content of a world."""
     fields = dataclasses.asdict(config)
     del fields["workers"]
-    parts = {"format": FORMAT, "config": fields, "packages": packages, "generator": _generator()}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-@functools.cache
-def _generator() -> str:
-    digest = hashlib.sha256()
+    generator = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + path.read_text("utf-8").encode())
-    return digest.hexdigest()
+        generator.update(path.name.encode() + path.read_text("utf-8").encode())
+    parts = {"format": FORMAT, "config": fields, "packages": packages, "generator": generator.hexdigest()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,17 +1,15 @@
 """Units that make the task files: rows and their pictures."""
 
 import hashlib
-from collections.abc import Callable
 
 from xfm.world.captions import EDITS, caption, hard_caption
-from xfm.world.catalog import Catalog, ObjectType
-from xfm.world.corpus import TextPair, entailments, paraphrases
+from xfm.world.catalog import ObjectType
+from xfm.world.corpus import text_pairs
 from xfm.world.names import OTHER
 from xfm.world.phrases import RELATIONAL, refer
-from xfm.world.questions import ask, how_many, how_many_objects
-from xfm.world.rng import Rng
-from xfm.world.scene import Scene, Split
-from xfm.world.statements import PairMaker, absent_objects, absent_relations, statements
+from xfm.world.questions import ask, how_many
+from xfm.world.scene import Split
+from xfm.world.statements import absent_objects, absent_relations, statements
 from xfm.world.twins import Edit
 from xfm.world.units import (
     Maker,
@@ -35,10 +33,10 @@ def make_retrieval(studio: WorkerState, unit: Unit) -> UnitResult:
     if unit.split in (Split.HARD, Split.HARD_VALIDATION):
         return _make_hard(studio, unit)
     rng, made, seen = studio.rng(unit), UnitResult(unit), set()
-    chooser = studio.chooser(unit.split)
+    sampler = studio.sampler(unit.split)
     sizes = _HELDOUT_OBJECTS if unit.split is Split.OBJECTS else _RETRIEVAL_OBJECTS
     while len(made.rows) < unit.rows:
-        scene = studio.sampler.place(rng, chooser.choose(rng, rng.weighted(sizes)))
+        scene = sampler.place(rng, sampler.choose(rng, rng.weighted(sizes)))
         text = caption(rng, scene)
         if text not in seen:
             seen.add(text)
@@ -47,42 +45,37 @@ def make_retrieval(studio: WorkerState, unit: Unit) -> UnitResult:
 
 
 def _make_hard(studio: WorkerState, unit: Unit) -> UnitResult:
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     while len(made.rows) < unit.rows:
         edit = EDITS[len(made.rows) % len(EDITS)]
-        kinds = chooser.choose(rng, rng.pick((2, 3, 3, 4)), repeat=100 if edit is Edit.COUNT else 0)
+        kinds = sampler.choose(rng, rng.pick((2, 3, 3, 4)), repeat=100 if edit is Edit.COUNT else 0)
         if not studio.catalog.reserved(kinds):
             continue
-        scene = studio.sampler.place(rng, kinds)
+        scene = sampler.place(rng, kinds)
         hard = hard_caption(rng, scene, edit)
         if hard is not None:
-            row = {
-                "image": studio.save(made, scene),
-                "caption": hard.caption,
-                "distractors": hard.distractors,
-                "edit": hard.edit.value,
-            }
-            made.rows.append(row)
+            row = {"image": studio.save(made, scene), "caption": hard[0], "distractors": hard[1]}
+            made.rows.append(row | {"edit": edit.value})
     return made
 
 
 def make_vqa(studio: WorkerState, unit: Unit) -> UnitResult:
     """Two questions a scene; two scenes in five are made for counting, others hold an answerable object."""
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     answerable = [kind for kind in studio.catalog.seen if kind in studio.catalog.answerable]
     while len(made.rows) < unit.rows:
         if rng.chance(40):
-            target, kind = rng.below(4), chooser.kind(rng)
+            target, kind = rng.below(4), sampler.kind(rng)
             while True:
-                kinds = chooser.choose(rng, max(target + rng.below(3), 2), [kind] * target)
+                kinds = sampler.choose(rng, max(target + rng.below(3), 2), [kind] * target)
                 if not any(studio.catalog.confusable(kind, other) for other in kinds[target:]):
                     break
-            scene = studio.sampler.place(rng, kinds)
-            counting = how_many_objects(scene) if rng.chance(12) else how_many(rng, scene, kind)
+            scene = sampler.place(rng, kinds)
+            counting = how_many(rng, scene, None if rng.chance(12) else kind)
             asked = [counting, *ask(rng, scene, studio.catalog, 1)]
         else:
-            kinds = chooser.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS), [rng.pick(answerable)], repeat=35)
-            scene = studio.sampler.place(rng, kinds)
+            kinds = sampler.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS), [rng.pick(answerable)], repeat=35)
+            scene = sampler.place(rng, kinds)
             asked = ask(rng, scene, studio.catalog, 2)
         asked = asked[: unit.rows - len(made.rows)]
         if asked:
@@ -91,35 +84,30 @@ def make_vqa(studio: WorkerState, unit: Unit) -> UnitResult:
                 {"image": image, "question": q.question, "answer": q.answer, "kind": q.kind.value}
                 for q in asked
             ]
-    made.texts = _texts(unit, made, "question")
     return made
 
 
 def make_reasoning(studio: WorkerState, unit: Unit) -> UnitResult:
     """Statements about two pictures; the rows of one design stay in one split."""
-    rng, made = studio.rng(unit), UnitResult(unit)
-    maker = PairMaker(studio.sampler, studio.chooser(unit.split))
-    saved: dict[int, str] = {}
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     while len(made.rows) < unit.rows:
-        rows = statements(rng, maker)[: unit.rows - len(made.rows)]
-        saved.clear()
+        rows, saved = statements(rng, sampler)[: unit.rows - len(made.rows)], dict[int, str]()
         for row in rows:
             for scene in (row.left, row.right):
                 if id(scene) not in saved:
                     saved[id(scene)] = studio.save(made, scene)
             images = [saved[id(row.left)], saved[id(row.right)]]
             made.rows.append({"images": images, "text": row.text, "label": row.label})
-    made.texts = _texts(unit, made, "text")
     return made
 
 
 def make_grounding(studio: WorkerState, unit: Unit) -> UnitResult:
     """Referring phrases, up to two a scene; in three of five scenes one kind occurs several times."""
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     train = unit.split is Split.TRAIN
     while len(made.rows) < unit.rows:
         count = rng.weighted(((3, 25), (4, 45), (5, 30))) if train else rng.pick((4, 4, 5))
-        scene = studio.sampler.place(rng, chooser.choose(rng, count, repeat=60))
+        scene = sampler.place(rng, sampler.choose(rng, count, repeat=60))
         found = {}
         for _ in range(4):
             repeated = [o for o in scene.objects if scene.count(o.kind) > 1]
@@ -133,31 +121,24 @@ def make_grounding(studio: WorkerState, unit: Unit) -> UnitResult:
         if found:
             image = studio.save(made, scene)
             made.rows += [{"image": image, "phrase": p, "box": item.box} for p, item in found.items()]
-    made.texts = _texts(unit, made, "phrase")
     return made
 
 
-def _make_pairs(quadruple: Callable[[Rng, Scene, Catalog], list[TextPair]]) -> Maker:
-    def make(studio: WorkerState, unit: Unit) -> UnitResult:
-        rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
-        while len(made.rows) < unit.rows:
-            kinds = chooser.choose(rng, rng.weighted(((2, 35), (3, 45), (4, 20))))
-            pairs = quadruple(rng, studio.sampler.place(rng, kinds), studio.catalog)
-            made.rows += [
-                {"text_a": p.text_a, "text_b": p.text_b, "label": p.label}
-                for p in pairs[: unit.rows - len(made.rows)]
-            ]
-        # Quadruples must not stand together in a batch, nor reveal themselves by their order.
-        made.rows = rng.shuffled(made.rows)
-        made.texts = _texts(unit, made, "text_b")
-        return made
-
-    return make
+def make_pairs(studio: WorkerState, unit: Unit) -> UnitResult:
+    """Pairs of texts for entailment and paraphrase."""
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
+    while len(made.rows) < unit.rows:
+        scene = sampler.place(rng, sampler.choose(rng, rng.weighted(((2, 35), (3, 45), (4, 20)))))
+        pairs = text_pairs(rng, scene, studio.catalog, unit.part is Part.ENTAILMENT)
+        made.rows += pairs[: unit.rows - len(made.rows)]
+    # Quadruples must not stand together in a batch, nor reveal themselves by their order.
+    made.rows = rng.shuffled(made.rows)
+    return made
 
 
 def make_category(studio: WorkerState, unit: Unit) -> UnitResult:
     """Pictures of single objects, categories equally often; the test's objects do not occur in train."""
-    rng, made = studio.rng(unit), UnitResult(unit)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler()
     wanted = unit.split is Split.TEST
     by_category: dict[str, list[ObjectType]] = {}
     for kind in studio.catalog.seen:
@@ -168,17 +149,16 @@ def make_category(studio: WorkerState, unit: Unit) -> UnitResult:
     for i in range(unit.rows):
         label = names[i % len(names)]
         kind = rng.pick(by_category[label])
-        scene = studio.sampler.place(rng, [kind])
+        scene = sampler.place(rng, [kind])
         made.rows.append({"image": studio.save(made, scene), "label": label, "object": kind.name})
     return made
 
 
 def make_masked_token(studio: WorkerState, unit: Unit) -> UnitResult:
     """Captions with their picture and a picture of other objects."""
-    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     scenes = [
-        studio.sampler.place(rng, chooser.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS)))
-        for _ in range(unit.rows)
+        sampler.place(rng, sampler.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS))) for _ in range(unit.rows)
     ]
     images = [studio.save(made, scene) for scene in scenes]
     for i, scene in enumerate(scenes):
@@ -194,11 +174,10 @@ def make_masked_token(studio: WorkerState, unit: Unit) -> UnitResult:
 
 def make_absence(studio: WorkerState, unit: Unit) -> UnitResult:
     """Phrases with a picture that they are true of and one that they are not, of objects and relations."""
-    rng, made = studio.rng(unit), UnitResult(unit)
-    maker = PairMaker(studio.sampler, studio.chooser(unit.split))
+    rng, made, sampler = studio.rng(unit), UnitResult(unit), studio.sampler(unit.split)
     while len(made.rows) < unit.rows:
         design = absent_relations if len(made.rows) // 4 % 2 else absent_objects
-        scenes, phrases, kind = design(rng, maker)
+        scenes, phrases, kind = design(rng, sampler)
         for number, scene in enumerate(scenes):
             wanted = phrases[: unit.rows - len(made.rows)]
             image = studio.save(made, scene) if wanted else ""
@@ -207,10 +186,6 @@ def make_absence(studio: WorkerState, unit: Unit) -> UnitResult:
                 for place, phrase in enumerate(wanted)
             ]
     return made
-
-
-def _texts(unit: Unit, made: UnitResult, field: str) -> list[str]:
-    return [row[field] for row in made.rows] if unit.split is Split.TRAIN else []
 
 
 MAKERS: dict[Part, Maker] = {
@@ -223,8 +198,8 @@ MAKERS: dict[Part, Maker] = {
     Part.VQA: make_vqa,
     Part.REASONING: make_reasoning,
     Part.GROUNDING: make_grounding,
-    Part.ENTAILMENT: _make_pairs(entailments),
-    Part.PARAPHRASE: _make_pairs(paraphrases),
+    Part.ENTAILMENT: make_pairs,
+    Part.PARAPHRASE: make_pairs,
     Part.CATEGORY: make_category,
     Part.MASKED_TOKEN: make_masked_token,
     Part.ABSENCE: make_absence,

@@ -5,14 +5,14 @@ its batch; of twins, only the edit does.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from enum import StrEnum
 
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
-from xfm.world.grammar import Relation, excluded, places_differ, relation_between
+from xfm.world.grammar import excluded, places_differ, relation_between
 from xfm.world.rng import Rng
-from xfm.world.scene import GridCell, KindChooser, Scene, SceneObject, SceneSampler, Size
+from xfm.world.scene import GridCell, Scene, SceneSampler, Size
 
 MOST_ALIKE, MOST_OBJECTS = 3, 5
 _TRIES = 40  # descriptions of which one must tell the twins apart
@@ -29,105 +29,71 @@ class Edit(StrEnum):
     OBJECT = "object"
 
 
-class TwinMaker:
-    """Makes twins of one split's kinds; `whole` is the percentage of captions that name every object."""
+Made = tuple[Scene, Scene | None] | None
+"""A scene and its twin; None where there is none."""
 
-    def __init__(self, sampler: SceneSampler, kinds: KindChooser, whole: int) -> None:
-        self.sampler = sampler
-        self.kinds = kinds
-        self.whole = whole
-        self._edits: dict[Edit, Callable[[Rng, Scene], tuple[Scene, Scene | None] | None]] = {
-            Edit.RELATION: self._relate,
-            Edit.PLACE: self._move,
-            Edit.SIZE: self._resize,
-            Edit.COUNT: self._recount,
-            Edit.BACKGROUND: self._repaint,
-            Edit.OBJECT: self._replace,
-        }
 
-    def make(self, rng: Rng) -> tuple[Edit, tuple[Scene, Scene], tuple[list[str], list[str]]]:
-        """What was done to the first scene to make the second, both, and up to four captions of each that are
-        true of it and false of the other."""
-        while True:
-            kinds = self.kinds.choose(rng, rng.weighted(NUMBERS), repeat=20)
-            edit = rng.weighted(EDITS)
-            if self.sampler.catalog.reserved(kinds):
-                continue
-            made = self._edits[edit](rng, self.sampler.place(rng, kinds))
-            if made is None or made[1] is None or self.sampler.catalog.reserved(list(made[1].groups)):
-                continue
-            first, second = made[0], made[1]
-            told = (told_apart(rng, first, second, self.whole), told_apart(rng, second, first, self.whole))
-            if all(told):
-                return edit, (first, second), told
-
-    def _relate(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
-        pair = rng.sample(scene.singles, 2)
-        if len(pair) < 2 or (relation := relation_between(pair[0], pair[1], scene.image_size)) is None:
-            return None
-        a, b = pair
-        if rng.chance(TURNED):
-            return scene, self._turned(rng, scene, a, relation, b)
-        new = [(a.kind, a.size, b.place), (b.kind, b.size, a.place)]
-        return scene, self.sampler.edited(rng, scene, pair, new)
-
-    def _turned(self, rng: Rng, scene: Scene, a: SceneObject, was: Relation, b: SceneObject) -> Scene | None:
-        """The scene with `b` elsewhere: the old relation is clearly false, and another one clear."""
-        for place in rng.shuffled(_free(scene)):
-            other = self.sampler.edited(rng, scene, [b], [b.wanted(place=place)])
-            if other is None:
-                continue
-            moved, side = other.groups[b.kind][0], scene.image_size
-            if relation_between(a, moved, side) is not None and excluded(a, was, moved, side):
-                return other
+def _relate(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
+    pair, side = rng.sample(scene.singles, 2), scene.image_size
+    if len(pair) < 2 or (relation := relation_between(pair[0], pair[1], side)) is None:
         return None
+    a, b = pair
+    if not rng.chance(TURNED):
+        new = [(a.kind, a.size, b.place), (b.kind, b.size, a.place)]
+        return scene, sampler.edited(rng, scene, pair, new)
+    for place in rng.shuffled(_free(scene)):  # where the old relation is clearly false, and another one clear
+        other = sampler.edited(rng, scene, [b], [b.wanted(place=place)])
+        if other is not None:
+            moved = other.groups[b.kind][0]
+            if relation_between(a, moved, side) is not None and excluded(a, relation, moved, side):
+                return scene, other
+    return None
 
-    def _move(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
-        if not scene.singles:
-            return None
-        item = rng.pick(scene.singles)
-        free = [place for place in _free(scene) if places_differ(place, item.place)]
-        if not free:
-            return None
-        return scene, self.sampler.edited(rng, scene, [item], [item.wanted(place=rng.pick(free))])
 
-    def _resize(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
-        if not scene.singles:
-            return None
-        item = rng.pick(scene.singles)
-        sizes = rng.shuffled((Size.SMALL, Size.LARGE))
-        first = self.sampler.edited(rng, scene, [item], [item.wanted(size=sizes[0])])
-        if first is None:
-            return None
-        return first, self.sampler.edited(rng, first, first.groups[item.kind], [item.wanted(size=sizes[1])])
+def _move(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
+    item = rng.pick(scene.singles)
+    free = [place for place in _free(scene) if places_differ(place, item.place)]
+    if not free:
+        return None
+    return scene, sampler.edited(rng, scene, [item], [item.wanted(place=rng.pick(free))])
 
-    def _recount(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
-        item = rng.pick(scene.objects)
-        if scene.count(item.kind) > 1 and rng.chance(50):
-            return scene, self.sampler.edited(rng, scene, [item], [])
-        if scene.count(item.kind) == MOST_ALIKE or len(scene.objects) == MOST_OBJECTS:
-            return None
-        place = rng.pick(_free(scene))
-        return scene, self.sampler.edited(rng, scene, [], [item.wanted(place=place)])
 
-    def _repaint(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
-        now = scene.background.colour
-        others = [c for c in self.sampler.catalog.backgrounds_for(list(scene.groups)) if c != now]
-        if not others:
-            return None
-        return scene, replace(scene, background=replace(scene.background, colour=rng.pick(others)))
+def _resize(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
+    item, edited = rng.pick(scene.singles), sampler.edited
+    sizes = rng.shuffled((Size.SMALL, Size.LARGE))
+    first = edited(rng, scene, [item], [item.wanted(size=sizes[0])])
+    if first is None:
+        return None
+    return first, edited(rng, first, first.groups[item.kind], [item.wanted(size=sizes[1])])
 
-    def _replace(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
-        if not scene.singles:
-            return None
-        item, catalog = rng.pick(scene.singles), self.sampler.catalog
-        kind = self.kinds.kind(rng)
-        others = [other for other in scene.groups if other is not item.kind]
-        if catalog.confusable(kind, item.kind) or not all(catalog.compatible(kind, o) for o in others):
-            return None
-        if scene.background.colour not in catalog.backgrounds_for([kind, *others]):
-            return None
-        return scene, self.sampler.edited(rng, scene, [item], [(kind, item.size, item.place)])
+
+def _recount(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
+    item = rng.pick(scene.objects)
+    if scene.count(item.kind) > 1 and rng.chance(50):
+        return scene, sampler.edited(rng, scene, [item], [])
+    if scene.count(item.kind) == MOST_ALIKE or len(scene.objects) == MOST_OBJECTS:
+        return None
+    place = rng.pick(_free(scene))
+    return scene, sampler.edited(rng, scene, [], [item.wanted(place=place)])
+
+
+def _repaint(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
+    now = scene.background.colour
+    others = [c for c in sampler.catalog.backgrounds_for(list(scene.groups)) if c != now]
+    if not others:
+        return None
+    return scene, replace(scene, background=replace(scene.background, colour=rng.pick(others)))
+
+
+def _replace(rng: Rng, scene: Scene, sampler: SceneSampler) -> Made:
+    item, catalog = rng.pick(scene.singles), sampler.catalog
+    kind = sampler.kind(rng)
+    others = [other for other in scene.groups if other is not item.kind]
+    if catalog.confusable(kind, item.kind) or not all(catalog.compatible(kind, o) for o in others):
+        return None
+    if scene.background.colour not in catalog.backgrounds_for([kind, *others]):
+        return None
+    return scene, sampler.edited(rng, scene, [item], [(kind, item.size, item.place)])
 
 
 def _free(scene: Scene) -> list[GridCell]:
@@ -140,8 +106,8 @@ def _free(scene: Scene) -> list[GridCell]:
 NUMBERS = ((2, 40), (3, 38), (4, 22))
 TURNED = 60  # percent of edits of a relation that move one object around the other; the rest exchange the two
 EDITS = (
-    (Edit.RELATION, 46), (Edit.PLACE, 20), (Edit.SIZE, 10), (Edit.COUNT, 10), (Edit.BACKGROUND, 8),
-    (Edit.OBJECT, 6),
+    ((Edit.RELATION, _relate), 46), ((Edit.PLACE, _move), 20), ((Edit.SIZE, _resize), 10),
+    ((Edit.COUNT, _recount), 10), ((Edit.BACKGROUND, _repaint), 8), ((Edit.OBJECT, _replace), 6),
 )  # fmt: skip
 # How many things a caption leaves out at most where it may, with weights. What tells twins apart is learned
 # first from captions that say nothing else.
@@ -152,6 +118,28 @@ PLACES = (1, 2, 3)  # most places that such a caption tells before it leaves thi
 WHOLE_PLACES = (0, 0, 0, 1)
 RELATED = 95  # percent of descriptions that relate two objects where they can, in every second of them
 DEFINITE = 40  # percent of captions that say "the": neither "a" nor "the" shall tell captions from phrases
+
+
+def draw_twins(
+    sampler: SceneSampler, rng: Rng, whole: int
+) -> tuple[Edit, tuple[Scene, Scene], tuple[list[str], list[str]]]:
+    """What was done to a scene to make another, both, and up to four captions of each that are true of it and
+    false of the other, of which `whole` percent name every object."""
+    reserved = sampler.catalog.reserved
+    while True:
+        kinds = sampler.choose(rng, rng.weighted(NUMBERS), repeat=20)
+        edit, make = rng.weighted(EDITS)
+        if reserved(kinds):
+            continue
+        scene = sampler.place(rng, kinds)
+        alone = edit in (Edit.PLACE, Edit.SIZE, Edit.OBJECT)  # these are of an object that is the only one
+        made = None if alone and not scene.singles else make(rng, scene, sampler)
+        if made is None or made[1] is None or reserved(list(made[1].groups)):
+            continue
+        first, second = made
+        told = told_apart(rng, first, second, whole), told_apart(rng, second, first, whole)
+        if all(told):
+            return edit, (first, second), told
 
 
 def told_apart(rng: Rng, scene: Scene, other: Scene, whole: int, count: int = 4) -> list[str]:

@@ -10,13 +10,13 @@ from typing import Any
 from xfm.config.world import WorldConfig
 from xfm.world.captions import captions
 from xfm.world.catalog import Catalog, ObjectType, load_objects
-from xfm.world.corpus import Corpus, load_facts
+from xfm.world.corpus import load_facts, text_line
 from xfm.world.phrases import regions
 from xfm.world.render import Renderer
 from xfm.world.rng import Rng
-from xfm.world.scene import KindChooser, Scene, SceneSampler, Split
+from xfm.world.scene import Scene, SceneSampler, Split
 from xfm.world.storage import ShardWriter, to_json
-from xfm.world.twins import TwinMaker
+from xfm.world.twins import draw_twins
 
 CAPTIONS = 4
 # Objects per scene of the pre-training shards, with weights.
@@ -54,13 +54,12 @@ class Unit:
 
 @dataclass
 class UnitResult:
-    """Rows of a task file, tokenizer texts, name and SHA-256 of pictures, and record count of a unit."""
+    """Rows of a task file, tokenizer texts, and name and SHA-256 of pictures of a unit."""
 
     unit: Unit
     rows: list[dict[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     pictures: list[tuple[str, str]] = field(default_factory=list)
-    count: int = 0
 
 
 class WorkerState:
@@ -71,30 +70,24 @@ class WorkerState:
         self.folder = folder
         objects = load_objects(config.objects)
         self.catalog = Catalog(objects, config.heldout_objects, config.heldout_pairs, config.seed)
-        self.sampler = SceneSampler(self.catalog, config.image_size)
         self.renderer = Renderer(config.image_size, config.quality)
-        self.corpus = Corpus(self.catalog, self.sampler, load_facts())
-        self._choosers: dict[Split, KindChooser] = {}
+        self._samplers: dict[Split, SceneSampler] = {}
 
     def rng(self, unit: Unit, *more: int) -> Rng:
         """The unit's random stream."""
         return Rng(self.config.seed, unit.part, unit.split, unit.index, *more)
 
-    def chooser(self, split: Split) -> KindChooser:
-        """Kinds of a split."""
-        if split not in self._choosers:
-            self._choosers[split] = KindChooser(self.sampler, split)
-        return self._choosers[split]
-
-    def encode(self, scene: Scene) -> bytes:
-        """JPEG bytes of a scene."""
-        return self.renderer.encode(self.renderer.render(scene))
+    def sampler(self, split: Split = Split.TRAIN) -> SceneSampler:
+        """Scenes of a split."""
+        if split not in self._samplers:
+            self._samplers[split] = SceneSampler(self.catalog, self.config.image_size, split)
+        return self._samplers[split]
 
     def save(self, made: UnitResult, scene: Scene) -> str:
         """Write a task picture; its path relative to the JSON-lines file."""
         unit = made.unit
         name = f"{unit.part}-{unit.split}-{unit.index:02d}-{len(made.pictures):04d}.jpg"
-        data = self.encode(scene)
+        data = self.renderer.encode(scene)
         (self.folder / "tasks" / "images" / name).write_bytes(data)
         made.pictures.append((name, hashlib.sha256(data).hexdigest()))
         return f"../images/{name}"
@@ -114,11 +107,11 @@ def annotation(rng: Rng, scene: Scene) -> dict[str, Any]:
 def _shard(
     studio: WorkerState, unit: Unit, records: Iterable[tuple[Scene, dict[str, Any] | None]]
 ) -> UnitResult:
-    made = UnitResult(unit, count=unit.rows)
+    made = UnitResult(unit)
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
         for number, (scene, record) in enumerate(records):
             key = f"{unit.part}-{unit.index:05d}-{number:05d}"
-            shard.write(f"{key}.jpg", studio.encode(scene))
+            shard.write(f"{key}.jpg", studio.renderer.encode(scene))
             if record is not None:
                 shard.write(f"{key}.json", to_json(record).encode())
                 made.texts += record["captions"][:2] + [r["phrase"] for r in record.get("regions", ())]
@@ -127,8 +120,8 @@ def _shard(
 
 def make_scenes(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of scenes of one to five objects."""
-    rng, chooser, place = studio.rng(unit), studio.chooser(Split.TRAIN), studio.sampler.place
-    scenes = (place(rng, chooser.choose(rng, rng.weighted(OBJECTS))) for _ in range(unit.rows))
+    rng, sampler = studio.rng(unit), studio.sampler()
+    scenes = (sampler.place(rng, sampler.choose(rng, rng.weighted(OBJECTS))) for _ in range(unit.rows))
     return _shard(studio, unit, ((scene, annotation(rng, scene)) for scene in scenes))
 
 
@@ -148,20 +141,19 @@ def _round(studio: WorkerState, unit: Unit, rng: Rng) -> Iterator[Scene]:
         if position // len(kinds) != lap:
             lap = position // len(kinds)
             order = Rng(studio.config.seed, unit.part, "round", lap).shuffled(kinds)
-        yield studio.sampler.place(rng, [order[position % len(kinds)]])
+        yield studio.sampler().place(rng, [order[position % len(kinds)]])
 
 
 def make_twins(studio: WorkerState, unit: Unit) -> UnitResult:
     """A shard of twin scenes with captions, one after the other; `unit.rows` counts both."""
-    rng = studio.rng(unit)
-    maker = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), studio.config.whole_captions)
-    twins = (maker.make(rng) for _ in range(0, unit.rows, 2))
+    rng, sampler, whole = studio.rng(unit), studio.sampler(), studio.config.whole_captions
+    twins = (draw_twins(sampler, rng, whole) for _ in range(0, unit.rows, 2))
     pairs = (pair for _, scenes, told in twins for pair in zip(scenes, told, strict=True))
     return _shard(studio, unit, ((scene, {"captions": texts}) for scene, texts in pairs))
 
 
 def make_text(studio: WorkerState, unit: Unit) -> UnitResult:
     """Lines of plain text."""
-    rng = studio.rng(unit)
-    lines = [studio.corpus.line(rng) for _ in range(unit.rows)]
-    return UnitResult(unit, [{"text": line} for line in lines], lines, count=unit.rows)
+    rng, facts = studio.rng(unit), load_facts()
+    lines = [{"text": text_line(rng, studio.sampler(), facts)} for _ in range(unit.rows)]
+    return UnitResult(unit, lines)
