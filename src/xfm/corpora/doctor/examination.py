@@ -85,8 +85,6 @@ def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # ---------------------------------------------------------------- which kind it is
 _LOOKED = 64
 """Records by which the kind is guessed."""
-_BOTH = (".jsonl", ".tar")
-"""Kinds of files that are records, or tables, by what is in them."""
 _OF_TASKS = frozenset({"label", "question", "answer", "anchor", "positive", "box", "left", "right"})
 _OF_RECORDS = frozenset({"image", "captions", "caption", "regions"})
 
@@ -116,7 +114,7 @@ def _is_table(path: str) -> bool:
         return len({name.partition("/")[0] for name in names}) > 1 and all("/" in name for name in names)
     kind = table_kind(place)
     if kind != ".jsonl" or not place.name.endswith(kind):
-        return kind is not None and not place.name.endswith(_BOTH)
+        return kind is not None
     fields = set[str]()
     with suppress(OSError), open_regular(place) as file:
         for _ in range(_LOOKED):
