@@ -77,10 +77,12 @@ _ORIENTATION, _SHORT = 0x0112, 3  # a tag of EXIF, and the type of its value
 _AVIF_BRANDS = {b"avif", b"avis"}
 _OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS (fetch the file with git lfs pull)",
-    b"%PDF": "a PDF",
-    b"PK\x03\x04": "a zip archive",
+    b"%pdf": "a PDF",
+    b"pk\x03\x04": "a zip archive",
+    b"<svg": "an SVG drawing",
+    **dict.fromkeys((b"<html", b"<!doctype"), "a web page"),
 }
-"""What people have instead of a picture, by its beginning."""
+"""What people have instead of a picture, by what stands near its beginning, in small letters."""
 
 
 def format_of(data: bytes) -> PictureFormat | None:
@@ -101,21 +103,6 @@ def format_of(data: bytes) -> PictureFormat | None:
     return None
 
 
-def no_picture(data: bytes) -> PictureError:
-    """The error about bytes of no format that is read; says what they look like."""
-    if not data:
-        return PictureError("the picture is an empty file (0 bytes)")
-    looks = next((name for start, name in _OTHERS.items() if data.startswith(start)), None)
-    beginning = data[:1024].lower()
-    if looks is None and b"<svg" in beginning:
-        looks = "an SVG drawing"
-    if looks is None and (b"<html" in beginning or b"<!doctype" in beginning):
-        looks = "a web page"
-    if looks is None and beginning.isascii() and b"\0" not in beginning:
-        looks = "a text"
-    return PictureError(f"the picture is not a {KNOWN}{f', but looks like {looks}' if looks else ''}")
-
-
 @dataclass(frozen=True)
 class Header:
     """Upright width and height in pixels, EXIF orientation 1 to 8, Pillow's mode (may be empty)."""
@@ -130,9 +117,13 @@ class Header:
 
 def read_picture_header(data: bytes) -> Header:
     """The header of an image; raises PictureError for a format that is not read or a broken header."""
-    found = format_of(data)
-    if found is None:
-        raise no_picture(data)
+    if (found := format_of(data)) is None:
+        if not data:
+            raise PictureError("the picture is an empty file (0 bytes)")
+        beginning = data[:1024].lower()
+        text = "a text" if beginning.isascii() and b"\0" not in beginning else ""
+        looks = next((name for mark, name in _OTHERS.items() if mark in beginning), text)
+        raise PictureError(f"the picture is not a {KNOWN}{looks and f', but looks like {looks}'}")
     if found is PictureFormat.JPEG and (frame := plain_jpeg(data)) is not None:
         width, height, mode = frame
         return Header(found, width, height, mode=mode)
@@ -161,37 +152,30 @@ def read_picture_header(data: bytes) -> Header:
 
 def open_with_pillow(data: bytes, found: PictureFormat) -> ImageFile:
     """An image of which the reader of its format has read the header; may raise PictureError."""
-    return _OPENERS[found](io.BytesIO(data))
+    file = io.BytesIO(data)
+    if found is PictureFormat.HEIC:
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError:
+            needs = "the picture is a HEIC, for which pillow-heif is not installed: pip install 'xfm[heif]'"
+            raise PictureError(needs) from None
+        return HeifImageFile(file)
+    if found is PictureFormat.AVIF:
+        if not features.check("avif"):  # since Pillow 11.3, where it was built with it
+            needs = "the picture is an AVIF, which this Pillow does not read: pip install --upgrade pillow"
+            raise PictureError(needs)
+        from PIL.AvifImagePlugin import AvifImageFile
+
+        return AvifImageFile(file)
+    return _OPENERS[found](file)
 
 
-def _open_heic(file: io.BytesIO) -> ImageFile:
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError:
-        raise PictureError(
-            "the picture is a HEIC, for which pillow-heif is not installed: pip install 'xfm[heif]'"
-        ) from None
-    return HeifImageFile(file)
-
-
-def _open_avif(file: io.BytesIO) -> ImageFile:
-    if not features.check("avif"):  # since Pillow 11.3, where it was built with it
-        raise PictureError(
-            "the picture is an AVIF, which this Pillow does not read: pip install --upgrade pillow"
-        )
-    from PIL.AvifImagePlugin import AvifImageFile
-
-    return AvifImageFile(file)
-
-
-_OPENERS: dict[PictureFormat, Callable[[io.BytesIO], ImageFile]] = {
+_OPENERS: dict[PictureFormat, type[ImageFile]] = {
     PictureFormat.JPEG: JpegImageFile,
     PictureFormat.PNG: PngImageFile,
     PictureFormat.WEBP: WebPImageFile,
     PictureFormat.GIF: GifImageFile,
     PictureFormat.BMP: BmpImageFile,
-    PictureFormat.HEIC: _open_heic,
-    PictureFormat.AVIF: _open_avif,
 }
 
 

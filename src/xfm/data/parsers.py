@@ -112,9 +112,6 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise pickle.UnpicklingError("it asks for an outside object")
-
 
 def plain_pickle(path: str) -> Iterator[bytes]:
     """As JSON: lists, mappings, texts and numbers; strings of Python 2 are read as UTF-8."""
