@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.data.tables.written import read
 from tests.refusals import expect_refusal
 from xfm.config.tables import PLAIN
-from xfm.data.tables.json_list import read_json
+from xfm.data.tables.json_list import read_json_records
 
 ROWS = [{"text": 'a "red", cat\n', "label": "cat"}, {"text": "größe", "label": "dog"}]
 values = st.recursive(
@@ -46,7 +46,7 @@ def test_a_list_is_read_as_json_reads_it(
     path.write_text(json.dumps(rows, indent=indent, ensure_ascii=ascii_only), encoding="utf-8-sig")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("xfm.data.tables.json_list._PIECE", piece)
-        found = [*read_json(path).rows(frozenset())]
+        found = [*read_json_records(path).rows(frozenset())]
     assert [row.cells for row in found] == rows
     assert [row.number for row in found] == [*range(1, len(rows) + 1)]
     if found:

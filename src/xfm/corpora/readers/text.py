@@ -10,7 +10,7 @@ from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import UserError, excerpt
 from xfm.corpora.source_record import CorpusReader, Piece, SourceRecord
 from xfm.data.records import is_text
-from xfm.data.tables.json_list import Line, is_list, json_row, numbered_lines, read_json
+from xfm.data.tables.json_list import Line, is_list, json_row, numbered_lines, read_json_records
 from xfm.data.tables.parquet import read_footer, read_parquet
 from xfm.data.tables.records import RawRow, is_packed, open_stored
 
@@ -80,7 +80,7 @@ class TextReader(CorpusReader):
                 for row in table.rows(frozenset([self._column])):
                     yield self._of_row(f"{piece.file}:{piece.start}.{row.number}", row)
             elif kind != ".txt" and piece.stop < 0 and not is_packed(path):
-                for row in read_json(path).rows(frozenset()):
+                for row in read_json_records(path).rows(frozenset()):
                     yield self._of_row(f"{piece.file}:{row.number}", row)
             else:
                 with open_stored(path, ahead=False) as file:

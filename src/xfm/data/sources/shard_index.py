@@ -69,13 +69,6 @@ class ShardIndex:
     place: Path | str | None = None
     _spans: np.ndarray | StoredFile = field(kw_only=True, repr=False)
 
-    @classmethod
-    def of(cls, shards: Iterable[IndexedShard]) -> "ShardIndex":
-        """The index of these shards, in this order, in memory."""
-        found = [*shards]
-        spans = np.concatenate([shard.spans for shard in found])
-        return _of_columns(_columns([*map(_entry, found)]), len(spans), spans)
-
     def __len__(self) -> int:
         return len(self.names)
 
@@ -140,7 +133,9 @@ def _scanned(folder: Path, files: tuple[StoredFile, ...]) -> ShardIndex:
     if large := sum(file.size for file in files) > SMALL:
         warn_of_scan(folder, len(files))
     shown = tqdm(files, "scanning", unit="shard", disable=None if large else True, delay=2.0)
-    return ShardIndex.of(index_shard(file.path) for file in shown)
+    found = [index_shard(file.path) for file in shown]
+    spans = np.concatenate([shard.spans for shard in found])
+    return _of_columns(_columns([*map(_entry, found)]), len(spans), spans)
 
 
 def warn_of_scan(folder: Path | str, shards: int) -> None:

@@ -63,16 +63,6 @@ def json_row(line: Line) -> RawRow:
     return RawRow(line.number, values, line.read, flaw)
 
 
-def read_json_lines(path: Path) -> Records:
-    """A file with a JSON object on every line that is not blank. Raises UserError."""
-
-    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
-        with open_stored(path) as file:
-            yield from map(json_row, numbered_lines(file))
-
-    return Records(None, rows, stored_size(path), "B")
-
-
 _PIECE = 1 << 16
 _LONGEST = 256 << 20
 """Characters of a published item at most: one of the longest has a few million."""
@@ -80,20 +70,14 @@ _NEAR = 16
 """Characters before the end of what is read at which a number, a word or an escape may have been cut."""
 
 
-def read_json(path: Path) -> Records:
-    """A file with a list of objects, numbered from 1, or with an object a line. Raises UserError."""
+def read_json_records(path: Path) -> Records:
+    """A file with a list of objects, numbered from 1, or with an object on every line that is not blank.
+    Raises UserError."""
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         with open_stored(path) as file:
-            match _begin(file):
-                case b"{":
-                    yield from map(json_row, numbered_lines(file))
-                case b"[":
-                    yield from _listed_rows(path, file)
-                case _:
-                    raise UserError(
-                        f"{path} holds neither a list of objects nor an object a line; write one of the two"
-                    )
+            listed = _begin(file) == b"["
+            yield from _listed_rows(path, file) if listed else map(json_row, numbered_lines(file))
 
     return Records(None, rows, stored_size(path), "B")
 

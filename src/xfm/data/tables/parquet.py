@@ -6,6 +6,7 @@ pyarrow reads them in a process of its own, see `xfm.core.sandbox`.
 import json
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,8 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
     total = sum(counts[group] for group in chosen)
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        from pyarrow import ipc
+
         names = [name for name in columns if name in wanted]
         refuse_double_columns(path, names)
         if not names:  # they are counted nevertheless
@@ -65,9 +68,13 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
         number, remedy = 0, ""
         try:
             for data in parsed("xfm.data.parsers:parquet_batches", str(path), [*chosen], names):
-                for cells in _rows_of(data):
-                    number += 1
-                    yield named_row(number, cells, classes)
+                with ipc.open_stream(data) as stream:
+                    for batch in stream:
+                        batch.validate(full=True)
+                        parts = (batch.slice(start, _ROWS) for start in range(0, len(batch), _ROWS))
+                        for cells in chain.from_iterable(map(rows_of, parts)):
+                            number += 1
+                            yield named_row(number, cells, classes)
             if number != total:
                 raise ValueError(f"it claims {total} rows")
         except (ArithmeticError, LookupError, OSError, ValueError) as error:  # of pyarrow, too
@@ -77,16 +84,6 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
             ) from None
 
     return Records(tuple(columns), rows)
-
-
-def _rows_of(data: bytes) -> Iterator[dict[str, Any]]:
-    from pyarrow import ipc
-
-    with ipc.open_stream(data) as stream:
-        for batch in stream:
-            batch.validate(full=True)
-            for start in range(0, len(batch), _ROWS):
-                yield from rows_of(batch.slice(start, _ROWS))
 
 
 def rows_of(batch: "RecordBatch") -> list[dict[str, Any]]:

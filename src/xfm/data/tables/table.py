@@ -16,7 +16,7 @@ from xfm.data.images import PICTURE_SUFFIXES
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
-from xfm.data.tables.json_list import read_json, read_json_lines
+from xfm.data.tables.json_list import read_json_records
 from xfm.data.tables.objects import PREFIX, InMemory, read_hub, read_objects
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.records import RawRow, Records
@@ -183,9 +183,7 @@ def drawn_units(
 
 
 _READERS: dict[str, Callable[[Path], Records]] = {
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
-    ".json": read_json,
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), read_json_records),
     ".csv": read_delimited,
     ".tsv": read_delimited,
     ".parquet": read_parquet,
