@@ -19,7 +19,7 @@ from xfm.data.rng import mix
 from xfm.data.schema import BadRecord, Batch
 from xfm.data.sources import open_source
 from xfm.data.sources.plain_files import FolderSource
-from xfm.data.streams import CorpusStream, RecordTally, UnusableError
+from xfm.data.streams import CorpusStream, RecordTally
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import CLIP, Normalisation, normalise
 from xfm.data.workers import load_steps
@@ -92,10 +92,9 @@ class PretrainingData:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, built in this process, its pixels uint8; raises UserError as `batches`."""
-        try:
-            found = self._builder(step)
-        except UnusableError as error:
-            raise _unusable(error.met) from None
+        found = self._builder(step)
+        if isinstance(found, RecordTally):
+            raise _unusable(found)
         self._note(found.skipped)
         return found
 

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from xfm.core.errors import UserError, first_line
 from xfm.core.processes import end_with_parent, kill, kill_at_exit
 from xfm.data.schema import TensorFields
-from xfm.data.streams import RecordTally, UnusableError
+from xfm.data.streams import RecordTally
 
 B = TypeVar("B", bound=TensorFields)
 _ALIGNED = 64
@@ -113,24 +113,23 @@ def _warn_once(message: str, *details: str) -> None:
 
 
 class _Steps(Dataset[Any], Generic[B]):
-    """Step -> batch, or what was met instead of its samples. A failure travels as a value: exceptions would
-    lose their fields between processes."""
+    """Step -> batch, or what was met instead of its samples; a UserError travels as a value."""
 
-    def __init__(self, build: Callable[[int], B]) -> None:
+    def __init__(self, build: Callable[[int], B | RecordTally]) -> None:
         self.build = build
 
     def __getitem__(self, step: int) -> B | RecordTally | UserError | SharedBatch[B]:
         try:
             batch = self.build(step)
-        except UnusableError as error:
-            return error.met
         except UserError as error:
             return UserError(str(error))
-        return batch if get_worker_info() is None else SharedBatch.of(batch)
+        if isinstance(batch, RecordTally) or get_worker_info() is None:
+            return batch
+        return SharedBatch.of(batch)
 
 
 def load_steps(
-    build: Callable[[int], B], steps: range, workers: int, timeout: float, pin: bool
+    build: Callable[[int], B | RecordTally], steps: range, workers: int, timeout: float, pin: bool
 ) -> Generator[B | RecordTally, None, None]:
     """The batches of some steps in order, of `workers` loader processes (0 loads in this one); closing the
     generator ends them. Raises UserError where `build` does, a loader dies, or gives no batch within
