@@ -61,7 +61,7 @@ def fitted_regions(
         if problem:
             told[problem] += 1
         if fitted is not None:
-            found.append(PhraseBox(phrase, fitted))
+            found.append((phrase, fitted))
     return found
 
 

@@ -108,7 +108,7 @@ def near_earlier(hashes: np.ndarray, distance: int) -> np.ndarray:
 
 def first_near(hashes: np.ndarray, place: int, distance: int) -> int | None:
     """Place of the first hash that is near the one at a place and before it."""
-    near = np.flatnonzero(_ones(hashes[:place] ^ hashes[place]) <= distance)
+    near = np.flatnonzero(np.bitwise_count(hashes[:place] ^ hashes[place]) <= distance)
     return int(near[0]) if len(near) else None
 
 
@@ -138,18 +138,9 @@ def _near(left: np.ndarray, right: np.ndarray, distance: int) -> Iterator[tuple[
             for up in range(0, len(own), _BLOCK):
                 for across in range(0, len(other), _BLOCK):
                     rows, columns = own[up : up + _BLOCK], other[across : across + _BLOCK]
-                    first, second = np.nonzero(_ones(left[rows, None] ^ right[None, columns]) <= distance)
+                    differ = np.bitwise_count(left[rows, None] ^ right[None, columns])
+                    first, second = np.nonzero(differ <= distance)
                     yield rows[first], columns[second]
-
-
-def _ones(words: np.ndarray) -> np.ndarray:
-    """Population count of uint64."""
-    pairs = words - ((words >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    fours = (pairs & np.uint64(0x3333333333333333)) + (
-        (pairs >> np.uint64(2)) & np.uint64(0x3333333333333333)
-    )
-    bytes_ = (fours + (fours >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (bytes_ * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
 # ---------------------------------------------------------------- names in other corpora

@@ -170,28 +170,15 @@ def shards_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
 
 
 def _write_shard(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
-    shard = stem.with_suffix(".tar")
-    with whole_file(shard) as draft:
-        mark = _write(plan, number, draft)
-    if not mark.written:
-        shard.unlink()
-        return mark
-    indexed = index_shard(shard)
-    write_index(shard.parent, [indexed], f"{stem.name}.xfm")
-    mark.bytes, mark.sha256 = indexed.size, file_digest(shard)
-    return mark
-
-
-def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
-    dropped, mark = None, ShardMark()
+    path, dropped, mark = stem.with_suffix(".tar"), None, ShardMark()
     if config.looks_first:
         folder = plan.preparation.work / DROPPED
         try:
             dropped = np.load(folder / f"{number:06d}.npy", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
-    with ShardWriter(path) as shard:
+    with whole_file(path) as draft, ShardWriter(draft) as shard:
         for row, record in enumerate(reader.records(plan.pieces[number], plan.listings)):
             mark.read += 1
             verdict = filter_record(record, config, reader.needs_text)
@@ -206,6 +193,12 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
                 mark.left_out[verdict.reason] += 1
                 if verdict.reason == BAD and len(mark.bad) < NAMED:
                     mark.bad.append({"place": printable(record.name), "error": printable(verdict.detail)})
+    if not mark.written:
+        path.unlink()
+        return mark
+    indexed = index_shard(path)
+    write_index(path.parent, [indexed], f"{stem.name}.xfm")
+    mark.bytes, mark.sha256 = indexed.size, file_digest(path)
     return mark
 
 

@@ -16,11 +16,8 @@ Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels of the upright picture, or of the size that its annotations say."""
 
 
-class PhraseBox(NamedTuple):
-    """A phrase and its box, which may lie beyond the picture."""
-
-    phrase: str
-    box: Box
+PhraseBox = tuple[str, Box]
+"""A phrase and its box, which may lie beyond the picture."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class SourceRecord:
         plain: dict[str, Any] = json.loads(line)
         if "picture" in plain:
             plain["picture"] = Path(plain["picture"])
-        plain["regions"] = tuple(PhraseBox(phrase, tuple(box)) for phrase, box in plain.get("regions", ()))
+        plain["regions"] = tuple((phrase, tuple(box)) for phrase, box in plain.get("regions", ()))
         for name in ("captions", "known_as"):
             plain[name] = tuple(plain.get(name, ()))
         if "size" in plain:

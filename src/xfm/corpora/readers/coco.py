@@ -46,7 +46,7 @@ def regions_of(
     for label, *box in zip(*[iter(boxes)] * 5, strict=True):
         if label != _CROWD and (name := classes.get(int(label), "")):
             left, top, width, height = (round(value, 3) for value in box)
-            found.append(PhraseBox(name, (left, top, width, height)))
+            found.append((name, (left, top, width, height)))
         else:
             left_out[CROWD if label == _CROWD else NO_CLASS] += 1
     return tuple(found), dict(left_out)

@@ -86,11 +86,8 @@ def described(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _region(one: object) -> PhraseBox:
     phrase, box = (one.get("phrase"), one.get("box")) if isinstance(one, dict) else (None, None)
-    given = isinstance(box, list) and len(box) == 4
-    return PhraseBox(
-        " ".join(phrase.split()) if is_text(phrase) else "",
-        tuple(box) if given else (float("nan"),) * 4,  # pyright: ignore[reportReturnType, reportArgumentType]
-    )
+    told: Any = tuple(box) if isinstance(box, list) and len(box) == 4 else (float("nan"),) * 4
+    return " ".join(phrase.split()) if is_text(phrase) else "", told
 
 
 FIELDS = (

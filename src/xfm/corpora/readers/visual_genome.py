@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError
-from xfm.corpora.source_record import Box, GatheredReader, PhraseBox, SourceRecord, number_or_nan
+from xfm.corpora.source_record import Box, GatheredReader, SourceRecord, number_or_nan
 from xfm.data.tables.json_list import listed_items
 
 PICTURES, REGIONS, OBJECTS, ATTRIBUTES = (
@@ -63,11 +63,11 @@ class VisualGenomeReader(GatheredReader):
     ) -> SourceRecord:
         left_out: dict[str, int] = {}
         phrases = [
-            PhraseBox(" ".join(str(one.get("phrase") or "").split()), _box(one, "width", "height"))
+            (" ".join(str(one.get("phrase") or "").split()), _box(one, "width", "height"))
             for one in _objects(regions, left_out)
         ]
         named = _by_number(objects, left_out) | _by_number(described, left_out)
-        things = [PhraseBox(_thing(one), _box(one, "w", "h")) for one in named.values()]
+        things = [(_thing(one), _box(one, "w", "h")) for one in named.values()]
         size = (number_or_nan(picture.get("width")), number_or_nan(picture.get("height")))
         address = str(picture.get("url") or "").split("/")
         told = address[-2] if len(address) > 1 and address[-2] in _FOLDERS else _FOLDERS[0]
@@ -100,12 +100,8 @@ def _thing(one: dict[str, Any]) -> str:
 
 
 def _box(one: dict[str, Any], width: str, height: str) -> Box:
-    return (
-        number_or_nan(one.get("x")),
-        number_or_nan(one.get("y")),
-        number_or_nan(one.get(width)),
-        number_or_nan(one.get(height)),
-    )
+    left, top, wide, high = (number_or_nan(one.get(side)) for side in ("x", "y", width, height))
+    return left, top, wide, high
 
 
 def _listed(value: Any) -> list[Any]:
