@@ -196,8 +196,7 @@ def examine(
                 work.mkdir(parents=True)
                 data = data_of(path, config, columns, home_path(pictures) if pictures else None, work)
                 found = _diagnosis(shown, data, config, *_examined(data, config, progress))
-            examples = [one for kept in found.examples.values() for one in kept]
-            pairs = [(one.number, one.other) for one in examples]
+            pairs = [(number, other) for kept in found.examples.values() for number, _, other in kept]
             records = data.pick({number for pair in pairs for number in pair if number is not None})
             cards = {number: card_of(one, found.kind == TABLE, config) for number, one in records.items()}
             sign(out, maker)
@@ -252,8 +251,8 @@ def _diagnosis(
 ) -> Diagnosis:
     records, pictures, said = compared
     harm = records["harm"].copy()
-    examples = {
-        name: [FindingExample(number, detail) for _, _, number, detail in kept]
+    examples: dict[str, list[FindingExample]] = {
+        name: [(number, detail, None) for _, _, number, detail in kept]
         for name, kept in counts.examples.items()
     }
     parts, numbers = Counter(counts.parts), Counter(counts.records)
@@ -265,9 +264,7 @@ def _diagnosis(
             tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
             places = nsmallest(config.examples, range(len(tickets)), key=tickets.__getitem__)
             drawn = [(int(found[place]), other(place)) for place in places]
-            examples[finding] = [
-                FindingExample(number, "", None if one is None else int(one)) for number, one in drawn
-            ]
+            examples[finding] = [(number, "", None if one is None else int(one)) for number, one in drawn]
             if finding.harm is Severity.HURTS:
                 harm[own] |= _HURT
     rare = rare_classes(counts.labels, config.rare_class_below)
