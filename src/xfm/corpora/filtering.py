@@ -104,15 +104,8 @@ _WHOLE_END = 64
 
 @dataclass(frozen=True)
 class FilterResult:
-    """Outcome for a record.
-
-    Attributes:
-        reason: why it is left out, or empty.
-        detail: flaw of a damaged record.
-        data: bytes of the picture as found, or of the text.
-        annotation: JSON beside the picture.
-        parts: captions and regions that were dropped or repaired, by reason.
-    """
+    """Outcome for a record: why it is left out, or empty; the flaw of a damaged one; bytes of the picture as
+    found, or of the text; JSON beside it; `parts`, captions and regions dropped or repaired, by reason."""
 
     reason: str = ""
     detail: str = ""

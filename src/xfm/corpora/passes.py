@@ -37,15 +37,9 @@ NAMED = 100
 
 @dataclass
 class ShardMark:
-    """Marker of a finished unit.
-
-    Attributes:
-        read, written: records of the piece and of the shard; 0 written has no shard.
-        counts: pictures, captions, regions, words of texts and so on that were written.
-        left_out: records by reason.
-        parts: captions and regions that were dropped or repaired, by reason.
-        bad: name and flaw of the first `NAMED` damaged records.
-    """
+    """Marker of a finished unit: records read and written (0: no shard), pictures, captions and so on that
+    were written, records left out, and parts dropped or repaired, by reason; name and flaw of the first
+    `NAMED` damaged records."""
 
     read: int = 0
     written: int = 0
@@ -128,11 +122,8 @@ def _save(path: Path, values: Any, kind: Any) -> None:
 
 
 class BadRecords:
-    """Limit of damaged records.
-
-    Without `most`, half of them; from a thousand records on, that ends the work at once, since then the path
-    or the download is wrong.
-    """
+    """Limit of damaged records: `most`, or half of them, which from a thousand records on ends the work at
+    once, since then the path or the download is wrong."""
 
     def __init__(self, most: int | None, marks: Iterable[ShardMark]) -> None:
         if most is not None and most < 0:

@@ -27,19 +27,10 @@ NAME = "corpus.json"
 
 @dataclass(frozen=True)
 class CorpusManifest:
-    """The file `corpus.json` beside the shards.
-
-    Attributes:
-        format: version of the layout.
-        mark: digest of settings and inputs.
-        source: name of the prepared folder or file.
-        settings: options that decide the content.
-        read, written: records of the source and of the shards.
-        left_out: records by reason.
-        parts: captions and regions that were dropped or repaired, by reason.
-        shards: name, records, bytes and sha256 of each.
-        versions: of the packages that decide the bytes.
-    """
+    """The file `corpus.json` beside the shards: version of the layout, digest of settings and inputs, name of
+    the prepared folder or file, options that decide the content; records of the source and of the shards;
+    records left out, and parts dropped or repaired, by reason; name, records, bytes and sha256 of each shard;
+    versions of the packages that decide the bytes."""
 
     format: int
     corpus: str
@@ -62,10 +53,8 @@ class CorpusManifest:
         records, shards = amount(self.read, "record"), amount(len(self.shards), "shard")
         lines = [f"{self.written:,} of {records} in {shards}: {counts}."]
         for title, found in (("left out", self.left_out), ("of captions and regions", self.parts)):
-            if found:
-                lines.append(
-                    f"{title}: " + ", ".join(f"{count:,} {reason}" for reason, count in found.items())
-                )
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.items())
+            lines += [f"{title}: {reasons}"] if found else []
         return "\n".join(lines)
 
 

@@ -52,17 +52,9 @@ def as_read(rule: TextRule, text: str, longest: int) -> str:
 
 
 class Tokenizer:
-    """A `tokenizers.Tokenizer` and the ids of its special tokens.
-
-    Attributes:
-        vocab_size: one more than the largest id.
-        bos, eos: what every text begins and ends with; the state of `bos` stands for the text.
-        pad, mask: the tokens of padding and of what is to be predicted.
-        unk: the token of what the vocabulary lacks, None where it lacks nothing.
-
-    Raises:
-        UserError: when one of them is missing.
-    """
+    """A `tokenizers.Tokenizer` and the ids of its special tokens: `bos` and `eos` around every text (the
+    state of `bos` stands for it), `pad`, `mask`, and `unk`, None where the vocabulary lacks nothing;
+    `vocab_size` is one more than the largest id. Raises UserError when one of them is missing."""
 
     def __init__(self, backend: tokenizers.Tokenizer, name: str = "tokenizer.json") -> None:
         self._backend = backend

@@ -23,11 +23,8 @@ from xfm.config.tables import BoxFormat, BoxUnit
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes with the meaning of their columns and their unit.
-
-    `data` is [N, 4] float, `format` says what its columns are; the `unit` is pixels, or fractions of the
-    picture's sides.
-    """
+    """Boxes [N, 4] float with the meaning of their columns and their unit: pixels, or fractions of the
+    picture's sides."""
 
     data: Tensor
     format: BoxFormat
