@@ -230,13 +230,9 @@ def _named(path: Path) -> set[str]:
     elif path.suffix == ".json":
         found = {*_of_annotations(path)}
     else:
-        raise UserError(
-            f"--evaluation: {path} is of an unknown kind; give .json, .p, .txt or folders of pictures"
-        )
+        raise UserError(f"--evaluation: {path} is of an unknown kind; give .json, .p, .txt or folders")
     if not found:
-        raise UserError(
-            f"--evaluation: {path} names no pictures that are evaluated; is it the official file?"
-        )
+        raise UserError(f"--evaluation: {path} names no pictures of an evaluation; is it the official file?")
     return found
 
 

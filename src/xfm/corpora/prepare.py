@@ -173,9 +173,7 @@ def _put_in_place(
         if not path.exists() or path.stat().st_size != marks[number].bytes:
             for damaged in (path, shards.mark_file(number)):
                 damaged.unlink(missing_ok=True)
-            raise UserError(
-                f"{path} is not as it was written: run the same command again, which makes it anew"
-            )
+            raise UserError(f"{path} is not as it was written: run the same command again to make it anew")
     entries = (
         replace(entry, name=name)
         for number, name in zip(units, names, strict=True)

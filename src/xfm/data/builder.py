@@ -124,9 +124,8 @@ class BatchBuilder:
         there is one."""
         config, mode = self._config, self._streams[SampleKind.REGION].augmentation
         rows: list[_Row] = []
-        pictures = [
-            _add_picture(rows, item, image, config, mode, self._size) for image, item in enumerate(items)
-        ]
+        size = self._size
+        pictures = [_add_picture(rows, one, image, config, mode, size) for image, one in enumerate(items)]
         if len(rows) > _LARGE:
             del rows[len(rows) // config.row_multiple * config.row_multiple :]
         texts, images = [row[0] for row in rows], [row[1] for row in rows]
@@ -154,9 +153,8 @@ class BatchBuilder:
 
     def _patch_masks(self, items: Sequence[DrawnSample]) -> Tensor:
         grid = self._size // self._patch
-        return torch.from_numpy(
-            np.stack([mask_patches(rng, grid, self._config.patch_mask) for _, rng, _ in items])
-        )
+        config = self._config.patch_mask
+        return torch.from_numpy(np.stack([mask_patches(rng, grid, config) for _, rng, _ in items]))
 
 
 def passage(rng: np.random.Generator, text: str, max_tokens: int) -> str:

@@ -52,21 +52,15 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
             if answer.status in _REDIRECTS:
                 return urljoin(url, answer.headers.get("Location", ""))
             if answer.status != 200:
-                raise UserError(
-                    f"{url}: the server answers {answer.status} {answer.reason}; check the address"
-                )
+                raise UserError(f"{url}: the server answers {answer.status} {answer.reason}; check it")
             data = answer.read(rules.max_bytes + 1) if (answer.length or 0) <= rules.max_bytes else None
             if data is None or len(data) > rules.max_bytes:
-                raise UserError(
-                    f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it"
-                )
+                raise UserError(f"{url} has more than the {rules.max_bytes} bytes allowed; shrink it")
             if time.monotonic() >= deadline:
                 raise TimeoutError
             if answer.length:
                 claimed = len(data) + answer.length
-                raise UserError(
-                    f"{url}: the connection ended after {len(data)} of {claimed} bytes; try again"
-                )
+                raise UserError(f"{url}: the connection ended after {len(data)} of {claimed} bytes")
             return data
         finally:
             connection.finish()

@@ -238,9 +238,7 @@ def rgb_strips(picture: Image.Image) -> Iterator[np.ndarray]:
     scaled to 8; colour profiles are not applied. Raises PictureError where its numbers have no known range,
     BROKEN where it does not decode."""
     if picture.mode == "F":
-        raise PictureError(
-            "the picture holds fractions, whose black and white are not told; scale it to 8 bits"
-        )
+        raise PictureError("the picture holds fractions, of which nobody says what is white; scale it")
     if picture.mode.startswith("I"):  # which convert() would clip
         values = np.array(picture, dtype=np.int32)
         if values.min() < 0 or values.max() > 0xFFFF:

@@ -124,9 +124,8 @@ def check_size(width: int, height: int, limit: int | None = None) -> None:
         raise PictureError(f"the picture is empty ({width} x {height} pixels)")
     shown = f"the picture has {width} x {height} pixels"
     if width * height > (limit := limit or pixel_limit()):
-        raise PictureError(
-            f"{shown}, more than the limit of {limit}: shrink it, or set {LIMIT_VARIABLE}={width * height}"
-        )
+        shrink = f"shrink it, or set {LIMIT_VARIABLE}={width * height}"
+        raise PictureError(f"{shown}, more than the limit of {limit}: {shrink}")
     if max(width, height) > MAX_SIDE:
         raise PictureError(f"{shown}, and a side may have {MAX_SIDE}: cut it up or shrink it")
 
@@ -172,9 +171,7 @@ def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
     if header.format is PictureFormat.JPEG:
         scans = data.count(_SCAN)
         if scans * pixels > _SCANS * max(limit, MAX_PIXELS):
-            raise PictureError(
-                f"the picture has {scans} scans, which would take long to decode: save it anew"
-            )
+            raise PictureError(f"the picture has {scans} scans, which would take long to decode: resave it")
     return header
 
 
@@ -194,9 +191,8 @@ def decode(data: bytes, max_pixels: int | None = None) -> Tensor:
         pixels = _with_pillow(data, header)
     pixels = upright(pixels, header.orientation)
     if tuple(pixels.shape[1:]) != (header.height, header.width):
-        raise PictureError(
-            f"the picture's header is broken (it claims {header.width} x {header.height} pixels)"
-        )
+        size = f"{header.width} x {header.height} pixels"
+        raise PictureError(f"the picture's header is broken (it claims {size})")
     return pixels
 
 
@@ -246,9 +242,7 @@ def to_uint8(picture: Picture) -> Tensor:
         except PictureError as error:
             raise UserError(str(error)) from error
         except BROKEN as error:
-            raise UserError(
-                f"the PIL picture does not decode ({first_line(error)}); open another file"
-            ) from error
+            raise UserError(f"the PIL picture does not decode ({first_line(error)}); open another") from error
     pixels = picture
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8:
         pixels = torch.from_numpy(np.require(picture, requirements=["C", "W"]))

@@ -54,9 +54,7 @@ class PretrainingData:
             if setting.batch_size
         ]
         if not streams:
-            raise UserError(
-                "Every batch size of the data is 0: set data.text.batch_size or another stream's."
-            )
+            raise UserError("Every batch size of the data is 0: set data.text.batch_size or another one.")
         _check_sizes(config, streams, world, image_size // patch_size)
         self.sizes = {s.kind.value: sum(s.mixture.sizes) for s in streams}
         """Records of each stream."""
@@ -139,9 +137,7 @@ def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: Dat
         raise UserError(f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name one.")
     for corpus in setting.corpora:
         if not 0 < corpus.weight < math.inf:
-            raise UserError(
-                f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give a number above 0."
-            )
+            raise UserError(f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give one above 0.")
     sources = [open_source(corpus.path, kind, remote=config.remote) for corpus in setting.corpora]
     for corpus, source in zip(setting.corpora, sources, strict=True):
         if len(source) % corpus.group:

@@ -104,10 +104,8 @@ def to_sample(record: Record, kind: SampleKind) -> Sample:
             told = f"there is no field {names}; {_fields(record)}"
         raise BadRecordError(record.origin, told)
     pixels = _decoded(record)
-    height, width = pixels.shape[1:]
-    regions = tuple(
-        _annotation(entry, number, width, height, record.origin) for number, entry in enumerate(entries)
-    )
+    size = pixels.shape[2], pixels.shape[1]
+    regions = tuple(_annotation(one, number, *size, record.origin) for number, one in enumerate(entries))
     return ImageSample(pixels, record.origin, tuple(captions), regions)
 
 

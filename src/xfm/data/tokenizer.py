@@ -62,9 +62,8 @@ class Tokenizer:
         self._backend.no_padding()
         self._backend.no_truncation()
         empty = backend.encode("")
-        frame = [
-            index for index, special in zip(empty.ids, empty.special_tokens_mask, strict=True) if special
-        ]
+        found = zip(empty.ids, empty.special_tokens_mask, strict=True)
+        frame = [index for index, special in found if special]
         if len(frame) != 2:
             raise UserError(
                 f"{name}: a text must stand between a first and a last token, such as <s> and </s> or "
@@ -107,9 +106,7 @@ class Tokenizer:
             raise
         except BaseException as error:  # the Rust side raises bare Exception; its panics are not even that
             what = str(error).partition("; use sys.")[0]
-            raise UserError(
-                f"{path}: not a tokenizer.json ({what}); write it again or restore it."
-            ) from error
+            raise UserError(f"{path}: not a tokenizer.json ({what}); write it again.") from error
         return cls(backend, str(path))
 
     def save(self, path: Path | str) -> None:

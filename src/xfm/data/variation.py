@@ -143,9 +143,8 @@ def _timm(count: int, level: int, side: int) -> Augment:
     try:
         from timm.data.auto_augment import rand_augment_transform
     except ImportError:
-        raise UserError(
-            "image.operations timm needs the package timm: pip install timm, or take torchvision"
-        ) from None
+        needs = "pip install timm, or take torchvision"
+        raise UserError(f"image.operations timm needs the package timm: {needs}") from None
     settings: dict[str, Any] = {
         "translate_const": int(side * 0.45),
         "img_mean": (GREY, GREY, GREY),

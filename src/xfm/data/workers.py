@@ -215,10 +215,8 @@ def _gone(processes: Sequence[BaseProcess], error: BaseException, seconds: float
 
 
 def _died(reason: str) -> UserError:
-    return UserError(
-        f"A loader process died ({reason}), most likely for want of memory: lower {SETTING} or the "
-        "batch sizes."
-    )
+    likely = "most likely for want of memory"
+    return UserError(f"A loader process died ({reason}), {likely}: lower {SETTING} or the batch sizes.")
 
 
 def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:

@@ -239,10 +239,8 @@ def _check_texts(
     record: DataRecord, kind: SampleKind | None, config: DoctorConfig, done: CheckedRecord, tally: Statistics
 ) -> None:
     for name, text, caption in record.texts:
-        done.add(
-            one._replace(detail=f"{name}: {one.detail}")
-            for one in text_flaws(text, caption, config.max_words)
-        )
+        flaws = text_flaws(text, caption, config.max_words)
+        done.add(one._replace(detail=f"{name}: {one.detail}") for one in flaws)
         if is_text(text):
             tally.measure(f"words of a {name}", len(text.split()))
             if name != "phrase" and kind is not None:

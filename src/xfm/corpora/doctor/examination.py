@@ -223,9 +223,8 @@ def _examined(
         LocalPool(config.workers or cores()).run(partial(_examine_part, data, config), data.parts(), done)
     kinds = (RECORD, PICTURE, SAID)
     parts = zip(*(arrays[first] for first in sorted(arrays)), strict=True) if arrays else ((), (), ())
-    return counts, tuple(
-        np.concatenate([np.empty(0, kind), *part]) for kind, part in zip(kinds, parts, strict=True)
-    )
+    joined = (np.concatenate([np.empty(0, kind), *part]) for kind, part in zip(kinds, parts, strict=True))
+    return counts, tuple(joined)
 
 
 def _examine_part(

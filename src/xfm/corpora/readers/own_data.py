@@ -128,11 +128,8 @@ class TableReader(GatheredReader):
             if before is None:
                 before = record
             elif record.picture is not None and record.picture == before.picture and not record.flaw:
-                before = replace(
-                    before,
-                    captions=before.captions + record.captions,
-                    regions=before.regions + record.regions,
-                )
+                more = before.captions + record.captions, before.regions + record.regions
+                before = replace(before, captions=more[0], regions=more[1])
             else:
                 yield before
                 before = record
@@ -145,9 +142,8 @@ class TableReader(GatheredReader):
         try:
             cells = raw.checked(self.source)
             self._columns.check_columns(FIELDS, cells, self.source, others=True)
-            row = TableRow.picked(
-                cells, self.source, raw.number, self._columns.places(FIELDS, cells), self._pictures
-            )
+            places = self._columns.places(FIELDS, cells)
+            row = TableRow.picked(cells, self.source, raw.number, places, self._pictures)
             row = row.unpacked(FIELDS, store)
             regions = row.get("regions") if row.has("regions") else []
             if isinstance(regions, str):
@@ -161,9 +157,8 @@ class TableReader(GatheredReader):
                 raise row.error("image", value.reason)
             if isinstance(value, str) and is_url(value):
                 raise row.error("image", "is an address; download such pictures with img2dataset first")
-            return SourceRecord(
-                name, value if isinstance(value, Path) else row.path("image"), **described(said)
-            )
+            path = value if isinstance(value, Path) else row.path("image")
+            return SourceRecord(name, path, **described(said))
         except UserError as error:
             return SourceRecord(name, flaw=str(error).removeprefix(f"{self.source}:{raw.number}: "))
 

@@ -36,9 +36,7 @@ class TextReader(CorpusReader):
             every = (Path(place) / name for place, _, names in os.walk(self.source) for name in names)
             found = sorted(filter(_kind, every))
         if not found:
-            raise UserError(
-                f"{self.source} holds no texts: {', '.join(_KINDS)} files, also as .gz; check the path"
-            )
+            raise UserError(f"{self.source} holds no texts: {', '.join(_KINDS)}, also as .gz; check the path")
         return found
 
     def pieces(self, listings: Path) -> Iterator[Piece]:

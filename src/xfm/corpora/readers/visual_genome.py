@@ -44,14 +44,11 @@ class VisualGenomeReader(GatheredReader):
             picture, regions = _unpacked(said[PICTURES], number), _unpacked(said[REGIONS], number)
             objects = _unpacked(said.get(OBJECTS, {}), number).get("objects")
             described = _unpacked(said.get(ATTRIBUTES, {}), number).get("attributes")
-            yield self._record(
-                number, picture, _listed(regions.get("regions")), _listed(objects), _listed(described)
-            )
+            lists = map(_listed, (regions.get("regions"), objects, described))
+            yield self._record(number, picture, *lists)
         others = {number for name in said for number in said[name]} - said[PICTURES].keys()
         if others:
-            yield SourceRecord(
-                PICTURES, flaw=f"{len(others)} pictures that others describe are not in {PICTURES}"
-            )
+            yield SourceRecord(PICTURES, flaw=f"{len(others)} described pictures are not in {PICTURES}")
 
     def _record(
         self,
@@ -75,9 +72,8 @@ class VisualGenomeReader(GatheredReader):
         path = next((place for place in places if place.is_file()), places[0])
         # Descriptions of large regions are roughly true of the picture; else that of the largest is.
         whole = size[0] * size[1]
-        texts = [
-            (max(0.0, box[2]) * max(0.0, box[3]), text) for text, box in phrases if text and box[2] == box[2]
-        ]
+        told = [(text, box) for text, box in phrases if text and box[2] == box[2]]
+        texts = [(max(0.0, box[2]) * max(0.0, box[3]), text) for text, box in told]
         large = [text for area, text in texts if area >= LARGE * whole] if whole > 0 else []
         largest = [max(texts)[1]] if texts else []
         others = [f"{name}:{own}" for name in ("coco", "flickr") if (own := picture.get(f"{name}_id"))]

@@ -113,14 +113,10 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
             f"a numbered range (part-{{00000..00012}}{TAR}), or upload what `{COMMAND} FOLDER` writes"
         )
     if not names:
-        raise UserError(
-            f"{address}: no shards there; check the address, or upload some (`xfm prepare` makes them)"
-        )
+        raise UserError(f"{address}: no shards there; check the address, or upload what `xfm prepare` makes")
     if lists:
         if gone := {*names}.difference(files):
-            raise UserError(
-                f"{folder}/{min(gone)}: the shard is missing; upload it (again), or check the address"
-            )
+            raise UserError(f"{folder}/{min(gone)}: the shard is missing; upload it, or check the address")
         if index is None and not spelt:
             check_numbers(address, names)
         files = {name: files[name] for name in names}

@@ -122,9 +122,7 @@ def scanned_index(folder: Path, names: Sequence[str]) -> ShardIndex:
     try:
         return _scanned(folder, tuple(StoredFile.of(folder / name) for name in names))
     except OSError as error:
-        raise UserError(
-            f"{error.filename}: cannot read the shard ({error.strerror}); check the path."
-        ) from error
+        raise UserError(f"{error.filename}: cannot read the shard ({error.strerror}); check it.") from error
 
 
 @lru_cache(maxsize=16)
@@ -172,11 +170,8 @@ def header(columns: dict[str, np.ndarray], records: int) -> bytes:
     said["spans"] = {"dtype": "I64", "shape": [records, 3, 2], "data_offsets": [0, end]}
     for name, column in columns.items():
         start, end = end, end + column.nbytes
-        said[name] = {
-            "dtype": _TYPES[column.dtype],
-            "shape": [*column.shape],
-            "data_offsets": [start, end],
-        }
+        place = {"shape": [*column.shape], "data_offsets": [start, end]}
+        said[name] = {"dtype": _TYPES[column.dtype], **place}
         digest.update(column.tobytes())
     digest.update(json.dumps(said).encode())
     said["__metadata__"] = {"xfm": _VERSION, "sha256": digest.hexdigest()}

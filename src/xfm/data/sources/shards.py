@@ -80,9 +80,7 @@ class ShardSource(RecordSource):
         counts = index.counts(texts=kind is SampleKind.TEXT)[self._numbers]
         if not counts.all():
             empty = shards.name(names[int(np.argmin(counts))])
-            raise UserError(
-                f"{empty}: the shard holds no {kind} records; check the path and the names in it."
-            )
+            raise UserError(f"{empty}: the shard holds no {kind} records; check the path and its names.")
         self._all_texts = index.counts() == index.counts(texts=True)
         self._ends = np.cumsum(counts)
         self._files: dict[int, Any] = {}
@@ -91,9 +89,7 @@ class ShardSource(RecordSource):
                 self._file(number)
             except OSError as error:
                 lost = shards.name(index.names[number])
-                raise UserError(
-                    f"{lost}: the shard cannot be read ({error.strerror}); check the path."
-                ) from error
+                raise UserError(f"{lost}: the shard cannot be read ({error.strerror}); check it.") from error
 
     def __len__(self) -> int:
         return int(self._ends[-1])

@@ -93,9 +93,7 @@ class ColumnMap:
             if len(ways) > 1:
                 said = " and ".join(way[0] for way in ways)
                 first = ",".join(f"{name}={name}" for name in ways[0])
-                raise UserError(
-                    f"{place}: the columns {said} are one field; say which is meant with --columns {first}"
-                )
+                raise UserError(f"{place}: the columns {said} are one field; choose with --columns {first}")
             way = ways[0] if ways else () if one.optional else (one.name,)
             for name in way:
                 if (column := self.of(name)) in columns or not column:

@@ -64,9 +64,7 @@ def _cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
         while line := file.readline(LONGEST_LINE + 1):
             read += len(line)
             if read - begun > LONGEST_LINE:
-                raise UserError(
-                    f"{path}:{row}: the row has no end; put line breaks between rows, and look at its quotes"
-                )
+                raise UserError(f"{path}:{row}: the row has no end; look at its quotes and line breaks")
             yield line
 
     try:
@@ -77,8 +75,6 @@ def _cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
                 if cells and cells != [""]:
                     yield number, cells, read
     except csv.Error as error:
-        raise UserError(
-            f"{path}:{row}: the row cannot be read ({error}); look at the quotes of this row"
-        ) from None
+        raise UserError(f"{path}:{row}: the row cannot be read ({error}); look at its quotes") from None
     finally:
         csv.field_size_limit(before)

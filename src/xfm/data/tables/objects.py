@@ -123,9 +123,7 @@ def _of_columns(table: InMemory, given: Mapping[Any, Any]) -> Records:
     columns = {str(n): own.tolist() if hasattr(own, "iloc") else own for n, own in given.items()}
     for name, column in columns.items():
         if isinstance(column, str | bytes | Mapping) or not hasattr(column, "__len__"):
-            raise UserError(
-                f"{table}: the column {excerpt(name)!r} is no list; give a list a column, or a list of rows"
-            )
+            raise UserError(f"{table}: the column {excerpt(name)!r} is no list; give a list for each column")
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
         shown = ", ".join(f"{len(column)} of {excerpt(name)}" for name, column in columns.items())
@@ -233,15 +231,13 @@ def read_hub(reference: str) -> Records:
         import datasets
         from datasets.config import HF_CACHE_HOME
     except ImportError:
-        raise UserError(
-            f"{reference} needs the package datasets; install it with pip install 'xfm[datasets]'"
-        ) from None
+        needs = "the package datasets; install it with pip install 'xfm[datasets]'"
+        raise UserError(f"{reference} needs {needs}") from None
     try:
         found = datasets.load_dataset(match["name"], match["config"], split=match["split"] or "train")
     except Exception as error:  # the library raises whatever its readers raise
-        raise UserError(
-            f"{reference} cannot be loaded ({first_line(error)}); check name, config and split"
-        ) from error
+        told = f"({first_line(error)}); check name, config and split"
+        raise UserError(f"{reference} cannot be loaded {told}") from error
     place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
 
     def named(cell: Any) -> Any:

@@ -41,13 +41,10 @@ def read_footer(path: Path) -> tuple[list[str], list[int], list[int], dict[str, 
         [data] = parsed("xfm.data.parsers:parquet_footer", str(path))
         found = json.loads(data)
     except ParsingError as error:
-        raise UserError(
-            f"{path} is not a Parquet file ({error}); {error.remedy or 'copy it again'}"
-        ) from None
+        remedy = error.remedy or "copy it again"
+        raise UserError(f"{path} is not a Parquet file ({error}); {remedy}") from None
     if (rows := sum(found["rows"])) > max(_FREE, size):
-        raise UserError(
-            f"{path} claims {rows} rows in {size} bytes, more than will be read; write a file of fewer rows"
-        )
+        raise UserError(f"{path} claims {rows} rows in {size} bytes, more than will be read; write fewer")
     return found["columns"], found["rows"], found["bytes"], class_names(found["features"])
 
 
@@ -79,9 +76,8 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
                 raise ValueError(f"it claims {total} rows")
         except (ArithmeticError, LookupError, OSError, ValueError) as error:  # of pyarrow, too
             remedy = getattr(error, "remedy", "") or "copy it again"
-            raise UserError(
-                f"{path} cannot be read after row {number} ({first_line(error)}); {remedy}"
-            ) from None
+            told = f"after row {number} ({first_line(error)}); {remedy}"
+            raise UserError(f"{path} cannot be read {told}") from None
 
     return Records(tuple(columns), rows)
 

@@ -68,9 +68,7 @@ def unreadable(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # a library's: the system could read the file, the library could not
             raise UserError(f"{path}: the file is damaged ({first_line(error)}); copy it again") from error
-        raise UserError(
-            f"{path}: cannot read the file ({error.strerror or error}); check the path"
-        ) from error
+        raise UserError(f"{path}: cannot read the file ({error.strerror or error}); check it") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: the file is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except ValueError as error:  # a NUL in the path

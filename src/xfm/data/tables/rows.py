@@ -58,9 +58,7 @@ class TableRow(Mapping[str, Any]):
         shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
         if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:
             raise self.error(wrong[0], "holds bytes, not a text")
-        cells = {
-            name: stored_pictures(cell, folder) if name in shown else cell for name, cell in self.items()
-        }
+        cells = {name: stored_pictures(one, folder) if name in shown else one for name, one in self.items()}
         return replace(self, fields=cells)
 
     def __getitem__(self, field: str) -> Any:

@@ -118,9 +118,7 @@ def open_folder(path: Path) -> tuple[dict[str, list[str]], str]:
         classes, report = scan_classes(path)
         folders = classes or any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot look into the folder ({error.strerror}); check its rights"
-        ) from error
+        raise UserError(f"{path}: cannot look into the folder ({error.strerror}); check it") from error
     if not folders:
         raise UserError(f"{path} holds no folders; put the pictures of each class into a folder of its name")
     if not classes:
