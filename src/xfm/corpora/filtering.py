@@ -17,11 +17,8 @@ from xfm.data.records import is_text
 from xfm.data.tokenizer import normalise_caption
 
 CLIPPED, OUTSIDE, NO_AREA = "region clipped", "region outside its picture", "region without area"
-BAD_BOX, NO_PHRASE, OTHER_SIZE = (
-    "region without four numbers",
-    "region without phrase",
-    "region of another size",
-)
+BAD_BOX, NO_PHRASE = "region without four numbers", "region without phrase"
+OTHER_SIZE = "region of another size"
 _SAME_SHAPE = 0.02
 """How far the ratios of width and height may be apart of a picture and of what its annotations say."""
 _LEAST = 1.0

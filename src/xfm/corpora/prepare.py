@@ -88,10 +88,10 @@ def prepare(
         held = load_manifest(target) if (target / NAME).is_file() else None
         named = [] if held is None else [str(one["name"]) for one in held.shards]
         if require_own(target, NAME, [DAMAGED, INDEX, *named], "corpus") and held is not None and not force:
-            raise UserError(
-                f"{target} holds {held.corpus} of other settings or files: choose another folder, or replace "
-                "it with --force"
+            told = (
+                f"{held.corpus} of other settings or files: choose another folder, or replace it with --force"
             )
+            raise UserError(f"{target} holds {told}")
         if force:
             shutil.rmtree(preparation.work, ignore_errors=True)
         plan = plan_of(preparation, reader, mark)
@@ -146,10 +146,8 @@ def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
     )
     if not names:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in manifest.left_out.items())
-        raise UserError(
-            f"{preparation.source}: nothing is left of the corpus ({reasons or 'it holds no records'}); "
-            "check the options"
-        )
+        why = reasons or "it holds no records"
+        raise UserError(f"{preparation.source}: nothing is left of the corpus ({why}); check the options")
     with writing(preparation.target, AGAIN):
         _put_in_place(shards, marks, names, manifest, preparation.target)
     return manifest

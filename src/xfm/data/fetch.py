@@ -40,10 +40,8 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
         places = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
         found = [str(place[0]) for *_, place in places]
         if not rules.private and not all(map(is_public, found)):  # which, a client may not know
-            raise UserError(
-                f"{url} leads to what is not a public address; download the file yourself, or allow it by "
-                "UrlRules(private=True)"
-            )
+            told = "download the file yourself, or allow it by UrlRules(private=True)"
+            raise UserError(f"{url} leads to what is not a public address; {told}")
         connection = _PinnedConnection(parts, found[0], port, deadline)
         try:
             path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_SIGNS)

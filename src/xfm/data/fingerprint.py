@@ -106,10 +106,7 @@ def _line(size: int, sample: bytes) -> str:
 
 def data_changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
     """What differs, in words, a file each."""
-    changed = [
-        f"{name} was {before[name]} and is now {now[name]}"
-        for name in before
-        if name in now and before[name] != now[name]
-    ]
+    both = [name for name in before if name in now and before[name] != now[name]]
+    changed = [f"{name} was {before[name]} and is now {now[name]}" for name in both]
     gone = [f"{name} is not read any more" for name in before if name not in now]
     return [*changed, *gone, *(f"{name} is new" for name in now if name not in before)]

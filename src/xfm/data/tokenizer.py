@@ -70,11 +70,8 @@ class Tokenizer:
                 f"[CLS] and [SEP], but {len(frame)} are put around it; take the tokenizer of a text encoder."
             )
         self.bos, self.eos = frame
-        roles = {
-            token.content.strip("<>[]|").lower(): index
-            for index, token in backend.get_added_tokens_decoder().items()
-            if token.special
-        }
+        added = [(index, one) for index, one in backend.get_added_tokens_decoder().items() if one.special]
+        roles = {one.content.strip("<>[]|").lower(): index for index, one in added}
         if missing := [role for role in ("pad", "mask") if role not in roles]:
             raise UserError(
                 f"{name}: there is no special token <{missing[0]}> or [{missing[0].upper()}]; take the "
@@ -220,7 +217,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     backend.train_from_iterator(texts, trainer)
     # As RoBERTa's, it swallows the space in front: in "a <mask> dog" it stands where " red" would.
     backend.add_special_tokens([tokenizers.AddedToken(MASK_TOKEN, lstrip=True, special=True)])
-    backend.post_processor = processors.RobertaProcessing(
-        ("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False
-    )
+    around = ("</s>", 2), ("<s>", 0)
+    backend.post_processor = processors.RobertaProcessing(*around, trim_offsets=True, add_prefix_space=False)
     return Tokenizer(backend)

@@ -74,10 +74,8 @@ def checked_tokenizer(text: str) -> str:
     parts = ("normalizer", "pre_tokenizer", "decoder", "post_processor")
     growth = {name: _growth(content.get(name), name) for name in parts}
     if (grown := growth["normalizer"] * growth["pre_tokenizer"]) > MAX_GROWTH:
-        raise ValueError(
-            f"normalizer and pre_tokenizer may lengthen a text {grown:.3g} times, more than the limit of "
-            f"{MAX_GROWTH}"
-        )
+        times = f"{grown:.3g} times, more than the limit of {MAX_GROWTH}"
+        raise ValueError(f"normalizer and pre_tokenizer may lengthen a text {times}")
     if growth["decoder"] > MAX_GROWTH:
         raise ValueError("decoder: it lengthens a text out of all proportion")
     return json.dumps({**content, "padding": None, "truncation": None})

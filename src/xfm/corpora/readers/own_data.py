@@ -185,11 +185,7 @@ class ImageNetReader(GatheredReader):
                 yield SourceRecord(path.relative_to(self.source).as_posix(), path)
 
     def _classes(self) -> Iterator[tuple[Path, dict[str, list[str]]]]:
-        roots = [
-            self.source / "ILSVRC" / "Data" / "CLS-LOC",
-            self.source / "Data" / "CLS-LOC",
-            self.source,
-        ]
+        roots = [self.source / "ILSVRC/Data/CLS-LOC", self.source / "Data/CLS-LOC", self.source]
         root = next(place for place in roots if place.is_dir() or place == self.source)
         found = [root / split for split in self.config.splits or ["train"]]
         if not self.config.splits and not found[0].is_dir():

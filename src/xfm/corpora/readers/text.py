@@ -71,10 +71,8 @@ class TextReader(CorpusReader):
                 columns = table.columns or ()
                 if self._column not in columns:
                     shown = ", ".join(excerpt(name, 40) for name in columns[:12])
-                    raise UserError(
-                        f"{path}: there is no column {self._column!r}, only {shown}; "
-                        "name it with --columns text=COLUMN"
-                    )
+                    told = f"no column {self._column!r}, only {shown}; name it with --columns text=COLUMN"
+                    raise UserError(f"{path}: there is {told}")
                 for row in table.rows(frozenset([self._column])):
                     yield self._of_row(f"{piece.file}:{piece.start}.{row.number}", row)
             elif kind != ".txt" and piece.stop < 0 and not is_packed(path):

@@ -59,10 +59,8 @@ class VisualGenomeReader(GatheredReader):
         described: list[Any],
     ) -> SourceRecord:
         left_out: dict[str, int] = {}
-        phrases = [
-            (" ".join(str(one.get("phrase") or "").split()), _box(one, "width", "height"))
-            for one in _objects(regions, left_out)
-        ]
+        said = _objects(regions, left_out)
+        phrases = [(" ".join(str(o.get("phrase") or "").split()), _box(o, "width", "height")) for o in said]
         named = _by_number(objects, left_out) | _by_number(described, left_out)
         things = [(_thing(one), _box(one, "w", "h")) for one in named.values()]
         size = (number_or_nan(picture.get("width")), number_or_nan(picture.get("height")))

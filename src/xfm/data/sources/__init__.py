@@ -43,10 +43,8 @@ def open_source(
         if len(pictures):
             return pictures
     if not files:
-        raise UserError(
-            f"{path}: no {kind} data there; give tar shards, a .jsonl file, or a folder holding either "
-            "(`xfm prepare` makes them)."
-        )
+        told = "give tar shards, a .jsonl file, or a folder of either (`xfm prepare` makes them)"
+        raise UserError(f"{path}: no {kind} data there; {told}.")
     parts: list[RecordSource] = []
     for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
         if ending == TAR:

@@ -82,10 +82,8 @@ def _no_header(path: Path | str, place: int) -> UserError:
 
 
 def _truncated(path: Path | str, place: int) -> UserError:
-    return UserError(
-        f"{path}: the shard is truncated (it ends after byte {place} without the end of the archive); "
-        "download or prepare it again."
-    )
+    told = f"it ends after byte {place} without the end of the archive"
+    return UserError(f"{path}: the shard is truncated ({told}); download or prepare it again.")
 
 
 def _size(header: bytes, pax: dict[str, str]) -> int | None:

@@ -106,10 +106,8 @@ class ColumnMap:
                 none = f", or {name}= where there is none" if one.optional else ""
                 example = close[0] if close else "COLUMN"
                 remedy = self.remedy or f"name the right one with --columns {name}={example}{none}"
-                raise UserError(
-                    f"{place}: there is no column {column!r} for the field {one.name!r} ({one.meaning}), "
-                    f"only {listed(there)}; {remedy}"
-                )
+                what = f"{column!r} for the field {one.name!r} ({one.meaning})"
+                raise UserError(f"{place}: there is no column {what}, only {listed(there)}; {remedy}")
 
 
 def listed(columns: Sequence[str]) -> str:

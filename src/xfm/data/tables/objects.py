@@ -23,15 +23,9 @@ from xfm.data.tables.records import RawRow, Records, named_row, refuse_double_co
 
 Table: TypeAlias = str | Path | object
 """What Python functions take for a table: a path or a name as commands do, or rows in memory."""
-KINDS = (
-    "the path of a table, a DataFrame, a data set, a list of dictionaries, or a dictionary with a list for "
-    "each column"
-)
-SPLITS = {
-    "train": "train",
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    "test": "test",
-}
+KINDS = "a path, a DataFrame, a data set, a list of dictionaries, or a dictionary with a list for each column"
+_VALIDATION = dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
+SPLITS = {"train": "train", **_VALIDATION, "test": "test"}
 """Names that the splits of a data set have, and what they are called here."""
 _PART = 256
 """Rows of a frame that are taken out at once."""
@@ -66,10 +60,8 @@ def as_splits(train: Table, valid: Table | None, test: Table | None) -> dict[str
         found = {}
         for name, table in train.items():
             if (split := SPLITS.get(str(name))) is None:
-                raise UserError(
-                    f"train: a fine-tuning has no split {excerpt(str(name))!r}; take it out, so that train, "
-                    "validation and test are left"
-                )
+                what = excerpt(str(name))
+                raise UserError(f"train: a fine-tuning has no split {what!r}; take it out")
             if split in found:
                 raise UserError(f"train: the split {split} is there twice, as {name} too; leave one out")
             found[split] = table

@@ -202,9 +202,9 @@ class TableRow(Mapping[str, Any]):
             if not isinstance(value, list) or len(value) != 2:
                 raise self.error(field.name, "is not a list of two pictures")
             named = [(one, self.names.get(field.name, field.name)) for one in value]
+        own, known = {**self.fields}, {**self.names}
         return [
-            replace(self, fields={**self.fields, field.name: cell}, names={**self.names, field.name: column})
-            for cell, column in named
+            replace(self, fields=own | {field.name: one}, names=known | {field.name: at}) for one, at in named
         ]
 
     def path(self, field: str) -> Path:

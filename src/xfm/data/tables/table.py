@@ -122,10 +122,8 @@ def open_folder(path: Path) -> tuple[dict[str, list[str]], str]:
     if not folders:
         raise UserError(f"{path} holds no folders; put the pictures of each class into a folder of its name")
     if not classes:
-        raise UserError(
-            f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in its folders: "
-            f"{report}; add some"
-        )
+        kinds = ", ".join(sorted(PICTURE_SUFFIXES))
+        raise UserError(f"{path} holds no pictures ({kinds}) in its folders: {report}; add some")
     return classes, report
 
 
