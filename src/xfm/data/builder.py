@@ -22,15 +22,7 @@ from xfm.data.collate import (
 )
 from xfm.data.masking import mask_patches
 from xfm.data.records import SampleKind
-from xfm.data.schema import (
-    Batch,
-    ImageBatch,
-    ImageSample,
-    PairBatch,
-    RegionBatch,
-    TextBatch,
-    TextSample,
-)
+from xfm.data.schema import Batch, ImageBatch, ImageSample, PairBatch, RegionBatch, TextBatch, TextSample
 from xfm.data.streams import CorpusStream, DrawnSample, RecordTally
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.data.transforms import Box, may_mirror, move_boxes, picture_view, region_view, show

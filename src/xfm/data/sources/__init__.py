@@ -21,11 +21,7 @@ _READERS = {".jsonl": JsonLinesSource}
 _ENDINGS = (TAR, *_READERS)
 
 
-def open_source(
-    path: Path | str,
-    kind: SampleKind | str,
-    remote: RemoteConfig | None = None,
-) -> RecordSource:
+def open_source(path: Path | str, kind: SampleKind | str, remote: RemoteConfig | None = None) -> RecordSource:
     """Open a corpus: a tar shard, a JSON-lines file, a pattern (`dir/*.tar`), a numbered range
     (`dir/part-{00000..00012}.tar`, of which every shard must be there), a folder holding shards or JSON-lines
     files, of images also a folder of pictures, or shards at an address, see `remote_shards`.

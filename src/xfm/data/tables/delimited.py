@@ -12,13 +12,7 @@ from xfm.config.tables import table_kind
 from xfm.core.errors import UserError
 from xfm.data.images import MAX_BYTES
 from xfm.data.records import MAX_ANNOTATION
-from xfm.data.tables.records import (
-    RawRow,
-    Records,
-    open_stored,
-    refuse_double_columns,
-    stored_size,
-)
+from xfm.data.tables.records import RawRow, Records, open_stored, refuse_double_columns, stored_size
 
 LONGEST_LINE = MAX_BYTES
 """Characters of a line, or of a row of several, at most: a file without line breaks, or with all of them
