@@ -4,6 +4,7 @@ here: Pillow takes almost as long as a small one's decoder."""
 
 import io
 import json
+import re
 import struct
 import zlib
 from base64 import b64encode
@@ -23,7 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.image_pieces import exif_blocks, gif_blocks, jpeg_segments, plain_jpeg, png_chunks, webp_exif
+from xfm.data.image_pieces import gif_blocks, jpeg_segments, plain_jpeg, png_chunks, webp_exif
 
 BROKEN = (
     OSError,
@@ -65,10 +66,11 @@ _BEGINNINGS = {
     **dict.fromkeys((b"GIF87a", b"GIF89a"), PictureFormat.GIF),
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), PictureFormat.TIFF),
 }
+_exif_blocks = re.compile(rb"Exif\0\0").finditer
 _PIECES: dict[PictureFormat, tuple[tuple[Callable[[bytes], Iterator[object]], int, str], ...]] = {
     PictureFormat.PNG: ((png_chunks, 100_000, "chunks"),),  # honest ones have thousands, of 8 KiB each
     PictureFormat.GIF: ((gif_blocks, 10_000, "blocks before its picture"),),  # of 255 bytes at most
-    PictureFormat.JPEG: ((jpeg_segments, 20_000, "segments"), (exif_blocks, 100, "blocks of EXIF")),
+    PictureFormat.JPEG: ((jpeg_segments, 20_000, "segments"), (_exif_blocks, 100, "blocks of EXIF")),
 }
 """Pieces of files, and more of them than any honest one has."""
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their lengths, which tell the format from a text with BM

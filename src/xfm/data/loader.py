@@ -129,10 +129,8 @@ def _unusable(met: RecordTally) -> UserError:
 
 def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: DataConfig) -> CorpusStream:
     name = f"data.{kind}"
-    if setting.batch_size < 0:
-        raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) or more.")
-    if setting.batch_size > MAX_BATCH:
-        raise UserError(f"{name}.batch_size is {setting.batch_size}: give {MAX_BATCH} at most.")
+    if not 0 <= setting.batch_size <= MAX_BATCH:
+        raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) to {MAX_BATCH}.")
     if not setting.corpora:
         raise UserError(f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name one.")
     for corpus in setting.corpora:

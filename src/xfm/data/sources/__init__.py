@@ -17,8 +17,7 @@ from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.shard_index import COMMAND, saved_index, scanned_index
 from xfm.data.sources.shards import LocalShards, ShardSource
 
-_READERS = {".jsonl": JsonLinesSource}
-_ENDINGS = (TAR, *_READERS)
+_ENDINGS = (TAR, ".jsonl")
 
 
 def open_source(path: Path | str, kind: SampleKind | str, remote: RemoteConfig | None = None) -> RecordSource:
@@ -48,7 +47,7 @@ def open_source(path: Path | str, kind: SampleKind | str, remote: RemoteConfig |
             index = saved_index(folder) or scanned_index(folder, names)
             parts.append(ShardSource(LocalShards(folder, names, index), kind))
         else:
-            parts += [_READERS[ending](file, kind) for file in group]
+            parts += [JsonLinesSource(file, kind) for file in group]
     return parts[0] if len(parts) == 1 else ConcatSource(parts)
 
 

@@ -75,12 +75,6 @@ def unreadable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot read the file ({error}); check the path") from error
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file that is to be read; raises UserError."""
-    with unreadable(path):
-        return path.stat().st_size
-
-
 def refuse_double_columns(table: object, names: Iterable[str]) -> None:
     """Raise UserError where two columns have one name."""
     if twice := sorted(name for name, count in Counter(names).items() if name and count > 1):
@@ -132,7 +126,8 @@ def open_stored(path: Path, ahead: bool = True) -> Iterator["io.BufferedReader[A
 def stored_size(path: Path) -> int:
     """Expanded bytes of the file; raises UserError as `open_stored`."""
     with unreadable(path):
-        return _expanded_size(StoredFile.of(path)) if is_packed(path) and path.is_file() else size_of(path)
+        packed = is_packed(path) and path.is_file()
+        return _expanded_size(StoredFile.of(path)) if packed else path.stat().st_size
 
 
 @lru_cache(maxsize=256)

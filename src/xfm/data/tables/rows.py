@@ -134,7 +134,7 @@ class TableRow(Mapping[str, Any]):
         if len(parts) > _MOST_LABELS:
             raise self.error(field, f"has {len(parts)} labels, more than {_MOST_LABELS}")
         if any(isinstance(one, list | tuple | Mapping) for one in parts):
-            raise self.error(field, f"is {_shown(value)}, no list of labels")
+            raise self.error(field, f"is {excerpt(repr(value))}, no list of labels")
         cells = (replace(self, fields={field: one}) for one in parts)
         return tuple(sorted({cell.label(field) for cell in cells if cell.has(field)}))
 
@@ -146,7 +146,7 @@ class TableRow(Mapping[str, Any]):
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not abs(number) < 1e150:
-            raise self.error(field, f"is {_shown(value)}, not a number below 1e150")
+            raise self.error(field, f"is {excerpt(repr(value))}, not a number below 1e150")
         return number
 
     def numbers(self, field: str) -> list[float]:
@@ -159,7 +159,7 @@ class TableRow(Mapping[str, Any]):
         except (TypeError, ValueError, OverflowError):
             found = [math.nan]
         if not found or not all(math.isfinite(one) for one in found):
-            raise self.error(field, f"is {_shown(value)}, not a list of numbers")
+            raise self.error(field, f"is {excerpt(repr(value))}, not a list of numbers")
         return found
 
     def number_lists(self, field: str) -> list[list[float]]:
@@ -230,7 +230,3 @@ class TableRow(Mapping[str, Any]):
                 "the folder of the paths with --pictures, of commands that have it",
             )
         return path.absolute()
-
-
-def _shown(value: object) -> str:
-    return excerpt(repr(value))

@@ -107,23 +107,17 @@ def part_starts(rows: Iterator[RawRow], size: int) -> tuple[list[int], int]:
     return found, count
 
 
-FOLDER_COLUMNS = ("image", "label")
-
-
 def open_folder(path: Path) -> tuple[dict[str, list[str]], str]:
     """Images below `path`/CLASS/ by class, and a sentence about the rest. Raises UserError without images."""
     if not path.is_dir():
         raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
     try:
         classes, report = scan_classes(path)
-        folders = classes or any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())
     except OSError as error:
         raise UserError(f"{path}: cannot look into the folder ({error.strerror}); check it") from error
-    if not folders:
-        raise UserError(f"{path} holds no folders; put the pictures of each class into a folder of its name")
     if not classes:
-        kinds = ", ".join(sorted(PICTURE_SUFFIXES))
-        raise UserError(f"{path} holds no pictures ({kinds}) in its folders: {report}; add some")
+        told = f"no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in folders, one a class"
+        raise UserError(f"{path} holds {told}{report and f' ({report})'}; put them there")
     return classes, report
 
 
@@ -137,7 +131,7 @@ def read_folder(path: Path) -> Records:
         for number, (file, label) in enumerate(pairs, start=1):
             yield RawRow(number, {"image": file, "label": label}, number)
 
-    return Records(FOLDER_COLUMNS, rows, sum(map(len, classes.values())), report=report)
+    return Records(("image", "label"), rows, sum(map(len, classes.values())), report=report)
 
 
 def split_rows(
