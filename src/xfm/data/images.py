@@ -144,10 +144,10 @@ def read_picture(path: Path, limit: int | None = None) -> bytes:
         raise PictureError(f"{path} is not a path") from None
 
 
-def too_many_bytes(size: int, limit: int) -> str:
-    """What is wrong with a picture of more bytes than the limit, and how that is lifted."""
-    needed = -(-size * MAX_PIXELS // MAX_BYTES)
-    return f"has {size} bytes, more than the limit of {limit}: shrink it, or set {LIMIT_VARIABLE}={needed}"
+def too_many_bytes(size: int, limit: int, picture: bool = True) -> str:
+    """What is wrong with a file of more bytes than the limit, and how that of pictures is lifted."""
+    lifted = f": shrink it, or set {LIMIT_VARIABLE}={-(-size * MAX_PIXELS // MAX_BYTES)}" if picture else ""
+    return f"has {size} bytes, more than the limit of {limit}{lifted}"
 
 
 def picture_suffix(data: bytes) -> str:

@@ -111,16 +111,13 @@ def _record(source: RecordSource, number: int, kind: SampleKind) -> DataRecord:
         return DataRecord(place, (), (("text", annotation.get("text"), False),), record=record)
     if kind is SampleKind.IMAGE:
         return DataRecord(place, pictures, record=record)
-    captions = _listed(annotation.get("captions", annotation.get("caption", [])))
-    regions = _listed(annotation.get("regions", [])) if kind is SampleKind.REGION else []
-    boxes = [(one.get("phrase"), one.get("box")) for one in regions if isinstance(one, dict)]
-    texts = [("caption", one, True) for one in captions]
+    captions = annotation.get("captions", annotation.get("caption", []))
+    regions = annotation.get("regions") if kind is SampleKind.REGION else []
+    listed = regions if isinstance(regions, list) else [regions]
+    boxes = [(one.get("phrase"), one.get("box")) for one in listed if isinstance(one, dict)]
+    texts = [("caption", one, True) for one in (captions if isinstance(captions, list) else [captions])]
     texts += [("phrase", phrase, True) for phrase, _ in boxes]
     return DataRecord(place, pictures, tuple(texts), tuple(boxes), record=record)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 _FIELDS = (

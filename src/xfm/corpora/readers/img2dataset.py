@@ -102,6 +102,6 @@ def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
 
 def _small(parts: dict[str, Part], kind: str) -> bytes:
     size, read = parts[kind]
-    if size > (limit := MAX_ANNOTATION):
-        raise UserError(f"the {kind} has {size} bytes, more than the limit of {limit}")
+    if size > MAX_ANNOTATION:
+        raise UserError(f"the {kind} {too_many_bytes(size, MAX_ANNOTATION, picture=False)}")
     return read()

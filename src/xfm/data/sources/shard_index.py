@@ -157,11 +157,10 @@ def _columns(entries: Sequence[_Entry]) -> dict[str, np.ndarray]:
     names, sizes, modified, samples, records, texts = zip(*entries, strict=True)
     totals = {"ends": np.cumsum(records), "text_ends": np.cumsum(texts)}
     numbers = {"sizes": sizes, "modified": modified, **totals}
-    return {
-        **{name: np.array(column, "<i8") for name, column in numbers.items()},
-        "samples": np.frombuffer(b"".join(samples), "u1").reshape(len(names), -1),
-        "names": np.frombuffer(b"".join(os.fsencode(name) + b"\0" for name in names), "u1"),
-    }
+    columns = {name: np.array(column, "<i8") for name, column in numbers.items()}
+    columns["samples"] = np.frombuffer(b"".join(samples), "u1").reshape(len(names), -1)
+    columns["names"] = np.frombuffer(b"".join(os.fsencode(name) + b"\0" for name in names), "u1")
+    return columns
 
 
 def header(columns: dict[str, np.ndarray], records: int) -> bytes:
@@ -202,20 +201,19 @@ def write_index(folder: Path, shards: Iterable[IndexedShard], name: str = INDEX)
 
 def index_folder(folder: Path, shards: Sequence[Path], workers: int = 1, progress: bool = True) -> Path:
     """Scan existing shards with several processes and write the index of their folder."""
+
+    def found() -> Iterator[IndexedShard]:
+        if workers < 2 or len(shards) < 2:
+            yield from map(index_shard, shards)
+            return
+        # Started anew: this process may have threads. Not all at a time, lest finished ones pile up.
+        together = 16 * workers
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            for start in range(0, len(shards), together):
+                yield from pool.map(index_shard, shards[start : start + together])
+
     hidden = None if progress else True
-    found = _indexed(shards, workers)
-    return write_index(folder, tqdm(found, "indexing", len(shards), unit="shard", disable=hidden))
-
-
-def _indexed(shards: Sequence[Path], workers: int) -> Iterator[IndexedShard]:
-    if workers < 2 or len(shards) < 2:
-        yield from map(index_shard, shards)
-        return
-    # Started anew: this process may have threads. So many at a time, lest finished ones pile up in memory.
-    together = 16 * workers
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        for start in range(0, len(shards), together):
-            yield from pool.map(index_shard, shards[start : start + together])
+    return write_index(folder, tqdm(found(), "indexing", len(shards), unit="shard", disable=hidden))
 
 
 # ---------------------------------------------------------------- reading

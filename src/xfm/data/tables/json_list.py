@@ -53,7 +53,7 @@ def json_row(line: Line) -> RawRow:
     values: Any = {}
     flaw = f"the row is longer than {MAX_ANNOTATION} bytes; mend the row" if line.too_long else None
     try:
-        values = json.loads(line.text()) if not line.too_long else {}
+        values = {} if line.too_long else json.loads(line.text())
     except UnicodeDecodeError as error:
         flaw = f"the row is not UTF-8 ({error.reason}); save the file as UTF-8"
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.images import byte_limit
+from xfm.data.images import byte_limit, too_many_bytes
 from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables.records import (
     RawRow,
@@ -113,7 +113,7 @@ def _cells(array: Any) -> list[Any]:
 def _checked(cell: Any) -> Any:
     limit = byte_limit() if isinstance(cell, bytes) else MAX_ANNOTATION
     if isinstance(cell, str | bytes) and len(cell) > limit:
-        return TooLargeError(f"has {len(cell)} bytes, more than the limit of {limit}")
+        return TooLargeError(too_many_bytes(len(cell), limit, picture=False))
     return cell
 
 
