@@ -40,9 +40,8 @@ class JsonLinesSource(RecordSource):
         origin = Origin(str(self.path), str(self._lines[index]))
         start, end = int(self._starts[index]), int(self._ends[index])
         if end - start > MAX_ANNOTATION:
-            raise BadRecordError(
-                origin, f"the row {too_many_bytes(end - start, MAX_ANNOTATION, picture=False)}"
-            )
+            problem = too_many_bytes(end - start, MAX_ANNOTATION, picture=False)
+            raise BadRecordError(origin, f"the row {problem}")
         try:
             data = FILES.read(self._file, start, end - start)
         except OSError as error:

@@ -102,18 +102,15 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
     else:
         with contextlib.suppress(FileNotFoundError, RefusedError):  # some servers do not say what is there
             index = _fetched_index(reader.find(f"{folder}/{INDEX}"), reader)
-    names = spelt
-    if not names:
+    if not (names := spelt):
         fits = re.compile("|".join(translate(name) for name in expanded(last))).match
         known = {*files, *(index.names if index else ())}
         names = sorted(name for name in known if fits(name) and name.endswith(TAR))
-    if not names and index is None and not lists:
-        raise UserError(
-            f"{address}: a web server does not list its files, and there is no {INDEX} beside them; give "
-            f"a numbered range (part-{{00000..00012}}{TAR}), or upload what `{COMMAND} FOLDER` writes"
-        )
     if not names:
-        raise UserError(f"{address}: no shards there; check the address, or upload what `xfm prepare` makes")
+        told = "check the address, or upload what `xfm prepare` makes"
+        if index is None and not lists:
+            told = f"a web server lists none: give a numbered range, or upload what `{COMMAND} FOLDER` writes"
+        raise UserError(f"{address}: no shards there; {told}")
     if lists:
         if gone := {*names}.difference(files):
             raise UserError(f"{folder}/{min(gone)}: the shard is missing; upload it, or check the address")
