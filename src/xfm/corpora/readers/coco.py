@@ -10,8 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import TypeVar
 
@@ -131,21 +130,16 @@ class CocoReader(GatheredReader):
         shown = [(name, number) for number, (name, *_) in sorted(found.pictures.items())]
         tried = [name for name, _ in islice(shown, _TRIED)]
         part = re.sub(r"_v\d+$", "", split)
-        places = [
-            partial(_below, root, skip)
-            for root in (split, part, f"images/{part}", "images", "")
-            for skip in (0, 1, 2)
-        ]
-        there = (  # of a name that is too long, `Path.is_file` raises
-            place
-            for place in places
-            if any(os.path.isfile(self.source / place(name)) for name in tried if name)
-        )
-        place = next(there, places[0])
+        roots = (split, part, f"images/{part}", "images", "")
+        for root, skip in product(roots, range(3)):  # of a name that is too long, `Path.is_file` raises
+            if any(os.path.isfile(self.source / _below(root, skip, name)) for name in tried if name):
+                break
+        else:
+            root, skip = split, 0
         for name, number in shown:
             _, width, height, names = found.pictures[number]
             regions, left_out = regions_of(found.boxes.get(number, ()), found.classes)
-            path = path_below(self.source, place(name)) if name else None
+            path = path_below(self.source, _below(root, skip, name)) if name else None
             yield SourceRecord(
                 f"{split}/{name or number}",
                 path,
