@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import torch
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -22,21 +23,12 @@ from xfm.core.paths import home_path
 from xfm.core.processes import cores
 from xfm.data.folders import scan_folder
 from xfm.data.image_formats import BROKEN, Header, PictureError, PictureFormat, open_with_pillow
-from xfm.data.images import PICTURE_SUFFIXES, checked_header, decode, read_picture
+from xfm.data.images import PICTURE_SUFFIXES, checked_header, decode, read_picture, upright
 from xfm.data.tables.json_list import is_list, listed_items, read_plain_pickle
 from xfm.data.tables.records import unreadable
 
 QUALITY = 90
 """Of what is shrunk, where nobody said."""
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def shrunk(header: Header, max_side: int) -> tuple[int, int]:
@@ -69,8 +61,10 @@ def loaded(data: bytes, header: Header, size: tuple[int, int], whole: bool = Tru
             picture.draft(None, size if header.orientation < 5 else (size[1], size[0]))
             picture.load()
             shown = picture if picture.mode == "RGB" else picture.convert("RGB")
-            turn = _TURNS.get(header.orientation)
-            return shown if turn is None else shown.transpose(turn)
+            if header.orientation == 1:
+                return shown
+            pixels = upright(torch.from_numpy(np.array(shown)).permute(2, 0, 1), header.orientation)
+            return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     return Image.fromarray(decode(data).permute(1, 2, 0).contiguous().numpy())
 
 

@@ -149,10 +149,8 @@ class BadRecords:
             raise self._refusal("that is more than half")
 
     def _refusal(self, rule: str) -> UserError:
-        return UserError(
-            f"{self._first}; {self.bad:,} of {self.read:,} records are damaged, and "
-            f"{rule}: check --from and the download, or give a larger --max-bad"
-        )
+        told = f"{self.bad:,} of {self.read:,} records are damaged, and {rule}"
+        return UserError(f"{self._first}; {told}: check --from and the download, or give a larger --max-bad")
 
 
 def shards_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:

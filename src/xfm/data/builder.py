@@ -3,7 +3,7 @@ processes and their ranks decide only which of its samples are built here."""
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,17 +70,10 @@ class BatchBuilder:
             if (drawn := stream.items(whole[own.start : own.stop], met)) is None:
                 return met
             items[kind] = drawn
-        text, image, pair, region = map(items.get, SampleKind)
-        return Batch(
-            step=step,
-            text=self._text(cast(list[DrawnSample[TextSample]], text)) if text else None,
-            image=self._image(cast(list[DrawnSample[ImageSample]], image)) if image else None,
-            pair=self._pair(cast(list[DrawnSample[ImageSample]], pair)) if pair else None,
-            region=self._region(cast(list[DrawnSample[ImageSample]], region)) if region else None,
-            origins=tuple(sample.origin for found in items.values() for sample, _, _ in found),
-            skipped=tuple(met.skipped),
-            reads=tuple(met.reads),
-        )
+        makers: Any = dict(zip(SampleKind, (self._text, self._image, self._pair, self._region), strict=True))
+        parts = {kind.value: makers[kind](found) for kind, found in items.items() if found}
+        origins = tuple(sample.origin for found in items.values() for sample, _, _ in found)
+        return Batch(step, **parts, origins=origins, skipped=tuple(met.skipped), reads=tuple(met.reads))
 
     def _text(self, items: Sequence[DrawnSample[TextSample]]) -> TextBatch:
         config = self._config.text_mask

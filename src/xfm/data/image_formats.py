@@ -26,19 +26,8 @@ from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.image_pieces import gif_blocks, jpeg_segments, plain_jpeg, png_chunks, webp_exif
 
-BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    struct.error,
-    zlib.error,
-    OverflowError,
-    EOFError,
-    TypeError,
-    RuntimeError,
-    Image.DecompressionBombError,
-)
+_OWN = (struct.error, zlib.error, EOFError, Image.DecompressionBombError)
+BROKEN = (*_OWN, OSError, SyntaxError, ValueError, LookupError, OverflowError, TypeError, RuntimeError)
 """What Pillow and its plugins raise for damaged files."""
 
 

@@ -65,10 +65,8 @@ class Tokenizer:
         found = zip(empty.ids, empty.special_tokens_mask, strict=True)
         frame = [index for index, special in found if special]
         if len(frame) != 2:
-            raise UserError(
-                f"{name}: a text must stand between a first and a last token, such as <s> and </s> or "
-                f"[CLS] and [SEP], but {len(frame)} are put around it; take the tokenizer of a text encoder."
-            )
+            told = "a text must stand between two tokens, such as <s> and </s> or [CLS] and [SEP]"
+            raise UserError(f"{name}: {told}, but {len(frame)} are put around it; take a text encoder's.")
         self.bos, self.eos = frame
         added = [(index, one) for index, one in backend.get_added_tokens_decoder().items() if one.special]
         roles = {one.content.strip("<>[]|").lower(): index for index, one in added}

@@ -89,10 +89,7 @@ LEVELS = 11
 """Magnitudes from 0 to 10."""
 GREY = 128
 _SEEDS = 1 << 62
-OWN_OPERATIONS: dict[Operations, dict[str, Operation]] = {
-    Operations.PUBLISHED: COLOUR | GEOMETRIC,
-    Operations.COLOUR: COLOUR,
-}
+OWN_OPERATIONS = {Operations.PUBLISHED: COLOUR | GEOMETRIC, Operations.COLOUR: COLOUR}
 """Those that are neither torchvision's nor timm's, by name."""
 
 Augment = Callable[[Tensor], Tensor]
@@ -136,11 +133,8 @@ def _timm(count: int, level: int, side: int) -> Augment:
     except ImportError:
         needs = "pip install timm, or take torchvision"
         raise UserError(f"image.operations timm needs the package timm: {needs}") from None
-    settings: dict[str, Any] = {
-        "translate_const": int(side * 0.45),
-        "img_mean": (GREY, GREY, GREY),
-        "interpolation": Resampling.BICUBIC,
-    }
+    settings: dict[str, Any] = {"translate_const": int(side * 0.45), "img_mean": (GREY, GREY, GREY)}
+    settings["interpolation"] = Resampling.BICUBIC
     functional = torchvision_v2().functional
     transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
 

@@ -151,10 +151,8 @@ def load_steps(
     try:
         iterator = iter(loader)
     except OSError as error:
-        raise UserError(
-            f"The loader processes cannot be started ({error.strerror or error}): lower {SETTING} (0 needs "
-            "none), or make room in memory and /dev/shm (docker run --shm-size 8g)."
-        ) from error
+        told = f"lower {SETTING} (0 needs none), or make room in memory and /dev/shm"
+        raise UserError(f"Loader processes cannot be started ({error.strerror or error}): {told}.") from error
     processes: list[BaseProcess] = list(getattr(iterator, "_workers", []))
     kill_at_exit(processes)
     try:
@@ -167,11 +165,8 @@ def load_steps(
                 raise found
             if isinstance(found, SharedBatch):
                 if isinstance(found.block, bytes):
-                    _warn_once(
-                        "too little shared memory (/dev/shm) for a batch: batches go through pipes, which is "
-                        "slower; give it more (docker run --shm-size 8g), or lower %s",
-                        SETTING,
-                    )
+                    told = "batches go through pipes, which is slower; give it more, or lower"
+                    _warn_once(f"too little shared memory (/dev/shm) for a batch: {told} {SETTING}")
                 found = found.unpacked()
             yield found
     finally:
@@ -191,10 +186,8 @@ def _next(iterator: Iterator[Any], timeout: float) -> Any:
             waited = time.monotonic() - began
             if not timeout or waited < timeout:
                 continue
-            raise UserError(
-                f"No batch came from the loader processes for {waited:.0f} seconds: see whether the disk of "
-                "the data answers, or raise data.timeout (0 waits without limit)."
-            ) from error
+            told = "see whether the disk of the data answers, or raise data.timeout (0: no limit)"
+            raise UserError(f"No batch came from the loaders for {waited:.0f} seconds: {told}.") from error
 
 
 def loader_death(error: BaseException) -> UserError | None:

@@ -17,6 +17,7 @@ from xfm.data.records import BadRecordError, Record, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap, TableRow, open_table
+from xfm.data.tables.columns import listed
 from xfm.data.tables.records import RawRow
 
 PART = 256
@@ -130,11 +131,8 @@ _FIELDS = (
     Field("label", holds=FieldKind.LABEL, optional=True),
 )
 """Of any task, where nobody said which."""
-_UNREADABLE = {
-    FieldKind.PICTURE: Finding.PICTURE,
-    FieldKind.TWO_PICTURES: Finding.PICTURE,
-    FieldKind.BOX: Finding.BOX_WRONG,
-}
+_UNREADABLE = dict.fromkeys((FieldKind.PICTURE, FieldKind.TWO_PICTURES), Finding.PICTURE)
+_UNREADABLE[FieldKind.BOX] = Finding.BOX_WRONG
 """What a cell has that does not hold what it should."""
 
 
@@ -163,10 +161,8 @@ class TableData:
         if (there := table.columns) is not None:
             self.columns.check_columns(fields, there, self.path)
             if not {*self.columns.places(fields, there).values()} & {*there}:
-                raise UserError(
-                    f"{self.path} has the columns {', '.join(map(str, [*there][:12]))}, none of which a task "
-                    "reads: name the task with --task, and its columns with --columns text=COLUMN"
-                )
+                told = "name the task with --task, and its columns with --columns text=COLUMN"
+                raise UserError(f"{self.path}: no task reads its columns {listed([*there])}; {told}")
         wanted = self.columns.wanted(fields)
         rows = table.rows(wanted)
         if self.sample:

@@ -102,10 +102,10 @@ class CocoReader(GatheredReader):
                 found.read(path)
             for number in found.pictures if self.own_names else ():
                 if (other := seen.setdefault(number, split)) != split:
-                    raise UserError(
-                        f"{self.source}: picture {number} is in {other} and in {split}: name the parts that "
-                        f"you want, such as --splits {split}"
+                    told = (
+                        f"picture {number} is in {other} and in {split}: name one, such as --splits {split}"
                     )
+                    raise UserError(f"{self.source}: {told}")
             yield from self._joined(split, found)
 
     def _files(self) -> dict[str, list[Path]]:
@@ -120,10 +120,8 @@ class CocoReader(GatheredReader):
                 break
         wanted = splits or ([] if found else ["train2014"])
         if lacking := [split for split in wanted if split not in found]:
-            raise UserError(
-                f"{self.source} holds no annotations/{self.prefixes[-1]}{lacking[0]}.json; unpack the "
-                "annotations there, or check --splits"
-            )
+            told = f"annotations/{self.prefixes[-1]}{lacking[0]}.json; unpack it there, or check --splits"
+            raise UserError(f"{self.source} holds no {told}")
         return dict(sorted(found.items()))
 
     def _joined(self, split: str, found: _Split) -> Iterator[SourceRecord]:

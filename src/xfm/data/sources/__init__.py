@@ -66,10 +66,8 @@ def _is_indexed(path: Path | str) -> bool:
         return False
     fits = re.compile(translate(pattern)).match
     if gone := {name for name in index.names if fits(name)}.difference(os.listdir(folder)):
-        raise UserError(
-            f"{folder / min(gone)}: the shard is missing, which {index.place} has; download or prepare it "
-            f"again, or run `{COMMAND} {folder}` to go on without it."
-        )
+        remedy = f"download or prepare it again, or run `{COMMAND} {folder}` to go on without it"
+        raise UserError(f"{folder / min(gone)}: the shard is missing, which {index.place} has; {remedy}.")
     return True
 
 

@@ -134,9 +134,7 @@ class Web(RemoteStore):
 
         return sync(self._system.loop, self._answer, url, start, end, known, timeout=SECONDS)
 
-    async def _answer(
-        self, url: str, start: int, end: int, known: RemoteFile | None
-    ) -> tuple[RemoteFile, bytes]:
+    async def _answer(self, url: str, start: int, end: int, known: RemoteFile | None) -> Any:
         session = await self._system.set_session()
         asks = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         if known is not None and known.version.startswith('"'):

@@ -39,10 +39,8 @@ def read_delimited(path: Path) -> Records:
                 chosen = {n: c for n, c in zip(names, cells, strict=True) if n in wanted}
                 yield RawRow(number, chosen, read)
                 continue
-            flaw = (
-                f"the row has {len(cells)} cells, but there are {len(names)} columns; put quotes around "
-                f"cells that hold {delimiter!r} or line breaks"
-            )
+            remedy = f"put quotes around cells that hold {delimiter!r} or line breaks"
+            flaw = f"the row has {len(cells)} cells, but there are {len(names)} columns; {remedy}"
             yield RawRow(number, read=read, flaw=flaw)
 
     return Records(tuple(names), rows, size, "B", typed=False)

@@ -214,8 +214,6 @@ def read_plain_pickle(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
     except ParsingError as error:
-        raise UserError(
-            f"{path}: not a pickle of plain lists and dictionaries ({error}), so it is not loaded; "
-            "download the official file again."
-        ) from None
+        told = f"not a pickle of plain lists and dictionaries ({error}), so it is not loaded"
+        raise UserError(f"{path}: {told}; download the official file again.") from None
     return json.loads(data)

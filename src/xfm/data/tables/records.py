@@ -159,10 +159,8 @@ class _GunzippedFile(io.RawIOBase):
             raise OSError(str(error)) from error
         self._read += len(data)
         if self._read > self._most:
-            raise UserError(
-                f"{self._path} expands to more than {self._most} bytes, {RATIO} times its own size or more, "
-                "which no table does; unpack it yourself if you know it"
-            )
+            more = f"{self._most} bytes, {RATIO} times its own size or more"
+            raise UserError(f"{self._path} expands to more than {more}; unpack it yourself if you know it")
         buffer[: len(data)] = data
         return len(data)
 

@@ -119,10 +119,8 @@ class TableRow(Mapping[str, Any]):
         if isinstance(value, bool):
             return label_name(value)
         if isinstance(value, list | tuple):
-            raise UserError(
-                f'{self.place}: the column "{self.names.get(field, field)}" holds a list; for several labels '
-                "a row give --multi-label (multi_label=True in Python)"
-            )
+            name, remedy = self.names.get(field, field), "for several labels a row give --multi-label"
+            raise UserError(f'{self.place}: the column "{name}" holds a list; {remedy}')
         return label_name(self.text(field).strip())
 
     def labels(self, field: str, separator: str) -> tuple[str, ...]:
@@ -224,9 +222,6 @@ class TableRow(Mapping[str, Any]):
         within = Path("/") if self.free else self.root or (beside if beside != beside.parent else folder)
         path = path_below(folder, value if not self.free else str(home_path(value)), within)
         if path is None:
-            raise self.error(
-                field,
-                f"names {excerpt(value)!r}, which lies outside {folder}: move it below that folder, or name "
-                "the folder of the paths with --pictures, of commands that have it",
-            )
+            told = "move it below that folder, or name the folder of the paths with --pictures"
+            raise self.error(field, f"names {excerpt(value)!r}, which lies outside {folder}: {told}")
         return path.absolute()

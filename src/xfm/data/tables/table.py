@@ -69,10 +69,8 @@ def open_table(source: str | Path | InMemory) -> Records:
         return read_folder(path)
     reader = _READERS.get(table_kind(path) or "")
     if reader is None:
-        raise UserError(
-            f"{path}: tables are {LISTED} files, folders with a folder of pictures a class, or "
-            "hub:OWNER/NAME; rename or convert the file"
-        )
+        kinds = f"{LISTED} files, folders with a folder of pictures a class, or hub:OWNER/NAME"
+        raise UserError(f"{path}: tables are {kinds}; rename or convert the file")
     return reader(path)
 
 
