@@ -150,8 +150,8 @@ def test_duplicates_and_pictures_that_look_alike(tmp_path: Path) -> None:
     rows = [(data, {"captions": [f"number {place} of them"]}) for place, data in enumerate(datas)]
     found = examined(write_shards(tmp_path / "data", rows))
     assert counts(found) == {"duplicate": (2, 2), "looks_like_another": (1, 1)}
-    assert [(one.number, one.other) for one in found.examples["looks_like_another"]] == [(3, 0)]
-    assert {(one.number, one.other) for one in found.examples["duplicate"]} == {(2, 0), (4, 1)}
+    assert [(one, other) for one, _, other in found.examples["looks_like_another"]] == [(3, 0)]
+    assert {(one, other) for one, _, other in found.examples["duplicate"]} == {(2, 0), (4, 1)}
     assert (found.status, found.hurt) == (1, 2)
     found = examined(tmp_path / "data", tmp_path / "exact", near_duplicates=False)
     assert counts(found) == {"duplicate": (2, 2)}

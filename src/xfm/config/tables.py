@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 PLAIN = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 """Texts, which may also be packed: `.csv.gz`."""
 PACKED = ".gz"
-TABLES = (*PLAIN, ".parquet", ".tar")
+TABLES = (*PLAIN, ".parquet")
 LISTED = f"{', '.join(TABLES)} (texts also as {PACKED})"
 """All of them, for messages."""
 

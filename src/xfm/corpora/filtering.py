@@ -17,11 +17,8 @@ from xfm.data.records import is_text
 from xfm.data.tokenizer import normalise_caption
 
 CLIPPED, OUTSIDE, NO_AREA = "region clipped", "region outside its picture", "region without area"
-BAD_BOX, NO_PHRASE, OTHER_SIZE = (
-    "region without four numbers",
-    "region without phrase",
-    "region of another size",
-)
+BAD_BOX, NO_PHRASE = "region without four numbers", "region without phrase"
+OTHER_SIZE = "region of another size"
 _SAME_SHAPE = 0.02
 """How far the ratios of width and height may be apart of a picture and of what its annotations say."""
 _LEAST = 1.0
@@ -61,7 +58,7 @@ def fitted_regions(
         if problem:
             told[problem] += 1
         if fitted is not None:
-            found.append(PhraseBox(phrase, fitted))
+            found.append((phrase, fitted))
     return found
 
 
@@ -104,15 +101,8 @@ _WHOLE_END = 64
 
 @dataclass(frozen=True)
 class FilterResult:
-    """Outcome for a record.
-
-    Attributes:
-        reason: why it is left out, or empty.
-        detail: flaw of a damaged record.
-        data: bytes of the picture as found, or of the text.
-        annotation: JSON beside the picture.
-        parts: captions and regions that were dropped or repaired, by reason.
-    """
+    """Outcome for a record: why it is left out, or empty; the flaw of a damaged one; bytes of the picture as
+    found, or of the text; JSON beside it; `parts`, captions and regions dropped or repaired, by reason."""
 
     reason: str = ""
     detail: str = ""

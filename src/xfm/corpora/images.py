@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import torch
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -22,21 +23,12 @@ from xfm.core.paths import home_path
 from xfm.core.processes import cores
 from xfm.data.folders import scan_folder
 from xfm.data.image_formats import BROKEN, Header, PictureError, PictureFormat, open_with_pillow
-from xfm.data.images import PICTURE_SUFFIXES, checked_header, decode, read_picture
+from xfm.data.images import PICTURE_SUFFIXES, checked_header, decode, read_picture, upright
 from xfm.data.tables.json_list import is_list, listed_items, read_plain_pickle
 from xfm.data.tables.records import unreadable
 
 QUALITY = 90
 """Of what is shrunk, where nobody said."""
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def shrunk(header: Header, max_side: int) -> tuple[int, int]:
@@ -69,8 +61,10 @@ def loaded(data: bytes, header: Header, size: tuple[int, int], whole: bool = Tru
             picture.draft(None, size if header.orientation < 5 else (size[1], size[0]))
             picture.load()
             shown = picture if picture.mode == "RGB" else picture.convert("RGB")
-            turn = _TURNS.get(header.orientation)
-            return shown if turn is None else shown.transpose(turn)
+            if header.orientation == 1:
+                return shown
+            pixels = upright(torch.from_numpy(np.array(shown)).permute(2, 0, 1), header.orientation)
+            return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     return Image.fromarray(decode(data).permute(1, 2, 0).contiguous().numpy())
 
 
@@ -108,7 +102,7 @@ def near_earlier(hashes: np.ndarray, distance: int) -> np.ndarray:
 
 def first_near(hashes: np.ndarray, place: int, distance: int) -> int | None:
     """Place of the first hash that is near the one at a place and before it."""
-    near = np.flatnonzero(_ones(hashes[:place] ^ hashes[place]) <= distance)
+    near = np.flatnonzero(np.bitwise_count(hashes[:place] ^ hashes[place]) <= distance)
     return int(near[0]) if len(near) else None
 
 
@@ -138,18 +132,9 @@ def _near(left: np.ndarray, right: np.ndarray, distance: int) -> Iterator[tuple[
             for up in range(0, len(own), _BLOCK):
                 for across in range(0, len(other), _BLOCK):
                     rows, columns = own[up : up + _BLOCK], other[across : across + _BLOCK]
-                    first, second = np.nonzero(_ones(left[rows, None] ^ right[None, columns]) <= distance)
+                    differ = np.bitwise_count(left[rows, None] ^ right[None, columns])
+                    first, second = np.nonzero(differ <= distance)
                     yield rows[first], columns[second]
-
-
-def _ones(words: np.ndarray) -> np.ndarray:
-    """Population count of uint64."""
-    pairs = words - ((words >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    fours = (pairs & np.uint64(0x3333333333333333)) + (
-        (pairs >> np.uint64(2)) & np.uint64(0x3333333333333333)
-    )
-    bytes_ = (fours + (fours >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (bytes_ * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
 # ---------------------------------------------------------------- names in other corpora
@@ -239,13 +224,9 @@ def _named(path: Path) -> set[str]:
     elif path.suffix == ".json":
         found = {*_of_annotations(path)}
     else:
-        raise UserError(
-            f"--evaluation: {path} is of an unknown kind; give .json, .p, .txt or folders of pictures"
-        )
+        raise UserError(f"--evaluation: {path} is of an unknown kind; give .json, .p, .txt or folders")
     if not found:
-        raise UserError(
-            f"--evaluation: {path} names no pictures that are evaluated; is it the official file?"
-        )
+        raise UserError(f"--evaluation: {path} names no pictures of an evaluation; is it the official file?")
     return found
 
 

@@ -37,15 +37,9 @@ NAMED = 100
 
 @dataclass
 class ShardMark:
-    """Marker of a finished unit.
-
-    Attributes:
-        read, written: records of the piece and of the shard; 0 written has no shard.
-        counts: pictures, captions, regions, words of texts and so on that were written.
-        left_out: records by reason.
-        parts: captions and regions that were dropped or repaired, by reason.
-        bad: name and flaw of the first `NAMED` damaged records.
-    """
+    """Marker of a finished unit: records read and written (0: no shard), pictures, captions and so on that
+    were written, records left out, and parts dropped or repaired, by reason; name and flaw of the first
+    `NAMED` damaged records."""
 
     read: int = 0
     written: int = 0
@@ -128,11 +122,8 @@ def _save(path: Path, values: Any, kind: Any) -> None:
 
 
 class BadRecords:
-    """Limit of damaged records.
-
-    Without `most`, half of them; from a thousand records on, that ends the work at once, since then the path
-    or the download is wrong.
-    """
+    """Limit of damaged records: `most`, or half of them, which from a thousand records on ends the work at
+    once, since then the path or the download is wrong."""
 
     def __init__(self, most: int | None, marks: Iterable[ShardMark]) -> None:
         if most is not None and most < 0:
@@ -158,10 +149,8 @@ class BadRecords:
             raise self._refusal("that is more than half")
 
     def _refusal(self, rule: str) -> UserError:
-        return UserError(
-            f"{self._first}; {self.bad:,} of {self.read:,} records are damaged, and "
-            f"{rule}: check --from and the download, or give a larger --max-bad"
-        )
+        told = f"{self.bad:,} of {self.read:,} records are damaged, and {rule}"
+        return UserError(f"{self._first}; {told}: check --from and the download, or give a larger --max-bad")
 
 
 def shards_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
@@ -170,28 +159,15 @@ def shards_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
 
 
 def _write_shard(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
-    shard = stem.with_suffix(".tar")
-    with whole_file(shard) as draft:
-        mark = _write(plan, number, draft)
-    if not mark.written:
-        shard.unlink()
-        return mark
-    indexed = index_shard(shard)
-    write_index(shard.parent, [indexed], f"{stem.name}.xfm")
-    mark.bytes, mark.sha256 = indexed.size, file_digest(shard)
-    return mark
-
-
-def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
     config, reader = plan.preparation.config, plan.preparation.reader()
-    dropped, mark = None, ShardMark()
+    path, dropped, mark = stem.with_suffix(".tar"), None, ShardMark()
     if config.looks_first:
         folder = plan.preparation.work / DROPPED
         try:
             dropped = np.load(folder / f"{number:06d}.npy", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
-    with ShardWriter(path) as shard:
+    with whole_file(path) as draft, ShardWriter(draft) as shard:
         for row, record in enumerate(reader.records(plan.pieces[number], plan.listings)):
             mark.read += 1
             verdict = filter_record(record, config, reader.needs_text)
@@ -206,6 +182,12 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
                 mark.left_out[verdict.reason] += 1
                 if verdict.reason == BAD and len(mark.bad) < NAMED:
                     mark.bad.append({"place": printable(record.name), "error": printable(verdict.detail)})
+    if not mark.written:
+        path.unlink()
+        return mark
+    indexed = index_shard(path)
+    write_index(path.parent, [indexed], f"{stem.name}.xfm")
+    mark.bytes, mark.sha256 = indexed.size, file_digest(path)
     return mark
 
 

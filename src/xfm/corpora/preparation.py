@@ -41,15 +41,9 @@ _LICENCES = {
 
 @dataclass(frozen=True)
 class Preparation:
-    """A preparation.
-
-    Attributes:
-        source: absolute path of the folder, table or file of texts.
-        target: folder of the shards.
-        columns: of a table or of texts.
-        pictures: folder that paths of a table start from, if not its own.
-        max_bad: records that may be damaged; None for the rule of `BadRecords`.
-    """
+    """A preparation from a folder, table or file of texts into a folder of shards; `columns` are those of a
+    table or of texts, `pictures` the folder that paths of a table start from, if not its own, `max_bad`
+    records that may be damaged (None: the rule of `BadRecords`)."""
 
     corpus: CorpusName
     source: Path

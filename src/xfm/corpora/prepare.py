@@ -27,19 +27,10 @@ NAME = "corpus.json"
 
 @dataclass(frozen=True)
 class CorpusManifest:
-    """The file `corpus.json` beside the shards.
-
-    Attributes:
-        format: version of the layout.
-        mark: digest of settings and inputs.
-        source: name of the prepared folder or file.
-        settings: options that decide the content.
-        read, written: records of the source and of the shards.
-        left_out: records by reason.
-        parts: captions and regions that were dropped or repaired, by reason.
-        shards: name, records, bytes and sha256 of each.
-        versions: of the packages that decide the bytes.
-    """
+    """The file `corpus.json` beside the shards: version of the layout, digest of settings and inputs, name of
+    the prepared folder or file, options that decide the content; records of the source and of the shards;
+    records left out, and parts dropped or repaired, by reason; name, records, bytes and sha256 of each shard;
+    versions of the packages that decide the bytes."""
 
     format: int
     corpus: str
@@ -62,10 +53,8 @@ class CorpusManifest:
         records, shards = amount(self.read, "record"), amount(len(self.shards), "shard")
         lines = [f"{self.written:,} of {records} in {shards}: {counts}."]
         for title, found in (("left out", self.left_out), ("of captions and regions", self.parts)):
-            if found:
-                lines.append(
-                    f"{title}: " + ", ".join(f"{count:,} {reason}" for reason, count in found.items())
-                )
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.items())
+            lines += [f"{title}: {reasons}"] if found else []
         return "\n".join(lines)
 
 
@@ -99,10 +88,10 @@ def prepare(
         held = load_manifest(target) if (target / NAME).is_file() else None
         named = [] if held is None else [str(one["name"]) for one in held.shards]
         if require_own(target, NAME, [DAMAGED, INDEX, *named], "corpus") and held is not None and not force:
-            raise UserError(
-                f"{target} holds {held.corpus} of other settings or files: choose another folder, or replace "
-                "it with --force"
+            told = (
+                f"{held.corpus} of other settings or files: choose another folder, or replace it with --force"
             )
+            raise UserError(f"{target} holds {told}")
         if force:
             shutil.rmtree(preparation.work, ignore_errors=True)
         plan = plan_of(preparation, reader, mark)
@@ -157,10 +146,8 @@ def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
     )
     if not names:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in manifest.left_out.items())
-        raise UserError(
-            f"{preparation.source}: nothing is left of the corpus ({reasons or 'it holds no records'}); "
-            "check the options"
-        )
+        why = reasons or "it holds no records"
+        raise UserError(f"{preparation.source}: nothing is left of the corpus ({why}); check the options")
     with writing(preparation.target, AGAIN):
         _put_in_place(shards, marks, names, manifest, preparation.target)
     return manifest
@@ -184,9 +171,7 @@ def _put_in_place(
         if not path.exists() or path.stat().st_size != marks[number].bytes:
             for damaged in (path, shards.file(number, ".json")):
                 damaged.unlink(missing_ok=True)
-            raise UserError(
-                f"{path} is not as it was written: run the same command again, which makes it anew"
-            )
+            raise UserError(f"{path} is not as it was written: run the same command again to make it anew")
     entries = (
         replace(entry, name=name)
         for number, name in zip(units, names, strict=True)

@@ -16,27 +16,16 @@ Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels of the upright picture, or of the size that its annotations say."""
 
 
-class PhraseBox(NamedTuple):
-    """A phrase and its box, which may lie beyond the picture."""
-
-    phrase: str
-    box: Box
+PhraseBox = tuple[str, Box]
+"""A phrase and its box, which may lie beyond the picture."""
 
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """A picture with its annotations, or a text, as found.
-
-    Attributes:
-        name: its id in the corpus, or file and row.
-        picture: file or bytes; None of a text.
-        captions: of the picture as a whole.
-        text: plain text; None of a picture.
-        size: width and height that the boxes refer to; (1, 1) of fractions, None for the picture's own.
-        known_as: names in other corpora, such as coco:139.
-        left_out: parts that the reader dropped, by reason.
-        flaw: why it cannot be used, or empty.
-    """
+    """A picture (file or bytes) with its annotations, or a plain text, as found. `name` is its id in the
+    corpus, or file and row; `size` what the boxes refer to, (1, 1) of fractions, None for the picture's own;
+    `known_as` names in other corpora, such as coco:139; `left_out` counts parts that the reader dropped by
+    reason; `flaw` says why it cannot be used."""
 
     name: str
     picture: Path | bytes | None = None
@@ -64,7 +53,7 @@ class SourceRecord:
         plain: dict[str, Any] = json.loads(line)
         if "picture" in plain:
             plain["picture"] = Path(plain["picture"])
-        plain["regions"] = tuple(PhraseBox(phrase, tuple(box)) for phrase, box in plain.get("regions", ()))
+        plain["regions"] = tuple((phrase, tuple(box)) for phrase, box in plain.get("regions", ()))
         for name in ("captions", "known_as"):
             plain[name] = tuple(plain.get(name, ()))
         if "size" in plain:
@@ -99,12 +88,8 @@ class Piece(NamedTuple):
 
 
 class CorpusReader(ABC):
-    """Reads a corpus from `source`; created in every process.
-
-    Attributes:
-        licence: of the published corpus; empty for own data.
-        needs_text: whether pictures without text are left out.
-    """
+    """Reads a corpus from `source`, in every process; `licence` is that of the published one, `needs_text`
+    whether pictures without text are left out."""
 
     licence = ""
     needs_text = True

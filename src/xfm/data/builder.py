@@ -3,7 +3,7 @@ processes and their ranks decide only which of its samples are built here."""
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +22,7 @@ from xfm.data.collate import (
 )
 from xfm.data.masking import mask_patches
 from xfm.data.records import SampleKind
-from xfm.data.schema import (
-    Batch,
-    ImageBatch,
-    ImageSample,
-    PairBatch,
-    RegionBatch,
-    TextBatch,
-    TextSample,
-)
+from xfm.data.schema import Batch, ImageBatch, ImageSample, PairBatch, RegionBatch, TextBatch, TextSample
 from xfm.data.streams import CorpusStream, DrawnSample, RecordTally
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.data.transforms import Box, may_mirror, move_boxes, picture_view, region_view, show
@@ -68,29 +60,24 @@ class BatchBuilder:
         self._size, self._patch = image_size, patch_size
         self._rank, self._world = rank, world
 
-    def __call__(self, step: int) -> Batch:
-        """This rank's share of the batch of `step`, pixels uint8; raises UnusableError."""
+    def __call__(self, step: int) -> Batch | RecordTally:
+        """This rank's share of the batch of `step`, pixels uint8; what was met where nothing can be used."""
         met = RecordTally()
         items: dict[SampleKind, list[DrawnSample]] = {}
         for kind, stream in self._streams.items():  # positions of all processes follow one another
             whole = stream.positions(step)
             own = rank_share(len(whole), stream.mixture.group, self._rank, self._world)
-            items[kind] = stream.items(whole[own.start : own.stop], met)
-        text, image, pair, region = map(items.get, SampleKind)
-        return Batch(
-            step=step,
-            text=self._text(cast(list[DrawnSample[TextSample]], text)) if text else None,
-            image=self._image(cast(list[DrawnSample[ImageSample]], image)) if image else None,
-            pair=self._pair(cast(list[DrawnSample[ImageSample]], pair)) if pair else None,
-            region=self._region(cast(list[DrawnSample[ImageSample]], region)) if region else None,
-            origins=tuple(item.sample.origin for found in items.values() for item in found),
-            skipped=tuple(met.skipped),
-            reads=tuple(met.reads),
-        )
+            if (drawn := stream.items(whole[own.start : own.stop], met)) is None:
+                return met
+            items[kind] = drawn
+        makers: Any = dict(zip(SampleKind, (self._text, self._image, self._pair, self._region), strict=True))
+        parts = {kind.value: makers[kind](found) for kind, found in items.items() if found}
+        origins = tuple(sample.origin for found in items.values() for sample, _, _ in found)
+        return Batch(step, **parts, origins=origins, skipped=tuple(met.skipped), reads=tuple(met.reads))
 
     def _text(self, items: Sequence[DrawnSample[TextSample]]) -> TextBatch:
         config = self._config.text_mask
-        rows = [(passage(item.rng, item.sample.text, config.max_tokens), item.rng) for item in items]
+        rows = [(passage(rng, sample.text, config.max_tokens), rng) for sample, rng, _ in items]
         return TextBatch(*collate_tokens(rows, config, self._texts))
 
     def _image(self, items: Sequence[DrawnSample[ImageSample]]) -> ImageBatch:
@@ -102,16 +89,16 @@ class BatchBuilder:
         mode = self._streams[SampleKind.PAIR].augmentation
         pictures, rows = [], []
         for item in items:
-            captions = item.sample.captions
-            caption = captions[int(item.rng.random() * len(captions))]
-            pictures.append(self._picture(item, mode, may_mirror(mode, captions)))
-            rows.append((normalise_caption(caption, self._config.max_words), item.rng))
+            sample, rng, _ = item
+            caption = sample.captions[int(rng.random() * len(sample.captions))]
+            pictures.append(self._picture(item, mode, may_mirror(mode, sample.captions)))
+            rows.append((normalise_caption(caption, self._config.max_words), rng))
         tokens, masked = collate_tokens(rows, self._config.caption_mask, self._texts)
         return PairBatch(
             pixels=stack_pixels(pictures),
             tokens=tokens,
             masked=masked,
-            image_identity=torch.tensor([item.picture for item in items]),
+            image_identity=torch.tensor([picture for _, _, picture in items]),
             text_identity=torch.tensor([text_identity(text) for text, _ in rows]),
             patch_mask=self._patch_masks(items) if self._config.patch_mask.on_pairs else None,
         )
@@ -122,9 +109,8 @@ class BatchBuilder:
         there is one."""
         config, mode = self._config, self._streams[SampleKind.REGION].augmentation
         rows: list[_Row] = []
-        pictures = [
-            _add_picture(rows, item, image, config, mode, self._size) for image, item in enumerate(items)
-        ]
+        size = self._size
+        pictures = [_add_picture(rows, one, image, config, mode, size) for image, one in enumerate(items)]
         if len(rows) > _LARGE:
             del rows[len(rows) // config.row_multiple * config.row_multiple :]
         texts, images = [row[0] for row in rows], [row[1] for row in rows]
@@ -146,15 +132,14 @@ class BatchBuilder:
         )
 
     def _picture(self, item: DrawnSample[ImageSample], mode: Augmentation, may_flip: bool) -> Tensor:
-        pixels = item.sample.pixels
-        view = picture_view(item.rng, (pixels.shape[2], pixels.shape[1]), mode, may_flip)
-        return recolour(item.rng, show(pixels, view, self._size), mode, has_boxes=False)
+        sample, rng, _ = item
+        view = picture_view(rng, (sample.pixels.shape[2], sample.pixels.shape[1]), mode, may_flip)
+        return recolour(rng, show(sample.pixels, view, self._size), mode, has_boxes=False)
 
     def _patch_masks(self, items: Sequence[DrawnSample]) -> Tensor:
         grid = self._size // self._patch
-        return torch.from_numpy(
-            np.stack([mask_patches(item.rng, grid, self._config.patch_mask) for item in items])
-        )
+        config = self._config.patch_mask
+        return torch.from_numpy(np.stack([mask_patches(rng, grid, config) for _, rng, _ in items]))
 
 
 def passage(rng: np.random.Generator, text: str, max_tokens: int) -> str:
@@ -185,7 +170,7 @@ def _add_picture(
     size: int,
 ) -> Tensor:
     """Add the rows of one picture, and return it as the model sees it: [3, S, S] uint8."""
-    sample, rng = item.sample, item.rng
+    sample, rng, picture = item
     height, width = sample.pixels.shape[1:]
     boxes = [region.box for region in sample.regions]
     texts = (*sample.captions, *(region.phrase for region in sample.regions))
@@ -195,7 +180,7 @@ def _add_picture(
     if config.caption_rows and sample.captions and (room > 1 or not boxes):
         caption = sample.captions[int(rng.random() * len(sample.captions))]
         text = normalise_caption(caption, config.max_words), rng
-        rows.append((text, image, None, box_identity(item.picture, (0, 0, width, height))))
+        rows.append((text, image, None, box_identity(picture, (0, 0, width, height))))
         room -= 1
     kept = [i for i, box in enumerate(moved) if box is not None]
     if len(kept) > room:
@@ -203,5 +188,5 @@ def _add_picture(
     for i in kept:
         region = sample.regions[i]
         text = normalise_caption(region.phrase, config.max_words), rng
-        rows.append((text, image, moved[i], box_identity(item.picture, region.box)))
+        rows.append((text, image, moved[i], box_identity(picture, region.box)))
     return recolour(rng, show(sample.pixels, view, size), mode, has_boxes=True)

@@ -82,10 +82,8 @@ class TokenCache:
             if len(ids) <= self._room:
                 self._room -= len(ids)
                 self._kept[key] = read[key]
-        found = [
-            (ids.tolist(), words.tolist()) for ids, words in (read.get(k) or self._kept[k] for k in keys)
-        ]
-        return [(ids, list(zip(words[::2], words[1::2], strict=True))) for ids, words in found]
+        found = (read.get(key) or self._kept[key] for key in keys)
+        return [(ids.tolist(), [*zip(words[::2], words[1::2], strict=True)]) for ids, words in found]
 
 
 def collate_tokens(
@@ -95,10 +93,8 @@ def collate_tokens(
     most masks in a row; T is a multiple of `LENGTH_STEP`, or the longest text allowed."""
     tokenizer = known.tokenizer
     read = known.read([text for text, _ in rows], config.max_tokens, config.whole_word)
-    masked = [
-        mask_tokens(rng, ids, words, config, tokenizer)
-        for (_, rng), (ids, words) in zip(rows, read, strict=True)
-    ]
+    drawn = zip(rows, read, strict=True)
+    masked = [mask_tokens(rng, ids, words, config, tokenizer) for (_, rng), (ids, words) in drawn]
     lengths = [len(ids) for ids, _ in read]
     longest = max(lengths, default=1)
     length = min(round_up(longest, LENGTH_STEP), max(config.max_tokens, longest))

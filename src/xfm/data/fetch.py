@@ -40,10 +40,8 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
         places = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
         found = [str(place[0]) for *_, place in places]
         if not rules.private and not all(map(is_public, found)):  # which, a client may not know
-            raise UserError(
-                f"{url} leads to what is not a public address; download the file yourself, or allow it by "
-                "UrlRules(private=True)"
-            )
+            told = "download the file yourself, or allow it by UrlRules(private=True)"
+            raise UserError(f"{url} leads to what is not a public address; {told}")
         connection = _PinnedConnection(parts, found[0], port, deadline)
         try:
             path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_SIGNS)
@@ -52,21 +50,15 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
             if answer.status in _REDIRECTS:
                 return urljoin(url, answer.headers.get("Location", ""))
             if answer.status != 200:
-                raise UserError(
-                    f"{url}: the server answers {answer.status} {answer.reason}; check the address"
-                )
+                raise UserError(f"{url}: the server answers {answer.status} {answer.reason}; check it")
             data = answer.read(rules.max_bytes + 1) if (answer.length or 0) <= rules.max_bytes else None
             if data is None or len(data) > rules.max_bytes:
-                raise UserError(
-                    f"{url} has more than the {rules.max_bytes} bytes that are allowed; shrink it"
-                )
+                raise UserError(f"{url} has more than the {rules.max_bytes} bytes allowed; shrink it")
             if time.monotonic() >= deadline:
                 raise TimeoutError
             if answer.length:
                 claimed = len(data) + answer.length
-                raise UserError(
-                    f"{url}: the connection ended after {len(data)} of {claimed} bytes; try again"
-                )
+                raise UserError(f"{url}: the connection ended after {len(data)} of {claimed} bytes")
             return data
         finally:
             connection.finish()

@@ -36,7 +36,12 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
     with ThreadPoolExecutor(8) as pool:
         for place, remote in places.items():
             if is_url(place):
-                lines = _remote(place, remote)
+                corpus = remote_shards(place, remote)
+                table, lines = corpus.index, {}
+                for name, number in zip(corpus.names, table.numbers(corpus.names).tolist(), strict=True):
+                    said = _line(int(table.sizes[number]), table.samples[number].tobytes())
+                    version = corpus.files[name].version if name in corpus.files else ""
+                    lines[f"{corpus.folder}/{name}"] = f"{said}, {version}" if version else said
             else:
                 files = resolve_files(place) or [Path(place)]
                 known = _indexed(files)
@@ -65,18 +70,6 @@ def _indexed(paths: Iterable[Path]) -> dict[Path, str]:
     return found
 
 
-def _remote(address: str, settings: RemoteConfig) -> dict[str, str]:
-    corpus = remote_shards(address, settings)
-    table, files = corpus.index, corpus.files
-    numbers = table.numbers(corpus.names).tolist()
-    lines = {}
-    for name, number in zip(corpus.names, numbers, strict=True):
-        version = f", {files[name].version}" if name in files and files[name].version else ""
-        sample = table.samples[number].tobytes()
-        lines[f"{corpus.folder}/{name}"] = _line(int(table.sizes[number]), sample) + version
-    return lines
-
-
 def _name(path: Path, root: Path) -> str:
     inside = path.is_relative_to(root)
     return (path.relative_to(root) if inside else path).as_posix()
@@ -85,19 +78,15 @@ def _name(path: Path, root: Path) -> str:
 def _digest(path: Path) -> str:
     try:
         if not path.is_dir():
-            return _of_file(path)
+            file = StoredFile.of(path)
+            return _line(file.size, sampled_digest(file))
         names, _ = scan_folder(path)
         digest = hashlib.sha256("\n".join(names).encode(errors="surrogateescape"))
         for name in names[:: max(1, len(names) // _PICTURES)]:
-            digest.update(_of_file(path / name).encode())
+            digest.update(_digest(path / name).encode())
         return f"{len(names)} pictures, {digest.hexdigest()[:16]}"
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
-
-
-def _of_file(path: Path) -> str:
-    file = StoredFile.of(path)
-    return _line(file.size, sampled_digest(file))
 
 
 def _line(size: int, sample: bytes) -> str:
@@ -106,10 +95,7 @@ def _line(size: int, sample: bytes) -> str:
 
 def data_changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
     """What differs, in words, a file each."""
-    changed = [
-        f"{name} was {before[name]} and is now {now[name]}"
-        for name in before
-        if name in now and before[name] != now[name]
-    ]
+    both = [name for name in before if name in now and before[name] != now[name]]
+    changed = [f"{name} was {before[name]} and is now {now[name]}" for name in both]
     gone = [f"{name} is not read any more" for name in before if name not in now]
     return [*changed, *gone, *(f"{name} is new" for name in now if name not in before)]

@@ -12,19 +12,13 @@ OUTSIDE, EMPTY = "outside the folders of classes", "without pictures"
 _SHOWN = 3
 
 
-def passed_over(folder: Path | str, passed: Mapping[str, Sequence[str]], nested: Sequence[str] = ()) -> str:
-    """What a reader of a folder passed over, counted by kind with the first few names, and how many images
-    lie below a class's folder and count as of that class; empty where nothing is to be said."""
-    kinds = [f"{len(passed[kind]):,} {kind} ({_first(sorted(passed[kind]))})" for kind in sorted(passed)]
-    says = [f"left out {', '.join(kinds)}"] if kinds else []
-    if nested:
-        count = f"{len(nested):,} in folders below those of the classes"
-        says.append(f"{count} count as of the class ({_first(nested)})")
-    return printable(f"{folder}: {'; '.join(says)}") if says else ""
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+def passed_over(folder: Path | str, passed: Mapping[str, Sequence[str]]) -> str:
+    """What a reader of a folder passed over, counted by kind with the first few names; empty for nothing."""
+    kinds = []
+    for kind, names in sorted(passed.items()):
+        first = ", ".join(sorted(names)[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        kinds.append(f"{len(names):,} {kind} ({first})")
+    return printable(f"{folder}: left out {', '.join(kinds)}") if kinds else ""
 
 
 def _pass_over(passed: dict[str, list[str]], kind: str, name: str) -> None:
@@ -67,7 +61,7 @@ def scan_folder(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
 def scan_classes(folder: Path) -> tuple[dict[str, list[str]], str]:
     """Images by class of a folder with a folder a class, by path, and what else there is as a
     sentence; raises OSError."""
-    passed, classes, nested = dict[str, list[str]](), {}, []
+    passed, classes = dict[str, list[str]](), {}
     for place in sorted(folder.iterdir()):
         if place.name.startswith("."):
             _pass_over(passed, HIDDEN, f"{place.name}/" if place.is_dir() else place.name)
@@ -80,7 +74,6 @@ def scan_classes(folder: Path) -> tuple[dict[str, list[str]], str]:
                     _pass_over(passed, kind, f"{place.name}/{name}")
             if pictures:
                 classes[place.name] = sorted(pictures, key=lambda name: name.split(os.sep))
-                nested += [f"{place.name}/{name}" for name in classes[place.name] if os.sep in name]
             else:
                 _pass_over(passed, EMPTY, f"{place.name}/")
-    return classes, passed_over(folder, passed, nested)
+    return classes, passed_over(folder, passed)

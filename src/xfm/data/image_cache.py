@@ -24,15 +24,14 @@ class PictureCache:
     decoded each time."""
 
     def __init__(self, limit: int) -> None:
-        room = limit // _LEAST
-        self._limit = limit
+        self._limit, self._room = limit, limit // _LEAST
         # Pages take memory once they are written.
-        self._pixels: mmap.mmap | None = mmap.mmap(-1, limit) if room else None
-        table = mmap.mmap(-1, _HEAD + max(1, room) * _ENTRY.itemsize)
+        self._pixels = torch.frombuffer(mmap.mmap(-1, max(1, limit)), dtype=torch.uint8)
+        table = mmap.mmap(-1, _HEAD + max(1, self._room) * _ENTRY.itemsize)
         self._head = np.frombuffer(table, np.int64, count=2)
         """Number of entries, bytes of pixels."""
         self._entries = np.frombuffer(table, _ENTRY, offset=_HEAD)
-        self._room, self._lock = room, multiprocessing.Lock()
+        self._lock = multiprocessing.Lock()
         self._places: dict[int, tuple[int, int, int]] = {}  # offset, height, width of those known here
 
     def __getstate__(self) -> dict[str, Any]:
@@ -44,17 +43,13 @@ class PictureCache:
 
     def find(self, key: int) -> Tensor | None:
         """[3, H, W] uint8, the memory itself, which nobody may write to; None if the picture is not kept."""
-        if self._pixels is None:
-            return None
         if key not in self._places:
             self._catch_up()
-        if key not in self._places:
-            return None
-        return self._at(*self._places[key])
+        return self._at(*self._places[key]) if key in self._places else None
 
     def keep(self, key: int, pixels: Tensor) -> None:
         """Keep a picture [3, H, W] uint8 if there is room."""
-        if self._pixels is None or self._lock is None:
+        if self._lock is None:
             return
         with self._lock:
             self._catch_up()
@@ -67,9 +62,7 @@ class PictureCache:
             self._head[:] = count + 1, used + pixels.numel()
 
     def _at(self, offset: int, height: int, width: int) -> Tensor:
-        assert self._pixels is not None
-        flat = torch.frombuffer(self._pixels, dtype=torch.uint8, count=3 * height * width, offset=offset)
-        return flat.view(3, height, width)
+        return self._pixels[offset : offset + 3 * height * width].view(3, height, width)
 
     def _catch_up(self) -> None:
         if (known := len(self._places)) < (count := len(self)):
@@ -84,12 +77,9 @@ def picture_cache(megabytes: int) -> PictureCache | None:
     free = free_memory()
     limit = min(megabytes << 20, int(SHARE * (free or 0)))
     if limit < megabytes << 20:
-        _log.warning(
-            "decoded pictures are kept in %d MB instead of data.cache_mb=%d: %s",
-            limit >> 20,
-            megabytes,
-            "the free memory is unknown" if free is None else f"{free >> 20} MB of memory are free",
-        )
+        told = "the free memory is unknown" if free is None else f"{free >> 20} MB of memory are free"
+        said = "decoded pictures are kept in %d MB instead of data.cache_mb=%d: %s"
+        _log.warning(said, limit >> 20, megabytes, told)
     try:
         return PictureCache(limit)
     except OSError as error:

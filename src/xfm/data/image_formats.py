@@ -4,6 +4,7 @@ here: Pillow takes almost as long as a small one's decoder."""
 
 import io
 import json
+import re
 import struct
 import zlib
 from base64 import b64encode
@@ -23,21 +24,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.image_pieces import exif_blocks, gif_blocks, jpeg_segments, plain_jpeg, png_chunks, webp_exif
+from xfm.data.image_pieces import gif_blocks, jpeg_segments, plain_jpeg, png_chunks, webp_exif
 
-BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    struct.error,
-    zlib.error,
-    OverflowError,
-    EOFError,
-    TypeError,
-    RuntimeError,
-    Image.DecompressionBombError,
-)
+_OWN = (struct.error, zlib.error, EOFError, Image.DecompressionBombError)
+BROKEN = (*_OWN, OSError, SyntaxError, ValueError, LookupError, OverflowError, TypeError, RuntimeError)
 """What Pillow and its plugins raise for damaged files."""
 
 
@@ -65,10 +55,11 @@ _BEGINNINGS = {
     **dict.fromkeys((b"GIF87a", b"GIF89a"), PictureFormat.GIF),
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), PictureFormat.TIFF),
 }
+_exif_blocks = re.compile(rb"Exif\0\0").finditer
 _PIECES: dict[PictureFormat, tuple[tuple[Callable[[bytes], Iterator[object]], int, str], ...]] = {
     PictureFormat.PNG: ((png_chunks, 100_000, "chunks"),),  # honest ones have thousands, of 8 KiB each
     PictureFormat.GIF: ((gif_blocks, 10_000, "blocks before its picture"),),  # of 255 bytes at most
-    PictureFormat.JPEG: ((jpeg_segments, 20_000, "segments"), (exif_blocks, 100, "blocks of EXIF")),
+    PictureFormat.JPEG: ((jpeg_segments, 20_000, "segments"), (_exif_blocks, 100, "blocks of EXIF")),
 }
 """Pieces of files, and more of them than any honest one has."""
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their lengths, which tell the format from a text with BM
@@ -77,10 +68,12 @@ _ORIENTATION, _SHORT = 0x0112, 3  # a tag of EXIF, and the type of its value
 _AVIF_BRANDS = {b"avif", b"avis"}
 _OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS (fetch the file with git lfs pull)",
-    b"%PDF": "a PDF",
-    b"PK\x03\x04": "a zip archive",
+    b"%pdf": "a PDF",
+    b"pk\x03\x04": "a zip archive",
+    b"<svg": "an SVG drawing",
+    **dict.fromkeys((b"<html", b"<!doctype"), "a web page"),
 }
-"""What people have instead of a picture, by its beginning."""
+"""What people have instead of a picture, by what stands near its beginning, in small letters."""
 
 
 def format_of(data: bytes) -> PictureFormat | None:
@@ -101,21 +94,6 @@ def format_of(data: bytes) -> PictureFormat | None:
     return None
 
 
-def no_picture(data: bytes) -> PictureError:
-    """The error about bytes of no format that is read; says what they look like."""
-    if not data:
-        return PictureError("the picture is an empty file (0 bytes)")
-    looks = next((name for start, name in _OTHERS.items() if data.startswith(start)), None)
-    beginning = data[:1024].lower()
-    if looks is None and b"<svg" in beginning:
-        looks = "an SVG drawing"
-    if looks is None and (b"<html" in beginning or b"<!doctype" in beginning):
-        looks = "a web page"
-    if looks is None and beginning.isascii() and b"\0" not in beginning:
-        looks = "a text"
-    return PictureError(f"the picture is not a {KNOWN}{f', but looks like {looks}' if looks else ''}")
-
-
 @dataclass(frozen=True)
 class Header:
     """Upright width and height in pixels, EXIF orientation 1 to 8, Pillow's mode (may be empty)."""
@@ -130,9 +108,13 @@ class Header:
 
 def read_picture_header(data: bytes) -> Header:
     """The header of an image; raises PictureError for a format that is not read or a broken header."""
-    found = format_of(data)
-    if found is None:
-        raise no_picture(data)
+    if (found := format_of(data)) is None:
+        if not data:
+            raise PictureError("the picture is an empty file (0 bytes)")
+        beginning = data[:1024].lower()
+        text = "a text" if beginning.isascii() and b"\0" not in beginning else ""
+        looks = next((name for mark, name in _OTHERS.items() if mark in beginning), text)
+        raise PictureError(f"the picture is not a {KNOWN}{looks and f', but looks like {looks}'}")
     if found is PictureFormat.JPEG and (frame := plain_jpeg(data)) is not None:
         width, height, mode = frame
         return Header(found, width, height, mode=mode)
@@ -161,37 +143,30 @@ def read_picture_header(data: bytes) -> Header:
 
 def open_with_pillow(data: bytes, found: PictureFormat) -> ImageFile:
     """An image of which the reader of its format has read the header; may raise PictureError."""
-    return _OPENERS[found](io.BytesIO(data))
+    file = io.BytesIO(data)
+    if found is PictureFormat.HEIC:
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError:
+            needs = "the picture is a HEIC, for which pillow-heif is not installed: pip install 'xfm[heif]'"
+            raise PictureError(needs) from None
+        return HeifImageFile(file)
+    if found is PictureFormat.AVIF:
+        if not features.check("avif"):  # since Pillow 11.3, where it was built with it
+            needs = "the picture is an AVIF, which this Pillow does not read: pip install --upgrade pillow"
+            raise PictureError(needs)
+        from PIL.AvifImagePlugin import AvifImageFile
+
+        return AvifImageFile(file)
+    return _OPENERS[found](file)
 
 
-def _open_heic(file: io.BytesIO) -> ImageFile:
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError:
-        raise PictureError(
-            "the picture is a HEIC, for which pillow-heif is not installed: pip install 'xfm[heif]'"
-        ) from None
-    return HeifImageFile(file)
-
-
-def _open_avif(file: io.BytesIO) -> ImageFile:
-    if not features.check("avif"):  # since Pillow 11.3, where it was built with it
-        raise PictureError(
-            "the picture is an AVIF, which this Pillow does not read: pip install --upgrade pillow"
-        )
-    from PIL.AvifImagePlugin import AvifImageFile
-
-    return AvifImageFile(file)
-
-
-_OPENERS: dict[PictureFormat, Callable[[io.BytesIO], ImageFile]] = {
+_OPENERS: dict[PictureFormat, type[ImageFile]] = {
     PictureFormat.JPEG: JpegImageFile,
     PictureFormat.PNG: PngImageFile,
     PictureFormat.WEBP: WebPImageFile,
     PictureFormat.GIF: GifImageFile,
     PictureFormat.BMP: BmpImageFile,
-    PictureFormat.HEIC: _open_heic,
-    PictureFormat.AVIF: _open_avif,
 }
 
 
@@ -254,9 +229,7 @@ def rgb_strips(picture: Image.Image) -> Iterator[np.ndarray]:
     scaled to 8; colour profiles are not applied. Raises PictureError where its numbers have no known range,
     BROKEN where it does not decode."""
     if picture.mode == "F":
-        raise PictureError(
-            "the picture holds fractions, whose black and white are not told; scale it to 8 bits"
-        )
+        raise PictureError("the picture holds fractions, of which nobody says what is white; scale it")
     if picture.mode.startswith("I"):  # which convert() would clip
         values = np.array(picture, dtype=np.int32)
         if values.min() < 0 or values.max() > 0xFFFF:

@@ -7,7 +7,6 @@ from itertools import islice
 
 from PIL.JpegImagePlugin import MARKER
 
-_EXIF = b"Exif\0\0"
 _FRAMES, _SCAN, _JFIF = (0xC0, 0xC1, 0xC2), 0xDA, 0xE0
 _TABLES = (0xDB, 0xC4, 0xDD, 0xFE)  # and comments
 _MODES = {1: "L", 3: "RGB"}
@@ -75,13 +74,6 @@ def plain_jpeg(data: bytes) -> tuple[int, int, str] | None:
         elif code not in _TABLES and not (code == _JFIF and len(body) >= 12):
             return None
     return None
-
-
-def exif_blocks(data: bytes) -> Iterator[int]:
-    """Where EXIF may begin in a JPEG."""
-    place = -1
-    while (place := data.find(_EXIF, place + 1)) >= 0:
-        yield place
 
 
 def webp_exif(data: bytes) -> bytes | None:

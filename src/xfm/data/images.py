@@ -124,9 +124,8 @@ def check_size(width: int, height: int, limit: int | None = None) -> None:
         raise PictureError(f"the picture is empty ({width} x {height} pixels)")
     shown = f"the picture has {width} x {height} pixels"
     if width * height > (limit := limit or pixel_limit()):
-        raise PictureError(
-            f"{shown}, more than the limit of {limit}: shrink it, or set {LIMIT_VARIABLE}={width * height}"
-        )
+        shrink = f"shrink it, or set {LIMIT_VARIABLE}={width * height}"
+        raise PictureError(f"{shown}, more than the limit of {limit}: {shrink}")
     if max(width, height) > MAX_SIDE:
         raise PictureError(f"{shown}, and a side may have {MAX_SIDE}: cut it up or shrink it")
 
@@ -145,10 +144,10 @@ def read_picture(path: Path, limit: int | None = None) -> bytes:
         raise PictureError(f"{path} is not a path") from None
 
 
-def too_many_bytes(size: int, limit: int) -> str:
-    """What is wrong with a picture of more bytes than the limit, and how that is lifted."""
-    needed = -(-size * MAX_PIXELS // MAX_BYTES)
-    return f"has {size} bytes, more than the limit of {limit}: shrink it, or set {LIMIT_VARIABLE}={needed}"
+def too_many_bytes(size: int, limit: int, picture: bool = True) -> str:
+    """What is wrong with a file of more bytes than the limit, and how that of pictures is lifted."""
+    lifted = f": shrink it, or set {LIMIT_VARIABLE}={-(-size * MAX_PIXELS // MAX_BYTES)}" if picture else ""
+    return f"has {size} bytes, more than the limit of {limit}{lifted}"
 
 
 def picture_suffix(data: bytes) -> str:
@@ -172,9 +171,7 @@ def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
     if header.format is PictureFormat.JPEG:
         scans = data.count(_SCAN)
         if scans * pixels > _SCANS * max(limit, MAX_PIXELS):
-            raise PictureError(
-                f"the picture has {scans} scans, which would take long to decode: save it anew"
-            )
+            raise PictureError(f"the picture has {scans} scans, which would take long to decode: resave it")
     return header
 
 
@@ -194,9 +191,8 @@ def decode(data: bytes, max_pixels: int | None = None) -> Tensor:
         pixels = _with_pillow(data, header)
     pixels = upright(pixels, header.orientation)
     if tuple(pixels.shape[1:]) != (header.height, header.width):
-        raise PictureError(
-            f"the picture's header is broken (it claims {header.width} x {header.height} pixels)"
-        )
+        size = f"{header.width} x {header.height} pixels"
+        raise PictureError(f"the picture's header is broken (it claims {size})")
     return pixels
 
 
@@ -238,43 +234,31 @@ def to_uint8(picture: Picture) -> Tensor:
     """[3, H, W] uint8 of a PIL image of any mode, a uint8 array [H, W] or [H, W, 1 | 3 | 4], or a uint8
     tensor [1 | 3 | 4, H, W]; upright, and white where it is transparent. Raises UserError for anything else,
     or an image that is empty or too large."""
-    try:
-        return _from_pillow(picture) if isinstance(picture, Image.Image) else _from_pixels(picture)
-    except PictureError as error:
-        raise UserError(str(error)) from error
-
-
-def _from_pixels(picture: np.ndarray | Tensor) -> Tensor:
+    if isinstance(picture, Image.Image):
+        try:
+            check_size(*picture.size)  # Pillow reads a file's pixels only now
+            pixels = rgb_of(picture)  # only then Pillow has read all of a file's EXIF, or has obeyed it
+            return upright(pixels, orientation_of(picture.info.get("exif")))
+        except PictureError as error:
+            raise UserError(str(error)) from error
+        except BROKEN as error:
+            raise UserError(f"the PIL picture does not decode ({first_line(error)}); open another") from error
     pixels = picture
-    if isinstance(pixels, np.ndarray):
-        pixels = (
-            torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
-            if pixels.dtype == np.uint8
-            else None
-        )
-        if pixels is not None:
-            pixels = pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
-    fits = isinstance(pixels, Tensor) and pixels.dtype == torch.uint8 and pixels.ndim == 3
-    if not fits or pixels is None or pixels.shape[0] not in (1, 3, 4) or 0 in pixels.shape:
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8:
+        pixels = torch.from_numpy(np.require(picture, requirements=["C", "W"]))
+        pixels = pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
+    fits = isinstance(pixels, Tensor) and pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4)
+    if not isinstance(pixels, Tensor) or not fits or pixels.dtype != torch.uint8 or 0 in pixels.shape:
         kind = getattr(picture, "dtype", type(picture).__name__)
         raise UserError(
             "a picture must be a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], not "
             f"{kind} {list(getattr(picture, 'shape', []))}; convert it first"
         )
-    check_size(pixels.shape[2], pixels.shape[1])
+    try:
+        check_size(pixels.shape[2], pixels.shape[1])
+    except PictureError as error:
+        raise UserError(str(error)) from error
     if pixels.shape[0] == 4:
         layer = Image.fromarray(pixels.movedim(0, -1).contiguous().cpu().numpy(), "RGBA")
         return torch.from_numpy(np.array(on_white(layer))).permute(2, 0, 1).contiguous()
     return pixels.expand(3, -1, -1).contiguous()
-
-
-def _from_pillow(picture: Image.Image) -> Tensor:
-    """Pillow reads a file's pixels only now, so that its size is known before."""
-    check_size(*picture.size)
-    try:
-        pixels = rgb_of(picture)  # only then Pillow has read all of a file's EXIF, or has obeyed it
-        return upright(pixels, orientation_of(picture.info.get("exif")))
-    except BROKEN as error:
-        raise UserError(
-            f"the PIL picture does not decode ({first_line(error)}); open another file"
-        ) from error

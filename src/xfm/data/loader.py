@@ -54,9 +54,7 @@ class PretrainingData:
             if setting.batch_size
         ]
         if not streams:
-            raise UserError(
-                "Every batch size of the data is 0: set data.text.batch_size or another stream's."
-            )
+            raise UserError("Every batch size of the data is 0: set data.text.batch_size or another one.")
         _check_sizes(config, streams, world, image_size // patch_size)
         self.sizes = {s.kind.value: sum(s.mixture.sizes) for s in streams}
         """Records of each stream."""
@@ -111,37 +109,27 @@ def _unusable(met: RecordTally) -> UserError:
             "field names, name corpora with regions, or set data.caption_rows to true."
         )
     last = met.skipped[-1]
-    return UserError(
-        f"All of {len(met.skipped)} records in a row are bad; the last is {last.origin} "
-        f"({last.reason}): mend or remove them, or check the field names."
-    )
+    told = f"{len(met.skipped)} records in a row are bad; the last is {last.origin} ({last.reason})"
+    return UserError(f"All of {told}: mend or remove them, or check the field names.")
 
 
 def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: DataConfig) -> CorpusStream:
     name = f"data.{kind}"
-    if setting.batch_size < 0:
-        raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) or more.")
-    if setting.batch_size > MAX_BATCH:
-        raise UserError(f"{name}.batch_size is {setting.batch_size}: give {MAX_BATCH} at most.")
+    if not 0 <= setting.batch_size <= MAX_BATCH:
+        raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) to {MAX_BATCH}.")
     if not setting.corpora:
         raise UserError(f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name one.")
     for corpus in setting.corpora:
         if not 0 < corpus.weight < math.inf:
-            raise UserError(
-                f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give a number above 0."
-            )
+            raise UserError(f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give one above 0.")
     sources = [open_source(corpus.path, kind, remote=config.remote) for corpus in setting.corpora]
     for corpus, source in zip(setting.corpora, sources, strict=True):
         if len(source) % corpus.group:
-            raise UserError(
-                f"{name}.corpora: {corpus.path} has {len(source)} records, which is no multiple of its group "
-                f"{corpus.group}: give the number of records that belong together, 1 for none."
-            )
+            told = f"{len(source)} records, which is no multiple of its group {corpus.group}"
+            raise UserError(f"{name}.corpora: {corpus.path} has {told}: give 1 where none belong together.")
     if setting.batch_size % setting.group:
-        raise UserError(
-            f"{name}.batch_size is {setting.batch_size}, but {setting.group} records of its corpora belong "
-            f"together: give a multiple of {setting.group}."
-        )
+        told = f"{setting.group} records of its corpora belong together: give a multiple"
+        raise UserError(f"{name}.batch_size is {setting.batch_size}, but {told}.")
     weights, key = [corpus.weight for corpus in setting.corpora], mix(seed, kind.number)
     runs = [RunOrder(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora]
     groups = [corpus.group for corpus in setting.corpora]
@@ -166,7 +154,5 @@ def _check_sizes(config: DataConfig, streams: Sequence[CorpusStream], world: int
         )
     masked = {SampleKind.IMAGE, *([SampleKind.PAIR] if config.patch_mask.on_pairs else [])}
     if config.patch_mask.patches > grid * grid and any(s.kind in masked for s in streams):
-        raise UserError(
-            f"data.patch_mask.patches is {config.patch_mask.patches} but a picture has {grid * grid}: "
-            f"give at most that (the published share is {round(grid * grid * 75 / 196)})."
-        )
+        count = config.patch_mask.patches
+        raise UserError(f"data.patch_mask.patches is {count}, but a picture has {grid * grid} at most.")

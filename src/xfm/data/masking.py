@@ -86,20 +86,17 @@ def maskable(
 ) -> list[tuple[int, int]]:
     """First position and end of every word that may be masked, in order. `word_ids` [T] is None or negative
     at special tokens; unless `whole`, each token is a word of its own."""
-    special = tokenizer.special_ids
-    starts: list[int] = []
-    ends: list[int] = []
+    found: list[tuple[int, int]] = []
     previous: int | None = None
     for position, (index, word) in enumerate(zip(ids, word_ids, strict=True)):
-        if word is None or word < 0 or index in special:
+        if word is None or word < 0 or index in tokenizer.special_ids:
             previous = None
         elif whole and word == previous:
-            ends[-1] = position + 1
+            found[-1] = found[-1][0], position + 1
         else:
-            starts.append(position)
-            ends.append(position + 1)
+            found.append((position, position + 1))
             previous = word
-    return list(zip(starts, ends, strict=True))
+    return found
 
 
 def _choose(

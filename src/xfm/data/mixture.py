@@ -23,21 +23,15 @@ def shuffled(rank: int, size: int, key: int) -> int:
     2002): constant memory whatever the size."""
     if size < 2:
         return 0
-    keys = _round_keys(key)
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     low = (1 << half) - 1
     while True:
         left, right = rank >> half, rank & low
         for turn in range(_ROUNDS):
-            left, right = right, left ^ (scatter(right ^ keys[turn]) & low)
+            left, right = right, left ^ (scatter(right ^ mix(key, turn)) & low)
         rank = left << half | right
         if rank < size:
             return rank
-
-
-@lru_cache(maxsize=256)
-def _round_keys(key: int) -> tuple[int, ...]:
-    return tuple(mix(key, turn) for turn in range(_ROUNDS))
 
 
 @dataclass(frozen=True)

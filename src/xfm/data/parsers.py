@@ -79,10 +79,8 @@ def tiff_header(data: str) -> Iterator[bytes]:
     picture = _tiff(data)
     if picture.mode in ("I", "F"):
         kind = "fractions" if picture.mode == "F" else "numbers of 32 bits"
-        raise UserError(
-            f"the picture is a TIFF of {kind}, whose black and white are not told; save it with 8 or 16 "
-            "bits a channel"
-        )
+        told = "whose black and white are not told; save it with 8 or 16 bits a channel"
+        raise UserError(f"the picture is a TIFF of {kind}, {told}")
     yield json.dumps([*picture.size, picture.mode]).encode()
 
 
@@ -111,9 +109,6 @@ class _PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise pickle.UnpicklingError("it asks for an outside object")
 
 
 def plain_pickle(path: str) -> Iterator[bytes]:

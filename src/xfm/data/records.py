@@ -3,7 +3,7 @@ files: they are parsed as JSON, text and images within size limits, and never ev
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -85,7 +85,13 @@ def to_sample(record: Record, kind: SampleKind) -> Sample:
         return TextSample(text, record.origin)
     if kind is SampleKind.IMAGE:
         return ImageSample(_decoded(record), record.origin)
-    captions, entries, wanted = _captions(record), [], ("captions",)
+    captions = record.annotation.get("captions", record.annotation.get("caption", []))
+    captions = [captions] if isinstance(captions, str) else captions
+    if not isinstance(captions, list) or not all(map(is_text, captions)):
+        raise BadRecordError(record.origin, 'the field "captions" is not a list of strings')
+    if not all(map(has_words, captions)):
+        raise BadRecordError(record.origin, "a caption is empty")
+    entries, wanted = [], ("captions",)
     if kind is SampleKind.REGION:
         entries, wanted = record.annotation.get("regions", []), ("captions", "regions")
     if not isinstance(entries, list):
@@ -98,11 +104,9 @@ def to_sample(record: Record, kind: SampleKind) -> Sample:
             told = f"there is no field {names}; {_fields(record)}"
         raise BadRecordError(record.origin, told)
     pixels = _decoded(record)
-    height, width = pixels.shape[1:]
-    regions = tuple(
-        _annotation(entry, number, width, height, record.origin) for number, entry in enumerate(entries)
-    )
-    return ImageSample(pixels, record.origin, captions, regions)
+    size = pixels.shape[2], pixels.shape[1]
+    regions = tuple(_annotation(one, number, *size, record.origin) for number, one in enumerate(entries))
+    return ImageSample(pixels, record.origin, tuple(captions), regions)
 
 
 def is_number(text: str) -> bool:
@@ -144,16 +148,6 @@ def _decoded(record: Record) -> Tensor:
         raise BadRecordError(record.origin, str(error)) from None
 
 
-def _captions(record: Record) -> tuple[str, ...]:
-    found = record.annotation.get("captions", record.annotation.get("caption", []))
-    captions = [found] if isinstance(found, str) else found
-    if not isinstance(captions, list) or not all(map(is_text, captions)):
-        raise BadRecordError(record.origin, 'the field "captions" is not a list of strings')
-    if not all(map(has_words, captions)):
-        raise BadRecordError(record.origin, "a caption is empty")
-    return tuple(captions)
-
-
 def _annotation(entry: object, number: int, width: int, height: int, origin: Origin) -> RegionAnnotation:
     if not isinstance(entry, dict):
         raise BadRecordError(origin, f"region {number} is not an object")
@@ -166,20 +160,25 @@ def _annotation(entry: object, number: int, width: int, height: int, origin: Ori
         raise BadRecordError(origin, f"the box of region {number} {error}") from None
 
 
+def four_numbers(box: object) -> TypeGuard[Sequence[float]]:
+    """Whether a value is a list of four numbers, no truth values, whose sum is finite."""
+    if not isinstance(box, list | tuple) or len(box) != 4:
+        return False
+    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in box):
+        return False
+    try:
+        return math.isfinite(sum(map(float, box)))
+    except OverflowError:  # a whole number beyond any float
+        return False
+
+
 def check_box(box: object, width: int, height: int) -> tuple[float, float, float, float]:
     """A box [left, top, width, height] in pixels, clipped to its image; raises ValueError when it is not four
     numbers, has no area, or sticks out by more than a pixel. The message continues a sentence whose subject
     is the box."""
-    if not isinstance(box, list | tuple) or len(box) != 4:
-        raise ValueError("is not four numbers [left, top, width, height]")
-    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in box):
-        raise ValueError("is not four numbers [left, top, width, height]")
-    try:
-        x, y, w, h = map(float, box)
-    except OverflowError:  # a whole number beyond any float
-        raise ValueError("is not four finite numbers [left, top, width, height]") from None
-    if not math.isfinite(x + y + w + h):
+    if not four_numbers(box):
         raise ValueError("is not four finite numbers [left, top, width, height]")
+    x, y, w, h = map(float, box)
     right, bottom = x + w, y + h
     if w > 0 and h > 0 and min(x, y) >= 0 and right <= width and bottom <= height:
         return x, y, w, h

@@ -1,7 +1,7 @@
 """Samples and batches: the types that data, model and objectives share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -175,8 +175,8 @@ class Batch(TensorFields):
     pair: PairBatch | None = None
     region: RegionBatch | None = None
     origins: tuple[Origin, ...] = ()
-    skipped: tuple[BadRecord, ...] = field(default=())
-    reads: tuple[StreamReads, ...] = field(default=())
+    skipped: tuple[BadRecord, ...] = ()
+    reads: tuple[StreamReads, ...] = ()
 
     @property
     def by_source(self) -> dict[str, "Batch"]:

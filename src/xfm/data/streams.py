@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,14 +25,6 @@ _RUNS = 1024
 """Runs that are remembered as begun."""
 
 
-class UnusableError(Exception):
-    """None of the records that could have been taken gives a sample; carries what was met instead."""
-
-    def __init__(self, met: "RecordTally") -> None:
-        super().__init__(f"{len(met.skipped)} bad records")
-        self.met = met
-
-
 @dataclass
 class RecordTally:
     """Records met while a batch was assembled: bad ones, images passed over for want of regions, all that
@@ -44,13 +36,8 @@ class RecordTally:
     reads: list[StreamReads] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class DrawnSample(Generic[S]):
-    """A sample, the generator of all its draws, the identity of its encoded image (0: none)."""
-
-    sample: S
-    rng: np.random.Generator
-    picture: int
+DrawnSample = tuple[S, np.random.Generator, int]
+"""A sample, the generator of all its draws, the identity of its encoded image (0: none)."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +61,26 @@ class CorpusStream:
         """The positions that the batch of a step takes, of all processes together."""
         return range(step * self.batch_size, (step + 1) * self.batch_size)
 
-    def items(self, positions: range, met: RecordTally) -> list[DrawnSample[Sample]]:
-        """The samples at some positions; `met` notes others. Raises UnusableError."""
+    def items(self, positions: range, met: RecordTally) -> list[DrawnSample[Sample]] | None:
+        """The samples at some positions; `met` notes others. None where no record that could have been taken
+        gives a sample."""
         if any(source.distant for source in self.sources):
             # Corpora on other machines hear which records come, unless they hear of whole runs.
             for corpus, index in map(self.mixture.locate, positions):
                 if self.sources[corpus].distant and self.mixture.run(corpus, index) is None:
                     self.sources[corpus].expect(index, index + 1)
-        read, skipped, passed_over = met.read, len(met.skipped), met.regionless
+        before, skipped, passed_over = met.read, len(met.skipped), met.regionless
         found: list[DrawnSample[Sample]] = []
         for position in positions:
-            sample, picture = self._read(position, met)
-            rng = sample_generator(self.seed, self.kind.number, position)
-            found.append(DrawnSample(sample, rng, picture))
-        counts = met.read - read, len(met.skipped) - skipped, met.regionless - passed_over
+            if (read := self._read(position, met)) is None:
+                return None
+            sample, picture = read
+            found.append((sample, sample_generator(self.seed, self.kind.number, position), picture))
+        counts = met.read - before, len(met.skipped) - skipped, met.regionless - passed_over
         met.reads.append(StreamReads(self.kind.value, *counts))
         return found
 
-    def _read(self, position: int, met: RecordTally) -> tuple[Sample, int]:
+    def _read(self, position: int, met: RecordTally) -> tuple[Sample, int] | None:
         corpus, index = self.mixture.locate(position)
         source = self.sources[corpus]
         run = self.mixture.run(corpus, index)
@@ -119,4 +108,4 @@ class CorpusStream:
                 return sample, picture
             except BadRecordError as error:
                 met.skipped.append(BadRecord(error.origin, error.reason))
-        raise UnusableError(met)
+        return None

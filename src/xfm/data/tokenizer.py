@@ -52,17 +52,9 @@ def as_read(rule: TextRule, text: str, longest: int) -> str:
 
 
 class Tokenizer:
-    """A `tokenizers.Tokenizer` and the ids of its special tokens.
-
-    Attributes:
-        vocab_size: one more than the largest id.
-        bos, eos: what every text begins and ends with; the state of `bos` stands for the text.
-        pad, mask: the tokens of padding and of what is to be predicted.
-        unk: the token of what the vocabulary lacks, None where it lacks nothing.
-
-    Raises:
-        UserError: when one of them is missing.
-    """
+    """A `tokenizers.Tokenizer` and the ids of its special tokens: `bos` and `eos` around every text (the
+    state of `bos` stands for it), `pad`, `mask`, and `unk`, None where the vocabulary lacks nothing;
+    `vocab_size` is one more than the largest id. Raises UserError when one of them is missing."""
 
     def __init__(self, backend: tokenizers.Tokenizer, name: str = "tokenizer.json") -> None:
         self._backend = backend
@@ -70,20 +62,14 @@ class Tokenizer:
         self._backend.no_padding()
         self._backend.no_truncation()
         empty = backend.encode("")
-        frame = [
-            index for index, special in zip(empty.ids, empty.special_tokens_mask, strict=True) if special
-        ]
+        found = zip(empty.ids, empty.special_tokens_mask, strict=True)
+        frame = [index for index, special in found if special]
         if len(frame) != 2:
-            raise UserError(
-                f"{name}: a text must stand between a first and a last token, such as <s> and </s> or "
-                f"[CLS] and [SEP], but {len(frame)} are put around it; take the tokenizer of a text encoder."
-            )
+            told = "a text must stand between two tokens, such as <s> and </s> or [CLS] and [SEP]"
+            raise UserError(f"{name}: {told}, but {len(frame)} are put around it; take a text encoder's.")
         self.bos, self.eos = frame
-        roles = {
-            token.content.strip("<>[]|").lower(): index
-            for index, token in backend.get_added_tokens_decoder().items()
-            if token.special
-        }
+        added = [(index, one) for index, one in backend.get_added_tokens_decoder().items() if one.special]
+        roles = {one.content.strip("<>[]|").lower(): index for index, one in added}
         if missing := [role for role in ("pad", "mask") if role not in roles]:
             raise UserError(
                 f"{name}: there is no special token <{missing[0]}> or [{missing[0].upper()}]; take the "
@@ -115,9 +101,7 @@ class Tokenizer:
             raise
         except BaseException as error:  # the Rust side raises bare Exception; its panics are not even that
             what = str(error).partition("; use sys.")[0]
-            raise UserError(
-                f"{path}: not a tokenizer.json ({what}); write it again or restore it."
-            ) from error
+            raise UserError(f"{path}: not a tokenizer.json ({what}); write it again.") from error
         return cls(backend, str(path))
 
     def save(self, path: Path | str) -> None:
@@ -231,7 +215,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     backend.train_from_iterator(texts, trainer)
     # As RoBERTa's, it swallows the space in front: in "a <mask> dog" it stands where " red" would.
     backend.add_special_tokens([tokenizers.AddedToken(MASK_TOKEN, lstrip=True, special=True)])
-    backend.post_processor = processors.RobertaProcessing(
-        ("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False
-    )
+    around = ("</s>", 2), ("<s>", 0)
+    backend.post_processor = processors.RobertaProcessing(*around, trim_offsets=True, add_prefix_space=False)
     return Tokenizer(backend)

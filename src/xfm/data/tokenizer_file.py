@@ -5,7 +5,7 @@ any tokenizer of a text encoder has, many times over."""
 import base64
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from xfm.core.errors import excerpt
@@ -74,10 +74,8 @@ def checked_tokenizer(text: str) -> str:
     parts = ("normalizer", "pre_tokenizer", "decoder", "post_processor")
     growth = {name: _growth(content.get(name), name) for name in parts}
     if (grown := growth["normalizer"] * growth["pre_tokenizer"]) > MAX_GROWTH:
-        raise ValueError(
-            f"normalizer and pre_tokenizer may lengthen a text {grown:.3g} times, more than the limit of "
-            f"{MAX_GROWTH}"
-        )
+        times = f"{grown:.3g} times, more than the limit of {MAX_GROWTH}"
+        raise ValueError(f"normalizer and pre_tokenizer may lengthen a text {times}")
     if growth["decoder"] > MAX_GROWTH:
         raise ValueError("decoder: it lengthens a text out of all proportion")
     return json.dumps({**content, "padding": None, "truncation": None})
@@ -116,16 +114,12 @@ def _growth(part: Any, place: str, depth: int = 0) -> float:
         raise ValueError(f"{place}: {_shown(part)} is neither a text nor a pattern of a known model")
     inner = {name: value for name, value in part.items() if name != "precompiled_charsmap"}
     grown = math.prod(_growth(value, f"{place}.{name}", depth + 1) for name, value in inner.items())
-    return grown * _own_growth(part, kind, place)
-
-
-def _own_growth(part: Mapping[str, Any], kind: str | None, place: str) -> float:
     match kind:
         case "Replace":
             pattern, content = part.get("pattern"), part.get("content")
             if not isinstance(pattern, dict) or not isinstance(content, str):
                 raise ValueError(f"{place}: a Replace has a pattern, a String or a Regex, and a content")
-            return max(1.0, len(content) / max(1, len(pattern.get("String", " "))))
+            grown *= max(1.0, len(content) / max(1, len(pattern.get("String", " "))))
         case "Precompiled":
             table = part.get("precompiled_charsmap")  # SentencePiece's
             if not isinstance(table, str) or len(table) > 4 << 20:
@@ -134,12 +128,12 @@ def _own_growth(part: Mapping[str, Any], kind: str | None, place: str) -> float:
             length = int.from_bytes(content[:4], "little")
             if length > max(0, len(content) - 4):  # the library would abort
                 raise ValueError("the table of its normalizer is cut off")
-            return max(1.0, *(float(len(one)) for one in content[4 + length :].split(b"\0")), 1.0)
+            grown *= max(1, *map(len, content[4 + length :].split(b"\0")))
         case "ByteLevel" | "Metaspace":  # two bytes for a byte; a sign before every word
-            return 2.0
+            grown *= 2
         case "Prepend":
-            return 1.0 + len(part.get("prepend") or "")
-    return 1.0
+            grown *= 1 + len(part.get("prepend") or "")
+    return grown
 
 
 def _shown(value: Any) -> str:

@@ -23,11 +23,8 @@ from xfm.config.tables import BoxFormat, BoxUnit
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes with the meaning of their columns and their unit.
-
-    `data` is [N, 4] float, `format` says what its columns are; the `unit` is pixels, or fractions of the
-    picture's sides.
-    """
+    """Boxes [N, 4] float with the meaning of their columns and their unit: pixels, or fractions of the
+    picture's sides."""
 
     data: Tensor
     format: BoxFormat
@@ -83,14 +80,14 @@ def torchvision_v2() -> ModuleType:
 
 def swap_sides(text: str) -> str:
     """A text that is true of the mirrored picture: left and right (leftmost, righthand, ...) are swapped."""
-    return _SIDES.sub(_other_side, text)
 
+    def other_side(found: re.Match[str]) -> str:
+        word = found[0]
+        side, other = ("right", "left") if word.lower().startswith("right") else ("left", "right")
+        cased = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
+        return cased + word[len(side) :]
 
-def _other_side(found: re.Match[str]) -> str:
-    word = found[0]
-    other = ("right", "left")[word.lower().startswith("right")]
-    cased = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
-    return cased + word[len("right" if other == "left" else "left") :]
+    return _SIDES.sub(other_side, text)
 
 
 def names_a_side(texts: Iterable[str]) -> bool:

@@ -29,45 +29,36 @@ def mild_colour(rng: np.random.Generator, pixels: Tensor) -> Tensor:
     return torch.from_numpy(np.take(table, pixels.numpy()))
 
 
-def _affine(pixels: Tensor, angle: float = 0, dx: float = 0, dy: float = 0, shear: Sequence[float] = (0, 0)):
+def _affine(
+    pixels: Tensor, angle: float = 0, across: float = 0, down: float = 0, shear: Sequence[float] = (0, 0)
+) -> Tensor:
+    # Of 224 pixels ten are the farthest that a picture is moved.
+    height, width = pixels.shape[1:]
     return torchvision_v2().functional.affine(
         pixels,
         angle=angle,
-        translate=[dx, dy],
+        translate=[round(width * across * 10 / 224), round(height * down * 10 / 224)],
         scale=1.0,
-        shear=list(shear),
+        shear=[math.degrees(math.atan(0.3 * one)) for one in shear],
         interpolation=torchvision_v2().InterpolationMode.BILINEAR,
         fill=[128.0, 128.0, 128.0],
     )
 
 
 COLOUR: dict[str, Operation] = {
-    "identity": lambda pixels, level, sign: pixels,
-    "autocontrast": lambda pixels, level, sign: torchvision_v2().functional.autocontrast(pixels),
-    "equalize": lambda pixels, level, sign: torchvision_v2().functional.equalize(pixels),
-    "brightness": lambda pixels, level, sign: torchvision_v2().functional.adjust_brightness(
-        pixels, 0.1 + 1.8 * level
-    ),
-    "sharpness": lambda pixels, level, sign: torchvision_v2().functional.adjust_sharpness(
-        pixels, 0.1 + 1.8 * level
-    ),
+    "identity": lambda p, level, sign: p,
+    "autocontrast": lambda p, level, sign: torchvision_v2().functional.autocontrast(p),
+    "equalize": lambda p, level, sign: torchvision_v2().functional.equalize(p),
+    "brightness": lambda p, level, sign: torchvision_v2().functional.adjust_brightness(p, 0.1 + 1.8 * level),
+    "sharpness": lambda p, level, sign: torchvision_v2().functional.adjust_sharpness(p, 0.1 + 1.8 * level),
 }
 """What regions get: nothing that moves a pixel."""
 GEOMETRIC: dict[str, Operation] = {
-    "shear_x": lambda pixels, level, sign: _affine(
-        pixels, shear=(math.degrees(math.atan(0.3 * level * sign)), 0)
-    ),
-    "shear_y": lambda pixels, level, sign: _affine(
-        pixels, shear=(0, math.degrees(math.atan(0.3 * level * sign)))
-    ),
-    "translate_x": lambda pixels, level, sign: _affine(
-        pixels,
-        dx=round(pixels.shape[2] * level * sign * 10 / 224),  # 10 of 224 pixels at most
-    ),
-    "translate_y": lambda pixels, level, sign: _affine(
-        pixels, dy=round(pixels.shape[1] * level * sign * 10 / 224)
-    ),
-    "rotate": lambda pixels, level, sign: _affine(pixels, angle=30 * level * sign),
+    "shear_x": lambda p, level, sign: _affine(p, shear=(level * sign, 0)),
+    "shear_y": lambda p, level, sign: _affine(p, shear=(0, level * sign)),
+    "translate_x": lambda p, level, sign: _affine(p, across=level * sign),
+    "translate_y": lambda p, level, sign: _affine(p, down=level * sign),
+    "rotate": lambda p, level, sign: _affine(p, angle=30 * level * sign),
 }
 
 
@@ -98,10 +89,7 @@ LEVELS = 11
 """Magnitudes from 0 to 10."""
 GREY = 128
 _SEEDS = 1 << 62
-OWN_OPERATIONS: dict[Operations, dict[str, Operation]] = {
-    Operations.PUBLISHED: COLOUR | GEOMETRIC,
-    Operations.COLOUR: COLOUR,
-}
+OWN_OPERATIONS = {Operations.PUBLISHED: COLOUR | GEOMETRIC, Operations.COLOUR: COLOUR}
 """Those that are neither torchvision's nor timm's, by name."""
 
 Augment = Callable[[Tensor], Tensor]
@@ -143,14 +131,10 @@ def _timm(count: int, level: int, side: int) -> Augment:
     try:
         from timm.data.auto_augment import rand_augment_transform
     except ImportError:
-        raise UserError(
-            "image.operations timm needs the package timm: pip install timm, or take torchvision"
-        ) from None
-    settings: dict[str, Any] = {
-        "translate_const": int(side * 0.45),
-        "img_mean": (GREY, GREY, GREY),
-        "interpolation": Resampling.BICUBIC,
-    }
+        needs = "pip install timm, or take torchvision"
+        raise UserError(f"image.operations timm needs the package timm: {needs}") from None
+    settings: dict[str, Any] = {"translate_const": int(side * 0.45), "img_mean": (GREY, GREY, GREY)}
+    settings["interpolation"] = Resampling.BICUBIC
     functional = torchvision_v2().functional
     transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
 

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from xfm.core.errors import UserError, first_line
 from xfm.core.processes import end_with_parent, kill, kill_at_exit
 from xfm.data.schema import TensorFields
-from xfm.data.streams import RecordTally, UnusableError
+from xfm.data.streams import RecordTally
 
 B = TypeVar("B", bound=TensorFields)
 _ALIGNED = 64
@@ -113,24 +113,23 @@ def _warn_once(message: str, *details: str) -> None:
 
 
 class _Steps(Dataset[Any], Generic[B]):
-    """Step -> batch, or what was met instead of its samples. A failure travels as a value: exceptions would
-    lose their fields between processes."""
+    """Step -> batch, or what was met instead of its samples; a UserError travels as a value."""
 
-    def __init__(self, build: Callable[[int], B]) -> None:
+    def __init__(self, build: Callable[[int], B | RecordTally]) -> None:
         self.build = build
 
     def __getitem__(self, step: int) -> B | RecordTally | UserError | SharedBatch[B]:
         try:
             batch = self.build(step)
-        except UnusableError as error:
-            return error.met
         except UserError as error:
             return UserError(str(error))
-        return batch if get_worker_info() is None else SharedBatch.of(batch)
+        if isinstance(batch, RecordTally) or get_worker_info() is None:
+            return batch
+        return SharedBatch.of(batch)
 
 
 def load_steps(
-    build: Callable[[int], B], steps: range, workers: int, timeout: float, pin: bool
+    build: Callable[[int], B | RecordTally], steps: range, workers: int, timeout: float, pin: bool
 ) -> Generator[B | RecordTally, None, None]:
     """The batches of some steps in order, of `workers` loader processes (0 loads in this one); closing the
     generator ends them. Raises UserError where `build` does, a loader dies, or gives no batch within
@@ -152,10 +151,8 @@ def load_steps(
     try:
         iterator = iter(loader)
     except OSError as error:
-        raise UserError(
-            f"The loader processes cannot be started ({error.strerror or error}): lower {SETTING} (0 needs "
-            "none), or make room in memory and /dev/shm (docker run --shm-size 8g)."
-        ) from error
+        told = f"lower {SETTING} (0 needs none), or make room in memory and /dev/shm"
+        raise UserError(f"Loader processes cannot be started ({error.strerror or error}): {told}.") from error
     processes: list[BaseProcess] = list(getattr(iterator, "_workers", []))
     kill_at_exit(processes)
     try:
@@ -168,11 +165,8 @@ def load_steps(
                 raise found
             if isinstance(found, SharedBatch):
                 if isinstance(found.block, bytes):
-                    _warn_once(
-                        "too little shared memory (/dev/shm) for a batch: batches go through pipes, which is "
-                        "slower; give it more (docker run --shm-size 8g), or lower %s",
-                        SETTING,
-                    )
+                    told = "batches go through pipes, which is slower; give it more, or lower"
+                    _warn_once(f"too little shared memory (/dev/shm) for a batch: {told} {SETTING}")
                 found = found.unpacked()
             yield found
     finally:
@@ -192,10 +186,8 @@ def _next(iterator: Iterator[Any], timeout: float) -> Any:
             waited = time.monotonic() - began
             if not timeout or waited < timeout:
                 continue
-            raise UserError(
-                f"No batch came from the loader processes for {waited:.0f} seconds: see whether the disk of "
-                "the data answers, or raise data.timeout (0 waits without limit)."
-            ) from error
+            told = "see whether the disk of the data answers, or raise data.timeout (0: no limit)"
+            raise UserError(f"No batch came from the loaders for {waited:.0f} seconds: {told}.") from error
 
 
 def loader_death(error: BaseException) -> UserError | None:
@@ -216,10 +208,8 @@ def _gone(processes: Sequence[BaseProcess], error: BaseException, seconds: float
 
 
 def _died(reason: str) -> UserError:
-    return UserError(
-        f"A loader process died ({reason}), most likely for want of memory: lower {SETTING} or the "
-        "batch sizes."
-    )
+    likely = "most likely for want of memory"
+    return UserError(f"A loader process died ({reason}), {likely}: lower {SETTING} or the batch sizes.")
 
 
 def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:

@@ -1,4 +1,4 @@
-"""The same rows from JSON, packed texts and shards; what is damaged in them is named."""
+"""The same rows from JSON and packed texts; what is damaged in them is named."""
 
 import gzip
 import json
@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.conftest import write_tar
-from tests.data.tables.written import PICTURES, png, read
+from tests.data.tables.written import read
 from tests.refusals import expect_refusal
 from xfm.config.tables import PLAIN
-from xfm.data.tables.json_list import read_json
-from xfm.data.tables.table import read_shard
+from xfm.data.tables.json_list import read_json_records
 
 ROWS = [{"text": 'a "red", cat\n', "label": "cat"}, {"text": "größe", "label": "dog"}]
 values = st.recursive(
@@ -48,7 +46,7 @@ def test_a_list_is_read_as_json_reads_it(
     path.write_text(json.dumps(rows, indent=indent, ensure_ascii=ascii_only), encoding="utf-8-sig")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("xfm.data.tables.json_list._PIECE", piece)
-        found = [*read_json(path).rows(frozenset())]
+        found = [*read_json_records(path).rows(frozenset())]
     assert [row.cells for row in found] == rows
     assert [row.number for row in found] == [*range(1, len(rows) + 1)]
     if found:
@@ -85,24 +83,3 @@ def test_what_is_packed_badly_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "a.csv.gz").write_bytes(content)
     with expect_refusal("a.csv.gz", *words):
         read(tmp_path / "a.csv.gz")
-
-
-# ---------------------------------------------------------------- shards
-def test_members_of_a_key_are_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    members = {
-        "a/0.png": png(1), "a/0.txt": b"a cat", "a/0.cls": b"3\n", "a/0.json": 
-        b'{"box": [1, 2], "key": "own"}',
-        "a/1.left.png": png(2), "a/1.right.png": png(3), "a/1.caption.txt": b"two", "a/1.npy": b"-",
-        "notes.md": b"",
-    }  # fmt: skip
-    records = read_shard(write_tar(tmp_path / "a.tar", members))
-    first, second = (row.cells for row in records.rows(frozenset()))
-    assert first == {"key": "own", "image": png(1), "text": "a cat", "label": "3", "box": [1, 2]}
-    assert second == {"key": "a/1", "left": png(2), "right": png(3), "caption": "two"}
-    (row,) = read(
-        write_tar(tmp_path / "b.tar", {name: members[name] for name in ("a/0.png", "a/0.cls", "a/0.txt")}),
-        PICTURES,
-    )
-    assert row.path("image").parent == tmp_path / "store"
-    assert row.path("image").read_bytes() == png(1)
-    assert (row.label("label"), row.place) == ("3", f"{tmp_path}/b.tar:1")

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,7 +20,7 @@ from xfm.corpora.filtering import looks_whole
 from xfm.corpora.images import hash_of, loaded
 from xfm.data.image_formats import PictureError
 from xfm.data.images import checked_header, read_picture
-from xfm.data.records import BadRecordError, SampleKind, check_box, is_text, to_sample
+from xfm.data.records import BadRecordError, SampleKind, check_box, four_numbers, is_text, to_sample
 from xfm.data.tokenizer import normalise_caption
 from xfm.data.transforms import Boxes
 
@@ -30,7 +29,7 @@ _LEAST, _WHOLE = 2.0, 99
 
 def in_pixels(box: object, size: tuple[int, int], format: BoxFormat, unit: BoxUnit) -> object:
     """A box of a table as [left, top, width, height] in pixels; anything else unchanged."""
-    if not _four_numbers(box) or (format is BoxFormat.XYWH and unit is BoxUnit.PIXEL):
+    if not four_numbers(box) or (format is BoxFormat.XYWH and unit is BoxUnit.PIXEL):
         return box
     told = Boxes(torch.tensor([box], dtype=torch.float64), format, unit)
     return told.to_format(BoxFormat.XYWH).to_unit(BoxUnit.PIXEL, *size).data[0].tolist()
@@ -43,7 +42,7 @@ def box_flaw(box: object, size: tuple[int, int]) -> tuple[Issue | None, float | 
         _, _, width, height = check_box(box, *size)
     except ValueError as error:
         detail = f"the box {error}"
-        if not _four_numbers(box):
+        if not four_numbers(box):
             return Issue(Finding.BOX_WRONG, f"{detail}: {excerpt(repr(box))}"), None
         left, top, width, height = map(float, box)
         if width <= 0 or height <= 0:
@@ -55,17 +54,6 @@ def box_flaw(box: object, size: tuple[int, int]) -> tuple[Issue | None, float | 
     if min(width, height) < min(_LEAST, *size):
         return Issue(Finding.BOX_TINY, shown, -min(width, height)), covered
     return Issue(Finding.BOX_WHOLE, shown) if covered >= _WHOLE else None, covered
-
-
-def _four_numbers(box: object) -> TypeGuard[Sequence[float]]:
-    if not isinstance(box, list | tuple) or len(box) != 4:
-        return False
-    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in box):
-        return False
-    try:
-        return math.isfinite(sum(map(float, box)))
-    except OverflowError:
-        return False
 
 
 _SCALE = (64, 64)
@@ -251,10 +239,8 @@ def _check_texts(
     record: DataRecord, kind: SampleKind | None, config: DoctorConfig, done: CheckedRecord, tally: Statistics
 ) -> None:
     for name, text, caption in record.texts:
-        done.add(
-            one._replace(detail=f"{name}: {one.detail}")
-            for one in text_flaws(text, caption, config.max_words)
-        )
+        flaws = text_flaws(text, caption, config.max_words)
+        done.add(one._replace(detail=f"{name}: {one.detail}") for one in flaws)
         if is_text(text):
             tally.measure(f"words of a {name}", len(text.split()))
             if name != "phrase" and kind is not None:

@@ -85,8 +85,6 @@ def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # ---------------------------------------------------------------- which kind it is
 _LOOKED = 64
 """Records by which the kind is guessed."""
-_BOTH = (".jsonl", ".tar")
-"""Kinds of files that are records, or tables, by what is in them."""
 _OF_TASKS = frozenset({"label", "question", "answer", "anchor", "positive", "box", "left", "right"})
 _OF_RECORDS = frozenset({"image", "captions", "caption", "regions"})
 
@@ -116,7 +114,7 @@ def _is_table(path: str) -> bool:
         return len({name.partition("/")[0] for name in names}) > 1 and all("/" in name for name in names)
     kind = table_kind(place)
     if kind != ".jsonl" or not place.name.endswith(kind):
-        return kind is not None and not place.name.endswith(_BOTH)
+        return kind is not None
     fields = set[str]()
     with suppress(OSError), open_regular(place) as file:
         for _ in range(_LOOKED):
@@ -198,8 +196,7 @@ def examine(
                 work.mkdir(parents=True)
                 data = data_of(path, config, columns, home_path(pictures) if pictures else None, work)
                 found = _diagnosis(shown, data, config, *_examined(data, config, progress))
-            examples = [one for kept in found.examples.values() for one in kept]
-            pairs = [(one.number, one.other) for one in examples]
+            pairs = [(number, other) for kept in found.examples.values() for number, _, other in kept]
             records = data.pick({number for pair in pairs for number in pair if number is not None})
             cards = {number: card_of(one, found.kind == TABLE, config) for number, one in records.items()}
             sign(out, maker)
@@ -226,9 +223,8 @@ def _examined(
         LocalPool(config.workers or cores()).run(partial(_examine_part, data, config), data.parts(), done)
     kinds = (RECORD, PICTURE, SAID)
     parts = zip(*(arrays[first] for first in sorted(arrays)), strict=True) if arrays else ((), (), ())
-    return counts, tuple(
-        np.concatenate([np.empty(0, kind), *part]) for kind, part in zip(kinds, parts, strict=True)
-    )
+    joined = (np.concatenate([np.empty(0, kind), *part]) for kind, part in zip(kinds, parts, strict=True))
+    return counts, tuple(joined)
 
 
 def _examine_part(
@@ -254,8 +250,8 @@ def _diagnosis(
 ) -> Diagnosis:
     records, pictures, said = compared
     harm = records["harm"].copy()
-    examples = {
-        name: [FindingExample(number, detail) for _, _, number, detail in kept]
+    examples: dict[str, list[FindingExample]] = {
+        name: [(number, detail, None) for _, _, number, detail in kept]
         for name, kept in counts.examples.items()
     }
     parts, numbers = Counter(counts.parts), Counter(counts.records)
@@ -267,9 +263,7 @@ def _diagnosis(
             tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
             places = nsmallest(config.examples, range(len(tickets)), key=tickets.__getitem__)
             drawn = [(int(found[place]), other(place)) for place in places]
-            examples[finding] = [
-                FindingExample(number, "", None if one is None else int(one)) for number, one in drawn
-            ]
+            examples[finding] = [(number, "", None if one is None else int(one)) for number, one in drawn]
             if finding.harm is Severity.HURTS:
                 harm[own] |= _HURT
     rare = rare_classes(counts.labels, config.rare_class_below)

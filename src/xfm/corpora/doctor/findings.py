@@ -4,7 +4,7 @@ import hashlib
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from heapq import nsmallest
@@ -118,24 +118,24 @@ class Statistics:
             self.parts[finding] += len(own)
             self.records[finding] += 1
             worst = max(own, key=lambda one: one.badness)
-            self._keep(finding, [(-worst.badness, lot, number, worst.detail)])
-        self._keep(SHOWN, [(0.0, lot, number, "")])
+            self._keep({finding: [(-worst.badness, lot, number, worst.detail)]})
+        self._keep({SHOWN: [(0.0, lot, number, "")]})
 
-    def _keep(self, name: str, examples: Iterable[KeptExample]) -> None:
-        self.examples[name] = nsmallest(self.most, [*self.examples.get(name, ()), *examples])
+    def _keep(self, examples: Mapping[str, list[KeptExample]]) -> None:
+        for name, kept in examples.items():
+            self.examples[name] = nsmallest(self.most, [*self.examples.get(name, ()), *kept])
 
     def join(self, other: "Statistics") -> None:
         """Add the counts of other records, in any order."""
         self.read += other.read
-        for own, more in ((self.parts, other.parts), (self.records, other.records)):
-            own.update(more)
+        self.parts.update(other.parts)
+        self.records.update(other.records)
         for name, values in other.spreads.items():
             self.spreads.setdefault(name, Counter()).update(values)
         self.labels.update(other.labels)
         if len(self.labels) > MOST_CLASSES:  # these are no classes
             self.labels = Counter(dict(self.labels.most_common(MOST_CLASSES)))
-        for name, kept in other.examples.items():
-            self._keep(name, kept)
+        self._keep(other.examples)
 
 
 def ticket(number: int, seed: int) -> int:

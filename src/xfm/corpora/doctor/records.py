@@ -17,6 +17,7 @@ from xfm.data.records import BadRecordError, Record, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap, TableRow, open_table
+from xfm.data.tables.columns import listed
 from xfm.data.tables.records import RawRow
 
 PART = 256
@@ -111,16 +112,13 @@ def _record(source: RecordSource, number: int, kind: SampleKind) -> DataRecord:
         return DataRecord(place, (), (("text", annotation.get("text"), False),), record=record)
     if kind is SampleKind.IMAGE:
         return DataRecord(place, pictures, record=record)
-    captions = _listed(annotation.get("captions", annotation.get("caption", [])))
-    regions = _listed(annotation.get("regions", [])) if kind is SampleKind.REGION else []
-    boxes = [(one.get("phrase"), one.get("box")) for one in regions if isinstance(one, dict)]
-    texts = [("caption", one, True) for one in captions]
+    captions = annotation.get("captions", annotation.get("caption", []))
+    regions = annotation.get("regions") if kind is SampleKind.REGION else []
+    listed = regions if isinstance(regions, list) else [regions]
+    boxes = [(one.get("phrase"), one.get("box")) for one in listed if isinstance(one, dict)]
+    texts = [("caption", one, True) for one in (captions if isinstance(captions, list) else [captions])]
     texts += [("phrase", phrase, True) for phrase, _ in boxes]
     return DataRecord(place, pictures, tuple(texts), tuple(boxes), record=record)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 _FIELDS = (
@@ -133,11 +131,8 @@ _FIELDS = (
     Field("label", holds=FieldKind.LABEL, optional=True),
 )
 """Of any task, where nobody said which."""
-_UNREADABLE = {
-    FieldKind.PICTURE: Finding.PICTURE,
-    FieldKind.TWO_PICTURES: Finding.PICTURE,
-    FieldKind.BOX: Finding.BOX_WRONG,
-}
+_UNREADABLE = dict.fromkeys((FieldKind.PICTURE, FieldKind.TWO_PICTURES), Finding.PICTURE)
+_UNREADABLE[FieldKind.BOX] = Finding.BOX_WRONG
 """What a cell has that does not hold what it should."""
 
 
@@ -166,10 +161,8 @@ class TableData:
         if (there := table.columns) is not None:
             self.columns.check_columns(fields, there, self.path)
             if not {*self.columns.places(fields, there).values()} & {*there}:
-                raise UserError(
-                    f"{self.path} has the columns {', '.join(map(str, [*there][:12]))}, none of which a task "
-                    "reads: name the task with --task, and its columns with --columns text=COLUMN"
-                )
+                told = "name the task with --task, and its columns with --columns text=COLUMN"
+                raise UserError(f"{self.path}: no task reads its columns {listed([*there])}; {told}")
         wanted = self.columns.wanted(fields)
         rows = table.rows(wanted)
         if self.sample:

@@ -25,30 +25,16 @@ TABLE = "table"
 """The kind of rows of a table."""
 
 
-@dataclass(frozen=True)
-class FindingExample:
-    """A record with a finding, its detail, and the record that it is compared with."""
-
-    number: int
-    detail: str
-    other: int | None = None
+FindingExample = tuple[int, str, int | None]
+"""Number of a record with a finding, its detail, and the number of the record that it is compared with."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Result of an examination.
-
-    Attributes:
-        kind: of the records; rows of a table are `TABLE`.
-        left_out: records that training leaves out.
-        hurt: records that training uses and that harm it.
-        parts: pictures, texts, boxes and so on with each finding.
-        records: records with each finding; of rare classes, their rows.
-        spreads: distributions of sizes and lengths.
-        labels: rows of each class, the most frequent first.
-        rare: rows of each class that has few.
-        tolerate: share of records with findings that is accepted.
-    """
+    """Result of an examination: the kind of the records (rows of a table are `TABLE`); how many were read,
+    would be left out by training, and would hurt it; `parts` (pictures, texts, boxes, ...) and records with
+    each finding; distributions of sizes and lengths; rows of each class, the most frequent first, and of
+    those with few; examples; the share of records with findings that is accepted."""
 
     path: str
     kind: str
@@ -86,18 +72,17 @@ class Diagnosis:
 
     def plain(self, cards: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         """As JSON; `cards` of the examples' records have their places."""
-
-        def plain(one: FindingExample) -> dict[str, Any]:
-            other = {} if one.other is None else {"other": cards[one.other]["place"]}
-            return {"place": cards[one.number]["place"], "detail": one.detail, **other}
-
         found = {
             finding.value: {
                 "title": finding.heading,
                 "harm": finding.harm.value,
                 "count": self.parts[finding],
                 "records": self.records[finding],
-                "examples": [plain(one) for one in self.examples.get(finding, ())],
+                "examples": [
+                    {"place": cards[number]["place"], "detail": detail}
+                    | ({} if other is None else {"other": cards[other]["place"]})
+                    for number, detail, other in self.examples.get(finding, ())
+                ],
             }
             for finding in self.parts
         }

@@ -10,8 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,7 +45,7 @@ def regions_of(
     for label, *box in zip(*[iter(boxes)] * 5, strict=True):
         if label != _CROWD and (name := classes.get(int(label), "")):
             left, top, width, height = (round(value, 3) for value in box)
-            found.append(PhraseBox(name, (left, top, width, height)))
+            found.append((name, (left, top, width, height)))
         else:
             left_out[CROWD if label == _CROWD else NO_CLASS] += 1
     return tuple(found), dict(left_out)
@@ -103,10 +102,10 @@ class CocoReader(GatheredReader):
                 found.read(path)
             for number in found.pictures if self.own_names else ():
                 if (other := seen.setdefault(number, split)) != split:
-                    raise UserError(
-                        f"{self.source}: picture {number} is in {other} and in {split}: name the parts that "
-                        f"you want, such as --splits {split}"
+                    told = (
+                        f"picture {number} is in {other} and in {split}: name one, such as --splits {split}"
                     )
+                    raise UserError(f"{self.source}: {told}")
             yield from self._joined(split, found)
 
     def _files(self) -> dict[str, list[Path]]:
@@ -121,31 +120,24 @@ class CocoReader(GatheredReader):
                 break
         wanted = splits or ([] if found else ["train2014"])
         if lacking := [split for split in wanted if split not in found]:
-            raise UserError(
-                f"{self.source} holds no annotations/{self.prefixes[-1]}{lacking[0]}.json; unpack the "
-                "annotations there, or check --splits"
-            )
+            told = f"annotations/{self.prefixes[-1]}{lacking[0]}.json; unpack it there, or check --splits"
+            raise UserError(f"{self.source} holds no {told}")
         return dict(sorted(found.items()))
 
     def _joined(self, split: str, found: _Split) -> Iterator[SourceRecord]:
         shown = [(name, number) for number, (name, *_) in sorted(found.pictures.items())]
         tried = [name for name, _ in islice(shown, _TRIED)]
         part = re.sub(r"_v\d+$", "", split)
-        places = [
-            partial(_below, root, skip)
-            for root in (split, part, f"images/{part}", "images", "")
-            for skip in (0, 1, 2)
-        ]
-        there = (  # of a name that is too long, `Path.is_file` raises
-            place
-            for place in places
-            if any(os.path.isfile(self.source / place(name)) for name in tried if name)
-        )
-        place = next(there, places[0])
+        roots = (split, part, f"images/{part}", "images", "")
+        for root, skip in product(roots, range(3)):  # of a name that is too long, `Path.is_file` raises
+            if any(os.path.isfile(self.source / _below(root, skip, name)) for name in tried if name):
+                break
+        else:
+            root, skip = split, 0
         for name, number in shown:
             _, width, height, names = found.pictures[number]
             regions, left_out = regions_of(found.boxes.get(number, ()), found.classes)
-            path = path_below(self.source, place(name)) if name else None
+            path = path_below(self.source, _below(root, skip, name)) if name else None
             yield SourceRecord(
                 f"{split}/{name or number}",
                 path,

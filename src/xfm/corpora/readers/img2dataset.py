@@ -50,10 +50,8 @@ class Img2DatasetReader(CorpusReader):
             folders = (path for path in self.source.iterdir() if path.is_dir() and path.name.isdecimal())
             found = sorted(folders) if self.source.is_dir() else []
         if not found:
-            raise UserError(
-                f"{self.source} holds neither tar files nor folders such as 00000; give the output folder "
-                "of img2dataset (--output_format webdataset or files)"
-            )
+            told = "give the output folder of img2dataset (--output_format webdataset or files)"
+            raise UserError(f"{self.source} holds neither tar files nor folders such as 00000; {told}")
         return found
 
 
@@ -102,6 +100,6 @@ def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
 
 def _small(parts: dict[str, Part], kind: str) -> bytes:
     size, read = parts[kind]
-    if size > (limit := MAX_ANNOTATION):
-        raise UserError(f"the {kind} has {size} bytes, more than the limit of {limit}")
+    if size > MAX_ANNOTATION:
+        raise UserError(f"the {kind} {too_many_bytes(size, MAX_ANNOTATION, picture=False)}")
     return read()

@@ -43,9 +43,8 @@ class OpenImagesReader(GatheredReader):
             boxes, captions, named = Boxes[str](), dict[str, list[str]](), dict(enumerate(labels))
             odd = sum(_read_boxes(path, boxes, numbers) for path in self._boxes(split))
             odd += sum(_read_narratives(path, captions) for path in self._narratives(split))
-            folder = next(
-                (f for f in (f"{split}", f"images/{split}", "images") if (self.source / f).is_dir()), split
-            )
+            folders = (split, f"images/{split}", "images")
+            folder = next((one for one in folders if (self.source / one).is_dir()), split)
             for name in sorted(boxes.keys() | captions.keys()):
                 regions, left_out = regions_of(boxes.get(name, ()), named)
                 yield SourceRecord(
@@ -96,11 +95,8 @@ def _read_boxes(path: Path, boxes: Boxes[str], classes: dict[str, int]) -> int:
     odd, unknown = 0, len(classes) + 1
     with open_stored(path) as file:
         # Nothing in this file is quoted.
-        rows = (
-            line.data.decode("utf-8", "replace").strip().split(",")
-            for line in numbered_lines(file)
-            if not line.too_long
-        )
+        lines = (line.data.decode("utf-8", "replace") for line in numbered_lines(file) if not line.too_long)
+        rows = (line.strip().split(",") for line in lines)
         header = next(rows, [])
         if lacking := [name for name in _COLUMNS if name not in header]:
             raise UserError(f"{path} has no column {lacking[0]}; is it the official file?")

@@ -86,11 +86,8 @@ def described(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _region(one: object) -> PhraseBox:
     phrase, box = (one.get("phrase"), one.get("box")) if isinstance(one, dict) else (None, None)
-    given = isinstance(box, list) and len(box) == 4
-    return PhraseBox(
-        " ".join(phrase.split()) if is_text(phrase) else "",
-        tuple(box) if given else (float("nan"),) * 4,  # pyright: ignore[reportReturnType, reportArgumentType]
-    )
+    told: Any = tuple(box) if isinstance(box, list) and len(box) == 4 else (float("nan"),) * 4
+    return " ".join(phrase.split()) if is_text(phrase) else "", told
 
 
 FIELDS = (
@@ -131,11 +128,8 @@ class TableReader(GatheredReader):
             if before is None:
                 before = record
             elif record.picture is not None and record.picture == before.picture and not record.flaw:
-                before = replace(
-                    before,
-                    captions=before.captions + record.captions,
-                    regions=before.regions + record.regions,
-                )
+                more = before.captions + record.captions, before.regions + record.regions
+                before = replace(before, captions=more[0], regions=more[1])
             else:
                 yield before
                 before = record
@@ -148,9 +142,8 @@ class TableReader(GatheredReader):
         try:
             cells = raw.checked(self.source)
             self._columns.check_columns(FIELDS, cells, self.source, others=True)
-            row = TableRow.picked(
-                cells, self.source, raw.number, self._columns.places(FIELDS, cells), self._pictures
-            )
+            places = self._columns.places(FIELDS, cells)
+            row = TableRow.picked(cells, self.source, raw.number, places, self._pictures)
             row = row.unpacked(FIELDS, store)
             regions = row.get("regions") if row.has("regions") else []
             if isinstance(regions, str):
@@ -164,9 +157,8 @@ class TableReader(GatheredReader):
                 raise row.error("image", value.reason)
             if isinstance(value, str) and is_url(value):
                 raise row.error("image", "is an address; download such pictures with img2dataset first")
-            return SourceRecord(
-                name, value if isinstance(value, Path) else row.path("image"), **described(said)
-            )
+            path = value if isinstance(value, Path) else row.path("image")
+            return SourceRecord(name, path, **described(said))
         except UserError as error:
             return SourceRecord(name, flaw=str(error).removeprefix(f"{self.source}:{raw.number}: "))
 
@@ -193,11 +185,7 @@ class ImageNetReader(GatheredReader):
                 yield SourceRecord(path.relative_to(self.source).as_posix(), path)
 
     def _classes(self) -> Iterator[tuple[Path, dict[str, list[str]]]]:
-        roots = [
-            self.source / "ILSVRC" / "Data" / "CLS-LOC",
-            self.source / "Data" / "CLS-LOC",
-            self.source,
-        ]
+        roots = [self.source / "ILSVRC/Data/CLS-LOC", self.source / "Data/CLS-LOC", self.source]
         root = next(place for place in roots if place.is_dir() or place == self.source)
         found = [root / split for split in self.config.splits or ["train"]]
         if not self.config.splits and not found[0].is_dir():

@@ -10,7 +10,7 @@ from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import UserError, excerpt
 from xfm.corpora.source_record import CorpusReader, Piece, SourceRecord
 from xfm.data.records import is_text
-from xfm.data.tables.json_list import Line, is_list, json_row, numbered_lines, read_json
+from xfm.data.tables.json_list import Line, is_list, json_row, numbered_lines, read_json_records
 from xfm.data.tables.parquet import read_footer, read_parquet
 from xfm.data.tables.records import RawRow, is_packed, open_stored
 
@@ -36,9 +36,7 @@ class TextReader(CorpusReader):
             every = (Path(place) / name for place, _, names in os.walk(self.source) for name in names)
             found = sorted(filter(_kind, every))
         if not found:
-            raise UserError(
-                f"{self.source} holds no texts: {', '.join(_KINDS)} files, also as .gz; check the path"
-            )
+            raise UserError(f"{self.source} holds no texts: {', '.join(_KINDS)}, also as .gz; check the path")
         return found
 
     def pieces(self, listings: Path) -> Iterator[Piece]:
@@ -73,14 +71,12 @@ class TextReader(CorpusReader):
                 columns = table.columns or ()
                 if self._column not in columns:
                     shown = ", ".join(excerpt(name, 40) for name in columns[:12])
-                    raise UserError(
-                        f"{path}: there is no column {self._column!r}, only {shown}; "
-                        "name it with --columns text=COLUMN"
-                    )
+                    told = f"no column {self._column!r}, only {shown}; name it with --columns text=COLUMN"
+                    raise UserError(f"{path}: there is {told}")
                 for row in table.rows(frozenset([self._column])):
                     yield self._of_row(f"{piece.file}:{piece.start}.{row.number}", row)
             elif kind != ".txt" and piece.stop < 0 and not is_packed(path):
-                for row in read_json(path).rows(frozenset()):
+                for row in read_json_records(path).rows(frozenset()):
                     yield self._of_row(f"{piece.file}:{row.number}", row)
             else:
                 with open_stored(path, ahead=False) as file:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError
-from xfm.corpora.source_record import Box, GatheredReader, PhraseBox, SourceRecord, number_or_nan
+from xfm.corpora.source_record import Box, GatheredReader, SourceRecord, number_or_nan
 from xfm.data.tables.json_list import listed_items
 
 PICTURES, REGIONS, OBJECTS, ATTRIBUTES = (
@@ -44,14 +44,11 @@ class VisualGenomeReader(GatheredReader):
             picture, regions = _unpacked(said[PICTURES], number), _unpacked(said[REGIONS], number)
             objects = _unpacked(said.get(OBJECTS, {}), number).get("objects")
             described = _unpacked(said.get(ATTRIBUTES, {}), number).get("attributes")
-            yield self._record(
-                number, picture, _listed(regions.get("regions")), _listed(objects), _listed(described)
-            )
+            lists = map(_listed, (regions.get("regions"), objects, described))
+            yield self._record(number, picture, *lists)
         others = {number for name in said for number in said[name]} - said[PICTURES].keys()
         if others:
-            yield SourceRecord(
-                PICTURES, flaw=f"{len(others)} pictures that others describe are not in {PICTURES}"
-            )
+            yield SourceRecord(PICTURES, flaw=f"{len(others)} described pictures are not in {PICTURES}")
 
     def _record(
         self,
@@ -62,12 +59,10 @@ class VisualGenomeReader(GatheredReader):
         described: list[Any],
     ) -> SourceRecord:
         left_out: dict[str, int] = {}
-        phrases = [
-            PhraseBox(" ".join(str(one.get("phrase") or "").split()), _box(one, "width", "height"))
-            for one in _objects(regions, left_out)
-        ]
+        said = _objects(regions, left_out)
+        phrases = [(" ".join(str(o.get("phrase") or "").split()), _box(o, "width", "height")) for o in said]
         named = _by_number(objects, left_out) | _by_number(described, left_out)
-        things = [PhraseBox(_thing(one), _box(one, "w", "h")) for one in named.values()]
+        things = [(_thing(one), _box(one, "w", "h")) for one in named.values()]
         size = (number_or_nan(picture.get("width")), number_or_nan(picture.get("height")))
         address = str(picture.get("url") or "").split("/")
         told = address[-2] if len(address) > 1 and address[-2] in _FOLDERS else _FOLDERS[0]
@@ -75,9 +70,8 @@ class VisualGenomeReader(GatheredReader):
         path = next((place for place in places if place.is_file()), places[0])
         # Descriptions of large regions are roughly true of the picture; else that of the largest is.
         whole = size[0] * size[1]
-        texts = [
-            (max(0.0, box[2]) * max(0.0, box[3]), text) for text, box in phrases if text and box[2] == box[2]
-        ]
+        told = [(text, box) for text, box in phrases if text and box[2] == box[2]]
+        texts = [(max(0.0, box[2]) * max(0.0, box[3]), text) for text, box in told]
         large = [text for area, text in texts if area >= LARGE * whole] if whole > 0 else []
         largest = [max(texts)[1]] if texts else []
         others = [f"{name}:{own}" for name in ("coco", "flickr") if (own := picture.get(f"{name}_id"))]
@@ -100,12 +94,8 @@ def _thing(one: dict[str, Any]) -> str:
 
 
 def _box(one: dict[str, Any], width: str, height: str) -> Box:
-    return (
-        number_or_nan(one.get("x")),
-        number_or_nan(one.get("y")),
-        number_or_nan(one.get(width)),
-        number_or_nan(one.get(height)),
-    )
+    left, top, wide, high = (number_or_nan(one.get(side)) for side in ("x", "y", width, height))
+    return left, top, wide, high
 
 
 def _listed(value: Any) -> list[Any]:

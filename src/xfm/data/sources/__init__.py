@@ -17,15 +17,10 @@ from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.shard_index import COMMAND, saved_index, scanned_index
 from xfm.data.sources.shards import LocalShards, ShardSource
 
-_READERS = {".jsonl": JsonLinesSource}
-_ENDINGS = (TAR, *_READERS)
+_ENDINGS = (TAR, ".jsonl")
 
 
-def open_source(
-    path: Path | str,
-    kind: SampleKind | str,
-    remote: RemoteConfig | None = None,
-) -> RecordSource:
+def open_source(path: Path | str, kind: SampleKind | str, remote: RemoteConfig | None = None) -> RecordSource:
     """Open a corpus: a tar shard, a JSON-lines file, a pattern (`dir/*.tar`), a numbered range
     (`dir/part-{00000..00012}.tar`, of which every shard must be there), a folder holding shards or JSON-lines
     files, of images also a folder of pictures, or shards at an address, see `remote_shards`.
@@ -43,10 +38,8 @@ def open_source(
         if len(pictures):
             return pictures
     if not files:
-        raise UserError(
-            f"{path}: no {kind} data there; give tar shards, a .jsonl file, or a folder holding either "
-            "(`xfm prepare` makes them)."
-        )
+        told = "give tar shards, a .jsonl file, or a folder of either (`xfm prepare` makes them)"
+        raise UserError(f"{path}: no {kind} data there; {told}.")
     parts: list[RecordSource] = []
     for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
         if ending == TAR:
@@ -54,7 +47,7 @@ def open_source(
             index = saved_index(folder) or scanned_index(folder, names)
             parts.append(ShardSource(LocalShards(folder, names, index), kind))
         else:
-            parts += [_READERS[ending](file, kind) for file in group]
+            parts += [JsonLinesSource(file, kind) for file in group]
     return parts[0] if len(parts) == 1 else ConcatSource(parts)
 
 
@@ -73,10 +66,8 @@ def _is_indexed(path: Path | str) -> bool:
         return False
     fits = re.compile(translate(pattern)).match
     if gone := {name for name in index.names if fits(name)}.difference(os.listdir(folder)):
-        raise UserError(
-            f"{folder / min(gone)}: the shard is missing, which {index.place} has; download or prepare it "
-            f"again, or run `{COMMAND} {folder}` to go on without it."
-        )
+        remedy = f"download or prepare it again, or run `{COMMAND} {folder}` to go on without it"
+        raise UserError(f"{folder / min(gone)}: the shard is missing, which {index.place} has; {remedy}.")
     return True
 
 

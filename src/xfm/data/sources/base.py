@@ -178,7 +178,5 @@ def check_numbers(place: str, files: Iterable[str]) -> None:
         found = sorted((int(match.group(2)), match.group(2)) for match in matches if match.group(1) == stem)
         for (low, before), (high, after) in pairwise(found):
             if high > low + 1:
-                raise UserError(
-                    f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it "
-                    "again, or name the files that you want one by one."
-                )
+                remedy = "download or prepare it again, or name the files that you want one by one"
+                raise UserError(f"{place}: a file is missing between {stem}{before} and {after}; {remedy}.")

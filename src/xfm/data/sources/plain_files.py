@@ -8,7 +8,7 @@ import numpy as np
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
 from xfm.data.folders import passed_over, scan_folder
-from xfm.data.images import PictureError, read_picture
+from xfm.data.images import PictureError, read_picture, too_many_bytes
 from xfm.data.records import MAX_ANNOTATION, BadRecordError, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, RecordSource, StoredFile
@@ -40,8 +40,8 @@ class JsonLinesSource(RecordSource):
         origin = Origin(str(self.path), str(self._lines[index]))
         start, end = int(self._starts[index]), int(self._ends[index])
         if end - start > MAX_ANNOTATION:
-            reason = f"the row has {end - start} bytes, more than the limit of {MAX_ANNOTATION}"
-            raise BadRecordError(origin, reason)
+            problem = too_many_bytes(end - start, MAX_ANNOTATION, picture=False)
+            raise BadRecordError(origin, f"the row {problem}")
         try:
             data = FILES.read(self._file, start, end - start)
         except OSError as error:

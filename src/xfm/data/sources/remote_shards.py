@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import translate
+from functools import lru_cache
 from glob import has_magic
 from pathlib import Path
 from typing import ClassVar
@@ -101,25 +102,18 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
     else:
         with contextlib.suppress(FileNotFoundError, RefusedError):  # some servers do not say what is there
             index = _fetched_index(reader.find(f"{folder}/{INDEX}"), reader)
-    names = spelt
-    if not names:
+    if not (names := spelt):
         fits = re.compile("|".join(translate(name) for name in expanded(last))).match
         known = {*files, *(index.names if index else ())}
         names = sorted(name for name in known if fits(name) and name.endswith(TAR))
-    if not names and index is None and not lists:
-        raise UserError(
-            f"{address}: a web server does not list its files, and there is no {INDEX} beside them; give "
-            f"a numbered range (part-{{00000..00012}}{TAR}), or upload what `{COMMAND} FOLDER` writes"
-        )
     if not names:
-        raise UserError(
-            f"{address}: no shards there; check the address, or upload some (`xfm prepare` makes them)"
-        )
+        told = "check the address, or upload what `xfm prepare` makes"
+        if index is None and not lists:
+            told = f"a web server lists none: give a numbered range, or upload what `{COMMAND} FOLDER` writes"
+        raise UserError(f"{address}: no shards there; {told}")
     if lists:
         if gone := {*names}.difference(files):
-            raise UserError(
-                f"{folder}/{min(gone)}: the shard is missing; upload it (again), or check the address"
-            )
+            raise UserError(f"{folder}/{min(gone)}: the shard is missing; upload it, or check the address")
         if index is None and not spelt:
             check_numbers(address, names)
         files = {name: files[name] for name in names}
@@ -155,12 +149,11 @@ def _parted(address: str) -> tuple[str, str]:
 # ---------------------------------------------------------------- the index
 def _fetched_index(file: RemoteFile, reader: RemoteReader) -> ShardIndex:
     def fetch(path: Path) -> None:
-        bar = tqdm(None, "fetching", file.size, unit="B", unit_scale=True, disable=None, delay=2.0)
-        with bar, replacing(path) as stream:
+        with replacing(path) as stream:
             for place in range(0, file.size, PIECE):
                 with _told(file.url):
                     data = reader.fetch(file, place, min(place + PIECE, file.size))
-                bar.update(stream.write(data))
+                stream.write(data)
 
     try:
         return replace(_kept_index([file], fetch), place=file.url)
@@ -203,21 +196,17 @@ def _told(url: str) -> Iterator[None]:
 
 
 def _indexed(file: RemoteFile, reader: RemoteReader) -> IndexedShard:
+    @lru_cache(maxsize=2)
+    def piece(number: int) -> bytes:
+        start = number * PIECE
+        return reader.read(file, start, min(PIECE, file.size - start))
+
+    def read(place: int, size: int) -> bytes:
+        last = (min(place + size, file.size) - 1) // PIECE
+        pieces = b"".join(map(piece, range(place // PIECE, last + 1)))
+        return pieces[place % PIECE : place % PIECE + size]
+
     with _told(file.url):
-        spans = spans_of(file.url, members_of(file.url, _Pieces(file, reader), file.size))
+        spans = spans_of(file.url, members_of(file.url, read, file.size))
         sample = digest_of_samples(file.size, lambda place, size: reader.read(file, place, size))
     return IndexedShard(file.url.rpartition("/")[2], file.size, 0, sample, spans)
-
-
-class _Pieces:
-    def __init__(self, file: RemoteFile, reader: RemoteReader) -> None:
-        self._file, self._reader = file, reader
-        self._start, self._data = 0, b""
-
-    def __getitem__(self, part: slice, /) -> bytes:
-        start, stop = part.start, min(part.stop, self._file.size)
-        if not self._start <= start <= stop <= self._start + len(self._data):
-            self._start = start // PIECE * PIECE
-            end = min(max(stop, self._start + PIECE), self._file.size)
-            self._data = self._reader.read(self._file, self._start, end - self._start)
-        return self._data[start - self._start : stop - self._start]

@@ -69,13 +69,6 @@ class ShardIndex:
     place: Path | str | None = None
     _spans: np.ndarray | StoredFile = field(kw_only=True, repr=False)
 
-    @classmethod
-    def of(cls, shards: Iterable[IndexedShard]) -> "ShardIndex":
-        """The index of these shards, in this order, in memory."""
-        found = [*shards]
-        spans = np.concatenate([shard.spans for shard in found])
-        return _of_columns(_columns([*map(_entry, found)]), len(spans), spans)
-
     def __len__(self) -> int:
         return len(self.names)
 
@@ -129,9 +122,7 @@ def scanned_index(folder: Path, names: Sequence[str]) -> ShardIndex:
     try:
         return _scanned(folder, tuple(StoredFile.of(folder / name) for name in names))
     except OSError as error:
-        raise UserError(
-            f"{error.filename}: cannot read the shard ({error.strerror}); check the path."
-        ) from error
+        raise UserError(f"{error.filename}: cannot read the shard ({error.strerror}); check it.") from error
 
 
 @lru_cache(maxsize=16)
@@ -140,7 +131,9 @@ def _scanned(folder: Path, files: tuple[StoredFile, ...]) -> ShardIndex:
     if large := sum(file.size for file in files) > SMALL:
         warn_of_scan(folder, len(files))
     shown = tqdm(files, "scanning", unit="shard", disable=None if large else True, delay=2.0)
-    return ShardIndex.of(index_shard(file.path) for file in shown)
+    found = [index_shard(file.path) for file in shown]
+    spans = np.concatenate([shard.spans for shard in found])
+    return _of_columns(_columns([*map(_entry, found)]), len(spans), spans)
 
 
 def warn_of_scan(folder: Path | str, shards: int) -> None:
@@ -164,11 +157,10 @@ def _columns(entries: Sequence[_Entry]) -> dict[str, np.ndarray]:
     names, sizes, modified, samples, records, texts = zip(*entries, strict=True)
     totals = {"ends": np.cumsum(records), "text_ends": np.cumsum(texts)}
     numbers = {"sizes": sizes, "modified": modified, **totals}
-    return {
-        **{name: np.array(column, "<i8") for name, column in numbers.items()},
-        "samples": np.frombuffer(b"".join(samples), "u1").reshape(len(names), -1),
-        "names": np.frombuffer(b"".join(os.fsencode(name) + b"\0" for name in names), "u1"),
-    }
+    columns = {name: np.array(column, "<i8") for name, column in numbers.items()}
+    columns["samples"] = np.frombuffer(b"".join(samples), "u1").reshape(len(names), -1)
+    columns["names"] = np.frombuffer(b"".join(os.fsencode(name) + b"\0" for name in names), "u1")
+    return columns
 
 
 def header(columns: dict[str, np.ndarray], records: int) -> bytes:
@@ -177,11 +169,8 @@ def header(columns: dict[str, np.ndarray], records: int) -> bytes:
     said["spans"] = {"dtype": "I64", "shape": [records, 3, 2], "data_offsets": [0, end]}
     for name, column in columns.items():
         start, end = end, end + column.nbytes
-        said[name] = {
-            "dtype": _TYPES[column.dtype],
-            "shape": [*column.shape],
-            "data_offsets": [start, end],
-        }
+        place = {"shape": [*column.shape], "data_offsets": [start, end]}
+        said[name] = {"dtype": _TYPES[column.dtype], **place}
         digest.update(column.tobytes())
     digest.update(json.dumps(said).encode())
     said["__metadata__"] = {"xfm": _VERSION, "sha256": digest.hexdigest()}
@@ -212,20 +201,19 @@ def write_index(folder: Path, shards: Iterable[IndexedShard], name: str = INDEX)
 
 def index_folder(folder: Path, shards: Sequence[Path], workers: int = 1, progress: bool = True) -> Path:
     """Scan existing shards with several processes and write the index of their folder."""
+
+    def found() -> Iterator[IndexedShard]:
+        if workers < 2 or len(shards) < 2:
+            yield from map(index_shard, shards)
+            return
+        # Started anew: this process may have threads. Not all at a time, lest finished ones pile up.
+        together = 16 * workers
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            for start in range(0, len(shards), together):
+                yield from pool.map(index_shard, shards[start : start + together])
+
     hidden = None if progress else True
-    found = _indexed(shards, workers)
-    return write_index(folder, tqdm(found, "indexing", len(shards), unit="shard", disable=hidden))
-
-
-def _indexed(shards: Sequence[Path], workers: int) -> Iterator[IndexedShard]:
-    if workers < 2 or len(shards) < 2:
-        yield from map(index_shard, shards)
-        return
-    # Started anew: this process may have threads. So many at a time, lest finished ones pile up in memory.
-    together = 16 * workers
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        for start in range(0, len(shards), together):
-            yield from pool.map(index_shard, shards[start : start + together])
+    return write_index(folder, tqdm(found(), "indexing", len(shards), unit="shard", disable=hidden))
 
 
 # ---------------------------------------------------------------- reading

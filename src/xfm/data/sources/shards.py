@@ -80,9 +80,7 @@ class ShardSource(RecordSource):
         counts = index.counts(texts=kind is SampleKind.TEXT)[self._numbers]
         if not counts.all():
             empty = shards.name(names[int(np.argmin(counts))])
-            raise UserError(
-                f"{empty}: the shard holds no {kind} records; check the path and the names in it."
-            )
+            raise UserError(f"{empty}: the shard holds no {kind} records; check the path and its names.")
         self._all_texts = index.counts() == index.counts(texts=True)
         self._ends = np.cumsum(counts)
         self._files: dict[int, Any] = {}
@@ -91,9 +89,7 @@ class ShardSource(RecordSource):
                 self._file(number)
             except OSError as error:
                 lost = shards.name(index.names[number])
-                raise UserError(
-                    f"{lost}: the shard cannot be read ({error.strerror}); check the path."
-                ) from error
+                raise UserError(f"{lost}: the shard cannot be read ({error.strerror}); check it.") from error
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -109,14 +105,12 @@ class ShardSource(RecordSource):
                 Origin(name, f"#{row}"), f"the shard cannot be read ({error.strerror})"
             ) from None
         stored = _StoredRecord(self._shards, file, spans, Origin(name, f"#{row}"))
-        if self.kind is SampleKind.TEXT:
-            annotation = stored.annotation("text")
-            return Record(stored.origin, None, annotation)  # with the key, which a header has told
-        picture = stored.member(PICTURE, byte_limit())
-        if picture is None:
+        picture, annotation = None, {}
+        if self.kind is not SampleKind.TEXT and (picture := stored.member(PICTURE, byte_limit())) is None:
             raise stored.bad("the picture is missing")
-        annotation = {} if self.kind is SampleKind.IMAGE else stored.annotation("caption")
-        return Record(stored.origin, picture, annotation)
+        if self.kind is not SampleKind.IMAGE:
+            annotation = stored.annotation("text" if self.kind is SampleKind.TEXT else "caption")
+        return Record(stored.origin, picture, annotation)  # with the key, which a header has told
 
     def expect(self, first: int, stop: int) -> None:
         """See `RecordSource.expect`: of each shard, what lies from the first to the last of them."""
@@ -175,11 +169,9 @@ class _StoredRecord:
         return kind(self.origin, reason)
 
     def annotation(self, text_field: str) -> dict:
-        data = self.member(JSON, MAX_ANNOTATION)
-        if data is not None:
+        if (data := self.member(JSON, MAX_ANNOTATION)) is not None:
             return parse_annotation(data, self.origin)
-        data = self.member(TEXT, MAX_ANNOTATION)
-        if data is None:
+        if (data := self.member(TEXT, MAX_ANNOTATION)) is None:
             raise self.bad("the JSON or text beside the picture is missing", NoAnnotation)
         try:
             return {text_field: data.decode("utf-8")}
@@ -187,13 +179,11 @@ class _StoredRecord:
             raise self.bad("the text is not UTF-8") from None
 
     def member(self, column: int, limit: int) -> bytes | None:
-        offset, size, _ = self.spans[column]
-        name = _COLUMN_NAMES[column]
+        (offset, size, _), name = self.spans[column], _COLUMN_NAMES[column]
         if offset == 0:
             return None
         if size > limit:
-            wrong = f"has {size} bytes, more than the limit of {limit}"
-            raise self.bad(f"the {name} {too_many_bytes(size, limit) if column == PICTURE else wrong}")
+            raise self.bad(f"the {name} {too_many_bytes(size, limit, column == PICTURE)}")
         try:
             data = self._bytes(column, content=size)
         except OSError as error:

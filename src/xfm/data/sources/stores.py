@@ -134,9 +134,7 @@ class Web(RemoteStore):
 
         return sync(self._system.loop, self._answer, url, start, end, known, timeout=SECONDS)
 
-    async def _answer(
-        self, url: str, start: int, end: int, known: RemoteFile | None
-    ) -> tuple[RemoteFile, bytes]:
+    async def _answer(self, url: str, start: int, end: int, known: RemoteFile | None) -> Any:
         session = await self._system.set_session()
         asks = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         if known is not None and known.version.startswith('"'):
@@ -147,9 +145,7 @@ class Web(RemoteStore):
             if answer.status in (412, 416) and known is not None:
                 raise stale(_CHANGED)
             if answer.status == 200:
-                raise UserError(
-                    f"{url}: the server answers no ranges of bytes; download the shards, or use another"
-                )
+                raise UserError(f"{url}: the server answers no ranges of bytes; download the shards first")
             answer.raise_for_status()
             said = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
             if said is None or int(said[1]) != start:
@@ -203,9 +199,7 @@ def asked(url: str, ask: Callable[[RemoteStore], T], patience: float) -> T:
                 raise
             reason, passes = _reason(error)
             if not passes:
-                raise RefusedError(
-                    f"{url} cannot be read ({reason}): check the address and your rights"
-                ) from error
+                raise RefusedError(f"{url} cannot be read ({reason}): check it and your rights") from error
             left = patience - (time.monotonic() - begun)
             if left <= 0:
                 raise UserError(
@@ -245,9 +239,8 @@ def _opened(scheme: str, process: int) -> RemoteStore:
 
         if scheme == "s3":
             once = {"retries": {"max_attempts": 0}}  # it is asked again here
-            system = fsspec.filesystem(
-                "s3", skip_instance_cache=True, use_listings_cache=False, config_kwargs=once
-            )
+            options = {"use_listings_cache": False, "config_kwargs": once}
+            system = fsspec.filesystem("s3", skip_instance_cache=True, **options)
             system.retries = 1
             return S3(system)
         if scheme == "hf":
@@ -259,6 +252,5 @@ def _opened(scheme: str, process: int) -> RemoteStore:
         options = {"timeout": timeout, "trust_env": True}  # proxies, and names and passwords of ~/.netrc
         return Web(fsspec.filesystem(scheme, skip_instance_cache=True, client_kwargs=options))
     except ImportError as error:
-        raise UserError(
-            f"{scheme}:// needs {SCHEMES[scheme]}, which is not installed: pip install 'xfm[remote]'"
-        ) from error
+        needs = f"{SCHEMES[scheme]}, which is not installed: pip install 'xfm[remote]'"
+        raise UserError(f"{scheme}:// needs {needs}") from error

@@ -4,10 +4,9 @@ Nothing is extracted, and links and devices are ignored. Formats: ustar, GNU lon
 """
 
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -43,16 +42,17 @@ def scan_members(file: StoredFile) -> Iterator[TarMember]:
     if file.size < BLOCK:
         raise _truncated(file.path, file.size)
     with file.path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield from members_of(file.path, data, file.size)
+        yield from members_of(file.path, lambda place, size: data[place : place + size], file.size)
 
 
-def members_of(path: Path | str, data: Any, end: int) -> Iterator[TarMember]:
-    """The regular files of a tar, of its first `end` bytes; `data` gives slices of them. Raises UserError."""
+def members_of(path: Path | str, read: Callable[[int, int], bytes], end: int) -> Iterator[TarMember]:
+    """The regular files of a tar of `end` bytes; `read` gives those at an offset, a number of them. Raises
+    UserError."""
     place = first = 0
     long_name: str | None = None
     pax: dict[str, str] = {}
     while True:
-        header = data[place : place + BLOCK]
+        header = read(place, BLOCK)
         if len(header) < BLOCK:
             raise _truncated(path, place)
         if not any(header):
@@ -63,10 +63,10 @@ def members_of(path: Path | str, data: Any, end: int) -> Iterator[TarMember]:
         if start + size > end:
             raise _truncated(path, start)
         if kind == b"L":
-            long_name = data[start : start + size].rstrip(b"\0").decode("utf-8", "replace")
+            long_name = read(start, size).rstrip(b"\0").decode("utf-8", "replace")
         elif kind == b"x":
             try:
-                pax = _pax(data[start : start + size])
+                pax = _pax(read(start, size))
             except ValueError:
                 raise _no_header(path, place) from None
         elif kind not in _NOTES:
@@ -82,10 +82,8 @@ def _no_header(path: Path | str, place: int) -> UserError:
 
 
 def _truncated(path: Path | str, place: int) -> UserError:
-    return UserError(
-        f"{path}: the shard is truncated (it ends after byte {place} without the end of the archive); "
-        "download or prepare it again."
-    )
+    told = f"it ends after byte {place} without the end of the archive"
+    return UserError(f"{path}: the shard is truncated ({told}); download or prepare it again.")
 
 
 def _size(header: bytes, pax: dict[str, str]) -> int | None:
@@ -169,7 +167,7 @@ def stored_key(before: bytes, size: int, column: int) -> str | None:
     """The key of a member of `size` bytes in a column (`PICTURE`, `JSON` or `TEXT`) from the headers before
     it; None where these bytes are not the headers of such a member."""
     try:
-        found = next(members_of("", before, len(before) + size), None)
+        found = next(members_of("", lambda at, many: before[at : at + many], len(before) + size), None)
     except UserError:
         return None
     if found is None or (found.offset, found.size) != (len(before), size):

@@ -93,9 +93,7 @@ class ColumnMap:
             if len(ways) > 1:
                 said = " and ".join(way[0] for way in ways)
                 first = ",".join(f"{name}={name}" for name in ways[0])
-                raise UserError(
-                    f"{place}: the columns {said} are one field; say which is meant with --columns {first}"
-                )
+                raise UserError(f"{place}: the columns {said} are one field; choose with --columns {first}")
             way = ways[0] if ways else () if one.optional else (one.name,)
             for name in way:
                 if (column := self.of(name)) in columns or not column:
@@ -108,10 +106,8 @@ class ColumnMap:
                 none = f", or {name}= where there is none" if one.optional else ""
                 example = close[0] if close else "COLUMN"
                 remedy = self.remedy or f"name the right one with --columns {name}={example}{none}"
-                raise UserError(
-                    f"{place}: there is no column {column!r} for the field {one.name!r} ({one.meaning}), "
-                    f"only {listed(there)}; {remedy}"
-                )
+                what = f"{column!r} for the field {one.name!r} ({one.meaning})"
+                raise UserError(f"{place}: there is no column {what}, only {listed(there)}; {remedy}")
 
 
 def listed(columns: Sequence[str]) -> str:

@@ -12,13 +12,7 @@ from xfm.config.tables import table_kind
 from xfm.core.errors import UserError
 from xfm.data.images import MAX_BYTES
 from xfm.data.records import MAX_ANNOTATION
-from xfm.data.tables.records import (
-    RawRow,
-    Records,
-    open_stored,
-    refuse_double_columns,
-    stored_size,
-)
+from xfm.data.tables.records import RawRow, Records, open_stored, refuse_double_columns, stored_size
 
 LONGEST_LINE = MAX_BYTES
 """Characters of a line, or of a row of several, at most: a file without line breaks, or with all of them
@@ -45,10 +39,8 @@ def read_delimited(path: Path) -> Records:
                 chosen = {n: c for n, c in zip(names, cells, strict=True) if n in wanted}
                 yield RawRow(number, chosen, read)
                 continue
-            flaw = (
-                f"the row has {len(cells)} cells, but there are {len(names)} columns; put quotes around "
-                f"cells that hold {delimiter!r} or line breaks"
-            )
+            remedy = f"put quotes around cells that hold {delimiter!r} or line breaks"
+            flaw = f"the row has {len(cells)} cells, but there are {len(names)} columns; {remedy}"
             yield RawRow(number, read=read, flaw=flaw)
 
     return Records(tuple(names), rows, size, "B", typed=False)
@@ -64,9 +56,7 @@ def _cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
         while line := file.readline(LONGEST_LINE + 1):
             read += len(line)
             if read - begun > LONGEST_LINE:
-                raise UserError(
-                    f"{path}:{row}: the row has no end; put line breaks between rows, and look at its quotes"
-                )
+                raise UserError(f"{path}:{row}: the row has no end; look at its quotes and line breaks")
             yield line
 
     try:
@@ -77,8 +67,6 @@ def _cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
                 if cells and cells != [""]:
                     yield number, cells, read
     except csv.Error as error:
-        raise UserError(
-            f"{path}:{row}: the row cannot be read ({error}); look at the quotes of this row"
-        ) from None
+        raise UserError(f"{path}:{row}: the row cannot be read ({error}); look at its quotes") from None
     finally:
         csv.field_size_limit(before)

@@ -53,7 +53,7 @@ def json_row(line: Line) -> RawRow:
     values: Any = {}
     flaw = f"the row is longer than {MAX_ANNOTATION} bytes; mend the row" if line.too_long else None
     try:
-        values = json.loads(line.text()) if not line.too_long else {}
+        values = {} if line.too_long else json.loads(line.text())
     except UnicodeDecodeError as error:
         flaw = f"the row is not UTF-8 ({error.reason}); save the file as UTF-8"
     except (ValueError, RecursionError) as error:
@@ -63,16 +63,6 @@ def json_row(line: Line) -> RawRow:
     return RawRow(line.number, values, line.read, flaw)
 
 
-def read_json_lines(path: Path) -> Records:
-    """A file with a JSON object on every line that is not blank. Raises UserError."""
-
-    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
-        with open_stored(path) as file:
-            yield from map(json_row, numbered_lines(file))
-
-    return Records(None, rows, stored_size(path), "B")
-
-
 _PIECE = 1 << 16
 _LONGEST = 256 << 20
 """Characters of a published item at most: one of the longest has a few million."""
@@ -80,20 +70,14 @@ _NEAR = 16
 """Characters before the end of what is read at which a number, a word or an escape may have been cut."""
 
 
-def read_json(path: Path) -> Records:
-    """A file with a list of objects, numbered from 1, or with an object a line. Raises UserError."""
+def read_json_records(path: Path) -> Records:
+    """A file with a list of objects, numbered from 1, or with an object on every line that is not blank.
+    Raises UserError."""
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         with open_stored(path) as file:
-            match _begin(file):
-                case b"{":
-                    yield from map(json_row, numbered_lines(file))
-                case b"[":
-                    yield from _listed_rows(path, file)
-                case _:
-                    raise UserError(
-                        f"{path} holds neither a list of objects nor an object a line; write one of the two"
-                    )
+            listed = _begin(file) == b"["
+            yield from _listed_rows(path, file) if listed else map(json_row, numbered_lines(file))
 
     return Records(None, rows, stored_size(path), "B")
 
@@ -230,8 +214,6 @@ def read_plain_pickle(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
     except ParsingError as error:
-        raise UserError(
-            f"{path}: not a pickle of plain lists and dictionaries ({error}), so it is not loaded; "
-            "download the official file again."
-        ) from None
+        told = f"not a pickle of plain lists and dictionaries ({error}), so it is not loaded"
+        raise UserError(f"{path}: {told}; download the official file again.") from None
     return json.loads(data)

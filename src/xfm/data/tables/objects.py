@@ -23,15 +23,9 @@ from xfm.data.tables.records import RawRow, Records, named_row, refuse_double_co
 
 Table: TypeAlias = str | Path | object
 """What Python functions take for a table: a path or a name as commands do, or rows in memory."""
-KINDS = (
-    "the path of a table, a DataFrame, a data set, a list of dictionaries, or a dictionary with a list for "
-    "each column"
-)
-SPLITS = {
-    "train": "train",
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    "test": "test",
-}
+KINDS = "a path, a DataFrame, a data set, a list of dictionaries, or a dictionary with a list for each column"
+_VALIDATION = dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
+SPLITS = {"train": "train", **_VALIDATION, "test": "test"}
 """Names that the splits of a data set have, and what they are called here."""
 _PART = 256
 """Rows of a frame that are taken out at once."""
@@ -66,10 +60,8 @@ def as_splits(train: Table, valid: Table | None, test: Table | None) -> dict[str
         found = {}
         for name, table in train.items():
             if (split := SPLITS.get(str(name))) is None:
-                raise UserError(
-                    f"train: a fine-tuning has no split {excerpt(str(name))!r}; take it out, so that train, "
-                    "validation and test are left"
-                )
+                what = excerpt(str(name))
+                raise UserError(f"train: a fine-tuning has no split {what!r}; take it out")
             if split in found:
                 raise UserError(f"train: the split {split} is there twice, as {name} too; leave one out")
             found[split] = table
@@ -123,9 +115,7 @@ def _of_columns(table: InMemory, given: Mapping[Any, Any]) -> Records:
     columns = {str(n): own.tolist() if hasattr(own, "iloc") else own for n, own in given.items()}
     for name, column in columns.items():
         if isinstance(column, str | bytes | Mapping) or not hasattr(column, "__len__"):
-            raise UserError(
-                f"{table}: the column {excerpt(name)!r} is no list; give a list a column, or a list of rows"
-            )
+            raise UserError(f"{table}: the column {excerpt(name)!r} is no list; give a list for each column")
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
         shown = ", ".join(f"{len(column)} of {excerpt(name)}" for name, column in columns.items())
@@ -233,15 +223,13 @@ def read_hub(reference: str) -> Records:
         import datasets
         from datasets.config import HF_CACHE_HOME
     except ImportError:
-        raise UserError(
-            f"{reference} needs the package datasets; install it with pip install 'xfm[datasets]'"
-        ) from None
+        needs = "the package datasets; install it with pip install 'xfm[datasets]'"
+        raise UserError(f"{reference} needs {needs}") from None
     try:
         found = datasets.load_dataset(match["name"], match["config"], split=match["split"] or "train")
     except Exception as error:  # the library raises whatever its readers raise
-        raise UserError(
-            f"{reference} cannot be loaded ({first_line(error)}); check name, config and split"
-        ) from error
+        told = f"({first_line(error)}); check name, config and split"
+        raise UserError(f"{reference} cannot be loaded {told}") from error
     place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
 
     def named(cell: Any) -> Any:

@@ -6,12 +6,13 @@ pyarrow reads them in a process of its own, see `xfm.core.sandbox`.
 import json
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.images import byte_limit
+from xfm.data.images import byte_limit, too_many_bytes
 from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables.records import (
     RawRow,
@@ -40,13 +41,10 @@ def read_footer(path: Path) -> tuple[list[str], list[int], list[int], dict[str, 
         [data] = parsed("xfm.data.parsers:parquet_footer", str(path))
         found = json.loads(data)
     except ParsingError as error:
-        raise UserError(
-            f"{path} is not a Parquet file ({error}); {error.remedy or 'copy it again'}"
-        ) from None
+        remedy = error.remedy or "copy it again"
+        raise UserError(f"{path} is not a Parquet file ({error}); {remedy}") from None
     if (rows := sum(found["rows"])) > max(_FREE, size):
-        raise UserError(
-            f"{path} claims {rows} rows in {size} bytes, more than will be read; write a file of fewer rows"
-        )
+        raise UserError(f"{path} claims {rows} rows in {size} bytes, more than will be read; write fewer")
     return found["columns"], found["rows"], found["bytes"], class_names(found["features"])
 
 
@@ -57,6 +55,8 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
     total = sum(counts[group] for group in chosen)
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        from pyarrow import ipc
+
         names = [name for name in columns if name in wanted]
         refuse_double_columns(path, names)
         if not names:  # they are counted nevertheless
@@ -65,28 +65,21 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
         number, remedy = 0, ""
         try:
             for data in parsed("xfm.data.parsers:parquet_batches", str(path), [*chosen], names):
-                for cells in _rows_of(data):
-                    number += 1
-                    yield named_row(number, cells, classes)
+                with ipc.open_stream(data) as stream:
+                    for batch in stream:
+                        batch.validate(full=True)
+                        parts = (batch.slice(start, _ROWS) for start in range(0, len(batch), _ROWS))
+                        for cells in chain.from_iterable(map(rows_of, parts)):
+                            number += 1
+                            yield named_row(number, cells, classes)
             if number != total:
                 raise ValueError(f"it claims {total} rows")
         except (ArithmeticError, LookupError, OSError, ValueError) as error:  # of pyarrow, too
             remedy = getattr(error, "remedy", "") or "copy it again"
-            raise UserError(
-                f"{path} cannot be read after row {number} ({first_line(error)}); {remedy}"
-            ) from None
+            told = f"after row {number} ({first_line(error)}); {remedy}"
+            raise UserError(f"{path} cannot be read {told}") from None
 
     return Records(tuple(columns), rows)
-
-
-def _rows_of(data: bytes) -> Iterator[dict[str, Any]]:
-    from pyarrow import ipc
-
-    with ipc.open_stream(data) as stream:
-        for batch in stream:
-            batch.validate(full=True)
-            for start in range(0, len(batch), _ROWS):
-                yield from rows_of(batch.slice(start, _ROWS))
 
 
 def rows_of(batch: "RecordBatch") -> list[dict[str, Any]]:
@@ -120,7 +113,7 @@ def _cells(array: Any) -> list[Any]:
 def _checked(cell: Any) -> Any:
     limit = byte_limit() if isinstance(cell, bytes) else MAX_ANNOTATION
     if isinstance(cell, str | bytes) and len(cell) > limit:
-        return TooLargeError(f"has {len(cell)} bytes, more than the limit of {limit}")
+        return TooLargeError(too_many_bytes(len(cell), limit, picture=False))
     return cell
 
 

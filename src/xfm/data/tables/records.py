@@ -68,19 +68,11 @@ def unreadable(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # a library's: the system could read the file, the library could not
             raise UserError(f"{path}: the file is damaged ({first_line(error)}); copy it again") from error
-        raise UserError(
-            f"{path}: cannot read the file ({error.strerror or error}); check the path"
-        ) from error
+        raise UserError(f"{path}: cannot read the file ({error.strerror or error}); check it") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: the file is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except ValueError as error:  # a NUL in the path
         raise UserError(f"{path}: cannot read the file ({error}); check the path") from error
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file that is to be read; raises UserError."""
-    with unreadable(path):
-        return path.stat().st_size
 
 
 def refuse_double_columns(table: object, names: Iterable[str]) -> None:
@@ -134,7 +126,8 @@ def open_stored(path: Path, ahead: bool = True) -> Iterator["io.BufferedReader[A
 def stored_size(path: Path) -> int:
     """Expanded bytes of the file; raises UserError as `open_stored`."""
     with unreadable(path):
-        return _expanded_size(StoredFile.of(path)) if is_packed(path) and path.is_file() else size_of(path)
+        packed = is_packed(path) and path.is_file()
+        return _expanded_size(StoredFile.of(path)) if packed else path.stat().st_size
 
 
 @lru_cache(maxsize=256)
@@ -166,10 +159,8 @@ class _GunzippedFile(io.RawIOBase):
             raise OSError(str(error)) from error
         self._read += len(data)
         if self._read > self._most:
-            raise UserError(
-                f"{self._path} expands to more than {self._most} bytes, {RATIO} times its own size or more, "
-                "which no table does; unpack it yourself if you know it"
-            )
+            more = f"{self._most} bytes, {RATIO} times its own size or more"
+            raise UserError(f"{self._path} expands to more than {more}; unpack it yourself if you know it")
         buffer[: len(data)] = data
         return len(data)
 

@@ -58,9 +58,7 @@ class TableRow(Mapping[str, Any]):
         shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
         if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:
             raise self.error(wrong[0], "holds bytes, not a text")
-        cells = {
-            name: stored_pictures(cell, folder) if name in shown else cell for name, cell in self.items()
-        }
+        cells = {name: stored_pictures(one, folder) if name in shown else one for name, one in self.items()}
         return replace(self, fields=cells)
 
     def __getitem__(self, field: str) -> Any:
@@ -121,10 +119,8 @@ class TableRow(Mapping[str, Any]):
         if isinstance(value, bool):
             return label_name(value)
         if isinstance(value, list | tuple):
-            raise UserError(
-                f'{self.place}: the column "{self.names.get(field, field)}" holds a list; for several labels '
-                "a row give --multi-label (multi_label=True in Python)"
-            )
+            name, remedy = self.names.get(field, field), "for several labels a row give --multi-label"
+            raise UserError(f'{self.place}: the column "{name}" holds a list; {remedy}')
         return label_name(self.text(field).strip())
 
     def labels(self, field: str, separator: str) -> tuple[str, ...]:
@@ -136,7 +132,7 @@ class TableRow(Mapping[str, Any]):
         if len(parts) > _MOST_LABELS:
             raise self.error(field, f"has {len(parts)} labels, more than {_MOST_LABELS}")
         if any(isinstance(one, list | tuple | Mapping) for one in parts):
-            raise self.error(field, f"is {_shown(value)}, no list of labels")
+            raise self.error(field, f"is {excerpt(repr(value))}, no list of labels")
         cells = (replace(self, fields={field: one}) for one in parts)
         return tuple(sorted({cell.label(field) for cell in cells if cell.has(field)}))
 
@@ -148,7 +144,7 @@ class TableRow(Mapping[str, Any]):
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not abs(number) < 1e150:
-            raise self.error(field, f"is {_shown(value)}, not a number below 1e150")
+            raise self.error(field, f"is {excerpt(repr(value))}, not a number below 1e150")
         return number
 
     def numbers(self, field: str) -> list[float]:
@@ -161,7 +157,7 @@ class TableRow(Mapping[str, Any]):
         except (TypeError, ValueError, OverflowError):
             found = [math.nan]
         if not found or not all(math.isfinite(one) for one in found):
-            raise self.error(field, f"is {_shown(value)}, not a list of numbers")
+            raise self.error(field, f"is {excerpt(repr(value))}, not a list of numbers")
         return found
 
     def number_lists(self, field: str) -> list[list[float]]:
@@ -204,9 +200,9 @@ class TableRow(Mapping[str, Any]):
             if not isinstance(value, list) or len(value) != 2:
                 raise self.error(field.name, "is not a list of two pictures")
             named = [(one, self.names.get(field.name, field.name)) for one in value]
+        own, known = {**self.fields}, {**self.names}
         return [
-            replace(self, fields={**self.fields, field.name: cell}, names={**self.names, field.name: column})
-            for cell, column in named
+            replace(self, fields=own | {field.name: one}, names=known | {field.name: at}) for one, at in named
         ]
 
     def path(self, field: str) -> Path:
@@ -226,13 +222,6 @@ class TableRow(Mapping[str, Any]):
         within = Path("/") if self.free else self.root or (beside if beside != beside.parent else folder)
         path = path_below(folder, value if not self.free else str(home_path(value)), within)
         if path is None:
-            raise self.error(
-                field,
-                f"names {excerpt(value)!r}, which lies outside {folder}: move it below that folder, or name "
-                "the folder of the paths with --pictures, of commands that have it",
-            )
+            told = "move it below that folder, or name the folder of the paths with --pictures"
+            raise self.error(field, f"names {excerpt(value)!r}, which lies outside {folder}: {told}")
         return path.absolute()
-
-
-def _shown(value: object) -> str:
-    return excerpt(repr(value))

@@ -1,30 +1,25 @@
 """Any table as rows with the fields of a task."""
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from xfm.config.tables import LISTED, table_kind
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError
 from xfm.core.paths import at_home
 from xfm.data.folders import scan_classes
-from xfm.data.images import PICTURE_SUFFIXES, byte_limit, too_many_bytes
-from xfm.data.records import MAX_ANNOTATION
+from xfm.data.images import PICTURE_SUFFIXES
 from xfm.data.skipped import SkippedRecords
-from xfm.data.sources.base import FILES, StoredFile
-from xfm.data.sources.tar import PICTURES, TarMember, key_and_extension, scan_members
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
-from xfm.data.tables.json_list import read_json, read_json_lines
+from xfm.data.tables.json_list import read_json_records
 from xfm.data.tables.objects import PREFIX, InMemory, read_hub, read_objects
 from xfm.data.tables.parquet import read_parquet
-from xfm.data.tables.records import BadPicture, RawRow, Records, unreadable
+from xfm.data.tables.records import RawRow, Records
 from xfm.data.tables.rows import TableRow
 
 
@@ -74,10 +69,8 @@ def open_table(source: str | Path | InMemory) -> Records:
         return read_folder(path)
     reader = _READERS.get(table_kind(path) or "")
     if reader is None:
-        raise UserError(
-            f"{path}: tables are {LISTED} files, folders with a folder of pictures a class, or "
-            "hub:OWNER/NAME; rename or convert the file"
-        )
+        kinds = f"{LISTED} files, folders with a folder of pictures a class, or hub:OWNER/NAME"
+        raise UserError(f"{path}: tables are {kinds}; rename or convert the file")
     return reader(path)
 
 
@@ -106,14 +99,10 @@ class TableParts:
 def part_starts(rows: Iterator[RawRow], size: int) -> tuple[list[int], int]:
     """The number of the first row of each run of `size` rows, and how many rows there are."""
     found, count = list[int](), 0
-    for raw in rows:
-        if count % size == 0:
+    for count, raw in enumerate(rows, 1):
+        if (count - 1) % size == 0:
             found.append(raw.number)
-        count += 1
     return found, count
-
-
-FOLDER_COLUMNS = ("image", "label")
 
 
 def open_folder(path: Path) -> tuple[dict[str, list[str]], str]:
@@ -122,18 +111,11 @@ def open_folder(path: Path) -> tuple[dict[str, list[str]], str]:
         raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
     try:
         classes, report = scan_classes(path)
-        folders = classes or any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot look into the folder ({error.strerror}); check its rights"
-        ) from error
-    if not folders:
-        raise UserError(f"{path} holds no folders; put the pictures of each class into a folder of its name")
+        raise UserError(f"{path}: cannot look into the folder ({error.strerror}); check it") from error
     if not classes:
-        raise UserError(
-            f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in its folders: "
-            f"{report}; add some"
-        )
+        told = f"no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in folders, one a class"
+        raise UserError(f"{path} holds {told}{report and f' ({report})'}; put them there")
     return classes, report
 
 
@@ -147,7 +129,7 @@ def read_folder(path: Path) -> Records:
         for number, (file, label) in enumerate(pairs, start=1):
             yield RawRow(number, {"image": file, "label": label}, number)
 
-    return Records(FOLDER_COLUMNS, rows, sum(map(len, classes.values())), report=report)
+    return Records(("image", "label"), rows, sum(map(len, classes.values())), report=report)
 
 
 def split_rows(
@@ -188,85 +170,10 @@ def drawn_units(
         yield [units[place] for place in rng.permutation(len(units)).tolist()]
 
 
-KEY, FIELDS = "key", "json"
-_COLUMNS = {**dict.fromkeys(PICTURES, "image"), "txt": "text", "cls": "label", FIELDS: FIELDS}
-"""The column of a member by its ending; the fields of JSON are columns of their own."""
-
-
-def read_shard(path: Path) -> Records:
-    """A tar shard in the WebDataset layout, whose rows are its keys, numbered from 1: `KEY.jpg` is the column
-    `image`, `KEY.txt` `text`, `KEY.cls` `label`; the fields of `KEY.json` are columns, and so is `key`;
-    `KEY.NAME.jpg` and so on are the column NAME. Raises UserError."""
-    with unreadable(path):
-        file = StoredFile.of(path)
-
-    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
-        number = 0
-        with unreadable(path):
-            for key, group in groupby(scan_members(file), lambda one: key_and_extension(one.name)[0]):
-                members = [*group]
-                try:
-                    cells, flaw = _cells(file, key, members), None
-                except UserError as error:
-                    cells, flaw = {}, str(error)
-                if cells is not None:
-                    number += 1
-                    yield RawRow(number, cells, members[-1].offset + members[-1].size, flaw)
-        if not number:
-            raise UserError(f"{path} holds no rows: no KEY.jpg, KEY.txt, KEY.cls or KEY.json; check the file")
-
-    return Records(None, rows, file.size, "B")
-
-
-def _cells(file: StoredFile, key: str, members: Sequence[TarMember]) -> dict[str, Any] | None:
-    """The cells of a key, None where it has none; UserErrors continue the place of the row."""
-    found: dict[str, Any] = {}
-    known = False
-    for member in members:
-        own, _, ending = key_and_extension(member.name)[1].rpartition(".")
-        if (column := _COLUMNS.get(ending)) is None:
-            continue
-        known, column = True, own or column
-        value = _content(file, member, ending)
-        if column == FIELDS and not isinstance(value, dict):
-            raise UserError(f"{excerpt(member.name)} is not a JSON object; mend it")
-        for name, cell in value.items() if column == FIELDS else ((column, value),):
-            if found.setdefault(name, cell) != cell:
-                raise UserError(
-                    f"the column {excerpt(name)!r} of {excerpt(key)} is there twice; leave one member out"
-                )
-    return {KEY: key, **found} if known else None
-
-
-def _content(file: StoredFile, member: TarMember, ending: str) -> Any:
-    limit = byte_limit() if ending in PICTURES else MAX_ANNOTATION
-    if member.size > limit and ending in PICTURES:
-        return BadPicture(too_many_bytes(member.size, limit))
-    if member.size > limit:
-        raise UserError(
-            f"{excerpt(member.name)} has {member.size} bytes, more than the limit of {limit}; shrink it"
-        )
-    data = FILES.read(file, member.offset, member.size)
-    if ending in PICTURES:
-        return data
-    try:
-        text = data.decode("utf-8-sig")
-        if ending == FIELDS:
-            return json.loads(text)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{excerpt(member.name)} is not UTF-8; mend it") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{excerpt(member.name)} is not valid JSON ({error}); mend it") from error
-    return text.strip() if ending == "cls" else text
-
-
 _READERS: dict[str, Callable[[Path], Records]] = {
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
-    ".json": read_json,
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), read_json_records),
     ".csv": read_delimited,
     ".tsv": read_delimited,
     ".parquet": read_parquet,
-    ".tar": read_shard,
 }
 """By the kinds of `xfm.config.tables`."""

@@ -12,7 +12,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import MAX_OFFICIAL, read_text
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
-from xfm.data.tables.json_list import read_json_lines
+from xfm.data.tables.json_list import read_json_records
 from xfm.data.tables.parquet import read_parquet
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def read_json_rows(path: Path, *fields: str, required: Sequence[str] = ()) -> li
 
 def read_lines(path: Path, required: Sequence[str] = ()) -> list[TableRow]:
     """Rows of a JSON-lines file; each must have the `required` fields."""
-    lines = read_json_lines(path).rows(frozenset())
+    lines = read_json_records(path).rows(frozenset())
     rows = [as_row(line.checked(path), path, line.number, required) for line in lines]
     if not rows:
         raise UserError(f"{path}: the file holds no rows; check the path, or download it again")
