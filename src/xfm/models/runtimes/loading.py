@@ -1,15 +1,14 @@
 """Models from folders, run by torch or by the runtime of an exported model, which is usable as any model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from xfm.config.artifacts import MANIFEST, Arithmetic, Manifest
-from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
@@ -30,59 +29,16 @@ from xfm.models.weights import read_tensors, without_weights
 from xfm.models.xfm import XFM
 
 
-class RunVision(nn.Module):
-    """The vision encoder as a graph."""
+class GraphPart(nn.Module):
+    """An encoder as a graph, called as the encoder is."""
 
-    def __init__(self, config: AnyVisionConfig, run: Runner) -> None:
+    def __init__(self, run: Callable[..., Any], config: Any = None) -> None:
         super().__init__()
         self.config, self._run = config, run
 
-    def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        """[B, 3, H, W] -> [B, 1 + P, Dv]."""
-        if patch_mask is not None:
-            refuse("hide patches")
-        return self._run({"pixels": pixels.float()})["states"]
-
-
-class RunLanguage(nn.Module):
-    """The language encoder as a graph."""
-
-    def __init__(self, config: AnyLanguageConfig, run: Runner) -> None:
-        super().__init__()
-        self.config, self._run = config, run
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> [R, T, Dt]."""
-        if ids.shape[1] < 2:  # a text has a first and a last token, and the graphs count on it
-            ids, mask = (
-                nn.functional.pad(t, (0, 1), value=v) for t, v in ((ids, self.config.pad), (mask, 0))
-            )
-            return self._run({"ids": ids, "mask": mask})["states"][:, :1]
-        return self._run({"ids": ids, "mask": mask})["states"]
-
-
-class RunFusion(nn.Module):
-    """The fusion encoder as a graph."""
-
-    def __init__(self, run: Runner) -> None:
-        super().__init__()
-        self._run = run
-
-    def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
-        """A [Q, T, Dt] for each query; regions of pictures are for training."""
-        answers = []
-        for query in queries:
-            if query.visible_keys is not None:
-                refuse("look at regions of pictures")
-            texts, mask = query.texts.states.float(), query.texts.mask
-            given = {
-                "text": texts.index_select(0, query.text),
-                "mask": mask.index_select(0, query.text),
-                "image": query.images.keys.float(),
-                "index": query.image,
-            }
-            answers.append(query.answer(self._run(given)["states"]))
-        return answers
+    def forward(self, *inputs: Any) -> Any:
+        """What the encoder gives."""
+        return self._run(*inputs)
 
 
 class RuntimeModel(XFM):
@@ -93,17 +49,40 @@ class RuntimeModel(XFM):
     ) -> None:
         nn.Module.__init__(self)
         self.config, self.graphs, self.artifacts = config, graphs, None
-        self.language = RunLanguage(  # pyright: ignore[reportAttributeAccessIssue]
-            config.language, graphs[TEXT]
-        )
+        parts: Any = self
+        parts.vision = GraphPart(self._pictures, config.vision)
+        parts.language, parts.fusion = GraphPart(self._texts, config.language), GraphPart(self._fused)
         width = config.language.width
-        self.vision = RunVision(config.vision, graphs[IMAGE])  # pyright: ignore[reportAttributeAccessIssue]
-        self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
         self.vision_proj = nn.Linear(config.vision.width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
         self.itm_head, self.bbox_head = mlp_head(width, 2), mlp_head(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
+
+    def _pictures(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        if patch_mask is not None:
+            refuse("hide patches")
+        return self.graphs[IMAGE]({"pixels": pixels.float()})["states"]
+
+    def _texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if ids.shape[1] < 2:  # a text has a first and a last token, and the graphs count on it
+            pads = ((ids, self.config.language.pad), (mask, 0))
+            return self._texts(*(nn.functional.pad(t, (0, 1), value=value) for t, value in pads))[:, :1]
+        return self.graphs[TEXT]({"ids": ids, "mask": mask})["states"]
+
+    def _fused(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
+        answers = []
+        for query in queries:
+            if query.visible_keys is not None:
+                refuse("look at regions of pictures")
+            given = {
+                "text": query.texts.states.float().index_select(0, query.text),
+                "mask": query.texts.mask.index_select(0, query.text),
+                "image": query.images.keys.float(),
+                "index": query.image,
+            }
+            answers.append(query.answer(self.graphs[FUSION](given)["states"]))
+        return answers
 
     def language_logits(self, states: Tensor) -> Tensor:
         """[N, Dt] states of the language encoder -> [N, V] token logits."""
