@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.artifacts import Arithmetic
 from xfm.config.pipelines import UrlRules
 from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP, round_up
@@ -88,8 +87,7 @@ class Engine:
         half = resolve(self.precision, self.device) is Precision.BF16
         if half or self.device.type != "cpu":
             with self.arithmetic():
-                kind = Arithmetic.BF16 if half else Arithmetic.FLOAT32
-                verify(self.name, self.model, self.pretrained.artifacts, kind)
+                verify(self.name, self.model, self.pretrained.artifacts, half)
 
 
 class EncodedPictures:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from xfm.config.artifacts import PIXELS, TOLERANCES, Arithmetic, CheckValues, SelfCheck
+from xfm.config.artifacts import FLOAT32, HALF, PIXELS, CheckValues, SelfCheck, Tolerance
 from xfm.config.model import ModelConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
@@ -109,10 +109,9 @@ def record(model: Backbone, own: Artifacts) -> SelfCheck | None:
     return replace(check, values=values) if all(map(math.isfinite, numbers)) else None
 
 
-def differences(check: SelfCheck, found: CheckValues, arithmetic: Arithmetic) -> list[str]:
+def differences(check: SelfCheck, found: CheckValues, most: Tolerance) -> list[str]:
     """Differences from the saved model as beginnings of sentences, the cause first."""
-    kept, most = check.values, TOLERANCES[arithmetic]
-    told = []
+    kept, told = check.values, []
     if kept.tokens and found.tokens and kept.tokens != found.tokens:
         told.append(
             "its tokenizer makes other tokens of the text of its self-check (was tokenizer.json changed?)"
@@ -185,17 +184,18 @@ def read_check(path: Path) -> SelfCheck | None:
     return from_plain(SelfCheck, read_json_object(path), path) if path.exists() else None
 
 
-def verify(
-    name: object, model: Backbone, own: Artifacts, arithmetic: Arithmetic = Arithmetic.FLOAT32
-) -> None:
+def verify(name: object, model: Backbone, own: Artifacts, half: bool = False) -> None:
     """A UserError, naming difference and remedy, for a model in evaluation mode whose outputs, in the
-    arithmetic of the context, are not those of its self-check."""
-    if own.check is None or not (told := differences(own.check, measured(model, own, own.check), arithmetic)):
+    arithmetic of the context (`half` for bf16), are not those of its self-check."""
+    check = own.check
+    if check is None or not (
+        told := differences(check, measured(model, own, check), HALF if half else FLOAT32)
+    ):
         return
     more = f" (and {len(told) - 2} more)" if len(told) > 2 else ""
-    way, mend = f" in {arithmetic} arithmetic", "run it in float32"
-    if arithmetic is Arithmetic.FLOAT32:
-        way, mend = "", f"restore its files, or remove {SELF_CHECK} if the change is meant"
+    way, mend = "", f"restore its files, or remove {SELF_CHECK} if the change is meant"
+    if half:
+        way, mend = " in bf16 arithmetic", "run it in float32"
     raise UserError(
         f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
     )

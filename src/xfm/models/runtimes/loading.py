@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from xfm.config.artifacts import MANIFEST, Arithmetic, Manifest
+from xfm.config.artifacts import MANIFEST, Manifest
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
@@ -148,11 +148,8 @@ def open_exported(folder: Path | str, half: bool = False, check: bool = True, na
         raise UserError(f"{folder / HEADS_FILE} is not of this model; export it again") from error
     task = _task(folder, model, {k.removeprefix("task."): t for k, t in stored.items() if k not in heads})
     found = replace(own, task=task)
-    arithmetic = (
-        Arithmetic.BF16 if half and manifest.arithmetic is Arithmetic.FLOAT32 else manifest.arithmetic
-    )
     if check:
-        verify(name or folder, model, found, arithmetic)
+        verify(name or folder, model, found, half)
     return Pretrained(**vars(found), model=model)
 
 
