@@ -217,15 +217,5 @@ def load(
         >>> load("small").similarity("a cat", ["a dog", Path("photo.jpg")])  # offline, at once
         >>> load("xfm-base.th", tokenizer="roberta-base/").model.embed_image(pixels)
     """
-    found = loading.load(
-        path,
-        tokenizer=tokenizer,
-        recipe=recipe,
-        task=task,
-        heads=heads,
-        image_size=image_size,
-        image_width=image_width,
-        check=check,
-        base=base,
-    )
-    return LoadedModel(**vars(found))
+    given = (tokenizer, recipe, task, heads, image_size, image_width, check, base)
+    return LoadedModel(**vars(loading.load(path, *given)))

@@ -108,17 +108,17 @@ def save_model(
 
 
 @contextmanager
-def saving(folder: Path | str) -> Iterator[Path]:
-    """An empty folder that replaces an older model when the block is done; a UserError leaves the older
-    one unharmed."""
+def saving(folder: Path | str, mark: str = CONFIG, what: str = "a model") -> Iterator[Path]:
+    """An empty folder that replaces an older model, known by its file `mark`, when the block is done; a
+    UserError leaves the older one unharmed."""
     folder = home_path(folder)
     if not folder.exists():
         if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
             raise UserError(f"{folder} is a link to itself; remove it, or name another folder")
     elif not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
-    elif any(folder.iterdir()) and not (folder / CONFIG).exists():
-        raise UserError(f"{folder} holds something else than a model; name another folder for it")
+    elif any(folder.iterdir()) and not (folder / mark).exists():
+        raise UserError(f"{folder} holds something else than {what}; name another folder for it")
     target = folder.resolve()  # through a link, so that the link stays
     try:
         with drafting(target) as part:

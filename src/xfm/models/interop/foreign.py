@@ -11,8 +11,7 @@ from xfm.core.errors import UserError, import_extra
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
-    LanguagePart,
-    VisionPart,
+    EncoderPart,
     fetch_repository,
     filled,
     preprocessing,
@@ -34,7 +33,7 @@ from xfm.models.library_encoders import (
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
 
 
-def read_timm(name: str, reference: str) -> VisionPart:
+def read_timm(name: str, reference: str) -> EncoderPart:
     """Vision transformer of timm by name or `save_for_hf` folder, with its weights; a UserError without
     timm, weights or for other architectures."""
     timm = import_extra("timm", "this model")
@@ -78,7 +77,7 @@ def read_timm(name: str, reference: str) -> VisionPart:
         name, encoder.config.image_size, cfg.get("mean"), cfg.get("std"), encoder.config.image_width
     )
     provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
-    return VisionPart(encoder.eval(), shown, provenance, fresh=("mask_vector",))
+    return EncoderPart(encoder.eval(), provenance, shown, fresh=("mask_vector",))
 
 
 def _timm_config(trunk: Any, architecture: str) -> TimmVisionConfig:
@@ -94,7 +93,7 @@ def _timm_config(trunk: Any, architecture: str) -> TimmVisionConfig:
     )
 
 
-def read_transformers(name: str, reference: str) -> LanguagePart:
+def read_transformers(name: str, reference: str) -> EncoderPart:
     """Text encoder of transformers with weights and tokenizer, by folder or hub name; a UserError where it
     needs remote code or is no text encoder."""
     transformers = import_extra("transformers", "this model")
@@ -128,9 +127,7 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
     pooled = tuple(key for key in trunk.state_dict() if key.startswith("pooler."))
     state = {f"trunk.{key}": t for key, t in trunk.state_dict().items() if key not in pooled}
     encoder = filled(lambda: TransformersText(config), state, folder)
-    provenance = {
-        "reference": reference,
-        "licence": read_licence(folder),
-        "transformers": transformers.__version__,
-    }
-    return LanguagePart(encoder.eval(), tokenizer, provenance)
+    source = {"reference": reference, "licence": read_licence(folder)}
+    return EncoderPart(
+        encoder.eval(), source | {"transformers": transformers.__version__}, tokenizer=tokenizer
+    )

@@ -21,8 +21,7 @@ from xfm.core.errors import UserError
 from xfm.models.folder import Preprocessing
 from xfm.models.interop.published.names import Entry, text_entries, token_head_entries, vision_entries
 from xfm.models.interop.sources import (
-    LanguagePart,
-    VisionPart,
+    EncoderPart,
     filled,
     preprocessing,
     read_licence,
@@ -70,7 +69,7 @@ def _native(
 
 
 # ---------------------------------------------------------------- text encoders
-def read_bert(folder: Path, reference: str) -> LanguagePart:
+def read_bert(folder: Path, reference: str) -> EncoderPart:
     """A RoBERTa, XLM-R or BERT folder with its tokenizer and, where present, MLM head; a UserError for
     other kinds."""
     if not folder.is_dir():
@@ -98,13 +97,9 @@ def read_bert(folder: Path, reference: str) -> LanguagePart:
     file = weights_file(folder)
     state, head, ignored = _text_tensors(read_weights(file), config, file)
     encoder = filled(lambda: LanguageEncoder(config), state, file)
-    return LanguagePart(
-        encoder.eval(),
-        tokenizer,
-        {"reference": reference, "licence": read_licence(folder)},
-        head if head.keys() == _HEAD else {},
-        ignored,
-    )
+    source = {"reference": reference, "licence": read_licence(folder)}
+    head = head if head.keys() == _HEAD else {}
+    return EncoderPart(encoder.eval(), source, tokenizer=tokenizer, head=head, ignored=ignored)
 
 
 def _text_tensors(
@@ -155,7 +150,7 @@ def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> L
 
 
 # ---------------------------------------------------------------- BEiT
-def read_beit(path: Path, reference: str) -> VisionPart:
+def read_beit(path: Path, reference: str) -> EncoderPart:
     """A BEiT from a file of weights, or a folder of timm; a UserError without relative positions."""
     file = weights_file(path)
     stored = read_weights(file)
@@ -170,13 +165,8 @@ def read_beit(path: Path, reference: str) -> VisionPart:
         shown = preprocessing(folder, encoder.config.image_size, timm["mean"], timm["std"])
     else:
         shown = Preprocessing(encoder.config.image_size)
-    return VisionPart(
-        encoder.eval(),
-        shown,
-        source,
-        fresh=() if "mask_vector" in state else ("mask_vector",),
-        ignored=ignored,
-    )
+    fresh = () if "mask_vector" in state else ("mask_vector",)
+    return EncoderPart(encoder.eval(), source, shown, fresh=fresh, ignored=ignored)
 
 
 def _vision_tensors(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:

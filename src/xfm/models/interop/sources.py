@@ -18,7 +18,6 @@ from xfm.config.plain import yaml_value
 from xfm.core.errors import UserError, first_line, import_extra
 from xfm.core.files import open_regular, read_json_object, read_text
 from xfm.data.tokenizer import Tokenizer
-from xfm.models.encoders import AnyLanguage, AnyVision
 from xfm.models.folder import Preprocessing
 from xfm.models.library_encoders import explained
 from xfm.models.weights import read_tensors, require_finite
@@ -192,26 +191,20 @@ def filled(
 
 
 @dataclass(frozen=True)
-class VisionPart:
-    """Vision encoder in evaluation mode; `fresh` are its parameters without source, `ignored` names of the
-    source without place, `source` is for the provenance."""
+class EncoderPart:
+    """An encoder of another model, in evaluation mode.
 
-    encoder: AnyVision
-    preprocessing: Preprocessing
+    `source` is for the provenance; `fresh` are parameters without source, `ignored` names of the source that
+    have no place. A vision encoder has `preprocessing`, a language encoder a `tokenizer` and its MLM head's
+    tensors by the names of `TokenHead` (empty: none).
+    """
+
+    encoder: Any
     source: dict[str, Any]
-    fresh: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class LanguagePart:
-    """Language encoder in evaluation mode, with tokenizer and the MLM head's tensors by the names of
-    `TokenHead` (empty: none); otherwise as `VisionPart`."""
-
-    encoder: AnyLanguage
-    tokenizer: Tokenizer
-    source: dict[str, Any]
+    preprocessing: Preprocessing | None = None
+    tokenizer: Tokenizer | None = None
     head: dict[str, Tensor] = field(default_factory=dict)
+    fresh: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
 
@@ -221,9 +214,8 @@ def preprocessing(
     """Preprocessing with mean and deviation from another model's settings; a UserError unless they are
     three numbers each."""
     try:
-        red, green, blue = (float(number) for number in mean)
-        deviation = tuple(float(number) for number in std)
-        return Preprocessing(image_size, (red, green, blue), deviation, image_width=image_width)  # pyright: ignore[reportArgumentType]
+        of_pixels: Any = [tuple(float(number) for number in numbers) for numbers in (mean, std)]
+        return Preprocessing(image_size, *of_pixels, image_width=image_width)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise UserError(
             f"{source}: mean and deviation of the pixels must be three numbers each ({error}); copy it again"

@@ -11,10 +11,9 @@ from torch import Tensor
 from xfm.config.artifacts import MANIFEST, Format, GraphFile, Manifest
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
-from xfm.core.files import drafting, replace_folder, sync_folder, write_text, writing
-from xfm.core.paths import home_path
+from xfm.core.files import write_text
 from xfm.models.folder import Pretrained
-from xfm.models.model_files import TASK, as_json, write_description
+from xfm.models.model_files import TASK, as_json, saving, write_description
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import Graph, graphs_of
 from xfm.models.runtimes.loading import HEADS_FILE, open_exported, small_heads
@@ -84,11 +83,6 @@ def require_parity(graph: Graph, run: Runner, name: str) -> None:
 def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = "") -> Manifest:
     """Write every encoder and head of a model as a graph, in a folder that replaces an exported model;
     `source` is for the manifest. A UserError where the result differs from the model."""
-    folder = home_path(out)
-    if folder.exists() and (
-        not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).exists())
-    ):
-        raise UserError(f"{folder} holds something else than an exported model; name another folder")
     known = RUNTIMES[form]
     runtime = known.load(writing=True)
     known.load()  # what was written is run once
@@ -97,7 +91,7 @@ def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = 
         if check is None:
             raise UserError("the model gives no numbers, so that nothing can be exported")
         pretrained = replace(pretrained, check=check)
-    with writing(folder, "or name another folder"), drafting(folder.resolve()) as draft:
+    with saving(out, MANIFEST, "an exported model") as draft:
         graphs, model, task = [], pretrained.model.eval(), pretrained.task
         for graph in graphs_of(model, None if task is None else task.eval()):
             path = draft / f"{graph.name}{known.suffix}"
@@ -113,7 +107,5 @@ def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = 
         versions = tuple(f"{name} {version(name)}" for name in runtime.libraries)
         manifest = Manifest(form, tuple(graphs), source, versions)
         write_text(draft / MANIFEST, as_json(to_plain(manifest)))
-        open_exported(draft, name=f"{folder} ({known.name})")  # compares it with the model
-        sync_folder(draft)
-        replace_folder(draft, folder.resolve())
+        open_exported(draft, name=f"{out} ({known.name})")  # compares it with the model
     return manifest

@@ -1,7 +1,6 @@
 """Reading and writing of published files: pickled dictionaries with `model` and `config`, never executed;
 export in the key names, tied copies and buffers of the published code."""
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +10,11 @@ import torch
 from torch import Tensor
 
 from xfm.config.encoders import LanguageConfig, Positions, VisionConfig
-from xfm.config.model import ModelConfig
 from xfm.config.plain import check_value_count, to_plain
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError
-from xfm.core.files import writing
+from xfm.core.files import replacing, writing
 from xfm.core.results_folder import free_name
 from xfm.models.folder import Pretrained
 from xfm.models.interop.published.names import TASK_PREFIX, native_parts, spare, to_published
@@ -51,23 +49,6 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except ValueError as error:
         raise UserError(f"{path}: the config {error}; save it without") from error
     return state, _plain(config, path)
-
-
-def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write a published file, whole or not at all."""
-    if os.path.lexists(path) and not path.is_file():
-        raise UserError(f"{path} is a folder, a device or a link to nothing, not a file; name another file")
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with writing(path, "or name another file"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Given a name, torch's own writer would say "unexpected pos" of a full disk.
-            with partial.open("wb") as stream:
-                torch.save({"model": dict(state), "config": dict(config)}, stream)
-            os.replace(partial, path)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _plain(value: Any, path: Path, name: str = "config") -> Any:
@@ -106,23 +87,20 @@ def export(pretrained: Pretrained, path: Path) -> list[str]:
     state = {name: t.detach().cpu().clone() for name, t in to_published(native, config, described).items()}
     copies, constants, _ = spare(config, described)
     state |= {name: state[source] for name, source in copies.items()} | constants
-    own = {
-        "model": to_plain(config),
-        "task": None if described is None else to_plain(described),
-        "preprocessing": to_plain(pretrained.preprocessing),
-    }
+    own = {"model": config, "task": described, "preprocessing": pretrained.preprocessing}
     settings = {
         "image_res": config.vision.image_size,
         "patch_size": config.vision.patch_size,
         "embed_dim": config.projection,
         "temp": config.temperature,
-        OWN: own,
+        OWN: to_plain(own),
     }
-    write_published(path, state, settings)
-    return _differences(config)
-
-
-def _differences(config: ModelConfig) -> list[str]:
+    if os.path.lexists(path):
+        raise UserError(f"{path} is a link to nothing, not a file; name another file")
+    with writing(path, "or name another file"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as stream:  # by its name, torch would say "unexpected pos" of a full disk
+            torch.save({"model": state, "config": settings}, stream)
     vision, language = native_parts(config)
     found = []
     if vision.positions is not Positions.NONE:
