@@ -31,6 +31,7 @@ from xfm.models.interop.sources import (
     weights_file,
 )
 from xfm.models.language import LanguageEncoder
+from xfm.models.library_encoders import explained
 from xfm.models.vision import VisionEncoder
 
 _ROBERTA = frozenset({"roberta", "xlm-roberta", "camembert"})
@@ -45,6 +46,8 @@ _OLD = (
 )
 _TABLE = "attn.relative_position_bias_table"
 _SHARED = "rel_pos_bias.relative_position_bias_table"
+_UNFIT = (ValueError, TypeError, ArithmeticError)
+"""Kinds of errors of a configuration with values that do not fit."""
 
 
 def _native(
@@ -57,13 +60,10 @@ def _native(
         parts = [stored[name] for name in entry.published if name in stored]
         if len(parts) < len(entry.published):
             continue
-        try:
+        shown = f"{entry.published[0]} have shape {list(parts[0].shape)}, which does not fit the others"
+        remedy = "the file is damaged or of another architecture"
+        with explained(f"{file}: the weights of {shown}", remedy, RuntimeError):
             found[entry.native.partition(".")[2]] = entry.to_native(parts)
-        except RuntimeError as error:
-            raise UserError(
-                f"{file}: the weights of {entry.published[0]} have shape {list(parts[0].shape)}, which does "
-                "not fit the others; the file is damaged or of another architecture"
-            ) from error
         used.update(entry.published)
     return found, used
 
@@ -127,7 +127,7 @@ def _text_tensors(
 def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> LanguageConfig:
     roberta = settings["model_type"] in _ROBERTA
     pad = settings.get("pad_token_id", 1 if roberta else 0)
-    try:
+    with explained(f"{folder / 'config.json'} describes no text encoder", "copy it again", *_UNFIT):
         config = LanguageConfig(
             vocab_size=settings.get("vocab_size", 50265 if roberta else 30522),
             width=settings.get("hidden_size", 768),
@@ -145,8 +145,6 @@ def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> L
         )
         # Through the reader of our own files: numbers of other types are refused there.
         return from_plain(LanguageConfig, to_plain(config), folder / "config.json")
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise UserError(f"{folder / 'config.json'} describes no text encoder ({error})") from error
 
 
 # ---------------------------------------------------------------- BEiT
@@ -210,7 +208,7 @@ def _vision_config(state: Mapping[str, Tensor], settings: Mapping[str, Any], fil
     if kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3] or isqrt(max(0, offsets)) ** 2 != offsets:
         raise UserError(f"{file}: patches or their grid are not square; take a BEiT of square pictures")
     width, patch = kernel.shape[0], kernel.shape[2]
-    try:
+    with explained(f"{file} is no BEiT that can be loaded", "take another one", *_UNFIT):
         return VisionConfig(
             image_size=patch * (isqrt(offsets) + 1) // 2,
             patch_size=patch,
@@ -221,5 +219,3 @@ def _vision_config(state: Mapping[str, Tensor], settings: Mapping[str, Any], fil
             # The published code and timm have 1e-6.
             norm_eps=float(settings.get("layer_norm_eps", 1e-6)),
         )
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise UserError(f"{file} is no BEiT that can be loaded ({error})") from error

@@ -213,13 +213,10 @@ def preprocessing(
 ) -> Preprocessing:
     """Preprocessing with mean and deviation from another model's settings; a UserError unless they are
     three numbers each."""
-    try:
+    wanted = f"{source}: mean and deviation of the pixels must be three numbers each"
+    with explained(wanted, "copy it again", ValueError, TypeError, ArithmeticError):
         of_pixels: Any = [tuple(float(number) for number in numbers) for numbers in (mean, std)]
         return Preprocessing(image_size, *of_pixels, image_width=image_width)
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise UserError(
-            f"{source}: mean and deviation of the pixels must be three numbers each ({error}); copy it again"
-        ) from error
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

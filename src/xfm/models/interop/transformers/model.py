@@ -145,6 +145,7 @@ class XFMPreTrainedModel(PreTrainedModel):
     """Base of all classes: parts under the names of a model folder, strict loading, provenance."""
 
     config: XFMConfig
+    language: AnyLanguage
     config_class = XFMConfig
     task_kind: ClassVar[str | None] = None  # whose fine-tuned heads the class can take
     base_model_prefix = "xfm"  # of no attribute: every class holds the parts themselves
@@ -214,6 +215,14 @@ class XFMPreTrainedModel(PreTrainedModel):
             (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The word matrix of the language encoder, where the class has one."""
+        return self.language.words if hasattr(self, "language") else super().get_input_embeddings()
+
+    def text_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """[R, T] bool of real tokens; without a mask, all but padding."""
+        return input_ids.ne(self.language.config.pad) if attention_mask is None else attention_mask.bool()
+
     def init_weights(self) -> None:
         """Tie weights; the parts initialised themselves."""
         self.tie_weights(recompute_mapping=False)
@@ -236,20 +245,6 @@ def refuse_unused(given: dict[str, Any]) -> None:
         raise UserError(f"X-FM's classes for transformers do not take {asked[0]}; leave it out")
 
 
-class XFMWithLanguage(XFMPreTrainedModel):
-    """Base of the classes with a language encoder."""
-
-    language: AnyLanguage
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The word matrix of the language encoder."""
-        return self.language.words
-
-    def text_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """[R, T] bool of real tokens; without a mask, all but padding."""
-        return input_ids.ne(self.language.config.pad) if attention_mask is None else attention_mask.bool()
-
-
 @dataclass
 class XFMOutput(ModelOutput):
     """Output of `XFMModel`, None where not asked for: logits_per_image [B, R] and its transpose (cosines
@@ -264,7 +259,7 @@ class XFMOutput(ModelOutput):
     image_embeds: Tensor | None = None
 
 
-class XFMModel(XFMWithLanguage, Composition):
+class XFMModel(XFMPreTrainedModel, Composition):
     """Three encoders with all pre-training heads; every computing method of `XFM` is here too."""
 
     main_input_name = "input_ids"

@@ -11,15 +11,10 @@ from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from xfm.data.masking import IGNORED
 from xfm.models.encoders import LANGUAGE, VISION
 from xfm.models.heads import TokenHead, mlp_head
-from xfm.models.interop.transformers.model import (
-    XFMConfig,
-    XFMPreTrainedModel,
-    XFMWithLanguage,
-    refuse_unused,
-)
+from xfm.models.interop.transformers.model import XFMConfig, XFMPreTrainedModel, refuse_unused
 
 
-class XFMForSequenceClassification(XFMWithLanguage):
+class XFMForSequenceClassification(XFMPreTrainedModel):
     """Language token 0 -> MLP head (spec: fine-tuning, GLUE)."""
 
     task_kind = TEXT_CLASSIFICATION.name
@@ -78,7 +73,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
         return ImageClassifierOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
 
 
-class XFMForMaskedLM(XFMWithLanguage):
+class XFMForMaskedLM(XFMPreTrainedModel):
     """The language encoder with its MLM head, whose output matrix is the word matrix."""
 
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
