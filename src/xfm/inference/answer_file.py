@@ -127,11 +127,7 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             file = stack.enter_context(out.open("a+b"))
             if lock_file(file.fileno(), out) is False:
                 raise UserError(f"{out} is being written by another run; wait for it, or name another file")
-            if file.seek(0, os.SEEK_END) > 0 and not (earlier_settings(out) and _begins_as_answers(file)):
-                raise UserError(
-                    f"{out} holds something, but {settings_file(out).name} beside it does not say that "
-                    f"`predict` made it; name another file, such as {free_name(out)}"
-                )
+            require_own(out)
             if bad_file(out).is_symlink():  # it is emptied and removed, and may come from anybody
                 raise UserError(f"{bad_file(out)} is a link: remove it, or name another file than {out}")
             if restart:
@@ -163,20 +159,18 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
                 bad_file(out).unlink(missing_ok=True)
 
 
-def is_of_answers(path: Path) -> bool:
-    """Whether a file begins as one of answers; raises OSError."""
-    with open_regular(path) as file:
-        return _begins_as_answers(file)
-
-
-def _begins_as_answers(file: BinaryIO) -> bool:
-    """Whether a restart may empty the file; a crash leaves torn lines, or zeros."""
-    file.seek(0)
-    head = file.read(_TAIL)
-    if not head.strip(b"\0"):
-        return True
+def require_own(out: Path) -> None:
+    """Refuse a file that a restart must not empty: it holds something else than answers."""
+    with open_regular(out) as file:
+        head = file.read(_TAIL)
     begins = tuple(b'{"%s": ' % name.encode() for name in (ROW, IMAGE, ANSWER))
-    return head.startswith(begins) or any(begin.startswith(head) for begin in begins)
+    # A crash leaves torn lines, or zeros.
+    own = not head.strip(b"\0") or head.startswith(begins) or any(one.startswith(head) for one in begins)
+    if head and not (own and earlier_settings(out)):
+        raise UserError(
+            f"{out} holds something, but {settings_file(out).name} beside it does not say that `predict` "
+            f"made it; name another file, such as {free_name(out)}"
+        )
 
 
 def _end_of_lines(file: BinaryIO) -> int:

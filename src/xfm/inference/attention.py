@@ -16,12 +16,12 @@ from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.drawing import draw_heat, sheet
-from xfm.inference.input_parsing import Picture, PictureReader
+from xfm.inference.input_parsing import PictureReader
 from xfm.models.artifacts import model_pixels
 from xfm.models.attention import join_heads, split_heads
 from xfm.models.attention_layout import padded
 from xfm.models.folder import Pretrained
-from xfm.models.fusion import CrossAttention, FusionLayer
+from xfm.models.fusion import FusionLayer
 from xfm.models.runtimes.loading import RuntimeModel
 from xfm.models.xfm import XFM
 
@@ -60,15 +60,7 @@ def attention_maps(
     fusion encoder counts from 0; see `default_layer`. UserError: an unreadable picture, an empty text, no
     such layer.
     """
-    return maps_of(
-        pretrained, PictureReader(pretrained.preprocessing, None).read(picture), text, layer, picture
-    )
-
-
-def maps_of(
-    pretrained: Pretrained, shown: Picture, text: str, layer: int | None = None, picture: object = None
-) -> AttentionMaps:
-    """The maps for a picture that was read; `picture` is the original to draw on."""
+    shown = PictureReader(pretrained.preprocessing, None).read(picture)
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if isinstance(model, RuntimeModel):
         raise UserError(
@@ -133,18 +125,12 @@ def _fuse_watching(
     weights: Tensor | None = None
     layers = [layer for layer in model.fusion.layers if isinstance(layer, FusionLayer)]
     for place, layer in enumerate(layers):
-        states = layer.attention(states, texts)
-        attended, found = _attend(layer.cross_attention, states, image, place == watched)
-        weights = found if place == watched else weights
-        states = layer.feed_forward(attended)
+        states, part = layer.attention(states, texts), layer.cross_attention
+        key, value = (split_heads(t, part.heads) for t in part.key_value(image).chunk(2, dim=-1))
+        query = split_heads(part.query(states), part.heads)
+        found = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)  # [R, H, T, 1 + P]
+        if place == watched:
+            weights = found = found.detach().requires_grad_()
+        states = layer.feed_forward(part.norm(states + part.out(join_heads(found @ value))))
     assert weights is not None
     return states, weights
-
-
-def _attend(part: CrossAttention, states: Tensor, image: Tensor, watch: bool) -> tuple[Tensor, Tensor]:
-    key, value = (split_heads(t, part.heads) for t in part.key_value(image).chunk(2, dim=-1))
-    query = split_heads(part.query(states), part.heads)
-    weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)  # [R, H, T, 1 + P]
-    if watch:
-        weights = weights.detach().requires_grad_()
-    return part.norm(states + part.out(join_heads(weights @ value))), weights

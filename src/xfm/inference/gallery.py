@@ -157,7 +157,6 @@ class Retrieval(Pipeline):
         return super().__call__(inputs, **given)
 
     def begin(self, options: RetrievalOptions) -> tuple[Gallery, RetrievalOptions]:
-        """The gallery, with counts that it can satisfy."""
         if self.searched is None:
             raise UserError("retrieval needs something to search in: images=[...], texts=[...] or gallery=")
         size = len(self.searched)
@@ -168,7 +167,6 @@ class Retrieval(Pipeline):
     def answer(
         self, batch: InputBatch, ready: tuple[Gallery, RetrievalOptions]
     ) -> list[list[dict[str, Any]]]:
-        """The best candidates of each query."""
         model, (gallery, options) = self.engine.model, ready
         text = None
         if batch.tokens is not None:

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from xfm.config.inference import Sampling
 from xfm.config.pipelines import AnswerOptions, CaptionOptions, TopK
@@ -29,7 +28,6 @@ class QuestionAnswering(Pipeline):
     """
 
     def begin(self, options: AnswerOptions) -> AnswerRule:
-        """Tokenise the list of answers, once a call."""
         task, engine = self.engine.pretrained.task, self.engine
         assert task is not None, "made with a model of its kind"
         listed = list(dict.fromkeys(map(normalise_caption, options.answers))) or list(task.task.answers)
@@ -41,7 +39,6 @@ class QuestionAnswering(Pipeline):
         return options, AnswerList(listed, engine.tokenizer).to(engine.device)
 
     def answer(self, batch: InputBatch, ready: AnswerRule) -> list[list[dict[str, Any]]]:
-        """The likeliest answers to each question."""
         model, (options, answers) = self.engine.pretrained.task, ready
         assert isinstance(model, Answerer)
         memory, asked = model.fused(batch), batch.text.mask
@@ -49,25 +46,20 @@ class QuestionAnswering(Pipeline):
             marks = SpecialTokens.of(self.engine.tokenizer)
             found = generate(model.decoder, memory, asked, marks, options.writing())
             texts = [[self.engine.tokenizer.decode(ids).strip() for ids in rows] for rows in found.ids]
-            return [_scored(row, scores) for row, scores in zip(texts, found.scores, strict=True)]
-        best, scores = likeliest_answers(model.decoder, answers, memory, asked, options.top_k)
-        names = answers.answers
+            scores = found.scores
+        else:
+            best, scores = likeliest_answers(model.decoder, answers, memory, asked, options.top_k)
+            texts = [[answers.answers[place] for place in places] for places in best.tolist()]
+        shown = zip(texts, scores.double().exp().tolist(), strict=True)
         return [
-            _scored([names[place] for place in places], scores)
-            for places, scores in zip(best.tolist(), scores, strict=True)
+            [{"score": s, "answer": a} for s, a in zip(own, row, strict=True) if s > 0] for row, own in shown
         ]
-
-
-def _scored(answers: list[str], log_likelihoods: Tensor) -> list[dict[str, Any]]:
-    scores = log_likelihoods.double().exp().tolist()
-    return [{"score": s, "answer": a} for s, a in zip(scores, answers, strict=True) if s > 0]
 
 
 class Captioning(Pipeline):
     """A picture -> `[{"generated_text"}]`, as many as `texts` says, best first."""
 
     def begin(self, options: CaptionOptions) -> CaptionOptions:
-        """Check that the model can write texts that long."""
         task, engine = self.engine.pretrained.task, self.engine
         assert task is not None, "made with a model of its kind"
         given = len(prompt_ids(engine.tokenizer, task.task.prompt))
@@ -82,22 +74,14 @@ class Captioning(Pipeline):
         how, tokenizer = ready.writing(), self.engine.tokenizer
         draws = None
         if isinstance(how, Sampling):  # by seed and picture, whatever is in the batch
-            seeds, shape = (
-                [(how.seed, int.from_bytes(key)) for key in batch.keys],
-                (how.texts, how.max_tokens - 1),
-            )
-            rows = [np.random.default_rng(seed).random(shape, np.float32) for seed in seeds]
+            shape, seeds = (how.texts, how.max_tokens - 1), map(int.from_bytes, batch.keys)
+            rows = [np.random.default_rng((how.seed, seed)).random(shape, np.float32) for seed in seeds]
             draws = torch.from_numpy(np.stack(rows))
-        found = generate(
-            model.decoder, memory, seen, SpecialTokens.of(tokenizer, model.task.prompt), how, draws
-        )
+        marks = SpecialTokens.of(tokenizer, model.task.prompt)
+        found = generate(model.decoder, memory, seen, marks, how, draws)
         captions: list[list[dict[str, str]]] = [
-            [
-                {"generated_text": tokenizer.decode(ids).strip()}
-                for ids, real in zip(rows, kept, strict=True)
-                if real
-            ]
-            for rows, kept in zip(found.ids, found.mask.any(-1).tolist(), strict=True)
+            [{"generated_text": tokenizer.decode(ids).strip()} for ids in rows[real]]
+            for rows, real in zip(found.ids, found.mask.any(-1), strict=True)
         ]
         return [captions[place] for place in batch.of_rows(torch.arange(len(captions))).tolist()]
 
@@ -127,7 +111,6 @@ class FillMask(Pipeline):
         return f" {self.mask} ".join(map(normalise_caption, text.split(self.mask))).strip()
 
     def check(self, item: Item) -> None:
-        """Require a mask within the tokens that are read."""
         ids = self.engine.tokenizer.encode_batch(list(item.texts), self.engine.longest).ids
         if not (ids == self.engine.tokenizer.mask).any():
             raise UserError(
@@ -136,7 +119,6 @@ class FillMask(Pipeline):
             )
 
     def answer(self, batch: InputBatch, ready: TopK) -> list[Any]:
-        """The likeliest tokens of each mask of each row."""
         model, tokenizer = self.engine.model, self.engine.tokenizer
         tokens = batch.text
         states = model.encode_text(tokens.ids, tokens.mask)

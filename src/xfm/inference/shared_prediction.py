@@ -28,7 +28,7 @@ from xfm.core.results_folder import free_name
 from xfm.data.skipped import SkippedRecords
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, find_plan, whole_file
-from xfm.inference.answer_file import ROW, bad_file, earlier_settings, is_of_answers, settings_file
+from xfm.inference.answer_file import ROW, bad_file, earlier_settings, require_own, settings_file
 from xfm.inference.prediction import PredictionCounts, refuse_to_overwrite
 from xfm.inference.row_sources import FolderRows
 from xfm.inference.row_units import NAMES, SUFFIXES, RowMark, RowWork, row_units
@@ -101,11 +101,7 @@ def _free_file(path: Path, restart: bool) -> None:
         return
     if path.is_symlink() or not path.is_file():  # the file is renamed to, and would replace it
         raise UserError(f"{path} is a folder, a link or a pipe: choose a file for the answers")
-    if path.stat().st_size and not (earlier_settings(path) and is_of_answers(path)):
-        raise UserError(
-            f"{path} holds something, but {settings_file(path).name} beside it does not say "
-            f"that `predict` made it; name another file, such as {free_name(path)}"
-        )
+    require_own(path)
     if not restart:
         raise UserError(
             f"{path} holds answers of other settings, or of a run without units: name another file, "
