@@ -94,7 +94,14 @@ class ColumnPipeline:
 
         for number, answer in self._pipe.numbered(inputs, self._options, bad):
             answers[number] = answer
-        more = self._arrow(answers, errors)
+        import pyarrow as arrow
+
+        if self._type is None and self._pipe.spec is EMBED:
+            self._type = arrow.list_(arrow.float32(), self._pipe.engine.model.config.projection)
+        found = arrow.array(answers, self._type)
+        if self._type is None and not arrow.types.is_null(found.type):
+            self._type = found.type
+        more = {self.answer: found, REASON: arrow.array(errors, arrow.string())}
         if isinstance(batch, Mapping):
             return {**batch, **more}
         whole: Any = batch
@@ -125,14 +132,3 @@ class ColumnPipeline:
                 f"the batch has none of the columns {known}, only {only}; name others by columns="
             )
         return found
-
-    def _arrow(self, answers: list[Any], errors: list[Any]) -> dict[str, Any]:
-        import pyarrow as arrow
-
-        if self._type is None and self._pipe.spec is EMBED:
-            width = self._pipe.engine.model.config.projection
-            self._type = arrow.list_(arrow.float32(), width)
-        found = arrow.array(answers, self._type)
-        if self._type is None and not arrow.types.is_null(found.type):
-            self._type = found.type
-        return {self.answer: found, REASON: arrow.array(errors, arrow.string())}

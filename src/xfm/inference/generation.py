@@ -83,7 +83,8 @@ class Captioning(Pipeline):
             [{"generated_text": tokenizer.decode(ids).strip()} for ids in rows[real]]
             for rows, real in zip(found.ids, found.mask.any(-1), strict=True)
         ]
-        return [captions[place] for place in batch.of_rows(torch.arange(len(captions))).tolist()]
+        assert batch.first is not None
+        return [captions[place] for place in batch.first.tolist()]
 
 
 def _check_length(wanted: int, longest: int) -> None:

@@ -137,7 +137,6 @@ def _is_column(name: str, field: Field, value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], list | tuple)
 
 
-# ---------------------------------------------------------------- tables
 # ---------------------------------------------------------------- lists beside the input
 def checked_option(name: str, value: Any, default: Any) -> Any:
     """An option's value, of the kind of its default; UserError otherwise."""

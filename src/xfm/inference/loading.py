@@ -87,9 +87,7 @@ class LoadedModel(Pretrained):
 
     def _vectors(self, pipe: Embed, rows: Sequence[Any], progress: bool | None) -> Tensor:
         reader = PictureReader(self.preprocessing, pipe.engine.urls)
-        places: dict[
-            str | int, list[int]
-        ] = {}  # equal texts are read once; equal pictures are by the pipeline
+        places: dict[str | int, list[int]] = {}  # equal texts are read once, equal pictures by the pipeline
         for place, one in enumerate(rows):
             try:
                 is_text = [*by_field(one, EMBED.inputs)] != ["image"]
@@ -97,10 +95,8 @@ class LoadedModel(Pretrained):
             except UserError as error:  # before anything is computed
                 raise InputError(place, str(error)) from error
             places.setdefault(key, []).append(place)
-        keys = sorted(
-            places, key=lambda key: -len(key) if isinstance(key, str) else 1
-        )  # like lengths together
-        order = [places[key] for key in keys]
+        by_length = sorted(places, key=lambda key: -len(key) if isinstance(key, str) else 1)
+        order = [places[key] for key in by_length]
         found = torch.zeros(len(rows), self.model.config.projection)
         disable = (len(rows) < MANY or None) if progress is None else not progress  # None: where nobody looks
         with tqdm(total=len(rows), desc="encoding", unit="input", disable=disable) as bar:

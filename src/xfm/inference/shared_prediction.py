@@ -31,7 +31,7 @@ from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, find_plan, wh
 from xfm.inference.answer_file import ROW, bad_file, earlier_settings, require_own, settings_file
 from xfm.inference.prediction import PredictionCounts, refuse_to_overwrite
 from xfm.inference.row_sources import FolderRows
-from xfm.inference.row_units import NAMES, SUFFIXES, RowMark, RowWork, row_units
+from xfm.inference.row_units import NAMES, SUFFIXES, RowMark, RowWork, answer_unit
 
 VECTORS = "_vectors.json"
 BAD = "_bad.jsonl"
@@ -165,7 +165,9 @@ def answer_together(
         _note(bad, one)
 
     def units() -> ShardedMap[RowMark]:
-        return row_units(work, target.work, plans[0]["starts"], target.form)
+        starts = tuple(plans[0]["starts"])
+        answer = partial(answer_unit, work, target.work, starts, target.form)
+        return ShardedMap(target.work, "made", len(starts), RowMark, answer)
 
     def run() -> bool:
         # Refuse a target that would be lost; with `restart`, remove one of our own.

@@ -52,26 +52,6 @@ LowRank = tuple[Tensor, Tensor]
 """LoRA's addition to a linear layer, down [r, I] and up [O, r] float32: scale * up @ down."""
 
 
-def write_low_rank(folder: Path, additions: Mapping[str, LowRank], about: AdapterConfig) -> None:
-    """Write additions by their layers' names in `Backbone`, as peft reads them."""
-    tensors = {f"{_PREFIX}{name}{_DOWN}": down for name, (down, _) in additions.items()}
-    tensors |= {f"{_PREFIX}{name}{_UP}": up for name, (_, up) in additions.items()}
-    write_tensors(folder / LOW_RANK, tensors)
-    of_peft = {
-        "peft_type": "LORA",
-        "base_model_name_or_path": about.base,
-        "r": about.rank,
-        "lora_alpha": about.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "target_modules": sorted(additions),
-        "task_type": None,
-    }
-    (folder / PEFT_CONFIG).write_text(json.dumps(of_peft, indent=2) + "\n", encoding="utf-8")
-
-
 @torch.no_grad()
 def _apply_changes(folder: Path, model: nn.Module, about: AdapterConfig) -> None:
     """Add a folder's LoRA tensors to a model's matrices, and replace what else it learned, in place."""
@@ -228,8 +208,23 @@ def save_adapter(
     }
     with saving(folder) as part:
         write_text(part / ADAPTER, as_json(to_plain(about)))
-        if additions:
-            write_low_rank(part, additions, about)
+        if additions:  # as peft reads them
+            tensors = {f"{_PREFIX}{name}{_DOWN}": down for name, (down, _) in additions.items()}
+            tensors |= {f"{_PREFIX}{name}{_UP}": up for name, (_, up) in additions.items()}
+            write_tensors(part / LOW_RANK, tensors)
+            of_peft = {
+                "peft_type": "LORA",
+                "base_model_name_or_path": about.base,
+                "r": about.rank,
+                "lora_alpha": about.alpha,
+                "lora_dropout": 0.0,
+                "bias": "none",
+                "fan_in_fan_out": False,
+                "inference_mode": True,
+                "target_modules": sorted(additions),
+                "task_type": None,
+            }
+            (part / PEFT_CONFIG).write_text(json.dumps(of_peft, indent=2) + "\n", encoding="utf-8")
         if changed:
             write_tensors(part / CHANGED, changed)
         write_description(part, config, replace(own, given_tokenizer=None))

@@ -58,7 +58,7 @@ def push_to_hub(
         return push(Path(place), name, private, message)
 
 
-def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) -> str:
+def push(folder: Path, name: str, private: bool, message: str) -> str:
     """Upload a folder with a model and its card, as `push_to_hub`."""
     check_repository(name)
     hub = hub_library("models are uploaded")

@@ -77,7 +77,7 @@ def load(
         found = found.resized(path, image_size, image_width)
     if own is None:
         return found
-    check_vocabulary(own, found.model.config, Path(tokenizer or path))
+    check_vocabulary(own, found.model.config.language, Path(tokenizer or path))
     found = replace(found, given_tokenizer=own)
     if check:
         verify(path, found.model, found.artifacts)

@@ -32,6 +32,7 @@ from xfm.models.interop.sources import (
 )
 from xfm.models.language import LanguageEncoder
 from xfm.models.library_encoders import explained
+from xfm.models.model_reading import check_vocabulary
 from xfm.models.vision import VisionEncoder
 
 _ROBERTA = frozenset({"roberta", "xlm-roberta", "camembert"})
@@ -89,11 +90,7 @@ def read_bert(folder: Path, reference: str) -> EncoderPart:
             )
     tokenizer = read_tokenizer(folder)
     config = _text_config(settings, tokenizer.eos, folder)
-    if tokenizer.pad != config.pad or tokenizer.vocab_size > config.vocab_size:
-        raise UserError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but "
-            f"config.json says {config.vocab_size} and {config.pad}; copy the folder again"
-        )
+    check_vocabulary(tokenizer, config, folder)
     file = weights_file(folder)
     state, head, ignored = _text_tensors(read_weights(file), config, file)
     encoder = filled(lambda: LanguageEncoder(config), state, file)
