@@ -34,9 +34,7 @@ def require_lines(out: Path) -> None:
     """Refuse a suffix of another format: answers are nested, and a killed run goes on by lines."""
     if table_kind(out) not in (None, ".jsonl", ".ndjson", ".json"):
         fitting = out.with_suffix(".jsonl")
-        raise UserError(
-            f"{out}: answers are written as JSON lines, not as {out.suffix}; take --out {fitting}"
-        )
+        raise UserError(f"{out}: answers are written as JSON lines; take --out {fitting}")
 
 
 def bad_file(out: Path) -> Path:
@@ -141,9 +139,7 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
                 if name == "input.begins":
                     source = plain["input"].get("file", "a table")
                     differs = f"of {source} when that began otherwise than it does now"
-                raise UserError(
-                    f"{out} holds answers {differs}; name another file, or begin again with --restart"
-                )
+                raise UserError(f"{out} holds answers {differs}; name another file, or --restart")
             bad = stack.enter_context(bad_file(out).open("a+b"))
             if restart:
                 bad.truncate(0)
@@ -192,9 +188,7 @@ def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
             return value
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    raise UserError(
-        f"{out}:{number}: the line is not one of answers; remove it and what follows, or begin with --restart"
-    )
+    raise UserError(f"{out}:{number}: the line is not one of answers; remove it and what follows")
 
 
 def answer_line(row: int | None, kept: Mapping[str, Any], **answer: Any) -> bytes:

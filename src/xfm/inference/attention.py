@@ -63,9 +63,7 @@ def attention_maps(
     shown = PictureReader(pretrained.preprocessing, None).read(picture)
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if isinstance(model, RuntimeModel):
-        raise UserError(
-            "maps of attention need gradients, which an exported model has none of: take the model folder"
-        )
+        raise UserError("maps of attention need gradients: take the model folder, not an exported model")
     read = normalise_caption(text)
     if not read:
         raise UserError("the text holds no words; give a caption or a phrase")

@@ -76,9 +76,7 @@ class ColumnPipeline:
             kinds = "a dict of arrays, a pyarrow Table or a pandas DataFrame"
             raise UserError(f"a batch is {kinds}, not {type(batch).__name__}")
         if taken := [name for name in (self.answer, REASON) if name in table.columns]:
-            raise UserError(
-                f"the batch has a column {taken[0]} already; rename it, or choose another answer="
-            )
+            raise UserError(f"the batch has a column {taken[0]} already; rename it, or choose answer=")
         names = self._present(table.columns)
         rows = table.rows(frozenset(names.values()))
         inputs = list[Any]()
@@ -128,7 +126,5 @@ class ColumnPipeline:
                 )
         if not found:
             known = ", ".join(field_names(fields))
-            raise UserError(
-                f"the batch has none of the columns {known}, only {only}; name others by columns="
-            )
+            raise UserError(f"the batch has none of {known}, only {only}; name others by columns=")
         return found

@@ -60,9 +60,7 @@ def _edges(one: Mapping[str, Any], scale: int, shown: Image.Image) -> tuple[floa
         box = one["box"]
         left, top, right, bottom = (float(box[name]) * scale for name in ("xmin", "ymin", "xmax", "ymax"))
     except (KeyError, TypeError, ValueError):
-        raise UserError(
-            f"{dict(one)!r} is no box: give label and box with xmin, ymin, xmax and ymax in pixels"
-        ) from None
+        raise UserError(f"{dict(one)!r} has no box of xmin, ymin, xmax and ymax in pixels") from None
     left, right = sorted((min(max(left, 0), shown.width - 1), min(max(right, 0), shown.width - 1)))
     top, bottom = sorted((min(max(top, 0), shown.height - 1), min(max(bottom, 0), shown.height - 1)))
     return left, top, right, bottom

@@ -114,10 +114,7 @@ class FillMask(Pipeline):
     def check(self, item: Item) -> None:
         ids = self.engine.tokenizer.encode_batch(list(item.texts), self.engine.longest).ids
         if not (ids == self.engine.tokenizer.mask).any():
-            raise UserError(
-                f"the text has no {self.mask} among its first {self.engine.longest} tokens; put one where a "
-                "word is to be predicted"
-            )
+            raise UserError(f"the text has no {self.mask} among its first {self.engine.longest} tokens")
 
     def answer(self, batch: InputBatch, ready: TopK) -> list[Any]:
         model, tokenizer = self.engine.model, self.engine.tokenizer

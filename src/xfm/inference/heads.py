@@ -53,7 +53,7 @@ class Classification(Pipeline):
             lacks, name = texts > len(item.texts), second.name
             mend = "give it" if lacks else f"leave it out (of a table with --columns {name}=)"
             raise UserError(
-                f"the rows that the model was fine-tuned on have {'a' if lacks else 'no'} {name}; {mend}"
+                f"the model was fine-tuned on rows {'with' if lacks else 'without'} {name}; {mend}"
             )
 
     def answer(self, batch: InputBatch, ready: TopK) -> list[Classes]:

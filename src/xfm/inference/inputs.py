@@ -111,10 +111,7 @@ def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> Inputs:
     for name in columns:
         refuse_set(given[name], f"{name}: ")
     if rest and rest[0] in kinds:
-        raise UserError(
-            f"{rest[0]} is one and {next(iter(columns))} several; give lists of the same length, or a "
-            "list of inputs"
-        )
+        raise UserError(f"{rest[0]} is one and {next(iter(columns))} several; give lists of the same length")
     if rest:
         by_field(given, fields)  # names the field that is not known
     list_option = {name: list(_of_values(value).rows) for name, value in columns.items()}

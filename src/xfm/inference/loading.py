@@ -149,10 +149,7 @@ class LoadedModel(Pretrained):
             scores = torch.tensor(pipe({"text": first[0], "image": picture})["score"])
             return _given_back(scores, tensors)
         if not said.single and not shown.single and len(first) != len(second):
-            raise UserError(
-                f"there are {len(first)} texts, but {len(second)} pictures; give as many of each, or one of "
-                "the ones"
-            )
+            raise UserError(f"there are {len(first)} texts, but {len(second)} pictures; give as many of each")
         if shown.single and isinstance(second[0], np.ndarray | Tensor | Image.Image):
             second = [PictureReader(self.preprocessing, None).read(second[0]).pixels]  # once, not a text
         first, second = (

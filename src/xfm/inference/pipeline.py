@@ -92,10 +92,7 @@ def pipeline(
     where = torch.device("cpu") if runs_on_cpu else _device(device, own)
     decodes = bool(spec.head) and issubclass(spec.head_class(), Answerer | Captioner)
     if decodes and runs_on_cpu:
-        raise UserError(
-            f"{spec.name} answers by a decoder, which torch computes: take the model folder that {name} was "
-            "exported from"
-        )
+        raise UserError(f"{spec.name} answers by a decoder, which {name} has not: take the model folder")
     _check_fit(spec, loaded, name)
     urls = UrlRules.of(allow_urls)
     for part in (loaded.model, loaded.task):

@@ -139,9 +139,7 @@ def part_files(
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError:
-        raise UserError(
-            "vectors as Parquet need pyarrow: pip install 'xfm[tables]', or choose --format npy"
-        ) from None
+        raise UserError("Parquet needs pyarrow: pip install 'xfm[tables]', or choose --format npy") from None
 
     columns: dict[str, Any] = {}
     if not by_name:

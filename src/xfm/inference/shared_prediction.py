@@ -128,9 +128,7 @@ def _free_folder(path: Path, restart: bool) -> None:
             f"such as {free_name(path)}"
         )
     if not restart:
-        raise UserError(
-            f"{path} holds vectors of other settings: choose another folder, or begin again with --restart"
-        )
+        raise UserError(f"{path} holds vectors of other settings: choose another folder, or --restart")
     with writing(path, AGAIN):
         shutil.rmtree(path)
 

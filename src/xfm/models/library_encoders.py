@@ -114,10 +114,7 @@ class TimmVision(nn.Module):
 def _create_timm_trunk(config: TimmVisionConfig) -> Any:
     timm = import_extra("timm", "this model")
     if not timm.is_model(config.architecture):  # names of the hub or of folders would be read from there
-        raise UserError(
-            f"timm {timm.__version__} has no model {config.architecture}; "
-            "see timm.list_models(), or upgrade it"
-        )
+        raise UserError(f"timm {timm.__version__} has no {config.architecture}; see timm.list_models()")
     remedy = "take a vision transformer, such as vit_base_patch16_224"
     with explained(f"timm cannot build {config.architecture} as described", remedy):
         trunk = timm.create_model(
@@ -139,10 +136,7 @@ def check_trunk(trunk: Any, name: str) -> None:
     """A UserError for a model that is no plain vision transformer."""
     needed = ("patch_embed", "blocks", "num_prefix_tokens", "fc_norm", "set_input_size", "forward_head")
     if missing := [part for part in needed if not hasattr(trunk, part)]:
-        raise UserError(
-            f"{name} is no plain vision transformer (it has no {missing[0]}); "
-            "take one, such as vit_base_patch16_224"
-        )
+        raise UserError(f"{name} is no plain vision transformer, such as vit_base_patch16_224")
 
 
 # What would load code or other weights, or belongs to the place where the file came from.
@@ -162,9 +156,7 @@ class TransformersText(nn.Module):
             self.trunk = transformers.AutoModel.from_config(settings, trust_remote_code=False)
             built = self.trunk.config
             if built.is_encoder_decoder or getattr(built, "is_decoder", False):
-                raise UserError(
-                    f"{built.model_type} is no text encoder; take one, such as answerdotai/ModernBERT-base"
-                )
+                raise UserError(f"{built.model_type} is no text encoder such as answerdotai/ModernBERT-base")
         if getattr(self.trunk, "pooler", None) is not None:
             self.trunk.pooler = None
 

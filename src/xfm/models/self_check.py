@@ -55,9 +55,7 @@ def measured(model: Backbone, own: Artifacts, check: SelfCheck) -> CheckValues:
     try:
         decoded = decode(base64.b64decode(check.picture, validate=True))
     except (ValueError, PictureError) as error:
-        raise UserError(
-            f"{SELF_CHECK} holds a damaged picture ({error}); copy it again or remove it"
-        ) from error
+        raise UserError(f"{SELF_CHECK} holds a damaged picture ({error}); copy it again") from error
     pixels, here = model_pixels(framed(decoded, own.preprocessing)[None], own.preprocessing), model.device
     image = model.encode_image(pixels.to(here))
     coarse = _plain(F.adaptive_avg_pool2d(pixels.float(), PARTS))

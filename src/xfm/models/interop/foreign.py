@@ -39,9 +39,7 @@ def read_timm(name: str, reference: str) -> EncoderPart:
     timm = import_extra("timm", "this model")
     source = f"local-dir:{name}" if Path(name).is_dir() else name
     if source is name and not timm.is_model(name):
-        raise UserError(
-            f"timm {timm.__version__} has no model {name}; see timm.list_models(), or upgrade timm"
-        )
+        raise UserError(f"timm {timm.__version__} has no model {name}; see timm.list_models()")
     remedy = "check the name and the connection, or give a folder with its config.json and model.safetensors"
     with explained(f"timm cannot load {name}", remedy):
         with torch.device("meta"):  # before anything is downloaded, and without the memory that it claims
@@ -52,18 +50,13 @@ def read_timm(name: str, reference: str) -> EncoderPart:
                 arguments = read_settings(Path(name) / "config.json").get("model_args")
                 depth = arguments.get("depth") if isinstance(arguments, dict) else None
                 if isinstance(depth, int) and depth > MAX_DEPTH:
-                    raise UserError(
-                        f"{name}/config.json asks for {depth} blocks; it is damaged, copy it again"
-                    )
+                    raise UserError(f"{name}/config.json asks for {depth} blocks; it is damaged")
             shapes = timm.create_model(source, pretrained=False, num_classes=0)
         check_trunk(shapes, name)
         if source is not name:
             claimed = sum(parameter.numel() for parameter in shapes.parameters())
             if claimed > max(file.stat().st_size for file in Path(name).iterdir()):
-                raise UserError(
-                    f"{name}/config.json describes {claimed:,} values, and no file of the folder holds so "
-                    "many; copy it again"
-                )
+                raise UserError(f"{name}/config.json claims {claimed:,} values, more than any file has")
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
     check_trunk(trunk, name)
     cfg = trunk.pretrained_cfg

@@ -132,7 +132,7 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
             config = replace(recipe.model, vision=seen, language=words.encoder.config)
         except ValueError as error:
             raise UserError(
-                f"{language} and {vision} and the recipe {recipe.name} do not fit together: {error}"
+                f"{language}, {vision} and recipe {recipe.name} do not fit together: {error}"
             ) from error
         model = XFM(config)
     if eyes is not None:

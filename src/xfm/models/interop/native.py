@@ -75,19 +75,14 @@ def read_bert(folder: Path, reference: str) -> EncoderPart:
     other kinds."""
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; give the folder with config.json, weights and tokenizer")
-    settings = read_settings(folder / "config.json")
+    described = folder / "config.json"
+    settings = read_settings(described)
     kind = settings.get("model_type")
     if not isinstance(kind, str) or kind not in _ROBERTA | {"bert"}:
-        raise UserError(
-            f"{folder / 'config.json'}: model_type is {kind}, which has no native encoder; "
-            "take the model through hf:NAME"
-        )
+        raise UserError(f"{described}: model_type is {kind}, which has no native encoder; take hf:NAME")
     for key, wanted in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
         if settings.get(key, wanted) != wanted:
-            raise UserError(
-                f"{folder / 'config.json'}: {key} is {settings[key]}, the native encoder has {wanted}; "
-                "take the model through hf:NAME"
-            )
+            raise UserError(f"{described}: {key} is {settings[key]}, not {wanted}; take hf:NAME")
     tokenizer = read_tokenizer(folder)
     config = _text_config(settings, tokenizer.eos, folder)
     check_vocabulary(tokenizer, config, folder)
@@ -179,10 +174,7 @@ def _vision_tensors(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str,
         raise UserError(f"{file} counts {depth} blocks; it is damaged or no BEiT")
     for block in (f"blocks.{number}." for number in range(depth)):
         if block + _TABLE not in state and _SHARED not in state:
-            raise UserError(
-                f"{file} has no table of relative positions for {block[:-1]}: it is no BEiT; "
-                "take other vision transformers through timm:NAME"
-            )
+            raise UserError(f"{file} has no table of relative positions for {block[:-1]}: take timm:NAME")
         state.setdefault(block + _TABLE, state.get(_SHARED, torch.empty(0)))
         for gamma in ("gamma_1", "gamma_2"):  # no LayerScale is one of ones
             if (norm := state.get(f"{block}norm1.weight")) is not None:
@@ -196,10 +188,7 @@ def _vision_tensors(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str,
 def _vision_config(state: Mapping[str, Tensor], settings: Mapping[str, Any], file: Path) -> VisionConfig:
     needed = ("patch_embed.weight", "blocks.0.fc1.weight", "blocks.0.attention.relative_position_table")
     if missing := [name for name in needed if name not in state]:
-        raise UserError(
-            f"{file} lacks the weights of {missing[0]}: it is no BEiT in the layout of timm; "
-            "take it by timm's name, such as beit_base_patch16_224"
-        )
+        raise UserError(f"{file} lacks the weights of {missing[0]}: it is no BEiT in timm's layout")
     kernel, hidden, table = (state[name] for name in needed)
     offsets = len(table) - 3
     if kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3] or isqrt(max(0, offsets)) ** 2 != offsets:

@@ -84,9 +84,7 @@ def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
                 "containers, numbers and texts are read"
             ) from error
         # What torch says is how to switch its safe reader off, which nobody should.
-        raise UserError(
-            f"{path} is truncated or no checkpoint; get it again, or name another file"
-        ) from error
+        raise UserError(f"{path} is truncated or no checkpoint; get it again") from error
     except Exception as error:  # a damaged file makes the reader fail in any of its layers
         raise UserError(
             f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
@@ -109,9 +107,7 @@ def refuse_bomb(path: Path) -> None:
             f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
         ) from error
     if packed or claimed > path.stat().st_size:
-        raise UserError(
-            f"{path} unpacks to more than it is long and is refused; torch.save writes no such file"
-        )
+        raise UserError(f"{path} unpacks to more than it is long and is refused; torch writes no such file")
 
 
 def weights_file(path: Path) -> Path:
@@ -181,9 +177,7 @@ def filled(
                 f"{list(own.shape)}; the file is not of the architecture that it or its settings claim"
             )
         if name in state and own.is_floating_point() != state[name].is_floating_point():
-            raise UserError(
-                f"{file}: the weights of {name} are of type {state[name].dtype}; save them as float32"
-            )
+            raise UserError(f"{file}: the weights of {name} are of type {state[name].dtype}, not float32")
     require_finite(file, state)
     module = build()
     module.load_state_dict(dict(state), strict=not optional)

@@ -44,9 +44,7 @@ class Runtime:
     def load(self, writing: bool = False) -> "Runtime":
         """The runtime itself; a UserError where a library is missing."""
         if missing := [name for name in (self.writes if writing else self.runs) if find_spec(name) is None]:
-            raise UserError(
-                f"{self.name} needs {missing[0]}, which is not installed: pip install 'xfm[{self.extra}]'"
-            )
+            raise UserError(f"{self.name} needs {missing[0]}: pip install 'xfm[{self.extra}]'")
         return self
 
 

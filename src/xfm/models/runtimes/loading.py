@@ -164,7 +164,5 @@ def _task(folder: Path, model: RuntimeModel, head: dict[str, Tensor]) -> TaskMod
     try:
         made.load_state_dict({**made.state_dict(), **{k: t.float() for k, t in head.items()}}, assign=True)
     except RuntimeError as error:
-        raise UserError(
-            f"{folder / HEADS_FILE} has another head than {TASK} says; export it again"
-        ) from error
+        raise UserError(f"{folder / HEADS_FILE} is not of {TASK}; export it again") from error
     return made.eval()

@@ -31,9 +31,7 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path} is a folder, not a published checkpoint; name the .th or .pt file")
     content = read_stored(path)
     if not isinstance(content, Mapping):
-        raise UserError(
-            f"{path} holds a {type(content).__name__}, not a dictionary with `model` and `config`"
-        )
+        raise UserError(f"{path} holds a {type(content).__name__}, not `model` and `config`")
     model = content.get("model", content)
     if not isinstance(model, Mapping):
         raise UserError(f"{path}: `model` is a {type(model).__name__}, not a dictionary of tensors")
@@ -70,15 +68,9 @@ def export(pretrained: Pretrained, path: Path) -> list[str]:
     config = model.config
     described = None if task is None else task.task
     if described and described.kind == IMAGE_CLASSIFICATION.name and described.image_head is ImageHead.LINEAR:
-        raise UserError(
-            "the published code knows no linear head of image classification, so the model cannot be "
-            "exported; fine-tune with the published head"
-        )
+        raise UserError("the published code knows no linear head; fine-tune with the published head")
     if described and described.head is HeadKind.PROBE:
-        raise UserError(
-            "the published code knows no probe of frozen features, so the model cannot be exported; "
-            "fine-tune with --preset good"
-        )
+        raise UserError("the published code knows no probe; fine-tune with --preset good")
     native = dict(model.state_dict())
     if task is not None:
         native |= task.shared_state()
