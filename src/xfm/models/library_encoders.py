@@ -135,7 +135,7 @@ def _create_timm_trunk(config: TimmVisionConfig) -> Any:
 def check_trunk(trunk: Any, name: str) -> None:
     """A UserError for a model that is no plain vision transformer."""
     needed = ("patch_embed", "blocks", "num_prefix_tokens", "fc_norm", "set_input_size", "forward_head")
-    if missing := [part for part in needed if not hasattr(trunk, part)]:
+    if not all(hasattr(trunk, part) for part in needed):
         raise UserError(f"{name} is no plain vision transformer, such as vit_base_patch16_224")
 
 
