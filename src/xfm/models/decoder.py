@@ -18,8 +18,6 @@ class Decoder(nn.Module):
     """The fusion encoder's layers, embeddings and token head, run causally over a memory: fused questions
     for answers, images for captions."""
 
-    last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
-
     def __init__(self, model: Backbone, memory_width: int | None = None) -> None:
         """Copy the parts of `model`; a memory of another width than an image's (by default the language
         width, of fused questions) gets fresh keys and values."""

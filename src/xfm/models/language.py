@@ -14,15 +14,12 @@ from xfm.models.layers import Embeddings, FeedForward, SelfAttention, initialise
 class LanguageLayer(nn.Module):
     """Self-attention, then feed-forward; post-norm after each."""
 
+    units = ("attention", "feed_forward")  # parts that are sharded by themselves
+
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
         self.attention = SelfAttention(config.width, config.heads, config.dropout, config.norm_eps)
         self.feed_forward = FeedForward(config.width, config.mlp_width, config.dropout, config.norm_eps)
-
-    @property
-    def units(self) -> tuple[nn.Module, ...]:
-        """Parts that are sharded by themselves."""
-        return self.attention, self.feed_forward
 
     def forward(self, states: Tensor, texts: Texts) -> Tensor:
         """[R, T, D], or the N tokens [N, D] of a packed layout -> the same shape."""
@@ -31,8 +28,6 @@ class LanguageLayer(nn.Module):
 
 class LanguageEncoder(nn.Module):
     """Token ids to hidden states."""
-
-    last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
 
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Encoders computed by timm and transformers, behind the native protocols."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -35,14 +35,6 @@ def _find_layers(trunk: nn.Module) -> list[nn.Module]:
     return [layer for child in trunk.children() for layer in _find_layers(child)]
 
 
-def last_norms(trunk: nn.Module, layers: Iterable[nn.Module]) -> list[nn.Module]:
-    """Norms outside layers and embeddings."""
-    inside = {id(part) for layer in layers for part in layer.modules()}
-    named = {name: part for name, part in trunk.named_modules() if id(part) not in inside}
-    ends = ("norm", "fc_norm")
-    return [one for name, one in named.items() if name.rpartition(".")[2] in ends and "embed" not in name]
-
-
 class TimmVision(nn.Module):
     """timm vision transformer; slot 0 is the model's own pooling (cls, mean or attention). Patches are
     masked behind the patch embedding, so positions and registers stay timm's; registers and cls are no
@@ -67,11 +59,6 @@ class TimmVision(nn.Module):
     def layers(self) -> nn.ModuleList:
         """timm's blocks."""
         return self.trunk.blocks
-
-    @property
-    def last_norms(self) -> list[nn.Module]:
-        """Norms before and after the pooling."""
-        return last_norms(self.trunk, self.layers)
 
     @torch.no_grad()
     def compute_buffers(self) -> None:
@@ -164,11 +151,6 @@ class TransformersText(nn.Module):
     def layers(self) -> list[nn.Module]:
         """The members of the model's list of layers."""
         return _find_layers(self.trunk)
-
-    @property
-    def last_norms(self) -> list[nn.Module]:
-        """Final norm of pre-norm models."""
-        return last_norms(self.trunk, self.layers)
 
     @property
     def words(self) -> nn.Embedding:

@@ -222,11 +222,6 @@ class VisionEncoder(nn.Module):
         """The blocks."""
         return self.blocks
 
-    @property
-    def last_norms(self) -> tuple[nn.Module, ...]:
-        """The norm of the patches."""
-        return (self.norm,)
-
     def compute_buffers(self) -> None:
         """Compute the buffers of the grid, which no file of weights holds."""
         grid = self.config.grid
