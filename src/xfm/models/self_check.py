@@ -5,7 +5,7 @@ import base64
 import io
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,47 +111,27 @@ def differences(check: SelfCheck, found: CheckValues, most: Tolerance) -> list[s
     """Differences from the saved model as beginnings of sentences, the cause first."""
     kept, told = check.values, []
     if kept.tokens and found.tokens and kept.tokens != found.tokens:
-        told.append(
-            "its tokenizer makes other tokens of the text of its self-check (was tokenizer.json changed?)"
-        )
+        told.append("its tokenizer makes other tokens of a text (was tokenizer.json changed?)")
     worst = max((abs(a - b) for a, b in zip(kept.pixels, found.pixels, strict=False)), default=0.0)
     if not worst <= PIXELS:
-        told.append(
-            f"its pictures are prepared otherwise, by {worst:.2f} deviations of a channel (was "
-            "preprocessing.json changed?)"
-        )
+        told.append(f"its pictures are prepared otherwise, by {worst:.2f} (was preprocessing.json changed?)")
     for what, then, now in (("pictures", kept.image, found.image), ("texts", kept.text, found.text)):
-        if then and now and not (same := cosine(then, now)) >= most.cosine:
-            told.append(
-                f"the vectors of its {what} differ from those it was saved with: cosine {same:.4f}, "
-                f"where at least {most.cosine} is asked for"
-            )
-    if kept.match is not None and found.match is not None and not _near(kept.match, found.match, most.odds):
-        told.append(
-            f"its log-odds of a match are {found.match:.3f}, and were {kept.match:.3f} when it was saved"
-        )
+        if then and now:
+            one, other = np.array(then), np.array(now)
+            norms = max(1e-12, float(np.linalg.norm(one) * np.linalg.norm(other)))
+            same = float(one @ other) / norms if len(one) == len(other) else 0.0
+            if not same >= most.cosine:
+                told.append(f"the vectors of its {what} are others: cosine {same:.4f}, not {most.cosine}")
+    part, was, odds = most.odds, kept.match, found.match
+    if was is not None and odds is not None and not np.allclose(odds, was, part, part):
+        told.append(f"its log-odds of a match are {odds:.3f}, and were {was:.3f}")
     apart = max((abs(a - b) for a, b in zip(kept.box, found.box, strict=False)), default=0.0)
     if not apart <= most.box:
-        told.append(f"its box of a phrase is {apart:.3f} of the picture's side from where it was when saved")
-    if kept.answer and found.answer:
-        alike = len(kept.answer) == len(found.answer) and all(
-            _near(then, now, most.odds) for then, now in zip(kept.answer, found.answer, strict=True)
-        )
-        if not alike:
-            told.append("the head of its task answers otherwise than when it was saved")
+        told.append(f"its box of a phrase is {apart:.3f} of the picture's side from where it was")
+    then, now = kept.answer, found.answer
+    if then and now and not (len(then) == len(now) and np.allclose(now, then, part, part)):
+        told.append("the head of its task answers otherwise")
     return told
-
-
-def _near(then: float, now: float, part: float) -> bool:
-    return abs(then - now) <= part * (1 + abs(then))
-
-
-def cosine(first: Sequence[float], second: Sequence[float]) -> float:
-    """Cosine of two vectors; 0 for different lengths."""
-    if len(first) != len(second):
-        return 0.0
-    one, other = np.array(first, dtype=np.float64), np.array(second, dtype=np.float64)
-    return float(one @ other / max(1e-12, float(np.linalg.norm(one) * np.linalg.norm(other))))
 
 
 def check_of(
