@@ -97,13 +97,6 @@ class ReadOptions:
             return value
         return row.path(name)
 
-    def check_columns(self, present: Sequence[str], path: Path) -> None:
-        """Refuse a table without a column that every row needs."""
-        self.columns.check_columns(self.fields, present, path)
-        for name in self.keep:
-            if name not in present:
-                raise UserError(f"{path}: there is no column {name!r} to keep, only {listed(present)}")
-
 
 class RowSource(ABC):
     """Rows in a fixed order; `total` in units of `InputRow.read`, None where unknown."""
@@ -156,8 +149,10 @@ class TableRows(RowSource):
         self._memory = source if isinstance(source, InMemory) else None
         self.total, self.unit = self._table.size, self._table.unit
         self._parts = TableParts(self._table, reading.columns_read(self._table.columns or ()))
-        if self._table.columns is not None:
-            reading.check_columns(self._table.columns, path)
+        if (present := self._table.columns) is not None:
+            reading.columns.check_columns(reading.fields, present, path)
+            if missing := [name for name in reading.keep if name not in present]:
+                raise UserError(f"{path}: there is no column {missing[0]!r} to keep, only {listed(present)}")
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
         """The rows beyond `after`."""

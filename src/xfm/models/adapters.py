@@ -42,7 +42,7 @@ from xfm.models.model_reading import B, read_config, read_provenance, read_task,
 from xfm.models.resolve import model_folder
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.self_check import SELF_CHECK, check_of, read_check, verify
-from xfm.models.weights import on_cpu, read_tensors, require_finite, write_tensors
+from xfm.models.weights import on_cpu, read_tensors, require_finite, require_same, write_tensors
 
 LOW_RANK, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
@@ -56,45 +56,26 @@ LowRank = tuple[Tensor, Tensor]
 def _apply_changes(folder: Path, model: nn.Module, about: AdapterConfig) -> None:
     """Add a folder's LoRA tensors to a model's matrices, and replace what else it learned, in place."""
     if (path := folder / LOW_RANK).exists():
-        layers = _checked_layers(path, model, about.rank)
+        linear = {name: part for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+        stored, rank = tensor_shapes(path), about.rank
+        bare = (key.removeprefix(_PREFIX).removesuffix(_DOWN).removesuffix(_UP) for key in stored)
+        layers = {name: linear[name] for name in dict.fromkeys(bare) if name in linear}
+        with torch.device("meta"):
+            wanted = {f"{_PREFIX}{n}{_DOWN}": torch.empty(rank, p.in_features) for n, p in layers.items()}
+            wanted |= {f"{_PREFIX}{n}{_UP}": torch.empty(p.out_features, rank) for n, p in layers.items()}
+        require_same(path, wanted, "the model")
         tensors = read_tensors(path)
         require_finite(path, tensors)
         for name, layer in layers.items():
             down, up = (tensors[f"{_PREFIX}{name}{end}"].float() for end in (_DOWN, _UP))
             layer.weight.add_((up @ down * about.scale).to(layer.weight))
-    if not (path := folder / CHANGED).exists():
-        return
-    own = model.state_dict()
-    for name, shape in tensor_shapes(path).items():
-        if name not in own or list(own[name].shape) != shape:
-            raise UserError(
-                f"{path}: {name} of shape {shape} does not fit the model; use the files of one save"
-            )
-    stored = read_tensors(path)
-    require_finite(path, stored)
-    for name, tensor in stored.items():
-        own[name].copy_(tensor)
-
-
-def _checked_layers(path: Path, model: nn.Module, rank: int) -> dict[str, nn.Linear]:
-    shapes, linear = tensor_shapes(path), {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    found: dict[str, nn.Linear] = {}
-    for key in shapes:
-        end = next((end for end in (_DOWN, _UP) if key.endswith(end)), "")
-        name = key.removeprefix(_PREFIX).removesuffix(end)
-        if not end or not key.startswith(_PREFIX) or name not in linear:
-            raise UserError(f"{path}: {key} is of no linear layer of the model; use the files of one save")
-        found[name] = linear[name]
-    for name, layer in found.items():
-        wanted = {_DOWN: [rank, layer.in_features], _UP: [layer.out_features, rank]}
-        for end, shape in wanted.items():
-            key = f"{_PREFIX}{name}{end}"
-            if shapes.get(key) != shape:
-                raise UserError(
-                    f"{path}: {key} {f'has shape {shapes[key]}' if key in shapes else 'is missing'}, where "
-                    f"{shape} fits the model; use the files of one save"
-                )
-    return found
+    if (path := folder / CHANGED).exists():
+        own = model.state_dict()
+        require_same(path, {name: own[name] for name in tensor_shapes(path) if name in own}, "the model")
+        stored = read_tensors(path)
+        require_finite(path, stored)
+        for name, tensor in stored.items():
+            own[name].copy_(tensor)
 
 
 ADAPTER, CHANGED = "adapter.json", "changed.safetensors"
