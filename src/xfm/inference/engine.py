@@ -65,11 +65,6 @@ class Engine:
         task, limit = self.pretrained.task, self.model.config.language.longest
         return min(limit, task.task.max_tokens) if task is not None and task.task.max_tokens else limit
 
-    @property
-    def longest_written(self) -> int:
-        """Most tokens of a decoder's text; the last one is not read again."""
-        return self.model.config.language.longest + 1
-
     def arithmetic(self) -> AbstractContextManager[object]:
         """Autocast context of forward passes."""
         return autocast(self.precision, self.device)

@@ -10,7 +10,7 @@ from xfm.config.pipelines import AnswerOptions, CaptionOptions, TopK
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.base import Pipeline
-from xfm.inference.engine import InputBatch
+from xfm.inference.engine import Engine, InputBatch
 from xfm.inference.input_parsing import Item
 from xfm.models.generation import SpecialTokens, generate, prompt_ids
 from xfm.models.task_models import Answerer, Captioner
@@ -32,7 +32,7 @@ class QuestionAnswering(Pipeline):
         assert task is not None, "made with a model of its kind"
         listed = list(dict.fromkeys(map(normalise_caption, options.answers))) or list(task.task.answers)
         if options.free or not listed:
-            _check_length(options.max_tokens, engine.longest_written)
+            _check_length(options.max_tokens, engine)
             return options, None
         if "" in listed:
             raise UserError("an answer of the list holds nothing but signs; leave it out")
@@ -62,8 +62,7 @@ class Captioning(Pipeline):
     def begin(self, options: CaptionOptions) -> CaptionOptions:
         task, engine = self.engine.pretrained.task, self.engine
         assert task is not None, "made with a model of its kind"
-        given = len(prompt_ids(engine.tokenizer, task.task.prompt))
-        _check_length(options.max_tokens, engine.longest_written - given)
+        _check_length(options.max_tokens, engine, task.task.prompt)
         return options
 
     def answer(self, batch: InputBatch, ready: CaptionOptions) -> list[list[dict[str, str]]]:
@@ -87,7 +86,9 @@ class Captioning(Pipeline):
         return [captions[place] for place in batch.first.tolist()]
 
 
-def _check_length(wanted: int, longest: int) -> None:
+def _check_length(wanted: int, engine: Engine, prompt: str = "") -> None:
+    # The last token is not read again.
+    longest = engine.model.config.language.longest + 1 - len(prompt_ids(engine.tokenizer, prompt))
     if wanted > longest:
         raise UserError(f"max_tokens is {wanted}, but the model writes at most {longest}; choose less")
 

@@ -43,16 +43,8 @@ class PartsTarget:
 
     def __init__(self, path: Path, form: VectorFormat | None = None) -> None:
         self.path, self.form, self._is_file = path, form, form is None
-
-    @property
-    def work(self) -> Path:
-        """The working folder: hidden, beside the target, one name for all processes."""
-        return self.path.with_name(f".{self.path.name}.working")
-
-    @property
-    def bad(self) -> Path:
-        """The log of rows without an answer."""
-        return bad_file(self.path) if self._is_file else self.path / BAD
+        self.work = path.with_name(f".{path.name}.working")  # one name for all processes
+        self.bad = bad_file(path) if self._is_file else path / BAD  # the log of rows without an answer
 
     def finished(self, mark: str) -> PredictionCounts | None:
         """The outcome, if the target is there with these settings."""

@@ -1,13 +1,13 @@
 """RoBERTa language encoder; BERT is the same with other settings."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
 
 from xfm.config.encoders import LanguageConfig
 from xfm.data.schema import Tokens
-from xfm.models.attention_layout import Packed, Texts, leaves_padding_out, pack_texts, padded
+from xfm.models.attention_layout import Texts, leaves_padding_out, pack_texts, padded
 from xfm.models.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
 
 
@@ -64,17 +64,13 @@ class LanguageEncoder(nn.Module):
         """[R, T] ids and mask -> [R, D] token 0; the last layer computes nothing else."""
         if not leaves_padding_out(mask, needed=False):
             return self(ids, mask)[:, 0]
-        layout = pack_texts([mask])
-        states = self._layers(layout, [ids], self.layers[:-1])
-        read = layout.read([ids.new_zeros(len(ids), 1)])
-        return self.layers[-1](states, replace(layout.texts, read=read))[: len(ids)]
+        return self._packed([ids], [mask], first=True)[0]
 
-    def _packed(self, ids: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+    def _packed(self, ids: Sequence[Tensor], masks: Sequence[Tensor], first: bool = False) -> list[Tensor]:
         layout = pack_texts(masks)
-        return layout.outside.spread(self._layers(layout, ids, self.layers))
-
-    def _layers(self, layout: Packed, ids: Sequence[Tensor], layers: Iterable[nn.Module]) -> Tensor:
         states = layout.outside.collect([self.embeddings(batch) for batch in ids])
-        for layer in layers:
+        for layer in self.layers[:-1]:
             states = layer(states, layout.texts)
-        return states
+        read = layout.read([batch.new_zeros(len(batch), 1) for batch in ids]) if first else None
+        states = self.layers[-1](states, replace(layout.texts, read=read))
+        return [states[: len(ids[0])]] if first else layout.outside.spread(states)

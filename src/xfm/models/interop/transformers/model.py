@@ -64,17 +64,10 @@ def fill_head(
         model.load_state_dict(read_tensors(weights), strict=False)
         report["missing_keys"] = type(report["missing_keys"])(set(report["missing_keys"]) - missing)
     elif config.id2label == getattr(config, _READ, None):  # the caller has chosen neither labels nor a number
-        anew = "or give num_labels to train a new one"
-        if task is not None and task.kind == kind:
-            raise UserError(
-                f"{name} has a head of {kind} that transformers' class does not take: a probe (--preset "
-                "fast), the published one, or of classes that config.json does not name; use xfm.pipeline, "
-                f"{anew}"
-            )
-        was = "was not fine-tuned" if task is None else f"was fine-tuned for {task.kind}"
+        was = "not fine-tuned" if task is None else f"fine-tuned for {task.kind}"
         raise UserError(
-            f"{name} {was}, and has no head for {kind}; make one with `xfm finetune {kind} --model {name} "
-            f"--train FILE --out OUT`, {anew}"
+            f"{name} was {was}, and has no head of {kind} that transformers' class takes; use xfm.pipeline, "
+            "or give num_labels to train a new one"
         )
     elif task is not None and task.kind != kind and config.id2label == dict(enumerate(task.names)):
         config.id2label = {place: f"LABEL_{place}" for place in range(config.num_labels or 2)}
@@ -152,11 +145,7 @@ class XFMPreTrainedModel(PreTrainedModel):
     # The losses are means over a batch. Otherwise the Trainer, which sees **kwargs, would take them for sums
     # over all accumulated batches and forget to divide.
     accepts_loss_kwargs = False
-    _no_split_modules: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
-        "LanguageLayer",
-        "VisionBlock",
-        "FusionLayer",
-    ]
+    _no_split_modules: Any = ("LanguageLayer", "VisionBlock", "FusionLayer")
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -168,36 +157,29 @@ class XFMPreTrainedModel(PreTrainedModel):
     ) -> Self:
         """transformers' method, but every weight except a task's new head must be there; a new head begins
         only with `num_labels` or `id2label`. A UserError for missing weights or an adapter."""
-        wants_report = kwargs.pop("output_loading_info", False)
+        name, wants_report = pretrained_model_name_or_path, kwargs.pop("output_loading_info", False)
         place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
-        if find(pretrained_model_name_or_path, ADAPTER, place) is not None:
-            raise UserError(
-                f"{pretrained_model_name_or_path} is an adapter; make a whole model of it first: xfm export "
-                f"{pretrained_model_name_or_path} OUT --format merged"
-            )
+        if find(name, ADAPTER, place) is not None:
+            raise UserError(f"{name} is an adapter; make it a model: xfm export {name} OUT --format merged")
         verbosity = transformers.logging.get_verbosity()
         transformers.logging.set_verbosity_error()  # its report names a head that is filled below
         try:
-            loaded: Any = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-            )
+            loaded: Any = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
         finally:
             transformers.logging.set_verbosity(verbosity)
         model, report = loaded
-        if lacking := sorted(name for name in report["missing_keys"] if not name.startswith(HEAD)):
-            raise UserError(
-                f"{pretrained_model_name_or_path} lacks {len(lacking)} tensors of {cls.__name__} (first: "
-                f"{lacking[0]}); load it as the class that saved it, or name a folder of the whole model"
-            )
+        if lacking := sorted(key for key in report["missing_keys"] if not key.startswith(HEAD)):
+            of = f"{len(lacking)} tensors of {cls.__name__} (first: {lacking[0]})"
+            raise UserError(f"{name} lacks {of}; load it as the class that saved it")
         if cls.task_kind is not None:
-            fill_head(model, cls.task_kind, report, pretrained_model_name_or_path, place)
+            fill_head(model, cls.task_kind, report, name, place)
         if missing := sorted(report["missing_keys"]):
-            _log.warning("%s has no %s: newly initialised", pretrained_model_name_or_path, ", ".join(missing))
+            _log.warning("%s has no %s: newly initialised", name, ", ".join(missing))
         # transformers builds models without memory, and fills weights only
-        for part in (getattr(model, name, None) for name in ("vision", "fusion")):
+        for part in (getattr(model, part, None) for part in ("vision", "fusion")):
             if part is not None:
                 part.compute_buffers()
-        provenance = find(pretrained_model_name_or_path, PROVENANCE, place)
+        provenance = find(name, PROVENANCE, place)
         model.provenance = {} if provenance is None else read_settings(provenance)
         answer: Any = (model, report) if wants_report else model  # as transformers types it
         return answer

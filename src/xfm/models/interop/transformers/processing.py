@@ -31,10 +31,7 @@ class XFMTokenizer(PreTrainedTokenizerFast):
     """Tokenizer of a model folder. Texts are cut to `model_max_length` unless `truncation=False`:
     transformers' pipelines do not pass `truncation=True`."""
 
-    model_input_names: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
-        "input_ids",
-        "attention_mask",
-    ]
+    model_input_names: Any = ("input_ids", "attention_mask")
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
