@@ -10,22 +10,18 @@ from torch import Tensor, nn
 
 from xfm.config.artifacts import MANIFEST, Manifest
 from xfm.config.model import ModelConfig
-from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
-from xfm.models.composition import PAIR_HEADS
 from xfm.models.folder import Pretrained
 from xfm.models.fusion import FusionQuery
 from xfm.models.heads import mlp_head
 from xfm.models.library_encoders import explained
-from xfm.models.model_files import TASK
-from xfm.models.model_reading import read_artifacts, read_config
+from xfm.models.model_reading import read_artifacts, read_config, read_task
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS
 from xfm.models.self_check import verify
-from xfm.models.task_models import Answerer, Captioner, TaskModel, build_task_model
-from xfm.models.weights import read_tensors, without_weights
+from xfm.models.weights import read_tensors
 from xfm.models.xfm import XFM
 
 
@@ -102,15 +98,8 @@ def refuse(what: str) -> NoReturn:
     raise UserError(f"an exported model cannot {what}; take the model folder that it was made from")
 
 
-def small_heads(model: XFM, task: TaskModel | None) -> dict[str, Tensor]:
-    """Tensors that `RuntimeModel` computes by torch, and a task's classification head."""
-    found = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
-    if task is not None:
-        found |= {f"task.{name}": t for name, t in task.added_state().items() if name.startswith("head.")}
-    return found
-
-
 HEADS_FILE = "heads.safetensors"
+"""Projections and heads that `RuntimeModel` computes by torch."""
 
 
 def is_exported(folder: Path) -> bool:
@@ -132,37 +121,19 @@ def open_exported(folder: Path | str, half: bool = False, check: bool = True, na
     runtime = RUNTIMES[manifest.format].load()
     if missing := {IMAGE, TEXT, FUSION} - {graph.name for graph in manifest.graphs}:
         raise UserError(f"{folder / MANIFEST} names no graph {min(missing)}; export the model again")
-    for graph in manifest.graphs:
-        if Path(graph.file).name != graph.file or not (folder / graph.file).is_file():
-            raise UserError(f"{folder / graph.file} is missing; export the model again")
     graphs = {}
     for graph in manifest.graphs:
+        path = folder / graph.file
+        if Path(graph.file).name != graph.file or not path.is_file():
+            raise UserError(f"{path} is missing; export the model again")
         if graph.name != HEAD:  # for other programs: here torch computes it
-            with explained(f"{folder / graph.file} cannot be run", "export the model again"):
-                graphs[graph.name] = runtime.open(folder / graph.file, half)
-    stored = read_tensors(folder / HEADS_FILE)
-    heads = {key: t for key, t in stored.items() if not key.startswith("task.")}
+            with explained(f"{path} cannot be run", "export the model again"):
+                graphs[graph.name] = runtime.open(path, half)
     try:
-        model = RuntimeModel(config, graphs, heads).eval()
+        model = RuntimeModel(config, graphs, read_tensors(folder / HEADS_FILE)).eval()
     except RuntimeError as error:  # of torch, where names or shapes are others
         raise UserError(f"{folder / HEADS_FILE} is not of this model; export it again") from error
-    task = _task(folder, model, {k.removeprefix("task."): t for k, t in stored.items() if k not in heads})
-    found = replace(own, task=task)
+    found = replace(own, task=read_task(folder, model))
     if check:
         verify(name or folder, model, found, half)
     return Pretrained(**vars(found), model=model)
-
-
-def _task(folder: Path, model: RuntimeModel, head: dict[str, Tensor]) -> TaskModel | None:
-    if not (folder / TASK).exists():
-        return None
-    task = from_plain(TaskConfig, read_json_object(folder / TASK), folder / TASK)
-    if issubclass(task.spec.head_class(), Answerer | Captioner):
-        return None
-    with without_weights():
-        made = build_task_model(task, model)
-    try:
-        made.load_state_dict({**made.state_dict(), **{k: t.float() for k, t in head.items()}}, assign=True)
-    except RuntimeError as error:
-        raise UserError(f"{folder / HEADS_FILE} is not of {TASK}; export it again") from error
-    return made.eval()

@@ -12,12 +12,14 @@ from xfm.config.artifacts import MANIFEST, Format, GraphFile, Manifest
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.files import write_text
+from xfm.models.composition import PAIR_HEADS
 from xfm.models.folder import Pretrained
-from xfm.models.model_files import TASK, as_json, saving, write_description
+from xfm.models.model_files import as_json, saving, write_description, write_task
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import Graph, graphs_of
-from xfm.models.runtimes.loading import HEADS_FILE, open_exported, small_heads
+from xfm.models.runtimes.loading import HEADS_FILE, open_exported
 from xfm.models.self_check import SELF_CHECK, record
+from xfm.models.task_models import Answerer, Captioner
 from xfm.models.weights import write_tensors
 
 SIZES = (1, 2, 5)
@@ -100,10 +102,11 @@ def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = 
             require_parity(graph, run, f"{known.name}, {graph.name}")
             graphs.append(GraphFile(graph.name, path.name, graph.about))
         write_description(draft, model.config, pretrained.artifacts)
-        if task is not None:
-            write_text(draft / TASK, as_json(to_plain(task.task)))
+        if task is not None and not isinstance(task, Answerer | Captioner):  # whose decoders are not exported
+            write_task(draft, task)
         write_text(draft / SELF_CHECK, as_json(to_plain(pretrained.check)))
-        write_tensors(draft / HEADS_FILE, small_heads(model, task))
+        heads = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
+        write_tensors(draft / HEADS_FILE, heads)
         versions = tuple(f"{name} {version(name)}" for name in runtime.libraries)
         manifest = Manifest(form, tuple(graphs), source, versions)
         write_text(draft / MANIFEST, as_json(to_plain(manifest)))

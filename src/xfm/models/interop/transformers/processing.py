@@ -31,8 +31,6 @@ class XFMTokenizer(PreTrainedTokenizerFast):
     """Tokenizer of a model folder. Texts are cut to `model_max_length` unless `truncation=False`:
     transformers' pipelines do not pass `truncation=True`."""
 
-    model_input_names: Any = ("input_ids", "attention_mask")
-
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any
