@@ -114,10 +114,8 @@ class Answers:
 
 @contextlib.contextmanager
 def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name: bool) -> Iterator[Answers]:
-    """Open a file of answers to go on with it, or begin one; `restart` throws away what is there.
-
-    UserError: of other settings, in use by another process, or not writable.
-    """
+    """Open a file of answers to go on with it, or begin one; `restart` throws away what is there. UserError:
+    of other settings, in use by another process, or not writable."""
     require_lines(out)
     with contextlib.ExitStack() as stack:
         with writing(out, _ROOM):

@@ -32,10 +32,8 @@ WHOLE = "(whole text)"
 class AttentionMaps:
     """Attention maps of a picture: of its W `words` [W, rows, columns] float32, not negative, each the mean
     over its tokens; `whole` [rows, columns], the mean over all tokens; `match`, the probability of a match.
-
     In the last layer the words' maps are zero: only the first token, which stands for the text, is read after
-    it.
-    """
+    it."""
 
     words: tuple[str, ...]
     maps: NDArray[np.float32]
@@ -54,12 +52,9 @@ class AttentionMaps:
 def attention_maps(
     pretrained: Pretrained, picture: object, text: str, layer: int | None = None
 ) -> AttentionMaps:
-    """Grad-CAM of the matching logit for a text on a picture, as pipelines take pictures.
-
-    The matching head must be trained: a pre-trained model, or one fine-tuned for retrieval. `layer` of the
-    fusion encoder counts from 0; see `default_layer`. UserError: an unreadable picture, an empty text, no
-    such layer.
-    """
+    """Grad-CAM of the matching logit for a text on a picture, as pipelines take pictures. The matching head
+    must be trained: a pre-trained model, or one fine-tuned for retrieval. `layer` of the fusion encoder
+    counts from 0; see `default_layer`. UserError: an unreadable picture, an empty text, no such layer."""
     shown = PictureReader(pretrained.preprocessing, None).read(picture)
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if isinstance(model, RuntimeModel):
@@ -88,20 +83,15 @@ def attention_maps(
 
 
 def default_layer(depth: int) -> int:
-    """The middle layer.
-
-    On the embedded world the largest value of a phrase's map (`AttentionMaps.whole`) lay in the phrase's box
-    for 42, 86 and 77 % of 500 validation phrases in the three layers of a `nano`; for a random patch 8 %.
-    """
+    """The middle layer. On the embedded world the largest value of a phrase's map (`AttentionMaps.whole`) lay
+    in the phrase's box for 42, 86 and 77 % of 500 validation phrases in the three layers of a `nano`; for a
+    random patch 8 %."""
     return depth // 2
 
 
 def grad_cam(model: XFM, pixels: Tensor, tokens: Tokens, layer: int) -> tuple[Tensor, Tensor]:
-    """Maps of every token, [R, T, P] float32 over the patches, and [R, 2] matching logits.
-
-    `pixels` [R, 3, H, W] and `tokens` [R, T] go row by row; the model is in evaluation mode and does not
-    change.
-    """
+    """Maps of every token, [R, T, P] float32 over the patches, and [R, 2] matching logits. `pixels` [R, 3, H,
+    W] and `tokens` [R, T] go row by row; the model is in evaluation mode and does not change."""
     with torch.no_grad():
         image, text = model.encode_image(pixels), model.encode_text(tokens.ids, tokens.mask)
     with torch.enable_grad():
@@ -115,10 +105,8 @@ def grad_cam(model: XFM, pixels: Tensor, tokens: Tokens, layer: int) -> tuple[Te
 def _fuse_watching(
     model: XFM, text: Tensor, mask: Tensor, image: Tensor, watched: int
 ) -> tuple[Tensor, Tensor]:
-    """`XFM.fuse` of text r with picture r, and the attention weights [R, H, T, 1 + P] of one layer.
-
-    Written out, because the fused kernels keep no weights; a test compares the two.
-    """
+    """`XFM.fuse` of text r with picture r, and the attention weights [R, H, T, 1 + P] of one layer. Written
+    out, because the fused kernels keep no weights; a test compares the two."""
     states, texts = model.fusion.place(text), padded(mask)
     weights: Tensor | None = None
     layers = [layer for layer in model.fusion.layers if isinstance(layer, FusionLayer)]

@@ -32,12 +32,9 @@ def _enlarged(picture: object, least_side: int) -> tuple[Image.Image, int]:
 def draw_boxes(
     picture: object, located: Sequence[Mapping[str, Any]], *, least_side: int = LEAST_SIDE
 ) -> Image.Image:
-    """A new RGB picture with the boxes of `grounding` answers, their labels and scores.
-
-    `located` holds `{"label", "score", "box": {"xmin", "ymin", "xmax", "ymax"}}` in pixels. A longer side
-    below `least_side` is enlarged by a whole factor. UserError: an unreadable picture, or a box without an
-    edge.
-    """
+    """A new RGB picture with the boxes of `grounding` answers, their labels and scores. `located` holds
+    `{"label", "score", "box": {"xmin", "ymin", "xmax", "ymax"}}` in pixels. A longer side below `least_side`
+    is enlarged by a whole factor. UserError: an unreadable picture, or a box without an edge."""
     shown, scale = _enlarged(picture, least_side)
     draw = ImageDraw.Draw(shown)
     line = max(2, round(max(shown.size) / 240))

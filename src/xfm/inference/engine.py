@@ -86,11 +86,9 @@ class Engine:
 
 
 class EncodedPictures:
-    """Cache of the vision encoder's outputs, of at most `limit` bytes unless the rows at hand need more.
-
-    One block that grows to the limit and stays: separate tensors between the passes' allocations left holes
-    that glibc could not reuse, and the memory of servers grew.
-    """
+    """Cache of the vision encoder's outputs, of at most `limit` bytes unless the rows at hand need more. One
+    block that grows to the limit and stays: separate tensors between the passes' allocations left holes that
+    glibc could not reuse, and the memory of servers grew."""
 
     def __init__(self, engine: Engine, limit: int = KEPT) -> None:
         self._engine, self._limit = engine, limit

@@ -27,10 +27,8 @@ GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept 
 
 class Gallery:
     """Encoded candidates: unit vectors [N, E], and up to `GALLERY_KEPT` bytes of pictures for re-ranking.
-
     `numbers` counts the candidates from 0 with the unreadable ones that `bad` passed over; without `bad`,
-    InputError.
-    """
+    InputError."""
 
     def __init__(
         self,
@@ -109,12 +107,10 @@ class Gallery:
 
 class Retrieval(Pipeline):
     """Texts or pictures, and a gallery of either -> `[{"index", "score", "similarity", "match", ...}]`.
-
     `index` counts candidates from 0. `score` orders them: the cosine, or after re-ranking cosine over
-    temperature plus weighted log-odds of a match; `match` is the probability of one.
-    The gallery is `images=[...]`, `texts=[...]`, or `pipe.gallery(...)` for many searches. Text against
-    pictures is re-ranked by the matching head; like kinds are compared by cosine.
-    """
+    temperature plus weighted log-odds of a match; `match` is the probability of one. The gallery is
+    `images=[...]`, `texts=[...]`, or `pipe.gallery(...)` for many searches. Text against pictures is
+    re-ranked by the matching head; like kinds are compared by cosine."""
 
     def __init__(self, engine: Engine, spec: TaskSpec) -> None:
         super().__init__(engine, spec)

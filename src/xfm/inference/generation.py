@@ -21,11 +21,8 @@ AnswerRule = tuple[AnswerOptions, AnswerList | None]
 
 
 class QuestionAnswering(Pipeline):
-    """`{"image", "question"}` -> `[{"score", "answer"}]`, best first.
-
-    Ranked from the fine-tuning's list or `answers=[...]`; with `free=True`, or without a list, by beam
-    search.
-    """
+    """`{"image", "question"}` -> `[{"score", "answer"}]`, best first. Ranked from the fine-tuning's list or
+    `answers=[...]`; with `free=True`, or without a list, by beam search."""
 
     def begin(self, options: AnswerOptions) -> AnswerRule:
         task, engine = self.engine.pretrained.task, self.engine
@@ -95,10 +92,8 @@ def _check_length(wanted: int, engine: Engine, prompt: str = "") -> None:
 
 class FillMask(Pipeline):
     """A text with <mask> in it, or `{"text", "image"}` -> `[{"score", "token", "token_str", "sequence"}]`.
-
     With a picture the fusion encoder predicts, and the text is read as a caption; without, the language
-    encoder. Several masks give a list each. `pipe.mask` is how the tokenizer writes the mask.
-    """
+    encoder. Several masks give a list each. `pipe.mask` is how the tokenizer writes the mask."""
 
     @property
     def mask(self) -> str:

@@ -41,10 +41,8 @@ def best_first(scores: Tensor, names: Sequence[str], top_k: int) -> list[Classes
 
 class Classification(Pipeline):
     """Inputs of a task with classes -> `[{"label", "score"}]`, best first, by the head of a fine-tuned model.
-
     One output is a regression: `[{"label": "value", "score": VALUE}]`. With several labels, all chosen are
-    listed.
-    """
+    listed."""
 
     def check(self, item: Item) -> None:
         told, second = self.engine.pretrained.task, self.spec.second
@@ -82,10 +80,7 @@ ClassVectors = tuple[Sequence[str], Tensor, int]
 
 class ZeroShotImageClassification(Pipeline):
     """A picture and `candidate_labels=[...]` -> `[{"score", "label"}]`, best first: softmax of cosine /
-    temperature.
-
-    `hypothesis_template` is one sentence or several with {} for the label.
-    """
+    temperature. `hypothesis_template` is one sentence or several with {} for the label."""
 
     def sentences(self, options: ZeroShotOptions) -> list[str]:
         """Every class name in every template."""
@@ -130,12 +125,10 @@ def _read_for_vectors(self: Any, text: str, pictures: int) -> str:
 
 
 class Embed(Pipeline):
-    """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32.
-
-    A list gives one array [N, E]. Products of vectors are cosines, of texts with pictures too. A bare string
-    is a text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`. Unless `normalised`, vectors
-    are the projections as they come.
-    """
+    """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32. A list
+    gives one array [N, E]. Products of vectors are cosines, of texts with pictures too. A bare string is a
+    text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`. Unless `normalised`, vectors are
+    the projections as they come."""
 
     normalised = True
     as_read = _read_for_vectors
@@ -222,12 +215,10 @@ def pixel_box(fractions: Tensor, width: int, height: int) -> PixelBox:
 
 
 class Grounding(Pipeline):
-    """`{"image", "text"}` -> `{"label": TEXT, "score", "box": {"xmin", "ymin", "xmax", "ymax"}}`.
-
-    The box is in pixels of the picture as given, origin at the top left. Every phrase gets one box, whether
-    the thing is there or not: the score is the probability of `image-text-matching`; None after a fine-tuning
-    for boxes.
-    """
+    """`{"image", "text"}` -> `{"label": TEXT, "score", "box": {"xmin", "ymin", "xmax", "ymax"}}`. The box is
+    in pixels of the picture as given, origin at the top left. Every phrase gets one box, whether the thing is
+    there or not: the score is the probability of `image-text-matching`; None after a fine-tuning for
+    boxes."""
 
     def answer(self, batch: InputBatch, ready: NoOptions) -> list[dict[str, Any]]:
         model, pretrained = self.engine.model, self.engine.pretrained

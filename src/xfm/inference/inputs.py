@@ -32,10 +32,8 @@ class Inputs(NamedTuple):
 
 def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     """One input or several, of a sequence, array, Series, DataFrame, data set, mapping, folder or iterator.
-
     Libraries are recognised by the methods of their objects: none has to be installed. UserError: none of
-    these.
-    """
+    these."""
     if given is ABSENT:
         raise UserError(f"give an input, such as {example(fields)}")
     if isinstance(given, Mapping):

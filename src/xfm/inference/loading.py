@@ -109,11 +109,9 @@ class LoadedModel(Pretrained):
         return found.to(pipe.engine.device)
 
     def similarity(self, first: Any, second: Any, *, tensors: bool = False, **running: Any) -> Any:
-        """Cosines [N, M] float32 of all of the first with all of the second; a single input has no axis.
-
-        Each is inputs of `encode`, or vectors that it gave, [E] or [N, E]. UserError: an unusable input, or
-        vectors of another width.
-        """
+        """Cosines [N, M] float32 of all of the first with all of the second; a single input has no axis. Each
+        is inputs of `encode`, or vectors that it gave, [E] or [N, E]. UserError: an unusable input, or
+        vectors of another width."""
         rows, row = self._directions(first, "first", running)
         columns, column = self._directions(second, "second", running)
         cosines = rows @ columns.to(rows.device).T  # [N, M]
@@ -137,10 +135,8 @@ class LoadedModel(Pretrained):
 
     def match(self, texts: Any, pictures: Any, *, tensors: bool = False, **running: Any) -> Any:
         """Probabilities that texts fit pictures, by the matching head; see `Pretrained.match_probability`.
-
         Text n goes with picture n; one text goes with every picture, one picture with every text. A string
-        among the pictures is a path. [N] float32 of N pairs, a number of one text and one picture.
-        """
+        among the pictures is a path. [N] float32 of N pairs, a number of one text and one picture."""
         pipe = pipeline("image-text-matching", self, **running)
         said, shown = sort_out(texts, [_TEXT]), sort_out(pictures, [_PICTURE])
         first, second = list(said.rows), list(shown.rows)

@@ -44,10 +44,8 @@ from xfm.inference.row_sources import (
 
 @dataclass(frozen=True)
 class PredictionCounts:
-    """Rows that this run answered, earlier runs did, and all passed over, with the first of these.
-
-    `gallery` tells of unreadable candidates.
-    """
+    """Rows that this run answered, earlier runs did, and all passed over, with the first of these. `gallery`
+    tells of unreadable candidates."""
 
     answered: int
     before: int

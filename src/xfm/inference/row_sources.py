@@ -35,9 +35,7 @@ _HEAD = 1 << 16
 @dataclass(frozen=True)
 class InputRow:
     """A row to answer: its number (a file's line, from 1), its place for messages, and columns to copy.
-
-    `read` is the bytes (of folders and Parquet: rows) up to its end, for a progress bar.
-    """
+    `read` is the bytes (of folders and Parquet: rows) up to its end, for a progress bar."""
 
     number: int
     place: str
@@ -192,9 +190,7 @@ class TableRows(RowSource):
 
 class FolderRows(RowSource):
     """Pictures of a folder and those below it, by path; identified by name, so that pictures may be added.
-
-    `names` are given where known; `report` tells what else the folder holds.
-    """
+    `names` are given where known; `report` tells what else the folder holds."""
 
     def __init__(self, path: Path, reading: ReadOptions, names: Sequence[str] | None = None) -> None:
         self.path = path
@@ -284,9 +280,7 @@ def alone(fields: Sequence[Field]) -> list[Field]:
 
 class StandardInput(RowSource):
     """JSON lines, or plain lines of the only field; the first line decides. A row's number is its line.
-
-    `form` is the kind in words, `plain` the field of plain lines. Paths start from the working folder.
-    """
+    `form` is the kind in words, `plain` the field of plain lines. Paths start from the working folder."""
 
     name = Path("standard input")
 

@@ -31,11 +31,9 @@ from xfm.models.resolve import find_model
 
 @dataclass(frozen=True)
 class RowWork:
-    """Rows, a task and its model. Machines see files and models under the same paths.
-
-    `precision` is float32 by torch if not given; `readers` are threads of each process; `root` is where paths
-    of pictures begin, by default the table's folder.
-    """
+    """Rows, a task and its model. Machines see files and models under the same paths. `precision` is float32
+    by torch if not given; `readers` are threads of each process; `root` is where paths of pictures begin, by
+    default the table's folder."""
 
     task: str
     model: str

@@ -54,9 +54,7 @@ model.predict([("a cat", picture), ("a dog", picture)])  # probabilities of a ma
 
 def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     """Write a model folder for sentence-transformers, as one of `FORMATS`; returns its use as Python.
-
-    UserError: the model cannot answer the task, or `out` is taken or cannot be written.
-    """
+    UserError: the model cannot answer the task, or `out` is taken or cannot be written."""
     task, module, settings = FORMATS[kind]
     if unused(out) != out:
         raise UserError(f"{out} holds something; name another folder, such as {free_name(out)}")

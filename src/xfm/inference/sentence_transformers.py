@@ -152,10 +152,8 @@ class XFMVectors(FolderModule):
 
 
 class XFMMatches(FolderModule):
-    """Log-odds that text and picture match: the one module of a `CrossEncoder`.
-
-    The library's sigmoid makes them the calibrated probability, see `Pretrained.match_probability`.
-    """
+    """Log-odds that text and picture match: the one module of a `CrossEncoder`. The library's sigmoid makes
+    them the calibrated probability, see `Pretrained.match_probability`."""
 
     task, calibrated = "image-text-matching", True
 

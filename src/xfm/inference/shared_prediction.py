@@ -140,9 +140,8 @@ def answer_together(
     progress: bool = False,
 ) -> PredictionCounts | None:
     """Answer rows in units, or go on; None where other tasks of an array have not done their share.
-
-    UserError: more than `max_bad` rows without an answer, a target with other contents, or unreadable files.
-    """
+    UserError: more than `max_bad` rows without an answer, a target with other contents, or unreadable
+    files."""
     settings = {"unit_rows": unit_rows, "form": target.form or "lines", **work.settings()}
     mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     refuse_to_overwrite([work.source], target.path)

@@ -111,10 +111,8 @@ def read_model(
     base: Path | str | None = None,
 ) -> tuple[B, Artifacts]:
     """A model folder, or an adapter with its base: the model in evaluation mode on the CPU, and its
-    artifacts.
-
-    Raises a UserError where a file is missing, truncated or of another model, or the self-check differs.
-    """
+    artifacts. Raises a UserError where a file is missing, truncated or of another model, or the self-check
+    differs."""
     place = model_folder(folder)
     if not is_adapter(place):
         if base is not None:
@@ -173,11 +171,9 @@ def save_adapter(
     additions: Mapping[str, LowRank],
     scale: tuple[int, int],
 ) -> None:
-    """Write an adapter over `base`; an older folder is replaced whole or not at all.
-
-    `before` are the base's tensors, `additions` LoRA's by layer, both by their names in `Backbone`; `scale`
-    is LoRA's rank and alpha. The additions are already worked into the matrices of the task's model.
-    """
+    """Write an adapter over `base`; an older folder is replaced whole or not at all. `before` are the base's
+    tensors, `additions` LoRA's by layer, both by their names in `Backbone`; `scale` is LoRA's rank and alpha.
+    The additions are already worked into the matrices of the task's model."""
     place, task, before = require_base(base), own.task, on_cpu(before)
     named = str(place.resolve()) if home_path(base).exists() else str(base)
     about = AdapterConfig(named, model_digest(place / WEIGHTS), *scale)

@@ -165,12 +165,9 @@ def leaves_padding_out(mask: Tensor, needed: bool) -> bool:
 
 @dataclass(frozen=True)
 class Packed:
-    """Texts of padded batches as N tokens without padding.
-
-    `outside` packs (`collect`) and unpacks (`spread`) the batches, finite at padding; `parts` places the
-    texts in the layout of `texts`; `text` [n] int64 is the text of each token, `first` [R] int64 the first
-    token of each text.
-    """
+    """Texts of padded batches as N tokens without padding. `outside` packs (`collect`) and unpacks (`spread`)
+    the batches, finite at padding; `parts` places the texts in the layout of `texts`; `text` [n] int64 is the
+    text of each token, `first` [R] int64 the first token of each text."""
 
     outside: RaggedLayout
     texts: Texts

@@ -22,11 +22,8 @@ HEADS = (*PAIR_HEADS, "language_head.", "fusion_head.", "pixel_head.")
 
 
 class Composition:
-    """Forward passes of the parts, shared by `XFM` and the transformers adapter.
-
-    Shapes: B images, R texts, Q fused pairs, P patches, T text length, Dv and Dt vision and language widths,
-    E projection width.
-    """
+    """Forward passes of the parts, shared by `XFM` and the transformers adapter. Shapes: B images, R texts, Q
+    fused pairs, P patches, T text length, Dv and Dt vision and language widths, E projection width."""
 
     vision: AnyVision
     language: AnyLanguage

@@ -40,12 +40,9 @@ class TextBank:
 
 @dataclass(frozen=True)
 class FusionQuery:
-    """Q texts [Q] int64 of a bank, each fused with an image [Q] int64.
-
-    `slot` [Q] int64 is the image's slot in slot 0 (None: the whole image), `visible` [Q, P] bool the patches
-    attended to (None: all), `read` [Q, m] int64 the positions whose states are returned (None: all). Queries
-    share a bank by object identity.
-    """
+    """Q texts [Q] int64 of a bank, each fused with an image [Q] int64. `slot` [Q] int64 is the image's slot
+    in slot 0 (None: the whole image), `visible` [Q, P] bool the patches attended to (None: all), `read` [Q,
+    m] int64 the positions whose states are returned (None: all). Queries share a bank by object identity."""
 
     texts: TextBank
     images: ImageBank

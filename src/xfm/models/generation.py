@@ -40,9 +40,8 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class GeneratedTexts:
-    """n texts per memory, best first: ids and mask [M, n, L] from the begin token on; scores [M, n]
-    float32 of beam search, or the log-likelihood of sampling without temperature and cuts; -inf for
-    missing texts."""
+    """n texts per memory, best first: ids and mask [M, n, L] from the begin token on; scores [M, n] float32
+    of beam search, or the log-likelihood of sampling without temperature and cuts; -inf for missing texts."""
 
     ids: Tensor
     mask: Tensor

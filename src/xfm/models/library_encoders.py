@@ -36,9 +36,8 @@ def _find_layers(trunk: nn.Module) -> list[nn.Module]:
 
 
 class TimmVision(nn.Module):
-    """timm vision transformer; slot 0 is the model's own pooling (cls, mean or attention). Patches are
-    masked behind the patch embedding, so positions and registers stay timm's; registers and cls are no
-    patches."""
+    """timm vision transformer; slot 0 is the model's own pooling (cls, mean or attention). Patches are masked
+    behind the patch embedding, so positions and registers stay timm's; registers and cls are no patches."""
 
     def __init__(self, config: TimmVisionConfig) -> None:
         super().__init__()

@@ -186,12 +186,9 @@ def filled(
 
 @dataclass(frozen=True)
 class EncoderPart:
-    """An encoder of another model, in evaluation mode.
-
-    `source` is for the provenance; `fresh` are parameters without source, `ignored` names of the source that
-    have no place. A vision encoder has `preprocessing`, a language encoder a `tokenizer` and its MLM head's
-    tensors by the names of `TokenHead` (empty: none).
-    """
+    """An encoder of another model, in evaluation mode. `source` is for the provenance; `fresh` are parameters
+    without source, `ignored` names of the source that have no place. A vision encoder has `preprocessing`, a
+    language encoder a `tokenizer` and its MLM head's tensors by the names of `TokenHead` (empty: none)."""
 
     encoder: Any
     source: dict[str, Any]
