@@ -117,10 +117,7 @@ class Pipeline(ABC):
 
     # ------------------------------------------------------------ rows
     def numbered(
-        self,
-        inputs: Iterable[Any],
-        options: Any = None,
-        bad: SkipCallback | None = None,
+        self, inputs: Iterable[Any], options: Any = None, bad: SkipCallback | None = None
     ) -> Iterator[tuple[int, Any]]:
         """Answers with the numbers of their inputs, from 0, in order. `bad(number, reason)` may pass over an
         unusable input; otherwise InputError follows the answers before it."""

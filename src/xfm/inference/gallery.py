@@ -31,11 +31,7 @@ class Gallery:
     InputError."""
 
     def __init__(
-        self,
-        engine: Engine,
-        candidates: Iterable[Any],
-        texts: bool,
-        bad: SkipCallback | None = None,
+        self, engine: Engine, candidates: Iterable[Any], texts: bool, bad: SkipCallback | None = None
     ) -> None:
         self.engine, self.texts = engine, texts
         self.given: list[Any] = []

@@ -273,11 +273,7 @@ def claim(draw: Path, answers: str, about: str) -> None:
 
 
 def print_answers(
-    pipe: Pipeline,
-    rows: RowSource,
-    options: Any,
-    max_bad: int | None = None,
-    draw: Path | None = None,
+    pipe: Pipeline, rows: RowSource, options: Any, max_bad: int | None = None, draw: Path | None = None
 ) -> None:
     """Print a JSON line for every row; rows that are passed over are named on standard error."""
     answered, left_out = 0, SkippedRecords(max_bad)

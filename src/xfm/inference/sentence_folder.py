@@ -32,11 +32,7 @@ FORMATS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cross-encoder": (
         "image-text-matching",
         f"{_HOME}.XFMMatches",
-        {
-            "model_type": "CrossEncoder",
-            "prompts": {},
-            "activation_fn": "torch.nn.modules.activation.Sigmoid",
-        },
+        {"model_type": "CrossEncoder", "prompts": {}, "activation_fn": "torch.nn.modules.activation.Sigmoid"},
     ),
 }
 """For each format: the task that must be answered, the module, and the settings of the library's class."""

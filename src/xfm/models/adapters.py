@@ -29,15 +29,7 @@ from xfm.core.paths import home_path
 from xfm.core.results_folder import model_digest
 from xfm.models.artifacts import Artifacts
 from xfm.models.composition import Backbone
-from xfm.models.model_files import (
-    CONFIG,
-    WEIGHTS,
-    as_json,
-    save_model,
-    saving,
-    write_description,
-    write_task,
-)
+from xfm.models.model_files import CONFIG, WEIGHTS, as_json, save_model, saving, write_description, write_task
 from xfm.models.model_reading import B, read_config, read_provenance, read_task, read_whole
 from xfm.models.resolve import model_folder
 from xfm.models.safetensors_header import tensor_shapes
@@ -105,10 +97,7 @@ def require_base(model: Path | str) -> Path:
 
 
 def read_model(
-    folder: Path | str,
-    build: Callable[[ModelConfig], B],
-    check: bool = True,
-    base: Path | str | None = None,
+    folder: Path | str, build: Callable[[ModelConfig], B], check: bool = True, base: Path | str | None = None
 ) -> tuple[B, Artifacts]:
     """A model folder, or an adapter with its base: the model in evaluation mode on the CPU, and its
     artifacts. Raises a UserError where a file is missing, truncated or of another model, or the self-check

@@ -11,12 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xfm.config.encoders import (
-    LanguageConfig,
-    TimmVisionConfig,
-    TransformersTextConfig,
-    VisionConfig,
-)
+from xfm.config.encoders import LanguageConfig, TimmVisionConfig, TransformersTextConfig, VisionConfig
 from xfm.models.language import LanguageEncoder
 from xfm.models.library_encoders import TimmVision, TransformersText
 from xfm.models.vision import VisionEncoder

@@ -43,10 +43,7 @@ _FROM_TRANSFORMERS = "transformers_version"
 
 LABEL_FIELDS = ("id2label", "label2id", "problem_type")
 _LABELLED = (TEXT_CLASSIFICATION, IMAGE_CLASSIFICATION)
-_KINDS = {
-    LabelKind.ONE: "single_label_classification",
-    LabelKind.SEVERAL: "multi_label_classification",
-}
+_KINDS = {LabelKind.ONE: "single_label_classification", LabelKind.SEVERAL: "multi_label_classification"}
 
 
 def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -16,13 +16,7 @@ from torch import Tensor
 
 from xfm.data.collate import round_up
 from xfm.models.attention import padding_bias
-from xfm.models.attention_layout import (
-    STEP,
-    Grid,
-    PaddedRows,
-    lay_ragged,
-    sort_by_length,
-)
+from xfm.models.attention_layout import STEP, Grid, PaddedRows, lay_ragged, sort_by_length
 from xfm.models.precision import working_dtype
 
 

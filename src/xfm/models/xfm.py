@@ -128,11 +128,7 @@ class XFM(Backbone):
         write_text(Path(folder) / CARD, model_card(self.config, artifacts))
 
     def push_to_hub(
-        self,
-        name: str,
-        artifacts: Artifacts | None = None,
-        private: bool = True,
-        message: str = MESSAGE,
+        self, name: str, artifacts: Artifacts | None = None, private: bool = True, message: str = MESSAGE
     ) -> str:
         """Upload the model with its card to `owner/name` on the hub, made (`private`) if it does not exist;
         returns the address of the commit. `artifacts` as for `save_pretrained`. Raises UserError where there
