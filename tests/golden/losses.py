@@ -11,7 +11,6 @@ from xfm.data.schema import Batch
 from xfm.models.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
 from xfm.models.task_models import (
     Answerer,
-    BackboneTaskModel,
     Grounder,
     ImageClassifier,
     PairClassifier,
@@ -138,7 +137,7 @@ def identity(recorded: Recorded, case: str) -> Tensor:
 
 def retrieval(recorded: Recorded, case: str, name: str) -> Found:
     module = recorded.task_model("retrieval")
-    assert isinstance(module, BackboneTaskModel)
+    assert isinstance(module, TaskModel)
     pixels, tokens, same = recorded.inputs["image"], recorded.tokens("text"), identity(recorded, case)
     found = retrieval_losses(module.model, pixels, tokens, same, torch.Generator(), lambda rows: rows)
     return Found(found.losses[name], module)

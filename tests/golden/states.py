@@ -19,7 +19,7 @@ from xfm.models.decoder import Decoder
 from xfm.models.features import Encoder, encode_images, encode_tokens
 from xfm.models.fusion import FusionQuery, TextBank
 from xfm.models.gradients import PRETRAINING
-from xfm.models.task_models import Answerer, BackboneTaskModel, Grounder
+from xfm.models.task_models import Answerer, Grounder, TaskModel
 from xfm.models.xfm import XFM
 from xfm.objectives import fusion_losses
 from xfm.objectives.fusion_losses import generalised_iou
@@ -144,7 +144,7 @@ def vision_text(recorded: Recorded, model: XFM, rows: TextRows, prefix: str) -> 
 
 def retrieval(recorded: Recorded) -> Arrays:
     module = recorded.task_model("retrieval")
-    assert isinstance(module, BackboneTaskModel)
+    assert isinstance(module, TaskModel)
     model, tokens, pixels = module.model, recorded.tokens("text"), recorded.inputs["image"]
     image, text = model.encode_image(pixels), model.encode_text(tokens.ids, tokens.mask)
     cosines = model.project_image(image[:, 0]) @ model.project_text(text[:, 0]).t()

@@ -25,7 +25,7 @@ from tests.interop.foreign_models import text_tokenizer, with_language, write_te
 from xfm.models.folder import load_model, save_model
 from xfm.models.heads import TokenHead
 from xfm.models.interop.loading import read_language
-from xfm.models.interop.sources import LanguagePart, read_tokenizer
+from xfm.models.interop.sources import EncoderPart, read_tokenizer
 
 BERT = sizes(3, 4, 80) | {"max_position_embeddings": 60}
 KINDS = {
@@ -163,7 +163,7 @@ def folder() -> Path:
 
 
 @pytest.fixture(scope="module")
-def part(folder: Path) -> LanguagePart:
+def part(folder: Path) -> EncoderPart:
     return read_language(str(folder))
 
 
@@ -174,14 +174,14 @@ def sentence_vectors(states: Tensor, mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_documented_similarities(part: LanguagePart) -> None:
+def test_documented_similarities(part: EncoderPart) -> None:
     tokens = part.tokenizer.encode_batch(DOCUMENTED, 256)
     vectors = sentence_vectors(part.encoder(tokens.ids, tokens.mask), tokens.mask)
     torch.testing.assert_close(vectors @ vectors.t(), torch.tensor(SIMILARITIES), rtol=0, atol=1e-4)
 
 
 @torch.no_grad()
-def test_minilm_equals_transformers(part: LanguagePart, folder: Path) -> None:
+def test_minilm_equals_transformers(part: EncoderPart, folder: Path) -> None:
     reference = AutoModel.from_pretrained(folder, dtype=torch.float64).eval()
     theirs = AutoTokenizer.from_pretrained(folder)(SENTENCES, padding=True, return_tensors="pt")
     tokens = part.tokenizer.encode_batch(SENTENCES, 256)

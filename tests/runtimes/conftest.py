@@ -42,15 +42,15 @@ def exported(native: Native, tmp_path_factory: pytest.TempPathFactory) -> Export
     """Such a model exported, once for each format."""
     place = tmp_path_factory.mktemp("exported")
 
-    def folder(form: Format, kind: str | None = None, int8: bool = False) -> Path:
+    def folder(form: Format, kind: str | None = None) -> Path:
         needs(form)
-        path = place / f"{form.value}-{kind}-{int8}"
-        if not path.exists() and (form, kind, int8) == (Format.ONNX, None, False):  # as a user does
+        path = place / f"{form.value}-{kind}"
+        if not path.exists() and (form, kind) == (Format.ONNX, None):  # as a user does
             with redirect_stdout(said := StringIO()):
                 assert main(["export", str(native(None)), str(path), "--format", "onnx"]) == 0
             (place / "said.txt").write_text(said.getvalue())
         elif not path.exists():
-            export(load_model(native(kind)), path, form, int8, "tiny")
+            export(load_model(native(kind)), path, form, "tiny")
         return path
 
     return folder

@@ -10,7 +10,7 @@ from xfm.config.pipelines import TopK
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import Field, FieldKind, TextRule
 from xfm.data.tables import TableRow
-from xfm.models.task_models import BackboneTaskModel, Classifier, HeadInputs
+from xfm.models.task_models import Classifier, HeadInputs
 from xfm.models.xfm import XFM
 from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
@@ -34,7 +34,7 @@ SPEC = xfm.TaskSpec(
 )
 
 
-class ColourHead(BackboneTaskModel, Classifier):
+class ColourHead(Classifier):
     """Token 0 of the word and slot 0 of the picture, side by side -> a linear layer."""
 
     def __init__(self, model: XFM, task: TaskConfig) -> None:

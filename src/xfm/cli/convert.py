@@ -71,7 +71,7 @@ def run(chosen: Namespace) -> None:
     require_new_model(out, {"published": file.name, **mark})
     ignore = tuple(filter(None, chosen.ignore.split(",")))
     found, report = read(file, load_recipe(chosen.recipe).model, chosen.task, chosen.heads, ignore)
-    check_vocabulary(tokenizer, found.model.config, Path(chosen.tokenizer or ""))
+    check_vocabulary(tokenizer, found.model.config.language, Path(chosen.tokenizer or ""))
     preprocessing = found.preprocessing
     if chosen.normalisation is not None:
         mean, std = NORMALISATIONS[chosen.normalisation]

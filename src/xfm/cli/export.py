@@ -20,7 +20,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["model", "out"],
         prog="xfm export",
-        usage="xfm export MODEL OUT --format FORMAT [--int8]",
+        usage="xfm export MODEL OUT --format FORMAT",
         description="Write a model folder in another program's format. `published` is the checkpoint that\n"
         "the published X-FM code reads, a file; `xfm convert` reads it back to the bit.\n"
         "`sentence-transformers` and `cross-encoder` are folders that sentence-transformers loads, for\n"
@@ -33,7 +33,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm export runs/quickstart/model nano.th --format published\n"
         "  xfm export small models/small-st --format sentence-transformers\n"
         "  xfm export small runs/small-onnx --format onnx\n"
-        "  xfm export small runs/small-int8 --format onnx --int8\n"
         "  xfm serve runs/small-onnx\n"
         "  xfm export runs/reviews models/reviews --format merged",
     )
@@ -41,7 +40,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--out", "file to write (.th, .pt or .pth), or folder", required=True)
     option(parser, "--format", "the format", PUBLISHED, choices=[PUBLISHED, MERGED, *FOLDERS, *Format])
     option(parser, "--base", "the model that an adapter was made over, if that lies elsewhere now (merged)")
-    option(parser, "--int8", "weights of eight bits for texts and pictures (onnx)", False)
     return parser
 
 
@@ -50,8 +48,6 @@ def run(chosen: Namespace) -> None:
     if chosen.format in [*Format]:
         _write_graphs(chosen)
         return
-    if chosen.int8:
-        raise UserError(f"--int8 is for --format {Format.ONNX}; give that, or leave it out")
     if chosen.base is not None and chosen.format != MERGED:
         raise UserError(f"--base is for --format {MERGED}; give that, or leave it out")
     if chosen.format == MERGED:
@@ -93,9 +89,7 @@ def _write_graphs(chosen: Namespace) -> None:
     from xfm.models.folder import load_model
     from xfm.models.runtimes.writing import export as write
 
-    manifest = write(load_model(chosen.model), chosen.out, Format(chosen.format), chosen.int8, chosen.model)
+    manifest = write(load_model(chosen.model), chosen.out, Format(chosen.format), chosen.model)
     for graph in manifest.graphs:
         print(f"  {graph.file:<16} {graph.about}")
-    if manifest.measured:
-        print(f"Eight bits: {manifest.measured}.")
     print(f"The exported model is in {chosen.out}; it gives what {chosen.model} gives.")

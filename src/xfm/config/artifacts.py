@@ -6,19 +6,6 @@ from enum import StrEnum
 from xfm.config.ranges import check_range
 
 
-class Arithmetic(StrEnum):
-    """How closely a way to run a model must meet its self-check.
-
-    FLOAT32: rounding alone may differ.
-    BF16: products of matrices in half precision (bfloat16, float16).
-    INT8: weights of eight bits.
-    """
-
-    FLOAT32 = "float32"
-    BF16 = "bf16"
-    INT8 = "int8"
-
-
 @dataclass(frozen=True)
 class Tolerance:
     """How far a model that runs may be from what it was saved with.
@@ -34,11 +21,8 @@ class Tolerance:
     box: float
 
 
-TOLERANCES = {
-    Arithmetic.FLOAT32: Tolerance(0.9999, 0.01, 0.005),
-    Arithmetic.BF16: Tolerance(0.99, 0.25, 0.05),
-    Arithmetic.INT8: Tolerance(0.97, 0.5, 0.1),
-}
+FLOAT32, HALF = Tolerance(0.9999, 0.01, 0.005), Tolerance(0.99, 0.25, 0.05)
+"""Where rounding alone may differ, and of matrix products in half precision."""
 PIXELS = 0.02
 """Most difference of the mean of a part of the prepared picture, in deviations of its channel."""
 
@@ -116,19 +100,15 @@ class Manifest:
 
     Attributes:
         format: of its graphs.
-        arithmetic: of its weights.
         graphs: its parts.
         source: the model that it was made of.
         versions: of what wrote it, as `NAME VERSION`.
-        measured: what the graphs of lower precision lose, in words.
     """
 
     format: Format
-    arithmetic: Arithmetic
     graphs: tuple[GraphFile, ...]
     source: str = ""
     versions: tuple[str, ...] = field(default_factory=tuple)
-    measured: str = ""
 
 
 MOST_RANK, MOST_ALPHA = 1 << 12, 1 << 20

@@ -34,9 +34,7 @@ def require_lines(out: Path) -> None:
     """Refuse a suffix of another format: answers are nested, and a killed run goes on by lines."""
     if table_kind(out) not in (None, ".jsonl", ".ndjson", ".json"):
         fitting = out.with_suffix(".jsonl")
-        raise UserError(
-            f"{out}: answers are written as JSON lines, not as {out.suffix}; take --out {fitting}"
-        )
+        raise UserError(f"{out}: answers are written as JSON lines; take --out {fitting}")
 
 
 def bad_file(out: Path) -> Path:
@@ -116,10 +114,8 @@ class Answers:
 
 @contextlib.contextmanager
 def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name: bool) -> Iterator[Answers]:
-    """Open a file of answers to go on with it, or begin one; `restart` throws away what is there.
-
-    UserError: of other settings, in use by another process, or not writable.
-    """
+    """Open a file of answers to go on with it, or begin one; `restart` throws away what is there. UserError:
+    of other settings, in use by another process, or not writable."""
     require_lines(out)
     with contextlib.ExitStack() as stack:
         with writing(out, _ROOM):
@@ -127,11 +123,7 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             file = stack.enter_context(out.open("a+b"))
             if lock_file(file.fileno(), out) is False:
                 raise UserError(f"{out} is being written by another run; wait for it, or name another file")
-            if file.seek(0, os.SEEK_END) > 0 and not (earlier_settings(out) and _begins_as_answers(file)):
-                raise UserError(
-                    f"{out} holds something, but {settings_file(out).name} beside it does not say that "
-                    f"`predict` made it; name another file, such as {free_name(out)}"
-                )
+            require_own(out)
             if bad_file(out).is_symlink():  # it is emptied and removed, and may come from anybody
                 raise UserError(f"{bad_file(out)} is a link: remove it, or name another file than {out}")
             if restart:
@@ -145,9 +137,7 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
                 if name == "input.begins":
                     source = plain["input"].get("file", "a table")
                     differs = f"of {source} when that began otherwise than it does now"
-                raise UserError(
-                    f"{out} holds answers {differs}; name another file, or begin again with --restart"
-                )
+                raise UserError(f"{out} holds answers {differs}; name another file, or --restart")
             bad = stack.enter_context(bad_file(out).open("a+b"))
             if restart:
                 bad.truncate(0)
@@ -163,20 +153,18 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
                 bad_file(out).unlink(missing_ok=True)
 
 
-def is_of_answers(path: Path) -> bool:
-    """Whether a file begins as one of answers; raises OSError."""
-    with open_regular(path) as file:
-        return _begins_as_answers(file)
-
-
-def _begins_as_answers(file: BinaryIO) -> bool:
-    """Whether a restart may empty the file; a crash leaves torn lines, or zeros."""
-    file.seek(0)
-    head = file.read(_TAIL)
-    if not head.strip(b"\0"):
-        return True
+def require_own(out: Path) -> None:
+    """Refuse a file that a restart must not empty: it holds something else than answers."""
+    with open_regular(out) as file:
+        head = file.read(_TAIL)
     begins = tuple(b'{"%s": ' % name.encode() for name in (ROW, IMAGE, ANSWER))
-    return head.startswith(begins) or any(begin.startswith(head) for begin in begins)
+    # A crash leaves torn lines, or zeros.
+    own = not head.strip(b"\0") or head.startswith(begins) or any(one.startswith(head) for one in begins)
+    if head and not (own and earlier_settings(out)):
+        raise UserError(
+            f"{out} holds something, but {settings_file(out).name} beside it does not say that `predict` "
+            f"made it; name another file, such as {free_name(out)}"
+        )
 
 
 def _end_of_lines(file: BinaryIO) -> int:
@@ -198,9 +186,7 @@ def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
             return value
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    raise UserError(
-        f"{out}:{number}: the line is not one of answers; remove it and what follows, or begin with --restart"
-    )
+    raise UserError(f"{out}:{number}: the line is not one of answers; remove it and what follows")
 
 
 def answer_line(row: int | None, kept: Mapping[str, Any], **answer: Any) -> bytes:

@@ -16,12 +16,12 @@ from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.drawing import draw_heat, sheet
-from xfm.inference.input_parsing import Picture, PictureReader
+from xfm.inference.input_parsing import PictureReader
 from xfm.models.artifacts import model_pixels
 from xfm.models.attention import join_heads, split_heads
 from xfm.models.attention_layout import padded
 from xfm.models.folder import Pretrained
-from xfm.models.fusion import CrossAttention, FusionLayer
+from xfm.models.fusion import FusionLayer
 from xfm.models.runtimes.loading import RuntimeModel
 from xfm.models.xfm import XFM
 
@@ -32,10 +32,8 @@ WHOLE = "(whole text)"
 class AttentionMaps:
     """Attention maps of a picture: of its W `words` [W, rows, columns] float32, not negative, each the mean
     over its tokens; `whole` [rows, columns], the mean over all tokens; `match`, the probability of a match.
-
     In the last layer the words' maps are zero: only the first token, which stands for the text, is read after
-    it.
-    """
+    it."""
 
     words: tuple[str, ...]
     maps: NDArray[np.float32]
@@ -54,26 +52,13 @@ class AttentionMaps:
 def attention_maps(
     pretrained: Pretrained, picture: object, text: str, layer: int | None = None
 ) -> AttentionMaps:
-    """Grad-CAM of the matching logit for a text on a picture, as pipelines take pictures.
-
-    The matching head must be trained: a pre-trained model, or one fine-tuned for retrieval. `layer` of the
-    fusion encoder counts from 0; see `default_layer`. UserError: an unreadable picture, an empty text, no
-    such layer.
-    """
-    return maps_of(
-        pretrained, PictureReader(pretrained.preprocessing, None).read(picture), text, layer, picture
-    )
-
-
-def maps_of(
-    pretrained: Pretrained, shown: Picture, text: str, layer: int | None = None, picture: object = None
-) -> AttentionMaps:
-    """The maps for a picture that was read; `picture` is the original to draw on."""
+    """Grad-CAM of the matching logit for a text on a picture, as pipelines take pictures. The matching head
+    must be trained: a pre-trained model, or one fine-tuned for retrieval. `layer` of the fusion encoder
+    counts from 0; see `default_layer`. UserError: an unreadable picture, an empty text, no such layer."""
+    shown = PictureReader(pretrained.preprocessing, None).read(picture)
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if isinstance(model, RuntimeModel):
-        raise UserError(
-            "maps of attention need gradients, which an exported model has none of: take the model folder"
-        )
+        raise UserError("maps of attention need gradients: take the model folder, not an exported model")
     read = normalise_caption(text)
     if not read:
         raise UserError("the text holds no words; give a caption or a phrase")
@@ -98,20 +83,15 @@ def maps_of(
 
 
 def default_layer(depth: int) -> int:
-    """The middle layer.
-
-    On the embedded world the largest value of a phrase's map (`AttentionMaps.whole`) lay in the phrase's box
-    for 42, 86 and 77 % of 500 validation phrases in the three layers of a `nano`; for a random patch 8 %.
-    """
+    """The middle layer. On the embedded world the largest value of a phrase's map (`AttentionMaps.whole`) lay
+    in the phrase's box for 42, 86 and 77 % of 500 validation phrases in the three layers of a `nano`; for a
+    random patch 8 %."""
     return depth // 2
 
 
 def grad_cam(model: XFM, pixels: Tensor, tokens: Tokens, layer: int) -> tuple[Tensor, Tensor]:
-    """Maps of every token, [R, T, P] float32 over the patches, and [R, 2] matching logits.
-
-    `pixels` [R, 3, H, W] and `tokens` [R, T] go row by row; the model is in evaluation mode and does not
-    change.
-    """
+    """Maps of every token, [R, T, P] float32 over the patches, and [R, 2] matching logits. `pixels` [R, 3, H,
+    W] and `tokens` [R, T] go row by row; the model is in evaluation mode and does not change."""
     with torch.no_grad():
         image, text = model.encode_image(pixels), model.encode_text(tokens.ids, tokens.mask)
     with torch.enable_grad():
@@ -125,26 +105,18 @@ def grad_cam(model: XFM, pixels: Tensor, tokens: Tokens, layer: int) -> tuple[Te
 def _fuse_watching(
     model: XFM, text: Tensor, mask: Tensor, image: Tensor, watched: int
 ) -> tuple[Tensor, Tensor]:
-    """`XFM.fuse` of text r with picture r, and the attention weights [R, H, T, 1 + P] of one layer.
-
-    Written out, because the fused kernels keep no weights; a test compares the two.
-    """
+    """`XFM.fuse` of text r with picture r, and the attention weights [R, H, T, 1 + P] of one layer. Written
+    out, because the fused kernels keep no weights; a test compares the two."""
     states, texts = model.fusion.place(text), padded(mask)
     weights: Tensor | None = None
     layers = [layer for layer in model.fusion.layers if isinstance(layer, FusionLayer)]
     for place, layer in enumerate(layers):
-        states = layer.attention(states, texts)
-        attended, found = _attend(layer.cross_attention, states, image, place == watched)
-        weights = found if place == watched else weights
-        states = layer.feed_forward(attended)
+        states, part = layer.attention(states, texts), layer.cross_attention
+        key, value = (split_heads(t, part.heads) for t in part.key_value(image).chunk(2, dim=-1))
+        query = split_heads(part.query(states), part.heads)
+        found = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)  # [R, H, T, 1 + P]
+        if place == watched:
+            weights = found = found.detach().requires_grad_()
+        states = layer.feed_forward(part.norm(states + part.out(join_heads(found @ value))))
     assert weights is not None
     return states, weights
-
-
-def _attend(part: CrossAttention, states: Tensor, image: Tensor, watch: bool) -> tuple[Tensor, Tensor]:
-    key, value = (split_heads(t, part.heads) for t in part.key_value(image).chunk(2, dim=-1))
-    query = split_heads(part.query(states), part.heads)
-    weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)  # [R, H, T, 1 + P]
-    if watch:
-        weights = weights.detach().requires_grad_()
-    return part.norm(states + part.out(join_heads(weights @ value))), weights

@@ -31,13 +31,11 @@ SkipCallback = Callable[[int, str], bool]
 
 
 class Pipeline(ABC):
-    """A model that answers inputs of one task (`spec`), run by an `engine`.
-
-    One input gives one answer. A list, tuple, array, Series, table or folder gives a list; an iterator gives
-    an iterator that reads a few batches ahead. An input is a mapping of fields, or the value of the only
-    field; fields can also be named arguments of the call. Rows are sorted by length within a window and every
-    distinct picture is encoded once; answers are those of one row at a time, up to rounding.
-    """
+    """A model that answers inputs of one task (`spec`), run by an `engine`. One input gives one answer. A
+    list, tuple, array, Series, table or folder gives a list; an iterator gives an iterator that reads a few
+    batches ahead. An input is a mapping of fields, or the value of the only field; fields can also be named
+    arguments of the call. Rows are sorted by length within a window and every distinct picture is encoded
+    once; answers are those of one row at a time, up to rounding."""
 
     def __init__(self, engine: Engine, spec: TaskSpec) -> None:
         self.engine, self.spec = engine, spec
@@ -66,11 +64,9 @@ class Pipeline(ABC):
 
     # ------------------------------------------------------------ calls
     def __call__(self, inputs: Any = ABSENT, /, **given: Any) -> Any:
-        """Answer one input, several, or an iterator of them.
-
-        `given` holds options of the task; without `inputs`, also the fields of one input, or a list for each.
-        UserError: an unusable input (with its number), or an unknown or wrong option.
-        """
+        """Answer one input, several, or an iterator of them. `given` holds options of the task; without
+        `inputs`, also the fields of one input, or a list for each. UserError: an unusable input (with its
+        number), or an unknown or wrong option."""
         options, fields = self._options(given)
         if inputs is ABSENT and fields:
             known = [field.name for field in dataclasses.fields(self.spec.options)]
@@ -121,16 +117,10 @@ class Pipeline(ABC):
 
     # ------------------------------------------------------------ rows
     def numbered(
-        self,
-        inputs: Iterable[Any],
-        options: Any = None,
-        bad: SkipCallback | None = None,
+        self, inputs: Iterable[Any], options: Any = None, bad: SkipCallback | None = None
     ) -> Iterator[tuple[int, Any]]:
-        """Answers with the numbers of their inputs, from 0, in order.
-
-        `bad(number, reason)` may pass over an unusable input; otherwise InputError follows the answers before
-        it.
-        """
+        """Answers with the numbers of their inputs, from 0, in order. `bad(number, reason)` may pass over an
+        unusable input; otherwise InputError follows the answers before it."""
         ready = self.begin(self.spec.options() if options is None else options)
         encoded = EncodedPictures(self.engine)
         for window in self.windows(inputs):
@@ -157,10 +147,8 @@ class Pipeline(ABC):
         return item
 
     def windows(self, inputs: Iterable[Any]) -> Iterator[list[tuple[int, Item | UserError]]]:
-        """Inputs that were read, or their UserError, with their numbers: `Engine.window` at a time.
-
-        With reader threads, one window is read while another is answered.
-        """
+        """Inputs that were read, or their UserError, with their numbers: `Engine.window` at a time. With
+        reader threads, one window is read while another is answered."""
         rest, size, threads = enumerate(inputs), self.engine.window, self.engine.readers
         reader = PictureReader(self.engine.pretrained.preprocessing, self.engine.urls)
         if not threads:

@@ -1,18 +1,18 @@
 """`xfm.ColumnPipeline`: columns in, columns added, for libraries that map batches of a data set."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xfm.config.tasks import EMBED, task_spec
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError
+from xfm.data.tables import ColumnMap
 from xfm.data.tables.objects import InMemory, read_objects
 from xfm.data.tables.records import pictures_in
 from xfm.inference.gallery import Retrieval
-from xfm.inference.input_parsing import field_names
 from xfm.inference.pipeline import pipeline
 
 REASON = "error"
@@ -59,10 +59,8 @@ class ColumnPipeline:
         if isinstance(self._pipe, Retrieval):
             raise UserError(f"{spec.name} searches in a gallery, and batches have none; choose another task")
         self._options = self._pipe.options(options or {})
-        self._columns = dict(columns or {})
-        known = field_names(spec.inputs)
-        if unknown := [name for name in self._columns if name not in known]:
-            raise UserError(f"columns names {excerpt(unknown[0])}, and {spec.name} has {', '.join(known)}")
+        self._columns = ColumnMap(dict(columns or {}), "name another one by columns=")
+        self._columns.check_fields(spec.inputs)
         self.answer = answer or ("vector" if spec is EMBED else "prediction")
         self._type: Any = None
 
@@ -76,10 +74,13 @@ class ColumnPipeline:
             kinds = "a dict of arrays, a pyarrow Table or a pandas DataFrame"
             raise UserError(f"a batch is {kinds}, not {type(batch).__name__}")
         if taken := [name for name in (self.answer, REASON) if name in table.columns]:
-            raise UserError(
-                f"the batch has a column {taken[0]} already; rename it, or choose another answer="
-            )
-        names = self._present(table.columns)
+            raise UserError(f"the batch has a column {taken[0]} already; rename it, or choose answer=")
+        fields, present = self._pipe.spec.inputs, table.columns
+        self._columns.check_columns(fields, present, "the batch")
+        places = self._columns.places(fields, present)
+        names = {name: column for name, column in places.items() if column in present}
+        if not names:
+            raise UserError(f"the batch has none of {', '.join(places.values())}; name others by columns=")
         rows = table.rows(frozenset(names.values()))
         inputs = list[Any]()
         for row in rows:
@@ -94,7 +95,14 @@ class ColumnPipeline:
 
         for number, answer in self._pipe.numbered(inputs, self._options, bad):
             answers[number] = answer
-        more = self._arrow(answers, errors)
+        import pyarrow as arrow
+
+        if self._type is None and self._pipe.spec is EMBED:
+            self._type = arrow.list_(arrow.float32(), self._pipe.engine.model.config.projection)
+        found = arrow.array(answers, self._type)
+        if self._type is None and not arrow.types.is_null(found.type):
+            self._type = found.type
+        more = {self.answer: found, REASON: arrow.array(errors, arrow.string())}
         if isinstance(batch, Mapping):
             return {**batch, **more}
         whole: Any = batch
@@ -103,36 +111,3 @@ class ColumnPipeline:
                 whole = whole.append_column(name, column)
             return whole
         return whole.assign(**{name: column.to_pylist() for name, column in more.items()})
-
-    def _present(self, columns: Sequence[str]) -> dict[str, str]:
-        """The columns of the batch by field."""
-        fields, found, only = self._pipe.spec.inputs, dict[str, str](), ", ".join(columns)
-        for field in fields:
-            for name in (*field.names, *field.parts):
-                column = self._columns.get(name, name)
-                if column in columns:
-                    found[name] = column
-                elif name in self._columns:
-                    raise UserError(f"the batch has no column {column}, only {only}")
-            if not field.optional and not field.ways(found):
-                raise UserError(
-                    f"the batch has no column {field.name}, only {only}; name another one by "
-                    f"columns={{{field.name!r}: NAME}}"
-                )
-        if not found:
-            known = ", ".join(field_names(fields))
-            raise UserError(
-                f"the batch has none of the columns {known}, only {only}; name others by columns="
-            )
-        return found
-
-    def _arrow(self, answers: list[Any], errors: list[Any]) -> dict[str, Any]:
-        import pyarrow as arrow
-
-        if self._type is None and self._pipe.spec is EMBED:
-            width = self._pipe.engine.model.config.projection
-            self._type = arrow.list_(arrow.float32(), width)
-        found = arrow.array(answers, self._type)
-        if self._type is None and not arrow.types.is_null(found.type):
-            self._type = found.type
-        return {self.answer: found, REASON: arrow.array(errors, arrow.string())}

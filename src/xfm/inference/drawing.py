@@ -32,12 +32,9 @@ def _enlarged(picture: object, least_side: int) -> tuple[Image.Image, int]:
 def draw_boxes(
     picture: object, located: Sequence[Mapping[str, Any]], *, least_side: int = LEAST_SIDE
 ) -> Image.Image:
-    """A new RGB picture with the boxes of `grounding` answers, their labels and scores.
-
-    `located` holds `{"label", "score", "box": {"xmin", "ymin", "xmax", "ymax"}}` in pixels. A longer side
-    below `least_side` is enlarged by a whole factor. UserError: an unreadable picture, or a box without an
-    edge.
-    """
+    """A new RGB picture with the boxes of `grounding` answers, their labels and scores. `located` holds
+    `{"label", "score", "box": {"xmin", "ymin", "xmax", "ymax"}}` in pixels. A longer side below `least_side`
+    is enlarged by a whole factor. UserError: an unreadable picture, or a box without an edge."""
     shown, scale = _enlarged(picture, least_side)
     draw = ImageDraw.Draw(shown)
     line = max(2, round(max(shown.size) / 240))
@@ -60,9 +57,7 @@ def _edges(one: Mapping[str, Any], scale: int, shown: Image.Image) -> tuple[floa
         box = one["box"]
         left, top, right, bottom = (float(box[name]) * scale for name in ("xmin", "ymin", "xmax", "ymax"))
     except (KeyError, TypeError, ValueError):
-        raise UserError(
-            f"{dict(one)!r} is no box: give label and box with xmin, ymin, xmax and ymax in pixels"
-        ) from None
+        raise UserError(f"{dict(one)!r} has no box of xmin, ymin, xmax and ymax in pixels") from None
     left, right = sorted((min(max(left, 0), shown.width - 1), min(max(right, 0), shown.width - 1)))
     top, bottom = sorted((min(max(top, 0), shown.height - 1), min(max(bottom, 0), shown.height - 1)))
     return left, top, right, bottom
@@ -85,14 +80,8 @@ def _label(
     # Above, below, inside at the top, inside at the bottom; the first that is in the picture and free.
     choices = [box[1] - height, box[3] + 1, box[1], box[3] - height]
     inside = [y for y in choices if 0 <= y <= size[1] - height] or [0.0]
-    free = [
-        y
-        for y in inside
-        if not any(
-            x < other[2] and other[0] < x + width and y < other[3] and other[1] < y + height
-            for other in taken
-        )
-    ]
+    beside = [other for other in taken if x < other[2] and other[0] < x + width]
+    free = [y for y in inside if not any(y < other[3] and other[1] < y + height for other in beside)]
     y = (free or inside)[0]
     place = (x, y, x + width, y + height)
     draw.rectangle(place, fill=colour)
@@ -115,10 +104,8 @@ def draw_heat(picture: object, heat: NDArray[np.floating], *, least_side: int = 
     top = float(heat.max()) if heat.size else 0.0
     scaled = Image.fromarray((heat / top if top > 0 else np.zeros_like(heat)).astype(np.float32))
     amount = np.clip(np.asarray(scaled.resize(shown.size, Image.Resampling.BICUBIC)), 0, 1)[..., None]
-    place = amount * (len(_HEAT) - 1)
-    lower = np.clip(np.floor(place[..., 0]).astype(int), 0, len(_HEAT) - 2)
-    share = place - lower[..., None]
-    colour = _HEAT[lower] * (1 - share) + _HEAT[lower + 1] * share
+    levels = np.linspace(0, 1, len(_HEAT))
+    colour = np.concatenate([np.interp(amount, levels, channel) for channel in _HEAT.T], axis=-1)
     cover = _MOST_COVER * amount
     return Image.fromarray(np.clip(base * (1 - cover) + colour * cover, 0, 255).round().astype(np.uint8))
 

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.artifacts import Arithmetic
 from xfm.config.pipelines import UrlRules
 from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP, round_up
@@ -66,11 +65,6 @@ class Engine:
         task, limit = self.pretrained.task, self.model.config.language.longest
         return min(limit, task.task.max_tokens) if task is not None and task.task.max_tokens else limit
 
-    @property
-    def longest_written(self) -> int:
-        """Most tokens of a decoder's text; the last one is not read again."""
-        return self.model.config.language.longest + 1
-
     def arithmetic(self) -> AbstractContextManager[object]:
         """Autocast context of forward passes."""
         return autocast(self.precision, self.device)
@@ -88,16 +82,13 @@ class Engine:
         half = resolve(self.precision, self.device) is Precision.BF16
         if half or self.device.type != "cpu":
             with self.arithmetic():
-                kind = Arithmetic.BF16 if half else Arithmetic.FLOAT32
-                verify(self.name, self.model, self.pretrained.artifacts, kind)
+                verify(self.name, self.model, self.pretrained.artifacts, half)
 
 
 class EncodedPictures:
-    """Cache of the vision encoder's outputs, of at most `limit` bytes unless the rows at hand need more.
-
-    One block that grows to the limit and stays: separate tensors between the passes' allocations left holes
-    that glibc could not reuse, and the memory of servers grew.
-    """
+    """Cache of the vision encoder's outputs, of at most `limit` bytes unless the rows at hand need more. One
+    block that grows to the limit and stays: separate tensors between the passes' allocations left holes that
+    glibc could not reuse, and the memory of servers grew."""
 
     def __init__(self, engine: Engine, limit: int = KEPT) -> None:
         self._engine, self._limit = engine, limit

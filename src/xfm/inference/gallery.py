@@ -27,17 +27,11 @@ GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept 
 
 class Gallery:
     """Encoded candidates: unit vectors [N, E], and up to `GALLERY_KEPT` bytes of pictures for re-ranking.
-
     `numbers` counts the candidates from 0 with the unreadable ones that `bad` passed over; without `bad`,
-    InputError.
-    """
+    InputError."""
 
     def __init__(
-        self,
-        engine: Engine,
-        candidates: Iterable[Any],
-        texts: bool,
-        bad: SkipCallback | None = None,
+        self, engine: Engine, candidates: Iterable[Any], texts: bool, bad: SkipCallback | None = None
     ) -> None:
         self.engine, self.texts = engine, texts
         self.given: list[Any] = []
@@ -52,9 +46,6 @@ class Gallery:
         self.vectors = torch.cat([part.to(engine.device) for part in vectors])
         if not self.given:
             raise UserError("the gallery holds nothing to search in; give it pictures or texts")
-
-    def __len__(self) -> int:
-        return len(self.given)
 
     @torch.inference_mode()
     def _embed(self, part: Sequence[Any]) -> Tensor:
@@ -109,22 +100,13 @@ class Gallery:
         states, index = self._encoded.stack(keys)
         return states[index], torch.ones(len(rows), states.shape[1], dtype=torch.bool, device=states.device)
 
-    def described(self, place: int) -> dict[str, str]:
-        """The candidate in an answer: a text, a path or an address."""
-        given = self.given[place]
-        if self.texts:
-            return {"text": given}
-        return {"image": str(given)} if isinstance(given, str | Path) else {}
-
 
 class Retrieval(Pipeline):
     """Texts or pictures, and a gallery of either -> `[{"index", "score", "similarity", "match", ...}]`.
-
     `index` counts candidates from 0. `score` orders them: the cosine, or after re-ranking cosine over
-    temperature plus weighted log-odds of a match; `match` is the probability of one.
-    The gallery is `images=[...]`, `texts=[...]`, or `pipe.gallery(...)` for many searches. Text against
-    pictures is re-ranked by the matching head; like kinds are compared by cosine.
-    """
+    temperature plus weighted log-odds of a match; `match` is the probability of one. The gallery is
+    `images=[...]`, `texts=[...]`, or `pipe.gallery(...)` for many searches. Text against pictures is
+    re-ranked by the matching head; like kinds are compared by cosine."""
 
     def __init__(self, engine: Engine, spec: TaskSpec) -> None:
         super().__init__(engine, spec)
@@ -148,19 +130,18 @@ class Retrieval(Pipeline):
         text."""
         gallery = given.pop("gallery", None)
         candidates = {name: given.pop(name) for name in ("images", "texts") if name in given}
-        if candidates or gallery is not None:
-            if candidates and gallery is not None:
-                raise UserError("give either a gallery or its images or texts, not both")
-            searching = type(self)(self.engine, self.spec)
-            searching.searched = gallery or self.gallery(**candidates)
-            return searching(inputs, **given)
-        return super().__call__(inputs, **given)
+        if not candidates and gallery is None:
+            return super().__call__(inputs, **given)
+        if candidates and gallery is not None:
+            raise UserError("give either a gallery or its images or texts, not both")
+        searching = type(self)(self.engine, self.spec)
+        searching.searched = gallery or self.gallery(**candidates)
+        return searching(inputs, **given)
 
     def begin(self, options: RetrievalOptions) -> tuple[Gallery, RetrievalOptions]:
-        """The gallery, with counts that it can satisfy."""
         if self.searched is None:
             raise UserError("retrieval needs something to search in: images=[...], texts=[...] or gallery=")
-        size = len(self.searched)
+        size = len(self.searched.given)
         top_k = min(options.top_k or size, size)
         rerank = 0 if not options.rerank else min(max(options.rerank, top_k), size)
         return self.searched, replace(options, top_k=top_k, rerank=rerank)
@@ -168,7 +149,6 @@ class Retrieval(Pipeline):
     def answer(
         self, batch: InputBatch, ready: tuple[Gallery, RetrievalOptions]
     ) -> list[list[dict[str, Any]]]:
-        """The best candidates of each query."""
         model, (gallery, options) = self.engine.model, ready
         text = None
         if batch.tokens is not None:
@@ -187,11 +167,8 @@ class Retrieval(Pipeline):
         scores = torch.from_numpy(rerank_scores(contrast, logits.double().numpy(), temperature))
         order = scores.argsort(dim=1, descending=True)[:, : options.top_k]
         fits = self.engine.pretrained.match_probability(logits)
-        columns = (values.cpu(), places.cpu(), scores, fits)
-        return [
-            self._hits(gallery, *row)
-            for row in zip(*(column.gather(1, order) for column in columns), strict=True)
-        ]
+        columns = (column.gather(1, order) for column in (values.cpu(), places.cpu(), scores, fits))
+        return [self._hits(gallery, *row) for row in zip(*columns, strict=True)]
 
     def _hits(
         self, gallery: Gallery, cosines: Tensor, places: Tensor, scores: Tensor, match: Tensor | None = None
@@ -202,7 +179,10 @@ class Retrieval(Pipeline):
             hit: dict[str, Any] = {"index": number, "score": score, "similarity": cosines[row].item()}
             if match is not None:
                 hit["match"] = match[row].item()
-            hits.append({**hit, **gallery.described(place)})
+            given = gallery.given[place]  # in the answer: a text, a path or an address
+            if gallery.texts or isinstance(given, str | Path):
+                hit["text" if gallery.texts else "image"] = str(given)
+            hits.append(hit)
         return hits
 
     def _logits(
@@ -212,12 +192,10 @@ class Retrieval(Pipeline):
         encoder = Encoder(engine.model, engine.tokenizer, engine.precision, engine.device, engine.batch_size)
         asked, found = np.arange(len(places)).repeat(places.shape[1]), places.ravel()
         if text is not None:
-            assert batch.tokens is not None
-            queries.append(text, batch.tokens.mask)
+            queries.append(text, batch.text.mask)
             logits = match(encoder, gallery.read, queries.read, found, asked)
         else:
-            assert batch.image is not None
-            assert batch.index is not None
-            queries.append(batch.image)
-            logits = match(encoder, queries.read, gallery.read, batch.index[:, 0].cpu().numpy()[asked], found)
+            assert batch.first is not None
+            queries.append(batch.pictures)
+            logits = match(encoder, queries.read, gallery.read, batch.first.cpu().numpy()[asked], found)
         return logits.reshape(*places.shape, 2)

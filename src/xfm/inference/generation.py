@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from xfm.config.inference import Sampling
 from xfm.config.pipelines import AnswerOptions, CaptionOptions, TopK
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.base import Pipeline
-from xfm.inference.engine import InputBatch
+from xfm.inference.engine import Engine, InputBatch
 from xfm.inference.input_parsing import Item
 from xfm.models.generation import SpecialTokens, generate, prompt_ids
 from xfm.models.task_models import Answerer, Captioner
@@ -22,26 +21,21 @@ AnswerRule = tuple[AnswerOptions, AnswerList | None]
 
 
 class QuestionAnswering(Pipeline):
-    """`{"image", "question"}` -> `[{"score", "answer"}]`, best first.
-
-    Ranked from the fine-tuning's list or `answers=[...]`; with `free=True`, or without a list, by beam
-    search.
-    """
+    """`{"image", "question"}` -> `[{"score", "answer"}]`, best first. Ranked from the fine-tuning's list or
+    `answers=[...]`; with `free=True`, or without a list, by beam search."""
 
     def begin(self, options: AnswerOptions) -> AnswerRule:
-        """Tokenise the list of answers, once a call."""
         task, engine = self.engine.pretrained.task, self.engine
         assert task is not None, "made with a model of its kind"
         listed = list(dict.fromkeys(map(normalise_caption, options.answers))) or list(task.task.answers)
         if options.free or not listed:
-            _check_length(options.max_tokens, engine.longest_written)
+            _check_length(options.max_tokens, engine)
             return options, None
         if "" in listed:
             raise UserError("an answer of the list holds nothing but signs; leave it out")
         return options, AnswerList(listed, engine.tokenizer).to(engine.device)
 
     def answer(self, batch: InputBatch, ready: AnswerRule) -> list[list[dict[str, Any]]]:
-        """The likeliest answers to each question."""
         model, (options, answers) = self.engine.pretrained.task, ready
         assert isinstance(model, Answerer)
         memory, asked = model.fused(batch), batch.text.mask
@@ -49,29 +43,23 @@ class QuestionAnswering(Pipeline):
             marks = SpecialTokens.of(self.engine.tokenizer)
             found = generate(model.decoder, memory, asked, marks, options.writing())
             texts = [[self.engine.tokenizer.decode(ids).strip() for ids in rows] for rows in found.ids]
-            return [_scored(row, scores) for row, scores in zip(texts, found.scores, strict=True)]
-        best, scores = likeliest_answers(model.decoder, answers, memory, asked, options.top_k)
-        names = answers.answers
+            scores = found.scores
+        else:
+            best, scores = likeliest_answers(model.decoder, answers, memory, asked, options.top_k)
+            texts = [[answers.answers[place] for place in places] for places in best.tolist()]
+        shown = zip(texts, scores.double().exp().tolist(), strict=True)
         return [
-            _scored([names[place] for place in places], scores)
-            for places, scores in zip(best.tolist(), scores, strict=True)
+            [{"score": s, "answer": a} for s, a in zip(own, row, strict=True) if s > 0] for row, own in shown
         ]
-
-
-def _scored(answers: list[str], log_likelihoods: Tensor) -> list[dict[str, Any]]:
-    scores = log_likelihoods.double().exp().tolist()
-    return [{"score": s, "answer": a} for s, a in zip(scores, answers, strict=True) if s > 0]
 
 
 class Captioning(Pipeline):
     """A picture -> `[{"generated_text"}]`, as many as `texts` says, best first."""
 
     def begin(self, options: CaptionOptions) -> CaptionOptions:
-        """Check that the model can write texts that long."""
         task, engine = self.engine.pretrained.task, self.engine
         assert task is not None, "made with a model of its kind"
-        given = len(prompt_ids(engine.tokenizer, task.task.prompt))
-        _check_length(options.max_tokens, engine.longest_written - given)
+        _check_length(options.max_tokens, engine, task.task.prompt)
         return options
 
     def answer(self, batch: InputBatch, ready: CaptionOptions) -> list[list[dict[str, str]]]:
@@ -82,37 +70,30 @@ class Captioning(Pipeline):
         how, tokenizer = ready.writing(), self.engine.tokenizer
         draws = None
         if isinstance(how, Sampling):  # by seed and picture, whatever is in the batch
-            seeds, shape = (
-                [(how.seed, int.from_bytes(key)) for key in batch.keys],
-                (how.texts, how.max_tokens - 1),
-            )
-            rows = [np.random.default_rng(seed).random(shape, np.float32) for seed in seeds]
+            shape, seeds = (how.texts, how.max_tokens - 1), map(int.from_bytes, batch.keys)
+            rows = [np.random.default_rng((how.seed, seed)).random(shape, np.float32) for seed in seeds]
             draws = torch.from_numpy(np.stack(rows))
-        found = generate(
-            model.decoder, memory, seen, SpecialTokens.of(tokenizer, model.task.prompt), how, draws
-        )
+        marks = SpecialTokens.of(tokenizer, model.task.prompt)
+        found = generate(model.decoder, memory, seen, marks, how, draws)
         captions: list[list[dict[str, str]]] = [
-            [
-                {"generated_text": tokenizer.decode(ids).strip()}
-                for ids, real in zip(rows, kept, strict=True)
-                if real
-            ]
-            for rows, kept in zip(found.ids, found.mask.any(-1).tolist(), strict=True)
+            [{"generated_text": tokenizer.decode(ids).strip()} for ids in rows[real]]
+            for rows, real in zip(found.ids, found.mask.any(-1), strict=True)
         ]
-        return [captions[place] for place in batch.of_rows(torch.arange(len(captions))).tolist()]
+        assert batch.first is not None
+        return [captions[place] for place in batch.first.tolist()]
 
 
-def _check_length(wanted: int, longest: int) -> None:
+def _check_length(wanted: int, engine: Engine, prompt: str = "") -> None:
+    # The last token is not read again.
+    longest = engine.model.config.language.longest + 1 - len(prompt_ids(engine.tokenizer, prompt))
     if wanted > longest:
         raise UserError(f"max_tokens is {wanted}, but the model writes at most {longest}; choose less")
 
 
 class FillMask(Pipeline):
     """A text with <mask> in it, or `{"text", "image"}` -> `[{"score", "token", "token_str", "sequence"}]`.
-
     With a picture the fusion encoder predicts, and the text is read as a caption; without, the language
-    encoder. Several masks give a list each. `pipe.mask` is how the tokenizer writes the mask.
-    """
+    encoder. Several masks give a list each. `pipe.mask` is how the tokenizer writes the mask."""
 
     @property
     def mask(self) -> str:
@@ -127,16 +108,11 @@ class FillMask(Pipeline):
         return f" {self.mask} ".join(map(normalise_caption, text.split(self.mask))).strip()
 
     def check(self, item: Item) -> None:
-        """Require a mask within the tokens that are read."""
         ids = self.engine.tokenizer.encode_batch(list(item.texts), self.engine.longest).ids
         if not (ids == self.engine.tokenizer.mask).any():
-            raise UserError(
-                f"the text has no {self.mask} among its first {self.engine.longest} tokens; put one where a "
-                "word is to be predicted"
-            )
+            raise UserError(f"the text has no {self.mask} among its first {self.engine.longest} tokens")
 
     def answer(self, batch: InputBatch, ready: TopK) -> list[Any]:
-        """The likeliest tokens of each mask of each row."""
         model, tokenizer = self.engine.model, self.engine.tokenizer
         tokens = batch.text
         states = model.encode_text(tokens.ids, tokens.mask)

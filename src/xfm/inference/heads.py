@@ -41,24 +41,20 @@ def best_first(scores: Tensor, names: Sequence[str], top_k: int) -> list[Classes
 
 class Classification(Pipeline):
     """Inputs of a task with classes -> `[{"label", "score"}]`, best first, by the head of a fine-tuned model.
-
     One output is a regression: `[{"label": "value", "score": VALUE}]`. With several labels, all chosen are
-    listed.
-    """
+    listed."""
 
     def check(self, item: Item) -> None:
-        """Refuse a text where the model was fine-tuned on pairs, and a pair where it was not."""
         told, second = self.engine.pretrained.task, self.spec.second
         texts = 0 if told is None or second is None else told.task.texts
         if second is not None and texts and len(item.texts) != texts:
             lacks, name = texts > len(item.texts), second.name
             mend = "give it" if lacks else f"leave it out (of a table with --columns {name}=)"
             raise UserError(
-                f"the rows that the model was fine-tuned on have {'a' if lacks else 'no'} {name}; {mend}"
+                f"the model was fine-tuned on rows {'with' if lacks else 'without'} {name}; {mend}"
             )
 
     def answer(self, batch: InputBatch, ready: TopK) -> list[Classes]:
-        """The likeliest classes of each row, or its labels."""
         model = self.engine.pretrained.task
         assert isinstance(model, Classifier), "made with a model of its kind"
         logits, told = model.classify(batch).float(), model.task
@@ -84,10 +80,7 @@ ClassVectors = tuple[Sequence[str], Tensor, int]
 
 class ZeroShotImageClassification(Pipeline):
     """A picture and `candidate_labels=[...]` -> `[{"score", "label"}]`, best first: softmax of cosine /
-    temperature.
-
-    `hypothesis_template` is one sentence or several with {} for the label.
-    """
+    temperature. `hypothesis_template` is one sentence or several with {} for the label."""
 
     def sentences(self, options: ZeroShotOptions) -> list[str]:
         """Every class name in every template."""
@@ -105,7 +98,6 @@ class ZeroShotImageClassification(Pipeline):
             return self.engine.model.embed_text(tokens.ids, tokens.mask)
 
     def begin(self, options: ZeroShotOptions) -> ClassVectors:
-        """Encode the names of the classes, once a call."""
         sentences, size = self.sentences(options), self.engine.batch_size
         parts = [sentences[start : start + size] for start in range(0, len(sentences), size)]
         return self.named(options, [*map(self.encode, parts)])
@@ -117,7 +109,6 @@ class ZeroShotImageClassification(Pipeline):
         return names, torch.nn.functional.normalize(means, dim=-1), options.top_k
 
     def answer(self, batch: InputBatch, ready: ClassVectors) -> list[Classes]:
-        """The likeliest labels of each picture."""
         model, (names, classes, top_k) = self.engine.model, ready
         vectors = batch.of_rows(model.project_image(batch.pictures[:, 0]))
         logits = vectors.float() @ classes.T.float() / model.temperature.float()
@@ -134,12 +125,10 @@ def _read_for_vectors(self: Any, text: str, pictures: int) -> str:
 
 
 class Embed(Pipeline):
-    """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32.
-
-    A list gives one array [N, E]. Products of vectors are cosines, of texts with pictures too. A bare string
-    is a text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`. Unless `normalised`, vectors
-    are the projections as they come.
-    """
+    """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32. A list
+    gives one array [N, E]. Products of vectors are cosines, of texts with pictures too. A bare string is a
+    text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`. Unless `normalised`, vectors are
+    the projections as they come."""
 
     normalised = True
     as_read = _read_for_vectors
@@ -150,11 +139,9 @@ class Embed(Pipeline):
         return super().suits(spec, own) or TEXT_VECTORS in own.uses
 
     def check(self, item: Item) -> None:
-        """Warn where a fine-tuning on texts alone has moved them away from pictures."""
         task = self.engine.pretrained.task
         own = None if task is None else task.task.spec
-        alone = own is not None and self.suits(self.spec, own) and not super().suits(self.spec, own)
-        if item.pictures and own is not None and alone:
+        if item.pictures and own and self.suits(self.spec, own) and not super().suits(self.spec, own):
             warnings.warn(
                 f"{self.engine.name} was fine-tuned for {own.name}, on texts alone: their vectors are no "
                 "longer near those of pictures; the model that it was fine-tuned from has both in one space",
@@ -162,7 +149,6 @@ class Embed(Pipeline):
             )
 
     def answer(self, batch: InputBatch, ready: NoOptions) -> list[NDArray[np.float32]]:
-        """A vector of each row."""
         model = self.engine.model
         if batch.tokens is not None:
             encode = model.embed_text if self.normalised else model.text_vectors
@@ -188,7 +174,6 @@ class SentenceSimilarity(Pipeline):
         return super().tokenise([own[:1] for own in texts])
 
     def answer(self, batch: InputBatch, ready: NoOptions) -> list[dict[str, float]]:
-        """The cosine of each row."""
         model, engine = self.engine.model, self.engine
         tokens = self.tokenise([item.texts[1:] for item in batch.items])
         assert tokens is not None
@@ -201,7 +186,6 @@ class ImageTextMatching(Pipeline):
     """`{"image", "text"}` -> `{"score", "similarity"}`: probability of a match, and the cosine."""
 
     def answer(self, batch: InputBatch, ready: NoOptions) -> list[dict[str, float]]:
-        """Both scores of each row."""
         model = self.engine.model
         (text,) = model.encode_texts([batch.text])
         fused = model.fuse_first(text, batch.text.mask, batch.pictures, batch.first)
@@ -231,15 +215,12 @@ def pixel_box(fractions: Tensor, width: int, height: int) -> PixelBox:
 
 
 class Grounding(Pipeline):
-    """`{"image", "text"}` -> `{"label": TEXT, "score", "box": {"xmin", "ymin", "xmax", "ymax"}}`.
-
-    The box is in pixels of the picture as given, origin at the top left. Every phrase gets one box, whether
-    the thing is there or not: the score is the probability of `image-text-matching`; None after a fine-tuning
-    for boxes.
-    """
+    """`{"image", "text"}` -> `{"label": TEXT, "score", "box": {"xmin", "ymin", "xmax", "ymax"}}`. The box is
+    in pixels of the picture as given, origin at the top left. Every phrase gets one box, whether the thing is
+    there or not: the score is the probability of `image-text-matching`; None after a fine-tuning for
+    boxes."""
 
     def answer(self, batch: InputBatch, ready: NoOptions) -> list[dict[str, Any]]:
-        """The box of each phrase."""
         model, pretrained = self.engine.model, self.engine.pretrained
         fused = Grounder(model, TaskConfig(self.spec.name)).fused_first(batch)
         predicted, scores = model.boxes(fused), [None] * len(batch.items)

@@ -31,9 +31,7 @@ RECENT = 512  # pictures by path of which the next rows probably need one again
 @dataclass(frozen=True)
 class Picture:
     """A picture as the model takes it: pixels [3, S, S] uint8; width and height of the original, upright.
-
-    `key` is equal for equal pixels.
-    """
+    `key` is equal for equal pixels."""
 
     pixels: Tensor
     width: int
@@ -49,10 +47,8 @@ def is_picture(value: object) -> bool:
 
 
 def read_original(source: object, urls: UrlRules | None = None) -> Tensor:
-    """A picture as given, [3, H, W] uint8, upright; `urls` None fetches nothing.
-
-    UserError: no picture, unreadable, too large, or an address that is not allowed.
-    """
+    """A picture as given, [3, H, W] uint8, upright; `urls` None fetches nothing. UserError: no picture,
+    unreadable, too large, or an address that is not allowed."""
     if isinstance(source, str) and not source.strip():
         raise UserError("the path of the picture is empty; give one such as 'a.png'")
     if isinstance(source, str) and is_url(source):
@@ -137,10 +133,8 @@ def field_names(fields: Sequence[Field]) -> dict[str, Field]:
 
 
 def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()) -> dict[str, object]:
-    """An input as values by field; a bare value is the field that it fits.
-
-    UserError: a field is missing, unknown or given twice, or a bare value fits several.
-    """
+    """An input as values by field; a bare value is the field that it fits. UserError: a field is missing,
+    unknown or given twice, or a bare value fits several."""
     if isinstance(given, UserError):  # of what could not be read
         raise given
     if not isinstance(given, Mapping):

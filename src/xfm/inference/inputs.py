@@ -32,10 +32,8 @@ class Inputs(NamedTuple):
 
 def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     """One input or several, of a sequence, array, Series, DataFrame, data set, mapping, folder or iterator.
-
     Libraries are recognised by the methods of their objects: none has to be installed. UserError: none of
-    these.
-    """
+    these."""
     if given is ABSENT:
         raise UserError(f"give an input, such as {example(fields)}")
     if isinstance(given, Mapping):
@@ -111,10 +109,7 @@ def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> Inputs:
     for name in columns:
         refuse_set(given[name], f"{name}: ")
     if rest and rest[0] in kinds:
-        raise UserError(
-            f"{rest[0]} is one and {next(iter(columns))} several; give lists of the same length, or a "
-            "list of inputs"
-        )
+        raise UserError(f"{rest[0]} is one and {next(iter(columns))} several; give lists of the same length")
     if rest:
         by_field(given, fields)  # names the field that is not known
     list_option = {name: list(_of_values(value).rows) for name, value in columns.items()}
@@ -137,7 +132,6 @@ def _is_column(name: str, field: Field, value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], list | tuple)
 
 
-# ---------------------------------------------------------------- tables
 # ---------------------------------------------------------------- lists beside the input
 def checked_option(name: str, value: Any, default: Any) -> Any:
     """An option's value, of the kind of its default; UserError otherwise."""

@@ -87,9 +87,7 @@ class LoadedModel(Pretrained):
 
     def _vectors(self, pipe: Embed, rows: Sequence[Any], progress: bool | None) -> Tensor:
         reader = PictureReader(self.preprocessing, pipe.engine.urls)
-        places: dict[
-            str | int, list[int]
-        ] = {}  # equal texts are read once; equal pictures are by the pipeline
+        places: dict[str | int, list[int]] = {}  # equal texts are read once, equal pictures by the pipeline
         for place, one in enumerate(rows):
             try:
                 is_text = [*by_field(one, EMBED.inputs)] != ["image"]
@@ -97,10 +95,8 @@ class LoadedModel(Pretrained):
             except UserError as error:  # before anything is computed
                 raise InputError(place, str(error)) from error
             places.setdefault(key, []).append(place)
-        keys = sorted(
-            places, key=lambda key: -len(key) if isinstance(key, str) else 1
-        )  # like lengths together
-        order = [places[key] for key in keys]
+        by_length = sorted(places, key=lambda key: -len(key) if isinstance(key, str) else 1)
+        order = [places[key] for key in by_length]
         found = torch.zeros(len(rows), self.model.config.projection)
         disable = (len(rows) < MANY or None) if progress is None else not progress  # None: where nobody looks
         with tqdm(total=len(rows), desc="encoding", unit="input", disable=disable) as bar:
@@ -113,11 +109,9 @@ class LoadedModel(Pretrained):
         return found.to(pipe.engine.device)
 
     def similarity(self, first: Any, second: Any, *, tensors: bool = False, **running: Any) -> Any:
-        """Cosines [N, M] float32 of all of the first with all of the second; a single input has no axis.
-
-        Each is inputs of `encode`, or vectors that it gave, [E] or [N, E]. UserError: an unusable input, or
-        vectors of another width.
-        """
+        """Cosines [N, M] float32 of all of the first with all of the second; a single input has no axis. Each
+        is inputs of `encode`, or vectors that it gave, [E] or [N, E]. UserError: an unusable input, or
+        vectors of another width."""
         rows, row = self._directions(first, "first", running)
         columns, column = self._directions(second, "second", running)
         cosines = rows @ columns.to(rows.device).T  # [N, M]
@@ -141,10 +135,8 @@ class LoadedModel(Pretrained):
 
     def match(self, texts: Any, pictures: Any, *, tensors: bool = False, **running: Any) -> Any:
         """Probabilities that texts fit pictures, by the matching head; see `Pretrained.match_probability`.
-
         Text n goes with picture n; one text goes with every picture, one picture with every text. A string
-        among the pictures is a path. [N] float32 of N pairs, a number of one text and one picture.
-        """
+        among the pictures is a path. [N] float32 of N pairs, a number of one text and one picture."""
         pipe = pipeline("image-text-matching", self, **running)
         said, shown = sort_out(texts, [_TEXT]), sort_out(pictures, [_PICTURE])
         first, second = list(said.rows), list(shown.rows)
@@ -153,10 +145,7 @@ class LoadedModel(Pretrained):
             scores = torch.tensor(pipe({"text": first[0], "image": picture})["score"])
             return _given_back(scores, tensors)
         if not said.single and not shown.single and len(first) != len(second):
-            raise UserError(
-                f"there are {len(first)} texts, but {len(second)} pictures; give as many of each, or one of "
-                "the ones"
-            )
+            raise UserError(f"there are {len(first)} texts, but {len(second)} pictures; give as many of each")
         if shown.single and isinstance(second[0], np.ndarray | Tensor | Image.Image):
             second = [PictureReader(self.preprocessing, None).read(second[0]).pixels]  # once, not a text
         first, second = (
@@ -217,15 +206,5 @@ def load(
         >>> load("small").similarity("a cat", ["a dog", Path("photo.jpg")])  # offline, at once
         >>> load("xfm-base.th", tokenizer="roberta-base/").model.embed_image(pixels)
     """
-    found = loading.load(
-        path,
-        tokenizer=tokenizer,
-        recipe=recipe,
-        task=task,
-        heads=heads,
-        image_size=image_size,
-        image_width=image_width,
-        check=check,
-        base=base,
-    )
-    return LoadedModel(**vars(found))
+    given = (tokenizer, recipe, task, heads, image_size, image_width, check, base)
+    return LoadedModel(**vars(loading.load(path, *given)))

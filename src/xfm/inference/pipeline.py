@@ -30,8 +30,7 @@ def read_to_run(
     folder, asked = find_model(model), precision or Precision.FP32
     if not is_exported(folder):
         return load_model(folder), asked
-    anywhere = device in (None, "auto")
-    if not anywhere and str(device) != "cpu":
+    if device is not None and str(device) not in ("auto", "cpu"):
         raise UserError(f"{model} is an exported model, which runs on the CPU; leave --device out")
     return open_exported(folder, resolve(asked, "cpu") is Precision.BF16), Precision.FP32
 
@@ -93,12 +92,8 @@ def pipeline(
     where = torch.device("cpu") if runs_on_cpu else _device(device, own)
     decodes = bool(spec.head) and issubclass(spec.head_class(), Answerer | Captioner)
     if decodes and runs_on_cpu:
-        raise UserError(
-            f"{spec.name} answers by a decoder, which torch computes: take the model folder that {name} was "
-            "exported from"
-        )
-    _check_head(spec, loaded, name)
-    _check_trained(spec, loaded, name)
+        raise UserError(f"{spec.name} answers by a decoder, which {name} has not: take the model folder")
+    _check_fit(spec, loaded, name)
     urls = UrlRules.of(allow_urls)
     for part in (loaded.model, loaded.task):
         if part is not None:
@@ -140,7 +135,7 @@ def _device(device: str | torch.device | None, loaded: Pretrained | None) -> tor
         raise UserError(f"device {device} cannot be used ({first}); leave it out, or take cpu") from error
 
 
-def _check_head(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
+def _check_fit(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
     own = None if loaded.task is None else loaded.task.task.spec
     if not spec.uses and own != spec:
         has = f"for {own.name}" if own else "for nothing yet"
@@ -154,13 +149,10 @@ def _check_head(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
             "the model that it was fine-tuned from fits better",
             stacklevel=3,
         )
-
-
-def _check_trained(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
     fresh = [str(part) for key in (FRESH, "initialised") for part in (loaded.provenance.get(key) or ())]
     for head in spec.uses:
         part = head.removesuffix(".")
-        if any(f"{one}.".startswith(f"{part}.") for one in (item.removesuffix(".") for item in fresh)):
+        if any(f"{one.removesuffix('.')}.".startswith(f"{part}.") for one in fresh):
             raise UserError(
                 f"{spec.name} uses the part {part}, which {name} has only as it was initialised; pre-train "
                 "the model, or take one that was"

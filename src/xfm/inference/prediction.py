@@ -44,10 +44,8 @@ from xfm.inference.row_sources import (
 
 @dataclass(frozen=True)
 class PredictionCounts:
-    """Rows that this run answered, earlier runs did, and all passed over, with the first of these.
-
-    `gallery` tells of unreadable candidates.
-    """
+    """Rows that this run answered, earlier runs did, and all passed over, with the first of these. `gallery`
+    tells of unreadable candidates."""
 
     answered: int
     before: int
@@ -275,11 +273,7 @@ def claim(draw: Path, answers: str, about: str) -> None:
 
 
 def print_answers(
-    pipe: Pipeline,
-    rows: RowSource,
-    options: Any,
-    max_bad: int | None = None,
-    draw: Path | None = None,
+    pipe: Pipeline, rows: RowSource, options: Any, max_bad: int | None = None, draw: Path | None = None
 ) -> None:
     """Print a JSON line for every row; rows that are passed over are named on standard error."""
     answered, left_out = 0, SkippedRecords(max_bad)

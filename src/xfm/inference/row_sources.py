@@ -35,9 +35,7 @@ _HEAD = 1 << 16
 @dataclass(frozen=True)
 class InputRow:
     """A row to answer: its number (a file's line, from 1), its place for messages, and columns to copy.
-
-    `read` is the bytes (of folders and Parquet: rows) up to its end, for a progress bar.
-    """
+    `read` is the bytes (of folders and Parquet: rows) up to its end, for a progress bar."""
 
     number: int
     place: str
@@ -97,13 +95,6 @@ class ReadOptions:
             return value
         return row.path(name)
 
-    def check_columns(self, present: Sequence[str], path: Path) -> None:
-        """Refuse a table without a column that every row needs."""
-        self.columns.check_columns(self.fields, present, path)
-        for name in self.keep:
-            if name not in present:
-                raise UserError(f"{path}: there is no column {name!r} to keep, only {listed(present)}")
-
 
 class RowSource(ABC):
     """Rows in a fixed order; `total` in units of `InputRow.read`, None where unknown."""
@@ -156,8 +147,10 @@ class TableRows(RowSource):
         self._memory = source if isinstance(source, InMemory) else None
         self.total, self.unit = self._table.size, self._table.unit
         self._parts = TableParts(self._table, reading.columns_read(self._table.columns or ()))
-        if self._table.columns is not None:
-            reading.check_columns(self._table.columns, path)
+        if (present := self._table.columns) is not None:
+            reading.columns.check_columns(reading.fields, present, path)
+            if missing := [name for name in reading.keep if name not in present]:
+                raise UserError(f"{path}: there is no column {missing[0]!r} to keep, only {listed(present)}")
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
         """The rows beyond `after`."""
@@ -197,9 +190,7 @@ class TableRows(RowSource):
 
 class FolderRows(RowSource):
     """Pictures of a folder and those below it, by path; identified by name, so that pictures may be added.
-
-    `names` are given where known; `report` tells what else the folder holds.
-    """
+    `names` are given where known; `report` tells what else the folder holds."""
 
     def __init__(self, path: Path, reading: ReadOptions, names: Sequence[str] | None = None) -> None:
         self.path = path
@@ -289,9 +280,7 @@ def alone(fields: Sequence[Field]) -> list[Field]:
 
 class StandardInput(RowSource):
     """JSON lines, or plain lines of the only field; the first line decides. A row's number is its line.
-
-    `form` is the kind in words, `plain` the field of plain lines. Paths start from the working folder.
-    """
+    `form` is the kind in words, `plain` the field of plain lines. Paths start from the working folder."""
 
     name = Path("standard input")
 

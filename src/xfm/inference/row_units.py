@@ -4,7 +4,6 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from xfm.core.paths import home_path
 from xfm.core.results_folder import digest, model_mark
 from xfm.data.tables import ColumnMap
 from xfm.data.tables.records import stored_size
-from xfm.executors.sharded_map import PLAN, ShardedMap, plan_id
+from xfm.executors.sharded_map import PLAN, plan_id
 from xfm.inference.answer_file import IMAGE, ROW, answer_line
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import one_thread
@@ -32,11 +31,9 @@ from xfm.models.resolve import find_model
 
 @dataclass(frozen=True)
 class RowWork:
-    """Rows, a task and its model. Machines see files and models under the same paths.
-
-    `precision` is float32 by torch if not given; `readers` are threads of each process; `root` is where paths
-    of pictures begin, by default the table's folder.
-    """
+    """Rows, a task and its model. Machines see files and models under the same paths. `precision` is float32
+    by torch if not given; `readers` are threads of each process; `root` is where paths of pictures begin, by
+    default the table's folder."""
 
     task: str
     model: str
@@ -67,18 +64,6 @@ class RowWork:
         if names is not None:
             return FolderRows(self.source, self.reading, names)
         return open_rows(self.source, self.reading)
-
-    def pipe(self) -> Pipeline:
-        """The model, loaded; raises UserError."""
-        return pipeline(
-            self.task,
-            self.model,
-            device=self.device,
-            precision=self.precision or "fp32",
-            batch_size=self.batch_size,
-            allow_urls=[*self.allow_urls],
-            readers=self.readers,
-        )
 
     def settings(self) -> dict[str, Any]:
         """Everything that answers depend on, as plain values, as `predict` keeps it."""
@@ -137,43 +122,32 @@ def part_files(
     form: VectorFormat | None, answers: Sequence[Answered], keep: Sequence[str], by_name: bool, width: int
 ) -> list[bytes]:
     """A part's files, the same bytes for the same answers; vectors [width] if there is a format of them."""
-
     heads = [(None if by_name else row.number, row.kept) for row, _ in answers]
     if form is None:
         told = zip(heads, answers, strict=True)
         lines = (answer_line(*head, prediction=answer) + b"\n" for head, (_, answer) in told)
         return [b"".join(lines)]
-    vectors = np.zeros((len(answers), width), np.float32)
+    vectors, out = np.zeros((len(answers), width), np.float32), io.BytesIO()
     for place, (_, answer) in enumerate(answers):
         vectors[place] = answer
-    if form is VectorFormat.PARQUET:
-        return [_parquet(answers, keep, by_name, vectors)]
-    out = io.BytesIO()
-    np.save(out, vectors)
-    return [out.getvalue(), b"".join(answer_line(*head) + b"\n" for head in heads)]
-
-
-def _parquet(answers: Sequence[Answered], keep: Sequence[str], by_name: bool, vectors: np.ndarray) -> bytes:
+    if form is VectorFormat.NPY:
+        np.save(out, vectors)
+        return [out.getvalue(), b"".join(answer_line(*head) + b"\n" for head in heads)]
     try:
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError:
-        raise UserError(
-            "vectors as Parquet need pyarrow: pip install 'xfm[tables]', or choose --format npy"
-        ) from None
+        raise UserError("Parquet needs pyarrow: pip install 'xfm[tables]', or choose --format npy") from None
 
     columns: dict[str, Any] = {}
-    if by_name:
-        columns[IMAGE] = arrow.array([_text(row.kept[IMAGE]) for row, _ in answers], arrow.string())
-    else:
+    if not by_name:
         columns[ROW] = arrow.array([row.number for row, _ in answers], arrow.int64())
-    for name in keep:
+    for name in ([IMAGE] if by_name else []) + [*keep]:
         columns[name] = arrow.array([_text(row.kept.get(name)) for row, _ in answers], arrow.string())
     flat = arrow.array(vectors.reshape(-1), arrow.float32())
-    columns[VECTOR] = arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    out = io.BytesIO()
+    columns[VECTOR] = arrow.FixedSizeListArray.from_arrays(flat, width)
     parquet.write_table(arrow.table(columns), out)
-    return out.getvalue()
+    return [out.getvalue()]
 
 
 def _text(value: Any) -> str | None:
@@ -194,17 +168,11 @@ class RowMark:
     bad: list[list[Any]] = field(default_factory=list)
 
 
-def row_units(
-    work: RowWork, folder: Path, starts: Sequence[int], form: VectorFormat | None
-) -> ShardedMap[RowMark]:
-    """The units that begin at the given row numbers; the plan in `folder` names a folder's pictures."""
-    function = partial(_answer, work, folder, tuple(starts), form)
-    return ShardedMap(folder, "made", len(starts), RowMark, function)
-
-
-def _answer(
+def answer_unit(
     work: RowWork, folder: Path, starts: tuple[int, ...], form: VectorFormat | None, number: int, stem: Path
 ) -> RowMark:
+    """Answer the rows of a unit, from one of the numbers `starts` to the next, into part files; the plan in
+    `folder` names a folder's pictures."""
     pipe, rows, by_name = _opened(work, folder)
     mark, answers = RowMark(), list[Answered]()
 
@@ -236,5 +204,14 @@ def _opened(work: RowWork, folder: Path) -> tuple[Pipeline, TableRows | FolderRo
             names = json.loads(read_text(path, MAX_LOG)) if path.exists() else None
         except ValueError as error:
             raise UserError(f"{path} is damaged ({error}): remove {folder}") from error
-        _open = key, (work.pipe(), work.rows(names), names is not None)
+        pipe = pipeline(
+            work.task,
+            work.model,
+            device=work.device,
+            precision=work.precision or "fp32",
+            batch_size=work.batch_size,
+            allow_urls=[*work.allow_urls],
+            readers=work.readers,
+        )
+        _open = key, (pipe, work.rows(names), names is not None)
     return _open[1]

@@ -3,19 +3,18 @@
 The library is not needed to write one.
 """
 
-import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError
-from xfm.core.files import drafting, replace_folder, sync_folder, writing
+from xfm.core.files import write_text
 from xfm.core.results_folder import free_name, unused
 from xfm.inference.pipeline import pipeline
 from xfm.models.adapters import require_whole
 from xfm.models.artifacts import CARD, model_card
 from xfm.models.folder import load_model
+from xfm.models.model_files import as_json, saving
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 _HOME = "xfm.inference.sentence_transformers"
@@ -33,11 +32,7 @@ FORMATS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cross-encoder": (
         "image-text-matching",
         f"{_HOME}.XFMMatches",
-        {
-            "model_type": "CrossEncoder",
-            "prompts": {},
-            "activation_fn": "torch.nn.modules.activation.Sigmoid",
-        },
+        {"model_type": "CrossEncoder", "prompts": {}, "activation_fn": "torch.nn.modules.activation.Sigmoid"},
     ),
 }
 """For each format: the task that must be answered, the module, and the settings of the library's class."""
@@ -55,13 +50,8 @@ model.predict([("a cat", picture), ("a dog", picture)])  # probabilities of a ma
 
 def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     """Write a model folder for sentence-transformers, as one of `FORMATS`; returns its use as Python.
-
-    UserError: the model cannot answer the task, or `out` is taken or cannot be written.
-    """
+    UserError: the model cannot answer the task, or `out` is taken or cannot be written."""
     task, module, settings = FORMATS[kind]
-    target = Path(os.path.realpath(out))
-    if target.is_symlink():
-        raise UserError(f"{out} is a link to itself; remove it, or name another folder")
     if unused(out) != out:
         raise UserError(f"{out} holds something; name another folder, such as {free_name(out)}")
     folder = require_whole(model)
@@ -70,18 +60,11 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     way = _USE[kind]
     use = way.format(name="FOLDER", more="")
     card = model_card(loaded.model.config, loaded.artifacts)
-    with writing(out, "or name another folder"), drafting(target) as draft:
+    with saving(out) as draft:
         for file in folder.iterdir():
             if file.suffix in (".json", ".safetensors"):
                 shutil.copyfile(file, draft / file.name)
-        _write(draft / MODULES, [{"idx": 0, "name": "0", "path": "", "type": module}])
-        _write(draft / SETTINGS, settings | _SHARED)
-        text = f"{card}\n## With sentence-transformers\n\n```python\n{use}\n```\n"
-        (draft / CARD).write_text(text, encoding="utf-8")
-        sync_folder(draft)
-        replace_folder(draft, target)
+        write_text(draft / MODULES, as_json([{"idx": 0, "name": "0", "path": "", "type": module}]))
+        write_text(draft / SETTINGS, as_json(settings | _SHARED))
+        write_text(draft / CARD, f"{card}\n## With sentence-transformers\n\n```python\n{use}\n```\n")
     return way.format(name=repr(str(out)), more=", local_files_only=True")  # else it asks the hub
-
-
-def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

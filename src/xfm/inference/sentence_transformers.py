@@ -39,10 +39,12 @@ class FolderModule(InputModule):
     """A sentence-transformers module on a model folder; `max_seq_length` is in tokens."""
 
     task: ClassVar[str]
+    calibrated: ClassVar[bool] = False  # whether the loss is of calibrated scores
     save_in_root = True  # the folder that is written is a model folder, too
 
-    def __init__(self, pretrained: Pretrained) -> None:
+    def __init__(self, model: Pretrained | Path | str) -> None:
         super().__init__()
+        pretrained = model if isinstance(model, Pretrained) else load_model(find_model(model))
         self.pipe: Pipeline = pipeline(self.task, pretrained)
         self.model = pretrained.model
         self.tokenizer = tokenizers.Tokenizer.from_str(pretrained.tokenizer.to_json())
@@ -86,7 +88,10 @@ class FolderModule(InputModule):
         """Write a model folder's files beside the library's; UserError: pickled weights, or not writable."""
         if not safe_serialization:
             raise UserError("the weights of an X-FM model are saved as safetensors, never pickled")
-        folder, own = Path(output_path), self._saved()
+        folder, own = Path(output_path), self.pipe.engine.pretrained
+        if self.learned:
+            provenance, kept = {**own.provenance, "trained_by": _TRAINED}, own.calibration
+            own = replace(own, provenance=provenance, calibration=kept if self.calibrated else None)
         with tempfile.TemporaryDirectory(dir=folder) as place:
             draft = Path(place) / "model"
             own.model.save_pretrained(draft, own.artifacts)
@@ -94,12 +99,10 @@ class FolderModule(InputModule):
                 if file.name != CARD:  # the library writes its own
                     os.replace(file, folder / file.name)
 
-    def _saved(self) -> Pretrained:
-        own = self.pipe.engine.pretrained
-        return replace(own, provenance={**own.provenance, "trained_by": _TRAINED}) if self.learned else own
-
     # ------------------------------------------------------------ inputs
-    def _read(self, given: Sequence[Any]) -> list[Item]:
+    def _read(self, given: Sequence[Any], told: Mapping[str, Any]) -> list[Item]:
+        if told.get("processing_kwargs"):  # which would be ignored
+            raise UserError("X-FM prepares inputs as it was trained; leave processing_kwargs out")
         reader = PictureReader(self.pipe.engine.pretrained.preprocessing, None)
         return [self.pipe.read(one, reader) for one in given]
 
@@ -124,8 +127,7 @@ class XFMVectors(FolderModule):
     ) -> dict[str, Any]:
         """Tokens of texts (behind `prompt`), or pixels of pictures; UserError: unusable, or both kinds in a
         batch."""
-        refuse_settings(told)
-        items = self._read([by_name(one, prompt) for one in inputs])
+        items = self._read([by_name(one, prompt) for one in inputs], told)
         pictures = [picture for item in items for picture in item.pictures]
         if not pictures:
             return {**self._texts(items), "modality": "text"}
@@ -148,27 +150,20 @@ class XFMVectors(FolderModule):
         """E."""
         return self.model.config.projection
 
-    def _saved(self) -> Pretrained:
-        own = super()._saved()
-        return replace(own, calibration=None) if self.learned else own
-
 
 class XFMMatches(FolderModule):
-    """Log-odds that text and picture match: the one module of a `CrossEncoder`.
+    """Log-odds that text and picture match: the one module of a `CrossEncoder`. The library's sigmoid makes
+    them the calibrated probability, see `Pretrained.match_probability`."""
 
-    The library's sigmoid makes them the calibrated probability, see `Pretrained.match_probability`.
-    """
-
-    task = "image-text-matching"
+    task, calibrated = "image-text-matching", True
 
     def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, inputs: Sequence[Any], prompt: str | None = None, **told: Any
     ) -> dict[str, Any]:
         """Tokens, pixels of the distinct pictures, and each text's picture, from pairs in either order."""
-        refuse_settings(told)
         if inputs and all(isinstance(one, str) for one in inputs):  # the library's trainer counts tokens
             return self._texts([Item((self.pipe.as_read(one, 0),)) for one in inputs])
-        items = self._read([_pair(one, prompt) for one in inputs])
+        items = self._read([_pair(one, prompt) for one in inputs], told)
         distinct = {item.pictures[0].key: item.pictures[0] for item in items}
         places = {key: place for place, key in enumerate(distinct)}
         index = torch.tensor([places[item.pictures[0].key] for item in items])
@@ -220,21 +215,11 @@ def _pair(given: Any, prompt: str | None) -> Mapping[str, Any]:
     return dict(found)
 
 
-def refuse_settings(told: Mapping[str, Any]) -> None:
-    """Refuse settings of a processor, which would be ignored."""
-    if told.get("processing_kwargs"):
-        raise UserError("X-FM prepares inputs as it was trained; leave processing_kwargs out")
-
-
 def as_sentence_transformer(model: Pretrained | Path | str, **told: Any) -> SentenceTransformer:
     """A model (loaded, folder or name) as a SentenceTransformer; `told` are its options, such as `device`."""
-    return SentenceTransformer(modules=[XFMVectors(_loaded(model))], similarity_fn_name="cosine", **told)
+    return SentenceTransformer(modules=[XFMVectors(model)], similarity_fn_name="cosine", **told)
 
 
 def as_cross_encoder(model: Pretrained | Path | str, **told: Any) -> CrossEncoder:
     """A model (loaded, folder or name) as a CrossEncoder of matching probabilities; `told` as above."""
-    return CrossEncoder(modules=[XFMMatches(_loaded(model))], **told)
-
-
-def _loaded(model: Pretrained | Path | str) -> Pretrained:
-    return model if isinstance(model, Pretrained) else load_model(find_model(model))
+    return CrossEncoder(modules=[XFMMatches(model)], **told)

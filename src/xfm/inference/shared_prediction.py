@@ -28,10 +28,10 @@ from xfm.core.results_folder import free_name
 from xfm.data.skipped import SkippedRecords
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, find_plan, whole_file
-from xfm.inference.answer_file import ROW, bad_file, earlier_settings, is_of_answers, settings_file
+from xfm.inference.answer_file import ROW, bad_file, earlier_settings, require_own, settings_file
 from xfm.inference.prediction import PredictionCounts, refuse_to_overwrite
 from xfm.inference.row_sources import FolderRows
-from xfm.inference.row_units import NAMES, SUFFIXES, RowMark, RowWork, row_units
+from xfm.inference.row_units import NAMES, SUFFIXES, RowMark, RowWork, answer_unit
 
 VECTORS = "_vectors.json"
 BAD = "_bad.jsonl"
@@ -43,16 +43,8 @@ class PartsTarget:
 
     def __init__(self, path: Path, form: VectorFormat | None = None) -> None:
         self.path, self.form, self._is_file = path, form, form is None
-
-    @property
-    def work(self) -> Path:
-        """The working folder: hidden, beside the target, one name for all processes."""
-        return self.path.with_name(f".{self.path.name}.working")
-
-    @property
-    def bad(self) -> Path:
-        """The log of rows without an answer."""
-        return bad_file(self.path) if self._is_file else self.path / BAD
+        self.work = path.with_name(f".{path.name}.working")  # one name for all processes
+        self.bad = bad_file(path) if self._is_file else path / BAD  # the log of rows without an answer
 
     def finished(self, mark: str) -> PredictionCounts | None:
         """The outcome, if the target is there with these settings."""
@@ -101,11 +93,7 @@ def _free_file(path: Path, restart: bool) -> None:
         return
     if path.is_symlink() or not path.is_file():  # the file is renamed to, and would replace it
         raise UserError(f"{path} is a folder, a link or a pipe: choose a file for the answers")
-    if path.stat().st_size and not (earlier_settings(path) and is_of_answers(path)):
-        raise UserError(
-            f"{path} holds something, but {settings_file(path).name} beside it does not say "
-            f"that `predict` made it; name another file, such as {free_name(path)}"
-        )
+    require_own(path)
     if not restart:
         raise UserError(
             f"{path} holds answers of other settings, or of a run without units: name another file, "
@@ -132,9 +120,7 @@ def _free_folder(path: Path, restart: bool) -> None:
             f"such as {free_name(path)}"
         )
     if not restart:
-        raise UserError(
-            f"{path} holds vectors of other settings: choose another folder, or begin again with --restart"
-        )
+        raise UserError(f"{path} holds vectors of other settings: choose another folder, or --restart")
     with writing(path, AGAIN):
         shutil.rmtree(path)
 
@@ -154,9 +140,8 @@ def answer_together(
     progress: bool = False,
 ) -> PredictionCounts | None:
     """Answer rows in units, or go on; None where other tasks of an array have not done their share.
-
-    UserError: more than `max_bad` rows without an answer, a target with other contents, or unreadable files.
-    """
+    UserError: more than `max_bad` rows without an answer, a target with other contents, or unreadable
+    files."""
     settings = {"unit_rows": unit_rows, "form": target.form or "lines", **work.settings()}
     mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     refuse_to_overwrite([work.source], target.path)
@@ -169,7 +154,9 @@ def answer_together(
         _note(bad, one)
 
     def units() -> ShardedMap[RowMark]:
-        return row_units(work, target.work, plans[0]["starts"], target.form)
+        starts = tuple(plans[0]["starts"])
+        answer = partial(answer_unit, work, target.work, starts, target.form)
+        return ShardedMap(target.work, "made", len(starts), RowMark, answer)
 
     def run() -> bool:
         # Refuse a target that would be lost; with `restart`, remove one of our own.

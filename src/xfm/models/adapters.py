@@ -29,20 +29,12 @@ from xfm.core.paths import home_path
 from xfm.core.results_folder import model_digest
 from xfm.models.artifacts import Artifacts
 from xfm.models.composition import Backbone
-from xfm.models.model_files import (
-    CONFIG,
-    WEIGHTS,
-    as_json,
-    save_model,
-    saving,
-    write_description,
-    write_task,
-)
+from xfm.models.model_files import CONFIG, WEIGHTS, as_json, save_model, saving, write_description, write_task
 from xfm.models.model_reading import B, read_config, read_provenance, read_task, read_whole
 from xfm.models.resolve import model_folder
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.self_check import SELF_CHECK, check_of, read_check, verify
-from xfm.models.weights import on_cpu, read_tensors, require_finite, write_tensors
+from xfm.models.weights import on_cpu, read_tensors, require_finite, require_same, write_tensors
 
 LOW_RANK, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
@@ -52,69 +44,30 @@ LowRank = tuple[Tensor, Tensor]
 """LoRA's addition to a linear layer, down [r, I] and up [O, r] float32: scale * up @ down."""
 
 
-def write_low_rank(folder: Path, additions: Mapping[str, LowRank], about: AdapterConfig) -> None:
-    """Write additions by their layers' names in `Backbone`, as peft reads them."""
-    tensors = {f"{_PREFIX}{name}{_DOWN}": down for name, (down, _) in additions.items()}
-    tensors |= {f"{_PREFIX}{name}{_UP}": up for name, (_, up) in additions.items()}
-    write_tensors(folder / LOW_RANK, tensors)
-    of_peft = {
-        "peft_type": "LORA",
-        "base_model_name_or_path": about.base,
-        "r": about.rank,
-        "lora_alpha": about.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "target_modules": sorted(additions),
-        "task_type": None,
-    }
-    (folder / PEFT_CONFIG).write_text(json.dumps(of_peft, indent=2) + "\n", encoding="utf-8")
-
-
 @torch.no_grad()
 def _apply_changes(folder: Path, model: nn.Module, about: AdapterConfig) -> None:
     """Add a folder's LoRA tensors to a model's matrices, and replace what else it learned, in place."""
     if (path := folder / LOW_RANK).exists():
-        layers = _checked_layers(path, model, about.rank)
+        linear = {name: part for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+        stored, rank = tensor_shapes(path), about.rank
+        bare = (key.removeprefix(_PREFIX).removesuffix(_DOWN).removesuffix(_UP) for key in stored)
+        layers = {name: linear[name] for name in dict.fromkeys(bare) if name in linear}
+        with torch.device("meta"):
+            wanted = {f"{_PREFIX}{n}{_DOWN}": torch.empty(rank, p.in_features) for n, p in layers.items()}
+            wanted |= {f"{_PREFIX}{n}{_UP}": torch.empty(p.out_features, rank) for n, p in layers.items()}
+        require_same(path, wanted, "the model")
         tensors = read_tensors(path)
         require_finite(path, tensors)
         for name, layer in layers.items():
             down, up = (tensors[f"{_PREFIX}{name}{end}"].float() for end in (_DOWN, _UP))
             layer.weight.add_((up @ down * about.scale).to(layer.weight))
-    if not (path := folder / CHANGED).exists():
-        return
-    own = model.state_dict()
-    for name, shape in tensor_shapes(path).items():
-        if name not in own or list(own[name].shape) != shape:
-            raise UserError(
-                f"{path}: {name} of shape {shape} does not fit the model; use the files of one save"
-            )
-    stored = read_tensors(path)
-    require_finite(path, stored)
-    for name, tensor in stored.items():
-        own[name].copy_(tensor)
-
-
-def _checked_layers(path: Path, model: nn.Module, rank: int) -> dict[str, nn.Linear]:
-    shapes, linear = tensor_shapes(path), {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    found: dict[str, nn.Linear] = {}
-    for key in shapes:
-        end = next((end for end in (_DOWN, _UP) if key.endswith(end)), "")
-        name = key.removeprefix(_PREFIX).removesuffix(end)
-        if not end or not key.startswith(_PREFIX) or name not in linear:
-            raise UserError(f"{path}: {key} is of no linear layer of the model; use the files of one save")
-        found[name] = linear[name]
-    for name, layer in found.items():
-        wanted = {_DOWN: [rank, layer.in_features], _UP: [layer.out_features, rank]}
-        for end, shape in wanted.items():
-            key = f"{_PREFIX}{name}{end}"
-            if shapes.get(key) != shape:
-                raise UserError(
-                    f"{path}: {key} {f'has shape {shapes[key]}' if key in shapes else 'is missing'}, where "
-                    f"{shape} fits the model; use the files of one save"
-                )
-    return found
+    if (path := folder / CHANGED).exists():
+        own = model.state_dict()
+        require_same(path, {name: own[name] for name in tensor_shapes(path) if name in own}, "the model")
+        stored = read_tensors(path)
+        require_finite(path, stored)
+        for name, tensor in stored.items():
+            own[name].copy_(tensor)
 
 
 ADAPTER, CHANGED = "adapter.json", "changed.safetensors"
@@ -144,16 +97,11 @@ def require_base(model: Path | str) -> Path:
 
 
 def read_model(
-    folder: Path | str,
-    build: Callable[[ModelConfig], B],
-    check: bool = True,
-    base: Path | str | None = None,
+    folder: Path | str, build: Callable[[ModelConfig], B], check: bool = True, base: Path | str | None = None
 ) -> tuple[B, Artifacts]:
     """A model folder, or an adapter with its base: the model in evaluation mode on the CPU, and its
-    artifacts.
-
-    Raises a UserError where a file is missing, truncated or of another model, or the self-check differs.
-    """
+    artifacts. Raises a UserError where a file is missing, truncated or of another model, or the self-check
+    differs."""
     place = model_folder(folder)
     if not is_adapter(place):
         if base is not None:
@@ -212,11 +160,9 @@ def save_adapter(
     additions: Mapping[str, LowRank],
     scale: tuple[int, int],
 ) -> None:
-    """Write an adapter over `base`; an older folder is replaced whole or not at all.
-
-    `before` are the base's tensors, `additions` LoRA's by layer, both by their names in `Backbone`; `scale`
-    is LoRA's rank and alpha. The additions are already worked into the matrices of the task's model.
-    """
+    """Write an adapter over `base`; an older folder is replaced whole or not at all. `before` are the base's
+    tensors, `additions` LoRA's by layer, both by their names in `Backbone`; `scale` is LoRA's rank and alpha.
+    The additions are already worked into the matrices of the task's model."""
     place, task, before = require_base(base), own.task, on_cpu(before)
     named = str(place.resolve()) if home_path(base).exists() else str(base)
     about = AdapterConfig(named, model_digest(place / WEIGHTS), *scale)
@@ -228,8 +174,23 @@ def save_adapter(
     }
     with saving(folder) as part:
         write_text(part / ADAPTER, as_json(to_plain(about)))
-        if additions:
-            write_low_rank(part, additions, about)
+        if additions:  # as peft reads them
+            tensors = {f"{_PREFIX}{name}{_DOWN}": down for name, (down, _) in additions.items()}
+            tensors |= {f"{_PREFIX}{name}{_UP}": up for name, (_, up) in additions.items()}
+            write_tensors(part / LOW_RANK, tensors)
+            of_peft = {
+                "peft_type": "LORA",
+                "base_model_name_or_path": about.base,
+                "r": about.rank,
+                "lora_alpha": about.alpha,
+                "lora_dropout": 0.0,
+                "bias": "none",
+                "fan_in_fan_out": False,
+                "inference_mode": True,
+                "target_modules": sorted(additions),
+                "task_type": None,
+            }
+            (part / PEFT_CONFIG).write_text(json.dumps(of_peft, indent=2) + "\n", encoding="utf-8")
         if changed:
             write_tensors(part / CHANGED, changed)
         write_description(part, config, replace(own, given_tokenizer=None))

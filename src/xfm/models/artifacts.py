@@ -131,6 +131,13 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
         spec = artifacts.task.task
         outputs = f", {spec.classes} outputs" if spec.classes else ""
         task = f"\n- fine-tuned for {spec.kind}{outputs} (`model.artifacts.task`)"
+    composed = _mapping(provenance.get("composed") or _mapping(provenance.get("began_with")).get("composed"))
+    parts = "".join(
+        f"\n- weights of the {name} encoder that training began with, {part.get('reference')}: "
+        f"{part.get('licence') or NOT_STATED}"
+        for name in ("language", "vision")
+        if (part := _mapping(composed.get(name)))
+    )
     sections = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# X-FM model: {provenance.get('name') or provenance.get('recipe', 'custom')}",
@@ -145,7 +152,7 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
         f"- fusion: {config.fusion.depth} layers{task}",
         "## Licences",
         f"- code: {licences.get('code') or NOT_STATED}\n- weights: {licences.get('weights') or NOT_STATED}\n"
-        f"- data: {data}" + _licences_of_parts(provenance),
+        f"- data: {data}{parts}",
         "## Training",
         _fenced({key: provenance[key] for key in _TRAINING if key in provenance}),
         "## Data",
@@ -161,16 +168,6 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
-    composed = _mapping(provenance.get("composed") or _mapping(provenance.get("began_with")).get("composed"))
-    parts = {name: part for name in ("language", "vision") if (part := _mapping(composed.get(name)))}
-    return "".join(
-        f"\n- weights of the {name} encoder that training began with, {part.get('reference')}: "
-        f"{part.get('licence') or NOT_STATED}"
-        for name, part in parts.items()
-    )
-
-
 def _part(config: Any) -> str:
     kind = getattr(config, "architecture", type(config).__name__.removesuffix("Config"))
     depth = getattr(config, "depth", None)
@@ -180,19 +177,14 @@ def _part(config: Any) -> str:
 def trained_on(provenance: Mapping[str, Any]) -> str:
     """Training data of a model, in words."""
     counts = _mapping(_mapping(provenance.get("world")).get("counts"))
-    names = {
-        "pretrain/scenes": "captioned scenes of emoji",
-        "pretrain/twins": "pairs of scenes that differ in one thing",
-        "pretrain/pictures": "pictures without text",
-        "pretrain/text": "lines of text",
+    kinds = {
+        "scenes": (1, "captioned scenes of emoji"),
+        "twins": (2, "pairs of scenes that differ in one thing"),
+        "pictures": (1, "pictures without text"),
+        "text": (1, "lines of text"),
     }
-    halves = {"pretrain/twins": 2}
-    told = [
-        f"{counts[name] // halves.get(name, 1):,} {words}"
-        for name, words in names.items()
-        if isinstance(counts.get(name), int) and counts[name]
-    ]
-    if told:
+    found = [(counts.get(f"pretrain/{name}"), *kind) for name, kind in kinds.items()]
+    if told := [f"{count // of:,} {words}" for count, of, words in found if isinstance(count, int) and count]:
         return f"the embedded world: {', '.join(told)}"
     data = _mapping(provenance.get("data")).items()
     told = [f"{kind}: {', '.join(map(str, one))}" for kind, one in data if one and isinstance(one, list)]

@@ -1,6 +1,6 @@
 """Layouts of tokens in rows for attention, and texts packed without their padding.
 
-`PaddedRows` is a padded batch, `JoinedTexts` several of its texts in a row; `RaggedLayout` lays tokens from
+`PaddedRows` is a padded batch, or several of its texts in a row; `RaggedLayout` lays tokens from
 anywhere into rows of few lengths, so that little of attention is padding. Half of a batch's places are
 padding: on a CPU the layers that treat each token by itself leave it out (the numbers at real tokens are the
 same, a test compares them). It is computed where its states may be read (`encode_text` and `fuse` in
@@ -30,40 +30,27 @@ TOKENS_STEP = 64
 
 @dataclass(frozen=True)
 class PaddedRows:
-    """Tokens that lie in R rows of T already."""
+    """Q padded texts of T tokens in R rows, up to G (`each`) in a row. `place` [Q] int64 is each text's among
+    the R * G, of which others are zero; None: all in order."""
 
     rows: int
     length: int
-
-    def spread(self, states: Tensor) -> list[Tensor]:
-        """[R * T, D] -> [R, T, D]."""
-        return [states.reshape(self.rows, self.length, -1)]
-
-    def collect(self, parts: Sequence[Tensor]) -> Tensor:
-        """[R, T, D] -> [R * T, D]."""
-        return parts[0].flatten(0, 1)
-
-
-@dataclass(frozen=True)
-class JoinedTexts:
-    """Q padded texts of T tokens, up to G in a row, other places zero. `place` [Q] int64 is each text's
-    among the R * G; `shape` is R, G, T."""
-
-    place: Tensor
-    shape: tuple[int, int, int]
+    place: Tensor | None = None
+    each: int = 1
 
     def spread(self, states: Tensor) -> list[Tensor]:
         """[Q * T, D] -> [R, G * T, D]."""
-        rows, each, length = self.shape
-        texts = states.reshape(len(self.place), -1)
-        laid = texts.new_zeros(rows * each, texts.shape[1]).index_copy(0, self.place, texts)
-        return [laid.view(rows, each * length, -1)]
+        if self.place is not None:
+            texts = states.reshape(len(self.place), -1)
+            states = texts.new_zeros(self.rows * self.each, texts.shape[1]).index_copy(0, self.place, texts)
+        return [states.reshape(self.rows, self.each * self.length, -1)]
 
     def collect(self, parts: Sequence[Tensor]) -> Tensor:
         """[R, G * T, D] -> [Q * T, D]."""
-        rows, each, length = self.shape
-        texts = parts[0].reshape(rows * each, -1).index_select(0, self.place)
-        return texts.view(len(self.place) * length, -1)
+        if self.place is None:
+            return parts[0].flatten(0, 1)
+        texts = parts[0].reshape(self.rows * self.each, -1).index_select(0, self.place)
+        return texts.view(len(self.place) * self.length, -1)
 
 
 @dataclass(frozen=True)
@@ -91,7 +78,7 @@ class RaggedLayout:
         return _Select.apply(flat, self.place, self.token, self.holes)
 
 
-Grid = PaddedRows | JoinedTexts | RaggedLayout
+Grid = PaddedRows | RaggedLayout
 """N tokens in rows: `spread` gives a [B, L, D] for each part of one length, `collect` undoes it."""
 
 
@@ -178,12 +165,9 @@ def leaves_padding_out(mask: Tensor, needed: bool) -> bool:
 
 @dataclass(frozen=True)
 class Packed:
-    """Texts of padded batches as N tokens without padding.
-
-    `outside` packs (`collect`) and unpacks (`spread`) the batches, finite at padding; `parts` places the
-    texts in the layout of `texts`; `text` [n] int64 is the text of each token, `first` [R] int64 the first
-    token of each text.
-    """
+    """Texts of padded batches as N tokens without padding. `outside` packs (`collect`) and unpacks (`spread`)
+    the batches, finite at padding; `parts` places the texts in the layout of `texts`; `text` [n] int64 is the
+    text of each token, `first` [R] int64 the first token of each text."""
 
     outside: RaggedLayout
     texts: Texts

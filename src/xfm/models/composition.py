@@ -22,11 +22,8 @@ HEADS = (*PAIR_HEADS, "language_head.", "fusion_head.", "pixel_head.")
 
 
 class Composition:
-    """Forward passes of the parts, shared by `XFM` and the transformers adapter.
-
-    Shapes: B images, R texts, Q fused pairs, P patches, T text length, Dv and Dt vision and language widths,
-    E projection width.
-    """
+    """Forward passes of the parts, shared by `XFM` and the transformers adapter. Shapes: B images, R texts, Q
+    fused pairs, P patches, T text length, Dv and Dt vision and language widths, E projection width."""
 
     vision: AnyVision
     language: AnyLanguage
@@ -87,14 +84,16 @@ class Composition:
         image: Tensor,
         image_index: Tensor | None = None,
         visible: Tensor | None = None,
+        text_index: Tensor | None = None,
+        read: Tensor | None = None,
     ) -> Tensor:
-        """[Q, T, Dt] text states and [B, 1 + P, Dv] images -> [Q, T, Dt]; token 0 stands for the pair.
-        `image_index` [Q] int64 defaults to image q for text q; `visible` [Q, P] bool limits patches (slot
-        0 is always visible)."""
-        own = torch.arange(len(text), device=text.device)
+        """[R, T, Dt] text states and [B, 1 + P, Dv] images -> [Q, T, Dt]; token 0 stands for the pair.
+        `image_index` and `text_index` [Q] int64 default to image and text q; `visible` [Q, P] bool limits
+        patches (slot 0 is always visible), `read` [Q, m] int64 positions."""
+        own = torch.arange(len(text if text_index is None else text_index), device=text.device)
         texts, images = TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
-        shown = own if image_index is None else image_index
-        return self.fusion([FusionQuery(texts, images, own, shown, visible=visible)])[0]
+        said, shown = (own if index is None else index for index in (text_index, image_index))
+        return self.fusion([FusionQuery(texts, images, said, shown, visible=visible, read=read)])[0]
 
     def fuse_first(
         self,
@@ -106,11 +105,9 @@ class Composition:
     ) -> Tensor:
         """Token 0 [Q, 1, Dt] of pairs, cheaper than all of `fuse`: text states [R, T, Dt], images [B, 1 +
         P, Dv], and [Q] int64 image and text of each pair (by default q)."""
-        count = len(text) if text_index is None else len(text_index)
-        own, read = torch.arange(count, device=text.device), text_mask.new_zeros(count, 1, dtype=torch.int64)
-        texts, images = TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
-        said, shown = (own if index is None else index for index in (text_index, image_index))
-        return self.fusion([FusionQuery(texts, images, said, shown, read=read)])[0]
+        count = len(text if text_index is None else text_index)
+        read = text_mask.new_zeros(count, 1, dtype=torch.int64)
+        return self.fuse(text, text_mask, image, image_index, text_index=text_index, read=read)
 
     def project_image(self, slot0: Tensor) -> Tensor:
         """[..., Dv] -> unit vectors [..., E] (float32)."""

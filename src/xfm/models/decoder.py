@@ -18,8 +18,6 @@ class Decoder(nn.Module):
     """The fusion encoder's layers, embeddings and token head, run causally over a memory: fused questions
     for answers, images for captions."""
 
-    last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
-
     def __init__(self, model: Backbone, memory_width: int | None = None) -> None:
         """Copy the parts of `model`; a memory of another width than an image's (by default the language
         width, of fused questions) gets fresh keys and values."""
@@ -66,23 +64,31 @@ class CachedDecoder:
         self._index = torch.arange(len(memory), device=memory.device).repeat_interleave(each)
         grid = PaddedRows(len(memory), each)
         self._memories = Memories([memory], grid, [(0, None)], [padding_bias(memory_mask)])
-        layers = (layer for layer in decoder.layers if isinstance(layer, FusionLayer))
-        self._layers = [_CachedLayer(layer, memory) for layer in layers]
+        self._layers = [layer for layer in decoder.layers if isinstance(layer, FusionLayer)]
+        parts = (layer.cross_attention for layer in self._layers)
+        pairs = (part.key_value(memory).unflatten(-1, (2, part.heads, -1)) for part in parts)
+        self._cross = [pair.permute(0, 2, 3, 1, 4).contiguous() for pair in pairs]  # [M, 2, H, S, d]
+        self._read: list[Tensor | None] = [None] * len(self._layers)  # keys and values [2, N, H, L, d]
 
     def step(self, ids: Tensor) -> Tensor:
         """[N, L] int64 texts, all but the last token read before -> [N, V] logits of the next token."""
         # The whole texts are looked up, which costs next to nothing: a token's position and type depend on
         # those before it.
         states = self._decoder.embeddings(ids)[:, -1:]  # [N, 1, D]
-        for layer in self._layers:
-            states = layer.step(states, self._memories)
+        for place, layer in enumerate(self._layers):
+            own, cross, read = layer.attention, layer.cross_attention, self._read[place]
+            query, *new = (split_heads(part, own.heads) for part in own.qkv(states).chunk(3, dim=-1))
+            pair = torch.stack(new) if read is None else torch.cat([read, torch.stack(new)], dim=3)
+            self._read[place] = pair
+            states = own.norm(states + own.out(join_heads(attend(query, pair[0], pair[1]))))
+            shared = self._memories.share([self._cross[place]])
+            states = cross.look(states, [(both[:, 0], both[:, 1]) for both in shared], self._memories)
+            states = layer.feed_forward(states)
         return self._decoder.head(states[:, 0], self._decoder.embeddings.words)
 
     def reorder(self, rows: Tensor) -> None:
         """Continue with other texts of the same memory: [N] int64, the text that each place takes."""
-        for layer in self._layers:
-            if layer.read is not None:
-                layer.read = layer.read.index_select(1, rows)
+        self._read = [None if read is None else read.index_select(1, rows) for read in self._read]
 
     def branch(self, rows: Tensor) -> Self:
         """[n] int64 -> a new cache that continues from these texts, repeats allowed; this one stays."""
@@ -90,27 +96,5 @@ class CachedDecoder:
         other._index = self._index[rows]
         seen = self._mask.index_select(0, other._index)
         other._memories = remember(Memory(self._memory, other._index, seen), 1)
-        other._layers = [copy.copy(layer) for layer in self._layers]
         other.reorder(rows)
         return other
-
-
-class _CachedLayer:
-    def __init__(self, layer: FusionLayer, memory: Tensor) -> None:
-        self._layer = layer
-        cross = layer.cross_attention
-        pair = cross.key_value(memory).unflatten(-1, (2, cross.heads, -1))  # [M, S, 2, H, d]
-        self._cross = pair.permute(0, 2, 3, 1, 4).contiguous()
-        self.read: Tensor | None = None  # keys and values [2, N, H, L, d]
-
-    def step(self, states: Tensor, memories: Memories) -> Tensor:
-        """[N, 1, D] the last tokens -> [N, 1, D]."""
-        own, cross = self._layer.attention, self._layer.cross_attention
-        query, *new = (split_heads(t, own.heads) for t in own.qkv(states).chunk(3, dim=-1))  # [N, H, 1, d]
-        new = torch.stack(new)
-        self.read = new if self.read is None else torch.cat([self.read, new], dim=3)
-        key, value = self.read
-        states = own.norm(states + own.out(join_heads(attend(query, key, value))))
-        shared = memories.share([self._cross])
-        states = cross.look(states, [(pair[:, 0], pair[:, 1]) for pair in shared], memories)
-        return self._layer.feed_forward(states)

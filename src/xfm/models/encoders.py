@@ -3,7 +3,7 @@
 Only this is asked of them: `vision(pixels, patch_mask=None)` gives [B, 1 + P, Dv] with the pooled vector in
 slot 0, and there are `resize(image_size, image_width=None)`, `compute_buffers()` and `set_drop_path(rate)`;
 `language(ids, mask)` gives [R, T, Dt], and there are `words`, to which the MLM head is tied, and
-`copy_words(embeddings)`. Both have `layers`, which may name parts of themselves as `units`, and `last_norms`.
+`copy_words(embeddings)`. Both have `layers`, which may name parts of themselves as `units`.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,12 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xfm.config.encoders import (
-    LanguageConfig,
-    TimmVisionConfig,
-    TransformersTextConfig,
-    VisionConfig,
-)
+from xfm.config.encoders import LanguageConfig, TimmVisionConfig, TransformersTextConfig, VisionConfig
 from xfm.models.language import LanguageEncoder
 from xfm.models.library_encoders import TimmVision, TransformersText
 from xfm.models.vision import VisionEncoder
@@ -48,5 +43,14 @@ def layered_parts(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 def units_of(model: nn.Module) -> list[nn.Module]:
     """Parts of the layers that compute in sequence, each from the last one's output."""
-    layers = (layer for _, part in layered_parts(model) for layer in part.layers)
-    return [unit for layer in layers for unit in getattr(layer, "units", (layer,))]
+    layers = [layer for _, part in layered_parts(model) for layer in part.layers]
+    found = ([getattr(layer, name) for name in getattr(layer, "units", ())] or [layer] for layer in layers)
+    return [unit for units in found for unit in units]
+
+
+def last_norms(encoder: Any) -> list[nn.Module]:
+    """Norms of an encoder outside its layers and embeddings."""
+    inside = {id(part) for layer in encoder.layers for part in layer.modules()}
+    named = {name: part for name, part in encoder.named_modules() if id(part) not in inside}
+    ends = ("norm", "fc_norm")
+    return [one for name, one in named.items() if name.rpartition(".")[2] in ends and "embed" not in name]

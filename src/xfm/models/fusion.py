@@ -40,12 +40,9 @@ class TextBank:
 
 @dataclass(frozen=True)
 class FusionQuery:
-    """Q texts [Q] int64 of a bank, each fused with an image [Q] int64.
-
-    `slot` [Q] int64 is the image's slot in slot 0 (None: the whole image), `visible` [Q, P] bool the patches
-    attended to (None: all), `read` [Q, m] int64 the positions whose states are returned (None: all). Queries
-    share a bank by object identity.
-    """
+    """Q texts [Q] int64 of a bank, each fused with an image [Q] int64. `slot` [Q] int64 is the image's slot
+    in slot 0 (None: the whole image), `visible` [Q, P] bool the patches attended to (None: all), `read` [Q,
+    m] int64 the positions whose states are returned (None: all). Queries share a bank by object identity."""
 
     texts: TextBank
     images: ImageBank
@@ -123,16 +120,13 @@ class CrossAttention(nn.Module):
 class FusionLayer(nn.Module):
     """Self-attention, cross-attention, feed-forward; residual and post-norm after each."""
 
+    units = ("attention", "cross_attention", "feed_forward")  # parts that are sharded by themselves
+
     def __init__(self, config: FusionConfig, width: int, source_width: int) -> None:
         super().__init__()
         self.attention = SelfAttention(width, config.heads, config.dropout)
         self.cross_attention = CrossAttention(width, source_width, config.heads, config.dropout)
         self.feed_forward = FeedForward(width, config.mlp_width, config.dropout)
-
-    @property
-    def units(self) -> tuple[nn.Module, ...]:
-        """Parts that are sharded by themselves."""
-        return self.attention, self.cross_attention, self.feed_forward
 
     def forward(self, states: Tensor, texts: Texts | None, memories: Memories) -> Tensor:
         """[Q, T, D] or packed [N, D] states -> the same shape, or [n, D] of the tokens read; `texts` is
@@ -146,8 +140,6 @@ class FusionEncoder(nn.Module):
     matrix, and a decoder started from this encoder looks its tokens up in them."""
 
     positions: Tensor | None
-
-    last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
 
     def __init__(self, config: FusionConfig, language: AnyLanguageConfig, image_width: int) -> None:
         super().__init__()

@@ -40,9 +40,8 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class GeneratedTexts:
-    """n texts per memory, best first: ids and mask [M, n, L] from the begin token on; scores [M, n]
-    float32 of beam search, or the log-likelihood of sampling without temperature and cuts; -inf for
-    missing texts."""
+    """n texts per memory, best first: ids and mask [M, n, L] from the begin token on; scores [M, n] float32
+    of beam search, or the log-likelihood of sampling without temperature and cuts; -inf for missing texts."""
 
     ids: Tensor
     mask: Tensor
@@ -104,7 +103,9 @@ def beam_search(
     ids = torch.full((count, beams, 1), marks.begin, device=memory.device)
     scores = torch.full((count, beams), -torch.inf, device=memory.device)
     scores[:, 0] = 0  # all beams begin alike: one of them is enough
-    found = _BeamState(count, how, marks, memory.device)
+    found = torch.full((count, how.texts, how.max_tokens), marks.pad, device=memory.device)
+    sizes = torch.zeros(count, how.texts, dtype=torch.int64, device=memory.device)
+    reached, penalty = torch.full((count, how.texts), -torch.inf, device=memory.device), how.length_penalty
     for length in range(2, how.max_tokens + 1):
         logits = step(ids.flatten(0, 1)).float()
         likelihood = _permitted(logits.log_softmax(-1), marks, length >= how.min_tokens)
@@ -114,44 +115,23 @@ def beam_search(
         origin, token = place // vocabulary, place % vocabulary
         grown = torch.cat([_pick(ids, origin), token[..., None]], dim=-1)  # [M, 2K, length]
         ends = token.eq(marks.end) if length < how.max_tokens else torch.ones_like(token, dtype=torch.bool)
-        found.add(grown[:, :beams], best[:, :beams].masked_fill(~ends[:, :beams], -torch.inf))
+        ended = best[:, :beams].masked_fill(~ends[:, :beams], -torch.inf)
+        padded = torch.nn.functional.pad(grown[:, :beams], (0, how.max_tokens - length), value=marks.pad)
+        sizes = torch.cat([sizes, torch.full_like(ended, length, dtype=torch.int64)], dim=1)
+        reached, chosen = torch.cat([reached, ended / (length - 1) ** penalty], dim=1).topk(how.texts)
+        found, sizes = _pick(torch.cat([found, padded], dim=1), chosen), sizes.gather(1, chosen)
         scores, chosen = best.masked_fill(ends, -torch.inf).topk(beams)
-        if found.is_final(scores[:, 0]):
+        # A longer text is less likely, but the penalty may forgive that.
+        longest = (how.max_tokens if penalty > 0 else length) - 1
+        if (scores[:, 0] / longest**penalty <= reached[:, -1]).all():
             break
         ids, origin = _pick(grown, chosen), origin.gather(1, chosen)
         first = torch.arange(0, count * beams, beams, device=origin.device)
         cached.reorder((first[:, None] + origin).flatten())
-    return found.texts()
-
-
-class _BeamState:
-    def __init__(self, count: int, how: BeamSearch, marks: SpecialTokens, device: torch.device) -> None:
-        self._how, self._marks, self._length = how, marks, 1
-        self._ids = torch.full((count, how.texts, how.max_tokens), marks.pad, device=device)
-        self._sizes = torch.zeros(count, how.texts, dtype=torch.int64, device=device)
-        self._scores = torch.full((count, how.texts), -torch.inf, device=device)
-
-    def add(self, ids: Tensor, likelihood: Tensor) -> None:
-        self._length = length = ids.shape[-1]
-        scores = torch.cat([self._scores, likelihood / (length - 1) ** self._how.length_penalty], dim=1)
-        padded = torch.nn.functional.pad(ids, (0, self._how.max_tokens - length), value=self._marks.pad)
-        sizes = torch.cat([self._sizes, torch.full_like(likelihood, length, dtype=torch.int64)], dim=1)
-        self._scores, chosen = scores.topk(self._how.texts)
-        self._ids = _pick(torch.cat([self._ids, padded], dim=1), chosen)
-        self._sizes = sizes.gather(1, chosen)
-
-    def is_final(self, likelihood: Tensor) -> bool:
-        # A longer text is less likely, but the penalty may forgive that.
-        penalty = self._how.length_penalty
-        longest = (self._how.max_tokens if penalty > 0 else self._length) - 1
-        return bool((likelihood / longest**penalty <= self._scores[:, -1]).all())
-
-    def texts(self) -> GeneratedTexts:
-        sizes = self._sizes.masked_fill(self._scores.isinf(), 0)
-        longest = int(sizes.max()) if sizes.numel() else 0
-        mask = torch.arange(longest, device=sizes.device) < sizes[..., None]
-        ids = self._ids[..., :longest].masked_fill(~mask, self._marks.pad)
-        return GeneratedTexts(ids, mask, self._scores)
+    sizes = sizes.masked_fill(reached.isinf(), 0)
+    longest = int(sizes.max()) if sizes.numel() else 0
+    mask = torch.arange(longest, device=sizes.device) < sizes[..., None]
+    return GeneratedTexts(found[..., :longest].masked_fill(~mask, marks.pad), mask, reached)
 
 
 def _pick(rows: Tensor, index: Tensor) -> Tensor:

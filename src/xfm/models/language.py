@@ -1,28 +1,25 @@
 """RoBERTa language encoder; BERT is the same with other settings."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
 
 from xfm.config.encoders import LanguageConfig
 from xfm.data.schema import Tokens
-from xfm.models.attention_layout import Packed, Texts, leaves_padding_out, pack_texts, padded
+from xfm.models.attention_layout import Texts, leaves_padding_out, pack_texts, padded
 from xfm.models.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
 
 
 class LanguageLayer(nn.Module):
     """Self-attention, then feed-forward; post-norm after each."""
 
+    units = ("attention", "feed_forward")  # parts that are sharded by themselves
+
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
         self.attention = SelfAttention(config.width, config.heads, config.dropout, config.norm_eps)
         self.feed_forward = FeedForward(config.width, config.mlp_width, config.dropout, config.norm_eps)
-
-    @property
-    def units(self) -> tuple[nn.Module, ...]:
-        """Parts that are sharded by themselves."""
-        return self.attention, self.feed_forward
 
     def forward(self, states: Tensor, texts: Texts) -> Tensor:
         """[R, T, D], or the N tokens [N, D] of a packed layout -> the same shape."""
@@ -31,8 +28,6 @@ class LanguageLayer(nn.Module):
 
 class LanguageEncoder(nn.Module):
     """Token ids to hidden states."""
-
-    last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
 
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
@@ -69,17 +64,13 @@ class LanguageEncoder(nn.Module):
         """[R, T] ids and mask -> [R, D] token 0; the last layer computes nothing else."""
         if not leaves_padding_out(mask, needed=False):
             return self(ids, mask)[:, 0]
-        layout = pack_texts([mask])
-        states = self._layers(layout, [ids], self.layers[:-1])
-        read = layout.read([ids.new_zeros(len(ids), 1)])
-        return self.layers[-1](states, replace(layout.texts, read=read))[: len(ids)]
+        return self._packed([ids], [mask], first=True)[0]
 
-    def _packed(self, ids: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+    def _packed(self, ids: Sequence[Tensor], masks: Sequence[Tensor], first: bool = False) -> list[Tensor]:
         layout = pack_texts(masks)
-        return layout.outside.spread(self._layers(layout, ids, self.layers))
-
-    def _layers(self, layout: Packed, ids: Sequence[Tensor], layers: Iterable[nn.Module]) -> Tensor:
         states = layout.outside.collect([self.embeddings(batch) for batch in ids])
-        for layer in layers:
+        for layer in self.layers[:-1]:
             states = layer(states, layout.texts)
-        return states
+        read = layout.read([batch.new_zeros(len(batch), 1) for batch in ids]) if first else None
+        states = self.layers[-1](states, replace(layout.texts, read=read))
+        return [states[: len(ids[0])]] if first else layout.outside.spread(states)

@@ -1,7 +1,7 @@
 """Encoders computed by timm and transformers, behind the native protocols."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -35,18 +35,9 @@ def _find_layers(trunk: nn.Module) -> list[nn.Module]:
     return [layer for child in trunk.children() for layer in _find_layers(child)]
 
 
-def last_norms(trunk: nn.Module, layers: Iterable[nn.Module]) -> list[nn.Module]:
-    """Norms outside layers and embeddings."""
-    inside = {id(part) for layer in layers for part in layer.modules()}
-    named = {name: part for name, part in trunk.named_modules() if id(part) not in inside}
-    ends = ("norm", "fc_norm")
-    return [one for name, one in named.items() if name.rpartition(".")[2] in ends and "embed" not in name]
-
-
 class TimmVision(nn.Module):
-    """timm vision transformer; slot 0 is the model's own pooling (cls, mean or attention). Patches are
-    masked behind the patch embedding, so positions and registers stay timm's; registers and cls are no
-    patches."""
+    """timm vision transformer; slot 0 is the model's own pooling (cls, mean or attention). Patches are masked
+    behind the patch embedding, so positions and registers stay timm's; registers and cls are no patches."""
 
     def __init__(self, config: TimmVisionConfig) -> None:
         super().__init__()
@@ -67,11 +58,6 @@ class TimmVision(nn.Module):
     def layers(self) -> nn.ModuleList:
         """timm's blocks."""
         return self.trunk.blocks
-
-    @property
-    def last_norms(self) -> list[nn.Module]:
-        """Norms before and after the pooling."""
-        return last_norms(self.trunk, self.layers)
 
     @torch.no_grad()
     def compute_buffers(self) -> None:
@@ -114,10 +100,7 @@ class TimmVision(nn.Module):
 def _create_timm_trunk(config: TimmVisionConfig) -> Any:
     timm = import_extra("timm", "this model")
     if not timm.is_model(config.architecture):  # names of the hub or of folders would be read from there
-        raise UserError(
-            f"timm {timm.__version__} has no model {config.architecture}; "
-            "see timm.list_models(), or upgrade it"
-        )
+        raise UserError(f"timm {timm.__version__} has no {config.architecture}; see timm.list_models()")
     remedy = "take a vision transformer, such as vit_base_patch16_224"
     with explained(f"timm cannot build {config.architecture} as described", remedy):
         trunk = timm.create_model(
@@ -138,11 +121,8 @@ def _create_timm_trunk(config: TimmVisionConfig) -> Any:
 def check_trunk(trunk: Any, name: str) -> None:
     """A UserError for a model that is no plain vision transformer."""
     needed = ("patch_embed", "blocks", "num_prefix_tokens", "fc_norm", "set_input_size", "forward_head")
-    if missing := [part for part in needed if not hasattr(trunk, part)]:
-        raise UserError(
-            f"{name} is no plain vision transformer (it has no {missing[0]}); "
-            "take one, such as vit_base_patch16_224"
-        )
+    if not all(hasattr(trunk, part) for part in needed):
+        raise UserError(f"{name} is no plain vision transformer, such as vit_base_patch16_224")
 
 
 # What would load code or other weights, or belongs to the place where the file came from.
@@ -162,9 +142,7 @@ class TransformersText(nn.Module):
             self.trunk = transformers.AutoModel.from_config(settings, trust_remote_code=False)
             built = self.trunk.config
             if built.is_encoder_decoder or getattr(built, "is_decoder", False):
-                raise UserError(
-                    f"{built.model_type} is no text encoder; take one, such as answerdotai/ModernBERT-base"
-                )
+                raise UserError(f"{built.model_type} is no text encoder such as answerdotai/ModernBERT-base")
         if getattr(self.trunk, "pooler", None) is not None:
             self.trunk.pooler = None
 
@@ -172,11 +150,6 @@ class TransformersText(nn.Module):
     def layers(self) -> list[nn.Module]:
         """The members of the model's list of layers."""
         return _find_layers(self.trunk)
-
-    @property
-    def last_norms(self) -> list[nn.Module]:
-        """Final norm of pre-norm models."""
-        return last_norms(self.trunk, self.layers)
 
     @property
     def words(self) -> nn.Embedding:

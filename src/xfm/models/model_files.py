@@ -43,10 +43,7 @@ _FROM_TRANSFORMERS = "transformers_version"
 
 LABEL_FIELDS = ("id2label", "label2id", "problem_type")
 _LABELLED = (TEXT_CLASSIFICATION, IMAGE_CLASSIFICATION)
-_KINDS = {
-    LabelKind.ONE: "single_label_classification",
-    LabelKind.SEVERAL: "multi_label_classification",
-}
+_KINDS = {LabelKind.ONE: "single_label_classification", LabelKind.SEVERAL: "multi_label_classification"}
 
 
 def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -54,10 +51,7 @@ def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
     wrote the file. A UserError for another kind of model."""
     kind = values.get("model_type", MODEL_TYPE)
     if kind != MODEL_TYPE:
-        raise UserError(
-            f"{path} describes a model of the kind {excerpt(str(kind))}, not {MODEL_TYPE}; "
-            "name another folder"
-        )
+        raise UserError(f"{path} describes a model of the kind {excerpt(str(kind))}, not {MODEL_TYPE}")
     known = {f.name for f in fields(ModelConfig)}
     if _FROM_TRANSFORMERS in values:
         return {name: value for name, value in values.items() if name in known}
@@ -86,16 +80,12 @@ def save_model(
     calibration: MatchCalibration | None = None,
     half: bool = False,
 ) -> None:
-    """Write a model folder, replacing one that exists.
-
-    The old one stays whole until the new one is; a folder of something else is never replaced.
-
-    Without `tokenizer`, texts cannot be encoded; `preprocessing` says how pictures are seen; `provenance` is
-    written as JSON, what JSON cannot hold as text; the parts of a fine-tuned `task` take the place of the
-    model's; `calibration` is of the matching head with these very weights; `half` stores float32 as float16,
-    read into the model's own types (ValueError for a weight that is too large). Raises UserError where the
-    disk is full or the place is not writable.
-    """
+    """Write a model folder, replacing one that exists. The old one stays whole until the new one is; a folder
+    of something else is never replaced. Without `tokenizer`, texts cannot be encoded; `preprocessing` says
+    how pictures are seen; `provenance` is written as JSON, what JSON cannot hold as text; the parts of a
+    fine-tuned `task` take the place of the model's; `calibration` is of the matching head with these very
+    weights; `half` stores float32 as float16, read into the model's own types (ValueError for a weight that
+    is too large). Raises UserError where the disk is full or the place is not writable."""
     with saving(folder) as part:
         state = model.state_dict() | (task.shared_state() if task else {})
         write_tensors(part / WEIGHTS, state, half)
@@ -108,17 +98,17 @@ def save_model(
 
 
 @contextmanager
-def saving(folder: Path | str) -> Iterator[Path]:
-    """An empty folder that replaces an older model when the block is done; a UserError leaves the older
-    one unharmed."""
+def saving(folder: Path | str, mark: str = CONFIG, what: str = "a model") -> Iterator[Path]:
+    """An empty folder that replaces an older model, known by its file `mark`, when the block is done; a
+    UserError leaves the older one unharmed."""
     folder = home_path(folder)
     if not folder.exists():
         if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
             raise UserError(f"{folder} is a link to itself; remove it, or name another folder")
     elif not folder.is_dir():
         raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
-    elif any(folder.iterdir()) and not (folder / CONFIG).exists():
-        raise UserError(f"{folder} holds something else than a model; name another folder for it")
+    elif any(folder.iterdir()) and not (folder / mark).exists():
+        raise UserError(f"{folder} holds something else than {what}; name another folder for it")
     target = folder.resolve()  # through a link, so that the link stays
     try:
         with drafting(target) as part:

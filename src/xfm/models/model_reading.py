@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.artifacts import MANIFEST
+from xfm.config.encoders import AnyLanguageConfig
 from xfm.config.labels import MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
@@ -86,7 +87,7 @@ def read_artifacts(folder: Path, config: ModelConfig, preprocessing: Preprocessi
     provenance = read_provenance(folder)
     absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
     tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
-    check_vocabulary(tokenizer, config, folder / TOKENIZER)
+    check_vocabulary(tokenizer, config.language, folder / TOKENIZER)
     calibration, check = read_calibration(folder), read_check(folder / SELF_CHECK)
     return Artifacts(tokenizer, preprocessing, provenance, None, calibration, check)
 
@@ -134,19 +135,14 @@ def read_provenance(folder: Path | str) -> dict[str, Any]:
     return found
 
 
-def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Path) -> None:
-    """A UserError for a tokenizer with more tokens, or another padding, than the model's."""
-    if tokenizer is None:
-        return
-    for fits, wanted, what in (
-        (tokenizer.vocab_size <= config.language.vocab_size, config.language.vocab_size, "tokens"),
-        (tokenizer.pad == config.language.pad, config.language.pad, "as the padding token"),
-    ):
-        if not fits:
-            raise UserError(
-                f"{path} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but the model has "
-                f"{wanted} {what}; use the tokenizer that the model was trained with"
-            )
+def check_vocabulary(tokenizer: Tokenizer | None, config: AnyLanguageConfig, path: Path) -> None:
+    """A UserError for a tokenizer with more tokens, or another padding, than the language encoder's."""
+    size, pad = config.vocab_size, config.pad
+    if tokenizer is not None and (tokenizer.vocab_size > size or tokenizer.pad != pad):
+        raise UserError(
+            f"{path} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but the model has "
+            f"{size} and pads with {pad}; use the tokenizer that the model was trained with"
+        )
 
 
 def read_task(folder: Path, model: Backbone) -> TaskModel | None:

@@ -16,12 +16,6 @@ LOG_IN = "run `hf auth login`, or put a token into HF_TOKEN"
 _HUB_NAME = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 
 
-def hub_name(reference: Path | str) -> tuple[str, str | None] | None:
-    """Repository and revision of `owner/name` or `owner/name@revision`; None for other names."""
-    match = _HUB_NAME.fullmatch(str(reference))
-    return (match[1], match[2]) if match else None
-
-
 def model_folder(reference: Path | str, revision: str | None = None) -> Path:
     """The model folder of a path, a finished run, a packaged model or a hub repository
     (`owner/name@revision`, downloaded once); an unknown path as it is. A UserError for an unfinished run
@@ -31,9 +25,8 @@ def model_folder(reference: Path | str, revision: str | None = None) -> Path:
         # "./small" is a path whatever the package holds, "small" may be a name
         if (boxed := boxed_model(reference)) is not None:
             return boxed
-        if (named := hub_name(reference)) is None:
-            return path
-        return _downloaded(named[0], named[1] or revision)
+        named = _HUB_NAME.fullmatch(str(reference))
+        return _downloaded(named[1], named[2] or revision) if named else path
     if (path / "config.json").exists():
         return path
     if (path / "model").is_dir():
@@ -80,7 +73,19 @@ def _downloaded(name: str, revision: str | None = None) -> Path:
     try:
         folder = Path(hub.snapshot_download(name, revision=revision, **patterns))
     except Exception as error:  # what its HTTP client raises has no base that all versions share
-        raise UserError(f"{asked} is no model folder here, and {_why_not(error)}") from error
+        from huggingface_hub import errors
+
+        unreached = errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | ConnectionError
+        why = f"it cannot be read from the hub ({first_line(error)}); check the path or the name"
+        if isinstance(error, errors.GatedRepoError):
+            why = f"the repository of the hub is gated: ask for access on its page, then {LOG_IN}"
+        elif isinstance(error, errors.RevisionNotFoundError):
+            why = "the repository of the hub has no such revision; check what stands after @"
+        elif isinstance(error, errors.RepositoryNotFoundError):
+            why = f"the hub has no such repository, or a private one; check the name, or {LOG_IN}"
+        elif isinstance(error, unreached):
+            why = "the hub cannot be reached, nor is it in the hub's cache; check name and connection"
+        raise UserError(f"{asked} is no model folder here, and {why}") from error
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{asked} is no model folder here, and the repository of the hub holds no model of xfm (it has "
@@ -96,20 +101,3 @@ def hub_library(doing: str) -> Any:
     except ImportError as error:
         raise UserError(f"{doing} by the package huggingface_hub: pip install huggingface_hub") from error
     return huggingface_hub
-
-
-def _why_not(error: Exception) -> str:
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.GatedRepoError):
-        return f"the repository of the hub is gated: ask for access on its page, then {LOG_IN}"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return "the repository of the hub has no such revision; check what stands after @"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return f"the hub has no such repository, or a private one; check the path or the name, or {LOG_IN}"
-    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | ConnectionError):
-        return (
-            "the hub cannot be reached, nor is it in the hub's cache; check the path or the name, and the "
-            "connection"
-        )
-    return f"it cannot be read from the hub ({first_line(error)}); check the path or the name"

@@ -32,10 +32,7 @@ def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
             f"{size}); copy it again"
         )
     if length > MAX_HEADER:
-        raise UserError(
-            f"{path} has a header of {length} bytes, more than the limit of {MAX_HEADER}; save it with fewer "
-            "tensors"
-        )
+        raise UserError(f"{path} has a header of {length} bytes, more than the {MAX_HEADER} allowed")
     require_memory(path, size)
     try:
         with safe_open(path, framework="numpy"):

@@ -5,7 +5,7 @@ import base64
 import io
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from xfm.config.artifacts import PIXELS, TOLERANCES, Arithmetic, CheckValues, SelfCheck
+from xfm.config.artifacts import FLOAT32, HALF, PIXELS, CheckValues, SelfCheck, Tolerance
 from xfm.config.model import ModelConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
@@ -55,9 +55,7 @@ def measured(model: Backbone, own: Artifacts, check: SelfCheck) -> CheckValues:
     try:
         decoded = decode(base64.b64decode(check.picture, validate=True))
     except (ValueError, PictureError) as error:
-        raise UserError(
-            f"{SELF_CHECK} holds a damaged picture ({error}); copy it again or remove it"
-        ) from error
+        raise UserError(f"{SELF_CHECK} holds a damaged picture ({error}); copy it again") from error
     pixels, here = model_pixels(framed(decoded, own.preprocessing)[None], own.preprocessing), model.device
     image = model.encode_image(pixels.to(here))
     coarse = _plain(F.adaptive_avg_pool2d(pixels.float(), PARTS))
@@ -109,52 +107,31 @@ def record(model: Backbone, own: Artifacts) -> SelfCheck | None:
     return replace(check, values=values) if all(map(math.isfinite, numbers)) else None
 
 
-def differences(check: SelfCheck, found: CheckValues, arithmetic: Arithmetic) -> list[str]:
+def differences(check: SelfCheck, found: CheckValues, most: Tolerance) -> list[str]:
     """Differences from the saved model as beginnings of sentences, the cause first."""
-    kept, most = check.values, TOLERANCES[arithmetic]
-    told = []
+    kept, told = check.values, []
     if kept.tokens and found.tokens and kept.tokens != found.tokens:
-        told.append(
-            "its tokenizer makes other tokens of the text of its self-check (was tokenizer.json changed?)"
-        )
+        told.append("its tokenizer makes other tokens of a text (was tokenizer.json changed?)")
     worst = max((abs(a - b) for a, b in zip(kept.pixels, found.pixels, strict=False)), default=0.0)
     if not worst <= PIXELS:
-        told.append(
-            f"its pictures are prepared otherwise, by {worst:.2f} deviations of a channel (was "
-            "preprocessing.json changed?)"
-        )
+        told.append(f"its pictures are prepared otherwise, by {worst:.2f} (was preprocessing.json changed?)")
     for what, then, now in (("pictures", kept.image, found.image), ("texts", kept.text, found.text)):
-        if then and now and not (same := cosine(then, now)) >= most.cosine:
-            told.append(
-                f"the vectors of its {what} differ from those it was saved with: cosine {same:.4f}, "
-                f"where at least {most.cosine} is asked for"
-            )
-    if kept.match is not None and found.match is not None and not _near(kept.match, found.match, most.odds):
-        told.append(
-            f"its log-odds of a match are {found.match:.3f}, and were {kept.match:.3f} when it was saved"
-        )
+        if then and now:
+            one, other = np.array(then), np.array(now)
+            norms = max(1e-12, float(np.linalg.norm(one) * np.linalg.norm(other)))
+            same = float(one @ other) / norms if len(one) == len(other) else 0.0
+            if not same >= most.cosine:
+                told.append(f"the vectors of its {what} are others: cosine {same:.4f}, not {most.cosine}")
+    part, was, odds = most.odds, kept.match, found.match
+    if was is not None and odds is not None and not np.allclose(odds, was, part, part):
+        told.append(f"its log-odds of a match are {odds:.3f}, and were {was:.3f}")
     apart = max((abs(a - b) for a, b in zip(kept.box, found.box, strict=False)), default=0.0)
     if not apart <= most.box:
-        told.append(f"its box of a phrase is {apart:.3f} of the picture's side from where it was when saved")
-    if kept.answer and found.answer:
-        alike = len(kept.answer) == len(found.answer) and all(
-            _near(then, now, most.odds) for then, now in zip(kept.answer, found.answer, strict=True)
-        )
-        if not alike:
-            told.append("the head of its task answers otherwise than when it was saved")
+        told.append(f"its box of a phrase is {apart:.3f} of the picture's side from where it was")
+    then, now = kept.answer, found.answer
+    if then and now and not (len(then) == len(now) and np.allclose(now, then, part, part)):
+        told.append("the head of its task answers otherwise")
     return told
-
-
-def _near(then: float, now: float, part: float) -> bool:
-    return abs(then - now) <= part * (1 + abs(then))
-
-
-def cosine(first: Sequence[float], second: Sequence[float]) -> float:
-    """Cosine of two vectors; 0 for different lengths."""
-    if len(first) != len(second):
-        return 0.0
-    one, other = np.array(first, dtype=np.float64), np.array(second, dtype=np.float64)
-    return float(one @ other / max(1e-12, float(np.linalg.norm(one) * np.linalg.norm(other))))
 
 
 def check_of(
@@ -185,17 +162,18 @@ def read_check(path: Path) -> SelfCheck | None:
     return from_plain(SelfCheck, read_json_object(path), path) if path.exists() else None
 
 
-def verify(
-    name: object, model: Backbone, own: Artifacts, arithmetic: Arithmetic = Arithmetic.FLOAT32
-) -> None:
+def verify(name: object, model: Backbone, own: Artifacts, half: bool = False) -> None:
     """A UserError, naming difference and remedy, for a model in evaluation mode whose outputs, in the
-    arithmetic of the context, are not those of its self-check."""
-    if own.check is None or not (told := differences(own.check, measured(model, own, own.check), arithmetic)):
+    arithmetic of the context (`half` for bf16), are not those of its self-check."""
+    check = own.check
+    if check is None or not (
+        told := differences(check, measured(model, own, check), HALF if half else FLOAT32)
+    ):
         return
     more = f" (and {len(told) - 2} more)" if len(told) > 2 else ""
-    way, mend = f" in {arithmetic} arithmetic", "run it in float32"
-    if arithmetic is Arithmetic.FLOAT32:
-        way, mend = "", f"restore its files, or remove {SELF_CHECK} if the change is meant"
+    way, mend = "", f"restore its files, or remove {SELF_CHECK} if the change is meant"
+    if half:
+        way, mend = " in bf16 arithmetic", "run it in float32"
     raise UserError(
         f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
     )

@@ -16,14 +16,7 @@ from torch import Tensor
 
 from xfm.data.collate import round_up
 from xfm.models.attention import padding_bias
-from xfm.models.attention_layout import (
-    STEP,
-    Grid,
-    JoinedTexts,
-    PaddedRows,
-    lay_ragged,
-    sort_by_length,
-)
+from xfm.models.attention_layout import STEP, Grid, PaddedRows, lay_ragged, sort_by_length
 from xfm.models.precision import working_dtype
 
 
@@ -101,7 +94,7 @@ def joined(memory: Memory, tokens: int) -> Memories:
         seen = F.pad(seen, (0, round_up(keys, STEP) - keys))
         laid = seen.new_zeros(rows * each, seen.shape[1]).index_copy(0, place, seen)
         bias = laid[:, None].expand(-1, tokens, -1).reshape(rows, 1, each * tokens, -1)[..., :keys]
-    grid = JoinedTexts(place, (rows, each, tokens))
+    grid = PaddedRows(rows, tokens, place, each)
     return Memories([memory.states], grid, [(0, of_row)], [bias])
 
 

@@ -4,6 +4,7 @@ Parts are shared with the `Backbone`: copy it where several tasks start from one
 """
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +20,18 @@ ADDED = ("head.", "decoder.")
 
 
 class TaskModel(nn.Module):
-    """A model for one task, on the parts of `model`; heads on one encoder hold that encoder instead."""
+    """A model for one task, on the parts of `model`; heads on one encoder hold that encoder instead (`whole`
+    False). By itself it adds nothing: vectors of texts, and retrieval by contrast and matching (COCO,
+    Flickr30k)."""
 
     model: Backbone
+    whole: ClassVar[bool] = True
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__()
         self.task = task
+        if self.whole:
+            self.model = model
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """[I, 3, H, W] -> [I, 1 + P, Dv]."""
@@ -88,18 +94,11 @@ class Classifier(TaskModel):
         return self.classify(HeadInputs(tokens, image, index))
 
 
-class BackboneTaskModel(TaskModel):
-    """A head on the whole pre-trained model; by itself it adds nothing: vectors of texts, and
-    retrieval by contrast and matching (COCO, Flickr30k)."""
-
-    def __init__(self, model: Backbone, task: TaskConfig) -> None:
-        super().__init__(model, task)
-        self.model = model
-
-
 class TextClassifier(Classifier):
     """Language token 0 -> MLP head (GLUE; one output: STS-B). A probe sees token 0 and the mean of all
     tokens."""
+
+    whole = False
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
@@ -119,6 +118,8 @@ class TextClassifier(Classifier):
 class ImageClassifier(Classifier):
     """Vision slot 0 -> linear head, or the published head on [slot 0 ; mean of the patches], which are the
     same vector here."""
+
+    whole = False
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
@@ -143,7 +144,7 @@ class ImageClassifier(Classifier):
         return rows.of_rows(self.head(self.features(rows)))
 
 
-class PairClassifier(BackboneTaskModel, Classifier):
+class PairClassifier(Classifier):
     """Fusion token 0 of an image and its text -> MLP head. A probe also sees the mean of the text and the
     image."""
 
@@ -161,7 +162,7 @@ class PairClassifier(BackboneTaskModel, Classifier):
         return torch.cat([fused, rows.mean_text(text), rows.of_rows(rows.pictures[:, 0])], dim=-1)
 
 
-class Reasoner(BackboneTaskModel, Classifier):
+class Reasoner(Classifier):
     """The text fused with each of two images, both token-0 vectors -> MLP head (NLVR2). A probe also sees
     the mean of the text and each image."""
 
@@ -184,7 +185,7 @@ class Reasoner(BackboneTaskModel, Classifier):
         return torch.cat([both_fused, rows.mean_text(text), seen], dim=-1)
 
 
-class Grounder(BackboneTaskModel):
+class Grounder(TaskModel):
     """The box of a phrase by the pre-trained box head (RefCOCO+): nothing is added."""
 
     def forward(self, pixels: Tensor, tokens: Tokens, image_index: Tensor | None = None) -> Tensor:
@@ -192,7 +193,7 @@ class Grounder(BackboneTaskModel):
         return self.model.boxes(self.fused_first(_rows(self, pixels, tokens, image_index)))
 
 
-class Answerer(BackboneTaskModel):
+class Answerer(TaskModel):
     """The fused question -> causal decoder that starts from the fusion encoder (VQA)."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
@@ -218,7 +219,7 @@ class Answerer(BackboneTaskModel):
         return self.decoder(answer.ids, answer.mask, memory, question.mask, question_index)
 
 
-class Captioner(BackboneTaskModel):
+class Captioner(TaskModel):
     """Causal decoder over the vision output, started from the fusion encoder (COCO captions)."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:

@@ -21,12 +21,9 @@ _EXTRA = 3  # rows of cls -> patch, patch -> cls, cls -> cls
 
 def resample_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
     """Relative-position table [(2 n - 1)(2 m - 1) + 3, H] of the grid n x m for another grid; equal grids
-    keep their values.
-
-    Old offsets lie on a geometric progression that spans the new window; each head is interpolated by a cubic
-    spline per axis (not-a-knot), clamped at the ends; the three cls rows stay. As BEiT (arXiv 2106.08254) and
-    X-FM do for 384 px.
-    """
+    keep their values. Old offsets lie on a geometric progression that spans the new window; each head is
+    interpolated by a cubic spline per axis (not-a-knot), clamped at the ends; the three cls rows stay. As
+    BEiT (arXiv 2106.08254) and X-FM do for 384 px."""
     (height, width), (new_height, new_width) = ((2 * n - 1, 2 * m - 1) for n, m in (old, new))
     if len(table) != height * width + _EXTRA:
         raise ValueError(f"a table of {len(table)} rows does not belong to a grid of {old[0]} x {old[1]}")
@@ -221,11 +218,6 @@ class VisionEncoder(nn.Module):
     def layers(self) -> nn.ModuleList:
         """The blocks."""
         return self.blocks
-
-    @property
-    def last_norms(self) -> tuple[nn.Module, ...]:
-        """The norm of the patches."""
-        return (self.norm,)
 
     def compute_buffers(self) -> None:
         """Compute the buffers of the grid, which no file of weights holds."""

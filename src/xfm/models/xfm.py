@@ -33,9 +33,8 @@ def push_to_hub(
     scores: Mapping[str, Any] | None = None,
     message: str = MESSAGE,
 ) -> str:
-    """Upload a model folder with its card to `owner/name` on the hub, made if missing; returns the
-    commit's address. `scores` join the card's. A UserError without a model or token, or if the hub
-    refuses."""
+    """Upload a model folder with its card to `owner/name` on the hub, made if missing; returns the commit's
+    address. `scores` join the card's. A UserError without a model or token, or if the hub refuses."""
     check_repository(name)
     folder = require_whole(find_model(model))
     built, own = read_model(folder, Backbone, check=False)
@@ -58,7 +57,7 @@ def push_to_hub(
         return push(Path(place), name, private, message)
 
 
-def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) -> str:
+def push(folder: Path, name: str, private: bool, message: str) -> str:
     """Upload a folder with a model and its card, as `push_to_hub`."""
     check_repository(name)
     hub = hub_library("models are uploaded")
@@ -88,9 +87,8 @@ def check_repository(name: str) -> None:
 
 class XFM(Backbone):
     """X-FM (arXiv 2301.05065): language, vision and fusion encoders with their pre-training heads.
-
-    `artifacts` are tokenizer, preprocessing, provenance and task, if the model came from `from_pretrained`.
-    """
+    `artifacts` are tokenizer, preprocessing, provenance and task, if the model came from
+    `from_pretrained`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -99,22 +97,17 @@ class XFM(Backbone):
     @classmethod
     def from_pretrained(cls, reference: Path | str, revision: str | None = None) -> "XFM":
         """The model of a folder, or of a repository of the Hugging Face hub (`owner/name` or
-        `owner/name@revision`, else `revision`: a branch, tag or commit); nothing in it is executed.
-
-        In evaluation mode on the CPU; tokenizer, preprocessing and, of a fine-tuned model, its task are its
-        `artifacts`. Raises UserError where there is no such model, or its files are damaged.
-        """
+        `owner/name@revision`, else `revision`: a branch, tag or commit); nothing in it is executed. In
+        evaluation mode on the CPU; tokenizer, preprocessing and, of a fine-tuned model, its task are its
+        `artifacts`. Raises UserError where there is no such model, or its files are damaged."""
         model, artifacts = read_model(find_model(reference, revision), cls)
         model.artifacts = artifacts
         return model
 
     def save_pretrained(self, folder: Path | str, artifacts: Artifacts | None = None) -> None:
-        """Write a model folder with a model card, in place of a model that lies there.
-
-        `artifacts` are tokenizer, preprocessing and provenance (default: those that the model came with).
-        Raises UserError where the folder cannot be written, or there are no artifacts, or those of another
-        model.
-        """
+        """Write a model folder with a model card, in place of a model that lies there. `artifacts` are
+        tokenizer, preprocessing and provenance (default: those that the model came with). Raises UserError
+        where the folder cannot be written, or there are no artifacts, or those of another model."""
         artifacts = artifacts or self.artifacts
         if artifacts is None:
             raise UserError(
@@ -135,18 +128,11 @@ class XFM(Backbone):
         write_text(Path(folder) / CARD, model_card(self.config, artifacts))
 
     def push_to_hub(
-        self,
-        name: str,
-        artifacts: Artifacts | None = None,
-        private: bool = True,
-        message: str = MESSAGE,
+        self, name: str, artifacts: Artifacts | None = None, private: bool = True, message: str = MESSAGE
     ) -> str:
         """Upload the model with its card to `owner/name` on the hub, made (`private`) if it does not exist;
-        returns the address of the commit. `artifacts` as for `save_pretrained`.
-
-        Raises UserError where there is no token, the hub cannot be reached or refuses, or there are no
-        artifacts.
-        """
+        returns the address of the commit. `artifacts` as for `save_pretrained`. Raises UserError where there
+        is no token, the hub cannot be reached or refuses, or there are no artifacts."""
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"
             self.save_pretrained(folder, artifacts)

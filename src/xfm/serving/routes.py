@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from xfm.config.pipelines import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.core.errors import UserError
-from xfm.inference.attention import default_layer, maps_of
+from xfm.inference.attention import attention_maps, default_layer
 from xfm.search.searching import Searcher, SearchQuery, Shortlist
 from xfm.serving.batching import BatchKey
 from xfm.serving.dispatcher import PICTURE_LENGTH, Dispatcher
@@ -131,7 +131,8 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         served.pipeline(MATCHING.name)  # refuses a model that does not answer it
         shown = await dispatcher.picture(served.reader.read, given)
         maps = await dispatcher.compute(
-            f"attention of {served.name}", lambda: maps_of(served.pretrained, shown, asked.text, asked.layer)
+            f"attention of {served.name}",
+            lambda: attention_maps(served.pretrained, shown, asked.text, asked.layer),
         )
         layers = len(served.pretrained.model.fusion.layers)
         layer = default_layer(layers) if asked.layer is None else asked.layer

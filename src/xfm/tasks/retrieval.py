@@ -29,7 +29,7 @@ from xfm.metrics.recalls import (
     with_equal_captions,
 )
 from xfm.models.features import Encoder, encode_images, encode_texts
-from xfm.models.task_models import BackboneTaskModel
+from xfm.models.task_models import TaskModel
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import retrieval_losses
 from xfm.tasks.captioning import DescribedTask
@@ -74,7 +74,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     spec: ClassVar[TaskSpec] = RETRIEVAL
     primary: ClassVar[str] = "mean_r1_rerank"
     in_parts: ClassVar[bool] = False
-    module: BackboneTaskModel
+    module: TaskModel
 
     def collate(self, rows: Sequence[ImageCaptions]) -> RetrievalBatch:
         """The first caption of each row; identities depend on path and text alone, as each process sees other

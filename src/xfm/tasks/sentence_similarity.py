@@ -18,7 +18,7 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.metrics.recalls import rank_chances, rank_scores, ranks_of_best_positive
 from xfm.models.precision import autocast
-from xfm.models.task_models import BackboneTaskModel
+from xfm.models.task_models import TaskModel
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import text_ranking_losses
 from xfm.tasks.base import Task
@@ -121,7 +121,7 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
     spec: ClassVar[TaskSpec] = SENTENCE_SIMILARITY
     primary: ClassVar[str] = "mrr10"
     in_parts: ClassVar[bool] = False
-    module: BackboneTaskModel
+    module: TaskModel
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> MatchedTexts:

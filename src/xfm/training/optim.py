@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xfm.config.training import Grouping, OptimConfig, Schedule
 from xfm.core.errors import UserError
-from xfm.models.encoders import layered_parts
+from xfm.models.encoders import last_norms, layered_parts
 from xfm.models.precision import working_dtype
 from xfm.models.weights import read_tensors
 from xfm.training.clock import TrainingClock
@@ -201,7 +201,7 @@ def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:
     for name, encoder in layered_parts(model):
         if name.rpartition(".")[2] in ("vision", "language"):
             depth = len(encoder.layers)
-            outer: list[tuple[Any, int]] = [(encoder, depth + 1), *((norm, 0) for norm in encoder.last_norms)]
+            outer: list[tuple[Any, int]] = [(encoder, depth + 1), *((one, 0) for one in last_norms(encoder))]
             for part, steps in (*outer, *zip(encoder.layers, range(depth, 0, -1), strict=True)):
                 below_the_top |= dict.fromkeys(map(id, part.parameters()), steps)
     return {name: decay ** below_the_top.get(id(p), 0) for name, p in model.named_parameters()}

@@ -11,8 +11,7 @@ from xfm.core.errors import UserError, import_extra
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
-    LanguagePart,
-    VisionPart,
+    EncoderPart,
     fetch_repository,
     filled,
     preprocessing,
@@ -34,15 +33,13 @@ from xfm.models.library_encoders import (
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
 
 
-def read_timm(name: str, reference: str) -> VisionPart:
+def read_timm(name: str, reference: str) -> EncoderPart:
     """Vision transformer of timm by name or `save_for_hf` folder, with its weights; a UserError without
     timm, weights or for other architectures."""
     timm = import_extra("timm", "this model")
     source = f"local-dir:{name}" if Path(name).is_dir() else name
     if source is name and not timm.is_model(name):
-        raise UserError(
-            f"timm {timm.__version__} has no model {name}; see timm.list_models(), or upgrade timm"
-        )
+        raise UserError(f"timm {timm.__version__} has no model {name}; see timm.list_models()")
     remedy = "check the name and the connection, or give a folder with its config.json and model.safetensors"
     with explained(f"timm cannot load {name}", remedy):
         with torch.device("meta"):  # before anything is downloaded, and without the memory that it claims
@@ -53,18 +50,13 @@ def read_timm(name: str, reference: str) -> VisionPart:
                 arguments = read_settings(Path(name) / "config.json").get("model_args")
                 depth = arguments.get("depth") if isinstance(arguments, dict) else None
                 if isinstance(depth, int) and depth > MAX_DEPTH:
-                    raise UserError(
-                        f"{name}/config.json asks for {depth} blocks; it is damaged, copy it again"
-                    )
+                    raise UserError(f"{name}/config.json asks for {depth} blocks; it is damaged")
             shapes = timm.create_model(source, pretrained=False, num_classes=0)
         check_trunk(shapes, name)
         if source is not name:
             claimed = sum(parameter.numel() for parameter in shapes.parameters())
             if claimed > max(file.stat().st_size for file in Path(name).iterdir()):
-                raise UserError(
-                    f"{name}/config.json describes {claimed:,} values, and no file of the folder holds so "
-                    "many; copy it again"
-                )
+                raise UserError(f"{name}/config.json claims {claimed:,} values, more than any file has")
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
     check_trunk(trunk, name)
     cfg = trunk.pretrained_cfg
@@ -78,7 +70,7 @@ def read_timm(name: str, reference: str) -> VisionPart:
         name, encoder.config.image_size, cfg.get("mean"), cfg.get("std"), encoder.config.image_width
     )
     provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
-    return VisionPart(encoder.eval(), shown, provenance, fresh=("mask_vector",))
+    return EncoderPart(encoder.eval(), provenance, shown, fresh=("mask_vector",))
 
 
 def _timm_config(trunk: Any, architecture: str) -> TimmVisionConfig:
@@ -94,7 +86,7 @@ def _timm_config(trunk: Any, architecture: str) -> TimmVisionConfig:
     )
 
 
-def read_transformers(name: str, reference: str) -> LanguagePart:
+def read_transformers(name: str, reference: str) -> EncoderPart:
     """Text encoder of transformers with weights and tokenizer, by folder or hub name; a UserError where it
     needs remote code or is no text encoder."""
     transformers = import_extra("transformers", "this model")
@@ -128,9 +120,7 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
     pooled = tuple(key for key in trunk.state_dict() if key.startswith("pooler."))
     state = {f"trunk.{key}": t for key, t in trunk.state_dict().items() if key not in pooled}
     encoder = filled(lambda: TransformersText(config), state, folder)
-    provenance = {
-        "reference": reference,
-        "licence": read_licence(folder),
-        "transformers": transformers.__version__,
-    }
-    return LanguagePart(encoder.eval(), tokenizer, provenance)
+    source = {"reference": reference, "licence": read_licence(folder)}
+    return EncoderPart(
+        encoder.eval(), source | {"transformers": transformers.__version__}, tokenizer=tokenizer
+    )

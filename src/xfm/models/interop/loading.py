@@ -32,8 +32,7 @@ from xfm.models.interop.published.convert import convert
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
-    LanguagePart,
-    VisionPart,
+    EncoderPart,
     fetch_repository,
     read_tokenizer,
 )
@@ -48,7 +47,6 @@ from xfm.models.xfm import XFM
 
 def load(
     path: Path | str,
-    *,
     tokenizer: Path | str | None = None,
     recipe: str = "base",
     task: str | None = None,
@@ -79,7 +77,7 @@ def load(
         found = found.resized(path, image_size, image_width)
     if own is None:
         return found
-    check_vocabulary(own, found.model.config, Path(tokenizer or path))
+    check_vocabulary(own, found.model.config.language, Path(tokenizer or path))
     found = replace(found, given_tokenizer=own)
     if check:
         verify(path, found.model, found.artifacts)
@@ -96,7 +94,7 @@ _DEFAULT_TAGS = {
 }
 
 
-def read_vision(reference: str) -> VisionPart:
+def read_vision(reference: str) -> EncoderPart:
     """Vision encoder of a reference: `timm:NAME`, or a BEiT by file, folder, timm name or hub name."""
     if reference.startswith(TIMM):
         return read_timm(reference.removeprefix(TIMM), reference)
@@ -111,7 +109,7 @@ def beit_repository(name: str) -> str:
     return f"timm/{name}.{_DEFAULT_TAGS[name]}" if name in _DEFAULT_TAGS else f"timm/{name}"
 
 
-def read_language(reference: str) -> LanguagePart:
+def read_language(reference: str) -> EncoderPart:
     """Language encoder of a reference: `hf:NAME` for any of transformers, or a RoBERTa, XLM-R or BERT by
     folder or hub name."""
     if reference.startswith(TRANSFORMERS):
@@ -134,7 +132,7 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
             config = replace(recipe.model, vision=seen, language=words.encoder.config)
         except ValueError as error:
             raise UserError(
-                f"{language} and {vision} and the recipe {recipe.name} do not fit together: {error}"
+                f"{language}, {vision} and recipe {recipe.name} do not fit together: {error}"
             ) from error
         model = XFM(config)
     if eyes is not None:
@@ -161,5 +159,5 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(config),
     }
-    shown = Preprocessing(config.vision.image_size) if eyes is None else eyes.preprocessing
+    shown = (eyes and eyes.preprocessing) or Preprocessing(config.vision.image_size)
     return Pretrained(words.tokenizer, shown, provenance, model=model.eval())

@@ -21,8 +21,7 @@ from xfm.core.errors import UserError
 from xfm.models.folder import Preprocessing
 from xfm.models.interop.published.names import Entry, text_entries, token_head_entries, vision_entries
 from xfm.models.interop.sources import (
-    LanguagePart,
-    VisionPart,
+    EncoderPart,
     filled,
     preprocessing,
     read_licence,
@@ -32,6 +31,8 @@ from xfm.models.interop.sources import (
     weights_file,
 )
 from xfm.models.language import LanguageEncoder
+from xfm.models.library_encoders import explained
+from xfm.models.model_reading import check_vocabulary
 from xfm.models.vision import VisionEncoder
 
 _ROBERTA = frozenset({"roberta", "xlm-roberta", "camembert"})
@@ -46,6 +47,8 @@ _OLD = (
 )
 _TABLE = "attn.relative_position_bias_table"
 _SHARED = "rel_pos_bias.relative_position_bias_table"
+_UNFIT = (ValueError, TypeError, ArithmeticError)
+"""Kinds of errors of a configuration with values that do not fit."""
 
 
 def _native(
@@ -58,53 +61,37 @@ def _native(
         parts = [stored[name] for name in entry.published if name in stored]
         if len(parts) < len(entry.published):
             continue
-        try:
+        shown = f"{entry.published[0]} have shape {list(parts[0].shape)}, which does not fit the others"
+        remedy = "the file is damaged or of another architecture"
+        with explained(f"{file}: the weights of {shown}", remedy, RuntimeError):
             found[entry.native.partition(".")[2]] = entry.to_native(parts)
-        except RuntimeError as error:
-            raise UserError(
-                f"{file}: the weights of {entry.published[0]} have shape {list(parts[0].shape)}, which does "
-                "not fit the others; the file is damaged or of another architecture"
-            ) from error
         used.update(entry.published)
     return found, used
 
 
 # ---------------------------------------------------------------- text encoders
-def read_bert(folder: Path, reference: str) -> LanguagePart:
+def read_bert(folder: Path, reference: str) -> EncoderPart:
     """A RoBERTa, XLM-R or BERT folder with its tokenizer and, where present, MLM head; a UserError for
     other kinds."""
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; give the folder with config.json, weights and tokenizer")
-    settings = read_settings(folder / "config.json")
+    described = folder / "config.json"
+    settings = read_settings(described)
     kind = settings.get("model_type")
     if not isinstance(kind, str) or kind not in _ROBERTA | {"bert"}:
-        raise UserError(
-            f"{folder / 'config.json'}: model_type is {kind}, which has no native encoder; "
-            "take the model through hf:NAME"
-        )
+        raise UserError(f"{described}: model_type is {kind}, which has no native encoder; take hf:NAME")
     for key, wanted in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
         if settings.get(key, wanted) != wanted:
-            raise UserError(
-                f"{folder / 'config.json'}: {key} is {settings[key]}, the native encoder has {wanted}; "
-                "take the model through hf:NAME"
-            )
+            raise UserError(f"{described}: {key} is {settings[key]}, not {wanted}; take hf:NAME")
     tokenizer = read_tokenizer(folder)
     config = _text_config(settings, tokenizer.eos, folder)
-    if tokenizer.pad != config.pad or tokenizer.vocab_size > config.vocab_size:
-        raise UserError(
-            f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but "
-            f"config.json says {config.vocab_size} and {config.pad}; copy the folder again"
-        )
+    check_vocabulary(tokenizer, config, folder)
     file = weights_file(folder)
     state, head, ignored = _text_tensors(read_weights(file), config, file)
     encoder = filled(lambda: LanguageEncoder(config), state, file)
-    return LanguagePart(
-        encoder.eval(),
-        tokenizer,
-        {"reference": reference, "licence": read_licence(folder)},
-        head if head.keys() == _HEAD else {},
-        ignored,
-    )
+    source = {"reference": reference, "licence": read_licence(folder)}
+    head = head if head.keys() == _HEAD else {}
+    return EncoderPart(encoder.eval(), source, tokenizer=tokenizer, head=head, ignored=ignored)
 
 
 def _text_tensors(
@@ -132,7 +119,7 @@ def _text_tensors(
 def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> LanguageConfig:
     roberta = settings["model_type"] in _ROBERTA
     pad = settings.get("pad_token_id", 1 if roberta else 0)
-    try:
+    with explained(f"{folder / 'config.json'} describes no text encoder", "copy it again", *_UNFIT):
         config = LanguageConfig(
             vocab_size=settings.get("vocab_size", 50265 if roberta else 30522),
             width=settings.get("hidden_size", 768),
@@ -150,12 +137,10 @@ def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> L
         )
         # Through the reader of our own files: numbers of other types are refused there.
         return from_plain(LanguageConfig, to_plain(config), folder / "config.json")
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise UserError(f"{folder / 'config.json'} describes no text encoder ({error})") from error
 
 
 # ---------------------------------------------------------------- BEiT
-def read_beit(path: Path, reference: str) -> VisionPart:
+def read_beit(path: Path, reference: str) -> EncoderPart:
     """A BEiT from a file of weights, or a folder of timm; a UserError without relative positions."""
     file = weights_file(path)
     stored = read_weights(file)
@@ -170,13 +155,8 @@ def read_beit(path: Path, reference: str) -> VisionPart:
         shown = preprocessing(folder, encoder.config.image_size, timm["mean"], timm["std"])
     else:
         shown = Preprocessing(encoder.config.image_size)
-    return VisionPart(
-        encoder.eval(),
-        shown,
-        source,
-        fresh=() if "mask_vector" in state else ("mask_vector",),
-        ignored=ignored,
-    )
+    fresh = () if "mask_vector" in state else ("mask_vector",)
+    return EncoderPart(encoder.eval(), source, shown, fresh=fresh, ignored=ignored)
 
 
 def _vision_tensors(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -194,10 +174,7 @@ def _vision_tensors(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str,
         raise UserError(f"{file} counts {depth} blocks; it is damaged or no BEiT")
     for block in (f"blocks.{number}." for number in range(depth)):
         if block + _TABLE not in state and _SHARED not in state:
-            raise UserError(
-                f"{file} has no table of relative positions for {block[:-1]}: it is no BEiT; "
-                "take other vision transformers through timm:NAME"
-            )
+            raise UserError(f"{file} has no table of relative positions for {block[:-1]}: take timm:NAME")
         state.setdefault(block + _TABLE, state.get(_SHARED, torch.empty(0)))
         for gamma in ("gamma_1", "gamma_2"):  # no LayerScale is one of ones
             if (norm := state.get(f"{block}norm1.weight")) is not None:
@@ -211,16 +188,13 @@ def _vision_tensors(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str,
 def _vision_config(state: Mapping[str, Tensor], settings: Mapping[str, Any], file: Path) -> VisionConfig:
     needed = ("patch_embed.weight", "blocks.0.fc1.weight", "blocks.0.attention.relative_position_table")
     if missing := [name for name in needed if name not in state]:
-        raise UserError(
-            f"{file} lacks the weights of {missing[0]}: it is no BEiT in the layout of timm; "
-            "take it by timm's name, such as beit_base_patch16_224"
-        )
+        raise UserError(f"{file} lacks the weights of {missing[0]}: it is no BEiT in timm's layout")
     kernel, hidden, table = (state[name] for name in needed)
     offsets = len(table) - 3
     if kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3] or isqrt(max(0, offsets)) ** 2 != offsets:
         raise UserError(f"{file}: patches or their grid are not square; take a BEiT of square pictures")
     width, patch = kernel.shape[0], kernel.shape[2]
-    try:
+    with explained(f"{file} is no BEiT that can be loaded", "take another one", *_UNFIT):
         return VisionConfig(
             image_size=patch * (isqrt(offsets) + 1) // 2,
             patch_size=patch,
@@ -231,5 +205,3 @@ def _vision_config(state: Mapping[str, Tensor], settings: Mapping[str, Any], fil
             # The published code and timm have 1e-6.
             norm_eps=float(settings.get("layer_norm_eps", 1e-6)),
         )
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise UserError(f"{file} is no BEiT that can be loaded ({error})") from error

@@ -18,7 +18,6 @@ from xfm.config.plain import yaml_value
 from xfm.core.errors import UserError, first_line, import_extra
 from xfm.core.files import open_regular, read_json_object, read_text
 from xfm.data.tokenizer import Tokenizer
-from xfm.models.encoders import AnyLanguage, AnyVision
 from xfm.models.folder import Preprocessing
 from xfm.models.library_encoders import explained
 from xfm.models.weights import read_tensors, require_finite
@@ -85,9 +84,7 @@ def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
                 "containers, numbers and texts are read"
             ) from error
         # What torch says is how to switch its safe reader off, which nobody should.
-        raise UserError(
-            f"{path} is truncated or no checkpoint; get it again, or name another file"
-        ) from error
+        raise UserError(f"{path} is truncated or no checkpoint; get it again") from error
     except Exception as error:  # a damaged file makes the reader fail in any of its layers
         raise UserError(
             f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
@@ -110,9 +107,7 @@ def refuse_bomb(path: Path) -> None:
             f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
         ) from error
     if packed or claimed > path.stat().st_size:
-        raise UserError(
-            f"{path} unpacks to more than it is long and is refused; torch.save writes no such file"
-        )
+        raise UserError(f"{path} unpacks to more than it is long and is refused; torch writes no such file")
 
 
 def weights_file(path: Path) -> Path:
@@ -182,9 +177,7 @@ def filled(
                 f"{list(own.shape)}; the file is not of the architecture that it or its settings claim"
             )
         if name in state and own.is_floating_point() != state[name].is_floating_point():
-            raise UserError(
-                f"{file}: the weights of {name} are of type {state[name].dtype}; save them as float32"
-            )
+            raise UserError(f"{file}: the weights of {name} are of type {state[name].dtype}, not float32")
     require_finite(file, state)
     module = build()
     module.load_state_dict(dict(state), strict=not optional)
@@ -192,26 +185,17 @@ def filled(
 
 
 @dataclass(frozen=True)
-class VisionPart:
-    """Vision encoder in evaluation mode; `fresh` are its parameters without source, `ignored` names of the
-    source without place, `source` is for the provenance."""
+class EncoderPart:
+    """An encoder of another model, in evaluation mode. `source` is for the provenance; `fresh` are parameters
+    without source, `ignored` names of the source that have no place. A vision encoder has `preprocessing`, a
+    language encoder a `tokenizer` and its MLM head's tensors by the names of `TokenHead` (empty: none)."""
 
-    encoder: AnyVision
-    preprocessing: Preprocessing
+    encoder: Any
     source: dict[str, Any]
-    fresh: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class LanguagePart:
-    """Language encoder in evaluation mode, with tokenizer and the MLM head's tensors by the names of
-    `TokenHead` (empty: none); otherwise as `VisionPart`."""
-
-    encoder: AnyLanguage
-    tokenizer: Tokenizer
-    source: dict[str, Any]
+    preprocessing: Preprocessing | None = None
+    tokenizer: Tokenizer | None = None
     head: dict[str, Tensor] = field(default_factory=dict)
+    fresh: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
 
@@ -220,14 +204,10 @@ def preprocessing(
 ) -> Preprocessing:
     """Preprocessing with mean and deviation from another model's settings; a UserError unless they are
     three numbers each."""
-    try:
-        red, green, blue = (float(number) for number in mean)
-        deviation = tuple(float(number) for number in std)
-        return Preprocessing(image_size, (red, green, blue), deviation, image_width=image_width)  # pyright: ignore[reportArgumentType]
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise UserError(
-            f"{source}: mean and deviation of the pixels must be three numbers each ({error}); copy it again"
-        ) from error
+    wanted = f"{source}: mean and deviation of the pixels must be three numbers each"
+    with explained(wanted, "copy it again", ValueError, TypeError, ArithmeticError):
+        of_pixels: Any = [tuple(float(number) for number in numbers) for numbers in (mean, std)]
+        return Preprocessing(image_size, *of_pixels, image_width=image_width)
 
 
 def read_tokenizer(path: Path) -> Tokenizer:

@@ -25,12 +25,9 @@ _LARGEST = 1 << 30
 
 @dataclass(frozen=True)
 class Runtime:
-    """Writes and runs graphs of one format.
-
-    `write` a graph, in evaluation mode, with the sides of its `axes` open; `open` a written one, ready to
-    run, in bfloat16 where `half` allows it. `writes` and `runs` are the libraries needed, which `extra` of
-    this package brings; `libraries` enter the manifest's versions.
-    """
+    """Writes and runs graphs of one format. `write` a graph, in evaluation mode, with the sides of its `axes`
+    open; `open` a written one, ready to run, in bfloat16 where `half` allows it. `writes` and `runs` are the
+    libraries needed, which `extra` of this package brings; `libraries` enter the manifest's versions."""
 
     name: str
     suffix: str
@@ -44,9 +41,7 @@ class Runtime:
     def load(self, writing: bool = False) -> "Runtime":
         """The runtime itself; a UserError where a library is missing."""
         if missing := [name for name in (self.writes if writing else self.runs) if find_spec(name) is None]:
-            raise UserError(
-                f"{self.name} needs {missing[0]}, which is not installed: pip install 'xfm[{self.extra}]'"
-            )
+            raise UserError(f"{self.name} needs {missing[0]}: pip install 'xfm[{self.extra}]'")
         return self
 
 

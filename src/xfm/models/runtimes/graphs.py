@@ -33,33 +33,20 @@ class Graph:
     axes: Mapping[str, Mapping[int, str]]
     outputs: tuple[str, ...]
     about: str
-    longest: int
+    longest: int = 0
     vocabulary: int = 0
 
 
-class ImageGraph(nn.Module):
-    """Pictures to states and unit vectors."""
+class EncoderGraph(nn.Module):
+    """Pictures or texts to states and unit vectors."""
 
-    def __init__(self, model: Backbone) -> None:
+    def __init__(self, encoder: nn.Module, projection: nn.Module) -> None:
         super().__init__()
-        self.vision, self.projection = model.vision, model.vision_proj
+        self.encoder, self.projection = encoder, projection
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, H, W] -> [B, 1 + P, Dv] and [B, E]."""
-        states = self.vision(pixels)
-        return states, nn.functional.normalize(self.projection(states[:, 0]), dim=-1)
-
-
-class TextGraph(nn.Module):
-    """Texts to states and unit vectors."""
-
-    def __init__(self, model: Backbone) -> None:
-        super().__init__()
-        self.language, self.projection = model.language, model.text_proj
-
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """[R, T] ids and mask -> [R, T, Dt] and [R, E]."""
-        states = self.language(ids, mask)
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] pixels, or [B, T] ids and mask -> states [B, S, D] and [B, E]."""
+        states = self.encoder(inputs) if mask is None else self.encoder(inputs, mask)
         return states, nn.functional.normalize(self.projection(states[:, 0]), dim=-1)
 
 
@@ -97,18 +84,19 @@ def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
     """Graphs of a model and of a task's head."""
     config, vision = model.config, model.config.vision
     height, width = vision.image_size, vision.image_width or vision.image_size
-    wide, longest, texts = config.language.width, config.language.longest, {0: "texts", 1: "length"}
+    wide, texts = config.language.width, {0: "texts", 1: "length"}
     ids, mask = torch.zeros(3, 7, dtype=torch.int64), torch.ones(3, 7, dtype=torch.bool)
     ids[:, 1:] = config.language.pad + 1
     found = [
         Graph(
-            IMAGE, ImageGraph(model), {"pixels": torch.zeros(2, 3, height, width)},
-            {"pixels": {0: "pictures"}}, ("states", "vector"),
-            "prepared pixels -> states with the pooled one first, and unit vectors", longest,
+            IMAGE, EncoderGraph(model.vision, model.vision_proj),
+            {"pixels": torch.zeros(2, 3, height, width)}, {"pixels": {0: "pictures"}}, ("states", "vector"),
+            "prepared pixels -> states with the pooled one first, and unit vectors",
         ),
         Graph(
-            TEXT, TextGraph(model), {"ids": ids, "mask": mask}, {"ids": texts, "mask": texts},
-            ("states", "vector"), "tokens and which are real -> states, and unit vectors", longest,
+            TEXT, EncoderGraph(model.language, model.text_proj), {"ids": ids, "mask": mask},
+            {"ids": texts, "mask": texts}, ("states", "vector"),
+            "tokens and which are real -> states, and unit vectors",
         ),
         Graph(
             FUSION, FusionGraph(model),
@@ -120,33 +108,28 @@ def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
             ("states", "match", "box"),
             "states of texts and pictures, and the picture of each text -> fused states, logits (unmatched, "
             "matched), boxes (cx, cy, w, h) as fractions",
-            longest,
         ),
-        _of_words(model, WORDS, model.language_head, model.language.words, "text"),
-        _of_words(model, FUSED_WORDS, model.fusion_head, model.fusion.embeddings.words, "fused"),
-        *_of_task(model, task),
     ]  # fmt: skip
-    return [replace(one, vocabulary=config.language.vocab_size) for one in found]
-
-
-def _of_words(model: Backbone, name: str, head: nn.Module, words: nn.Embedding, what: str) -> Graph:
-    states = {"states": torch.zeros(3, model.config.language.width)}
-    about, longest = f"{what} states -> logits of words", model.config.language.longest
-    return Graph(name, WordsGraph(head, words), states, {"states": {0: "rows"}}, ("logits",), about, longest)
-
-
-def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
-    wide, longest = model.config.language.width, model.config.language.longest
+    for name, head, words, what in (
+        (WORDS, model.language_head, model.language.words, "text"),
+        (FUSED_WORDS, model.fusion_head, model.fusion.embeddings.words, "fused"),
+    ):
+        states, about = {"states": torch.zeros(3, wide)}, f"{what} states -> logits of words"
+        found.append(
+            Graph(name, WordsGraph(head, words), states, {"states": {0: "rows"}}, ("logits",), about)
+        )
     if isinstance(task, Classifier) and type(task).__module__ == TaskModel.__module__:
-        head, size, about = task.get_submodule("head"), wide, "the state of the first token"
-        if isinstance(task, ImageClassifier):
-            published, width = task.task.image_head is ImageHead.PUBLISHED, model.config.vision.width
-            size = 2 * width if published else width
-            about = "the pooled state" + (" and the mean of the others, side by side" if published else "")
-        elif isinstance(task, Reasoner):
-            size, about = 2 * wide, "the first fused states with the left and the right picture, side by side"
+        head, about = task.get_submodule("head"), "the state of the first token"
         if task.task.head is HeadKind.PROBE and isinstance(head, nn.Linear):
-            size, about = head.in_features, "what the encoders say of a row, side by side"
-        inputs, axes = {"state": torch.zeros(3, size)}, {"state": {0: "rows"}}
-        return [Graph(HEAD, head, inputs, axes, ("logits",), f"{about} -> logits of the classes", longest)]
-    return []
+            about = "what the encoders say of a row, side by side"
+        elif isinstance(task, ImageClassifier) and task.task.image_head is ImageHead.PUBLISHED:
+            about = "the pooled state and the mean of the others, side by side"
+        elif isinstance(task, ImageClassifier):
+            about = "the pooled state"
+        elif isinstance(task, Reasoner):
+            about = "the first fused states with the left and the right picture, side by side"
+        first = next(part for part in head.modules() if isinstance(part, nn.Linear))
+        inputs, axes = {"state": torch.zeros(3, first.in_features)}, {"state": {0: "rows"}}
+        found.append(Graph(HEAD, head, inputs, axes, ("logits",), f"{about} -> logits of the classes"))
+    longest, vocabulary = config.language.longest, config.language.vocab_size
+    return [replace(one, longest=longest, vocabulary=vocabulary) for one in found]

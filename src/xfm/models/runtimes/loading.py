@@ -1,88 +1,40 @@
 """Models from folders, run by torch or by the runtime of an exported model, which is usable as any model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from xfm.config.artifacts import MANIFEST, Arithmetic, Manifest
-from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
+from xfm.config.artifacts import MANIFEST, Manifest
 from xfm.config.model import ModelConfig
-from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
-from xfm.models.composition import PAIR_HEADS
 from xfm.models.folder import Pretrained
 from xfm.models.fusion import FusionQuery
 from xfm.models.heads import mlp_head
 from xfm.models.library_encoders import explained
-from xfm.models.model_files import TASK
-from xfm.models.model_reading import read_artifacts, read_config
+from xfm.models.model_reading import read_artifacts, read_config, read_task
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS
 from xfm.models.self_check import verify
-from xfm.models.task_models import Answerer, Captioner, TaskModel, build_task_model
-from xfm.models.weights import read_tensors, without_weights
+from xfm.models.weights import read_tensors
 from xfm.models.xfm import XFM
 
 
-class RunVision(nn.Module):
-    """The vision encoder as a graph."""
+class GraphPart(nn.Module):
+    """An encoder as a graph, called as the encoder is."""
 
-    def __init__(self, config: AnyVisionConfig, run: Runner) -> None:
+    def __init__(self, run: Callable[..., Any], config: Any = None) -> None:
         super().__init__()
         self.config, self._run = config, run
 
-    def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        """[B, 3, H, W] -> [B, 1 + P, Dv]."""
-        if patch_mask is not None:
-            refuse("hide patches")
-        return self._run({"pixels": pixels.float()})["states"]
-
-
-class RunLanguage(nn.Module):
-    """The language encoder as a graph."""
-
-    def __init__(self, config: AnyLanguageConfig, run: Runner) -> None:
-        super().__init__()
-        self.config, self._run = config, run
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> [R, T, Dt]."""
-        if ids.shape[1] < 2:  # a text has a first and a last token, and the graphs count on it
-            ids, mask = (
-                nn.functional.pad(t, (0, 1), value=v) for t, v in ((ids, self.config.pad), (mask, 0))
-            )
-            return self._run({"ids": ids, "mask": mask})["states"][:, :1]
-        return self._run({"ids": ids, "mask": mask})["states"]
-
-
-class RunFusion(nn.Module):
-    """The fusion encoder as a graph."""
-
-    def __init__(self, run: Runner) -> None:
-        super().__init__()
-        self._run = run
-
-    def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
-        """A [Q, T, Dt] for each query; regions of pictures are for training."""
-        answers = []
-        for query in queries:
-            if query.visible_keys is not None:
-                refuse("look at regions of pictures")
-            texts, mask = query.texts.states.float(), query.texts.mask
-            given = {
-                "text": texts.index_select(0, query.text),
-                "mask": mask.index_select(0, query.text),
-                "image": query.images.keys.float(),
-                "index": query.image,
-            }
-            answers.append(query.answer(self._run(given)["states"]))
-        return answers
+    def forward(self, *inputs: Any) -> Any:
+        """What the encoder gives."""
+        return self._run(*inputs)
 
 
 class RuntimeModel(XFM):
@@ -93,17 +45,40 @@ class RuntimeModel(XFM):
     ) -> None:
         nn.Module.__init__(self)
         self.config, self.graphs, self.artifacts = config, graphs, None
-        self.language = RunLanguage(  # pyright: ignore[reportAttributeAccessIssue]
-            config.language, graphs[TEXT]
-        )
+        parts: Any = self
+        parts.vision = GraphPart(self._pictures, config.vision)
+        parts.language, parts.fusion = GraphPart(self._texts, config.language), GraphPart(self._fused)
         width = config.language.width
-        self.vision = RunVision(config.vision, graphs[IMAGE])  # pyright: ignore[reportAttributeAccessIssue]
-        self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
         self.vision_proj = nn.Linear(config.vision.width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
         self.itm_head, self.bbox_head = mlp_head(width, 2), mlp_head(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
+
+    def _pictures(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        if patch_mask is not None:
+            refuse("hide patches")
+        return self.graphs[IMAGE]({"pixels": pixels.float()})["states"]
+
+    def _texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if ids.shape[1] < 2:  # a text has a first and a last token, and the graphs count on it
+            pads = ((ids, self.config.language.pad), (mask, 0))
+            return self._texts(*(nn.functional.pad(t, (0, 1), value=value) for t, value in pads))[:, :1]
+        return self.graphs[TEXT]({"ids": ids, "mask": mask})["states"]
+
+    def _fused(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
+        answers = []
+        for query in queries:
+            if query.visible_keys is not None:
+                refuse("look at regions of pictures")
+            given = {
+                "text": query.texts.states.float().index_select(0, query.text),
+                "mask": query.texts.mask.index_select(0, query.text),
+                "image": query.images.keys.float(),
+                "index": query.image,
+            }
+            answers.append(query.answer(self.graphs[FUSION](given)["states"]))
+        return answers
 
     def language_logits(self, states: Tensor) -> Tensor:
         """[N, Dt] states of the language encoder -> [N, V] token logits."""
@@ -123,15 +98,8 @@ def refuse(what: str) -> NoReturn:
     raise UserError(f"an exported model cannot {what}; take the model folder that it was made from")
 
 
-def small_heads(model: XFM, task: TaskModel | None) -> dict[str, Tensor]:
-    """Tensors that `RuntimeModel` computes by torch, and a task's classification head."""
-    found = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
-    if task is not None:
-        found |= {f"task.{name}": t for name, t in task.added_state().items() if name.startswith("head.")}
-    return found
-
-
 HEADS_FILE = "heads.safetensors"
+"""Projections and heads that `RuntimeModel` computes by torch."""
 
 
 def is_exported(folder: Path) -> bool:
@@ -153,42 +121,19 @@ def open_exported(folder: Path | str, half: bool = False, check: bool = True, na
     runtime = RUNTIMES[manifest.format].load()
     if missing := {IMAGE, TEXT, FUSION} - {graph.name for graph in manifest.graphs}:
         raise UserError(f"{folder / MANIFEST} names no graph {min(missing)}; export the model again")
-    for graph in manifest.graphs:
-        if Path(graph.file).name != graph.file or not (folder / graph.file).is_file():
-            raise UserError(f"{folder / graph.file} is missing; export the model again")
     graphs = {}
     for graph in manifest.graphs:
+        path = folder / graph.file
+        if Path(graph.file).name != graph.file or not path.is_file():
+            raise UserError(f"{path} is missing; export the model again")
         if graph.name != HEAD:  # for other programs: here torch computes it
-            with explained(f"{folder / graph.file} cannot be run", "export the model again"):
-                graphs[graph.name] = runtime.open(folder / graph.file, half)
-    stored = read_tensors(folder / HEADS_FILE)
-    heads = {key: t for key, t in stored.items() if not key.startswith("task.")}
+            with explained(f"{path} cannot be run", "export the model again"):
+                graphs[graph.name] = runtime.open(path, half)
     try:
-        model = RuntimeModel(config, graphs, heads).eval()
+        model = RuntimeModel(config, graphs, read_tensors(folder / HEADS_FILE)).eval()
     except RuntimeError as error:  # of torch, where names or shapes are others
         raise UserError(f"{folder / HEADS_FILE} is not of this model; export it again") from error
-    task = _task(folder, model, {k.removeprefix("task."): t for k, t in stored.items() if k not in heads})
-    found = replace(own, task=task)
-    arithmetic = (
-        Arithmetic.BF16 if half and manifest.arithmetic is Arithmetic.FLOAT32 else manifest.arithmetic
-    )
+    found = replace(own, task=read_task(folder, model))
     if check:
-        verify(name or folder, model, found, arithmetic)
+        verify(name or folder, model, found, half)
     return Pretrained(**vars(found), model=model)
-
-
-def _task(folder: Path, model: RuntimeModel, head: dict[str, Tensor]) -> TaskModel | None:
-    if not (folder / TASK).exists():
-        return None
-    task = from_plain(TaskConfig, read_json_object(folder / TASK), folder / TASK)
-    if issubclass(task.spec.head_class(), Answerer | Captioner):
-        return None
-    with without_weights():
-        made = build_task_model(task, model)
-    try:
-        made.load_state_dict({**made.state_dict(), **{k: t.float() for k, t in head.items()}}, assign=True)
-    except RuntimeError as error:
-        raise UserError(
-            f"{folder / HEADS_FILE} has another head than {TASK} says; export it again"
-        ) from error
-    return made.eval()

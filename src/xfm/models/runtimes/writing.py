@@ -1,9 +1,6 @@
 """Export of a model as graphs, compared with the model."""
 
-import json
-import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,19 +8,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xfm.config.artifacts import MANIFEST, Arithmetic, Format, GraphFile, Manifest
+from xfm.config.artifacts import MANIFEST, Format, GraphFile, Manifest
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
-from xfm.core.files import drafting, replace_folder, sync_folder, write_text, writing
-from xfm.core.paths import home_path
+from xfm.core.files import write_text
+from xfm.models.composition import PAIR_HEADS
 from xfm.models.folder import Pretrained
-from xfm.models.model_files import TASK, write_description
+from xfm.models.model_files import as_json, saving, write_description, write_task
 from xfm.models.runtimes.backends import RUNTIMES, Runner
-from xfm.models.runtimes.graphs import IMAGE, TEXT, Graph, graphs_of
-from xfm.models.runtimes.loading import HEADS_FILE, open_exported, read_manifest, small_heads
-from xfm.models.self_check import SELF_CHECK, cosine, measured, record
+from xfm.models.runtimes.graphs import Graph, graphs_of
+from xfm.models.runtimes.loading import HEADS_FILE, open_exported
+from xfm.models.self_check import SELF_CHECK, record
+from xfm.models.task_models import Answerer, Captioner
 from xfm.models.weights import write_tensors
-from xfm.models.xfm import XFM
 
 SIZES = (1, 2, 5)
 """Of open sides, in turn: batches of one are what tracing specialises on."""
@@ -85,46 +82,9 @@ def require_parity(graph: Graph, run: Runner, name: str) -> None:
                 )
 
 
-def quantise(folder: Path, names: Sequence[str]) -> None:
-    """Give ONNX graphs of a folder 8-bit weights."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    for name in names:
-        path, eight = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
-        logging.disable(logging.WARNING)  # it advises a preparation that torch's exporter has done
-        try:
-            quantize_dynamic(path, eight, weight_type=QuantType.QInt8, per_channel=True)
-        finally:
-            logging.disable(logging.NOTSET)
-        for left in folder.glob(f"{name}.onnx*"):  # the graph, and its weights where they lie apart
-            left.unlink()
-        os.replace(eight, path)
-
-
-def _measured(model: XFM, pretrained: Pretrained) -> str:
-    """The loss of 8-bit weights, as a sentence: by the vectors of the self-check."""
-    check = pretrained.check
-    assert check is not None
-    found = measured(model, replace(pretrained.artifacts, task=None), check)
-    kept = check.values
-    vectors = (("image", kept.image, found.image), ("text", kept.text, found.text))
-    told = [f"{what} {cosine(then, now):.4f}" for what, then, now in vectors if then and now]
-    return f"cosine of the self-check's vectors with those of float32: {', '.join(told)}"
-
-
-def export(
-    pretrained: Pretrained, out: Path | str, form: Format, int8: bool = False, source: str = ""
-) -> Manifest:
+def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = "") -> Manifest:
     """Write every encoder and head of a model as a graph, in a folder that replaces an exported model;
-    `int8` for 8-bit weights, `source` for the manifest. A UserError where the result differs from the
-    model."""
-    folder = home_path(out)
-    if int8 and form is not Format.ONNX:
-        raise UserError(f"--int8 is for --format {Format.ONNX}; leave it out for {form}")
-    if folder.exists() and (
-        not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).exists())
-    ):
-        raise UserError(f"{folder} holds something else than an exported model; name another folder")
+    `source` is for the manifest. A UserError where the result differs from the model."""
     known = RUNTIMES[form]
     runtime = known.load(writing=True)
     known.load()  # what was written is run once
@@ -133,7 +93,7 @@ def export(
         if check is None:
             raise UserError("the model gives no numbers, so that nothing can be exported")
         pretrained = replace(pretrained, check=check)
-    with writing(folder, "or name another folder"), drafting(folder.resolve()) as draft:
+    with saving(out, MANIFEST, "an exported model") as draft:
         graphs, model, task = [], pretrained.model.eval(), pretrained.task
         for graph in graphs_of(model, None if task is None else task.eval()):
             path = draft / f"{graph.name}{known.suffix}"
@@ -142,25 +102,13 @@ def export(
             require_parity(graph, run, f"{known.name}, {graph.name}")
             graphs.append(GraphFile(graph.name, path.name, graph.about))
         write_description(draft, model.config, pretrained.artifacts)
-        if task is not None:
-            _write(draft / TASK, to_plain(task.task))
-        _write(draft / SELF_CHECK, to_plain(pretrained.check))
-        write_tensors(draft / HEADS_FILE, small_heads(model, task))
-        arithmetic = Arithmetic.INT8 if int8 else Arithmetic.FLOAT32
+        if task is not None and not isinstance(task, Answerer | Captioner):  # whose decoders are not exported
+            write_task(draft, task)
+        write_text(draft / SELF_CHECK, as_json(to_plain(pretrained.check)))
+        heads = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
+        write_tensors(draft / HEADS_FILE, heads)
         versions = tuple(f"{name} {version(name)}" for name in runtime.libraries)
-        manifest = Manifest(form, arithmetic, tuple(graphs), source, versions)
-        _write(draft / MANIFEST, to_plain(manifest))
-        if int8:
-            quantise(draft, [IMAGE, TEXT])
-        written = open_exported(draft, name=f"{folder} ({known.name})")
-        if int8:
-            _write(
-                draft / MANIFEST, to_plain(replace(manifest, measured=_measured(written.model, pretrained)))
-            )
-        sync_folder(draft)
-        replace_folder(draft, folder.resolve())
-    return read_manifest(folder)
-
-
-def _write(path: Path, value: object) -> None:
-    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+        manifest = Manifest(form, tuple(graphs), source, versions)
+        write_text(draft / MANIFEST, as_json(to_plain(manifest)))
+        open_exported(draft, name=f"{out} ({known.name})")  # compares it with the model
+    return manifest

@@ -69,12 +69,15 @@ def convert(
         if canonical(name) in state:
             raise UserError(f"{path} holds {canonical(name)} under two names; leave one out with --ignore")
         state[canonical(name)] = tensor
-    own, own_task, preprocessing = _own_settings(path, settings)
-    if heads is None and own is None:  # not an export of ours
+    kept, ours = settings.get(OWN), dict[str, Any]()  # an export of ours
+    if isinstance(kept, dict) and "model" in kept:
+        for part, kind_of in (("model", ModelConfig), ("task", TaskConfig), ("preprocessing", Preprocessing)):
+            if kept.get(part):
+                ours[part] = from_plain(kind_of, kept[part], path, f"config.{OWN}.{part}")
+    if heads is None and "model" not in ours:
         heads = heads_in(settings)
-    like = own or like
-    config = model_config(str(path), state, like, heads)
-    task = choose_task(path, task_candidates(str(path), state, config), kind, own_task)
+    config = model_config(str(path), state, ours.get("model", like), heads)
+    task = choose_task(path, task_candidates(str(path), state, config), kind, ours.get("task"))
 
     entries = [Entry(e.native, tuple(map(canonical, e.published)), e.leading) for e in layout(config, task)]
     copies, constants, unused = spare(config, task)
@@ -95,28 +98,14 @@ def convert(
     stored.clear()  # only `state` holds the tensors now: each goes when it has been packed
     _fill(model, task_model, entries, state)
     vision = config.vision
-    preprocessing = preprocessing or Preprocessing(vision.image_size, image_width=vision.image_width)
+    shown = ours.get("preprocessing") or Preprocessing(vision.image_size, image_width=vision.image_width)
     provenance = {
         "published": path.name,
         "layout": report.layout,
         "licences": {"code": CODE_LICENCE, "weights": None, "data": None},  # such a file has none
         FRESH: [part if part == "temperature" else f"{part}." for part in report.fresh],
     }
-    return Pretrained(None, preprocessing, provenance, task_model, model=model), report
-
-
-def _own_settings(
-    path: Path, settings: Mapping[str, Any]
-) -> tuple[ModelConfig | None, TaskConfig | None, Preprocessing | None]:
-    own = settings.get(OWN)
-    if not isinstance(own, dict) or "model" not in own:
-        return None, None, None
-    model = from_plain(ModelConfig, own["model"], path, f"config.{OWN}.model")
-    kept = own.get("task")
-    task = from_plain(TaskConfig, kept, path, f"config.{OWN}.task") if kept else None
-    kept = own.get("preprocessing")
-    shown = from_plain(Preprocessing, kept, path, f"config.{OWN}.preprocessing") if kept else None
-    return model, task, shown
+    return Pretrained(None, shown, provenance, task_model, model=model), report
 
 
 def _check(
@@ -151,24 +140,13 @@ def _check(
             if not state[name].is_floating_point():
                 raise UserError(f"{path}: {name} is of type {state[name].dtype}, not of floating point")
     require_finite(path, state)  # before copies are compared: what is no number equals nothing
-    for name, source in copies.items():
-        if name in state and not _equal(state[name], state[source]):
-            raise UserError(
-                f"{path}: {name} differs from {source}, but X-FM ties the two; leave it out with --ignore "
-                "if the latter is right"
-            )
-    for name, value in constants.items():
-        if name in state and not _equal(state[name], value):
-            raise UserError(
-                f"{path}: {name} is not the constant that X-FM computes; leave it out with --ignore to take "
-                "the computed one"
-            )
-
-
-def _equal(first: Tensor, second: Tensor) -> bool:
-    if first.shape != second.shape or first.dtype != second.dtype:
-        return False
-    return first.data_ptr() == second.data_ptr() or torch.equal(first, second)
+    flaws = {name: f"differs from {source}, but X-FM ties the two" for name, source in copies.items()}
+    flaws |= dict.fromkeys(constants, "is not the constant that X-FM computes")
+    for name, flaw in flaws.items():
+        own = state.get(name)
+        like = state[copies[name]] if name in copies else constants[name]
+        if own is not None and (own.dtype != like.dtype or not torch.equal(own, like)):
+            raise UserError(f"{path}: {name} {flaw}; leave it out with --ignore to take X-FM's own")
 
 
 def _report(

@@ -1,7 +1,6 @@
 """Reading and writing of published files: pickled dictionaries with `model` and `config`, never executed;
 export in the key names, tied copies and buffers of the published code."""
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +10,11 @@ import torch
 from torch import Tensor
 
 from xfm.config.encoders import LanguageConfig, Positions, VisionConfig
-from xfm.config.model import ModelConfig
 from xfm.config.plain import check_value_count, to_plain
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError
-from xfm.core.files import writing
+from xfm.core.files import replacing, writing
 from xfm.core.results_folder import free_name
 from xfm.models.folder import Pretrained
 from xfm.models.interop.published.names import TASK_PREFIX, native_parts, spare, to_published
@@ -33,9 +31,7 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path} is a folder, not a published checkpoint; name the .th or .pt file")
     content = read_stored(path)
     if not isinstance(content, Mapping):
-        raise UserError(
-            f"{path} holds a {type(content).__name__}, not a dictionary with `model` and `config`"
-        )
+        raise UserError(f"{path} holds a {type(content).__name__}, not `model` and `config`")
     model = content.get("model", content)
     if not isinstance(model, Mapping):
         raise UserError(f"{path}: `model` is a {type(model).__name__}, not a dictionary of tensors")
@@ -51,23 +47,6 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except ValueError as error:
         raise UserError(f"{path}: the config {error}; save it without") from error
     return state, _plain(config, path)
-
-
-def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write a published file, whole or not at all."""
-    if os.path.lexists(path) and not path.is_file():
-        raise UserError(f"{path} is a folder, a device or a link to nothing, not a file; name another file")
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with writing(path, "or name another file"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Given a name, torch's own writer would say "unexpected pos" of a full disk.
-            with partial.open("wb") as stream:
-                torch.save({"model": dict(state), "config": dict(config)}, stream)
-            os.replace(partial, path)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _plain(value: Any, path: Path, name: str = "config") -> Any:
@@ -89,15 +68,9 @@ def export(pretrained: Pretrained, path: Path) -> list[str]:
     config = model.config
     described = None if task is None else task.task
     if described and described.kind == IMAGE_CLASSIFICATION.name and described.image_head is ImageHead.LINEAR:
-        raise UserError(
-            "the published code knows no linear head of image classification, so the model cannot be "
-            "exported; fine-tune with the published head"
-        )
+        raise UserError("the published code knows no linear head; fine-tune with the published head")
     if described and described.head is HeadKind.PROBE:
-        raise UserError(
-            "the published code knows no probe of frozen features, so the model cannot be exported; "
-            "fine-tune with --preset good"
-        )
+        raise UserError("the published code knows no probe; fine-tune with --preset good")
     native = dict(model.state_dict())
     if task is not None:
         native |= task.shared_state()
@@ -106,23 +79,20 @@ def export(pretrained: Pretrained, path: Path) -> list[str]:
     state = {name: t.detach().cpu().clone() for name, t in to_published(native, config, described).items()}
     copies, constants, _ = spare(config, described)
     state |= {name: state[source] for name, source in copies.items()} | constants
-    own = {
-        "model": to_plain(config),
-        "task": None if described is None else to_plain(described),
-        "preprocessing": to_plain(pretrained.preprocessing),
-    }
+    own = {"model": config, "task": described, "preprocessing": pretrained.preprocessing}
     settings = {
         "image_res": config.vision.image_size,
         "patch_size": config.vision.patch_size,
         "embed_dim": config.projection,
         "temp": config.temperature,
-        OWN: own,
+        OWN: to_plain(own),
     }
-    write_published(path, state, settings)
-    return _differences(config)
-
-
-def _differences(config: ModelConfig) -> list[str]:
+    if os.path.lexists(path):
+        raise UserError(f"{path} is a link to nothing, not a file; name another file")
+    with writing(path, "or name another file"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as stream:  # by its name, torch would say "unexpected pos" of a full disk
+            torch.save({"model": state, "config": settings}, stream)
     vision, language = native_parts(config)
     found = []
     if vision.positions is not Positions.NONE:

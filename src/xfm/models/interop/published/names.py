@@ -89,10 +89,7 @@ def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
     if not isinstance(language, LanguageConfig):
         raise UserError(_FOREIGN.format("language", "transformers"))
     if (language.segments, language.first_position, language.pad) != (1, 2, 1):
-        raise UserError(
-            "the language encoder counts positions, pads or has segments as BERT does, and the published "
-            "format is RoBERTa's"
-        )
+        raise UserError("the language encoder is a BERT, and the published format is RoBERTa's")
     return vision, language
 
 

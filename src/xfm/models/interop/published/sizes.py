@@ -44,9 +44,8 @@ def _depth(state: State, layers: str) -> int:
 
 
 def model_config(source: str, state: State, like: ModelConfig, heads: int | None) -> ModelConfig:
-    """Configuration of a published state under canonical names; `like` gives dropout, drop-path, a
-    non-square grid with as many positions, and the heads of text and fusion where widths agree, else
-    `heads`."""
+    """Configuration of a published state under canonical names; `like` gives dropout, drop-path, a non-square
+    grid with as many positions, and the heads of text and fusion where widths agree, else `heads`."""
     if heads is not None and heads < 1:
         raise UserError(f"{source}: it cannot have {heads} attention heads; give at least 1 as --heads")
     shape = partial(_shape, source, state)

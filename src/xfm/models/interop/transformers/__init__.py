@@ -12,9 +12,7 @@ The folder is the one that `save_model` writes; `xfm.models.model_files` says ho
 from xfm.core.errors import UserError, import_extra
 
 if int(import_extra("transformers", "this module").__version__.split(".")[0]) < 5:
-    raise UserError(
-        "xfm.models.interop.transformers needs transformers 5: pip install -U 'xfm[transformers]'"
-    )
+    raise UserError("this module needs transformers 5: pip install -U 'xfm[transformers]'")
 
 import transformers
 

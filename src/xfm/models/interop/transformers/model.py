@@ -64,17 +64,10 @@ def fill_head(
         model.load_state_dict(read_tensors(weights), strict=False)
         report["missing_keys"] = type(report["missing_keys"])(set(report["missing_keys"]) - missing)
     elif config.id2label == getattr(config, _READ, None):  # the caller has chosen neither labels nor a number
-        anew = "or give num_labels to train a new one"
-        if task is not None and task.kind == kind:
-            raise UserError(
-                f"{name} has a head of {kind} that transformers' class does not take: a probe (--preset "
-                "fast), the published one, or of classes that config.json does not name; use xfm.pipeline, "
-                f"{anew}"
-            )
-        was = "was not fine-tuned" if task is None else f"was fine-tuned for {task.kind}"
+        was = "not fine-tuned" if task is None else f"fine-tuned for {task.kind}"
         raise UserError(
-            f"{name} {was}, and has no head for {kind}; make one with `xfm finetune {kind} --model {name} "
-            f"--train FILE --out OUT`, {anew}"
+            f"{name} was {was}, and has no head of {kind} that transformers' class takes; use xfm.pipeline, "
+            "or give num_labels to train a new one"
         )
     elif task is not None and task.kind != kind and config.id2label == dict(enumerate(task.names)):
         config.id2label = {place: f"LABEL_{place}" for place in range(config.num_labels or 2)}
@@ -145,17 +138,14 @@ class XFMPreTrainedModel(PreTrainedModel):
     """Base of all classes: parts under the names of a model folder, strict loading, provenance."""
 
     config: XFMConfig
+    language: AnyLanguage
     config_class = XFMConfig
     task_kind: ClassVar[str | None] = None  # whose fine-tuned heads the class can take
     base_model_prefix = "xfm"  # of no attribute: every class holds the parts themselves
     # The losses are means over a batch. Otherwise the Trainer, which sees **kwargs, would take them for sums
     # over all accumulated batches and forget to divide.
     accepts_loss_kwargs = False
-    _no_split_modules: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
-        "LanguageLayer",
-        "VisionBlock",
-        "FusionLayer",
-    ]
+    _no_split_modules: Any = ("LanguageLayer", "VisionBlock", "FusionLayer")
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -167,36 +157,29 @@ class XFMPreTrainedModel(PreTrainedModel):
     ) -> Self:
         """transformers' method, but every weight except a task's new head must be there; a new head begins
         only with `num_labels` or `id2label`. A UserError for missing weights or an adapter."""
-        wants_report = kwargs.pop("output_loading_info", False)
+        name, wants_report = pretrained_model_name_or_path, kwargs.pop("output_loading_info", False)
         place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
-        if find(pretrained_model_name_or_path, ADAPTER, place) is not None:
-            raise UserError(
-                f"{pretrained_model_name_or_path} is an adapter; make a whole model of it first: xfm export "
-                f"{pretrained_model_name_or_path} OUT --format merged"
-            )
+        if find(name, ADAPTER, place) is not None:
+            raise UserError(f"{name} is an adapter; make it a model: xfm export {name} OUT --format merged")
         verbosity = transformers.logging.get_verbosity()
         transformers.logging.set_verbosity_error()  # its report names a head that is filled below
         try:
-            loaded: Any = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-            )
+            loaded: Any = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
         finally:
             transformers.logging.set_verbosity(verbosity)
         model, report = loaded
-        if lacking := sorted(name for name in report["missing_keys"] if not name.startswith(HEAD)):
-            raise UserError(
-                f"{pretrained_model_name_or_path} lacks {len(lacking)} tensors of {cls.__name__} (first: "
-                f"{lacking[0]}); load it as the class that saved it, or name a folder of the whole model"
-            )
+        if lacking := sorted(key for key in report["missing_keys"] if not key.startswith(HEAD)):
+            of = f"{len(lacking)} tensors of {cls.__name__} (first: {lacking[0]})"
+            raise UserError(f"{name} lacks {of}; load it as the class that saved it")
         if cls.task_kind is not None:
-            fill_head(model, cls.task_kind, report, pretrained_model_name_or_path, place)
+            fill_head(model, cls.task_kind, report, name, place)
         if missing := sorted(report["missing_keys"]):
-            _log.warning("%s has no %s: newly initialised", pretrained_model_name_or_path, ", ".join(missing))
+            _log.warning("%s has no %s: newly initialised", name, ", ".join(missing))
         # transformers builds models without memory, and fills weights only
-        for part in (getattr(model, name, None) for name in ("vision", "fusion")):
+        for part in (getattr(model, part, None) for part in ("vision", "fusion")):
             if part is not None:
                 part.compute_buffers()
-        provenance = find(pretrained_model_name_or_path, PROVENANCE, place)
+        provenance = find(name, PROVENANCE, place)
         model.provenance = {} if provenance is None else read_settings(provenance)
         answer: Any = (model, report) if wants_report else model  # as transformers types it
         return answer
@@ -213,6 +196,14 @@ class XFMPreTrainedModel(PreTrainedModel):
             (folder / SELF_CHECK).unlink(missing_ok=True)  # of another model that lay there
             (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The word matrix of the language encoder, where the class has one."""
+        return self.language.words if hasattr(self, "language") else super().get_input_embeddings()
+
+    def text_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """[R, T] bool of real tokens; without a mask, all but padding."""
+        return input_ids.ne(self.language.config.pad) if attention_mask is None else attention_mask.bool()
 
     def init_weights(self) -> None:
         """Tie weights; the parts initialised themselves."""
@@ -236,20 +227,6 @@ def refuse_unused(given: dict[str, Any]) -> None:
         raise UserError(f"X-FM's classes for transformers do not take {asked[0]}; leave it out")
 
 
-class XFMWithLanguage(XFMPreTrainedModel):
-    """Base of the classes with a language encoder."""
-
-    language: AnyLanguage
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The word matrix of the language encoder."""
-        return self.language.words
-
-    def text_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """[R, T] bool of real tokens; without a mask, all but padding."""
-        return input_ids.ne(self.language.config.pad) if attention_mask is None else attention_mask.bool()
-
-
 @dataclass
 class XFMOutput(ModelOutput):
     """Output of `XFMModel`, None where not asked for: logits_per_image [B, R] and its transpose (cosines
@@ -264,7 +241,7 @@ class XFMOutput(ModelOutput):
     image_embeds: Tensor | None = None
 
 
-class XFMModel(XFMWithLanguage, Composition):
+class XFMModel(XFMPreTrainedModel, Composition):
     """Three encoders with all pre-training heads; every computing method of `XFM` is here too."""
 
     main_input_name = "input_ids"

@@ -31,11 +31,6 @@ class XFMTokenizer(PreTrainedTokenizerFast):
     """Tokenizer of a model folder. Texts are cut to `model_max_length` unless `truncation=False`:
     transformers' pipelines do not pass `truncation=True`."""
 
-    model_input_names: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
-        "input_ids",
-        "attention_mask",
-    ]
-
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any
@@ -46,26 +41,15 @@ class XFMTokenizer(PreTrainedTokenizerFast):
         tokenizer = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         backend = copy.deepcopy(tokenizer.backend_tokenizer)
         own = Tokenizer(backend, f"{pretrained_model_name_or_path}/tokenizer.json")
-        roles = {
-            "cls": own.bos,
-            "bos": own.bos,
-            "sep": own.eos,
-            "eos": own.eos,
-            "pad": own.pad,
-            "mask": own.mask,
-        }
-        for role, index in (roles | {"unk": own.unk}).items():
+        ids = {"cls": own.bos, "sep": own.eos, "bos": own.bos, "eos": own.eos, "unk": own.unk}
+        for role, index in (ids | {"pad": own.pad, "mask": own.mask}).items():
             if index is not None and getattr(tokenizer, f"{role}_token") is None:
                 setattr(tokenizer, f"{role}_token", own.id_to_token(index))
         place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
         if (path := find(pretrained_model_name_or_path, CONFIG, place)) is not None:
             config = from_plain(ModelConfig, own_fields(read_settings(path), path), path)
             task = read_task(pretrained_model_name_or_path, place)
-            limits = (
-                tokenizer.model_max_length,
-                config.language.longest,
-                *([task.max_tokens] if task else ()),
-            )
+            limits = (tokenizer.model_max_length, config.language.longest, task.max_tokens if task else 0)
             tokenizer.model_max_length = min(filter(None, limits))
         return tokenizer
 
@@ -104,14 +88,11 @@ class XFMImageProcessor(BaseImageProcessor):
     ) -> BatchFeature:
         """`pixel_values` [B, 3, H, W] float32 of PIL images, uint8 arrays [H, W, 3] or uint8 tensors [3,
         H, W]."""
-        if isinstance(images, Image.Image):
-            pictures: Sequence[Picture] = [images]
-        else:  # an array or tensor of three axes is one picture
-            pictures = [images] if isinstance(images, np.ndarray | Tensor) and images.ndim < 4 else [*images]
-        shown = torch.stack([framed(to_uint8(picture), self.preprocessing) for picture in pictures])
-        return BatchFeature(
-            {"pixel_values": model_pixels(shown, self.preprocessing)}, tensor_type=return_tensors
-        )
+        if isinstance(images, Image.Image) or (isinstance(images, np.ndarray | Tensor) and images.ndim < 4):
+            images = [images]
+        shown = torch.stack([framed(to_uint8(picture), self.preprocessing) for picture in images])
+        pixels = model_pixels(shown, self.preprocessing)
+        return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)
 
     def to_dict(self) -> dict[str, Any]:
         """Content of `preprocessor_config.json`: the classes; numbers are in `preprocessing.json`."""

@@ -1,6 +1,6 @@
 """Task classes for transformers: an encoder and a head; the other parts stay behind."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,21 +11,14 @@ from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from xfm.data.masking import IGNORED
 from xfm.models.encoders import LANGUAGE, VISION
 from xfm.models.heads import TokenHead, mlp_head
-from xfm.models.interop.transformers.model import (
-    XFMConfig,
-    XFMPreTrainedModel,
-    XFMWithLanguage,
-    refuse_unused,
-)
+from xfm.models.interop.transformers.model import XFMConfig, XFMPreTrainedModel, refuse_unused
 
 
-class XFMForSequenceClassification(XFMWithLanguage):
+class XFMForSequenceClassification(XFMPreTrainedModel):
     """Language token 0 -> MLP head (spec: fine-tuning, GLUE)."""
 
     task_kind = TEXT_CLASSIFICATION.name
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
-        r"^(?!language\.|head\.)"
-    ]
+    _keys_to_ignore_on_load_unexpected: Any = (r"^(?!language\.|head\.)",)
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -56,9 +49,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
     task_kind = IMAGE_CLASSIFICATION.name
     main_input_name = "pixel_values"
     input_modalities = "image"
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
-        r"^(?!vision\.|head\.)"
-    ]
+    _keys_to_ignore_on_load_unexpected: Any = (r"^(?!vision\.|head\.)",)
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -78,12 +69,10 @@ class XFMForImageClassification(XFMPreTrainedModel):
         return ImageClassifierOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
 
 
-class XFMForMaskedLM(XFMWithLanguage):
+class XFMForMaskedLM(XFMPreTrainedModel):
     """The language encoder with its MLM head, whose output matrix is the word matrix."""
 
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
-        r"^(?!language\.|language_head\.)"
-    ]
+    _keys_to_ignore_on_load_unexpected: Any = (r"^(?!language\.|language_head\.)",)
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
