@@ -1,4 +1,4 @@
-"""Tables of one task as typed rows: read, checked, split or parted into folds; and their origin."""
+"""Tables of one task as typed rows: read, checked, split; and their origin."""
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -11,8 +11,6 @@ from xfm.core.errors import UserError, amount, excerpt
 from xfm.data.records import is_number
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
-from xfm.data.tables.table import drawn_units
-from xfm.finetuning.presets import can_fold, chosen_folds
 from xfm.finetuning.start import few, first_places, readable_rows
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
@@ -70,48 +68,6 @@ def write_split(out: Path, table: str, seed: int, rows: Mapping[str, Sequence[Ta
     write_json(out / SPLIT_FILE, {"file": table, "seed": seed, "rows": numbers})
 
 
-def fold_rows(
-    groups: Sequence[Hashable], strata: Sequence[Hashable], folds: int, seed: int
-) -> list[list[int]]:
-    """Row numbers of each fold. Groups stay together; by stratum, large groups first, each goes to the fold
-    with fewest rows of it."""
-    found: list[list[int]] = [[] for _ in range(folds)]
-    for units in drawn_units(groups, strata, seed):
-        own = [0] * folds
-        for unit in sorted(units, key=len, reverse=True):
-            fold = min(range(folds), key=lambda place: (own[place], len(found[place]), place))
-            found[fold] += unit
-            own[fold] += len(unit)
-    return [sorted(rows) for rows in found]
-
-
-def require_folds(task: type[Task[Any, Any, Any]], rows: Sequence[Any], folds: int, table: str) -> None:
-    """Refuse folds of a task or table that cannot be parted so."""
-    if not can_fold(task.spec):
-        raise UserError(
-            f"--folds: {task.spec.name} ranks all rows of a split together, so that folds could not be "
-            "scored as one; leave --folds out"
-        )
-    groups = len(set(kept_together(task, rows)))
-    if groups < 2 * folds:
-        raise UserError(
-            f"--folds: {table} has {groups} groups of rows that share no picture and no text, too few for "
-            f"{folds} folds; take --folds {max(2, groups // 2)} at most, or add rows"
-        )
-
-
-def fold_data(
-    task: type[Task[Any, Any, Any]], data: SplitRows[Any], held: Sequence[int], share: float, seed: int
-) -> SplitRows[Any]:
-    """What the model of a fold learns from, chooses by (a share of the others) and is scored on (`held`)."""
-    out = set(held)
-    rest = [row for place, row in enumerate(data.train) if place not in out]
-    parts = split_rows(kept_together(task, rest), strata_of(task, rest), {"valid": share}, seed)
-    chosen = [rest[place] for place in parts["valid"]]
-    learned = [rest[place] for place in parts["rest"]]
-    return SplitRows(learned, chosen, [data.train[place] for place in held], {}, data.labels, data.answers)
-
-
 Row = TypeVar("Row")
 
 PICTURES_FOLDER = "pictures"
@@ -139,7 +95,7 @@ class Tables:
 @dataclass(frozen=True)
 class RowOrigin:
     """Origin of rows for messages and reports: file and row by picture and by row (of equal rows the first).
-    With `folds` no split was drawn; `lazily` decodes only training pictures that fit into memory."""
+    `lazily` decodes only training pictures that fit into memory."""
 
     places: Mapping[Path, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -147,7 +103,6 @@ class RowOrigin:
     tables: Tables | None = None
     base: tuple[Pretrained, Pictures] | None = None
     left_out: SkippedRecords | None = None
-    folds: int = 0
     lazily: bool = False
 
     def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
@@ -177,15 +132,12 @@ def read_data(
     left_out = left_out or SkippedRecords(config.max_bad)
     typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
     sources = {name: str(source) for name, source in given.items() if source is not None}
-    folds = _folds(task, tables, config, len(typed["train"]))
-    if folds:
-        require_folds(task, [row for _, row in typed["train"]], folds, str(tables.train))
-    elif tables.valid is None:
+    if tables.valid is None:
         shares = {"valid": config.valid_share, "test": config.test_share}
         missing = {name: share for name, share in shares.items() if name not in typed}
         typed = _part(task, typed, missing, config.seed)
     labels = _labels(task, typed)
-    if not folds and not any(typed.get(name) for name in ("valid", "test")):
+    if not any(typed.get(name) for name in ("valid", "test")):
         raise UserError(
             f"{tables.train}: no rows can be parted from the others, because they share pictures or texts, "
             "or are the only ones of their class; give --validation and --test"
@@ -199,17 +151,7 @@ def read_data(
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     every = [pair for rows in typed.values() for pair in rows]
     row_places = {converted: row.place for row, converted in reversed(every)}
-    return split, RowOrigin(first_places(task, every), sources, row_places, folds=folds)
-
-
-def _folds(task: type[Task[Any, Any, Any]], tables: Tables, config: FinetuneConfig, rows: int) -> int:
-    folds = chosen_folds(config, task.spec, rows, tables.valid is not None)
-    if folds and tables.valid is not None:
-        raise UserError(
-            "--folds: every fold takes its validation rows from the others, so that --validation has no "
-            "use; leave one of the two out"
-        )
-    return folds
+    return split, RowOrigin(first_places(task, every), sources, row_places)
 
 
 def _read_all(

@@ -22,12 +22,10 @@ from xfm.core.results_folder import ResultOrigin, digest, free_name, holding, si
 from xfm.data.images import PICTURE_SUFFIXES
 from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.data.tables import ColumnMap, Table, as_splits
-from xfm.finetuning.cross_validation import cross_validate
 from xfm.finetuning.data import RowOrigin, Tables, read_data
 from xfm.finetuning.finished import FinetuneResult, TrainingOutcome, finish, write_resolved
-from xfm.finetuning.flags import few_rows_hint
 from xfm.finetuning.presets import check_applicable, task_settings, training_config
-from xfm.finetuning.session import FOLDS_FOLDER, Session
+from xfm.finetuning.session import Session
 from xfm.finetuning.start import first_reads, local_model, prepared_base
 from xfm.finetuning.tuning_run import adapt
 from xfm.metrics.numbers import readable_seconds
@@ -38,7 +36,6 @@ from xfm.tasks.base import HiddenInput, seeded
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
-from xfm.training.checkpoint import list_checkpoints
 from xfm.training.clock import TrainingClock
 from xfm.training.collectives import in_turn
 from xfm.training.failures import explaining_failures
@@ -187,9 +184,7 @@ def _fine_tuned(
     with contextlib.ExitStack() as lock:
         said = explaining_failures(lambda: saved_of(out))
         with distributed.processes(config.device) as process, said:
-            # torchrun counts restarts by machine
-            again = any(map(restarted, (out, *(out / FOLDS_FOLDER).glob("*"))))
-            resume = any(distributed.collect(resume or again))
+            resume = any(distributed.collect(resume or restarted(out)))  # torchrun counts them by machine
             distributed.on_first(lambda: lock.enter_context(locked(out)))
             distributed.on_first(lambda: check_folder(out, resume))
             run, origin = begin(progress and process.is_first, resume)
@@ -210,7 +205,7 @@ def _fine_tuned(
 
 
 def _check_shared(run: Session) -> None:
-    asked = {"a time limit": bool(run.config.minutes), "folds": bool(run.config.folds), "a probe": run.probed}
+    asked = {"a time limit": bool(run.config.minutes), "a probe": run.probed}
     found = [what for what, wanted in asked.items() if wanted]
     if found and distributed.world() > 1:
         raise UserError(
@@ -224,9 +219,9 @@ def limited(run: Session, began: float) -> Session:
     config, whole = run.config, 60 * run.config.minutes
     if not whole:
         return replace(run, began=began)
-    single = run.type.single(run.data.train) if config.baseline and not config.folds else {}
+    single = run.type.single(run.data.train) if config.baseline else {}
     share = 1.0 if run.probed else min(1.0, (config.baseline_steps or config.steps) / config.steps)
-    trainings = 1 + (config.folds or 0) + len(single) * share
+    trainings = 1 + len(single) * share
     kept = (RESERVED + (BASELINES if config.baseline else 0.0)) * whole
     seconds = max(LEAST * whole, whole - (time.perf_counter() - began) - kept) / trainings
     if run.progress:
@@ -246,9 +241,6 @@ def _say(run: Session, tables: Tables | None) -> None:
 
 
 def _train(run: Session, resume: bool) -> TrainingOutcome:
-    crossed = cross_validate(run, resume) if run.config.folds else None
-    if crossed:  # its model is begun when the folds are done
-        run, resume = crossed.final, resume and bool(list_checkpoints(run.out))
     began = time.perf_counter()
     task, tuned = run.tuned(HiddenInput.NOTHING, run.out, resume)
     task.finish()
@@ -261,7 +253,7 @@ def _train(run: Session, resume: bool) -> TrainingOutcome:
     for lost in distributed.collect(run.left_out.rows):  # on the way, by any of the processes
         for place, reason in lost.items():
             run.left_out.note(place, reason)
-    return TrainingOutcome(run, task, tuned, predictions, single, crossed, seconds)
+    return TrainingOutcome(run, task, tuned, predictions, single, seconds)
 
 
 def check_folder(out: Path, resume: bool) -> None:
@@ -348,10 +340,10 @@ def dry_run(
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
         data, origin = opened(task, model, tables, config, Path(folder), progress)
         run = Session.begin(spec.name, home_path(model), data, config, Path(folder), progress, origin)
-        return _plan(limited(run, began), origin.tables)
+        return _plan(limited(run, began))
 
 
-def _plan(run: Session, tables: Tables | None) -> DryRun:
+def _plan(run: Session) -> DryRun:
     data, config = run.data, run.config
     counts = {"training": len(data.train), "validation": len(data.valid)}
     counts |= {name: len(own) for name, own in data.tests.items()}
@@ -359,10 +351,9 @@ def _plan(run: Session, tables: Tables | None) -> DryRun:
     classes = Counter(name for row in data.train for name in run.type.labels_of(row))
     shown = [f"{name} {count:,}" for name, count in classes.most_common(SHOWN_CLASSES)]
     more = f", and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
-    hint = "" if config.folds else few_rows_hint(run.type.spec, data, tables)
-    seconds = 0.0 if run.probed else _step_seconds(run) * config.steps * (1 + (config.folds or 0))
+    seconds = 0.0 if run.probed else _step_seconds(run) * config.steps
     lines = {
-        "Rows": ", ".join(f"{name} {count:,}" for name, count in counts.items()) + hint,
+        "Rows": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
         "Left out": run.left_out.sentence(BAD_FILE),
         "Classes": f"{len(classes)}: {', '.join(shown)}{more} (training rows)" if classes else "",
         "Plan": run.summary(),

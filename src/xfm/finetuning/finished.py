@@ -16,7 +16,6 @@ from xfm.core.results_folder import ResultOrigin
 from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import InMemory
 from xfm.finetuning.baselines.strong import BaselineResult, scored
-from xfm.finetuning.cross_validation import CROSS, CrossValidation
 from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_of
@@ -49,7 +48,6 @@ class FinetuneResult:
     flags: tuple[Flag, ...] = ()
     next_command: str = ""
     decisions: Mapping[str, str] = field(default_factory=dict[str, str])
-    crossed: CrossValidation | None = None
 
     @property
     def verdict(self) -> str:
@@ -67,13 +65,12 @@ class TrainingOutcome:
     tuned: TuningRun
     predictions: dict[str, list[Any]]
     single: dict[str, BaselineResult]
-    crossed: CrossValidation | None
     seconds: dict[str, float]
 
 
 def finish(origin: RowOrigin, trained: TrainingOutcome, maker: ResultOrigin) -> FinetuneResult:
     """Compare, write everything down, and say what came of it."""
-    began, run, task, crossed = time.perf_counter(), trained.run, trained.task, trained.crossed
+    began, run, task = time.perf_counter(), trained.run, trained.task
     seconds, tests, predictions = dict(trained.seconds), run.tests, trained.predictions
     boards: dict[str, Leaderboard] = {}
     others: dict[str, dict[str, Mapping[str, float]]] = {}
@@ -84,9 +81,6 @@ def finish(origin: RowOrigin, trained: TrainingOutcome, maker: ResultOrigin) -> 
         both = {**trained.single, **strong}
         others = {name: {one: found.metrics[name] for one, found in both.items()} for name in tests}
     seconds["baselines"] += time.perf_counter() - began
-    if crossed:
-        tests, predictions = {CROSS: crossed.rows, **tests}, {CROSS: crossed.predictions, **predictions}
-        boards, others = {**crossed.boards, **boards}, {CROSS: crossed.others, **others}
     result = PartResult()
     for name, rows in tests.items():
         add_scores(result, task, f"{run.name}/{name}", rows, predictions[name], others[name])
@@ -99,10 +93,9 @@ def finish(origin: RowOrigin, trained: TrainingOutcome, maker: ResultOrigin) -> 
         trained.tuned,
         run.left_out.sentence(run.out / BAD_FILE),
         boards,
-        tuple(flags_of(run, task, trained.tuned, boards, origin.tables, bool(crossed))),
+        tuple(flags_of(run, task, trained.tuned, boards)),
         _next(run, path, origin),
         run.decisions,
-        crossed,
     )
     seconds["everything"] = time.perf_counter() - run.began
     _save(run, found, result, tests, origin, seconds, maker)
@@ -150,12 +143,10 @@ def _save(
 
 
 def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:
-    probe, crossed = found.tuned.probe, found.crossed
+    probe = found.tuned.probe
     said: dict[str, Any] = {"ended_by_clock": found.tuned.limited, **_of_labels(found, valid)}
     if probe:
         said["probe"] = {"C": probe.penalty, "note": probe.note}
-    if crossed:
-        said |= {"folds": [asdict(fold) for fold in crossed.folds], "final_model": crossed.chosen}
     return said
 
 
@@ -167,9 +158,9 @@ def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
     if task.weights:
         asked = f"{BALANCED}: " if task.settings.class_weights == BALANCED else ""
         said["class_weights"] = asked + few((f"{name} {own:.3g}" for name, own in task.weights.items()), 30)
-    of_rows = "the median of the folds'" if found.crossed else f"by {amount(valid, 'validation row')}"
+    of_rows = f"by {amount(valid, 'validation row')}"
     if task.labels.threshold:
-        how = of_rows if task.labels.fits or found.crossed else "given"
+        how = of_rows if task.labels.fits else "given"
         said["threshold"] = f"{task.labels.threshold:.3g}, {how}"
     temperature = task.module.task.temperature
     fitted = f"not fitted: fewer than {FEWEST} validation rows"

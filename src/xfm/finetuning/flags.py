@@ -4,18 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.task_spec import TaskSpec
 from xfm.core.errors import amount, excerpt
-from xfm.finetuning.data import Tables
 from xfm.finetuning.leaderboard import Leaderboard
-from xfm.finetuning.presets import FOLDS, SMALL, can_fold
 from xfm.finetuning.session import AnyTask, Session
 from xfm.finetuning.split_scores import groups_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import is_share, metric_name
 from xfm.tasks.base import Task
-from xfm.tasks.rows import SplitRows
 from xfm.training.flags import Flag, FlagKind, of_log, shortened
 from xfm.training.logging import log_lines
 from xfm.training.run_folder import LOG_FILE
@@ -29,25 +25,15 @@ SplitValue = tuple[float, int, int]
 """How a split was scored: the score, how many of its rows are independent, and how many there are."""
 
 
-def flags_of(
-    run: Session,
-    task: AnyTask,
-    tuned: TuningRun,
-    boards: Mapping[str, Leaderboard],
-    tables: Tables | None,
-    crossed: bool,
-) -> list[Flag]:
-    """Flags of a fine-tuning, `crossed` of a cross-validated one."""
+def flags_of(run: Session, task: AnyTask, tuned: TuningRun, boards: Mapping[str, Leaderboard]) -> list[Flag]:
+    """Flags of a fine-tuning."""
     config, best, valid = run.config, tuned.best, run.data.valid
     cases = {name: (board.model.value, board.groups, board.n) for name, board in boards.items()}
     if best:
         groups = int(groups_of(task, valid).max()) + 1
         cases = {"validation": (best.metrics[task.primary], groups, len(valid)), **cases}
     splits = {"validation": valid, **run.data.tests}
-    fitting = 0 if crossed or run.probed else run.fitting
-    rough, hint = few_rows(task.primary, cases), few_rows_hint(run.type.spec, run.data, tables)
-    if rough and hint and not crossed:
-        rough = Flag(rough.what, rough.sentence + hint)
+    fitting = 0 if run.probed else run.fitting
     left_out = f"{amount(len(run.left_out.rows), 'row')} could not be used; the report lists them"
     found = (
         out_of_time(tuned, config),
@@ -55,7 +41,7 @@ def flags_of(
         unknown_answers(task, splits),
         shortened(config.steps, fitting, "fit so many rows", "leave --steps out to have them"),
         unfinished(tuned, config.steps, config.choose_by or task.primary),
-        rough,
+        few_rows(task.primary, cases),
         Flag(FlagKind.LEFT_OUT, left_out) if run.left_out.rows else None,
     )
     return [*filter(None, found), *of_log(log_lines(run.out / LOG_FILE))]
@@ -116,16 +102,6 @@ def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any
     first = excerpt(next(own[0] for own in said.values() if own))
     text = f"{' and '.join(shown)} have an answer that is none of the {len(task.known):,} of the model"
     return Flag(FlagKind.UNKNOWN, f"{text}, such as {first!r}: they count as wrong")
-
-
-def few_rows_hint(spec: TaskSpec, data: SplitRows[Any], tables: Tables | None) -> str:
-    """How small tables have closer intervals, as the end of a sentence; empty where they have not."""
-    rows = len(data.train)
-    rows += 0 if tables and tables.valid is not None else len(data.valid)
-    rows += 0 if tables and tables.test is not None else len(data.test)
-    if not 2 * FOLDS <= rows < SMALL or not can_fold(spec):
-        return ""
-    return f"; --folds {FOLDS} scores every one of {rows:,} rows"
 
 
 def out_of_time(tuned: TuningRun, config: FinetuneConfig) -> Flag | None:

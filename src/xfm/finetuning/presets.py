@@ -76,8 +76,6 @@ def training_config(config: FinetuneConfig, settings: TaskSettings, minutes: flo
 # ---------------------------------------------------------------- presets
 AVERAGE = 0.999
 """Of `best`: the average follows faster in the first steps, see `EMA`."""
-FOLDS, SMALL = 5, 500
-"""Folds of `best`, and the rows below which a table is small."""
 
 
 def is_probe(config: FinetuneConfig, spec: TaskSpec) -> bool:
@@ -97,24 +95,11 @@ def decided(config: FinetuneConfig, spec: TaskSpec) -> FinetuneConfig:
     average = config.average
     if average is None:
         average = AVERAGE if config.preset is Preset.BEST else 0.0
-    return replace(config, average=average, tune=replace(config.tune, **tune), folds=config.folds or 0)
+    return replace(config, average=average, tune=replace(config.tune, **tune))
 
 
 TUNED = ("language", "vision", "fusion")
-DECIDED = ("batch_size", "steps", "lr", "max_tokens", "evaluate_every", "average", "folds")
-
-
-def chosen_folds(config: FinetuneConfig, spec: TaskSpec, rows: int, parted: bool) -> int:
-    """Into how many folds a table of so many rows is parted, 0 for none; it may be parted by the user."""
-    if config.folds is not None:
-        return config.folds
-    wanted = config.preset is Preset.BEST and 2 * FOLDS <= rows < SMALL
-    return FOLDS if wanted and not parted and can_fold(spec) else 0
-
-
-def can_fold(spec: TaskSpec) -> bool:
-    """Whether predictions of rows stand each for itself: a search ranks all rows of a split together."""
-    return not spec.ranks
+DECIDED = ("batch_size", "steps", "lr", "max_tokens", "evaluate_every", "average")
 
 
 def decisions(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec) -> dict[str, str]:

@@ -73,13 +73,12 @@ def fit_task(
     task: Task[Any, Any, Any],
     valid: Sequence[Any],
     config: FinetuneConfig,
-    penalty: float = 0.0,
 ) -> LinearFit:
-    """Fit the probe of a task in place; validation rows choose the penalty unless given."""
+    """Fit the probe of a task in place; validation rows choose the penalty."""
     task.module.eval()
     chosen = encoded(task, valid)
     rows, note = drawn(task.train_rows, task.settings.seed)
-    fit = fit_linear(task, encoded(task, rows), chosen, config.choose_by, penalty)
+    fit = fit_linear(task, encoded(task, rows), chosen, config.choose_by)
     fit = replace(fit, note="; ".join(filter(None, (fit.note, note))))
     with torch.no_grad():
         task.module.head.weight.copy_(fit.weight)
@@ -127,11 +126,15 @@ def _features(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Array:
 
 
 def fit_linear(
-    task: Task[Any, Any, Any], train: Features, valid: Features, choose_by: str = "", penalty: float = 0.0
+    task: Task[Any, Any, Any],
+    train: Features,
+    valid: Features,
+    choose_by: str = "",
+    penalties: Sequence[float] = (),
 ) -> LinearFit:
     """Fit a layer for each penalty and take the best by the task's metric (or `choose_by`), of equal ones the
     more certain; `DEFAULT` without validation rows."""
-    tried = (penalty or DEFAULT,) if penalty or not len(valid.rows) else PENALTIES
+    tried = penalties or (PENALTIES if len(valid.rows) else (DEFAULT,))
     fits: list[tuple[tuple[float, float], LinearFit]] = []
     made = _fit_classes(task, train, tried) if isinstance(task, ClassTask) else _fit_values(train, tried)
     for fit in made:
@@ -141,7 +144,7 @@ def fit_linear(
     why = (
         "chosen on the validation rows" if len(tried) > 1 else "there are no validation rows to choose it by"
     )
-    return replace(best, note=f"C = {best.penalty:g}, {'given' if penalty else why}")
+    return replace(best, note=f"C = {best.penalty:g}, {why}")
 
 
 def _score(task: Task[Any, Any, Any], fit: LinearFit, valid: Features, choose_by: str) -> tuple[float, float]:
@@ -163,7 +166,7 @@ def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[floa
     if labels.ndim == 1:
         present, codes = np.unique(labels, return_inverse=True)
     mean, deviation, features = _standardised(train.values)
-    if len(present) == 1:  # of a fold of very few rows
+    if len(present) == 1:  # of very few rows
         bias = torch.full((count,), NEVER)
         bias[present[0]] = 0.0
         return [LinearFit(torch.zeros(count, features.shape[1]), bias, penalties[0], "")]

@@ -60,8 +60,6 @@ def write_report(
         sources=details["sources"],
         left_out=details["left_out"]["says"],
         left_out_lines=left_out_lines(details["left_out"]),
-        folds=details.get("folds") or [],
-        primary=task.primary,
         details=json.dumps(details, indent=2, ensure_ascii=False, default=str),
     )
     write_output(out / REPORT, page)
@@ -71,7 +69,6 @@ def _facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[t
     config, rows, tokens = details["config"], details["rows"], details["tokens"]
     decided = [f"{name} {value}" for name, value in details.get("decisions", {}).items()]
     more = {
-        "Cross-validation": details.get("final_model", ""),
         "Class weights": details.get("class_weights", ""),
         "Threshold": details.get("threshold", ""),
         "Temperature": details.get("temperature", ""),

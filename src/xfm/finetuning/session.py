@@ -42,15 +42,15 @@ from xfm.training.checkpoint import list_checkpoints
 from xfm.training.collectives import in_turn
 from xfm.training.run_folder import SHOWN
 
-BASELINES_FOLDER, FOLDS_FOLDER = "baselines", "folds"
+BASELINES_FOLDER = "baselines"
 AnyTask = Task[Any, Any, Any]
 
 
 @dataclass(frozen=True)
 class Session:
     """Model, rows and fitted settings of the trainings of a command. `fitting` are steps that fit the rows,
-    `shown` a digest of their pictures, `limit` seconds of each training (0: none), `temperature` that of a
-    head without validation rows (0: unknown), `began` when the command did."""
+    `shown` a digest of their pictures, `limit` seconds of each training (0: none), `began` when the command
+    did."""
 
     type: type[AnyTask]
     model: str
@@ -66,8 +66,6 @@ class Session:
     decisions: Mapping[str, str] = field(default_factory=dict[str, str])
     began: float = field(default_factory=time.perf_counter)
     limit: float = 0.0
-    penalty: float = 0.0
-    temperature: float = 0.0
 
     @classmethod
     def begin(
@@ -93,7 +91,7 @@ class Session:
 
         in_turn(check)
         task, given = spec.task_class(config.regression), config
-        config = decided(config if config.folds is not None else replace(config, folds=origin.folds), spec)
+        config = decided(config, spec)
         in_turn(lambda: check_adapter(spec, config, model))
         if origin.base is None:
             pretrained = in_turn(lambda: prepared_base(model, config, spec))
@@ -133,7 +131,7 @@ class Session:
         """What is going to happen."""
         data, config = self.data, self.config
         counts = {"training": data.train, "validation": data.valid, **data.tests}
-        rows = ", ".join(f"{len(some):,} {name}" for name, some in counts.items() if some or not config.folds)
+        rows = ", ".join(f"{len(some):,} {name}" for name, some in counts.items())
         if self.probed:
             return f"{rows} rows; frozen encoders and a probe, on {config.device}."
         shared = f" shared by {world} processes" if (world := distributed.world()) > 1 else ""
@@ -177,12 +175,7 @@ class Session:
         tuned = tune(task, config, self.data.valid, folder, settings, **told)
         additions = merge_lora(task.module)
         task.settle(self.data.valid)
-        return self._cooled(task), replace(tuned, additions=additions)
-
-    def _cooled(self, task: AnyTask) -> AnyTask:
-        if self.temperature and isinstance(task, ClassTask):
-            task.cool(self.temperature)
-        return task
+        return task, replace(tuned, additions=additions)
 
     def _fitted_probe(self, blanked: HiddenInput, folder: Path) -> tuple[AnyTask, TuningRun]:
         if list_checkpoints(folder):
@@ -190,8 +183,8 @@ class Session:
         began = time.perf_counter()
         settings = probe_settings(task_settings(self.config, blanked))
         task = self.type(self.pretrained, self.pictures, self.data, settings)
-        fit = fit_task(task, self.data.valid, self.config, self.penalty)
-        return self._cooled(task), TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
+        fit = fit_task(task, self.data.valid, self.config)
+        return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
 
     def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, BaselineResult]:
         """The scores of the same training without one modality, by the name of that baseline."""
@@ -235,7 +228,7 @@ def _check_parts(config: FinetuneConfig) -> None:
 
 
 def clear(out: Path) -> None:
-    """Remove what only an unfinished run needs, of its folds and of trainings without a modality, too."""
-    for folder in (out, *out.glob(f"{BASELINES_FOLDER}/*"), *out.glob(f"{FOLDS_FOLDER}/*")):
+    """Remove what only an unfinished run needs, of trainings without a modality, too."""
+    for folder in (out, *out.glob(f"{BASELINES_FOLDER}/*")):
         for name in (BEST_FOLDER, "checkpoints"):
             shutil.rmtree(folder / name, ignore_errors=True)

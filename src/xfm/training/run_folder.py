@@ -61,7 +61,6 @@ MAY_CHANGE = frozenset(
         "finetune.device",
         "finetune.workers",
         "finetune.max_bad",
-        "finetune.folds",  # the rows say it
     }
 )
 """Settings that a resumed run may change: none of them alters what is computed."""
