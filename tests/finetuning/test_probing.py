@@ -106,7 +106,7 @@ def test_the_head_of_the_model_says_what_was_fitted(precision: Precision) -> Non
         head=HeadKind.PROBE, precision=precision,
     )  # fmt: skip
     assert isinstance(task.module.head, ProbeHead)
-    fit = fit_task(task, SINGLE, FAST)
+    fit = fit_task(task, SINGLE)
     features = encoded(task, SINGLE)
     mine = torch.tensor([one.probabilities for one in fit.predictions(task, features.values)])
     said = torch.tensor([one.probabilities for one in task.predict(SINGLE)])

@@ -39,11 +39,11 @@ def test_scores_classes_pictures_and_confidence(model: Path, tmp_path: Path) -> 
     assert isinstance(task, ClassTask)
     rows = list(task.train_rows)
     found = classes_of(task, rows, task.predict(rows))
-    assert [line.name for line in found.lines] == ["circle", "square"]
-    assert sum(line.test for line in found.lines) == len(rows) == sum(map(sum, found.matrix))
-    assert [line.train for line in found.lines] == [line.test for line in found.lines]
-    off = sum(n for i, line in enumerate(found.matrix) for j, n in enumerate(line) if i != j)
-    assert sum(count for _, _, count in found.confusions) == off
+    assert [line["name"] for line in found["lines"]] == ["circle", "square"]
+    assert sum(line["test"] for line in found["lines"]) == len(rows) == sum(map(sum, found["matrix"]))
+    assert [line["train"] for line in found["lines"]] == [line["test"] for line in found["lines"]]
+    off = sum(n for i, line in enumerate(found["matrix"]) for j, n in enumerate(line) if i != j)
+    assert sum(count for _, _, count in found["confusions"]) == off
     wrong = round((1 - score.value) * 10)
     sources = [address for address in page.addresses if not address.startswith("#")]
     assert len(sources) == wrong

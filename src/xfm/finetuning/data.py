@@ -60,14 +60,6 @@ def with_all_labels(
     return {name: sorted(rows) for name, rows in found.items()}
 
 
-def write_split(out: Path, table: str, seed: int, rows: Mapping[str, Sequence[TableRow]]) -> None:
-    """Write row numbers by split, as messages have them."""
-    if (out / SPLIT_FILE).exists() and list_checkpoints(out):
-        return  # a run that is resumed has its own; if these rows are others, it says so later
-    numbers = {name: [row.number for row in own] for name, own in rows.items()}
-    write_json(out / SPLIT_FILE, {"file": table, "seed": seed, "rows": numbers})
-
-
 Row = TypeVar("Row")
 
 PICTURES_FOLDER = "pictures"
@@ -130,8 +122,16 @@ def read_data(
     None for `pictures` reads only those that a typed row needs. UserError names file, row and column."""
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
     left_out = left_out or SkippedRecords(config.max_bad)
-    typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
-    sources = {name: str(source) for name, source in given.items() if source is not None}
+    store, root = out / PICTURES_FOLDER, tables.pictures
+    raw = {
+        name: read_table(source, task.spec.fields, tables.columns, store, root, left_out)
+        for name, source in given.items()
+        if source is not None
+    }
+    typed = readable_rows(task, raw, reading(config), left_out, pictures, progress)
+    for name, rows in raw.items():
+        left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
+    sources = {name: str(given[name]) for name in raw}
     if tables.valid is None:
         shares = {"valid": config.valid_share, "test": config.test_share}
         missing = {name: share for name, share in shares.items() if name not in typed}
@@ -145,35 +145,15 @@ def read_data(
     if parted := [name for name in typed if name not in sources]:
         drawn = f"{tables.train}, drawn by seed {config.seed}"
         sources |= {name: f"{len(typed[name])} rows of {drawn}" for name in parted}
-        numbered = {name: [row for row, _ in typed[name]] for name in ("train", *parted)}
-        write_split(out, str(tables.train), config.seed, numbered)
+        numbers = {name: [row.number for row, _ in typed[name]] for name in ("train", *parted)}
+        # A run that is resumed has its own; if these rows are others, it says so later.
+        if not ((out / SPLIT_FILE).exists() and list_checkpoints(out)):
+            write_json(out / SPLIT_FILE, {"file": str(tables.train), "seed": config.seed, "rows": numbers})
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     every = [pair for rows in typed.values() for pair in rows]
     row_places = {converted: row.place for row, converted in reversed(every)}
     return split, RowOrigin(first_places(task, every), sources, row_places)
-
-
-def _read_all(
-    task: type[Task[Row, Any, Any]],
-    tables: Tables,
-    given: Mapping[str, str | Path | InMemory | None],
-    config: FinetuneConfig,
-    out: Path,
-    pictures: Pictures | None,
-    left_out: SkippedRecords,
-    progress: bool,
-) -> dict[str, list[tuple[TableRow, Row]]]:
-    store, root = out / PICTURES_FOLDER, tables.pictures
-    raw = {
-        name: read_table(source, task.spec.fields, tables.columns, store, root, left_out)
-        for name, source in given.items()
-        if source is not None
-    }
-    typed = readable_rows(task, raw, reading(config), left_out, pictures, progress)
-    for name, rows in raw.items():
-        left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
-    return typed
 
 
 def _part(

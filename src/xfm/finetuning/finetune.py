@@ -22,8 +22,9 @@ from xfm.core.results_folder import ResultOrigin, digest, free_name, holding, si
 from xfm.data.images import PICTURE_SUFFIXES
 from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.data.tables import ColumnMap, Table, as_splits
+from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.data import RowOrigin, Tables, read_data
-from xfm.finetuning.finished import FinetuneResult, TrainingOutcome, finish, write_resolved
+from xfm.finetuning.finished import FinetuneResult, finish, write_resolved
 from xfm.finetuning.presets import check_applicable, task_settings, training_config
 from xfm.finetuning.session import Session
 from xfm.finetuning.start import first_reads, local_model, prepared_base
@@ -190,7 +191,7 @@ def _fine_tuned(
             run, origin = begin(progress and process.is_first, resume)
             distributed.on_first(lambda: _check_shared(run))
             made_of = {"model": run.model, "data": digest(run.data.train)}
-            maker = ResultOrigin("finetune", made_of, f"{run.name} from {run.model}")
+            maker = ResultOrigin("finetune", made_of, f"{run.type.spec.name} from {run.model}")
             if not resume:
                 distributed.on_first(lambda: run.left_out.write(out))
             distributed.on_first(lambda: sign(out, maker))
@@ -198,10 +199,9 @@ def _fine_tuned(
             distributed.on_first(lambda: _say(run, origin.tables))
             trained = _train(run, resume)
         if not process.is_first:
-            found = trained.task, trained.predictions, trained.tuned
-            return FinetuneResult(out / MODEL_FOLDER, {}, *found)
+            return trained[0]
         with distributed.alone():
-            return finish(origin, trained, maker)
+            return finish(run, origin, maker, *trained)
 
 
 def _check_shared(run: Session) -> None:
@@ -240,7 +240,8 @@ def _say(run: Session, tables: Tables | None) -> None:
         tqdm.write(f"Note: {run.left_out.sentence(run.out / BAD_FILE)}", file=sys.stderr)
 
 
-def _train(run: Session, resume: bool) -> TrainingOutcome:
+def _train(run: Session, resume: bool) -> tuple[FinetuneResult, dict[str, BaselineResult], dict[str, float]]:
+    """The common work of all processes: result, trainings without a modality, seconds with those of both."""
     began = time.perf_counter()
     task, tuned = run.tuned(HiddenInput.NOTHING, run.out, resume)
     task.finish()
@@ -253,7 +254,7 @@ def _train(run: Session, resume: bool) -> TrainingOutcome:
     for lost in distributed.collect(run.left_out.rows):  # on the way, by any of the processes
         for place, reason in lost.items():
             run.left_out.note(place, reason)
-    return TrainingOutcome(run, task, tuned, predictions, single, seconds)
+    return FinetuneResult(run.out / MODEL_FOLDER, {}, task, predictions, tuned), single, seconds
 
 
 def check_folder(out: Path, resume: bool) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import amount, excerpt
 from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.session import AnyTask, Session
@@ -21,22 +20,19 @@ WIDEST = 0.10
 FEWEST_LOOKS = 3
 
 
-SplitValue = tuple[float, int, int]
-"""How a split was scored: the score, how many of its rows are independent, and how many there are."""
-
-
 def flags_of(run: Session, task: AnyTask, tuned: TuningRun, boards: Mapping[str, Leaderboard]) -> list[Flag]:
     """Flags of a fine-tuning."""
     config, best, valid = run.config, tuned.best, run.data.valid
     cases = {name: (board.model.value, board.groups, board.n) for name, board in boards.items()}
-    if best:
+    if best is not None:
         groups = int(groups_of(task, valid).max()) + 1
-        cases = {"validation": (best.metrics[task.primary], groups, len(valid)), **cases}
+        cases = {"validation": (tuned.looks[best][task.primary], groups, len(valid)), **cases}
     splits = {"validation": valid, **run.data.tests}
     fitting = 0 if run.probed else run.fitting
+    ended = f"the time limit of {config.minutes:.3g} minutes ended the training after {tuned.step:,} of"
     left_out = f"{amount(len(run.left_out.rows), 'row')} could not be used; the report lists them"
     found = (
-        out_of_time(tuned, config),
+        Flag(FlagKind.SHORTENED, f"{ended} {config.steps:,} steps") if tuned.limited else None,
         seen_rows(run.type, run.data.train, splits),
         unknown_answers(task, splits),
         shortened(config.steps, fitting, "fit so many rows", "leave --steps out to have them"),
@@ -49,11 +45,8 @@ def flags_of(run: Session, task: AnyTask, tuned: TuningRun, boards: Mapping[str,
 
 def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
     """A model that was better at the last look than at any before, when the steps ended."""
-    looks = tuned.looks
-    if len(looks) < FEWEST_LOOKS or tuned.step < planned:
-        return None
-    values = [look.metrics[metric] for look in looks]
-    if values[-1] <= max(values[:-1]):
+    values = [look[metric] for look in tuned.looks.values()]
+    if len(values) < FEWEST_LOOKS or tuned.step < planned or values[-1] <= max(values[:-1]):
         return None
     name = metric_name(f"_/_/{metric}")
     return Flag(
@@ -63,8 +56,9 @@ def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
     )
 
 
-def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
-    """Splits with an interval wider than ten points to each side; other scores than shares count as 50 %."""
+def few_rows(metric: str, cases: Mapping[str, tuple[float, int, int]]) -> Flag | None:
+    """Splits with an interval wider than ten points to each side, by score, independent rows and rows; other
+    scores than shares count as 50 %."""
     few: list[str] = []
     for split, (value, groups, rows) in cases.items():
         share = value if is_share(f"_/_/{metric}") and 0 <= value <= 1 else 0.5
@@ -102,11 +96,3 @@ def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any
     first = excerpt(next(own[0] for own in said.values() if own))
     text = f"{' and '.join(shown)} have an answer that is none of the {len(task.known):,} of the model"
     return Flag(FlagKind.UNKNOWN, f"{text}, such as {first!r}: they count as wrong")
-
-
-def out_of_time(tuned: TuningRun, config: FinetuneConfig) -> Flag | None:
-    """A training that the time limit ended before its steps."""
-    if not tuned.limited:
-        return None
-    text = f"the time limit of {config.minutes:.3g} minutes ended the training after {tuned.step:,} of"
-    return Flag(FlagKind.SHORTENED, f"{text} {config.steps:,} steps")

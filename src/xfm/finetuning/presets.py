@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from xfm.config.finetune import FinetuneConfig, Preset, TuningMode
 from xfm.config.finetune_file import special_settings
-from xfm.config.image import ImageTrainingConfig, MirrorRule, Operations
+from xfm.config.image import MirrorRule, Operations
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
 from xfm.config.training import TrainingConfig
@@ -119,7 +119,16 @@ _DEFAULTS = FinetuneConfig()
 
 def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
     """Refuse settings that the task would not read; UserError names the tasks that do."""
-    _check_image(spec, config.image)
+    image = config.image
+    if image.sides is MirrorRule.SWAP and not spec.draws:
+        raise UserError(
+            "image.sides swap changes phrases that have a box, and no other texts: choose keep or ignore"
+        )
+    if spec.draws and image.rand_augment and image.operations is not Operations.COLOUR:
+        raise UserError(
+            f"image.operations {image.operations} move pixels, after which no box of {spec.name} "
+            "is true: choose colour"
+        )
     for name in special_settings():
         read = attrgetter(name)
         if spec.reads(name) or read(config) == read(_DEFAULTS):
@@ -131,16 +140,4 @@ def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
             f"gradient_accumulation_steps: {spec.name} contrasts all rows of a batch with one another, so "
             "that they must be there at once; leave it out, and for larger batches share them among "
             "processes (torchrun)"
-        )
-
-
-def _check_image(spec: TaskSpec, image: ImageTrainingConfig) -> None:
-    if image.sides is MirrorRule.SWAP and not spec.draws:
-        raise UserError(
-            "image.sides swap changes phrases that have a box, and no other texts: choose keep or ignore"
-        )
-    if spec.draws and image.rand_augment and image.operations is not Operations.COLOUR:
-        raise UserError(
-            f"image.operations {image.operations} move pixels, after which no box of {spec.name} "
-            "is true: choose colour"
         )

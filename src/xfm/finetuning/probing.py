@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.task_spec import TaskSpec
 from xfm.finetuning.early_stopping import require_metric
-from xfm.finetuning.logistic import LinearClassifier, Regression
+from xfm.finetuning.logistic import Regression
 from xfm.metrics.classification import Array
 from xfm.models.heads import HeadInputs
 from xfm.models.precision import autocast
@@ -69,16 +68,12 @@ def probe_settings(settings: TaskSettings) -> TaskSettings:
     return replace(settings, head=HeadKind.PROBE, image_head=ImageHead.LINEAR)
 
 
-def fit_task(
-    task: Task[Any, Any, Any],
-    valid: Sequence[Any],
-    config: FinetuneConfig,
-) -> LinearFit:
+def fit_task(task: Task[Any, Any, Any], valid: Sequence[Any], choose_by: str = "") -> LinearFit:
     """Fit the probe of a task in place; validation rows choose the penalty."""
     task.module.eval()
     chosen = encoded(task, valid)
     rows, note = drawn(task.train_rows, task.settings.seed)
-    fit = fit_linear(task, encoded(task, rows), chosen, config.choose_by)
+    fit = fit_linear(task, encoded(task, rows), chosen, choose_by)
     fit = replace(fit, note="; ".join(filter(None, (fit.note, note))))
     with torch.no_grad():
         task.module.head.weight.copy_(fit.weight)
@@ -101,28 +96,20 @@ def drawn(rows: Sequence[Any], seed: int) -> tuple[Sequence[Any], str]:
 
 def encoded(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Features:
     """Features of rows; those of one picture and of like lengths are encoded together."""
-    order = sorted(range(len(rows)), key=lambda place: _likeness(task, rows[place]))
+    shown = [tuple(map(str, task.pictures_of(row))) for row in rows]
+    lengths = [sum(map(len, task.texts_of(row))) for row in rows]
+    order = sorted(range(len(rows)), key=lambda place: (shown[place], lengths[place]))
     if not order:
         return Features((), np.zeros((0, 1), dtype=np.float32))
+    settings, module, values = task.settings, task.module, list[Array]()
     with task.predicting():
-        values = [
-            _features(task, [rows[place] for place in order[first : first + BATCH]])
-            for first in range(0, len(order), BATCH)
-        ]
+        for first in range(0, len(order), BATCH):
+            batch = task.collate([rows[place] for place in order[first : first + BATCH]]).to(settings.device)
+            with autocast(settings.precision, settings.device):
+                image = None if batch.pixels is None else module.encode_image(batch.pixels)
+                found = module.features(HeadInputs(batch.tokens, image, batch.index))
+            values.append(found.float().cpu().numpy())
     return Features(rows, np.concatenate(values)[np.argsort(order)])
-
-
-def _likeness(task: Task[Any, Any, Any], row: Any) -> tuple[tuple[str, ...], int]:
-    return tuple(map(str, task.pictures_of(row))), sum(map(len, task.texts_of(row)))
-
-
-def _features(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Array:
-    settings, module = task.settings, task.module
-    batch = task.collate(rows).to(settings.device)
-    with autocast(settings.precision, settings.device):
-        image = None if batch.pixels is None else module.encode_image(batch.pixels)
-        found = module.features(HeadInputs(batch.tokens, image, batch.index))
-    return found.float().cpu().numpy()
 
 
 def fit_linear(
@@ -175,24 +162,12 @@ def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[floa
     found: list[LinearFit] = []
     for penalty in sorted(penalties):
         start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300)
-        found.append(_as_layer(start, mean, deviation, present, count, penalty))
+        weight, bias = np.zeros((count, features.shape[1])), np.full(count, NEVER)
+        weight[present] = own = start.weight.double().numpy().T / deviation  # [C present, F]
+        bias[present] = start.bias.double().numpy() - own @ mean
+        layer = torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
+        found.append(LinearFit(*layer, penalty, ""))
     return found
-
-
-def _as_layer(
-    found: LinearClassifier,
-    mean: NDArray[np.float64],
-    deviation: NDArray[np.float64],
-    present: NDArray[np.int64],
-    classes: int,
-    penalty: float,
-) -> LinearFit:
-    own = found.weight.double().numpy().T / deviation  # [C present, F]
-    weight = np.zeros((classes, own.shape[1]))
-    bias = np.full(classes, NEVER)
-    weight[present] = own
-    bias[present] = found.bias.double().numpy() - own @ mean
-    return LinearFit(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), penalty, "")
 
 
 def _fit_values(train: Features, penalties: Sequence[float]) -> "list[LinearFit]":

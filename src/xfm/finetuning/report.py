@@ -9,9 +9,9 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.data.skipped import left_out_lines
-from xfm.finetuning.split_scores import calibration_of, classes_of
+from xfm.finetuning.split_scores import classes_of
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.metrics.calibration import CALIBRATION
+from xfm.metrics.calibration import CALIBRATION, calibration
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import is_headline, less_is_better, metric_name
@@ -89,9 +89,9 @@ def _facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[t
 def _how(config: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
     if tuned.probe:
         return [("Model", f"frozen encoders and a linear layer: {tuned.probe.note}")]
-    best = tuned.best
-    name = metric_name(f"_/_/{primary}")
-    kept = f"after step {best.step}: {name} {best.metrics[primary]:.3f}" if best else "the last"
+    best, kept = tuned.best, "the last"
+    if best is not None:
+        kept = f"after step {best}: {metric_name(f'_/_/{primary}')} {tuned.looks[best][primary]:.3f}"
     tune = {name: config["tune"][name] for name in ("language", "vision", "fusion")}
     changed = ", ".join(f"{name} {how}" for name, how in tune.items() if how not in (None, "full"))
     ended = ", then the time was over" if tuned.limited else ""
@@ -118,7 +118,9 @@ def _split(
     lines = {key: line_of(key, scores, details["baselines"].get(key, {})) for key in keys}
     cases = [(task.case(row, one), row) for row, one in zip(rows, predictions, strict=True)]
     wrong = sorted((one for one in cases if not one[0].right), key=lambda one: -one[0].badness)
-    found, before = calibration_of(task, rows, predictions), scores.get(f"{start}{CALIBRATION}_before")
+    found, before = None, scores.get(f"{start}{CALIBRATION}_before")
+    if isinstance(task, ClassTask) and not task.labels.threshold and rows:
+        found = calibration(*task.labels.sure_and_right(task.truths_of(rows), predictions))
     return {
         "name": name,
         "lines": [line for key, line in lines.items() if is_headline(key)],
@@ -139,10 +141,10 @@ def _chart(out: Path, task: Task[Any, Any, Any], tuned: TuningRun) -> str:
     if "loss" in log:
         panels["training loss"] = {"loss": log["loss"]}
     if tuned.looks:
-        steps = [float(look.step) for look in tuned.looks]
-        others = [name for name in tuned.looks[0].metrics if name != task.primary]
+        steps, looks = [*map(float, tuned.looks)], [*tuned.looks.values()]
+        others = [name for name in looks[0] if name != task.primary]
         for name in (task.primary, *others[:1]):
-            values = [look.metrics[name] for look in tuned.looks]
+            values = [look[name] for look in looks]
             panels[f"validation: {metric_name(f'{task.spec.name}/_/{name}')}"] = {name: (steps, values)}
-    marks = [float(tuned.best.step)] if tuned.best else []
+    marks = [] if tuned.best is None else [float(tuned.best)]
     return small_multiples(panels, columns=3, last=float(tuned.step), marks=marks) if panels else ""

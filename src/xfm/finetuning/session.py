@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +139,6 @@ class Session:
             f"{config.lr:.2g}, on {config.device}."
         )
 
-    @property
-    def name(self) -> str:
-        """The task's one name."""
-        return self.type.spec.name
-
     def settings(self, blanked: HiddenInput) -> dict[str, Any]:
         """What a resumed run must agree with (but for the device), see `RunFolder`."""
         data = {"train": self.data.train, "valid": self.data.valid, **self.data.tests}
@@ -163,7 +157,12 @@ class Session:
         """A task, trained in a folder; LoRA is merged, so that its module is a plain one."""
         config = self.config
         if self.probed:
-            return self._fitted_probe(blanked, folder)
+            if list_checkpoints(folder):
+                raise UserError(f"{folder} holds a run of another preset; choose another folder")
+            began, settings = time.perf_counter(), probe_settings(task_settings(config, blanked))
+            task = self.type(self.pretrained, self.pictures, self.data, settings)
+            fit = fit_task(task, self.data.valid, config.choose_by)
+            return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
         if blanked is not HiddenInput.NOTHING and config.baseline_steps:
             every = max(1, config.baseline_steps * config.evaluate_every // config.steps)
             config = replace(config, steps=config.baseline_steps, evaluate_every=every)
@@ -176,15 +175,6 @@ class Session:
         additions = merge_lora(task.module)
         task.settle(self.data.valid)
         return task, replace(tuned, additions=additions)
-
-    def _fitted_probe(self, blanked: HiddenInput, folder: Path) -> tuple[AnyTask, TuningRun]:
-        if list_checkpoints(folder):
-            raise UserError(f"{folder} holds a run of another preset; choose another folder")
-        began = time.perf_counter()
-        settings = probe_settings(task_settings(self.config, blanked))
-        task = self.type(self.pretrained, self.pictures, self.data, settings)
-        fit = fit_task(task, self.data.valid, self.config)
-        return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
 
     def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, BaselineResult]:
         """The scores of the same training without one modality, by the name of that baseline."""
@@ -201,12 +191,6 @@ class Session:
             )
             found[name] = replace(made, predictions={})
         return found
-
-    @property
-    def seconds_left(self) -> float:
-        """Of the time limit; infinitely many without one."""
-        left = 60 * self.config.minutes - (time.perf_counter() - self.began)
-        return max(0.0, left) if self.config.minutes else inf
 
     @property
     def tests(self) -> dict[str, Sequence[Any]]:

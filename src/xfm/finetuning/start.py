@@ -130,9 +130,20 @@ def readable_rows(
 ) -> dict[str, list[tuple[TableRow, Row]]]:
     """Rows of tables, raw and typed, without those with unreadable pictures; UserError: a wrong cell or too
     many left out."""
-    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
+    typed: dict[str, list[tuple[TableRow, Row]]] = {name: [] for name in raw}
+    for name, rows in raw.items():
+        for row in rows:
+            try:
+                typed[name].append((row, task.from_row(row, how)))
+            except UnreadablePicture as error:
+                left_out.note(row.place, str(error))
     if pictures is not None:
-        typed = _readable(task, typed, pictures, left_out, progress)
+        named = [(row, task.pictures_of(one)) for own in typed.values() for row, one in own]
+        bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in named for path in paths)), progress)
+        for row, path in ((row, path) for row, paths in named for path in paths if path in bad):
+            left_out.note(row.place, bad[path])
+        for name, own in typed.items():
+            typed[name] = [one for one in own if bad.keys().isdisjoint(task.pictures_of(one[1]))]
     left_out.check()
     require_texts(task, [pair for own in typed.values() for pair in own])
     return typed
@@ -152,37 +163,6 @@ def require_texts(
             if count < texts:
                 problem = f"is missing or empty, and {like} one"
             raise row.error(second.name, problem)
-
-
-def _typed(
-    task: type[Task[Row, Any, Any]], rows: Sequence[TableRow], how: CellMeaning, left_out: SkippedRecords
-) -> list[tuple[TableRow, Row]]:
-    found: list[tuple[TableRow, Row]] = []
-    for row in rows:
-        try:
-            found.append((row, task.from_row(row, how)))
-        except UnreadablePicture as error:
-            left_out.note(row.place, str(error))
-    return found
-
-
-def _readable(
-    task: type[Task[Row, Any, Any]],
-    typed: Mapping[str, list[tuple[TableRow, Row]]],
-    pictures: Pictures,
-    left_out: SkippedRecords,
-    progress: bool,
-) -> dict[str, list[tuple[TableRow, Row]]]:
-    rows = [(row, task.pictures_of(converted)) for own in typed.values() for row, converted in own]
-    bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in rows for path in paths)), progress)
-    for row, paths in rows:
-        for path in paths:
-            if path in bad:
-                left_out.note(row.place, bad[path])
-    return {
-        name: [(row, one) for row, one in own if bad.keys().isdisjoint(task.pictures_of(one))]
-        for name, own in typed.items()
-    }
 
 
 def first_places(task: type[Task[Row, Any, Any]], rows: Sequence[tuple[TableRow, Row]]) -> dict[Path, str]:

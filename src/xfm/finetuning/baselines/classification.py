@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.config.finetune import FinetuneConfig
 from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures
 from xfm.finetuning.frozen_features import neighbour_shares
 from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
@@ -122,7 +121,7 @@ def fit_labels(
     def make(penalty: float) -> Any:
         def weighed(own: Any) -> Any:
             return LogisticRegression(
-                C=penalty, max_iter=ITERATIONS, random_state=material.seed, class_weight=own
+                C=penalty, max_iter=ITERATIONS, random_state=task.settings.seed, class_weight=own
             )
 
         if targets.ndim == 2:
@@ -192,7 +191,7 @@ def probe(material: Material) -> BaselinePredictions:
     labels = task.labels.names if isinstance(task, ClassTask) else ()
     data = SplitRows(material.train, labels=labels)
     own = type(task)(material.pretrained, material.pictures, data, probe_settings(task.settings))
-    fit = fit_task(own, material.valid, FinetuneConfig())
+    fit = fit_task(own, material.valid)
     return material.predicted(own.predict, fit.note)
 
 
@@ -213,16 +212,6 @@ def probe_of_pictures(material: Material) -> BaselinePredictions:
     if len(valid):
         labels = labels.settled(task.truths_of(valid), answer(valid))
     return material.predicted(answer, fit.note, shared=seen.seconds)
-
-
-def linear_pictures(material: Material) -> BaselinePredictions:
-    """Logistic regression on frozen features."""
-    return _linear(material, material.seen.frozen)
-
-
-def pixels(material: Material) -> BaselinePredictions:
-    """Logistic regression on the pictures at 16 x 16."""
-    return _linear(material, material.seen.pixels)
 
 
 def neighbours(material: Material) -> BaselinePredictions:
@@ -263,7 +252,8 @@ def both(material: Material) -> BaselinePredictions:
     return material.predicted(answer, how, words.cut, shared=seen.seconds)
 
 
-def _linear(material: Material, values: Array) -> BaselinePredictions:
+def linear(material: Material, values: Array) -> BaselinePredictions:
+    """Logistic regression on frozen features, or on pixels, of the pictures."""
     scale = _scaler(_rows(material, material.train, values))
     answer, how = fit_labels(material, lambda rows: scale(_rows(material, rows, values)), PROBE_PENALTIES)
     return material.predicted(answer, how, shared=material.seen.seconds)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from xfm.finetuning.frozen_features import raw_pixels
+from xfm.finetuning.probing import drawn
 from xfm.metrics.classification import Array
 from xfm.models.features import Encoder, image_features
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.images import Pictures
 
-LIMIT = 50_000
-"""Training rows that a baseline takes; of more, that many are drawn by the seed."""
 LEAST_BUDGET = 60.0
 """Seconds that the search of a penalty may take where the training was shorter; else as long as that."""
 SIDE, BATCH = 16, 64
@@ -27,11 +26,6 @@ MOST, FEWEST, NUMBERS = 100_000, 1_000, 4_000_000
 twenty times as many, so that many classes leave room for fewer n-grams."""
 LONGEST = 20_000
 """Characters of a text that are read."""
-
-
-def both_notes(*notes: str) -> str:
-    """Notes as one; empty ones are left out."""
-    return "; ".join(note for note in notes if note)
 
 
 class BaselinePredictions(NamedTuple):
@@ -54,26 +48,18 @@ class Material:
     valid: Sequence[Any]
     tests: Mapping[str, Sequence[Any]]
     budget: float = LEAST_BUDGET
-    note: str = ""
+    note: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
-        rows = len(self.train)
-        if rows > LIMIT:
-            chosen = np.random.default_rng(self.seed).choice(rows, LIMIT, replace=False)
-            self.train = [self.train[place] for place in np.sort(chosen).tolist()]
-            self.note = f"{LIMIT:,} of {rows:,} training rows"
-
-    @property
-    def seed(self) -> int:
-        """Of draws and solvers."""
-        return self.task.settings.seed
+        self.train, self.note = drawn(self.train, self.task.settings.seed)
 
     def predicted(
         self, predict: Callable[[Sequence[Any]], list[Any]], *notes: str, shared: float = 0.0
     ) -> BaselinePredictions:
         """Predictions of every test split."""
         found = {name: predict(rows) for name, rows in self.tests.items()}
-        return BaselinePredictions(found, both_notes(*notes[:1], self.note, *notes[1:]), shared)
+        note = "; ".join(filter(None, (*notes[:1], self.note, *notes[1:])))
+        return BaselinePredictions(found, note, shared)
 
     @cached_property
     def seen(self) -> "ImageFeatures":

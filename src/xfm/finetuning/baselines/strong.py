@@ -38,11 +38,9 @@ def answer_of_question(material: Material) -> BaselinePredictions:
         counts[normalise_caption(row.question)][normalise_caption(row.answer)] += 1
     known = list(counts)
     usual = [min(own.items(), key=lambda item: (-item[1], item[0]))[0] for own in counts.values()]
-
-    def answer(rows: Sequence[Any]) -> list[str]:
-        return [usual[place] for place in _nearest_texts(known, [row.question for row in rows])]
-
-    return material.predicted(answer)
+    return material.predicted(
+        lambda rows: [usual[place] for place in _nearest_texts(known, [row.question for row in rows])]
+    )
 
 
 def question_only(material: Material) -> BaselinePredictions:
@@ -59,7 +57,7 @@ def question_only(material: Material) -> BaselinePredictions:
         features = words([(row.question,) for row, _ in pairs]) if pairs else None
         return features, np.array([answer for _, answer in pairs], dtype=object)
 
-    model, how = logistic(rows_of(train), rows_of(valid), material.seed, material.budget)
+    model, how = logistic(rows_of(train), rows_of(valid), material.task.settings.seed, material.budget)
 
     def answer(rows: Sequence[Any]) -> list[str]:
         return model.predict(words([(row.question,) for row in rows])).tolist()
@@ -82,11 +80,9 @@ def box_of_phrase(material: Material) -> BaselinePredictions:
         boxes[normalise_caption(row.phrase)] += row.boxes
     known = list(boxes)
     usual = [tuple(np.median(np.array(own), axis=0).tolist()) for own in boxes.values()]
-
-    def answer(rows: Sequence[Any]) -> list[Any]:
-        return [usual[place] for place in _nearest_texts(known, [row.phrase for row in rows])]
-
-    return material.predicted(answer)
+    return material.predicted(
+        lambda rows: [usual[place] for place in _nearest_texts(known, [row.phrase for row in rows])]
+    )
 
 
 def caption_of_neighbour(material: Material) -> BaselinePredictions:
@@ -186,7 +182,9 @@ PROBE = "linear probe of the frozen features"
 Make = Callable[[Material], BaselinePredictions]
 _BOTH: Mapping[str, Make] = {
     "text only: TF-IDF + logistic regression": classification.linear_texts,
-    "pictures only: linear probe of the frozen features": classification.linear_pictures,
+    "pictures only: linear probe of the frozen features": lambda of: classification.linear(
+        of, of.seen.frozen
+    ),
     "TF-IDF beside frozen features + logistic regression": classification.both,
     PROBE: classification.probe,
 }
@@ -197,7 +195,7 @@ _TEXTS: Mapping[str, Make] = {
 _PICTURES: Mapping[str, Make] = {
     PROBE: classification.probe_of_pictures,
     "k-NN of the frozen features": classification.neighbours,
-    "pixels + logistic regression": classification.pixels,
+    "pixels + logistic regression": lambda m: classification.linear(m, m.seen.pixels),
 }
 _VALUES: Mapping[str, Make] = {
     "TF-IDF + ridge regression": classification.linear_texts,
