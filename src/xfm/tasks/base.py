@@ -31,7 +31,7 @@ from xfm.models.precision import autocast
 from xfm.models.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.images import ImageVariation, ImageView, Pictures, Portion, read_ahead
-from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, pictures_of
+from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, pictures_of, texts_of
 from xfm.tasks.sampling import RowOrder, SampledRows, TrainingRows, seeded
 from xfm.training import distributed
 from xfm.training.collectives import in_order, own_part
@@ -154,7 +154,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     @classmethod
     def texts_of(cls, row: Row) -> tuple[str, ...]:
         """The texts that the model reads of the row."""
-        return ()
+        return texts_of(row)
 
     @classmethod
     def together(cls, row: Row) -> tuple[Hashable, ...]:

@@ -59,10 +59,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
             raise UnreadablePicture(f"{row.place}: {error}") from error
         return Reference(image, row.text("text"), read_boxes(row, meaning, *size))
 
-    @classmethod
-    def texts_of(cls, row: Reference) -> tuple[str, ...]:
-        return (row.phrase,)
-
     def guess(self, rows: Sequence[Reference], rng: np.random.Generator) -> list[Corners]:
         known = [box for row in self.train_rows for box in row.boxes]
         return [known[place] for place in rng.integers(len(known), size=len(rows)).tolist()]

@@ -63,10 +63,6 @@ class TextTask(Task[LabelledText, Any, Any]):
         return tokenize_rows(rows, self.tokenizer, self.settings, self.spec.text)
 
     @classmethod
-    def texts_of(cls, row: LabelledText) -> tuple[str, ...]:
-        return (row.text,) if row.second is None else (row.text, row.second)
-
-    @classmethod
     def shared(cls, row: LabelledText) -> tuple[Hashable, ...]:
         """Both texts of a pair: the pairs that were made of the same texts stand or fall together."""
         return () if row.second is None else (row.text, row.second)

@@ -24,7 +24,7 @@ from xfm.metrics.classification import (
 from xfm.metrics.vqa import vqa_score
 from xfm.reports.scores import write_json, write_output
 from xfm.tasks.base import Metrics, Scorer
-from xfm.tasks.rows import ImageCaptions, Labelled, LabelledText, PicturePair, Question
+from xfm.tasks.rows import ImageCaptions, Labelled, LabelledText, Question
 from xfm.tasks.vqa import kind_key
 
 
@@ -84,7 +84,7 @@ def glue_scorer(task: GlueTask) -> Scorer:
     return score
 
 
-def score_truth(rows: Sequence[PicturePair], predictions: Sequence[ClassPrediction | bool]) -> Metrics:
+def score_truth(rows: Sequence[LabelledText], predictions: Sequence[ClassPrediction | bool]) -> Metrics:
     """Accuracy, and consistency: the share of sentences judged rightly on all of their pictures."""
     truth = [row.label if isinstance(row.label, bool) else str(row.label) for row in rows]
     right = [name_of(p) == label_name(label) for label, p in zip(truth, predictions, strict=True)]
@@ -154,7 +154,7 @@ def caption_submission(path: Path, rows: Sequence[ImageCaptions], captions: Sequ
     return path
 
 
-def nlvr2_submission(path: Path, rows: Sequence[PicturePair], predictions: Sequence[bool]) -> Path:
+def nlvr2_submission(path: Path, rows: Sequence[LabelledText], predictions: Sequence[bool]) -> Path:
     """`identifier,True` a line, as NLVR2's `metrics.py` and leaderboard take it."""
     if any(row.key is None for row in rows):
         raise UserError(f"{path}: every row needs an identifier; read the official file")

@@ -31,7 +31,6 @@ from xfm.tasks.rows import (
     TRUTH,
     Corners,
     LabelledText,
-    PicturePair,
     Question,
     Reference,
     SplitRows,
@@ -82,7 +81,7 @@ def _question(relative: Relative, row: Question, predicted: str, right: bool) ->
     return {**shown, "predicted": predicted, "right": right}
 
 
-def _sentence(relative: Relative, row: PicturePair, predicted: ClassPrediction, right: bool) -> Example:
+def _sentence(relative: Relative, row: LabelledText, predicted: ClassPrediction, right: bool) -> Example:
     left, other = (relative(image) for image in row.images)
     answer = predicted.label == TRUTH[True]
     shown = {"left": left, "right_image": other, "text": row.text}

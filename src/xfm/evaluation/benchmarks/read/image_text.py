@@ -24,7 +24,7 @@ from xfm.evaluation.benchmarks.read.readers import (
     read_lines,
     string,
 )
-from xfm.tasks.rows import Corners, ImageCaptions, PicturePair, Reference
+from xfm.tasks.rows import Corners, ImageCaptions, LabelledText, Reference
 
 _SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
@@ -88,14 +88,14 @@ _TRUTH = {"True": True, "False": False, "true": True, "false": False, True: True
 _FIELDS = ("identifier", "sentence", "label")
 
 
-def read_nlvr2(folder: Path) -> Corpus[PicturePair]:
+def read_nlvr2(folder: Path) -> Corpus[LabelledText]:
     """NLVR2: `data/{train,dev,test1}.json` (JSON lines), and pictures below `images/` or the folder itself.
 
     The splits are called dev and test-P (public), as in the literature.
     """
     data = need(folder, "data", "")
 
-    def split(name: str) -> list[PicturePair]:
+    def split(name: str) -> list[LabelledText]:
         rows = read_lines(data / f"{name}.json", _FIELDS)
         places, first = [folder / "images" / name, folder / name], _names(rows[0])[0]
         images = next((place for place in places if is_there(place / first)), places[0])
@@ -117,10 +117,10 @@ def _names(row: TableRow) -> tuple[Path, Path]:
     return left, right
 
 
-def _pair(row: TableRow, images: Path) -> PicturePair:
+def _pair(row: TableRow, images: Path) -> LabelledText:
     left, right = _names(row)
-    pictures = images / left, images / right
-    return PicturePair(pictures, row.text("sentence"), chosen(row, "label", _TRUTH), row.text("identifier"))
+    text, truth = row.text("sentence"), chosen(row, "label", _TRUTH)
+    return LabelledText(text, truth, images=(images / left, images / right), key=row.text("identifier"))
 
 
 _ORDER = ("val", "test", "testA", "testB", "testC")
