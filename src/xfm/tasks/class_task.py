@@ -105,7 +105,9 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         """Divide the logits by a temperature; what is chosen stays as it is, unless a threshold was given."""
         self.module.cool(temperature)
         if isinstance(self.labels, SeveralLabels):
-            self.labels = self.labels.cooled(temperature)
+            if self.labels.fits:
+                threshold = tempered(np.array([[self.labels.threshold]]), temperature, several=True)
+                self.labels = replace(self.labels, threshold=float(threshold[0, 0]))
             self.module.task = replace(self.module.task, threshold=self.labels.threshold)
 
     def warmed(self, predictions: Sequence[Any]) -> list[Any]:

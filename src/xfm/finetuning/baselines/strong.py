@@ -290,7 +290,7 @@ def scored(
     return BaselineResult(
         {name: task.metrics(rows, predictions[name]) for name, rows in tests.items()},
         predictions,
-        {name: task.per_row(rows, predictions[name]) for name, rows in tests.items()},
+        {name: task.row_scores(rows, predictions[name]).get(task.primary) for name, rows in tests.items()},
         seconds,
         note,
     )
