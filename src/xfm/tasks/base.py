@@ -34,7 +34,7 @@ from xfm.models.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.images import ImageView, Pictures, Portion, read_ahead
 from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, pictures_of, texts_of
-from xfm.tasks.sampling import RowOrder, SampledRows, TrainingRows, seeded
+from xfm.tasks.sampling import RowOrder, SampledRows, sampled_rows, seeded
 from xfm.training import distributed
 from xfm.training.collectives import in_order, own_part
 
@@ -288,11 +288,9 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         """This process's portions, counted over the steps, `accumulation` a step, read ahead by workers."""
         settings, cases = self.settings, self.cases
         order = RowOrder([self.group(one) for one in cases], settings.seed, settings.rows_per_picture)
-        rank, world = distributed.rank(), distributed.world()
-        build = partial(
-            self._reader()._portion,
-            TrainingRows(cases, order, settings.batch_size, settings.seed, accumulation, rank, world),
-        )
+        parts = {"accumulation": accumulation, "rank": distributed.rank(), "world": distributed.world()}
+        draw = partial(sampled_rows, cases, order, settings.batch_size, settings.seed, **parts)
+        build = partial(self._reader()._portion, draw)
         pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
         return read_ahead(build, range(start, stop), self.pictures, workers, pin)
 
@@ -302,8 +300,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         vars(copied).pop("module", None)
         return copied
 
-    def _portion(self, rows: TrainingRows[Row], index: int) -> Portion[BatchT]:
-        drawn = rows(index)
+    def _portion(self, draw: Callable[[int], SampledRows[Row]], index: int) -> Portion[BatchT]:
+        drawn = draw(index)
         batch = self.training_batch(drawn)
         return Portion(batch, len(drawn.rows), self.count(batch, drawn.rows))
 

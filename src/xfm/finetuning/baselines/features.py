@@ -28,13 +28,8 @@ LONGEST = 20_000
 """Characters of a text that are read."""
 
 
-class BaselinePredictions(NamedTuple):
-    """Predictions by test split, a note on rows and settings, seconds of features shared with other
-    baselines."""
-
-    predictions: Mapping[str, list[Any]]
-    note: str = ""
-    shared: float = 0.0
+BaselinePredictions = tuple[Mapping[str, list[Any]], str, float]
+"""Predictions by test split, a note on rows and settings, seconds of features shared with other baselines."""
 
 
 @dataclass
@@ -59,12 +54,29 @@ class Material:
         """Predictions of every test split."""
         found = {name: predict(rows) for name, rows in self.tests.items()}
         note = "; ".join(filter(None, (*notes[:1], self.note, *notes[1:])))
-        return BaselinePredictions(found, note, shared)
+        return found, note, shared
 
     @cached_property
     def seen(self) -> "ImageFeatures":
         """Features of all pictures, computed once."""
-        return ImageFeatures.of(self)
+        splits, began = (*self.tests.values(), self.valid, self.train), time.perf_counter()
+        shown = (path for rows in splits for row in rows for path in self.task.pictures_of(row))
+        paths = list(dict.fromkeys(shown))
+        model = self.pretrained.model
+        was_training, device = model.training, torch.device(self.task.settings.device)
+        encoder = Encoder(model.to(device).eval(), self.pretrained.tokenizer, device=device)
+        frozen: list[Array] = []
+        pixels: list[Array] = []
+        try:
+            for start in range(0, len(paths), BATCH):
+                own = paths[start : start + BATCH]
+                frozen.append(image_features(encoder, [self.pictures.pixels(own)], len(own)))
+                pixels.append(raw_pixels(torch.stack([self.pictures.uint8(path) for path in own]), SIDE))
+        finally:
+            model.to("cpu").train(was_training)
+        places = {path: place for place, path in enumerate(paths)}
+        values = np.concatenate(frozen), np.concatenate(pixels)
+        return ImageFeatures(places, *values, time.perf_counter() - began)
 
 
 class ImageFeatures(NamedTuple):
@@ -75,27 +87,6 @@ class ImageFeatures(NamedTuple):
     frozen: Array
     pixels: Array
     seconds: float
-
-    @classmethod
-    def of(cls, material: Material) -> "ImageFeatures":
-        """Encode the pictures of all splits."""
-        splits, began = (*material.tests.values(), material.valid, material.train), time.perf_counter()
-        shown = (path for rows in splits for row in rows for path in material.task.pictures_of(row))
-        paths = list(dict.fromkeys(shown))
-        model = material.pretrained.model
-        was_training, device = model.training, torch.device(material.task.settings.device)
-        encoder = Encoder(model.to(device).eval(), material.pretrained.tokenizer, device=device)
-        frozen: list[Array] = []
-        pixels: list[Array] = []
-        try:
-            for start in range(0, len(paths), BATCH):
-                own = paths[start : start + BATCH]
-                frozen.append(image_features(encoder, [material.pictures.pixels(own)], len(own)))
-                pixels.append(raw_pixels(torch.stack([material.pictures.uint8(path) for path in own]), SIDE))
-        finally:
-            model.to("cpu").train(was_training)
-        places = {path: place for place, path in enumerate(paths)}
-        return cls(places, np.concatenate(frozen), np.concatenate(pixels), time.perf_counter() - began)
 
     def rows(self, pictures: Sequence[tuple[Path, ...]], features: Array) -> Array:
         """[R, D] features of the pictures of rows, one after the other where a row has several."""

@@ -66,13 +66,6 @@ def question_only(material: Material) -> BaselinePredictions:
     return material.predicted(answer, how, cut, words.cut)
 
 
-def centre_box(material: Material) -> BaselinePredictions:
-    """A box in the centre with the training boxes' median width and height."""
-    boxes = np.array([box for row in material.train for box in row.boxes])
-    width, height = np.median(boxes[:, 2] - boxes[:, 0]), np.median(boxes[:, 3] - boxes[:, 1])
-    return _constant(material, (0.5 - width / 2, 0.5 - height / 2, 0.5 + width / 2, 0.5 + height / 2))
-
-
 def box_of_phrase(material: Material) -> BaselinePredictions:
     """The box of the nearest training phrase by TF-IDF; the median box where it occurs several times."""
     boxes: dict[str, list[Corners]] = defaultdict(list)
@@ -115,7 +108,8 @@ def tf_idf(material: Material) -> BaselinePredictions:
         cuts[features.cut] = None
         return lambda block: (features([(text,) for text in search.anchors[block]]) @ known.T).toarray() / 2
 
-    return material.predicted(lambda rows: _ranked(rows, scores))._replace(note="; ".join(filter(None, cuts)))
+    predictions, _, shared = material.predicted(lambda rows: _ranked(rows, scores))
+    return predictions, "; ".join(filter(None, cuts)), shared
 
 
 def bm25(material: Material) -> BaselinePredictions:
@@ -153,11 +147,6 @@ def bm25_scores(search: TextSearch) -> Scores:
 def _ranked(rows: Sequence[Any], scores_of: Callable[[TextSearch], Scores]) -> list[Nearest]:
     search = TextSearch.of(rows)
     return search.ranked(scores_of(search))
-
-
-def _constant(material: Material, box: tuple[Any, Any, Any, Any]) -> BaselinePredictions:
-    corners = tuple(float(number) for number in box)
-    return material.predicted(lambda rows: [corners] * len(rows))
 
 
 def _nearest_texts(known: Sequence[str], asked: Sequence[str]) -> list[int]:
@@ -208,8 +197,6 @@ _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
             "question only: TF-IDF + logistic regression": question_only,
         },
         GROUNDING.name: {
-            "whole picture": lambda material: _constant(material, (0.0, 0.0, 1.0, 1.0)),
-            "centre box of median size": centre_box,
             "box of the nearest training phrase": box_of_phrase,
         },
         SENTENCE_SIMILARITY.name: {
