@@ -4,8 +4,8 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +28,7 @@ from xfm.finetuning.finished import FinetuneResult, finish, write_resolved
 from xfm.finetuning.presets import check_applicable, task_settings, training_config
 from xfm.finetuning.session import Session
 from xfm.finetuning.start import first_reads, local_model, prepared_base
-from xfm.finetuning.tuning_run import adapt
+from xfm.finetuning.tuning_run import adapt, is_new
 from xfm.metrics.numbers import readable_seconds
 from xfm.models.resolve import LOG_IN, hub_library
 from xfm.models.xfm import check_repository, push_to_hub
@@ -302,20 +302,6 @@ STEPS, SHOWN_CLASSES = 6, 12
 """Steps of a dry run that are timed, after one that is not; and classes that it names."""
 
 
-@dataclass(frozen=True)
-class DryRun:
-    """Plan of a run: rows by split, training rows by class, lines to show, seconds of its steps (0: a probe,
-    which has none)."""
-
-    rows: Mapping[str, int]
-    classes: Mapping[str, int]
-    lines: Sequence[tuple[str, str]]
-    seconds: float
-
-    def __str__(self) -> str:
-        return "\n".join(f"{name + ':':<10}{text}" for name, text in self.lines)
-
-
 def dry_run(
     task: str,
     model: Path | str,
@@ -328,9 +314,9 @@ def dry_run(
     test: Table | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
-) -> DryRun:
-    """What `finetune` would do with these arguments; some steps are timed and thrown away, nothing is
-    written."""
+) -> str:
+    """What `finetune` would do with these arguments, in lines; some steps are timed and thrown away, nothing
+    is written."""
     refuse_none(task=task, model=model, train=train)
     config, spec, began = finetune_config(config), task_spec(task), time.perf_counter()
     check_applicable(spec, config)
@@ -344,7 +330,7 @@ def dry_run(
         return _plan(limited(run, began))
 
 
-def _plan(run: Session) -> DryRun:
+def _plan(run: Session) -> str:
     data, config = run.data, run.config
     counts = {"training": len(data.train), "validation": len(data.valid)}
     counts |= {name: len(own) for name, own in data.tests.items()}
@@ -364,7 +350,7 @@ def _plan(run: Session) -> DryRun:
     }
     absent = {"Limit": not run.limit, "Time": not seconds}
     told = [(name, text) for name, text in lines.items() if text and not absent.get(name)]
-    return DryRun(counts, dict(classes), told, seconds)
+    return "\n".join(f"{name + ':':<10}{text}" for name, text in told)
 
 
 def _step_seconds(run: Session) -> float:
@@ -374,7 +360,7 @@ def _step_seconds(run: Session) -> float:
     short = replace(run.config, steps=STEPS + 1)
     clock, settings = TrainingClock(short.steps), training_config(short, task.settings)
     loss = lambda model, batch, generator: task.loss(batch, generator)  # noqa: E731
-    how = {"clock": clock, "is_new": task.is_new, "device": task.settings.device}
+    how = {"clock": clock, "is_new": is_new, "device": task.settings.device}
     batches = lambda start, stop: (portion.batch for portion in task.portions(start, stop))  # noqa: E731
     Trainer(task.module, loss, batches, settings, **how).fit()
     ends = [moment.seconds for moment in clock.moments]

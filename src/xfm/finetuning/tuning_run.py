@@ -23,6 +23,7 @@ from xfm.models.adapters import LowRank, require_base, save_adapter
 from xfm.models.folder import Artifacts, Pretrained, save_model
 from xfm.models.model_files import FRESH
 from xfm.models.precision import resolve
+from xfm.models.task_models import ADDED
 from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.tasks.images import Portion
@@ -58,6 +59,12 @@ def adapt(module: nn.Module, config: TuningConfig) -> None:
             target_modules=[name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)],
         )
         inject_adapter_in_model(lora, encoder)
+
+
+def is_new(name: str) -> bool:
+    """Whether the parameter of that name was not pre-trained (as LoRA's were not) and learns at the larger
+    rate."""
+    return name.startswith(ADDED) or ".lora_" in name
 
 
 def merge_lora(module: nn.Module) -> dict[str, LowRank]:
@@ -143,7 +150,7 @@ def tune(
             training_config(config, task.settings, minutes),
             RunFolder(folder, settings, allowed=allowed) if folder else None,
             clock=clock,
-            is_new=lambda name: task.is_new(name) or ".lora_" in name,  # LoRA's learn at the larger rate
+            is_new=is_new,
             callbacks=[RunLog(progress), EarlyStopping(watch.finished), Checkpoints()],
             device=task.settings.device,
         ).fit(resume)

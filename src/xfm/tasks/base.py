@@ -30,7 +30,7 @@ from xfm.data.variation import augmentation, training_view
 from xfm.metrics.classification import mean_scores
 from xfm.models.folder import Pretrained
 from xfm.models.precision import autocast
-from xfm.models.task_models import ADDED, build_task_model
+from xfm.models.task_models import build_task_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.images import ImageView, Pictures, Portion, read_ahead
 from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, pictures_of, texts_of
@@ -328,10 +328,6 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         finally:
             self.module.train(was_training)
 
-    def is_new(self, name: str) -> bool:
-        """Whether the module's parameter of that name was not pre-trained and learns at the larger rate."""
-        return name.startswith(ADDED)
-
     def settle(self, valid: Sequence[Row]) -> None:
         """Choose what no gradient does, on rows that were not learned from; they may be none."""
 
@@ -358,7 +354,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
     def truths(self, row: Row) -> Sequence[str]:
         """Labels or answers, as `known` has them, of which each would be right for the row."""
-        return ()
+        return self.labels_of(row)
 
     def unknown(self, row: Row) -> Sequence[str]:
         """The labels or answers of a row that the task cannot give, which no prediction of it gets right."""

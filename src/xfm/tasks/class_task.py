@@ -125,9 +125,6 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         """Those of rows."""
         return [cls.labels_of(row) for row in rows]
 
-    def truths(self, row: RowT) -> Truth:
-        return self.labels_of(row)
-
     def unknown(self, row: RowT) -> Truth:
         return tuple(name for name in self.labels_of(row) if name not in self.known)
 

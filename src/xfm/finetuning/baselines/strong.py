@@ -63,7 +63,7 @@ def question_only(material: Material) -> BaselinePredictions:
         return model.predict(words([(row.question,) for row in rows])).tolist()
 
     cut = f"the {ANSWERS} most frequent answers" if len(kept) == ANSWERS else ""
-    return material.predicted(answer, how, cut, words.cut)
+    return material.predicted(answer, how, cut)
 
 
 def box_of_phrase(material: Material) -> BaselinePredictions:
@@ -100,16 +100,13 @@ def before_fine_tuning(material: Material) -> BaselinePredictions:
 
 def tf_idf(material: Material) -> BaselinePredictions:
     """Cosines of the TF-IDF of words and letters, fitted to the candidates."""
-    cuts: dict[str, None] = {}
 
     def scores(search: TextSearch) -> Scores:
         features = TextFeatures([(text,) for text in search.candidates])
         known = features([(text,) for text in search.candidates])
-        cuts[features.cut] = None
         return lambda block: (features([(text,) for text in search.anchors[block]]) @ known.T).toarray() / 2
 
-    predictions, _, shared = material.predicted(lambda rows: _ranked(rows, scores))
-    return predictions, "; ".join(filter(None, cuts)), shared
+    return material.predicted(lambda rows: _ranked(rows, scores))[0], "", 0.0  # learns of no training row
 
 
 def bm25(material: Material) -> BaselinePredictions:
