@@ -58,7 +58,7 @@ class Measured:
         return self.found
 
 
-def watch_of(task: Measured, folder: Path | None, **changes: Any) -> ValidationMonitor[Any, Any, Any]:
+def watch_of(task: Measured, folder: Path | None, **changes: Any) -> ValidationMonitor:
     return ValidationMonitor(task, [1], FinetuneConfig(**changes), folder, False)  # type: ignore[arg-type]
 
 

@@ -4,17 +4,17 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError, amount, excerpt
 from xfm.data.records import is_number
 from xfm.data.skipped import SkippedRecords
-from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
-from xfm.finetuning.start import few, first_places, readable_rows
+from xfm.data.tables import ColumnMap, InMemory, read_table, split_rows
+from xfm.finetuning.start import TypedRow, few, first_places, readable_rows
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
-from xfm.tasks.base import Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import class_names, require_classes
@@ -25,7 +25,7 @@ from xfm.training.checkpoint import list_checkpoints
 SPLIT_FILE = "split.json"
 
 
-def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[Hashable]:
+def kept_together(task: type[AnyTask], rows: Sequence[Any]) -> list[Hashable]:
     """Group of each row by `Task.together`; every row alone if that would connect more than half of them."""
     things = [task.together(row) for row in rows]
     numbers = components(things)
@@ -36,7 +36,7 @@ def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[
     return groups
 
 
-def strata_of(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[str | None]:
+def strata_of(task: type[AnyTask], rows: Sequence[Any]) -> list[str | None]:
     """The class of each row, or the rarest of its labels, which a draw may miss."""
     own = [task.labels_of(row) for row in rows]
     counts = Counter(name for labels in own for name in labels)
@@ -59,8 +59,6 @@ def with_all_labels(
             known |= {name for one in moved for name in labels[one]}
     return {name: sorted(rows) for name, rows in found.items()}
 
-
-Row = TypeVar("Row")
 
 PICTURES_FOLDER = "pictures"
 FEWEST = 4
@@ -110,14 +108,14 @@ def reading(config: FinetuneConfig) -> CellMeaning:
 
 
 def read_data(
-    task: type[Task[Row, Any, Any]],
+    task: type[AnyTask],
     tables: Tables,
     config: FinetuneConfig,
     out: Path,
     pictures: Pictures | None = None,
     left_out: SkippedRecords | None = None,
     progress: bool = False,
-) -> tuple[SplitRows[Row], RowOrigin]:
+) -> tuple[SplitRows[Any], RowOrigin]:
     """Read tables, leave out unreadable pictures, split the rows (written to `split.json`), check labels.
     None for `pictures` reads only those that a typed row needs. UserError names file, row and column."""
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
@@ -157,11 +155,8 @@ def read_data(
 
 
 def _part(
-    task: type[Task[Row, Any, Any]],
-    typed: Mapping[str, list[tuple[TableRow, Row]]],
-    shares: Mapping[str, float],
-    seed: int,
-) -> dict[str, list[tuple[TableRow, Row]]]:
+    task: type[AnyTask], typed: Mapping[str, list[TypedRow]], shares: Mapping[str, float], seed: int
+) -> dict[str, list[TypedRow]]:
     rows = typed["train"]
     if len(rows) < FEWEST:
         raise UserError(
@@ -177,9 +172,7 @@ def _part(
     return {**typed, "train": found.pop("rest"), **found}
 
 
-def _labels(
-    task: type[Task[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
-) -> tuple[str, ...]:
+def _labels(task: type[AnyTask], typed: Mapping[str, list[TypedRow]]) -> tuple[str, ...]:
     if not issubclass(task, ClassTask):
         return ()
     found = [task.labels_of(row) for _, row in typed["train"]]
@@ -196,14 +189,12 @@ def _labels(
             f'{row.file}: the column "{column}" has {len(names)} different labels in {len(found)} training '
             f"rows, too many to learn classes from; choose another column{hint}"
         )
-    known = set(names)
-    for split in ("valid", "test"):
-        for row, converted in typed.get(split, ()):
-            for label in task.labels_of(converted):
-                if label not in known:
-                    raise UserError(
-                        f'{row.place}: the column "{column}" is {excerpt(label)!r}, a label that no '
-                        f"training row has; the training rows have {few(map(excerpt, names))}: mend "
-                        "the row, or add such rows to the training"
-                    )
+    known, scored = set(names), [pair for split in ("valid", "test") for pair in typed.get(split, ())]
+    for row, label in ((row, label) for row, one in scored for label in task.labels_of(one)):
+        if label not in known:
+            raise UserError(
+                f'{row.place}: the column "{column}" is {excerpt(label)!r}, a label that no training row '
+                f"has; the training rows have {few(map(excerpt, names))}: mend the row, or add such rows to "
+                "the training"
+            )
     return names

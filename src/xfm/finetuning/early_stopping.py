@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,7 +13,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_log, write_text, writing
 from xfm.models.model_files import WEIGHTS
 from xfm.models.weights import write_tensors
-from xfm.tasks.base import BatchT, Prediction, Row, Task
+from xfm.tasks.base import AnyTask
 from xfm.training import distributed
 from xfm.training.atomic_folder import saved_before, write_folder
 from xfm.training.checkpoint import load_weights, unique_state
@@ -21,24 +21,19 @@ from xfm.training.checkpoint import load_weights, unique_state
 LOOKS_FILE, BEST_FOLDER = "validation.jsonl", "best"
 
 
-def require_metric(task: Task[Any, Any, Any], name: str, found: Collection[str]) -> None:
+def require_metric(task: AnyTask, name: str, found: Collection[str]) -> None:
     """Refuse a metric that a task does not have."""
     if name not in found:
         raise UserError(f"choose_by: {task.spec.name} has no {name}; choose by {', '.join(found)}")
 
 
-class ValidationMonitor(Generic[Row, BatchT, Prediction]):
+class ValidationMonitor:
     """Scores validation rows while a task is trained: each look in `validation.jsonl`, the best weights in
     `best/`. All processes look at a part of the rows; the first writes. `looks` are metrics by step, `metric`
     is the one that chooses the model."""
 
     def __init__(
-        self,
-        task: Task[Row, BatchT, Prediction],
-        rows: Sequence[Row],
-        config: FinetuneConfig,
-        folder: Path | None,
-        progress: bool,
+        self, task: AnyTask, rows: Sequence[Any], config: FinetuneConfig, folder: Path | None, progress: bool
     ) -> None:
         if rows and folder is None:
             raise ValueError("validation rows need a folder that keeps the best model")

@@ -21,13 +21,13 @@ from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of
 from xfm.finetuning.report import write_report
-from xfm.finetuning.session import AnyTask, Session, clear
+from xfm.finetuning.session import Session, clear
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import few
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_scores
-from xfm.tasks.base import HiddenInput
+from xfm.tasks.base import AnyTask, HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag, plain_flags
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from xfm.core.errors import amount, excerpt
 from xfm.finetuning.leaderboard import Leaderboard
-from xfm.finetuning.session import AnyTask, Session
+from xfm.finetuning.session import Session
 from xfm.finetuning.split_scores import groups_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import is_share, metric_name
-from xfm.tasks.base import Task
+from xfm.tasks.base import AnyTask
 from xfm.training.flags import Flag, FlagKind, of_log, shortened
 from xfm.training.logging import log_lines
 from xfm.training.run_folder import LOG_FILE
@@ -70,9 +70,7 @@ def few_rows(metric: str, cases: Mapping[str, tuple[float, int, int]]) -> Flag |
     return Flag(FlagKind.ROUGH, text) if few else None
 
 
-def seen_rows(
-    task: type[Task[Any, Any, Any]], train: Sequence[Any], splits: Mapping[str, Sequence[Any]]
-) -> Flag | None:
+def seen_rows(task: type[AnyTask], train: Sequence[Any], splits: Mapping[str, Sequence[Any]]) -> Flag | None:
     """Rows of valid or test that have something in common with training rows; only tables of one's own
     may."""
     own = {name: [frozenset(task.together(row)) for row in rows] for name, rows in splits.items()}
@@ -87,7 +85,7 @@ def seen_rows(
     return Flag(FlagKind.SEEN, f"{text}: take such rows out of one of the tables")
 
 
-def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any]]) -> Flag | None:
+def unknown_answers(task: AnyTask, splits: Mapping[str, Sequence[Any]]) -> Flag | None:
     """Rows whose answer is none of those that the model can give."""
     said = {name: [own[0] for row in rows if (own := task.unknown(row))] for name, rows in splits.items()}
     shown = [f"{len(own):,} of {len(splits[name]):,} {name} rows" for name, own in said.items() if own]

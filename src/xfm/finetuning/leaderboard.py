@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xfm.finetuning.baselines.features import LEAST_BUDGET, Material
 from xfm.finetuning.baselines.strong import PROBE, BaselineResult, scored, strong_baselines
-from xfm.finetuning.session import AnyTask, Session
+from xfm.finetuning.session import Session
 from xfm.finetuning.split_scores import groups_of
 from xfm.metrics.intervals import (
     FEWEST_DIFFERENT,
@@ -22,6 +22,7 @@ from xfm.metrics.intervals import (
     resamples,
 )
 from xfm.metrics.numbers import points
+from xfm.tasks.base import AnyTask
 
 THIS_MODEL = "this model"
 SWITCHED_OFF = {"strong simple baselines": "switched off by --baseline false"}

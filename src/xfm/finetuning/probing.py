@@ -20,7 +20,7 @@ from xfm.metrics.classification import Array
 from xfm.models.heads import HeadInputs
 from xfm.models.precision import autocast
 from xfm.models.task_models import Classifier
-from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.base import AnyTask, TaskSettings
 from xfm.tasks.class_task import ClassTask
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 2))
@@ -51,7 +51,7 @@ class LinearFit:
     penalty: float
     note: str
 
-    def predictions(self, task: Task[Any, Any, Any], features: Array) -> list[Any]:
+    def predictions(self, task: AnyTask, features: Array) -> list[Any]:
         """What the layer says of [N, F] features, as the task's predictions."""
         logits = torch.from_numpy(features) @ self.weight.T + self.bias
         return task.labels.predictions(logits) if isinstance(task, ClassTask) else logits[:, 0].tolist()
@@ -68,7 +68,7 @@ def probe_settings(settings: TaskSettings) -> TaskSettings:
     return replace(settings, head=HeadKind.PROBE, image_head=ImageHead.LINEAR)
 
 
-def fit_task(task: Task[Any, Any, Any], valid: Sequence[Any], choose_by: str = "") -> LinearFit:
+def fit_task(task: AnyTask, valid: Sequence[Any], choose_by: str = "") -> LinearFit:
     """Fit the probe of a task in place; validation rows choose the penalty."""
     task.module.eval()
     chosen = encoded(task, valid)
@@ -94,7 +94,7 @@ def drawn(rows: Sequence[Any], seed: int) -> tuple[Sequence[Any], str]:
     return [rows[place] for place in chosen.tolist()], f"{MOST:,} of {len(rows):,} training rows"
 
 
-def encoded(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Features:
+def encoded(task: AnyTask, rows: Sequence[Any]) -> Features:
     """Features of rows; those of one picture and of like lengths are encoded together."""
     shown = [tuple(map(str, task.pictures_of(row))) for row in rows]
     lengths = [sum(map(len, task.texts_of(row))) for row in rows]
@@ -113,11 +113,7 @@ def encoded(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Features:
 
 
 def fit_linear(
-    task: Task[Any, Any, Any],
-    train: Features,
-    valid: Features,
-    choose_by: str = "",
-    penalties: Sequence[float] = (),
+    task: AnyTask, train: Features, valid: Features, choose_by: str = "", penalties: Sequence[float] = ()
 ) -> LinearFit:
     """Fit a layer for each penalty and take the best by the task's metric (or `choose_by`), of equal ones the
     more certain; `DEFAULT` without validation rows."""
@@ -134,7 +130,7 @@ def fit_linear(
     return replace(best, note=f"C = {best.penalty:g}, {why}")
 
 
-def _score(task: Task[Any, Any, Any], fit: LinearFit, valid: Features, choose_by: str) -> tuple[float, float]:
+def _score(task: AnyTask, fit: LinearFit, valid: Features, choose_by: str) -> tuple[float, float]:
     found = fit.predictions(task, valid.values)
     metrics = task.validation_metrics(valid.rows, found)
     if choose_by:

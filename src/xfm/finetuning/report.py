@@ -17,7 +17,7 @@ from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import is_headline, less_is_better, metric_name
 from xfm.reports.page import line_of, page_template
 from xfm.reports.scores import Score, write_output
-from xfm.tasks.base import Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import read_flags
 from xfm.training.run_folder import LOG_FILE
@@ -29,7 +29,7 @@ PlaceOf = Callable[[Any, Sequence[Path]], str]
 
 def write_report(
     out: Path,
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     tests: Mapping[str, Sequence[Any]],
     predictions: Mapping[str, Sequence[Any]],
     scores: Mapping[str, Score],
@@ -105,7 +105,7 @@ def _how(config: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tupl
 
 
 def _split(
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     name: str,
     rows: Sequence[Any],
     predictions: Sequence[Any],
@@ -135,7 +135,7 @@ def _split(
     }
 
 
-def _chart(out: Path, task: Task[Any, Any, Any], tuned: TuningRun) -> str:
+def _chart(out: Path, task: AnyTask, tuned: TuningRun) -> str:
     panels: dict[str, dict[str, Curve]] = {}
     log = read_curves(out / LOG_FILE)
     if "loss" in log:

@@ -20,21 +20,13 @@ from xfm.data.tables import ColumnMap, InMemory, Table, TableRow, as_table, read
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.presets import check_applicable, task_settings
 from xfm.finetuning.report import write_report
-from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.start import (
-    few,
-    load_base,
-    local_model,
-    readable_rows,
-    require_texts,
-    restored,
-    task_of,
-)
+from xfm.finetuning.start import few, load_base, local_model, readable_rows, require_texts, restored, task_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.models.precision import resolve
 from xfm.models.resolve import stand_in
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_output, write_scores
+from xfm.tasks.base import AnyTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import Case
 from xfm.training.cpu_runtime import prepare_process

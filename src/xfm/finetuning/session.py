@@ -20,19 +20,12 @@ from xfm.data.skipped import SkippedRecords
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.early_stopping import BEST_FOLDER
-from xfm.finetuning.presets import (
-    check_applicable,
-    decided,
-    decisions,
-    fitted,
-    is_probe,
-    task_settings,
-)
+from xfm.finetuning.presets import check_applicable, decided, decisions, fitted, is_probe, task_settings
 from xfm.finetuning.probing import fit_task, probe_settings
 from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base, usable_rows
 from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
-from xfm.tasks.base import HiddenInput, Task
+from xfm.tasks.base import AnyTask, HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
@@ -42,7 +35,6 @@ from xfm.training.collectives import in_turn
 from xfm.training.run_folder import SHOWN
 
 BASELINES_FOLDER = "baselines"
-AnyTask = Task[Any, Any, Any]
 
 
 @dataclass(frozen=True)

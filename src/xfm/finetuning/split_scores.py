@@ -19,7 +19,7 @@ from xfm.metrics.intervals import (
     row_groups,
 )
 from xfm.reports.scores import PartResult, floors_of
-from xfm.tasks.base import BatchT, Prediction, Row, Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.sampling import components
 
@@ -29,10 +29,10 @@ LARGEST_MATRIX, CONFUSIONS = 16, 10
 
 def add_scores(
     result: PartResult,
-    task: Task[Row, BatchT, Prediction],
+    task: AnyTask,
     place: str,
-    rows: Sequence[Row],
-    predictions: Sequence[Prediction],
+    rows: Sequence[Any],
+    predictions: Sequence[Any],
     others: Mapping[str, Metrics],
     only: Collection[str] = (),
     scratch: Metrics | None = None,
@@ -61,10 +61,7 @@ def add_scores(
 
 
 def measured(
-    task: Task[Row, BatchT, Prediction],
-    rows: Sequence[Row],
-    predictions: Sequence[Prediction],
-    only: Collection[str] = (),
+    task: AnyTask, rows: Sequence[Any], predictions: Sequence[Any], only: Collection[str] = ()
 ) -> dict[str, Interval | float]:
     """The metrics with their 95 % intervals, but those that are no means of rows where rows are very many."""
     seed, groups = task.settings.seed, groups_of(task, rows)
@@ -87,7 +84,7 @@ def measured(
     return found | {name: percentiles(values[name], samples[:, at]) for at, name in enumerate(rest)}
 
 
-def groups_of(task: Task[Any, Any, Any], rows: Sequence[Any]) -> NDArray[np.int64]:
+def groups_of(task: AnyTask, rows: Sequence[Any]) -> NDArray[np.int64]:
     """[N] the group of each row: rows that share something (`Task.shared`), directly or not, are one."""
     shared = [task.shared(row) for row in rows]
     numbers = components(own for own in shared if own)

@@ -18,7 +18,7 @@ from xfm.models.folder import Pretrained
 from xfm.models.interop.loading import load
 from xfm.models.resolve import model_folder
 from xfm.models.shipped import boxed_names
-from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.base import AnyTask, TaskSettings
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import CellMeaning, SplitRows
 from xfm.training import distributed
@@ -26,6 +26,8 @@ from xfm.training import distributed
 LONGEST, STEP = 512, 8
 """Texts are cut there unless more is asked for; lengths are multiples of the step."""
 T = TypeVar("T")
+TypedRow = tuple[TableRow, Any]
+"""A row of a table, raw and typed."""
 SAMPLED = 20_000
 """Training rows whose texts are measured."""
 
@@ -57,9 +59,7 @@ def local_model(model: Path | str) -> Path:
     return path
 
 
-def fitting_length(
-    task: type[Task[Any, Any, Any]], rows: Sequence[Any], tokenizer: Tokenizer | None, limit: int
-) -> int:
+def fitting_length(task: type[AnyTask], rows: Sequence[Any], tokenizer: Tokenizer | None, limit: int) -> int:
     """Tokens that hold the longest text of the rows, a multiple of `STEP`; `LONGEST` or the limit at most."""
     seen = [task.texts_of(row) for row in rows[:SAMPLED]]
     texts = (
@@ -85,12 +85,8 @@ def task_of(base: Pretrained, path: Path) -> TaskConfig:
 
 
 def restored(
-    kind: type[Task[Any, Any, Any]],
-    base: Pretrained,
-    pictures: Pictures,
-    rows: Sequence[Any],
-    settings: TaskSettings,
-) -> Task[Any, Any, Any]:
+    kind: type[AnyTask], base: Pretrained, pictures: Pictures, rows: Sequence[Any], settings: TaskSettings
+) -> AnyTask:
     """The task of a fine-tuned model; constant guesses are drawn from `rows` in place of training rows."""
     assert base.task is not None
     told = base.task.task
@@ -116,21 +112,18 @@ def first_reads(read: Callable[[], tuple[T, SkippedRecords]], pictures: Pictures
     return found[0], found[1]
 
 
-Row = TypeVar("Row")
-
-
 # ---------------------------------------------------------------- rows of tables
 def readable_rows(
-    task: type[Task[Row, Any, Any]],
+    task: type[AnyTask],
     raw: Mapping[str, Sequence[TableRow]],
     how: CellMeaning,
     left_out: SkippedRecords,
     pictures: Pictures | None = None,
     progress: bool = False,
-) -> dict[str, list[tuple[TableRow, Row]]]:
+) -> dict[str, list[TypedRow]]:
     """Rows of tables, raw and typed, without those with unreadable pictures; UserError: a wrong cell or too
     many left out."""
-    typed: dict[str, list[tuple[TableRow, Row]]] = {name: [] for name in raw}
+    typed: dict[str, list[TypedRow]] = {name: [] for name in raw}
     for name, rows in raw.items():
         for row in rows:
             try:
@@ -149,9 +142,7 @@ def readable_rows(
     return typed
 
 
-def require_texts(
-    task: type[Task[Row, Any, Any]], rows: Sequence[tuple[TableRow, Row]], texts: int = 0
-) -> None:
+def require_texts(task: type[AnyTask], rows: Sequence[TypedRow], texts: int = 0) -> None:
     """Refuse a row with another number of texts than `texts` (0: than the first row's)."""
     if (second := task.spec.second) is None:
         return
@@ -165,14 +156,14 @@ def require_texts(
             raise row.error(second.name, problem)
 
 
-def first_places(task: type[Task[Row, Any, Any]], rows: Sequence[tuple[TableRow, Row]]) -> dict[Path, str]:
+def first_places(task: type[AnyTask], rows: Sequence[TypedRow]) -> dict[Path, str]:
     """File and row in which each picture is first named."""
     return {picture: row.place for row, one in reversed(rows) for picture in task.pictures_of(one)}
 
 
 # ---------------------------------------------------------------- typed rows
 def usable_rows(
-    task: type[Task[Any, Any, Any]],
+    task: type[AnyTask],
     data: SplitRows[Any],
     pictures: Pictures,
     left_out: SkippedRecords,
@@ -194,11 +185,7 @@ def usable_rows(
 
 
 def readable(
-    task: type[Task[Any, Any, Any]],
-    rows: Sequence[Any],
-    split: str,
-    pictures: Pictures,
-    left_out: SkippedRecords,
+    task: type[AnyTask], rows: Sequence[Any], split: str, pictures: Pictures, left_out: SkippedRecords
 ) -> Sequence[Any]:
     """The rows of a split whose pictures can all be read; UserError where too many cannot."""
     kept = _without(rows, pictures.unreadable(_distinct(task, [rows])), task, split, left_out)
@@ -206,9 +193,7 @@ def readable(
     return kept
 
 
-def _distinct(
-    task: type[Task[Any, Any, Any]], splits: Iterable[Sequence[Any]], most: int | None = None
-) -> list[Path]:
+def _distinct(task: type[AnyTask], splits: Iterable[Sequence[Any]], most: int | None = None) -> list[Path]:
     named: dict[Path, None] = {}
     for path in (path for rows in splits for row in rows for path in task.pictures_of(row)):
         if most is not None and len(named) >= most:
@@ -218,11 +203,7 @@ def _distinct(
 
 
 def _without(
-    rows: Sequence[Any],
-    bad: Mapping[Path, str],
-    task: type[Task[Any, Any, Any]],
-    split: str,
-    left_out: SkippedRecords,
+    rows: Sequence[Any], bad: Mapping[Path, str], task: type[AnyTask], split: str, left_out: SkippedRecords
 ) -> Sequence[Any]:
     absent = set[int]()
     for place, row in enumerate(rows) if bad else ():

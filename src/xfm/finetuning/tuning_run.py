@@ -25,7 +25,7 @@ from xfm.models.model_files import FRESH
 from xfm.models.precision import resolve
 from xfm.models.task_models import ADDED
 from xfm.objectives.losses import Losses, StepLoss
-from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
+from xfm.tasks.base import AnyTask, seeded
 from xfm.tasks.images import Portion
 from xfm.training import distributed
 from xfm.training.callbacks import Checkpoints, EarlyStopping
@@ -116,9 +116,9 @@ class TuningRun:
 
 
 def tune(
-    task: Task[Row, BatchT, Prediction],
+    task: AnyTask,
     config: FinetuneConfig,
-    valid: Sequence[Row] = (),
+    valid: Sequence[Any] = (),
     folder: Path | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
     *,
@@ -172,27 +172,25 @@ def tune(
     return TuningRun(step, watch.best, looks, losses, seconds, limited=limited, precision=precision)
 
 
-class TaskLoss(StepLoss[Portion[BatchT]]):
+class TaskLoss(StepLoss[Portion[Any]]):
     """Losses of a task, as means over what its portions count; `totals` receives count and loss of each, on
     the device."""
 
-    def __init__(
-        self, task: Task[Row, BatchT, Prediction], totals: list[tuple[float, Tensor]] | None
-    ) -> None:
+    def __init__(self, task: AnyTask, totals: list[tuple[float, Tensor]] | None) -> None:
         self.task, self.totals = task, totals
 
-    def __call__(self, model: nn.Module, part: Portion[BatchT], generator: torch.Generator) -> Losses:
+    def __call__(self, model: nn.Module, part: Portion[Any], generator: torch.Generator) -> Losses:
         """Losses of a portion."""
         found = self.task.loss(part.batch, generator)
         if self.totals is not None:
             self.totals.append((part.count, found.total.detach().float()))
         return found
 
-    def count(self, batch: Portion[BatchT]) -> float:
+    def count(self, batch: Portion[Any]) -> float:
         """What the task's losses are means of."""
         return batch.count
 
-    def origins(self, batch: Portion[BatchT]) -> range:
+    def origins(self, batch: Portion[Any]) -> range:
         """One number a row."""
         return range(batch.rows)
 
@@ -207,7 +205,7 @@ def _step_losses(totals: Sequence[tuple[float, Tensor]], accumulation: int) -> t
 
 def save_tuned(
     folder: Path,
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     pretrained: Pretrained,
     began_from: str,
     run: TuningRun,

@@ -394,3 +394,6 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def counts(self, rows: Sequence[Row]) -> dict[str, int]:
         """How many cases stand behind a metric, by its name, where these are not the rows."""
         return {}
+
+
+AnyTask = Task[Any, Any, Any]

@@ -319,12 +319,7 @@ class SeveralLabels(Labelling[LabelSet]):
         names = with_unknown(self.names, [name for own in truths for name in own])
         scores = np.zeros((len(said), len(names)))
         scores[:, : len(self.names)] = [one.probabilities for one in said]
-        return (
-            label_flags(truths, names),
-            label_flags([one.labels for one in said], names),
-            scores,
-            names,
-        )
+        return (label_flags(truths, names), label_flags([one.labels for one in said], names), scores, names)
 
 
 def _only(truths: Sequence[Truth]) -> list[str]:

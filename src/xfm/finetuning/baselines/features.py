@@ -15,7 +15,7 @@ from xfm.finetuning.probing import drawn
 from xfm.metrics.classification import Array
 from xfm.models.features import Encoder, image_features
 from xfm.models.folder import Pretrained
-from xfm.tasks.base import Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.images import Pictures
 
 LEAST_BUDGET = 60.0
@@ -36,7 +36,7 @@ BaselinePredictions = tuple[Mapping[str, list[Any]], str, float]
 class Material:
     """The rows of a fine-tuning for its baselines; `budget` are seconds for the search of a penalty."""
 
-    task: Task[Any, Any, Any]
+    task: AnyTask
     pretrained: Pretrained
     pictures: Pictures
     train: Sequence[Any]

@@ -20,7 +20,7 @@ from xfm.finetuning.baselines.classification import Rows, logistic
 from xfm.finetuning.baselines.features import LONGEST, BaselinePredictions, Material, TextFeatures
 from xfm.finetuning.frozen_features import unit
 from xfm.finetuning.probing import has_probe
-from xfm.tasks.base import Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import Corners, SplitRows
 from xfm.tasks.sentence_similarity import Nearest, Scores, TextSearch
@@ -193,9 +193,7 @@ _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
             "answer of the nearest training question": answer_of_question,
             "question only: TF-IDF + logistic regression": question_only,
         },
-        GROUNDING.name: {
-            "box of the nearest training phrase": box_of_phrase,
-        },
+        GROUNDING.name: {"box of the nearest training phrase": box_of_phrase},
         SENTENCE_SIMILARITY.name: {
             "TF-IDF": tf_idf,
             "BM25": bm25,
@@ -219,7 +217,7 @@ class BaselineResult:
     note: str = ""
 
 
-def baselines_of(task: Task[Any, Any, Any]) -> Mapping[str, Make]:
+def baselines_of(task: AnyTask) -> Mapping[str, Make]:
     """The baselines of a task by name: those of classes and values follow from what its rows have."""
     spec = task.spec
     if not spec.classes:
@@ -264,7 +262,7 @@ def strong_baselines(
 
 
 def scored(
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     tests: Mapping[str, Sequence[Any]],
     predictions: Mapping[str, list[Any]],
     seconds: float | None = None,
