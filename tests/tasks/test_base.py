@@ -155,7 +155,7 @@ def test_batches_and_predictions_are_those_of_any_number_of_workers(kind: str) -
             assert not other.is_inference()
     test = alone.train_rows
     assert alone.predict(test, 4) == ahead.predict(test, 4)
-    assert len(ahead.pictures) == 0
+    assert len(ahead.pictures.kept) == 0
     assert workers_of_this_process() == []
 
 

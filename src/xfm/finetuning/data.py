@@ -102,9 +102,7 @@ class RowOrigin:
 
 def reading(config: FinetuneConfig) -> CellMeaning:
     """How cells are meant."""
-    return CellMeaning(
-        config.box_format, config.box_unit, config.regression, config.label_kind, config.label_separator
-    )
+    return CellMeaning(config.box_format, config.box_unit, config.label_kind, config.label_separator)
 
 
 def read_data(

@@ -27,7 +27,8 @@ BASE_RATE, BASE_WIDTH = 4e-5, 768
 def fitted(config: FinetuneConfig, rows: int, width: int) -> FinetuneConfig:
     """Every 0 that means "fits" filled in: few rows are seen often in small batches, many a few times in
     large ones (measured in `docs/finetuning.md`)."""
-    batch = config.batch_size or batch_size(rows)
+    thirtieth = round(math.log2(max(1, rows) / 30))  # as a power of two
+    batch = config.batch_size or 2 ** min(6, max(3, thirtieth))
     steps = config.steps or max(60, math.ceil(rows / batch * epochs(rows) * LENGTH[config.preset]))
     return replace(
         config,
@@ -36,11 +37,6 @@ def fitted(config: FinetuneConfig, rows: int, width: int) -> FinetuneConfig:
         lr=config.lr or BASE_RATE * BASE_WIDTH / width,
         evaluate_every=config.evaluate_every or max(1, math.ceil(steps / LOOKS)),
     )
-
-
-def batch_size(rows: int) -> int:
-    """A power of two from 8 to 64, about a thirtieth of the rows."""
-    return 2 ** min(6, max(3, round(math.log2(max(1, rows) / 30))))
 
 
 def epochs(rows: int) -> float:

@@ -22,6 +22,7 @@ from xfm.models.precision import autocast
 from xfm.models.task_models import Classifier
 from xfm.tasks.base import AnyTask, TaskSettings
 from xfm.tasks.class_task import ClassTask
+from xfm.tasks.text_classification import values_of
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 2))
 """Values of C for classes, as scikit-learn has it, of standardised features; the ridge takes their inverses.
@@ -138,7 +139,7 @@ def _score(task: AnyTask, fit: LinearFit, valid: Features, choose_by: str) -> tu
     if isinstance(task, ClassTask):
         second = task.labels.likelihood(task.truths_of(valid.rows), found)
     else:
-        second = -float(np.mean((np.array(found) - _values(valid.rows)) ** 2))
+        second = -float(np.mean((np.array(found) - values_of(valid.rows)) ** 2))
     return metrics[choose_by or task.primary], second
 
 
@@ -167,7 +168,7 @@ def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[floa
 
 
 def _fit_values(train: Features, penalties: Sequence[float]) -> "list[LinearFit]":
-    values = _values(train.rows)
+    values = values_of(train.rows)
     mean, deviation, features = _standardised(train.values)
     table = features.astype(np.float64)
     eigenvalues, vectors = np.linalg.eigh(table.T @ table)
@@ -186,7 +187,3 @@ def _standardised(values: Array) -> tuple[NDArray[np.float64], NDArray[np.float6
     mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
     deviation[deviation < 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0
     return mean, deviation, ((values - mean) / deviation).astype(np.float32)
-
-
-def _values(rows: Sequence[Any]) -> NDArray[np.float64]:
-    return np.array([float(row.label) for row in rows])

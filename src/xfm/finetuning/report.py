@@ -66,42 +66,35 @@ def write_report(
 
 
 def _facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
-    config, rows, tokens = details["config"], details["rows"], details["tokens"]
+    config, rows, tokens, best = details["config"], details["rows"], details["tokens"], tuned.best
     decided = [f"{name} {value}" for name, value in details.get("decisions", {}).items()]
-    more = {
+    ended = ", then the time was over" if tuned.limited else ""
+    kept = "the last"
+    if best is not None:
+        kept = f"after step {best}: {metric_name(f'_/_/{primary}')} {tuned.looks[best][primary]:.3f}"
+    tune = {name: config["tune"][name] for name in ("language", "vision", "fusion")}
+    changed = ", ".join(f"{name} {how}" for name, how in tune.items() if how not in (None, "full"))
+    trained = {
+        "Steps": f"{tuned.step:,} of at most {config['steps']:,}, {config['batch_size']} rows each{ended}",
+        "Model kept": kept,
+        "Learning rate": f"{config['lr']:.2g}, new parts {config['new_lr_multiplier']:g} times that",
+        "Encoders": changed or "all of them learn",
+    }
+    probed = {"Model": f"frozen encoders and a linear layer: {tuned.probe.note}"} if tuned.probe else None
+    facts = {
+        "Model to begin with": str(details["provenance"]["fine_tuned_from"]),
+        "Rows": ", ".join(f"{name} {count:,}" for name, count in rows.items()),
+        **(probed or trained),
         "Class weights": details.get("class_weights", ""),
         "Threshold": details.get("threshold", ""),
         "Temperature": details.get("temperature", ""),
         "Time limit": f"{config['time_limit']:.3g} minutes" if config.get("time_limit") else "",
         "Decided by preset and rows": ", ".join(decided),
         "Texts": f"{tokens} tokens at most" if tokens else "",
+        "Seed": str(config["seed"]),
+        "Time": ", ".join(f"{name} {readable_seconds(s)}" for name, s in details["seconds"].items()),
     }
-    return [
-        ("Model to begin with", str(details["provenance"]["fine_tuned_from"])),
-        ("Rows", ", ".join(f"{name} {count:,}" for name, count in rows.items())),
-        *_how(config, tuned, primary),
-        *((name, said) for name, said in more.items() if said),
-        ("Seed", str(config["seed"])),
-        ("Time", ", ".join(f"{name} {readable_seconds(s)}" for name, s in details["seconds"].items())),
-    ]
-
-
-def _how(config: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
-    if tuned.probe:
-        return [("Model", f"frozen encoders and a linear layer: {tuned.probe.note}")]
-    best, kept = tuned.best, "the last"
-    if best is not None:
-        kept = f"after step {best}: {metric_name(f'_/_/{primary}')} {tuned.looks[best][primary]:.3f}"
-    tune = {name: config["tune"][name] for name in ("language", "vision", "fusion")}
-    changed = ", ".join(f"{name} {how}" for name, how in tune.items() if how not in (None, "full"))
-    ended = ", then the time was over" if tuned.limited else ""
-    steps = f"{tuned.step:,} of at most {config['steps']:,}, {config['batch_size']} rows each{ended}"
-    return [
-        ("Steps", steps),
-        ("Model kept", kept),
-        ("Learning rate", f"{config['lr']:.2g}, new parts {config['new_lr_multiplier']:g} times that"),
-        ("Encoders", changed or "all of them learn"),
-    ]
+    return [(name, said) for name, said in facts.items() if said]
 
 
 def _split(

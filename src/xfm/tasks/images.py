@@ -36,14 +36,14 @@ _log = logging.getLogger(__name__)
 class Pictures:
     """Pictures by path in the model's square, kept as uint8 within `limit` bytes.
 
-    `marks` are digests of files at their first reading. With `lost`, pictures that fail later become blank
-    (`blank_for`), so that a training of hours goes on; without, they raise.
+    `kept` are those by path, `marks` digests of files at their first reading. With `lost`, pictures that fail
+    later become blank (`blank_for`), so that a training of hours goes on; without, they raise.
     """
 
     def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
         self.preprocessing = preprocessing
         self._capacity = limit // (3 * prod(preprocessing.shape))
-        self._kept: dict[Path, Tensor] = {}
+        self.kept: dict[Path, Tensor] = {}
         self.marks: dict[Path, str] = {}
         self.blank_for: dict[Path, str] = {}
         self.lost: SkippedRecords | None = None
@@ -51,10 +51,7 @@ class Pictures:
     @property
     def room(self) -> int:
         """How many more pictures can be kept."""
-        return max(0, self._capacity - len(self._kept))
-
-    def __len__(self) -> int:
-        return len(self._kept)
+        return max(0, self._capacity - len(self.kept))
 
     def uint8(self, path: Path) -> Tensor:
         """[3, S, S] uint8; UnreadablePicture if missing or damaged and none may be lost."""
@@ -68,17 +65,17 @@ class Pictures:
     def showing(self, shown: Mapping[Path, Tensor]) -> "Pictures":
         """These pictures [3, S, S] uint8 by path, in place of what their files hold."""
         found = Pictures(self.preprocessing, limit=0)
-        found._kept.update(shown)
+        found.kept.update(shown)
         return found
 
     def _read(self, path: Path) -> Tensor:
-        kept = self._kept.get(path)
+        kept = self.kept.get(path)
         if kept is None:
             if path in self.blank_for:
                 raise UnreadablePicture(f"{path}: the picture could not be read before")
             kept = framed(self._decoded(path), self.preprocessing)
-            if len(self._kept) < self._capacity:
-                self._kept[path] = kept
+            if len(self.kept) < self._capacity:
+                self.kept[path] = kept
         return kept
 
     def _decoded(self, path: Path) -> Tensor:
@@ -200,7 +197,7 @@ class _Read(TensorFields):
 def _read_in_worker(
     build: Callable[[T], TensorFields | Tensor], items: Sequence[T], pictures: Pictures, place: int
 ) -> _Read:
-    pictures._capacity = len(pictures._kept)  # workers would all keep the same: others are read each time
+    pictures._capacity = len(pictures.kept)  # workers would all keep the same: others are read each time
     try:
         return _Read(build(items[place]), pictures.blank_for)
     except UserError as error:

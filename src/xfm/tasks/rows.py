@@ -158,11 +158,10 @@ class SplitRows(Generic[Row]):
 
 @dataclass(frozen=True)
 class CellMeaning:
-    """Meaning of cells that a table does not say: boxes, values, labels and their separator."""
+    """Meaning of cells that a table does not say: boxes, labels and their separator."""
 
     box_format: BoxFormat = BoxFormat.XYWH
     box_unit: BoxUnit = BoxUnit.PIXEL
-    regression: bool = False
     label_kind: LabelKind = LabelKind.ONE
     separator: str = "|"
 

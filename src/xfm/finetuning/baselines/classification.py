@@ -14,6 +14,7 @@ from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_setting
 from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import SplitRows
+from xfm.tasks.text_classification import values_of
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried; the ridge takes their inverses."""
@@ -177,7 +178,7 @@ def linear_texts(material: Material) -> BaselinePredictions:
         answer, how = fit_labels(material, features)
     else:
         train, valid = (
-            (features(rows) if len(rows) else None, np.array([float(row.label) for row in rows]))
+            (features(rows) if len(rows) else None, values_of(rows))
             for rows in (material.train, material.valid)
         )
         model, how = ridge(train, valid, material.budget)

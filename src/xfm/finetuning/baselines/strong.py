@@ -109,14 +109,9 @@ def tf_idf(material: Material) -> BaselinePredictions:
     return material.predicted(lambda rows: _ranked(rows, scores))[0], "", 0.0  # learns of no training row
 
 
-def bm25(material: Material) -> BaselinePredictions:
-    """The probabilistic ranking function of Robertson and others (TREC-3, 1994), by the candidates' words."""
-    return material.predicted(lambda rows: _ranked(rows, bm25_scores), f"k1 {K1}, b {B}")
-
-
 def bm25_scores(search: TextSearch) -> Scores:
-    """BM25 of all candidates for some anchors; a word in n of C weighs `log(1 + (C - n + 0.5) / (n + 0.5))`,
-    as in Lucene."""
+    """BM25 (Robertson and others, TREC-3, 1994) of all candidates for some anchors; a word in n of C weighs
+    `log(1 + (C - n + 0.5) / (n + 0.5))`, as in Lucene."""
     from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -168,24 +163,14 @@ PROBE = "linear probe of the frozen features"
 Make = Callable[[Material], BaselinePredictions]
 _BOTH: Mapping[str, Make] = {
     "text only: TF-IDF + logistic regression": classification.linear_texts,
-    "pictures only: linear probe of the frozen features": lambda of: classification.linear(
-        of, of.seen.frozen
-    ),
+    "pictures only: linear probe of the frozen features": lambda m: classification.linear(m, m.seen.frozen),
     "TF-IDF beside frozen features + logistic regression": classification.both,
-    PROBE: classification.probe,
-}
-_TEXTS: Mapping[str, Make] = {
-    "TF-IDF + logistic regression": classification.linear_texts,
     PROBE: classification.probe,
 }
 _PICTURES: Mapping[str, Make] = {
     PROBE: classification.probe_of_pictures,
     "k-NN of the frozen features": classification.neighbours,
     "pixels + logistic regression": lambda m: classification.linear(m, m.seen.pixels),
-}
-_VALUES: Mapping[str, Make] = {
-    "TF-IDF + ridge regression": classification.linear_texts,
-    PROBE: classification.probe,
 }
 _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
     {
@@ -196,7 +181,7 @@ _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
         GROUNDING.name: {"box of the nearest training phrase": box_of_phrase},
         SENTENCE_SIMILARITY.name: {
             "TF-IDF": tf_idf,
-            "BM25": bm25,
+            "BM25": lambda m: m.predicted(lambda rows: _ranked(rows, bm25_scores), f"k1 {K1}, b {B}"),
             "the model before fine-tuning": before_fine_tuning,
         },
         RETRIEVAL.name: {"the model before fine-tuning": before_fine_tuning},
@@ -222,10 +207,11 @@ def baselines_of(task: AnyTask) -> Mapping[str, Make]:
     spec = task.spec
     if not spec.classes:
         return _OTHERS.get(spec.name, {})
-    if isinstance(task, ClassTask):
-        found = _PICTURES if not spec.has_texts else _BOTH if spec.has_pictures else _TEXTS
+    if spec.has_pictures:
+        found = {} if not isinstance(task, ClassTask) else _BOTH if spec.has_texts else _PICTURES
     else:
-        found = {} if spec.has_pictures else _VALUES
+        kind = "logistic" if isinstance(task, ClassTask) else "ridge"
+        found = {f"TF-IDF + {kind} regression": classification.linear_texts, PROBE: classification.probe}
     return {name: make for name, make in found.items() if name != PROBE or has_probe(spec)}
 
 
