@@ -25,7 +25,7 @@ from xfm.config.labels import LabelKind
 from xfm.data.tables import split_rows
 from xfm.finetuning.baselines.strong import baselines_of
 from xfm.finetuning.data import strata_of, with_all_labels
-from xfm.finetuning.probing import Features, fit_linear
+from xfm.finetuning.probing import fit_linear
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
 
@@ -170,7 +170,7 @@ def test_the_probe_is_scikit_learns_one_versus_the_rest(seed: int, exponent: flo
     flags[:2] = [[True] * 3, [False] * 3]
     rows = [LabelledText(f"{n}", tuple(np.array(COLOURS)[own])) for n, own in enumerate(flags)]
     task = tiny_task(TextClassificationTask, rows, COLOURS, label_kind=LabelKind.SEVERAL)
-    fit = fit_linear(task, Features(rows, features), Features((), features[:0]), penalties=(penalty,))
+    fit = fit_linear(task, (rows, features), ((), features[:0]), penalties=(penalty,))
     scaled = StandardScaler().fit_transform(features.astype("f8"))
     right = OneVsRestClassifier(LogisticRegression(C=penalty, tol=1e-8, max_iter=5000)).fit(scaled, flags)
     found = [one.probabilities for one in fit.predictions(task, features)]

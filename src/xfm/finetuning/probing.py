@@ -5,7 +5,7 @@ Classes have logistic regression, values ridge regression; the penalty is chosen
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,11 +35,8 @@ NEVER = -30.0
 """Logit of a class that no row has."""
 
 
-class Features(NamedTuple):
-    """Rows, and what the encoders say of each: [N, F] float32."""
-
-    rows: Sequence[Any]
-    values: Array
+Features = tuple[Sequence[Any], Array]
+"""Rows, and what the encoders say of each: [N, F] float32."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def fit_task(task: AnyTask, valid: Sequence[Any], choose_by: str = "") -> Linear
         task.module.head.bias.copy_(fit.bias)
     if isinstance(task, ClassTask):
         if len(valid):
-            task.settle_by(chosen.rows, fit.predictions(task, chosen.values))
+            task.settle_by(valid, fit.predictions(task, chosen[1]))
     else:  # the layer gives the values themselves
         vars(task).update(mean=0.0, deviation=1.0)
     return fit
@@ -101,7 +98,7 @@ def encoded(task: AnyTask, rows: Sequence[Any]) -> Features:
     lengths = [sum(map(len, task.texts_of(row))) for row in rows]
     order = sorted(range(len(rows)), key=lambda place: (shown[place], lengths[place]))
     if not order:
-        return Features((), np.zeros((0, 1), dtype=np.float32))
+        return (), np.zeros((0, 1), dtype=np.float32)
     settings, module, values = task.settings, task.module, list[Array]()
     with task.predicting():
         for first in range(0, len(order), BATCH):
@@ -110,7 +107,7 @@ def encoded(task: AnyTask, rows: Sequence[Any]) -> Features:
                 image = None if batch.pixels is None else module.encode_image(batch.pixels)
                 found = module.features(HeadInputs(batch.tokens, image, batch.index))
             values.append(found.float().cpu().numpy())
-    return Features(rows, np.concatenate(values)[np.argsort(order)])
+    return rows, np.concatenate(values)[np.argsort(order)]
 
 
 def fit_linear(
@@ -118,38 +115,38 @@ def fit_linear(
 ) -> LinearFit:
     """Fit a layer for each penalty and take the best by the task's metric (or `choose_by`), of equal ones the
     more certain; `DEFAULT` without validation rows."""
-    tried = penalties or (PENALTIES if len(valid.rows) else (DEFAULT,))
-    fits: list[tuple[tuple[float, float], LinearFit]] = []
-    made = _fit_classes(task, train, tried) if isinstance(task, ClassTask) else _fit_values(train, tried)
-    for fit in made:
-        score = _score(task, fit, valid, choose_by) if len(tried) > 1 else (0.0, 0.0)
-        fits.append((score, fit))
-    _, best = max(fits, key=lambda one: (one[0], -one[1].penalty))
-    why = (
-        "chosen on the validation rows" if len(tried) > 1 else "there are no validation rows to choose it by"
-    )
-    return replace(best, note=f"C = {best.penalty:g}, {why}")
+    tried = penalties or (PENALTIES if len(valid[0]) else (DEFAULT,))
+    fits = _fit_classes(task, *train, tried) if isinstance(task, ClassTask) else _fit_values(*train, tried)
+    if len(tried) == 1:
+        why = "there are no validation rows to choose it by"
+        return replace(fits[0], note=f"C = {tried[0]:g}, {why}")
+    best = max(fits, key=lambda fit: (*_score(task, fit, *valid, choose_by), -fit.penalty))
+    return replace(best, note=f"C = {best.penalty:g}, chosen on the validation rows")
 
 
-def _score(task: AnyTask, fit: LinearFit, valid: Features, choose_by: str) -> tuple[float, float]:
-    found = fit.predictions(task, valid.values)
-    metrics = task.validation_metrics(valid.rows, found)
+def _score(
+    task: AnyTask, fit: LinearFit, rows: Sequence[Any], features: Array, choose_by: str
+) -> tuple[float, float]:
+    found = fit.predictions(task, features)
+    metrics = task.validation_metrics(rows, found)
     if choose_by:
         require_metric(task, choose_by, metrics)
     if isinstance(task, ClassTask):
-        second = task.labels.likelihood(task.truths_of(valid.rows), found)
+        second = task.labels.likelihood(task.truths_of(rows), found)
     else:
-        second = -float(np.mean((np.array(found) - values_of(valid.rows)) ** 2))
+        second = -float(np.mean((np.array(found) - values_of(rows)) ** 2))
     return metrics[choose_by or task.primary], second
 
 
-def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[float]) -> "list[LinearFit]":
-    labels = task.labels.targets(task.truths_of(train.rows)).numpy()
+def _fit_classes(
+    task: ClassTask[Any], rows: Sequence[Any], values: Array, penalties: Sequence[float]
+) -> list[LinearFit]:
+    labels = task.labels.targets(task.truths_of(rows)).numpy()
     count = len(task.labels.names)
     present, codes = np.arange(count), labels
     if labels.ndim == 1:
         present, codes = np.unique(labels, return_inverse=True)
-    mean, deviation, features = _standardised(train.values)
+    mean, deviation, features = _standardised(values)
     if len(present) == 1:  # of very few rows
         bias = torch.full((count,), NEVER)
         bias[present[0]] = 0.0
@@ -167,9 +164,9 @@ def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[floa
     return found
 
 
-def _fit_values(train: Features, penalties: Sequence[float]) -> "list[LinearFit]":
-    values = values_of(train.rows)
-    mean, deviation, features = _standardised(train.values)
+def _fit_values(rows: Sequence[Any], given: Array, penalties: Sequence[float]) -> list[LinearFit]:
+    values = values_of(rows)
+    mean, deviation, features = _standardised(given)
     table = features.astype(np.float64)
     eigenvalues, vectors = np.linalg.eigh(table.T @ table)
     along = vectors.T @ (table.T @ (values - values.mean()))

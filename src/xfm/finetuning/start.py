@@ -172,34 +172,28 @@ def usable_rows(
 ) -> SplitRows[Any]:
     """Typed rows without those with unreadable pictures. `lazily` looks only at training pictures that fit
     into memory; others become blank when they fail."""
-    own = {"train": data.train, "valid": data.valid, "test": data.test}
-    splits: dict[str, Sequence[Any]] = {**own, **data.others}
-    order = (data.train, *(rows for name, rows in splits.items() if name != "train"))
-    bad = pictures.unreadable(_distinct(task, order[1:] if lazily else order), progress)
+    splits = {"train": data.train, "valid": data.valid, "test": data.test, **data.others}
+    scored = (rows for name, rows in splits.items() if name != "train")
+    bad = pictures.unreadable(_distinct(task, *(() if lazily else (data.train,)), *scored), progress)
     if lazily:
-        bad |= pictures.unreadable(_distinct(task, order[:1], pictures.room), progress)
+        bad |= pictures.unreadable(_distinct(task, data.train)[: pictures.room], progress)
     kept = {name: _without(rows, bad, task, name, left_out) for name, rows in splits.items()}
     left_out.check()
-    others = {name: kept[name] for name in data.others}
-    return replace(data, **{name: kept[name] for name in own}, others=others)
+    own = {name: kept.pop(name) for name in ("train", "valid", "test")}
+    return replace(data, **own, others=kept)
 
 
 def readable(
     task: type[AnyTask], rows: Sequence[Any], split: str, pictures: Pictures, left_out: SkippedRecords
 ) -> Sequence[Any]:
     """The rows of a split whose pictures can all be read; UserError where too many cannot."""
-    kept = _without(rows, pictures.unreadable(_distinct(task, [rows])), task, split, left_out)
+    kept = _without(rows, pictures.unreadable(_distinct(task, rows)), task, split, left_out)
     left_out.check()
     return kept
 
 
-def _distinct(task: type[AnyTask], splits: Iterable[Sequence[Any]], most: int | None = None) -> list[Path]:
-    named: dict[Path, None] = {}
-    for path in (path for rows in splits for row in rows for path in task.pictures_of(row)):
-        if most is not None and len(named) >= most:
-            break
-        named[path] = None
-    return list(named)
+def _distinct(task: type[AnyTask], *splits: Sequence[Any]) -> list[Path]:
+    return list(dict.fromkeys(path for rows in splits for row in rows for path in task.pictures_of(row)))
 
 
 def _without(

@@ -203,12 +203,12 @@ def probe_of_pictures(material: Material) -> BaselinePredictions:
 
     def features(rows: Sequence[Any]) -> Features:
         shown = [task.pictures_of(row) for row in rows]
-        return Features(rows, seen.rows(shown, seen.frozen) if shown else seen.frozen[:0])
+        return rows, seen.rows(shown, seen.frozen) if shown else seen.frozen[:0]
 
     fit = fit_linear(task, features(material.train), features(valid))
 
     def answer(rows: Sequence[Any]) -> list[Any]:
-        return [*labels.anew(fit.predictions(task, features(rows).values))]
+        return [*labels.anew(fit.predictions(task, features(rows)[1]))]
 
     if len(valid):
         labels = labels.settled(task.truths_of(valid), answer(valid))
