@@ -32,7 +32,7 @@ WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 def log_likelihoods(matched: MatchedSearch, weight: float) -> NDArray[np.float64]:
     """Of the true candidates, for each query that has one on its shortlist."""
-    shown, positive = matched.scores(weight), matched.found.positive
+    shown, positive = matched.scores(weight), matched.positive
     asked = positive.any(axis=1)
     true = np.where(positive, shown, -np.inf)
     return logsumexp(true[asked], axis=1) - logsumexp(shown[asked], axis=1)
@@ -62,7 +62,7 @@ def main() -> None:
     device, config = torch.device("cpu"), EvaluationConfig()
     context = Context(pretrained, options.world, config, device, Pictures(pretrained.preprocessing))
     both = match_validation(context)
-    before = np.concatenate([one.found.ranks for one in both]) == 0
+    before = np.concatenate([one.contrast_ranks for one in both]) == 0
     queries, table = len(before), []
     print(f"{queries} queries, shortlist {config.retrieval.shortlist}\nweight  log-likelihood  gain in R@1")
     for weight in options.weights:

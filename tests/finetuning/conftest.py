@@ -113,7 +113,7 @@ def after_step(monkeypatch, folder, at, act):
     """Something happens after a step of the run in a folder."""
     look = ValidationMonitor.finished
 
-    def finished(watch: "ValidationMonitor[Any, Any, Any]", done: int) -> bool:
+    def finished(watch: ValidationMonitor, done: int) -> bool:
         if done == at and watch.folder == folder:
             act()
         return look(watch, done)

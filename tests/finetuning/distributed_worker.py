@@ -156,7 +156,7 @@ def main() -> None:
             done = fine_tune(kind, folder, out)
             found = {
                 "losses": losses(out) if process.is_first else {},
-                "looks": [look.metrics for look in done.tuned.looks],
+                "looks": list(done.tuned.looks.values()),
                 "predictions": [plain(one) for one in done.predictions["test"]],
                 "scores": len(done.scores),
             }

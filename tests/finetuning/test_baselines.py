@@ -20,7 +20,6 @@ from xfm.finetuning.baselines.strong import K1, PROBE, B, bm25_scores, scored, s
 from xfm.finetuning.leaderboard import (
     Advice,
     Leaderboard,
-    System,
     SystemKind,
     leaderboard,
 )
@@ -116,9 +115,7 @@ def placed(model: Sequence[bool], rival: Sequence[bool], groups: np.ndarray | No
 def board_of(task, rows, model, rival, groups=None):
     """The board of two systems that guess so."""
     named = (("this model", SystemKind.MODEL, model), ("simple", SystemKind.STRONG, rival))
-    systems = [
-        System(name, sort, scored(task, {"test": rows}, {"test": guesses})) for name, sort, guesses in named
-    ]
+    systems = [(name, sort, scored(task, {"test": rows}, {"test": guesses})) for name, sort, guesses in named]
     return leaderboard(task, "test", rows, systems, np.arange(len(rows)) if groups is None else groups, {})
 
 

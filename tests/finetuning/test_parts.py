@@ -58,7 +58,7 @@ class Measured:
         return self.found
 
 
-def watch_of(task: Measured, folder: Path | None, **changes: Any) -> ValidationMonitor[Any, Any, Any]:
+def watch_of(task: Measured, folder: Path | None, **changes: Any) -> ValidationMonitor:
     return ValidationMonitor(task, [1], FinetuneConfig(**changes), folder, False)  # type: ignore[arg-type]
 
 
@@ -86,7 +86,7 @@ def watched(values, folder, patience=2, steps=1):
 def test_the_best_is_kept(tmp_path: Path, values: list[float], stopped: int, best: int) -> None:
     watch, task, step = watched(values, tmp_path)
     assert step == stopped
-    assert watch.best.step == best
+    assert watch.best == best
     watch.restore()
     assert task.module.weight.item() == best
     assert [line["accuracy"] for line in json_lines(tmp_path / "validation.jsonl")] == values[:stopped]

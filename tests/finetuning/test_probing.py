@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
 from xfm.finetuning.baselines.strong import PROBE
-from xfm.finetuning.probing import Features, encoded, fit_linear, fit_task, has_probe
+from xfm.finetuning.probing import encoded, fit_linear, fit_task, has_probe
 from xfm.metrics.calibration import CALIBRATION
 from xfm.models.heads import ProbeHead
 from xfm.reports.scores import read_scores
@@ -45,7 +46,7 @@ def test_classes_have_scikit_learns_logistic_regression(seed: int, classes: int,
     names = [f"c{place % classes}" for place in rng.permutation(80)]
     rows = [LabelledText(f"{place}", name) for place, name in enumerate(names)]
     task = tiny_task(TextClassificationTask, rows, tuple(f"c{place}" for place in range(classes)))
-    fit = fit_linear(task, Features(rows, features), Features((), features[:0]), penalty=penalty)
+    fit = fit_linear(task, (rows, features), ((), features[:0]), penalties=(penalty,))
     scaled = StandardScaler().fit_transform(features.astype("f8"))
     right = LogisticRegression(C=penalty, tol=1e-8, max_iter=5000).fit(scaled, names).predict_proba(scaled)
     found = [one.probabilities for one in fit.predictions(task, features)]
@@ -60,7 +61,7 @@ def test_values_have_scikit_learns_ridge(seed: int, exponent: float) -> None:
     values = features @ rng.normal(size=5) + rng.normal(size=60)
     rows = [LabelledText(f"{place}", float(value)) for place, value in enumerate(values)]
     task = tiny_task(TextRegressionTask, rows)
-    fit = fit_linear(task, Features(rows, features), Features((), features[:0]), penalty=penalty)
+    fit = fit_linear(task, (rows, features), ((), features[:0]), penalties=(penalty,))
     scaled = StandardScaler().fit_transform(features.astype("f8"))
     right = Ridge(alpha=1 / penalty).fit(scaled, values).predict(scaled)
     np.testing.assert_allclose(fit.predictions(task, features), right, rtol=1e-3, atol=1e-2)
@@ -72,14 +73,14 @@ def test_the_penalty_is_the_best_of_the_validation_rows_by_the_metric_that_choos
     names = ["a" if one + 2 * rng.normal() > 0 else "b" for one in features[:, 0]]
     rows = [LabelledText(f"{place}", name) for place, name in enumerate(names)]
     task = tiny_task(TextClassificationTask, rows, ("a", "b"))
-    train, valid = Features(rows[:60], features[:60]), Features(rows[60:], features[60:])
+    train, valid = (rows[:60], features[:60]), (rows[60:], features[60:])
     for metric in ("accuracy", "mcc"):
         chosen = fit_linear(task, train, valid, metric)
         scores = []
         for exponent in range(-5, 2):
-            one = fit_linear(task, train, valid, penalty=10.0**exponent)
-            scores.append(task.metrics(valid.rows, one.predictions(task, valid.values))[metric])
-        mine = task.metrics(valid.rows, chosen.predictions(task, valid.values))[metric]
+            one = fit_linear(task, train, valid, penalties=(10.0**exponent,))
+            scores.append(task.metrics(valid[0], one.predictions(task, valid[1]))[metric])
+        mine = task.metrics(valid[0], chosen.predictions(task, valid[1]))[metric]
         assert mine == pytest.approx(max(scores))
     assert "chosen on the validation rows" in chosen.note
     with pytest.raises(UserError, match="choose_by: text-classification has no acc; choose by accuracy"):
@@ -91,10 +92,10 @@ def test_rows_are_encoded_in_their_order_whatever_the_batches() -> None:
     task = build(TextClassificationTask, tiny_pretrained(), rows, ("a", "b"), head=HeadKind.PROBE)
     task.module.eval()
     found = encoded(task, rows)
-    assert list(found.rows) == rows
+    assert list(found[0]) == rows
     for place in (0, 3, 80, 149):
-        alone = encoded(task, [rows[place]]).values
-        np.testing.assert_allclose(found.values[place : place + 1], alone, atol=1e-5)
+        alone = encoded(task, [rows[place]])[1]
+        np.testing.assert_allclose(found[1][place : place + 1], alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
@@ -105,9 +106,9 @@ def test_the_head_of_the_model_says_what_was_fitted(precision: Precision) -> Non
         head=HeadKind.PROBE, precision=precision,
     )  # fmt: skip
     assert isinstance(task.module.head, ProbeHead)
-    fit = fit_task(task, SINGLE, FAST)
+    fit = fit_task(task, SINGLE)
     features = encoded(task, SINGLE)
-    mine = torch.tensor([one.probabilities for one in fit.predictions(task, features.values)])
+    mine = torch.tensor([one.probabilities for one in fit.predictions(task, features[1])])
     said = torch.tensor([one.probabilities for one in task.predict(SINGLE)])
     assert (mine - said).abs().max() < (1e-4 if precision is Precision.FP32 else 0.02)
     with torch.autocast("cpu", torch.bfloat16):
@@ -200,7 +201,7 @@ def sure(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[boo
 
     @cache
     def tuned(several: bool) -> tuple[Any, Any, Path]:
-        config = FinetuneConfig(**{**vars_of(SURE), "multi_label": several})
+        config = replace(SURE, multi_label=several)
         tables = {"valid": noisy(60, 1, several), "test": noisy(120, 2, several)}
         out = tmp_path_factory.mktemp("sure") / "out"
         return on_table(model, noisy(90, 0, several), out, config, **tables), tables, out
@@ -252,18 +253,8 @@ def test_transformers_and_an_evaluation_give_the_same(sure, tmp_path, cli):
 
 
 @thorough
-@pytest.mark.parametrize(
-    ("folds", "rows", "said"),
-    some([(0, 10, "not fitted: fewer than 20 validation rows"), (2, 0, "median of the folds")], 2),
-)
-def test_without_enough_rows_it_is_said(model, tmp_path, folds, rows, said):
-    config = FinetuneConfig(**{**vars_of(SURE), "folds": folds, "steps": 20, "evaluate_every": 20})
-    tables = {} if folds else {"valid": noisy(rows, 1), "test": noisy(30, 2)}
+def test_without_enough_rows_it_is_said(model, tmp_path):
+    config, tables = replace(SURE, steps=20, evaluate_every=20), {"valid": noisy(10, 1), "test": noisy(30, 2)}
     done = on_table(model, noisy(300, 0), tmp_path / "out", config, **tables)
-    assert said in details_of(tmp_path / "out")["temperature"]
-    task: Any = done.task
-    assert (task.module.task.temperature == 1) == (not folds)
-
-
-def vars_of(config: FinetuneConfig) -> dict[str, Any]:
-    return dict(vars(config))
+    assert details_of(tmp_path / "out")["temperature"] == "not fitted: fewer than 20 validation rows"
+    assert done.task.module.task.temperature == 1

@@ -21,12 +21,11 @@ from tests.evaluation.tiny import tiny_task
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, on_table
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.finetune import Preset
-from xfm.config.labels import HALF, LabelKind
+from xfm.config.labels import LabelKind
 from xfm.data.tables import split_rows
 from xfm.finetuning.baselines.strong import baselines_of
-from xfm.finetuning.cross_validation import CROSS
 from xfm.finetuning.data import strata_of, with_all_labels
-from xfm.finetuning.probing import Features, fit_linear
+from xfm.finetuning.probing import fit_linear
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
 
@@ -128,16 +127,6 @@ def test_what_is_learned_is_answered_on_the_command_line(model: Path, tmp_path: 
 
 
 @thorough
-def test_folds_settle_the_threshold_of_the_model_of_all_rows(model: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    done = on_table(model, rows_of("text-classification", 40), out, replace(FAST, folds=3))
-    assert f"text-classification/{CROSS}/f1_micro" in done.scores
-    assert "the median of the folds'" in details_of(out)["threshold"]
-    assert "threshold" in done.crossed.chosen
-    assert done.task.labels.threshold != HALF
-
-
-@thorough
 def test_class_weights_are_used_everywhere_and_reported(model: Path, tmp_path: Path) -> None:
     kind = "text-classification"
     rows = [
@@ -182,7 +171,7 @@ def test_the_probe_is_scikit_learns_one_versus_the_rest(seed: int, exponent: flo
     flags[:2] = [[True] * 3, [False] * 3]
     rows = [LabelledText(f"{n}", tuple(np.array(COLOURS)[own])) for n, own in enumerate(flags)]
     task = tiny_task(TextClassificationTask, rows, COLOURS, label_kind=LabelKind.SEVERAL)
-    fit = fit_linear(task, Features(rows, features), Features((), features[:0]), penalty=penalty)
+    fit = fit_linear(task, (rows, features), ((), features[:0]), penalties=(penalty,))
     scaled = StandardScaler().fit_transform(features.astype("f8"))
     right = OneVsRestClassifier(LogisticRegression(C=penalty, tol=1e-8, max_iter=5000)).fit(scaled, flags)
     found = [one.probabilities for one in fit.predictions(task, features)]

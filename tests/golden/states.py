@@ -172,7 +172,7 @@ def shortlists(recorded: Recorded, model: XFM) -> Arrays:
         owners = own_captions(torch.arange(len(texts)).numpy() % len(images), len(images))
         both = match_both(encoder, images, texts, owners, size)
         matched = both[0] if kind[1] == "i2t" else both[1]
-        listed, logits = (torch.from_numpy(array) for array in (matched.found.shortlist, matched.logits))
+        listed, logits = (torch.from_numpy(array) for array in (matched.shortlist, matched.logits))
         rows = torch.full(theirs.shape, float(NOT_LISTED))
         yield name.removeprefix("retrieval/"), rows.scatter(1, listed.long(), logits[..., 1])
 

@@ -29,7 +29,6 @@ VALUES = [
     *_values("tune", TUNE, "--lr", ("-1", "nan", "1e999")),
     *_values("tune", TUNE, "--workers", ("1000000",)),
     *_values("tune", TUNE, "--time-limit", ("inf", "soon", LONG)),
-    *_values("tune", TUNE, "--folds", ("1", "1e99")),
     *_values("tune", TUNE, "--class-weights", ("warm=1e999", f"{{warm: {LONG[:400]}}}", "{" * 3000)),
     *_values("tune", TUNE, "--class-weights", (f"{{{LAUGHS}warm: *a9}}",)),
     *_values("tune-labels", f"{TUNE} --multi-label", "--threshold", ("2", "nan")),

@@ -14,7 +14,6 @@ WRITERS = {
     "pretrain": PRETRAIN,
     "evaluate": EVALUATE,
     "convert": "convert {published}",
-    "folds": "finetune text-classification --model {model} --train {rows} --folds 2 --steps 1 --quiet --out",
     "export": "export {model}",
     "prepare": "prepare --scale 0.004 --objects 100 --heldout_objects 6 --vocab_size 400 --folder",
 }
@@ -58,7 +57,7 @@ FULL = [
     for verb in WRITERS
 ] + [
     Situation(f"{verb}-files-limited", f"{WRITERS[verb]} a", shell='ulimit -f 20; "$@"', says=("a",))
-    for verb in ("finetune", "folds", "pretrain", "convert", "export")
+    for verb in ("finetune", "pretrain", "convert", "export")
 ] + [
     Situation("predict-full-disk", "predict embed --model {model} --input in.jsonl --out out/a.jsonl --quiet",
         {"out": folder, "in.jsonl": '{"text": "a red circle"}\n' * 2000}, ("full",), shell=unshared(SMALL),

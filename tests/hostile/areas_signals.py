@@ -9,7 +9,6 @@ from tests.hostile.running import Watched, interrupt
 from tests.hostile.situation import Situation
 
 TUNE = "finetune text-classification --model {model} --train {rows} --steps 4000 --out out"
-FOLDS = TUNE.replace("--steps 4000", "--steps 300 --folds 3")
 MERGE = "merge {apart}/model out"
 PRETRAIN = "pretrain --recipe {recipe} --folder out --training.steps 4000 --training.save_every 4000"
 PREPARE = "prepare --folder out --scale 0.1 --workers 2"
@@ -86,10 +85,6 @@ SITUATIONS = [
     Situation("finetune-workers-killed", f"{TUNE} --workers 2",
         during=when("out/log.jsonl", signal.SIGKILL, False, 2.0), status=(-9,), **LATE),
     Situation("finetune-a-worker-killed", f"{TUNE} --workers 2", says=("worker",), during=kill_worker, **LATE),
-    Situation("finetune-folds-interrupted", FOLDS, during=when("out/folds/*/log.jsonl", signal.SIGINT),
-        status=(0, 130), **LATE),
-    Situation("finetune-folds-killed", FOLDS, during=when("out/folds/*/log.jsonl", signal.SIGKILL, False),
-        status=(-9,), **LATE),
     Situation("merge-interrupted", MERGE, during=after(3.0, signal.SIGINT), status=(0, 130)),
     Situation("pretrain-interrupted-loading", PRETRAIN, during=after(2.0, signal.SIGINT), status=(0, 130), **LATE),
     Situation("pretrain-interrupted", PRETRAIN, during=when("out/log.jsonl", signal.SIGINT), status=(0, 130), **LATE),

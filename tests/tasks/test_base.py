@@ -34,7 +34,7 @@ from xfm.tasks.base import Task
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
-from xfm.tasks.sampling import RowOrder, TrainingRows
+from xfm.tasks.sampling import RowOrder, sampled_rows
 from xfm.training.failures import explaining_failures
 
 
@@ -63,7 +63,7 @@ def test_the_parts_of_a_batch_are_the_batch(rows, accumulation, world, more, ste
     """Whatever the processes and the parts of each: in the order of the ranks, none empty."""
     size, order = accumulation * world + more, RowOrder([None] * rows, 1, 1)
     parts = [
-        TrainingRows(range(rows), order, size, 1, accumulation, rank, world)(step * accumulation + micro)
+        sampled_rows(range(rows), order, size, 1, step * accumulation + micro, accumulation, rank, world)
         for rank in range(world)
         for micro in range(accumulation)
     ]
@@ -71,7 +71,7 @@ def test_the_parts_of_a_batch_are_the_batch(rows, accumulation, world, more, ste
     assert [row for one in parts for row in one.rows] == list(whole) == order.at(step * size, size)
     assert {len(one.rows) for one in parts} <= {size // len(parts), -(-size // len(parts))}
     seeds = [one.seed_of(place) for one in parts for place in range(len(one.rows))]
-    alone = TrainingRows(range(rows), order, size, 1)(step)
+    alone = sampled_rows(range(rows), order, size, 1, step)
     assert seeds == [alone.seed_of(place) for place in range(size)]
     assert len(set(seeds)) == size
 
@@ -155,7 +155,7 @@ def test_batches_and_predictions_are_those_of_any_number_of_workers(kind: str) -
             assert not other.is_inference()
     test = alone.train_rows
     assert alone.predict(test, 4) == ahead.predict(test, 4)
-    assert len(ahead.pictures) == 0
+    assert len(ahead.pictures.kept) == 0
     assert workers_of_this_process() == []
 
 

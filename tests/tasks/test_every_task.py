@@ -126,7 +126,7 @@ def test_what_is_hidden_is_not_seen(kind: str, blanked: HiddenInput) -> None:
     blind, _ = build(kind, blanked)
     assert blind.predict(rows) == blind.predict([_without(row, blanked) for row in rows])
     if blanked is HiddenInput.PICTURE:
-        assert len(blind.pictures) == 0
+        assert len(blind.pictures.kept) == 0
 
 
 # ---------------------------------------------------------------- training as serving

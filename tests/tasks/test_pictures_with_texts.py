@@ -17,7 +17,7 @@ from xfm.models.folder import Pretrained
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
-from xfm.tasks.rows import PicturePair, Question, Reference
+from xfm.tasks.rows import LabelledText, Question, Reference
 from xfm.tasks.vqa import VqaTask, vote_accuracy
 
 
@@ -27,7 +27,7 @@ def questions(tiny_world: Path) -> list[Question]:
 
 
 @pytest.fixture
-def pairs(tiny_world: Path) -> list[PicturePair]:
+def pairs(tiny_world: Path) -> list[LabelledText]:
     return ReasoningTask.read(tiny_world / "tasks/reasoning/train.jsonl")
 
 
@@ -70,12 +70,12 @@ def test_three_votes_of_ten_are_enough(questions: list[Question]) -> None:
 
 
 # ---------------------------------------------------------------- two pictures
-def logits_of(task: ReasoningTask, row: PicturePair) -> torch.Tensor:
+def logits_of(task: ReasoningTask, row: LabelledText) -> torch.Tensor:
     batch = task.collate([row])
     return task.module(batch.pixels, batch.tokens, batch.index)
 
 
-def test_both_pictures_count_and_keep_their_sides(pretrained: Pretrained, pairs: list[PicturePair]) -> None:
+def test_both_pictures_count_and_keep_their_sides(pretrained: Pretrained, pairs: list[LabelledText]) -> None:
     task = build(ReasoningTask, pretrained, pairs)
     first, last = pairs[0], pairs[-3]
     with torch.no_grad():

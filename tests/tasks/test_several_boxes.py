@@ -24,7 +24,7 @@ from xfm.models.folder import Preprocessing, Pretrained
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.images import ImageVariation, Pictures
+from xfm.tasks.images import Pictures
 from xfm.tasks.rows import Corners, Reference
 from xfm.tasks.sampling import SampledRows
 
@@ -184,9 +184,8 @@ def seen(scene, config: ImageTrainingConfig, step: int, together: bool = False):
             rows = [Reference(path, "a block", tuple(row.boxes[0] for row in rows))]
         task = object.__new__(GroundingTask)  # without a model: what moves boxes needs none
         task.settings, task.train_rows = TaskSettings(image=config), rows
-        views = ImageVariation(config, Pictures(Preprocessing(SIDE))).views(
-            SampledRows(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
-        )
+        task.pictures = Pictures(Preprocessing(SIDE))
+        views = task.views(SampledRows(rows, rows, 0, step, 0))
     return rows, task, views
 
 

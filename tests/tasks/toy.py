@@ -1,7 +1,5 @@
 """A whole task in one file, outside the package: does a word name the colour of a picture?"""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +12,7 @@ from xfm.models.task_models import Classifier, HeadInputs
 from xfm.models.xfm import XFM
 from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.rows import CellMeaning, LabelledPictureText
+from xfm.tasks.rows import CellMeaning, LabelledText
 
 SPEC = xfm.TaskSpec(
     name="colour-match",
@@ -48,26 +46,17 @@ class ColourHead(Classifier):
         return self.head(torch.cat([text, rows.of_rows(rows.pictures[:, 0])], dim=-1))
 
 
-class ColourTask(ClassTask[LabelledPictureText]):
+class ColourTask(ClassTask[LabelledText]):
     """What a row is; batches, loss, metrics, the report and the pipeline follow."""
 
     spec = SPEC
     hides = {HiddenInput.PICTURE: "word only"}  # noqa: RUF012
 
     @classmethod
-    def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledPictureText:
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
         """Fields `image`, `word` and `label`."""
-        return LabelledPictureText(row.path("image"), row.text("word"), row.label("label"))
-
-    @classmethod
-    def pictures_of(cls, row: LabelledPictureText) -> tuple[Path, ...]:
-        """The picture."""
-        return (row.image,)
-
-    @classmethod
-    def texts_of(cls, row: LabelledPictureText) -> tuple[str, ...]:
-        """The word."""
-        return (row.text,)
+        images = (row.path("image"),)
+        return LabelledText(row.text("word"), row.label("label"), images=images)
 
 
 xfm.register_task(SPEC)

@@ -117,8 +117,6 @@ def run(chosen: Namespace) -> None:
     print(f"Report:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
     if done.left_out:
         print(f"Note:    {done.left_out}")
-    if done.crossed:
-        print(f"Folds:   {len(done.crossed.folds)}. {done.crossed.chosen}")
     print(f"Again:   {command_line('finetune', config=out / RESOLVED, out=free_name(out))}")
     print(f"Use it:  {done.next_command}")
     print(last_lines(done.flags), end="")

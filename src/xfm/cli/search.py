@@ -104,7 +104,7 @@ def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
     folder = Path(chosen.index)
     if is_index(folder):
         if chosen.max_bad is not None:
-            raise UserError(f"--max-bad is for folders of pictures, and {folder} is a collection: leave it out")
+            raise UserError(f"--max-bad is for folders of pictures; {folder} is a collection: leave it out")
         return open_index(folder, chosen.model, writing=False, device=chosen.device)
     if not folder.is_dir():
         raise UserError(f"{folder} is neither a collection nor a folder of pictures; check the path")

@@ -13,7 +13,6 @@ from xfm.config.task import ImageHead
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
 from xfm.config.typed import settle_members
 
-MOST_FOLDS = 100
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|minutes?|h|hours?|)\s*")
 
 LONGEST_PROMPT = 200
@@ -33,7 +32,7 @@ class Preset(StrEnum):
     fast: frozen encoders and a probe, fitted at once; of tasks without classes or values frozen encoders, and
         a third of the steps.
     good: every encoder learns.
-    best: twice the steps, their weights averaged, and of small tables cross-validation.
+    best: twice the steps, and their weights averaged.
     """
 
     FAST = "fast"
@@ -69,7 +68,6 @@ class FinetuneConfig(TuningRates):
     Attributes:
         preset: decides what is not given: fast (frozen encoders and a probe), good, best (longer, averaged).
         time_limit: minutes for everything, such as 10, 10m or 2h; 0 sets none.
-        folds: parts of the training table that are each scored by a model of the others; 0: a test split.
         steps: optimiser steps at most; 0 fits.
         batch_size: rows a step, over all processes; 0 fits.
         gradient_accumulation_steps: parts of the batch, taken one after the other to need less memory.
@@ -110,7 +108,6 @@ class FinetuneConfig(TuningRates):
 
     preset: Preset = Preset.GOOD
     time_limit: float | str = 0.0
-    folds: int | None = limited(None, 0, MOST_FOLDS)
     lr: float = limited(0.0, 0)
     steps: int = limited(0, 0)
     batch_size: int = limited(0, 0, MAX_BATCH)
@@ -152,8 +149,6 @@ class FinetuneConfig(TuningRates):
         settle_members(self)
         object.__setattr__(self, "time_limit", minutes_of(self.time_limit))
         self.check_rates()
-        if self.folds == 1:
-            raise ValueError("folds is 1: choose 2 at least, or 0 for none")
         if 0 < self.max_tokens < 3:
             raise ValueError(
                 f"max_tokens is {self.max_tokens}: choose 0, or 3 at least: begin and end are two"

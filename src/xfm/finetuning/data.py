@@ -1,22 +1,20 @@
-"""Tables of one task as typed rows: read, checked, split or parted into folds; and their origin."""
+"""Tables of one task as typed rows: read, checked, split; and their origin."""
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError, amount, excerpt
 from xfm.data.records import is_number
 from xfm.data.skipped import SkippedRecords
-from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
-from xfm.data.tables.table import drawn_units
-from xfm.finetuning.presets import can_fold, chosen_folds
-from xfm.finetuning.start import few, first_places, readable_rows
+from xfm.data.tables import ColumnMap, InMemory, read_table, split_rows
+from xfm.finetuning.start import TypedRow, few, first_places, readable_rows
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
-from xfm.tasks.base import Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.labelling import class_names, require_classes
@@ -27,7 +25,7 @@ from xfm.training.checkpoint import list_checkpoints
 SPLIT_FILE = "split.json"
 
 
-def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[Hashable]:
+def kept_together(task: type[AnyTask], rows: Sequence[Any]) -> list[Hashable]:
     """Group of each row by `Task.together`; every row alone if that would connect more than half of them."""
     things = [task.together(row) for row in rows]
     numbers = components(things)
@@ -38,7 +36,7 @@ def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[
     return groups
 
 
-def strata_of(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[str | None]:
+def strata_of(task: type[AnyTask], rows: Sequence[Any]) -> list[str | None]:
     """The class of each row, or the rarest of its labels, which a draw may miss."""
     own = [task.labels_of(row) for row in rows]
     counts = Counter(name for labels in own for name in labels)
@@ -61,58 +59,6 @@ def with_all_labels(
             known |= {name for one in moved for name in labels[one]}
     return {name: sorted(rows) for name, rows in found.items()}
 
-
-def write_split(out: Path, table: str, seed: int, rows: Mapping[str, Sequence[TableRow]]) -> None:
-    """Write row numbers by split, as messages have them."""
-    if (out / SPLIT_FILE).exists() and list_checkpoints(out):
-        return  # a run that is resumed has its own; if these rows are others, it says so later
-    numbers = {name: [row.number for row in own] for name, own in rows.items()}
-    write_json(out / SPLIT_FILE, {"file": table, "seed": seed, "rows": numbers})
-
-
-def fold_rows(
-    groups: Sequence[Hashable], strata: Sequence[Hashable], folds: int, seed: int
-) -> list[list[int]]:
-    """Row numbers of each fold. Groups stay together; by stratum, large groups first, each goes to the fold
-    with fewest rows of it."""
-    found: list[list[int]] = [[] for _ in range(folds)]
-    for units in drawn_units(groups, strata, seed):
-        own = [0] * folds
-        for unit in sorted(units, key=len, reverse=True):
-            fold = min(range(folds), key=lambda place: (own[place], len(found[place]), place))
-            found[fold] += unit
-            own[fold] += len(unit)
-    return [sorted(rows) for rows in found]
-
-
-def require_folds(task: type[Task[Any, Any, Any]], rows: Sequence[Any], folds: int, table: str) -> None:
-    """Refuse folds of a task or table that cannot be parted so."""
-    if not can_fold(task.spec):
-        raise UserError(
-            f"--folds: {task.spec.name} ranks all rows of a split together, so that folds could not be "
-            "scored as one; leave --folds out"
-        )
-    groups = len(set(kept_together(task, rows)))
-    if groups < 2 * folds:
-        raise UserError(
-            f"--folds: {table} has {groups} groups of rows that share no picture and no text, too few for "
-            f"{folds} folds; take --folds {max(2, groups // 2)} at most, or add rows"
-        )
-
-
-def fold_data(
-    task: type[Task[Any, Any, Any]], data: SplitRows[Any], held: Sequence[int], share: float, seed: int
-) -> SplitRows[Any]:
-    """What the model of a fold learns from, chooses by (a share of the others) and is scored on (`held`)."""
-    out = set(held)
-    rest = [row for place, row in enumerate(data.train) if place not in out]
-    parts = split_rows(kept_together(task, rest), strata_of(task, rest), {"valid": share}, seed)
-    chosen = [rest[place] for place in parts["valid"]]
-    learned = [rest[place] for place in parts["rest"]]
-    return SplitRows(learned, chosen, [data.train[place] for place in held], {}, data.labels, data.answers)
-
-
-Row = TypeVar("Row")
 
 PICTURES_FOLDER = "pictures"
 FEWEST = 4
@@ -139,7 +85,7 @@ class Tables:
 @dataclass(frozen=True)
 class RowOrigin:
     """Origin of rows for messages and reports: file and row by picture and by row (of equal rows the first).
-    With `folds` no split was drawn; `lazily` decodes only training pictures that fit into memory."""
+    `lazily` decodes only training pictures that fit into memory."""
 
     places: Mapping[Path, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -147,7 +93,6 @@ class RowOrigin:
     tables: Tables | None = None
     base: tuple[Pretrained, Pictures] | None = None
     left_out: SkippedRecords | None = None
-    folds: int = 0
     lazily: bool = False
 
     def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
@@ -157,71 +102,22 @@ class RowOrigin:
 
 def reading(config: FinetuneConfig) -> CellMeaning:
     """How cells are meant."""
-    return CellMeaning(
-        config.box_format, config.box_unit, config.regression, config.label_kind, config.label_separator
-    )
+    return CellMeaning(config.box_format, config.box_unit, config.label_kind, config.label_separator)
 
 
 def read_data(
-    task: type[Task[Row, Any, Any]],
+    task: type[AnyTask],
     tables: Tables,
     config: FinetuneConfig,
     out: Path,
     pictures: Pictures | None = None,
     left_out: SkippedRecords | None = None,
     progress: bool = False,
-) -> tuple[SplitRows[Row], RowOrigin]:
+) -> tuple[SplitRows[Any], RowOrigin]:
     """Read tables, leave out unreadable pictures, split the rows (written to `split.json`), check labels.
     None for `pictures` reads only those that a typed row needs. UserError names file, row and column."""
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
     left_out = left_out or SkippedRecords(config.max_bad)
-    typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
-    sources = {name: str(source) for name, source in given.items() if source is not None}
-    folds = _folds(task, tables, config, len(typed["train"]))
-    if folds:
-        require_folds(task, [row for _, row in typed["train"]], folds, str(tables.train))
-    elif tables.valid is None:
-        shares = {"valid": config.valid_share, "test": config.test_share}
-        missing = {name: share for name, share in shares.items() if name not in typed}
-        typed = _part(task, typed, missing, config.seed)
-    labels = _labels(task, typed)
-    if not folds and not any(typed.get(name) for name in ("valid", "test")):
-        raise UserError(
-            f"{tables.train}: no rows can be parted from the others, because they share pictures or texts, "
-            "or are the only ones of their class; give --validation and --test"
-        )
-    if parted := [name for name in typed if name not in sources]:
-        drawn = f"{tables.train}, drawn by seed {config.seed}"
-        sources |= {name: f"{len(typed[name])} rows of {drawn}" for name in parted}
-        numbered = {name: [row for row, _ in typed[name]] for name in ("train", *parted)}
-        write_split(out, str(tables.train), config.seed, numbered)
-    plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
-    split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
-    every = [pair for rows in typed.values() for pair in rows]
-    row_places = {converted: row.place for row, converted in reversed(every)}
-    return split, RowOrigin(first_places(task, every), sources, row_places, folds=folds)
-
-
-def _folds(task: type[Task[Any, Any, Any]], tables: Tables, config: FinetuneConfig, rows: int) -> int:
-    folds = chosen_folds(config, task.spec, rows, tables.valid is not None)
-    if folds and tables.valid is not None:
-        raise UserError(
-            "--folds: every fold takes its validation rows from the others, so that --validation has no "
-            "use; leave one of the two out"
-        )
-    return folds
-
-
-def _read_all(
-    task: type[Task[Row, Any, Any]],
-    tables: Tables,
-    given: Mapping[str, str | Path | InMemory | None],
-    config: FinetuneConfig,
-    out: Path,
-    pictures: Pictures | None,
-    left_out: SkippedRecords,
-    progress: bool,
-) -> dict[str, list[tuple[TableRow, Row]]]:
     store, root = out / PICTURES_FOLDER, tables.pictures
     raw = {
         name: read_table(source, task.spec.fields, tables.columns, store, root, left_out)
@@ -231,15 +127,34 @@ def _read_all(
     typed = readable_rows(task, raw, reading(config), left_out, pictures, progress)
     for name, rows in raw.items():
         left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
-    return typed
+    sources = {name: str(given[name]) for name in raw}
+    if tables.valid is None:
+        shares = {"valid": config.valid_share, "test": config.test_share}
+        missing = {name: share for name, share in shares.items() if name not in typed}
+        typed = _part(task, typed, missing, config.seed)
+    labels = _labels(task, typed)
+    if not any(typed.get(name) for name in ("valid", "test")):
+        raise UserError(
+            f"{tables.train}: no rows can be parted from the others, because they share pictures or texts, "
+            "or are the only ones of their class; give --validation and --test"
+        )
+    if parted := [name for name in typed if name not in sources]:
+        drawn = f"{tables.train}, drawn by seed {config.seed}"
+        sources |= {name: f"{len(typed[name])} rows of {drawn}" for name in parted}
+        numbers = {name: [row.number for row, _ in typed[name]] for name in ("train", *parted)}
+        # A run that is resumed has its own; if these rows are others, it says so later.
+        if not ((out / SPLIT_FILE).exists() and list_checkpoints(out)):
+            write_json(out / SPLIT_FILE, {"file": str(tables.train), "seed": config.seed, "rows": numbers})
+    plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
+    split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
+    every = [pair for rows in typed.values() for pair in rows]
+    row_places = {converted: row.place for row, converted in reversed(every)}
+    return split, RowOrigin(first_places(task, every), sources, row_places)
 
 
 def _part(
-    task: type[Task[Row, Any, Any]],
-    typed: Mapping[str, list[tuple[TableRow, Row]]],
-    shares: Mapping[str, float],
-    seed: int,
-) -> dict[str, list[tuple[TableRow, Row]]]:
+    task: type[AnyTask], typed: Mapping[str, list[TypedRow]], shares: Mapping[str, float], seed: int
+) -> dict[str, list[TypedRow]]:
     rows = typed["train"]
     if len(rows) < FEWEST:
         raise UserError(
@@ -255,9 +170,7 @@ def _part(
     return {**typed, "train": found.pop("rest"), **found}
 
 
-def _labels(
-    task: type[Task[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
-) -> tuple[str, ...]:
+def _labels(task: type[AnyTask], typed: Mapping[str, list[TypedRow]]) -> tuple[str, ...]:
     if not issubclass(task, ClassTask):
         return ()
     found = [task.labels_of(row) for _, row in typed["train"]]
@@ -274,14 +187,12 @@ def _labels(
             f'{row.file}: the column "{column}" has {len(names)} different labels in {len(found)} training '
             f"rows, too many to learn classes from; choose another column{hint}"
         )
-    known = set(names)
-    for split in ("valid", "test"):
-        for row, converted in typed.get(split, ()):
-            for label in task.labels_of(converted):
-                if label not in known:
-                    raise UserError(
-                        f'{row.place}: the column "{column}" is {excerpt(label)!r}, a label that no '
-                        f"training row has; the training rows have {few(map(excerpt, names))}: mend "
-                        "the row, or add such rows to the training"
-                    )
+    known, scored = set(names), [pair for split in ("valid", "test") for pair in typed.get(split, ())]
+    for row, label in ((row, label) for row, one in scored for label in task.labels_of(one)):
+        if label not in known:
+            raise UserError(
+                f'{row.place}: the column "{column}" is {excerpt(label)!r}, a label that no training row '
+                f"has; the training rows have {few(map(excerpt, names))}: mend the row, or add such rows to "
+                "the training"
+            )
     return names

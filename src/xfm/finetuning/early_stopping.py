@@ -3,9 +3,8 @@
 import json
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 from tqdm import tqdm
 
@@ -14,7 +13,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_log, write_text, writing
 from xfm.models.model_files import WEIGHTS
 from xfm.models.weights import write_tensors
-from xfm.tasks.base import BatchT, Prediction, Row, Task
+from xfm.tasks.base import AnyTask
 from xfm.training import distributed
 from xfm.training.atomic_folder import saved_before, write_folder
 from xfm.training.checkpoint import load_weights, unique_state
@@ -22,49 +21,36 @@ from xfm.training.checkpoint import load_weights, unique_state
 LOOKS_FILE, BEST_FOLDER = "validation.jsonl", "best"
 
 
-@dataclass(frozen=True)
-class ValidationScores:
-    """The validation metrics after so many steps."""
-
-    step: int
-    metrics: dict[str, float]
-
-
-def require_metric(task: Task[Any, Any, Any], name: str, found: Collection[str]) -> None:
+def require_metric(task: AnyTask, name: str, found: Collection[str]) -> None:
     """Refuse a metric that a task does not have."""
     if name not in found:
         raise UserError(f"choose_by: {task.spec.name} has no {name}; choose by {', '.join(found)}")
 
 
-class ValidationMonitor(Generic[Row, BatchT, Prediction]):
+class ValidationMonitor:
     """Scores validation rows while a task is trained: each look in `validation.jsonl`, the best weights in
-    `best/`. All processes look at a part of the rows; the first writes."""
+    `best/`. All processes look at a part of the rows; the first writes. `looks` are metrics by step, `metric`
+    is the one that chooses the model."""
 
     def __init__(
-        self,
-        task: Task[Row, BatchT, Prediction],
-        rows: Sequence[Row],
-        config: FinetuneConfig,
-        folder: Path | None,
-        progress: bool,
+        self, task: AnyTask, rows: Sequence[Any], config: FinetuneConfig, folder: Path | None, progress: bool
     ) -> None:
         if rows and folder is None:
             raise ValueError("validation rows need a folder that keeps the best model")
         self.task, self.rows, self.config, self.progress = task, rows, config, progress
         self.folder = folder or Path()
-        self.looks: dict[int, ValidationScores] = {}
+        self.looks: dict[int, dict[str, float]] = {}
+        self.metric = config.choose_by or task.primary
 
     def resume(self) -> None:
         """Read the looks of the run that is continued; torn lines are left out."""
         for values in distributed.on_first(lambda: read_log(self.folder / LOOKS_FILE)):
             try:
-                look = ValidationScores(
-                    int(values.pop("step")), {name: float(v) for name, v in values.items()}
-                )
+                step, look = int(values.pop("step")), {name: float(v) for name, v in values.items()}
             except (ValueError, KeyError, TypeError):
                 continue
-            if self.metric in look.metrics:
-                self.looks[look.step] = look
+            if self.metric in look:
+                self.looks[step] = look
 
     def check(self) -> None:
         """Refuse, before the training, a metric that the task does not have."""
@@ -78,11 +64,6 @@ class ValidationMonitor(Generic[Row, BatchT, Prediction]):
         return self.enough
 
     @property
-    def metric(self) -> str:
-        """The metric that chooses the model."""
-        return self.config.choose_by or self.task.primary
-
-    @property
     def enough(self) -> bool:
         """Whether the last `patience` looks were no better than one before; never in the first half."""
         best, patience = self.best, self.config.patience
@@ -90,29 +71,26 @@ class ValidationMonitor(Generic[Row, BatchT, Prediction]):
             return False
         if max(self.looks) < self.config.steps / 2:
             return False
-        top = best.metrics[self.metric]
-        first = min(step for step, look in self.looks.items() if look.metrics[self.metric] == top)
+        top = self.looks[best][self.metric]
+        first = min(step for step, look in self.looks.items() if look[self.metric] == top)
         return sum(step > first for step in self.looks) >= patience
 
     @property
-    def best(self) -> ValidationScores | None:
-        """The look with the largest chosen metric; of equal ones the last, which was trained longest."""
-        name = self.metric
-        looks = self.looks.values()
-        return max(looks, key=lambda look: (look.metrics[name], look.step)) if looks else None
+    def best(self) -> int | None:
+        """The step with the largest chosen metric; of equal ones the last, which was trained longest."""
+        return max(self.looks, key=lambda step: (self.looks[step][self.metric], step), default=None)
 
     def look(self, done: int) -> None:
         """Score the validation rows, and keep the weights if they are the best so far."""
         if not self.rows:
             return
-        look = ValidationScores(done, self._metrics())
-        before, name = self.best, self.metric
-        better = before is None or look.metrics[name] >= before.metrics[name] or before.step == done
+        look, before, name = self._metrics(), self.best, self.metric
+        better = before is None or look[name] >= self.looks[before][name] or before == done
         self.looks[done] = look
         distributed.on_first(lambda: self._save(better))
         if self.progress:
             mark = ", the best so far" if better else ""
-            tqdm.write(f"step {done}: validation {name} {look.metrics[name]:.3f}{mark}", file=sys.stderr)
+            tqdm.write(f"step {done}: validation {name} {look[name]:.3f}{mark}", file=sys.stderr)
 
     def restore(self) -> None:
         """Give the task the weights of the best look."""
@@ -126,7 +104,6 @@ class ValidationMonitor(Generic[Row, BatchT, Prediction]):
         if better:
             state = unique_state(self.task.module)
             write_folder(self.folder / BEST_FOLDER, lambda draft: write_tensors(draft / WEIGHTS, state))
-        looks = sorted(self.looks.values(), key=lambda look: look.step)
-        lines = [json.dumps({"step": look.step, **look.metrics}) + "\n" for look in looks]
+        lines = [json.dumps({"step": step, **self.looks[step]}) + "\n" for step in sorted(self.looks)]
         with writing(self.folder, lambda: saved_before(self.folder)):
             write_text(self.folder / LOOKS_FILE, "".join(lines))

@@ -4,8 +4,8 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,14 +22,13 @@ from xfm.core.results_folder import ResultOrigin, digest, free_name, holding, si
 from xfm.data.images import PICTURE_SUFFIXES
 from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.data.tables import ColumnMap, Table, as_splits
-from xfm.finetuning.cross_validation import cross_validate
+from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.data import RowOrigin, Tables, read_data
-from xfm.finetuning.finished import FinetuneResult, TrainingOutcome, finish, write_resolved
-from xfm.finetuning.flags import few_rows_hint
+from xfm.finetuning.finished import FinetuneResult, finish, write_resolved
 from xfm.finetuning.presets import check_applicable, task_settings, training_config
-from xfm.finetuning.session import FOLDS_FOLDER, Session
+from xfm.finetuning.session import Session
 from xfm.finetuning.start import first_reads, local_model, prepared_base
-from xfm.finetuning.tuning_run import adapt
+from xfm.finetuning.tuning_run import adapt, is_new
 from xfm.metrics.numbers import readable_seconds
 from xfm.models.resolve import LOG_IN, hub_library
 from xfm.models.xfm import check_repository, push_to_hub
@@ -38,7 +37,6 @@ from xfm.tasks.base import HiddenInput, seeded
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
-from xfm.training.checkpoint import list_checkpoints
 from xfm.training.clock import TrainingClock
 from xfm.training.collectives import in_turn
 from xfm.training.failures import explaining_failures
@@ -187,15 +185,13 @@ def _fine_tuned(
     with contextlib.ExitStack() as lock:
         said = explaining_failures(lambda: saved_of(out))
         with distributed.processes(config.device) as process, said:
-            # torchrun counts restarts by machine
-            again = any(map(restarted, (out, *(out / FOLDS_FOLDER).glob("*"))))
-            resume = any(distributed.collect(resume or again))
+            resume = any(distributed.collect(resume or restarted(out)))  # torchrun counts them by machine
             distributed.on_first(lambda: lock.enter_context(locked(out)))
             distributed.on_first(lambda: check_folder(out, resume))
             run, origin = begin(progress and process.is_first, resume)
             distributed.on_first(lambda: _check_shared(run))
             made_of = {"model": run.model, "data": digest(run.data.train)}
-            maker = ResultOrigin("finetune", made_of, f"{run.name} from {run.model}")
+            maker = ResultOrigin("finetune", made_of, f"{run.type.spec.name} from {run.model}")
             if not resume:
                 distributed.on_first(lambda: run.left_out.write(out))
             distributed.on_first(lambda: sign(out, maker))
@@ -203,14 +199,13 @@ def _fine_tuned(
             distributed.on_first(lambda: _say(run, origin.tables))
             trained = _train(run, resume)
         if not process.is_first:
-            found = trained.task, trained.predictions, trained.tuned
-            return FinetuneResult(out / MODEL_FOLDER, {}, *found)
+            return trained[0]
         with distributed.alone():
-            return finish(origin, trained, maker)
+            return finish(run, origin, maker, *trained)
 
 
 def _check_shared(run: Session) -> None:
-    asked = {"a time limit": bool(run.config.minutes), "folds": bool(run.config.folds), "a probe": run.probed}
+    asked = {"a time limit": bool(run.config.minutes), "a probe": run.probed}
     found = [what for what, wanted in asked.items() if wanted]
     if found and distributed.world() > 1:
         raise UserError(
@@ -224,9 +219,9 @@ def limited(run: Session, began: float) -> Session:
     config, whole = run.config, 60 * run.config.minutes
     if not whole:
         return replace(run, began=began)
-    single = run.type.single(run.data.train) if config.baseline and not config.folds else {}
+    single = run.type.single(run.data.train) if config.baseline else {}
     share = 1.0 if run.probed else min(1.0, (config.baseline_steps or config.steps) / config.steps)
-    trainings = 1 + (config.folds or 0) + len(single) * share
+    trainings = 1 + len(single) * share
     kept = (RESERVED + (BASELINES if config.baseline else 0.0)) * whole
     seconds = max(LEAST * whole, whole - (time.perf_counter() - began) - kept) / trainings
     if run.progress:
@@ -245,10 +240,8 @@ def _say(run: Session, tables: Tables | None) -> None:
         tqdm.write(f"Note: {run.left_out.sentence(run.out / BAD_FILE)}", file=sys.stderr)
 
 
-def _train(run: Session, resume: bool) -> TrainingOutcome:
-    crossed = cross_validate(run, resume) if run.config.folds else None
-    if crossed:  # its model is begun when the folds are done
-        run, resume = crossed.final, resume and bool(list_checkpoints(run.out))
+def _train(run: Session, resume: bool) -> tuple[FinetuneResult, dict[str, BaselineResult], dict[str, float]]:
+    """The common work of all processes: result, trainings without a modality, seconds with those of both."""
     began = time.perf_counter()
     task, tuned = run.tuned(HiddenInput.NOTHING, run.out, resume)
     task.finish()
@@ -261,7 +254,7 @@ def _train(run: Session, resume: bool) -> TrainingOutcome:
     for lost in distributed.collect(run.left_out.rows):  # on the way, by any of the processes
         for place, reason in lost.items():
             run.left_out.note(place, reason)
-    return TrainingOutcome(run, task, tuned, predictions, single, crossed, seconds)
+    return FinetuneResult(run.out / MODEL_FOLDER, {}, task, predictions, tuned), single, seconds
 
 
 def check_folder(out: Path, resume: bool) -> None:
@@ -309,20 +302,6 @@ STEPS, SHOWN_CLASSES = 6, 12
 """Steps of a dry run that are timed, after one that is not; and classes that it names."""
 
 
-@dataclass(frozen=True)
-class DryRun:
-    """Plan of a run: rows by split, training rows by class, lines to show, seconds of its steps (0: a probe,
-    which has none)."""
-
-    rows: Mapping[str, int]
-    classes: Mapping[str, int]
-    lines: Sequence[tuple[str, str]]
-    seconds: float
-
-    def __str__(self) -> str:
-        return "\n".join(f"{name + ':':<10}{text}" for name, text in self.lines)
-
-
 def dry_run(
     task: str,
     model: Path | str,
@@ -335,9 +314,9 @@ def dry_run(
     test: Table | None = None,
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
-) -> DryRun:
-    """What `finetune` would do with these arguments; some steps are timed and thrown away, nothing is
-    written."""
+) -> str:
+    """What `finetune` would do with these arguments, in lines; some steps are timed and thrown away, nothing
+    is written."""
     refuse_none(task=task, model=model, train=train)
     config, spec, began = finetune_config(config), task_spec(task), time.perf_counter()
     check_applicable(spec, config)
@@ -348,10 +327,10 @@ def dry_run(
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
         data, origin = opened(task, model, tables, config, Path(folder), progress)
         run = Session.begin(spec.name, home_path(model), data, config, Path(folder), progress, origin)
-        return _plan(limited(run, began), origin.tables)
+        return _plan(limited(run, began))
 
 
-def _plan(run: Session, tables: Tables | None) -> DryRun:
+def _plan(run: Session) -> str:
     data, config = run.data, run.config
     counts = {"training": len(data.train), "validation": len(data.valid)}
     counts |= {name: len(own) for name, own in data.tests.items()}
@@ -359,10 +338,9 @@ def _plan(run: Session, tables: Tables | None) -> DryRun:
     classes = Counter(name for row in data.train for name in run.type.labels_of(row))
     shown = [f"{name} {count:,}" for name, count in classes.most_common(SHOWN_CLASSES)]
     more = f", and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
-    hint = "" if config.folds else few_rows_hint(run.type.spec, data, tables)
-    seconds = 0.0 if run.probed else _step_seconds(run) * config.steps * (1 + (config.folds or 0))
+    seconds = 0.0 if run.probed else _step_seconds(run) * config.steps
     lines = {
-        "Rows": ", ".join(f"{name} {count:,}" for name, count in counts.items()) + hint,
+        "Rows": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
         "Left out": run.left_out.sentence(BAD_FILE),
         "Classes": f"{len(classes)}: {', '.join(shown)}{more} (training rows)" if classes else "",
         "Plan": run.summary(),
@@ -372,7 +350,7 @@ def _plan(run: Session, tables: Tables | None) -> DryRun:
     }
     absent = {"Limit": not run.limit, "Time": not seconds}
     told = [(name, text) for name, text in lines.items() if text and not absent.get(name)]
-    return DryRun(counts, dict(classes), told, seconds)
+    return "\n".join(f"{name + ':':<10}{text}" for name, text in told)
 
 
 def _step_seconds(run: Session) -> float:
@@ -382,7 +360,7 @@ def _step_seconds(run: Session) -> float:
     short = replace(run.config, steps=STEPS + 1)
     clock, settings = TrainingClock(short.steps), training_config(short, task.settings)
     loss = lambda model, batch, generator: task.loss(batch, generator)  # noqa: E731
-    how = {"clock": clock, "is_new": task.is_new, "device": task.settings.device}
+    how = {"clock": clock, "is_new": is_new, "device": task.settings.device}
     batches = lambda start, stop: (portion.batch for portion in task.portions(start, stop))  # noqa: E731
     Trainer(task.module, loss, batches, settings, **how).fit()
     ends = [moment.seconds for moment in clock.moments]

@@ -1,8 +1,9 @@
 """What comes of a finished training: comparisons, scores, report, model folder, and what is given back."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,19 @@ from xfm.core.results_folder import ResultOrigin
 from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import InMemory
 from xfm.finetuning.baselines.strong import BaselineResult, scored
-from xfm.finetuning.cross_validation import CROSS, CrossValidation
 from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import flags_of
-from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_of
+from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of
 from xfm.finetuning.report import write_report
-from xfm.finetuning.session import AnyTask, Session, clear
+from xfm.finetuning.session import Session, clear
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import few
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_scores
-from xfm.tasks.base import HiddenInput
+from xfm.tasks.base import AnyTask, HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag, plain_flags
-from xfm.training.pretrain import MODEL_FOLDER
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,6 @@ class FinetuneResult:
     flags: tuple[Flag, ...] = ()
     next_command: str = ""
     decisions: Mapping[str, str] = field(default_factory=dict[str, str])
-    crossed: CrossValidation | None = None
 
     @property
     def verdict(self) -> str:
@@ -57,120 +55,83 @@ class FinetuneResult:
         return next((board.verdict for board in self.leaderboards.values()), "")
 
 
-@dataclass(frozen=True)
-class TrainingOutcome:
-    """Common work of all processes; `single` are trainings without a modality, `seconds` include
-    baselines."""
-
-    run: Session
-    task: AnyTask
-    tuned: TuningRun
-    predictions: dict[str, list[Any]]
-    single: dict[str, BaselineResult]
-    crossed: CrossValidation | None
-    seconds: dict[str, float]
-
-
-def finish(origin: RowOrigin, trained: TrainingOutcome, maker: ResultOrigin) -> FinetuneResult:
-    """Compare, write everything down, and say what came of it."""
-    began, run, task, crossed = time.perf_counter(), trained.run, trained.task, trained.crossed
-    seconds, tests, predictions = dict(trained.seconds), run.tests, trained.predictions
+def finish(
+    run: Session,
+    origin: RowOrigin,
+    maker: ResultOrigin,
+    trained: FinetuneResult,
+    single: Mapping[str, BaselineResult],
+    seconds: Mapping[str, float],
+) -> FinetuneResult:
+    """Compare a training with baselines (`single` are trainings without a modality), write everything down,
+    and say what came of it."""
+    began, task, tests, predictions = time.perf_counter(), trained.task, run.tests, trained.predictions
     boards: dict[str, Leaderboard] = {}
     others: dict[str, dict[str, Mapping[str, float]]] = {}
     if tests:
-        strong, missing = strong_of(run, task, tests, seconds["training"], run.seconds_left)
+        left = max(0.0, 60 * run.config.minutes - (began - run.began)) if run.config.minutes else inf
+        strong, missing = strong_of(run, task, tests, seconds["training"], left)
         model = scored(task, tests, predictions, seconds["training"])
-        boards = compare(task, tests, systems_of(model, strong, trained.single), missing)
-        both = {**trained.single, **strong}
+        boards = compare(task, tests, model, strong, single, missing)
+        both = {**single, **strong}
         others = {name: {one: found.metrics[name] for one, found in both.items()} for name in tests}
-    seconds["baselines"] += time.perf_counter() - began
-    if crossed:
-        tests, predictions = {CROSS: crossed.rows, **tests}, {CROSS: crossed.predictions, **predictions}
-        boards, others = {**crossed.boards, **boards}, {CROSS: crossed.others, **others}
+    seconds = {**seconds, "baselines": seconds["baselines"] + time.perf_counter() - began}
     result = PartResult()
     for name, rows in tests.items():
-        add_scores(result, task, f"{run.name}/{name}", rows, predictions[name], others[name])
-    path = run.out / MODEL_FOLDER
-    found = FinetuneResult(
-        path,
-        result.scores,
-        task,
-        predictions,
-        trained.tuned,
-        run.left_out.sentence(run.out / BAD_FILE),
-        boards,
-        tuple(flags_of(run, task, trained.tuned, boards, origin.tables, bool(crossed))),
-        _next(run, path, origin),
-        run.decisions,
-        crossed,
+        add_scores(result, task, f"{task.spec.name}/{name}", rows, predictions[name], others[name])
+    found = replace(
+        trained,
+        scores=result.scores,
+        left_out=run.left_out.sentence(run.out / BAD_FILE),
+        leaderboards=boards,
+        flags=tuple(flags_of(run, task, trained.tuned, boards)),
+        next_command=_next(run, trained.model, origin),
+        decisions=run.decisions,
     )
     seconds["everything"] = time.perf_counter() - run.began
-    _save(run, found, result, tests, origin, seconds, maker)
-    return found
-
-
-def _save(
-    run: Session,
-    found: FinetuneResult,
-    result: PartResult,
-    tests: Mapping[str, Sequence[Any]],
-    origin: RowOrigin,
-    seconds: Mapping[str, float],
-    maker: ResultOrigin,
-) -> None:
-    settings = to_plain(run.settings(HiddenInput.NOTHING))
-    valid = len(run.data.valid)
-    task, tuned = found.task, found.tuned
-    adapter = run.config.tune if run.config.tune.save_adapter_only else None
-    began = run.pretrained, run.model
-    provenance = save_tuned(found.model, task, *began, tuned, valid, adapter, settings=settings)
-    counts = {name: len(rows) for name, rows in run.data.tests.items()}
     details = {
-        "provenance": provenance,
-        "rows": {"train": len(run.data.train), "validation": len(run.data.valid), **counts},
+        "provenance": _save_model(run, found),
+        "rows": {"train": len(run.data.train), "validation": len(run.data.valid)}
+        | {name: len(rows) for name, rows in run.data.tests.items()},
         "sources": dict(origin.sources),
         "config": to_plain(run.config),
-        "tokens": found.task.module.task.max_tokens,
+        "tokens": task.module.task.max_tokens,
         "baselines": result.baselines,
-        "seconds": dict(seconds),
+        "seconds": seconds,
         "left_out": run.left_out.kept_in(run.out),
         "made_by": asdict(maker),
-        "leaderboards": {name: asdict(board) for name, board in found.leaderboards.items()},
+        "leaderboards": {name: asdict(board) for name, board in boards.items()},
         "flags": plain_flags(found.flags),
         "next": found.next_command,
         "decisions": dict(found.decisions),
-        **_more(found, valid),
+        "ended_by_clock": found.tuned.limited,
+        **_settled(found, len(run.data.valid)),
     }
     write_json(run.out / DETAILS, details)
-    write_report(
-        run.out, found.task, tests, found.predictions, found.scores, found.tuned, details, origin.place_of
-    )
+    write_report(run.out, task, tests, predictions, found.scores, found.tuned, details, origin.place_of)
     write_scores(run.out / METRICS, found.scores)
     clear(run.out)
+    return found
 
 
-def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:
-    probe, crossed = found.tuned.probe, found.crossed
-    said: dict[str, Any] = {"ended_by_clock": found.tuned.limited, **_of_labels(found, valid)}
-    if probe:
-        said["probe"] = {"C": probe.penalty, "note": probe.note}
-    if crossed:
-        said |= {"folds": [asdict(fold) for fold in crossed.folds], "final_model": crossed.chosen}
-    return said
+def _save_model(run: Session, found: FinetuneResult) -> dict[str, Any]:
+    settings, began = to_plain(run.settings(HiddenInput.NOTHING)), (run.pretrained, run.model)
+    adapter = run.config.tune if run.config.tune.save_adapter_only else None
+    valid = len(run.data.valid)
+    return save_tuned(found.model, found.task, *began, found.tuned, valid, adapter, settings=settings)
 
 
-def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
-    task = found.task
+def _settled(found: FinetuneResult, valid: int) -> dict[str, Any]:
+    task, probe = found.task, found.tuned.probe
+    said: dict[str, Any] = {"probe": {"C": probe.penalty, "note": probe.note}} if probe else {}
     if not isinstance(task, ClassTask):
-        return {}
-    said = dict[str, str]()
+        return said
     if task.weights:
         asked = f"{BALANCED}: " if task.settings.class_weights == BALANCED else ""
         said["class_weights"] = asked + few((f"{name} {own:.3g}" for name, own in task.weights.items()), 30)
-    of_rows = "the median of the folds'" if found.crossed else f"by {amount(valid, 'validation row')}"
+    of_rows = f"by {amount(valid, 'validation row')}"
     if task.labels.threshold:
-        how = of_rows if task.labels.fits or found.crossed else "given"
-        said["threshold"] = f"{task.labels.threshold:.3g}, {how}"
+        said["threshold"] = f"{task.labels.threshold:.3g}, {of_rows if task.labels.fits else 'given'}"
     temperature = task.module.task.temperature
     fitted = f"not fitted: fewer than {FEWEST} validation rows"
     said["temperature"] = fitted if temperature == 1 else f"{temperature:.3g}, {of_rows}"
@@ -181,12 +142,12 @@ def _next(run: Session, model: Path, origin: RowOrigin) -> str:
     """A command to paste: the model's answers to its test table."""
     rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
     shown = {picture for row in rows for picture in run.type.pictures_of(row)}
-    task, tables = run.type.spec.name, origin.tables
-    if tables is None:
-        return next_command(task, model, "new.csv", run.out, "", None, shown)
-    table = next(one for one in (tables.test, tables.valid, tables.train) if one is not None)
-    named = "new.csv" if isinstance(table, InMemory) else str(table)
-    return next_command(task, model, named, run.out, tables.columns.option, tables.pictures, shown)
+    tables, named, told = origin.tables, "new.csv", ("", None)
+    if tables is not None:
+        table = next(one for one in (tables.test, tables.valid, tables.train) if one is not None)
+        named = named if isinstance(table, InMemory) else str(table)
+        told = tables.columns.option, tables.pictures
+    return next_command(run.type.spec.name, model, named, run.out, *told, shown)
 
 
 def write_resolved(out: Path, run: Session, tables: Tables | None) -> None:

@@ -3,19 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xfm.config.finetune import FinetuneConfig
-from xfm.config.task_spec import TaskSpec
 from xfm.core.errors import amount, excerpt
-from xfm.finetuning.data import Tables
 from xfm.finetuning.leaderboard import Leaderboard
-from xfm.finetuning.presets import FOLDS, SMALL, can_fold
-from xfm.finetuning.session import AnyTask, Session
+from xfm.finetuning.session import Session
 from xfm.finetuning.split_scores import groups_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import is_share, metric_name
-from xfm.tasks.base import Task
-from xfm.tasks.rows import SplitRows
+from xfm.tasks.base import AnyTask
 from xfm.training.flags import Flag, FlagKind, of_log, shortened
 from xfm.training.logging import log_lines
 from xfm.training.run_folder import LOG_FILE
@@ -25,37 +20,24 @@ WIDEST = 0.10
 FEWEST_LOOKS = 3
 
 
-SplitValue = tuple[float, int, int]
-"""How a split was scored: the score, how many of its rows are independent, and how many there are."""
-
-
-def flags_of(
-    run: Session,
-    task: AnyTask,
-    tuned: TuningRun,
-    boards: Mapping[str, Leaderboard],
-    tables: Tables | None,
-    crossed: bool,
-) -> list[Flag]:
-    """Flags of a fine-tuning, `crossed` of a cross-validated one."""
+def flags_of(run: Session, task: AnyTask, tuned: TuningRun, boards: Mapping[str, Leaderboard]) -> list[Flag]:
+    """Flags of a fine-tuning."""
     config, best, valid = run.config, tuned.best, run.data.valid
     cases = {name: (board.model.value, board.groups, board.n) for name, board in boards.items()}
-    if best:
+    if best is not None:
         groups = int(groups_of(task, valid).max()) + 1
-        cases = {"validation": (best.metrics[task.primary], groups, len(valid)), **cases}
+        cases = {"validation": (tuned.looks[best][task.primary], groups, len(valid)), **cases}
     splits = {"validation": valid, **run.data.tests}
-    fitting = 0 if crossed or run.probed else run.fitting
-    rough, hint = few_rows(task.primary, cases), few_rows_hint(run.type.spec, run.data, tables)
-    if rough and hint and not crossed:
-        rough = Flag(rough.what, rough.sentence + hint)
+    fitting = 0 if run.probed else run.fitting
+    ended = f"the time limit of {config.minutes:.3g} minutes ended the training after {tuned.step:,} of"
     left_out = f"{amount(len(run.left_out.rows), 'row')} could not be used; the report lists them"
     found = (
-        out_of_time(tuned, config),
+        Flag(FlagKind.SHORTENED, f"{ended} {config.steps:,} steps") if tuned.limited else None,
         seen_rows(run.type, run.data.train, splits),
         unknown_answers(task, splits),
         shortened(config.steps, fitting, "fit so many rows", "leave --steps out to have them"),
         unfinished(tuned, config.steps, config.choose_by or task.primary),
-        rough,
+        few_rows(task.primary, cases),
         Flag(FlagKind.LEFT_OUT, left_out) if run.left_out.rows else None,
     )
     return [*filter(None, found), *of_log(log_lines(run.out / LOG_FILE))]
@@ -63,11 +45,8 @@ def flags_of(
 
 def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
     """A model that was better at the last look than at any before, when the steps ended."""
-    looks = tuned.looks
-    if len(looks) < FEWEST_LOOKS or tuned.step < planned:
-        return None
-    values = [look.metrics[metric] for look in looks]
-    if values[-1] <= max(values[:-1]):
+    values = [look[metric] for look in tuned.looks.values()]
+    if len(values) < FEWEST_LOOKS or tuned.step < planned or values[-1] <= max(values[:-1]):
         return None
     name = metric_name(f"_/_/{metric}")
     return Flag(
@@ -77,8 +56,9 @@ def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
     )
 
 
-def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
-    """Splits with an interval wider than ten points to each side; other scores than shares count as 50 %."""
+def few_rows(metric: str, cases: Mapping[str, tuple[float, int, int]]) -> Flag | None:
+    """Splits with an interval wider than ten points to each side, by score, independent rows and rows; other
+    scores than shares count as 50 %."""
     few: list[str] = []
     for split, (value, groups, rows) in cases.items():
         share = value if is_share(f"_/_/{metric}") and 0 <= value <= 1 else 0.5
@@ -90,9 +70,7 @@ def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
     return Flag(FlagKind.ROUGH, text) if few else None
 
 
-def seen_rows(
-    task: type[Task[Any, Any, Any]], train: Sequence[Any], splits: Mapping[str, Sequence[Any]]
-) -> Flag | None:
+def seen_rows(task: type[AnyTask], train: Sequence[Any], splits: Mapping[str, Sequence[Any]]) -> Flag | None:
     """Rows of valid or test that have something in common with training rows; only tables of one's own
     may."""
     own = {name: [frozenset(task.together(row)) for row in rows] for name, rows in splits.items()}
@@ -107,7 +85,7 @@ def seen_rows(
     return Flag(FlagKind.SEEN, f"{text}: take such rows out of one of the tables")
 
 
-def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any]]) -> Flag | None:
+def unknown_answers(task: AnyTask, splits: Mapping[str, Sequence[Any]]) -> Flag | None:
     """Rows whose answer is none of those that the model can give."""
     said = {name: [own[0] for row in rows if (own := task.unknown(row))] for name, rows in splits.items()}
     shown = [f"{len(own):,} of {len(splits[name]):,} {name} rows" for name, own in said.items() if own]
@@ -116,21 +94,3 @@ def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any
     first = excerpt(next(own[0] for own in said.values() if own))
     text = f"{' and '.join(shown)} have an answer that is none of the {len(task.known):,} of the model"
     return Flag(FlagKind.UNKNOWN, f"{text}, such as {first!r}: they count as wrong")
-
-
-def few_rows_hint(spec: TaskSpec, data: SplitRows[Any], tables: Tables | None) -> str:
-    """How small tables have closer intervals, as the end of a sentence; empty where they have not."""
-    rows = len(data.train)
-    rows += 0 if tables and tables.valid is not None else len(data.valid)
-    rows += 0 if tables and tables.test is not None else len(data.test)
-    if not 2 * FOLDS <= rows < SMALL or not can_fold(spec):
-        return ""
-    return f"; --folds {FOLDS} scores every one of {rows:,} rows"
-
-
-def out_of_time(tuned: TuningRun, config: FinetuneConfig) -> Flag | None:
-    """A training that the time limit ended before its steps."""
-    if not tuned.limited:
-        return None
-    text = f"the time limit of {config.minutes:.3g} minutes ended the training after {tuned.step:,} of"
-    return Flag(FlagKind.SHORTENED, f"{text} {config.steps:,} steps")

@@ -1,9 +1,8 @@
 """A fine-tuned model among simple baselines, and a sentence that says which to use."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from xfm.finetuning.baselines.features import LEAST_BUDGET, Material
 from xfm.finetuning.baselines.strong import PROBE, BaselineResult, scored, strong_baselines
-from xfm.finetuning.session import AnyTask, Session
+from xfm.finetuning.session import Session
 from xfm.finetuning.split_scores import groups_of
 from xfm.metrics.intervals import (
     FEWEST_DIFFERENT,
@@ -23,6 +22,7 @@ from xfm.metrics.intervals import (
     resamples,
 )
 from xfm.metrics.numbers import points
+from xfm.tasks.base import AnyTask
 
 THIS_MODEL = "this model"
 SWITCHED_OFF = {"strong simple baselines": "switched off by --baseline false"}
@@ -86,17 +86,12 @@ class Leaderboard:
         return next(place for place in self.places if place.sort is SystemKind.MODEL)
 
 
-@dataclass(frozen=True)
-class System:
-    """What is to be placed: a name, a sort, and its results."""
-
-    name: str
-    sort: SystemKind
-    found: BaselineResult
+System = tuple[str, SystemKind, BaselineResult]
+"""What is to be placed: a name, a kind, and its results."""
 
 
 def strong_of(
-    run: Session, task: AnyTask, tests: Mapping[str, Sequence[Any]], seconds: float, left: float = inf
+    run: Session, task: AnyTask, tests: Mapping[str, Sequence[Any]], seconds: float, left: float
 ) -> tuple[dict[str, BaselineResult], Mapping[str, str]]:
     """The strong baselines unless switched off; they may take as long as the training, and have `left`
     seconds."""
@@ -107,31 +102,29 @@ def strong_of(
     return strong_baselines(material, run.progress, without={PROBE} if run.probed else set(), left=left)
 
 
-def systems_of(
-    model: BaselineResult, strong: Mapping[str, BaselineResult], single: Mapping[str, BaselineResult]
-) -> list[System]:
-    """The model, strong baselines, and the same training without one modality."""
-    return [
-        System(THIS_MODEL, SystemKind.MODEL, model),
-        *(System(name, SystemKind.STRONG, found) for name, found in strong.items()),
-        *(System(f"this fine-tuning, {name}", SystemKind.ABLATION, found) for name, found in single.items()),
-    ]
-
-
 def compare(
-    task: AnyTask, tests: Mapping[str, Sequence[Any]], systems: Sequence[System], missing: Mapping[str, str]
+    task: AnyTask,
+    tests: Mapping[str, Sequence[Any]],
+    model: BaselineResult,
+    strong: Mapping[str, BaselineResult],
+    single: Mapping[str, BaselineResult],
+    missing: Mapping[str, str],
 ) -> dict[str, Leaderboard]:
-    """Place systems (the model first), constant guesses and chance on every split."""
+    """Place the model, strong baselines, the same training without one modality, constant guesses and chance
+    on every split."""
+    systems: list[System] = [
+        (THIS_MODEL, SystemKind.MODEL, model),
+        *((name, SystemKind.STRONG, found) for name, found in strong.items()),
+        *((f"this fine-tuning, {name}", SystemKind.ABLATION, found) for name, found in single.items()),
+    ]
     boards: dict[str, Leaderboard] = {}
     for name, rows in tests.items():
         own = [*systems]
         for constant, guessed in task.constants(rows).items():
-            own.append(
-                System(constant, SystemKind.CONSTANT, scored(task, {name: rows}, {name: guessed}, 0.0))
-            )
+            own.append((constant, SystemKind.CONSTANT, scored(task, {name: rows}, {name: guessed}, 0.0)))
         chance = task.chance(rows, task.settings.seed)
         if task.primary in chance:
-            own.append(System("chance", SystemKind.CHANCE, BaselineResult({name: chance}, {}, {})))
+            own.append(("chance", SystemKind.CHANCE, BaselineResult({name: chance}, {}, {})))
         boards[name] = leaderboard(task, name, rows, own, groups_of(task, rows), missing)
     return boards
 
@@ -146,29 +139,29 @@ def leaderboard(
 ) -> Leaderboard:
     """Place systems (the model first), with paired differences to it over row groups [N]."""
     seed, primary = task.settings.seed, task.primary
+    results = [found for _, _, found in systems]
     known = [
-        one for one in systems if one.found.per_row.get(split) is not None or one.found.predictions.get(split)
+        place
+        for place, one in enumerate(results)
+        if one.per_row.get(split) is not None or one.predictions.get(split)
     ]
-    samples = _samples(task, split, rows, [one.found for one in known], groups)  # [B, S]
-    model, places = systems[0].found, []
-    for system in systems:
-        found = system.found
+    samples = _samples(task, split, rows, [results[place] for place in known], groups)  # [B, S]
+    model, places = results[0], []
+    for number, (name, kind, found) in enumerate(systems):
         value = float(found.metrics[split][primary])
         gain = value - float(model.metrics[split][primary])
-        place = Contender(system.name, system.sort, value, gain=gain, seconds=found.seconds, note=found.note)
-        if system in known:
-            own, per_row = samples[:, known.index(system)], found.per_row.get(split)
+        intervals: dict[str, Any] = {}
+        if number in known:
+            own, per_row = samples[:, known.index(number)], found.per_row.get(split)
             ends = percentiles(value, own) if per_row is None else mean_interval(per_row, own, groups)
             paired = percentiles(gain, own - samples[:, 0])
-            place = replace(
-                place,
-                low=ends.low,
-                high=ends.high,
-                gain_low=paired.low,
-                gain_high=paired.high,
-                shown=(paired.low > 0 or paired.high < 0) and _enough(found, model, split, rows, groups),
-            )
-        places.append(place)
+            first, different = model.per_row.get(split), len(rows)
+            if per_row is not None and first is not None:
+                different = differ(per_row, first, groups)
+            intervals = {"low": ends.low, "high": ends.high, "gain_low": paired.low, "gain_high": paired.high}
+            intervals["shown"] = (paired.low > 0 or paired.high < 0) and different >= FEWEST_DIFFERENT
+        said = {"gain": gain, "seconds": found.seconds, "note": found.note}
+        places.append(Contender(name, kind, value, **said, **intervals))
     order = sorted(places, key=lambda place: (-place.value, place.sort is SystemKind.MODEL))
     size = int(groups.max()) + 1
     use, sentence = verdict(order, len(rows), split, missing)
@@ -179,45 +172,35 @@ def verdict(
     places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]
 ) -> tuple[Advice, str]:
     """Which of the systems, the best first, to use on `n` rows of a split, in a sentence."""
-    use, sentence = _verdict(places, n, split, missing)
-    chance = next((place for place in places if place.sort is SystemKind.CHANCE), None)
-    usable = [
-        place for place in places if place.sort in (SystemKind.MODEL, SystemKind.STRONG, SystemKind.CONSTANT)
-    ]
-    lows = [place.low for place in usable if place.low is not None]
-    if chance is not None and lows and max(lows) <= chance.value:
-        sentence += f"; none of them is shown to be better than chance ({chance.value:.3g})"
-    return use, sentence
-
-
-def _verdict(
-    places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]
-) -> tuple[Advice, str]:
     where = f"on n={n:,} {split} rows"
-    strong = [place for place in places if place.sort is SystemKind.STRONG]
     rivals = [place for place in places if place.sort in (SystemKind.STRONG, SystemKind.CONSTANT)]
     without = f" (without {'; '.join(f'{name}: {why}' for name, why in missing.items())})" if missing else ""
     if not rivals:
-        return Advice.OPEN, f"Nothing to compare the model with {where}{without}"
-    best = rivals[0]
-    if not strong:
+        use, sentence = Advice.OPEN, f"Nothing to compare the model with {where}{without}"
+    elif all(place.sort is SystemKind.CONSTANT for place in rivals):
+        best = rivals[0]
         differs = f"{_gain(-best.gain, best)} than" if best.shown else "not shown to differ from"
-        text = f"No strong simple baseline was run{without}: this model is {differs} {best.name} {where}"
-        return Advice.OPEN, text
-    if not best.shown:
+        said = f"this model is {differs} {best.name} {where}"
+        use, sentence = Advice.OPEN, f"No strong simple baseline was run{without}: {said}"
+    elif not (best := rivals[0]).shown:
         low, high = points(-(best.gain_high or 0.0)), points(-(best.gain_low or 0.0))
         between = f"this model {points(-best.gain)} points, 95 % {low} to {high}"
         if (best.gain_low or 0.0) > 0 or (best.gain_high or 0.0) < 0:
             between += f"; but fewer than {FEWEST_DIFFERENT} cases differ, which shows nothing"
-        text = f"No difference shown {where} ({between}): take the simpler one, {best.name}{without}"
-        return Advice.SIMPLER, text
-    if best.gain > 0:
-        return (
-            Advice.BASELINE,
-            f"Use {best.name}: {_gain(best.gain, best)} than this model {where}{without}",
-        )
-    better = f"{_gain(-best.gain, best)} than the best simple baseline, {best.name}"
-    return Advice.MODEL, f"Use this model: {better}, {where}{without}"
+        said = f"No difference shown {where} ({between})"
+        use, sentence = Advice.SIMPLER, f"{said}: take the simpler one, {best.name}{without}"
+    elif best.gain > 0:
+        said = f"{_gain(best.gain, best)} than this model {where}{without}"
+        use, sentence = Advice.BASELINE, f"Use {best.name}: {said}"
+    else:
+        better = f"{_gain(-best.gain, best)} than the best simple baseline, {best.name}"
+        use, sentence = Advice.MODEL, f"Use this model: {better}, {where}{without}"
+    chance = next((place for place in places if place.sort is SystemKind.CHANCE), None)
+    usable = (SystemKind.MODEL, SystemKind.STRONG, SystemKind.CONSTANT)
+    lows = [place.low for place in places if place.sort in usable and place.low is not None]
+    if chance is not None and lows and max(lows) <= chance.value:
+        sentence += f"; none of them is shown to be better than chance ({chance.value:.3g})"
+    return use, sentence
 
 
 def _gain(gain: float, place: Contender) -> str:
@@ -246,12 +229,3 @@ def _samples(
         ]
 
     return resampled(metric, groups, resamples(len(rows)), task.settings.seed)
-
-
-def _enough(
-    found: BaselineResult, model: BaselineResult, split: str, rows: Sequence[Any], groups: NDArray[np.int64]
-) -> bool:
-    first, second = found.per_row.get(split), model.per_row.get(split)
-    if first is None or second is None:
-        return len(rows) >= FEWEST_DIFFERENT
-    return differ(first, second, groups) >= FEWEST_DIFFERENT

@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from xfm.config.finetune import FinetuneConfig, Preset, TuningMode
 from xfm.config.finetune_file import special_settings
-from xfm.config.image import ImageTrainingConfig, MirrorRule, Operations
+from xfm.config.image import MirrorRule, Operations
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
 from xfm.config.training import TrainingConfig
@@ -27,7 +27,8 @@ BASE_RATE, BASE_WIDTH = 4e-5, 768
 def fitted(config: FinetuneConfig, rows: int, width: int) -> FinetuneConfig:
     """Every 0 that means "fits" filled in: few rows are seen often in small batches, many a few times in
     large ones (measured in `docs/finetuning.md`)."""
-    batch = config.batch_size or batch_size(rows)
+    thirtieth = round(math.log2(max(1, rows) / 30))  # as a power of two
+    batch = config.batch_size or 2 ** min(6, max(3, thirtieth))
     steps = config.steps or max(60, math.ceil(rows / batch * epochs(rows) * LENGTH[config.preset]))
     return replace(
         config,
@@ -36,11 +37,6 @@ def fitted(config: FinetuneConfig, rows: int, width: int) -> FinetuneConfig:
         lr=config.lr or BASE_RATE * BASE_WIDTH / width,
         evaluate_every=config.evaluate_every or max(1, math.ceil(steps / LOOKS)),
     )
-
-
-def batch_size(rows: int) -> int:
-    """A power of two from 8 to 64, about a thirtieth of the rows."""
-    return 2 ** min(6, max(3, round(math.log2(max(1, rows) / 30))))
 
 
 def epochs(rows: int) -> float:
@@ -76,8 +72,6 @@ def training_config(config: FinetuneConfig, settings: TaskSettings, minutes: flo
 # ---------------------------------------------------------------- presets
 AVERAGE = 0.999
 """Of `best`: the average follows faster in the first steps, see `EMA`."""
-FOLDS, SMALL = 5, 500
-"""Folds of `best`, and the rows below which a table is small."""
 
 
 def is_probe(config: FinetuneConfig, spec: TaskSpec) -> bool:
@@ -97,24 +91,11 @@ def decided(config: FinetuneConfig, spec: TaskSpec) -> FinetuneConfig:
     average = config.average
     if average is None:
         average = AVERAGE if config.preset is Preset.BEST else 0.0
-    return replace(config, average=average, tune=replace(config.tune, **tune), folds=config.folds or 0)
+    return replace(config, average=average, tune=replace(config.tune, **tune))
 
 
 TUNED = ("language", "vision", "fusion")
-DECIDED = ("batch_size", "steps", "lr", "max_tokens", "evaluate_every", "average", "folds")
-
-
-def chosen_folds(config: FinetuneConfig, spec: TaskSpec, rows: int, parted: bool) -> int:
-    """Into how many folds a table of so many rows is parted, 0 for none; it may be parted by the user."""
-    if config.folds is not None:
-        return config.folds
-    wanted = config.preset is Preset.BEST and 2 * FOLDS <= rows < SMALL
-    return FOLDS if wanted and not parted and can_fold(spec) else 0
-
-
-def can_fold(spec: TaskSpec) -> bool:
-    """Whether predictions of rows stand each for itself: a search ranks all rows of a split together."""
-    return not spec.ranks
+DECIDED = ("batch_size", "steps", "lr", "max_tokens", "evaluate_every", "average")
 
 
 def decisions(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec) -> dict[str, str]:
@@ -134,7 +115,16 @@ _DEFAULTS = FinetuneConfig()
 
 def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
     """Refuse settings that the task would not read; UserError names the tasks that do."""
-    _check_image(spec, config.image)
+    image = config.image
+    if image.sides is MirrorRule.SWAP and not spec.draws:
+        raise UserError(
+            "image.sides swap changes phrases that have a box, and no other texts: choose keep or ignore"
+        )
+    if spec.draws and image.rand_augment and image.operations is not Operations.COLOUR:
+        raise UserError(
+            f"image.operations {image.operations} move pixels, after which no box of {spec.name} "
+            "is true: choose colour"
+        )
     for name in special_settings():
         read = attrgetter(name)
         if spec.reads(name) or read(config) == read(_DEFAULTS):
@@ -146,16 +136,4 @@ def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
             f"gradient_accumulation_steps: {spec.name} contrasts all rows of a batch with one another, so "
             "that they must be there at once; leave it out, and for larger batches share them among "
             "processes (torchrun)"
-        )
-
-
-def _check_image(spec: TaskSpec, image: ImageTrainingConfig) -> None:
-    if image.sides is MirrorRule.SWAP and not spec.draws:
-        raise UserError(
-            "image.sides swap changes phrases that have a box, and no other texts: choose keep or ignore"
-        )
-    if spec.draws and image.rand_augment and image.operations is not Operations.COLOUR:
-        raise UserError(
-            f"image.operations {image.operations} move pixels, after which no box of {spec.name} "
-            "is true: choose colour"
         )

@@ -5,24 +5,24 @@ Classes have logistic regression, values ridge regression; the penalty is chosen
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.task_spec import TaskSpec
 from xfm.finetuning.early_stopping import require_metric
-from xfm.finetuning.logistic import LinearClassifier, Regression
+from xfm.finetuning.logistic import Regression
 from xfm.metrics.classification import Array
 from xfm.models.heads import HeadInputs
 from xfm.models.precision import autocast
 from xfm.models.task_models import Classifier
-from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.base import AnyTask, TaskSettings
 from xfm.tasks.class_task import ClassTask
+from xfm.tasks.text_classification import values_of
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 2))
 """Values of C for classes, as scikit-learn has it, of standardised features; the ridge takes their inverses.
@@ -35,11 +35,8 @@ NEVER = -30.0
 """Logit of a class that no row has."""
 
 
-class Features(NamedTuple):
-    """Rows, and what the encoders say of each: [N, F] float32."""
-
-    rows: Sequence[Any]
-    values: Array
+Features = tuple[Sequence[Any], Array]
+"""Rows, and what the encoders say of each: [N, F] float32."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class LinearFit:
     penalty: float
     note: str
 
-    def predictions(self, task: Task[Any, Any, Any], features: Array) -> list[Any]:
+    def predictions(self, task: AnyTask, features: Array) -> list[Any]:
         """What the layer says of [N, F] features, as the task's predictions."""
         logits = torch.from_numpy(features) @ self.weight.T + self.bias
         return task.labels.predictions(logits) if isinstance(task, ClassTask) else logits[:, 0].tolist()
@@ -69,24 +66,19 @@ def probe_settings(settings: TaskSettings) -> TaskSettings:
     return replace(settings, head=HeadKind.PROBE, image_head=ImageHead.LINEAR)
 
 
-def fit_task(
-    task: Task[Any, Any, Any],
-    valid: Sequence[Any],
-    config: FinetuneConfig,
-    penalty: float = 0.0,
-) -> LinearFit:
-    """Fit the probe of a task in place; validation rows choose the penalty unless given."""
+def fit_task(task: AnyTask, valid: Sequence[Any], choose_by: str = "") -> LinearFit:
+    """Fit the probe of a task in place; validation rows choose the penalty."""
     task.module.eval()
     chosen = encoded(task, valid)
     rows, note = drawn(task.train_rows, task.settings.seed)
-    fit = fit_linear(task, encoded(task, rows), chosen, config.choose_by, penalty)
+    fit = fit_linear(task, encoded(task, rows), chosen, choose_by)
     fit = replace(fit, note="; ".join(filter(None, (fit.note, note))))
     with torch.no_grad():
         task.module.head.weight.copy_(fit.weight)
         task.module.head.bias.copy_(fit.bias)
     if isinstance(task, ClassTask):
         if len(valid):
-            task.settle_by(chosen.rows, fit.predictions(task, chosen.values))
+            task.settle_by(valid, fit.predictions(task, chosen[1]))
     else:  # the layer gives the values themselves
         vars(task).update(mean=0.0, deviation=1.0)
     return fit
@@ -100,70 +92,62 @@ def drawn(rows: Sequence[Any], seed: int) -> tuple[Sequence[Any], str]:
     return [rows[place] for place in chosen.tolist()], f"{MOST:,} of {len(rows):,} training rows"
 
 
-def encoded(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Features:
+def encoded(task: AnyTask, rows: Sequence[Any]) -> Features:
     """Features of rows; those of one picture and of like lengths are encoded together."""
-    order = sorted(range(len(rows)), key=lambda place: _likeness(task, rows[place]))
+    shown = [tuple(map(str, task.pictures_of(row))) for row in rows]
+    lengths = [sum(map(len, task.texts_of(row))) for row in rows]
+    order = sorted(range(len(rows)), key=lambda place: (shown[place], lengths[place]))
     if not order:
-        return Features((), np.zeros((0, 1), dtype=np.float32))
+        return (), np.zeros((0, 1), dtype=np.float32)
+    settings, module, values = task.settings, task.module, list[Array]()
     with task.predicting():
-        values = [
-            _features(task, [rows[place] for place in order[first : first + BATCH]])
-            for first in range(0, len(order), BATCH)
-        ]
-    return Features(rows, np.concatenate(values)[np.argsort(order)])
-
-
-def _likeness(task: Task[Any, Any, Any], row: Any) -> tuple[tuple[str, ...], int]:
-    return tuple(map(str, task.pictures_of(row))), sum(map(len, task.texts_of(row)))
-
-
-def _features(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Array:
-    settings, module = task.settings, task.module
-    batch = task.collate(rows).to(settings.device)
-    with autocast(settings.precision, settings.device):
-        image = None if batch.pixels is None else module.encode_image(batch.pixels)
-        found = module.features(HeadInputs(batch.tokens, image, batch.index))
-    return found.float().cpu().numpy()
+        for first in range(0, len(order), BATCH):
+            batch = task.collate([rows[place] for place in order[first : first + BATCH]]).to(settings.device)
+            with autocast(settings.precision, settings.device):
+                image = None if batch.pixels is None else module.encode_image(batch.pixels)
+                found = module.features(HeadInputs(batch.tokens, image, batch.index))
+            values.append(found.float().cpu().numpy())
+    return rows, np.concatenate(values)[np.argsort(order)]
 
 
 def fit_linear(
-    task: Task[Any, Any, Any], train: Features, valid: Features, choose_by: str = "", penalty: float = 0.0
+    task: AnyTask, train: Features, valid: Features, choose_by: str = "", penalties: Sequence[float] = ()
 ) -> LinearFit:
     """Fit a layer for each penalty and take the best by the task's metric (or `choose_by`), of equal ones the
     more certain; `DEFAULT` without validation rows."""
-    tried = (penalty or DEFAULT,) if penalty or not len(valid.rows) else PENALTIES
-    fits: list[tuple[tuple[float, float], LinearFit]] = []
-    made = _fit_classes(task, train, tried) if isinstance(task, ClassTask) else _fit_values(train, tried)
-    for fit in made:
-        score = _score(task, fit, valid, choose_by) if len(tried) > 1 else (0.0, 0.0)
-        fits.append((score, fit))
-    _, best = max(fits, key=lambda one: (one[0], -one[1].penalty))
-    why = (
-        "chosen on the validation rows" if len(tried) > 1 else "there are no validation rows to choose it by"
-    )
-    return replace(best, note=f"C = {best.penalty:g}, {'given' if penalty else why}")
+    tried = penalties or (PENALTIES if len(valid[0]) else (DEFAULT,))
+    fits = _fit_classes(task, *train, tried) if isinstance(task, ClassTask) else _fit_values(*train, tried)
+    if len(tried) == 1:
+        why = "there are no validation rows to choose it by"
+        return replace(fits[0], note=f"C = {tried[0]:g}, {why}")
+    best = max(fits, key=lambda fit: (*_score(task, fit, *valid, choose_by), -fit.penalty))
+    return replace(best, note=f"C = {best.penalty:g}, chosen on the validation rows")
 
 
-def _score(task: Task[Any, Any, Any], fit: LinearFit, valid: Features, choose_by: str) -> tuple[float, float]:
-    found = fit.predictions(task, valid.values)
-    metrics = task.validation_metrics(valid.rows, found)
+def _score(
+    task: AnyTask, fit: LinearFit, rows: Sequence[Any], features: Array, choose_by: str
+) -> tuple[float, float]:
+    found = fit.predictions(task, features)
+    metrics = task.validation_metrics(rows, found)
     if choose_by:
         require_metric(task, choose_by, metrics)
     if isinstance(task, ClassTask):
-        second = task.labels.likelihood(task.truths_of(valid.rows), found)
+        second = task.labels.likelihood(task.truths_of(rows), found)
     else:
-        second = -float(np.mean((np.array(found) - _values(valid.rows)) ** 2))
+        second = -float(np.mean((np.array(found) - values_of(rows)) ** 2))
     return metrics[choose_by or task.primary], second
 
 
-def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[float]) -> "list[LinearFit]":
-    labels = task.labels.targets(task.truths_of(train.rows)).numpy()
+def _fit_classes(
+    task: ClassTask[Any], rows: Sequence[Any], values: Array, penalties: Sequence[float]
+) -> list[LinearFit]:
+    labels = task.labels.targets(task.truths_of(rows)).numpy()
     count = len(task.labels.names)
     present, codes = np.arange(count), labels
     if labels.ndim == 1:
         present, codes = np.unique(labels, return_inverse=True)
-    mean, deviation, features = _standardised(train.values)
-    if len(present) == 1:  # of a fold of very few rows
+    mean, deviation, features = _standardised(values)
+    if len(present) == 1:  # of very few rows
         bias = torch.full((count,), NEVER)
         bias[present[0]] = 0.0
         return [LinearFit(torch.zeros(count, features.shape[1]), bias, penalties[0], "")]
@@ -172,29 +156,17 @@ def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[floa
     found: list[LinearFit] = []
     for penalty in sorted(penalties):
         start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300)
-        found.append(_as_layer(start, mean, deviation, present, count, penalty))
+        weight, bias = np.zeros((count, features.shape[1])), np.full(count, NEVER)
+        weight[present] = own = start.weight.double().numpy().T / deviation  # [C present, F]
+        bias[present] = start.bias.double().numpy() - own @ mean
+        layer = torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
+        found.append(LinearFit(*layer, penalty, ""))
     return found
 
 
-def _as_layer(
-    found: LinearClassifier,
-    mean: NDArray[np.float64],
-    deviation: NDArray[np.float64],
-    present: NDArray[np.int64],
-    classes: int,
-    penalty: float,
-) -> LinearFit:
-    own = found.weight.double().numpy().T / deviation  # [C present, F]
-    weight = np.zeros((classes, own.shape[1]))
-    bias = np.full(classes, NEVER)
-    weight[present] = own
-    bias[present] = found.bias.double().numpy() - own @ mean
-    return LinearFit(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), penalty, "")
-
-
-def _fit_values(train: Features, penalties: Sequence[float]) -> "list[LinearFit]":
-    values = _values(train.rows)
-    mean, deviation, features = _standardised(train.values)
+def _fit_values(rows: Sequence[Any], given: Array, penalties: Sequence[float]) -> list[LinearFit]:
+    values = values_of(rows)
+    mean, deviation, features = _standardised(given)
     table = features.astype(np.float64)
     eigenvalues, vectors = np.linalg.eigh(table.T @ table)
     along = vectors.T @ (table.T @ (values - values.mean()))
@@ -212,7 +184,3 @@ def _standardised(values: Array) -> tuple[NDArray[np.float64], NDArray[np.float6
     mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
     deviation[deviation < 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0
     return mean, deviation, ((values - mean) / deviation).astype(np.float32)
-
-
-def _values(rows: Sequence[Any]) -> NDArray[np.float64]:
-    return np.array([float(row.label) for row in rows])

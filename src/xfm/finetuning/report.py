@@ -9,15 +9,15 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.data.skipped import left_out_lines
-from xfm.finetuning.split_scores import calibration_of, classes_of
+from xfm.finetuning.split_scores import classes_of
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.metrics.calibration import CALIBRATION
+from xfm.metrics.calibration import CALIBRATION, calibration
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import is_headline, less_is_better, metric_name
 from xfm.reports.page import line_of, page_template
 from xfm.reports.scores import Score, write_output
-from xfm.tasks.base import Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import read_flags
 from xfm.training.run_folder import LOG_FILE
@@ -29,7 +29,7 @@ PlaceOf = Callable[[Any, Sequence[Path]], str]
 
 def write_report(
     out: Path,
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     tests: Mapping[str, Sequence[Any]],
     predictions: Mapping[str, Sequence[Any]],
     scores: Mapping[str, Score],
@@ -60,55 +60,45 @@ def write_report(
         sources=details["sources"],
         left_out=details["left_out"]["says"],
         left_out_lines=left_out_lines(details["left_out"]),
-        folds=details.get("folds") or [],
-        primary=task.primary,
         details=json.dumps(details, indent=2, ensure_ascii=False, default=str),
     )
     write_output(out / REPORT, page)
 
 
 def _facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
-    config, rows, tokens = details["config"], details["rows"], details["tokens"]
+    config, rows, tokens, best = details["config"], details["rows"], details["tokens"], tuned.best
     decided = [f"{name} {value}" for name, value in details.get("decisions", {}).items()]
-    more = {
-        "Cross-validation": details.get("final_model", ""),
+    ended = ", then the time was over" if tuned.limited else ""
+    kept = "the last"
+    if best is not None:
+        kept = f"after step {best}: {metric_name(f'_/_/{primary}')} {tuned.looks[best][primary]:.3f}"
+    tune = {name: config["tune"][name] for name in ("language", "vision", "fusion")}
+    changed = ", ".join(f"{name} {how}" for name, how in tune.items() if how not in (None, "full"))
+    trained = {
+        "Steps": f"{tuned.step:,} of at most {config['steps']:,}, {config['batch_size']} rows each{ended}",
+        "Model kept": kept,
+        "Learning rate": f"{config['lr']:.2g}, new parts {config['new_lr_multiplier']:g} times that",
+        "Encoders": changed or "all of them learn",
+    }
+    probed = {"Model": f"frozen encoders and a linear layer: {tuned.probe.note}"} if tuned.probe else None
+    facts = {
+        "Model to begin with": str(details["provenance"]["fine_tuned_from"]),
+        "Rows": ", ".join(f"{name} {count:,}" for name, count in rows.items()),
+        **(probed or trained),
         "Class weights": details.get("class_weights", ""),
         "Threshold": details.get("threshold", ""),
         "Temperature": details.get("temperature", ""),
         "Time limit": f"{config['time_limit']:.3g} minutes" if config.get("time_limit") else "",
         "Decided by preset and rows": ", ".join(decided),
         "Texts": f"{tokens} tokens at most" if tokens else "",
+        "Seed": str(config["seed"]),
+        "Time": ", ".join(f"{name} {readable_seconds(s)}" for name, s in details["seconds"].items()),
     }
-    return [
-        ("Model to begin with", str(details["provenance"]["fine_tuned_from"])),
-        ("Rows", ", ".join(f"{name} {count:,}" for name, count in rows.items())),
-        *_how(config, tuned, primary),
-        *((name, said) for name, said in more.items() if said),
-        ("Seed", str(config["seed"])),
-        ("Time", ", ".join(f"{name} {readable_seconds(s)}" for name, s in details["seconds"].items())),
-    ]
-
-
-def _how(config: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
-    if tuned.probe:
-        return [("Model", f"frozen encoders and a linear layer: {tuned.probe.note}")]
-    best = tuned.best
-    name = metric_name(f"_/_/{primary}")
-    kept = f"after step {best.step}: {name} {best.metrics[primary]:.3f}" if best else "the last"
-    tune = {name: config["tune"][name] for name in ("language", "vision", "fusion")}
-    changed = ", ".join(f"{name} {how}" for name, how in tune.items() if how not in (None, "full"))
-    ended = ", then the time was over" if tuned.limited else ""
-    steps = f"{tuned.step:,} of at most {config['steps']:,}, {config['batch_size']} rows each{ended}"
-    return [
-        ("Steps", steps),
-        ("Model kept", kept),
-        ("Learning rate", f"{config['lr']:.2g}, new parts {config['new_lr_multiplier']:g} times that"),
-        ("Encoders", changed or "all of them learn"),
-    ]
+    return [(name, said) for name, said in facts.items() if said]
 
 
 def _split(
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     name: str,
     rows: Sequence[Any],
     predictions: Sequence[Any],
@@ -121,7 +111,9 @@ def _split(
     lines = {key: line_of(key, scores, details["baselines"].get(key, {})) for key in keys}
     cases = [(task.case(row, one), row) for row, one in zip(rows, predictions, strict=True)]
     wrong = sorted((one for one in cases if not one[0].right), key=lambda one: -one[0].badness)
-    found, before = calibration_of(task, rows, predictions), scores.get(f"{start}{CALIBRATION}_before")
+    found, before = None, scores.get(f"{start}{CALIBRATION}_before")
+    if isinstance(task, ClassTask) and not task.labels.threshold and rows:
+        found = calibration(*task.labels.sure_and_right(task.truths_of(rows), predictions))
     return {
         "name": name,
         "lines": [line for key, line in lines.items() if is_headline(key)],
@@ -136,16 +128,16 @@ def _split(
     }
 
 
-def _chart(out: Path, task: Task[Any, Any, Any], tuned: TuningRun) -> str:
+def _chart(out: Path, task: AnyTask, tuned: TuningRun) -> str:
     panels: dict[str, dict[str, Curve]] = {}
     log = read_curves(out / LOG_FILE)
     if "loss" in log:
         panels["training loss"] = {"loss": log["loss"]}
     if tuned.looks:
-        steps = [float(look.step) for look in tuned.looks]
-        others = [name for name in tuned.looks[0].metrics if name != task.primary]
+        steps, looks = [*map(float, tuned.looks)], [*tuned.looks.values()]
+        others = [name for name in looks[0] if name != task.primary]
         for name in (task.primary, *others[:1]):
-            values = [look.metrics[name] for look in tuned.looks]
+            values = [look[name] for look in looks]
             panels[f"validation: {metric_name(f'{task.spec.name}/_/{name}')}"] = {name: (steps, values)}
-    marks = [float(tuned.best.step)] if tuned.best else []
+    marks = [] if tuned.best is None else [float(tuned.best)]
     return small_multiples(panels, columns=3, last=float(tuned.step), marks=marks) if panels else ""

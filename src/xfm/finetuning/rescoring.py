@@ -11,7 +11,6 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.labels import LabelKind
 from xfm.config.next_command import next_command
 from xfm.config.tables import BoxFormat, BoxUnit
-from xfm.config.task import TaskConfig
 from xfm.config.training import Precision
 from xfm.core.errors import UserError, amount, excerpt, refuse_none
 from xfm.core.paths import home_path
@@ -21,25 +20,15 @@ from xfm.data.tables import ColumnMap, InMemory, Table, TableRow, as_table, read
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.presets import check_applicable, task_settings
 from xfm.finetuning.report import write_report
-from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.start import (
-    few,
-    first_places,
-    load_base,
-    local_model,
-    readable_rows,
-    require_texts,
-    restored,
-    task_of,
-)
+from xfm.finetuning.start import few, load_base, local_model, readable_rows, require_texts, restored, task_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.models.precision import resolve
 from xfm.models.resolve import stand_in
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_output, write_scores
-from xfm.tasks.base import Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.images import Pictures
-from xfm.tasks.rows import CellMeaning
+from xfm.tasks.rows import Case
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
 from xfm.training.pretrain import MODEL_FOLDER
@@ -111,8 +100,11 @@ def score(
     require_free(out, maker)
     base = load_base(path)
     told = task_of(base, path)
-    config = replace(
-        _config_of(told),
+    config = FinetuneConfig(
+        regression=bool(told.spec.values) and told.classes == 1,
+        multi_label=told.label_kind is LabelKind.SEVERAL,
+        image_head=told.image_head,
+        batch_size=BATCH,
         label_separator=label_separator,
         box_format=BoxFormat(box_format),
         box_unit=BoxUnit(box_unit),
@@ -125,14 +117,16 @@ def score(
     root = None if pictures is None else home_path(pictures)
     left_out, decoded = SkippedRecords(max_bad), Pictures(base.preprocessing)
     table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out)
-    rows = _NewRows.of(kind, table, reading(config), decoded, left_out, progress)
-    require_texts(kind, rows.table, told.texts)
-    maker = replace(maker, subject={**maker.subject, "data": digest(rows.rows)})
+    typed = readable_rows(kind, {SPLIT: table}, reading(config), left_out, decoded, progress)[SPLIT]
+    left_out.count(str(table[0].file), SPLIT, len(table), len(table) - len(typed))
+    rows, numbers = _merged(kind, typed)
+    require_texts(kind, typed, told.texts)
+    maker = replace(maker, subject={**maker.subject, "data": digest(rows)})
     require_free(out, maker)
-    task = restored(kind, base, decoded, rows.rows, task_settings(config))
-    unknown = rows.unknown_to(task)
+    task = restored(kind, base, decoded, rows, task_settings(config))
+    unknown = _unknown(task, typed)
     sign(out, maker)
-    shown = {picture for row in rows.rows for picture in kind.pictures_of(row)}
+    shown = {picture for row in rows for picture in kind.pictures_of(row)}
     shown_as = "new.csv" if isinstance(test, InMemory) else test
     more = {
         "model": str(model),
@@ -142,33 +136,32 @@ def score(
         "made_by": asdict(maker),
         "next": next_command(told.kind, model, shown_as, out, mapped.option, root, shown),
     }
-    return _score(out, task, rows, unknown, more)
-
-
-def _config_of(told: TaskConfig) -> FinetuneConfig:
-    return FinetuneConfig(
-        regression=bool(told.spec.values) and told.classes == 1,
-        multi_label=told.label_kind is LabelKind.SEVERAL,
-        image_head=told.image_head,
-        batch_size=BATCH,
-    )
+    return _score(out, task, rows, numbers, unknown, more)
 
 
 def _score(
-    out: Path, task: AnyTask, rows: "_NewRows", unknown: dict[str, list[str]], more: Mapping[str, Any]
+    out: Path,
+    task: AnyTask,
+    rows: Sequence[Any],
+    numbers: Sequence[int],
+    unknown: dict[str, list[str]],
+    more: Mapping[str, Any],
 ) -> ScoreResult:
     began = time.perf_counter()
-    predictions = task.predict(rows.rows)
+    predictions = task.predict(rows)
     result = PartResult()
-    add_scores(result, task, f"{task.spec.name}/{SPLIT}", rows.rows, predictions, {})
-    _name_baselines(result)
+    add_scores(result, task, f"{task.spec.name}/{SPLIT}", rows, predictions, {})
+    for key, floors in result.baselines.items():
+        of_these = ((name.removesuffix(" of the training rows"), value) for name, value in floors.items())
+        result.baselines[key] = {f"{name} of these rows": value for name, value in of_these}
     said = more["left_out"]["says"]
     found = ScoreResult(out, result.scores, predictions, unknown, said, more["next"])
-    write_output(out / PREDICTIONS, rows.answered(task, predictions))
+    cases = map(task.case, rows, predictions)
+    write_output(out / PREDICTIONS, "".join(map(_line, numbers, cases)))
     settings = task.settings
     precision = resolve(settings.precision, settings.device)
     details = {
-        "rows": {SPLIT: len(rows.rows)},
+        "rows": {SPLIT: len(rows)},
         "unknown": unknown,
         "baselines": result.baselines,
         "config": {"seed": settings.seed, "precision": precision.value, "device": settings.device},
@@ -177,7 +170,7 @@ def _score(
         **more,
     }
     write_json(out / DETAILS, details)
-    _report(found, task, rows.rows, details)
+    _report(found, task, rows, details)
     write_scores(out / METRICS, found.scores)
     return found
 
@@ -188,14 +181,6 @@ def default_folder(model: Path, test: Path | str | InMemory) -> Path:
     name = "rows" if isinstance(test, InMemory) else name
     beside = model.parent if model.is_file() or model.name == MODEL_FOLDER else model
     return (stand_in(model) or beside) / f"evaluation-{name}"
-
-
-def _name_baselines(result: PartResult) -> None:
-    for key, floors in result.baselines.items():
-        result.baselines[key] = {
-            f"{name.removesuffix(' of the training rows')} of these rows": value
-            for name, value in floors.items()
-        }
 
 
 def _report(found: ScoreResult, task: AnyTask, rows: Sequence[Any], details: Mapping[str, Any]) -> None:
@@ -216,58 +201,37 @@ def _report(found: ScoreResult, task: AnyTask, rows: Sequence[Any], details: Map
     write_report(found.out, task, splits, {SPLIT: found.predictions}, found.scores, tuned, whole)
 
 
-@dataclass(frozen=True)
-class _NewRows:
-    """Rows of a table as they stand and typed (merged where the task merges), and the place of each in it."""
+def _merged(kind: type[AnyTask], typed: Sequence[tuple[TableRow, Any]]) -> tuple[Sequence[Any], list[int]]:
+    """Rows, those that belong together as one, and the number of each (of the first) in the table."""
+    merged = kind.merge([converted for _, converted in typed])
+    numbers = [row.number for row, _ in typed]
+    if len(merged) < len(typed):
+        first = {one: row.number for row, own in reversed(typed) for one in kind.pictures_of(own)}
+        numbers = [first[kind.pictures_of(row)[0]] for row in merged]
+    return merged, numbers
 
-    table: list[tuple[TableRow, Any]]
-    rows: Sequence[Any]
-    places: dict[Path, str]
-    numbers: list[int]
 
-    @classmethod
-    def of(
-        cls,
-        kind: type[Task[Any, Any, Any]],
-        table: Sequence[TableRow],
-        how: CellMeaning,
-        pictures: Pictures,
-        left_out: SkippedRecords,
-        progress: bool = False,
-    ) -> "_NewRows":
-        typed = readable_rows(kind, {"test": table}, how, left_out, pictures, progress)["test"]
-        left_out.count(str(table[0].file), "test", len(table), len(table) - len(typed))
-        merged = kind.merge([converted for _, converted in typed])
-        numbers = [row.number for row, _ in typed]
-        if len(merged) < len(typed):
-            first = {one: row.number for row, own in reversed(typed) for one in kind.pictures_of(own)}
-            numbers = [first[kind.pictures_of(row)[0]] for row in merged]
-        return cls(typed, merged, first_places(kind, typed), numbers)
+def _unknown(task: AnyTask, typed: Sequence[tuple[TableRow, Any]]) -> dict[str, list[str]]:
+    if not (known := set(task.known)):
+        return {}
+    found: dict[str, list[str]] = {}
+    for row, own in typed:
+        for said in task.unknown(own):
+            found.setdefault(said, []).append(row.place)
+    if found and not any(known & set(task.truths(own)) for _, own in typed):
+        row = typed[0][0]
+        what = next(field.name for field in task.spec.fields if field.target)
+        raise UserError(
+            f'{row.file}: the column "{row.names.get(what, what)}" has no {what} that the model knows; '
+            f"it has {few(map(excerpt, found))}, and the model knows "
+            f"{few(map(excerpt, sorted(known)))}: give --columns {what}=COLUMN, or the model of this task"
+        )
+    return found
 
-    def unknown_to(self, task: AnyTask) -> dict[str, list[str]]:
-        if not (known := set(task.known)):
-            return {}
-        found: dict[str, list[str]] = {}
-        for row, typed in self.table:
-            for said in task.unknown(typed):
-                found.setdefault(said, []).append(row.place)
-        if found and not any(known & set(task.truths(typed)) for _, typed in self.table):
-            row = self.table[0][0]
-            what = next(field.name for field in task.spec.fields if field.target)
-            raise UserError(
-                f'{row.file}: the column "{row.names.get(what, what)}" has no {what} that the model knows; '
-                f"it has {few(map(excerpt, found))}, and the model knows "
-                f"{few(map(excerpt, sorted(known)))}: give --columns {what}=COLUMN, or the model of this task"
-            )
-        return found
 
-    def answered(self, task: AnyTask, predictions: Sequence[Any]) -> str:
-        lines = []
-        for number, row, prediction in zip(self.numbers, self.rows, predictions, strict=True):
-            case = task.case(row, prediction)
-            line = {"row": number, "truth": case.truth, "prediction": case.predicted, "right": case.right}
-            boxes = {"true_boxes": case.true_boxes, "predicted_box": case.predicted_box}
-            more = {"confidence": case.confidence, **boxes, **dict(named for named in case.texts if named[0])}
-            line |= {name: value for name, value in more.items() if value is not None}
-            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-        return "".join(lines)
+def _line(number: int, case: Case) -> str:
+    line = {"row": number, "truth": case.truth, "prediction": case.predicted, "right": case.right}
+    boxes = {"true_boxes": case.true_boxes, "predicted_box": case.predicted_box}
+    more = {"confidence": case.confidence, **boxes, **dict(named for named in case.texts if named[0])}
+    line |= {name: value for name, value in more.items() if value is not None}
+    return json.dumps(line, ensure_ascii=False) + "\n"

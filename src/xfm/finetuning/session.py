@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,12 @@ from xfm.data.skipped import SkippedRecords
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.early_stopping import BEST_FOLDER
-from xfm.finetuning.presets import (
-    check_applicable,
-    decided,
-    decisions,
-    fitted,
-    is_probe,
-    task_settings,
-)
+from xfm.finetuning.presets import check_applicable, decided, decisions, fitted, is_probe, task_settings
 from xfm.finetuning.probing import fit_task, probe_settings
 from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base, usable_rows
 from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
-from xfm.tasks.base import HiddenInput, Task
+from xfm.tasks.base import AnyTask, HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import SplitRows
@@ -42,15 +34,14 @@ from xfm.training.checkpoint import list_checkpoints
 from xfm.training.collectives import in_turn
 from xfm.training.run_folder import SHOWN
 
-BASELINES_FOLDER, FOLDS_FOLDER = "baselines", "folds"
-AnyTask = Task[Any, Any, Any]
+BASELINES_FOLDER = "baselines"
 
 
 @dataclass(frozen=True)
 class Session:
     """Model, rows and fitted settings of the trainings of a command. `fitting` are steps that fit the rows,
-    `shown` a digest of their pictures, `limit` seconds of each training (0: none), `temperature` that of a
-    head without validation rows (0: unknown), `began` when the command did."""
+    `shown` a digest of their pictures, `limit` seconds of each training (0: none), `began` when the command
+    did."""
 
     type: type[AnyTask]
     model: str
@@ -66,8 +57,6 @@ class Session:
     decisions: Mapping[str, str] = field(default_factory=dict[str, str])
     began: float = field(default_factory=time.perf_counter)
     limit: float = 0.0
-    penalty: float = 0.0
-    temperature: float = 0.0
 
     @classmethod
     def begin(
@@ -93,7 +82,7 @@ class Session:
 
         in_turn(check)
         task, given = spec.task_class(config.regression), config
-        config = decided(config if config.folds is not None else replace(config, folds=origin.folds), spec)
+        config = decided(config, spec)
         in_turn(lambda: check_adapter(spec, config, model))
         if origin.base is None:
             pretrained = in_turn(lambda: prepared_base(model, config, spec))
@@ -133,7 +122,7 @@ class Session:
         """What is going to happen."""
         data, config = self.data, self.config
         counts = {"training": data.train, "validation": data.valid, **data.tests}
-        rows = ", ".join(f"{len(some):,} {name}" for name, some in counts.items() if some or not config.folds)
+        rows = ", ".join(f"{len(some):,} {name}" for name, some in counts.items())
         if self.probed:
             return f"{rows} rows; frozen encoders and a probe, on {config.device}."
         shared = f" shared by {world} processes" if (world := distributed.world()) > 1 else ""
@@ -141,11 +130,6 @@ class Session:
             f"{rows} rows; at most {config.steps:,} steps of {config.batch_size} rows{shared}, learning rate "
             f"{config.lr:.2g}, on {config.device}."
         )
-
-    @property
-    def name(self) -> str:
-        """The task's one name."""
-        return self.type.spec.name
 
     def settings(self, blanked: HiddenInput) -> dict[str, Any]:
         """What a resumed run must agree with (but for the device), see `RunFolder`."""
@@ -165,7 +149,12 @@ class Session:
         """A task, trained in a folder; LoRA is merged, so that its module is a plain one."""
         config = self.config
         if self.probed:
-            return self._fitted_probe(blanked, folder)
+            if list_checkpoints(folder):
+                raise UserError(f"{folder} holds a run of another preset; choose another folder")
+            began, settings = time.perf_counter(), probe_settings(task_settings(config, blanked))
+            task = self.type(self.pretrained, self.pictures, self.data, settings)
+            fit = fit_task(task, self.data.valid, config.choose_by)
+            return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
         if blanked is not HiddenInput.NOTHING and config.baseline_steps:
             every = max(1, config.baseline_steps * config.evaluate_every // config.steps)
             config = replace(config, steps=config.baseline_steps, evaluate_every=every)
@@ -177,21 +166,7 @@ class Session:
         tuned = tune(task, config, self.data.valid, folder, settings, **told)
         additions = merge_lora(task.module)
         task.settle(self.data.valid)
-        return self._cooled(task), replace(tuned, additions=additions)
-
-    def _cooled(self, task: AnyTask) -> AnyTask:
-        if self.temperature and isinstance(task, ClassTask):
-            task.cool(self.temperature)
-        return task
-
-    def _fitted_probe(self, blanked: HiddenInput, folder: Path) -> tuple[AnyTask, TuningRun]:
-        if list_checkpoints(folder):
-            raise UserError(f"{folder} holds a run of another preset; choose another folder")
-        began = time.perf_counter()
-        settings = probe_settings(task_settings(self.config, blanked))
-        task = self.type(self.pretrained, self.pictures, self.data, settings)
-        fit = fit_task(task, self.data.valid, self.config, self.penalty)
-        return self._cooled(task), TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
+        return task, replace(tuned, additions=additions)
 
     def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, BaselineResult]:
         """The scores of the same training without one modality, by the name of that baseline."""
@@ -208,12 +183,6 @@ class Session:
             )
             found[name] = replace(made, predictions={})
         return found
-
-    @property
-    def seconds_left(self) -> float:
-        """Of the time limit; infinitely many without one."""
-        left = 60 * self.config.minutes - (time.perf_counter() - self.began)
-        return max(0.0, left) if self.config.minutes else inf
 
     @property
     def tests(self) -> dict[str, Sequence[Any]]:
@@ -235,7 +204,7 @@ def _check_parts(config: FinetuneConfig) -> None:
 
 
 def clear(out: Path) -> None:
-    """Remove what only an unfinished run needs, of its folds and of trainings without a modality, too."""
-    for folder in (out, *out.glob(f"{BASELINES_FOLDER}/*"), *out.glob(f"{FOLDS_FOLDER}/*")):
+    """Remove what only an unfinished run needs, of trainings without a modality, too."""
+    for folder in (out, *out.glob(f"{BASELINES_FOLDER}/*")):
         for name in (BEST_FOLDER, "checkpoints"):
             shutil.rmtree(folder / name, ignore_errors=True)

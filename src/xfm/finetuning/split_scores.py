@@ -1,13 +1,13 @@
 """Scores of a fine-tuned task on a split, each with its interval, beside chance and its best baseline."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.metrics.calibration import CALIBRATION, Calibration, calibration, error_interval
+from xfm.metrics.calibration import CALIBRATION, error_interval
 from xfm.metrics.intervals import (
     FEWEST,
     SCORED,
@@ -19,7 +19,7 @@ from xfm.metrics.intervals import (
     row_groups,
 )
 from xfm.reports.scores import PartResult, floors_of
-from xfm.tasks.base import BatchT, Prediction, Row, Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.sampling import components
 
@@ -27,35 +27,12 @@ Metrics = Mapping[str, float]
 LARGEST_MATRIX, CONFUSIONS = 16, 10
 
 
-@dataclass(frozen=True)
-class ClassLine:
-    """A class in the table: rows in the training and test splits, precision, recall and F1 on the latter."""
-
-    name: str
-    train: int
-    test: int
-    precision: float
-    recall: float
-    f1: float
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Precision and recall by class; `matrix` counts true by predicted class, empty for many classes or
-    several labels."""
-
-    lines: list[ClassLine]
-    names: list[str]
-    matrix: list[list[int]]
-    confusions: list[tuple[str, str, int]]
-
-
 def add_scores(
     result: PartResult,
-    task: Task[Row, BatchT, Prediction],
+    task: AnyTask,
     place: str,
-    rows: Sequence[Row],
-    predictions: Sequence[Prediction],
+    rows: Sequence[Any],
+    predictions: Sequence[Any],
     others: Mapping[str, Metrics],
     only: Collection[str] = (),
     scratch: Metrics | None = None,
@@ -84,10 +61,7 @@ def add_scores(
 
 
 def measured(
-    task: Task[Row, BatchT, Prediction],
-    rows: Sequence[Row],
-    predictions: Sequence[Prediction],
-    only: Collection[str] = (),
+    task: AnyTask, rows: Sequence[Any], predictions: Sequence[Any], only: Collection[str] = ()
 ) -> dict[str, Interval | float]:
     """The metrics with their 95 % intervals, but those that are no means of rows where rows are very many."""
     seed, groups = task.settings.seed, groups_of(task, rows)
@@ -110,43 +84,32 @@ def measured(
     return found | {name: percentiles(values[name], samples[:, at]) for at, name in enumerate(rest)}
 
 
-def groups_of(task: Task[Any, Any, Any], rows: Sequence[Any]) -> NDArray[np.int64]:
+def groups_of(task: AnyTask, rows: Sequence[Any]) -> NDArray[np.int64]:
     """[N] the group of each row: rows that share something (`Task.shared`), directly or not, are one."""
     shared = [task.shared(row) for row in rows]
     numbers = components(own for own in shared if own)
     return row_groups([numbers[own[0]] if own else None for own in shared])
 
 
-def calibration_of(
-    task: Task[Any, Any, Any], rows: Sequence[Any], predictions: Sequence[Any]
-) -> Calibration | None:
-    """How sure and how right a classifier is; None for tasks without one class a row."""
-    if not isinstance(task, ClassTask) or task.labels.threshold or not rows:
-        return None
-    return calibration(*task.labels.sure_and_right(task.truths_of(rows), predictions))
-
-
-def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
-    """The table of classes or labels; of one class a row the confusion matrix and the frequent errors."""
+def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
+    """The table of classes or labels: `lines` with their rows in the training and here (`test`), precision,
+    recall and F1; of one class a row frequent `confusions`, and of few classes the `matrix` of true by
+    predicted class."""
     names, counts, scores, matrix = task.labels.table(task.truths_of(rows), predictions)
     known = task.labels.counts(task.truths_of(task.train_rows))
+    parts = ("precision", "recall", "f1")
     lines = [
-        ClassLine(name, known.get(name, 0), int(count), *map(float, values))
+        {"name": name, "train": known.get(name, 0), "test": int(count)}
+        | dict(zip(parts, map(float, values), strict=True))
         for name, count, values in zip(names, counts, scores, strict=True)
     ]
-    if matrix is None:
-        return Classes(lines, [*names], [], [])
-    errors = matrix.copy()
-    np.fill_diagonal(errors, 0)
-    order = np.argsort(-errors, axis=None, kind="stable")[:CONFUSIONS]
-    pairs = [divmod(int(place), len(names)) for place in order]
-    return Classes(
-        lines,
-        [*names],
-        matrix.tolist() if len(names) <= LARGEST_MATRIX else [],
-        [
-            (names[true], names[guess], int(errors[true, guess]))
-            for true, guess in pairs
-            if errors[true, guess]
-        ],
-    )
+    found: dict[str, Any] = {"lines": lines, "names": [*names], "matrix": [], "confusions": []}
+    if matrix is not None:
+        errors = matrix.copy()
+        np.fill_diagonal(errors, 0)
+        order = np.argsort(-errors, axis=None, kind="stable")[:CONFUSIONS]
+        pairs = [divmod(int(place), len(names)) for place in order]
+        wrong = [(names[true], names[guess], int(errors[true, guess])) for true, guess in pairs]
+        found["confusions"] = [one for one in wrong if one[2]]
+        found["matrix"] = matrix.tolist() if len(names) <= LARGEST_MATRIX else []
+    return found

@@ -18,7 +18,7 @@ from xfm.models.folder import Pretrained
 from xfm.models.interop.loading import load
 from xfm.models.resolve import model_folder
 from xfm.models.shipped import boxed_names
-from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.base import AnyTask, TaskSettings
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import CellMeaning, SplitRows
 from xfm.training import distributed
@@ -26,6 +26,8 @@ from xfm.training import distributed
 LONGEST, STEP = 512, 8
 """Texts are cut there unless more is asked for; lengths are multiples of the step."""
 T = TypeVar("T")
+TypedRow = tuple[TableRow, Any]
+"""A row of a table, raw and typed."""
 SAMPLED = 20_000
 """Training rows whose texts are measured."""
 
@@ -57,9 +59,7 @@ def local_model(model: Path | str) -> Path:
     return path
 
 
-def fitting_length(
-    task: type[Task[Any, Any, Any]], rows: Sequence[Any], tokenizer: Tokenizer | None, limit: int
-) -> int:
+def fitting_length(task: type[AnyTask], rows: Sequence[Any], tokenizer: Tokenizer | None, limit: int) -> int:
     """Tokens that hold the longest text of the rows, a multiple of `STEP`; `LONGEST` or the limit at most."""
     seen = [task.texts_of(row) for row in rows[:SAMPLED]]
     texts = (
@@ -85,12 +85,8 @@ def task_of(base: Pretrained, path: Path) -> TaskConfig:
 
 
 def restored(
-    kind: type[Task[Any, Any, Any]],
-    base: Pretrained,
-    pictures: Pictures,
-    rows: Sequence[Any],
-    settings: TaskSettings,
-) -> Task[Any, Any, Any]:
+    kind: type[AnyTask], base: Pretrained, pictures: Pictures, rows: Sequence[Any], settings: TaskSettings
+) -> AnyTask:
     """The task of a fine-tuned model; constant guesses are drawn from `rows` in place of training rows."""
     assert base.task is not None
     told = base.task.task
@@ -116,31 +112,37 @@ def first_reads(read: Callable[[], tuple[T, SkippedRecords]], pictures: Pictures
     return found[0], found[1]
 
 
-Row = TypeVar("Row")
-
-
 # ---------------------------------------------------------------- rows of tables
 def readable_rows(
-    task: type[Task[Row, Any, Any]],
+    task: type[AnyTask],
     raw: Mapping[str, Sequence[TableRow]],
     how: CellMeaning,
     left_out: SkippedRecords,
     pictures: Pictures | None = None,
     progress: bool = False,
-) -> dict[str, list[tuple[TableRow, Row]]]:
+) -> dict[str, list[TypedRow]]:
     """Rows of tables, raw and typed, without those with unreadable pictures; UserError: a wrong cell or too
     many left out."""
-    typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
+    typed: dict[str, list[TypedRow]] = {name: [] for name in raw}
+    for name, rows in raw.items():
+        for row in rows:
+            try:
+                typed[name].append((row, task.from_row(row, how)))
+            except UnreadablePicture as error:
+                left_out.note(row.place, str(error))
     if pictures is not None:
-        typed = _readable(task, typed, pictures, left_out, progress)
+        named = [(row, task.pictures_of(one)) for own in typed.values() for row, one in own]
+        bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in named for path in paths)), progress)
+        for row, path in ((row, path) for row, paths in named for path in paths if path in bad):
+            left_out.note(row.place, bad[path])
+        for name, own in typed.items():
+            typed[name] = [one for one in own if bad.keys().isdisjoint(task.pictures_of(one[1]))]
     left_out.check()
     require_texts(task, [pair for own in typed.values() for pair in own])
     return typed
 
 
-def require_texts(
-    task: type[Task[Row, Any, Any]], rows: Sequence[tuple[TableRow, Row]], texts: int = 0
-) -> None:
+def require_texts(task: type[AnyTask], rows: Sequence[TypedRow], texts: int = 0) -> None:
     """Refuse a row with another number of texts than `texts` (0: than the first row's)."""
     if (second := task.spec.second) is None:
         return
@@ -154,45 +156,14 @@ def require_texts(
             raise row.error(second.name, problem)
 
 
-def _typed(
-    task: type[Task[Row, Any, Any]], rows: Sequence[TableRow], how: CellMeaning, left_out: SkippedRecords
-) -> list[tuple[TableRow, Row]]:
-    found: list[tuple[TableRow, Row]] = []
-    for row in rows:
-        try:
-            found.append((row, task.from_row(row, how)))
-        except UnreadablePicture as error:
-            left_out.note(row.place, str(error))
-    return found
-
-
-def _readable(
-    task: type[Task[Row, Any, Any]],
-    typed: Mapping[str, list[tuple[TableRow, Row]]],
-    pictures: Pictures,
-    left_out: SkippedRecords,
-    progress: bool,
-) -> dict[str, list[tuple[TableRow, Row]]]:
-    rows = [(row, task.pictures_of(converted)) for own in typed.values() for row, converted in own]
-    bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in rows for path in paths)), progress)
-    for row, paths in rows:
-        for path in paths:
-            if path in bad:
-                left_out.note(row.place, bad[path])
-    return {
-        name: [(row, one) for row, one in own if bad.keys().isdisjoint(task.pictures_of(one))]
-        for name, own in typed.items()
-    }
-
-
-def first_places(task: type[Task[Row, Any, Any]], rows: Sequence[tuple[TableRow, Row]]) -> dict[Path, str]:
+def first_places(task: type[AnyTask], rows: Sequence[TypedRow]) -> dict[Path, str]:
     """File and row in which each picture is first named."""
     return {picture: row.place for row, one in reversed(rows) for picture in task.pictures_of(one)}
 
 
 # ---------------------------------------------------------------- typed rows
 def usable_rows(
-    task: type[Task[Any, Any, Any]],
+    task: type[AnyTask],
     data: SplitRows[Any],
     pictures: Pictures,
     left_out: SkippedRecords,
@@ -201,48 +172,32 @@ def usable_rows(
 ) -> SplitRows[Any]:
     """Typed rows without those with unreadable pictures. `lazily` looks only at training pictures that fit
     into memory; others become blank when they fail."""
-    own = {"train": data.train, "valid": data.valid, "test": data.test}
-    splits: dict[str, Sequence[Any]] = {**own, **data.others}
-    order = (data.train, *(rows for name, rows in splits.items() if name != "train"))
-    bad = pictures.unreadable(_distinct(task, order[1:] if lazily else order), progress)
+    splits = {"train": data.train, "valid": data.valid, "test": data.test, **data.others}
+    scored = (rows for name, rows in splits.items() if name != "train")
+    bad = pictures.unreadable(_distinct(task, *(() if lazily else (data.train,)), *scored), progress)
     if lazily:
-        bad |= pictures.unreadable(_distinct(task, order[:1], pictures.room), progress)
+        bad |= pictures.unreadable(_distinct(task, data.train)[: pictures.room], progress)
     kept = {name: _without(rows, bad, task, name, left_out) for name, rows in splits.items()}
     left_out.check()
-    others = {name: kept[name] for name in data.others}
-    return replace(data, **{name: kept[name] for name in own}, others=others)
+    own = {name: kept.pop(name) for name in ("train", "valid", "test")}
+    return replace(data, **own, others=kept)
 
 
 def readable(
-    task: type[Task[Any, Any, Any]],
-    rows: Sequence[Any],
-    split: str,
-    pictures: Pictures,
-    left_out: SkippedRecords,
+    task: type[AnyTask], rows: Sequence[Any], split: str, pictures: Pictures, left_out: SkippedRecords
 ) -> Sequence[Any]:
     """The rows of a split whose pictures can all be read; UserError where too many cannot."""
-    kept = _without(rows, pictures.unreadable(_distinct(task, [rows])), task, split, left_out)
+    kept = _without(rows, pictures.unreadable(_distinct(task, rows)), task, split, left_out)
     left_out.check()
     return kept
 
 
-def _distinct(
-    task: type[Task[Any, Any, Any]], splits: Iterable[Sequence[Any]], most: int | None = None
-) -> list[Path]:
-    named: dict[Path, None] = {}
-    for path in (path for rows in splits for row in rows for path in task.pictures_of(row)):
-        if most is not None and len(named) >= most:
-            break
-        named[path] = None
-    return list(named)
+def _distinct(task: type[AnyTask], *splits: Sequence[Any]) -> list[Path]:
+    return list(dict.fromkeys(path for rows in splits for row in rows for path in task.pictures_of(row)))
 
 
 def _without(
-    rows: Sequence[Any],
-    bad: Mapping[Path, str],
-    task: type[Task[Any, Any, Any]],
-    split: str,
-    left_out: SkippedRecords,
+    rows: Sequence[Any], bad: Mapping[Path, str], task: type[AnyTask], split: str, left_out: SkippedRecords
 ) -> Sequence[Any]:
     absent = set[int]()
     for place, row in enumerate(rows) if bad else ():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +16,16 @@ from xfm.config.finetune import FinetuneConfig, TuningConfig, TuningMode
 from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Change, Precision
 from xfm.core.errors import UserError
-from xfm.finetuning.early_stopping import ValidationMonitor, ValidationScores
+from xfm.finetuning.early_stopping import ValidationMonitor
 from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
 from xfm.models.adapters import LowRank, require_base, save_adapter
 from xfm.models.folder import Artifacts, Pretrained, save_model
 from xfm.models.model_files import FRESH
 from xfm.models.precision import resolve
+from xfm.models.task_models import ADDED
 from xfm.objectives.losses import Losses, StepLoss
-from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
+from xfm.tasks.base import AnyTask, seeded
 from xfm.tasks.images import Portion
 from xfm.training import distributed
 from xfm.training.callbacks import Checkpoints, EarlyStopping
@@ -32,9 +33,6 @@ from xfm.training.clock import SCHEDULE, TrainingClock, read_schedule
 from xfm.training.logging import RunLog
 from xfm.training.run_folder import RunFolder
 from xfm.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from peft.tuners.tuners_utils import BaseTunerLayer
 
 ENCODERS = ("language", "vision", "fusion")
 
@@ -48,32 +46,45 @@ def adapt(module: nn.Module, config: TuningConfig) -> None:
         if encoder is None or tuning in (None, TuningMode.FULL):
             continue
         encoder.requires_grad_(False)
-        if tuning is TuningMode.LORA:
-            _add_lora(encoder, config)
+        if tuning is not TuningMode.LORA:
+            continue
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError:
+            raise UserError("tuning with lora needs peft; install it with pip install 'xfm[lora]'") from None
+        lora = LoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=config.dropout,
+            target_modules=[name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)],
+        )
+        inject_adapter_in_model(lora, encoder)
 
 
-def is_low_rank(name: str) -> bool:
-    """Whether the parameter of that name is one of LoRA's, which are new and learn at the larger rate."""
-    return ".lora_" in name
+def is_new(name: str) -> bool:
+    """Whether the parameter of that name was not pre-trained (as LoRA's were not) and learns at the larger
+    rate."""
+    return name.startswith(ADDED) or ".lora_" in name
 
 
 def merge_lora(module: nn.Module) -> dict[str, LowRank]:
     """Merge LoRA into the matrices, in place; gives what was added by the names of the layers, empty without
     LoRA."""
     found: dict[str, LowRank] = {}
-    for name, layer in _lora_layers(module):
-        down, up = (_matrix(getattr(layer, part)) for part in ("lora_A", "lora_B"))
+    layers: list[tuple[str, Any]] = []
+    if "peft" in sys.modules:  # else nothing has been added; its import takes seconds
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        layers = [(name, part) for name, part in module.named_modules() if isinstance(part, BaseTunerLayer)]
+    for name, layer in layers:
+        parts = (next(iter(getattr(layer, part).values())) for part in ("lora_A", "lora_B"))
+        down, up = (part.weight.detach().float().cpu().clone() for part in parts)
         found[name.removeprefix("model.")] = down, up
         layer.merge()
         parent, _, own = name.rpartition(".")
         setattr(module.get_submodule(parent), own, layer.get_base_layer())
     module.requires_grad_(True)
     return found
-
-
-def _matrix(of_peft: Any) -> Tensor:
-    (part,) = of_peft.values()
-    return part.weight.detach().float().cpu().clone()
 
 
 def check_adapter(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> None:
@@ -88,34 +99,14 @@ def check_adapter(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> 
     require_base(model)
 
 
-def _add_lora(encoder: nn.Module, config: TuningConfig) -> None:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError:
-        raise UserError("tuning with lora needs peft; install it with pip install 'xfm[lora]'") from None
-    matrices = [name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)]
-    lora = LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=matrices
-    )
-    inject_adapter_in_model(lora, encoder)
-
-
-def _lora_layers(module: nn.Module) -> "list[tuple[str, BaseTunerLayer]]":
-    if "peft" not in sys.modules:  # then nothing has been added; its import takes seconds
-        return []
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return [(name, part) for name, part in module.named_modules() if isinstance(part, BaseTunerLayer)]
-
-
 @dataclass(frozen=True)
 class TuningRun:
-    """Result of a training: the best look, losses of a run without folder, seconds, probe, whether the clock
-    ended it, precision, and LoRA's additions by layer."""
+    """Result of a training: last and best step, validation metrics by step, losses of a run without folder,
+    seconds, probe, whether the clock ended it, precision, and LoRA's additions by layer."""
 
     step: int
-    best: ValidationScores | None = None
-    looks: tuple[ValidationScores, ...] = ()
+    best: int | None = None
+    looks: Mapping[int, dict[str, float]] = field(default_factory=dict)
     losses: tuple[float, ...] = ()
     seconds: float = 0.0
     probe: LinearFit | None = None
@@ -125,9 +116,9 @@ class TuningRun:
 
 
 def tune(
-    task: Task[Row, BatchT, Prediction],
+    task: AnyTask,
     config: FinetuneConfig,
-    valid: Sequence[Row] = (),
+    valid: Sequence[Any] = (),
     folder: Path | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
     *,
@@ -144,10 +135,6 @@ def tune(
     watch = ValidationMonitor(task, valid, config, folder, progress)
     if clock and resume and folder:
         clock.begin(kept=read_schedule(folder / SCHEDULE))
-
-    def is_new(name: str) -> bool:
-        return task.is_new(name) or is_low_rank(name)
-
     if resume:
         watch.resume()
     else:
@@ -180,32 +167,30 @@ def tune(
     distributed.barrier()  # the first process has written what all of them read
     watch.restore()
     task.module.eval()
-    looks = tuple(watch.looks[step] for step in sorted(watch.looks))
+    looks = dict(sorted(watch.looks.items()))
     losses = _step_losses(totals, config.gradient_accumulation_steps)
     return TuningRun(step, watch.best, looks, losses, seconds, limited=limited, precision=precision)
 
 
-class TaskLoss(StepLoss[Portion[BatchT]]):
+class TaskLoss(StepLoss[Portion[Any]]):
     """Losses of a task, as means over what its portions count; `totals` receives count and loss of each, on
     the device."""
 
-    def __init__(
-        self, task: Task[Row, BatchT, Prediction], totals: list[tuple[float, Tensor]] | None
-    ) -> None:
+    def __init__(self, task: AnyTask, totals: list[tuple[float, Tensor]] | None) -> None:
         self.task, self.totals = task, totals
 
-    def __call__(self, model: nn.Module, part: Portion[BatchT], generator: torch.Generator) -> Losses:
+    def __call__(self, model: nn.Module, part: Portion[Any], generator: torch.Generator) -> Losses:
         """Losses of a portion."""
         found = self.task.loss(part.batch, generator)
         if self.totals is not None:
             self.totals.append((part.count, found.total.detach().float()))
         return found
 
-    def count(self, batch: Portion[BatchT]) -> float:
+    def count(self, batch: Portion[Any]) -> float:
         """What the task's losses are means of."""
         return batch.count
 
-    def origins(self, batch: Portion[BatchT]) -> range:
+    def origins(self, batch: Portion[Any]) -> range:
         """One number a row."""
         return range(batch.rows)
 
@@ -220,7 +205,7 @@ def _step_losses(totals: Sequence[tuple[float, Tensor]], accumulation: int) -> t
 
 def save_tuned(
     folder: Path,
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     pretrained: Pretrained,
     began_from: str,
     run: TuningRun,
@@ -237,7 +222,7 @@ def save_tuned(
         "task": task.spec.name,
         "fine_tuned_from": began_from,
         "steps": run.step,
-        "best_step": run.best.step if run.best else None,
+        "best_step": run.best,
         "precision": (run.precision or resolve(task.settings.precision, task.settings.device)).value,
         "seed": task.settings.seed,
         "rows": {"train": len(task.train_rows), "valid": valid},

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.image import UNVARIED, ImageTrainingConfig
+from xfm.config.image import UNVARIED, ImageTrainingConfig, MirrorRule
 from xfm.config.labels import ClassWeights, LabelKind
 from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.config.task_spec import TaskSpec
@@ -25,14 +25,16 @@ from xfm.data.images import UnreadablePicture
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
+from xfm.data.transforms import names_a_side, show
+from xfm.data.variation import augmentation, training_view
 from xfm.metrics.classification import mean_scores
 from xfm.models.folder import Pretrained
 from xfm.models.precision import autocast
-from xfm.models.task_models import ADDED, build_task_model
+from xfm.models.task_models import build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.images import ImageVariation, ImageView, Pictures, Portion, read_ahead
-from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, pictures_of
-from xfm.tasks.sampling import RowOrder, SampledRows, TrainingRows, seeded
+from xfm.tasks.images import ImageView, Pictures, Portion, read_ahead
+from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, pictures_of, texts_of
+from xfm.tasks.sampling import RowOrder, SampledRows, sampled_rows, seeded
 from xfm.training import distributed
 from xfm.training.collectives import in_order, own_part
 
@@ -78,6 +80,7 @@ Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
 """Rows of a split and one prediction for each -> metrics by name."""
 DRAWS = 20
 """Random guesses of every row whose mean is chance."""
+_STREAM = 1  # keeps the draws of views apart from others that begin with the same seed and step
 
 
 class Task(ABC, Generic[Row, BatchT, Prediction]):
@@ -154,7 +157,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     @classmethod
     def texts_of(cls, row: Row) -> tuple[str, ...]:
         """The texts that the model reads of the row."""
-        return ()
+        return texts_of(row)
 
     @classmethod
     def together(cls, row: Row) -> tuple[Hashable, ...]:
@@ -232,17 +235,45 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         return pixels, index.view(len(columns), len(rows)).t().contiguous()
 
     @cached_property
-    def _varying(self) -> ImageVariation | None:
-        image = self.settings.image
-        sees = self.spec.has_pictures and self.settings.blanked is not HiddenInput.PICTURE
-        return ImageVariation(image, self.pictures) if sees and image.varies else None
+    def _augment(self) -> Callable[[Tensor], Tensor] | None:
+        return augmentation(self.settings.image, self.pictures.preprocessing.shape)
+
+    def views(self, drawn: SampledRows[Row]) -> dict[Path, ImageView]:
+        """Varied views of the distinct pictures of rows; each follows from all rows of the batch with it,
+        their texts and boxes."""
+        texts: dict[Path, list[str]] = {}
+        boxes: dict[Path, list[Corners]] = {}
+        for row in drawn.batch:
+            for path in self.pictures_of(row):
+                texts.setdefault(path, []).extend(self.texts_of(row))
+                boxes.setdefault(path, []).extend(self.boxes_of(row))
+        wanted = {path for row in drawn.rows for path in self.pictures_of(row)}
+        image, pictures = self.settings.image, self.pictures
+        found: dict[Path, ImageView] = {}
+        for place, (path, said) in enumerate(texts.items()):
+            if path not in wanted:
+                continue
+            # Without a crop the squashed picture is enough, which is read once for all steps.
+            picture = pictures.whole(path) if image.crops else pictures.uint8(path)
+            size = width, height = picture.shape[2], picture.shape[1]
+            rng = np.random.default_rng((drawn.seed, drawn.step, place, _STREAM))
+            kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes[path]]
+            mirrored = not (image.sides is MirrorRule.KEEP and names_a_side(said))
+            view = training_view(rng, image, size, kept, mirrored)
+            pixels = show(picture, view, pictures.preprocessing.shape)
+            if self._augment is not None:
+                with seeded(int(rng.integers(1 << 62))):
+                    pixels = self._augment(pixels)
+            found[path] = ImageView(pixels, view, size)
+        return found
 
     def training_batch(self, drawn: SampledRows[Row]) -> BatchT:
         """The batch of drawn rows with varied pictures, in worker processes: what it draws must follow from
         `drawn` alone."""
-        if self._varying is None:
+        hidden = self.settings.blanked is HiddenInput.PICTURE
+        if hidden or not (self.spec.has_pictures and self.settings.image.varies):
             return self.collate(drawn.rows)
-        views = self._varying.views(drawn, self.pictures_of, self.texts_of, self.boxes_of)
+        views = self.views(drawn)
         task = copy.copy(self)
         task.pictures = self.pictures.showing({path: view.pixels for path, view in views.items()})
         return task.collate([self.as_shown(row, views) for row in drawn.rows])
@@ -257,11 +288,9 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         """This process's portions, counted over the steps, `accumulation` a step, read ahead by workers."""
         settings, cases = self.settings, self.cases
         order = RowOrder([self.group(one) for one in cases], settings.seed, settings.rows_per_picture)
-        rank, world = distributed.rank(), distributed.world()
-        build = partial(
-            self._reader()._portion,
-            TrainingRows(cases, order, settings.batch_size, settings.seed, accumulation, rank, world),
-        )
+        parts = {"accumulation": accumulation, "rank": distributed.rank(), "world": distributed.world()}
+        draw = partial(sampled_rows, cases, order, settings.batch_size, settings.seed, **parts)
+        build = partial(self._reader()._portion, draw)
         pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
         return read_ahead(build, range(start, stop), self.pictures, workers, pin)
 
@@ -271,21 +300,17 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         vars(copied).pop("module", None)
         return copied
 
-    def _portion(self, rows: TrainingRows[Row], index: int) -> Portion[BatchT]:
-        drawn = rows(index)
+    def _portion(self, draw: Callable[[int], SampledRows[Row]], index: int) -> Portion[BatchT]:
+        drawn = draw(index)
         batch = self.training_batch(drawn)
         return Portion(batch, len(drawn.rows), self.count(batch, drawn.rows))
-
-    def _collated(self, parts: Sequence[Sequence[Row]], number: int) -> BatchT:
-        return self.collate(parts[number])
 
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:
         """Predictions of rows in their order; all processes must call it with the same rows, and share
         them."""
         own, found = rows[own_part(len(rows))], list[Prediction]()
         parts = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
-        build, steps = partial(self._reader()._collated, parts), range(len(parts))
-        read = read_ahead(build, steps, self.pictures, self.settings.workers)
+        read = read_ahead(self._reader().collate, parts, self.pictures, self.settings.workers)
         with closing(read), self.predicting():
             for batch in read:
                 with autocast(self.settings.precision, self.settings.device):
@@ -302,10 +327,6 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
                 yield
         finally:
             self.module.train(was_training)
-
-    def is_new(self, name: str) -> bool:
-        """Whether the module's parameter of that name was not pre-trained and learns at the larger rate."""
-        return name.startswith(ADDED)
 
     def settle(self, valid: Sequence[Row]) -> None:
         """Choose what no gradient does, on rows that were not learned from; they may be none."""
@@ -333,7 +354,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
     def truths(self, row: Row) -> Sequence[str]:
         """Labels or answers, as `known` has them, of which each would be right for the row."""
-        return ()
+        return self.labels_of(row)
 
     def unknown(self, row: Row) -> Sequence[str]:
         """The labels or answers of a row that the task cannot give, which no prediction of it gets right."""
@@ -370,10 +391,9 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         """[R] what each row adds to a metric that is a mean of rows, by its name; NaN for no part in it."""
         return {}
 
-    def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
-        """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""
-        return self.row_scores(rows, predictions).get(self.primary)
-
     def counts(self, rows: Sequence[Row]) -> dict[str, int]:
         """How many cases stand behind a metric, by its name, where these are not the rows."""
         return {}
+
+
+AnyTask = Task[Any, Any, Any]

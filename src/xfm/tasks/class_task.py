@@ -105,7 +105,9 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         """Divide the logits by a temperature; what is chosen stays as it is, unless a threshold was given."""
         self.module.cool(temperature)
         if isinstance(self.labels, SeveralLabels):
-            self.labels = self.labels.cooled(temperature)
+            if self.labels.fits:
+                threshold = tempered(np.array([[self.labels.threshold]]), temperature, several=True)
+                self.labels = replace(self.labels, threshold=float(threshold[0, 0]))
             self.module.task = replace(self.module.task, threshold=self.labels.threshold)
 
     def warmed(self, predictions: Sequence[Any]) -> list[Any]:
@@ -122,9 +124,6 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
     def truths_of(cls, rows: Sequence[RowT]) -> list[Truth]:
         """Those of rows."""
         return [cls.labels_of(row) for row in rows]
-
-    def truths(self, row: RowT) -> Truth:
-        return self.labels_of(row)
 
     def unknown(self, row: RowT) -> Truth:
         return tuple(name for name in self.labels_of(row) if name not in self.known)

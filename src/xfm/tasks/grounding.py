@@ -57,11 +57,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
             size = image_size(image)
         except UnreadablePicture as error:
             raise UnreadablePicture(f"{row.place}: {error}") from error
-        return Reference(image, row.text("text"), read_boxes(row, meaning, *size))
-
-    @classmethod
-    def texts_of(cls, row: Reference) -> tuple[str, ...]:
-        return (row.phrase,)
+        return Reference(image, row.text("text"), _read_boxes(row, meaning, *size))
 
     def guess(self, rows: Sequence[Reference], rng: np.random.Generator) -> list[Corners]:
         known = [box for row in self.train_rows for box in row.boxes]
@@ -132,35 +128,26 @@ def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> di
     return iou_scores(best_iou(predictions, [row.boxes for row in rows]))
 
 
-def read_boxes(row: TableRow, meaning: CellMeaning, width: int, height: int) -> tuple[Corners, ...]:
+def _read_boxes(row: TableRow, meaning: CellMeaning, width: int, height: int) -> tuple[Corners, ...]:
     """Boxes of a row as (left, top, right, bottom) fractions of a picture; UserError beyond `OVERHANG`
     pixels."""
-    given = row.number_lists("box")
-    return tuple(
-        _read_box(
-            row, numbers, f"box {place} of {len(given)}: " if len(given) > 1 else "", meaning, width, height
-        )
-        for place, numbers in enumerate(given, start=1)
-    )
-
-
-def _read_box(
-    row: TableRow, numbers: Sequence[float], which: str, meaning: CellMeaning, width: int, height: int
-) -> Corners:
-    if len(numbers) != 4:
-        raise row.error("box", f"has {which}{len(numbers)} numbers, not four ({meaning.box_format.meaning})")
-    given = Boxes(torch.tensor([numbers], dtype=torch.float64), meaning.box_format, meaning.box_unit)
-    shown = ", ".join(f"{number:g}" for number in numbers)
-    read_as = f"{meaning.box_format.meaning}, in {meaning.box_unit.value}s"
-    pixels = given.to_format(BoxFormat.XYXY).to_unit(BoxUnit.PIXEL, width, height)
-    left, top, right, bottom = pixels.data[0].tolist()
-    inside = right > 0 and bottom > 0 and left < width and top < height
-    if right <= left or bottom <= top:
-        raise row.error("box", f"{which}[{shown}] has no area, read as {read_as} (see --box-format)")
-    if not inside or min(left, top) < -OVERHANG or right > width + OVERHANG or bottom > height + OVERHANG:
-        raise row.error(
-            "box",
-            f"{which}[{shown}] lies outside its picture of {width} x {height} pixels, read as {read_as} "
-            "(see --box-format and --box-unit)",
-        )
-    return max(left, 0) / width, max(top, 0) / height, min(right / width, 1), min(bottom / height, 1)
+    given, found, how = row.number_lists("box"), list[Corners](), meaning.box_format.meaning
+    read_as = f"read as {how}, in {meaning.box_unit.value}s"
+    for place, numbers in enumerate(given, start=1):
+        which = f"box {place} of {len(given)}: " if len(given) > 1 else ""
+        if len(numbers) != 4:
+            raise row.error("box", f"has {which}{len(numbers)} numbers, not four ({how})")
+        box = Boxes(torch.tensor([numbers], dtype=torch.float64), meaning.box_format, meaning.box_unit)
+        pixels = box.to_format(BoxFormat.XYXY).to_unit(BoxUnit.PIXEL, width, height)
+        left, top, right, bottom = pixels.data[0].tolist()
+        shown = f"{which}[{', '.join(f'{number:g}' for number in numbers)}]"
+        if right <= left or bottom <= top:
+            raise row.error("box", f"{shown} has no area, {read_as} (see --box-format)")
+        inside = right > 0 and bottom > 0 and left < width and top < height
+        over = min(left, top) < -OVERHANG or right > width + OVERHANG or bottom > height + OVERHANG
+        if over or not inside:
+            outside = f"lies outside its picture of {width} x {height} pixels"
+            raise row.error("box", f"{shown} {outside}, {read_as} (see --box-format and --box-unit)")
+        shares = max(left, 0) / width, max(top, 0) / height, min(right / width, 1), min(bottom / height, 1)
+        found.append(shares)
+    return tuple(found)

@@ -8,10 +8,10 @@ from xfm.config.tasks import IMAGE_TEXT_CLASSIFICATION
 from xfm.data.tables import TableRow
 from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.rows import CellMeaning, LabelledPictureText
+from xfm.tasks.rows import CellMeaning, LabelledText
 
 
-class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
+class ImageTextClassificationTask(ClassTask[LabelledText]):
     """The class of picture and text together; baselines blank one of them."""
 
     spec: ClassVar[TaskSpec] = IMAGE_TEXT_CLASSIFICATION
@@ -21,9 +21,6 @@ class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
     }
 
     @classmethod
-    def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledPictureText:
-        return LabelledPictureText(row.path("image"), row.text("text"), meaning.label(row))
-
-    @classmethod
-    def texts_of(cls, row: LabelledPictureText) -> tuple[str, ...]:
-        return (row.text,)
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
+        images = (row.path("image"),)
+        return LabelledText(row.text("text"), meaning.label(row), images=images)

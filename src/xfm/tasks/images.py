@@ -12,44 +12,38 @@ from math import prod
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from xfm.config.image import ImageTrainingConfig, MirrorRule
 from xfm.core.errors import UserError
 from xfm.data.collate import round_up
 from xfm.data.images import UnreadablePicture, load_with_digest
 from xfm.data.schema import TensorFields
 from xfm.data.skipped import SkippedRecords
 from xfm.data.streams import RecordTally
-from xfm.data.transforms import Box, View, names_a_side, show
-from xfm.data.variation import augmentation, training_view
+from xfm.data.transforms import Box, View
 from xfm.data.workers import load_steps
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
-from xfm.tasks.sampling import SampledRows, seeded
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 MANY = 100  # pictures from which looking through them has a bar
 DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
-Row = TypeVar("Row")
-_STREAM = 1  # keeps the draws of views apart from others that begin with the same seed and step
 _log = logging.getLogger(__name__)
 
 
 class Pictures:
     """Pictures by path in the model's square, kept as uint8 within `limit` bytes.
 
-    `marks` are digests of files at their first reading. With `lost`, pictures that fail later become blank
-    (`blank_for`), so that a training of hours goes on; without, they raise.
+    `kept` are those by path, `marks` digests of files at their first reading. With `lost`, pictures that fail
+    later become blank (`blank_for`), so that a training of hours goes on; without, they raise.
     """
 
     def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
         self.preprocessing = preprocessing
         self._capacity = limit // (3 * prod(preprocessing.shape))
-        self._kept: dict[Path, Tensor] = {}
+        self.kept: dict[Path, Tensor] = {}
         self.marks: dict[Path, str] = {}
         self.blank_for: dict[Path, str] = {}
         self.lost: SkippedRecords | None = None
@@ -57,10 +51,7 @@ class Pictures:
     @property
     def room(self) -> int:
         """How many more pictures can be kept."""
-        return max(0, self._capacity - len(self._kept))
-
-    def __len__(self) -> int:
-        return len(self._kept)
+        return max(0, self._capacity - len(self.kept))
 
     def uint8(self, path: Path) -> Tensor:
         """[3, S, S] uint8; UnreadablePicture if missing or damaged and none may be lost."""
@@ -74,17 +65,17 @@ class Pictures:
     def showing(self, shown: Mapping[Path, Tensor]) -> "Pictures":
         """These pictures [3, S, S] uint8 by path, in place of what their files hold."""
         found = Pictures(self.preprocessing, limit=0)
-        found._kept.update(shown)
+        found.kept.update(shown)
         return found
 
     def _read(self, path: Path) -> Tensor:
-        kept = self._kept.get(path)
+        kept = self.kept.get(path)
         if kept is None:
             if path in self.blank_for:
                 raise UnreadablePicture(f"{path}: the picture could not be read before")
             kept = framed(self._decoded(path), self.preprocessing)
-            if len(self._kept) < self._capacity:
-                self._kept[path] = kept
+            if len(self.kept) < self._capacity:
+                self.kept[path] = kept
         return kept
 
     def _decoded(self, path: Path) -> Tensor:
@@ -179,52 +170,11 @@ class ImageView:
         return max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0)
 
 
-class ImageVariation:
-    """Varies the pictures of training batches."""
-
-    def __init__(self, config: ImageTrainingConfig, pictures: Pictures) -> None:
-        self._config, self._pictures = config, pictures
-        self._augment = augmentation(config, pictures.preprocessing.shape)
-
-    def views(
-        self,
-        drawn: SampledRows[Row],
-        pictures_of: Callable[[Row], Sequence[Path]],
-        texts_of: Callable[[Row], Sequence[str]],
-        boxes_of: Callable[[Row], Sequence[Box]],
-    ) -> dict[Path, ImageView]:
-        """Views of the distinct pictures of rows; each follows from all rows of the batch with it, their
-        texts and boxes."""
-        texts: dict[Path, list[str]] = {}
-        boxes: dict[Path, list[Box]] = {}
-        for row in drawn.batch:
-            for path in pictures_of(row):
-                texts.setdefault(path, []).extend(texts_of(row))
-                boxes.setdefault(path, []).extend(boxes_of(row))
-        wanted = {path for row in drawn.rows for path in pictures_of(row)}
-        keeps = self._config.sides is MirrorRule.KEEP
-        found: dict[Path, ImageView] = {}
-        for place, (path, said) in enumerate(texts.items()):
-            if path not in wanted:
-                continue
-            # Without a crop the squashed picture is enough, which is read once for all steps.
-            picture = self._pictures.whole(path) if self._config.crops else self._pictures.uint8(path)
-            size = width, height = picture.shape[2], picture.shape[1]
-            rng = np.random.default_rng((drawn.seed, drawn.step, place, _STREAM))
-            kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes[path]]
-            view = training_view(rng, self._config, size, kept, not (keeps and names_a_side(said)))
-            pixels = show(picture, view, self._pictures.preprocessing.shape)
-            if self._augment is not None:
-                with seeded(int(rng.integers(1 << 62))):
-                    pixels = self._augment(pixels)
-            found[path] = ImageView(pixels, view, size)
-        return found
-
-
 # ---------------------------------------------------------------- batches that are read ahead
 # A worker is forked from the process that trains. It sees the pictures that this one keeps, keeps none, and
 # reads all others again each time. What it finds wrong with a picture travels back with the batch.
 B = TypeVar("B", bound=TensorFields | Tensor)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -244,24 +194,26 @@ class _Read(TensorFields):
     problem: UserError | None = None
 
 
-def _read_in_worker(build: Callable[[int], TensorFields | Tensor], pictures: Pictures, step: int) -> _Read:
-    pictures._capacity = len(pictures._kept)  # workers would all keep the same: others are read each time
+def _read_in_worker(
+    build: Callable[[T], TensorFields | Tensor], items: Sequence[T], pictures: Pictures, place: int
+) -> _Read:
+    pictures._capacity = len(pictures.kept)  # workers would all keep the same: others are read each time
     try:
-        return _Read(build(step), pictures.blank_for)
+        return _Read(build(items[place]), pictures.blank_for)
     except UserError as error:
         return _Read(None, pictures.blank_for, error)
 
 
 def read_ahead(
-    build: Callable[[int], B], steps: range, pictures: Pictures, workers: int, pin: bool = False
+    build: Callable[[T], B], items: Sequence[T], pictures: Pictures, workers: int, pin: bool = False
 ) -> Generator[B, None, None]:
-    """Results of `build(step)` in order, by worker processes (0: this one); closing the generator ends them.
+    """Results of `build(item)` in order, by worker processes (0: this one); closing the generator ends them.
     `build` is pure and on the CPU."""
     if not workers:
-        yield from map(build, steps)
+        yield from map(build, items)
         return
-    read = partial(_read_in_worker, build, pictures)
-    with closing(load_steps(read, steps, workers, 0, pin)) as loaded:
+    read = partial(_read_in_worker, build, items, pictures)
+    with closing(load_steps(read, range(len(items)), workers, 0, pin)) as loaded:
         for found in loaded:
             assert not isinstance(found, RecordTally), "builds of a task have failures of their own"
             for path, reason in found.blank.items():

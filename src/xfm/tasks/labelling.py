@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from xfm.config.labels import BALANCED, HALF, ClassWeights, LabelKind, require_labels
 from xfm.core.errors import UserError, amount
-from xfm.metrics.calibration import tempered
 from xfm.metrics.classification import (
     TOP,
     Array,
@@ -89,6 +88,12 @@ class Labelling(Generic[Said]):
                 found[place] = (rows - count) / count
         return torch.tensor(found)
 
+    @staticmethod
+    def weighed(targets: Tensor, weight: Tensor) -> float:
+        """What torch divides the weighted losses by: the weights of the rows' classes; the rows, where these
+        have shares of them or any number of labels."""
+        return float(weight[targets].sum()) if targets.ndim == 1 else len(targets)
+
     @abstractmethod
     def said(self, probabilities: Array) -> list[Said]:
         """[R, C] probabilities -> what is said of each row."""
@@ -148,10 +153,6 @@ class OneLabel(Labelling[ClassPrediction]):
     ) -> Losses:
         """Cross-entropy."""
         return classification_losses(logits, targets, smoothing, weight)
-
-    def weighed(self, targets: Tensor, weight: Tensor) -> float:
-        """The weights of the rows' classes, whose mean torch takes; of shares the rows."""
-        return float(weight[targets].sum()) if targets.ndim == 1 else len(targets)
 
     def said(self, probabilities: Array) -> list[ClassPrediction]:
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
@@ -238,10 +239,6 @@ class SeveralLabels(Labelling[LabelSet]):
         exact = ((logits.detach() > 0) == (targets > 0)).all(-1).float().mean()
         return Losses(total=loss, terms={"binary_cross_entropy": loss}, metrics={"exact_match": exact})
 
-    def weighed(self, targets: Tensor, weight: Tensor) -> float:
-        """The rows: torch divides by their number, whatever labels weigh."""
-        return len(targets)
-
     def said(self, probabilities: Array) -> list[LabelSet]:
         names = np.array(self.names, dtype=object)
         given = np.asarray(probabilities) >= self.threshold
@@ -279,15 +276,6 @@ class SeveralLabels(Labelling[LabelSet]):
             return self
         scores = np.array([one.probabilities for one in said])
         return replace(self, threshold=best_threshold(scores, label_flags(truths, self.names), HALF))
-
-    def cooled(self, temperature: float) -> Self:
-        """With the threshold that gives the same labels where logits are divided by a temperature, unless it
-        was given."""
-        if not self.fits:
-            return self
-        return replace(
-            self, threshold=float(tempered(np.array([[self.threshold]]), temperature, several=True)[0, 0])
-        )
 
     def metrics(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> dict[str, float]:
         truth, given, scores, _ = self._arrays(truths, said)
@@ -331,12 +319,7 @@ class SeveralLabels(Labelling[LabelSet]):
         names = with_unknown(self.names, [name for own in truths for name in own])
         scores = np.zeros((len(said), len(names)))
         scores[:, : len(self.names)] = [one.probabilities for one in said]
-        return (
-            label_flags(truths, names),
-            label_flags([one.labels for one in said], names),
-            scores,
-            names,
-        )
+        return (label_flags(truths, names), label_flags([one.labels for one in said], names), scores, names)
 
 
 def _only(truths: Sequence[Truth]) -> list[str]:
@@ -346,13 +329,13 @@ def _only(truths: Sequence[Truth]) -> list[str]:
 def class_names(labels: Sequence[str]) -> tuple[str, ...]:
     """The distinct names in a fixed order: numbers by their value, then the rest by the alphabet."""
     distinct = set(labels)
-    return tuple(
-        sorted(distinct, key=lambda name: (0, int(name), name) if _is_number(name) else (1, 0, name))
-    )
 
+    def order(name: str) -> tuple[int, int, str]:
+        digits = name.removeprefix("-")
+        number = digits.isascii() and digits.isdigit() and len(name) < 20
+        return (0, int(name), name) if number else (1, 0, name)
 
-def _is_number(name: str) -> bool:
-    return name.removeprefix("-").isascii() and name.removeprefix("-").isdigit() and len(name) < 20
+    return tuple(sorted(distinct, key=order))
 
 
 def most_frequent_label(labels: Sequence[L]) -> L:

@@ -13,6 +13,7 @@ Below the shortlist the contrastive order stays.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,37 +101,31 @@ BLOCK = 2 << 20  # scores of a block of queries
 
 
 @dataclass(frozen=True)
-class ContrastiveSearch:
+class MatchedSearch:
     """Q queries: shortlist [Q, K] int32 in ascending order, contrast [Q, K] float32, positive [Q, K] bool,
-    rank [Q] of the best positive, and its rank beyond the shortlist."""
+    rank [Q] of the best positive by contrast, and its rank beyond the shortlist; matching logits [Q, K, 2]
+    float32."""
 
     shortlist: NDArray[np.int32]
     contrast: NDArray[np.float32]
     positive: NDArray[np.bool_]
-    ranks: NDArray[np.int64]
+    contrast_ranks: NDArray[np.int64]
     below: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class MatchedSearch:
-    """A direction with logits [Q, K, 2] float32 of its shortlists."""
-
-    found: ContrastiveSearch
     logits: NDArray[np.float32]
     temperature: float
 
     def scores(self, weight: float = MATCHING_WEIGHT) -> NDArray[np.float64]:
         """[Q, K] by the rule `rerank`."""
         exact = self.logits.astype(np.float64)
-        return rerank_scores(self.found.contrast.astype(np.float64), exact, self.temperature, weight)
+        return rerank_scores(self.contrast.astype(np.float64), exact, self.temperature, weight)
 
     def ranks(self, scores: NDArray[np.floating]) -> NDArray[np.int64]:
         """[Q] ranks of the best positive where [Q, K] scores order the shortlists."""
-        positive = self.found.positive
+        positive = self.positive
         best = np.where(positive, scores, -np.inf).max(axis=1, keepdims=True)
         within = ((scores >= best) & ~positive).sum(axis=1)
         # All of a shortlist without a positive stands before the positives beyond it.
-        beyond = positive.shape[1] + self.found.below
+        beyond = positive.shape[1] + self.below
         return np.where(positive.any(axis=1), within, beyond)
 
 
@@ -151,12 +146,12 @@ def rank(
     for matched in match_both(encoder, images, texts, positives, size):
         scores = matched.scores()
         ranks = {
-            Rule.CONTRAST: matched.found.ranks,
+            Rule.CONTRAST: matched.contrast_ranks,
             Rule.RERANK: matched.ranks(scores),
             Rule.MATCHING: matched.ranks(matched.logits[..., 1]),
         }
         places = np.argsort(-scores, axis=1, kind="stable")
-        found.append(Ranking(ranks, np.take_along_axis(matched.found.shortlist, places, axis=1)))
+        found.append(Ranking(ranks, np.take_along_axis(matched.shortlist, places, axis=1)))
     text, image = found
     return text, image
 
@@ -174,8 +169,8 @@ def match_both(
         )
     )
     keys = (
-        np.arange(len(images))[:, None] * count + for_images.shortlist,  # [I, K]
-        for_texts.shortlist.astype(np.int64) * count + np.arange(count)[:, None],  # [R, K]
+        np.arange(len(images))[:, None] * count + for_images[0],  # [I, K]
+        for_texts[0].astype(np.int64) * count + np.arange(count)[:, None],  # [R, K]
     )
     wanted = np.unique(np.concatenate([part.ravel() for part in keys]))
     rows = ((wanted // count).astype(np.int32), (wanted % count).astype(np.int32))
@@ -186,7 +181,7 @@ def match_both(
     logits = np.empty((len(wanted), 2), dtype=np.float32)
     logits[order] = np.concatenate(distributed.collect(matched))
     text, image = (
-        MatchedSearch(found, logits[np.searchsorted(wanted, part)], temperature)
+        MatchedSearch(*found, logits[np.searchsorted(wanted, part)], temperature)
         for found, part in zip((for_images, for_texts), keys, strict=True)
     )
     return text, image
@@ -194,22 +189,15 @@ def match_both(
 
 def _search(
     encoder: Encoder, queries: Tensor, candidates: Tensor, positives: csr_array, size: int, what: str
-) -> ContrastiveSearch:
-    parts = list[ContrastiveSearch]()
+) -> tuple[NDArray[Any], ...]:
+    parts: list[tuple[NDArray[Any], ...]] = []  # the first five fields of `MatchedSearch`
     for block in encoder.chunks(len(queries), max(1, BLOCK // len(candidates)), f"shortlists of {what}"):
         contrast, right = cosines(queries[block], candidates), positives[block].toarray()
         short = np.sort(shortlist(contrast, size)[1].numpy(), axis=1)  # [B, K]
         scores, beyond = contrast.numpy(), np.ones(right.shape, dtype=bool)
         np.put_along_axis(beyond, short, False, axis=1)
         best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
-        parts.append(
-            ContrastiveSearch(
-                short.astype(np.int32),
-                np.take_along_axis(scores, short, axis=1),
-                np.take_along_axis(right, short, axis=1),
-                ranks_of_best_positive(scores, right),
-                ((scores >= best) & ~right & beyond).sum(axis=1),
-            )
-        )
-    fields = zip(*((p.shortlist, p.contrast, p.positive, p.ranks, p.below) for p in parts), strict=True)
-    return ContrastiveSearch(*(np.concatenate(values) for values in fields))
+        listed = (np.take_along_axis(of, short, axis=1) for of in (scores, right))
+        below = ((scores >= best) & ~right & beyond).sum(axis=1)
+        parts.append((short.astype(np.int32), *listed, ranks_of_best_positive(scores, right), below))
+    return tuple(map(np.concatenate, zip(*parts, strict=True)))

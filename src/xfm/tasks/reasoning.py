@@ -8,32 +8,28 @@ from xfm.config.tasks import REASONING
 from xfm.data.tables import TableRow
 from xfm.tasks.base import HiddenInput
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.rows import TRUTH, CellMeaning, PicturePair, SplitRows
+from xfm.tasks.rows import TRUTH, CellMeaning, LabelledText, SplitRows
 from xfm.tasks.sampling import components
 
 IMAGES = REASONING.fields[0]
 
 
-class ReasoningTask(ClassTask[PicturePair]):
+class ReasoningTask(ClassTask[LabelledText]):
     """Whether a sentence is true of two pictures, or another class; the baseline blanks the pictures."""
 
     spec: ClassVar[TaskSpec] = REASONING
     usual: ClassVar[tuple[str, ...]] = TRUTH
     hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.PICTURE: "text only"}
 
-    def prepare(self, data: SplitRows[PicturePair]) -> None:
+    def prepare(self, data: SplitRows[LabelledText]) -> None:
         super().prepare(data)
         self._components = components(row.images for row in data.train)
 
     @classmethod
-    def from_row(cls, row: TableRow, meaning: CellMeaning) -> PicturePair:
-        left, right = (one.path("images") for one in row.two(IMAGES))
-        return PicturePair((left, right), row.text("text"), row.label("label"))
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
+        images = tuple(one.path("images") for one in row.two(IMAGES))
+        return LabelledText(row.text("text"), row.label("label"), images=images)
 
-    @classmethod
-    def texts_of(cls, row: PicturePair) -> tuple[str, ...]:
-        return (row.text,)
-
-    def group(self, row: PicturePair) -> Hashable:
+    def group(self, row: LabelledText) -> Hashable:
         """Sentences that share pictures, directly or not, belong together (in the baseline too)."""
         return self._components[row.images[0]]

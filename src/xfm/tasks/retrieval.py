@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import ClassVar
@@ -33,7 +32,7 @@ from xfm.models.task_models import TaskModel
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import retrieval_losses
 from xfm.tasks.captioning import DescribedTask
-from xfm.tasks.images import Pictures, read_ahead
+from xfm.tasks.images import read_ahead
 from xfm.tasks.ranking import rank
 from xfm.tasks.rows import Case, ImageCaptions
 from xfm.training.collectives import gather_rows, rows_before
@@ -109,8 +108,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         )
         captions = [caption for row in rows for caption in row.captions]
         parts = [[row.image for row in rows[at : at + batch_size]] for at in range(0, len(rows), batch_size)]
-        build = partial(_pixels, self.pictures, parts)
-        read = read_ahead(build, range(len(parts)), self.pictures, settings.workers)
+        read = read_ahead(self.pictures.pixels, parts, self.pictures, settings.workers)
         scratch = Path(gettempdir())  # states of many rows do not fit into memory
         with closing(read), self.predicting():
             images = encode_images(encoder, read, len(rows), scratch)
@@ -164,10 +162,6 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             texts=(("rank of the right caption", str(prediction.text_reranked + 1)),),
             pictures=tuple(dict.fromkeys((row.image, prediction.best_image))),
         )
-
-
-def _pixels(pictures: Pictures, parts: Sequence[Sequence[Path]], number: int) -> Tensor:
-    return pictures.pixels(parts[number])
 
 
 def is_official(rows: Sequence[ImageCaptions]) -> bool:

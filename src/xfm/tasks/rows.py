@@ -24,11 +24,14 @@ FILE_REMEDY = "rename one of them in the file, or build the world again with `xf
 
 @dataclass(frozen=True)
 class LabelledText:
-    """A text, or a pair, with a class, labels or a value."""
+    """A text, a pair of texts, or a text about pictures, with a class, labels, a value or whether it is true,
+    and its id in official files."""
 
     text: str
-    label: str | float | tuple[str, ...]
+    label: str | float | bool | tuple[str, ...]
     second: str | None = None
+    images: tuple[Path, ...] = ()
+    key: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,6 @@ class MatchedTexts:
     anchor: str
     positive: str
     negatives: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class LabelledPictureText:
-    """A picture with a text, the class of the two (or its labels), and the row's id in official files."""
-
-    image: Path
-    text: str
-    label: str | tuple[str, ...]
-    key: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,16 +54,6 @@ class Question:
     kind: str
     votes: tuple[tuple[str, float], ...] = ()
     key: int | str | None = None
-
-
-@dataclass(frozen=True)
-class PicturePair:
-    """A sentence about two pictures, whether it is true (or the class of the three), and its id."""
-
-    images: tuple[Path, Path]
-    text: str
-    label: bool | str
-    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +132,12 @@ def pictures_of(row: object) -> tuple[Path, ...]:
     return (*found, *getattr(row, "images", ()))
 
 
+def texts_of(row: object) -> tuple[str, ...]:
+    """The texts of a typed row with a text, a pair, a phrase or a question; none of a row of pictures."""
+    found = (getattr(row, name, None) for name in ("text", "second", "phrase", "question", "answer"))
+    return tuple(text for text in found if text is not None)
+
+
 @dataclass(frozen=True)
 class SplitRows(Generic[Row]):
     """Typed rows by split; `others` are more test splits, `labels` the classes in order of the outputs,
@@ -169,11 +158,10 @@ class SplitRows(Generic[Row]):
 
 @dataclass(frozen=True)
 class CellMeaning:
-    """Meaning of cells that a table does not say: boxes, values, labels and their separator."""
+    """Meaning of cells that a table does not say: boxes, labels and their separator."""
 
     box_format: BoxFormat = BoxFormat.XYWH
     box_unit: BoxUnit = BoxUnit.PIXEL
-    regression: bool = False
     label_kind: LabelKind = LabelKind.ONE
     separator: str = "|"
 
@@ -218,12 +206,13 @@ def read_text_pairs(path: Path) -> list[LabelledText]:
     return [LabelledText(row.text("text"), row.label("label"), row.text("text_pair")) for row in rows]
 
 
-def read_picture_pairs(path: Path) -> list[PicturePair]:
+def read_picture_pairs(path: Path) -> list[LabelledText]:
     """Rows `{"images": [left, right], "text", "label": true | false}`."""
-    found = list[PicturePair]()
+    found = list[LabelledText]()
     for row in map(_with_truth, _rows(path, *REASONING.fields)):
         left, right = (one.path("images") for one in row.two(REASONING.fields[0]))
-        found.append(PicturePair((left, right), row.text("text"), row.label("label") == TRUTH[True]))
+        text, truth = row.text("text"), row.label("label") == TRUTH[True]
+        found.append(LabelledText(text, truth, images=(left, right)))
     return found
 
 

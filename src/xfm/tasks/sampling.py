@@ -81,28 +81,21 @@ class SampledRows(Generic[Row]):
         return int(numbers.generate_state(1, np.uint64)[0] >> 1)
 
 
-class TrainingRows(Generic[Row]):
-    """Training rows of a process by micro-batch, of `batch_size` rows over all processes; ValueError if one
-    would be empty."""
-
-    def __init__(
-        self,
-        cases: Sequence[Row],
-        order: RowOrder,
-        batch_size: int,
-        seed: int,
-        accumulation: int = 1,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        if batch_size < accumulation * world:
-            raise ValueError(f"{batch_size} rows are too few for {accumulation} x {world} parts of a batch")
-        self._cases, self._order, self._size, self._seed = cases, order, batch_size, seed
-        self._accumulation, self._first, self._parts = accumulation, rank * accumulation, world * accumulation
-
-    def __call__(self, index: int) -> SampledRows[Row]:
-        """Micro-batch `index`, counted over the steps."""
-        step, micro = divmod(index, self._accumulation)
-        batch = [self._cases[row] for row in self._order.at(step * self._size, self._size)]
-        own = part(len(batch), self._first + micro, self._parts)
-        return SampledRows(batch[own], batch, own.start, step, self._seed)
+def sampled_rows(
+    cases: Sequence[Row],
+    order: RowOrder,
+    batch_size: int,
+    seed: int,
+    index: int,
+    accumulation: int = 1,
+    rank: int = 0,
+    world: int = 1,
+) -> SampledRows[Row]:
+    """Training rows of a process in micro-batch `index`, counted over the steps, of `batch_size` rows a step
+    over all processes; ValueError if one would be empty."""
+    if batch_size < accumulation * world:
+        raise ValueError(f"{batch_size} rows are too few for {accumulation} x {world} parts of a batch")
+    step, micro = divmod(index, accumulation)
+    batch = [cases[row] for row in order.at(step * batch_size, batch_size)]
+    own = part(len(batch), rank * accumulation + micro, world * accumulation)
+    return SampledRows(batch[own], batch, own.start, step, seed)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from xfm.config.task import TaskConfig
@@ -45,12 +46,8 @@ def tokenize_rows(
     return padded_tokens(encoded, tokenizer)
 
 
-def _read_texts(row: TableRow) -> tuple[str, str | None]:
-    return row.text("text"), row.text("text_pair") if row.has("text_pair") else None
-
-
 class TextTask(Task[LabelledText, Any, Any]):
-    """What every task on one or two texts a row has, whatever the label is."""
+    """What every task on one or two texts a row has: with a class or labels, or a value."""
 
     spec: ClassVar[TaskSpec] = TEXT_CLASSIFICATION
     hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.FIRST_TEXT: "second text only"}
@@ -58,13 +55,15 @@ class TextTask(Task[LabelledText, Any, Any]):
     def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
         return super().described(data, texts=len(self.texts_of(data.train[0])), **more)
 
+    @classmethod
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
+        text, second = row.text("text"), row.text("text_pair") if row.has("text_pair") else None
+        label = meaning.label(row) if issubclass(cls, ClassTask) else row.value("label")
+        return LabelledText(text, label, second)
+
     def tokens(self, rows: Sequence[LabelledText]) -> Tokens:
         """[R, T] texts, or pairs as one sequence each."""
         return tokenize_rows(rows, self.tokenizer, self.settings, self.spec.text)
-
-    @classmethod
-    def texts_of(cls, row: LabelledText) -> tuple[str, ...]:
-        return (row.text,) if row.second is None else (row.text, row.second)
 
     @classmethod
     def shared(cls, row: LabelledText) -> tuple[Hashable, ...]:
@@ -79,11 +78,6 @@ class TextTask(Task[LabelledText, Any, Any]):
 class TextClassificationTask(TextTask, ClassTask[LabelledText]):
     """The class of a text or a pair; the baseline of pairs blanks the first text."""
 
-    @classmethod
-    def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
-        text, second = _read_texts(row)
-        return LabelledText(text, meaning.label(row), second)
-
 
 class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
     """The value of a text or a pair, learned with mean 0 and deviation 1; `finish` works the scale into the
@@ -93,19 +87,14 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
     module: TextClassifier
 
     def prepare(self, data: SplitRows[LabelledText]) -> None:
-        values = _values_of(data.train)
+        values = values_of(data.train)
         self.mean, self.deviation = float(values.mean()), float(values.std()) or 1.0
 
     def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
         return super().described(data, classes=1, **more)
 
-    @classmethod
-    def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
-        text, second = _read_texts(row)
-        return LabelledText(text, row.value("label"), second)
-
     def collate(self, rows: Sequence[LabelledText]) -> ClassBatch:
-        targets = torch.tensor(_values_of(rows), dtype=torch.float32)
+        targets = torch.tensor(values_of(rows), dtype=torch.float32)
         return ClassBatch(targets, tokens=self.tokens(rows))
 
     def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
@@ -129,18 +118,18 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
 
     def metrics(self, rows: Sequence[LabelledText], predictions: Sequence[float]) -> dict[str, float]:
         """Pearson and Spearman correlation (0 where all values are equal), and the variance explained."""
-        return value_scores(np.asarray(predictions, dtype=np.float64), _values_of(rows))
+        return value_scores(np.asarray(predictions, dtype=np.float64), values_of(rows))
 
     def guess(self, rows: Sequence[LabelledText], rng: np.random.Generator) -> list[float]:
-        return rng.choice(_values_of(self.train_rows), size=len(rows)).tolist()
+        return rng.choice(values_of(self.train_rows), size=len(rows)).tolist()
 
     def constants(self, rows: Sequence[LabelledText]) -> dict[str, list[float]]:
-        return {"mean of the training rows": [float(_values_of(self.train_rows).mean())] * len(rows)}
+        return {"mean of the training rows": [float(values_of(self.train_rows).mean())] * len(rows)}
 
     def case(self, row: LabelledText, prediction: float) -> Case:
-        truth = _value_of(row)
+        (truth,) = values_of([row]).tolist()
         distance = abs(truth - prediction)
-        spread = float(_values_of(self.train_rows).std()) or 1.0
+        spread = float(values_of(self.train_rows).std()) or 1.0
         return Case(
             truth=f"{truth:g}",
             predicted=f"{prediction:.3g}",
@@ -150,10 +139,6 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
         )
 
 
-def _value_of(row: LabelledText) -> float:
-    assert not isinstance(row.label, tuple), "a regression reads values"
-    return float(row.label)
-
-
-def _values_of(rows: Sequence[LabelledText]) -> np.ndarray:
-    return np.array([*map(_value_of, rows)])
+def values_of(rows: Sequence[LabelledText]) -> NDArray[np.float64]:
+    """[R] the values of rows."""
+    return np.array([float(row.label) for row in rows])  # pyright: ignore[reportArgumentType]  # no labels

@@ -72,10 +72,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         return Question(row.path("image"), row.text("question"), usual, kind, votes if several else ())
 
     @classmethod
-    def texts_of(cls, row: Question) -> tuple[str, ...]:
-        return (row.question, row.answer)
-
-    @classmethod
     def answer_list(cls, rows: Sequence[Question], limit: int) -> tuple[str, ...]:
         return tuple(frequent_answers(rows, limit))
 

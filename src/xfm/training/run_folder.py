@@ -43,12 +43,12 @@ MAY_CHANGE = frozenset(
         "data.": "workers cache_mb remote.cache_mb remote.patience timeout max_bad",
         "training.": "save_every keep log_every max_bad_steps strategy activation_checkpointing timeout "
         "validate_every validate_steps",
-        "finetune.": "device workers max_bad folds",
+        "finetune.": "device workers max_bad",
     }.items()
     for name in names.split()
 )
 """Settings that a resumed run may change: none of them alters what is computed. Pictures in the cache are the
-bytes that decoding gives, and folds are in the rows."""
+bytes that decoding gives."""
 
 
 def _require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, Any]) -> None:

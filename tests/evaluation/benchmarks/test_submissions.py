@@ -21,14 +21,14 @@ from xfm.evaluation.benchmarks.scorers import (
     vqa_submission,
 )
 from xfm.metrics.classification import ClassPrediction
-from xfm.tasks.rows import ImageCaptions, PicturePair, Question
+from xfm.tasks.rows import ImageCaptions, LabelledText, Question
 
 PICTURE = Path("a.jpg")
 
 
 QUESTIONS = [Question(PICTURE, "what?", "", "all", key=key) for key in (262144000, 5)]
 DESCRIBED = [ImageCaptions(PICTURE, ("x",), 7)]
-PAIRS = [PicturePair((PICTURE, PICTURE), "x", True, "test1-0-1-0")]
+PAIRS = [LabelledText("x", True, None, (PICTURE, PICTURE), "test1-0-1-0")]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_sentence_counts_where_all_its_pictures_are_right(seed: int) -> None:
 
 
 def test_truth_and_consistency() -> None:
-    rows = [PicturePair((PICTURE, PICTURE), "x", bool(n % 2), f"dev-1-{n}-0") for n in range(4)]
+    rows = [LabelledText("x", bool(n % 2), None, (PICTURE, PICTURE), f"dev-1-{n}-0") for n in range(4)]
     right = [ClassPrediction(str(row.label).lower(), (0.5, 0.5)) for row in rows]
     assert score_truth(rows, right) == {"accuracy": 1.0, "consistency": 1.0}
     assert score_truth(rows, [True, True, True, True]) == {"accuracy": 0.5, "consistency": 0.0}

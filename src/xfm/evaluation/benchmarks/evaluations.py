@@ -20,11 +20,11 @@ from xfm.evaluation.probing.scoring import LabelledSplits, evaluate_frozen
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.finetune import finetune_rows
 from xfm.finetuning.presets import task_settings
-from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import load_base, readable, restored
 from xfm.metrics.recalls import Rule, chance_recalls, own_captions, recalls
 from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
 from xfm.reports.scores import METRICS, Score, floors_of, write_output
+from xfm.tasks.base import AnyTask
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.ranking import rank

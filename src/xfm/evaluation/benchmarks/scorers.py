@@ -24,7 +24,7 @@ from xfm.metrics.classification import (
 from xfm.metrics.vqa import vqa_score
 from xfm.reports.scores import as_json
 from xfm.tasks.base import Metrics
-from xfm.tasks.rows import ImageCaptions, Labelled, LabelledText, PicturePair, Question
+from xfm.tasks.rows import ImageCaptions, Labelled, LabelledText, Question
 from xfm.tasks.vqa import kind_key
 
 
@@ -77,7 +77,7 @@ def score_glue(
     return glue_metrics(task, given, labels)
 
 
-def score_truth(rows: Sequence[PicturePair], predictions: Sequence[ClassPrediction | bool]) -> Metrics:
+def score_truth(rows: Sequence[LabelledText], predictions: Sequence[ClassPrediction | bool]) -> Metrics:
     """Accuracy, and consistency: the share of sentences judged rightly on all of their pictures."""
     truth = [row.label if isinstance(row.label, bool) else str(row.label) for row in rows]
     right = [name_of(p) == label_name(label) for label, p in zip(truth, predictions, strict=True)]
@@ -137,13 +137,13 @@ def caption_submission(rows: Sequence[ImageCaptions], captions: Sequence[str]) -
     return as_json([{"image_id": key, "caption": one} for key, one in _by_key(rows, captions)])
 
 
-def nlvr2_submission(rows: Sequence[PicturePair], predictions: Sequence[ClassPrediction | bool]) -> str:
+def nlvr2_submission(rows: Sequence[LabelledText], predictions: Sequence[ClassPrediction | bool]) -> str:
     """`identifier,True` a line, as NLVR2's `metrics.py` and leaderboard take it."""
     return "".join(f"{key},{name_of(one) == 'true'}\n" for key, one in _by_key(rows, predictions))
 
 
 def _by_key(
-    rows: Sequence[Question | ImageCaptions | PicturePair], predictions: Sequence[Any]
+    rows: Sequence[Question | ImageCaptions | LabelledText], predictions: Sequence[Any]
 ) -> list[tuple[Any, Any]]:
     keys = [row.key for row in rows]
     if None in keys or len(set(keys)) != len(keys):

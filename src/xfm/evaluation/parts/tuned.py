@@ -15,13 +15,12 @@ from xfm.config.evaluation import Part, ShortTuning
 from xfm.evaluation.context import Context, pick_examples
 from xfm.evaluation.parts.probes import folds_of, probe
 from xfm.finetuning.presets import task_settings
-from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores, groups_of
 from xfm.finetuning.tuning_run import TuningRun, save_tuned, tune
 from xfm.models.features import text_features
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
-from xfm.tasks.base import HiddenInput, TaskSettings
+from xfm.tasks.base import AnyTask, HiddenInput, TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import (

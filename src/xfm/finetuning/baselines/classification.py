@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.config.finetune import FinetuneConfig
 from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures
 from xfm.finetuning.frozen_features import neighbour_shares
 from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
 from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import SplitRows
+from xfm.tasks.text_classification import values_of
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried; the ridge takes their inverses."""
@@ -122,7 +122,7 @@ def fit_labels(
     def make(penalty: float) -> Any:
         def weighed(own: Any) -> Any:
             return LogisticRegression(
-                C=penalty, max_iter=ITERATIONS, random_state=material.seed, class_weight=own
+                C=penalty, max_iter=ITERATIONS, random_state=task.settings.seed, class_weight=own
             )
 
         if targets.ndim == 2:
@@ -178,12 +178,12 @@ def linear_texts(material: Material) -> BaselinePredictions:
         answer, how = fit_labels(material, features)
     else:
         train, valid = (
-            (features(rows) if len(rows) else None, np.array([float(row.label) for row in rows]))
+            (features(rows) if len(rows) else None, values_of(rows))
             for rows in (material.train, material.valid)
         )
         model, how = ridge(train, valid, material.budget)
         answer = lambda rows: model.predict(features(rows)).tolist()  # noqa: E731
-    return material.predicted(answer, how, words.cut)
+    return material.predicted(answer, how)
 
 
 def probe(material: Material) -> BaselinePredictions:
@@ -192,7 +192,7 @@ def probe(material: Material) -> BaselinePredictions:
     labels = task.labels.names if isinstance(task, ClassTask) else ()
     data = SplitRows(material.train, labels=labels)
     own = type(task)(material.pretrained, material.pictures, data, probe_settings(task.settings))
-    fit = fit_task(own, material.valid, FinetuneConfig())
+    fit = fit_task(own, material.valid)
     return material.predicted(own.predict, fit.note)
 
 
@@ -203,26 +203,16 @@ def probe_of_pictures(material: Material) -> BaselinePredictions:
 
     def features(rows: Sequence[Any]) -> Features:
         shown = [task.pictures_of(row) for row in rows]
-        return Features(rows, seen.rows(shown, seen.frozen) if shown else seen.frozen[:0])
+        return rows, seen.rows(shown, seen.frozen) if shown else seen.frozen[:0]
 
     fit = fit_linear(task, features(material.train), features(valid))
 
     def answer(rows: Sequence[Any]) -> list[Any]:
-        return [*labels.anew(fit.predictions(task, features(rows).values))]
+        return [*labels.anew(fit.predictions(task, features(rows)[1]))]
 
     if len(valid):
         labels = labels.settled(task.truths_of(valid), answer(valid))
     return material.predicted(answer, fit.note, shared=seen.seconds)
-
-
-def linear_pictures(material: Material) -> BaselinePredictions:
-    """Logistic regression on frozen features."""
-    return _linear(material, material.seen.frozen)
-
-
-def pixels(material: Material) -> BaselinePredictions:
-    """Logistic regression on the pictures at 16 x 16."""
-    return _linear(material, material.seen.pixels)
 
 
 def neighbours(material: Material) -> BaselinePredictions:
@@ -260,10 +250,11 @@ def both(material: Material) -> BaselinePredictions:
         return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
 
     answer, how = fit_labels(material, features)
-    return material.predicted(answer, how, words.cut, shared=seen.seconds)
+    return material.predicted(answer, how, shared=seen.seconds)
 
 
-def _linear(material: Material, values: Array) -> BaselinePredictions:
+def linear(material: Material, values: Array) -> BaselinePredictions:
+    """Logistic regression on frozen features, or on pixels, of the pictures."""
     scale = _scaler(_rows(material, material.train, values))
     answer, how = fit_labels(material, lambda rows: scale(_rows(material, rows, values)), PROBE_PENALTIES)
     return material.predicted(answer, how, shared=material.seen.seconds)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from xfm.finetuning.frozen_features import raw_pixels
+from xfm.finetuning.probing import drawn
 from xfm.metrics.classification import Array
 from xfm.models.features import Encoder, image_features
 from xfm.models.folder import Pretrained
-from xfm.tasks.base import Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.images import Pictures
 
-LIMIT = 50_000
-"""Training rows that a baseline takes; of more, that many are drawn by the seed."""
 LEAST_BUDGET = 60.0
 """Seconds that the search of a penalty may take where the training was shorter; else as long as that."""
 SIDE, BATCH = 16, 64
@@ -29,56 +28,55 @@ LONGEST = 20_000
 """Characters of a text that are read."""
 
 
-def both_notes(*notes: str) -> str:
-    """Notes as one; empty ones are left out."""
-    return "; ".join(note for note in notes if note)
-
-
-class BaselinePredictions(NamedTuple):
-    """Predictions by test split, a note on rows and settings, seconds of features shared with other
-    baselines."""
-
-    predictions: Mapping[str, list[Any]]
-    note: str = ""
-    shared: float = 0.0
+BaselinePredictions = tuple[Mapping[str, list[Any]], str, float]
+"""Predictions by test split, a note on rows and settings, seconds of features shared with other baselines."""
 
 
 @dataclass
 class Material:
     """The rows of a fine-tuning for its baselines; `budget` are seconds for the search of a penalty."""
 
-    task: Task[Any, Any, Any]
+    task: AnyTask
     pretrained: Pretrained
     pictures: Pictures
     train: Sequence[Any]
     valid: Sequence[Any]
     tests: Mapping[str, Sequence[Any]]
     budget: float = LEAST_BUDGET
-    note: str = ""
+    note: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
-        rows = len(self.train)
-        if rows > LIMIT:
-            chosen = np.random.default_rng(self.seed).choice(rows, LIMIT, replace=False)
-            self.train = [self.train[place] for place in np.sort(chosen).tolist()]
-            self.note = f"{LIMIT:,} of {rows:,} training rows"
-
-    @property
-    def seed(self) -> int:
-        """Of draws and solvers."""
-        return self.task.settings.seed
+        self.train, self.note = drawn(self.train, self.task.settings.seed)
 
     def predicted(
         self, predict: Callable[[Sequence[Any]], list[Any]], *notes: str, shared: float = 0.0
     ) -> BaselinePredictions:
         """Predictions of every test split."""
         found = {name: predict(rows) for name, rows in self.tests.items()}
-        return BaselinePredictions(found, both_notes(*notes[:1], self.note, *notes[1:]), shared)
+        note = "; ".join(filter(None, (*notes[:1], self.note, *notes[1:])))
+        return found, note, shared
 
     @cached_property
     def seen(self) -> "ImageFeatures":
         """Features of all pictures, computed once."""
-        return ImageFeatures.of(self)
+        splits, began = (*self.tests.values(), self.valid, self.train), time.perf_counter()
+        shown = (path for rows in splits for row in rows for path in self.task.pictures_of(row))
+        paths = list(dict.fromkeys(shown))
+        model = self.pretrained.model
+        was_training, device = model.training, torch.device(self.task.settings.device)
+        encoder = Encoder(model.to(device).eval(), self.pretrained.tokenizer, device=device)
+        frozen: list[Array] = []
+        pixels: list[Array] = []
+        try:
+            for start in range(0, len(paths), BATCH):
+                own = paths[start : start + BATCH]
+                frozen.append(image_features(encoder, [self.pictures.pixels(own)], len(own)))
+                pixels.append(raw_pixels(torch.stack([self.pictures.uint8(path) for path in own]), SIDE))
+        finally:
+            model.to("cpu").train(was_training)
+        places = {path: place for place, path in enumerate(paths)}
+        values = np.concatenate(frozen), np.concatenate(pixels)
+        return ImageFeatures(places, *values, time.perf_counter() - began)
 
 
 class ImageFeatures(NamedTuple):
@@ -90,27 +88,6 @@ class ImageFeatures(NamedTuple):
     pixels: Array
     seconds: float
 
-    @classmethod
-    def of(cls, material: Material) -> "ImageFeatures":
-        """Encode the pictures of all splits."""
-        splits, began = (*material.tests.values(), material.valid, material.train), time.perf_counter()
-        shown = (path for rows in splits for row in rows for path in material.task.pictures_of(row))
-        paths = list(dict.fromkeys(shown))
-        model = material.pretrained.model
-        was_training, device = model.training, torch.device(material.task.settings.device)
-        encoder = Encoder(model.to(device).eval(), material.pretrained.tokenizer, device=device)
-        frozen: list[Array] = []
-        pixels: list[Array] = []
-        try:
-            for start in range(0, len(paths), BATCH):
-                own = paths[start : start + BATCH]
-                frozen.append(image_features(encoder, [material.pictures.pixels(own)], len(own)))
-                pixels.append(raw_pixels(torch.stack([material.pictures.uint8(path) for path in own]), SIDE))
-        finally:
-            model.to("cpu").train(was_training)
-        places = {path: place for place, path in enumerate(paths)}
-        return cls(places, np.concatenate(frozen), np.concatenate(pixels), time.perf_counter() - began)
-
     def rows(self, pictures: Sequence[tuple[Path, ...]], features: Array) -> Array:
         """[R, D] features of the pictures of rows, one after the other where a row has several."""
         places = np.array([[self.places[path] for path in own] for own in pictures])  # [R, P]
@@ -118,8 +95,7 @@ class ImageFeatures(NamedTuple):
 
 
 class TextFeatures:
-    """TF-IDF of words (1 and 2) and of letters inside words (2 to 5); `cut` says whether rare ones are left
-    out."""
+    """TF-IDF of words (1 and 2) and of letters inside words (2 to 5), of many the most frequent ones."""
 
     def __init__(self, texts: Sequence[Sequence[str]], classes: int = 1) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -135,8 +111,6 @@ class TextFeatures:
         )
         self.vectors = make_union(words, letters)
         self.vectors.fit([text[:LONGEST] for own in texts for text in own])
-        full = max(len(words.vocabulary_), len(letters.vocabulary_)) >= limit
-        self.cut = f"the {limit:,} most frequent n-grams of each sort" if full else ""
 
     def __call__(self, texts: Sequence[Sequence[str]]) -> Any:
         """[R, D] sparse; of two texts both, and what they have in common."""

@@ -20,7 +20,7 @@ from xfm.finetuning.baselines.classification import Rows, logistic
 from xfm.finetuning.baselines.features import LONGEST, BaselinePredictions, Material, TextFeatures
 from xfm.finetuning.frozen_features import unit
 from xfm.finetuning.probing import has_probe
-from xfm.tasks.base import Task
+from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import Corners, SplitRows
 from xfm.tasks.sentence_similarity import Nearest, Scores, TextSearch
@@ -38,11 +38,9 @@ def answer_of_question(material: Material) -> BaselinePredictions:
         counts[normalise_caption(row.question)][normalise_caption(row.answer)] += 1
     known = list(counts)
     usual = [min(own.items(), key=lambda item: (-item[1], item[0]))[0] for own in counts.values()]
-
-    def answer(rows: Sequence[Any]) -> list[str]:
-        return [usual[place] for place in _nearest_texts(known, [row.question for row in rows])]
-
-    return material.predicted(answer)
+    return material.predicted(
+        lambda rows: [usual[place] for place in _nearest_texts(known, [row.question for row in rows])]
+    )
 
 
 def question_only(material: Material) -> BaselinePredictions:
@@ -59,20 +57,13 @@ def question_only(material: Material) -> BaselinePredictions:
         features = words([(row.question,) for row, _ in pairs]) if pairs else None
         return features, np.array([answer for _, answer in pairs], dtype=object)
 
-    model, how = logistic(rows_of(train), rows_of(valid), material.seed, material.budget)
+    model, how = logistic(rows_of(train), rows_of(valid), material.task.settings.seed, material.budget)
 
     def answer(rows: Sequence[Any]) -> list[str]:
         return model.predict(words([(row.question,) for row in rows])).tolist()
 
     cut = f"the {ANSWERS} most frequent answers" if len(kept) == ANSWERS else ""
-    return material.predicted(answer, how, cut, words.cut)
-
-
-def centre_box(material: Material) -> BaselinePredictions:
-    """A box in the centre with the training boxes' median width and height."""
-    boxes = np.array([box for row in material.train for box in row.boxes])
-    width, height = np.median(boxes[:, 2] - boxes[:, 0]), np.median(boxes[:, 3] - boxes[:, 1])
-    return _constant(material, (0.5 - width / 2, 0.5 - height / 2, 0.5 + width / 2, 0.5 + height / 2))
+    return material.predicted(answer, how, cut)
 
 
 def box_of_phrase(material: Material) -> BaselinePredictions:
@@ -82,11 +73,9 @@ def box_of_phrase(material: Material) -> BaselinePredictions:
         boxes[normalise_caption(row.phrase)] += row.boxes
     known = list(boxes)
     usual = [tuple(np.median(np.array(own), axis=0).tolist()) for own in boxes.values()]
-
-    def answer(rows: Sequence[Any]) -> list[Any]:
-        return [usual[place] for place in _nearest_texts(known, [row.phrase for row in rows])]
-
-    return material.predicted(answer)
+    return material.predicted(
+        lambda rows: [usual[place] for place in _nearest_texts(known, [row.phrase for row in rows])]
+    )
 
 
 def caption_of_neighbour(material: Material) -> BaselinePredictions:
@@ -111,25 +100,18 @@ def before_fine_tuning(material: Material) -> BaselinePredictions:
 
 def tf_idf(material: Material) -> BaselinePredictions:
     """Cosines of the TF-IDF of words and letters, fitted to the candidates."""
-    cuts: dict[str, None] = {}
 
     def scores(search: TextSearch) -> Scores:
         features = TextFeatures([(text,) for text in search.candidates])
         known = features([(text,) for text in search.candidates])
-        cuts[features.cut] = None
         return lambda block: (features([(text,) for text in search.anchors[block]]) @ known.T).toarray() / 2
 
-    return material.predicted(lambda rows: _ranked(rows, scores))._replace(note="; ".join(filter(None, cuts)))
-
-
-def bm25(material: Material) -> BaselinePredictions:
-    """The probabilistic ranking function of Robertson and others (TREC-3, 1994), by the candidates' words."""
-    return material.predicted(lambda rows: _ranked(rows, bm25_scores), f"k1 {K1}, b {B}")
+    return material.predicted(lambda rows: _ranked(rows, scores))[0], "", 0.0  # learns of no training row
 
 
 def bm25_scores(search: TextSearch) -> Scores:
-    """BM25 of all candidates for some anchors; a word in n of C weighs `log(1 + (C - n + 0.5) / (n + 0.5))`,
-    as in Lucene."""
+    """BM25 (Robertson and others, TREC-3, 1994) of all candidates for some anchors; a word in n of C weighs
+    `log(1 + (C - n + 0.5) / (n + 0.5))`, as in Lucene."""
     from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -159,11 +141,6 @@ def _ranked(rows: Sequence[Any], scores_of: Callable[[TextSearch], Scores]) -> l
     return search.ranked(scores_of(search))
 
 
-def _constant(material: Material, box: tuple[Any, Any, Any, Any]) -> BaselinePredictions:
-    corners = tuple(float(number) for number in box)
-    return material.predicted(lambda rows: [corners] * len(rows))
-
-
 def _nearest_texts(known: Sequence[str], asked: Sequence[str]) -> list[int]:
     words, wanted = TextFeatures([(text,) for text in known]), [*map(normalise_caption, asked)]
     distinct = list(dict.fromkeys(wanted))
@@ -186,22 +163,14 @@ PROBE = "linear probe of the frozen features"
 Make = Callable[[Material], BaselinePredictions]
 _BOTH: Mapping[str, Make] = {
     "text only: TF-IDF + logistic regression": classification.linear_texts,
-    "pictures only: linear probe of the frozen features": classification.linear_pictures,
+    "pictures only: linear probe of the frozen features": lambda m: classification.linear(m, m.seen.frozen),
     "TF-IDF beside frozen features + logistic regression": classification.both,
-    PROBE: classification.probe,
-}
-_TEXTS: Mapping[str, Make] = {
-    "TF-IDF + logistic regression": classification.linear_texts,
     PROBE: classification.probe,
 }
 _PICTURES: Mapping[str, Make] = {
     PROBE: classification.probe_of_pictures,
     "k-NN of the frozen features": classification.neighbours,
-    "pixels + logistic regression": classification.pixels,
-}
-_VALUES: Mapping[str, Make] = {
-    "TF-IDF + ridge regression": classification.linear_texts,
-    PROBE: classification.probe,
+    "pixels + logistic regression": lambda m: classification.linear(m, m.seen.pixels),
 }
 _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
     {
@@ -209,14 +178,10 @@ _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
             "answer of the nearest training question": answer_of_question,
             "question only: TF-IDF + logistic regression": question_only,
         },
-        GROUNDING.name: {
-            "whole picture": lambda material: _constant(material, (0.0, 0.0, 1.0, 1.0)),
-            "centre box of median size": centre_box,
-            "box of the nearest training phrase": box_of_phrase,
-        },
+        GROUNDING.name: {"box of the nearest training phrase": box_of_phrase},
         SENTENCE_SIMILARITY.name: {
             "TF-IDF": tf_idf,
-            "BM25": bm25,
+            "BM25": lambda m: m.predicted(lambda rows: _ranked(rows, bm25_scores), f"k1 {K1}, b {B}"),
             "the model before fine-tuning": before_fine_tuning,
         },
         RETRIEVAL.name: {"the model before fine-tuning": before_fine_tuning},
@@ -237,15 +202,16 @@ class BaselineResult:
     note: str = ""
 
 
-def baselines_of(task: Task[Any, Any, Any]) -> Mapping[str, Make]:
+def baselines_of(task: AnyTask) -> Mapping[str, Make]:
     """The baselines of a task by name: those of classes and values follow from what its rows have."""
     spec = task.spec
     if not spec.classes:
         return _OTHERS.get(spec.name, {})
-    if isinstance(task, ClassTask):
-        found = _PICTURES if not spec.has_texts else _BOTH if spec.has_pictures else _TEXTS
+    if spec.has_pictures:
+        found = {} if not isinstance(task, ClassTask) else _BOTH if spec.has_texts else _PICTURES
     else:
-        found = {} if spec.has_pictures else _VALUES
+        kind = "logistic" if isinstance(task, ClassTask) else "ridge"
+        found = {f"TF-IDF + {kind} regression": classification.linear_texts, PROBE: classification.probe}
     return {name: make for name, make in found.items() if name != PROBE or has_probe(spec)}
 
 
@@ -282,7 +248,7 @@ def strong_baselines(
 
 
 def scored(
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     tests: Mapping[str, Sequence[Any]],
     predictions: Mapping[str, list[Any]],
     seconds: float | None = None,
@@ -292,7 +258,7 @@ def scored(
     return BaselineResult(
         {name: task.metrics(rows, predictions[name]) for name, rows in tests.items()},
         predictions,
-        {name: task.per_row(rows, predictions[name]) for name, rows in tests.items()},
+        {name: task.row_scores(rows, predictions[name]).get(task.primary) for name, rows in tests.items()},
         seconds,
         note,
     )

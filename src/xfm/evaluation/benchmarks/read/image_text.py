@@ -24,7 +24,7 @@ from xfm.evaluation.benchmarks.read.readers import (
     read_lines,
     string,
 )
-from xfm.tasks.rows import Corners, ImageCaptions, PicturePair, Reference
+from xfm.tasks.rows import Corners, ImageCaptions, LabelledText, Reference
 
 _SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
@@ -78,23 +78,24 @@ _TRUTH = {"True": True, "False": False, "true": True, "false": False, True: True
 _FIELDS = ("identifier", "sentence", "label")
 
 
-def read_nlvr2(folder: Path) -> Corpus[PicturePair]:
+def read_nlvr2(folder: Path) -> Corpus[LabelledText]:
     """NLVR2: `data/{train,dev,test1}.json` (JSON lines), and pictures below `images/` or the folder itself.
 
     The splits are called dev and test-P (public), as in the literature.
     """
     data = need(folder, "data", "")
 
-    def split(name: str) -> list[PicturePair]:
+    def split(name: str) -> list[LabelledText]:
         rows = read_lines(data / f"{name}.json", _FIELDS)
         places, first = [folder / "images" / name, folder / name], _names(rows[0])[0]
         images = next((place for place in places if is_there(place / first)), places[0])
         check_picture(images / first, f"put NLVR2's folder {name} of pictures there")
-        found: list[PicturePair] = []
+        found: list[LabelledText] = []
         for row in rows:
             left, right = _names(row)
             truth, key = chosen(row, "label", _TRUTH), row.text("identifier")
-            found.append(PicturePair((images / left, images / right), row.text("sentence"), truth, key))
+            pair = (images / left, images / right)
+            found.append(LabelledText(row.text("sentence"), truth, images=pair, key=key))
         return found
 
     return Corpus(split("train"), {"dev": split("dev"), "test-P": split("test1")})
