@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from xfm.cli._options import add_answering, answer_in_units, answers_said, option, others_have_not
-from xfm.config.inference import EmbedConfig
-from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
+from xfm.config.inference import VectorFormat
+from xfm.config.options import ArgumentParser, Namespace, add_option, names_in, new_parser
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
@@ -34,7 +34,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--input", "a table as finetune takes it, or a folder of pictures", required=True)
     option(parser, "--out", "folder of the vectors", required=True)
     option(parser, "--model", default=DEFAULT, meaning="model folder, run, or name of the package or the hub")
-    add_fields(parser, EmbedConfig)
+    said = "parquet, or npy: arrays of NumPy, with JSON lines that say whose the vectors are"
+    add_option(parser, "--format", VectorFormat, default="parquet", help=said)
     add_answering(parser, "rows that cannot be read (logged in OUT/_bad.jsonl)")
     return parser
 
@@ -46,7 +47,7 @@ def run(chosen: Namespace) -> None:
         raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")
     from xfm.inference.shared_prediction import PartsTarget
 
-    target = PartsTarget(home_path(chosen.out).absolute(), assemble(EmbedConfig, chosen).format)
+    target = PartsTarget(home_path(chosen.out).absolute(), chosen.format)
     found = answer_in_units(chosen, EMBED.name, EMBED.options(), keep, target)
     if found is None:
         print(others_have_not(chosen.array))

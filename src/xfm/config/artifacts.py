@@ -21,13 +21,9 @@ class Arithmetic(StrEnum):
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a model that runs may be from what it was saved with.
-
-    Attributes:
-        cosine: least, of a vector with the stored one.
-        odds: most, of the log-odds of a match and of a task's numbers, as a part of the number and one more.
-        box: most, of the sides of a box, as a fraction of the picture's.
-    """
+    """How far a model that runs may be from what it was saved with: the least cosine of a vector; the most of
+    log-odds and of a task's numbers, as a part of the number and one more; and of a box's sides, as fractions
+    of the picture's."""
 
     cosine: float
     odds: float
@@ -68,13 +64,8 @@ class CheckValues:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """A text and a picture with what the model made of them when it was saved.
-
-    Attributes:
-        text: as it was written; it is read as captions are.
-        picture: the bytes of a PNG, in base64.
-        values: what the model made of the two, in float32 on a CPU.
-    """
+    """A text, which is read as captions are, and a picture (a PNG in base64) with what the model made of the
+    two, in float32 on a CPU, when it was saved."""
 
     text: str
     picture: str
@@ -97,13 +88,8 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class GraphFile:
-    """A part of the model.
-
-    Attributes:
-        name: image, text, fusion, words, fused_words or head.
-        file: in the folder.
-        about: what goes in and what comes out, in a sentence.
-    """
+    """A part of the model (image, text, fusion, words, fused_words or head), its file in the folder, and in a
+    sentence what goes in and what comes out."""
 
     name: str
     file: str
@@ -112,16 +98,8 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """An exported model.
-
-    Attributes:
-        format: of its graphs.
-        arithmetic: of its weights.
-        graphs: its parts.
-        source: the model that it was made of.
-        versions: of what wrote it, as `NAME VERSION`.
-        measured: what the graphs of lower precision lose, in words.
-    """
+    """An exported model: `source` is the model that it was made of, `versions` are those of what wrote it (as
+    `NAME VERSION`), `measured` says in words what graphs of lower precision lose."""
 
     format: Format
     arithmetic: Arithmetic
@@ -136,14 +114,9 @@ MOST_RANK, MOST_ALPHA = 1 << 12, 1 << 20
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """An adapter: what a fine-tuning learned, without the model that it began with.
-
-    Attributes:
-        base: that model: an absolute path of its folder, or its name.
-        weights: Sha256 of its `model.safetensors`, by which it is known again.
-        rank: of LoRA's additions.
-        alpha: their scale; they are multiplied by alpha / rank.
-    """
+    """An adapter: what a fine-tuning learned, without the model that it began with, whose folder's absolute
+    path or name is `base`, and whose `model.safetensors` has the Sha256 `weights`. LoRA's additions of `rank`
+    are multiplied by alpha / rank."""
 
     base: str
     weights: str

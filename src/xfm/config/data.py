@@ -131,15 +131,15 @@ class RemoteConfig(Limited, place="data.remote."):
 
 
 STREAMS = ("text", "image", "pair", "region")
-"""The fields of `DataConfig` that are streams."""
+"""The fields of `StreamsConfig`."""
 
 
 @dataclass(frozen=True)
-class ValidationConfig:
-    """Data that is not trained on, whose losses `training.validate_every` asks for.
+class StreamsConfig:
+    """The streams of a training, or of data that is not trained on.
 
     Attributes:
-        text, image, pair, region: streams as those of the training; give pictures the augmentation `none`.
+        text, image, pair, region: the four streams; give pictures of a validation the augmentation `none`.
     """
 
     text: StreamConfig = field(default_factory=StreamConfig)
@@ -154,12 +154,11 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(StreamsConfig):
     """Data of a pre-training run.
 
     Attributes:
-        text, image, pair, region: the four streams.
-        validation: data that is not trained on.
+        validation: data that is not trained on, whose losses `training.validate_every` asks for.
         tokenizer: `tokenizer.json` of the vocabulary.
         max_words: longest caption in words.
         max_regions: most region rows per picture.
@@ -176,11 +175,7 @@ class DataConfig:
         remote: how corpora at addresses are read.
     """
 
-    text: StreamConfig = field(default_factory=StreamConfig)
-    image: StreamConfig = field(default_factory=StreamConfig)
-    pair: StreamConfig = field(default_factory=StreamConfig)
-    region: StreamConfig = field(default_factory=StreamConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    validation: StreamsConfig = field(default_factory=StreamsConfig)
     tokenizer: str = "tokenizer.json"
     max_words: int = limited(30, 1)
     max_regions: int = limited(5, 1)
@@ -194,11 +189,6 @@ class DataConfig:
     timeout: float = limited(1800.0, 0)
     cache_mb: int = limited(1024, 0)
     remote: RemoteConfig = field(default_factory=RemoteConfig)
-
-    @property
-    def streams(self) -> dict[str, StreamConfig]:
-        """The four streams by name."""
-        return {name: getattr(self, name) for name in STREAMS}
 
     def __post_init__(self) -> None:
         check_limits(self, "data.")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
+from typing import ClassVar
 
 from xfm.config.ranges import Limited, check_limits, check_range, limited, require
 
@@ -182,6 +183,13 @@ class TransformersTextConfig:
         pad: id of the padding token.
     """
 
+    norm_eps: ClassVar[float] = 1e-5
+    """Epsilon of the LayerNorm in the token head."""
+    first_position: ClassVar[int] = 0
+    """Row of the first token in the position table of a decoder on this vocabulary."""
+    segments: ClassVar[int] = 1
+    """Segment vectors of such a decoder."""
+
     settings: str
     vocab_size: int
     width: int
@@ -198,21 +206,6 @@ class TransformersTextConfig:
     def longest(self) -> int:
         """Most tokens of a text."""
         return self.max_positions
-
-    @property
-    def norm_eps(self) -> float:
-        """Epsilon of the LayerNorm in the token head."""
-        return 1e-5
-
-    @property
-    def first_position(self) -> int:
-        """Row of the first token in the position table of a decoder on this vocabulary."""
-        return 0
-
-    @property
-    def segments(self) -> int:
-        """Segment vectors of such a decoder."""
-        return 1
 
     @property
     def separator(self) -> int:

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, require
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
-
-C = TypeVar("C", "ShortTuning", "ProbeConfig", "RetrievalConfig", "AbsenceConfig")
 
 
 class Part(StrEnum):
@@ -36,12 +34,8 @@ WITHOUT_VALIDATION = frozenset({Part.CATEGORY, Part.DIGITS, Part.MATCHING})
 
 @dataclass(frozen=True)
 class PartCost:
-    """What a part takes of the time, in seconds of two quiet cores with `nano`; only ratios count.
-
-    Attributes:
-        rest: all but its fine-tunings.
-        tunings: each of its fine-tunings: of the task, then of its baselines of one modality.
-    """
+    """What a part takes of the time but its fine-tunings, and each of these (of the task, then of its
+    baselines of one modality), in seconds of two quiet cores with `nano`; only ratios count."""
 
     rest: float
     tunings: tuple[float, ...] = ()
@@ -109,10 +103,6 @@ class ShortTuning(TuningRates):
             device=device,
         )
 
-    def scaled(self, scale: float) -> "ShortTuning":
-        """The same with steps and test rows multiplied by `scale`."""
-        return _scaled(self, scale, steps=2, test_rows=40)
-
 
 @dataclass(frozen=True)
 class ProbeConfig:
@@ -138,10 +128,6 @@ class ProbeConfig:
         )
         check_limits(self, "probe.")
 
-    def scaled(self, scale: float) -> "ProbeConfig":
-        """The same with the numbers of rows multiplied by `scale`."""
-        return _scaled(self, scale, train_rows=100, test_rows=60)
-
 
 @dataclass(frozen=True)
 class RetrievalConfig(Limited, place="retrieval."):
@@ -156,10 +142,6 @@ class RetrievalConfig(Limited, place="retrieval."):
     rows: int = limited(1000, 0)
     shortlist: int = limited(32, 1)
     hard_rows: int = limited(1000, 0)
-
-    def scaled(self, scale: float) -> "RetrievalConfig":
-        """The same with the numbers of rows multiplied by `scale`."""
-        return _scaled(self, scale, rows=50, hard_rows=50)
 
 
 @dataclass(frozen=True)
@@ -176,9 +158,14 @@ class AbsenceConfig(Limited, place="absence."):
     queries: int = limited(300, 0)
     gallery: int = limited(100, 1)
 
-    def scaled(self, scale: float) -> "AbsenceConfig":
-        """The same with the numbers of rows multiplied by `scale`."""
-        return _scaled(self, scale, rows=50, queries=50)
+
+LEAST: Mapping[type, Mapping[str, int]] = {
+    ShortTuning: {"steps": 2, "test_rows": 40},
+    ProbeConfig: {"train_rows": 100, "test_rows": 60},
+    RetrievalConfig: {"rows": 50, "hard_rows": 50},
+    AbsenceConfig: {"rows": 50, "queries": 50},
+}
+"""The numbers that `scale` multiplies, and what they are not shrunk below."""
 
 
 @dataclass(frozen=True)
@@ -241,20 +228,15 @@ class EvaluationConfig:
 
     def resolved(self) -> "EvaluationConfig":
         """The configuration with `scale` worked into every number, and without parts that cannot run."""
-        scale = self.scale
-        nested = {one.name: getattr(self, one.name) for one in fields(self)}
-        return replace(
-            self,
-            scale=1.0,
-            parts=self._parts_to_run(),
-            masked_rows=_shrink(self.masked_rows, scale, least=50),
-            **{name: value.scaled(scale) for name, value in nested.items() if hasattr(value, "scaled")},
-        )
-
-
-def _scaled(config: C, scale: float, **least: int) -> C:
-    shrunk = {name: _shrink(getattr(config, name), scale, low) for name, low in least.items()}
-    return replace(config, **shrunk)
+        scaled: dict[str, Any] = {"masked_rows": _shrink(self.masked_rows, self.scale, 50)}
+        for one in fields(self):
+            config = getattr(self, one.name)
+            if least := LEAST.get(type(config)):
+                shrunk = {
+                    name: _shrink(getattr(config, name), self.scale, low) for name, low in least.items()
+                }
+                scaled[one.name] = replace(config, **shrunk)
+        return replace(self, scale=1.0, parts=self._parts_to_run(), **scaled)
 
 
 def _shrink(number: int, scale: float, least: int) -> int:

@@ -161,9 +161,6 @@ class FinetuneConfig(TuningRates):
         if len(self.prompt) > LONGEST_PROMPT:
             raise ValueError(f"prompt has {len(self.prompt)} characters: {LONGEST_PROMPT} are enough")
         object.__setattr__(self, "class_weights", class_weights_of(self.class_weights))
-        self._check_labels()
-
-    def _check_labels(self) -> None:
         if not self.label_separator.strip():
             raise ValueError(
                 "label_separator is empty: give what stands between the labels of a cell, such as |"

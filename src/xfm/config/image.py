@@ -132,8 +132,7 @@ class ImageTrainingConfig(Limited, place="image."):
     @property
     def varies(self) -> bool:
         """Whether single pictures are changed at all."""
-        changed = (self.crops, self.flip > 0, self.rand_augment > 0, self.erasing > 0)
-        return any(changed)
+        return self.crops or self.flip > 0 or self.rand_augment > 0 or self.erasing > 0
 
 
 UNVARIED = ImageTrainingConfig()

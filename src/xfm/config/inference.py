@@ -54,17 +54,6 @@ class VectorFormat(StrEnum):
     NPY = "npy"
 
 
-@dataclass(frozen=True)
-class EmbedConfig:
-    """Which files `xfm embed` writes.
-
-    Attributes:
-        format: parquet, or npy: arrays of NumPy, with JSON lines that say whose the vectors are.
-    """
-
-    format: VectorFormat = VectorFormat.PARQUET
-
-
 MOST = 4096  # far above any caption: a typing error stops before memory is taken
 
 

@@ -33,7 +33,20 @@ def class_weights_of(given: str | Mapping[Any, float]) -> ClassWeights:
     """Class weights from a mapping or a text: `balanced`, `spam=5,ham=1`, YAML; else a ValueError."""
     if given in ("", BALANCED):
         return str(given)
-    found = {label_name(label): _weight(weight, label) for label, weight in _pairs(given)}
+    found: dict[str, float] = {}
+    for label, said in _pairs(given):
+        weight = math.nan
+        if isinstance(said, int | float | str) and not isinstance(said, bool):
+            with contextlib.suppress(ValueError, OverflowError):
+                weight = float(said)
+        if not 0 < weight <= MOST_WEIGHT:
+            # What is no number may be a list of lists that YAML made of a few letters: nobody can write it.
+            shown = "no number" if math.isnan(weight) else f"{weight:g}"
+            raise ValueError(
+                f"class_weights: the weight of {excerpt(label_name(label))} is {shown}; give a number above "
+                f"0, {MOST_WEIGHT:,} at most"
+            )
+        found[label_name(label)] = weight
     if not found:
         raise ValueError("class_weights names no label; give balanced, or weights such as spam=5,ham=1")
     return found
@@ -68,21 +81,6 @@ def label_name(label: object) -> str:
     Letters with marks are one character each where there is one (NFC): names that look alike are one.
     """
     return str(label).lower() if isinstance(label, bool) else unicodedata.normalize("NFC", str(label))
-
-
-def _weight(given: object, label: object) -> float:
-    weight = math.nan
-    if isinstance(given, int | float | str) and not isinstance(given, bool):
-        with contextlib.suppress(ValueError, OverflowError):
-            weight = float(given)
-    if not 0 < weight <= MOST_WEIGHT:
-        # What is no number may be a list of lists that YAML made of a few letters, and nobody can write it.
-        said = "no number" if math.isnan(weight) else f"{weight:g}"
-        raise ValueError(
-            f"class_weights: the weight of {excerpt(label_name(label))} is {said}; give a number above 0, "
-            f"{MOST_WEIGHT:,} at most"
-        )
-    return weight
 
 
 def require_labels(weights: ClassWeights, names: Iterable[str]) -> None:
@@ -145,15 +143,13 @@ class PresenceFit:
 
     def probability(self, height: float, pictures: int) -> float:
         """That something in a gallery of so many pictures fits, by the height of its best."""
-        logit = height + self.bias + self.per_log * self._log(pictures)
+        logit = height + self.bias + self.per_log * math.log(max(pictures, self.smallest))
         return 1 / (1 + math.exp(-min(max(logit, -500), 500)))
 
     def threshold(self, pictures: int) -> float:
         """The probability from which a search in so many pictures answers."""
-        return self.probability(self.floor + self.floor_per_log * self._log(pictures), pictures)
-
-    def _log(self, pictures: int) -> float:
-        return math.log(max(pictures, self.smallest))
+        height = self.floor + self.floor_per_log * math.log(max(pictures, self.smallest))
+        return self.probability(height, pictures)
 
 
 @dataclass(frozen=True)

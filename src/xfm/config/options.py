@@ -223,7 +223,11 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
         nested, own = dict[str, Any](), {f.name for f in fields(kind)}
         for name in found:
             if name.partition(".")[0] in own:
-                _put(nested, name.split("."), found[name])
+                *above, last = name.split(".")
+                below = nested
+                for part in above:
+                    below = below.setdefault(part, {})
+                below[last] = found[name]
         built = build(kind, paths_at_home(merge(values, nested), parser.paths))
         for f in fields(kind):
             if not hasattr(result, f.name):
@@ -374,12 +378,6 @@ def _from_environment(parser: ArgumentParser) -> Iterator[str]:
                 elif build(bool, number_of(bool, value), f"{parser.prefix}_{name.upper()}"):
                     yield option
                 break
-
-
-def _put(nested: dict[str, Any], names: Sequence[str], value: Any) -> None:
-    for name in names[:-1]:
-        nested = nested.setdefault(name, {})
-    nested[names[-1]] = value
 
 
 def _from_text(kind: Any, name: str, text: str) -> Any:

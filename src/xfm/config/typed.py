@@ -79,10 +79,12 @@ def _build(kind: Any, values: Any, source: str, name: str, default: Any = None) 
             raise UserError(f"{place}: {error}") from None
     if kind is Any:
         return values
-    found = _scalar(kind, values)
-    if found is None:
-        raise UserError(f"{place} is {excerpt(repr(values))}: give {WANTED.get(kind, 'a mapping of fields')}")
-    return found
+    if kind is float and (type(values) is int or (isinstance(values, str) and _EXPONENT.fullmatch(values))):
+        with suppress(OverflowError):
+            return float(values)
+    if type(values) is kind:
+        return values
+    raise UserError(f"{place} is {excerpt(repr(values))}: give {WANTED.get(kind, 'a mapping of fields')}")
 
 
 def check_names(kind: Any, values: Any, source: str, name: str = "") -> None:
@@ -124,13 +126,6 @@ def _built(kind: Any, values: Any, source: str, name: str, default: Any) -> Any:
         return kind(**given)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"{before}{error}") from error
-
-
-def _scalar(kind: Any, value: Any) -> Any:
-    if kind is float and (type(value) is int or (isinstance(value, str) and _EXPONENT.fullmatch(value))):
-        with suppress(OverflowError):
-            return float(value)
-    return value if type(value) is kind else None
 
 
 def number_of(kind: type, text: str) -> Any:

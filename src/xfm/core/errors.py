@@ -79,7 +79,7 @@ def import_extra(module: str, needed_by: str, extra: str = "") -> Any:
 AGAIN = "and run the command again"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-_LIMITS = {
+LIMITS = {
     errno.ENOSPC: ("the disk is full", f"free some space {AGAIN}"),
     errno.EDQUOT: ("the quota of the disk is used up", f"free some space {AGAIN}"),
     errno.EFBIG: ("no file may grow that large here", f"raise the limit (`ulimit -f unlimited`) {AGAIN}"),
@@ -88,7 +88,7 @@ _LIMITS = {
     errno.EAGAIN: ("no further process may be started", f"raise the limit (`ulimit -u`) {AGAIN}"),
     errno.EIO: ("the disk reports an error", f"check the disk {AGAIN}"),
 }
-"""What holds wherever it happens; the others need the path that they are about."""
+"""Limits of `refused`: what each is, and what to do, wherever it happens; the others need a path."""
 
 _PATHS = {
     errno.EACCES: ("it may not be opened", "change its permissions, or name another path"),
@@ -113,10 +113,10 @@ _MEMORY = re.compile(
 def refused(error: BaseException) -> int | None:
     """The errno of the limit behind an error, even where a library hides it in a text; else None."""
     for one in chain(error):
-        if isinstance(one, OSError) and one.errno in _LIMITS and not isinstance(one, BlockingIOError):
+        if isinstance(one, OSError) and one.errno in LIMITS and not isinstance(one, BlockingIOError):
             return one.errno
         if found := re.search(r"\bos error (\d+)\b", str(one)):
-            return int(found[1]) if int(found[1]) in _LIMITS else None
+            return int(found[1]) if int(found[1]) in LIMITS else None
         if "disk is full" in str(one):  # as SQLite has it
             return errno.ENOSPC
         for number in (*FULL, errno.EFBIG):
@@ -135,7 +135,7 @@ def explain(error: BaseException, place: str = "") -> str | None:
         )
     name = _name(error) or place
     if (number := refused(error)) is not None:
-        what, remedy = _LIMITS[number]
+        what, remedy = LIMITS[number]
         return f"{name}: {what}; {remedy}" if name else f"{what}; {remedy}"
     if _name(error) and (found := _PATHS.get(_number(error))):
         what, remedy = found
@@ -159,11 +159,6 @@ def require_memory(path: Path, size: int) -> None:
             f"{path} has {size >> 20} MiB, more than the {memory >> 20} MiB of memory here; take a machine "
             "with more, or a smaller model"
         )
-
-
-def limit(number: int) -> tuple[str, str]:
-    """What a limit of `refused` is, and what to do."""
-    return _LIMITS[number]
 
 
 def beneath(error: BaseException) -> UserError | None:

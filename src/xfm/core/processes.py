@@ -154,15 +154,9 @@ def process_count() -> int:
 
 def is_alone(what: str) -> bool:
     """Whether this is the only process; of several, the first one raises UserError for all."""
-    if process_count() > 1 and is_first_process():
-        require_alone(what)
-    return process_count() == 1
-
-
-def require_alone(what: str) -> None:
-    """Refuse by UserError to do in each of several processes what one is to do."""
-    if (count := process_count()) > 1:
+    if (count := process_count()) > 1 and is_first_process():
         raise UserError(
             f"{what} runs in one process, and torchrun has started {count}, which would all do the same "
             "work: start it without torchrun (xfm pretrain and xfm finetune are for several processes)"
         )
+    return count == 1

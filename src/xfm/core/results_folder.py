@@ -87,7 +87,13 @@ def holding(out: Path) -> FolderContent | None:
         return FolderContent("a model", None)
     if not any((out / name).is_dir() and any((out / name).iterdir()) for name in ("checkpoints", "model")):
         return None
-    maker = signed if signed and signed.command == "finetune" else ResultOrigin(_trained_by(out))
+    try:
+        settings = read_text(out / "config.yaml").splitlines()
+    except (OSError, ValueError):
+        settings = []
+    tuned = (out / "model" / "task.json").exists() or "finetune:" in settings
+    trained = ResultOrigin("finetune") if tuned else PRETRAINED
+    maker = signed if signed and signed.command == "finetune" else trained
     return FolderContent(f"a run of {maker}", maker, results=False)
 
 
@@ -187,12 +193,3 @@ def signed_by(out: Path) -> ResultOrigin | None:
     return ResultOrigin(
         command, {str(n): str(value) for n, value in subject.items()}, str(found.get("about", ""))
     )
-
-
-def _trained_by(run: Path) -> str:
-    try:
-        settings = read_text(run / "config.yaml").splitlines()
-    except (OSError, ValueError):
-        settings = []
-    tuned = (run / "model" / "task.json").exists() or "finetune:" in settings
-    return "finetune" if tuned else PRETRAINED.command
