@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.inference import BeamSearch
+from xfm.config.inference import Generation
 from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import parse
 from xfm.config.ranges import Limited, limited
@@ -72,7 +72,7 @@ class BenchmarkRecipe(Limited):
     settings: FinetuneConfig = field(default_factory=FinetuneConfig)
     valid_rows: int = limited(0, 0)
     shortlist: int = limited(256, 0)
-    writing: BeamSearch = field(default_factory=BeamSearch)
+    writing: Generation = field(default_factory=Generation)
     smoke: SmokeConfig = field(default_factory=SmokeConfig)
 
     def planned(self, rows: int) -> FinetuneConfig:

@@ -7,7 +7,8 @@ A package adds tasks by `xfm.register_task`, or by an entry point of the group `
 import warnings
 
 from xfm.config.image import BOX_VIEW, VIEW
-from xfm.config.pipelines import AnswerOptions, CaptionOptions, RetrievalOptions, TopK, ZeroShotOptions
+from xfm.config.inference import Generation
+from xfm.config.pipelines import AnswerOptions, RetrievalOptions, TopK, ZeroShotOptions
 from xfm.config.task_spec import Field, FieldKind, TaskSpec, TextRule
 from xfm.core.errors import UserError, excerpt, suggest
 
@@ -174,7 +175,7 @@ CAPTIONING = TaskSpec(
     '`[{"generated_text"}]`',
     encoders=("vision",),
     settings=(*VIEW, "label_smoothing", "prompt"),
-    options=CaptionOptions,
+    options=Generation,
     head=f"{_HEADS}:Captioner",
     task="xfm.tasks.captioning:CaptioningTask",
     pipeline=f"{_INFERENCE}.generation:Captioning",

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xfm.config.inference import Sampling
-from xfm.config.pipelines import AnswerOptions, CaptionOptions, TopK
+from xfm.config.inference import Generation
+from xfm.config.pipelines import AnswerOptions, TopK
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.base import Pipeline
@@ -66,7 +66,7 @@ def _scored(answers: list[str], log_likelihoods: Tensor) -> list[dict[str, Any]]
 class Captioning(Pipeline):
     """A picture -> `[{"generated_text"}]`, as many as `texts` says, best first."""
 
-    def begin(self, options: CaptionOptions) -> CaptionOptions:
+    def begin(self, options: Generation) -> Generation:
         """Check that the model can write texts that long."""
         task, engine = self.engine.pretrained.task, self.engine
         assert task is not None, "made with a model of its kind"
@@ -74,22 +74,20 @@ class Captioning(Pipeline):
         _check_length(options.max_tokens, engine.longest_written - given)
         return options
 
-    def answer(self, batch: InputBatch, ready: CaptionOptions) -> list[list[dict[str, str]]]:
+    def answer(self, batch: InputBatch, ready: Generation) -> list[list[dict[str, str]]]:
         """Captions of each picture; equal pictures are described once."""
         model = self.engine.pretrained.task
         assert isinstance(model, Captioner)
         memory, seen = model.remember(batch.pictures)
-        how, tokenizer = ready.writing(), self.engine.tokenizer
+        tokenizer = self.engine.tokenizer
         draws = None
-        if isinstance(how, Sampling):  # by seed and picture, whatever is in the batch
-            seeds, shape = (
-                [(how.seed, int.from_bytes(key)) for key in batch.keys],
-                (how.texts, how.max_tokens - 1),
-            )
+        if ready.sample:  # by seed and picture, whatever is in the batch
+            seeds = [(ready.seed, int.from_bytes(key)) for key in batch.keys]
+            shape = (ready.texts, ready.max_tokens - 1)
             rows = [np.random.default_rng(seed).random(shape, np.float32) for seed in seeds]
             draws = torch.from_numpy(np.stack(rows))
         found = generate(
-            model.decoder, memory, seen, SpecialTokens.of(tokenizer, model.task.prompt), how, draws
+            model.decoder, memory, seen, SpecialTokens.of(tokenizer, model.task.prompt), ready, draws
         )
         captions: list[list[dict[str, str]]] = [
             [
