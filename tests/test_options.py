@@ -9,7 +9,7 @@ from PIL import Image
 
 import xfm
 from tests.evaluation.tiny import save_tiny_model
-from xfm.cli.main import COMMANDS, parse_command
+from xfm.cli.main import COMMANDS, command_module, parse_command
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.options import ALSO, known_options, respelled
 
@@ -34,7 +34,7 @@ def parsed(line: str):
 
 
 def parser_of(command: str):
-    return COMMANDS[command].module.parser(BARE[command])
+    return command_module(command).parser(BARE[command])
 
 
 def plain_actions(command: str) -> dict[str, argparse.Action]:

@@ -82,7 +82,7 @@ ARRAY = "PLACE/COUNT, from 0: do a share of the work, as one of several processe
 
 def is_shared(chosen: Namespace) -> bool:
     """Whether any of those options was given."""
-    return chosen.get("array") is not None or assemble(SharingConfig, chosen).asked
+    return getattr(chosen, "array", None) is not None or assemble(SharingConfig, chosen).asked
 
 
 def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Executor":
@@ -94,7 +94,7 @@ def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Execu
 
         processes = int(device != "auto" or torch.cuda.is_available())
     restart = "restart" if anew else None
-    return chosen_engine(config.engine, processes, chosen.get("array"), restart, device != "cpu")
+    return chosen_engine(config.engine, processes, getattr(chosen, "array", None), restart, device != "cpu")
 
 
 def answer_in_units(

@@ -89,7 +89,7 @@ def run(chosen: Namespace) -> None:
 
     if chosen.push_to_hub is not None:
         check_upload(chosen.push_to_hub, config)
-    told = {name: chosen[name] for name in ("test", "columns", "pictures")}
+    told = {name: getattr(chosen, name) for name in ("test", "columns", "pictures")}
     told |= {"valid": chosen.validation, "config": config, "progress": not chosen.quiet}
     if chosen.dry_run:
         from xfm.finetuning.finetune import dry_run

@@ -85,7 +85,7 @@ def run(chosen: Namespace) -> None:
         raise UserError(f"{chosen.action} needs --images: a folder, a table or a tar shard")
     if chosen.action not in ("build", "add") and is_shared(chosen):
         raise UserError(f"{chosen.action} is done by one process: leave out --engine and --processes")
-    if chosen.action == "remove" and not (chosen["keys"] or chosen.where):
+    if chosen.action == "remove" and not (chosen.keys or chosen.where):
         raise UserError("remove needs --keys or --where: it says which pictures go")
     {"build": _take, "add": _take, "remove": _remove, "stats": _stats, "compact": _compact}[chosen.action](
         chosen
@@ -138,7 +138,7 @@ def _remove(chosen: Namespace) -> None:
 
     conditions = [parse_condition(one) for one in chosen.where]
     with _opened(chosen) as index:
-        gone = index.remove(names_in(chosen["keys"]), checked(conditions, index.about.fields))
+        gone = index.remove(names_in(chosen.keys), checked(conditions, index.about.fields))
         taken = amount(gone, "picture is", "pictures are")
         print(f"{taken} taken out of {chosen.out}, which has {len(index):,}.")
 

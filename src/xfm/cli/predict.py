@@ -206,7 +206,7 @@ def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
     from xfm.core.paths import is_url
 
     holds = {name: field.holds for field in fields for name in field.parts or field.names}
-    given = {name: value for name in holds if (value := chosen.get(name)) is not None}
+    given = {name: value for name in holds if (value := getattr(chosen, name, None)) is not None}
     if twice := [ways for field in fields if len(ways := field.ways(given)) > 1]:
         raise UserError(
             f"{' and '.join(f'--{name}' for (name,) in twice[0])} are one field; give one of them"
@@ -271,6 +271,6 @@ def chosen_source(chosen: Namespace, task: TaskSpec, reading: "ReadOptions") -> 
         raise UserError(f"{path} is neither a picture nor a file of {LISTED}; convert it")
     if isinstance(found, OneRow) or (found is not None and found.plain is not None):
         for option in ("keep", "columns"):
-            if chosen[option]:
+            if getattr(chosen, option):
                 raise UserError(f"--{option} is for tables and JSON lines; leave it out")
     return found

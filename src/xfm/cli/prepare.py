@@ -93,7 +93,7 @@ def _prepare(chosen: Namespace) -> None:
 
     preparation = Preparation(
         CorpusName(chosen.corpus),
-        home_path(chosen["from"]).absolute(),
+        home_path(getattr(chosen, "from")).absolute(),
         home_path(chosen.out).absolute(),
         config,
         chosen.columns,

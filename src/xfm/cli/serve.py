@@ -75,7 +75,7 @@ def add_server_options(parser: ArgumentParser, precision: str | None = None) -> 
 
 def server_config(chosen: Namespace) -> tuple[ServeConfig, list[str]]:
     """The limits and the keys; other machines are not listened to without a key."""
-    config, keys = assemble(ServeConfig, chosen), read_keys(chosen["keys"])
+    config, keys = assemble(ServeConfig, chosen), read_keys(chosen.keys)
     if not keys and config.host not in ("127.0.0.1", "localhost", "::1"):
         raise UserError(
             f"--host {config.host} takes requests of other machines, and no key is asked for: give --keys, "

@@ -19,22 +19,14 @@ class Arithmetic(StrEnum):
     INT8 = "int8"
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """How far a model that runs may be from what it was saved with: the least cosine of a vector; the most of
-    log-odds and of a task's numbers, as a part of the number and one more; and of a box's sides, as fractions
-    of the picture's."""
-
-    cosine: float
-    odds: float
-    box: float
-
-
 TOLERANCES = {
-    Arithmetic.FLOAT32: Tolerance(0.9999, 0.01, 0.005),
-    Arithmetic.BF16: Tolerance(0.99, 0.25, 0.05),
-    Arithmetic.INT8: Tolerance(0.97, 0.5, 0.1),
+    Arithmetic.FLOAT32: (0.9999, 0.01, 0.005),
+    Arithmetic.BF16: (0.99, 0.25, 0.05),
+    Arithmetic.INT8: (0.97, 0.5, 0.1),
 }
+"""How far a model that runs may be from what it was saved with: the least cosine of a vector; the most of
+log-odds and of a task's numbers, as a part of the number and one more; of a box's sides, as fractions of the
+picture's."""
 PIXELS = 0.02
 """Most difference of the mean of a part of the prepared picture, in deviations of its channel."""
 

@@ -30,21 +30,8 @@ class Edition(StrEnum):
         return f"finetune/{self.value}"
 
 
-@dataclass(frozen=True)
-class SmokeConfig(Limited, place="smoke."):
-    """What `--smoke` makes of a recipe: the same path in seconds.
-
-    Attributes:
-        train_rows: training rows, the first ones.
-        test_rows: rows of every other split.
-        steps: optimiser steps.
-        batch_size: rows a step.
-    """
-
-    train_rows: int = limited(16, 1)
-    test_rows: int = limited(8, 1)
-    steps: int = limited(2, 1)
-    batch_size: int = limited(4, 1)
+SMOKE_TRAIN_ROWS, SMOKE_TEST_ROWS, SMOKE_STEPS, SMOKE_BATCH = 16, 8, 2, 4
+"""What `--smoke` makes of a recipe: the first rows of training and of every other split, and rows a step."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +48,6 @@ class BenchmarkRecipe(Limited):
         valid_rows: validation rows that choose between the epochs, the first ones; 0 takes all.
         shortlist: candidates that retrieval re-ranks, or answers that are ranked; 0 ranks all.
         writing: how captions are written when they are scored.
-        smoke: the small version.
     """
 
     name: str = "custom"
@@ -73,7 +59,6 @@ class BenchmarkRecipe(Limited):
     valid_rows: int = limited(0, 0)
     shortlist: int = limited(256, 0)
     writing: Generation = field(default_factory=Generation)
-    smoke: SmokeConfig = field(default_factory=SmokeConfig)
 
     def planned(self, rows: int) -> FinetuneConfig:
         """The settings, with the steps that the epochs take on a number of training rows."""
@@ -88,9 +73,9 @@ class BenchmarkRecipe(Limited):
         """The smoke version: few rows and steps, in pictures of the model's own size."""
         settings = replace(
             self.settings,
-            steps=self.smoke.steps,
-            batch_size=self.smoke.batch_size,
-            evaluate_every=self.smoke.steps,
+            steps=SMOKE_STEPS,
+            batch_size=SMOKE_BATCH,
+            evaluate_every=SMOKE_STEPS,
             image_size=0,
             workers=0,
         )

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
@@ -41,20 +42,6 @@ PATHS = frozenset(_PATHS.split())
 """Options and fields that are paths, or may be one; a parser may know more (`Parser.paths`)."""
 
 _BOOLEANS = frozenset({"true", "false", "yes", "no"})
-
-
-class Namespace(argparse.Namespace):
-    """The options of a command by their names; also by `[]`."""
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value of an option; `default` where there is none of that name."""
-        return getattr(self, name, default)
-
-    def __getattr__(self, name: str) -> Any:  # for type checkers: argparse sets what there is
-        raise AttributeError(name)
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -241,7 +228,7 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
 def assemble(kind: type[C], parsed: Namespace) -> C:
     """The dataclass from its fields in the result of `parse_options`."""
     try:
-        return kind(**{f.name: parsed[f.name] for f in fields(kind) if f.init})  # pyright: ignore
+        return kind(**{f.name: getattr(parsed, f.name) for f in fields(kind) if f.init})  # pyright: ignore
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -111,7 +111,7 @@ def record(model: Backbone, own: Artifacts) -> SelfCheck | None:
 
 def differences(check: SelfCheck, found: CheckValues, arithmetic: Arithmetic) -> list[str]:
     """Differences from the saved model as beginnings of sentences, the cause first."""
-    kept, most = check.values, TOLERANCES[arithmetic]
+    kept, (least_cosine, most_odds, most_box) = check.values, TOLERANCES[arithmetic]
     told = []
     if kept.tokens and found.tokens and kept.tokens != found.tokens:
         told.append(
@@ -124,21 +124,21 @@ def differences(check: SelfCheck, found: CheckValues, arithmetic: Arithmetic) ->
             "preprocessing.json changed?)"
         )
     for what, then, now in (("pictures", kept.image, found.image), ("texts", kept.text, found.text)):
-        if then and now and not (same := cosine(then, now)) >= most.cosine:
+        if then and now and not (same := cosine(then, now)) >= least_cosine:
             told.append(
                 f"the vectors of its {what} differ from those it was saved with: cosine {same:.4f}, "
-                f"where at least {most.cosine} is asked for"
+                f"where at least {least_cosine} is asked for"
             )
-    if kept.match is not None and found.match is not None and not _near(kept.match, found.match, most.odds):
+    if kept.match is not None and found.match is not None and not _near(kept.match, found.match, most_odds):
         told.append(
             f"its log-odds of a match are {found.match:.3f}, and were {kept.match:.3f} when it was saved"
         )
     apart = max((abs(a - b) for a, b in zip(kept.box, found.box, strict=False)), default=0.0)
-    if not apart <= most.box:
+    if not apart <= most_box:
         told.append(f"its box of a phrase is {apart:.3f} of the picture's side from where it was when saved")
     if kept.answer and found.answer:
         alike = len(kept.answer) == len(found.answer) and all(
-            _near(then, now, most.odds) for then, now in zip(kept.answer, found.answer, strict=True)
+            _near(then, now, most_odds) for then, now in zip(kept.answer, found.answer, strict=True)
         )
         if not alike:
             told.append("the head of its task answers otherwise than when it was saved")

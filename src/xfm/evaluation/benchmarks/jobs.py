@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, load_benchmark
+from xfm.config.benchmark import (
+    SMOKE_TEST_ROWS,
+    SMOKE_TRAIN_ROWS,
+    BenchmarkRecipe,
+    Edition,
+    benchmark_recipes,
+    load_benchmark,
+)
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError, printable
@@ -152,7 +159,7 @@ def run_jobs(
 def _run(job: Job, setting: JobSetting) -> JobResult:
     corpus = job.benchmark.rows(setting.data, job.edition)
     if setting.smoke:
-        corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
+        corpus = corpus.thinned(SMOKE_TRAIN_ROWS, SMOKE_TEST_ROWS)
     for note in corpus.notes.values():  # they stand in the details, too, and hours lie between
         print(printable(f"{job.name}: {note}"), flush=True)
     left_out, absent = setting.left_out, len(corpus.left_out)
