@@ -15,17 +15,10 @@ if TYPE_CHECKING:
     from xfm.inference.shared_prediction import PartsTarget, PredictionCounts
 
 _SHARED: dict[str, tuple[str, Any]] = {
-    "--model": (
-        "folder of a model or of a finished run, a model of the package (small), or "
-        "owner/name[@revision] of the hub",
-        None,
-    ),
-    "--columns": ("what the columns are called: FIELD=COLUMN,..., FIELD= for none", None),
+    "--model": ("model folder, run, model of the package (small), or owner/name[@revision] of the hub", None),
+    "--columns": ("what the columns are called: FIELD=COLUMN,..., FIELD= for none", ""),
     "--pictures": ("folder that paths of pictures start from", None),
-    "--allow-urls": (
-        "hosts from which pictures may be fetched by address, with commas: *.example.org; '*' for any",
-        [],
-    ),
+    "--allow-urls": ("hosts to fetch pictures from, with commas: *.example.org; '*' for any", []),
     "--resume": ("continue the run in the out folder exactly", False),
     "--device": ("auto, cpu, cuda, cuda:1, ...", "auto"),
     "--quiet": ("no progress bars", False),
@@ -48,9 +41,15 @@ def option(parser: ArgumentParser, name: str, meaning: str = "", default: Any = 
         add_option(parser, name, kind, **{"default": default, "help": meaning, **more})
 
 
+def shared(parser: ArgumentParser, *names: str) -> None:
+    """Add options with the shared help."""
+    for name in names:
+        option(parser, name)
+
+
 def add_answering(parser: ArgumentParser, bad: str) -> None:
     """Options of a command that answers rows; `bad` are those that `--max-bad` leaves out."""
-    option(parser, "--columns", default="")
+    option(parser, "--columns")
     option(parser, "--keep", "columns to copy to the answers, with commas", "")
     option(parser, "--pictures", "folder that paths start from, if not the input's")
     add_max_bad(parser, bad)
@@ -58,8 +57,7 @@ def add_answering(parser: ArgumentParser, bad: str) -> None:
     option(parser, "--allow-urls", type=list[str])
     option(parser, "--batch-size", "rows per pass", 32)
     option(parser, "--precision", PRECISION)
-    option(parser, "--device")
-    option(parser, "--quiet")
+    shared(parser, "--device", "--quiet")
     option(parser, "--array", ARRAY)
     add_fields(parser, SharingConfig)
 

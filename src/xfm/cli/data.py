@@ -33,7 +33,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "       xfm data inspect RECIPE [--step N] [--FIELD VALUE ...]",
         description=f"Look after the data of pre-training.\n\nactions:\n{actions}",
         epilog="examples:\n"
-        "  xfm data index shards/cc3m\n"
         "  xfm data index shards/cc3m --workers 16\n"
         "  xfm data inspect nano --root worlds/emoji --step 1000 --out look.html\n"
         "  xfm data inspect runs/nano                 what that run reads next",

@@ -21,12 +21,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         prog="xfm embed",
         usage="xfm embed INPUT --out FOLDER [--model MODEL] [--OPTION VALUE ...]",
         description="Vectors of every row of a table (a column text or image), or of every picture of a\n"
-        "folder: Parquet or NumPy files of some rows each in a folder, and _vectors.json about them.\n"
-        "Texts and pictures share a space; products of vectors are cosines. The same command goes on\n"
-        "where a run was stopped, and many machines can share the work (--engine ray, --array);\n"
-        "the files are the same whoever made them.",
+        "folder: Parquet or NumPy files of some rows each, and _vectors.json about them. The same command\n"
+        "goes on where a run was stopped; many machines can share the work (--engine ray, --array).",
         epilog="examples:\n"
-        "  xfm embed photos/ --out vectors/photos\n"
         "  xfm embed reviews.parquet --model runs/my/model --columns text=review --keep id --out vectors/r\n"
         "  xfm embed photos/ --out vectors/photos --engine ray\n"
         '  xfm embed photos/ --out vectors/photos --array "$SLURM_ARRAY_TASK_ID/16"',

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.cli._options import is_shared, option, sharing_engine
+from xfm.cli._options import is_shared, option, shared, sharing_engine
 from xfm.config.inference import SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
 from xfm.config.tables import add_max_bad
@@ -37,16 +37,12 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         usage="xfm index ACTION [--out] FOLDER [--images SOURCE,...] [--model MODEL] [--OPTION VALUE ...]",
         description="Collections of pictures for `xfm search`. A source is a folder, a table (as\n"
         "finetune takes it) with a column image, or tar shards; other columns, and the JSON beside a\n"
-        "picture of a shard, can be asked for in conditions. What is known is not read again, pictures\n"
-        "that look exactly alike are taken once; the same command goes on where a run was stopped.\n"
-        "With --processes or --engine ray, processes and machines encode units of pictures, and one\n"
-        "process takes them in.\n\n"
-        f"actions:\n{actions}",
+        "picture of a shard, can be asked for in conditions. What is known is not read again; the same\n"
+        f"command goes on where a run was stopped.\n\nactions:\n{actions}",
         epilog="examples:\n"
         "  xfm index build --model small --images photos/ --out runs/photos\n"
         "  xfm index build --images shop.jsonl --columns image=file --key sku --out runs/shop\n"
         "  xfm index build --images shop.jsonl --out runs/shop --store postgresql://db/shop\n"
-        "  xfm index build --images photos/ --out runs/photos --engine ray\n"
         "  xfm index add runs/photos --images more/\n"
         "  xfm index remove runs/shop --where 'price>100' --where kind=hat,scarf\n"
         "  xfm index stats runs/shop",
@@ -54,16 +50,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--action", f"one of {', '.join(ACTIONS)}", required=True)
     option(parser, "--out", "folder of the collection", required=True)
     parser.add_argument("--images", default="", help="folders, tables or tar shards, with commas")
-    option(
-        parser,
-        "--model",
-        "of a new collection: a model folder or run, or a model of the package or of the hub; "
-        f"{DEFAULT} if not given",
-    )
+    option(parser, "--model", f"of a new collection: model folder, run or name; {DEFAULT} if not given")
     option(parser, "--store", "postgresql://HOST/DATABASE in place of LanceDB; a password by PGPASSWORD")
     option(parser, "--table", "in that database; pictures if not given")
-    option(parser, "--columns", default="")
-    option(parser, "--pictures")
+    shared(parser, "--columns", "--pictures", "--device", "--quiet")
     option(parser, "--key", "column that names pictures; id where there is one, else file and row do")
     option(parser, "--keep", "columns that conditions can be about, with commas; all if not given")
     option(parser, "--as-text", "columns of CSV that stay texts though they hold numbers, with commas", "")
@@ -71,8 +61,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--where", "of remove: a condition; all must hold", [], type=list[str])
     parser.repeated = frozenset({"where"})  # whose commas are those of values
     add_max_bad(parser, "pictures that cannot be read")
-    option(parser, "--device")
-    option(parser, "--quiet")
     add_fields(parser, SharingConfig)
     return parser
 

@@ -40,9 +40,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         epilog="examples:\n  xfm info runs/quickstart/model\n  xfm info runs/quickstart\n"
         "  xfm info xfm-base.th\n  xfm info base\n  xfm info runs/nano --checkpoints",
     )
-    parser.add_argument(
-        "path", type=str, nargs="*", metavar="PATH", help="folder, file or recipe; several are shown in turn"
-    )
+    meaning = "folder, file or recipe; several are shown in turn"
+    parser.add_argument("path", type=str, nargs="*", metavar="PATH", help=meaning)
     option(parser, "--model")
     option(parser, "--checkpoints", "list and verify the checkpoints of the runs", False)
     option(parser, "--json", "print that list as JSON", False)

@@ -26,9 +26,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--language", "RoBERTa, XLM-R or BERT by folder or hub name, or hf:NAME", required=True)
     option(parser, "--vision", "BEiT by folder, file or hub name, timm:NAME, or fresh: the recipe's", "fresh")
     known = ", ".join(recipe_names())
-    option(
-        parser, "--recipe", f"whose fusion encoder, and fresh vision encoder: {known}, or a YAML file", "base"
-    )
+    option(parser, "--recipe", f"whose fusion and fresh vision encoder: {known}, or a YAML file", "base")
     return parser
 
 

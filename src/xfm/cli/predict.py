@@ -15,7 +15,15 @@ from xfm.cli._options import (
     option,
     others_have_not,
 )
-from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
+from xfm.config.options import (
+    ArgumentParser,
+    Namespace,
+    add_fields,
+    assemble,
+    early_word,
+    names_in,
+    new_parser,
+)
 from xfm.config.task_spec import Field, FieldKind, TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.core.errors import UserError, printable
@@ -54,25 +62,17 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         epilog="examples:\n"
         "  xfm predict text-classification --model runs/my/model --text 'what a film'\n"
         "  xfm predict vqa --model runs/vqa --image cat.jpg --question 'what is it?'\n"
-        "  xfm predict image-classification --model runs/my/model --input cat.jpg\n"
         "  cat reviews.txt | xfm predict text-classification --model runs/my/model --input -\n"
         "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
-        "  xfm predict embed --model runs/quickstart/model --input photos/ --out vectors.jsonl\n"
         "  xfm predict vqa --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
         "      --columns image=photo,question=q --keep id --max-bad 20\n"
         "  xfm predict captioning --model runs/captions --input photos --out said.jsonl --engine ray",
     )
     option(parser, "--task", "what to answer", required=True)
-    option(
-        parser,
-        "--model",
-        "model folder, run, model of the package (small), or owner/name[@revision] of the hub",
-        required=True,
-    )
+    option(parser, "--model", required=True)
     add_inputs(task, parser)
     option(parser, "--out", "JSON-lines file to write or to go on with, instead of printing")
     add_answering(parser, "rows that cannot be answered (logged in OUT.bad.jsonl)")
-    option(parser, "--resume", "go on with what OUT holds, as happens without it, too", False)
     option(parser, "--workers", "threads that read pictures; four with a GPU, none without", type=int)
     if task is not None and task.gallery:
         option(parser, "--gallery", "candidates: a folder of pictures, or a table (text or image)")
@@ -87,11 +87,8 @@ def run(chosen: Namespace) -> None:
     """Answer the rows, and say how many there were where they are not printed."""
     task = task_spec(chosen.task)
     options = assemble(task.options, chosen)
-    if chosen.resume and chosen.restart:
-        raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
-    if chosen.out is None and (chosen.resume or chosen.restart):
-        option = "--resume" if chosen.resume else "--restart"
-        raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
+    if chosen.out is None and chosen.restart:
+        raise UserError("--restart is for a file of answers; give --out, or leave it out")
     if chosen.out is not None:
         from xfm.inference.answer_file import require_lines
 
@@ -103,7 +100,7 @@ def run(chosen: Namespace) -> None:
     from xfm.inference.prediction import predict
     from xfm.inference.row_sources import ReadOptions, open_rows
 
-    keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
+    keep = tuple(names_in(chosen.keep))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     reading = ReadOptions(task.inputs, ColumnMap.parse(chosen.columns), keep, root, bool(chosen.allow_urls))
     source = chosen_source(chosen, task, reading) or Path(chosen.input)

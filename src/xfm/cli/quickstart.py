@@ -19,7 +19,7 @@ from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
 from xfm.core.files import read_text, write_text, writing
 from xfm.core.locks import locked
-from xfm.core.results_folder import free_name, holding
+from xfm.core.results_folder import free_name, holding, unused
 
 if TYPE_CHECKING:
     from xfm.training.flags import Flag
@@ -113,7 +113,7 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
         raise UserError(f"--out {folder} holds the current folder; choose one below it")
     if data.is_relative_to(real) or real.is_relative_to(data):
         raise UserError(f"--out {folder} and the world {world} hold one another; choose another folder")
-    if _is_used(folder) and not any((folder / name).is_file() for name in (PLAN_FILE, "config.yaml")):
+    if unused(folder) != folder and not any((folder / name).is_file() for name in (PLAN_FILE, "config.yaml")):
         raise UserError(
             f"--out {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
             "choose a new folder"
@@ -237,12 +237,8 @@ def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
     return plan if (plan.budget, plan.smoke) == (budget, smoke) else None
 
 
-def _is_used(folder: Path) -> bool:
-    return folder.exists() and any(folder.iterdir())
-
-
 def _move_aside(folder: Path) -> None:
-    if not _is_used(folder):
+    if unused(folder) == folder:
         return
     folder = folder.resolve()
     names = (folder.with_name(f"{folder.name}.{number}") for number in count(1))

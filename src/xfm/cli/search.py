@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.cli._options import option
+from xfm.cli._options import option, shared
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.config.pipelines import SearchOptions
 from xfm.config.tables import add_max_bad
@@ -28,10 +28,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         usage="xfm search FOLDER TEXT [--image FILE] [--where CONDITION] [--OPTION VALUE ...]",
         description="Find pictures by a text, a picture, or both. FOLDER is a collection (`xfm index\n"
         "build`), or a folder of pictures: that becomes one at first, and only what is new is read later.\n"
-        "The nearest pictures are looked at again by the fusion encoder, which says how well the text\n"
-        "fits, and where. Where it fits none, the answer is that nothing was found.",
+        "The fusion encoder looks at the nearest again, and says how well the text fits, and where.",
         epilog="examples:\n"
-        "  xfm search photos/ 'a cat left of a dog'\n"
         "  xfm search runs/shop 'a red hat' --where 'price<20' --where kind=hat,cap\n"
         "  xfm search runs/photos --image like-this.jpg --top-k 3\n"
         "  xfm search runs/photos 'a dog' --draw found/ --json",
@@ -39,19 +37,13 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--index", "folder of a collection, or of pictures", required=True)
     option(parser, "--text", "what is to be found")
     option(parser, "--image", "a picture that the found ones should be like")
-    option(
-        parser,
-        "--model",
-        f"model for a folder of pictures that is searched for the first time, {DEFAULT} if not given; else\n"
-        "the one that made the collection",
-    )
+    option(parser, "--model", f"for a folder of pictures that is searched at first; {DEFAULT} if not given")
     add_fields(parser, SearchOptions)
     parser.repeated = frozenset({"where"})  # whose commas are those of values
     option(parser, "--json", "print the answer as JSON", False)
     option(parser, "--draw", "folder for the found pictures, each with the box of what was searched")
     add_max_bad(parser, "pictures that cannot be read")
-    option(parser, "--device")
-    option(parser, "--quiet")
+    shared(parser, "--device", "--quiet")
     return parser
 
 

@@ -24,9 +24,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         description="Serve models over HTTP: vectors as OpenAI's clients ask for them (/v1/embeddings),\n"
         "ranking as Cohere's and Jina's do (/v1/rerank, /v2/rerank), every task (/v1/tasks/NAME), search in\n"
         "collections (/search), /health, /ready, /metrics for Prometheus; described at /openapi.json.\n"
-        "Requests are answered in batches. It listens to this machine only unless --host says otherwise.\n"
-        "SIGHUP loads the models again, but for those of collections; SIGTERM answers what was taken, and\n"
-        "ends.",
+        "SIGHUP loads the models again, but for those of collections; SIGTERM answers what was taken.",
         epilog="examples:\n"
         "  xfm serve small\n"
         "  xfm serve runs/quickstart/model,runs/vqa --index runs/photos --port 9000\n"

@@ -15,7 +15,7 @@ from xfm.core.errors import suggest
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
-_PREDICT = """help task model input out columns keep pictures max_bad resume restart allow_urls batch_size
+_PREDICT = """help task model input out columns keep pictures max_bad restart allow_urls batch_size
     precision device workers quiet gallery draw engine array processes unit_size"""
 PREDICT = frozenset(_PREDICT.split())
 """Options of `xfm predict`, where the fields of an input and a pipeline's own options become options, too."""
