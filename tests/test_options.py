@@ -128,7 +128,7 @@ def test_other_names_are_understood(monkeypatch):
 )
 def test_every_command_reads_its_environment(line, name, value, monkeypatch):
     monkeypatch.setenv(f"XFM_{line.split()[0].upper()}_{name}", str(value))
-    assert parsed(line)[name.lower()] == value
+    assert getattr(parsed(line), name.lower()) == value
 
 
 def test_the_home_folder_in_every_path(tmp_path, monkeypatch):

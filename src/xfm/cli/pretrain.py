@@ -37,9 +37,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--recipe", f"one of {known}, or a YAML file", recipe)
     option(parser, "--out", "run folder; runs/NAME if not given")
     shared(parser, "--resume", "--device", "--quiet")
-    option(
-        parser, "--allow-changed", "what --resume may find changed: data, processes or data,processes", ""
-    )
+    option(parser, "--allow-changed", "what --resume may find changed: data, processes or data,processes", "")
     option(parser, "--compile", "run the encoders through torch.compile (for GPUs)", False)
     add_fields(parser, Recipe, values=read_recipe(recipe), source=f"recipe {recipe}")
     return parser

@@ -37,7 +37,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--index", "folder of a collection, or of pictures", required=True)
     option(parser, "--text", "what is to be found")
     option(parser, "--image", "a picture that the found ones should be like")
-    option(parser, "--model", f"for a folder of pictures that is searched at first; {DEFAULT} if not given")
+    option(
+        parser, "--model", f"model for a folder of pictures that is searched at first; {DEFAULT} if not given"
+    )
     add_fields(parser, SearchOptions)
     parser.repeated = frozenset({"where"})  # whose commas are those of values
     option(parser, "--json", "print the answer as JSON", False)
