@@ -73,7 +73,7 @@ def check_words(words: tuple[str, ...]) -> None:
     if not words or words[0].startswith("-") or words[0].endswith(",") or "--help" in words:
         return
     try:
-        known = {*known_options(command_module(words[0]).parser([*words[1:]])), "--to"}
+        known = {*known_options(command_module(words[0]).parser([*words[1:]]))}
         named = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
         assert named <= known
         parse_command([*words])

@@ -11,7 +11,7 @@ import xfm
 from tests.evaluation.tiny import save_tiny_model
 from xfm.cli.main import COMMANDS, command_module, parse_command
 from xfm.config.evaluation import EvaluationConfig
-from xfm.config.options import ALSO, known_options, respelled
+from xfm.config.options import known_options, respelled
 
 BARE = {name: [] for name in COMMANDS} | {"predict": ["embed"]}
 REQUIRED = {
@@ -26,7 +26,7 @@ SHARED = {
     "--quiet": "no progress bars",
     "--columns": "what the columns are called: FIELD=COLUMN,..., FIELD= for none",
 }
-GONE = {"--valid", "--readers", "--folder", "--output", "--checkpoint", "--data-folder", "--num-workers"}
+GONE = {"--valid", "--folder", "--to", "--output", "--checkpoint", "--data-folder", "--num-workers"}
 
 
 def parsed(line: str):
@@ -103,18 +103,6 @@ def test_dashes_and_underscores_are_alike_in_every_command(dash):
             assert found.removesuffix("=[]") in own
     assert parsed(f"predict embed m --input i --out o --batch{dash}size 3").batch_size == 3
     assert parsed(f"prepare --tasks.vqa{dash}train=5").tasks.vqa_train == 5
-
-
-def test_other_names_are_understood(monkeypatch):
-    line = "finetune vqa m --train t --out o"
-    expected = parsed(f"{line} --validation v")
-    assert parsed(f"{line} --valid v") == expected
-    assert parsed("prepare --folder w").out == "w"
-    assert parsed("pretrain --folder w").out == "w"
-    assert set(ALSO.values()) == {"validation", "out"}
-    monkeypatch.setenv("XFM_FINETUNE_VALID", "v")
-    assert parsed(line) == expected
-    assert parsed(f"{line} --validation w").validation == "w"
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_bad_records_are_logged_and_counted_at_the_end(tmp_path, capsys):
     shard.write_bytes(shard.read_bytes().replace(b"PNG", b"XXX", 2))  # the first pictures do not decode
     (photos / "3.png").write_bytes(b"")
     (photos / "film.mov").write_bytes(b"")
-    assert main(["pretrain", "--recipe", str(recipe), "--folder", str(folder), "--quiet"]) == 0
+    assert main(["pretrain", "--recipe", str(recipe), "--out", str(folder), "--quiet"]) == 0
     bad = {line["key"] for line in logged(folder) if line.get("event") == "bad_record"}
     assert bad >= {f"{shard}:{key:05d}" for key in range(2)}
     assert any("3.png" in key for key in bad)

@@ -47,8 +47,7 @@ def _chosen_recipe(options: Sequence[str]) -> str:
     """The recipe that the options name; to resume, the configuration that a run's folder keeps."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
-    place = os.environ.get(f"{RECIPE_ENV}_OUT", os.environ.get(f"{RECIPE_ENV}_FOLDER"))
-    first.add_argument("--out", "--folder", nargs="?", default=place)
+    first.add_argument("--out", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_OUT"))
     first.add_argument("--resume", action="store_true")
     known = first.parse_known_args(options)[0]
     recipe = known.recipe or "nano"

@@ -131,39 +131,29 @@ class ProbeConfig:
 
 @dataclass(frozen=True)
 class RetrievalConfig(Limited, place="retrieval."):
-    """Zero-shot retrieval.
+    """Zero-shot retrieval, and whether a thing is there at all.
 
     Attributes:
         rows: captions used at most for each split; 0 takes all.
         shortlist: candidates per query, by contrastive score, that the matching head re-ranks.
         hard_rows: rows of the hard split used at most; 0 takes all.
+        absence_rows: phrases used at most that may not be there; 0 takes all.
+        absence_queries: captions that are searched at most where they may not be there; 0 takes all.
+        absence_gallery: pictures of each gallery where they are searched.
     """
 
     rows: int = limited(1000, 0)
     shortlist: int = limited(32, 1)
     hard_rows: int = limited(1000, 0)
-
-
-@dataclass(frozen=True)
-class AbsenceConfig(Limited, place="absence."):
-    """Is it there at all?
-
-    Attributes:
-        rows: phrases used at most; 0 takes all.
-        queries: captions that are searched at most; 0 takes all.
-        gallery: pictures of each gallery.
-    """
-
-    rows: int = limited(1000, 0)
-    queries: int = limited(300, 0)
-    gallery: int = limited(100, 1)
+    absence_rows: int = limited(1000, 0)
+    absence_queries: int = limited(300, 0)
+    absence_gallery: int = limited(100, 1)
 
 
 LEAST: Mapping[type, Mapping[str, int]] = {
     ShortTuning: {"steps": 2, "test_rows": 40},
     ProbeConfig: {"train_rows": 100, "test_rows": 60},
-    RetrievalConfig: {"rows": 50, "hard_rows": 50},
-    AbsenceConfig: {"rows": 50, "queries": 50},
+    RetrievalConfig: {"rows": 50, "hard_rows": 50, "absence_rows": 50, "absence_queries": 50},
 }
 """The numbers that `scale` multiplies, and what they are not shrunk below."""
 
@@ -186,7 +176,7 @@ class EvaluationConfig:
         max_bad: rows with an unreadable picture to leave out at most; else 100 and half of a file.
         masked_rows: captions whose words are masked.
         masked_share: share of a caption's content words that is masked.
-        retrieval, absence, probe: zero-shot retrieval; what is not there; probes on frozen features.
+        retrieval, probe: zero-shot retrieval; probes on frozen features.
         entailment, paraphrase, vqa, reasoning, grounding: the short fine-tunings.
     """
 
@@ -204,7 +194,6 @@ class EvaluationConfig:
     masked_rows: int = limited(1000, 0)
     masked_share: float = limited(0.3, 0, 1)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
-    absence: AbsenceConfig = field(default_factory=AbsenceConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     entailment: ShortTuning = field(default_factory=lambda: ShortTuning(steps=750, lr=2e-4, muon_lr=1e-3))
     paraphrase: ShortTuning = field(default_factory=lambda: ShortTuning(steps=500, lr=2e-4, muon_lr=1e-3))

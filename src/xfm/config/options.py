@@ -4,7 +4,7 @@ The rules of every command, in one place:
 
 - `--batch-size` and `--batch_size` are one option; help shows dashes.
 - What a command needs most may stand without its name: `xfm evaluate MODEL` is `xfm evaluate --model MODEL`.
-- One thing has one name in all commands; the names of `ALSO` are understood, too.
+- One thing has one name in all commands.
 - A switch alone is true (`--validation`).
 - A list of names needs no brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`).
 - Every option has an environment variable, `XFM_EVALUATE_BATCH_SIZE`.
@@ -31,9 +31,6 @@ from xfm.core.errors import UserError, suggest
 from xfm.core.paths import at_home
 
 C = TypeVar("C")
-
-ALSO = {"valid": "validation", "folder": "out", "to": "out"}
-"""Other names of options, and what they are called here."""
 
 _PATHS = """adapter base cache config data draw evaluation file from gallery image images index init input
     json keys language model names out path pictures recipe root split templates test tokenizer train
@@ -317,7 +314,7 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
         if not name.startswith("-") or name == "-":
             words.append(f"{name}{equals}{value}")
             continue
-        name = _spelled(name, known)
+        name = known.get(name.replace("_", "-"), name)
         action = actions.get(name)
         unknown = unknown or action is None
         takes = action is not None and action.nargs is None
@@ -332,7 +329,7 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
             takes
             and not equals
             and rest
-            and not (rest[0].startswith("--") and _spelled(rest[0].partition("=")[0], known) in actions)
+            and not (rest[0].startswith("--") and rest[0].partition("=")[0].replace("_", "-") in known)
         ):
             equals, value = "=", rest.pop(0)
         found.append(f"{name}{equals}{value}")
@@ -346,25 +343,17 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
     return found + words
 
 
-def _spelled(name: str, known: Mapping[str, str]) -> str:
-    dashed = name.replace("_", "-")
-    return known.get(dashed) or known.get(f"--{ALSO.get(dashed.removeprefix('--'), '')}") or name
-
-
 def _from_environment(parser: ArgumentParser) -> Iterator[str]:
     if not parser.prefix:
         return
-    also = {name: [other for other, own in ALSO.items() if own == name] for name in ALSO.values()}
     for action in parser._actions:
         option = next((one for one in action.option_strings if one.startswith("--")), "--help")
-        for name in () if option == "--help" else (action.dest, *also.get(action.dest, ())):
-            value = os.environ.get(f"{parser.prefix}_{name.replace('.', '__').upper()}")
-            if value is not None:
-                if action.nargs != 0:
-                    yield f"{option}={value}"
-                elif build(bool, number_of(bool, value), f"{parser.prefix}_{name.upper()}"):
-                    yield option
-                break
+        name = f"{parser.prefix}_{action.dest.replace('.', '__').upper()}"
+        value = None if option == "--help" else os.environ.get(name)
+        if value is not None and action.nargs != 0:
+            yield f"{option}={value}"
+        elif value is not None and build(bool, number_of(bool, value), name):
+            yield option
 
 
 def _from_text(kind: Any, name: str, text: str) -> Any:
