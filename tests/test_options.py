@@ -26,7 +26,7 @@ SHARED = {
     "--quiet": "no progress bars",
     "--columns": "what the columns are called: FIELD=COLUMN,..., FIELD= for none",
 }
-GONE = {"--valid", "--folder", "--to", "--output", "--checkpoint", "--data-folder", "--num-workers"}
+GONE = {"--valid", "--readers", "--folder", "--to", "--output", "--checkpoint", "--num-workers"}
 
 
 def parsed(line: str):

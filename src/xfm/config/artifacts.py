@@ -1,9 +1,9 @@
 """Manifests of models, of exported graphs and of adapters. Nothing here imports torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import check_range
+from xfm.config.ranges import Limited, limited
 
 
 class Arithmetic(StrEnum):
@@ -33,17 +33,10 @@ PIXELS = 0.02
 
 @dataclass(frozen=True)
 class CheckValues:
-    """What a model makes of a text and a picture.
-
-    Attributes:
-        pixels: [48] means of 4 x 4 parts of the three channels of the prepared picture.
-        image: [E] the picture's unit vector.
-        tokens: [T] ids of the text; empty where the model has no tokenizer, as all below.
-        text: [E] the text's unit vector.
-        match: log-odds of a match, of the two.
-        box: of the text in the picture: (cx, cy, w, h) as fractions of its sides.
-        answer: logits of a head's classes, or log-likelihoods of the text's tokens; empty without a head.
-    """
+    """What a model makes of a picture (means [48] of 4 x 4 parts of the three channels of the prepared one,
+    unit vector [E]) and, where it has a tokenizer, of a text: ids [T], unit vector [E], log-odds of a match
+    of the two, box (cx, cy, w, h) of the text as fractions of the picture's sides, and `answer`: logits of a
+    head's classes, or log-likelihoods of the text's tokens; empty without a head."""
 
     pixels: tuple[float, ...]
     image: tuple[float, ...]
@@ -97,7 +90,7 @@ class Manifest:
     arithmetic: Arithmetic
     graphs: tuple[GraphFile, ...]
     source: str = ""
-    versions: tuple[str, ...] = field(default_factory=tuple)
+    versions: tuple[str, ...] = ()
     measured: str = ""
 
 
@@ -105,19 +98,15 @@ MOST_RANK, MOST_ALPHA = 1 << 12, 1 << 20
 
 
 @dataclass(frozen=True)
-class AdapterConfig:
+class AdapterConfig(Limited):
     """An adapter: what a fine-tuning learned, without the model that it began with, whose folder's absolute
     path or name is `base`, and whose `model.safetensors` has the Sha256 `weights`. LoRA's additions of `rank`
     are multiplied by alpha / rank."""
 
     base: str
     weights: str
-    rank: int
-    alpha: int
-
-    def __post_init__(self) -> None:
-        check_range("rank", self.rank, 1, MOST_RANK)
-        check_range("alpha", self.alpha, 0, MOST_ALPHA)
+    rank: int = limited(MISSING, 1, MOST_RANK)
+    alpha: int = limited(MISSING, 0, MOST_ALPHA)
 
     @property
     def scale(self) -> float:

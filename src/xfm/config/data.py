@@ -1,10 +1,10 @@
 """Configuration of the data. Nothing here imports torch."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_BATCH, Limited, check_limits, check_range, limited
+from xfm.config.ranges import MAX_BATCH, Limited, check_limits, limited
 from xfm.core.paths import SECRET, holds_secret
 
 
@@ -93,9 +93,9 @@ class TokenMaskConfig:
         whole_word: mask all pieces of a word together.
     """
 
-    probability: float
-    max_masks: int
-    max_tokens: int
+    probability: float = limited(MISSING, 0, 1)
+    max_masks: int = limited(MISSING, 0)
+    max_tokens: int = limited(MISSING, 3)
     skipgram: float = limited(0.2, 0, 1)
     skipgram_size: int = limited(3, 1)
     whole_word: bool = True
@@ -192,9 +192,5 @@ class DataConfig(StreamsConfig):
 
     def __post_init__(self) -> None:
         check_limits(self, "data.")
-        check_limits(self.patch_mask, "data.patch_mask.")
-        for name, mask in (("data.caption_mask", self.caption_mask), ("data.text_mask", self.text_mask)):
-            check_limits(mask, f"{name}.")
-            check_range(f"{name}.probability", mask.probability, 0, 1)
-            check_range(f"{name}.max_masks", mask.max_masks, 0)
-            check_range(f"{name}.max_tokens", mask.max_tokens, 3)
+        for name in ("patch_mask", "caption_mask", "text_mask"):
+            check_limits(getattr(self, name), f"data.{name}.")

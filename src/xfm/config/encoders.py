@@ -1,6 +1,6 @@
 """Configuration of the encoders. Nothing here imports torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
 from math import prod
 from typing import ClassVar
@@ -172,7 +172,7 @@ class LanguageConfig:
 
 
 @dataclass(frozen=True)
-class TransformersTextConfig:
+class TransformersTextConfig(Limited, place="language."):
     """A text encoder of transformers in the language encoder's place (`xfm init --language hf:NAME`).
 
     Attributes:
@@ -183,23 +183,19 @@ class TransformersTextConfig:
         pad: id of the padding token.
     """
 
+    # Of the token head, and of a decoder on this vocabulary, see `LanguageConfig`.
     norm_eps: ClassVar[float] = 1e-5
-    """Epsilon of the LayerNorm in the token head."""
     first_position: ClassVar[int] = 0
-    """Row of the first token in the position table of a decoder on this vocabulary."""
     segments: ClassVar[int] = 1
-    """Segment vectors of such a decoder."""
 
     settings: str
-    vocab_size: int
-    width: int
-    max_positions: int
-    pad: int
+    vocab_size: int = limited(MISSING, 1, MAX_ROWS)
+    width: int = limited(MISSING, 1, MAX_WIDTH)
+    max_positions: int = limited(MISSING, 3, MAX_ROWS)
+    pad: int = limited(MISSING, 0)
 
     def __post_init__(self) -> None:
-        check_range("language.vocab_size", self.vocab_size, 1, MAX_ROWS)
-        check_range("language.width", self.width, 1, MAX_WIDTH)
-        check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
+        super().__post_init__()
         check_range("language.pad", self.pad, 0, self.vocab_size - 1)
 
     @property

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from xfm.config.plain import yaml_value
+from xfm.config.ranges import LARGEST, check_range
 from xfm.core.errors import UserError, excerpt, suggest
 
 BALANCED, MOST_WEIGHT = "balanced", 1_000_000
@@ -106,16 +107,9 @@ class PresenceFit:
     Its height is `contrast` * cosine / temperature + `matching` * log-odds of a match. The more pictures
     there are, the higher the best of those that do not fit: so both the probability that something fits,
     which is sigmoid(height + bias + per_log * ln(pictures)), and the height from which a search answers,
-    floor + floor_per_log * ln(pictures), know their number.
-
-    Attributes:
-        contrast, matching: weights, not negative.
-        bias, per_log: of the probability.
-        floor, floor_per_log: of the height that `answered` of the searches reach in which something fits.
-        answered: that share.
-        smallest, largest: galleries that it was fitted on; below the smallest, the smallest counts.
-        searches: that it was fitted on; in half of them nothing fits.
-        data: where these are from.
+    floor + floor_per_log * ln(pictures), know their number. The share `answered` of the searches in which
+    something fits reaches that; it was fitted on so many `searches` of galleries of `smallest` (which
+    smaller ones count as) to `largest` pictures, in half of which nothing fits.
     """
 
     contrast: float
@@ -131,15 +125,12 @@ class PresenceFit:
     data: str
 
     def __post_init__(self) -> None:
-        for name in ("contrast", "matching", "bias", "per_log", "floor", "floor_per_log"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}, not a number")
-        if min(self.contrast, self.matching) < 0:
-            raise ValueError(f"the weights are {self.contrast} and {self.matching}, not numbers from 0")
-        if not 0 < self.answered < 1:
-            raise ValueError(f"answered is {self.answered}, not between 0 and 1")
-        if not 1 <= self.smallest <= self.largest:
-            raise ValueError(f"the galleries have {self.smallest} to {self.largest} pictures")
+        for name in ("contrast", "matching"):
+            check_range(name, getattr(self, name), 0)
+        for name in ("bias", "per_log", "floor", "floor_per_log"):
+            check_range(name, getattr(self, name), -LARGEST)
+        check_range("answered", self.answered, 1e-9, 1 - 1e-9)
+        check_range("smallest", self.smallest, 1, self.largest)
 
     def probability(self, height: float, pictures: int) -> float:
         """That something in a gallery of so many pictures fits, by the height of its best."""
@@ -171,9 +162,6 @@ class MatchCalibration:
     presence: PresenceFit | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.slope <= MOST:
-            raise ValueError(f"slope is {self.slope}, not a number from 0 to {MOST:g}")
-        if not abs(self.bias) <= MOST:
-            raise ValueError(f"bias is {self.bias}, not a number of at most {MOST:g}")
-        if self.pairs < 1:
-            raise ValueError(f"it was fitted on {self.pairs} pairs")
+        check_range("slope", self.slope, 0, MOST)
+        check_range("bias", self.bias, -MOST, MOST)
+        check_range("pairs", self.pairs, 1)

@@ -1,14 +1,7 @@
 """The command line: options for every field of a configuration, with help, environment and messages.
 
-The rules of every command, in one place:
-
-- `--batch-size` and `--batch_size` are one option; help shows dashes.
-- What a command needs most may stand without its name: `xfm evaluate MODEL` is `xfm evaluate --model MODEL`.
-- One thing has one name in all commands.
-- A switch alone is true (`--validation`).
-- A list of names needs no brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`).
-- Every option has an environment variable, `XFM_EVALUATE_BATCH_SIZE`.
-- `~` is the home folder in what `PATHS` names, wherever it is written: options, environment, recipes.
+Beside the rules that `xfm --help` tells, a switch alone is true (`--validation`), and a list of names needs
+no brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`).
 """
 
 import argparse
@@ -309,6 +302,10 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
     known = {option.replace("_", "-"): option for option in actions}
     found, words, items = list[str](), list[str](), dict[str, list[str]]()
     rest, unknown = list(options), False
+
+    def is_option(word: str) -> bool:
+        return word.startswith("--") and word.partition("=")[0].replace("_", "-") in known
+
     while rest:
         name, equals, value = rest.pop(0).partition("=")
         if not name.startswith("-") or name == "-":
@@ -317,7 +314,6 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
         name = known.get(name.replace("_", "-"), name)
         action = actions.get(name)
         unknown = unknown or action is None
-        takes = action is not None and action.nargs is None
         kind = variant(getattr(action, "kind", None), None)
         if name.removeprefix("--") in parser.repeated and (equals or rest):
             value = value if equals else rest.pop(0)
@@ -325,12 +321,7 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
             continue
         if kind is bool and not equals:
             equals, value = "=", rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
-        elif (
-            takes
-            and not equals
-            and rest
-            and not (rest[0].startswith("--") and rest[0].partition("=")[0].replace("_", "-") in known)
-        ):
+        elif action is not None and action.nargs is None and not equals and rest and not is_option(rest[0]):
             equals, value = "=", rest.pop(0)
         found.append(f"{name}{equals}{value}")
     found += [f"{name}={json.dumps(several)}" for name, several in items.items()]

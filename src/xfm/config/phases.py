@@ -1,12 +1,12 @@
 """Phases of a pre-training: what each changes of the recipe, and what then holds in it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import GradientConfig
-from xfm.config.ranges import check_range
+from xfm.config.ranges import check_limits, limited
 from xfm.config.training import LossConfig, NegativesConfig, TrainingConfig
 from xfm.core.errors import UserError
 
@@ -83,7 +83,7 @@ class PhaseConfig:
         lr_scale: factor of the learning rates in this phase.
     """
 
-    until: float
+    until: float = limited(MISSING, 0, 1)
     text: PhaseStream | None = None
     image: PhaseStream | None = None
     pair: PhaseStream | None = None
@@ -92,12 +92,11 @@ class PhaseConfig:
     negatives: PhaseNegatives | None = None
     gradients: PhaseGradients | None = None
     init_fusion_embeddings_from_language: bool = False
-    lr_scale: float = 1.0
+    lr_scale: float = limited(1.0, 0)
 
     def check(self, place: str, training: TrainingConfig) -> None:
         """Refuse what a phase cannot change of a recipe's training; `place` begins the names of fields."""
-        check_range(f"{place}.until", self.until, 0, 1)
-        check_range(f"{place}.lr_scale", self.lr_scale, 0)
+        check_limits(self, f"{place}.")
         try:
             changed(training.weights, self.weights)
             changed(training.negatives, self.negatives)

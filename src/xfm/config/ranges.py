@@ -3,11 +3,9 @@
 import math
 from dataclasses import field, fields
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any
 
 from xfm.config.typed import settle_members
-
-T = TypeVar("T")
 
 MAX_BATCH = 65_536
 """Rows of a step: a larger number is a slip, and all of them would be loaded before it shows."""
@@ -34,10 +32,9 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def limited(default: T, low: float, high: float = LARGEST) -> T:
-    """A field of a dataclass with the range that `check_limits` holds it to."""
-    found: Any = field(default=default, metadata={"limits": (low, high)})
-    return found
+def limited(default: Any, low: float, high: float = LARGEST) -> Any:
+    """A field of a dataclass with the range that `check_limits` holds it to; MISSING is no default."""
+    return field(default=default, metadata={"limits": (low, high)})
 
 
 def check_limits(config: Any, place: str = "") -> None:
