@@ -114,7 +114,6 @@ def test_pretrain_resume_and_info(recipe, tmp_path, capsys):
         assert expected in shown
         assert "total:" in shown
         described = yaml.safe_load(shown)
-        assert described["grid"] == {"rows": 4, "columns": 4}
         assert described["preprocessing"]["interpolation"] == "bicubic"
         assert len(described["tokenizer"]["sha256"]) == 64
         assert described["gradients"]["bbp"] == ["fusion", "vision"]

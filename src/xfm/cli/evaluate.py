@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Labels that a terminal shows."""
-
-
-_WORLD = "an evaluation on a world"
-_TUNED = "--test of a fine-tuned model"
+_WORLD, _TUNED = "an evaluation on a world", "--test of a fine-tuned model"
 _UNTUNED = "--test of a pre-trained model"
-
-
 _TABLE = {"test", "columns", "pictures", "out", "max_bad", "seed", "precision", "device"}
 _FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names"}
 _ONLY: Mapping[str, set[str]] = {
@@ -78,9 +73,7 @@ def run(chosen: Namespace) -> None:
 
     model = model_folder(chosen.model)
     tuned = (model / "task.json").exists()
-    mode = _WORLD
-    if chosen.test is not None:
-        mode = _TUNED if tuned else _UNTUNED
+    mode = _WORLD if chosen.test is None else _TUNED if tuned else _UNTUNED
     values, defaults = dict(vars(chosen)), dict[str, Any]()
     for kind in (EvaluationConfig, FrozenConfig):
         values |= to_plain(assemble(kind, chosen))
@@ -97,7 +90,7 @@ def run(chosen: Namespace) -> None:
             f"{model} was fine-tuned: score it on labelled rows of its task with --test FILE, or evaluate "
             "what is left of the pre-trained model on the embedded data with --world worlds/emoji"
         )
-    _USES[mode](chosen, model)
+    {_WORLD: _on_world, _TUNED: _on_rows, _UNTUNED: _on_frozen}[mode](chosen, model)
 
 
 def _on_world(chosen: Namespace, model: Path) -> None:
@@ -214,10 +207,3 @@ def _read_labelled(
             left_out.add(row.place, str(error))
             left_out.total += 1
     return found
-
-
-_USES = {
-    _WORLD: _on_world,
-    _TUNED: _on_rows,
-    _UNTUNED: _on_frozen,
-}

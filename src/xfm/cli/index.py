@@ -75,9 +75,8 @@ def run(chosen: Namespace) -> None:
         raise UserError(f"{chosen.action} is done by one process: leave out --engine and --processes")
     if chosen.action == "remove" and not (chosen.keys or chosen.where):
         raise UserError("remove needs --keys or --where: it says which pictures go")
-    {"build": _take, "add": _take, "remove": _remove, "stats": _stats, "compact": _compact}[chosen.action](
-        chosen
-    )
+    work = {"build": _take, "add": _take, "remove": _remove, "stats": _stats, "compact": _compact}
+    work[chosen.action](chosen)
 
 
 def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "AbstractContextManager[Index]":

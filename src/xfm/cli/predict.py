@@ -109,33 +109,17 @@ def run(chosen: Namespace) -> None:
         return
     if chosen.out is None and isinstance(source, Path):
         source = open_rows(source, reading)
-    pipe = pipeline(
-        task.name,
-        chosen.model,
-        device=chosen.device,
-        precision=chosen.precision,
-        batch_size=chosen.batch_size,
-        allow_urls=chosen.allow_urls,
-        readers=chosen.workers,
-    )
+    how = {name: getattr(chosen, name) for name in ("device", "precision", "batch_size", "allow_urls")}
+    pipe = pipeline(task.name, chosen.model, readers=chosen.workers, **how)
     if chosen.out is None:
         assert not isinstance(source, Path)
         _print(chosen, pipe, source, options, root)
         return
     out = Path(chosen.out)
+    limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
+    places = {name: getattr(chosen, name, None) for name in ("gallery", "draw")}
     try:
-        found = predict(
-            pipe,
-            source,
-            out,
-            options,
-            reading=reading,
-            gallery=getattr(chosen, "gallery", None),
-            max_bad=chosen.max_bad,
-            restart=chosen.restart,
-            draw=getattr(chosen, "draw", None),
-            progress=not chosen.quiet,
-        )
+        found = predict(pipe, source, out, options, reading=reading, **places, **limits)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
     print(_said(found, out))
@@ -180,13 +164,8 @@ def _said(found: "PredictionCounts", out: Path) -> str:
 
 def add_inputs(task: TaskSpec | None, parser: ArgumentParser) -> None:
     """`--input`, and the fields of one input of the task by their names."""
-    parser.add_argument(
-        "--input",
-        type=str,
-        default=None,
-        help="a table as finetune takes it, a picture, a folder of pictures, or - (standard input):\n"
-        "JSON lines, or lines of text or paths of pictures where one is a whole input",
-    )
+    meaning = "a table as finetune takes it, a picture, a folder of pictures, or - (standard input)"
+    parser.add_argument("--input", type=str, default=None, help=meaning)
     for field in task.inputs if task else ():
         if field.holds is not FieldKind.TEXT:
             parser.paths |= {field.name, *field.parts}
@@ -194,9 +173,8 @@ def add_inputs(task: TaskSpec | None, parser: ArgumentParser) -> None:
         needed = ", may be missing" if field.optional else ""
         for name in field.parts or field.names:
             other = "" if name in field.parts or name == field.name else f", as --{field.name}"
-            parser.add_argument(
-                f"--{name}", type=str, default=None, help=f"{holds} of one input{needed}{other}"
-            )
+            text = f"{holds} of one input{needed}{other}"
+            parser.add_argument(f"--{name}", type=str, default=None, help=text)
 
 
 def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
@@ -205,21 +183,16 @@ def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
     holds = {name: field.holds for field in fields for name in field.parts or field.names}
     given = {name: value for name in holds if (value := getattr(chosen, name, None)) is not None}
     if twice := [ways for field in fields if len(ways := field.ways(given)) > 1]:
-        raise UserError(
-            f"{' and '.join(f'--{name}' for (name,) in twice[0])} are one field; give one of them"
-        )
+        both = " and ".join(f"--{name}" for (name,) in twice[0])
+        raise UserError(f"{both} are one field; give one of them")
     if chosen.input is not None and given:
         raise UserError(f"give either --input or --{next(iter(given))}, not both")
     if chosen.input is not None and not chosen.input.strip():
         raise UserError("--input is empty; give a file or folder, or - for standard input")
     if chosen.input is not None:
         return {}
-    needed = [
-        way
-        for field in fields
-        if not field.optional
-        for way in field.ways(given) or [field.parts or (field.name,)]
-    ]
+    required = [field for field in fields if not field.optional]
+    needed = [way for field in required for way in field.ways(given) or [field.parts or (field.name,)]]
     if lacking := [name for way in needed for name in way if name not in given]:
         begun = f"--{lacking[0]} is missing: " if given else ""
         raise UserError(f"{begun}give --input FILE, or {_as_options(fields)}")
@@ -228,9 +201,8 @@ def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
         raise UserError(f"give --input FILE, or one of {either}")
     for name, value in given.items():
         if not value.strip():
-            raise UserError(
-                f"--{name} is empty; give {'a text' if holds[name] is FieldKind.TEXT else 'a picture'}"
-            )
+            what = "a text" if holds[name] is FieldKind.TEXT else "a picture"
+            raise UserError(f"--{name} is empty; give {what}")
         if holds[name] is not FieldKind.TEXT and is_url(value) and not chosen.allow_urls:
             raise UserError(f"--{name}: {value} is an address, and these are fetched with --allow-urls only")
     own = {name: field.name for field in fields for name in field.names}

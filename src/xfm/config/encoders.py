@@ -5,7 +5,7 @@ from enum import StrEnum
 from math import prod
 from typing import ClassVar
 
-from xfm.config.ranges import Limited, check_limits, check_range, limited, require
+from xfm.config.ranges import Limited, check_limits, check_range, limited, refuse
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -48,7 +48,7 @@ class PictureConfig:
         for name, side in sides.items():
             if side is not None:
                 check_range(f"vision.{name}", side, 1, MAX_WIDTH)
-                require(side % self.patch_size == 0, f"vision.patch_size must divide vision.{name}")
+                refuse({f"vision.patch_size must divide vision.{name}": side % self.patch_size})
                 check_range(f"vision.{name} / vision.patch_size", side // self.patch_size, 1, MAX_GRID)
         # Every pair of patches has a place in memory, whatever the file of weights holds.
         check_range("the number of patches by vision.image_size", self.patches, 1, MAX_PATCHES)
@@ -93,10 +93,12 @@ class VisionConfig(PictureConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_limits(self, "vision.")
-        require(self.width % self.heads == 0, "vision.heads must divide vision.width")
-        require(
-            self.positions is Positions.NONE or self.width % 4 == 0,
-            "vision.width must be a multiple of 4 for 2-D sine positions",
+        sine = self.positions is not Positions.NONE
+        refuse(
+            {
+                "vision.heads must divide vision.width": self.width % self.heads,
+                "vision.width must be a multiple of 4 for 2-D sine positions": sine and self.width % 4,
+            }
         )
 
 
@@ -154,13 +156,12 @@ class LanguageConfig:
     norm_eps: float = limited(1e-5, 0, 1)
     pad: int = 1
     first_position: int = 2
-    segments: int = 1
+    segments: int = limited(1, 1, 2)
     separator: int = 2
 
     def __post_init__(self) -> None:
         check_limits(self, "language.")
-        require(self.width % self.heads == 0, "language.heads must divide language.width")
-        require(self.segments in (1, 2), "language.segments must be 1 or 2")
+        refuse({"language.heads must divide language.width": self.width % self.heads})
         check_range("language.first_position", self.first_position, 0, self.max_positions - 1)
         for name in ("pad", "separator"):
             check_range(f"language.{name}", getattr(self, name), 0, self.vocab_size - 1)

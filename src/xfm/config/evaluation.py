@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, require
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, refuse
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
 
 
@@ -122,10 +122,8 @@ class ProbeConfig:
     test_rows: int = limited(2000, 0)
 
     def __post_init__(self) -> None:
-        require(
-            bool(self.inverse_penalties) and min(self.inverse_penalties) > 0,
-            "inverse_penalties must hold a positive number",
-        )
+        positive = self.inverse_penalties and min(self.inverse_penalties) > 0
+        refuse({"inverse_penalties must hold a positive number": not positive})
         check_limits(self, "probe.")
 
 
@@ -208,9 +206,8 @@ class EvaluationConfig:
         for part in fields(self):
             if isinstance(tuning := getattr(self, part.name), ShortTuning):
                 tuning.check_rates(f"{part.name}.")
-        require(
-            bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"
-        )
+        said = f"validation: none of {', '.join(self.parts)} has a validation split"
+        refuse({said: not self._parts_to_run()})
 
     def _parts_to_run(self) -> list[Part]:
         return [part for part in self.parts if not (self.validation and part in WITHOUT_VALIDATION)]

@@ -11,7 +11,7 @@ from xfm.config.encoders import (
     LanguageConfig,
     VisionConfig,
 )
-from xfm.config.ranges import check_limits, limited, require
+from xfm.config.ranges import check_limits, limited, refuse
 
 
 class EncoderName(StrEnum):
@@ -76,5 +76,5 @@ class ModelConfig:
     pixel_head: bool = False
 
     def __post_init__(self) -> None:
-        require(self.language.width % self.fusion.heads == 0, "fusion.heads must divide language.width")
+        refuse({"fusion.heads must divide language.width": self.language.width % self.fusion.heads})
         check_limits(self)

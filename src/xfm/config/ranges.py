@@ -1,6 +1,7 @@
 """Checks of numbers in a configuration; a message names the field. Nothing here imports torch."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import field, fields
 from numbers import Real
 from typing import Any
@@ -26,10 +27,11 @@ def check_range(name: str, value: float, low: float, high: float = LARGEST) -> N
     raise ValueError(f"{name} is {value}: choose a number {allowed}")
 
 
-def require(condition: bool, message: str) -> None:
-    """Raises ValueError with the message where the condition does not hold."""
-    if not condition:
-        raise ValueError(message)
+def refuse(faults: Mapping[str, object]) -> None:
+    """Raise ValueError with the first of the messages whose fault is true."""
+    for message, fault in faults.items():
+        if fault:
+            raise ValueError(message)
 
 
 def limited(default: Any, low: float, high: float = LARGEST) -> Any:
