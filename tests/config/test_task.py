@@ -18,9 +18,8 @@ from xfm.config.labels import class_weights_of
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
-from xfm.config.task_checks import PREDICT, check_task
 from xfm.config.task_spec import Field, FieldKind, TaskSpec
-from xfm.config.tasks import task_names, task_spec, task_specs
+from xfm.config.tasks import PREDICT, check_task, task_names, task_spec, task_specs
 from xfm.config.typed import from_plain
 from xfm.finetuning.presets import check_applicable
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from xfm.cli._options import option
 from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
-from xfm.config.ranges import check_range
 from xfm.config.recipe import Recipe
+from xfm.config.typed import check_range
 from xfm.core.errors import UserError, amount, suggest
 from xfm.core.paths import home_path
 from xfm.core.processes import cores

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from xfm.config.ranges import check_limits, limited
+from xfm.config.typed import check_limits, limited
 from xfm.core.errors import UserError, suggest
 
 

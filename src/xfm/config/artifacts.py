@@ -3,7 +3,7 @@
 from dataclasses import MISSING, dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import Limited, limited
+from xfm.config.typed import Limited, limited
 
 
 class Arithmetic(StrEnum):

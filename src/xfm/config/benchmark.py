@@ -10,7 +10,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.inference import Generation
 from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import parse
-from xfm.config.ranges import Limited, limited
+from xfm.config.typed import Limited, limited
 
 
 class Edition(StrEnum):

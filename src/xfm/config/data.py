@@ -4,7 +4,7 @@ import math
 from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_BATCH, Limited, check_limits, limited
+from xfm.config.typed import MAX_BATCH, Limited, check_limits, limited
 from xfm.core.paths import SECRET, holds_secret
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from math import prod
 from typing import ClassVar
 
-from xfm.config.ranges import Limited, check_limits, check_range, limited, refuse
+from xfm.config.typed import Limited, check_limits, check_range, limited, refuse
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -30,19 +30,26 @@ class TextPositions(StrEnum):
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """What every vision encoder says of its input.
+    """What every vision encoder says of its input and its sizes.
 
     Attributes:
         image_size: side of the square input in pixels.
         patch_size: side of a patch in pixels; divides image_size and image_width.
         image_width: width of an input that is not square; image_size is then its height.
+        width: width of the hidden states.
+        depth: number of blocks.
+        heads: attention heads; divides width.
     """
 
     image_size: int = 224
     patch_size: int = 16
     image_width: int | None = field(default=None, kw_only=True)
+    width: int = limited(768, 1, MAX_WIDTH)
+    depth: int = limited(12, 1, MAX_DEPTH)
+    heads: int = limited(12, 1, MAX_WIDTH)
 
     def __post_init__(self) -> None:
+        check_limits(self, "vision.")
         check_range("vision.patch_size", self.patch_size, 1, MAX_WIDTH)
         sides = {"image_size": self.image_size, "image_width": self.image_width}
         for name, side in sides.items():
@@ -69,9 +76,6 @@ class VisionConfig(PictureConfig):
     """BEiT-2 style vision encoder.
 
     Attributes:
-        width: width of the hidden states.
-        depth: number of blocks.
-        heads: attention heads; divides width.
         mlp_ratio: width of the feed-forward part relative to width.
         layer_scale: initial value of both LayerScale vectors.
         drop_path: drop-path rate of the last block, rising linearly from 0.
@@ -80,9 +84,6 @@ class VisionConfig(PictureConfig):
         norm_eps: epsilon of the LayerNorms.
     """
 
-    width: int = limited(768, 1, MAX_WIDTH)
-    depth: int = limited(12, 1, MAX_DEPTH)
-    heads: int = limited(12, 1, MAX_WIDTH)
     mlp_ratio: float = limited(4.0, 1 / MAX_WIDTH, 1000)
     layer_scale: float = limited(0.1, 0)
     drop_path: float = limited(0.1, 0, 1)
@@ -92,7 +93,6 @@ class VisionConfig(PictureConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_limits(self, "vision.")
         sine = self.positions is not Positions.NONE
         refuse(
             {
@@ -108,21 +108,11 @@ class TimmVisionConfig(PictureConfig):
 
     Attributes:
         architecture: timm's name of the model, without a tag.
-        width: width of the hidden states.
-        depth: number of blocks.
-        heads: attention heads.
         drop_path: drop-path rate of the last block, rising linearly from 0.
     """
 
     architecture: str = field(kw_only=True)
-    width: int = limited(768, 1, MAX_WIDTH)
-    depth: int = limited(12, 1, MAX_DEPTH)
-    heads: int = limited(12, 1, MAX_WIDTH)
     drop_path: float = limited(0.0, 0, 1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_limits(self, "vision.")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, refuse
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
+from xfm.config.typed import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, refuse
 
 
 class Part(StrEnum):

@@ -7,11 +7,10 @@ from enum import StrEnum
 from xfm.config.artifacts import MOST_RANK
 from xfm.config.image import Colours, Framing, ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_range, limited, refuse
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import ImageHead
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
-from xfm.config.typed import settle_members
+from xfm.config.typed import MAX_BATCH, MAX_SEED, Limited, check_range, limited, refuse, settle_members
 
 MOST_FOLDS, LONGEST_PROMPT = 100, 200
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|minutes?|h|hours?|)\s*")

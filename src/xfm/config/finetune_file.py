@@ -10,9 +10,8 @@ import yaml
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.load import read_yaml
 from xfm.config.plain import to_plain
-from xfm.config.task_checks import chosen_settings
 from xfm.config.task_spec import TaskSpec
-from xfm.config.tasks import task_specs
+from xfm.config.tasks import chosen_settings, task_specs
 from xfm.config.typed import build
 
 RESOLVED = "finetune.yaml"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_SEED, Limited, check_range, limited
+from xfm.config.typed import MAX_SEED, Limited, check_range, limited
 
 MOST_PROCESSES = 1024
 MOST_ROWS = 1_000_000

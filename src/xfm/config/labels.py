@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from xfm.config.plain import yaml_value
-from xfm.config.ranges import LARGEST, check_range
+from xfm.config.typed import LARGEST, check_range
 from xfm.core.errors import UserError, excerpt, suggest
 
 BALANCED, MOST_WEIGHT = "balanced", 1_000_000

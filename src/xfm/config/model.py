@@ -11,7 +11,7 @@ from xfm.config.encoders import (
     LanguageConfig,
     VisionConfig,
 )
-from xfm.config.ranges import check_limits, limited, refuse
+from xfm.config.typed import check_limits, limited, refuse
 
 
 class EncoderName(StrEnum):

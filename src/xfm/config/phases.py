@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import GradientConfig
-from xfm.config.ranges import check_limits, limited
 from xfm.config.training import LossConfig, NegativesConfig, TrainingConfig
+from xfm.config.typed import check_limits, limited
 from xfm.core.errors import UserError
 
 C = TypeVar("C", StreamConfig, LossConfig, NegativesConfig, GradientConfig)

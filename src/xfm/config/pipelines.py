@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xfm.config.inference import Generation
-from xfm.config.ranges import Limited, check_limits, limited
+from xfm.config.typed import Limited, check_limits, limited
 from xfm.core.errors import UserError
 
 _HOST = re.compile(r"\*|(\*\.)?[\w:-]+(\.[\w:-]+)*")

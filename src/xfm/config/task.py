@@ -5,9 +5,9 @@ from enum import StrEnum
 
 from xfm.config.encoders import MAX_ROWS
 from xfm.config.labels import HALF, LabelKind
-from xfm.config.ranges import check_limits, limited, refuse
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
+from xfm.config.typed import check_limits, limited, refuse
 
 
 class ImageHead(StrEnum):

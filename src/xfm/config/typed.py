@@ -1,16 +1,18 @@
-"""Dataclasses from plain values: of YAML, JSON, options and model folders. Nothing here imports torch.
+"""Dataclasses from plain values (of YAML, JSON, options and model folders), and the ranges of their numbers.
 
 A field that is one of several dataclasses, such as the native encoder or one of another library, is the one
 that has all keys of the mapping that is given.
 """
 
 import functools
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from enum import Enum
+from numbers import Real
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -114,8 +116,8 @@ def _built(kind: Any, values: Any, source: str, name: str, default: Any) -> Any:
     types, known = get_type_hints(kind), {f.name: f for f in fields(kind) if f.init}
     prefix = f"{name}." if name else ""
     given: dict[str, Any] = {}
-    for key, field in known.items():
-        own = getattr(default, key) if isinstance(default, kind) else default_of(field)
+    for key, one in known.items():
+        own = getattr(default, key) if isinstance(default, kind) else default_of(one)
         if key in values:
             given[key] = _build(types[key], values[key], source, f"{prefix}{key}", own)
         elif own is not MISSING:
@@ -162,9 +164,9 @@ def variant(kind: Any, values: Any) -> Any:
     return next((part for part in members if keys <= {f.name for f in fields(part)}), members[0])
 
 
-def default_of(field: Field[Any]) -> Any:
+def default_of(one: Field[Any]) -> Any:
     """The default of a dataclass's field; MISSING where it has none."""
-    return field.default if field.default_factory is MISSING else field.default_factory()
+    return one.default if one.default_factory is MISSING else one.default_factory()
 
 
 def _words(kind: Any) -> list[str]:
@@ -215,3 +217,59 @@ def kinds_of(kind: type) -> dict[str, Any]:
         if len(own) == 1:
             found[name] = own[0]
     return found
+
+
+# ---------------------------------------------------------------- ranges of numbers
+MAX_BATCH = 65_536
+"""Rows of a step: a larger number is a slip, and all of them would be loaded before it shows."""
+MAX_SEED = 2**62
+"""Seeds are added to, and torch takes none from 2**63 on."""
+LARGEST = 2**63 - 1
+"""Of counts and rates: a larger number fits into no tensor."""
+
+
+def check_range(name: str, value: float, low: float, high: float = LARGEST) -> None:
+    """Refuse, by a ValueError, a number outside [low, high]; NaN is always outside, infinity never wanted."""
+    if not isinstance(value, Real):
+        raise ValueError(f"{name} is {value!r}: give a number")
+    if low <= value <= high:
+        return
+    open_ended = high == LARGEST and not LARGEST < value < math.inf
+    allowed = f"at least {low:g}" if open_ended else f"from {low:g} to {high:g}"
+    raise ValueError(f"{name} is {value}: choose a number {allowed}")
+
+
+def refuse(faults: Mapping[str, object]) -> None:
+    """Raise ValueError with the first of the messages whose fault is true."""
+    for message, fault in faults.items():
+        if fault:
+            raise ValueError(message)
+
+
+def limited(default: Any, low: float, high: float = LARGEST) -> Any:
+    """A field of a dataclass with the range that `check_limits` holds it to; MISSING is no default."""
+    return field(default=default, metadata={"limits": (low, high)})
+
+
+def check_limits(config: Any, place: str = "") -> None:
+    """`check_range` of all `limited` fields of a configuration, but of None where that is the default;
+    `place` begins their names in the message."""
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if "limits" in one.metadata and not (value is one.default is None):
+            check_range(f"{place}{one.name}", value, *one.metadata["limits"])
+
+
+class Limited:
+    """A dataclass that settles its enumerations and holds its `limited` fields to their ranges; `place`
+    begins their names in messages."""
+
+    _place = ""
+
+    def __init_subclass__(cls, place: str = "", **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls._place = place or cls._place
+
+    def __post_init__(self) -> None:
+        settle_members(self, self._place)
+        check_limits(self, self._place)

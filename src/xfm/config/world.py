@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 
-from xfm.config.ranges import MAX_SEED, Limited, check_limits, limited
+from xfm.config.typed import MAX_SEED, Limited, check_limits, limited
 
 MOST = 100_000_000
 """Records of one kind."""
