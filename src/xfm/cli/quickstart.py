@@ -99,10 +99,10 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
             f"--out {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
             "choose a new folder"
         )
-    found = holding(folder)
-    if found and found.maker and found.maker.command not in ("", "pretrain", "evaluate"):
+    what, maker = holding(folder) or ("", None)
+    if maker and maker.command not in ("", "pretrain", "evaluate"):
         raise UserError(
-            f"--out {folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
+            f"--out {folder} holds {what}: give another folder, such as --out {free_name(folder)}"
         )
     with locked(folder, beside=True):
         return _quickstart(folder, world, budget, smoke)

@@ -137,7 +137,7 @@ def explain(error: BaseException, place: str = "") -> str | None:
     if (number := refused(error)) is not None:
         what, remedy = LIMITS[number]
         return f"{name}: {what}; {remedy}" if name else f"{what}; {remedy}"
-    if _name(error) and (found := _PATHS.get(_number(error))):
+    if _name(error) and (found := _PATHS.get(getattr(error, "errno", None) or 0)):
         what, remedy = found
         return f"{name}: {what}; {remedy}"
     if isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, BrokenPipeError):
@@ -147,7 +147,7 @@ def explain(error: BaseException, place: str = "") -> str | None:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether memory of this machine or of its device was too little."""
-    said = isinstance(error, MemoryError) or _number(error) == errno.ENOMEM
+    said = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
     return said or _MEMORY.search(str(error)) is not None
 
 
@@ -175,10 +175,6 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(one))
         yield one
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
-
-
-def _number(error: BaseException) -> int:
-    return (error.errno or 0) if isinstance(error, OSError) else 0
 
 
 def _name(error: BaseException) -> str:
