@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfm.config.inference import EngineName, SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, add_option, assemble
-from xfm.config.tables import add_max_bad
+from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError, amount
 from xfm.core.paths import home_path
 
@@ -45,6 +45,12 @@ def shared(parser: ArgumentParser, *names: str) -> None:
     """Add options with the shared help."""
     for name in names:
         option(parser, name)
+
+
+def add_max_bad(parser: ArgumentParser, what: str = "rows with an unreadable picture") -> None:
+    """Add the option; None stands for the rule of `MAX_BAD`."""
+    rule = f"if not given, {MAX_BAD} and half of the rows; 0 ends the run at the first"
+    option(parser, "--max-bad", f"{what} to leave out at most; {rule}", type=int)
 
 
 def add_answering(parser: ArgumentParser, bad: str) -> None:

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.cli._options import is_shared, option, shared, sharing_engine
+from xfm.cli._options import add_max_bad, is_shared, option, shared, sharing_engine
 from xfm.config.inference import SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
-from xfm.config.tables import add_max_bad
 from xfm.core.errors import UserError, amount, suggest
 from xfm.core.paths import home_path
 from xfm.models.shipped import DEFAULT

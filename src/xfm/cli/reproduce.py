@@ -5,9 +5,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from xfm.cli._options import option, shared
+from xfm.cli._options import add_max_bad, option, shared
 from xfm.config.options import ArgumentParser, Namespace, names_in, new_parser
-from xfm.config.tables import add_max_bad
 from xfm.core.errors import UserError
 
 Choice = TypeVar("Choice", bound=StrEnum)

@@ -7,10 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.cli._options import option, shared
+from xfm.cli._options import add_max_bad, option, shared
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.config.pipelines import SearchOptions
-from xfm.config.tables import add_max_bad
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.results_folder import free_name
 from xfm.models.shipped import DEFAULT

@@ -24,11 +24,6 @@ class Edition(StrEnum):
     PUBLISHED = "published"
     RECOMMENDED = "recommended"
 
-    @property
-    def family(self) -> str:
-        """Folder of the recipes below the package's."""
-        return f"finetune/{self.value}"
-
 
 SMOKE_TRAIN_ROWS, SMOKE_TEST_ROWS, SMOKE_STEPS, SMOKE_BATCH = 16, 8, 2, 4
 """What `--smoke` makes of a recipe: the first rows of training and of every other split, and rows a step."""
@@ -84,25 +79,13 @@ class BenchmarkRecipe(Limited):
 
 def benchmark_recipes(edition: Edition) -> list[str]:
     """Names of the recipes of an edition that come with the package."""
-    return recipe_names(edition.family)
+    return recipe_names(f"finetune/{edition}")
 
 
 def load_benchmark(
     recipe: str | Path, options: Sequence[str] = (), edition: Edition = Edition.RECOMMENDED
 ) -> BenchmarkRecipe:
-    """A recipe of a benchmark with dotted options.
-
-    Args:
-        recipe: name of a recipe of the package, or path of a YAML file.
-        options: as on the command line, `["--settings.lr", "1e-5"]`.
-        edition: of the recipes that are known by name.
-
-    Raises:
-        UserError: unknown recipe or field, or a value of the wrong type; the message lists close matches.
-
-    Example:
-        >>> load_benchmark("nlvr2").settings.batch_size
-        8
-    """
-    values = read_recipe(recipe, BenchmarkRecipe, edition.family)
+    """A recipe of a benchmark, by its name in an edition or as a YAML file, with dotted options as on the
+    command line (`["--settings.lr", "1e-5"]`). UserError: an unknown recipe or field, or a wrong type."""
+    values = read_recipe(recipe, BenchmarkRecipe, f"finetune/{edition}")
     return parse(BenchmarkRecipe, options, values=values, source=f"recipe {recipe}")

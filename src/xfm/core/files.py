@@ -10,7 +10,6 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +18,6 @@ from xfm.core.errors import FULL, LIMITS, UserError, refused
 
 MAX_SETTINGS = 64 << 20
 """Bytes of a file of settings, or of results, that is read whole."""
-
 DEEPEST = 100
 """Levels of a file of settings, more than any of ours has: JSON and YAML are not written of any depth."""
 MAX_OFFICIAL = 2 << 30
@@ -48,16 +46,10 @@ def path_below(folder: Path, name: str, within: Path | None = None) -> Path | No
     """`folder`/`name`, or None where that is no path, or leaves `within` (the folder) by `..` or a link:
     whoever may write a list of images must not choose among all files of the machine."""
     try:
-        outer = _real(os.path.join(os.getcwd(), within or folder))  # the working folder may change
-        inside = Path(os.path.realpath(folder / name)).is_relative_to(outer)
+        inside = Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(within or folder))
     except ValueError:  # a NUL, or half a surrogate pair
         return None
     return folder / name if inside else None
-
-
-@lru_cache(maxsize=64)
-def _real(folder: str) -> str:
-    return os.path.realpath(folder)
 
 
 # ---------------------------------------------------------------- reading

@@ -3,9 +3,7 @@
 A command asks with `require_free` before any work, and signs the folder with `sign` before its first result.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError, require_memory
-from xfm.core.files import file_digest, open_regular, read_json_or_nothing, read_text, write_text, writing
+from xfm.core.files import file_digest, read_json_or_nothing, read_text, write_text, writing
 
 MADE_BY = "made_by.json"
 DETAILS = "evaluation.json"
@@ -158,9 +156,8 @@ def model_mark(model: Path) -> str:
 def model_digest(path: Path) -> str:
     """Sha256 of a model's file in hexadecimal; raises UserError if missing or larger than memory."""
     try:
-        with open_regular(path) as file:
-            require_memory(path, os.fstat(file.fileno()).st_size)
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        require_memory(path, path.stat().st_size)
+        return file_digest(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
 
