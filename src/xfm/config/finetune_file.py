@@ -17,7 +17,6 @@ from xfm.config.typed import build
 RESOLVED = "finetune.yaml"
 """What a run's folder keeps; `--config` reads it."""
 
-
 COMMAND = ("task", "model", "train", "validation", "test", "columns", "pictures", "out")
 """What the command is told besides the settings, and a file may hold, too."""
 _told: list[tuple[str, Any, Any]] = [(name, str | None, None) for name in COMMAND]

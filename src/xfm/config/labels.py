@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from xfm.config.plain import yaml_value
 from xfm.config.typed import LARGEST, check_range
 from xfm.core.errors import UserError, excerpt, suggest
 
@@ -31,7 +30,7 @@ class LabelKind(StrEnum):
 
 
 def class_weights_of(given: str | Mapping[Any, float]) -> ClassWeights:
-    """Class weights from a mapping or a text: `balanced`, `spam=5,ham=1`, YAML; else a ValueError."""
+    """Class weights from a mapping or a text: `balanced`, `spam=5,ham=1`; else a ValueError."""
     if given in ("", BALANCED):
         return str(given)
     found: dict[str, float] = {}
@@ -56,17 +55,8 @@ def class_weights_of(given: str | Mapping[Any, float]) -> ClassWeights:
 def _pairs(given: str | Mapping[Any, float]) -> list[tuple[object, object]]:
     if isinstance(given, Mapping):
         return [*given.items()]
-    content: object = None
-    if given.lstrip().startswith("{"):
-        try:
-            content = yaml_value(given)
-        except ValueError:
-            content = None
-        if isinstance(content, Mapping):
-            return [*content.items()]
-    pairs = [
-        (label.strip(), weight) for label, _, weight in (one.rpartition("=") for one in given.split(","))
-    ]
+    parts = (one.rpartition("=") for one in given.split(","))
+    pairs = [(label.strip(), weight) for label, _, weight in parts]
     if not all(label for label, _ in pairs):
         raise ValueError(
             f"class_weights is {excerpt(given)!r}: give {BALANCED}, or weights by label such as spam=5,ham=1"

@@ -41,11 +41,10 @@ def build(kind: Any, values: Any, source: str = "", name: str = "") -> Any:
     dataclasses. A UserError begins with `source` and the dotted name.
     """
     check_names(kind, values, source, name)
-    return _build(kind, values, source, name)
+    return _build(kind, values, f"{source}: " if source else "", name)
 
 
-def _build(kind: Any, values: Any, source: str, name: str, default: Any = None) -> Any:
-    before = f"{source}: " if source else ""
+def _build(kind: Any, values: Any, before: str, name: str, default: Any = None) -> Any:
     place = f"{before}{name or 'the file'}"
     if values is None:
         if kind is Any or type(None) in get_args(kind):
@@ -53,27 +52,26 @@ def _build(kind: Any, values: Any, source: str, name: str, default: Any = None) 
         raise UserError(f"{place} is empty; give its value, or leave it out")
     kind = variant(kind, values)
     if is_dataclass(kind):
-        return _built(kind, values, source, name, default)
+        return _built(kind, values, before, name, default)
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if origin in (list, tuple):
         if not isinstance(values, list | tuple):
-            words = (
-                f"a list of {', '.join(_words(parts[0]))}, in brackets" if _words(parts[0]) else WANTED[list]
-            )
+            members = ", ".join(_words(parts[0]))
+            words = f"a list of {members}, in brackets" if members else WANTED[list]
             raise UserError(f"{place} is {excerpt(repr(values))}: give {words}")
         if origin is tuple and parts[-1] is not Ellipsis and len(parts) != len(values):
             raise UserError(f"{place} is {excerpt(repr(values))}: give {len(parts)} values")
         kinds = parts if origin is tuple and parts[-1] is not Ellipsis else [parts[0]] * len(values)
         numbered = enumerate(zip(kinds, values, strict=True))
-        return origin(_build(one, item, source, f"{name}.{number}") for number, (one, item) in numbered)
+        return origin(_build(one, item, before, f"{name}.{number}") for number, (one, item) in numbered)
     if origin in (dict, Mapping, Counter) and isinstance(values, Mapping):
         inner = int if origin is Counter else parts[1]
-        made = {key: _build(inner, value, source, f"{name}.{key}") for key, value in values.items()}
+        made = {key: _build(inner, value, before, f"{name}.{key}") for key, value in values.items()}
         return Counter(made) if origin is Counter else made
     if origin in (Union, UnionType):
         for part in parts:
             with suppress(UserError):
-                return _build(part, values, source, name)
+                return _build(part, values, before, name)
     if isinstance(kind, type) and issubclass(kind, Enum):
         try:
             return member_of(kind, values)
@@ -105,21 +103,19 @@ def check_names(kind: Any, values: Any, source: str, name: str = "") -> None:
             check_names(get_args(kind)[0], value, source, f"{name}.{number}")
 
 
-def _built(kind: Any, values: Any, source: str, name: str, default: Any) -> Any:
-    before = f"{source}: " if source else ""
+def _built(kind: Any, values: Any, before: str, name: str, default: Any) -> Any:
     if isinstance(values, kind):
         return values
     if not isinstance(values, Mapping):
-        raise UserError(
-            f"{before}{name or 'the file'} must be a mapping of fields, not {excerpt(repr(values))}"
-        )
+        place = name or "the file"
+        raise UserError(f"{before}{place} must be a mapping of fields, not {excerpt(repr(values))}")
     types, known = get_type_hints(kind), {f.name: f for f in fields(kind) if f.init}
     prefix = f"{name}." if name else ""
     given: dict[str, Any] = {}
     for key, one in known.items():
         own = getattr(default, key) if isinstance(default, kind) else default_of(one)
         if key in values:
-            given[key] = _build(types[key], values[key], source, f"{prefix}{key}", own)
+            given[key] = _build(types[key], values[key], before, f"{prefix}{key}", own)
         elif own is not MISSING:
             given[key] = own
         else:
@@ -199,12 +195,10 @@ def settle_members(config: object, place: str = "") -> None:
                 raise ValueError(f"{place}{name} is of type {type(value).__name__}: give a {example}")
             continue
         try:
-            found = (
-                [member_of(kind, one) for one in value] if isinstance(value, list) else member_of(kind, value)
-            )
+            found = [member_of(kind, one) for one in (value if isinstance(value, list) else [value])]
         except ValueError as error:
             raise ValueError(f"{place}{name}: {error}") from None
-        object.__setattr__(config, name, found)
+        object.__setattr__(config, name, found if isinstance(value, list) else found[0])
 
 
 @functools.cache
