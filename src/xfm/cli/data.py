@@ -60,10 +60,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     """Do what the action says."""
-    if chosen.action is None:
-        raise UserError(f"say what to do: {' or '.join(ACTIONS)}; see xfm data --help")
     if chosen.action not in ACTIONS:
-        raise UserError(f"there is no {chosen.action}; {suggest(chosen.action, [*ACTIONS], 'see --help')}")
+        said = suggest(chosen.action or "", [*ACTIONS], f"say what to do: {' or '.join(ACTIONS)}")
+        raise UserError(f"there is no {chosen.action or 'action'}; {said}")
     {"index": _index, "inspect": _inspect}[chosen.action](chosen)
 
 

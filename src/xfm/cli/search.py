@@ -106,13 +106,9 @@ def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
 def _print(answer: "Answer", text: str | None) -> None:
     if answer.fits is False:
         sure = ""
-        if answer.best is not None and answer.fitted:
-            sure = f" That something fits is {answer.best:.0%} sure, less than {answer.min_score:.0%}."
-        elif answer.best is not None:
-            sure = (
-                f" The best fits with {answer.best:.0%}, less than {answer.min_score:.0%}; that is no "
-                "measure of this model: `xfm evaluate` fits one."
-            )
+        if answer.best is not None:
+            unfitted = "" if answer.fitted else " by no measure of this model (`xfm evaluate` fits one)"
+            sure = f" The best fits with {answer.best:.0%}{unfitted}, less than {answer.min_score:.0%}."
         near = " The nearest all the same:" if answer.hits else ""
         among = amount(answer.searched, "picture")
         print(f"Nothing found among {among} for {printable(text or '')!r}.{sure}{near}")

@@ -35,18 +35,10 @@ def recipe_names(family: str = "") -> list[str]:
 
 
 def load_recipe(recipe: str | Path, options: Sequence[str] = ()) -> Recipe:
-    """A recipe with the overrides of the environment and of dotted options.
+    """A recipe, by its name in the package or as a YAML file, with the overrides of the environment and of
+    dotted options as on the command line (`["--training.steps", "100"]`).
 
-    Args:
-        recipe: name of a recipe of the package, or path of a YAML file.
-        options: as on the command line, `["--training.steps", "100"]`.
-
-    Raises:
-        UserError: unknown recipe or field, or a value of the wrong type; the message lists close matches.
-
-    Example:
-        >>> load_recipe("nano", ["--training.steps", "100"]).training.steps
-        100
+    UserError: an unknown recipe or field, or a value of the wrong type; the message lists close matches.
     """
     values = read_recipe(recipe)
     return parse(Recipe, options, values=values, source=f"recipe {recipe}", env_prefix=RECIPE_ENV)

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from xfm.config.inference import Generation
-from xfm.config.typed import Limited, check_limits, limited
+from xfm.config.inference import MOST as MOST_TOKENS
+from xfm.config.typed import Limited, check_limits, limited, refuse
 from xfm.core.errors import UserError
 
 _HOST = re.compile(r"\*|(\*\.)?[\w:-]+(\.[\w:-]+)*")
@@ -113,21 +113,17 @@ class AnswerOptions:
         beams: of the beam search, at least top_k of them.
     """
 
-    top_k: int = limited(5, 1)
+    top_k: int = limited(5, 1, MOST_TOKENS)
     answers: list[str] = field(default_factory=list)
     free: bool = False
-    max_tokens: int = 12
-    beams: int = limited(3, 1)
+    max_tokens: int = limited(12, 2, MOST_TOKENS)
+    beams: int = limited(3, 1, MOST_TOKENS)
 
     def __post_init__(self) -> None:
         check_limits(self)
-        if self.free and self.answers:
-            raise ValueError("answers are either ranked (answers) or written (free), not both")
-        self.writing()
-
-    def writing(self) -> Generation:
-        """The beam search of free answers: the likeliest whole answers."""
-        return Generation(self.max_tokens, texts=self.top_k, beams=self.beams, length_penalty=0.0)
+        refuse(
+            {"answers are either ranked (answers) or written (free), not both": self.free and self.answers}
+        )
 
 
 MOST = 1000

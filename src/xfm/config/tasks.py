@@ -226,16 +226,9 @@ _asked: set[str] = set()
 
 
 def register_task(spec: TaskSpec) -> TaskSpec:
-    """Make a task known: to `xfm.finetune`, to pipelines, and to model folders that are fine-tuned for it.
+    """Make a task known to `xfm.finetune`, pipelines and model folders, and return it.
 
-    Args:
-        spec: the task; its names must be free.
-
-    Returns:
-        The same.
-
-    Raises:
-        ValueError: another task has one of its names, or it could not work (see `check_task`).
+    ValueError: another task has one of its names, or it could not work (see `check_task`).
     """
     check_task(spec, _OWN)
     for name in spec.names:

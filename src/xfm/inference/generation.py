@@ -46,8 +46,9 @@ class QuestionAnswering(Pipeline):
         assert isinstance(model, Answerer)
         memory, asked = model.fused(batch), batch.text.mask
         if answers is None:
-            marks = SpecialTokens.of(self.engine.tokenizer)
-            found = generate(model.decoder, memory, asked, marks, options.writing())
+            marks, count = SpecialTokens.of(self.engine.tokenizer), options.top_k
+            how = Generation(options.max_tokens, texts=count, beams=options.beams, length_penalty=0.0)
+            found = generate(model.decoder, memory, asked, marks, how)
             texts = [[self.engine.tokenizer.decode(ids).strip() for ids in rows] for rows in found.ids]
             return [_scored(row, scores) for row, scores in zip(texts, found.scores, strict=True)]
         best, scores = likeliest_answers(model.decoder, answers, memory, asked, options.top_k)
