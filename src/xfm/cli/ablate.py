@@ -10,7 +10,6 @@ from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, 
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm ablate`."""
     variants = "\n".join(f"  {one.name:<14} {one.meaning}" for one in VARIANTS.values())
     parser = new_parser(
         words=["recipe"],
@@ -33,7 +32,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Run what is missing of the ablation, and say where the tables are."""
     config = assemble(AblationConfig, chosen)
     out = Path(chosen.out or f"runs/ablation-{Path(chosen.recipe).stem}")
     from xfm.evaluation.ablation import PAGE, RESULTS, ablate

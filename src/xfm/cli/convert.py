@@ -12,7 +12,6 @@ from xfm.config.tasks import task_specs
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm convert`."""
     parser = new_parser(
         words=["file", "out"],
         prog="xfm convert",
@@ -40,7 +39,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """`xfm convert`."""
     from xfm.core.files import file_digest
     from xfm.core.results_folder import require_new_model
     from xfm.models.folder import save_model

@@ -59,7 +59,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Do what the action says."""
     if chosen.action not in ACTIONS:
         said = suggest(chosen.action or "", [*ACTIONS], f"say what to do: {' or '.join(ACTIONS)}")
         raise UserError(f"there is no {chosen.action or 'action'}; {said}")

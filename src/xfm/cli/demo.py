@@ -14,7 +14,6 @@ from xfm.models.shipped import DEFAULT
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm demo`."""
     parser = new_parser(
         words=["models"],
         prog="xfm demo",
@@ -36,7 +35,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Load, draw the examples, listen, and say where."""
     config, keys = server_config(chosen)
     if chosen.index and chosen.images:
         raise UserError("give --index or --images: the page searches one collection")

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm doctor`."""
     parser = new_parser(
         words=["path"],
         prog="xfm doctor",

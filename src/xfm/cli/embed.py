@@ -15,7 +15,6 @@ _TAKEN = ("row", "image", "vector")
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm embed`."""
     parser = new_parser(
         words=["input"],
         prog="xfm embed",
@@ -38,7 +37,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Compute the vectors, and say how many there are."""
     keep = tuple(names_in(chosen.keep))
     if taken := [name for name in keep if name in _TAKEN]:
         raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")

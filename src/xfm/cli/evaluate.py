@@ -31,7 +31,6 @@ _ONLY: Mapping[str, set[str]] = {
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm evaluate`."""
     parser = new_parser(
         words=["model"],
         prog="xfm evaluate",
@@ -68,7 +67,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Evaluate a model, show the scores and say where they are."""
     from xfm.models.resolve import model_folder
 
     model = model_folder(chosen.model)

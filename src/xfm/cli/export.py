@@ -16,7 +16,6 @@ FOLDERS = ("sentence-transformers", "cross-encoder")
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm export`."""
     parser = new_parser(
         words=["model", "out"],
         prog="xfm export",
@@ -42,7 +41,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """`xfm export`."""
     if chosen.format in [*Format]:
         _write_graphs(chosen)
         return

@@ -78,7 +78,6 @@ def fields_of(spec: "TaskSpec") -> str:
 
 
 def run(chosen: Namespace) -> None:
-    """Fine-tune, show the scores and say where everything is."""
     config = assemble(FinetuneConfig, chosen)
     from xfm.finetuning.finetune import check_upload, upload
 

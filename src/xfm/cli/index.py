@@ -28,7 +28,6 @@ ACTIONS = {
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm index`."""
     actions = "\n".join(f"  {name:<8} {meaning}" for name, meaning in ACTIONS.items())
     parser = new_parser(
         words=["action", "out"],
@@ -65,7 +64,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Do what the action says."""
     if chosen.action not in ACTIONS:
         raise UserError(f"there is no {chosen.action}; {suggest(chosen.action, [*ACTIONS], 'see --help')}")
     if chosen.action in ("build", "add") and not chosen.images:

@@ -29,7 +29,6 @@ PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm info`."""
     parser = new_parser(
         prog="xfm info",
         description="Print configuration, parameters of each part and provenance of a model folder, a\n"
@@ -50,7 +49,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> int:
-    """Describe what was named."""
     paths = [*(chosen.path or []), *([chosen.model] if chosen.model else [])]
     if not paths:
         raise UserError("say what to describe; for example: xfm info runs/quickstart/model")

@@ -10,7 +10,6 @@ from xfm.config.options import ArgumentParser, Namespace, new_parser
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm init`."""
     parser = new_parser(
         words=["out"],
         prog="xfm init",
@@ -31,7 +30,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Compose the model and write its folder."""
     recipe = load_recipe(chosen.recipe)
     asked = {"command": "init", "language": chosen.language, "vision": chosen.vision, "recipe": chosen.recipe}
     from xfm.core.results_folder import require_new_model

@@ -41,7 +41,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Plan, and show it."""
     recipe, config = assemble(Recipe, chosen), assemble(PlanConfig, chosen)
     from xfm.reports.scores import write_json
     from xfm.training.planning.planner import plan

@@ -84,7 +84,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Answer the rows, and say how many there were where they are not printed."""
     task = task_spec(chosen.task)
     options = assemble(task.options, chosen)
     if chosen.out is None and chosen.restart:

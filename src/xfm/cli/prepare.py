@@ -67,7 +67,6 @@ def _corpus_parser(corpus: CorpusName) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Build the world or prepare the corpus, and say what to do with it."""
     if chosen.corpus != WORLD:
         _prepare(chosen)
         return

@@ -59,7 +59,6 @@ def _chosen_recipe(options: Sequence[str]) -> str:
 
 
 def run(chosen: Namespace) -> None:
-    """Pre-train what the options say, or resume."""
     recipe = assemble(Recipe, chosen)
     changes = names_in(chosen.allow_changed)
     if unknown := [name for name in changes if name not in [*Change]]:

@@ -57,7 +57,6 @@ class Plan:
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm quickstart`."""
     parser = new_parser(
         prog="xfm quickstart",
         description="Build the embedded world, pre-train `nano` on it from scratch, evaluate the model in\n"
@@ -74,7 +73,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Walk the whole path."""
     quickstart(Path(chosen.out), chosen.budget, chosen.smoke)
 
 

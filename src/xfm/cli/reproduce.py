@@ -13,7 +13,6 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm reproduce`."""
     parser = new_parser(
         prog="xfm reproduce",
         usage="xfm reproduce [BENCHMARK ...] [--list] [--model MODEL --data FOLDER] [--out FOLDER] [--smoke]",
@@ -42,7 +41,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Print the table, list what belongs where, or run benchmarks and print the table."""
     names: list[str] = list(chosen.benchmarks or [])
     if chosen.list:
         print(_listing(Path(chosen.data), names))

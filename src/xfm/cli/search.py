@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm search`."""
     parser = new_parser(
         words=["index", "text"],
         prog="xfm search",
@@ -49,7 +48,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Search, print, and draw."""
     options = assemble(SearchOptions, chosen)
     if chosen.text is None and chosen.image is None:
         raise UserError("a search needs a text, or a picture by --image")

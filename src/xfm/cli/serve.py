@@ -16,7 +16,6 @@ KEYS = "XFM_API_KEYS"
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm serve`."""
     parser = new_parser(
         words=["models"],
         prog="xfm serve",
@@ -38,7 +37,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Load, listen, and say where."""
     config, keys = server_config(chosen)
     try:
         from xfm.serving.app import Server
