@@ -88,7 +88,7 @@ def test_debug_shows_the_traceback(capsys):
 
 def test_pretrain_resume_and_info(recipe, tmp_path, capsys):
     folder = tmp_path / "run"
-    options = ["pretrain", "--recipe", str(recipe), "--folder", str(folder), "--quiet"]
+    options = ["pretrain", "--recipe", str(recipe), "--out", str(folder), "--quiet"]
     assert main(options) == 0
     shown = capsys.readouterr().out
     assert f"The model is in {folder / 'model'}." in shown  # there are no tasks to evaluate it on
@@ -102,10 +102,10 @@ def test_pretrain_resume_and_info(recipe, tmp_path, capsys):
     assert re.search(rf"3 steps.* cannot have 9.*--init.model {folder}/model", capsys.readouterr().err)
     assert main([*options, "--resume"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("Flagged: resumed: the run was stopped and")
-    other = ["pretrain", "--recipe", "nano", "--folder", str(folder), "--resume", "--quiet"]
+    other = ["pretrain", "--recipe", "nano", "--out", str(folder), "--resume", "--quiet"]
     assert main(other) == 0
     assert f"with its own {folder / 'config.yaml'}; --recipe nano is not read" in capsys.readouterr().out
-    assert main(["pretrain", "--folder", str(folder), "--resume", "--quiet"]) == 0  # its own recipe
+    assert main(["pretrain", "--out", str(folder), "--resume", "--quiet"]) == 0  # its own recipe
     capsys.readouterr()
     told = {"model": "recipe: tiny", "checkpoints/step-00000003": "step: 3", "": "last logged:"}
     for path, expected in told.items():
@@ -114,7 +114,6 @@ def test_pretrain_resume_and_info(recipe, tmp_path, capsys):
         assert expected in shown
         assert "total:" in shown
         described = yaml.safe_load(shown)
-        assert described["grid"] == {"rows": 4, "columns": 4}
         assert described["preprocessing"]["interpolation"] == "bicubic"
         assert len(described["tokenizer"]["sha256"]) == 64
         assert described["gradients"]["bbp"] == ["fusion", "vision"]

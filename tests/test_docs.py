@@ -14,7 +14,7 @@ import yaml
 
 from tests.pages import PAGES, ROOT, blocks, commands, commands_in, files, mentions, name_of
 from tests.task_tables import fine_tuning, pipelines
-from xfm.cli.main import COMMANDS, parse_command
+from xfm.cli.main import COMMANDS, command_module, parse_command
 from xfm.config.options import known_options
 from xfm.core.errors import UserError
 
@@ -53,7 +53,7 @@ def test_commands_in_sentences_have_options_that_exist(page):
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_examples_of_the_help_parse(verb):
     for options in STARTS.get(verb, [[]]):
-        shown = COMMANDS[verb].module.parser(options).epilog or ""
+        shown = command_module(verb).parser(options).epilog or ""
         examples = commands_in(REMARK.sub("", shown), "xfm")
         assert examples
         for arguments in examples:
@@ -73,7 +73,7 @@ def check_words(words: tuple[str, ...]) -> None:
     if not words or words[0].startswith("-") or words[0].endswith(",") or "--help" in words:
         return
     try:
-        known = {*known_options(COMMANDS[words[0]].module.parser([*words[1:]])), "--to"}
+        known = {*known_options(command_module(words[0]).parser([*words[1:]]))}
         named = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
         assert named <= known
         parse_command([*words])

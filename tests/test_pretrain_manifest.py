@@ -11,7 +11,7 @@ import yaml
 from torch.distributed.run import get_args_parser
 
 from tests.pages import blocks
-from xfm.cli.main import parse_command
+from xfm.cli.main import SEVERAL, parse_command
 from xfm.training.run_folder import LOG_FILE
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +46,7 @@ def launched(words: list[str]) -> Namespace:
     told = get_args_parser().parse_args(words[1:])
     assert (told.module, told.training_script) == (True, "xfm")
     command, chosen = parse_command(told.training_script_args)
-    assert command.several
+    assert command in SEVERAL
     told.chosen = chosen
     return told
 

@@ -70,9 +70,9 @@ COMMANDS = {
 }
 """What makes folders."""
 ONLY_REFUSED = {
-    "pretrain": "pretrain --recipe nano --root ROOT/corpus --folder OUT --quiet",
-    "quickstart": "quickstart --folder OUT --smoke",
-    "prepare": "prepare --folder OUT --scale 0.002",
+    "pretrain": "pretrain --recipe nano --root ROOT/corpus --out OUT --quiet",
+    "quickstart": "quickstart --out OUT --smoke",
+    "prepare": "prepare --out OUT --scale 0.002",
     "init": "init --language MODEL --vision MODEL OUT",
     "export": "export MODEL FILE",
     "predict": "predict embed --model MODEL --input REVIEWS --out FILE --restart SHORT",

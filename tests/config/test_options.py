@@ -18,9 +18,8 @@ from xfm.config.image import ImageTrainingConfig
 from xfm.config.options import add_fields, new_parser, parse
 from xfm.config.plain import first_difference, to_plain
 from xfm.config.probing import FrozenConfig
-from xfm.config.ranges import LARGEST, check_range
 from xfm.config.recipe import Recipe
-from xfm.config.typed import kinds_of
+from xfm.config.typed import LARGEST, check_range, kinds_of
 from xfm.config.world import WorldConfig
 
 KINDS = [Recipe, WorldConfig, EvaluationConfig]

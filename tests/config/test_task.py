@@ -16,11 +16,10 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.finetune_file import dump_finetune, read_finetune
 from xfm.config.labels import class_weights_of
 from xfm.config.options import parse
-from xfm.config.plain import to_plain
+from xfm.config.plain import to_plain, yaml_value
 from xfm.config.task import TaskConfig
-from xfm.config.task_checks import PREDICT, check_task
 from xfm.config.task_spec import Field, FieldKind, TaskSpec
-from xfm.config.tasks import task_names, task_spec, task_specs
+from xfm.config.tasks import PREDICT, check_task, task_names, task_spec, task_specs
 from xfm.config.typed import from_plain
 from xfm.finetuning.presets import check_applicable
 
@@ -107,9 +106,7 @@ def test_a_text_and_a_mapping_are_the_same(weights: dict[str, float]) -> None:
         ("balanced", "balanced"),
         ("", ""),
         ("spam=5,ham=1", {"spam": 5, "ham": 1}),
-        ("{spam: 5, 'a, b=c': 2}", {"spam": 5, "a, b=c": 2}),
         ("a=b=2", {"a=b": 2}),
-        ("{2: 2, true: 3}", {"2": 2, "true": 3}),
     ],
 )
 def test_weights_as_options(written: str, right: Any) -> None:
@@ -139,4 +136,4 @@ def test_a_weight_that_nobody_could_write_is_not_written() -> None:
     """Of a few letters YAML makes lists of lists that take all memory as a text."""
     laughs = ", ".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]" for n in range(12))
     with expect_refusal("class_weights", "is no number", kind=ValueError):
-        class_weights_of(f"{{{laughs}}}")
+        class_weights_of(yaml_value(f"{{{laughs}}}"))

@@ -119,15 +119,15 @@ def test_killed_processes_are_gone_on_with(tmp_path: Path) -> None:
         str(source),
         *["--shard-size", "2", "--max-side", "40", "--workers", "2"],
     ]
-    assert main([*words, "--to", str(tmp_path / "whole"), "--quiet"]) == 0
+    assert main([*words, "--out", str(tmp_path / "whole"), "--quiet"]) == 0
     made = tmp_path / ".to.preparing" / "made"
-    with Running([*XFM, *words, "--to", str(tmp_path / "to")]) as first:
+    with Running([*XFM, *words, "--out", str(tmp_path / "to")]) as first:
         first.wait_until(lambda: len([*made.glob("*.json")]) >= 3 if made.exists() else False)
         first.signal(signal.SIGKILL)
         ended = first.end()
     assert ended.left == []
     assert not (tmp_path / "to").exists()
-    assert run([*XFM, *words, "--to", str(tmp_path / "to")]).status == 0
+    assert run([*XFM, *words, "--out", str(tmp_path / "to")]).status == 0
     assert without_times(tmp_path / "to") == without_times(tmp_path / "whole")
 
 
@@ -215,11 +215,11 @@ def test_pictures_and_captions_are_filtered(tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = coco(tmp_path / "coco")
     words = ["prepare", "coco", "--from", str(source), "--quiet", "--workers", "1"]
-    assert main([*words, "--to", str(tmp_path / "to")]) == 0
+    assert main([*words, "--out", str(tmp_path / "to")]) == 0
     shown = capsys.readouterr().out
     assert "5 of 5 records in 1 shard: 10 captions, 5 pictures" in shown
     assert "1 region outside its picture" in shown
-    assert main([*words, "--to", str(tmp_path / "to"), "--max-side", "20"]) == 2
+    assert main([*words, "--out", str(tmp_path / "to"), "--max-side", "20"]) == 2
     assert "--force" in capsys.readouterr().err
     for word, said in (
         ("cocoa", "there is no corpus cocoa; did you mean coco"),
@@ -228,16 +228,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert main(["prepare", word]) == 2
         assert said in capsys.readouterr().err
     for array in ("2/2", "x", "-1/3"):
-        assert main([*words, "--to", str(tmp_path / "other"), f"--array={array}"]) == 2
+        assert main([*words, "--out", str(tmp_path / "other"), f"--array={array}"]) == 2
         assert "--array" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 
 def test_the_recipe_base_reads_the_folders_that_the_page_on_corpora_makes() -> None:
     made = {
-        words[words.index("--to") + 1]
+        words[words.index("--out") + 1]
         for words in commands(ROOT / "docs" / "corpora.md", "xfm")
-        if "--to" in words
+        if "--out" in words
     }
     data = load_recipe("base").data
     streams = (data.text, data.image, data.pair, data.region)

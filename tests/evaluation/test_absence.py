@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from xfm.config.evaluation import AbsenceConfig, EvaluationConfig
+from xfm.config.evaluation import EvaluationConfig, RetrievalConfig
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts import matching
 from xfm.evaluation.parts.matching import run_absence, run_matching
@@ -16,7 +16,7 @@ from xfm.reports.scores import PartResult
 from xfm.tasks.images import Pictures
 
 
-def context_of(pretrained: Pretrained, world: Path, **changes: AbsenceConfig) -> Context:
+def context_of(pretrained: Pretrained, world: Path, **changes: RetrievalConfig) -> Context:
     config, pictures = EvaluationConfig(**changes), Pictures(pretrained.preprocessing)
     return Context(pretrained, world, config, torch.device("cpu"), pictures)
 
@@ -36,7 +36,7 @@ def test_a_head_that_knows_is_always_right(
     there = np.zeros((12, 24), dtype=bool)
     there[np.arange(12), 2 * np.arange(12)] = True
     found = PartResult()
-    context = context_of(pretrained, tiny_world, absence=AbsenceConfig(gallery=5))
+    context = context_of(pretrained, tiny_world, retrieval=RetrievalConfig(absence_gallery=5))
     monkeypatch.setattr(matching, "match", oracle(there))
     rows = context.rows(matching.read_presence, "absence", "test", 0)
     matching._phrases(context, found, "test", rows)

@@ -68,7 +68,7 @@ def test_groups(recorded: Recorded, optimised_task: str) -> None:
 
     groups = parameter_groups(module, optim, is_new)
     for group in groups:
-        group["lr"] = optim.lr * group["lr_scale"]
+        group["lr"] = optim.lr * group["lr_multiplier"]
     theirs = {name: wanted["groups"][number] for name, number in wanted["group_of"].items()}
     check_groups(recorded, module, groups, theirs)
     known = {"init_params", "base_lr", "base_weight_decay", "lr_mult", "groups", "group_of"}

@@ -10,7 +10,7 @@ from tests.corpora.miniature import coco, img2dataset, jpeg
 from tests.doctor.planted import bomb
 from tests.hostile.situation import ENDLESS, Content, Make, Names, Situation, fifo, folder, loop, sparse
 
-PREPARE = "prepare {} --to out --workers 1 --quiet --from from"
+PREPARE = "prepare {} --out out --workers 1 --quiet --from from"
 COCO, SBU, TEXT = (PREPARE.format(name) for name in ("coco", "sbu", "text"))
 CAPTIONS, INSTANCES = (f"from/annotations/{name}_train2014.json" for name in ("captions", "instances"))
 

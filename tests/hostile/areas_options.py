@@ -4,7 +4,7 @@ from tests.hostile.situation import Situation
 
 TUNE = "finetune text-classification --model {model} --train {rows} --out out --quiet"
 PREDICT = "predict text-classification --model {tuned}/model --input {lines} --out out.jsonl --quiet"
-PRETRAIN = "pretrain --recipe {recipe} --folder out --quiet"
+PRETRAIN = "pretrain --recipe {recipe} --out out --quiet"
 EVALUATE = "evaluate {model} --world {world} --out out --quiet"
 
 
@@ -39,8 +39,8 @@ VALUES = [
     *_values("pretrain", PRETRAIN, "--data.workers", ("-1", "1000000")),
     *_values("evaluate", EVALUATE, "--scale", ("nan", "inf")),
     *_values("evaluate", EVALUATE, "--parts", ("\u202ereversed", "a,,b")),
-    *_values("prepare", "prepare --folder out", "--image_size", ("1", "1000000")),
-    *_values("quickstart", "quickstart --folder out", "--budget", ("nan", "x")),
+    *_values("prepare", "prepare --out out", "--image_size", ("1", "1000000")),
+    *_values("quickstart", "quickstart --out out", "--budget", ("nan", "x")),
     *_values("plan", "plan", "--gpus", ("0", "99999999999")),
     *_values("plan", "plan", "--recipe", ("nothing", "/dev/zero.yaml")),
 ]
@@ -51,10 +51,10 @@ WORDS = [
     Situation("name-of-5000-letters", "", says=("too long",), words=("info", "a/" + "x" * 5000)),
     Situation("out-of-5000-letters", "", says=("xxx",), words=(*TUNE.replace("out", "x" * 5000, 1).split(),)),
     Situation("line-break-in-a-name", "", says=("a\\nb",), words=("info", "./a\nb")),
-    Situation("brackets-in-a-root", "pretrain --recipe {recipe} --root w[1] --folder out", says=("w[1]",)),
+    Situation("brackets-in-a-root", "pretrain --recipe {recipe} --root w[1] --out out", says=("w[1]",)),
     Situation("columns-nonsense", f"{TUNE} --columns ===", says=("--columns",)),
     Situation("keep-of-nothing", f"{PREDICT} --keep nothing", says=("nothing",), status=(0,)),
-    Situation("environment-nonsense", "pretrain --recipe {recipe} --folder out", says=("steps",),
+    Situation("environment-nonsense", "pretrain --recipe {recipe} --out out", says=("steps",),
         env={"XFM_PRETRAIN_TRAINING__STEPS": "many"}),
     Situation("list-that-holds-itself", "", says=("betas",),
         words=(*PRETRAIN.split(), "--training.optim.betas=&a [*a, *a]")),

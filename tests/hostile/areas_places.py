@@ -6,7 +6,7 @@ from tests.hostile.situation import Situation, copied, fifo, folder, link, loop
 TUNE = "finetune text-classification --model {model} --train {rows} --steps 1 --quiet --out"
 PREDICT = "predict text-classification --model {tuned}/model --input {lines} --quiet --out"
 OWN_INPUT = "predict text-classification --model {tuned}/model --input a.jsonl --out"
-PRETRAIN = "pretrain --recipe {recipe} --quiet --folder"
+PRETRAIN = "pretrain --recipe {recipe} --quiet --out"
 EVALUATE = "evaluate {model} --world {world} --scale 0.02 --parts retrieval --quiet --out"
 WRITERS = {
     "finetune": TUNE,
@@ -15,7 +15,7 @@ WRITERS = {
     "evaluate": EVALUATE,
     "convert": "convert {published}",
     "export": "export {model}",
-    "prepare": "prepare --scale 0.004 --objects 100 --heldout_objects 6 --vocab_size 400 --folder",
+    "prepare": "prepare --scale 0.004 --objects 100 --heldout_objects 6 --vocab_size 400 --out",
 }
 FILE_OUT = {"predict", "export"}
 READ_ONLY = 'mount -t tmpfs -o size=1m tmpfs out && mount -o remount,ro out && exec "$@"'
@@ -81,9 +81,9 @@ SAME = [
     Situation("finetune-into-an-adapter", "finetune text-classification --model a/model --train {rows} --out a/model "
         "--steps 1", {"a": copied("{apart}")}, ("a/model",)),
     Situation("pretrain-twice", f"{PRETRAIN} r", {"r": copied("{run}")}, ("r",)),
-    Situation("prepare-onto-another-world", "prepare --folder w --scale 0.003 --objects 100 --heldout_objects 6",
+    Situation("prepare-onto-another-world", "prepare --out w --scale 0.003 --objects 100 --heldout_objects 6",
         {"w": copied("{world}")}, ("w",)),
-    Situation("quickstart-into-a-finetuning", "quickstart --smoke --folder t", {"t": copied("{tuned}")}, ("t",)),
+    Situation("quickstart-into-a-finetuning", "quickstart --smoke --out t", {"t": copied("{tuned}")}, ("t",)),
 ]  # fmt: skip
 STREAMS = [
     Situation(f"{verb}-{name}", command, shell=shell, status=status, silent=True, env=env,

@@ -10,8 +10,8 @@ from tests.hostile.situation import Situation
 
 TUNE = "finetune text-classification --model {model} --train {rows} --steps 4000 --out out"
 MERGE = "merge {apart}/model out"
-PRETRAIN = "pretrain --recipe {recipe} --folder out --training.steps 4000 --training.save_every 4000"
-PREPARE = "prepare --folder out --scale 0.1 --workers 2"
+PRETRAIN = "pretrain --recipe {recipe} --out out --training.steps 4000 --training.save_every 4000"
+PREPARE = "prepare --out out --scale 0.1 --workers 2"
 MANY = {"in.jsonl": '{"text": "a red circle"}\n' * 60_000}
 PREDICT = "predict text-classification --model {tuned}/model --input in.jsonl --out out.jsonl"
 # A signal that ends a command without its doing is shown by the shell as 128 + its number.
@@ -105,9 +105,9 @@ SITUATIONS = [
     Situation("predict-killed", PREDICT, MANY, during=when("out.jsonl", signal.SIGKILL, False), status=(-9,), **LATE),
     Situation("evaluate-interrupted", "evaluate {model} --world {world} --out out", during=after(3.0, signal.SIGINT),
         status=(0, 130), **LATE),
-    Situation("quickstart-interrupted", "quickstart --smoke --folder out", during=after(4.0, signal.SIGINT),
+    Situation("quickstart-interrupted", "quickstart --smoke --out out", during=after(4.0, signal.SIGINT),
         status=(0, 130), **LATE),
-    Situation("quickstart-killed", "quickstart --smoke --folder out", during=after(4.0, signal.SIGKILL, False),
+    Situation("quickstart-killed", "quickstart --smoke --out out", during=after(4.0, signal.SIGKILL, False),
         status=(-9,), **LATE),
     Situation("two-finetunings-in-a-folder", TUNE, during=second(), status=(0, 130), **LATE),
     Situation("two-pretrainings-in-a-folder", PRETRAIN, during=second(), status=(0, 130), **LATE),

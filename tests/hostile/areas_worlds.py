@@ -22,7 +22,7 @@ from tests.hostile.situation import (
     sparse,
 )
 
-PRETRAIN = "pretrain --recipe a.yaml --folder out --quiet"
+PRETRAIN = "pretrain --recipe a.yaml --out out --quiet"
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(
     f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 9) + "]\n" for n in range(1, 12)
 )
@@ -85,7 +85,7 @@ WORLDS = [
     world("text-of-one-line", put(TEXT, b"x" * 20_000_000), says=("text.jsonl",)),
     world("tokenizer-fifo", put("tokenizer.json", fifo), says=("tokenizer.json",)),
     world("manifest-fifo", put("world.json", fifo), says=(), status=0),
-    Situation("pretrain-no-world", "pretrain --recipe {recipe} --root nowhere --folder out --quiet", says=("nowhere",)),
+    Situation("pretrain-no-world", "pretrain --recipe {recipe} --root nowhere --out out --quiet", says=("nowhere",)),
 ]  # fmt: skip
 SEEN = "tasks/retrieval/seen.jsonl"
 EVALUATE = "evaluate {model} --world w --out out --scale 0.02 --parts retrieval --quiet"
@@ -100,7 +100,7 @@ TASKS = [
         ("folder", put(SEEN, folder), "seen.jsonl"),
     )
 ]  # fmt: skip
-RESUME = "pretrain --folder run --resume --quiet --training.steps 3"
+RESUME = "pretrain --out run --resume --quiet --training.steps 3"
 LAST = "checkpoints/step-00000002"
 CHECKPOINTS = [
     Situation(f"resume-{name}", RESUME, {"run": copied("{run}", drop("model/config.json"), *edits)}, says,
@@ -120,7 +120,7 @@ CHECKPOINTS = [
 ] + [
     Situation("info-run-log-device", "info r", {"r": copied("{run}", put("log.jsonl", ENDLESS))}, ("run",),
         status=(0,)),
-    Situation("init-from-damaged", "pretrain --recipe {recipe} --folder out --quiet --init.model m",
+    Situation("init-from-damaged", "pretrain --recipe {recipe} --out out --quiet --init.model m",
         {"m": copied("{model}", cut("model.safetensors"))}, ("model.safetensors",)),
     Situation("resume-model-changed", "finetune text-classification --model {model} --train {rows} --out o --resume",
         {"o": copied("{tuned}", put("config.yaml", fifo))}, ("o",), changes=("o",), status=(0, 2)),

@@ -63,9 +63,9 @@ def ready(folder: Path, every: bool = True) -> dict[str, str]:
 
 
 def _build(folder: Path, every: bool) -> None:
-    _xfm(folder, f"prepare --folder world {WORLD}")
+    _xfm(folder, f"prepare --out world {WORLD}")
     (folder / "tiny.yaml").write_text(RECIPE.replace("{world}", str(folder / "world")))
-    _xfm(folder, "pretrain --recipe tiny.yaml --folder run --quiet")
+    _xfm(folder, "pretrain --recipe tiny.yaml --out run --quiet")
     _tables(folder / "tables")
     _photos(folder)
     tune = "finetune text-classification --model run/model --train tables/rows.csv"

@@ -14,7 +14,7 @@ import xfm
 from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, pictures, texts
 from tests.inference.support import Models, Pipe, photos, same
-from xfm.config.inference import BeamSearch
+from xfm.config.inference import Generation
 from xfm.config.labels import MatchCalibration
 from xfm.data.images import to_uint8
 from xfm.data.schema import Tokens
@@ -110,7 +110,7 @@ def test_free_answers_are_the_likeliest_texts(models: Models) -> None:
     )
     text = tokens(found, [question])
     memory = found.task.fuse(pixels(found, pictures(1)), text)
-    how = BeamSearch(6, texts=2, beams=4, length_penalty=0.0)
+    how = Generation(6, texts=2, beams=4, length_penalty=0.0)
     written = generate(found.task.decoder, memory, text.mask, SpecialTokens.of(found.tokenizer), how)
     assert [a["answer"] for a in answer] == [found.tokenizer.decode(ids).strip() for ids in written.ids[0]]
     assert [a["score"] for a in answer] == pytest.approx(written.scores[0].exp().tolist(), rel=1e-4)
@@ -262,7 +262,7 @@ def test_captions(models: Models) -> None:
     found, shown = models["captioning"], pictures(3)
     memory = found.model.encode_image(pixels(found, shown))
     seen = torch.ones(memory.shape[:2], dtype=torch.bool)
-    how = BeamSearch(9, 4, texts=2, beams=3)
+    how = Generation(9, 4, texts=2, beams=3)
     written = generate(found.task.decoder, memory, seen, SpecialTokens.of(found.tokenizer), how)
     expected = [
         [{"generated_text": found.tokenizer.decode(ids).strip()} for ids in rows] for rows in written.ids

@@ -88,7 +88,7 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
     arguments = ["--language", parts[0], "--vision", parts[1], "--recipe", str(recipe)]
     assert main(["init", *arguments, str(composed)]) == 0
     assert str(composed) in capsys.readouterr().out
-    arguments = ["--recipe", str(recipe), "--init.model", str(composed), "--folder", str(run)]
+    arguments = ["--recipe", str(recipe), "--init.model", str(composed), "--out", str(run)]
     assert main(["pretrain", *arguments, "--quiet"]) == 0
 
     start, trained = load_model(composed), load_model(run / "model")
@@ -112,7 +112,7 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
     assert kept.model == start.model.config
     losses = logged_losses(run)
     shutil.rmtree(run / "checkpoints" / "step-00000008")
-    assert main(["pretrain", "--folder", str(run), "--resume", "--quiet"]) == 0
+    assert main(["pretrain", "--out", str(run), "--resume", "--quiet"]) == 0
     assert logged_losses(run) == losses
 
 

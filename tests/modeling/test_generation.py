@@ -26,7 +26,7 @@ from tests.modeling.build import (
     tiny_config,
     tiny_model,
 )
-from xfm.config.inference import BeamSearch, Sampling
+from xfm.config.inference import Generation
 from xfm.config.task import TaskConfig
 from xfm.models.decoder import CachedDecoder, Decoder
 from xfm.models.fusion import FusionLayer
@@ -196,7 +196,7 @@ def test_the_cache_changes_nothing(seed: int, count: int, each: int) -> None:
 def test_enough_beams_find_what_an_exhaustive_search_finds(seed: int, penalty: float, shortest: int) -> None:
     decoder, memory, mask = started(seed, 2, vocabulary=6)  # two ordinary tokens, 4 and 5
     longest = 5
-    how = BeamSearch(longest, shortest, texts=4, beams=16, length_penalty=penalty)
+    how = Generation(longest, shortest, texts=4, beams=16, length_penalty=penalty)
     found = generate(decoder, memory, mask, MARKS, how)
     for place in range(2):
         every = [
@@ -257,7 +257,7 @@ def test_beam_search_equals_transformers(seed: int, beams: int, penalty: float) 
     model, decoder = build(seed, vocabulary=20)
     memory, mask = memories(3)
     decoder, memory = decoder.double(), memory.double()  # in float32, one search in a thousand meets a tie
-    how = BeamSearch(9, 4, texts=beams, beams=beams, length_penalty=penalty)
+    how = Generation(9, 4, texts=beams, beams=beams, length_penalty=penalty)
     found = generate(decoder, memory, mask, MARKS, how)
     expected = as_transformers(model, decoder).double().generate(
         torch.full((3, 1), BEGIN), encoder_hidden_states=memory, encoder_attention_mask=mask.long(),
@@ -277,7 +277,7 @@ def test_beam_search_equals_transformers(seed: int, beams: int, penalty: float) 
 def test_cuts_equal_those_of_transformers(seed: int, temperature: float, top_k: int, top_p: float) -> None:
     torch.manual_seed(seed)
     logits = torch.randn(4, 12) * 2
-    how = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    how = Generation(temperature=temperature, top_k=top_k, top_p=top_p)
     warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
     if top_k:
         warpers.append(TopKLogitsWarper(top_k))
@@ -292,7 +292,7 @@ def test_cuts_equal_those_of_transformers(seed: int, temperature: float, top_k: 
 def test_sampling_equals_a_plain_loop(seed: int, each: int, shortest: int) -> None:
     """The same draws, one text at a time, every text read again at every step."""
     decoder, memory, mask = started(seed, 2)
-    how = Sampling(8, shortest, each, temperature=1.5, top_k=6, top_p=0.9)
+    how = Generation(8, shortest, each, sample=True, temperature=1.5, top_k=6, top_p=0.9)
     draws = torch.rand(2, each, 7)
     found = generate(decoder, memory, mask, MARKS, how, draws)
     for place in range(2):
@@ -316,8 +316,8 @@ def test_sampling_equals_a_plain_loop(seed: int, each: int, shortest: int) -> No
         )
 
 
-@pytest.mark.parametrize("how", [BeamSearch(8, beams=3, texts=2), Sampling(8, texts=2, top_k=5)])
-def test_a_text_does_not_depend_on_what_is_beside_it(how: BeamSearch | Sampling) -> None:
+@pytest.mark.parametrize("how", [Generation(8, texts=2), Generation(8, texts=2, sample=True, top_k=5)])
+def test_a_text_does_not_depend_on_what_is_beside_it(how: Generation) -> None:
     decoder, memory, mask = started(3, 6)
     draws = torch.rand(6, 2, 7)
     together = generate(decoder, memory, mask, MARKS, how, draws)

@@ -21,7 +21,7 @@ def arguments(corpus, folder, *options, steps=100000, workers=1, caption_rows=Tr
     recipe = replace(recipe, data=replace(recipe.data, workers=workers, caption_rows=caption_rows))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tiny.yaml").write_text(dump_recipe(recipe))
-    places = ["--recipe", str(folder / "tiny.yaml"), "--folder", str(folder / "run")]
+    places = ["--recipe", str(folder / "tiny.yaml"), "--out", str(folder / "run")]
     return ["pretrain", *places, "--quiet", "--device", "cpu", *options]
 
 

@@ -96,7 +96,7 @@ def test_a_full_disk_is_said_once(corpus, tmp_path):
         "run_folder.write_checkpoint = save\n"
     )
     words = with_fault(fill, arguments(corpus, tmp_path, steps=50, save_every=3))
-    words[words.index("--folder") + 1] = str(place / "run")
+    words[words.index("--out") + 1] = str(place / "run")
     keep = f'"$@"; status=$?; cp -r "{place}/run" "{tmp_path}/kept"; exit $status'
     said = sentence(run(mounted(place, "4m", ["sh", "-c", keep, "sh", *words])))
     assert said.count("disk is full") == 1

@@ -16,9 +16,7 @@ from xfm.training.checkpoint import latest_checkpoint
 from xfm.training.failures import explaining_failures
 
 
-@pytest.mark.parametrize(
-    "words", [["evaluate", "m"], ["prepare", "--folder", "w"]], ids=lambda words: words[0]
-)
+@pytest.mark.parametrize("words", [["evaluate", "m"], ["prepare", "--out", "w"]], ids=lambda words: words[0])
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_commands_for_one_process_refuse_several(tmp_path, monkeypatch, capsys, words, rank):
     """As torchrun tells a process; only the first one says it."""

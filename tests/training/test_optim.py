@@ -43,7 +43,7 @@ def test_groups_cover_every_trained_parameter_once():
     model.language.requires_grad_(False)
     config = OptimConfig(lr=1.0, new_lr_multiplier=2.0, weight_decay=0.5)
     groups = parameter_groups(model, config, lambda name: name.startswith("itm_head"))
-    rates, decays = by_name(groups, "lr_scale"), by_name(groups, "weight_decay")
+    rates, decays = by_name(groups, "lr_multiplier"), by_name(groups, "weight_decay")
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert rates.keys() == trained
     assert sum(len(group["params"]) for group in groups) == len(trained)
@@ -137,7 +137,7 @@ def test_a_rate_that_does_not_fall_to_zero_is_torchs():
     theirs = torch.optim.SGD([weight], lr=4e-5)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=16, eta_min=1e-7)
     config = OptimConfig(lr=4e-5, least_lr=1e-7, warmup=4, schedule=Schedule.COSINE)
-    ours, progress = torch.optim.SGD([{"params": [weight], "lr_scale": 1.0}], lr=1.0), TrainingClock(20)
+    ours, progress = torch.optim.SGD([{"params": [weight], "lr_multiplier": 1.0}], lr=1.0), TrainingClock(20)
     for step in range(4, 20):
         assert set_lr(ours, config, step, progress) == pytest.approx(fall.get_last_lr()[0])
         theirs.step()
@@ -149,7 +149,7 @@ def test_layers_learn_as_timm_has_it():
     """timm's groups of its BEiT, with the names of its trunk in a model here."""
     trunk = timm.create_model("beit_base_patch16_224", depth=3, embed_dim=24, num_heads=2, num_classes=5)
     theirs = {
-        name: group["lr_scale"]
+        name: group["lr_multiplier"]
         for group in param_groups_layer_decay(trunk, layer_decay=0.7)
         for name, p in trunk.named_parameters()
         if any(p is one for one in group["params"])

@@ -19,7 +19,7 @@ from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.faults import command, sentence, trains
 from tests.training.support import called, files_of, logged, logged_losses
 from xfm.cli.main import main
-from xfm.config.data import Augmentation, CorpusConfig, StreamConfig, ValidationConfig
+from xfm.config.data import Augmentation, CorpusConfig, StreamConfig, StreamsConfig
 from xfm.config.encoders import TextPositions
 from xfm.config.load import dump_recipe
 from xfm.config.phases import PhaseConfig, PhaseWeights
@@ -161,7 +161,7 @@ def test_bad_records_are_logged_and_counted_at_the_end(tmp_path, capsys):
     shard.write_bytes(shard.read_bytes().replace(b"PNG", b"XXX", 2))  # the first pictures do not decode
     (photos / "3.png").write_bytes(b"")
     (photos / "film.mov").write_bytes(b"")
-    assert main(["pretrain", "--recipe", str(recipe), "--folder", str(folder), "--quiet"]) == 0
+    assert main(["pretrain", "--recipe", str(recipe), "--out", str(folder), "--quiet"]) == 0
     bad = {line["key"] for line in logged(folder) if line.get("event") == "bad_record"}
     assert bad >= {f"{shard}:{key:05d}" for key in range(2)}
     assert any("3.png" in key for key in bad)
@@ -187,13 +187,13 @@ OFTEN = {"validate_every": 2, "validate_steps": 2, "ema": 0.5, "save_every": 3, 
 OFTEN |= {"negatives": NegativesConfig(queue_size=8)}  # what remembers does not notice looks either
 
 
-HELD_OUT = ValidationConfig(
+HELD_OUT = StreamsConfig(
     text=StreamConfig(4, [CorpusConfig("text.jsonl")]),
     pair=StreamConfig(4, [CorpusConfig("held-out/*.tar")], Augmentation.NONE),
 )
 
 
-def validated(root: Path, held_out: ValidationConfig = HELD_OUT, **training: object) -> Recipe:
+def validated(root: Path, held_out: StreamsConfig = HELD_OUT, **training: object) -> Recipe:
     """The tiny recipe with pairs and texts that it looks at."""
     recipe = tiny_recipe(root)
     return replace(
@@ -256,7 +256,7 @@ def test_the_finished_model_is_the_average_and_checkpoints_have_both(finished: P
 
 
 def test_the_run_is_that_without_looks(finished: Path, root: Path, tmp_path: Path) -> None:
-    recipe = validated(root, ValidationConfig(), validate_every=0, ema=0.0)
+    recipe = validated(root, StreamsConfig(), validate_every=0, ema=0.0)
     pretrain(recipe, tmp_path / "run", progress=False)
     assert logged_losses(tmp_path / "run") == logged_losses(finished)
     for step in (3, 6):
@@ -285,7 +285,7 @@ def test_what_does_not_go_together_is_one_sentence(root: Path, finished: Path, t
     with expect_refusal("training.validate_every", "data.validation", kind=ValueError):
         replace(recipe, training=replace(recipe.training, validate_every=0))
     with expect_refusal("training.validate_every", "data.validation", kind=ValueError):
-        replace(recipe, data=replace(recipe.data, validation=ValidationConfig()))
+        replace(recipe, data=replace(recipe.data, validation=StreamsConfig()))
     with expect_refusal("training.ema", kind=ValueError):
         replace(recipe.training, ema=1.0)
     gone = replace(recipe.data.validation, pair=StreamConfig(4, [CorpusConfig("nowhere-*.tar")]))

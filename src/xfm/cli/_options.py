@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfm.config.inference import EngineName, SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, add_option, assemble
-from xfm.config.tables import add_max_bad
+from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError, amount
 from xfm.core.paths import home_path
 
@@ -15,17 +15,10 @@ if TYPE_CHECKING:
     from xfm.inference.shared_prediction import PartsTarget, PredictionCounts
 
 _SHARED: dict[str, tuple[str, Any]] = {
-    "--model": (
-        "folder of a model or of a finished run, a model of the package (small), or "
-        "owner/name[@revision] of the hub",
-        None,
-    ),
-    "--columns": ("what the columns are called: FIELD=COLUMN,..., FIELD= for none", None),
+    "--model": ("model folder, run, model of the package (small), or owner/name[@revision] of the hub", None),
+    "--columns": ("what the columns are called: FIELD=COLUMN,..., FIELD= for none", ""),
     "--pictures": ("folder that paths of pictures start from", None),
-    "--allow-urls": (
-        "hosts from which pictures may be fetched by address, with commas: *.example.org; '*' for any",
-        [],
-    ),
+    "--allow-urls": ("hosts to fetch pictures from, with commas: *.example.org; '*' for any", []),
     "--resume": ("continue the run in the out folder exactly", False),
     "--device": ("auto, cpu, cuda, cuda:1, ...", "auto"),
     "--quiet": ("no progress bars", False),
@@ -48,9 +41,21 @@ def option(parser: ArgumentParser, name: str, meaning: str = "", default: Any = 
         add_option(parser, name, kind, **{"default": default, "help": meaning, **more})
 
 
+def shared(parser: ArgumentParser, *names: str) -> None:
+    """Add options with the shared help."""
+    for name in names:
+        option(parser, name)
+
+
+def add_max_bad(parser: ArgumentParser, what: str = "rows with an unreadable picture") -> None:
+    """Add the option; None stands for the rule of `MAX_BAD`."""
+    rule = f"if not given, {MAX_BAD} and half of the rows; 0 ends the run at the first"
+    option(parser, "--max-bad", f"{what} to leave out at most; {rule}", type=int)
+
+
 def add_answering(parser: ArgumentParser, bad: str) -> None:
     """Options of a command that answers rows; `bad` are those that `--max-bad` leaves out."""
-    option(parser, "--columns", default="")
+    option(parser, "--columns")
     option(parser, "--keep", "columns to copy to the answers, with commas", "")
     option(parser, "--pictures", "folder that paths start from, if not the input's")
     add_max_bad(parser, bad)
@@ -58,8 +63,7 @@ def add_answering(parser: ArgumentParser, bad: str) -> None:
     option(parser, "--allow-urls", type=list[str])
     option(parser, "--batch-size", "rows per pass", 32)
     option(parser, "--precision", PRECISION)
-    option(parser, "--device")
-    option(parser, "--quiet")
+    shared(parser, "--device", "--quiet")
     option(parser, "--array", ARRAY)
     add_fields(parser, SharingConfig)
 
@@ -82,7 +86,7 @@ ARRAY = "PLACE/COUNT, from 0: do a share of the work, as one of several processe
 
 def is_shared(chosen: Namespace) -> bool:
     """Whether any of those options was given."""
-    return chosen.get("array") is not None or assemble(SharingConfig, chosen).asked
+    return getattr(chosen, "array", None) is not None or assemble(SharingConfig, chosen).asked
 
 
 def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Executor":
@@ -94,7 +98,7 @@ def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Execu
 
         processes = int(device != "auto" or torch.cuda.is_available())
     restart = "restart" if anew else None
-    return chosen_engine(config.engine, processes, chosen.get("array"), restart, device != "cpu")
+    return chosen_engine(config.engine, processes, getattr(chosen, "array", None), restart, device != "cpu")
 
 
 def answer_in_units(

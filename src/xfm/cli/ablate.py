@@ -3,21 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfm.cli._options import option
+from xfm.cli._options import option, shared
 from xfm.config.ablation import VARIANTS, AblationConfig
 from xfm.config.load import recipe_names
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm ablate`."""
     variants = "\n".join(f"  {one.name:<14} {one.meaning}" for one in VARIANTS.values())
     parser = new_parser(
         words=["recipe"],
         prog="xfm ablate",
         usage="xfm ablate [RECIPE] [--world FOLDER] [--out FOLDER] [--seeds N] [--variants NAME,...]",
-        description="Train and score variants of a recipe with several seeds, compared seed by seed:\n"
-        "what the gradient policy, guided masked image modelling, boxes and plain text are worth. One\n"
+        description="Train and score variants of a recipe with several seeds, compared seed by seed. One\n"
         "run at a time, for hours; the same command goes on where it was stopped. OUT holds results.csv\n"
         f"with a row a run, and ablation.md with the tables.\n\nvariants:\n{variants}",
         epilog="examples:\n"
@@ -28,14 +26,12 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--world", "folder that `xfm prepare` wrote", "worlds/emoji")
     option(parser, "--out", "folder of the runs and tables; runs/ablation-RECIPE if not given")
     option(parser, "--steps", "of every run; the recipe's if not given", type=int)
-    option(parser, "--device")
-    option(parser, "--quiet")
+    shared(parser, "--device", "--quiet")
     add_fields(parser, AblationConfig)
     return parser
 
 
 def run(chosen: Namespace) -> None:
-    """Run what is missing of the ablation, and say where the tables are."""
     config = assemble(AblationConfig, chosen)
     out = Path(chosen.out or f"runs/ablation-{Path(chosen.recipe).stem}")
     from xfm.evaluation.ablation import PAGE, RESULTS, ablate

@@ -12,7 +12,6 @@ from xfm.config.tasks import task_specs
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm convert`."""
     parser = new_parser(
         words=["file", "out"],
         prog="xfm convert",
@@ -27,37 +26,19 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     )
     option(parser, "--file", "the checkpoint: .th, .pt, or safetensors with its names", required=True)
     option(parser, "--out", "model folder to write", required=True)
-    option(
-        parser,
-        "--tokenizer",
-        "tokenizer.json, or a folder with it or one that transformers reads (RoBERTa's)",
-    )
+    option(parser, "--tokenizer", "tokenizer.json, or a folder with it or one that transformers reads")
     known = ", ".join(recipe_names())
-    option(
-        parser,
-        "--recipe",
-        f"gives what no tensor shows, such as dropout: one of {known}, or a YAML file",
-        "base",
-    )
-    option(
-        parser,
-        "--task",
-        "where the tensors leave it open",
-        choices=[spec.name for spec in task_specs(tunable=True)],
-    )
+    option(parser, "--recipe", f"for what no tensor shows, such as dropout: {known}, or a YAML file", "base")
+    tasks = [spec.name for spec in task_specs(tunable=True)]
+    option(parser, "--task", "where the tensors leave it open", choices=tasks)
     option(parser, "--heads", "attention heads of text and fusion, if not the recipe's", type=int)
-    option(
-        parser,
-        "--normalisation",
-        "mean and deviation of the pixels (pre-training used clip)",
-        choices=list(NORMALISATIONS),
-    )
+    pixels = "mean and deviation of the pixels (pre-training used clip)"
+    option(parser, "--normalisation", pixels, choices=list(NORMALISATIONS))
     option(parser, "--ignore", "beginnings of names of tensors to leave out, with commas", "")
     return parser
 
 
 def run(chosen: Namespace) -> None:
-    """`xfm convert`."""
     from xfm.core.files import file_digest
     from xfm.core.results_folder import require_new_model
     from xfm.models.folder import save_model

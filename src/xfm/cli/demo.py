@@ -14,26 +14,19 @@ from xfm.models.shipped import DEFAULT
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm demo`."""
     parser = new_parser(
         words=["models"],
         prog="xfm demo",
         usage="xfm demo [MODEL,...] [--index FOLDER | --images FOLDER] [--open] [--OPTION VALUE ...]",
         description="Try models in the browser: search a gallery, ask, find, compare, caption, classify,\n"
-        "fill in words, see where a model looks. The page comes from this machine, and asks nothing of\n"
-        "any other. A run's folder (as of `xfm quickstart`) opens its model together with those that were\n"
-        "fine-tuned on its way. Models are given with commas; each tab asks the one made for it.",
+        "fill in words, see where a model looks. The page comes from this machine, and asks no other. A\n"
+        "run's folder (as of `xfm quickstart`) opens its model with those that were fine-tuned on its way.",
         epilog="examples:\n"
-        "  xfm demo\n"
         "  xfm demo runs/quickstart --open\n"
         "  xfm demo small,runs/vqa --images photos\n"
         f"  {KEYS}=... xfm demo small --host 0.0.0.0",
     )
-    option(
-        parser,
-        "--models",
-        f"model folders, runs, models of the package or of the hub, with commas; else {DEFAULT}",
-    )
+    option(parser, "--models", f"models or runs with commas, each asked what it is made for; else {DEFAULT}")
     option(parser, "--index", "collection to search in (`xfm index build`)")
     option(parser, "--images", "folder of pictures to search in; it becomes a collection at first")
     option(parser, "--open", "open the browser", False)
@@ -42,7 +35,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Load, draw the examples, listen, and say where."""
     config, keys = server_config(chosen)
     if chosen.index and chosen.images:
         raise UserError("give --index or --images: the page searches one collection")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from xfm.cli._options import option
+from xfm.cli._options import option, shared
 from xfm.config.corpora import DoctorConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.core.errors import UserError, amount
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm doctor`."""
     parser = new_parser(
         words=["path"],
         prog="xfm doctor",
@@ -30,9 +29,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     )
     option(parser, "--path", "shards, JSON lines, a folder of pictures, or a table", required=True)
     option(parser, "--out", "folder of the results", "doctor")
-    option(parser, "--columns", default="")
-    option(parser, "--pictures")
-    option(parser, "--quiet")
+    shared(parser, "--columns", "--pictures", "--quiet")
     add_fields(parser, DoctorConfig)
     return parser
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from xfm.cli._options import add_answering, answer_in_units, answers_said, option, others_have_not
-from xfm.config.inference import EmbedConfig
-from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
+from xfm.config.inference import VectorFormat
+from xfm.config.options import ArgumentParser, Namespace, add_option, names_in, new_parser
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
@@ -15,18 +15,14 @@ _TAKEN = ("row", "image", "vector")
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm embed`."""
     parser = new_parser(
         words=["input"],
         prog="xfm embed",
         usage="xfm embed INPUT --out FOLDER [--model MODEL] [--OPTION VALUE ...]",
         description="Vectors of every row of a table (a column text or image), or of every picture of a\n"
-        "folder: Parquet or NumPy files of some rows each in a folder, and _vectors.json about them.\n"
-        "Texts and pictures share a space; products of vectors are cosines. The same command goes on\n"
-        "where a run was stopped, and many machines can share the work (--engine ray, --array);\n"
-        "the files are the same whoever made them.",
+        "folder: Parquet or NumPy files of some rows each, and _vectors.json about them. The same command\n"
+        "goes on where a run was stopped; many machines can share the work (--engine ray, --array).",
         epilog="examples:\n"
-        "  xfm embed photos/ --out vectors/photos\n"
         "  xfm embed reviews.parquet --model runs/my/model --columns text=review --keep id --out vectors/r\n"
         "  xfm embed photos/ --out vectors/photos --engine ray\n"
         '  xfm embed photos/ --out vectors/photos --array "$SLURM_ARRAY_TASK_ID/16"',
@@ -34,19 +30,19 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--input", "a table as finetune takes it, or a folder of pictures", required=True)
     option(parser, "--out", "folder of the vectors", required=True)
     option(parser, "--model", default=DEFAULT, meaning="model folder, run, or name of the package or the hub")
-    add_fields(parser, EmbedConfig)
+    said = "parquet, or npy: arrays of NumPy, with JSON lines that say whose the vectors are"
+    add_option(parser, "--format", VectorFormat, default="parquet", help=said)
     add_answering(parser, "rows that cannot be read (logged in OUT/_bad.jsonl)")
     return parser
 
 
 def run(chosen: Namespace) -> None:
-    """Compute the vectors, and say how many there are."""
     keep = tuple(names_in(chosen.keep))
     if taken := [name for name in keep if name in _TAKEN]:
         raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")
     from xfm.inference.shared_prediction import PartsTarget
 
-    target = PartsTarget(home_path(chosen.out).absolute(), assemble(EmbedConfig, chosen).format)
+    target = PartsTarget(home_path(chosen.out).absolute(), chosen.format)
     found = answer_in_units(chosen, EMBED.name, EMBED.options(), keep, target)
     if found is None:
         print(others_have_not(chosen.array))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm.cli._options import option
+from xfm.cli._options import option, shared
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.config.plain import to_plain
@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Labels that a terminal shows."""
-
-
-_WORLD = "an evaluation on a world"
-_TUNED = "--test of a fine-tuned model"
+_WORLD, _TUNED = "an evaluation on a world", "--test of a fine-tuned model"
 _UNTUNED = "--test of a pre-trained model"
-
-
 _TABLE = {"test", "columns", "pictures", "out", "max_bad", "seed", "precision", "device"}
 _FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names"}
 _ONLY: Mapping[str, set[str]] = {
@@ -36,7 +31,6 @@ _ONLY: Mapping[str, set[str]] = {
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm evaluate`."""
     parser = new_parser(
         words=["model"],
         prog="xfm evaluate",
@@ -44,16 +38,13 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "       xfm evaluate MODEL --test FILE [--columns FIELD=COLUMN,...] [--out FOLDER]\n"
         "       xfm evaluate MODEL --test DATA [--train DATA] [--methods linear,knn,zero-shot]",
         description="Evaluate a pre-trained model on a world, every number beside chance and a baseline of\n"
-        "one modality: retrieval, probes, masked tokens, questions, reasoning, grounding. Writes\n"
-        "metrics.json and report.html; the last lines have a command that asks the model. With --test\n"
+        "one modality; writes metrics.json and report.html. With --test\n"
         "- a fine-tuned model is scored on new labelled rows of its task, in predictions.jsonl one by one;\n"
         "- frozen picture features of a pre-trained one are evaluated on labelled pictures: a table, a\n"
-        "  folder with a folder a class, or hub:OWNER/NAME. With --train by a linear probe whose penalty\n"
-        "  validation rows choose, and by nearest neighbours; without, by the names of the classes alone\n"
-        "  (zero-shot). Features are computed once and kept.",
+        "  folder with a folder a class, or hub:OWNER/NAME; with --train by a linear probe and nearest\n"
+        "  neighbours, without by the names of the classes (zero-shot). Features are kept.",
         epilog="examples:\n"
         "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
-        "  xfm evaluate runs/quickstart/model --parts retrieval,vqa --scale 0.2\n"
         "  xfm evaluate runs/reviews/model --test new.csv --columns text=review,label=stars\n"
         "  xfm evaluate runs/quickstart/model --train pets/train --test pets/test --out runs/pets\n"
         "  xfm evaluate runs/quickstart/model --test pets/test --templates pets\n"
@@ -64,40 +55,23 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--test", "labelled rows that are scored")
     option(parser, "--train", "labelled pictures that are fitted")
     option(parser, "--validation-rows", "labelled pictures that choose the penalty of the linear probe")
-    option(parser, "--columns")
-    option(parser, "--pictures")
-    for name, known, meaning in (
-        ("--box-format", BoxFormat, "what the four numbers of a box are; xywh if not given"),
-        ("--box-unit", BoxUnit, "the unit of boxes; pixel if not given"),
-    ):
-        option(parser, name, meaning, choices=[one.value for one in known])
+    shared(parser, "--columns", "--pictures", "--quiet")
+    option(parser, "--box-format", "numbers of a box; xywh if not given", choices=[*BoxFormat])
+    option(parser, "--box-unit", "the unit of boxes; pixel if not given", choices=[*BoxUnit])
     option(parser, "--label-separator", "what stands between the labels of a cell; | if not given")
-    option(
-        parser,
-        "--names",
-        "text file with LABEL=NAME lines: what labels are called in prompts, and classes that no picture has",
-    )
-    option(
-        parser,
-        "--out",
-        "folder for the results; if not given, the run's, or one below it such as evaluation-validation "
-        "for another split or scale, and evaluation-NAME for rows of a table or a model that was fine-tuned;",
-    )
-    option(parser, "--quiet")
+    option(parser, "--names", "file with LABEL=NAME lines: labels in prompts, and classes without a picture")
+    option(parser, "--out", "folder for the results; the run's, or one below it, if not given")
     add_fields(parser, EvaluationConfig)
     add_fields(parser, FrozenConfig, shared=True)
     return parser
 
 
 def run(chosen: Namespace) -> None:
-    """Evaluate a model, show the scores and say where they are."""
     from xfm.models.resolve import model_folder
 
     model = model_folder(chosen.model)
     tuned = (model / "task.json").exists()
-    mode = _WORLD
-    if chosen.test is not None:
-        mode = _TUNED if tuned else _UNTUNED
+    mode = _WORLD if chosen.test is None else _TUNED if tuned else _UNTUNED
     values, defaults = dict(vars(chosen)), dict[str, Any]()
     for kind in (EvaluationConfig, FrozenConfig):
         values |= to_plain(assemble(kind, chosen))
@@ -114,7 +88,7 @@ def run(chosen: Namespace) -> None:
             f"{model} was fine-tuned: score it on labelled rows of its task with --test FILE, or evaluate "
             "what is left of the pre-trained model on the embedded data with --world worlds/emoji"
         )
-    _USES[mode](chosen, model)
+    {_WORLD: _on_world, _TUNED: _on_rows, _UNTUNED: _on_frozen}[mode](chosen, model)
 
 
 def _on_world(chosen: Namespace, model: Path) -> None:
@@ -225,17 +199,10 @@ def _read_labelled(
     fields = (picture, Field("label", "name of the class"))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     found: list[Labelled] = []
-    for row in read_table(source, fields, ColumnMap.parse(chosen.columns or ""), store, root, left_out):
+    for row in read_table(source, fields, ColumnMap.parse(chosen.columns), store, root, left_out):
         try:
             found.append(Labelled(row.path("image"), row.label("label"), row.place))
         except UnreadablePicture as error:
             left_out.add(row.place, str(error))
             left_out.total += 1
     return found
-
-
-_USES = {
-    _WORLD: _on_world,
-    _TUNED: _on_rows,
-    _UNTUNED: _on_frozen,
-}

@@ -16,19 +16,15 @@ FOLDERS = ("sentence-transformers", "cross-encoder")
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm export`."""
     parser = new_parser(
         words=["model", "out"],
         prog="xfm export",
         usage="xfm export MODEL OUT --format FORMAT",
-        description="Write a model folder in another program's format. `published` is the checkpoint that\n"
-        "the published X-FM code reads, a file; `xfm convert` reads it back to the bit.\n"
-        "`sentence-transformers` and `cross-encoder` are folders that sentence-transformers loads, for\n"
-        "vectors of texts and pictures, and for matching a text with a picture. `onnx` and `openvino` are\n"
-        "folders of graphs, one for each encoder and head, of any batch and length, that pipelines,\n"
-        "`xfm predict` and `xfm serve` run as they run a model: by ONNX Runtime or by OpenVINO. What was\n"
-        "written is compared with the model before it counts. `merged` is the whole model folder of an\n"
-        "adapter, which `xfm finetune --tune.save-adapter-only true` wrote.",
+        description="Write a model folder in another program's format, and compare it with the model.\n"
+        "published: the checkpoint that X-FM's code reads, and `xfm convert` reads back to the bit.\n"
+        "sentence-transformers, cross-encoder: for vectors, and for matching a text with a picture.\n"
+        "onnx, openvino: graphs that pipelines, `xfm predict` and `xfm serve` run as they run a model.\n"
+        "merged: the whole model of an adapter, as of `xfm finetune --tune.save-adapter-only true`.",
         epilog="examples:\n"
         "  xfm export runs/quickstart/model nano.th --format published\n"
         "  xfm export small models/small-st --format sentence-transformers\n"
@@ -44,7 +40,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """`xfm export`."""
     if chosen.format in [*Format]:
         _write_graphs(chosen)
         return

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfm.cli._options import option
+from xfm.cli._options import option, shared
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.finetune_file import RESOLVED, read_finetune
 from xfm.config.next_command import command_line
@@ -41,23 +41,19 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         epilog="examples:\n"
         "  xfm finetune text-classification --model runs/quickstart/model --train reviews.csv --out runs/r\n"
         "  xfm finetune vqa --model M --train my.jsonl --columns question=q,answer=a --out runs/q\n"
-        "  xfm finetune text-classification --model M --train t.csv --out runs/f --preset fast    a probe\n"
         "  xfm finetune text-classification --model M --train t.csv --dry-run   the plan, and minutes\n"
         "  xfm finetune --config runs/r/finetune.yaml --seed 1 --out runs/r1    a run again, with a change\n"
         "  xfm finetune image-classification --model M --train photos/ --tune.vision lora --out runs/p\n"
-        "  xfm finetune grounding --model M --train boxes.csv --box-format xyxy --out runs/g\n"
         "  torchrun --nproc-per-node 8 -m xfm finetune vqa --model M --train my.jsonl --out runs/q\n"
-        "  xfm finetune retrieval --model me/base@v2 --train my.csv --push-to-hub me/retrieval --out runs/m\n"
         "  XFM_FINETUNE_SEED=1 xfm finetune ...        any option from the environment",
     )
     option(parser, "--config", "YAML file with these options and fields; what else is given goes before it")
     for name, (meaning, needed) in _TOLD.items():
         required = needed and name not in told and not (dry and name == "out")
-        option(parser, f"--{name}", meaning, told.get(name, _EMPTY.get(name)), required=required)
+        option(parser, f"--{name}", meaning, told.get(name), required=required)
     option(parser, "--dry-run", "show the plan and the minutes that it takes, and write nothing", False)
     option(parser, "--push-to-hub", "owner/name on the hub, private if new, for the finished model")
-    option(parser, "--resume")
-    option(parser, "--quiet")
+    shared(parser, "--resume", "--quiet")
     add_fields(parser, FinetuneConfig, values=values, source=f"--config {path}")
     return parser
 
@@ -73,7 +69,6 @@ _TOLD = {
     "pictures": ("", False),
 }
 """What the command is told besides the settings: its meaning, and whether it must be there."""
-_EMPTY = {"columns": ""}
 
 
 def fields_of(spec: "TaskSpec") -> str:
@@ -83,13 +78,12 @@ def fields_of(spec: "TaskSpec") -> str:
 
 
 def run(chosen: Namespace) -> None:
-    """Fine-tune, show the scores and say where everything is."""
     config = assemble(FinetuneConfig, chosen)
     from xfm.finetuning.finetune import check_upload, upload
 
     if chosen.push_to_hub is not None:
         check_upload(chosen.push_to_hub, config)
-    told = {name: chosen[name] for name in ("test", "columns", "pictures")}
+    told = {name: getattr(chosen, name) for name in ("test", "columns", "pictures")}
     told |= {"valid": chosen.validation, "config": config, "progress": not chosen.quiet}
     if chosen.dry_run:
         from xfm.finetuning.finetune import dry_run

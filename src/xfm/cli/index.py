@@ -8,10 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.cli._options import is_shared, option, sharing_engine
+from xfm.cli._options import add_max_bad, is_shared, option, shared, sharing_engine
 from xfm.config.inference import SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
-from xfm.config.tables import add_max_bad
 from xfm.core.errors import UserError, amount, suggest
 from xfm.core.paths import home_path
 from xfm.models.shipped import DEFAULT
@@ -29,7 +28,6 @@ ACTIONS = {
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm index`."""
     actions = "\n".join(f"  {name:<8} {meaning}" for name, meaning in ACTIONS.items())
     parser = new_parser(
         words=["action", "out"],
@@ -37,16 +35,12 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         usage="xfm index ACTION [--out] FOLDER [--images SOURCE,...] [--model MODEL] [--OPTION VALUE ...]",
         description="Collections of pictures for `xfm search`. A source is a folder, a table (as\n"
         "finetune takes it) with a column image, or tar shards; other columns, and the JSON beside a\n"
-        "picture of a shard, can be asked for in conditions. What is known is not read again, pictures\n"
-        "that look exactly alike are taken once; the same command goes on where a run was stopped.\n"
-        "With --processes or --engine ray, processes and machines encode units of pictures, and one\n"
-        "process takes them in.\n\n"
-        f"actions:\n{actions}",
+        "picture of a shard, can be asked for in conditions. What is known is not read again; the same\n"
+        f"command goes on where a run was stopped.\n\nactions:\n{actions}",
         epilog="examples:\n"
         "  xfm index build --model small --images photos/ --out runs/photos\n"
         "  xfm index build --images shop.jsonl --columns image=file --key sku --out runs/shop\n"
         "  xfm index build --images shop.jsonl --out runs/shop --store postgresql://db/shop\n"
-        "  xfm index build --images photos/ --out runs/photos --engine ray\n"
         "  xfm index add runs/photos --images more/\n"
         "  xfm index remove runs/shop --where 'price>100' --where kind=hat,scarf\n"
         "  xfm index stats runs/shop",
@@ -54,16 +48,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--action", f"one of {', '.join(ACTIONS)}", required=True)
     option(parser, "--out", "folder of the collection", required=True)
     parser.add_argument("--images", default="", help="folders, tables or tar shards, with commas")
-    option(
-        parser,
-        "--model",
-        "of a new collection: a model folder or run, or a model of the package or of the hub; "
-        f"{DEFAULT} if not given",
-    )
+    option(parser, "--model", f"of a new collection: model folder, run or name; {DEFAULT} if not given")
     option(parser, "--store", "postgresql://HOST/DATABASE in place of LanceDB; a password by PGPASSWORD")
     option(parser, "--table", "in that database; pictures if not given")
-    option(parser, "--columns", default="")
-    option(parser, "--pictures")
+    shared(parser, "--columns", "--pictures", "--device", "--quiet")
     option(parser, "--key", "column that names pictures; id where there is one, else file and row do")
     option(parser, "--keep", "columns that conditions can be about, with commas; all if not given")
     option(parser, "--as-text", "columns of CSV that stay texts though they hold numbers, with commas", "")
@@ -71,25 +59,21 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--where", "of remove: a condition; all must hold", [], type=list[str])
     parser.repeated = frozenset({"where"})  # whose commas are those of values
     add_max_bad(parser, "pictures that cannot be read")
-    option(parser, "--device")
-    option(parser, "--quiet")
     add_fields(parser, SharingConfig)
     return parser
 
 
 def run(chosen: Namespace) -> None:
-    """Do what the action says."""
     if chosen.action not in ACTIONS:
         raise UserError(f"there is no {chosen.action}; {suggest(chosen.action, [*ACTIONS], 'see --help')}")
     if chosen.action in ("build", "add") and not chosen.images:
         raise UserError(f"{chosen.action} needs --images: a folder, a table or a tar shard")
     if chosen.action not in ("build", "add") and is_shared(chosen):
         raise UserError(f"{chosen.action} is done by one process: leave out --engine and --processes")
-    if chosen.action == "remove" and not (chosen["keys"] or chosen.where):
+    if chosen.action == "remove" and not (chosen.keys or chosen.where):
         raise UserError("remove needs --keys or --where: it says which pictures go")
-    {"build": _take, "add": _take, "remove": _remove, "stats": _stats, "compact": _compact}[chosen.action](
-        chosen
-    )
+    work = {"build": _take, "add": _take, "remove": _remove, "stats": _stats, "compact": _compact}
+    work[chosen.action](chosen)
 
 
 def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "AbstractContextManager[Index]":
@@ -138,7 +122,7 @@ def _remove(chosen: Namespace) -> None:
 
     conditions = [parse_condition(one) for one in chosen.where]
     with _opened(chosen) as index:
-        gone = index.remove(names_in(chosen["keys"]), checked(conditions, index.about.fields))
+        gone = index.remove(names_in(chosen.keys), checked(conditions, index.about.fields))
         taken = amount(gone, "picture is", "pictures are")
         print(f"{taken} taken out of {chosen.out}, which has {len(index):,}.")
 

@@ -26,7 +26,6 @@ PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm info`."""
     parser = new_parser(
         prog="xfm info",
         description="Print configuration, parameters of each part and provenance of a model folder, a\n"
@@ -37,9 +36,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         epilog="examples:\n  xfm info runs/quickstart/model\n  xfm info runs/quickstart\n"
         "  xfm info xfm-base.th\n  xfm info base\n  xfm info runs/nano --checkpoints",
     )
-    parser.add_argument(
-        "path", type=str, nargs="*", metavar="PATH", help="folder, file or recipe; several are shown in turn"
-    )
+    meaning = "folder, file or recipe; several are shown in turn"
+    parser.add_argument("path", type=str, nargs="*", metavar="PATH", help=meaning)
     option(parser, "--model")
     option(parser, "--checkpoints", "list and verify the checkpoints of the runs", False)
     option(parser, "--json", "print that list as JSON", False)
@@ -48,7 +46,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> int:
-    """Describe what was named."""
     paths = [*(chosen.path or []), *([chosen.model] if chosen.model else [])]
     if not paths:
         raise UserError("say what to describe; for example: xfm info runs/quickstart/model")
@@ -98,10 +95,9 @@ def describe(path: str) -> str:
 
         return _yaml({"published": path, "bytes": folder.stat().st_size, **describe_published(folder)})
     if not folder.is_dir():
-        if not folder.exists() and (own := boxed_model(path)):
-            recipe = [dump_recipe(load_recipe(path)).rstrip()] if path in recipe_names() else []
-            return "\n---\n".join([_described_model(own), *recipe])
-        return dump_recipe(load_recipe(path)).rstrip()
+        own = None if folder.exists() else boxed_model(path)
+        recipe = [] if own and path not in recipe_names() else [dump_recipe(load_recipe(path)).rstrip()]
+        return "\n---\n".join([*([_described_model(own)] if own else []), *recipe])
     if (folder / "state.json").exists():  # whatever it is: what reads it says so
         state = read_json_object(folder / "state.json")
         settings, parts = state.pop("settings", {}), {"checkpoint": str(folder), **state}
@@ -145,13 +141,6 @@ def _model_facts(folder: Path) -> dict[str, Any]:
         facts["task"] = read_json_object(folder / "task.json")
         if not exported.is_file():
             facts["task"] |= {"parameters": parameter_counts(folder / "task.safetensors")["total"]}
-    vision = config.get("vision")
-    side, patch, width = (
-        vision.get(name) if isinstance(vision, dict) else None
-        for name in ("image_size", "patch_size", "image_width")
-    )
-    if isinstance(side, int) and isinstance(patch, int) and patch > 0 and isinstance(width or side, int):
-        facts["grid"] = {"rows": side // patch, "columns": (width or side) // patch}
     for name in ("preprocessing", "calibration"):
         if (path := folder / f"{name}.json").is_file():
             facts[name] = read_json_object(path)

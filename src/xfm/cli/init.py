@@ -10,7 +10,6 @@ from xfm.config.options import ArgumentParser, Namespace, new_parser
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm init`."""
     parser = new_parser(
         words=["out"],
         prog="xfm init",
@@ -26,14 +25,11 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--language", "RoBERTa, XLM-R or BERT by folder or hub name, or hf:NAME", required=True)
     option(parser, "--vision", "BEiT by folder, file or hub name, timm:NAME, or fresh: the recipe's", "fresh")
     known = ", ".join(recipe_names())
-    option(
-        parser, "--recipe", f"whose fusion encoder, and fresh vision encoder: {known}, or a YAML file", "base"
-    )
+    option(parser, "--recipe", f"whose fusion and fresh vision encoder: {known}, or a YAML file", "base")
     return parser
 
 
 def run(chosen: Namespace) -> None:
-    """Compose the model and write its folder."""
     recipe = load_recipe(chosen.recipe)
     asked = {"command": "init", "language": chosen.language, "vision": chosen.vision, "recipe": chosen.recipe}
     from xfm.core.results_folder import require_new_model

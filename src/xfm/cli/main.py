@@ -8,8 +8,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,29 +18,6 @@ from xfm.core.processes import is_alone, terminable
 
 if TYPE_CHECKING:
     from xfm.config.options import Namespace
-
-
-@dataclass(frozen=True)
-class Command:
-    """A verb of the command line.
-
-    Attributes:
-        name: as it is typed; its module in `xfm.cli` is imported when it is used.
-        summary: one line for `xfm --help`.
-        several: whether it is made for several processes, started by torchrun.
-        shows: whether what was parsed asks for something on standard output and for nothing else.
-    """
-
-    name: str
-    summary: str
-    several: bool = False
-    shows: "Callable[[Namespace], bool]" = lambda _: False
-
-    @property
-    def module(self) -> Any:
-        """Its module in `xfm.cli`: `parser` builds its options, `run` does the work with what was parsed and
-        gives the exit status, where it has one of its own."""
-        return import_module(f"xfm.cli.{self.name}")
 
 
 def _note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
@@ -65,37 +41,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.formatwarning = _note
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = [argument for argument in given if argument != "--debug"]
-    running: list[tuple[Command, Namespace]] = []
-    refused = False
+    running: list[tuple[str, Namespace]] = []
+
+    def work() -> int:
+        try:
+            os.getcwd()
+        except FileNotFoundError:  # the libraries would end the process
+            raise UserError("the current folder does not exist any more: change to another (`cd`)") from None
+        if not arguments:
+            _top_parser().print_help()
+            return 0
+        with terminable():
+            running.append(parse_command(arguments))
+            ((verb, chosen),) = running
+            alone = verb in SEVERAL or is_alone(f"xfm {verb}")
+            return command_module(verb).run(chosen) or 0 if alone else FAILED
+
     try:
-        with guarded(
-            lambda: next((str(chosen.get("out") or "") for _, chosen in running), ""),
-            lambda: all(command.shows(chosen) for command, chosen in running),
+        return guarded(
+            work,
+            lambda: next((str(getattr(chosen, "out", None) or "") for _, chosen in running), ""),
+            lambda: all(verb in SHOWS and not getattr(chosen, SHOWS[verb], None) for verb, chosen in running),
             debug="--debug" in given,
-        ) as ending:
-            try:
-                os.getcwd()
-            except FileNotFoundError:  # the libraries would end the process
-                raise UserError(
-                    "the current folder does not exist any more: change to another (`cd`)"
-                ) from None
-            if arguments:
-                with terminable():
-                    command, chosen = parse_command(arguments)
-                    running.append((command, chosen))
-                    if command.several or is_alone(f"xfm {arguments[0]}"):
-                        ending.status = command.module.run(chosen) or 0
-                    else:
-                        refused = True
-            else:
-                _top_parser().print_help()
+        )
     finally:  # help leaves by an exception
         if argv is None:
             leaving()
-    return FAILED if refused else ending.status
 
 
-def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
+def command_module(verb: str) -> Any:
+    """The module of a command: `parser` builds its options, `run` does the work with what was parsed, and
+    gives the exit status where it has one of its own."""
+    return import_module(f"xfm.cli.{verb}")
+
+
+def parse_command(arguments: Sequence[str]) -> "tuple[str, Namespace]":
     """The command that arguments name, and its options; nothing is run."""
     from xfm.config.options import parse_options
 
@@ -103,15 +83,14 @@ def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
     if not verb.startswith("-") and verb not in COMMANDS:
         raise UserError(f"there is no command {verb}; {suggest(verb, [*COMMANDS], 'see xfm --help')}")
     top = _top_parser().parse_args(arguments)
-    command = COMMANDS[top.command]
-    return command, parse_options(command.module.parser(top.options), top.options)
+    return top.command, parse_options(command_module(top.command).parser(top.options), top.options)
 
 
 def _top_parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
 
     width = max(len(name) for name in COMMANDS)
-    commands = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
+    commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="xfm",
         usage="xfm COMMAND [OPTION ...]",
@@ -136,29 +115,29 @@ def _top_parser() -> argparse.ArgumentParser:
 
 
 COMMANDS = {
-    one.name: one
-    for one in (
-        Command("quickstart", "everything from data to report in one command"),
-        Command("prepare", "make shards of a corpus, or build the embedded data"),
-        Command("data", "index the shards of a corpus"),
-        Command("doctor", "read any data set before training, and say what is wrong with it"),
-        Command("init", "compose a model of encoders with weights"),
-        Command("plan", "predict memory, time and cost of a run", shows=lambda chosen: chosen.json is None),
-        Command("pretrain", "pre-train a recipe, or resume", several=True),
-        Command("finetune", "fine-tune a model on your own rows", several=True),
-        Command("evaluate", "score a model and write the report"),
-        Command("ablate", "ask what parts of the method are worth"),
-        Command(
-            "predict", "answer one input, or the rows of a file", shows=lambda chosen: chosen.out is None
-        ),
-        Command("embed", "make vectors of a table or a folder"),
-        Command("index", "collect pictures to search in"),
-        Command("search", "find pictures by a text, a picture, or both", shows=lambda _: True),
-        Command("serve", "answer requests over HTTP"),
-        Command("demo", "try models in the browser"),
-        Command("reproduce", "run the benchmarks of the paper"),
-        Command("convert", "read a published checkpoint"),
-        Command("export", "write a model for other runtimes, or a published checkpoint"),
-        Command("info", "describe a model, checkpoint, run or recipe", shows=lambda _: True),
-    )
+    "quickstart": "everything from data to report in one command",
+    "prepare": "make shards of a corpus, or build the embedded data",
+    "data": "index the shards of a corpus",
+    "doctor": "read any data set before training, and say what is wrong with it",
+    "init": "compose a model of encoders with weights",
+    "plan": "predict memory, time and cost of a run",
+    "pretrain": "pre-train a recipe, or resume",
+    "finetune": "fine-tune a model on your own rows",
+    "evaluate": "score a model and write the report",
+    "ablate": "ask what parts of the method are worth",
+    "predict": "answer one input, or the rows of a file",
+    "embed": "make vectors of a table or a folder",
+    "index": "collect pictures to search in",
+    "search": "find pictures by a text, a picture, or both",
+    "serve": "answer requests over HTTP",
+    "demo": "try models in the browser",
+    "reproduce": "run the benchmarks of the paper",
+    "convert": "read a published checkpoint",
+    "export": "write a model for other runtimes, or a published checkpoint",
+    "info": "describe a model, checkpoint, run or recipe",
 }
+"""Every command with a line for `xfm --help`; its module in `xfm.cli` is imported when it is used."""
+SEVERAL = ("pretrain", "finetune")
+"""Those made for several processes, started by torchrun."""
+SHOWS = {"plan": "json", "predict": "out", "search": "", "info": ""}
+"""Those that are asked for something on standard output and for nothing else, without this option."""

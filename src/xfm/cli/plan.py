@@ -25,10 +25,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         words=["recipe"],
         prog="xfm plan",
         usage="xfm plan [RECIPE] [--gpus N] [--gpu NAME] [--FIELD VALUE ...]",
-        description="Predict what a pre-training takes, without training anything: memory of a process and\n"
-        "what it is for, time of a step, hours, cost, and which settings fit\n"
-        "(activation checkpointing, parts of a batch, shards of the model). Memory is by formula; time is\n"
-        "the operations at a share of the GPU's peak.",
+        description="Predict what a pre-training takes, without training anything: memory of a process by\n"
+        "formula, time as the operations at a share of the GPU's peak, cost, and which settings fit.",
         epilog="examples:\n"
         "  xfm plan --recipe base --gpus 32 --gpu h100\n"
         "  xfm plan base --gpus 8 --gpu a100-40gb --price 1.5 --json plan.json\n"
@@ -43,7 +41,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Plan, and show it."""
     recipe, config = assemble(Recipe, chosen), assemble(PlanConfig, chosen)
     from xfm.reports.scores import write_json
     from xfm.training.planning.planner import plan

@@ -15,7 +15,15 @@ from xfm.cli._options import (
     option,
     others_have_not,
 )
-from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
+from xfm.config.options import (
+    ArgumentParser,
+    Namespace,
+    add_fields,
+    assemble,
+    early_word,
+    names_in,
+    new_parser,
+)
 from xfm.config.task_spec import Field, FieldKind, TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.core.errors import UserError, printable
@@ -54,25 +62,17 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         epilog="examples:\n"
         "  xfm predict text-classification --model runs/my/model --text 'what a film'\n"
         "  xfm predict vqa --model runs/vqa --image cat.jpg --question 'what is it?'\n"
-        "  xfm predict image-classification --model runs/my/model --input cat.jpg\n"
         "  cat reviews.txt | xfm predict text-classification --model runs/my/model --input -\n"
         "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
-        "  xfm predict embed --model runs/quickstart/model --input photos/ --out vectors.jsonl\n"
         "  xfm predict vqa --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
         "      --columns image=photo,question=q --keep id --max-bad 20\n"
         "  xfm predict captioning --model runs/captions --input photos --out said.jsonl --engine ray",
     )
     option(parser, "--task", "what to answer", required=True)
-    option(
-        parser,
-        "--model",
-        "model folder, run, model of the package (small), or owner/name[@revision] of the hub",
-        required=True,
-    )
+    option(parser, "--model", required=True)
     add_inputs(task, parser)
     option(parser, "--out", "JSON-lines file to write or to go on with, instead of printing")
     add_answering(parser, "rows that cannot be answered (logged in OUT.bad.jsonl)")
-    option(parser, "--resume", "go on with what OUT holds, as happens without it, too", False)
     option(parser, "--workers", "threads that read pictures; four with a GPU, none without", type=int)
     if task is not None and task.gallery:
         option(parser, "--gallery", "candidates: a folder of pictures, or a table (text or image)")
@@ -84,14 +84,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Answer the rows, and say how many there were where they are not printed."""
     task = task_spec(chosen.task)
     options = assemble(task.options, chosen)
-    if chosen.resume and chosen.restart:
-        raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
-    if chosen.out is None and (chosen.resume or chosen.restart):
-        option = "--resume" if chosen.resume else "--restart"
-        raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
+    if chosen.out is None and chosen.restart:
+        raise UserError("--restart is for a file of answers; give --out, or leave it out")
     if chosen.out is not None:
         from xfm.inference.answer_file import require_lines
 
@@ -103,7 +99,7 @@ def run(chosen: Namespace) -> None:
     from xfm.inference.prediction import predict
     from xfm.inference.row_sources import ReadOptions, open_rows
 
-    keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
+    keep = tuple(names_in(chosen.keep))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     reading = ReadOptions(task.inputs, ColumnMap.parse(chosen.columns), keep, root, bool(chosen.allow_urls))
     source = chosen_source(chosen, task, reading) or Path(chosen.input)
@@ -112,33 +108,17 @@ def run(chosen: Namespace) -> None:
         return
     if chosen.out is None and isinstance(source, Path):
         source = open_rows(source, reading)
-    pipe = pipeline(
-        task.name,
-        chosen.model,
-        device=chosen.device,
-        precision=chosen.precision,
-        batch_size=chosen.batch_size,
-        allow_urls=chosen.allow_urls,
-        readers=chosen.workers,
-    )
+    how = {name: getattr(chosen, name) for name in ("device", "precision", "batch_size", "allow_urls")}
+    pipe = pipeline(task.name, chosen.model, readers=chosen.workers, **how)
     if chosen.out is None:
         assert not isinstance(source, Path)
         _print(chosen, pipe, source, options, root)
         return
     out = Path(chosen.out)
+    limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
+    places = {name: getattr(chosen, name, None) for name in ("gallery", "draw")}
     try:
-        found = predict(
-            pipe,
-            source,
-            out,
-            options,
-            reading=reading,
-            gallery=getattr(chosen, "gallery", None),
-            max_bad=chosen.max_bad,
-            restart=chosen.restart,
-            draw=getattr(chosen, "draw", None),
-            progress=not chosen.quiet,
-        )
+        found = predict(pipe, source, out, options, reading=reading, **places, **limits)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
     print(_said(found, out))
@@ -183,13 +163,8 @@ def _said(found: "PredictionCounts", out: Path) -> str:
 
 def add_inputs(task: TaskSpec | None, parser: ArgumentParser) -> None:
     """`--input`, and the fields of one input of the task by their names."""
-    parser.add_argument(
-        "--input",
-        type=str,
-        default=None,
-        help="a table as finetune takes it, a picture, a folder of pictures, or - (standard input):\n"
-        "JSON lines, or lines of text or paths of pictures where one is a whole input",
-    )
+    meaning = "a table as finetune takes it, a picture, a folder of pictures, or - (standard input)"
+    parser.add_argument("--input", type=str, default=None, help=meaning)
     for field in task.inputs if task else ():
         if field.holds is not FieldKind.TEXT:
             parser.paths |= {field.name, *field.parts}
@@ -197,32 +172,26 @@ def add_inputs(task: TaskSpec | None, parser: ArgumentParser) -> None:
         needed = ", may be missing" if field.optional else ""
         for name in field.parts or field.names:
             other = "" if name in field.parts or name == field.name else f", as --{field.name}"
-            parser.add_argument(
-                f"--{name}", type=str, default=None, help=f"{holds} of one input{needed}{other}"
-            )
+            text = f"{holds} of one input{needed}{other}"
+            parser.add_argument(f"--{name}", type=str, default=None, help=text)
 
 
 def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
     from xfm.core.paths import is_url
 
     holds = {name: field.holds for field in fields for name in field.parts or field.names}
-    given = {name: value for name in holds if (value := chosen.get(name)) is not None}
+    given = {name: value for name in holds if (value := getattr(chosen, name, None)) is not None}
     if twice := [ways for field in fields if len(ways := field.ways(given)) > 1]:
-        raise UserError(
-            f"{' and '.join(f'--{name}' for (name,) in twice[0])} are one field; give one of them"
-        )
+        both = " and ".join(f"--{name}" for (name,) in twice[0])
+        raise UserError(f"{both} are one field; give one of them")
     if chosen.input is not None and given:
         raise UserError(f"give either --input or --{next(iter(given))}, not both")
     if chosen.input is not None and not chosen.input.strip():
         raise UserError("--input is empty; give a file or folder, or - for standard input")
     if chosen.input is not None:
         return {}
-    needed = [
-        way
-        for field in fields
-        if not field.optional
-        for way in field.ways(given) or [field.parts or (field.name,)]
-    ]
+    required = [field for field in fields if not field.optional]
+    needed = [way for field in required for way in field.ways(given) or [field.parts or (field.name,)]]
     if lacking := [name for way in needed for name in way if name not in given]:
         begun = f"--{lacking[0]} is missing: " if given else ""
         raise UserError(f"{begun}give --input FILE, or {_as_options(fields)}")
@@ -231,9 +200,8 @@ def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
         raise UserError(f"give --input FILE, or one of {either}")
     for name, value in given.items():
         if not value.strip():
-            raise UserError(
-                f"--{name} is empty; give {'a text' if holds[name] is FieldKind.TEXT else 'a picture'}"
-            )
+            what = "a text" if holds[name] is FieldKind.TEXT else "a picture"
+            raise UserError(f"--{name} is empty; give {what}")
         if holds[name] is not FieldKind.TEXT and is_url(value) and not chosen.allow_urls:
             raise UserError(f"--{name}: {value} is an address, and these are fetched with --allow-urls only")
     own = {name: field.name for field in fields for name in field.names}
@@ -271,6 +239,6 @@ def chosen_source(chosen: Namespace, task: TaskSpec, reading: "ReadOptions") -> 
         raise UserError(f"{path} is neither a picture nor a file of {LISTED}; convert it")
     if isinstance(found, OneRow) or (found is not None and found.plain is not None):
         for option in ("keep", "columns"):
-            if chosen[option]:
+            if getattr(chosen, option):
                 raise UserError(f"--{option} is for tables and JSON lines; leave it out")
     return found

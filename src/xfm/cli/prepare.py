@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfm.cli._options import ARRAY, chosen_engine, option, others_have_not
+from xfm.cli._options import ARRAY, chosen_engine, option, others_have_not, shared
 from xfm.config.corpora import CORPORA, CorpusName, PrepareConfig
 from xfm.config.next_command import command_line
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
@@ -22,15 +22,14 @@ def parser(options: Sequence[str]) -> ArgumentParser:
             words=["corpus"],
             prog="xfm prepare",
             usage="xfm prepare [world] [--out FOLDER] [--FIELD VALUE ...]\n"
-            "       xfm prepare CORPUS --from FOLDER --to FOLDER [--OPTION VALUE ...]",
+            "       xfm prepare CORPUS --from FOLDER --out FOLDER [--OPTION VALUE ...]",
             description="Build the embedded world: scenes composed of emoji with captions, exact boxes and "
             "the\nrows of every task. The same configuration gives the same bytes.\n\n"
             f"Or make shards of a corpus, from the files that it is published in:\n{lines}\n"
             "`xfm prepare CORPUS --help` shows its options.",
             epilog="examples:\n"
-            "  xfm prepare\n"
             "  xfm prepare --out worlds/tiny --scale 0.02\n"
-            "  xfm prepare coco --from corpora/coco --to data/coco\n"
+            "  xfm prepare coco --from corpora/coco --out data/coco\n"
             "  XFM_PREPARE_SCENES=8000 xfm prepare        any option from the environment",
         )
         option(parser, "--corpus", "world, or one of the above", WORLD)
@@ -47,31 +46,27 @@ def _corpus_parser(corpus: CorpusName) -> ArgumentParser:
     parser = new_parser(
         words=["corpus"],
         prog="xfm prepare",
-        usage=f"xfm prepare {corpus} --from FOLDER --to FOLDER [--OPTION VALUE ...]",
+        usage=f"xfm prepare {corpus} --from FOLDER --out FOLDER [--OPTION VALUE ...]",
         description=f"Make shards of {corpus}. What is read: {CORPORA[corpus]}.\n"
         "The shards are the same bytes whoever does the work. The same command goes on where it was stopped.",
         epilog="examples:\n"
-        f"  xfm prepare {corpus} --from corpora/{corpus} --to data/{corpus}\n"
-        f"  xfm prepare {corpus} --from corpora/{corpus} --to data/{corpus} --duplicates exact\n"
-        f"  xfm prepare {corpus} --from corpora/{corpus} --to data/{corpus} \\\n"
+        f"  xfm prepare {corpus} --from corpora/{corpus} --out data/{corpus} --duplicates exact\n"
+        f"  xfm prepare {corpus} --from corpora/{corpus} --out data/{corpus} \\\n"
         '      --array "$SLURM_ARRAY_TASK_ID/16"',
     )
     option(parser, "--corpus", "what it is", required=True)
     option(parser, "--from", "what it is prepared from", required=True)
-    option(parser, "--out", "folder of the shards; --to means the same", required=True)
+    option(parser, "--out", "folder of the shards", required=True)
     option(parser, "--array", ARRAY)
-    option(parser, "--columns", default="")
-    option(parser, "--pictures")
+    shared(parser, "--columns", "--pictures", "--quiet")
     meaning = "damaged records to leave out at most; if not given, half of them; 0 ends the work at the first"
     option(parser, "--max-bad", meaning, type=int)
     option(parser, "--force", "replace a corpus of other settings, and throw away what was begun", False)
-    option(parser, "--quiet")
     add_fields(parser, PrepareConfig)
     return parser
 
 
 def run(chosen: Namespace) -> None:
-    """Build the world or prepare the corpus, and say what to do with it."""
     if chosen.corpus != WORLD:
         _prepare(chosen)
         return
@@ -93,7 +88,7 @@ def _prepare(chosen: Namespace) -> None:
 
     preparation = Preparation(
         CorpusName(chosen.corpus),
-        home_path(chosen["from"]).absolute(),
+        home_path(getattr(chosen, "from")).absolute(),
         home_path(chosen.out).absolute(),
         config,
         chosen.columns,

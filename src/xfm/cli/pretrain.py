@@ -5,10 +5,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfm.cli._options import option
+from xfm.cli._options import option, shared
 from xfm.config.load import RECIPE_ENV, read_recipe, recipe_names
 from xfm.config.next_command import command_line
-from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser, parse
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser, parse
 from xfm.config.recipe import Recipe
 from xfm.config.training import Change
 from xfm.core.errors import UserError
@@ -36,16 +36,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     known = ", ".join(recipe_names())
     option(parser, "--recipe", f"one of {known}, or a YAML file", recipe)
     option(parser, "--out", "run folder; runs/NAME if not given")
-    option(parser, "--resume")
-    option(
-        parser,
-        "--allow-changed",
-        "with --resume, what may be otherwise than before: data, processes, or both with a comma",
-        "",
-    )
-    option(parser, "--device")
+    shared(parser, "--resume", "--device", "--quiet")
+    option(parser, "--allow-changed", "what --resume may find changed: data, processes or data,processes", "")
     option(parser, "--compile", "run the encoders through torch.compile (for GPUs)", False)
-    option(parser, "--quiet")
     add_fields(parser, Recipe, values=read_recipe(recipe), source=f"recipe {recipe}")
     return parser
 
@@ -54,8 +47,7 @@ def _chosen_recipe(options: Sequence[str]) -> str:
     """The recipe that the options name; to resume, the configuration that a run's folder keeps."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
-    place = os.environ.get(f"{RECIPE_ENV}_OUT", os.environ.get(f"{RECIPE_ENV}_FOLDER"))
-    first.add_argument("--out", "--folder", nargs="?", default=place)
+    first.add_argument("--out", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_OUT"))
     first.add_argument("--resume", action="store_true")
     known = first.parse_known_args(options)[0]
     recipe = known.recipe or "nano"
@@ -67,9 +59,8 @@ def _chosen_recipe(options: Sequence[str]) -> str:
 
 
 def run(chosen: Namespace) -> None:
-    """Pre-train what the options say, or resume."""
     recipe = assemble(Recipe, chosen)
-    changes = [name.strip() for name in chosen.allow_changed.split(",") if name.strip()]
+    changes = names_in(chosen.allow_changed)
     if unknown := [name for name in changes if name not in [*Change]]:
         raise UserError(f"--allow-changed {unknown[0]}: unknown; known: {', '.join(Change)}")
     folder = Path(chosen.out or Path("runs") / recipe.name)

@@ -19,7 +19,7 @@ from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
 from xfm.core.files import read_text, write_text, writing
 from xfm.core.locks import locked
-from xfm.core.results_folder import free_name, holding
+from xfm.core.results_folder import free_name, holding, unused
 
 if TYPE_CHECKING:
     from xfm.training.flags import Flag
@@ -38,16 +38,9 @@ PLAN_FILE, RECIPE = "quickstart.json", "nano"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a quickstart does; kept in its folder, so that a run that was stopped goes on with it.
-
-    Attributes:
-        budget: minutes for everything.
-        smoke: the same path on a tiny world.
-        world: folder of the world.
-        before: minutes that were used before the pre-training.
-        training: minutes of the pre-training.
-        evaluation: minutes of the evaluation; None until it begins, and takes what is left.
-    """
+    """What a quickstart does, in minutes for everything, used before the pre-training, of pre-training and of
+    evaluation (None until it begins, and takes what is left); kept in its folder, so that a run that was
+    stopped goes on with it."""
 
     budget: float
     smoke: bool
@@ -64,7 +57,6 @@ class Plan:
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm quickstart`."""
     parser = new_parser(
         prog="xfm quickstart",
         description="Build the embedded world, pre-train `nano` on it from scratch, evaluate the model in\n"
@@ -81,27 +73,14 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Walk the whole path."""
     quickstart(Path(chosen.out), chosen.budget, chosen.smoke)
 
 
 def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -> Path:
-    """Build the world, pre-train `nano`, evaluate it and write the report.
+    """Build the world, pre-train `nano`, evaluate it and write the report, whose path is returned.
 
-    A run that was stopped continues. A finished run, or one with another budget, is moved aside; a folder
-    that holds something else is never touched.
-
-    Args:
-        folder: run folder.
-        budget: minutes for everything. Pre-training and evaluation follow the clock: all of it is used,
-            whatever else the machine does meanwhile, and a slow machine makes fewer steps.
-        smoke: walk the same path on a tiny world and a tiny schedule.
-
-    Returns:
-        Path of the report.
-
-    Raises:
-        UserError: the budget is out of range, the folder is not one for a run, or a stage failed.
+    A run that was stopped continues. A finished run, or one with another budget (in minutes, all of which
+    are used), is moved aside; a folder that holds something else is never touched (UserError).
     """
     if not 1 <= budget <= 24 * 60:
         raise UserError(f"--budget {budget:g}: give the minutes for all stages, between 1 and 1440")
@@ -113,15 +92,15 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
         raise UserError(f"--out {folder} holds the current folder; choose one below it")
     if data.is_relative_to(real) or real.is_relative_to(data):
         raise UserError(f"--out {folder} and the world {world} hold one another; choose another folder")
-    if _is_used(folder) and not any((folder / name).is_file() for name in (PLAN_FILE, "config.yaml")):
+    if unused(folder) != folder and not any((folder / name).is_file() for name in (PLAN_FILE, "config.yaml")):
         raise UserError(
             f"--out {folder} holds something else than a run ({PLAN_FILE} or config.yaml); "
             "choose a new folder"
         )
-    found = holding(folder)
-    if found and found.maker and found.maker.command not in ("", "pretrain", "evaluate"):
+    what, maker = holding(folder) or ("", None)
+    if maker and maker.command not in ("", "pretrain", "evaluate"):
         raise UserError(
-            f"--out {folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
+            f"--out {folder} holds {what}: give another folder, such as --out {free_name(folder)}"
         )
     with locked(folder, beside=True):
         return _quickstart(folder, world, budget, smoke)
@@ -145,29 +124,25 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     resume = plan is not None
     if plan is None:
         _move_aside(folder)
-        plan = _make_plan(budget, smoke, world, _minutes_since(began))
+        plan = _make_plan(budget, smoke, world, (time.perf_counter() - began) / 60)
         plan.write(folder)
-    recipe = _recipe(plan)
-    model = folder / MODEL_FOLDER
+    recipe, model = _recipe(plan), folder / MODEL_FOLDER
     before = " (done before)" if model.exists() else ""
     print(f"2/4 Pre-training {recipe.name} from scratch: {plan.training:.1f} minutes{before}", flush=True)
     if not before:
         pretrain(recipe, folder, resume=resume and (folder / "config.yaml").exists())
     if plan.evaluation is None:
         # Of a run that was stopped counts what is recorded: neither the pause, nor what a kill has lost.
-        used = plan.before + _recorded(folder)[1] / 60 if resume else _minutes_since(began)
+        used = plan.before + _recorded(folder)[1] / 60 if resume else (time.perf_counter() - began) / 60
         left = (SMOKE_BUDGET if smoke else budget) - used
         plan = replace(plan, evaluation=round(max(LEAST_EVALUATION, left), 3))
         plan.write(folder)
     print(f"3/4 Evaluating: {plan.evaluation:.1f} minutes", flush=True)
     steps, seconds = _recorded(folder)
     scores = evaluate(model, world, folder, _evaluation(plan), flags=plan_flags(plan, steps, seconds))
-    report = folder / "report.html"
-    print(
-        f"4/4 Done in {_minutes_since(began):.1f} minutes: {len(scores)} scores.\n{summary(scores)}\n"
-        f"    Report:  {report}"
-    )
-    print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
+    report, minutes = folder / "report.html", (time.perf_counter() - began) / 60
+    print(f"4/4 Done in {minutes:.1f} minutes: {len(scores)} scores.\n{summary(scores)}")
+    print(f"    Report:  {report}\n    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
     print(f"    Use it:  {use_command(model, world, folder)}")
     if models := listing(saved_models(folder, world)):
         print(models)
@@ -197,10 +172,6 @@ def plan_flags(plan: Plan, steps: int, seconds: float) -> "list[Flag]":
     remedy = f"they took {seconds / 60:.1f} minutes on this machine, and all of them fit into --budget {more}"
     short = shortened(steps, wanted, "the recipe has", remedy)
     return [short] if short else []
-
-
-def _minutes_since(began: float) -> float:
-    return (time.perf_counter() - began) / 60
 
 
 def _recorded(folder: Path) -> tuple[int, float]:
@@ -237,12 +208,8 @@ def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
     return plan if (plan.budget, plan.smoke) == (budget, smoke) else None
 
 
-def _is_used(folder: Path) -> bool:
-    return folder.exists() and any(folder.iterdir())
-
-
 def _move_aside(folder: Path) -> None:
-    if not _is_used(folder):
+    if unused(folder) == folder:
         return
     folder = folder.resolve()
     names = (folder.with_name(f"{folder.name}.{number}") for number in count(1))

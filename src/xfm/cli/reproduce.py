@@ -5,31 +5,25 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from xfm.cli._options import option
-from xfm.config.options import ArgumentParser, Namespace, new_parser
-from xfm.config.tables import add_max_bad
+from xfm.cli._options import add_max_bad, option, shared
+from xfm.config.options import ArgumentParser, Namespace, names_in, new_parser
 from xfm.core.errors import UserError
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm reproduce`."""
     parser = new_parser(
         prog="xfm reproduce",
         usage="xfm reproduce [BENCHMARK ...] [--list] [--model MODEL --data FOLDER] [--out FOLDER] [--smoke]",
         description="Without a model: print the published results, beside them ours where --out has any.\n"
         "With one: run every benchmark whose official files are below the data folder (or those that are\n"
-        "named), fine-tuned (FT), on frozen features (LE) and without training (ZS), and fill in the table:\n"
-        "by the rules of X-FM's code to the letter (published), and as the field does today (recommended).\n"
-        "What is finished is skipped, what was interrupted goes on. --list says which official files belong\n"
-        "where below the data folder: as their authors publish them, unpacked and otherwise untouched.",
+        "named), fine-tuned (FT), on frozen features (LE) and without training (ZS), by the rules of X-FM's\n"
+        "code (published) and as the field does today (recommended). What is finished is skipped.",
         epilog="examples:\n"
         "  xfm reproduce                                        the published table\n"
         "  xfm reproduce --list --data /data                    what belongs where, and what is there\n"
-        "  xfm reproduce cola rte --model M --data /data        two tasks of GLUE\n"
         "  xfm reproduce glue --model M --data /data            all of GLUE, and the file for its server\n"
-        "  xfm reproduce --model M --data /data --smoke         everything that is there, briefly\n"
         "  xfm reproduce nlvr2 --model M --data /data --set settings.batch_size=4",
     )
     parser.add_argument("benchmarks", type=str, nargs="*", metavar="BENCHMARK", help="see --list")
@@ -42,13 +36,11 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--smoke", "few rows and steps, to try the path", False)
     option(parser, "--set", "change recipes: settings.lr=1e-5,epochs=3 (see src/xfm/recipes/finetune)", "")
     add_max_bad(parser)
-    option(parser, "--device")
-    option(parser, "--quiet")
+    shared(parser, "--device", "--quiet")
     return parser
 
 
 def run(chosen: Namespace) -> None:
-    """Print the table, list what belongs where, or run benchmarks and print the table."""
     names: list[str] = list(chosen.benchmarks or [])
     if chosen.list:
         print(_listing(Path(chosen.data), names))
@@ -58,22 +50,14 @@ def run(chosen: Namespace) -> None:
         from xfm.evaluation.benchmarks.jobs import find_jobs, run_jobs
         from xfm.evaluation.benchmarks.published import Protocol
 
-        changes = [f"--{change.strip()}" for change in chosen.set.split(",") if change.strip()]
+        changes = [f"--{change}" for change in names_in(chosen.set)]
         protocols = _named("--protocols", chosen.protocols.upper(), Protocol)
         editions = _named("--editions", chosen.editions.lower(), Edition) or list(Edition)
         data = Path(chosen.data)
         jobs = find_jobs(data, names, protocols, changes, chosen.smoke, editions)
         print(f"To run: {', '.join(job.name for job in jobs)}", flush=True)
-        run_jobs(
-            jobs,
-            chosen.model,
-            data,
-            Path(chosen.out),
-            smoke=chosen.smoke,
-            device=chosen.device,
-            progress=not chosen.quiet,
-            max_bad=chosen.max_bad,
-        )
+        how = {"smoke": chosen.smoke, "device": chosen.device, "max_bad": chosen.max_bad}
+        run_jobs(jobs, chosen.model, data, Path(chosen.out), progress=not chosen.quiet, **how)
     if names:  # the whole table needs nothing of what they import
         from xfm.evaluation.benchmarks.registry import known_names
 
@@ -92,7 +76,7 @@ def run(chosen: Namespace) -> None:
 def _named(option: str, given: str, kind: type[Choice]) -> list[Choice]:
     """The members of an enumeration that an option names; none where it names nothing."""
     known = {member.value: member for member in kind}
-    wanted = [name.strip() for name in given.split(",") if name.strip()]
+    wanted = names_in(given)
     if unknown := [name for name in wanted if name not in known]:
         raise UserError(f"{option}: unknown {unknown[0]}; known: {', '.join(known)}")
     return [known[name] for name in wanted]

@@ -7,10 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.cli._options import option
+from xfm.cli._options import add_max_bad, option, shared
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.config.pipelines import SearchOptions
-from xfm.config.tables import add_max_bad
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.results_folder import free_name
 from xfm.models.shipped import DEFAULT
@@ -21,17 +20,14 @@ if TYPE_CHECKING:
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm search`."""
     parser = new_parser(
         words=["index", "text"],
         prog="xfm search",
         usage="xfm search FOLDER TEXT [--image FILE] [--where CONDITION] [--OPTION VALUE ...]",
         description="Find pictures by a text, a picture, or both. FOLDER is a collection (`xfm index\n"
         "build`), or a folder of pictures: that becomes one at first, and only what is new is read later.\n"
-        "The nearest pictures are looked at again by the fusion encoder, which says how well the text\n"
-        "fits, and where. Where it fits none, the answer is that nothing was found.",
+        "The fusion encoder looks at the nearest again, and says how well the text fits, and where.",
         epilog="examples:\n"
-        "  xfm search photos/ 'a cat left of a dog'\n"
         "  xfm search runs/shop 'a red hat' --where 'price<20' --where kind=hat,cap\n"
         "  xfm search runs/photos --image like-this.jpg --top-k 3\n"
         "  xfm search runs/photos 'a dog' --draw found/ --json",
@@ -40,23 +36,18 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--text", "what is to be found")
     option(parser, "--image", "a picture that the found ones should be like")
     option(
-        parser,
-        "--model",
-        f"model for a folder of pictures that is searched for the first time, {DEFAULT} if not given; else\n"
-        "the one that made the collection",
+        parser, "--model", f"model for a folder of pictures that is searched at first; {DEFAULT} if not given"
     )
     add_fields(parser, SearchOptions)
     parser.repeated = frozenset({"where"})  # whose commas are those of values
     option(parser, "--json", "print the answer as JSON", False)
     option(parser, "--draw", "folder for the found pictures, each with the box of what was searched")
     add_max_bad(parser, "pictures that cannot be read")
-    option(parser, "--device")
-    option(parser, "--quiet")
+    shared(parser, "--device", "--quiet")
     return parser
 
 
 def run(chosen: Namespace) -> None:
-    """Search, print, and draw."""
     options = assemble(SearchOptions, chosen)
     if chosen.text is None and chosen.image is None:
         raise UserError("a search needs a text, or a picture by --image")
@@ -115,13 +106,9 @@ def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
 def _print(answer: "Answer", text: str | None) -> None:
     if answer.fits is False:
         sure = ""
-        if answer.best is not None and answer.fitted:
-            sure = f" That something fits is {answer.best:.0%} sure, less than {answer.min_score:.0%}."
-        elif answer.best is not None:
-            sure = (
-                f" The best fits with {answer.best:.0%}, less than {answer.min_score:.0%}; that is no "
-                "measure of this model: `xfm evaluate` fits one."
-            )
+        if answer.best is not None:
+            unfitted = "" if answer.fitted else " by no measure of this model (`xfm evaluate` fits one)"
+            sure = f" The best fits with {answer.best:.0%}{unfitted}, less than {answer.min_score:.0%}."
         near = " The nearest all the same:" if answer.hits else ""
         among = amount(answer.searched, "picture")
         print(f"Nothing found among {among} for {printable(text or '')!r}.{sure}{near}")

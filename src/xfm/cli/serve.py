@@ -16,7 +16,6 @@ KEYS = "XFM_API_KEYS"
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm serve`."""
     parser = new_parser(
         words=["models"],
         prog="xfm serve",
@@ -24,9 +23,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         description="Serve models over HTTP: vectors as OpenAI's clients ask for them (/v1/embeddings),\n"
         "ranking as Cohere's and Jina's do (/v1/rerank, /v2/rerank), every task (/v1/tasks/NAME), search in\n"
         "collections (/search), /health, /ready, /metrics for Prometheus; described at /openapi.json.\n"
-        "Requests are answered in batches. It listens to this machine only unless --host says otherwise.\n"
-        "SIGHUP loads the models again, but for those of collections; SIGTERM answers what was taken, and\n"
-        "ends.",
+        "SIGHUP loads the models again, but for those of collections; SIGTERM answers what was taken.",
         epilog="examples:\n"
         "  xfm serve small\n"
         "  xfm serve runs/quickstart/model,runs/vqa --index runs/photos --port 9000\n"
@@ -40,7 +37,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    """Load, listen, and say where."""
     config, keys = server_config(chosen)
     try:
         from xfm.serving.app import Server
@@ -75,7 +71,7 @@ def add_server_options(parser: ArgumentParser, precision: str | None = None) -> 
 
 def server_config(chosen: Namespace) -> tuple[ServeConfig, list[str]]:
     """The limits and the keys; other machines are not listened to without a key."""
-    config, keys = assemble(ServeConfig, chosen), read_keys(chosen["keys"])
+    config, keys = assemble(ServeConfig, chosen), read_keys(chosen.keys)
     if not keys and config.host not in ("127.0.0.1", "localhost", "::1"):
         raise UserError(
             f"--host {config.host} takes requests of other machines, and no key is asked for: give --keys, "

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 from xfm.core.errors import PeerReportedError, UserError, beneath, chain, explain, first_line, printable
@@ -18,51 +17,42 @@ from xfm.core.processes import put_off
 FAILED, INTERRUPTED = 2, 130
 
 
-@dataclass
-class Ending:
-    """How a command ends.
-
-    Attributes:
-        status: 0, 2 for what the user can mend, 130 interrupted, or one that the command has of its own.
-    """
-
-    status: int = 0
-
-
-@contextlib.contextmanager
-def guarded(place: Callable[[], str], shows: Callable[[], bool], debug: bool = False) -> Iterator[Ending]:
-    """Surround a command's work: errors become one sentence and a status, which the block may set, too.
+def guarded(
+    work: Callable[[], int], place: Callable[[], str], shows: Callable[[], bool], debug: bool = False
+) -> int:
+    """Do a command's work and give its status; errors become one sentence and 2 (what the user can mend), or
+    130 (interrupted).
 
     `place` names what the command writes. One that `shows` ends where nobody reads its output.
     """
-    ending, interrupts = Ending(), list[int]()
-    with _streams(shows) as streams, _quiet_hooks(debug):
+    interrupts: list[int] = []
+    with _streams(shows) as (out, closed), _quiet_hooks(debug):
         try:
             with _noting_interrupts(interrupts):
-                yield ending
+                status = work()
         except SystemExit as stop:  # help, or the version
-            if _flushed(streams, 0, shows) == 0:
+            if _flushed(out, closed, 0, shows) == 0:
                 raise
             raise SystemExit(FAILED) from stop
         except BaseException as error:
             if debug:
-                streams.complain(_traceback(error))
+                _complain(_traceback(error), closed)
             before = next((one for one in chain(error) if isinstance(one, UserError)), None)
             said = str(error) if isinstance(error, KeyboardInterrupt) else ""
             if isinstance(before, PeerReportedError):
-                ending.status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+                status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
             elif before and said and not interrupts:  # torchrun's SIGTERM, while a failure was cleared up
-                streams.complain(f"xfm: {before}")
-                ending.status = FAILED
+                _complain(f"xfm: {before}", closed)
+                status = FAILED
             elif interrupts or any(isinstance(one, KeyboardInterrupt) for one in chain(error)):
-                streams.complain(f"\nxfm: {said or 'interrupted'}")
-                ending.status = INTERRUPTED
+                _complain(f"\nxfm: {said or 'interrupted'}", closed)
+                status = INTERRUPTED
             else:
-                lost = streams.lost()
+                lost = out.lost if out else None
                 if lost is None:
-                    streams.complain(f"xfm: {_sentence(error, place(), debug)}")
-                ending.status = 0 if isinstance(error, BrokenPipeError) and lost is error else FAILED
-        ending.status = _flushed(streams, ending.status, shows)
+                    _complain(f"xfm: {_sentence(error, place(), debug)}", closed)
+                status = 0 if isinstance(error, BrokenPipeError) and lost is error else FAILED
+        return _flushed(out, closed, status, shows)
 
 
 def leaving() -> None:
@@ -141,23 +131,16 @@ class _Stream(io.FileIO):
             return size
 
 
-class _Streams:
-    def __init__(self, out: _Stream | None, closed: set[str]) -> None:
-        self._out, self.closed = out, closed
-
-    def lost(self) -> OSError | None:
-        return self._out.lost if self._out else None
-
-    def complain(self, message: str) -> None:
-        """Say what went wrong; where standard error is closed, on standard output."""
-        stream = sys.stdout if "stderr" in self.closed else sys.stderr
-        with contextlib.suppress(OSError, ValueError):
-            print(message, file=stream, flush=True)
+def _complain(message: str, closed: set[str]) -> None:
+    """Say what went wrong; where standard error is closed, on standard output."""
+    with contextlib.suppress(OSError, ValueError):
+        print(message, file=sys.stdout if "stderr" in closed else sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def _streams(shows: Callable[[], bool]) -> Iterator[_Streams]:
-    """A closed stream's number would go to the next file, and a library's prints into it."""
+def _streams(shows: Callable[[], bool]) -> Iterator[tuple[_Stream | None, set[str]]]:
+    """Standard output of our own, and the names of closed streams, whose number would go to the next file,
+    and a library's prints into it."""
     for handle in (0, 1, 2):
         try:
             os.fstat(handle)
@@ -175,11 +158,10 @@ def _streams(shows: Callable[[], bool]) -> Iterator[_Streams]:
         out = _Stream(1, raises=shows)
         at_once = getattr(before[0], "write_through", False)  # PYTHONUNBUFFERED
         sys.stdout = _text(out, before[0], lines=at_once or out.isatty())
-    streams = _Streams(out, closed)
     if "stdout" in closed:
-        streams.complain("xfm: standard output is closed: what would be printed there is lost")
+        _complain("xfm: standard output is closed: what would be printed there is lost", closed)
     try:
-        yield streams
+        yield out, closed
     finally:
         sys.stdout, sys.stderr = before
 
@@ -192,17 +174,17 @@ def _text(raw: _Stream, before: TextIO | None, lines: bool) -> TextIO:
     )
 
 
-def _flushed(streams: _Streams, status: int, shows: Callable[[], bool]) -> int:
+def _flushed(out: _Stream | None, closed: set[str], status: int, shows: Callable[[], bool]) -> int:
     """The status after what is left was printed; a reader that has gone, such as `head`, is no failure."""
-    if "stdout" in streams.closed and shows():  # which was said at the beginning
+    if "stdout" in closed and shows():  # which was said at the beginning
         return status or FAILED
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-    lost = streams.lost()
+    lost = out.lost if out else None
     if lost is None or lost.errno == errno.EPIPE:
         return status
     remedy = "what was saved before stays: send the output elsewhere"
-    streams.complain(f"xfm: standard output cannot be written ({lost.strerror}); {remedy}")
+    _complain(f"xfm: standard output cannot be written ({lost.strerror}); {remedy}", closed)
     return FAILED
 
 

@@ -2,32 +2,19 @@
 
 from dataclasses import dataclass, field
 
-from xfm.config.ranges import check_limits, limited
+from xfm.config.typed import check_limits, limited
 from xfm.core.errors import UserError, suggest
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe with other settings.
-
-    Attributes:
-        name: in tables and folders.
-        meaning: what it has otherwise.
-        options: as `xfm pretrain` takes them.
-        unweighted: losses that have no weight in any phase.
-    """
+    """A recipe with other settings: `options` as `xfm pretrain` takes them, and losses that have no weight in
+    any phase."""
 
     name: str
     meaning: str
     options: tuple[str, ...] = ()
     unweighted: tuple[str, ...] = ()
-
-
-def _reaching_language() -> tuple[str, ...]:
-    everything = "[language, vision, fusion]"
-    return tuple(
-        word for name in ("itm", "imlm", "bbp") for word in (f"--training.gradients.{name}", everything)
-    )
 
 
 FULL = "full"
@@ -38,7 +25,11 @@ VARIANTS = {
         Variant(
             "into-language",
             "the fusion losses reach the language encoder, as by a switch of the published code",
-            _reaching_language(),
+            tuple(
+                word
+                for name in ("itm", "imlm", "bbp")
+                for word in (f"--training.gradients.{name}", "[language, vision, fusion]")
+            ),
         ),
         Variant(
             "mim-pixels",

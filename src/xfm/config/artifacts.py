@@ -1,9 +1,9 @@
 """Manifests of models, of exported graphs and of adapters. Nothing here imports torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import check_range
+from xfm.config.typed import Limited, limited
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,10 @@ PIXELS = 0.02
 
 @dataclass(frozen=True)
 class CheckValues:
-    """What a model makes of a text and a picture.
-
-    Attributes:
-        pixels: [48] means of 4 x 4 parts of the three channels of the prepared picture.
-        image: [E] the picture's unit vector.
-        tokens: [T] ids of the text; empty where the model has no tokenizer, as all below.
-        text: [E] the text's unit vector.
-        match: log-odds of a match, of the two.
-        box: of the text in the picture: (cx, cy, w, h) as fractions of its sides.
-        answer: logits of a head's classes, or log-likelihoods of the text's tokens; empty without a head.
-    """
+    """What a model makes of a picture (means [48] of 4 x 4 parts of the three channels of the prepared one,
+    unit vector [E]) and, where it has a tokenizer, of a text: ids [T], unit vector [E], log-odds of a match
+    of the two, box (cx, cy, w, h) of the text as fractions of the picture's sides, and `answer`: logits of a
+    head's classes, or log-likelihoods of the text's tokens; empty without a head."""
 
     pixels: tuple[float, ...]
     image: tuple[float, ...]
@@ -52,13 +45,8 @@ class CheckValues:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """A text and a picture with what the model made of them when it was saved.
-
-    Attributes:
-        text: as it was written; it is read as captions are.
-        picture: the bytes of a PNG, in base64.
-        values: what the model made of the two, in float32 on a CPU.
-    """
+    """A text, which is read as captions are, and a picture (a PNG in base64) with what the model made of the
+    two, in float32 on a CPU, when it was saved."""
 
     text: str
     picture: str
@@ -81,13 +69,8 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class GraphFile:
-    """A part of the model.
-
-    Attributes:
-        name: image, text, fusion, words, fused_words or head.
-        file: in the folder.
-        about: what goes in and what comes out, in a sentence.
-    """
+    """A part of the model (image, text, fusion, words, fused_words or head), its file in the folder, and in a
+    sentence what goes in and what comes out."""
 
     name: str
     file: str
@@ -96,43 +79,28 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """An exported model.
-
-    Attributes:
-        format: of its graphs.
-        graphs: its parts.
-        source: the model that it was made of.
-        versions: of what wrote it, as `NAME VERSION`.
-    """
+    """An exported model: `source` is the model that it was made of, `versions` are those of what wrote it (as
+    `NAME VERSION`)."""
 
     format: Format
     graphs: tuple[GraphFile, ...]
     source: str = ""
-    versions: tuple[str, ...] = field(default_factory=tuple)
+    versions: tuple[str, ...] = ()
 
 
 MOST_RANK, MOST_ALPHA = 1 << 12, 1 << 20
 
 
 @dataclass(frozen=True)
-class AdapterConfig:
-    """An adapter: what a fine-tuning learned, without the model that it began with.
-
-    Attributes:
-        base: that model: an absolute path of its folder, or its name.
-        weights: Sha256 of its `model.safetensors`, by which it is known again.
-        rank: of LoRA's additions.
-        alpha: their scale; they are multiplied by alpha / rank.
-    """
+class AdapterConfig(Limited):
+    """An adapter: what a fine-tuning learned, without the model that it began with, whose folder's absolute
+    path or name is `base`, and whose `model.safetensors` has the Sha256 `weights`. LoRA's additions of `rank`
+    are multiplied by alpha / rank."""
 
     base: str
     weights: str
-    rank: int
-    alpha: int
-
-    def __post_init__(self) -> None:
-        check_range("rank", self.rank, 1, MOST_RANK)
-        check_range("alpha", self.alpha, 0, MOST_ALPHA)
+    rank: int = limited(MISSING, 1, MOST_RANK)
+    alpha: int = limited(MISSING, 0, MOST_ALPHA)
 
     @property
     def scale(self) -> float:

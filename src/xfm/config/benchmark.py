@@ -7,10 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.inference import BeamSearch
+from xfm.config.inference import Generation
 from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import parse
-from xfm.config.ranges import Limited, limited
+from xfm.config.typed import Limited, limited
 
 
 class Edition(StrEnum):
@@ -24,27 +24,9 @@ class Edition(StrEnum):
     PUBLISHED = "published"
     RECOMMENDED = "recommended"
 
-    @property
-    def family(self) -> str:
-        """Folder of the recipes below the package's."""
-        return f"finetune/{self.value}"
 
-
-@dataclass(frozen=True)
-class SmokeConfig(Limited, place="smoke."):
-    """What `--smoke` makes of a recipe: the same path in seconds.
-
-    Attributes:
-        train_rows: training rows, the first ones.
-        test_rows: rows of every other split.
-        steps: optimiser steps.
-        batch_size: rows a step.
-    """
-
-    train_rows: int = limited(16, 1)
-    test_rows: int = limited(8, 1)
-    steps: int = limited(2, 1)
-    batch_size: int = limited(4, 1)
+SMOKE_TRAIN_ROWS, SMOKE_TEST_ROWS, SMOKE_STEPS, SMOKE_BATCH = 16, 8, 2, 4
+"""What `--smoke` makes of a recipe: the first rows of training and of every other split, and rows a step."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +43,6 @@ class BenchmarkRecipe(Limited):
         valid_rows: validation rows that choose between the epochs, the first ones; 0 takes all.
         shortlist: candidates that retrieval re-ranks, or answers that are ranked; 0 ranks all.
         writing: how captions are written when they are scored.
-        smoke: the small version.
     """
 
     name: str = "custom"
@@ -72,8 +53,7 @@ class BenchmarkRecipe(Limited):
     settings: FinetuneConfig = field(default_factory=FinetuneConfig)
     valid_rows: int = limited(0, 0)
     shortlist: int = limited(256, 0)
-    writing: BeamSearch = field(default_factory=BeamSearch)
-    smoke: SmokeConfig = field(default_factory=SmokeConfig)
+    writing: Generation = field(default_factory=Generation)
 
     def planned(self, rows: int) -> FinetuneConfig:
         """The settings, with the steps that the epochs take on a number of training rows."""
@@ -88,9 +68,9 @@ class BenchmarkRecipe(Limited):
         """The smoke version: few rows and steps, in pictures of the model's own size."""
         settings = replace(
             self.settings,
-            steps=self.smoke.steps,
-            batch_size=self.smoke.batch_size,
-            evaluate_every=self.smoke.steps,
+            steps=SMOKE_STEPS,
+            batch_size=SMOKE_BATCH,
+            evaluate_every=SMOKE_STEPS,
             image_size=0,
             workers=0,
         )
@@ -99,25 +79,13 @@ class BenchmarkRecipe(Limited):
 
 def benchmark_recipes(edition: Edition) -> list[str]:
     """Names of the recipes of an edition that come with the package."""
-    return recipe_names(edition.family)
+    return recipe_names(f"finetune/{edition}")
 
 
 def load_benchmark(
     recipe: str | Path, options: Sequence[str] = (), edition: Edition = Edition.RECOMMENDED
 ) -> BenchmarkRecipe:
-    """A recipe of a benchmark with dotted options.
-
-    Args:
-        recipe: name of a recipe of the package, or path of a YAML file.
-        options: as on the command line, `["--settings.lr", "1e-5"]`.
-        edition: of the recipes that are known by name.
-
-    Raises:
-        UserError: unknown recipe or field, or a value of the wrong type; the message lists close matches.
-
-    Example:
-        >>> load_benchmark("nlvr2").settings.batch_size
-        8
-    """
-    values = read_recipe(recipe, BenchmarkRecipe, edition.family)
+    """A recipe of a benchmark, by its name in an edition or as a YAML file, with dotted options as on the
+    command line (`["--settings.lr", "1e-5"]`). UserError: an unknown recipe or field, or a wrong type."""
+    values = read_recipe(recipe, BenchmarkRecipe, f"finetune/{edition}")
     return parse(BenchmarkRecipe, options, values=values, source=f"recipe {recipe}")

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xfm.config.inference import EngineName
-from xfm.config.ranges import Limited, limited
 from xfm.config.tables import BoxFormat, BoxUnit
+from xfm.config.typed import Limited, limited
 
 
 class CorpusName(StrEnum):

@@ -1,10 +1,10 @@
 """Configuration of the data. Nothing here imports torch."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_BATCH, Limited, check_limits, check_range, limited
+from xfm.config.typed import MAX_BATCH, Limited, check_limits, limited
 from xfm.core.paths import SECRET, holds_secret
 
 
@@ -93,9 +93,9 @@ class TokenMaskConfig:
         whole_word: mask all pieces of a word together.
     """
 
-    probability: float
-    max_masks: int
-    max_tokens: int
+    probability: float = limited(MISSING, 0, 1)
+    max_masks: int = limited(MISSING, 0)
+    max_tokens: int = limited(MISSING, 3)
     skipgram: float = limited(0.2, 0, 1)
     skipgram_size: int = limited(3, 1)
     whole_word: bool = True
@@ -131,15 +131,15 @@ class RemoteConfig(Limited, place="data.remote."):
 
 
 STREAMS = ("text", "image", "pair", "region")
-"""The fields of `DataConfig` that are streams."""
+"""The fields of `StreamsConfig`."""
 
 
 @dataclass(frozen=True)
-class ValidationConfig:
-    """Data that is not trained on, whose losses `training.validate_every` asks for.
+class StreamsConfig:
+    """The streams of a training, or of data that is not trained on.
 
     Attributes:
-        text, image, pair, region: streams as those of the training; give pictures the augmentation `none`.
+        text, image, pair, region: the four streams; give pictures of a validation the augmentation `none`.
     """
 
     text: StreamConfig = field(default_factory=StreamConfig)
@@ -154,12 +154,11 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(StreamsConfig):
     """Data of a pre-training run.
 
     Attributes:
-        text, image, pair, region: the four streams.
-        validation: data that is not trained on.
+        validation: data that is not trained on, whose losses `training.validate_every` asks for.
         tokenizer: `tokenizer.json` of the vocabulary.
         max_words: longest caption in words.
         max_regions: most region rows per picture.
@@ -176,11 +175,7 @@ class DataConfig:
         remote: how corpora at addresses are read.
     """
 
-    text: StreamConfig = field(default_factory=StreamConfig)
-    image: StreamConfig = field(default_factory=StreamConfig)
-    pair: StreamConfig = field(default_factory=StreamConfig)
-    region: StreamConfig = field(default_factory=StreamConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    validation: StreamsConfig = field(default_factory=StreamsConfig)
     tokenizer: str = "tokenizer.json"
     max_words: int = limited(30, 1)
     max_regions: int = limited(5, 1)
@@ -195,16 +190,7 @@ class DataConfig:
     cache_mb: int = limited(1024, 0)
     remote: RemoteConfig = field(default_factory=RemoteConfig)
 
-    @property
-    def streams(self) -> dict[str, StreamConfig]:
-        """The four streams by name."""
-        return {name: getattr(self, name) for name in STREAMS}
-
     def __post_init__(self) -> None:
         check_limits(self, "data.")
-        check_limits(self.patch_mask, "data.patch_mask.")
-        for name, mask in (("data.caption_mask", self.caption_mask), ("data.text_mask", self.text_mask)):
-            check_limits(mask, f"{name}.")
-            check_range(f"{name}.probability", mask.probability, 0, 1)
-            check_range(f"{name}.max_masks", mask.max_masks, 0)
-            check_range(f"{name}.max_tokens", mask.max_tokens, 3)
+        for name in ("patch_mask", "caption_mask", "text_mask"):
+            check_limits(getattr(self, name), f"data.{name}.")

@@ -1,10 +1,11 @@
 """Configuration of the encoders. Nothing here imports torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
 from math import prod
+from typing import ClassVar
 
-from xfm.config.ranges import Limited, check_limits, check_range, limited, require
+from xfm.config.typed import Limited, check_limits, check_range, limited, refuse
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -29,25 +30,32 @@ class TextPositions(StrEnum):
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """What every vision encoder says of its input.
+    """What every vision encoder says of its input and its sizes.
 
     Attributes:
         image_size: side of the square input in pixels.
         patch_size: side of a patch in pixels; divides image_size and image_width.
         image_width: width of an input that is not square; image_size is then its height.
+        width: width of the hidden states.
+        depth: number of blocks.
+        heads: attention heads; divides width.
     """
 
     image_size: int = 224
     patch_size: int = 16
     image_width: int | None = field(default=None, kw_only=True)
+    width: int = limited(768, 1, MAX_WIDTH)
+    depth: int = limited(12, 1, MAX_DEPTH)
+    heads: int = limited(12, 1, MAX_WIDTH)
 
     def __post_init__(self) -> None:
+        check_limits(self, "vision.")
         check_range("vision.patch_size", self.patch_size, 1, MAX_WIDTH)
         sides = {"image_size": self.image_size, "image_width": self.image_width}
         for name, side in sides.items():
             if side is not None:
                 check_range(f"vision.{name}", side, 1, MAX_WIDTH)
-                require(side % self.patch_size == 0, f"vision.patch_size must divide vision.{name}")
+                refuse({f"vision.patch_size must divide vision.{name}": side % self.patch_size})
                 check_range(f"vision.{name} / vision.patch_size", side // self.patch_size, 1, MAX_GRID)
         # Every pair of patches has a place in memory, whatever the file of weights holds.
         check_range("the number of patches by vision.image_size", self.patches, 1, MAX_PATCHES)
@@ -68,9 +76,6 @@ class VisionConfig(PictureConfig):
     """BEiT-2 style vision encoder.
 
     Attributes:
-        width: width of the hidden states.
-        depth: number of blocks.
-        heads: attention heads; divides width.
         mlp_ratio: width of the feed-forward part relative to width.
         layer_scale: initial value of both LayerScale vectors.
         drop_path: drop-path rate of the last block, rising linearly from 0.
@@ -79,9 +84,6 @@ class VisionConfig(PictureConfig):
         norm_eps: epsilon of the LayerNorms.
     """
 
-    width: int = limited(768, 1, MAX_WIDTH)
-    depth: int = limited(12, 1, MAX_DEPTH)
-    heads: int = limited(12, 1, MAX_WIDTH)
     mlp_ratio: float = limited(4.0, 1 / MAX_WIDTH, 1000)
     layer_scale: float = limited(0.1, 0)
     drop_path: float = limited(0.1, 0, 1)
@@ -91,11 +93,12 @@ class VisionConfig(PictureConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_limits(self, "vision.")
-        require(self.width % self.heads == 0, "vision.heads must divide vision.width")
-        require(
-            self.positions is Positions.NONE or self.width % 4 == 0,
-            "vision.width must be a multiple of 4 for 2-D sine positions",
+        sine = self.positions is not Positions.NONE
+        refuse(
+            {
+                "vision.heads must divide vision.width": self.width % self.heads,
+                "vision.width must be a multiple of 4 for 2-D sine positions": sine and self.width % 4,
+            }
         )
 
 
@@ -105,21 +108,11 @@ class TimmVisionConfig(PictureConfig):
 
     Attributes:
         architecture: timm's name of the model, without a tag.
-        width: width of the hidden states.
-        depth: number of blocks.
-        heads: attention heads.
         drop_path: drop-path rate of the last block, rising linearly from 0.
     """
 
     architecture: str = field(kw_only=True)
-    width: int = limited(768, 1, MAX_WIDTH)
-    depth: int = limited(12, 1, MAX_DEPTH)
-    heads: int = limited(12, 1, MAX_WIDTH)
     drop_path: float = limited(0.0, 0, 1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_limits(self, "vision.")
 
 
 @dataclass(frozen=True)
@@ -153,13 +146,12 @@ class LanguageConfig:
     norm_eps: float = limited(1e-5, 0, 1)
     pad: int = 1
     first_position: int = 2
-    segments: int = 1
+    segments: int = limited(1, 1, 2)
     separator: int = 2
 
     def __post_init__(self) -> None:
         check_limits(self, "language.")
-        require(self.width % self.heads == 0, "language.heads must divide language.width")
-        require(self.segments in (1, 2), "language.segments must be 1 or 2")
+        refuse({"language.heads must divide language.width": self.width % self.heads})
         check_range("language.first_position", self.first_position, 0, self.max_positions - 1)
         for name in ("pad", "separator"):
             check_range(f"language.{name}", getattr(self, name), 0, self.vocab_size - 1)
@@ -171,7 +163,7 @@ class LanguageConfig:
 
 
 @dataclass(frozen=True)
-class TransformersTextConfig:
+class TransformersTextConfig(Limited, place="language."):
     """A text encoder of transformers in the language encoder's place (`xfm init --language hf:NAME`).
 
     Attributes:
@@ -182,37 +174,25 @@ class TransformersTextConfig:
         pad: id of the padding token.
     """
 
+    # Of the token head, and of a decoder on this vocabulary, see `LanguageConfig`.
+    norm_eps: ClassVar[float] = 1e-5
+    first_position: ClassVar[int] = 0
+    segments: ClassVar[int] = 1
+
     settings: str
-    vocab_size: int
-    width: int
-    max_positions: int
-    pad: int
+    vocab_size: int = limited(MISSING, 1, MAX_ROWS)
+    width: int = limited(MISSING, 1, MAX_WIDTH)
+    max_positions: int = limited(MISSING, 3, MAX_ROWS)
+    pad: int = limited(MISSING, 0)
 
     def __post_init__(self) -> None:
-        check_range("language.vocab_size", self.vocab_size, 1, MAX_ROWS)
-        check_range("language.width", self.width, 1, MAX_WIDTH)
-        check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
+        super().__post_init__()
         check_range("language.pad", self.pad, 0, self.vocab_size - 1)
 
     @property
     def longest(self) -> int:
         """Most tokens of a text."""
         return self.max_positions
-
-    @property
-    def norm_eps(self) -> float:
-        """Epsilon of the LayerNorm in the token head."""
-        return 1e-5
-
-    @property
-    def first_position(self) -> int:
-        """Row of the first token in the position table of a decoder on this vocabulary."""
-        return 0
-
-    @property
-    def segments(self) -> int:
-        """Segment vectors of such a decoder."""
-        return 1
 
     @property
     def separator(self) -> int:

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, require
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
-
-C = TypeVar("C", "ShortTuning", "ProbeConfig", "RetrievalConfig", "AbsenceConfig")
+from xfm.config.typed import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, refuse
 
 
 class Part(StrEnum):
@@ -36,12 +34,8 @@ WITHOUT_VALIDATION = frozenset({Part.CATEGORY, Part.DIGITS, Part.MATCHING})
 
 @dataclass(frozen=True)
 class PartCost:
-    """What a part takes of the time, in seconds of two quiet cores with `nano`; only ratios count.
-
-    Attributes:
-        rest: all but its fine-tunings.
-        tunings: each of its fine-tunings: of the task, then of its baselines of one modality.
-    """
+    """What a part takes of the time but its fine-tunings, and each of these (of the task, then of its
+    baselines of one modality), in seconds of two quiet cores with `nano`; only ratios count."""
 
     rest: float
     tunings: tuple[float, ...] = ()
@@ -109,10 +103,6 @@ class ShortTuning(TuningRates):
             device=device,
         )
 
-    def scaled(self, scale: float) -> "ShortTuning":
-        """The same with steps and test rows multiplied by `scale`."""
-        return _scaled(self, scale, steps=2, test_rows=40)
-
 
 @dataclass(frozen=True)
 class ProbeConfig:
@@ -132,53 +122,38 @@ class ProbeConfig:
     test_rows: int = limited(2000, 0)
 
     def __post_init__(self) -> None:
-        require(
-            bool(self.inverse_penalties) and min(self.inverse_penalties) > 0,
-            "inverse_penalties must hold a positive number",
-        )
+        positive = self.inverse_penalties and min(self.inverse_penalties) > 0
+        refuse({"inverse_penalties must hold a positive number": not positive})
         check_limits(self, "probe.")
-
-    def scaled(self, scale: float) -> "ProbeConfig":
-        """The same with the numbers of rows multiplied by `scale`."""
-        return _scaled(self, scale, train_rows=100, test_rows=60)
 
 
 @dataclass(frozen=True)
 class RetrievalConfig(Limited, place="retrieval."):
-    """Zero-shot retrieval.
+    """Zero-shot retrieval, and whether a thing is there at all.
 
     Attributes:
         rows: captions used at most for each split; 0 takes all.
         shortlist: candidates per query, by contrastive score, that the matching head re-ranks.
         hard_rows: rows of the hard split used at most; 0 takes all.
+        absence_rows: phrases used at most that may not be there; 0 takes all.
+        absence_queries: captions that are searched at most where they may not be there; 0 takes all.
+        absence_gallery: pictures of each gallery where they are searched.
     """
 
     rows: int = limited(1000, 0)
     shortlist: int = limited(32, 1)
     hard_rows: int = limited(1000, 0)
+    absence_rows: int = limited(1000, 0)
+    absence_queries: int = limited(300, 0)
+    absence_gallery: int = limited(100, 1)
 
-    def scaled(self, scale: float) -> "RetrievalConfig":
-        """The same with the numbers of rows multiplied by `scale`."""
-        return _scaled(self, scale, rows=50, hard_rows=50)
 
-
-@dataclass(frozen=True)
-class AbsenceConfig(Limited, place="absence."):
-    """Is it there at all?
-
-    Attributes:
-        rows: phrases used at most; 0 takes all.
-        queries: captions that are searched at most; 0 takes all.
-        gallery: pictures of each gallery.
-    """
-
-    rows: int = limited(1000, 0)
-    queries: int = limited(300, 0)
-    gallery: int = limited(100, 1)
-
-    def scaled(self, scale: float) -> "AbsenceConfig":
-        """The same with the numbers of rows multiplied by `scale`."""
-        return _scaled(self, scale, rows=50, queries=50)
+LEAST: Mapping[type, Mapping[str, int]] = {
+    ShortTuning: {"steps": 2, "test_rows": 40},
+    ProbeConfig: {"train_rows": 100, "test_rows": 60},
+    RetrievalConfig: {"rows": 50, "hard_rows": 50, "absence_rows": 50, "absence_queries": 50},
+}
+"""The numbers that `scale` multiplies, and what they are not shrunk below."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +174,7 @@ class EvaluationConfig:
         max_bad: rows with an unreadable picture to leave out at most; else 100 and half of a file.
         masked_rows: captions whose words are masked.
         masked_share: share of a caption's content words that is masked.
-        retrieval, absence, probe: zero-shot retrieval; what is not there; probes on frozen features.
+        retrieval, probe: zero-shot retrieval; probes on frozen features.
         entailment, paraphrase, vqa, reasoning, grounding: the short fine-tunings.
     """
 
@@ -217,7 +192,6 @@ class EvaluationConfig:
     masked_rows: int = limited(1000, 0)
     masked_share: float = limited(0.3, 0, 1)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
-    absence: AbsenceConfig = field(default_factory=AbsenceConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     entailment: ShortTuning = field(default_factory=lambda: ShortTuning(steps=750, lr=2e-4, muon_lr=1e-3))
     paraphrase: ShortTuning = field(default_factory=lambda: ShortTuning(steps=500, lr=2e-4, muon_lr=1e-3))
@@ -232,29 +206,23 @@ class EvaluationConfig:
         for part in fields(self):
             if isinstance(tuning := getattr(self, part.name), ShortTuning):
                 tuning.check_rates(f"{part.name}.")
-        require(
-            bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"
-        )
+        said = f"validation: none of {', '.join(self.parts)} has a validation split"
+        refuse({said: not self._parts_to_run()})
 
     def _parts_to_run(self) -> list[Part]:
         return [part for part in self.parts if not (self.validation and part in WITHOUT_VALIDATION)]
 
     def resolved(self) -> "EvaluationConfig":
         """The configuration with `scale` worked into every number, and without parts that cannot run."""
-        scale = self.scale
-        nested = {one.name: getattr(self, one.name) for one in fields(self)}
-        return replace(
-            self,
-            scale=1.0,
-            parts=self._parts_to_run(),
-            masked_rows=_shrink(self.masked_rows, scale, least=50),
-            **{name: value.scaled(scale) for name, value in nested.items() if hasattr(value, "scaled")},
-        )
-
-
-def _scaled(config: C, scale: float, **least: int) -> C:
-    shrunk = {name: _shrink(getattr(config, name), scale, low) for name, low in least.items()}
-    return replace(config, **shrunk)
+        scaled: dict[str, Any] = {"masked_rows": _shrink(self.masked_rows, self.scale, 50)}
+        for one in fields(self):
+            config = getattr(self, one.name)
+            if least := LEAST.get(type(config)):
+                shrunk = {
+                    name: _shrink(getattr(config, name), self.scale, low) for name, low in least.items()
+                }
+                scaled[one.name] = replace(config, **shrunk)
+        return replace(self, scale=1.0, parts=self._parts_to_run(), **scaled)
 
 
 def _shrink(number: int, scale: float, least: int) -> int:

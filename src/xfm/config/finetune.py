@@ -7,15 +7,13 @@ from enum import StrEnum
 from xfm.config.artifacts import MOST_RANK
 from xfm.config.image import Colours, Framing, ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_range, limited
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import ImageHead
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
-from xfm.config.typed import settle_members
-
-_DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|minutes?|h|hours?|)\s*")
+from xfm.config.typed import MAX_BATCH, MAX_SEED, Limited, check_range, limited, refuse, settle_members
 
 LONGEST_PROMPT = 200
+_DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|minutes?|h|hours?|)\s*")
 
 
 class TuningMode(StrEnum):
@@ -149,34 +147,27 @@ class FinetuneConfig(TuningRates):
         settle_members(self)
         object.__setattr__(self, "time_limit", minutes_of(self.time_limit))
         self.check_rates()
-        if 0 < self.max_tokens < 3:
-            raise ValueError(
-                f"max_tokens is {self.max_tokens}: choose 0, or 3 at least: begin and end are two"
-            )
-        if len(self.prompt) > LONGEST_PROMPT:
-            raise ValueError(f"prompt has {len(self.prompt)} characters: {LONGEST_PROMPT} are enough")
         object.__setattr__(self, "class_weights", class_weights_of(self.class_weights))
-        self._check_labels()
-
-    def _check_labels(self) -> None:
-        if not self.label_separator.strip():
-            raise ValueError(
-                "label_separator is empty: give what stands between the labels of a cell, such as |"
-            )
-        if self.regression and (self.multi_label or self.class_weights):
-            name = "multi_label" if self.multi_label else "class_weights"
-            raise ValueError(
-                f"regression learns a value a row, {name} is about classes: leave one of the two out"
-            )
-        if self.threshold and not self.multi_label:
-            raise ValueError(
-                "threshold is of use with multi_label alone: of one class the likeliest is given"
-            )
-        image, names = self.image, ("mixup", "cutmix", "label_smoothing")
-        if self.multi_label and (mixed := [name for name in names if getattr(image, name)]):
-            raise ValueError(
-                f"image.{mixed[0]} shares out the one class of a picture: leave it out with multi_label"
-            )
+        several, few, size = self.multi_label, self.max_tokens, len(self.prompt)
+        of_classes = "multi_label" if several else "class_weights"
+        mixing = [name for name in ("mixup", "cutmix", "label_smoothing") if getattr(self.image, name)]
+        refuse(
+            {
+                f"max_tokens is {few}: choose 0, or 3 at least: begin and end are two": 0 < few < 3,
+                f"prompt has {size} characters: {LONGEST_PROMPT} are enough": size > LONGEST_PROMPT,
+                "label_separator is empty: give what stands between the labels of a cell, such as |": (
+                    not self.label_separator.strip()
+                ),
+                f"regression learns a value a row, {of_classes} is about classes: leave one of the two out": (
+                    self.regression and (several or self.class_weights)
+                ),
+                "threshold is of use with multi_label alone: of one class the likeliest is given": (
+                    self.threshold and not several
+                ),
+                f"image.{''.join(mixing[:1])} shares out the one class of a picture: leave it out with "
+                "multi_label": several and mixing,
+            }
+        )
 
     @property
     def label_kind(self) -> LabelKind:

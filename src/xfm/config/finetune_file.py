@@ -1,7 +1,7 @@
 """`xfm finetune --config FILE`: a fine-tuning as a file, read and written. Nothing here imports torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,41 +10,17 @@ import yaml
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.load import read_yaml
 from xfm.config.plain import to_plain
-from xfm.config.task_checks import chosen_settings
 from xfm.config.task_spec import TaskSpec
-from xfm.config.tasks import task_specs
+from xfm.config.tasks import chosen_settings, task_specs
 from xfm.config.typed import build
 
 RESOLVED = "finetune.yaml"
 """What a run's folder keeps; `--config` reads it."""
 
-
-@dataclass(frozen=True)
-class FinetuneFile(FinetuneConfig):
-    """The fields of a file: what the command is told besides the settings, and the settings.
-
-    Attributes:
-        task: name of the task.
-        model: folder of the model to begin with.
-        train, validation, test: tables.
-        columns: column by field, or as the option has it.
-        pictures: folder that paths of pictures start from.
-        out: folder of the run.
-    """
-
-    task: str | None = None
-    model: str | None = None
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    columns: str | None = None
-    pictures: str | None = None
-    out: str | None = None
-
-
-_SETTINGS = {one.name for one in fields(FinetuneConfig)}
-COMMAND = tuple(one.name for one in fields(FinetuneFile) if one.name not in _SETTINGS)
-"""What the command is told besides the settings."""
+COMMAND = ("task", "model", "train", "validation", "test", "columns", "pictures", "out")
+"""What the command is told besides the settings, and a file may hold, too."""
+_told: list[tuple[str, Any, Any]] = [(name, str | None, None) for name in COMMAND]
+_FinetuneFile = make_dataclass("_FinetuneFile", _told, bases=(FinetuneConfig,), frozen=True)
 
 
 def read_finetune(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
@@ -54,7 +30,7 @@ def read_finetune(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
     columns = content.get("columns")
     if isinstance(columns, Mapping):
         content["columns"] = ",".join(f"{field}={column or ''}" for field, column in columns.items())
-    build(FinetuneFile, content, source)
+    build(_FinetuneFile, content, source)
     told = {name: value for name in COMMAND if (value := content.pop(name, None)) is not None}
     return told, content
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import Limited, limited
+from xfm.config.typed import Limited, limited
 
 Channels = tuple[float, float, float]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -132,8 +132,7 @@ class ImageTrainingConfig(Limited, place="image."):
     @property
     def varies(self) -> bool:
         """Whether single pictures are changed at all."""
-        changed = (self.crops, self.flip > 0, self.rand_augment > 0, self.erasing > 0)
-        return any(changed)
+        return self.crops or self.flip > 0 or self.rand_augment > 0 or self.erasing > 0
 
 
 UNVARIED = ImageTrainingConfig()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.ranges import MAX_SEED, Limited, check_range, limited
+from xfm.config.typed import MAX_SEED, Limited, check_range, limited
 
 MOST_PROCESSES = 1024
 MOST_ROWS = 1_000_000
@@ -54,72 +54,39 @@ class VectorFormat(StrEnum):
     NPY = "npy"
 
 
-@dataclass(frozen=True)
-class EmbedConfig:
-    """Which files `xfm embed` writes.
-
-    Attributes:
-        format: parquet, or npy: arrays of NumPy, with JSON lines that say whose the vectors are.
-    """
-
-    format: VectorFormat = VectorFormat.PARQUET
-
-
 MOST = 4096  # far above any caption: a typing error stops before memory is taken
 
 
 @dataclass(frozen=True)
-class Lengths(Limited, place="generation."):
-    """What all ways of writing share.
+class Generation(Limited, place="generation."):
+    """How texts are written: by beam search for those of highest score, which is log-likelihood over
+    (number of tokens after the first) ** length_penalty, or by drawing tokens.
 
     Attributes:
         max_tokens: longest text in tokens, begin and end token included, where a text is cut.
         min_tokens: shortest text in tokens, counted alike.
         texts: texts for each picture or question.
+        beams: unfinished texts that the search keeps at every step, at least `texts` of them; 1 takes the
+            likeliest token each time.
+        length_penalty: 0 compares log-likelihoods, which favours short texts; 1 their mean over the tokens.
+        sample: draw tokens instead of searching.
+        temperature: of draws; divides the logits; below 1 the likely tokens become likelier.
+        top_k: only this many of the likeliest tokens are drawn from; 0 takes all.
+        top_p: only the likeliest tokens that together have this probability are drawn from.
+        seed: of draws; the same picture or question gets the same texts, whatever else is in its batch.
     """
 
     max_tokens: int = limited(30, 2, MOST)
     min_tokens: int = 2
     texts: int = limited(1, 1, MOST)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("generation.min_tokens", self.min_tokens, 2, self.max_tokens)
-
-
-@dataclass(frozen=True)
-class BeamSearch(Lengths):
-    """The texts of highest score: log-likelihood over (number of tokens after the first) ** length_penalty.
-
-    Attributes:
-        beams: unfinished texts that are kept at every step; 1 takes the likeliest token each time.
-        length_penalty: 0 compares log-likelihoods, which favours short texts; 1 their mean over the tokens.
-    """
-
     beams: int = limited(3, 1, MOST)
     length_penalty: float = limited(1.0, -100, 100)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.texts > self.beams:
-            raise ValueError(f"generation.texts is {self.texts}, more than the {self.beams} beams can give")
-
-
-@dataclass(frozen=True)
-class Sampling(Lengths):
-    """Tokens drawn at random.
-
-    Attributes:
-        temperature: divides the logits; below 1 the likely tokens become likelier.
-        top_k: only this many of the likeliest tokens are drawn from; 0 takes all.
-        top_p: only the likeliest tokens that together have this probability are drawn from.
-        seed: of the draws; the same picture or question gets the same texts, whatever else is in its batch.
-    """
-
+    sample: bool = False
     temperature: float = limited(1.0, 1e-3, 1000)
     top_k: int = limited(0, 0)
     top_p: float = limited(1.0, 1e-6, 1)
     seed: int = limited(0, 0, MAX_SEED)
 
-
-Generation = BeamSearch | Sampling
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("generation.min_tokens", self.min_tokens, 2, self.max_tokens)

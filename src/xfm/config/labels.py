@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from xfm.config.plain import yaml_value
+from xfm.config.typed import LARGEST, check_range
 from xfm.core.errors import UserError, excerpt, suggest
 
 BALANCED, MOST_WEIGHT = "balanced", 1_000_000
@@ -30,10 +30,23 @@ class LabelKind(StrEnum):
 
 
 def class_weights_of(given: str | Mapping[Any, float]) -> ClassWeights:
-    """Class weights from a mapping or a text: `balanced`, `spam=5,ham=1`, YAML; else a ValueError."""
+    """Class weights from a mapping or a text: `balanced`, `spam=5,ham=1`; else a ValueError."""
     if given in ("", BALANCED):
         return str(given)
-    found = {label_name(label): _weight(weight, label) for label, weight in _pairs(given)}
+    found: dict[str, float] = {}
+    for label, said in _pairs(given):
+        weight = math.nan
+        if isinstance(said, int | float | str) and not isinstance(said, bool):
+            with contextlib.suppress(ValueError, OverflowError):
+                weight = float(said)
+        if not 0 < weight <= MOST_WEIGHT:
+            # What is no number may be a list of lists that YAML made of a few letters: nobody can write it.
+            shown = "no number" if math.isnan(weight) else f"{weight:g}"
+            raise ValueError(
+                f"class_weights: the weight of {excerpt(label_name(label))} is {shown}; give a number above "
+                f"0, {MOST_WEIGHT:,} at most"
+            )
+        found[label_name(label)] = weight
     if not found:
         raise ValueError("class_weights names no label; give balanced, or weights such as spam=5,ham=1")
     return found
@@ -42,17 +55,8 @@ def class_weights_of(given: str | Mapping[Any, float]) -> ClassWeights:
 def _pairs(given: str | Mapping[Any, float]) -> list[tuple[object, object]]:
     if isinstance(given, Mapping):
         return [*given.items()]
-    content: object = None
-    if given.lstrip().startswith("{"):
-        try:
-            content = yaml_value(given)
-        except ValueError:
-            content = None
-        if isinstance(content, Mapping):
-            return [*content.items()]
-    pairs = [
-        (label.strip(), weight) for label, _, weight in (one.rpartition("=") for one in given.split(","))
-    ]
+    parts = (one.rpartition("=") for one in given.split(","))
+    pairs = [(label.strip(), weight) for label, _, weight in parts]
     if not all(label for label, _ in pairs):
         raise ValueError(
             f"class_weights is {excerpt(given)!r}: give {BALANCED}, or weights by label such as spam=5,ham=1"
@@ -68,21 +72,6 @@ def label_name(label: object) -> str:
     Letters with marks are one character each where there is one (NFC): names that look alike are one.
     """
     return str(label).lower() if isinstance(label, bool) else unicodedata.normalize("NFC", str(label))
-
-
-def _weight(given: object, label: object) -> float:
-    weight = math.nan
-    if isinstance(given, int | float | str) and not isinstance(given, bool):
-        with contextlib.suppress(ValueError, OverflowError):
-            weight = float(given)
-    if not 0 < weight <= MOST_WEIGHT:
-        # What is no number may be a list of lists that YAML made of a few letters, and nobody can write it.
-        said = "no number" if math.isnan(weight) else f"{weight:g}"
-        raise ValueError(
-            f"class_weights: the weight of {excerpt(label_name(label))} is {said}; give a number above 0, "
-            f"{MOST_WEIGHT:,} at most"
-        )
-    return weight
 
 
 def require_labels(weights: ClassWeights, names: Iterable[str]) -> None:
@@ -108,16 +97,9 @@ class PresenceFit:
     Its height is `contrast` * cosine / temperature + `matching` * log-odds of a match. The more pictures
     there are, the higher the best of those that do not fit: so both the probability that something fits,
     which is sigmoid(height + bias + per_log * ln(pictures)), and the height from which a search answers,
-    floor + floor_per_log * ln(pictures), know their number.
-
-    Attributes:
-        contrast, matching: weights, not negative.
-        bias, per_log: of the probability.
-        floor, floor_per_log: of the height that `answered` of the searches reach in which something fits.
-        answered: that share.
-        smallest, largest: galleries that it was fitted on; below the smallest, the smallest counts.
-        searches: that it was fitted on; in half of them nothing fits.
-        data: where these are from.
+    floor + floor_per_log * ln(pictures), know their number. The share `answered` of the searches in which
+    something fits reaches that; it was fitted on so many `searches` of galleries of `smallest` (which
+    smaller ones count as) to `largest` pictures, in half of which nothing fits.
     """
 
     contrast: float
@@ -133,27 +115,22 @@ class PresenceFit:
     data: str
 
     def __post_init__(self) -> None:
-        for name in ("contrast", "matching", "bias", "per_log", "floor", "floor_per_log"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}, not a number")
-        if min(self.contrast, self.matching) < 0:
-            raise ValueError(f"the weights are {self.contrast} and {self.matching}, not numbers from 0")
-        if not 0 < self.answered < 1:
-            raise ValueError(f"answered is {self.answered}, not between 0 and 1")
-        if not 1 <= self.smallest <= self.largest:
-            raise ValueError(f"the galleries have {self.smallest} to {self.largest} pictures")
+        for name in ("contrast", "matching"):
+            check_range(name, getattr(self, name), 0)
+        for name in ("bias", "per_log", "floor", "floor_per_log"):
+            check_range(name, getattr(self, name), -LARGEST)
+        check_range("answered", self.answered, 1e-9, 1 - 1e-9)
+        check_range("smallest", self.smallest, 1, self.largest)
 
     def probability(self, height: float, pictures: int) -> float:
         """That something in a gallery of so many pictures fits, by the height of its best."""
-        logit = height + self.bias + self.per_log * self._log(pictures)
+        logit = height + self.bias + self.per_log * math.log(max(pictures, self.smallest))
         return 1 / (1 + math.exp(-min(max(logit, -500), 500)))
 
     def threshold(self, pictures: int) -> float:
         """The probability from which a search in so many pictures answers."""
-        return self.probability(self.floor + self.floor_per_log * self._log(pictures), pictures)
-
-    def _log(self, pictures: int) -> float:
-        return math.log(max(pictures, self.smallest))
+        height = self.floor + self.floor_per_log * math.log(max(pictures, self.smallest))
+        return self.probability(height, pictures)
 
 
 @dataclass(frozen=True)
@@ -175,9 +152,6 @@ class MatchCalibration:
     presence: PresenceFit | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.slope <= MOST:
-            raise ValueError(f"slope is {self.slope}, not a number from 0 to {MOST:g}")
-        if not abs(self.bias) <= MOST:
-            raise ValueError(f"bias is {self.bias}, not a number of at most {MOST:g}")
-        if self.pairs < 1:
-            raise ValueError(f"it was fitted on {self.pairs} pairs")
+        check_range("slope", self.slope, 0, MOST)
+        check_range("bias", self.bias, -MOST, MOST)
+        check_range("pairs", self.pairs, 1)

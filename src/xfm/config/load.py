@@ -30,23 +30,15 @@ MOST_LISTED = 128
 
 def recipe_names(family: str = "") -> list[str]:
     """Names of the package's recipes of a family such as `finetune`; of pre-training without one."""
-    files = (p.name for p in _shipped(family).iterdir())
+    files = (p.name for p in resources.files("xfm").joinpath("recipes", family).iterdir())
     return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
 def load_recipe(recipe: str | Path, options: Sequence[str] = ()) -> Recipe:
-    """A recipe with the overrides of the environment and of dotted options.
+    """A recipe, by its name in the package or as a YAML file, with the overrides of the environment and of
+    dotted options as on the command line (`["--training.steps", "100"]`).
 
-    Args:
-        recipe: name of a recipe of the package, or path of a YAML file.
-        options: as on the command line, `["--training.steps", "100"]`.
-
-    Raises:
-        UserError: unknown recipe or field, or a value of the wrong type; the message lists close matches.
-
-    Example:
-        >>> load_recipe("nano", ["--training.steps", "100"]).training.steps
-        100
+    UserError: an unknown recipe or field, or a value of the wrong type; the message lists close matches.
     """
     values = read_recipe(recipe)
     return parse(Recipe, options, values=values, source=f"recipe {recipe}", env_prefix=RECIPE_ENV)
@@ -64,7 +56,14 @@ def read_recipe(recipe: str | Path, kind: type = Recipe, family: str = "") -> di
     name: str | None = str(recipe)
     folder = Path()
     while name is not None:
-        path = _locate(name, folder, family)
+        name = at_home(name)
+        is_path = name.endswith((".yaml", ".yml")) or os.sep in name
+        if not is_path and name not in (known := recipe_names(family)):
+            raise UserError(
+                f"unknown recipe {name}; {suggest(name, known)} (or give the path of a YAML file)"
+            )
+        shipped = resources.files("xfm").joinpath("recipes", family)
+        path = folder / name if is_path else shipped / f"{name}.yaml"
         content = read_yaml(path)
         real = os.path.realpath(str(path))
         if real in seen:
@@ -89,20 +88,6 @@ def _listed(values: Any) -> int:
     if isinstance(values, list):
         return sum(isinstance(value, dict) + _listed(value) for value in values)
     return 0
-
-
-def _shipped(family: str = "") -> Traversable:
-    recipes = resources.files("xfm") / "recipes"
-    return recipes / family if family else recipes
-
-
-def _locate(name: str, folder: Path, family: str) -> Path | Traversable:
-    name = at_home(name)
-    is_path = name.endswith((".yaml", ".yml")) or os.sep in name
-    known = recipe_names(family)
-    if not is_path and name not in known:
-        raise UserError(f"unknown recipe {name}; {suggest(name, known)} (or give the path of a YAML file)")
-    return folder / name if is_path else _shipped(family) / f"{name}.yaml"
 
 
 def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:

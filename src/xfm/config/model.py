@@ -11,7 +11,7 @@ from xfm.config.encoders import (
     LanguageConfig,
     VisionConfig,
 )
-from xfm.config.ranges import check_limits, limited, require
+from xfm.config.typed import check_limits, limited, refuse
 
 
 class EncoderName(StrEnum):
@@ -72,10 +72,9 @@ class ModelConfig:
     language: AnyLanguageConfig = field(default_factory=LanguageConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     projection: int = limited(256, 1, MAX_WIDTH)
-    temperature: float = 0.07
+    temperature: float = limited(0.07, 0.001, 0.5)
     pixel_head: bool = False
 
     def __post_init__(self) -> None:
-        require(self.language.width % self.fusion.heads == 0, "fusion.heads must divide language.width")
+        refuse({"fusion.heads must divide language.width": self.language.width % self.fusion.heads})
         check_limits(self)
-        require(0.001 <= self.temperature <= 0.5, "temperature must lie in [0.001, 0.5]")

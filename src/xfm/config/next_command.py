@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from xfm.config.tables import table_kind
@@ -32,7 +32,7 @@ def next_command(
     out: Path | str,
     columns: str = "",
     pictures: Path | str | None = None,
-    shown: Iterable[Path] = (),
+    shown: Collection[Path] = (),
 ) -> str:
     """The command that answers with a fine-tuned model on its own table.
 
@@ -46,7 +46,10 @@ def next_command(
     is_there = place.is_dir() or table_kind(place) is not None
     if task == "retrieval":  # captions search among the pictures
         beside = (place if place.is_dir() else place.parent) if is_there else "photos"
-        gallery = common_folder(shown) if shown else pictures or beside
+        gallery = pictures or beside
+        if shown:  # the lowest folder of all; relative where it lies below this one
+            found = Path(os.path.commonpath({str(picture.absolute().parent) for picture in shown}))
+            gallery = found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
         asked = {"text": given.get("caption", "caption"), "image": ""}
     else:
         for field in task_spec(task).inputs:
@@ -62,10 +65,3 @@ def next_command(
         pictures=pictures if is_there else None,
         out=Path(out) / "answers.jsonl",
     )
-
-
-def common_folder(pictures: Iterable[Path]) -> Path:
-    """The lowest folder that holds all of the pictures; relative where it lies below this one."""
-    folders = {str(picture.absolute().parent) for picture in pictures}
-    found, here = Path(os.path.commonpath(folders)) if folders else Path.cwd(), Path.cwd()
-    return found.relative_to(here) if found.is_relative_to(here) else found

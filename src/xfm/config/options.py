@@ -1,20 +1,14 @@
 """The command line: options for every field of a configuration, with help, environment and messages.
 
-The rules of every command, in one place:
-
-- `--batch-size` and `--batch_size` are one option; help shows dashes.
-- What a command needs most may stand without its name: `xfm evaluate MODEL` is `xfm evaluate --model MODEL`.
-- One thing has one name in all commands; the names of `ALSO` are understood, too.
-- A switch alone is true (`--validation`).
-- A list of names needs no brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`).
-- Every option has an environment variable, `XFM_EVALUATE_BATCH_SIZE`.
-- `~` is the home folder in what `PATHS` names, wherever it is written: options, environment, recipes.
+Beside the rules that `xfm --help` tells, a switch alone is true (`--validation`), and a list of names needs
+no brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`).
 """
 
 import argparse
 import json
 import os
 import re
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
@@ -31,9 +25,6 @@ from xfm.core.paths import at_home
 
 C = TypeVar("C")
 
-ALSO = {"valid": "validation", "folder": "out", "to": "out"}
-"""Other names of options, and what they are called here."""
-
 _PATHS = """adapter base cache config data draw evaluation file from gallery image images index init input
     json keys language model names out path pictures recipe root split templates test tokenizer train
     validation validation_rows vision world"""
@@ -41,20 +32,6 @@ PATHS = frozenset(_PATHS.split())
 """Options and fields that are paths, or may be one; a parser may know more (`Parser.paths`)."""
 
 _BOOLEANS = frozenset({"true", "false", "yes", "no"})
-
-
-class Namespace(argparse.Namespace):
-    """The options of a command by their names; also by `[]`."""
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value of an option; `default` where there is none of that name."""
-        return getattr(self, name, default)
-
-    def __getattr__(self, name: str) -> Any:  # for type checkers: argparse sets what there is
-        raise AttributeError(name)
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -223,7 +200,11 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
         nested, own = dict[str, Any](), {f.name for f in fields(kind)}
         for name in found:
             if name.partition(".")[0] in own:
-                _put(nested, name.split("."), found[name])
+                *above, last = name.split(".")
+                below = nested
+                for part in above:
+                    below = below.setdefault(part, {})
+                below[last] = found[name]
         built = build(kind, paths_at_home(merge(values, nested), parser.paths))
         for f in fields(kind):
             if not hasattr(result, f.name):
@@ -237,7 +218,7 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
 def assemble(kind: type[C], parsed: Namespace) -> C:
     """The dataclass from its fields in the result of `parse_options`."""
     try:
-        return kind(**{f.name: parsed[f.name] for f in fields(kind) if f.init})  # pyright: ignore
+        return kind(**{f.name: getattr(parsed, f.name) for f in fields(kind) if f.init})  # pyright: ignore
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -321,15 +302,18 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
     known = {option.replace("_", "-"): option for option in actions}
     found, words, items = list[str](), list[str](), dict[str, list[str]]()
     rest, unknown = list(options), False
+
+    def is_option(word: str) -> bool:
+        return word.startswith("--") and word.partition("=")[0].replace("_", "-") in known
+
     while rest:
         name, equals, value = rest.pop(0).partition("=")
         if not name.startswith("-") or name == "-":
             words.append(f"{name}{equals}{value}")
             continue
-        name = _spelled(name, known)
+        name = known.get(name.replace("_", "-"), name)
         action = actions.get(name)
         unknown = unknown or action is None
-        takes = action is not None and action.nargs is None
         kind = variant(getattr(action, "kind", None), None)
         if name.removeprefix("--") in parser.repeated and (equals or rest):
             value = value if equals else rest.pop(0)
@@ -337,12 +321,7 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
             continue
         if kind is bool and not equals:
             equals, value = "=", rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
-        elif (
-            takes
-            and not equals
-            and rest
-            and not (rest[0].startswith("--") and _spelled(rest[0].partition("=")[0], known) in actions)
-        ):
+        elif action is not None and action.nargs is None and not equals and rest and not is_option(rest[0]):
             equals, value = "=", rest.pop(0)
         found.append(f"{name}{equals}{value}")
     found += [f"{name}={json.dumps(several)}" for name, several in items.items()]
@@ -355,31 +334,17 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
     return found + words
 
 
-def _spelled(name: str, known: Mapping[str, str]) -> str:
-    dashed = name.replace("_", "-")
-    return known.get(dashed) or known.get(f"--{ALSO.get(dashed.removeprefix('--'), '')}") or name
-
-
 def _from_environment(parser: ArgumentParser) -> Iterator[str]:
     if not parser.prefix:
         return
-    also = {name: [other for other, own in ALSO.items() if own == name] for name in ALSO.values()}
     for action in parser._actions:
         option = next((one for one in action.option_strings if one.startswith("--")), "--help")
-        for name in () if option == "--help" else (action.dest, *also.get(action.dest, ())):
-            value = os.environ.get(f"{parser.prefix}_{name.replace('.', '__').upper()}")
-            if value is not None:
-                if action.nargs != 0:
-                    yield f"{option}={value}"
-                elif build(bool, number_of(bool, value), f"{parser.prefix}_{name.upper()}"):
-                    yield option
-                break
-
-
-def _put(nested: dict[str, Any], names: Sequence[str], value: Any) -> None:
-    for name in names[:-1]:
-        nested = nested.setdefault(name, {})
-    nested[names[-1]] = value
+        name = f"{parser.prefix}_{action.dest.replace('.', '__').upper()}"
+        value = None if option == "--help" else os.environ.get(name)
+        if value is not None and action.nargs != 0:
+            yield f"{option}={value}"
+        elif value is not None and build(bool, number_of(bool, value), name):
+            yield option
 
 
 def _from_text(kind: Any, name: str, text: str) -> Any:

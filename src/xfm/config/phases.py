@@ -1,14 +1,16 @@
 """Phases of a pre-training: what each changes of the recipe, and what then holds in it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, make_dataclass, replace
-from typing import TYPE_CHECKING, Any, get_type_hints
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.model import GradientConfig
-from xfm.config.ranges import check_range
 from xfm.config.training import LossConfig, NegativesConfig, TrainingConfig
+from xfm.config.typed import check_limits, limited
 from xfm.core.errors import UserError
+
+C = TypeVar("C", StreamConfig, LossConfig, NegativesConfig, GradientConfig)
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,16 @@ class PhaseStream:
 
     def applied(self, stream: StreamConfig) -> StreamConfig:
         """The stream with these changes; a UserError where no group is left."""
-        changed = replace(stream, **dict(given(self)))
+        own = changed(stream, self)
         if self.grouped:
-            return changed
-        corpora = [corpus for corpus in changed.corpora if corpus.group == 1]
-        if changed.batch_size and not corpora:
+            return own
+        corpora = [corpus for corpus in own.corpora if corpus.group == 1]
+        if own.batch_size and not corpora:
             raise UserError(
                 "a phase of the curriculum leaves corpora with groups out (grouped: false), and there are no "
                 "others: give the stream one without, or the phase its own"
             )
-        return replace(changed, corpora=corpora)
+        return replace(own, corpora=corpora)
 
 
 def _changes(name: str, config: type[Any]) -> Any:
@@ -81,7 +83,7 @@ class PhaseConfig:
         lr_scale: factor of the learning rates in this phase.
     """
 
-    until: float
+    until: float = limited(MISSING, 0, 1)
     text: PhaseStream | None = None
     image: PhaseStream | None = None
     pair: PhaseStream | None = None
@@ -90,15 +92,14 @@ class PhaseConfig:
     negatives: PhaseNegatives | None = None
     gradients: PhaseGradients | None = None
     init_fusion_embeddings_from_language: bool = False
-    lr_scale: float = 1.0
+    lr_scale: float = limited(1.0, 0)
 
     def check(self, place: str, training: TrainingConfig) -> None:
         """Refuse what a phase cannot change of a recipe's training; `place` begins the names of fields."""
-        check_range(f"{place}.until", self.until, 0, 1)
-        check_range(f"{place}.lr_scale", self.lr_scale, 0)
+        check_limits(self, f"{place}.")
         try:
-            self.losses(training.weights)
-            self.drawing(training.negatives)
+            changed(training.weights, self.weights)
+            changed(training.negatives, self.negatives)
         except ValueError as error:
             raise ValueError(f"{place}.{error}") from error
 
@@ -106,18 +107,6 @@ class PhaseConfig:
         """The recipe's data with this phase's changes."""
         own = {name: getattr(self, name) or PhaseStream() for name in data.streams}
         return replace(data, **{name: own[name].applied(stream) for name, stream in data.streams.items()})
-
-    def losses(self, weights: LossConfig) -> LossConfig:
-        """The recipe's weights with this phase's changes."""
-        return replace(weights, **dict(given(self.weights)))
-
-    def drawing(self, negatives: NegativesConfig) -> NegativesConfig:
-        """The recipe's draw of negatives with this phase's changes."""
-        return replace(negatives, **dict(given(self.negatives)))
-
-    def reaching(self, gradients: GradientConfig) -> GradientConfig:
-        """Where the recipe's gradients go, with this phase's changes."""
-        return replace(gradients, **dict(given(self.gradients)))
 
 
 def given(
@@ -129,18 +118,14 @@ def given(
             yield f.name, value
 
 
+def changed(config: C, change: PhaseStream | PhaseWeights | PhaseNegatives | PhaseGradients | None) -> C:
+    """A part of the recipe with what a phase changes of it."""
+    return replace(config, **dict(given(change)))
+
+
 @dataclass(frozen=True)
 class Phase:
-    """A phase with all that holds in it.
-
-    Attributes:
-        until: share of the run at which it ends.
-        data: its data, paths resolved.
-        weights: weights of its losses.
-        negatives: the draw of ITM's negatives.
-        gradients: which encoders its losses reach.
-        init_fusion_embeddings_from_language, lr_scale: see `PhaseConfig`.
-    """
+    """A phase with all that holds in it, the paths of its data resolved; see `PhaseConfig`."""
 
     until: float
     data: DataConfig

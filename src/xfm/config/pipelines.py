@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from xfm.config.inference import BeamSearch, Generation, Sampling
-from xfm.config.ranges import Limited, check_limits, limited
+from xfm.config.inference import MOST as MOST_TOKENS
+from xfm.config.typed import Limited, check_limits, limited, refuse
 from xfm.core.errors import UserError
 
 _HOST = re.compile(r"\*|(\*\.)?[\w:-]+(\.[\w:-]+)*")
@@ -113,61 +113,17 @@ class AnswerOptions:
         beams: of the beam search, at least top_k of them.
     """
 
-    top_k: int = limited(5, 1)
+    top_k: int = limited(5, 1, MOST_TOKENS)
     answers: list[str] = field(default_factory=list)
     free: bool = False
-    max_tokens: int = 12
-    beams: int = limited(3, 1)
+    max_tokens: int = limited(12, 2, MOST_TOKENS)
+    beams: int = limited(3, 1, MOST_TOKENS)
 
     def __post_init__(self) -> None:
         check_limits(self)
-        if self.free and self.answers:
-            raise ValueError("answers are either ranked (answers) or written (free), not both")
-        self.writing()
-
-    def writing(self) -> BeamSearch:
-        """The beam search of free answers: the likeliest whole answers."""
-        return BeamSearch(
-            self.max_tokens, texts=self.top_k, beams=max(self.beams, self.top_k), length_penalty=0.0
+        refuse(
+            {"answers are either ranked (answers) or written (free), not both": self.free and self.answers}
         )
-
-
-@dataclass(frozen=True)
-class CaptionOptions:
-    """Captions, by beam search or by drawing tokens.
-
-    Attributes:
-        texts: captions of each picture.
-        max_tokens: longest caption in tokens, begin and end token included.
-        min_tokens: shortest caption, counted alike.
-        beams: of the beam search.
-        length_penalty: see `BeamSearch`.
-        sample: draw tokens instead of searching.
-        temperature, top_k, top_p, seed: of the draws, see `Sampling`.
-    """
-
-    texts: int = 1
-    max_tokens: int = 30
-    min_tokens: int = 2
-    beams: int = limited(3, 1)
-    length_penalty: float = 1.0
-    sample: bool = False
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-        self.writing()
-
-    def writing(self) -> Generation:
-        """The search or the draws."""
-        if self.sample:
-            drawing = (self.temperature, self.top_k, self.top_p, self.seed)
-            return Sampling(self.max_tokens, self.min_tokens, self.texts, *drawing)
-        beams = max(self.beams, self.texts)
-        return BeamSearch(self.max_tokens, self.min_tokens, self.texts, beams, self.length_penalty)
 
 
 MOST = 1000

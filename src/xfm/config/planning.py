@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from xfm.config.ranges import Limited, limited
 from xfm.config.training import Precision
+from xfm.config.typed import Limited, limited
 from xfm.core.errors import UserError, suggest
 
 MAX_GPUS = 100_000

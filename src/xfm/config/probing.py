@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xfm.config.image import Colours, Framing
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_range, limited
 from xfm.config.training import Precision
+from xfm.config.typed import MAX_BATCH, MAX_SEED, Limited, check_range, limited
 
 LARGEST_EXPONENT = 12.0
 

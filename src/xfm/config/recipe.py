@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from xfm.config.data import STREAMS, DataConfig, StreamConfig, ValidationConfig
+from xfm.config.data import STREAMS, DataConfig, StreamConfig, StreamsConfig
 from xfm.config.model import ModelConfig
-from xfm.config.phases import Phase, PhaseConfig, given
+from xfm.config.phases import Phase, PhaseConfig, changed, given
 from xfm.config.plain import to_plain
 from xfm.config.training import TrainingConfig
 from xfm.core.paths import home_path, is_url
@@ -85,27 +85,19 @@ class Recipe:
             stop = phase.until if training.minutes else round(phase.until * training.steps)
             if stop > start:
                 data = resolve_paths(phase.data(self.data), home_path(self.root))
-                weights = phase.losses(training.weights)
+                weights = changed(training.weights, phase.weights)
                 if not weights.mim:  # no masks where nothing learns of them
                     data = replace(data, patch_mask=replace(data.patch_mask, on_pairs=False))
-                negatives, reached = phase.drawing(training.negatives), phase.reaching(training.gradients)
-                found.append(
-                    Phase(
-                        phase.until,
-                        data,
-                        weights,
-                        negatives,
-                        reached,
-                        phase.init_fusion_embeddings_from_language,
-                        phase.lr_scale,
-                    )
-                )
+                negatives = changed(training.negatives, phase.negatives)
+                reached = changed(training.gradients, phase.gradients)
+                more = (phase.init_fusion_embeddings_from_language, phase.lr_scale)
+                found.append(Phase(phase.until, data, weights, negatives, reached, *more))
                 start = stop
         return found
 
     def validating(self, seed: int) -> "Recipe":
         """The recipe of validation batches, weighed as in the last phase, without a memory between looks."""
-        data = replace(self.data, **self.data.validation.streams, validation=ValidationConfig(), cache_mb=0)
+        data = replace(self.data, **self.data.validation.streams, validation=StreamsConfig(), cache_mb=0)
         steps = self.training.validate_steps
         last = self.phases()[-1]
         training = replace(
@@ -154,5 +146,5 @@ def resolve_paths(data: DataConfig, root: Path) -> DataConfig:
 
     streams = {name: stream(config) for name, config in data.streams.items()}
     held_out = {name: stream(config) for name, config in data.validation.streams.items()}
-    validation, tokenizer = ValidationConfig(**held_out), str(root / home_path(data.tokenizer))
+    validation, tokenizer = StreamsConfig(**held_out), str(root / home_path(data.tokenizer))
     return replace(data, tokenizer=tokenizer, validation=validation, **streams)

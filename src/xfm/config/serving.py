@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from xfm.config.ranges import MAX_BATCH, check_limits, check_range, limited
+from xfm.config.typed import MAX_BATCH, check_limits, check_range, limited
 
 
 @dataclass(frozen=True)

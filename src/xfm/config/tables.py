@@ -2,11 +2,6 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from xfm.config.options import ArgumentParser
-
 
 PLAIN = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 """Texts, which may also be packed: `.csv.gz`."""
@@ -36,18 +31,6 @@ class BoxFormat(StrEnum):
     XYXY = "xyxy"
     CXCYWH = "cxcywh"
 
-    @property
-    def meaning(self) -> str:
-        """The four numbers in words."""
-        return _MEANINGS[self]
-
-
-_MEANINGS = {
-    BoxFormat.XYWH: "left, top, width, height",
-    BoxFormat.XYXY: "left, top, right, bottom",
-    BoxFormat.CXCYWH: "centre x, centre y, width, height",
-}
-
 
 class BoxUnit(StrEnum):
     """Pixels of the picture, or fractions of its width and height."""
@@ -58,17 +41,3 @@ class BoxUnit(StrEnum):
 
 MAX_BAD = 100
 """Rows that may be left out where nobody said how many; and never more than half of a split."""
-
-
-def add_max_bad(parser: "ArgumentParser", what: str = "rows with an unreadable picture") -> None:
-    """Add the option; None stands for the rule of `MAX_BAD`."""
-    from xfm.config.options import add_option
-
-    add_option(
-        parser,
-        "--max-bad",
-        int,
-        default=None,
-        help=f"{what} to leave out at most; if not given, {MAX_BAD} and half of the rows; 0 ends the run at "
-        "the first",
-    )

@@ -5,9 +5,9 @@ from enum import StrEnum
 
 from xfm.config.encoders import MAX_ROWS
 from xfm.config.labels import HALF, LabelKind
-from xfm.config.ranges import check_limits, limited
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
+from xfm.config.typed import check_limits, limited, refuse
 
 
 class ImageHead(StrEnum):
@@ -52,7 +52,7 @@ class TaskConfig:
     image_head: ImageHead = ImageHead.LINEAR
     labels: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
-    max_tokens: int = 0
+    max_tokens: int = limited(0, 0)
     texts: int = limited(0, 0, 2)
     prompt: str = ""
     head: HeadKind = HeadKind.OWN
@@ -61,21 +61,21 @@ class TaskConfig:
     temperature: float = limited(1.0, 0.001, 1000)
 
     def __post_init__(self) -> None:
-        if self.labels and len(self.labels) != self.classes:
-            raise ValueError(f"{len(self.labels)} labels do not suit {self.classes} classes")
-        if len(set(self.labels)) < len(self.labels) or len(set(self.answers)) < len(self.answers):
-            raise ValueError("labels and answers must differ from one another")
-        if bad := [
-            one for one in self.labels if not one.strip() or any("\ud800" <= c <= "\udfff" for c in one)
-        ]:
-            raise ValueError(f"the label {bad[0]!r} is blank, or not Unicode")
-        if self.max_tokens < 0:
-            raise ValueError("max_tokens cannot be negative")
         check_limits(self)
-        if self.spec.classes != (self.classes > 0):
-            raise ValueError(f"{self.classes} classes do not suit {self.kind}")
-        if self.label_kind is LabelKind.SEVERAL and self.classes < 2:
-            raise ValueError(f"several labels a row do not suit {self.classes} classes")
+        count, classes = len(self.labels), self.classes
+        bad = [one for one in self.labels if not one.strip() or any("\ud800" <= c <= "\udfff" for c in one)]
+        twice = any(len(set(names)) < len(names) for names in (self.labels, self.answers))
+        refuse(
+            {
+                f"{count} labels do not suit {classes} classes": count and count != classes,
+                "labels and answers must differ from one another": twice,
+                f"the label {next(iter(bad), '')!r} is blank, or not Unicode": bad,
+                f"{classes} classes do not suit {self.kind}": self.spec.classes != (classes > 0),
+                f"several labels a row do not suit {classes} classes": (
+                    self.label_kind is LabelKind.SEVERAL and classes < 2
+                ),
+            }
+        )
 
     @property
     def spec(self) -> TaskSpec:

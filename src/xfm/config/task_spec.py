@@ -150,11 +150,8 @@ class TaskSpec:
             raise ValueError(f"{wrong[0]!r} is no name of a task: take lower-case letters, digits and dashes")
         if unknown := [one for one in self.encoders if one not in ("language", "vision", "fusion")]:
             raise ValueError(f"{self.name}: there is no encoder {unknown[0]}")
-        self._check_fields()
         if bool(self.head) != bool(self.task):
             raise ValueError(f"{self.name}: what is fine-tuned has a head and a task, both or none")
-
-    def _check_fields(self) -> None:
         for fields in (self.fields, self.inputs):
             names = [name for one in fields for name in (*one.names, *one.parts)]
             if twice := [name for name in names if names.count(name) > 1]:

@@ -4,10 +4,16 @@ A package adds tasks by `xfm.register_task`, or by an entry point of the group `
 `TaskSpec`: the command line knows those, too.
 """
 
+import re
+import sys
 import warnings
+from collections.abc import Iterable
+from dataclasses import MISSING, fields, is_dataclass
+from importlib.util import find_spec
 
-from xfm.config.image import BOX_VIEW, VIEW
-from xfm.config.pipelines import AnswerOptions, CaptionOptions, RetrievalOptions, TopK, ZeroShotOptions
+from xfm.config.image import BOX_VIEW, VIEW, ImageTrainingConfig
+from xfm.config.inference import Generation
+from xfm.config.pipelines import AnswerOptions, RetrievalOptions, TopK, ZeroShotOptions
 from xfm.config.task_spec import Field, FieldKind, TaskSpec, TextRule
 from xfm.core.errors import UserError, excerpt, suggest
 
@@ -174,7 +180,7 @@ CAPTIONING = TaskSpec(
     '`[{"generated_text"}]`',
     encoders=("vision",),
     settings=(*VIEW, "label_smoothing", "prompt"),
-    options=CaptionOptions,
+    options=Generation,
     head=f"{_HEADS}:Captioner",
     task="xfm.tasks.captioning:CaptioningTask",
     pipeline=f"{_INFERENCE}.generation:Captioning",
@@ -220,19 +226,10 @@ _asked: set[str] = set()
 
 
 def register_task(spec: TaskSpec) -> TaskSpec:
-    """Make a task known: to `xfm.finetune`, to pipelines, and to model folders that are fine-tuned for it.
+    """Make a task known to `xfm.finetune`, pipelines and model folders, and return it.
 
-    Args:
-        spec: the task; its names must be free.
-
-    Returns:
-        The same.
-
-    Raises:
-        ValueError: another task has one of its names, or it could not work (see `check_task`).
+    ValueError: another task has one of its names, or it could not work (see `check_task`).
     """
-    from xfm.config.task_checks import check_task
-
     check_task(spec, _OWN)
     for name in spec.names:
         if _known.get(name, spec) != spec:
@@ -277,3 +274,49 @@ def _ask_packages() -> None:
             package = point.dist.name if point.dist else point.module
             said = f"{package}: the task {point.name} ({point.value}) is left out, it cannot be used: {error}"
             warnings.warn(said, stacklevel=3)
+
+
+# ---------------------------------------------------------------- tasks of other packages
+_REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+_PREDICT = """help task model input out columns keep pictures max_bad restart allow_urls batch_size
+    precision device workers quiet gallery draw engine array processes unit_size"""
+PREDICT = frozenset(_PREDICT.split())
+"""Options of `xfm predict`, where the fields of an input and a pipeline's own options become options, too."""
+
+
+def chosen_settings(specs: Iterable[TaskSpec]) -> tuple[str, ...]:
+    """The settings that tasks name as their own, `image` by its fields."""
+    named = [name for spec in specs for name in spec.settings if name != "image"]
+    return tuple(dict.fromkeys([*named, *(f"image.{field.name}" for field in fields(ImageTrainingConfig))]))
+
+
+def check_task(spec: object, own: Iterable[TaskSpec]) -> None:
+    """Refuse an unusable task by a ValueError; settings that no `own` task has, all tasks read."""
+    if not isinstance(spec, TaskSpec):
+        raise ValueError(f"{spec!r} is no TaskSpec")
+    known = ["image", *chosen_settings(own)]
+    if wrong := [name for name in spec.settings if name not in known]:
+        hint = suggest(wrong[0], known, f"a task names those of {', '.join(known)} that it reads")
+        raise ValueError(f"{spec.name}: {wrong[0]} is no setting that only some tasks read; {hint}")
+    for what in ("head", "task", "values", "pipeline"):
+        reference: str = getattr(spec, what)
+        module = reference.partition(":")[0]
+        if reference and not _REFERENCE.fullmatch(reference):
+            raise ValueError(f"{spec.name}: {what} is {reference!r}; write package.module:Class")
+        if reference and not _is_there(module):
+            raise ValueError(f"{spec.name}: {what} is {reference}, and there is no module {module}")
+    given = is_dataclass(spec.options) and [one for one in fields(spec.options) if one.init]
+    if given is False or any(one.default is one.default_factory is MISSING for one in given):
+        raise ValueError(f"{spec.name}: options is no dataclass whose fields all have defaults")
+    asked = [name for one in spec.inputs for name in (*one.names, *one.parts)]
+    asked += [one.name for one in fields(spec.options)]
+    if twice := [name for name in asked if name in PREDICT or asked.count(name) > 1]:
+        raise ValueError(f"{spec.name}: xfm predict has an option {twice[0]} already; choose another name")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return module in sys.modules or find_spec(module) is not None  # a script or notebook has no spec
+    except (ImportError, ValueError):
+        return False

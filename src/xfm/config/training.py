@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from xfm.config.model import GradientConfig, MimTarget
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, Limited, check_limits, check_range, limited
+from xfm.config.typed import MAX_BATCH, MAX_SEED, Limited, check_limits, check_range, limited
 
 MAX_MINUTES = 366 * 24 * 60
 """A year: a longer training is a slip."""

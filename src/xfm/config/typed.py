@@ -1,16 +1,18 @@
-"""Dataclasses from plain values: of YAML, JSON, options and model folders. Nothing here imports torch.
+"""Dataclasses from plain values (of YAML, JSON, options and model folders), and the ranges of their numbers.
 
 A field that is one of several dataclasses, such as the native encoder or one of another library, is the one
 that has all keys of the mapping that is given.
 """
 
 import functools
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from enum import Enum
+from numbers import Real
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -39,11 +41,10 @@ def build(kind: Any, values: Any, source: str = "", name: str = "") -> Any:
     dataclasses. A UserError begins with `source` and the dotted name.
     """
     check_names(kind, values, source, name)
-    return _build(kind, values, source, name)
+    return _build(kind, values, f"{source}: " if source else "", name)
 
 
-def _build(kind: Any, values: Any, source: str, name: str, default: Any = None) -> Any:
-    before = f"{source}: " if source else ""
+def _build(kind: Any, values: Any, before: str, name: str, default: Any = None) -> Any:
     place = f"{before}{name or 'the file'}"
     if values is None:
         if kind is Any or type(None) in get_args(kind):
@@ -51,27 +52,26 @@ def _build(kind: Any, values: Any, source: str, name: str, default: Any = None) 
         raise UserError(f"{place} is empty; give its value, or leave it out")
     kind = variant(kind, values)
     if is_dataclass(kind):
-        return _built(kind, values, source, name, default)
+        return _built(kind, values, before, name, default)
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if origin in (list, tuple):
         if not isinstance(values, list | tuple):
-            words = (
-                f"a list of {', '.join(_words(parts[0]))}, in brackets" if _words(parts[0]) else WANTED[list]
-            )
+            members = ", ".join(_words(parts[0]))
+            words = f"a list of {members}, in brackets" if members else WANTED[list]
             raise UserError(f"{place} is {excerpt(repr(values))}: give {words}")
         if origin is tuple and parts[-1] is not Ellipsis and len(parts) != len(values):
             raise UserError(f"{place} is {excerpt(repr(values))}: give {len(parts)} values")
         kinds = parts if origin is tuple and parts[-1] is not Ellipsis else [parts[0]] * len(values)
         numbered = enumerate(zip(kinds, values, strict=True))
-        return origin(_build(one, item, source, f"{name}.{number}") for number, (one, item) in numbered)
+        return origin(_build(one, item, before, f"{name}.{number}") for number, (one, item) in numbered)
     if origin in (dict, Mapping, Counter) and isinstance(values, Mapping):
         inner = int if origin is Counter else parts[1]
-        made = {key: _build(inner, value, source, f"{name}.{key}") for key, value in values.items()}
+        made = {key: _build(inner, value, before, f"{name}.{key}") for key, value in values.items()}
         return Counter(made) if origin is Counter else made
     if origin in (Union, UnionType):
         for part in parts:
             with suppress(UserError):
-                return _build(part, values, source, name)
+                return _build(part, values, before, name)
     if isinstance(kind, type) and issubclass(kind, Enum):
         try:
             return member_of(kind, values)
@@ -79,10 +79,12 @@ def _build(kind: Any, values: Any, source: str, name: str, default: Any = None) 
             raise UserError(f"{place}: {error}") from None
     if kind is Any:
         return values
-    found = _scalar(kind, values)
-    if found is None:
-        raise UserError(f"{place} is {excerpt(repr(values))}: give {WANTED.get(kind, 'a mapping of fields')}")
-    return found
+    if kind is float and (type(values) is int or (isinstance(values, str) and _EXPONENT.fullmatch(values))):
+        with suppress(OverflowError):
+            return float(values)
+    if type(values) is kind:
+        return values
+    raise UserError(f"{place} is {excerpt(repr(values))}: give {WANTED.get(kind, 'a mapping of fields')}")
 
 
 def check_names(kind: Any, values: Any, source: str, name: str = "") -> None:
@@ -101,21 +103,19 @@ def check_names(kind: Any, values: Any, source: str, name: str = "") -> None:
             check_names(get_args(kind)[0], value, source, f"{name}.{number}")
 
 
-def _built(kind: Any, values: Any, source: str, name: str, default: Any) -> Any:
-    before = f"{source}: " if source else ""
+def _built(kind: Any, values: Any, before: str, name: str, default: Any) -> Any:
     if isinstance(values, kind):
         return values
     if not isinstance(values, Mapping):
-        raise UserError(
-            f"{before}{name or 'the file'} must be a mapping of fields, not {excerpt(repr(values))}"
-        )
+        place = name or "the file"
+        raise UserError(f"{before}{place} must be a mapping of fields, not {excerpt(repr(values))}")
     types, known = get_type_hints(kind), {f.name: f for f in fields(kind) if f.init}
     prefix = f"{name}." if name else ""
     given: dict[str, Any] = {}
-    for key, field in known.items():
-        own = getattr(default, key) if isinstance(default, kind) else default_of(field)
+    for key, one in known.items():
+        own = getattr(default, key) if isinstance(default, kind) else default_of(one)
         if key in values:
-            given[key] = _build(types[key], values[key], source, f"{prefix}{key}", own)
+            given[key] = _build(types[key], values[key], before, f"{prefix}{key}", own)
         elif own is not MISSING:
             given[key] = own
         else:
@@ -124,13 +124,6 @@ def _built(kind: Any, values: Any, source: str, name: str, default: Any) -> Any:
         return kind(**given)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"{before}{error}") from error
-
-
-def _scalar(kind: Any, value: Any) -> Any:
-    if kind is float and (type(value) is int or (isinstance(value, str) and _EXPONENT.fullmatch(value))):
-        with suppress(OverflowError):
-            return float(value)
-    return value if type(value) is kind else None
 
 
 def number_of(kind: type, text: str) -> Any:
@@ -167,9 +160,9 @@ def variant(kind: Any, values: Any) -> Any:
     return next((part for part in members if keys <= {f.name for f in fields(part)}), members[0])
 
 
-def default_of(field: Field[Any]) -> Any:
+def default_of(one: Field[Any]) -> Any:
     """The default of a dataclass's field; MISSING where it has none."""
-    return field.default if field.default_factory is MISSING else field.default_factory()
+    return one.default if one.default_factory is MISSING else one.default_factory()
 
 
 def _words(kind: Any) -> list[str]:
@@ -202,12 +195,10 @@ def settle_members(config: object, place: str = "") -> None:
                 raise ValueError(f"{place}{name} is of type {type(value).__name__}: give a {example}")
             continue
         try:
-            found = (
-                [member_of(kind, one) for one in value] if isinstance(value, list) else member_of(kind, value)
-            )
+            found = [member_of(kind, one) for one in (value if isinstance(value, list) else [value])]
         except ValueError as error:
             raise ValueError(f"{place}{name}: {error}") from None
-        object.__setattr__(config, name, found)
+        object.__setattr__(config, name, found if isinstance(value, list) else found[0])
 
 
 @functools.cache
@@ -220,3 +211,59 @@ def kinds_of(kind: type) -> dict[str, Any]:
         if len(own) == 1:
             found[name] = own[0]
     return found
+
+
+# ---------------------------------------------------------------- ranges of numbers
+MAX_BATCH = 65_536
+"""Rows of a step: a larger number is a slip, and all of them would be loaded before it shows."""
+MAX_SEED = 2**62
+"""Seeds are added to, and torch takes none from 2**63 on."""
+LARGEST = 2**63 - 1
+"""Of counts and rates: a larger number fits into no tensor."""
+
+
+def check_range(name: str, value: float, low: float, high: float = LARGEST) -> None:
+    """Refuse, by a ValueError, a number outside [low, high]; NaN is always outside, infinity never wanted."""
+    if not isinstance(value, Real):
+        raise ValueError(f"{name} is {value!r}: give a number")
+    if low <= value <= high:
+        return
+    open_ended = high == LARGEST and not LARGEST < value < math.inf
+    allowed = f"at least {low:g}" if open_ended else f"from {low:g} to {high:g}"
+    raise ValueError(f"{name} is {value}: choose a number {allowed}")
+
+
+def refuse(faults: Mapping[str, object]) -> None:
+    """Raise ValueError with the first of the messages whose fault is true."""
+    for message, fault in faults.items():
+        if fault:
+            raise ValueError(message)
+
+
+def limited(default: Any, low: float, high: float = LARGEST) -> Any:
+    """A field of a dataclass with the range that `check_limits` holds it to; MISSING is no default."""
+    return field(default=default, metadata={"limits": (low, high)})
+
+
+def check_limits(config: Any, place: str = "") -> None:
+    """`check_range` of all `limited` fields of a configuration, but of None where that is the default;
+    `place` begins their names in the message."""
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if "limits" in one.metadata and not (value is one.default is None):
+            check_range(f"{place}{one.name}", value, *one.metadata["limits"])
+
+
+class Limited:
+    """A dataclass that settles its enumerations and holds its `limited` fields to their ranges; `place`
+    begins their names in messages."""
+
+    _place = ""
+
+    def __init_subclass__(cls, place: str = "", **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls._place = place or cls._place
+
+    def __post_init__(self) -> None:
+        settle_members(self, self._place)
+        check_limits(self, self._place)

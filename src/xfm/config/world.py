@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 
-from xfm.config.ranges import MAX_SEED, Limited, check_limits, limited
+from xfm.config.typed import MAX_SEED, Limited, check_limits, limited
 
 MOST = 100_000_000
 """Records of one kind."""
@@ -89,17 +89,11 @@ class WorldConfig:
 
     def __post_init__(self) -> None:
         check_limits(self)
-        self._check_twins()
-        self._check_objects()
-
-    def _check_twins(self) -> None:
-        """Two that belong together lie in one shard; a scaled number of them is even by itself."""
+        # Two twins lie in one shard; a scaled number of them is even by itself.
         uneven = {"twins": self.twins if self.scale == 1 else 0, "shard_size": self.shard_size}
         for name, number in uneven.items() if self.twins else ():
             if number % 2:
                 raise ValueError(f"{name} is {number}: twins come in twos, choose an even number")
-
-    def _check_objects(self) -> None:
         if self.objects and self.objects < max(100, least := 4 * self.heldout_objects):
             raise ValueError(
                 f"objects is {self.objects}: choose 0 for all, or at least 100 and four times as many as "

@@ -79,7 +79,7 @@ def import_extra(module: str, needed_by: str, extra: str = "") -> Any:
 AGAIN = "and run the command again"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-_LIMITS = {
+LIMITS = {
     errno.ENOSPC: ("the disk is full", f"free some space {AGAIN}"),
     errno.EDQUOT: ("the quota of the disk is used up", f"free some space {AGAIN}"),
     errno.EFBIG: ("no file may grow that large here", f"raise the limit (`ulimit -f unlimited`) {AGAIN}"),
@@ -88,7 +88,7 @@ _LIMITS = {
     errno.EAGAIN: ("no further process may be started", f"raise the limit (`ulimit -u`) {AGAIN}"),
     errno.EIO: ("the disk reports an error", f"check the disk {AGAIN}"),
 }
-"""What holds wherever it happens; the others need the path that they are about."""
+"""Limits of `refused`: what each is, and what to do, wherever it happens; the others need a path."""
 
 _PATHS = {
     errno.EACCES: ("it may not be opened", "change its permissions, or name another path"),
@@ -113,10 +113,10 @@ _MEMORY = re.compile(
 def refused(error: BaseException) -> int | None:
     """The errno of the limit behind an error, even where a library hides it in a text; else None."""
     for one in chain(error):
-        if isinstance(one, OSError) and one.errno in _LIMITS and not isinstance(one, BlockingIOError):
+        if isinstance(one, OSError) and one.errno in LIMITS and not isinstance(one, BlockingIOError):
             return one.errno
         if found := re.search(r"\bos error (\d+)\b", str(one)):
-            return int(found[1]) if int(found[1]) in _LIMITS else None
+            return int(found[1]) if int(found[1]) in LIMITS else None
         if "disk is full" in str(one):  # as SQLite has it
             return errno.ENOSPC
         for number in (*FULL, errno.EFBIG):
@@ -135,9 +135,9 @@ def explain(error: BaseException, place: str = "") -> str | None:
         )
     name = _name(error) or place
     if (number := refused(error)) is not None:
-        what, remedy = _LIMITS[number]
+        what, remedy = LIMITS[number]
         return f"{name}: {what}; {remedy}" if name else f"{what}; {remedy}"
-    if _name(error) and (found := _PATHS.get(_number(error))):
+    if _name(error) and (found := _PATHS.get(getattr(error, "errno", None) or 0)):
         what, remedy = found
         return f"{name}: {what}; {remedy}"
     if isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, BrokenPipeError):
@@ -147,7 +147,7 @@ def explain(error: BaseException, place: str = "") -> str | None:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether memory of this machine or of its device was too little."""
-    said = isinstance(error, MemoryError) or _number(error) == errno.ENOMEM
+    said = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
     return said or _MEMORY.search(str(error)) is not None
 
 
@@ -159,11 +159,6 @@ def require_memory(path: Path, size: int) -> None:
             f"{path} has {size >> 20} MiB, more than the {memory >> 20} MiB of memory here; take a machine "
             "with more, or a smaller model"
         )
-
-
-def limit(number: int) -> tuple[str, str]:
-    """What a limit of `refused` is, and what to do."""
-    return _LIMITS[number]
 
 
 def beneath(error: BaseException) -> UserError | None:
@@ -180,10 +175,6 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(one))
         yield one
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
-
-
-def _number(error: BaseException) -> int:
-    return (error.errno or 0) if isinstance(error, OSError) else 0
 
 
 def _name(error: BaseException) -> str:

@@ -10,16 +10,14 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.core.errors import FULL, UserError, limit, refused
+from xfm.core.errors import FULL, LIMITS, UserError, refused
 
 MAX_SETTINGS = 64 << 20
 """Bytes of a file of settings, or of results, that is read whole."""
-
 DEEPEST = 100
 """Levels of a file of settings, more than any of ours has: JSON and YAML are not written of any depth."""
 MAX_OFFICIAL = 2 << 30
@@ -48,16 +46,10 @@ def path_below(folder: Path, name: str, within: Path | None = None) -> Path | No
     """`folder`/`name`, or None where that is no path, or leaves `within` (the folder) by `..` or a link:
     whoever may write a list of images must not choose among all files of the machine."""
     try:
-        outer = _real(os.path.join(os.getcwd(), within or folder))  # the working folder may change
-        inside = Path(os.path.realpath(folder / name)).is_relative_to(outer)
+        inside = Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(within or folder))
     except ValueError:  # a NUL, or half a surrogate pair
         return None
     return folder / name if inside else None
-
-
-@lru_cache(maxsize=64)
-def _real(folder: str) -> str:
-    return os.path.realpath(folder)
 
 
 # ---------------------------------------------------------------- reading
@@ -149,7 +141,7 @@ def writing(place: Path, remedy: str | Callable[[], str]) -> Iterator[None]:
     except Exception as error:
         number = refused(error)
         if number is not None and number in (*FULL, errno.EFBIG):
-            what, mend = limit(number)
+            what, mend = LIMITS[number]
             remedy = remedy if isinstance(remedy, str) else remedy()
             mend = f"free some space {remedy}" if number in FULL else mend
             raise UserError(f"{place}: {what}; {mend}") from error
@@ -194,16 +186,12 @@ def drafting(target: Path) -> Iterator[Path]:
     """An empty folder beside `target`, for `replace_folder`; drafts of killed processes go first."""
     target.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(target.parent, re.escape(target.name))
-    draft = _draft_of(target)
+    draft = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
         draft.mkdir()
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _draft_of(target: Path) -> Path:
-    return target.with_name(f".{target.name}.partial-{os.getpid()}")
 
 
 def clear_leftovers(parent: Path, names: str) -> None:
@@ -250,7 +238,7 @@ def replace_folder(draft: Path, target: Path) -> None:
 
 def delete_folder(path: Path) -> None:
     """Delete a folder; it has its name whole or not at all, the rest counts as a draft."""
-    doomed = _draft_of(path)
+    doomed = path.with_name(f".{path.name}.partial-{os.getpid()}")
     shutil.rmtree(doomed, ignore_errors=True)  # of a process with this id that was killed
     with contextlib.suppress(OSError):  # somebody else was faster, or it may not be deleted
         os.replace(path, doomed)

@@ -41,7 +41,8 @@ def locked(folder: Path, beside: bool = False) -> Iterator[None]:
         return
     folder.exists()  # a name that is too long is told by the command line, in fewer characters
     with writing(folder, "and run again"):
-        made = _make(path.parent)
+        made = [place for place in (path.parent, *path.parent.parents) if not place.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle = _lock(path, folder)
     _held.add(real)
     try:
@@ -73,12 +74,6 @@ def holds(argument: str) -> Callable[[_F], _F]:
         return cast("_F", holding)
 
     return decorate
-
-
-def _make(folder: Path) -> list[Path]:
-    new = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return new
 
 
 def _lock(path: Path, folder: Path) -> int:

@@ -6,6 +6,7 @@ import ctypes
 import multiprocessing
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -34,11 +35,9 @@ def processor() -> str:
         first = _CPUINFO.read_text(errors="replace").partition("\n\n")[0]
     except OSError:
         first = ""
-    lines = (line.partition(":") for line in first.splitlines())
-    found = {name.strip(): value.strip() for name, _, value in lines}
+    found = dict(re.findall(r"^(.*?)\s*: (.*?)\s*$", first, re.MULTILINE))
     name = found.get("model name") or platform.processor() or platform.machine()
-    keys = {"family": "cpu family", "model": "model"}
-    numbers = [f"{word} {found[key]}" for word, key in keys.items() if key in found]
+    numbers = [f"{key.removeprefix('cpu ')} {found[key]}" for key in ("cpu family", "model") if key in found]
     return f"{name} ({', '.join(numbers)})" if numbers else name
 
 
@@ -56,12 +55,7 @@ def end_with_parent() -> None:
         if os.getppid() != parent.pid:  # it ended in between
             os._exit(1)
         return
-    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
-
-
-def _end_after(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 # ---------------------------------------------------------------- in the parent
@@ -154,15 +148,9 @@ def process_count() -> int:
 
 def is_alone(what: str) -> bool:
     """Whether this is the only process; of several, the first one raises UserError for all."""
-    if process_count() > 1 and is_first_process():
-        require_alone(what)
-    return process_count() == 1
-
-
-def require_alone(what: str) -> None:
-    """Refuse by UserError to do in each of several processes what one is to do."""
-    if (count := process_count()) > 1:
+    if (count := process_count()) > 1 and is_first_process():
         raise UserError(
             f"{what} runs in one process, and torchrun has started {count}, which would all do the same "
             "work: start it without torchrun (xfm pretrain and xfm finetune are for several processes)"
         )
+    return count == 1

@@ -3,9 +3,7 @@
 A command asks with `require_free` before any work, and signs the folder with `sign` before its first result.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -13,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError, require_memory
-from xfm.core.files import file_digest, open_regular, read_json_or_nothing, read_text, write_text, writing
+from xfm.core.files import file_digest, read_json_or_nothing, read_text, write_text, writing
 
 MADE_BY = "made_by.json"
 DETAILS = "evaluation.json"
-RESULTS = ("metrics.json", "report.html", DETAILS, "probe.json", "results.md", "parts")
-RESULTS += ("doctor.json",)
+RESULTS = ("metrics.json", "report.html", DETAILS, "probe.json", "results.md", "parts", "doctor.json")
 """What commands write about a model or data, beside one another's if nobody kept them apart."""
 
 
@@ -48,47 +45,44 @@ class ResultOrigin:
 PRETRAINED = ResultOrigin("pretrain")
 
 
-@dataclass(frozen=True)
-class FolderContent:
-    """Content of a folder in words, its maker (None of a model folder), whether it is results or a run."""
-
-    what: str
-    maker: ResultOrigin | None
-    results: bool = True
-
-
 def require_free(out: Path, maker: ResultOrigin, model: Path | None = None) -> None:
     """Refuse by UserError a folder that holds what another command, or the same one on another subject, has
     made; results may stand beside the `model` that they are of, in the folder of its run."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder, such as --out {free_name(out)}")
-    found = holding(out)
-    if found is None or (found.maker is not None and found.maker.made(maker)):
+    if (found := holding(out)) is None:
         return
-    beside = found.maker == PRETRAINED and model is not None and out.resolve() in model.resolve().parents
-    if beside and not found.results:
+    what, before = found
+    beside = before == PRETRAINED and model is not None and out.resolve() in model.resolve().parents
+    if beside or (before is not None and before.made(maker)):
         return
-    same = found.maker is not None and found.maker.command == maker.command
-    other = f", of another {' and '.join(found.maker.differences(maker))}" if same and found.maker else ""
-    raise UserError(f"{out} holds {found.what}{other}: give another folder, such as --out {free_name(out)}")
+    if before is not None and before.command == maker.command:
+        what += f", of another {' and '.join(before.differences(maker))}"
+    raise UserError(f"{out} holds {what}: give another folder, such as --out {free_name(out)}")
 
 
-def holding(out: Path) -> FolderContent | None:
-    """What a folder holds; None where it holds neither results nor a run, a model or a world."""
+def holding(out: Path) -> tuple[str, ResultOrigin | None] | None:
+    """What a folder holds in words, and its maker (None of a model folder); None where it holds neither
+    results nor a run, a model or a world."""
     signed = signed_by(out)
     if any((out / name).exists() for name in RESULTS):
         maker = signed or ResultOrigin("")
-        return FolderContent(f"results of {maker}", maker)
-    if (out / "world.json").exists():
-        return FolderContent("a world of `xfm prepare`", ResultOrigin("prepare"))
-    if (out / "corpus.json").exists():
-        return FolderContent("a corpus of `xfm prepare`", ResultOrigin("prepare"))
+        return f"results of {maker}", maker
+    for name in ("world", "corpus"):
+        if (out / f"{name}.json").exists():
+            return f"a {name} of `xfm prepare`", ResultOrigin("prepare")
     if (out / "config.json").exists():
-        return FolderContent("a model", None)
+        return "a model", None
     if not any((out / name).is_dir() and any((out / name).iterdir()) for name in ("checkpoints", "model")):
         return None
-    maker = signed if signed and signed.command == "finetune" else ResultOrigin(_trained_by(out))
-    return FolderContent(f"a run of {maker}", maker, results=False)
+    try:
+        settings = read_text(out / "config.yaml").splitlines()
+    except (OSError, ValueError):
+        settings = []
+    tuned = (out / "model" / "task.json").exists() or "finetune:" in settings
+    trained = ResultOrigin("finetune") if tuned else PRETRAINED
+    maker = signed if signed and signed.command == "finetune" else trained
+    return f"a run of {maker}", maker
 
 
 def run_of(model: Path) -> Path:
@@ -111,15 +105,12 @@ def require_run_folder(folder: Path, resume: bool) -> None:
     """Refuse by UserError to pre-train in a folder that holds anything but a pre-training and the evaluation
     beside it. Only `resume` touches a run with checkpoints; without any, its model is not replaced by a new
     run's."""
-    found = holding(folder)
-    if found is None:
+    if (found := holding(folder)) is None:
         return
-    evaluated = found.maker is not None and found.maker.command == "evaluate"
-    ours = found.maker == PRETRAINED or (evaluated and (folder / "config.yaml").exists())
-    if not ours or not (resume or (folder / "checkpoints").exists()):
-        raise UserError(
-            f"{folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
-        )
+    what, maker = found
+    evaluated = maker is not None and maker.command == "evaluate" and (folder / "config.yaml").exists()
+    if not (maker == PRETRAINED or evaluated) or not (resume or (folder / "checkpoints").exists()):
+        raise UserError(f"{folder} holds {what}: give another folder, such as --out {free_name(folder)}")
 
 
 def sign(out: Path, maker: ResultOrigin) -> dict[str, Any]:
@@ -165,9 +156,8 @@ def model_mark(model: Path) -> str:
 def model_digest(path: Path) -> str:
     """Sha256 of a model's file in hexadecimal; raises UserError if missing or larger than memory."""
     try:
-        with open_regular(path) as file:
-            require_memory(path, os.fstat(file.fileno()).st_size)
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        require_memory(path, path.stat().st_size)
+        return file_digest(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
 
@@ -187,12 +177,3 @@ def signed_by(out: Path) -> ResultOrigin | None:
     return ResultOrigin(
         command, {str(n): str(value) for n, value in subject.items()}, str(found.get("about", ""))
     )
-
-
-def _trained_by(run: Path) -> str:
-    try:
-        settings = read_text(run / "config.yaml").splitlines()
-    except (OSError, ValueError):
-        settings = []
-    tuned = (run / "model" / "task.json").exists() or "finetune:" in settings
-    return "finetune" if tuned else PRETRAINED.command

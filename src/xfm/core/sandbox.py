@@ -39,18 +39,18 @@ class _Worker:
         root = str(Path(__file__).parents[1])
         paths = [root, *(path for path in sys.path if path and path != root)]
         self._owner = os.getpid()
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _START.format(paths)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=os.environ | _SETTINGS,
         )
-        self._source: IO[bytes] = self._process.stdout  # pyright: ignore[reportAttributeAccessIssue]
-        self._target: IO[bytes] = self._process.stdin  # pyright: ignore[reportAttributeAccessIssue]
+        self._source: IO[bytes] = self.process.stdout  # pyright: ignore[reportAttributeAccessIssue]
+        self._target: IO[bytes] = self.process.stdin  # pyright: ignore[reportAttributeAccessIssue]
 
     def ask(self, parser: str, arguments: tuple[Any, ...]) -> bool:
-        if not self.runs:
+        if self.process.poll() is not None:
             return False
         try:
             self._target.write(json.dumps([parser, MEMORY, SECONDS, *arguments]).encode() + b"\n")
@@ -69,7 +69,7 @@ class _Worker:
             )
         data = self._source.read(size)
         if not kind or len(data) < size:
-            status = self._process.wait()
+            status = self.process.wait()
             if status == 1:
                 raise ParsingError(
                     f"to read it takes more than {SECONDS} seconds", "write it in smaller parts"
@@ -84,14 +84,10 @@ class _Worker:
             raise ParsingError(*json.loads(data))
         return data if kind == _ANSWER else None
 
-    @property
-    def runs(self) -> bool:
-        return self._process.poll() is None
-
     def end(self) -> None:
         if os.getpid() == self._owner:
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
         self._source.close()
         self._target.close()
 
@@ -117,7 +113,7 @@ def parsed(parser: str, *arguments: Any) -> Generator[bytes]:
             yield data
             whole = True
     finally:
-        if whole and worker.runs:
+        if whole and worker.process.poll() is None:
             _idle.append(worker)
         else:
             worker.end()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from xfm.config.data import DataConfig, Order, StreamConfig
-from xfm.config.ranges import MAX_BATCH
+from xfm.config.typed import MAX_BATCH
 from xfm.core.errors import UserError
 from xfm.data.builder import BatchBuilder
 from xfm.data.image_cache import PictureCache

@@ -259,15 +259,15 @@ def _train(run: Session, resume: bool) -> tuple[FinetuneResult, dict[str, Baseli
 
 def check_folder(out: Path, resume: bool) -> None:
     """Refuse a folder that holds results, a model, pictures, or a run that is not to be continued."""
-    found, free = holding(out), free_name(out)
-    ours = found is not None and found.maker is not None and found.maker.command == "finetune"
+    (what, maker), free = holding(out) or ("", None), free_name(out)
+    ours = maker is not None and maker.command == "finetune"
     if ours and (out / METRICS).exists():
         raise UserError(f"{out} holds a finished run; choose another folder, such as --out {free}")
     if ours and not resume:
         require_new(out)
-    if found is not None and not (ours and resume):
-        raise UserError(f"{out} holds {found.what}; choose another folder, such as --out {free}")
-    lying = out.iterdir() if found is None and out.is_dir() else ()
+    if what and not (ours and resume):
+        raise UserError(f"{out} holds {what}; choose another folder, such as --out {free}")
+    lying = out.iterdir() if not what and out.is_dir() else ()
     if any(path.suffix.lower() in PICTURE_SUFFIXES for path in lying):
         raise UserError(f"{out} holds pictures; choose another folder, such as --out {free}")
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from xfm.config.inference import Sampling
-from xfm.config.pipelines import AnswerOptions, CaptionOptions, TopK
+from xfm.config.inference import Generation
+from xfm.config.pipelines import AnswerOptions, TopK
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.base import Pipeline
@@ -40,8 +40,9 @@ class QuestionAnswering(Pipeline):
         assert isinstance(model, Answerer)
         memory, asked = model.fused(batch), batch.text.mask
         if answers is None:
-            marks = SpecialTokens.of(self.engine.tokenizer)
-            found = generate(model.decoder, memory, asked, marks, options.writing())
+            marks, count = SpecialTokens.of(self.engine.tokenizer), options.top_k
+            how = Generation(options.max_tokens, texts=count, beams=options.beams, length_penalty=0.0)
+            found = generate(model.decoder, memory, asked, marks, how)
             texts = [[self.engine.tokenizer.decode(ids).strip() for ids in rows] for rows in found.ids]
             scores = found.scores
         else:
@@ -56,25 +57,27 @@ class QuestionAnswering(Pipeline):
 class Captioning(Pipeline):
     """A picture -> `[{"generated_text"}]`, as many as `texts` says, best first."""
 
-    def begin(self, options: CaptionOptions) -> CaptionOptions:
+    def begin(self, options: Generation) -> Generation:
         task, engine = self.engine.pretrained.task, self.engine
         assert task is not None, "made with a model of its kind"
         _check_length(options.max_tokens, engine, task.task.prompt)
         return options
 
-    def answer(self, batch: InputBatch, ready: CaptionOptions) -> list[list[dict[str, str]]]:
+    def answer(self, batch: InputBatch, ready: Generation) -> list[list[dict[str, str]]]:
         """Captions of each picture; equal pictures are described once."""
         model = self.engine.pretrained.task
         assert isinstance(model, Captioner)
         memory, seen = model.remember(batch.pictures)
-        how, tokenizer = ready.writing(), self.engine.tokenizer
+        tokenizer = self.engine.tokenizer
         draws = None
-        if isinstance(how, Sampling):  # by seed and picture, whatever is in the batch
-            shape, seeds = (how.texts, how.max_tokens - 1), map(int.from_bytes, batch.keys)
-            rows = [np.random.default_rng((how.seed, seed)).random(shape, np.float32) for seed in seeds]
+        if ready.sample:  # by seed and picture, whatever is in the batch
+            seeds = [(ready.seed, int.from_bytes(key)) for key in batch.keys]
+            shape = (ready.texts, ready.max_tokens - 1)
+            rows = [np.random.default_rng(seed).random(shape, np.float32) for seed in seeds]
             draws = torch.from_numpy(np.stack(rows))
-        marks = SpecialTokens.of(tokenizer, model.task.prompt)
-        found = generate(model.decoder, memory, seen, marks, how, draws)
+        found = generate(
+            model.decoder, memory, seen, SpecialTokens.of(tokenizer, model.task.prompt), ready, draws
+        )
         captions: list[list[dict[str, str]]] = [
             [{"generated_text": tokenizer.decode(ids).strip()} for ids in rows[real]]
             for rows, real in zip(found.ids, found.mask.any(-1), strict=True)

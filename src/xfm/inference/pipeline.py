@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from xfm.config.pipelines import UrlRules
-from xfm.config.ranges import MAX_BATCH, check_range
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
+from xfm.config.typed import MAX_BATCH, check_range
 from xfm.core.errors import UserError, refuse_none
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from xfm.config.inference import MOST, BeamSearch, Generation, Sampling
+from xfm.config.inference import MOST, Generation
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.decoder import CachedDecoder, Decoder
 
@@ -62,14 +62,12 @@ def generate(
     rows = decoder.embeddings.positions.num_embeddings - decoder.embeddings.first - len(marks.prompt)
     if how.max_tokens - 1 > rows:  # the last token is written, not read
         raise ValueError(f"max_tokens is {how.max_tokens}, but the decoder reads {rows} tokens")
-    match how:
-        case BeamSearch():
-            return beam_search(decoder, memory, memory_mask, marks, how)
-        case Sampling():
-            if draws is None:
-                generator = torch.Generator().manual_seed(how.seed)
-                draws = torch.rand(len(memory), how.texts, how.max_tokens - 1, generator=generator)
-            return sample(decoder, memory, memory_mask, marks, how, draws.to(memory.device))
+    if not how.sample:
+        return beam_search(decoder, memory, memory_mask, marks, how)
+    if draws is None:
+        generator = torch.Generator().manual_seed(how.seed)
+        draws = torch.rand(len(memory), how.texts, how.max_tokens - 1, generator=generator)
+    return sample(decoder, memory, memory_mask, marks, how, draws.to(memory.device))
 
 
 def _prompted(
@@ -93,11 +91,11 @@ def _prompted(
 
 # ---------------------------------------------------------------- beam search
 def beam_search(
-    decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: SpecialTokens, how: BeamSearch
+    decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: SpecialTokens, how: Generation
 ) -> GeneratedTexts:
     """Beam search, arguments as of `generate`: an ended text counts if it is among the `beams` best
     continuations of its step; stops when no open text can reach the n-th best."""
-    count, beams = len(memory), how.beams
+    count, beams = len(memory), max(how.beams, how.texts)
     cached = CachedDecoder(decoder, memory, memory_mask, beams)
     step = _prompted(cached, marks, memory.device)
     ids = torch.full((count, beams, 1), marks.begin, device=memory.device)
@@ -140,7 +138,12 @@ def _pick(rows: Tensor, index: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- sampling
 def sample(
-    decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: SpecialTokens, how: Sampling, draws: Tensor
+    decoder: Decoder,
+    memory: Tensor,
+    memory_mask: Tensor,
+    marks: SpecialTokens,
+    how: Generation,
+    draws: Tensor,
 ) -> GeneratedTexts:
     """Texts of drawn tokens; arguments as of `generate`."""
     count, texts = len(memory), how.texts
@@ -166,7 +169,7 @@ def sample(
     return GeneratedTexts(ids, mask, scores.view(count, texts).gather(1, order))
 
 
-def narrow(logits: Tensor, how: Sampling) -> Tensor:
+def narrow(logits: Tensor, how: Generation) -> Tensor:
     """[N, V] logits over the temperature, -inf at the tokens that top_k and then top_p leave out."""
     logits = logits / how.temperature
     if 0 < how.top_k < logits.shape[-1]:

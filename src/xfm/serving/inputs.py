@@ -8,7 +8,8 @@ from math import prod
 from typing import Any
 from urllib.parse import urlsplit
 
-from xfm.config.pipelines import AnswerOptions, CaptionOptions, TopK
+from xfm.config.inference import Generation
+from xfm.config.pipelines import AnswerOptions, TopK
 from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt
 from xfm.core.paths import is_url
@@ -156,7 +157,7 @@ def check_options(task: str, options: Any, longest: int) -> None:
     if prod(max(1, len(value)) for value in lists.values()) > LISTED:
         raise UserError(f"{' times '.join(lists)} may have {LISTED} entries: give fewer")
     most: dict[str, int] = {}
-    if isinstance(options, AnswerOptions | CaptionOptions):
+    if isinstance(options, AnswerOptions | Generation):
         most = {"texts": WRITTEN, "beams": WRITTEN}
         most |= {"top_k": WRITTEN} if isinstance(options, AnswerOptions) else {}
     elif isinstance(options, TopK):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.inference import BeamSearch
+from xfm.config.inference import Generation
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import CAPTIONING
@@ -102,7 +102,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.PICTURE: "captions only"}
 
     def prepare(self, data: SplitRows[ImageCaptions]) -> None:
-        self.writing = BeamSearch(max_tokens=self.settings.max_tokens, beams=BEAMS)
+        self.writing = Generation(max_tokens=self.settings.max_tokens, beams=BEAMS)
         self.prompt = normalise_caption(self.settings.prompt)
         self._marks = SpecialTokens.of(self.tokenizer, self.prompt)
 

@@ -164,7 +164,7 @@ def build_optimizer(
     matrices = matrix_names(model).intersection(trained)
     of_matrices = groups(sorted(matrices))
     for group in of_matrices:
-        group["lr_scale"] *= config.muon_lr / config.lr
+        group["lr_multiplier"] *= config.muon_lr / config.lr
     others = groups([name for name in trained if name not in matrices])
     return Composite([_adamw(others, config), BatchedMuon(of_matrices, config.muon_lr)])
 
@@ -214,13 +214,13 @@ def parameter_groups(
     names: Iterable[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Groups of the parameters that learn (of these names), with `params`, `names`, `weight_decay` and
-    `lr_scale`: decayed or not, known or new (`is_new`), and by layer with `layer_decay`."""
+    `lr_multiplier`: decayed or not, known or new (`is_new`), and by layer with `layer_decay`."""
     factors = layer_factors(model, config.layer_decay)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     named = trained if names is None else {name: trained[name] for name in names}
     if config.grouping is Grouping.ONE:
         everything = {"params": list(named.values()), "names": list(named)}
-        return [{**everything, "weight_decay": config.weight_decay, "lr_scale": 1.0}]
+        return [{**everything, "weight_decay": config.weight_decay, "lr_multiplier": 1.0}]
     members: dict[tuple[bool, bool, float], dict[str, Tensor]] = {}
     for name, parameter in named.items():
         decayed = not _NOT_DECAYED.search(name) if config.published else is_decayed(name, parameter)
@@ -230,7 +230,7 @@ def parameter_groups(
             "params": list(group.values()),
             "names": list(group),
             "weight_decay": config.weight_decay if decayed else 0.0,
-            "lr_scale": factor * (config.new_lr_multiplier if new else 1.0),
+            "lr_multiplier": factor * (config.new_lr_multiplier if new else 1.0),
         }
         for (decayed, new, factor), group in sorted(members.items(), key=lambda item: item[0])
     ]
@@ -258,7 +258,7 @@ def set_lr(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, clo
     """Set every group's learning rate for a step and return that of the pre-trained parts."""
     rate = config.lr * lr_factor(step, clock, config) * clock.lr_scale(step)
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["lr_scale"]
+        group["lr"] = rate * group["lr_multiplier"]
     return rate
 
 

@@ -3,7 +3,7 @@ from functools import cache
 
 import pytest
 
-from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, load_benchmark
+from xfm.config.benchmark import SMOKE_STEPS, BenchmarkRecipe, Edition, benchmark_recipes, load_benchmark
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.evaluation.benchmarks.published import published_results, table_lines
@@ -77,7 +77,7 @@ def test_every_recipe_builds(edition: Edition, name: str) -> None:
     assert bool(recipe.source) == (edition is Edition.PUBLISHED)
     assert parse(BenchmarkRecipe, values=to_plain(recipe), source="itself") == recipe
     small = recipe.small()
-    assert (small.settings.steps, small.settings.image_size) == (recipe.smoke.steps, 0)
+    assert (small.settings.steps, small.settings.image_size) == (SMOKE_STEPS, 0)
     assert small.settings.lr == recipe.settings.lr
 
 

@@ -21,7 +21,7 @@ from xfm.config.image import (
     MirrorRule,
     Operations,
 )
-from xfm.config.inference import BeamSearch
+from xfm.config.inference import Generation
 from xfm.config.load import load_recipe
 from xfm.config.task import ImageHead
 from xfm.config.tasks import task_spec
@@ -143,7 +143,7 @@ def test_vision_language(name: str, cells: list[str]) -> None:
     if "prompt" in other:
         assert f'"{settings.prompt} "' in other
         assert settings.label_smoothing == 0.1
-        assert recipe.writing == BeamSearch(min_tokens=5, max_tokens=20, beams=3)
+        assert recipe.writing == Generation(min_tokens=5, max_tokens=20, beams=3)
 
 
 @pytest.mark.parametrize("name", ["coco", "flickr30k"])

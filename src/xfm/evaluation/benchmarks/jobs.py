@@ -7,7 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, load_benchmark
+from xfm.config.benchmark import (
+    SMOKE_TEST_ROWS,
+    SMOKE_TRAIN_ROWS,
+    BenchmarkRecipe,
+    Edition,
+    benchmark_recipes,
+    load_benchmark,
+)
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError, printable
@@ -150,7 +157,7 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     published = job.benchmark.published if job.edition is Edition.PUBLISHED else None
     corpus = (published or job.benchmark.read)(setting.data)
     if setting.smoke:
-        corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
+        corpus = corpus.thinned(SMOKE_TRAIN_ROWS, SMOKE_TEST_ROWS)
     for note in corpus.notes.values():  # they stand in the details, too, and hours lie between
         print(printable(f"{job.name}: {note}"), flush=True)
     left_out, absent = setting.left_out, len(corpus.left_out)

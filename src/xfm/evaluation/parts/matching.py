@@ -66,9 +66,9 @@ def run_absence(context: Context) -> PartResult:
 
     Chance is a half; the baseline is the contrastive score alone.
     """
-    result, config = PartResult(), context.config.absence
+    result, rows = PartResult(), context.config.retrieval.absence_rows
     (split,) = context.splits(("test",))
-    _phrases(context, result, split, context.rows(read_presence, "absence", split, config.rows))
+    _phrases(context, result, split, context.rows(read_presence, "absence", split, rows))
     (searched,) = context.splits(("seen",))
     _galleries(context, result, split, context.captions(searched))
     return result
@@ -99,8 +99,8 @@ def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Ph
 
 def _galleries(context: Context, result: PartResult, split: str, encoded: EncodedCaptions) -> None:
     """AUROC of "nothing in this gallery fits", by the best match of the shortlist."""
-    config = context.config.absence
-    found = search_galleries(context, encoded, [config.gallery], config.queries)
+    config = context.config.retrieval
+    found = search_galleries(context, encoded, [config.absence_gallery], config.absence_queries)
     best = {
         Rule.CONTRAST: found.contrast.max(1),
         Rule.MATCHING: found.odds.max(1),
@@ -155,7 +155,8 @@ def gallery_fit(context: Context, data: str) -> PresenceFit:
     """Calibration of "nothing found", fitted on galleries of the validation split."""
     encoded = context.captions("validation")
     sizes = [size for size in GALLERIES if size < len(encoded.images)] or [len(encoded.images) - 1]
-    return fit_presence(search_galleries(context, encoded, sizes, context.config.absence.queries), data)
+    queries = context.config.retrieval.absence_queries
+    return fit_presence(search_galleries(context, encoded, sizes, queries), data)
 
 
 def _pairs(context: Context, split: str) -> Pairs:
