@@ -71,7 +71,7 @@ def presence(
         found.append(
             {
                 "pictures": size,
-                "searches": len(own),
+                "searches": len(own.there),
                 "refused_at_95": float((heights[~own.there] < np.quantile(heights[own.there], 0.05)).mean()),
                 "answered": float(answered[own.there].mean()),
                 "refused": float((~answered[~own.there]).mean()),

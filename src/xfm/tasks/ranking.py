@@ -189,7 +189,7 @@ def match_both(
 
 def _search(
     encoder: Encoder, queries: Tensor, candidates: Tensor, positives: csr_array, size: int, what: str
-) -> tuple[NDArray[Any], ...]:
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     parts: list[tuple[NDArray[Any], ...]] = []  # the first five fields of `MatchedSearch`
     for block in encoder.chunks(len(queries), max(1, BLOCK // len(candidates)), f"shortlists of {what}"):
         contrast, right = cosines(queries[block], candidates), positives[block].toarray()
@@ -200,4 +200,5 @@ def _search(
         listed = (np.take_along_axis(of, short, axis=1) for of in (scores, right))
         below = ((scores >= best) & ~right & beyond).sum(axis=1)
         parts.append((short.astype(np.int32), *listed, ranks_of_best_positive(scores, right), below))
-    return tuple(map(np.concatenate, zip(*parts, strict=True)))
+    short, contrast, right, ranks, below = map(np.concatenate, zip(*parts, strict=True))
+    return short, contrast, right, ranks, below

@@ -134,9 +134,9 @@ def draw_twins(
         scene = sampler.place(rng, kinds)
         alone = edit in (Edit.PLACE, Edit.SIZE, Edit.OBJECT)  # these are of an object that is the only one
         made = None if alone and not scene.singles else make(rng, scene, sampler)
-        if made is None or made[1] is None or reserved(list(made[1].groups)):
+        first, second = made or (scene, None)
+        if second is None or reserved(list(second.groups)):
             continue
-        first, second = made
         told = told_apart(rng, first, second, whole), told_apart(rng, second, first, whole)
         if all(told):
             return edit, (first, second), told

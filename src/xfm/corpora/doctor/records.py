@@ -131,8 +131,11 @@ _FIELDS = (
     Field("label", holds=FieldKind.LABEL, optional=True),
 )
 """Of any task, where nobody said which."""
-_UNREADABLE = dict.fromkeys((FieldKind.PICTURE, FieldKind.TWO_PICTURES), Finding.PICTURE)
-_UNREADABLE[FieldKind.BOX] = Finding.BOX_WRONG
+_UNREADABLE: dict[FieldKind, Finding] = {
+    FieldKind.PICTURE: Finding.PICTURE,
+    FieldKind.TWO_PICTURES: Finding.PICTURE,
+    FieldKind.BOX: Finding.BOX_WRONG,
+}
 """What a cell has that does not hold what it should."""
 
 

@@ -113,8 +113,8 @@ def read_glue(root: Path, task: GlueTask) -> Corpus[LabelledText]:
 
 
 def _row(row: TableRow, columns: Sequence[str], label: str | float) -> LabelledText:
-    first, *second = (string(row, column) for column in columns)
-    return LabelledText(first, label, *second)
+    texts = [string(row, column) for column in columns]
+    return LabelledText(texts[0], label, texts[1] if len(texts) > 1 else None)
 
 
 def _label(row: TableRow, labels: Mapping[Any, str]) -> str | float:

@@ -143,9 +143,9 @@ def _check(
     flaws = {name: f"differs from {source}, but X-FM ties the two" for name, source in copies.items()}
     flaws |= dict.fromkeys(constants, "is not the constant that X-FM computes")
     for name, flaw in flaws.items():
-        own = state.get(name)
+        found = state.get(name)
         like = state[copies[name]] if name in copies else constants[name]
-        if own is not None and (own.dtype != like.dtype or not torch.equal(own, like)):
+        if found is not None and (found.dtype != like.dtype or not torch.equal(found, like)):
             raise UserError(f"{path}: {name} {flaw}; leave it out with --ignore to take X-FM's own")
 
 
