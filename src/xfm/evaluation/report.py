@@ -37,13 +37,8 @@ ENOUGH = 200
 
 
 def write_report(out: Path, log: Path | None = None, world: Path | None = None) -> Path:
-    """Write `report.html` into a folder of `evaluate`; its path.
-
-    Args:
-        out: folder of the results.
-        log: `log.jsonl` of the pre-training; by default the one beside the model.
-        world: folder of the pictures; by default the evaluated one.
-    """
+    """Write `report.html` into a folder of `evaluate`; its path. By default the `log.jsonl` of the
+    pre-training is the one beside the model, and the pictures are those of the evaluated world."""
     scores = read_scores(out / METRICS)
     if not (details := read_object(out / DETAILS)):
         raise UserError(f"{out / DETAILS} is missing or damaged; run `xfm evaluate` again")

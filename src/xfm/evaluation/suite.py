@@ -78,7 +78,6 @@ def evaluate(
     Args:
         model_folder: a folder written by `save_model`, or the name of a model of the package.
         world: a folder with `tasks/` as the embedded world has it.
-        out: folder for the results.
         config: what to run; its `scale` is worked in here.
         progress: show bars and a line for each part.
         flags: further flags of the run, for `evaluation.json`.
@@ -87,8 +86,8 @@ def evaluate(
         Scores by key `task/split/metric`.
 
     Raises:
-        UserError: the model or the world cannot be read, results cannot be written, a package is missing, or
-            `out` holds other results, or an evaluation of other settings.
+        UserError: model or world cannot be read, results not be written, a package is missing, or `out` holds
+            other results, or an evaluation of other settings.
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
     model_folder, world, out = folder_of(model_folder), home_path(world), home_path(out)
