@@ -221,14 +221,3 @@ class Context:
         """A picture's path relative to the world, for examples."""
         world = self.world.absolute()
         return path.relative_to(world).as_posix() if path.is_relative_to(world) else str(path)
-
-
-def pick_examples(right: Sequence[bool], count: int, seed: int) -> list[int]:
-    """Places of half right and half wrong cases, drawn by the seed; more of one where the other lacks."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(right)).tolist()
-    good = [place for place in order if right[place]]
-    bad = [place for place in order if not right[place]]
-    half = count // 2
-    good_count = min(len(good), max(count - half, count - len(bad)))
-    return good[:good_count] + bad[: count - good_count]

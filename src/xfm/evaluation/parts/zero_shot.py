@@ -15,7 +15,7 @@ from torch import Tensor
 from xfm.data.masking import IGNORED
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.evaluation.context import Context, pick_examples
+from xfm.evaluation.context import Context
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
 from xfm.metrics.recalls import Rule, chance_recalls, hits, prefers_first, rerank_gain
@@ -59,7 +59,7 @@ def _examples(
 ) -> list[dict[str, Any]]:
     examples: list[dict[str, Any]] = []
     ranks = ranked.ranks[Rule.RERANK]
-    for query in pick_examples((ranks == 0).tolist(), SHOWN, seed):
+    for query in np.random.default_rng(seed).permutation(len(ranks))[:SHOWN].tolist():
         best = ranked.order[query, :SHOWN_CANDIDATES].tolist()
         shown = [{"content": candidates[place], "right": bool(positives[query, place])} for place in best]
         examples.append({"query": queries[query], "candidates": shown, "rank": int(ranks[query]) + 1})
