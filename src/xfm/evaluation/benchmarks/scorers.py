@@ -79,8 +79,7 @@ def score_glue(
 
 def score_truth(rows: Sequence[PicturePair], predictions: Sequence[ClassPrediction | bool]) -> Metrics:
     """Accuracy, and consistency: the share of sentences judged rightly on all of their pictures."""
-    truth = [row.label if isinstance(row.label, bool) else str(row.label) for row in rows]
-    right = [name_of(p) == label_name(label) for label, p in zip(truth, predictions, strict=True)]
+    right = [name_of(p) == label_name(row.label) for row, p in zip(rows, predictions, strict=True)]
     found = {"accuracy": share(right)}
     if all(row.key is not None for row in rows):
         found["consistency"] = consistency([str(row.key) for row in rows], right)
