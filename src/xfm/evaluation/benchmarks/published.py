@@ -53,25 +53,13 @@ class PublishedResult:
 def published_results() -> list[PublishedResult]:
     """All published numbers, in the order of the paper's tables."""
     text = (resources.files("xfm.evaluation.benchmarks") / "published.csv").read_text(encoding="utf-8")
-    return [
-        PublishedResult(
-            row["benchmark"],
-            Protocol(row["evaluation"]),
-            row["split"],
-            row["metric"],
-            row["recommended_metric"] or row["metric"],
-            _number(row["xfm_4m"]),
-            _number(row["xfm_13b"]),
-            _number(row["other"]),
-            row["other_model"],
-            row["note"],
-        )
-        for row in csv.DictReader(text.splitlines())
-    ]
-
-
-def _number(cell: str) -> float | None:
-    return float(cell) if cell else None
+    _, *rows = csv.reader(text.splitlines())
+    found: list[PublishedResult] = []
+    for name, protocol, split, metric, recommended, *cells, model, note in rows:
+        small, large, other = (float(cell) if cell else None for cell in cells)
+        metrics, numbers = (metric, recommended or metric), (small, large, other)
+        found.append(PublishedResult(name, Protocol(protocol), split, *metrics, *numbers, model, note))
+    return found
 
 
 OFFICIAL = "official.json"
