@@ -117,8 +117,6 @@ HEAD = (
     *("ours, published rules", "ours, recommended"),
 )
 NOTHING = "-"
-_HEAD_NOTE = "published: a head of five layers, not a linear one"
-"""Why the published numbers cannot stand beside the literature's."""
 _DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
 """Ends of metrics that are in the files and not in the table."""
 
@@ -160,7 +158,7 @@ def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLi
     other = _METRICS.get(first.recommended_metric, first.recommended_metric)
     notes = [first.note] if first.note else []
     if first.protocol is Protocol.LINEAR and first.xfm_13b is not None:
-        notes.append(_HEAD_NOTE)
+        notes.append("published: a head of five layers, not a linear one")
     if first.recommended_metric != first.metric:
         notes.append(f"recommended: {other}")
     return *cells, "; ".join(notes)

@@ -60,9 +60,6 @@ def glue_metrics(task: GlueTask, predictions: Labels, labels: Labels) -> Metrics
     return found
 
 
-_VOTES = 10
-
-
 def name_of(prediction: ClassPrediction | str | bool | float) -> str:
     """Name of the predicted class; those of true and false are `true` and `false`."""
     return label_name(prediction.label if isinstance(prediction, ClassPrediction) else prediction)
@@ -88,7 +85,7 @@ def score_truth(rows: Sequence[PicturePair], predictions: Sequence[ClassPredicti
 
 def given_answers(row: Question) -> list[str]:
     """The answers of the ten people, from the votes."""
-    return [answer for answer, weight in row.votes for _ in range(round(weight * _VOTES))]
+    return [answer for answer, weight in row.votes for _ in range(round(weight * 10))]
 
 
 def score_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metrics:

@@ -65,7 +65,6 @@ def _probe(
     return (found == np.array([row.label for row in test])).astype(np.float64), chosen
 
 
-# ---------------------------------------------------------------- what differs
 def _add_zero_shot(
     context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[Any]
 ) -> None:
@@ -118,7 +117,6 @@ SHOWN = 10
 """Rows of a split that the report shows."""
 
 
-# ---------------------------------------------------------------- what they share
 _Beginning = tuple[Pretrained, Mapping[str, Tensor]]
 """A model, and its tensors after another part's fine-tuning, as the task names them."""
 
