@@ -116,7 +116,6 @@ HEAD = (
     *("benchmark", "eval", "split", "metric", "X-FM 4M", "X-FM 1.3B", "best other"),
     *("ours, published rules", "ours, recommended"),
 )
-NOTHING = "-"
 _DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
 """Ends of metrics that are in the files and not in the table."""
 
@@ -166,8 +165,8 @@ def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLi
 
 def _numbers(values: Sequence[float | None], factor: float = 1.0) -> str:
     if all(value is None for value in values):
-        return NOTHING
-    return " / ".join(NOTHING if value is None else f"{factor * value:.1f}" for value in values)
+        return "-"
+    return " / ".join("-" if value is None else f"{factor * value:.1f}" for value in values)
 
 
 def as_text(lines: Sequence[TableLine]) -> str:
