@@ -62,7 +62,7 @@ def summary(scores: Mapping[str, Score]) -> str:
 def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
     """Table of some scores; empty columns are left out."""
     titles = ("", "score", "95 %", "scratch", "chance", "baseline", "n")
-    rows = [titles]
+    rows: list[tuple[str, ...]] = [titles]
     for key in keys:
         one = scores[key]
         ends = "-" if one.low is None or one.high is None else f"{100 * one.low:.1f} to {percent(one.high)}"
