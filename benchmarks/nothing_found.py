@@ -33,7 +33,7 @@ from xfm.core.files import write_text
 from xfm.data.skipped import SkippedRecords
 from xfm.evaluation.context import Context, EncodedCaptions
 from xfm.evaluation.parts.matching import search_galleries
-from xfm.metrics.calibration import GallerySearches, told_apart
+from xfm.metrics.calibration import GallerySearches
 from xfm.metrics.intervals import bootstrap
 from xfm.models.folder import load_model
 from xfm.search.ingest import fill
@@ -67,11 +67,12 @@ def presence(
             everything.pictures[rows],
             everything.groups[rows],
         )
-        answered, heights = told_apart(own, fitted)
+        heights, least = own.heights(fitted.contrast, fitted.matching), fitted.threshold(size)
+        answered = np.array([fitted.probability(height, size) >= least for height in heights.tolist()])
         found.append(
             {
                 "pictures": size,
-                "searches": len(own.there),
+                "searches": len(heights),
                 "refused_at_95": float((heights[~own.there] < np.quantile(heights[own.there], 0.05)).mean()),
                 "answered": float(answered[own.there].mean()),
                 "refused": float((~answered[~own.there]).mean()),

@@ -98,20 +98,17 @@ def _write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence
 def average_table(runs: Sequence[ScoredRun]) -> str:
     """A row a variant, a column a group of `AVERAGES`."""
     groups = [group for group in AVERAGES if any(group in run.scores for run in runs)]
-    rows = [[f"`{name}`", *(cell(group, name, runs) for group in groups)] for name in _variants(runs)]
+    names = dict.fromkeys(run.variant for run in runs)
+    rows = [[f"`{name}`", *(cell(group, name, runs) for group in groups)] for name in names]
     return _markdown(["", *groups], rows)
 
 
 def score_table(runs: Sequence[ScoredRun]) -> str:
     """A row a score, a column a variant; averages are not among them."""
     keys = dict.fromkeys(key for run in runs for key in run.scores if key not in AVERAGES)
-    names = _variants(runs)
+    names = dict.fromkeys(run.variant for run in runs)
     rows = [[key, *(cell(key, name, runs) for name in names)] for key in keys]
     return _markdown(["", *(f"`{name}`" for name in names)], rows)
-
-
-def _variants(runs: Sequence[ScoredRun]) -> list[str]:
-    return list(dict.fromkeys(run.variant for run in runs))
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -29,12 +29,8 @@ LEAST = 0.2
 
 
 class TimeBudget:
-    """Time of each fine-tuning; `minutes` 0 means that steps decide, `clock` gives seconds.
-
-    Example:
-        with time_budget.part(Part.VQA):
-            minutes = time_budget.minutes()  # for the first fine-tuning
-    """
+    """Time of each fine-tuning of the `part` that runs; `minutes` 0 means that steps decide, `clock` gives
+    seconds."""
 
     def __init__(
         self,
@@ -117,15 +113,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Context:
-    """A model under evaluation, a world, and resolved settings.
+    """A model in evaluation mode on `device`, a world, and resolved settings.
 
-    Attributes:
-        pretrained: model folder; the model is in evaluation mode on `device`.
-        pictures: shared by all parts, so that each picture is decoded once.
-        kept: folder for fine-tuned models, see `xfm.evaluation.parts`; None keeps none.
-        origin: path of the model, for the provenance of fine-tuned ones.
-        encoded: retrieval splits that an earlier part has encoded, up to `KEPT`.
-        learned: tensors after a part's fine-tuning, for the parts that begin with it; True: from scratch.
+    All parts share `pictures`, so that each is decoded once. Fine-tuned models are `kept` in a folder (None:
+    are not), `origin` is the path of what they began with. `encoded` has retrieval splits of earlier parts up
+    to `KEPT`, `learned` tensors after a part's fine-tuning for those that begin with it (True: from scratch).
     """
 
     pretrained: Pretrained
@@ -221,14 +213,3 @@ class Context:
         """A picture's path relative to the world, for examples."""
         world = self.world.absolute()
         return path.relative_to(world).as_posix() if path.is_relative_to(world) else str(path)
-
-
-def pick_examples(right: Sequence[bool], count: int, seed: int) -> list[int]:
-    """Places of half right and half wrong cases, drawn by the seed; more of one where the other lacks."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(right)).tolist()
-    good = [place for place in order if right[place]]
-    bad = [place for place in order if not right[place]]
-    half = count // 2
-    good_count = min(len(good), max(count - half, count - len(bad)))
-    return good[:good_count] + bad[: count - good_count]

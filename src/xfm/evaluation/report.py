@@ -30,20 +30,13 @@ from xfm.training.flags import ENOUGH_STEPS, Flag, FlagKind, of_pretraining, rea
 
 REPORT = "report.html"
 
-_OWN_CARDS = (FlagKind.ROUGH, FlagKind.INCOMPLETE)
-
 ENOUGH = 200
 """Cases below which a score is called rough: its interval is more than ten points wide."""
 
 
 def write_report(out: Path, log: Path | None = None, world: Path | None = None) -> Path:
-    """Write `report.html` into a folder of `evaluate`; its path.
-
-    Args:
-        out: folder of the results.
-        log: `log.jsonl` of the pre-training; by default the one beside the model.
-        world: folder of the pictures; by default the evaluated one.
-    """
+    """Write `report.html` into a folder of `evaluate`; its path. By default the `log.jsonl` of the
+    pre-training is the one beside the model, and the pictures are those of the evaluated world."""
     scores = read_scores(out / METRICS)
     if not (details := read_object(out / DETAILS)):
         raise UserError(f"{out / DETAILS} is missing or damaged; run `xfm evaluate` again")
@@ -62,7 +55,6 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
         sections=sections(scores, baselines),
         headlines=[line_of(key, scores, baselines.get(key, {})) for key in headlines(scores)],
         licences=[f"{name}: {text}" for name, text in (manifest.get("licences") or {}).items()],
-        missing=[key for key in REQUIRED_KEYS if key not in scores],
         facts=facts(details, scores, manifest),
         details=json.dumps(details, indent=2, ensure_ascii=False),
         seconds=details.get("seconds", {}),
@@ -71,8 +63,7 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
         validation=bool(config.get("validation")),
         left_out=details.get("left_out", {}).get("says", ""),
         left_out_lines=left_out_lines(details.get("left_out", {"rows": [], "folders": []})),
-        flags=[flag for flag in read_flags(details) if flag.what not in _OWN_CARDS],
-        small=small_run(scores, config.get("scale", 1.0)),
+        flags=read_flags(details),
         tuning_chart=_tuning_chart(parts),
         scratch=bool(config.get("scratch")),
         examples={part.value: parts[part].examples if part in parts else {} for part in Part},

@@ -78,7 +78,6 @@ def evaluate(
     Args:
         model_folder: a folder written by `save_model`, or the name of a model of the package.
         world: a folder with `tasks/` as the embedded world has it.
-        out: folder for the results.
         config: what to run; its `scale` is worked in here.
         progress: show bars and a line for each part.
         flags: further flags of the run, for `evaluation.json`.
@@ -87,8 +86,8 @@ def evaluate(
         Scores by key `task/split/metric`.
 
     Raises:
-        UserError: the model or the world cannot be read, results cannot be written, a package is missing, or
-            `out` holds other results, or an evaluation of other settings.
+        UserError: model or world cannot be read, results not be written, a package is missing, or `out` holds
+            other results, or an evaluation of other settings.
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
     model_folder, world, out = folder_of(model_folder), home_path(world), home_path(out)
@@ -154,6 +153,8 @@ def _described(
 ) -> dict[str, Any]:
     pretrained, found = context.pretrained, results.values()
     fitted = results[Part.MATCHING].calibration if Part.MATCHING in results else {}
+    if fitted:
+        _keep_calibration(model_folder, fitted)
     return {
         "model": str(model_folder),
         "world": str(context.world),
@@ -171,21 +172,17 @@ def _described(
         "tunings": {name: one for result in found for name, one in result.tunings.items()},
         "probes": {name: one for result in found for name, one in result.probes.items()},
         "calibration": fitted,
-        "calibration_kept": bool(fitted) and _keep_calibration(model_folder, fitted),
     }
 
 
-def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> bool:
-    """Whether the model's folder keeps the calibration: models of the package or the hub keep their own."""
-    if stand_in(folder) is not None:
-        return False
+def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> None:
+    if stand_in(folder) is not None:  # models of the package or the hub keep their own
+        return
     try:
         write_calibration(folder, from_plain(MatchCalibration, dict(found), folder))
     except OSError as error:
         reason = error.strerror or str(error)
         tqdm.write(f"Note: {folder} does not keep the calibration of matching: {reason}", sys.stderr)
-        return False
-    return True
 
 
 def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:

@@ -224,10 +224,3 @@ def _logistic(columns: Floats, true: NDArray[np.bool_]) -> tuple[float, float, f
     weights = found[:3] / scale
     first, second, third = weights.tolist()
     return first, second, third, float(found[3] - weights @ mean)
-
-
-def told_apart(searches: GallerySearches, fitted: PresenceFit) -> tuple[NDArray[np.bool_], Floats]:
-    """[S] whether the fit answers each search, and its height."""
-    heights = searches.heights(fitted.contrast, fitted.matching)
-    logs = np.log(np.maximum(searches.pictures, fitted.smallest))
-    return heights >= fitted.floor + fitted.floor_per_log * logs, heights

@@ -26,16 +26,8 @@ _ABBREVIATED = (
     "mr mrs ms dr st jr sr prof gen col capt lt sgt rev hon gov sen rep ave blvd rd mt ft co inc corp ltd "
     "bros dept univ assn vs etc jan feb mar apr jun jul aug sep sept oct nov dec"
 )
-_SPLIT = {
-    "cannot": "can not",
-    "gonna": "gon na",
-    "gotta": "got ta",
-    "wanna": "wan na",
-    "lemme": "lem me",
-    "gimme": "gim me",
-    "'tis": "'t is",
-    "'twas": "'t was",
-}
+_PARTS = ("can not", "gon na", "got ta", "wan na", "lem me", "gim me", "'t is", "'t was")
+_SPLIT = {parts.replace(" ", ""): parts for parts in _PARTS}
 _STOP = r"(?![^\W_])"  # no letter or digit follows
 _CLITIC = r"(?:'(?:s|m|d|re|ve|ll)|n't)" + _STOP
 _LETTER = r"(?:(?!" + _CLITIC + r")[^\W_])"

@@ -42,10 +42,8 @@ def _contractions() -> dict[str, str]:
     for word in _TWO.split():
         first, second, third = word.split("'")
         table[f"{first}{second}'{third}"] = table[f"{first}'{second}{third}"] = word
-    for short in ("ow's'at", "'ows'at", "'ow'sat"):
-        table[short] = "'ow's'at"
-    for short in ("yall'd've", "y'alld've", "y'all'dve"):
-        table[short] = "y'all'd've"
+    table |= dict.fromkeys(("ow's'at", "'ows'at", "'ow'sat"), "'ow's'at")
+    table |= dict.fromkeys(("yall'd've", "y'alld've", "y'all'dve"), "y'all'd've")
     return table | {"somebody'd": "somebodyd"}  # the table has this one the wrong way round
 
 

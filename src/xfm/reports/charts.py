@@ -91,12 +91,13 @@ def small_multiples(
         for mark in marks:
             axis.axvline(mark, color=INK, alpha=0.45, linewidth=0.8, linestyle=(0, (3, 3)))
         for colour, (label, curve) in zip(PALETTE, curves.items(), strict=False):
-            steps, values = thin(curve)
+            every = -(-len(curve[0]) // MAX_POINTS) or 1
+            steps, values = curve[0][::every], curve[1][::every]
             if len(steps) < FEW:  # a line needs two points, and is hard to see with a few
                 axis.plot(steps, values, color=colour, marker="o", markersize=3, linestyle="", clip_on=False)
             if smooth:
                 axis.plot(steps, values, color=colour, linewidth=0.7, alpha=0.25)
-                values = running_mean(values)
+                values = running_mean(curve[1])[::every]
             axis.plot(steps, values, color=colour, linewidth=1.3, label=label)
         if len(curves) > 1:
             axis.legend(fontsize=7, frameon=False, labelcolor=INK)
@@ -113,17 +114,6 @@ def histograms(panels: Mapping[str, Mapping[str, int]], columns: int = 4) -> str
         axis.set_xticks(begins, [*bins][::every])
         axis.grid(True, axis="y", color=INK, alpha=0.12, linewidth=0.6)
     return _svg(figure)
-
-
-def thin(curve: Curve) -> Curve:
-    """At most `MAX_POINTS` points of a curve, as means of equal parts."""
-    steps, values = np.asarray(curve[0], dtype=float), np.asarray(curve[1], dtype=float)
-    if len(steps) <= MAX_POINTS:
-        return steps.tolist(), values.tolist()
-    edges = np.linspace(0, len(steps), MAX_POINTS + 1).astype(int)[:-1]
-    counts = np.diff(np.append(edges, len(steps)))
-    steps, values = (np.add.reduceat(column, edges) / counts for column in (steps, values))
-    return steps.tolist(), values.tolist()
 
 
 def running_mean(values: Sequence[float]) -> list[float]:

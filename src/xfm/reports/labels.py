@@ -164,11 +164,6 @@ def part_name(part: str) -> str:
     return _PARTS.get(part) or title_of(part)
 
 
-def is_difference(key: str) -> bool:
-    """Whether the score is a difference of two shares, not a share."""
-    return key.endswith("_gain")
-
-
 def less_is_better(key: str) -> bool:
     """Whether the score is an error."""
     return CALIBRATION in key.split("/", 2)[2]
@@ -189,7 +184,7 @@ def headlines(scores: Mapping[str, Score]) -> list[str]:
         for found in (f"{task}/{split}/{metric}", f"{task}/validation/{metric}")
         if found in scores
     ]
-    return keys or [key for key in scores if is_headline(key) and not is_difference(key)]
+    return keys or [key for key in scores if is_headline(key) and not key.endswith("_gain")]
 
 
 def is_headline(key: str) -> bool:

@@ -17,7 +17,6 @@ from xfm.metrics.numbers import percent, points, readable_seconds, rough
 from xfm.reports.labels import (
     SPLIT_NAMES,
     headlines,
-    is_difference,
     less_is_better,
     metric_name,
     part_name,
@@ -49,7 +48,7 @@ def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) 
         "metric": metric_name(key),
         "score": score,
         "gain": None if floor is None else score.value - floor,
-        "is_difference": is_difference(key),
+        "is_difference": key.endswith("_gain"),  # of two shares, and no share
         "verdict": verdict,
         "baselines": baselines,
     }

@@ -118,7 +118,7 @@ OWN = "model"
 
 @dataclass
 class PartResult:
-    """Result of a part of an evaluation.
+    """Result of a part of an evaluation; the runner fills in `seconds` and `left_out`.
 
     Attributes:
         baselines: every baseline of a key by name; the best is the score's `baseline`.
@@ -127,8 +127,6 @@ class PartResult:
         tunings: `steps`, planned steps (`of`) and `seconds` of each fine-tuning.
         probes: features and penalty chosen for the model (`OWN`) and each baseline.
         calibration: of the matching head (`MatchCalibration` as plain values), or empty.
-        seconds: filled in by the runner.
-        left_out: rows with unreadable pictures (`SkippedRecords.plain`), filled in by the runner.
     """
 
     scores: dict[str, Score] = field(default_factory=dict)

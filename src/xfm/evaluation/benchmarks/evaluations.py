@@ -163,8 +163,8 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
         found.rows[split] = len(scored)
         found.chance[split] = task.chance(scored, task.settings.seed, of_guesses)
         constant = task.constant_scores(scored, of_guesses)
-        best = {name: max(floors_of(name, constant).values(), default=None) for name in found.splits[split]}
-        found.baseline[split] = {name: value for name, value in best.items() if value is not None}
+        floors = {name: floors_of(name, constant) for name in found.splits[split]}
+        found.baseline[split] = {name: max(own.values()) for name, own in floors.items() if own}
         if benchmark.submits_all:
             submit(split, rows, predictions if len(scored) == len(rows) else predicted(rows))
     for split, rows in corpus.hidden.items():

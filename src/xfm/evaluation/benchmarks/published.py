@@ -53,25 +53,13 @@ class PublishedResult:
 def published_results() -> list[PublishedResult]:
     """All published numbers, in the order of the paper's tables."""
     text = (resources.files("xfm.evaluation.benchmarks") / "published.csv").read_text(encoding="utf-8")
-    return [
-        PublishedResult(
-            row["benchmark"],
-            Protocol(row["evaluation"]),
-            row["split"],
-            row["metric"],
-            row["recommended_metric"] or row["metric"],
-            _number(row["xfm_4m"]),
-            _number(row["xfm_13b"]),
-            _number(row["other"]),
-            row["other_model"],
-            row["note"],
-        )
-        for row in csv.DictReader(text.splitlines())
-    ]
-
-
-def _number(cell: str) -> float | None:
-    return float(cell) if cell else None
+    _, *rows = csv.reader(text.splitlines())
+    found: list[PublishedResult] = []
+    for name, protocol, split, metric, recommended, *cells, model, note in rows:
+        small, large, other = (float(cell) if cell else None for cell in cells)
+        metrics, numbers = (metric, recommended or metric), (small, large, other)
+        found.append(PublishedResult(name, Protocol(protocol), split, *metrics, *numbers, model, note))
+    return found
 
 
 OFFICIAL = "official.json"
@@ -128,9 +116,6 @@ HEAD = (
     *("benchmark", "eval", "split", "metric", "X-FM 4M", "X-FM 1.3B", "best other"),
     *("ours, published rules", "ours, recommended"),
 )
-NOTHING = "-"
-_HEAD_NOTE = "published: a head of five layers, not a linear one"
-"""Why the published numbers cannot stand beside the literature's."""
 _DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
 """Ends of metrics that are in the files and not in the table."""
 
@@ -172,7 +157,7 @@ def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLi
     other = _METRICS.get(first.recommended_metric, first.recommended_metric)
     notes = [first.note] if first.note else []
     if first.protocol is Protocol.LINEAR and first.xfm_13b is not None:
-        notes.append(_HEAD_NOTE)
+        notes.append("published: a head of five layers, not a linear one")
     if first.recommended_metric != first.metric:
         notes.append(f"recommended: {other}")
     return *cells, "; ".join(notes)
@@ -180,8 +165,8 @@ def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLi
 
 def _numbers(values: Sequence[float | None], factor: float = 1.0) -> str:
     if all(value is None for value in values):
-        return NOTHING
-    return " / ".join(NOTHING if value is None else f"{factor * value:.1f}" for value in values)
+        return "-"
+    return " / ".join("-" if value is None else f"{factor * value:.1f}" for value in values)
 
 
 def as_text(lines: Sequence[TableLine]) -> str:

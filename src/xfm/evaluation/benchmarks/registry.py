@@ -54,16 +54,14 @@ Submit = Callable[[Sequence[Any], Sequence[Any]], str]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark.
+    """A benchmark, fine-tuned as a task of this `kind`.
 
     Attributes:
-        kind: the task that it is fine-tuned as.
         marker: the file or folder below the data folder that shows that it is there.
         layout: which files belong where below the data folder, for people.
         score: metrics of predictions; None for retrieval, which is ranked.
         summary: further splits computed from the others, such as MNLI's mean.
-        submit: content of the file for the benchmark's server; None where there is no server.
-        submission: name of that file, with {} for the split.
+        submit: content of the file for the benchmark's server, named `submission` with {} for the split.
         submits_all: also for splits with answers, because the official scorer reads that format.
         templates: prompts of zero-shot classification, see `xfm.evaluation.probing.prompt_templates`.
         names: class names for prompts, from the data folder; None where the file of names is missing.

@@ -60,9 +60,6 @@ def glue_metrics(task: GlueTask, predictions: Labels, labels: Labels) -> Metrics
     return found
 
 
-_VOTES = 10
-
-
 def name_of(prediction: ClassPrediction | str | bool | float) -> str:
     """Name of the predicted class; those of true and false are `true` and `false`."""
     return label_name(prediction.label if isinstance(prediction, ClassPrediction) else prediction)
@@ -79,8 +76,7 @@ def score_glue(
 
 def score_truth(rows: Sequence[LabelledText], predictions: Sequence[ClassPrediction | bool]) -> Metrics:
     """Accuracy, and consistency: the share of sentences judged rightly on all of their pictures."""
-    truth = [row.label if isinstance(row.label, bool) else str(row.label) for row in rows]
-    right = [name_of(p) == label_name(label) for label, p in zip(truth, predictions, strict=True)]
+    right = [name_of(p) == label_name(row.label) for row, p in zip(rows, predictions, strict=True)]
     found = {"accuracy": share(right)}
     if all(row.key is not None for row in rows):
         found["consistency"] = consistency([str(row.key) for row in rows], right)
@@ -89,7 +85,7 @@ def score_truth(rows: Sequence[LabelledText], predictions: Sequence[ClassPredict
 
 def given_answers(row: Question) -> list[str]:
     """The answers of the ten people, from the votes."""
-    return [answer for answer, weight in row.votes for _ in range(round(weight * _VOTES))]
+    return [answer for answer, weight in row.votes for _ in range(round(weight * 10))]
 
 
 def score_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metrics:

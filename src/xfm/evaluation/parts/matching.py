@@ -128,9 +128,6 @@ def _add(
 GALLERIES = (30, 100, 300, 1000, 3000)
 """Pictures in the galleries on which "nothing found" is fitted, as far as the split has so many."""
 
-Pairs = tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.int64]]
-"""[N] log-odds, cosines, whether the text is the picture's, and groups (pictures) of image-text pairs."""
-
 
 def run_matching(context: Context) -> PartResult:
     """Expected calibration error of a match on test pairs, before and after the fit to validation pairs."""
@@ -159,8 +156,9 @@ def gallery_fit(context: Context, data: str) -> PresenceFit:
     return fit_presence(search_galleries(context, encoded, sizes, queries), data)
 
 
-def _pairs(context: Context, split: str) -> Pairs:
-    """Every picture with its own caption and with a false one.
+def _pairs(context: Context, split: str) -> tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.int64]]:
+    """Every picture with its own caption and with a false one: [N] log-odds, cosines, whether the caption is
+    its own, and the picture.
 
     For every second picture the false caption is drawn from retrieval's shortlist, for the others from all.
     Equal numbers, so that a probability of a half means no evidence.

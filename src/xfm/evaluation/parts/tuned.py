@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.evaluation import Part, ShortTuning
-from xfm.evaluation.context import Context, pick_examples
+from xfm.evaluation.context import Context
 from xfm.evaluation.parts.probes import folds_of, probe
 from xfm.finetuning.presets import task_settings
 from xfm.finetuning.split_scores import add_scores, groups_of
@@ -64,7 +64,6 @@ def _probe(
     return (found == np.array([row.label for row in test])).astype(np.float64), chosen
 
 
-# ---------------------------------------------------------------- what differs
 def _add_zero_shot(
     context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[Any]
 ) -> None:
@@ -117,7 +116,6 @@ SHOWN = 10
 """Rows of a split that the report shows."""
 
 
-# ---------------------------------------------------------------- what they share
 _Beginning = tuple[Pretrained, Mapping[str, Tensor]]
 """A model, and its tensors after another part's fine-tuning, as the task names them."""
 
@@ -158,10 +156,10 @@ def run_tuned(part: Part, context: Context) -> PartResult:
         )
         if own.also:
             own.also(context, result, task, place, rows)
-        cases = [task.case(row, one) for row, one in zip(rows, predictions[split], strict=True)]
-        picked = pick_examples([case.right for case in cases], SHOWN, context.config.seed)
+        picked = np.random.default_rng(context.config.seed).permutation(len(rows))[:SHOWN].tolist()
+        cases = [task.case(rows[at], predictions[split][at]) for at in picked]
         result.examples[split] = [
-            asdict(cases[at]) | {"pictures": [*map(context.relative, cases[at].pictures)]} for at in picked
+            asdict(case) | {"pictures": [*map(context.relative, case.pictures)]} for case in cases
         ]
     for key in [(first, scratch) for first, scratch in context.learned if first is own.after]:
         del context.learned[key]

@@ -15,7 +15,7 @@ from torch import Tensor
 from xfm.data.masking import IGNORED
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.evaluation.context import Context, pick_examples
+from xfm.evaluation.context import Context
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
 from xfm.metrics.recalls import Rule, chance_recalls, hits, prefers_first, rerank_gain
@@ -27,7 +27,6 @@ from xfm.tasks.rows import read_captioned, read_masked
 
 SHOWN = 6  # examples of each direction
 SHOWN_CANDIDATES = 5
-HARD, HARD_VALIDATION = "hard", "hard_validation"
 
 
 def run_retrieval(context: Context) -> PartResult:
@@ -59,7 +58,7 @@ def _examples(
 ) -> list[dict[str, Any]]:
     examples: list[dict[str, Any]] = []
     ranks = ranked.ranks[Rule.RERANK]
-    for query in pick_examples((ranks == 0).tolist(), SHOWN, seed):
+    for query in np.random.default_rng(seed).permutation(len(ranks))[:SHOWN].tolist():
         best = ranked.order[query, :SHOWN_CANDIDATES].tolist()
         shown = [{"content": candidates[place], "right": bool(positives[query, place])} for place in best]
         examples.append({"query": queries[query], "candidates": shown, "rank": int(ranks[query]) + 1})
@@ -72,7 +71,7 @@ def run_hard(context: Context) -> PartResult:
     By contrastive score, re-ranked and by matching. Chance: mean of 1 / (1 + number of distractors).
     """
     result, encoder, seed = PartResult(), context.encoder, context.config.seed
-    split = HARD_VALIDATION if context.config.validation else HARD
+    split = "hard_validation" if context.config.validation else "hard"
     rows = context.rows(read_captioned, "retrieval", split, context.config.retrieval.hard_rows)
     images, index = context.encode([row.image for row in rows])
     sizes = [1 + len(row.distractors) for row in rows]
@@ -182,15 +181,10 @@ def run_masked_tokens(context: Context) -> PartResult:
         "blank_image": (encode_images(context.encoder, [blank], 1), blank_index),
         "no_image": None,
     }
-    conditions = predict_masked(context.encoder, tokens, labels, list(shown.values()))
-    predicted: dict[str, Array] = dict(zip(shown, conditions, strict=True))
-    right = {name: (found == targets).astype(np.float64) for name, found in predicted.items()}
-    accuracies = {name: float(own.mean()) for name, own in right.items()}
-    others = {
-        name.replace("_image", " picture"): value
-        for name, value in accuracies.items()
-        if name != "right_image"
-    }
+    predicted = zip(shown, predict_masked(context.encoder, tokens, labels, list(shown.values())), strict=True)
+    right = {name: (found == targets).astype(np.float64) for name, found in predicted}
+    others = {name.replace("_image", " picture"): float(own.mean()) for name, own in right.items()}
+    del others["right picture"]
     groups = row_groups(hidden.nonzero()[:, 0].tolist())  # words of one caption are not independent
     chance = chance_of_classes(tokenizer.vocab_size)["accuracy"]
     usual = {"most frequent token": majority_accuracy(targets)}

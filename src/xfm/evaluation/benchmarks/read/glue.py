@@ -90,15 +90,11 @@ def read_glue(root: Path, task: GlueTask) -> Corpus[LabelledText]:
     labels = {label: name for number, name in enumerate(layout.classes) for label in (number, name)}
 
     def scored(split: str) -> list[LabelledText]:
-        rows = (
-            row
-            for file in need_parquet(folder, split)
-            for row in parquet_rows(file, (*layout.columns, "label"))
-        )
+        rows = parquet_rows(need_parquet(folder, split), (*layout.columns, "label"))
         return [_row(row, layout.columns, _label(row, labels)) for row in rows]
 
     def hidden(folder: Path, split: str) -> list[LabelledText]:
-        rows = (row for file in parquet_files(folder, split) for row in parquet_rows(file, layout.columns))
+        rows = parquet_rows(parquet_files(folder, split), layout.columns)
         return [_row(row, layout.columns, layout.classes[0] if layout.classes else 0.0) for row in rows]
 
     without = {name: hidden(folder, split) for split, name in layout.unscored.items()}

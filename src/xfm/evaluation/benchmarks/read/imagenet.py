@@ -46,11 +46,9 @@ def unpacked(
     with writing(target, "or choose a data folder on a larger disk"):
         target.parent.mkdir(parents=True, exist_ok=True)
         with drafting(target) as draft:
-            numbered = enumerate(
-                tqdm(pictures(), total=total, unit="picture", desc=f"unpacking {target.name}")
-            )
+            shown = tqdm(pictures(), total=total, unit="picture", desc=f"unpacking {target.name}")
             with (draft / INDEX).open("w", encoding="utf-8", newline="\n") as index:
-                for number, (data, label) in numbered:
+                for number, (data, label) in enumerate(shown):
                     name = f"{number // 1000:04d}/{number:07d}{picture_suffix(data)}"
                     (draft / name).parent.mkdir(exist_ok=True)
                     (draft / name).write_bytes(data)
@@ -70,15 +68,14 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
     footers = [*map(read_footer, files)]
 
     def pictures() -> Iterable[StoredPicture]:
-        for file in files:
-            for row in parquet_rows(file, ("image", "label")):
-                value = row["image"]
-                data = value.get("bytes") if isinstance(value, dict) else value
-                if not isinstance(data, bytes):
-                    raise row.error("image", "holds no bytes of a picture")
-                if row["label"] is None:
-                    raise row.error("label", "names no class")
-                yield data, str(row["label"])
+        for row in parquet_rows(files, ("image", "label")):
+            value = row["image"]
+            data = value.get("bytes") if isinstance(value, dict) else value
+            if not isinstance(data, bytes):
+                raise row.error("image", "holds no bytes of a picture")
+            if row["label"] is None:
+                raise row.error("label", "names no class")
+            yield data, str(row["label"])
 
     total = sum(sum(rows) for _, rows, _, _ in footers)
     (*_, names), *_ = footers

@@ -144,16 +144,17 @@ def need_parquet(folder: Path, split: str) -> list[Path]:
     return parquet_files(folder, split) or [need(folder, f"{split}-00000-of-00001.parquet")]
 
 
-def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
-    """Rows of a Parquet file with these columns; class numbers become the file's names, -1 None."""
-    records = read_parquet(path)
-    there = records.columns or ()
-    for name in columns:
-        if name not in there:
-            known = ", ".join(there)
-            raise UserError(f"{path}: there is no column {name}, only {known}; is it the official file?")
-    for raw in records.rows(frozenset(columns)):
-        yield TableRow(raw.checked(path), path, raw.number)
+def parquet_rows(files: Sequence[Path], columns: Sequence[str]) -> Iterator[TableRow]:
+    """Rows of Parquet files with these columns; class numbers become a file's names, -1 None."""
+    for path in files:
+        records = read_parquet(path)
+        there = records.columns or ()
+        for name in columns:
+            if name not in there:
+                known = ", ".join(there)
+                raise UserError(f"{path}: there is no column {name}, only {known}; is it the official file?")
+        for raw in records.rows(frozenset(columns)):
+            yield TableRow(raw.checked(path), path, raw.number)
 
 
 R = TypeVar("R")
