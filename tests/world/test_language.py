@@ -13,9 +13,8 @@ from xfm.world.phrases import regions
 from xfm.world.questions import QuestionKind, ask, how_many
 from xfm.world.rng import Rng
 from xfm.world.scene import SceneObject, Split
-from xfm.world.task_units import MAKERS
 from xfm.world.twins import Edit, draw_twins
-from xfm.world.units import Part, Unit, WorkerState
+from xfm.world.units import MAKERS, Part, Unit, WorkerState
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
