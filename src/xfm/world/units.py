@@ -1,7 +1,7 @@
 """Units of work: a shard or a slice of a task file each, which depends on seed and index only."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -10,8 +10,9 @@ from typing import Any
 
 from xfm.config.world import WorldConfig
 from xfm.world.captions import EDITS, caption, captions, hard_caption
-from xfm.world.catalog import Catalog, ObjectType, load_objects
-from xfm.world.corpus import load_facts, text_line, text_pairs
+from xfm.world.catalog import Catalog, ObjectType, load_objects, package_folder
+from xfm.world.facts import change, describe, wording
+from xfm.world.grammar import joined, plural, with_article
 from xfm.world.names import OTHER
 from xfm.world.phrases import RELATIONAL, refer, regions
 from xfm.world.questions import ask, how_many
@@ -27,6 +28,8 @@ CAPTIONS = 4
 OBJECTS = ((1, 8), (2, 28), (3, 30), (4, 21), (5, 13))
 _RETRIEVAL_OBJECTS = ((2, 25), (3, 40), (4, 25), (5, 10))
 _HELDOUT_OBJECTS = ((1, 15), (2, 45), (3, 40))
+_TOLD_OBJECTS = ((1, 8), (2, 32), (3, 35), (4, 20), (5, 5))
+_LONGEST_FACT = 160  # characters
 _CATEGORY_TEST = 4  # one object in so many is for the test
 
 
@@ -160,10 +163,45 @@ def make_twins(studio: WorkerState, unit: Unit) -> UnitResult:
 
 
 def make_text(studio: WorkerState, unit: Unit) -> UnitResult:
-    """Lines of plain text."""
-    rng, facts = studio.rng(unit), load_facts()
-    lines = [{"text": text_line(rng, studio.sampler(), facts)} for _ in range(unit.rows)]
+    """Lines of plain text, of one to four sentences; some are short facts of `randfacts` in plain ASCII."""
+    rng, path = studio.rng(unit), package_folder("randfacts") / "safe.txt"
+    told = (" ".join(line.lower().split()) for line in path.read_text("utf-8").splitlines())
+    facts = [fact for fact in told if fact.isascii() and 20 <= len(fact) <= _LONGEST_FACT]
+    lines = [{"text": _text_line(rng, studio.sampler(), facts)} for _ in range(unit.rows)]
     return UnitResult(unit, lines)
+
+
+def _text_line(rng: Rng, sampler: SceneSampler, facts: Sequence[str]) -> str:
+    catalog = sampler.catalog
+    pick = rng.below(100)
+    if pick < 15:
+        return rng.pick(facts)
+    if pick < 20:
+        # Half of these lines are about held-out objects.
+        kind = rng.pick(catalog.heldout if rng.chance(50) and catalog.heldout else catalog.objects)
+        lines = []
+        if kind.category != OTHER:
+            others = [o for o in catalog.objects if o.category == kind.category and o is not kind]
+            peers = joined([with_article(o.name) for o in rng.sample(others, 2)])
+            group = {"animal": "an animal", "clothing": "clothing", "food": "food"}.get(
+                kind.category, with_article(kind.category)
+            )
+            lines.append(f"{with_article(kind.name)} is {group}, like {peers}.")
+        if kind.colour and not kind.colour_in_name:
+            lines.append(f"{plural(kind.name)} are {kind.colour}.")
+        lines.append(f"one {kind.name}, two {plural(kind.name)}.")
+        return " ".join(rng.sample(lines, 2))
+    # Held-out objects occur in text, among the others.
+    pool = catalog.objects if rng.chance(15) else catalog.seen
+    scene = sampler.place(rng, sampler.choose(rng, rng.weighted(_TOLD_OBJECTS), pool=pool))
+    if pick < 55 and rng.chance(50):
+        return f"{caption(rng, scene)}. {caption(rng, scene)}."
+    told = describe(rng, scene)
+    if pick < 55:
+        return f"{wording(rng, told)}. {wording(rng, told)}."
+    # No false fact and no label: whether a fact follows is what entailment tests.
+    states = [change(rng, told, catalog, pool)[1] for _ in range(2)]
+    return f"{wording(rng, told)}. " + " ".join(f"{state(rng, told)}." for state in states)
 
 
 # ---------------------------------------------------------------- task files
@@ -256,6 +294,23 @@ def _absence(studio: WorkerState, made: UnitResult, rng: Rng, sampler: SceneSamp
         ((scene,), {"phrase": phrase, "present": number == place, "kind": kind})
         for number, scene in enumerate(scenes)
         for place, phrase in enumerate(phrases)
+    ]
+
+
+def text_pairs(rng: Rng, scene: Scene, catalog: Catalog, entailment: bool) -> list[dict[str, Any]]:
+    """Four rows of two texts, and whether the pair is a positive one.
+
+    The second text is a statement that follows from the first or does not; else a description that says the
+    same in other words or differs in one fact.
+    """
+    told = describe(rng, scene)
+    changed, state = change(rng, told, catalog, catalog.seen)
+    first = [wording(rng, one) for one in (told, changed)]
+    second = [(state if entailment else wording)(rng, one) for one in (told, changed)]
+    if not entailment and set(first) & set(second):  # the same wording twice: draw again
+        return text_pairs(rng, scene, catalog, entailment)
+    return [
+        {"text_a": a, "text_b": b, "label": i == j} for i, a in enumerate(first) for j, b in enumerate(second)
     ]
 
 
