@@ -346,17 +346,13 @@ class PostgresStore:
     def _build(self, rows: int) -> None:
         each = 2 * self._width + 32 * _NEIGHBOURS + 400  # bytes of a vector in the graph, rather too many
         size = f"{max(64, min(rows * each, _MEMORY) >> 20)}MB"
+        kind = "USING hnsw ((vector::halfvec({width})) halfvec_ip_ops) WITH (m = {m}, ef_construction = {ef})"
+        named = {"index": sql.Identifier(f"{self._name}_vector"), "m": _NEIGHBOURS, "ef": _TRIED}
         self._run("SET maintenance_work_mem = {size}", size=size)
         for workers in ("4", "0"):
             self._run("SET max_parallel_maintenance_workers = {workers}", workers=workers)
             try:
-                self._run(
-                    "CREATE INDEX {index} ON {table} USING hnsw ((vector::halfvec({width})) halfvec_ip_ops) "
-                    "WITH (m = {neighbours}, ef_construction = {tried})",
-                    index=sql.Identifier(f"{self._name}_vector"),
-                    neighbours=_NEIGHBOURS,
-                    tried=_TRIED,
-                )
+                self._run("CREATE INDEX {index} ON {table} " + kind, **named)
                 return
             except StoreError as error:  # workers share memory, of which a container may have little
                 if workers == "0" or not isinstance(error.__cause__, psycopg.errors.DiskFull):
@@ -390,21 +386,15 @@ class PostgresStore:
 
 def _passing(where: Sequence[Condition]) -> tuple[sql.Composable, list[Any]]:
     """Conditions as SQL without their values, and these values."""
-    if not where:
-        return sql.SQL("true"), []
+    sets = {Relation.EQUAL: "{} = ANY(%s)", Relation.OTHER: "{} <> ALL(%s)"}
     parts: list[sql.Composable] = []
     values: list[Any] = []
     for one in where:
         cast = _CASTS[kind_of(one.values[0])]
         cell = sql.SQL("(metadata ->> {})::{}").format(sql.Literal(one.field), cast)
-        if one.relation in (Relation.EQUAL, Relation.OTHER):
-            compared = "{} = ANY(%s)" if one.relation is Relation.EQUAL else "{} <> ALL(%s)"
-            parts.append(sql.SQL(compared).format(cell))
-            values.append(list(one.values))
-        else:
-            relation = sql.SQL(one.relation.value)  # pyright: ignore[reportArgumentType]
-            # By code points as elsewhere, whatever the order of the database's language.
-            order = sql.SQL(' COLLATE "C"' if isinstance(one.values[0], str) else "")
-            parts.append(sql.SQL("{}{} {} %s").format(cell, order, relation))
-            values.append(one.values[0])
-    return sql.Composed(parts).join(" AND "), values
+        # By code points as elsewhere, whatever the order of the database's language.
+        order = ' COLLATE "C"' if isinstance(one.values[0], str) else ""
+        compared = sets.get(one.relation, f"{{}}{order} {one.relation.value} %s")
+        parts.append(sql.SQL(compared).format(cell))  # pyright: ignore[reportArgumentType]
+        values.append(list(one.values) if one.relation in sets else one.values[0])
+    return sql.SQL(" AND ").join(parts) if parts else sql.SQL("true"), values
