@@ -76,16 +76,15 @@ class WorkerState:
     """Shared state of the units of a process."""
 
     def __init__(self, config: WorldConfig, folder: Path) -> None:
-        self.config = config
-        self.folder = folder
+        self.config, self.folder = config, folder
         objects = load_objects(config.objects)
         self.catalog = Catalog(objects, config.heldout_objects, config.heldout_pairs, config.seed)
         self.renderer = Renderer(config.image_size, config.quality)
         self._samplers: dict[Split, SceneSampler] = {}
 
-    def rng(self, unit: Unit, *more: int) -> Rng:
+    def rng(self, unit: Unit) -> Rng:
         """The unit's random stream."""
-        return Rng(self.config.seed, unit.part, unit.split, unit.index, *more)
+        return Rng(self.config.seed, unit.part, unit.split, unit.index)
 
     def sampler(self, split: Split = Split.TRAIN) -> SceneSampler:
         """Scenes of a split."""
@@ -226,7 +225,6 @@ def _made(
 
 
 def _retrieval(studio: WorkerState, made: UnitResult, rng: Rng, sampler: SceneSampler) -> list[Shown]:
-    """A scene with a caption that no other one has; of hard splits with distractors."""
     if made.unit.split in (Split.HARD, Split.HARD_VALIDATION):
         edit = EDITS[len(made.rows) % len(EDITS)]
         kinds = sampler.choose(rng, rng.pick((2, 3, 3, 4)), repeat=100 if edit is Edit.COUNT else 0)
@@ -264,7 +262,6 @@ def _vqa(studio: WorkerState, made: UnitResult, rng: Rng, sampler: SceneSampler)
 
 
 def _reasoning(studio: WorkerState, made: UnitResult, rng: Rng, sampler: SceneSampler) -> list[Shown]:
-    """Statements about two pictures; the rows of one design stay in one split."""
     rows = statements(rng, sampler)
     return [((row.left, row.right), {"text": row.text, "label": row.label}) for row in rows]
 
@@ -287,7 +284,6 @@ def _grounding(studio: WorkerState, made: UnitResult, rng: Rng, sampler: SceneSa
 
 
 def _absence(studio: WorkerState, made: UnitResult, rng: Rng, sampler: SceneSampler) -> list[Shown]:
-    """Phrases with a picture that they are true of and one that they are not, of objects and relations."""
     design = absent_relations if len(made.rows) // 4 % 2 else absent_objects
     scenes, phrases, kind = design(rng, sampler)
     return [
