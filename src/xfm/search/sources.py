@@ -1,6 +1,5 @@
 """Pictures to take in: of folders, tables and tar shards."""
 
-import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
@@ -24,6 +23,7 @@ from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.records import RawRow
 from xfm.inference.input_parsing import PictureSource
 from xfm.search.filters import ColumnKind, Kind, Metadata, can_be_kept, columns_seen, number_in, read_metadata
+from xfm.search.store import digest
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ def file_stamp(path: Path) -> str:
 
 def told_stamp(stamp: str, told: Metadata) -> str:
     """A file's stamp together with a picture's metadata."""
-    whole = json.dumps([stamp, dict(told)], sort_keys=True).encode()
-    return hashlib.blake2b(whole, digest_size=16).hexdigest()
+    return digest(json.dumps([stamp, dict(told)], sort_keys=True).encode()).hex()
 
 
 IMAGE = Field("image", holds=FieldKind.PICTURE)
@@ -245,7 +244,11 @@ class TableSupply(PictureSupply):
             self._columns.check_columns([IMAGE], cells, place, others=True)
             names = self._columns.places([IMAGE], cells)
             row = TableRow.picked(cells, self._path, raw.number, names, self._root)
-            picture, stamp = self._picture(row)
+            value = row.get(IMAGE.name)
+            if isinstance(value, str) and is_url(value):
+                raise row.error(IMAGE.name, "is an address, and a collection takes files only; download it")
+            picture = value if isinstance(value, bytes) else row.path(IMAGE.name)
+            stamp = file_stamp(picture) if isinstance(picture, Path) else digest(picture).hex()
             key = self._name(cells, raw.number) or own
             images = names.values()
             told = self.metadata(
@@ -267,15 +270,6 @@ class TableSupply(PictureSupply):
                 "now: run the command again when nobody writes the table"
             )
         return number
-
-    def _picture(self, row: TableRow) -> tuple[PictureSource, str]:
-        value = row.get(IMAGE.name)
-        if isinstance(value, bytes):
-            return value, hashlib.blake2b(value, digest_size=16).hexdigest()
-        if isinstance(value, str) and is_url(value):
-            raise row.error(IMAGE.name, "is an address, and a collection takes files only; download it")
-        path = row.path(IMAGE.name)
-        return path, file_stamp(path)
 
     def _name(self, cells: Mapping[str, Any], number: int) -> str | None:
         column = self._key or KEY
