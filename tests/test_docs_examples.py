@@ -21,8 +21,7 @@ from xfm.config.world import WorldConfig
 from xfm.models.folder import load_model
 from xfm.reports.scores import read_scores
 from xfm.world.scene import Split
-from xfm.world.task_units import MAKERS
-from xfm.world.units import Part, Unit, WorkerState
+from xfm.world.units import MAKERS, Part, Unit, WorkerState
 
 DOCS = ROOT / "docs"
 TUTORIALS = sorted(path for path in (DOCS / "tutorials").glob("*.md") if path.name != "README.md")

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from xfm.world.scene import Split
-from xfm.world.task_units import MAKERS
-from xfm.world.units import Part, Unit, WorkerState
+from xfm.world.units import MAKERS, Part, Unit, WorkerState
 
 pytest.importorskip("sklearn")
 from sklearn.feature_extraction.text import CountVectorizer

@@ -16,17 +16,8 @@ from xfm.world.units import WorkerState
 
 World = tuple[Path, WorldManifest]
 SIZES = TaskSizes(**dict.fromkeys(TaskSizes.__dataclass_fields__, 8))
-FEW = WorldConfig(
-    scenes=30,
-    singles=8,
-    twins=20,
-    pictures=8,
-    text_lines=40,
-    vocab_size=400,
-    shard_size=10,
-    workers=1,
-    tasks=SIZES,
-)
+FEW = WorldConfig(scenes=30, singles=8, twins=20, pictures=8, text_lines=40, vocab_size=400, workers=1)
+FEW = replace(FEW, shard_size=10, tasks=SIZES)
 """Of several shards."""
 
 

@@ -7,15 +7,13 @@ import pytest
 from tests.world.conftest import draw
 from tests.world.oracle import Grammar, View, answer, check_caption, check_reference, facts, follows
 from xfm.world.captions import EDITS, captions, hard_caption
-from xfm.world.corpus import text_pairs
 from xfm.world.grammar import plural
 from xfm.world.phrases import regions
 from xfm.world.questions import QuestionKind, ask, how_many
 from xfm.world.rng import Rng
 from xfm.world.scene import SceneObject, Split
-from xfm.world.task_units import MAKERS
 from xfm.world.twins import Edit, draw_twins
-from xfm.world.units import Part, Unit, WorkerState
+from xfm.world.units import MAKERS, Part, Unit, WorkerState, text_pairs
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])

@@ -8,8 +8,7 @@ from xfm.world.palette import COLOURS
 from xfm.world.rng import Rng
 from xfm.world.scene import Split
 from xfm.world.statements import absent_objects, absent_relations, statements
-from xfm.world.task_units import MAKERS
-from xfm.world.units import Part, Unit, WorkerState
+from xfm.world.units import MAKERS, Part, Unit, WorkerState
 
 ONE = "the (left|right) picture"
 

@@ -52,7 +52,10 @@ def fill(
     whole = IngestCounts()
     require_same(index.about.fields, (source.columns() for source in sources))
     for source in sources:
-        tell_numbers(source)
+        numbers = {name: one.place for name, one in source.columns().items() if one.kind is Kind.NUMBER}
+        if numbers:
+            told = f"{next(iter(numbers.values()))} has nothing but numbers in {', '.join(numbers)}"
+            _note(f"{told}: conditions compare them as such; --as-text NAME,... keeps texts")
         if source.report:
             left_out.folder(source.report)
         whole.clash, offers = None, source.candidates()
@@ -63,31 +66,15 @@ def fill(
             take = partial(index.add, left_out=left_out, taken=whole)
             _encoded_by(executor, encode, unit_size or UNIT_PICTURES, index, candidates, take)
         if whole.clash is not None:
-            key, table = map(printable, whole.clash)
-            print(
-                f"Note: {key} is the id of a picture of {table}, too, and such are left out. With --key id "
-                "they take the place of the others; --key with another column, such as image, takes both",
-                file=sys.stderr,
+            told = "{} is the id of a picture of {}, too, and such are left out".format(*whole.clash)
+            _note(
+                f"{told}. With --key id they take the place of the others; --key with another column, such "
+                "as image, takes both"
             )
         for name, rows in source.left_out.items():
-            print(
-                f"Note: {printable(name)} is no text, number or truth value in {amount(rows, 'row')}: no "
-                "condition can be about it",
-                file=sys.stderr,
-            )
+            told = f"{name} is no text, number or truth value in {amount(rows, 'row')}"
+            _note(f"{told}: no condition can be about it")
     return whole
-
-
-def tell_numbers(source: PictureSupply) -> None:
-    """Say which columns of a table of texts are taken for numbers."""
-    found = [(one.place, name) for name, one in source.columns().items() if one.kind is Kind.NUMBER]
-    if found:
-        names = ", ".join(printable(name) for _, name in found)
-        print(
-            f"Note: {printable(found[0][0])} has nothing but numbers in {names}: conditions compare them as "
-            "such; --as-text NAME,... keeps texts",
-            file=sys.stderr,
-        )
 
 
 def tell_bad(folder: Path, left_out: SkippedRecords) -> None:
@@ -96,8 +83,11 @@ def tell_bad(folder: Path, left_out: SkippedRecords) -> None:
     if left_out.rows:
         place, reason = next(iter(left_out.rows.items()))
         count = amount(len(left_out.rows), "picture")
-        told = f"Note: {count} cannot be read: {place} ({reason}); all in {folder / BAD_FILE}"
-        print(printable(told), file=sys.stderr)
+        _note(f"{count} cannot be read: {place} ({reason}); all in {folder / BAD_FILE}")
+
+
+def _note(told: str) -> None:
+    print(f"Note: {printable(told)}", file=sys.stderr)
 
 
 def said(taken: IngestCounts) -> str:
@@ -141,7 +131,7 @@ def folder_index(
         try:
             index = stack.enter_context(open_index(place, model, make=True, **running))
         except FolderInUseError as error:
-            print(f"Note: {error}. Until then what is there is searched.", file=sys.stderr)
+            _note(f"{error}. Until then what is there is searched.")
             yield stack.enter_context(open_index(place, model, writing=False, **running))
             return
         present = set(source.keys())

@@ -119,20 +119,15 @@ class LanceStore:
         self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()
     ) -> list[Neighbour]:
         """The rows nearest to a unit vector [E], nearest first: `count` if so many pass."""
-        probes = self._probes()
-        if not probes:
-            return self._nearest(vector, count, where, None)
-        found = self._nearest(vector, count, where, _WIDER * probes if where else probes)
-        if len(found) < count and len(found) < self.count(where):  # these lists held no more
-            return self._nearest(vector, count, where, None)
-        return found
-
-    def _probes(self) -> int:
         version = self._read(lambda: self._table.version)
         if version != self._known[0]:
             rows = self.count() if self._index() else 0
             self._known = version, max(_PROBES, _lists(rows) // _SHARE) if rows else 0
-        return self._known[1]
+        probes = self._known[1]
+        found = self._nearest(vector, count, where, _WIDER * probes if where else probes)
+        if probes and len(found) < count and len(found) < self.count(where):  # these lists held no more
+            return self._nearest(vector, count, where, 0)
+        return found
 
     def _read(self, query: Callable[[], T]) -> T:
         for attempt in range(_ATTEMPTS):
@@ -145,7 +140,7 @@ class LanceStore:
         raise AssertionError
 
     def _nearest(
-        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], probes: int | None
+        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], probes: int
     ) -> list[Neighbour]:
         query = self._table.search(vector, vector_column_name="vector", query_type="vector")
         assert isinstance(query, LanceVectorQueryBuilder)

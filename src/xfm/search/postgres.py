@@ -267,53 +267,42 @@ class PostgresStore:
         """See `LanceStore.nearest`."""
         if time.monotonic() - self._looked > _SECONDS:
             self._rows, self._looked = self._indexed(), time.monotonic()
-        if not (rows := self._rows):
-            return self._exact(vector, count, where)
-        found = self._by_index(vector, count, where, rows)
-        if len(found) < count and len(found) < self.count(where):
-            return self._exact(vector, count, where)
+        found = self._near(vector, count, where, self._rows)
+        if self._rows and len(found) < count and len(found) < self.count(where):
+            return self._near(vector, count, where, 0)
         return found
 
-    def _exact(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Neighbour]:
-        passing, values = _passing(where)
-        self._set("enable_indexscan", "off")
-        return self._near(
-            "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM {table} "
-            "WHERE {passing} ORDER BY vector <#> %s LIMIT {count}",
-            [vector, *values, vector],
-            passing=passing,
-            count=count,
-        )
+    def _near(
+        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], rows: int
+    ) -> list[Neighbour]:
+        """By the index of about so many rows, the best compared exactly, or by a look at every vector (0).
 
-    def _near(self, query: str, values: Any, **parts: Any) -> list[Neighbour]:
-        similar = [(row.pop("similarity"), row) for row in self._run(query, values, **parts)]
+        Under conditions the index is gone on with until enough passed.
+        """
+        passing, values = _passing(where)
+        query = "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM "
+        self._set("enable_indexscan", "on" if rows else "off")
+        if rows:
+            doublings = max(0.0, math.log2(rows / EXACT_BELOW))
+            looked_at = round(_LOOKED_AT * (1 + doublings / 6))  # a sixth more for each doubling
+            self._set("enable_seqscan", "off")
+            self._set("hnsw.ef_search", str(min(max(looked_at, _REFINED * count), _MOST_LOOKED_AT)))
+            self._set("hnsw.iterative_scan", "relaxed_order" if where else "off")
+            query += (
+                "(SELECT key, vector, source, width, height, metadata FROM {table} WHERE {passing} ORDER BY "
+                "(vector::halfvec({width})) <#> %s::halfvec({width}) LIMIT {several}) near "
+                "ORDER BY similarity DESC LIMIT {count}"
+            )
+        else:
+            query += "{table} WHERE {passing} ORDER BY vector <#> %s LIMIT {count}"
+        given = [vector, *values, HalfVector(vector) if rows else vector]
+        found = self._run(query, given, passing=passing, several=_REFINED * count, count=count)
+        similar = [(row.pop("similarity"), row) for row in found]
         try:
             return [Neighbour(IndexedPicture(**row, pixels=b""), near) for near, row in similar]
         except ValueError as error:
             reason = f"the table is damaged ({error}): build the collection again"
             raise StoreError(f"{self._shown}: {reason}") from error
-
-    def _by_index(
-        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], rows: int
-    ) -> list[Neighbour]:
-        """Index search, the best compared exactly; under conditions it goes on until enough passed."""
-        passing, values = _passing(where)
-        doublings = max(0.0, math.log2(rows / EXACT_BELOW))
-        looked_at = round(_LOOKED_AT * (1 + doublings / 6))  # a sixth more for each doubling
-        self._set("enable_indexscan", "on")
-        self._set("enable_seqscan", "off")
-        self._set("hnsw.ef_search", str(min(max(looked_at, _REFINED * count), _MOST_LOOKED_AT)))
-        self._set("hnsw.iterative_scan", "relaxed_order" if where else "off")
-        return self._near(
-            "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM (SELECT key, "
-            "vector, source, width, height, metadata FROM {table} WHERE {passing} ORDER BY "
-            "(vector::halfvec({width})) <#> %s::halfvec({width}) LIMIT {several}) near "
-            "ORDER BY similarity DESC LIMIT {count}",
-            [vector, *values, HalfVector(vector)],
-            passing=passing,
-            several=_REFINED * count,
-            count=count,
-        )
 
     def _set(self, name: str, value: str) -> None:
         """A setting that stays in the connection: a search is one question to the server."""
@@ -357,17 +346,13 @@ class PostgresStore:
     def _build(self, rows: int) -> None:
         each = 2 * self._width + 32 * _NEIGHBOURS + 400  # bytes of a vector in the graph, rather too many
         size = f"{max(64, min(rows * each, _MEMORY) >> 20)}MB"
+        kind = "USING hnsw ((vector::halfvec({width})) halfvec_ip_ops) WITH (m = {m}, ef_construction = {ef})"
+        named = {"index": sql.Identifier(f"{self._name}_vector"), "m": _NEIGHBOURS, "ef": _TRIED}
         self._run("SET maintenance_work_mem = {size}", size=size)
         for workers in ("4", "0"):
             self._run("SET max_parallel_maintenance_workers = {workers}", workers=workers)
             try:
-                self._run(
-                    "CREATE INDEX {index} ON {table} USING hnsw ((vector::halfvec({width})) halfvec_ip_ops) "
-                    "WITH (m = {neighbours}, ef_construction = {tried})",
-                    index=sql.Identifier(f"{self._name}_vector"),
-                    neighbours=_NEIGHBOURS,
-                    tried=_TRIED,
-                )
+                self._run("CREATE INDEX {index} ON {table} " + kind, **named)
                 return
             except StoreError as error:  # workers share memory, of which a container may have little
                 if workers == "0" or not isinstance(error.__cause__, psycopg.errors.DiskFull):
@@ -401,21 +386,15 @@ class PostgresStore:
 
 def _passing(where: Sequence[Condition]) -> tuple[sql.Composable, list[Any]]:
     """Conditions as SQL without their values, and these values."""
-    if not where:
-        return sql.SQL("true"), []
+    sets = {Relation.EQUAL: "{} = ANY(%s)", Relation.OTHER: "{} <> ALL(%s)"}
     parts: list[sql.Composable] = []
     values: list[Any] = []
     for one in where:
         cast = _CASTS[kind_of(one.values[0])]
         cell = sql.SQL("(metadata ->> {})::{}").format(sql.Literal(one.field), cast)
-        if one.relation in (Relation.EQUAL, Relation.OTHER):
-            compared = "{} = ANY(%s)" if one.relation is Relation.EQUAL else "{} <> ALL(%s)"
-            parts.append(sql.SQL(compared).format(cell))
-            values.append(list(one.values))
-        else:
-            relation = sql.SQL(one.relation.value)  # pyright: ignore[reportArgumentType]
-            # By code points as elsewhere, whatever the order of the database's language.
-            order = sql.SQL(' COLLATE "C"' if isinstance(one.values[0], str) else "")
-            parts.append(sql.SQL("{}{} {} %s").format(cell, order, relation))
-            values.append(one.values[0])
-    return sql.Composed(parts).join(" AND "), values
+        # By code points as elsewhere, whatever the order of the database's language.
+        order = ' COLLATE "C"' if isinstance(one.values[0], str) else ""
+        compared = sets.get(one.relation, f"{{}}{order} {one.relation.value} %s")
+        parts.append(sql.SQL(compared).format(cell))  # pyright: ignore[reportArgumentType]
+        values.append(list(one.values) if one.relation in sets else one.values[0])
+    return sql.SQL(" AND ").join(parts) if parts else sql.SQL("true"), values

@@ -1,6 +1,5 @@
 """Pictures to take in: of folders, tables and tar shards."""
 
-import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
@@ -19,12 +18,12 @@ from xfm.core.errors import UserError, excerpt, printable
 from xfm.core.paths import is_url
 from xfm.data.folders import passed_over, scan_folder
 from xfm.data.records import BadRecordError, NoAnnotation, SampleKind, is_text
-from xfm.data.schema import Origin
 from xfm.data.sources import RecordSource, open_source
 from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.records import RawRow
 from xfm.inference.input_parsing import PictureSource
 from xfm.search.filters import ColumnKind, Kind, Metadata, can_be_kept, columns_seen, number_in, read_metadata
+from xfm.search.store import digest
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,7 @@ def file_stamp(path: Path) -> str:
 
 def told_stamp(stamp: str, told: Metadata) -> str:
     """A file's stamp together with a picture's metadata."""
-    whole = json.dumps([stamp, dict(told)], sort_keys=True).encode()
-    return hashlib.blake2b(whole, digest_size=16).hexdigest()
+    return digest(json.dumps([stamp, dict(told)], sort_keys=True).encode()).hex()
 
 
 IMAGE = Field("image", holds=FieldKind.PICTURE)
@@ -149,13 +147,11 @@ class FolderSupply(PictureSupply):
     def candidates(self) -> Iterator[IngestItem]:
         """Pictures with name and folder as metadata."""
         for name in self._names:
-            path = self._folder / name
+            path = picture = self._folder / name
             if not is_text(str(path)):  # nothing that keeps rows could hold it
-                told = UserError(f"{path}: the name is not UTF-8; rename the file")
-                yield IngestItem(_named(path), _named(path), told, file_stamp(path))
-                continue
-            metadata = {"name": path.name, "folder": str(Path(name).parent)}
-            yield IngestItem(str(path), str(path), path, file_stamp(path), metadata)
+                picture = UserError(f"{path}: the name is not UTF-8; rename the file")
+            told = {"name": path.name, "folder": str(Path(name).parent)}
+            yield IngestItem(_named(path), _named(path), picture, file_stamp(path), told)
 
 
 def _named(path: Path) -> str:
@@ -174,32 +170,28 @@ class ShardSupply(PictureSupply):
         """See `PictureSupply.candidates`."""
         stamp = cache(lambda shard: file_stamp(Path(shard)))  # of this time
         for number in range(len(self._pairs)):
+            told: Metadata = {}
             try:
                 try:
                     record = self._pairs.record(number)
                 except NoAnnotation:
                     record = self._pictures.record(number)
+                origin, picture = record.origin, record.picture
+                assert picture is not None
+                try:
+                    told = self.metadata(record.annotation)
+                    of = told_stamp(stamp(origin.shard), told)
+                except UserError as error:
+                    picture, of = UserError(f"{origin}: {error}"), ""
             except BadRecordError as error:
-                of = stamp(error.origin.shard)
-                yield self._offer(error.origin, UserError(str(error)), of, {})
-                continue
-            assert record.picture is not None
-            try:
-                told = self.metadata(record.annotation)
-            except UserError as error:
-                yield self._offer(record.origin, UserError(f"{record.origin}: {error}"), "", {})
-                continue
-            of = told_stamp(stamp(record.origin.shard), told)
-            yield self._offer(record.origin, record.picture, of, told)
+                origin, picture, of = error.origin, UserError(str(error)), stamp(error.origin.shard)
+            # Other folders, and other shards of this one, may have pictures of the same name.
+            key = f"{os.path.abspath(origin.shard)}/{origin.key}"
+            yield IngestItem(key, f"{origin.shard}/{origin.key}", picture, of, told)
 
     @cached_property
     def _pictures(self) -> RecordSource:
         return open_source(self._path, SampleKind.IMAGE)
-
-    def _offer(self, origin: Origin, picture: bytes | UserError, stamp: str, told: Metadata) -> IngestItem:
-        # Other folders, and other shards of this one, may have pictures of the same name.
-        key = f"{os.path.abspath(origin.shard)}/{origin.key}"
-        return IngestItem(key, f"{origin.shard}/{origin.key}", picture, stamp, told)
 
 
 class TableSupply(PictureSupply):
@@ -252,7 +244,11 @@ class TableSupply(PictureSupply):
             self._columns.check_columns([IMAGE], cells, place, others=True)
             names = self._columns.places([IMAGE], cells)
             row = TableRow.picked(cells, self._path, raw.number, names, self._root)
-            picture, stamp = self._picture(row)
+            value = row.get(IMAGE.name)
+            if isinstance(value, str) and is_url(value):
+                raise row.error(IMAGE.name, "is an address, and a collection takes files only; download it")
+            picture = value if isinstance(value, bytes) else row.path(IMAGE.name)
+            stamp = file_stamp(picture) if isinstance(picture, Path) else digest(picture).hex()
             key = self._name(cells, raw.number) or own
             images = names.values()
             told = self.metadata(
@@ -274,15 +270,6 @@ class TableSupply(PictureSupply):
                 "now: run the command again when nobody writes the table"
             )
         return number
-
-    def _picture(self, row: TableRow) -> tuple[PictureSource, str]:
-        value = row.get(IMAGE.name)
-        if isinstance(value, bytes):
-            return value, hashlib.blake2b(value, digest_size=16).hexdigest()
-        if isinstance(value, str) and is_url(value):
-            raise row.error(IMAGE.name, "is an address, and a collection takes files only; download it")
-        path = row.path(IMAGE.name)
-        return path, file_stamp(path)
 
     def _name(self, cells: Mapping[str, Any], number: int) -> str | None:
         column = self._key or KEY

@@ -180,13 +180,12 @@ class Dispatcher:
 
         async def one(which: SentImage) -> Picture | UserError:
             try:
-                if which in opened:
-                    return await loop.run_in_executor(self._readers, _picture, read, opened[which])
-                async with share:
-                    threads = self._fetchers[host_of(which.value)]
-                    data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
-                _count(data, left, most)
-                return await loop.run_in_executor(self._readers, _picture, read, data)
+                if (data := opened.get(which)) is None:
+                    async with share:
+                        threads = self._fetchers[host_of(which.value)]
+                        data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
+                    _count(data, left, most)
+                return await self.in_thread(partial(_picture, read, data))
             except UserError as error:
                 return error
 

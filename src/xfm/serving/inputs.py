@@ -137,6 +137,11 @@ def _kind(value: object) -> str:
 
 TOP, WRITTEN, LISTED = 100, 16, 4096
 """Most candidates of an answer; most texts that are written, and beams; most entries of an option's lists."""
+_MOST: dict[type, dict[str, int]] = {
+    AnswerOptions: {"top_k": WRITTEN, "beams": WRITTEN},
+    Generation: {"texts": WRITTEN, "beams": WRITTEN},
+    TopK: {"top_k": TOP},
+}
 
 
 def check_texts(given: Mapping[str, Any], longest: int) -> None:
@@ -156,14 +161,8 @@ def check_options(task: str, options: Any, longest: int) -> None:
             raise UserError(f"{name} holds what is not Unicode; mend it")
     if prod(max(1, len(value)) for value in lists.values()) > LISTED:
         raise UserError(f"{' times '.join(lists)} may have {LISTED} entries: give fewer")
-    most: dict[str, int] = {}
-    if isinstance(options, AnswerOptions | Generation):
-        most = {"texts": WRITTEN, "beams": WRITTEN}
-        most |= {"top_k": WRITTEN} if isinstance(options, AnswerOptions) else {}
-    elif isinstance(options, TopK):
-        most = {"top_k": TOP}
-        if task == "fill-mask" and options.top_k == 0:
-            raise UserError(f"top_k is 0, which asks for the whole vocabulary: give {TOP} at most")
-    for name, limit in most.items():
-        if getattr(options, name, 0) > limit:
+    if task == "fill-mask" and options.top_k == 0:
+        raise UserError(f"top_k is 0, which asks for the whole vocabulary: give {TOP} at most")
+    for name, limit in next((most for kind, most in _MOST.items() if isinstance(options, kind)), {}).items():
+        if getattr(options, name) > limit:
             raise UserError(f"{name} is {getattr(options, name)}, and a request may ask for {limit}")

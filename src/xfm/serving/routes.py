@@ -4,6 +4,7 @@ import base64
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -200,38 +201,30 @@ def _all_good(found: list[Any]) -> list[Any]:
 async def _scores(
     dispatcher: Dispatcher, served: ServedModel, first: Sequence[Input], second: Sequence[Input]
 ) -> list[float]:
-    crossed = [
-        place for place, (one, other) in enumerate(zip(first, second, strict=True)) if {*one} != {*other}
-    ]
-    alike = [place for place in range(len(first)) if {*first[place]} == {*second[place]}]
-    scores = [0.0] * len(first)
+    pairs, scores = [*zip(first, second, strict=True)], [0.0] * len(first)
+    crossed = [place for place, (one, other) in enumerate(pairs) if {*one} != {*other}]
+    alike = [place for place, (one, other) in enumerate(pairs) if {*one} == {*other}]
     if crossed:
-        found = _all_good(
-            await dispatcher.ask(served, MATCHING.name, [first[place] | second[place] for place in crossed])
-        )
+        joined = [pairs[place][0] | pairs[place][1] for place in crossed]
+        found = _all_good(await dispatcher.ask(served, MATCHING.name, joined))
         for place, one in zip(crossed, found, strict=True):
             scores[place] = one["score"]
     if alike:
-        sides = [side[place] for side in (first, second) for place in alike]
-        distinct = list({_key(one): one for one in sides}.values())
-        places = {_key(one): place for place, one in enumerate(distinct)}
-        vectors = _all_good(await dispatcher.ask(served, EMBED.name, distinct, counted=True))
+        distinct = {(*one.items(),): one for place in alike for one in pairs[place]}
+        asked = await dispatcher.ask(served, EMBED.name, [*distinct.values()], counted=True)
+        vectors = dict(zip(distinct, _all_good(asked), strict=True))
         for place in alike:
-            one, other = (vectors[places[_key(side[place])]] for side in (first, second))
+            one, other = (vectors[(*side.items(),)] for side in pairs[place])
             scores[place] = min(1.0, max(0.0, (1 + float(one @ other)) / 2))
     return scores
-
-
-def _key(given: Input) -> tuple[str, Any]:
-    ((kind, value),) = given.items()
-    return kind, value
 
 
 async def _usage(dispatcher: Dispatcher, served: ServedModel, given: Sequence[Input]) -> dict[str, int]:
     """Tokens of the texts; a picture counts its patches."""
     texts = [one["text"] for one in given if "text" in one]
-    pictures = len(given) - len(texts)
-    read = await dispatcher.light(sum(map(len, texts)), lambda: served.count(texts, pictures))
+    read = served.count([], len(given) - len(texts))
+    for text in texts:  # one by one: who counts a short text waits for no long ones
+        read += await dispatcher.light(len(text), partial(served.count, [text], 0))
     return {"prompt_tokens": read, "total_tokens": read}
 
 

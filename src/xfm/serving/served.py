@@ -2,11 +2,10 @@
 
 import copy
 import io
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -19,7 +18,6 @@ from xfm.config.training import Precision
 from xfm.core.errors import UserError, excerpt, suggest
 from xfm.core.files import path_below
 from xfm.core.paths import home_path
-from xfm.data.tokenizer import Tokenizer
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.input_parsing import PictureReader, read_original
@@ -35,33 +33,34 @@ ENCODED = 64 << 20
 """Bytes of encoded pictures that a model keeps between requests: full after a minute of load."""
 
 
-@dataclass(eq=False)
 class ServedModel:
     """A served model, its name in requests, and the reference that it was loaded from.
 
-    `encoded` pictures of late requests are for the computing thread alone. `counting` is a second tokenizer,
-    so that counting tokens waits for no reading thread.
+    `alone`: nothing else computes with it, so that matrices may be kept in bf16. `encoded` pictures of late
+    requests are for the computing thread alone.
     """
 
-    name: str
-    reference: str
-    pretrained: Pretrained
-    reader: PictureReader
-    running: Mapping[str, Any]
-    encoded: EncodedPictures = field(init=False)
-    counting: Tokenizer = field(init=False)
-    _pipelines: dict[str, Pipeline] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self.encoded = EncodedPictures(self.pipeline("embed").engine, ENCODED)
-        self.counting = copy.deepcopy(self.pretrained.tokenizer)
+    def __init__(self, reference: str, alone: bool, running: Mapping[str, Any]) -> None:
+        asked, path = running.get("precision"), Path(reference)
+        precision = None if asked is None else Precision(asked)
+        self.pretrained, precision = read_to_run(reference, running.get("device"), precision)
+        self.name = path.parent.name if path.name == "model" and path.parent.name else path.name
+        self.reference, self.reader = reference, PictureReader(self.pretrained.preprocessing, None)
+        self._running = {**running, "precision": precision.value}
+        self._pipelines, self._lock = dict[str, Pipeline](), Lock()
+        engine = self.pipeline("embed").engine
+        self.encoded = EncodedPictures(engine, ENCODED)
+        # A second tokenizer, so that counting tokens waits for no reading thread.
+        self._counting = copy.deepcopy(self.pretrained.tokenizer)
+        if alone:
+            hold(self.pretrained.encoders, engine.precision, engine.device)
+        engine.check()
 
     def pipeline(self, task: str) -> Pipeline:
         """The pipeline of a task; UserError: no such task, or not fine-tuned for it."""
         with self._lock:
             if task not in self._pipelines:
-                self._pipelines[task] = pipeline(task, self.pretrained, **self.running)
+                self._pipelines[task] = pipeline(task, self.pretrained, **self._running)
             return self._pipelines[task]
 
     @cached_property
@@ -80,41 +79,24 @@ class ServedModel:
         """Tokens read of texts, plus patches of pictures; for the event loop's thread."""
         config = self.pretrained.model.config
         patches = config.vision.patches * pictures if pictures else 0
-        return self.counting.count(texts, config.language.longest) + patches
+        return self._counting.count(texts, config.language.longest) + patches
 
 
 class Models:
-    """Models by name; the first answers requests that name none.
-
-    `alone`: nothing else computes with them, so that matrices may be kept in bf16.
-    """
+    """Models by name; the first answers requests that name none. `alone`: see `ServedModel`."""
 
     def __init__(self, references: Sequence[str], alone: bool = False, **running: Any) -> None:
         self._running, self._alone = running, alone
         self._served: dict[str, ServedModel] = {}
         for reference in references:
-            one = self._load(reference)
+            one = ServedModel(reference, alone, running)
             if one.name in self._served:
                 raise UserError(f"two models are called {one.name}: rename a folder")
             self._served[one.name] = one
 
-    def _load(self, reference: str) -> ServedModel:
-        asked = self._running.get("precision")
-        precision = None if asked is None else Precision(asked)
-        pretrained, precision = read_to_run(reference, self._running.get("device"), precision)
-        running = self._running | {"precision": precision.value}
-        reader, path = PictureReader(pretrained.preprocessing, None), Path(reference)
-        name = path.parent.name if path.name == "model" and path.parent.name else path.name
-        served = ServedModel(name, reference, pretrained, reader, running)
-        engine = served.pipeline("embed").engine
-        if self._alone:
-            hold(pretrained.encoders, engine.precision, engine.device)
-        engine.check()
-        return served
-
     def reload(self) -> list[str]:
         """Load every model again, and swap when all are there; UserError: none is swapped."""
-        fresh = [self._load(one.reference) for one in self._served.values()]
+        fresh = [ServedModel(one.reference, self._alone, self._running) for one in self._served.values()]
         self._served = {one.name: one for one in fresh}
         return [*self._served]
 

@@ -149,14 +149,7 @@ def _stopped(timer: asyncio.TimerHandle | None) -> None:
 
 async def _serve(server: Server, started: Callable[[str], None]) -> bool:
     running = Listener(server, started)
-    loop = asyncio.get_running_loop()
-    reloading: set[asyncio.Task[None]] = set()
-
-    def reload() -> None:
-        task = loop.create_task(server.reload())
-        reloading.add(task)
-        task.add_done_callback(reloading.discard)
-
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    loop, reloading = asyncio.get_running_loop(), list[asyncio.Task[None]]()  # of which nobody else knows
+    loop.add_signal_handler(signal.SIGHUP, lambda: reloading.append(loop.create_task(server.reload())))
     await running.serve()
     return signal.SIGINT in running._captured_signals

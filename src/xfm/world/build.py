@@ -20,8 +20,7 @@ from xfm.executors.executor import LocalPool
 from xfm.world.catalog import ART_LICENCE, package_versions
 from xfm.world.scene import Split
 from xfm.world.storage import FORMAT, NAME, WorldManifest, fingerprint, require_own, to_json
-from xfm.world.task_units import MAKERS
-from xfm.world.units import Part, Unit, UnitResult, WorkerState
+from xfm.world.units import MAKERS, Part, Unit, UnitResult, WorkerState
 
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"

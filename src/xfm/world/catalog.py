@@ -82,7 +82,8 @@ class Catalog:
         held = set(hidden)
         self.seen = tuple(o for o in self.objects if o not in held)
         # Names that "what" questions ask for: few enough that a small training set shows each several times.
-        self.answerable = frozenset(sorted(self.seen, key=lambda o: _digest(seed, "answer", o))[:ANSWERS])
+        answerable = {*sorted(self.seen, key=lambda o: _digest(seed, "answer", o))[:ANSWERS]}
+        self.answerable = tuple(o for o in self.seen if o in answerable)
         self.by_name = {o.name: o for o in self.objects}
         ids = np.array([int.from_bytes(_digest(seed, "pair", o)[:8], "big") for o in self.objects], np.uint64)
         # splitmix64 of the sum, which does not depend on the order of the pair.

@@ -16,8 +16,7 @@ class Renderer:
     """Draws scenes of one picture size. Keeps resized sprites and backgrounds."""
 
     def __init__(self, image_size: int, quality: int = 90) -> None:
-        self.image_size = image_size
-        self.quality = quality
+        self.image_size, self.quality = image_size, quality
         self._sprites: dict[tuple[int, int, int], tuple[NDArray[np.uint16], NDArray[np.uint16]]] = {}
         self._patterns = _patterns(image_size)
         self._backgrounds: dict[tuple[int, str], NDArray[np.int16]] = {}
