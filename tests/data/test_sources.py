@@ -85,7 +85,7 @@ def test_scan_equals_tarfile(tmp_path_factory, members):
     path = write_tar(tmp_path_factory.mktemp("tar") / "a.tar", members)
     with tarfile.open(path) as tar:
         expected = [(m.name.strip("/"), m.offset_data, m.size) for m in tar]
-    found = [(m.name.strip("/"), m.offset, m.size) for m in scan_members(StoredFile.of(path))]
+    found = [(name.strip("/"), offset, size) for name, offset, size, _ in scan_members(StoredFile.of(path))]
     assert found == expected
 
 

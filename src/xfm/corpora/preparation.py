@@ -3,7 +3,9 @@
 import hashlib
 import json
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.corpora.images import evaluated
-from xfm.corpora.readers.coco import CocoReader, Objects365Reader
+from xfm.corpora.readers.coco import CocoReader
 from xfm.corpora.readers.img2dataset import Img2DatasetReader
 from xfm.corpora.readers.openimages import OpenImagesReader
 from xfm.corpora.readers.own_data import FolderReader, ImageNetReader, TableReader
@@ -29,6 +31,7 @@ FORMAT = 1
 TEXTS = frozenset((CorpusName.TEXT, CorpusName.WIKIPEDIA, CorpusName.C4, CorpusName.OPENWEBTEXT))
 _PARTED = frozenset((CorpusName.COCO, CorpusName.OBJECTS365, CorpusName.OPENIMAGES, CorpusName.IMAGENET))
 _LICENCES = {
+    CorpusName.OBJECTS365: "Objects365's annotations: CC BY 4.0, for research; pictures: the terms of Flickr",
     CorpusName.SBU: "SBU's captions and pictures: the terms of Flickr and of whoever took them",
     CorpusName.CC3M: "CC3M: free for any purpose, Google LLC named; pictures: the terms of their pages",
     CorpusName.CC12M: "CC12M: free for any purpose, Google LLC named; pictures: the terms of their pages",
@@ -132,9 +135,9 @@ def _size(path: Path) -> int:
     return 0 if stat.S_ISDIR(found.st_mode) else found.st_size
 
 
-_READERS: dict[CorpusName, type[CorpusReader]] = {
+_READERS: dict[CorpusName, Callable[[Path, PrepareConfig], CorpusReader]] = {
     CorpusName.COCO: CocoReader,
-    CorpusName.OBJECTS365: Objects365Reader,
+    CorpusName.OBJECTS365: partial(CocoReader, own_names=False),
     CorpusName.OPENIMAGES: OpenImagesReader,
     CorpusName.IMAGENET: ImageNetReader,
     CorpusName.VG: VisualGenomeReader,

@@ -14,6 +14,7 @@ from itertools import islice, product
 from pathlib import Path
 from typing import TypeVar
 
+from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
 from xfm.corpora.images import by_address
@@ -23,6 +24,8 @@ from xfm.data.tables.json_list import listed_items
 CROWD, NO_CLASS = "region of a crowd", "region of a class without name"
 _CROWD, _NO_CLASS = -1, -2  # in place of a class
 _NO_BOX = (float("nan"),) * 4
+_PREFIXES = ("captions_", "zhiyuan_objv2_", "objects365_", "instances_")
+"""Of files of annotations, before the name of the split; the second is Objects365's version 2."""
 _TRIED = 200
 """Pictures by which the folder is found that holds them."""
 T = TypeVar("T", int, str)
@@ -85,11 +88,14 @@ class _Split:
 
 
 class CocoReader(GatheredReader):
-    """COCO's captions and instances; class names are phrases."""
+    """COCO's captions and instances; class names are phrases. Pictures of another corpus in COCO's format, of
+    Objects365, have no `own_names`."""
 
     licence = "COCO's annotations: CC BY 4.0; pictures: the terms of Flickr and of whoever took them"
-    prefixes: tuple[str, ...] = ("captions_", "instances_")
-    own_names = True
+
+    def __init__(self, source: Path, config: PrepareConfig, own_names: bool = True) -> None:
+        super().__init__(source, config)
+        self.own_names = own_names
 
     def inputs(self) -> list[Path]:
         return [path for files in self._files().values() for path in files]
@@ -113,14 +119,14 @@ class CocoReader(GatheredReader):
         found: dict[str, list[Path]] = {}
         for place in places:
             for path in sorted(place.glob("*.json")) if place.is_dir() else ():
-                prefix = next((one for one in self.prefixes if path.name.startswith(one)), None)
+                prefix = next((one for one in _PREFIXES if path.name.startswith(one)), None)
                 if prefix and (not splits or path.stem.removeprefix(prefix) in splits):
                     found.setdefault(path.stem.removeprefix(prefix), []).append(path)
             if found:
                 break
         wanted = splits or ([] if found else ["train2014"])
         if lacking := [split for split in wanted if split not in found]:
-            told = f"annotations/{self.prefixes[-1]}{lacking[0]}.json; unpack it there, or check --splits"
+            told = f"annotations/{_PREFIXES[-1]}{lacking[0]}.json; unpack it there, or check --splits"
             raise UserError(f"{self.source} holds no {told}")
         return dict(sorted(found.items()))
 
@@ -159,11 +165,3 @@ def _below(root: str, skip: int, name: str) -> str:
     """A name in a folder, without its first folders, which do not exist."""
     parts = name.split("/")
     return "/".join([*([root] if root else []), *parts[min(skip, len(parts) - 1) :]])
-
-
-class Objects365Reader(CocoReader):
-    """Objects365, version 1 or 2."""
-
-    licence = "Objects365's annotations: CC BY 4.0, for research; pictures: the terms of Flickr"
-    prefixes = ("zhiyuan_objv2_", "objects365_", "instances_")
-    own_names = False
