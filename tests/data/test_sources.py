@@ -36,7 +36,7 @@ def test_one_shard_gives_every_kind(corpus):
         assert sample.origin.shard == str(path)
         annotation = json.loads(expected[f"{sample.origin.key}.json"])
         assert sample.captions == tuple(annotation["captions"])
-        assert [list(r.box) for r in sample.regions] == [r["box"] for r in annotation["regions"]]
+        assert [list(box) for _, box in sample.regions] == [r["box"] for r in annotation["regions"]]
         assert source.record(index).picture == expected[f"{sample.origin.key}.jpg"]
     assert isinstance(open_source(path, "pair").read(3), ImageSample)
     assert isinstance(open_source(path, "image").read(3), ImageSample)

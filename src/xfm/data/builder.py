@@ -172,8 +172,8 @@ def _add_picture(
     """Add the rows of one picture, and return it as the model sees it: [3, S, S] uint8."""
     sample, rng, picture = item
     height, width = sample.pixels.shape[1:]
-    boxes = [region.box for region in sample.regions]
-    texts = (*sample.captions, *(region.phrase for region in sample.regions))
+    boxes = [box for _, box in sample.regions]
+    texts = (*sample.captions, *(phrase for phrase, _ in sample.regions))
     view = region_view(rng, (width, height), boxes, mode, may_mirror(mode, texts))
     moved = move_boxes(boxes, view, size)
     room = config.max_regions
@@ -186,7 +186,7 @@ def _add_picture(
     if len(kept) > room:
         kept = rng.permutation(kept)[:room].tolist()
     for i in kept:
-        region = sample.regions[i]
-        text = normalise_caption(region.phrase, config.max_words), rng
-        rows.append((text, image, moved[i], box_identity(picture, region.box)))
+        phrase, box = sample.regions[i]
+        text = normalise_caption(phrase, config.max_words), rng
+        rows.append((text, image, moved[i], box_identity(picture, box)))
     return recolour(rng, show(sample.pixels, view, size), mode, has_boxes=True)

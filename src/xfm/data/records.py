@@ -155,7 +155,7 @@ def _annotation(entry: object, number: int, width: int, height: int, origin: Ori
     if not is_text(phrase) or not has_words(phrase):
         raise BadRecordError(origin, f"the phrase of region {number} is missing or empty")
     try:
-        return RegionAnnotation(phrase, check_box(entry.get("box"), width, height))
+        return phrase, check_box(entry.get("box"), width, height)
     except ValueError as error:
         raise BadRecordError(origin, f"the box of region {number} {error}") from None
 

@@ -30,12 +30,8 @@ class TextSample:
     origin: Origin
 
 
-@dataclass(frozen=True)
-class RegionAnnotation:
-    """A phrase and its box: left, top, width, height in pixels of the upright picture (COCO's order)."""
-
-    phrase: str
-    box: tuple[float, float, float, float]
+RegionAnnotation = tuple[str, tuple[float, float, float, float]]
+"""A phrase and its box: left, top, width, height in pixels of the upright picture (COCO's order)."""
 
 
 @dataclass(frozen=True)
