@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,6 +48,26 @@ class ShardMark:
     left_out: Counter[str] = field(default_factory=Counter)
     parts: Counter[str] = field(default_factory=Counter)
     bad: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, other: "ShardMark") -> None:
+        """Add the counts of another; of the damaged records the first stays."""
+        self.read += other.read
+        self.written += other.written
+        self.bytes += other.bytes
+        self.counts.update(other.counts)
+        self.left_out.update(other.left_out)
+        self.parts.update(other.parts)
+        self.bad = self.bad or other.bad[:1]
+
+    def check(self, most: int | None, complete: bool) -> None:
+        """Refuse more damaged records than `most`, or than half, which from a thousand records on ends the
+        work at once, since then the path or the download is wrong."""
+        half = self.read // 2 if complete or self.read > 1000 else self.read
+        if (bad := self.left_out[BAD]) > (half if most is None else most):
+            rule = "that is more than half" if most is None else f"--max-bad leaves out {most} at most"
+            told = f"{bad:,} of {self.read:,} records are damaged, and {rule}"
+            first = f"{self.bad[0]['place']}: {self.bad[0]['error']}"
+            raise UserError(f"{first}; {told}: check --from and the download, or give a larger --max-bad")
 
 
 def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
@@ -119,38 +138,6 @@ def look(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
 def _save(path: Path, values: Any, kind: Any) -> None:
     with whole_file(path) as draft, draft.open("wb") as stream:
         np.save(stream, np.array(values, dtype=kind), allow_pickle=False)
-
-
-class BadRecords:
-    """Limit of damaged records: `most`, or half of them, which from a thousand records on ends the work at
-    once, since then the path or the download is wrong."""
-
-    def __init__(self, most: int | None, marks: Iterable[ShardMark]) -> None:
-        if most is not None and most < 0:
-            raise UserError(f"--max-bad is {most}: choose 0 or more")
-        self.most, self.bad, self.read = most, 0, 0
-        self._first = ""
-        for mark in marks:
-            self.add(mark)
-
-    def add(self, mark: ShardMark) -> None:
-        """Add a shard; UserError where too many are damaged."""
-        self.read += mark.read
-        self.bad += mark.left_out[BAD]
-        self._first = self._first or next((f"{one['place']}: {one['error']}" for one in mark.bad), "")
-        if self.most is not None and self.bad > self.most:
-            raise self._refusal(f"--max-bad leaves out {self.most} at most")
-        if self.most is None and self.read > 1000:
-            self.check_share()
-
-    def check_share(self) -> None:
-        """UserError if more than half is damaged and no limit was given."""
-        if self.most is None and 2 * self.bad > self.read:
-            raise self._refusal("that is more than half")
-
-    def _refusal(self, rule: str) -> UserError:
-        told = f"{self.bad:,} of {self.read:,} records are damaged, and {rule}"
-        return UserError(f"{self._first}; {told}: check --from and the download, or give a larger --max-bad")
 
 
 def shards_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:

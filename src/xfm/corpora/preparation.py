@@ -46,7 +46,7 @@ _LICENCES = {
 class Preparation:
     """A preparation from a folder, table or file of texts into a folder of shards; `columns` are those of a
     table or of texts, `pictures` the folder that paths of a table start from, if not its own, `max_bad`
-    records that may be damaged (None: the rule of `BadRecords`)."""
+    records that may be damaged (None: half of them)."""
 
     corpus: CorpusName
     source: Path
@@ -70,6 +70,8 @@ class Preparation:
         """Refuse options that do not suit the corpus."""
         if not self.source.exists():
             raise UserError(f"--from: {self.source} does not exist; check the path")
+        if self.max_bad is not None and self.max_bad < 0:
+            raise UserError(f"--max-bad is {self.max_bad}: choose 0 or more")
         config, name = self.config, self.corpus.value
         for option, given, fits in (
             ("splits", config.splits, self.corpus in _PARTED),
