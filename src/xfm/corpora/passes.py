@@ -37,8 +37,7 @@ NAMED = 100
 @dataclass
 class ShardMark:
     """Marker of a finished unit: records read and written (0: no shard), pictures, captions and so on that
-    were written, records left out, and parts dropped or repaired, by reason; name and flaw of the first
-    `NAMED` damaged records."""
+    were written; records left out, parts dropped or repaired, by reason; the first `NAMED` damaged ones."""
 
     read: int = 0
     written: int = 0
@@ -96,8 +95,7 @@ def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
 
 # ---------------------------------------------------------------- joining
 def look(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
-    """Do a share of the pass over all pieces, and when all are done decide what is dropped of each, once;
-    whether that is so."""
+    """Do a share of the pass over all pieces; whether all are done, and it is decided what is dropped."""
     work = plan.preparation.work
     looks = ShardedMap(work, "looked", len(plan.pieces), ShardMark, partial(_look_at, plan))
     if not looks.run(executor, "looking at records", progress, unit="shard"):

@@ -104,9 +104,8 @@ class BatchBuilder:
         )
 
     def _region(self, items: Sequence[DrawnSample[ImageSample]]) -> RegionBatch:
-        """An image gives at most `max_regions` rows: one random caption where it has any and `caption_rows`
-        asks for it, and random regions that survive the crop. With `max_regions` 1 the row is a region where
-        there is one."""
+        """An image gives at most `max_regions` rows: one random caption where `caption_rows` asks for it,
+        and random regions that survive the crop; with `max_regions` 1, a region where there is one."""
         config, mode = self._config, self._streams[SampleKind.REGION].augmentation
         rows: list[_Row] = []
         size = self._size

@@ -59,8 +59,7 @@ def scan_folder(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def scan_classes(folder: Path) -> tuple[dict[str, list[str]], str]:
-    """Images by class of a folder with a folder a class, by path, and what else there is as a
-    sentence; raises OSError."""
+    """Images by class of a folder with a folder a class, and a sentence on the rest; raises OSError."""
     passed, classes = dict[str, list[str]](), {}
     for place in sorted(folder.iterdir()):
         if place.name.startswith("."):

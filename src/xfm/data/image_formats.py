@@ -225,9 +225,8 @@ AT_ONCE = 1 << 20
 
 
 def rgb_strips(picture: Image.Image) -> Iterator[np.ndarray]:
-    """[rows, W, 3] uint8 of a loaded Pillow image, not turned: what is transparent shows white; 16 bits are
-    scaled to 8; colour profiles are not applied. Raises PictureError where its numbers have no known range,
-    BROKEN where it does not decode."""
+    """[rows, W, 3] uint8 of a loaded Pillow image, not turned: what is transparent shows white, 16 bits are
+    scaled to 8. PictureError where its numbers have no known range, BROKEN where it does not decode."""
     if picture.mode == "F":
         raise PictureError("the picture holds fractions, of which nobody says what is white; scale it")
     if picture.mode.startswith("I"):  # which convert() would clip

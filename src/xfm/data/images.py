@@ -200,8 +200,7 @@ T = TypeVar("T")
 
 
 def load_image(path: Path | str, max_pixels: int | None = None) -> Tensor:
-    """[3, H, W] uint8 pixels of an image file, as by `decode`, whatever its suffix; raises
-    UnreadablePicture."""
+    """[3, H, W] uint8 pixels of an image file, as by `decode`; raises UnreadablePicture."""
     return _used(Path(path), lambda data: decode(data, max_pixels))
 
 

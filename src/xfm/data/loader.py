@@ -69,8 +69,7 @@ class PretrainingData:
         self, start: int, stop: int, device: torch.device | str | None = None
     ) -> Generator[Batch, None, None]:
         """The batches of steps start..stop-1 in order, on `device`: pixels travel as bytes and are normalised
-        there. Raises UserError when more than `config.max_bad` records are bad, or a loader process dies or
-        hangs."""
+        there. Raises UserError when too many records are bad, or a loader process dies or hangs."""
         pin = device is not None and torch.device(device).type == "cuda"
         loaded = load_steps(self._builder, range(start, stop), self.config.workers, self.config.timeout, pin)
         with contextlib.closing(loaded):
@@ -153,8 +152,7 @@ def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: Dat
 
 
 def _check_sizes(config: DataConfig, streams: Sequence[CorpusStream], world: int, grid: int) -> None:
-    """Refuse batches of which a process would get nothing, as it would wait for the others' losses for ever,
-    and more masks than patches."""
+    """Refuse batches of which a process would get nothing, and wait for ever, and more masks than patches."""
     for stream in streams:
         if stream.batch_size >= world * stream.mixture.group:
             continue

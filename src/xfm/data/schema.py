@@ -36,8 +36,7 @@ RegionAnnotation = tuple[str, tuple[float, float, float, float]]
 
 @dataclass(frozen=True)
 class ImageSample:
-    """An image, of pairs and regions with captions of the whole of it, and phrases with boxes. `pixels` is
-    [3, H, W] uint8."""
+    """An image [3, H, W] uint8, of pairs and regions with captions of the whole, and phrases with boxes."""
 
     pixels: Tensor
     origin: Origin
@@ -72,8 +71,7 @@ class TensorFields:
 
 @dataclass(frozen=True)
 class Tokens(TensorFields):
-    """Padded token sequences, special tokens included: `ids` [R, T] int64, padded on the right; `mask` [R, T]
-    bool, True at real tokens."""
+    """Token sequences with special tokens: `ids` [R, T] int64, padded on the right; `mask` [R, T] bool."""
 
     ids: Tensor
     mask: Tensor
@@ -110,8 +108,7 @@ class ImageBatch(TensorFields):
 @dataclass(frozen=True)
 class PairBatch(TensorFields):
     """Images `pixels` [B, 3, H, W] float32, normalised, with one caption [B, T] each; identities [B] int64,
-    equal for equal images and for equal normalised captions; `patch_mask` [B, P] bool for MIM, None when MIM
-    takes no pairs."""
+    equal for equal images and equal normalised captions; `patch_mask` [B, P] bool where MIM takes pairs."""
 
     pixels: Tensor
     tokens: Tokens
@@ -162,8 +159,7 @@ class StreamReads:
 
 @dataclass(frozen=True)
 class Batch(TensorFields):
-    """The batch of one optimiser step; absent kinds are None. Also the origin of every sample, bad records,
-    and reads by stream."""
+    """The batch of an optimiser step, with the origin of every sample, bad records, and reads by stream."""
 
     step: int
     text: TextBatch | None = None

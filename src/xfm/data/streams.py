@@ -27,8 +27,7 @@ _RUNS = 1024
 
 @dataclass
 class RecordTally:
-    """Records met while a batch was assembled: bad ones, images passed over for want of regions, all that
-    were read, and counts by stream."""
+    """Records met while a batch was assembled: bad ones, images without regions, reads in all, by stream."""
 
     skipped: list[BadRecord] = field(default_factory=list)
     regionless: int = 0
@@ -62,8 +61,7 @@ class CorpusStream:
         return range(step * self.batch_size, (step + 1) * self.batch_size)
 
     def items(self, positions: range, met: RecordTally) -> list[DrawnSample[Sample]] | None:
-        """The samples at some positions; `met` notes others. None where no record that could have been taken
-        gives a sample."""
+        """The samples at some positions; `met` notes others. None where no record gives a sample."""
         if any(source.distant for source in self.sources):
             # Corpora on other machines hear which records come, unless they hear of whole runs.
             for corpus, index in map(self.mixture.locate, positions):

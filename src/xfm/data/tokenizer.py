@@ -140,8 +140,7 @@ class Tokenizer:
             return self._encode(list(zip(first, second, strict=True)), max_tokens)
 
     def encode_lists(self, texts: Sequence[str], max_tokens: int) -> list[tuple[list[int], list[int | None]]]:
-        """Ids of every text and the word of each (None: a special token), not padded: what masking works
-        on."""
+        """Ids of every text and the word of each (None: a special token), not padded, for masking."""
         with self._lock:
             beginnings = self._beginnings(texts, max_tokens)
             self._truncate(max_tokens)

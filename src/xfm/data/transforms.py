@@ -23,8 +23,7 @@ from xfm.config.tables import BoxFormat, BoxUnit
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes [N, 4] float with the meaning of their columns and their unit: pixels, or fractions of the
-    picture's sides."""
+    """Boxes [N, 4] float with the meaning of their columns and their unit."""
 
     data: Tensor
     format: BoxFormat

@@ -95,8 +95,7 @@ bad ones; its number and the detail."""
 
 @dataclass
 class Statistics:
-    """Counts: `parts` and `records` of each finding, values of distributions, rows of classes, and at most
-    `most` examples of each finding."""
+    """Counts of parts and records with each finding, values, rows of classes; `most` examples of each."""
 
     most: int
     read: int = 0

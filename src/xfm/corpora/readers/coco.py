@@ -88,8 +88,7 @@ class _Split:
 
 
 class CocoReader(GatheredReader):
-    """COCO's captions and instances; class names are phrases. Pictures of another corpus in COCO's format, of
-    Objects365, have no `own_names`."""
+    """COCO's captions and instances; class names are phrases. Objects365 has no `own_names` of pictures."""
 
     licence = "COCO's annotations: CC BY 4.0; pictures: the terms of Flickr and of whoever took them"
 

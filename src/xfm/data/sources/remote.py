@@ -43,8 +43,7 @@ _Span = tuple[RemoteFile, int, int]
 
 
 class DiskBlocks:
-    """Disk cache of named blocks, `room` bytes and a thirty-second a process, least recently used first
-    out."""
+    """Disk cache of named blocks, `room` bytes and a thirty-second a process; the least used goes first."""
 
     def __init__(self, folder: Path, room: int) -> None:
         self._folder, self.room = folder, room

@@ -39,8 +39,7 @@ def scan_members(file: StoredFile) -> Iterator[TarMember]:
 
 
 def members_of(path: Path | str, read: Callable[[int, int], bytes], end: int) -> Iterator[TarMember]:
-    """The regular files of a tar of `end` bytes; `read` gives those at an offset, a number of them. Raises
-    UserError."""
+    """The regular files of a tar of `end` bytes; `read` gives so many at an offset. Raises UserError."""
     place = first = 0
     long_name: str | None = None
     pax: dict[str, str] = {}
@@ -124,8 +123,7 @@ def key_and_extension(name: str) -> tuple[str, str]:
 
 def spans_of(path: Path | str, members: Iterable[TarMember]) -> np.ndarray:
     """[N, 3, 2] int64: of the image, JSON and text of each record the offset (0 where there is none), and its
-    size with the number of header blocks before it, see `unpacked`. Raises UserError where a key has two of a
-    kind."""
+    size with the number of header blocks before it, see `unpacked`. UserError where a key has two of one."""
     last: str | None = None
     rows: list[list[int]] = []
     for name, offset, size, lead in members:

@@ -71,8 +71,7 @@ _NEAR = 16
 
 
 def read_json_records(path: Path) -> Records:
-    """A file with a list of objects, numbered from 1, or with an object on every line that is not blank.
-    Raises UserError."""
+    """A file with a list of objects, numbered from 1, or with an object a line. Raises UserError."""
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         with open_stored(path) as file:

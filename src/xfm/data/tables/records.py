@@ -47,8 +47,7 @@ class RawRow:
 @dataclass(frozen=True)
 class Records:
     """An open table: column names (None where each row has its own), a reader of rows with some columns, the
-    size in units of `RawRow.read`, a folder's report, and whether cells are typed (those of CSV are
-    texts)."""
+    size in units of `RawRow.read`, a folder's report, and whether cells are typed (CSV has texts)."""
 
     columns: tuple[str, ...] | None
     rows: Callable[[frozenset[str]], Iterator[RawRow]]

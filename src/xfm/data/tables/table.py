@@ -75,8 +75,7 @@ def open_table(source: str | Path | InMemory) -> Records:
 
 
 def parts_reader(table: Records, wanted: frozenset[str]) -> Callable[[int, int | None], Iterator[RawRow]]:
-    """Reads runs of rows of a table, from a number to before another (None: the end); goes on where the last
-    part ended."""
+    """Reads runs of rows of a table, from a number to before another (None: the end), best in order."""
     ahead: tuple[RawRow, Iterator[RawRow]] | None = None  # the next row, and those after it
 
     def part(first: int, last: int | None) -> Iterator[RawRow]:
@@ -137,8 +136,7 @@ def split_rows(
 ) -> dict[str, list[int]]:
     """Row numbers of each part and of the `rest`, in rising order. Rows of a group (such as an image) stay
     together. Of each stratum (groups whose first row is of one class) each part takes its share, rounded,
-    with what rounding kept from it in the strata before; every stratum leaves at least one group to the
-    rest."""
+    with what rounding kept from it in the strata before; every stratum leaves a group to the rest."""
     found: dict[str, list[int]] = {name: [] for name in (*shares, "rest")}
     owed = dict.fromkeys(shares, 0.0)  # what rounding kept from each part so far
     for order in drawn_units(groups, strata, seed):
