@@ -59,8 +59,7 @@ class ShardMark:
         self.bad = self.bad or other.bad[:1]
 
     def check(self, most: int | None, complete: bool) -> None:
-        """Refuse more damaged records than `most`, or than half, which from a thousand records on ends the
-        work at once, since then the path or the download is wrong."""
+        """Refuse more damaged records than `most`, or than half (a wrong path) from a thousand on."""
         half = self.read // 2 if complete or self.read > 1000 else self.read
         if (bad := self.left_out[BAD]) > (half if most is None else most):
             rule = "that is more than half" if most is None else f"--max-bad leaves out {most} at most"

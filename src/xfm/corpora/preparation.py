@@ -150,8 +150,7 @@ _READERS: dict[CorpusName, Callable[[Path, PrepareConfig], CorpusReader]] = {
 # ---------------------------------------------------------------- the plan
 @dataclass(frozen=True)
 class PreparationPlan:
-    """A preparation, its pieces, and names and hashes of the pictures of evaluations; a unit of work is the
-    number of a piece. Small, and picklable."""
+    """A preparation, its pieces (a unit of work each), names and hashes of the pictures of evaluations."""
 
     preparation: Preparation
     pieces: tuple[Piece, ...]

@@ -27,9 +27,8 @@ NAME = "corpus.json"
 @dataclass(frozen=True)
 class CorpusManifest:
     """The file `corpus.json` beside the shards: version of the layout, digest of settings and inputs, name of
-    the prepared folder or file, options that decide the content; records of the source and of the shards;
-    records left out, and parts dropped or repaired, by reason; name, records, bytes and sha256 of each shard;
-    versions of the packages that decide the bytes."""
+    the prepared folder or file, options that decide the content; records read and written; records left out,
+    and parts dropped or repaired, by reason; each shard; versions of the packages that decide the bytes."""
 
     format: int
     corpus: str

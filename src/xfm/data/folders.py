@@ -27,8 +27,7 @@ def _pass_over(passed: dict[str, list[str]], kind: str, name: str) -> None:
 
 
 def scan_folder(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """The images of a folder tree by path, and other names by kind (a suffix, or one of the above); what is
-    hidden, and links to folders, are not followed."""
+    """The images of a folder tree by path, and other names by kind, a suffix or one of the above."""
     pictures, passed, waiting = list[str](), dict[str, list[str]](), [""]
     while waiting:
         below = waiting.pop()  # ends with a slash, but for the folder itself

@@ -1,6 +1,5 @@
 """Image formats by their bytes, and headers read before anything is decoded. The reader of the one format is
-used: another parser may see another size, and Pillow's `Image.open` would try others. A plain JPEG is read
-here: Pillow takes almost as long as a small one's decoder."""
+used: another may see another size. A plain JPEG is read here: Pillow takes as long as a decoder."""
 
 import io
 import json

@@ -231,8 +231,7 @@ Picture = Image.Image | np.ndarray | Tensor
 
 def to_uint8(picture: Picture) -> Tensor:
     """[3, H, W] uint8 of a PIL image of any mode, a uint8 array [H, W] or [H, W, 1 | 3 | 4], or a uint8
-    tensor [1 | 3 | 4, H, W]; upright, and white where it is transparent. Raises UserError for anything else,
-    or an image that is empty or too large."""
+    tensor [1 | 3 | 4, H, W]; upright, white where transparent. UserError for others, empty or too large."""
     if isinstance(picture, Image.Image):
         try:
             check_size(*picture.size)  # Pillow reads a file's pixels only now

@@ -30,9 +30,8 @@ _log = logging.getLogger(__name__)
 class PretrainingData:
     """The pre-training batches of one process: its share of the global batch. The batch of a step is a pure
     function of (config, seed, step): positions step * batch_size + i of each stream; ranks take neighbouring
-    shares. So a run may resume at any step, with any number of ranks and
-    workers, and sees the samples that were still to come. Raises UserError when a corpus or the tokenizer is
-    missing or broken, or a setting cannot be met."""
+    shares. So a run may resume at any step, with any ranks and workers, and sees the samples that were still
+    to come. Raises UserError when a corpus or the tokenizer is broken, or a setting cannot be met."""
 
     def __init__(
         self,

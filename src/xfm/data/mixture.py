@@ -18,8 +18,7 @@ _ROUNDS = 6
 
 def shuffled(rank: int, size: int, key: int) -> int:
     """The image of `rank` under a pseudo-random permutation of 0..size-1 chosen by `key`: a Feistel network
-    on the smallest even number of bits that holds `size`, walked until it lands inside (Black and Rogaway
-    2002): constant memory whatever the size."""
+    on the smallest even number of bits that holds `size`, walked until it lands inside (Black, Rogaway)."""
     if size < 2:
         return 0
     half = max(1, ((size - 1).bit_length() + 1) // 2)

@@ -42,8 +42,7 @@ DrawnSample = tuple[S, np.random.Generator, int]
 @dataclass(frozen=True)
 class CorpusStream:
     """One kind of data. `batch_size` counts all ranks; after `attempts` bad records in a row no replacement
-    is looked for; with `needs_regions` an image without regions is passed over; `begun` holds the runs that
-    this process has begun, by corpus and first record."""
+    is looked for; with `needs_regions` an image without regions is passed over; `begun` holds runs begun."""
 
     kind: SampleKind
     batch_size: int

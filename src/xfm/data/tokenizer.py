@@ -184,8 +184,7 @@ class Tokenizer:
 
 def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
     """The tokenizer in the text of a `tokenizer.json`; raises any Exception. The scores of a unigram model
-    are read digit for digit, as transformers does: the library's own reader may miss the last one, which
-    changes the choice between pieces of equal likelihood."""
+    are read digit for digit: the library's own reader may miss the last, which changes close choices."""
     backend = tokenizers.Tokenizer.from_str(checked_tokenizer(text))
     if isinstance(backend.model, models.Unigram):
         stored = json.loads(text)["model"]
@@ -197,8 +196,7 @@ def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Train a byte-level BPE vocabulary of at most `vocab_size` items, special tokens included, on texts as
-    the model will see them (normalise captions first); depends on the texts alone. Raises ValueError when it
-    cannot hold the 256 bytes and five special tokens."""
+    the model will see them (normalise captions first); depends on them alone. ValueError if too small."""
     smallest = 256 + len(SPECIAL_TOKENS) + 1
     if vocab_size < smallest:
         raise ValueError(f"vocab_size must be at least {smallest} (256 bytes and the special tokens)")

@@ -226,8 +226,7 @@ def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:
 
 
 def _say_unless_cut_off(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """An excepthook for the thread that passes a loader's memory on: where the training process broke off,
-    because another loader died, it has said a sentence already."""
+    # Of the thread that passes memory on: where the training broke off, it has said a sentence already.
     if not isinstance(error, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 

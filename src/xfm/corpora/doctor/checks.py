@@ -36,8 +36,7 @@ def in_pixels(box: object, size: tuple[int, int], format: BoxFormat, unit: BoxUn
 
 
 def box_flaw(box: object, size: tuple[int, int]) -> tuple[Issue | None, float | None]:
-    """The flaw of a box [left, top, width, height] in pixels of an upright picture (width, height), and the
-    percentage of the picture that a usable box covers."""
+    """The flaw of a box [left, top, width, height] in pixels, and the percentage of its picture it covers."""
     try:
         _, _, width, height = check_box(box, *size)
     except ValueError as error:

@@ -89,8 +89,7 @@ def distribution(values: Mapping[float, int]) -> dict[str, Any]:
 
 
 KeptExample = tuple[float, int, int, str]
-"""Of a record that may be shown: goodness, the worst first; a ticket, which decides at random among equally
-bad ones; its number and the detail."""
+"""Of a record that may be shown: goodness, the worst first; a ticket of a lottery; number; detail."""
 
 
 @dataclass

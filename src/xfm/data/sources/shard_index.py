@@ -45,8 +45,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class IndexedShard:
-    """A shard, by name in its folder, bytes, nanoseconds of the last change, sampled digest (8 bytes), and
-    the spans [N, 3, 2] int64 of its records, see `spans_of`."""
+    """A shard: name in its folder, bytes, nanoseconds, sampled digest (8 bytes), spans, see `spans_of`."""
 
     name: str
     size: int

@@ -205,8 +205,7 @@ class _Text:
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """Lists, mappings, texts and numbers of a published pickle (RefCOCO's); nothing in it is run. Raises
-    UserError when it is damaged or holds anything else."""
+    """Lists, mappings, texts and numbers of a published pickle (RefCOCO's), of which nothing is run."""
     try:
         open_regular(path).close()
         [data] = parsed("xfm.data.parsers:plain_pickle", str(path))

@@ -233,8 +233,7 @@ def read_hub(reference: str) -> Records:
     place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
 
     def named(cell: Any) -> Any:
-        """The path of an image that the library left in the data set's folder or its own cache. Other paths
-        are judged as those of other tables."""
+        # The library leaves images in the data set's folder or its cache; others are judged as of any table.
         if isinstance(cell, dict) and cell.keys() == {"bytes", "path"} and cell["path"] and not cell["bytes"]:
             return path_below(Path("/"), cell["path"], within=place) or cell
         return cell
