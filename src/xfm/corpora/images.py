@@ -66,7 +66,6 @@ def loaded(data: bytes, header: Header, size: tuple[int, int], whole: bool = Tru
     return Image.fromarray(decode(data).permute(1, 2, 0).contiguous().numpy())
 
 
-BITS = 64
 _SIDE, _LOW = 32, 8
 _BLOCK = 2048
 """Hashes that are compared with as many others at once."""
@@ -117,7 +116,7 @@ def _near(left: np.ndarray, right: np.ndarray, distance: int) -> Iterator[tuple[
     """Places of near hashes in two arrays, maybe repeated. Of two hashes that differ in d bits, one of d + 1
     bands of bits is equal: only such are compared."""
     bands = distance + 1
-    edges = [BITS * band // bands for band in range(bands + 1)]
+    edges = [64 * band // bands for band in range(bands + 1)]
     for low, high in pairwise(edges):
         mask = np.uint64((1 << (high - low)) - 1)
         left_keys, right_keys = ((side >> np.uint64(low)) & mask for side in (left, right))

@@ -17,12 +17,6 @@ from xfm.data.schema import BadRecord, StreamReads, TextSample
 from xfm.data.sources.base import RecordSource
 
 S = TypeVar("S", bound=Sample, covariant=True)
-REGIONLESS = 1000
-"""Pictures without regions in a row after which a stream that needs regions gives up."""
-
-
-_RUNS = 1024
-"""Runs that are remembered as begun."""
 
 
 @dataclass
@@ -83,10 +77,11 @@ class CorpusStream:
         run = self.mixture.run(corpus, index)
         if run is not None and (corpus, run.start) not in self.begun:
             self.begun[corpus, run.start] = None
-            if len(self.begun) > _RUNS:
+            if len(self.begun) > 1024:  # are remembered
                 self.begun.popitem(last=False)
             source.expect(run.start, run.stop)
-        attempts = self.attempts + (REGIONLESS if self.needs_regions else 0)
+        # A thousand pictures without regions in a row, and a stream that needs regions gives up.
+        attempts = self.attempts + (1000 if self.needs_regions else 0)
         for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
             met.read += 1

@@ -142,11 +142,8 @@ def ticket(number: int, seed: int) -> int:
     return int.from_bytes(digest, "big")
 
 
-_MOST_CLASSES = 1000
-
-
 def rare_classes(labels: Counter[str], few: int) -> dict[str, int]:
     """Classes with fewer rows than `few`; none where labels are values or too many to be classes."""
-    if len(labels) > _MOST_CLASSES or (len(labels) > 50 and all(map(is_number, labels))):
+    if len(labels) > 1000 or (len(labels) > 50 and all(map(is_number, labels))):
         return {}
     return {name: count for name, count in labels.items() if count < few}

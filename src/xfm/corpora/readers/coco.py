@@ -23,7 +23,6 @@ from xfm.data.tables.json_list import listed_items
 
 CROWD, NO_CLASS = "region of a crowd", "region of a class without name"
 _CROWD, _NO_CLASS = -1, -2  # in place of a class
-_NO_BOX = (float("nan"),) * 4
 _PREFIXES = ("captions_", "zhiyuan_objv2_", "objects365_", "instances_")
 """Of files of annotations, before the name of the split; the second is Objects365's version 2."""
 _TRIED = 200
@@ -84,7 +83,7 @@ class _Split:
                     label = label if isinstance(label, int) and 0 <= label < 2**53 else _NO_CLASS
                     given = isinstance(box, list) and len(box) == 4
                     label = _CROWD if item.get("iscrowd") else label
-                    add_box(self.boxes, owner, label, map(number_or_nan, box) if given else _NO_BOX)
+                    add_box(self.boxes, owner, label, map(number_or_nan, box if given else [None] * 4))
 
 
 class CocoReader(GatheredReader):

@@ -16,7 +16,6 @@ from xfm.data.tables.records import RawRow, Records, open_stored, refuse_double_
 
 LONGEST_LINE = MAX_BYTES
 """Characters of a line, or of a row of several, at most, lest a file without line breaks be read whole."""
-_DELIMITERS = (",", ";", "\t", "|")
 
 
 def read_delimited(path: Path) -> Records:
@@ -24,7 +23,7 @@ def read_delimited(path: Path) -> Records:
     size = stored_size(path)
     with open_stored(path) as stored, io.TextIOWrapper(stored, "utf-8-sig", newline="") as file:
         first = file.readline(1 << 20)
-    delimiter = "\t" if table_kind(path) == ".tsv" else max(_DELIMITERS, key=first.count)
+    delimiter = "\t" if table_kind(path) == ".tsv" else max(",;\t|", key=first.count)
     with contextlib.closing(_cells(path, delimiter)) as found:
         names = [name.strip() for name in next(found, (1, [], 0))[1]]
     if not any(names):
