@@ -112,8 +112,7 @@ def look(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
     codes[seen["state"] == _BROKEN] = 4
     if config.evaluation:
         fit = np.flatnonzero(seen["state"] == _FIT)
-        leaks = near_any(seen["hash"][fit], np.array(plan.hashes, np.uint64), config.distance)
-        codes[fit[leaks]] = 1
+        codes[fit[near_any(seen["hash"][fit], np.array(plan.hashes, np.uint64), config.distance)]] = 1
     if config.duplicates is not Duplicates.KEEP:
         fit = np.flatnonzero((seen["state"] == _FIT) & (codes == 0))
         _, first = np.unique(seen["digest"][fit], return_index=True)

@@ -98,8 +98,7 @@ class Preparation:
                 raise UserError(f"--columns: there is no field {others[0]!r}; texts have text=COLUMN")
             reader = TextReader(self.source, self.config, given.get("text") or "text")
         elif self.corpus is CorpusName.TABLE:
-            columns = ColumnMap.parse(self.columns)
-            reader = TableReader(self.source, self.config, columns, self.pictures)
+            reader = TableReader(self.source, self.config, ColumnMap.parse(self.columns), self.pictures)
         else:
             reader = _READERS.get(self.corpus, Img2DatasetReader)(self.source, self.config)
         reader.licence = _LICENCES.get(self.corpus, reader.licence)
@@ -168,8 +167,7 @@ def plan_of(preparation: Preparation, reader: CorpusReader, mark: str) -> Prepar
 
     def make(draft: Path) -> dict[str, list[Any]]:
         names, hashes = evaluated(preparation.config.evaluation)
-        pieces = [*reader.pieces(draft / _LISTINGS)]
-        return {"pieces": pieces, "names": sorted(names), "hashes": hashes}
+        return {"pieces": [*reader.pieces(draft / _LISTINGS)], "names": sorted(names), "hashes": hashes}
 
     plan = find_plan(preparation.work, mark, make, "begin anew with --force")
     pieces = tuple(Piece(*piece) for piece in plan["pieces"])

@@ -137,8 +137,7 @@ class Mixture:
 def _block(quotas: tuple[int, ...], seed: int, block: int) -> tuple[np.ndarray, np.ndarray]:
     """Corpus at each place of a block, and how many places of that corpus come before it."""
     corpora = np.repeat(np.arange(len(quotas)), quotas)
-    order = np.random.Generator(np.random.Philox(key=mix(seed, -1, block))).permutation(BLOCK)
-    corpora = corpora[order]
+    corpora = corpora[np.random.Generator(np.random.Philox(key=mix(seed, -1, block))).permutation(BLOCK)]
     ranks = np.empty(BLOCK, dtype=np.int64)
     for corpus, quota in enumerate(quotas):
         ranks[corpora == corpus] = np.arange(quota)

@@ -189,8 +189,7 @@ def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
     if isinstance(backend.model, models.Unigram):
         stored = json.loads(text)["model"]
         pieces = [(piece, score) for piece, score in stored["vocab"]]
-        fallback = bool(stored.get("byte_fallback"))
-        backend.model = models.Unigram(pieces, stored.get("unk_id"), fallback)
+        backend.model = models.Unigram(pieces, stored.get("unk_id"), bool(stored.get("byte_fallback")))
     return backend
 
 

@@ -205,5 +205,4 @@ class Mixup:
         """[B, 3, S, S] float and [B] int64 labels -> mixed pixels and class shares [B, C] float32."""
         if not self.mixes or torch.rand(()).item() >= self.mixing:
             return pixels, torch.nn.functional.one_hot(labels, self.classes).float()
-        chosen = int(torch.randint(len(self.mixes), ()).item())
-        return self.mixes[chosen](pixels, labels)
+        return self.mixes[int(torch.randint(len(self.mixes), ()).item())](pixels, labels)

@@ -95,8 +95,7 @@ class _Unpacker(pickle.Unpickler):
 
 
 def _part(block: Tensor, place: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-    size = math.prod(shape) * dtype.itemsize
-    return block[place : place + size].view(dtype).view(shape)
+    return block[place : place + math.prod(shape) * dtype.itemsize].view(dtype).view(shape)
 
 
 SETTING = "data.workers (--workers of a fine-tuning)"
