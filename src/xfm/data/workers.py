@@ -107,8 +107,8 @@ _POLL = 2
 
 
 @lru_cache(maxsize=16)
-def _warn_once(message: str, *details: str) -> None:
-    _log.warning(message, *details)
+def _warn_once(message: str) -> None:
+    _log.warning(message)
 
 
 class _Steps(Dataset[Any], Generic[B]):

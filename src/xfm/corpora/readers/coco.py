@@ -9,7 +9,6 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
 from typing import TypeVar
@@ -53,37 +52,38 @@ def regions_of(
     return tuple(found), dict(left_out)
 
 
-@dataclass
-class _Split:
-    pictures: dict[int, tuple[str, float, float, tuple[str, ...]]] = field(default_factory=dict)
-    captions: dict[int, list[str]] = field(default_factory=dict)
-    classes: dict[int, str] = field(default_factory=dict)
-    boxes: Boxes[int] = field(default_factory=dict)
-    odd: int = 0
+_Picture = tuple[str, float, float, tuple[str, ...]]
+_Split = tuple[dict[int, _Picture], dict[int, list[str]], dict[int, str], Boxes[int], int]
+"""Pictures (file, width, height, other names), captions, classes, boxes, and how many annotations are none."""
 
-    def read(self, path: Path) -> None:
+
+def _read(files: Iterable[Path]) -> _Split:
+    pictures, captions, classes = dict[int, _Picture](), dict[int, list[str]](), dict[int, str]()
+    boxes, odd = Boxes[int](), 0
+    for path in files:
         for name, item in listed_items(path, "images", "annotations", "categories"):
             number = item.get("id") if isinstance(item, dict) else None
             if not isinstance(number, int) or not -(2**62) < number < 2**62:
-                self.odd += 1
+                odd += 1
             elif name == "images":
                 width, height = number_or_nan(item.get("width")), number_or_nan(item.get("height"))
                 names = by_address(item.get("flickr_url"))
-                self.pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
+                pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
             elif name == "categories":
-                self.classes[number] = str(item.get("name") or "").strip()
+                classes[number] = str(item.get("name") or "").strip()
             else:
                 owner, caption = item.get("image_id"), item.get("caption")
                 if not isinstance(owner, int) or not -(2**62) < owner < 2**62:
-                    self.odd += 1
+                    odd += 1
                 elif isinstance(caption, str):
-                    self.captions.setdefault(owner, []).append(" ".join(caption.split()))
+                    captions.setdefault(owner, []).append(" ".join(caption.split()))
                 elif "bbox" in item:
                     label, box = item.get("category_id"), item["bbox"]
                     label = label if isinstance(label, int) and 0 <= label < 2**53 else _NO_CLASS
                     given = isinstance(box, list) and len(box) == 4
                     label = _CROWD if item.get("iscrowd") else label
-                    add_box(self.boxes, owner, label, map(number_or_nan, box if given else [None] * 4))
+                    add_box(boxes, owner, label, map(number_or_nan, box if given else [None] * 4))
+    return pictures, captions, classes, boxes, odd
 
 
 class CocoReader(GatheredReader):
@@ -101,10 +101,8 @@ class CocoReader(GatheredReader):
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         seen: dict[int, str] = {}
         for split, files in self._files().items():
-            found = _Split()
-            for path in files:
-                found.read(path)
-            for number in found.pictures if self.own_names else ():
+            found = _read(files)
+            for number in found[0] if self.own_names else ():
                 if (other := seen.setdefault(number, split)) != split:
                     told = (
                         f"picture {number} is in {other} and in {split}: name one, such as --splits {split}"
@@ -129,7 +127,8 @@ class CocoReader(GatheredReader):
         return dict(sorted(found.items()))
 
     def _joined(self, split: str, found: _Split) -> Iterator[SourceRecord]:
-        shown = [(name, number) for number, (name, *_) in sorted(found.pictures.items())]
+        pictures, captions, classes, boxes, odd = found
+        shown = [(name, number) for number, (name, *_) in sorted(pictures.items())]
         tried = [name for name, _ in islice(shown, _TRIED)]
         part = re.sub(r"_v\d+$", "", split)
         roots = (split, part, f"images/{part}", "images", "")
@@ -139,22 +138,21 @@ class CocoReader(GatheredReader):
         else:
             root, skip = split, 0
         for name, number in shown:
-            _, width, height, names = found.pictures[number]
-            regions, left_out = regions_of(found.boxes.get(number, ()), found.classes)
+            _, width, height, names = pictures[number]
+            regions, left_out = regions_of(boxes.get(number, ()), classes)
             path = path_below(self.source, _below(root, skip, name)) if name else None
             yield SourceRecord(
                 f"{split}/{name or number}",
                 path,
-                tuple(found.captions.get(number, ())),
+                tuple(captions.get(number, ())),
                 regions,
                 size=(width, height),
                 known_as=(f"coco:{number}", *names) if self.own_names else names,
                 left_out=left_out,
                 flaw="" if path else "the annotations name no file below the corpus",
             )
-        known = found.pictures.keys()
-        odd = found.odd + sum(len(found.captions[number]) for number in found.captions.keys() - known)
-        odd += sum(len(found.boxes[number]) // 5 for number in found.boxes.keys() - known)
+        odd += sum(len(captions[number]) for number in captions.keys() - pictures.keys())
+        odd += sum(len(boxes[number]) // 5 for number in boxes.keys() - pictures.keys())
         if odd:
             yield SourceRecord(split, flaw=f"{odd} annotations are of no picture, or without number")
 
