@@ -46,11 +46,21 @@ class SharedBatch(Generic[B]):
     @classmethod
     def of(cls, batch: B) -> Self:
         """Take a batch apart."""
-        shell = io.BytesIO()
-        packer = _Packer(shell)
+        shell, tensors, size = io.BytesIO(), list[tuple[int, Tensor]](), 0
+
+        def placed(item: Any) -> tuple[int, torch.dtype, tuple[int, ...]] | None:
+            nonlocal size
+            if not isinstance(item, Tensor):
+                return None
+            place, size = size, size - (-item.nbytes // _ALIGNED) * _ALIGNED
+            tensors.append((place, item))
+            return place, item.dtype, tuple(item.shape)
+
+        packer = pickle.Pickler(shell, pickle.HIGHEST_PROTOCOL)
+        packer.persistent_id = placed
         packer.dump(batch)
-        block = torch.empty(packer.size, dtype=torch.uint8)
-        for place, tensor in packer.tensors:
+        block = torch.empty(size, dtype=torch.uint8)
+        for place, tensor in tensors:
             _part(block, place, tensor.dtype, tensor.shape).copy_(tensor)
         try:
             # torch would do so in a thread that drops the batch where that fails: training would wait.
@@ -67,31 +77,9 @@ class SharedBatch(Generic[B]):
         whole = self.block
         if isinstance(whole, bytes):
             whole = torch.frombuffer(bytearray(whole), dtype=torch.uint8)
-        return _Unpacker(io.BytesIO(self.shell), whole).load()
-
-
-class _Packer(pickle.Pickler):
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self.tensors: list[tuple[int, Tensor]] = []
-        self.size = 0
-
-    def persistent_id(self, obj: Any) -> tuple[int, torch.dtype, tuple[int, ...]] | None:
-        if not isinstance(obj, Tensor):
-            return None
-        place = self.size
-        self.tensors.append((place, obj))
-        self.size += -(-obj.nbytes // _ALIGNED) * _ALIGNED
-        return place, obj.dtype, tuple(obj.shape)
-
-
-class _Unpacker(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, block: Tensor) -> None:
-        super().__init__(file)
-        self._block = block
-
-    def persistent_load(self, pid: tuple[int, torch.dtype, tuple[int, ...]]) -> Tensor:
-        return _part(self._block, *pid)
+        unpacker = pickle.Unpickler(io.BytesIO(self.shell))
+        unpacker.persistent_load = lambda place: _part(whole, *place)
+        return unpacker.load()
 
 
 def _part(block: Tensor, place: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:

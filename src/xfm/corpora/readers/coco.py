@@ -54,7 +54,7 @@ def regions_of(
 
 _Picture = tuple[str, float, float, tuple[str, ...]]
 _Split = tuple[dict[int, _Picture], dict[int, list[str]], dict[int, str], Boxes[int], int]
-"""Pictures (file, width, height, other names), captions, classes, boxes, and the number of odd annotations."""
+"""Pictures (file, width, height, other names), captions, classes, boxes, and how many items are odd."""
 
 
 def _read(files: Iterable[Path]) -> _Split:
