@@ -74,9 +74,8 @@ class SharedBatch(Generic[B]):
 
     def unpacked(self) -> B:
         """The batch; its tensors are parts of the block."""
-        whole = self.block
-        if isinstance(whole, bytes):
-            whole = torch.frombuffer(bytearray(whole), dtype=torch.uint8)
+        block = self.block
+        whole = torch.frombuffer(bytearray(block), dtype=torch.uint8) if isinstance(block, bytes) else block
         unpacker = pickle.Unpickler(io.BytesIO(self.shell))
         unpacker.persistent_load = lambda place: _part(whole, *place)
         return unpacker.load()
