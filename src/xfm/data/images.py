@@ -248,10 +248,8 @@ def to_uint8(picture: Picture) -> Tensor:
     fits = isinstance(pixels, Tensor) and pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4)
     if not isinstance(pixels, Tensor) or not fits or pixels.dtype != torch.uint8 or 0 in pixels.shape:
         kind = getattr(picture, "dtype", type(picture).__name__)
-        raise UserError(
-            "a picture must be a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], not "
-            f"{kind} {list(getattr(picture, 'shape', []))}; convert it first"
-        )
+        kinds = "a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W]"
+        raise UserError(f"a picture must be {kinds}, not {kind} {list(getattr(picture, 'shape', []))}")
     try:
         check_size(pixels.shape[2], pixels.shape[1])
     except PictureError as error:

@@ -105,19 +105,17 @@ class PretrainingData:
             self.bad[str(bad.origin)] = bad
             _log.warning("skipped %s: %s", bad.origin, bad.reason)
             if len(self.bad) > self.config.max_bad:
-                raise UserError(
-                    f"{len(self.bad)} bad records, more than data.max_bad={self.config.max_bad} allows; "
-                    f"the last is {bad.origin} ({bad.reason}): mend or remove them, or raise data.max_bad."
-                )
+                told = f"{bad.origin} ({bad.reason}): mend or remove them, or raise data.max_bad"
+                many = f"{len(self.bad)} bad records, more than data.max_bad={self.config.max_bad} allows"
+                raise UserError(f"{many}; the last is {told}.")
 
 
 def _unusable(met: RecordTally) -> UserError:
     if met.regionless:
-        return UserError(
-            f"None of {met.regionless + len(met.skipped)} records of data.region can be used: the field "
-            f'"regions" of {met.regionless} is empty or absent, and data.caption_rows is false; check the '
-            "field names, name corpora with regions, or set data.caption_rows to true."
-        )
+        count = met.regionless + len(met.skipped)
+        why = f'the field "regions" of {met.regionless} is empty or absent, and data.caption_rows is false'
+        told = "check the field names, or name corpora with regions"
+        return UserError(f"None of {count} records of data.region can be used: {why}; {told}.")
     last = met.skipped[-1]
     told = f"{len(met.skipped)} records in a row are bad; the last is {last.origin} ({last.reason})"
     return UserError(f"All of {told}: mend or remove them, or check the field names.")

@@ -71,10 +71,8 @@ class Tokenizer:
         added = [(index, one) for index, one in backend.get_added_tokens_decoder().items() if one.special]
         roles = {one.content.strip("<>[]|").lower(): index for index, one in added}
         if missing := [role for role in ("pad", "mask") if role not in roles]:
-            raise UserError(
-                f"{name}: there is no special token <{missing[0]}> or [{missing[0].upper()}]; take the "
-                "tokenizer of a masked language model, or train one (`xfm.data.tokenizer.train_tokenizer`)."
-            )
+            told = f"there is no special token <{missing[0]}> or [{missing[0].upper()}]"
+            raise UserError(f"{name}: {told}; take the tokenizer of a masked language model, or train one.")
         self.pad, self.mask, self.unk = roles["pad"], roles["mask"], roles.get("unk")
         special = (self.bos, self.eos, self.pad, self.mask, self.unk)
         self.special_ids: frozenset[int] = frozenset(index for index in special if index is not None)

@@ -200,10 +200,9 @@ def asked(url: str, ask: Callable[[RemoteStore], T], patience: float) -> T:
                 raise RefusedError(f"{url} cannot be read ({reason}): check it and your rights") from error
             left = patience - (time.monotonic() - begun)
             if left <= 0:
-                raise UserError(
-                    f"{url} cannot be read ({reason}), for {max(0.0, patience):g} seconds now: see whether "
-                    "the store answers, or raise data.remote.patience"
-                ) from error
+                told = "see whether the store answers, or raise data.remote.patience"
+                last = f"for {max(0.0, patience):g} seconds now"
+                raise UserError(f"{url} cannot be read ({reason}), {last}: {told}") from error
             if wait == _SAID:
                 _log.warning("%s: no answer (%s); it is asked again for %.0f seconds", url, reason, left)
             time.sleep(min(left, wait * _JITTER.uniform(0.75, 1.25)))
