@@ -167,7 +167,7 @@ def test_a_folder_of_own_pictures(tmp_path: Path) -> None:
     assert annotations(tmp_path / "to")["a/1.jpg"]["captions"] == ["first of 1", "second of 1"]
     sample = open_source(tmp_path / "to", SampleKind.REGION).read(3)
     assert isinstance(sample, ImageSample)
-    assert [(one.phrase, one.box) for one in sample.regions] == [("the red part", (1, 2, 30, 20))]
+    assert [*sample.regions] == [("the red part", (1, 2, 30, 20))]
 
 
 def test_a_table_with_a_column_map(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_good_records():
     found = sample(GOOD)
     assert isinstance(found, ImageSample)
     assert found.pixels.shape == (3, 30, 40)
-    assert found.regions[0].box == (1, 2, 10, 20)
+    assert found.regions[0][1] == (1, 2, 10, 20)
     assert sample({"captions": ["a"], "regions": []}).regions == ()
     assert sample({"regions": GOOD["regions"]}).captions == ()
     for annotation in ({"captions": ["a b", "c"]}, {"caption": "a b"}, {"caption": ["a b"]}):

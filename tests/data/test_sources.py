@@ -36,7 +36,7 @@ def test_one_shard_gives_every_kind(corpus):
         assert sample.origin.shard == str(path)
         annotation = json.loads(expected[f"{sample.origin.key}.json"])
         assert sample.captions == tuple(annotation["captions"])
-        assert [list(r.box) for r in sample.regions] == [r["box"] for r in annotation["regions"]]
+        assert [list(box) for _, box in sample.regions] == [r["box"] for r in annotation["regions"]]
         assert source.record(index).picture == expected[f"{sample.origin.key}.jpg"]
     assert isinstance(open_source(path, "pair").read(3), ImageSample)
     assert isinstance(open_source(path, "image").read(3), ImageSample)
@@ -85,7 +85,7 @@ def test_scan_equals_tarfile(tmp_path_factory, members):
     path = write_tar(tmp_path_factory.mktemp("tar") / "a.tar", members)
     with tarfile.open(path) as tar:
         expected = [(m.name.strip("/"), m.offset_data, m.size) for m in tar]
-    found = [(m.name.strip("/"), m.offset, m.size) for m in scan_members(StoredFile.of(path))]
+    found = [(name.strip("/"), offset, size) for name, offset, size, _ in scan_members(StoredFile.of(path))]
     assert found == expected
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -52,8 +51,7 @@ def encoded(data: bytes, header: Header, size: tuple[int, int], quality: int | N
 
 
 def loaded(data: bytes, header: Header, size: tuple[int, int], whole: bool = True) -> Image.Image:
-    """An upright RGB picture of at least a size, of a `whole` JPEG at the smallest scale; PictureError if
-    undecodable."""
+    """An upright RGB picture of at least a size, of a `whole` JPEG at the smallest scale; or PictureError."""
     if whole and header.format is PictureFormat.JPEG and header.mode in ("RGB", "L"):
         with suppress(*BROKEN):
             picture = open_with_pillow(data, header.format)
@@ -68,7 +66,6 @@ def loaded(data: bytes, header: Header, size: tuple[int, int], whole: bool = Tru
     return Image.fromarray(decode(data).permute(1, 2, 0).contiguous().numpy())
 
 
-BITS = 64
 _SIDE, _LOW = 32, 8
 _BLOCK = 2048
 """Hashes that are compared with as many others at once."""
@@ -119,7 +116,7 @@ def _near(left: np.ndarray, right: np.ndarray, distance: int) -> Iterator[tuple[
     """Places of near hashes in two arrays, maybe repeated. Of two hashes that differ in d bits, one of d + 1
     bands of bits is equal: only such are compared."""
     bands = distance + 1
-    edges = [BITS * band // bands for band in range(bands + 1)]
+    edges = [64 * band // bands for band in range(bands + 1)]
     for low, high in pairwise(edges):
         mask = np.uint64((1 << (high - low)) - 1)
         left_keys, right_keys = ((side >> np.uint64(low)) & mask for side in (left, right))
@@ -166,7 +163,7 @@ def by_file(name: str) -> Iterator[str]:
         yield f"flickr:{int(found[1])}"
 
 
-_TRAINED_ON = frozenset(("train", "restval"))
+_TRAINED_ON = ("train", "restval")
 """Splits of the files of Karpathy and of `refer` that are no evaluation."""
 
 
@@ -212,11 +209,11 @@ def _hash_or_flaw(path: Path) -> int | str:
 
 def _named(path: Path) -> set[str]:
     if path.suffix == ".p":
-        refs, found = read_plain_pickle(path), set[str]()
-        for ref in refs if isinstance(refs, list) else ():
-            number = ref.get("image_id") if isinstance(ref, dict) and not _is_trained_on(ref) else None
-            if isinstance(number, int) and abs(number) < 1 << 63:  # others, of a pickle, nobody can print
-                found.add(f"coco:{number}")
+        refs = read_plain_pickle(path)
+        told = [ref for ref in (refs if isinstance(refs, list) else ()) if isinstance(ref, dict)]
+        numbers = [ref.get("image_id") for ref in told if ref.get("split") not in _TRAINED_ON]
+        # Others, of a pickle, nobody can print.
+        found = {f"coco:{one}" for one in numbers if isinstance(one, int) and abs(one) < 1 << 63}
     elif path.suffix == ".txt":
         with unreadable(path):
             lines = read_text(path, encoding="utf-8-sig").splitlines()
@@ -230,18 +227,13 @@ def _named(path: Path) -> set[str]:
     return found
 
 
-def _is_trained_on(item: dict[str, Any]) -> bool:
-    split = item.get("split")
-    return isinstance(split, str) and split in _TRAINED_ON
-
-
 def _of_annotations(path: Path) -> Iterator[str]:
     if is_list(path):  # of X-VLM and its relatives
         for _, item in listed_items(path):
             yield from by_file(str(item.get("image") or "") if isinstance(item, dict) else "")
         return
     for _, item in listed_items(path, "images"):
-        if not isinstance(item, dict) or _is_trained_on(item):
+        if not isinstance(item, dict) or item.get("split") in _TRAINED_ON:
             continue
         number = item.get("cocoid", item.get("id"))
         if number is not None:

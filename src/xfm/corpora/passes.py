@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,8 +37,7 @@ NAMED = 100
 @dataclass
 class ShardMark:
     """Marker of a finished unit: records read and written (0: no shard), pictures, captions and so on that
-    were written, records left out, and parts dropped or repaired, by reason; name and flaw of the first
-    `NAMED` damaged records."""
+    were written; records left out, parts dropped or repaired, by reason; the first `NAMED` damaged ones."""
 
     read: int = 0
     written: int = 0
@@ -49,6 +47,25 @@ class ShardMark:
     left_out: Counter[str] = field(default_factory=Counter)
     parts: Counter[str] = field(default_factory=Counter)
     bad: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, other: "ShardMark") -> None:
+        """Add the counts of another; of the damaged records the first stays."""
+        self.read += other.read
+        self.written += other.written
+        self.bytes += other.bytes
+        self.counts.update(other.counts)
+        self.left_out.update(other.left_out)
+        self.parts.update(other.parts)
+        self.bad = self.bad or other.bad[:1]
+
+    def check(self, most: int | None, complete: bool) -> None:
+        """Refuse more damaged records than `most`, or than half (a wrong path) from a thousand on."""
+        half = self.read // 2 if complete or self.read > 1000 else self.read
+        if (bad := self.left_out[BAD]) > (half if most is None else most):
+            rule = "that is more than half" if most is None else f"--max-bad leaves out {most} at most"
+            told = f"{bad:,} of {self.read:,} records are damaged, and {rule}"
+            first = f"{self.bad[0]['place']}: {self.bad[0]['error']}"
+            raise UserError(f"{first}; {told}: check --from and the download, or give a larger --max-bad")
 
 
 def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
@@ -77,8 +94,7 @@ def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
 
 # ---------------------------------------------------------------- joining
 def look(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
-    """Do a share of the pass over all pieces, and when all are done decide what is dropped of each, once;
-    whether that is so."""
+    """Do a share of the pass over all pieces; whether all are done, and it is decided what is dropped."""
     work = plan.preparation.work
     looks = ShardedMap(work, "looked", len(plan.pieces), ShardMark, partial(_look_at, plan))
     if not looks.run(executor, "looking at records", progress, unit="shard"):
@@ -96,8 +112,7 @@ def look(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
     codes[seen["state"] == _BROKEN] = 4
     if config.evaluation:
         fit = np.flatnonzero(seen["state"] == _FIT)
-        leaks = near_any(seen["hash"][fit], np.array(plan.hashes, np.uint64), config.distance)
-        codes[fit[leaks]] = 1
+        codes[fit[near_any(seen["hash"][fit], np.array(plan.hashes, np.uint64), config.distance)]] = 1
     if config.duplicates is not Duplicates.KEEP:
         fit = np.flatnonzero((seen["state"] == _FIT) & (codes == 0))
         _, first = np.unique(seen["digest"][fit], return_index=True)
@@ -119,38 +134,6 @@ def look(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
 def _save(path: Path, values: Any, kind: Any) -> None:
     with whole_file(path) as draft, draft.open("wb") as stream:
         np.save(stream, np.array(values, dtype=kind), allow_pickle=False)
-
-
-class BadRecords:
-    """Limit of damaged records: `most`, or half of them, which from a thousand records on ends the work at
-    once, since then the path or the download is wrong."""
-
-    def __init__(self, most: int | None, marks: Iterable[ShardMark]) -> None:
-        if most is not None and most < 0:
-            raise UserError(f"--max-bad is {most}: choose 0 or more")
-        self.most, self.bad, self.read = most, 0, 0
-        self._first = ""
-        for mark in marks:
-            self.add(mark)
-
-    def add(self, mark: ShardMark) -> None:
-        """Add a shard; UserError where too many are damaged."""
-        self.read += mark.read
-        self.bad += mark.left_out[BAD]
-        self._first = self._first or next((f"{one['place']}: {one['error']}" for one in mark.bad), "")
-        if self.most is not None and self.bad > self.most:
-            raise self._refusal(f"--max-bad leaves out {self.most} at most")
-        if self.most is None and self.read > 1000:
-            self.check_share()
-
-    def check_share(self) -> None:
-        """UserError if more than half is damaged and no limit was given."""
-        if self.most is None and 2 * self.bad > self.read:
-            raise self._refusal("that is more than half")
-
-    def _refusal(self, rule: str) -> UserError:
-        told = f"{self.bad:,} of {self.read:,} records are damaged, and {rule}"
-        return UserError(f"{self._first}; {told}: check --from and the download, or give a larger --max-bad")
 
 
 def shards_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:

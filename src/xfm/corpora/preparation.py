@@ -3,7 +3,9 @@
 import hashlib
 import json
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.corpora.images import evaluated
-from xfm.corpora.readers.coco import CocoReader, Objects365Reader
+from xfm.corpora.readers.coco import CocoReader
 from xfm.corpora.readers.img2dataset import Img2DatasetReader
 from xfm.corpora.readers.openimages import OpenImagesReader
 from xfm.corpora.readers.own_data import FolderReader, ImageNetReader, TableReader
@@ -29,6 +31,7 @@ FORMAT = 1
 TEXTS = frozenset((CorpusName.TEXT, CorpusName.WIKIPEDIA, CorpusName.C4, CorpusName.OPENWEBTEXT))
 _PARTED = frozenset((CorpusName.COCO, CorpusName.OBJECTS365, CorpusName.OPENIMAGES, CorpusName.IMAGENET))
 _LICENCES = {
+    CorpusName.OBJECTS365: "Objects365's annotations: CC BY 4.0, for research; pictures: the terms of Flickr",
     CorpusName.SBU: "SBU's captions and pictures: the terms of Flickr and of whoever took them",
     CorpusName.CC3M: "CC3M: free for any purpose, Google LLC named; pictures: the terms of their pages",
     CorpusName.CC12M: "CC12M: free for any purpose, Google LLC named; pictures: the terms of their pages",
@@ -43,7 +46,7 @@ _LICENCES = {
 class Preparation:
     """A preparation from a folder, table or file of texts into a folder of shards; `columns` are those of a
     table or of texts, `pictures` the folder that paths of a table start from, if not its own, `max_bad`
-    records that may be damaged (None: the rule of `BadRecords`)."""
+    records that may be damaged (None: half of them)."""
 
     corpus: CorpusName
     source: Path
@@ -67,6 +70,8 @@ class Preparation:
         """Refuse options that do not suit the corpus."""
         if not self.source.exists():
             raise UserError(f"--from: {self.source} does not exist; check the path")
+        if self.max_bad is not None and self.max_bad < 0:
+            raise UserError(f"--max-bad is {self.max_bad}: choose 0 or more")
         config, name = self.config, self.corpus.value
         for option, given, fits in (
             ("splits", config.splits, self.corpus in _PARTED),
@@ -93,8 +98,7 @@ class Preparation:
                 raise UserError(f"--columns: there is no field {others[0]!r}; texts have text=COLUMN")
             reader = TextReader(self.source, self.config, given.get("text") or "text")
         elif self.corpus is CorpusName.TABLE:
-            columns = ColumnMap.parse(self.columns)
-            reader = TableReader(self.source, self.config, columns, self.pictures)
+            reader = TableReader(self.source, self.config, ColumnMap.parse(self.columns), self.pictures)
         else:
             reader = _READERS.get(self.corpus, Img2DatasetReader)(self.source, self.config)
         reader.licence = _LICENCES.get(self.corpus, reader.licence)
@@ -132,9 +136,9 @@ def _size(path: Path) -> int:
     return 0 if stat.S_ISDIR(found.st_mode) else found.st_size
 
 
-_READERS: dict[CorpusName, type[CorpusReader]] = {
+_READERS: dict[CorpusName, Callable[[Path, PrepareConfig], CorpusReader]] = {
     CorpusName.COCO: CocoReader,
-    CorpusName.OBJECTS365: Objects365Reader,
+    CorpusName.OBJECTS365: partial(CocoReader, own_names=False),
     CorpusName.OPENIMAGES: OpenImagesReader,
     CorpusName.IMAGENET: ImageNetReader,
     CorpusName.VG: VisualGenomeReader,
@@ -145,8 +149,7 @@ _READERS: dict[CorpusName, type[CorpusReader]] = {
 # ---------------------------------------------------------------- the plan
 @dataclass(frozen=True)
 class PreparationPlan:
-    """A preparation, its pieces, and names and hashes of the pictures of evaluations; a unit of work is the
-    number of a piece. Small, and picklable."""
+    """A preparation, its pieces (a unit of work each), names and hashes of the pictures of evaluations."""
 
     preparation: Preparation
     pieces: tuple[Piece, ...]
@@ -164,8 +167,7 @@ def plan_of(preparation: Preparation, reader: CorpusReader, mark: str) -> Prepar
 
     def make(draft: Path) -> dict[str, list[Any]]:
         names, hashes = evaluated(preparation.config.evaluation)
-        pieces = [*reader.pieces(draft / _LISTINGS)]
-        return {"pieces": pieces, "names": sorted(names), "hashes": hashes}
+        return {"pieces": [*reader.pieces(draft / _LISTINGS)], "names": sorted(names), "hashes": hashes}
 
     plan = find_plan(preparation.work, mark, make, "begin anew with --force")
     pieces = tuple(Piece(*piece) for piece in plan["pieces"])

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -15,7 +14,7 @@ import PIL
 from xfm.core.errors import UserError, amount
 from xfm.core.files import read_json_or_nothing, replace_folder, sync_folder, write_text, writing
 from xfm.corpora.filtering import counted
-from xfm.corpora.passes import BadRecords, ShardMark, look, shards_of
+from xfm.corpora.passes import ShardMark, look, shards_of
 from xfm.corpora.preparation import FORMAT, Preparation, PreparationPlan, plan_of
 from xfm.data.sources.shard_index import INDEX, open_index, write_index
 from xfm.executors.executor import Executor
@@ -28,9 +27,8 @@ NAME = "corpus.json"
 @dataclass(frozen=True)
 class CorpusManifest:
     """The file `corpus.json` beside the shards: version of the layout, digest of settings and inputs, name of
-    the prepared folder or file, options that decide the content; records of the source and of the shards;
-    records left out, and parts dropped or repaired, by reason; name, records, bytes and sha256 of each shard;
-    versions of the packages that decide the bytes."""
+    the prepared folder or file, options that decide the content; records read and written; records left out,
+    and parts dropped or repaired, by reason; each shard; versions of the packages that decide the bytes."""
 
     format: int
     corpus: str
@@ -88,19 +86,23 @@ def prepare(
         held = load_manifest(target) if (target / NAME).is_file() else None
         named = [] if held is None else [str(one["name"]) for one in held.shards]
         if require_own(target, NAME, [DAMAGED, INDEX, *named], "corpus") and held is not None and not force:
-            told = (
-                f"{held.corpus} of other settings or files: choose another folder, or replace it with --force"
-            )
-            raise UserError(f"{target} holds {told}")
+            told = f"{held.corpus} of other settings or files: choose another folder"
+            raise UserError(f"{target} holds {told}, or replace it with --force")
         if force:
             shutil.rmtree(preparation.work, ignore_errors=True)
         plan = plan_of(preparation, reader, mark)
         plans.append(plan)
         if preparation.config.looks_first and not look(plan, executor, progress):
             return False
-        shards = shards_of(plan)
-        bad = BadRecords(preparation.max_bad, shards.marks())
-        return shards.run(executor, "writing shards", progress, lambda _, mark: bad.add(mark), "shard")
+        shards, total = shards_of(plan), ShardMark()
+
+        def add(number: int, mark: ShardMark) -> None:
+            total.add(mark)
+            total.check(preparation.max_bad, complete=False)
+
+        for number, made in enumerate(shards.marks()):
+            add(number, made)
+        return shards.run(executor, "writing shards", progress, add, "shard")
 
     return complete(
         target,
@@ -119,8 +121,10 @@ def load_manifest(folder: Path) -> CorpusManifest:
 
 def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
     preparation, shards = plan.preparation, shards_of(plan)
-    marks = [*shards.marks()]
-    BadRecords(preparation.max_bad, marks).check_share()
+    marks, total = [*shards.marks()], ShardMark()
+    for one in marks:
+        total.add(one)
+    total.check(preparation.max_bad, complete=True)
     # Numbered without gaps: a piece of which nothing was left has none.
     count = sum(mark.written > 0 for mark in marks)
     width = max(5, len(str(count - 1)))
@@ -132,12 +136,12 @@ def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
         licence=preparation.config.licence or licence,
         source=preparation.source.name,
         settings=preparation.settings(),
-        read=sum(one.read for one in marks),
-        written=sum(one.written for one in marks),
-        bytes=sum(one.bytes for one in marks),
-        counts=counted(sum((one.counts for one in marks), Counter())),
-        left_out=counted(sum((one.left_out for one in marks), Counter())),
-        parts=counted(sum((one.parts for one in marks), Counter())),
+        read=total.read,
+        written=total.written,
+        bytes=total.bytes,
+        counts=counted(total.counts),
+        left_out=counted(total.left_out),
+        parts=counted(total.parts),
         shards=[
             {"name": name, "records": one.written, "bytes": one.bytes, "sha256": one.sha256}
             for name, one in zip(names, (one for one in marks if one.written), strict=True)

@@ -38,8 +38,7 @@ class SourceRecord:
     flaw: str = ""
 
     def to_line(self, listings: Path) -> str:
-        """A line of JSON, for a listing; the picture must not be bytes. The folder of the listings is moved
-        when it is complete: paths below it are relative."""
+        """A line of JSON, no picture of bytes. Listings are moved: paths below their folder are relative."""
         plain = {name: value for name, value in asdict(self).items() if value not in (None, "", (), {})}
         if isinstance(self.picture, Path) and self.picture.is_relative_to(listings):
             plain["picture"] = str(self.picture.relative_to(listings))
@@ -88,8 +87,7 @@ class Piece(NamedTuple):
 
 
 class CorpusReader(ABC):
-    """Reads a corpus from `source`, in every process; `licence` is that of the published one, `needs_text`
-    whether pictures without text are left out."""
+    """Reads a corpus, in every process; `needs_text`: pictures without text are left out."""
 
     licence = ""
     needs_text = True

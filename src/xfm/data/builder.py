@@ -104,9 +104,8 @@ class BatchBuilder:
         )
 
     def _region(self, items: Sequence[DrawnSample[ImageSample]]) -> RegionBatch:
-        """An image gives at most `max_regions` rows: one random caption where it has any and `caption_rows`
-        asks for it, and random regions that survive the crop. With `max_regions` 1 the row is a region where
-        there is one."""
+        """An image gives at most `max_regions` rows: one random caption where `caption_rows` asks for it,
+        and random regions that survive the crop; with `max_regions` 1, a region where there is one."""
         config, mode = self._config, self._streams[SampleKind.REGION].augmentation
         rows: list[_Row] = []
         size = self._size
@@ -172,8 +171,8 @@ def _add_picture(
     """Add the rows of one picture, and return it as the model sees it: [3, S, S] uint8."""
     sample, rng, picture = item
     height, width = sample.pixels.shape[1:]
-    boxes = [region.box for region in sample.regions]
-    texts = (*sample.captions, *(region.phrase for region in sample.regions))
+    boxes = [box for _, box in sample.regions]
+    texts = (*sample.captions, *(phrase for phrase, _ in sample.regions))
     view = region_view(rng, (width, height), boxes, mode, may_mirror(mode, texts))
     moved = move_boxes(boxes, view, size)
     room = config.max_regions
@@ -186,7 +185,7 @@ def _add_picture(
     if len(kept) > room:
         kept = rng.permutation(kept)[:room].tolist()
     for i in kept:
-        region = sample.regions[i]
-        text = normalise_caption(region.phrase, config.max_words), rng
-        rows.append((text, image, moved[i], box_identity(picture, region.box)))
+        phrase, box = sample.regions[i]
+        text = normalise_caption(phrase, config.max_words), rng
+        rows.append((text, image, moved[i], box_identity(picture, box)))
     return recolour(rng, show(sample.pixels, view, size), mode, has_boxes=True)

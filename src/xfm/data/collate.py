@@ -137,8 +137,7 @@ def patch_span(start: float, length: float, patch: int, grid: int) -> tuple[int,
 
 
 def visible_patches(boxes: Sequence[Box | None], patch: int, grid: int) -> Tensor:
-    """[R, grid * grid] bool, row-major: the patches that each box (left, top, width, height in pixels of the
-    shown square) touches; all of them where the box is None."""
+    """[R, grid * grid] bool: patches that a box (left, top, width, height in pixels) touches; None: all."""
     visible = np.zeros((len(boxes), grid, grid), dtype=bool)
     for row, box in zip(visible, boxes, strict=True):
         if box is None:

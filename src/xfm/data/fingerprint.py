@@ -1,6 +1,6 @@
 """Digests of the files of a run's data, the same for a copy on another disk. Files of up to 4 MiB are
-digested whole, of larger ones the size and 64 blocks; of a folder of images the names and some files. Images
-that JSON lines name are left out."""
+digested whole, of larger ones the size and 64 blocks; of a folder of images the names and some files, of
+JSON lines no images."""
 
 import hashlib
 from collections.abc import Iterable
@@ -24,8 +24,7 @@ _MANY = 1000
 
 def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str]:
     """A digest of every file that the streams and their tokenizer are read from, by its path from `root`, so
-    that the folder may move; of a corpus of more than a thousand files, one digest of all. Raises UserError
-    where a file is missing."""
+    that the folder may move; of more than a thousand files of a corpus, one of all. Raises UserError."""
     used = list(configs)
     places: dict[str, RemoteConfig] = {}
     for config in used:

@@ -27,8 +27,7 @@ def _pass_over(passed: dict[str, list[str]], kind: str, name: str) -> None:
 
 
 def scan_folder(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """The images of a folder tree by path, and other names by kind (a suffix, or one of the above); what is
-    hidden, and links to folders, are not followed."""
+    """The images of a folder tree by path, and other names by kind, a suffix or one of the above."""
     pictures, passed, waiting = list[str](), dict[str, list[str]](), [""]
     while waiting:
         below = waiting.pop()  # ends with a slash, but for the folder itself
@@ -59,8 +58,7 @@ def scan_folder(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def scan_classes(folder: Path) -> tuple[dict[str, list[str]], str]:
-    """Images by class of a folder with a folder a class, by path, and what else there is as a
-    sentence; raises OSError."""
+    """Images by class of a folder with a folder a class, and a sentence on the rest; raises OSError."""
     passed, classes = dict[str, list[str]](), {}
     for place in sorted(folder.iterdir()):
         if place.name.startswith("."):

@@ -20,8 +20,7 @@ _LEAST = 4096  # bytes of pixels for each entry that there is room for
 
 
 class PictureCache:
-    """Decoded images by identity, `limit` bytes at most, shared with forked loaders; what no longer fits is
-    decoded each time."""
+    """Decoded images by identity, `limit` bytes at most, shared with forked loaders."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._room = limit, limit // _LEAST
@@ -45,7 +44,10 @@ class PictureCache:
         """[3, H, W] uint8, the memory itself, which nobody may write to; None if the picture is not kept."""
         if key not in self._places:
             self._catch_up()
-        return self._at(*self._places[key]) if key in self._places else None
+        if key not in self._places:
+            return None
+        offset, height, width = self._places[key]
+        return self._pixels[offset : offset + 3 * height * width].view(3, height, width)
 
     def keep(self, key: int, pixels: Tensor) -> None:
         """Keep a picture [3, H, W] uint8 if there is room."""
@@ -56,13 +58,9 @@ class PictureCache:
             count, used = self._head.tolist()
             if key in self._places or count == self._room or used + pixels.numel() > self._limit:
                 return
-            place = used, *pixels.shape[1:]
-            self._at(*place).copy_(pixels)
-            self._entries[count] = (key, *place)
+            self._pixels[used : used + pixels.numel()].copy_(pixels.flatten())
+            self._entries[count] = (key, used, *pixels.shape[1:])
             self._head[:] = count + 1, used + pixels.numel()
-
-    def _at(self, offset: int, height: int, width: int) -> Tensor:
-        return self._pixels[offset : offset + 3 * height * width].view(3, height, width)
 
     def _catch_up(self) -> None:
         if (known := len(self._places)) < (count := len(self)):

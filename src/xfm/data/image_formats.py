@@ -1,6 +1,5 @@
 """Image formats by their bytes, and headers read before anything is decoded. The reader of the one format is
-used: another parser may see another size, and Pillow's `Image.open` would try others. A plain JPEG is read
-here: Pillow takes almost as long as a small one's decoder."""
+used: another may see another size. A plain JPEG is read here: Pillow takes as long as a decoder."""
 
 import io
 import json
@@ -225,9 +224,8 @@ AT_ONCE = 1 << 20
 
 
 def rgb_strips(picture: Image.Image) -> Iterator[np.ndarray]:
-    """[rows, W, 3] uint8 of a loaded Pillow image, not turned: what is transparent shows white; 16 bits are
-    scaled to 8; colour profiles are not applied. Raises PictureError where its numbers have no known range,
-    BROKEN where it does not decode."""
+    """[rows, W, 3] uint8 of a loaded Pillow image, not turned: what is transparent shows white, 16 bits are
+    scaled to 8. PictureError where its numbers have no known range, BROKEN where it does not decode."""
     if picture.mode == "F":
         raise PictureError("the picture holds fractions, of which nobody says what is white; scale it")
     if picture.mode.startswith("I"):  # which convert() would clip

@@ -200,8 +200,7 @@ T = TypeVar("T")
 
 
 def load_image(path: Path | str, max_pixels: int | None = None) -> Tensor:
-    """[3, H, W] uint8 pixels of an image file, as by `decode`, whatever its suffix; raises
-    UnreadablePicture."""
+    """[3, H, W] uint8 pixels of an image file, as by `decode`; raises UnreadablePicture."""
     return _used(Path(path), lambda data: decode(data, max_pixels))
 
 
@@ -232,8 +231,7 @@ Picture = Image.Image | np.ndarray | Tensor
 
 def to_uint8(picture: Picture) -> Tensor:
     """[3, H, W] uint8 of a PIL image of any mode, a uint8 array [H, W] or [H, W, 1 | 3 | 4], or a uint8
-    tensor [1 | 3 | 4, H, W]; upright, and white where it is transparent. Raises UserError for anything else,
-    or an image that is empty or too large."""
+    tensor [1 | 3 | 4, H, W]; upright, white where transparent. UserError for others, empty or too large."""
     if isinstance(picture, Image.Image):
         try:
             check_size(*picture.size)  # Pillow reads a file's pixels only now
@@ -250,10 +248,8 @@ def to_uint8(picture: Picture) -> Tensor:
     fits = isinstance(pixels, Tensor) and pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4)
     if not isinstance(pixels, Tensor) or not fits or pixels.dtype != torch.uint8 or 0 in pixels.shape:
         kind = getattr(picture, "dtype", type(picture).__name__)
-        raise UserError(
-            "a picture must be a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], not "
-            f"{kind} {list(getattr(picture, 'shape', []))}; convert it first"
-        )
+        kinds = "a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W]"
+        raise UserError(f"a picture must be {kinds}, not {kind} {list(getattr(picture, 'shape', []))}")
     try:
         check_size(pixels.shape[2], pixels.shape[1])
     except PictureError as error:

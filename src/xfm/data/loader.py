@@ -30,9 +30,8 @@ _log = logging.getLogger(__name__)
 class PretrainingData:
     """The pre-training batches of one process: its share of the global batch. The batch of a step is a pure
     function of (config, seed, step): positions step * batch_size + i of each stream; ranks take neighbouring
-    shares. So a run may resume at any step, with any number of ranks and
-    workers, and sees the samples that were still to come. Raises UserError when a corpus or the tokenizer is
-    missing or broken, or a setting cannot be met."""
+    shares. So a run may resume at any step, with any ranks and workers, and sees the samples that were still
+    to come. Raises UserError when a corpus or the tokenizer is broken, or a setting cannot be met."""
 
     def __init__(
         self,
@@ -69,8 +68,7 @@ class PretrainingData:
         self, start: int, stop: int, device: torch.device | str | None = None
     ) -> Generator[Batch, None, None]:
         """The batches of steps start..stop-1 in order, on `device`: pixels travel as bytes and are normalised
-        there. Raises UserError when more than `config.max_bad` records are bad, or a loader process dies or
-        hangs."""
+        there. Raises UserError when too many records are bad, or a loader process dies or hangs."""
         pin = device is not None and torch.device(device).type == "cuda"
         loaded = load_steps(self._builder, range(start, stop), self.config.workers, self.config.timeout, pin)
         with contextlib.closing(loaded):
@@ -95,19 +93,17 @@ class PretrainingData:
             self.bad[str(bad.origin)] = bad
             _log.warning("skipped %s: %s", bad.origin, bad.reason)
             if len(self.bad) > self.config.max_bad:
-                raise UserError(
-                    f"{len(self.bad)} bad records, more than data.max_bad={self.config.max_bad} allows; "
-                    f"the last is {bad.origin} ({bad.reason}): mend or remove them, or raise data.max_bad."
-                )
+                told = f"{bad.origin} ({bad.reason}): mend or remove them, or raise data.max_bad"
+                many = f"{len(self.bad)} bad records, more than data.max_bad={self.config.max_bad} allows"
+                raise UserError(f"{many}; the last is {told}.")
 
 
 def _unusable(met: RecordTally) -> UserError:
     if met.regionless:
-        return UserError(
-            f"None of {met.regionless + len(met.skipped)} records of data.region can be used: the field "
-            f'"regions" of {met.regionless} is empty or absent, and data.caption_rows is false; check the '
-            "field names, name corpora with regions, or set data.caption_rows to true."
-        )
+        count = met.regionless + len(met.skipped)
+        why = f'the field "regions" of {met.regionless} is empty or absent, and data.caption_rows is false'
+        told = "check the field names, or name corpora with regions"
+        return UserError(f"None of {count} records of data.region can be used: {why}; {told}.")
     last = met.skipped[-1]
     told = f"{len(met.skipped)} records in a row are bad; the last is {last.origin} ({last.reason})"
     return UserError(f"All of {told}: mend or remove them, or check the field names.")
@@ -141,8 +137,7 @@ def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: Dat
 
 
 def _check_sizes(config: DataConfig, streams: Sequence[CorpusStream], world: int, grid: int) -> None:
-    """Refuse batches of which a process would get nothing, as it would wait for the others' losses for ever,
-    and more masks than patches."""
+    """Refuse batches of which a process would get nothing, and wait for ever, and more masks than patches."""
     for stream in streams:
         if stream.batch_size >= world * stream.mixture.group:
             continue

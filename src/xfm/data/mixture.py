@@ -2,8 +2,7 @@
 of 10,000 places, in which every corpus has a fixed number, shuffled by (seed, block). The n-th place of a
 corpus takes the n-th record of a shuffled epoch (`xfm.data.mixture`). Both are pure functions of (seed,
 position): nothing is stored, and a run may start anywhere. Records that belong together (twin scenes) are a
-group: groups are shuffled in place of records, and a place is as many positions as hold whole groups of every
-corpus."""
+group: groups are shuffled, and a place is as many positions as hold whole groups of every corpus."""
 
 import math
 from collections.abc import Sequence
@@ -19,8 +18,7 @@ _ROUNDS = 6
 
 def shuffled(rank: int, size: int, key: int) -> int:
     """The image of `rank` under a pseudo-random permutation of 0..size-1 chosen by `key`: a Feistel network
-    on the smallest even number of bits that holds `size`, walked until it lands inside (Black and Rogaway
-    2002): constant memory whatever the size."""
+    on the smallest even number of bits that holds `size`, walked until it lands inside (Black, Rogaway)."""
     if size < 2:
         return 0
     half = max(1, ((size - 1).bit_length() + 1) // 2)
@@ -37,8 +35,7 @@ def shuffled(rank: int, size: int, key: int) -> int:
 @dataclass(frozen=True)
 class RunOrder:
     """An order for storage that is slow to reach: all runs of `length` neighbours in a shuffled order,
-    `window` runs at a time, shuffled within the window. Each run is done with before the next window
-    begins."""
+    `window` runs at a time, shuffled within the window, which is done before the next begins."""
 
     length: int
     window: int
@@ -71,8 +68,7 @@ BLOCK = 10_000
 
 
 def apportion(weights: Sequence[float], places: int = BLOCK) -> list[int]:
-    """Whole numbers that sum to `places` in proportion to `weights`: largest remainders, at least one
-    each."""
+    """Whole numbers that sum to `places`, at least one each, by `weights` and largest remainders."""
     if not weights or min(weights) <= 0 or len(weights) > places:
         raise ValueError("weights must be positive")
     shares = [weight / sum(weights) * places for weight in weights]
@@ -141,8 +137,7 @@ class Mixture:
 def _block(quotas: tuple[int, ...], seed: int, block: int) -> tuple[np.ndarray, np.ndarray]:
     """Corpus at each place of a block, and how many places of that corpus come before it."""
     corpora = np.repeat(np.arange(len(quotas)), quotas)
-    order = np.random.Generator(np.random.Philox(key=mix(seed, -1, block))).permutation(BLOCK)
-    corpora = corpora[order]
+    corpora = corpora[np.random.Generator(np.random.Philox(key=mix(seed, -1, block))).permutation(BLOCK)]
     ranks = np.empty(BLOCK, dtype=np.int64)
     for corpus, quota in enumerate(quotas):
         ranks[corpora == corpus] = np.arange(quota)

@@ -71,9 +71,6 @@ def _listed_values(array: "Array") -> int:
 
 
 # ---------------------------------------------------------------- TIFF
-_DNG = 0xC612
-
-
 def tiff_header(data: str) -> Iterator[bytes]:
     """As JSON: width and height, upright, and Pillow's mode."""
     picture = _tiff(data)
@@ -98,7 +95,7 @@ def _tiff(data: str) -> Any:
 
     content = b64decode(data)
     picture = TiffImageFile(io.BytesIO(content))
-    if _DNG in picture.tag_v2 or content[8:10] == b"CR":
+    if 0xC612 in picture.tag_v2 or content[8:10] == b"CR":
         raise UserError("the picture is a raw photograph (DNG or CR2); convert it to JPEG")
     return picture
 

@@ -155,7 +155,7 @@ def _annotation(entry: object, number: int, width: int, height: int, origin: Ori
     if not is_text(phrase) or not has_words(phrase):
         raise BadRecordError(origin, f"the phrase of region {number} is missing or empty")
     try:
-        return RegionAnnotation(phrase, check_box(entry.get("box"), width, height))
+        return phrase, check_box(entry.get("box"), width, height)
     except ValueError as error:
         raise BadRecordError(origin, f"the box of region {number} {error}") from None
 
@@ -173,9 +173,8 @@ def four_numbers(box: object) -> TypeGuard[Sequence[float]]:
 
 
 def check_box(box: object, width: int, height: int) -> tuple[float, float, float, float]:
-    """A box [left, top, width, height] in pixels, clipped to its image; raises ValueError when it is not four
-    numbers, has no area, or sticks out by more than a pixel. The message continues a sentence whose subject
-    is the box."""
+    """A box [left, top, width, height] in pixels, clipped to its image; raises ValueError, whose message
+    follows on "the box", when it is not four numbers, has no area, or sticks out by more than a pixel."""
     if not four_numbers(box):
         raise ValueError("is not four finite numbers [left, top, width, height]")
     x, y, w, h = map(float, box)

@@ -30,18 +30,13 @@ class TextSample:
     origin: Origin
 
 
-@dataclass(frozen=True)
-class RegionAnnotation:
-    """A phrase and its box: left, top, width, height in pixels of the upright picture (COCO's order)."""
-
-    phrase: str
-    box: tuple[float, float, float, float]
+RegionAnnotation = tuple[str, tuple[float, float, float, float]]
+"""A phrase and its box: left, top, width, height in pixels of the upright picture (COCO's order)."""
 
 
 @dataclass(frozen=True)
 class ImageSample:
-    """An image, of pairs and regions with captions of the whole of it, and phrases with boxes. `pixels` is
-    [3, H, W] uint8."""
+    """An image [3, H, W] uint8, of pairs and regions with captions of the whole, and phrases with boxes."""
 
     pixels: Tensor
     origin: Origin
@@ -76,8 +71,7 @@ class TensorFields:
 
 @dataclass(frozen=True)
 class Tokens(TensorFields):
-    """Padded token sequences, special tokens included: `ids` [R, T] int64, padded on the right; `mask` [R, T]
-    bool, True at real tokens."""
+    """Token sequences with special tokens: `ids` [R, T] int64, padded on the right; `mask` [R, T] bool."""
 
     ids: Tensor
     mask: Tensor
@@ -114,8 +108,7 @@ class ImageBatch(TensorFields):
 @dataclass(frozen=True)
 class PairBatch(TensorFields):
     """Images `pixels` [B, 3, H, W] float32, normalised, with one caption [B, T] each; identities [B] int64,
-    equal for equal images and for equal normalised captions; `patch_mask` [B, P] bool for MIM, None when MIM
-    takes no pairs."""
+    equal for equal images and equal normalised captions; `patch_mask` [B, P] bool where MIM takes pairs."""
 
     pixels: Tensor
     tokens: Tokens
@@ -130,8 +123,7 @@ class RegionBatch(TensorFields):
     """R phrases [R, T] over I images: `pixels` [I, 3, H, W] float32, normalised; `image_index` [R] int64;
     `visible` [R, P] bool, the patches that the region touches (all for captions of the whole image); `boxes`
     [R, 4] float32, (cx, cy, w, h) as fractions of the sides; `is_image` [R] bool, True where there is no box;
-    identities [R] int64 of (image, box) and of phrases; `boxed` [N] int64, the rows with a box, and `most`,
-    the most rows of an image: None where unknown."""
+    identities [R] int64 of (image, box), of phrases; `boxed` [N] int64, rows with boxes; `most` of one."""
 
     pixels: Tensor
     image_index: Tensor
@@ -166,8 +158,7 @@ class StreamReads:
 
 @dataclass(frozen=True)
 class Batch(TensorFields):
-    """The batch of one optimiser step; absent kinds are None. Also the origin of every sample, bad records,
-    and reads by stream."""
+    """The batch of an optimiser step, with the origin of every sample, bad records, and reads by stream."""
 
     step: int
     text: TextBatch | None = None

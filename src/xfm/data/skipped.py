@@ -4,6 +4,7 @@ hundred, and never more than half of the rows of a table, as then it is not an i
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class SkippedRecords:
         self.max_bad = max_bad
         self.rows: dict[str, str] = {}
         self.folders: list[str] = []
-        self.by_split: dict[str, int] = {}
+        self.by_split = Counter[str]()
         self.total = 0
 
     @property
@@ -50,19 +51,16 @@ class SkippedRecords:
 
     def check(self) -> None:
         """Refuse to go on without so many rows: raises UserError with the first few."""
-        count = len(self.rows)
-        if count > self.limit:
-            raise UserError(
-                f"{self._shown()}: {amount(count, 'row')} cannot be used, and --max-bad leaves out "
-                f"{self.limit} at most; check where the pictures are, mend or remove them, or give a larger "
-                "--max-bad"
-            )
+        if (count := len(self.rows)) > self.limit:
+            told = f"{amount(count, 'row')} cannot be used, and --max-bad leaves out {self.limit} at most"
+            remedy = "check where the pictures are, mend or remove them, or give a larger --max-bad"
+            raise UserError(f"{self._shown()}: {told}; {remedy}")
 
     def count(self, what: str, split: str, total: int, bad: int) -> None:
         """Count the missing rows of a split, after they were noted; raises UserError as `check_share`."""
         self.total += total
         if bad:
-            self.by_split[split] = self.by_split.get(split, 0) + bad
+            self.by_split[split] += bad
         self.check_share(what, total, bad)
 
     def check_share(self, what: str, total: int, bad: int) -> None:
@@ -73,10 +71,8 @@ class SkippedRecords:
         if bad == total:
             raise UserError(f"{self._shown()}: none of the {rows} can be used; mend them")
         if self.max_bad is None and 2 * bad > total:
-            raise UserError(
-                f"{self._shown()}: {bad} of the {rows} cannot be used, more than half; "
-                f"check where the pictures are, or give --max-bad {len(self.rows)} to go on without them"
-            )
+            told = f"check where the pictures are, or give --max-bad {len(self.rows)} to go on without them"
+            raise UserError(f"{self._shown()}: {bad} of the {rows} cannot be used, more than half; {told}")
 
     def _shown(self) -> str:
         first = [f"{place}: {reason}" for place, reason in list(self.rows.items())[:_SHOWN]]
@@ -109,8 +105,7 @@ class SkippedRecords:
         """Take over what another one's `plain` says."""
         for row in plain["rows"]:
             self.note(row["place"], row["error"])
-        for split, bad in plain["by_split"].items():
-            self.by_split[split] = self.by_split.get(split, 0) + bad
+        self.by_split.update(plain["by_split"])
         self.total += plain["total"]
 
     def write(self, folder: Path, name: str = BAD_FILE) -> None:

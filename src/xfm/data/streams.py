@@ -17,18 +17,11 @@ from xfm.data.schema import BadRecord, StreamReads, TextSample
 from xfm.data.sources.base import RecordSource
 
 S = TypeVar("S", bound=Sample, covariant=True)
-REGIONLESS = 1000
-"""Pictures without regions in a row after which a stream that needs regions gives up."""
-
-
-_RUNS = 1024
-"""Runs that are remembered as begun."""
 
 
 @dataclass
 class RecordTally:
-    """Records met while a batch was assembled: bad ones, images passed over for want of regions, all that
-    were read, and counts by stream."""
+    """Records met while a batch was assembled: bad ones, images without regions, reads in all, by stream."""
 
     skipped: list[BadRecord] = field(default_factory=list)
     regionless: int = 0
@@ -43,8 +36,7 @@ DrawnSample = tuple[S, np.random.Generator, int]
 @dataclass(frozen=True)
 class CorpusStream:
     """One kind of data. `batch_size` counts all ranks; after `attempts` bad records in a row no replacement
-    is looked for; with `needs_regions` an image without regions is passed over; `begun` holds the runs that
-    this process has begun, by corpus and first record."""
+    is looked for; with `needs_regions` an image without regions is passed over; `begun` holds runs begun."""
 
     kind: SampleKind
     batch_size: int
@@ -62,8 +54,7 @@ class CorpusStream:
         return range(step * self.batch_size, (step + 1) * self.batch_size)
 
     def items(self, positions: range, met: RecordTally) -> list[DrawnSample[Sample]] | None:
-        """The samples at some positions; `met` notes others. None where no record that could have been taken
-        gives a sample."""
+        """The samples at some positions; `met` notes others. None where no record gives a sample."""
         if any(source.distant for source in self.sources):
             # Corpora on other machines hear which records come, unless they hear of whole runs.
             for corpus, index in map(self.mixture.locate, positions):
@@ -86,10 +77,11 @@ class CorpusStream:
         run = self.mixture.run(corpus, index)
         if run is not None and (corpus, run.start) not in self.begun:
             self.begun[corpus, run.start] = None
-            if len(self.begun) > _RUNS:
+            if len(self.begun) > 1024:  # are remembered
                 self.begun.popitem(last=False)
             source.expect(run.start, run.stop)
-        attempts = self.attempts + (REGIONLESS if self.needs_regions else 0)
+        # A thousand pictures without regions in a row, and a stream that needs regions gives up.
+        attempts = self.attempts + (1000 if self.needs_regions else 0)
         for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
             met.read += 1

@@ -71,10 +71,8 @@ class Tokenizer:
         added = [(index, one) for index, one in backend.get_added_tokens_decoder().items() if one.special]
         roles = {one.content.strip("<>[]|").lower(): index for index, one in added}
         if missing := [role for role in ("pad", "mask") if role not in roles]:
-            raise UserError(
-                f"{name}: there is no special token <{missing[0]}> or [{missing[0].upper()}]; take the "
-                "tokenizer of a masked language model, or train one (`xfm.data.tokenizer.train_tokenizer`)."
-            )
+            told = f"there is no special token <{missing[0]}> or [{missing[0].upper()}]"
+            raise UserError(f"{name}: {told}; take the tokenizer of a masked language model, or train one.")
         self.pad, self.mask, self.unk = roles["pad"], roles["mask"], roles.get("unk")
         special = (self.bos, self.eos, self.pad, self.mask, self.unk)
         self.special_ids: frozenset[int] = frozenset(index for index in special if index is not None)
@@ -140,8 +138,7 @@ class Tokenizer:
             return self._encode(list(zip(first, second, strict=True)), max_tokens)
 
     def encode_lists(self, texts: Sequence[str], max_tokens: int) -> list[tuple[list[int], list[int | None]]]:
-        """Ids of every text and the word of each (None: a special token), not padded: what masking works
-        on."""
+        """Ids of every text and the word of each (None: a special token), not padded, for masking."""
         with self._lock:
             beginnings = self._beginnings(texts, max_tokens)
             self._truncate(max_tokens)
@@ -185,21 +182,18 @@ class Tokenizer:
 
 def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
     """The tokenizer in the text of a `tokenizer.json`; raises any Exception. The scores of a unigram model
-    are read digit for digit, as transformers does: the library's own reader may miss the last one, which
-    changes the choice between pieces of equal likelihood."""
+    are read digit for digit: the library's own reader may miss the last, which changes close choices."""
     backend = tokenizers.Tokenizer.from_str(checked_tokenizer(text))
     if isinstance(backend.model, models.Unigram):
         stored = json.loads(text)["model"]
         pieces = [(piece, score) for piece, score in stored["vocab"]]
-        fallback = bool(stored.get("byte_fallback"))
-        backend.model = models.Unigram(pieces, stored.get("unk_id"), fallback)
+        backend.model = models.Unigram(pieces, stored.get("unk_id"), bool(stored.get("byte_fallback")))
     return backend
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Train a byte-level BPE vocabulary of at most `vocab_size` items, special tokens included, on texts as
-    the model will see them (normalise captions first); depends on the texts alone. Raises ValueError when it
-    cannot hold the 256 bytes and five special tokens."""
+    the model will see them (normalise captions first); depends on them alone. ValueError if too small."""
     smallest = 256 + len(SPECIAL_TOKENS) + 1
     if vocab_size < smallest:
         raise ValueError(f"vocab_size must be at least {smallest} (256 bytes and the special tokens)")

@@ -23,8 +23,7 @@ from xfm.config.tables import BoxFormat, BoxUnit
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes [N, 4] float with the meaning of their columns and their unit: pixels, or fractions of the
-    picture's sides."""
+    """Boxes [N, 4] float with the meaning of their columns and their unit."""
 
     data: Tensor
     format: BoxFormat
@@ -102,8 +101,7 @@ def may_mirror(mode: Augmentation, texts: Iterable[str]) -> bool:
 
 def picture_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmentation, may_flip: bool) -> View:
     """The view of an image without boxes. published: RandomResizedCrop(0.2-1) and flip; mild: a crop of at
-    least 0.8 of the area with nearly the image's own aspect, never mirrored; none: all of it. `may_flip` is
-    False when a text of the image names a side."""
+    least 0.8 of the area with nearly the image's own aspect, never mirrored; none: all of it."""
     if mode is Augmentation.PUBLISHED:
         return random_crop(rng, *size, _PUBLISHED_SCALE, _PUBLISHED_RATIO, 0.5 * may_flip)
     return _mild(rng, *size) if mode is Augmentation.MILD else View(0, 0, *size)
@@ -206,8 +204,7 @@ def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:
 
 
 def move_boxes(boxes: Sequence[Box], view: View, size: int) -> list[Box | None]:
-    """Boxes (left, top, width, height) in the pixels of the shown square: clipped to the view if more than
-    half of the area lies in it, otherwise None."""
+    """Boxes (left, top, width, height) in pixels of the shown square, clipped; None where half is lost."""
     moved: list[Box | None] = []
     across, down = size / view.width, size / view.height
     for x, y, w, h in boxes:

@@ -16,7 +16,6 @@ from xfm.core.errors import UserError
 from xfm.data.transforms import Box, Normalisation, View, crop_around, normalise, random_crop, torchvision_v2
 
 MILD_RANGE = 0.15
-_APPLY = 0.5
 _COUNT, _MAGNITUDE, _LARGEST = 2, 7, 10
 Operation = Callable[[Tensor, float, float], Tensor]
 
@@ -72,7 +71,7 @@ def rand_augment(
     """RandAugment(2, 7) of [3, H, W] uint8 (arXiv 1909.13719) as the published recipe uses it: operations are
     drawn with repetition, each is applied with probability 0.5; magnitudes go from 0 to 10."""
     for which, apply, sign in rng.random((count, 3)).tolist():
-        if apply < _APPLY:
+        if apply < 0.5:
             operation = [*operations.values()][int(which * len(operations))]
             pixels = operation(pixels, magnitude / _LARGEST, 1.0 if sign < 0.5 else -1.0)
     return pixels
@@ -85,8 +84,6 @@ def recolour(rng: np.random.Generator, pixels: Tensor, mode: Augmentation, has_b
     return mild_colour(rng, pixels) if mode is Augmentation.MILD else pixels
 
 
-LEVELS = 11
-"""Magnitudes from 0 to 10."""
 GREY = 128
 _SEEDS = 1 << 62
 OWN_OPERATIONS = {Operations.PUBLISHED: COLOUR | GEOMETRIC, Operations.COLOUR: COLOUR}
@@ -124,7 +121,7 @@ def augmentation(config: ImageTrainingConfig, shape: tuple[int, int]) -> Augment
     if (operations := OWN_OPERATIONS.get(config.operations)) is not None:
         return lambda pixels: rand_augment(np.random.default_rng(_drawn()), pixels, operations, count, level)
     v2 = torchvision_v2()
-    return v2.RandAugment(count, level, LEVELS, interpolation=v2.InterpolationMode.BILINEAR, fill=GREY)
+    return v2.RandAugment(count, level, 11, interpolation=v2.InterpolationMode.BILINEAR, fill=GREY)
 
 
 def _timm(count: int, level: int, side: int) -> Augment:
@@ -208,5 +205,4 @@ class Mixup:
         """[B, 3, S, S] float and [B] int64 labels -> mixed pixels and class shares [B, C] float32."""
         if not self.mixes or torch.rand(()).item() >= self.mixing:
             return pixels, torch.nn.functional.one_hot(labels, self.classes).float()
-        chosen = int(torch.randint(len(self.mixes), ()).item())
-        return self.mixes[chosen](pixels, labels)
+        return self.mixes[int(torch.randint(len(self.mixes), ()).item())](pixels, labels)

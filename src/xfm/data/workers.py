@@ -46,11 +46,21 @@ class SharedBatch(Generic[B]):
     @classmethod
     def of(cls, batch: B) -> Self:
         """Take a batch apart."""
-        shell = io.BytesIO()
-        packer = _Packer(shell)
+        shell, tensors, size = io.BytesIO(), list[tuple[int, Tensor]](), 0
+
+        def placed(item: Any) -> tuple[int, torch.dtype, tuple[int, ...]] | None:
+            nonlocal size
+            if not isinstance(item, Tensor):
+                return None
+            place, size = size, size - (-item.nbytes // _ALIGNED) * _ALIGNED
+            tensors.append((place, item))
+            return place, item.dtype, tuple(item.shape)
+
+        packer = pickle.Pickler(shell, pickle.HIGHEST_PROTOCOL)
+        packer.persistent_id = placed
         packer.dump(batch)
-        block = torch.empty(packer.size, dtype=torch.uint8)
-        for place, tensor in packer.tensors:
+        block = torch.empty(size, dtype=torch.uint8)
+        for place, tensor in tensors:
             _part(block, place, tensor.dtype, tensor.shape).copy_(tensor)
         try:
             # torch would do so in a thread that drops the batch where that fails: training would wait.
@@ -64,39 +74,15 @@ class SharedBatch(Generic[B]):
 
     def unpacked(self) -> B:
         """The batch; its tensors are parts of the block."""
-        whole = self.block
-        if isinstance(whole, bytes):
-            whole = torch.frombuffer(bytearray(whole), dtype=torch.uint8)
-        return _Unpacker(io.BytesIO(self.shell), whole).load()
-
-
-class _Packer(pickle.Pickler):
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self.tensors: list[tuple[int, Tensor]] = []
-        self.size = 0
-
-    def persistent_id(self, obj: Any) -> tuple[int, torch.dtype, tuple[int, ...]] | None:
-        if not isinstance(obj, Tensor):
-            return None
-        place = self.size
-        self.tensors.append((place, obj))
-        self.size += -(-obj.nbytes // _ALIGNED) * _ALIGNED
-        return place, obj.dtype, tuple(obj.shape)
-
-
-class _Unpacker(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, block: Tensor) -> None:
-        super().__init__(file)
-        self._block = block
-
-    def persistent_load(self, pid: tuple[int, torch.dtype, tuple[int, ...]]) -> Tensor:
-        return _part(self._block, *pid)
+        block = self.block
+        whole = torch.frombuffer(bytearray(block), dtype=torch.uint8) if isinstance(block, bytes) else block
+        unpacker = pickle.Unpickler(io.BytesIO(self.shell))
+        unpacker.persistent_load = lambda place: _part(whole, *place)
+        return unpacker.load()
 
 
 def _part(block: Tensor, place: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-    size = math.prod(shape) * dtype.itemsize
-    return block[place : place + size].view(dtype).view(shape)
+    return block[place : place + math.prod(shape) * dtype.itemsize].view(dtype).view(shape)
 
 
 SETTING = "data.workers (--workers of a fine-tuning)"
@@ -108,8 +94,8 @@ _POLL = 2
 
 
 @lru_cache(maxsize=16)
-def _warn_once(message: str, *details: str) -> None:
-    _log.warning(message, *details)
+def _warn_once(message: str) -> None:
+    _log.warning(message)
 
 
 class _Steps(Dataset[Any], Generic[B]):
@@ -132,8 +118,7 @@ def load_steps(
     build: Callable[[int], B | RecordTally], steps: range, workers: int, timeout: float, pin: bool
 ) -> Generator[B | RecordTally, None, None]:
     """The batches of some steps in order, of `workers` loader processes (0 loads in this one); closing the
-    generator ends them. Raises UserError where `build` does, a loader dies, or gives no batch within
-    `timeout` seconds (0: no limit)."""
+    generator ends them. UserError as of `build`, or where one dies or takes `timeout` seconds (0: any)."""
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -227,8 +212,7 @@ def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:
 
 
 def _say_unless_cut_off(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """An excepthook for the thread that passes a loader's memory on: where the training process broke off,
-    because another loader died, it has said a sentence already."""
+    # Of the thread that passes memory on: where the training broke off, it has said a sentence already.
     if not isinstance(error, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 

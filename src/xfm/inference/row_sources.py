@@ -25,7 +25,7 @@ from xfm.data.tables.columns import listed
 from xfm.data.tables.json_list import json_row, numbered_lines
 from xfm.data.tables.objects import beginning
 from xfm.data.tables.records import RawRow, open_stored
-from xfm.data.tables.table import TableParts, part_starts
+from xfm.data.tables.table import part_starts, parts_reader
 from xfm.inference.input_parsing import example
 
 _HEAD = 1 << 16
@@ -146,7 +146,7 @@ class TableRows(RowSource):
         self.path, self.reading, self._table = path, reading, open_table(source)
         self._memory = source if isinstance(source, InMemory) else None
         self.total, self.unit = self._table.size, self._table.unit
-        self._parts = TableParts(self._table, reading.columns_read(self._table.columns or ()))
+        self._part = parts_reader(self._table, reading.columns_read(self._table.columns or ()))
         if (present := self._table.columns) is not None:
             reading.columns.check_columns(reading.fields, present, path)
             if missing := [name for name in reading.keep if name not in present]:
@@ -180,7 +180,7 @@ class TableRows(RowSource):
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
         """Rows from one number up to another, exclusive; None is the end. Parts in order cost one reading of
         the file."""
-        for raw in self._parts.part(first, last):
+        for raw in self._part(first, last):
             yield self.reading.row(self.path, raw, self._memory is not None)
 
     def known_by(self) -> dict[str, Any]:

@@ -36,8 +36,7 @@ def in_pixels(box: object, size: tuple[int, int], format: BoxFormat, unit: BoxUn
 
 
 def box_flaw(box: object, size: tuple[int, int]) -> tuple[Issue | None, float | None]:
-    """The flaw of a box [left, top, width, height] in pixels of an upright picture (width, height), and the
-    percentage of the picture that a usable box covers."""
+    """The flaw of a box [left, top, width, height] in pixels, and the percentage of its picture it covers."""
     try:
         _, _, width, height = check_box(box, *size)
     except ValueError as error:
@@ -54,11 +53,6 @@ def box_flaw(box: object, size: tuple[int, int]) -> tuple[Issue | None, float | 
     if min(width, height) < min(_LEAST, *size):
         return Issue(Finding.BOX_TINY, shown, -min(width, height)), covered
     return Issue(Finding.BOX_WHOLE, shown) if covered >= _WHOLE else None, covered
-
-
-_SCALE = (64, 64)
-"""A JPEG is decoded no smaller: as for the perceptual hash of `xfm prepare`, which is the same."""
-_FLAT = 4
 
 
 class ImageCheck(NamedTuple):
@@ -79,8 +73,8 @@ def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
     digest = short_digest(data)
     try:
         header = checked_header(data)
-        # At a smaller scale where the file ends as a whole one does; others as in training.
-        picture = loaded(data, header, _SCALE, looks_whole(data, header))
+        # At the scale of `xfm prepare` where the file ends as a whole one does; others as in training.
+        picture = loaded(data, header, (64, 64), looks_whole(data, header))
     except PictureError as error:
         return ImageCheck(digest, found=(Issue(Finding.PICTURE, str(error)),))
     found = list[Issue]()
@@ -91,7 +85,7 @@ def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
     if long > config.max_aspect * short:
         found.append(Issue(Finding.LONG, shown, long / short))
     extremes: Any = picture.getextrema()  # of RGB, a pair a channel
-    if flat := all(high - low <= _FLAT for low, high in extremes):
+    if flat := all(high - low <= 4 for low, high in extremes):
         found.append(Issue(Finding.FLAT, "all of it has one colour"))
     return ImageCheck(digest, header.width, header.height, None if flat else hash_of(picture), tuple(found))
 
@@ -163,10 +157,6 @@ def _around(text: str, place: int) -> str:
     return ("..." if start else "") + excerpt(text[start:], 200)
 
 
-_LABEL = 200
-"""Characters by which labels are known."""
-
-
 @dataclass
 class CheckedRecord:
     """Issues by finding, and 64-bit keys for comparisons: `key` of the record, `asked` of its input without
@@ -216,7 +206,7 @@ def check_record(
             done.add([flaw._replace(detail=whose + flaw.detail)])
         if covered is not None:
             tally.measure("percent of the picture in a box", covered)
-    tally.labels.update(excerpt(label, _LABEL) for label in record.labels)
+    tally.labels.update(excerpt(label, 200) for label in record.labels)
     if record.record is not None and kind is not None and not done.has(Severity.LEFT_OUT):
         # Training's own rule; pixels are not decoded again.
         decoded = torch.empty(1, dtype=torch.uint8).expand(3, size[1], size[0]) if pictures else None

@@ -157,7 +157,6 @@ def _kind_said(source: RecordSource, number: int, otherwise: SampleKind) -> Samp
 
 # ---------------------------------------------------------------- all records
 COUNTS, PAGE = "doctor.json", "report.html"
-_WORK = ".examining"
 _OUT, _HURT = 1, 2
 """Bits of `harm` of a record."""
 
@@ -188,7 +187,7 @@ def examine(
     about = {"data": path, "kind": config.task or config.kind.value, "sample": str(config.sample)}
     maker = ResultOrigin("doctor", about, shown)
     require_free(out, maker)
-    work = out.absolute() / _WORK
+    work = out.absolute() / ".examining"
     with locked(out):
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
         try:

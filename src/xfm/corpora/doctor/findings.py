@@ -89,14 +89,12 @@ def distribution(values: Mapping[float, int]) -> dict[str, Any]:
 
 
 KeptExample = tuple[float, int, int, str]
-"""Of a record that may be shown: goodness, the worst first; a ticket, which decides at random among equally
-bad ones; its number and the detail."""
+"""Of a record that may be shown: goodness, the worst first; a ticket of a lottery; number; detail."""
 
 
 @dataclass
 class Statistics:
-    """Counts: `parts` and `records` of each finding, values of distributions, rows of classes, and at most
-    `most` examples of each finding."""
+    """Counts of parts and records with each finding, values, rows of classes; `most` examples of each."""
 
     most: int
     read: int = 0
@@ -144,11 +142,8 @@ def ticket(number: int, seed: int) -> int:
     return int.from_bytes(digest, "big")
 
 
-_MOST_CLASSES = 1000
-
-
 def rare_classes(labels: Counter[str], few: int) -> dict[str, int]:
     """Classes with fewer rows than `few`; none where labels are values or too many to be classes."""
-    if len(labels) > _MOST_CLASSES or (len(labels) > 50 and all(map(is_number, labels))):
+    if len(labels) > 1000 or (len(labels) > 50 and all(map(is_number, labels))):
         return {}
     return {name: count for name, count in labels.items() if count < few}

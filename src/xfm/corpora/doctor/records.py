@@ -166,8 +166,7 @@ class TableData:
             if not {*self.columns.places(fields, there).values()} & {*there}:
                 told = "name the task with --task, and its columns with --columns text=COLUMN"
                 raise UserError(f"{self.path}: no task reads its columns {listed([*there])}; {told}")
-        wanted = self.columns.wanted(fields)
-        rows = table.rows(wanted)
+        rows = table.rows(self.columns.wanted(fields))
         if self.sample:
             total = sum(1 for _ in table.rows(frozenset()))
             places = {*spread(total, self.sample, self.seed).tolist()}

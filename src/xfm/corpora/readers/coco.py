@@ -9,11 +9,11 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
 from typing import TypeVar
 
+from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
 from xfm.corpora.images import by_address
@@ -22,7 +22,8 @@ from xfm.data.tables.json_list import listed_items
 
 CROWD, NO_CLASS = "region of a crowd", "region of a class without name"
 _CROWD, _NO_CLASS = -1, -2  # in place of a class
-_NO_BOX = (float("nan"),) * 4
+_PREFIXES = ("captions_", "zhiyuan_objv2_", "objects365_", "instances_")
+"""Of files of annotations, before the name of the split; the second is Objects365's version 2."""
 _TRIED = 200
 """Pictures by which the folder is found that holds them."""
 T = TypeVar("T", int, str)
@@ -51,45 +52,48 @@ def regions_of(
     return tuple(found), dict(left_out)
 
 
-@dataclass
-class _Split:
-    pictures: dict[int, tuple[str, float, float, tuple[str, ...]]] = field(default_factory=dict)
-    captions: dict[int, list[str]] = field(default_factory=dict)
-    classes: dict[int, str] = field(default_factory=dict)
-    boxes: Boxes[int] = field(default_factory=dict)
-    odd: int = 0
+_Picture = tuple[str, float, float, tuple[str, ...]]
+_Split = tuple[dict[int, _Picture], dict[int, list[str]], dict[int, str], Boxes[int], int]
+"""Pictures (file, width, height, other names), captions, classes, boxes, and how many items are odd."""
 
-    def read(self, path: Path) -> None:
+
+def _read(files: Iterable[Path]) -> _Split:
+    pictures, captions, classes = dict[int, _Picture](), dict[int, list[str]](), dict[int, str]()
+    boxes, odd = Boxes[int](), 0
+    for path in files:
         for name, item in listed_items(path, "images", "annotations", "categories"):
             number = item.get("id") if isinstance(item, dict) else None
             if not isinstance(number, int) or not -(2**62) < number < 2**62:
-                self.odd += 1
+                odd += 1
             elif name == "images":
                 width, height = number_or_nan(item.get("width")), number_or_nan(item.get("height"))
                 names = by_address(item.get("flickr_url"))
-                self.pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
+                pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
             elif name == "categories":
-                self.classes[number] = str(item.get("name") or "").strip()
+                classes[number] = str(item.get("name") or "").strip()
             else:
                 owner, caption = item.get("image_id"), item.get("caption")
                 if not isinstance(owner, int) or not -(2**62) < owner < 2**62:
-                    self.odd += 1
+                    odd += 1
                 elif isinstance(caption, str):
-                    self.captions.setdefault(owner, []).append(" ".join(caption.split()))
+                    captions.setdefault(owner, []).append(" ".join(caption.split()))
                 elif "bbox" in item:
                     label, box = item.get("category_id"), item["bbox"]
                     label = label if isinstance(label, int) and 0 <= label < 2**53 else _NO_CLASS
                     given = isinstance(box, list) and len(box) == 4
                     label = _CROWD if item.get("iscrowd") else label
-                    add_box(self.boxes, owner, label, map(number_or_nan, box) if given else _NO_BOX)
+                    add_box(boxes, owner, label, map(number_or_nan, box if given else [None] * 4))
+    return pictures, captions, classes, boxes, odd
 
 
 class CocoReader(GatheredReader):
-    """COCO's captions and instances; class names are phrases."""
+    """COCO's captions and instances; class names are phrases. Objects365 has no `own_names` of pictures."""
 
     licence = "COCO's annotations: CC BY 4.0; pictures: the terms of Flickr and of whoever took them"
-    prefixes: tuple[str, ...] = ("captions_", "instances_")
-    own_names = True
+
+    def __init__(self, source: Path, config: PrepareConfig, own_names: bool = True) -> None:
+        super().__init__(source, config)
+        self.own_names = own_names
 
     def inputs(self) -> list[Path]:
         return [path for files in self._files().values() for path in files]
@@ -97,14 +101,10 @@ class CocoReader(GatheredReader):
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         seen: dict[int, str] = {}
         for split, files in self._files().items():
-            found = _Split()
-            for path in files:
-                found.read(path)
-            for number in found.pictures if self.own_names else ():
+            found = _read(files)
+            for number in found[0] if self.own_names else ():
                 if (other := seen.setdefault(number, split)) != split:
-                    told = (
-                        f"picture {number} is in {other} and in {split}: name one, such as --splits {split}"
-                    )
+                    told = f"picture {number} is in {other} and in {split}: name one of them with --splits"
                     raise UserError(f"{self.source}: {told}")
             yield from self._joined(split, found)
 
@@ -113,19 +113,20 @@ class CocoReader(GatheredReader):
         found: dict[str, list[Path]] = {}
         for place in places:
             for path in sorted(place.glob("*.json")) if place.is_dir() else ():
-                prefix = next((one for one in self.prefixes if path.name.startswith(one)), None)
+                prefix = next((one for one in _PREFIXES if path.name.startswith(one)), None)
                 if prefix and (not splits or path.stem.removeprefix(prefix) in splits):
                     found.setdefault(path.stem.removeprefix(prefix), []).append(path)
             if found:
                 break
         wanted = splits or ([] if found else ["train2014"])
         if lacking := [split for split in wanted if split not in found]:
-            told = f"annotations/{self.prefixes[-1]}{lacking[0]}.json; unpack it there, or check --splits"
+            told = f"annotations/{_PREFIXES[-1]}{lacking[0]}.json; unpack it there, or check --splits"
             raise UserError(f"{self.source} holds no {told}")
         return dict(sorted(found.items()))
 
     def _joined(self, split: str, found: _Split) -> Iterator[SourceRecord]:
-        shown = [(name, number) for number, (name, *_) in sorted(found.pictures.items())]
+        pictures, captions, classes, boxes, odd = found
+        shown = [(name, number) for number, (name, *_) in sorted(pictures.items())]
         tried = [name for name, _ in islice(shown, _TRIED)]
         part = re.sub(r"_v\d+$", "", split)
         roots = (split, part, f"images/{part}", "images", "")
@@ -135,22 +136,21 @@ class CocoReader(GatheredReader):
         else:
             root, skip = split, 0
         for name, number in shown:
-            _, width, height, names = found.pictures[number]
-            regions, left_out = regions_of(found.boxes.get(number, ()), found.classes)
+            _, width, height, names = pictures[number]
+            regions, left_out = regions_of(boxes.get(number, ()), classes)
             path = path_below(self.source, _below(root, skip, name)) if name else None
             yield SourceRecord(
                 f"{split}/{name or number}",
                 path,
-                tuple(found.captions.get(number, ())),
+                tuple(captions.get(number, ())),
                 regions,
                 size=(width, height),
                 known_as=(f"coco:{number}", *names) if self.own_names else names,
                 left_out=left_out,
                 flaw="" if path else "the annotations name no file below the corpus",
             )
-        known = found.pictures.keys()
-        odd = found.odd + sum(len(found.captions[number]) for number in found.captions.keys() - known)
-        odd += sum(len(found.boxes[number]) // 5 for number in found.boxes.keys() - known)
+        odd += sum(len(captions[number]) for number in captions.keys() - pictures.keys())
+        odd += sum(len(boxes[number]) // 5 for number in boxes.keys() - pictures.keys())
         if odd:
             yield SourceRecord(split, flaw=f"{odd} annotations are of no picture, or without number")
 
@@ -159,11 +159,3 @@ def _below(root: str, skip: int, name: str) -> str:
     """A name in a folder, without its first folders, which do not exist."""
     parts = name.split("/")
     return "/".join([*([root] if root else []), *parts[min(skip, len(parts) - 1) :]])
-
-
-class Objects365Reader(CocoReader):
-    """Objects365, version 1 or 2."""
-
-    licence = "Objects365's annotations: CC BY 4.0, for research; pictures: the terms of Flickr"
-    prefixes = ("zhiyuan_objv2_", "objects365_", "instances_")
-    own_names = False

@@ -59,8 +59,8 @@ def _of_tar(path: Path, flaws: list[str]) -> Iterator[tuple[str, int, Callable[[
     """Name, size and content of each member before any damage."""
     file = StoredFile.of(path)
     try:
-        for member in scan_members(file):
-            yield member.name, member.size, partial(FILES.read, file, member.offset, member.size)
+        for name, offset, size, _ in scan_members(file):
+            yield name, size, partial(FILES.read, file, offset, size)
     except UserError as error:
         flaws.append(str(error))
 

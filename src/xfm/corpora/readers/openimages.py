@@ -14,7 +14,7 @@ from xfm.corpora.source_record import GatheredReader, SourceRecord
 from xfm.data.tables.json_list import numbered_lines
 from xfm.data.tables.records import open_stored
 
-BOXES = "-annotations-bbox"
+BOXES, _TOLD = "-annotations-bbox", "open_images_{}_*.jsonl"
 SPLITS = ("train", "validation", "test")
 _COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 
@@ -25,8 +25,8 @@ class OpenImagesReader(GatheredReader):
     licence = "Open Images' annotations: CC BY 4.0; pictures: CC BY 2.0 of whoever took them"
 
     def inputs(self) -> list[Path]:
-        files = [path for split in self._named() for path in (*self._boxes(split), *self._narratives(split))]
-        return [self._classes(), *files]
+        files = (self._boxes(split) + self._find(_TOLD.format(split)) for split in self._named())
+        return sum(files, [self._classes()])
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         path = self._classes()
@@ -42,7 +42,7 @@ class OpenImagesReader(GatheredReader):
             numbers = {mid: labels.index(name) for mid, name in classes.items()}
             boxes, captions, named = Boxes[str](), dict[str, list[str]](), dict(enumerate(labels))
             odd = sum(_read_boxes(path, boxes, numbers) for path in self._boxes(split))
-            odd += sum(_read_narratives(path, captions) for path in self._narratives(split))
+            odd += sum(_read_narratives(path, captions) for path in self._find(_TOLD.format(split)))
             folders = (split, f"images/{split}", "images")
             folder = next((one for one in folders if (self.source / one).is_dir()), split)
             for name in sorted(boxes.keys() | captions.keys()):
@@ -78,10 +78,6 @@ class OpenImagesReader(GatheredReader):
 
     def _boxes(self, split: str) -> list[Path]:
         return self._find(f"{split}{BOXES}.csv") + self._find(f"*-{split}{BOXES}.csv")
-
-    def _narratives(self, split: str) -> list[Path]:
-        files = self._find("open_images_*.jsonl")
-        return [path for path in files if f"_{split}_" in path.name]
 
 
 def _checked_name(name: object) -> str:

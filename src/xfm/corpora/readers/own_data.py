@@ -20,7 +20,6 @@ from xfm.data.tables.records import BadPicture, RawRow
 from xfm.data.tables.table import open_folder
 
 _BESIDE = (".txt", ".json")
-NO_TEXT = "there is no text beside the picture"
 
 
 class FolderReader(GatheredReader):
@@ -41,7 +40,8 @@ class FolderReader(GatheredReader):
         texts = any(os.path.splitext(name)[0] in beside for name in pictures)
         for name in pictures:
             lacks = texts and os.path.splitext(name)[0] not in beside
-            yield SourceRecord(name, self.source / name, flaw=NO_TEXT if lacks else "")
+            flaw = "there is no text beside the picture" if lacks else ""
+            yield SourceRecord(name, self.source / name, flaw=flaw)
 
     def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
         """The texts are read here."""

@@ -15,8 +15,6 @@ from xfm.data.tables.parquet import read_footer, read_parquet
 from xfm.data.tables.records import RawRow, is_packed, open_stored
 
 _KINDS = (".jsonl", ".ndjson", ".json", ".parquet", ".txt")
-_EXTRACTED = re.compile(r"wiki_\d+")
-"""Files of WikiExtractor, which hold JSON lines."""
 
 
 class TextReader(CorpusReader):
@@ -100,7 +98,7 @@ def _kind(path: Path) -> str | None:
     name = path.name.lower().removesuffix(".gz")
     if path.name.startswith("."):
         return None
-    if _EXTRACTED.fullmatch(name):
+    if re.fullmatch(r"wiki_\d+", name):  # of WikiExtractor
         return ".jsonl"
     kind = os.path.splitext(name)[1]
     if kind == ".parquet" and is_packed(path):

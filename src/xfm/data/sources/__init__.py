@@ -52,8 +52,7 @@ def open_source(path: Path | str, kind: SampleKind | str, remote: RemoteConfig |
 
 
 def _is_indexed(path: Path | str) -> bool:
-    """Whether a path is a folder with an index, or a pattern in one; raises UserError where a shard that it
-    has is missing."""
+    """Whether a path is a folder with an index, or a pattern in one; UserError where a shard of it lacks."""
     text = str(path)
     place = Path(text)
     if os.path.isdir(place):

@@ -14,8 +14,6 @@ from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, RecordSource, StoredFile
 
 _CHUNK, _LONGEST = 1 << 24, 1 << 30
-_NEWLINE = 10
-_SHORTEST_ROW = 16
 
 
 class JsonLinesSource(RecordSource):
@@ -91,7 +89,7 @@ def _index(file: StoredFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     with file.path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         breaks, last = [], 0
         for at in range(0, size, _CHUNK):
-            found = np.flatnonzero(np.frombuffer(data[at : at + _CHUNK], np.uint8) == _NEWLINE) + at
+            found = np.flatnonzero(np.frombuffer(data[at : at + _CHUNK], np.uint8) == ord("\n")) + at
             last = int(found[-1]) if len(found) else last
             if at - last > _LONGEST:  # a file of holes, say, which would be read for hours
                 raise UserError(f"{file.path}: no line ends in {_LONGEST} bytes; is it a file of JSON lines?")
@@ -101,7 +99,7 @@ def _index(file: StoredFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             ends = np.append(ends, size)
         starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
         # Rows of a few bytes only can be blank, unless somebody means harm: then they are bad records.
-        short = np.flatnonzero(ends - starts < _SHORTEST_ROW).tolist()
+        short = np.flatnonzero(ends - starts < 16).tolist()
         keep = np.ones(len(starts), bool)
         keep[[row for row in short if not data[int(starts[row]) : int(ends[row])].strip()]] = False
     return starts[keep], ends[keep], np.flatnonzero(keep) + 1

@@ -25,8 +25,6 @@ from xfm.data.sources.stores import RemoteFile, asked
 
 _SHARE = 32
 """A process looks whether there is too much whenever it has written one part in so many of the room."""
-_KEPT = 7 / 8
-"""Share of the room that is left filled when some is made."""
 _SPARE = 1 << 30
 """Bytes of the disk that are left to others, such as checkpoints."""
 BLOCK = 256 << 10
@@ -43,8 +41,7 @@ _Span = tuple[RemoteFile, int, int]
 
 
 class DiskBlocks:
-    """Disk cache of named blocks, `room` bytes and a thirty-second a process, least recently used first
-    out."""
+    """Disk cache of named blocks, `room` bytes and a thirty-second a process; the least used goes first."""
 
     def __init__(self, folder: Path, room: int) -> None:
         self._folder, self.room = folder, room
@@ -104,7 +101,7 @@ class DiskBlocks:
             total = sum(size for _, size, _ in found)
             room = min(self.room, total + shutil.disk_usage(self._folder).free - _SPARE)
             for _, size, path in sorted(found) if total > room - self.room // _SHARE else ():
-                if total <= room * _KEPT:
+                if total <= room * 7 / 8:
                     break
                 path.unlink(missing_ok=True)
                 total -= size

@@ -80,8 +80,7 @@ _open: WeakValueDictionary[tuple[str, RemoteConfig], RemoteShards] = WeakValueDi
 
 def remote_shards(address: str, settings: RemoteConfig) -> RemoteShards:
     """The shards of an address: one, a pattern, a numbered range, or all of a folder. A web server lists no
-    files, so that patterns and folders need an index there. Raises UserError where a shard is missing, the
-    index is damaged, or the store does not answer."""
+    files, so that patterns and folders need an index there. UserError where something is missing."""
     if (found := _open.get((address, settings))) is None:
         try:
             found = _opened(address, settings)

@@ -45,8 +45,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class IndexedShard:
-    """A shard, by name in its folder, bytes, nanoseconds of the last change, sampled digest (8 bytes), and
-    the spans [N, 3, 2] int64 of its records, see `spans_of`."""
+    """A shard: name in its folder, bytes, nanoseconds, sampled digest (8 bytes), spans, see `spans_of`."""
 
     name: str
     size: int
@@ -179,8 +178,7 @@ def header(columns: dict[str, np.ndarray], records: int) -> bytes:
 
 def write_index(folder: Path, shards: Iterable[IndexedShard], name: str = INDEX) -> Path:
     """Write the index of a folder, whole or not at all, and return its path. Entries, in the order of names,
-    are taken one at a time, so that the spans of one are in memory. Raises UserError where there are none or
-    two have one name."""
+    are taken one at a time, to hold the spans of one. Raises UserError where there is none, or one twice."""
     path, entries = folder / name, list[_Entry]()
     with writing(path, "and run the command again"), replacing(path) as stream:
         stream.write(bytes(HEADER))

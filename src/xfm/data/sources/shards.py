@@ -1,6 +1,5 @@
 """Tar shards of one folder as a source. A shard is compared with its index when it is first used, and a
-member is read together with the header before it: neither a stale index nor one made to mislead gives
-anything but bad records."""
+member is read with the header before it: an index that is stale or lies gives nothing but bad records."""
 
 import contextlib
 from collections.abc import Sequence

@@ -22,8 +22,7 @@ SECONDS = 120.0
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file when it was first asked for: bytes, entity tag or time of its version (may be empty), and the
-    address of that version alone where there is one."""
+    """A file when it was first asked for: bytes, tag or time of its version, if any, and address of that."""
 
     url: str
     size: int
@@ -183,8 +182,7 @@ class RefusedError(UserError):
 
 def asked(url: str, ask: Callable[[RemoteStore], T], patience: float) -> T:
     """The answer of a store, asked again for `patience` seconds where it fails. Raises OSError where there is
-    no such file, or another one now; UserError where the store does not answer, refuses
-    (`RefusedError`), or its library is not installed."""
+    no such file, or another now; UserError where the store does not answer, or refuses (`RefusedError`)."""
     store, begun, wait = store_of(url), time.monotonic(), _FIRST
     while True:
         try:
@@ -202,10 +200,9 @@ def asked(url: str, ask: Callable[[RemoteStore], T], patience: float) -> T:
                 raise RefusedError(f"{url} cannot be read ({reason}): check it and your rights") from error
             left = patience - (time.monotonic() - begun)
             if left <= 0:
-                raise UserError(
-                    f"{url} cannot be read ({reason}), for {max(0.0, patience):g} seconds now: see whether "
-                    "the store answers, or raise data.remote.patience"
-                ) from error
+                told = "see whether the store answers, or raise data.remote.patience"
+                last = f"for {max(0.0, patience):g} seconds now"
+                raise UserError(f"{url} cannot be read ({reason}), {last}: {told}") from error
             if wait == _SAID:
                 _log.warning("%s: no answer (%s); it is asked again for %.0f seconds", url, reason, left)
             time.sleep(min(left, wait * _JITTER.uniform(0.75, 1.25)))

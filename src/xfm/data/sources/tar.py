@@ -5,7 +5,6 @@ Nothing is extracted, and links and devices are ignored. Formats: ustar, GNU lon
 
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +26,8 @@ _REGULAR = (b"0", b"\0", b"7")
 _COLUMN = {**dict.fromkeys(PICTURES, PICTURE), "json": JSON, "txt": TEXT}
 
 
-@dataclass(frozen=True)
-class TarMember:
-    """A regular file in a tar: where its bytes lie, and `lead` bytes of headers before them."""
-
-    name: str
-    offset: int
-    size: int
-    lead: int = BLOCK
+TarMember = tuple[str, int, int, int]
+"""A regular file in a tar: name, where its bytes lie, how many, and bytes of headers before them."""
 
 
 def scan_members(file: StoredFile) -> Iterator[TarMember]:
@@ -46,8 +39,7 @@ def scan_members(file: StoredFile) -> Iterator[TarMember]:
 
 
 def members_of(path: Path | str, read: Callable[[int, int], bytes], end: int) -> Iterator[TarMember]:
-    """The regular files of a tar of `end` bytes; `read` gives those at an offset, a number of them. Raises
-    UserError."""
+    """The regular files of a tar of `end` bytes; `read` gives so many at an offset. Raises UserError."""
     place = first = 0
     long_name: str | None = None
     pax: dict[str, str] = {}
@@ -71,7 +63,7 @@ def members_of(path: Path | str, read: Callable[[int, int], bytes], end: int) ->
                 raise _no_header(path, place) from None
         elif kind not in _NOTES:
             if kind in _REGULAR:
-                yield TarMember(long_name or pax.get("path") or _name(header), start, size, start - first)
+                yield long_name or pax.get("path") or _name(header), start, size, start - first
             long_name, pax = None, {}
         place = start + -(-size // BLOCK) * BLOCK
         first = first if kind in _NOTES else place
@@ -131,12 +123,11 @@ def key_and_extension(name: str) -> tuple[str, str]:
 
 def spans_of(path: Path | str, members: Iterable[TarMember]) -> np.ndarray:
     """[N, 3, 2] int64: of the image, JSON and text of each record the offset (0 where there is none), and its
-    size with the number of header blocks before it, see `unpacked`. Raises UserError where a key has two of a
-    kind."""
+    size with the number of header blocks before it, see `unpacked`. UserError where a key has two of one."""
     last: str | None = None
     rows: list[list[int]] = []
-    for member in members:
-        key, extension = key_and_extension(member.name)
+    for name, offset, size, lead in members:
+        key, extension = key_and_extension(name)
         column = _COLUMN.get(extension)
         if column is None:
             continue
@@ -145,10 +136,10 @@ def spans_of(path: Path | str, members: Iterable[TarMember]) -> np.ndarray:
             rows.append([0] * 6)
         if rows[-1][2 * column]:
             raise UserError(f"{path}: key {key} has two members of a kind; give each record its own key.")
-        blocks = member.lead // BLOCK
-        if blocks > _MOST_BLOCKS or member.size > _SIZES:
-            raise _no_header(path, member.offset - member.lead)
-        rows[-1][2 * column : 2 * column + 2] = [member.offset, member.size | blocks << _SIZE_BITS]
+        blocks = lead // BLOCK
+        if blocks > _MOST_BLOCKS or size > _SIZES:
+            raise _no_header(path, offset - lead)
+        rows[-1][2 * column : 2 * column + 2] = [offset, size | blocks << _SIZE_BITS]
     return np.array(rows, dtype=np.int64).reshape(-1, 3, 2)
 
 
@@ -170,7 +161,7 @@ def stored_key(before: bytes, size: int, column: int) -> str | None:
         found = next(members_of("", lambda at, many: before[at : at + many], len(before) + size), None)
     except UserError:
         return None
-    if found is None or (found.offset, found.size) != (len(before), size):
+    if found is None or found[1:3] != (len(before), size):
         return None
-    key, extension = key_and_extension(found.name)
+    key, extension = key_and_extension(found[0])
     return key if _COLUMN.get(extension) == column else None

@@ -79,10 +79,8 @@ class ColumnMap:
         read: dict[str, str] = {}
         for name, column in self.places(fields, self.columns.values()).items():
             if (other := read.setdefault(column, name)) != name:
-                raise UserError(
-                    f"--columns: the column {column!r} would be {other} and {name}; name another for one "
-                    f"(of a field that may be missing, {name}= says that there is none)"
-                )
+                told = f"name another for one, or {name}= where there is none"
+                raise UserError(f"--columns: the column {column!r} would be {other} and {name}; {told}")
 
     def check_columns(
         self, fields: Sequence[Field], columns: Collection[str], place: object, others: bool = False

@@ -15,18 +15,15 @@ from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables.records import RawRow, Records, open_stored, refuse_double_columns, stored_size
 
 LONGEST_LINE = MAX_BYTES
-"""Characters of a line, or of a row of several, at most: a file without line breaks, or with all of them
-between quotes, would be read whole."""
-_DELIMITERS = (",", ";", "\t", "|")
+"""Characters of a line, or of a row of several, at most, lest a file without line breaks be read whole."""
 
 
 def read_delimited(path: Path) -> Records:
-    """A CSV or TSV file (tab of `.tsv`, else the most frequent of `, ; tab |`); rows are numbered by the line
-    that they begin on. Raises UserError."""
+    """A CSV or TSV file (tab, or the most frequent of `, ; tab |`), by first lines. Raises UserError."""
     size = stored_size(path)
     with open_stored(path) as stored, io.TextIOWrapper(stored, "utf-8-sig", newline="") as file:
         first = file.readline(1 << 20)
-    delimiter = "\t" if table_kind(path) == ".tsv" else max(_DELIMITERS, key=first.count)
+    delimiter = "\t" if table_kind(path) == ".tsv" else max(",;\t|", key=first.count)
     with contextlib.closing(_cells(path, delimiter)) as found:
         names = [name.strip() for name in next(found, (1, [], 0))[1]]
     if not any(names):

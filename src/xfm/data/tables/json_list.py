@@ -71,8 +71,7 @@ _NEAR = 16
 
 
 def read_json_records(path: Path) -> Records:
-    """A file with a list of objects, numbered from 1, or with an object on every line that is not blank.
-    Raises UserError."""
+    """A file with a list of objects, numbered from 1, or with an object a line. Raises UserError."""
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         with open_stored(path) as file:
@@ -206,8 +205,7 @@ class _Text:
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """Lists, mappings, texts and numbers of a published pickle (RefCOCO's); nothing in it is run. Raises
-    UserError when it is damaged or holds anything else."""
+    """Lists, mappings, texts and numbers of a published pickle (RefCOCO's), of which nothing is run."""
     try:
         open_regular(path).close()
         [data] = parsed("xfm.data.parsers:plain_pickle", str(path))

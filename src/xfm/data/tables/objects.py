@@ -49,8 +49,7 @@ def as_table(given: Table, name: str) -> str | Path | InMemory:
     of_rows = "__iter__" in (able := {*dir(type(given))}) or {"__len__", "__getitem__"} <= able
     if isinstance(given, type | bytes | set | frozenset | Iterator | np.ndarray | Tensor) or not of_rows:
         raise UserError(f"{name} is of type {type(given).__name__}; give {KINDS}")
-    shown = f"{name} ({type(given).__name__})"
-    return InMemory(given, shown)
+    return InMemory(given, f"{name} ({type(given).__name__})")
 
 
 def as_splits(train: Table, valid: Table | None, test: Table | None) -> dict[str, str | Path | InMemory]:
@@ -60,8 +59,7 @@ def as_splits(train: Table, valid: Table | None, test: Table | None) -> dict[str
         found = {}
         for name, table in train.items():
             if (split := SPLITS.get(str(name))) is None:
-                what = excerpt(str(name))
-                raise UserError(f"train: a fine-tuning has no split {what!r}; take it out")
+                raise UserError(f"train: a fine-tuning has no split {excerpt(str(name))!r}; take it out")
             if split in found:
                 raise UserError(f"train: the split {split} is there twice, as {name} too; leave one out")
             found[split] = table
@@ -233,8 +231,7 @@ def read_hub(reference: str) -> Records:
     place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
 
     def named(cell: Any) -> Any:
-        """The path of an image that the library left in the data set's folder or its own cache. Other paths
-        are judged as those of other tables."""
+        # The library leaves images in the data set's folder or its cache; others are judged as of any table.
         if isinstance(cell, dict) and cell.keys() == {"bytes", "path"} and cell["path"] and not cell["bytes"]:
             return path_below(Path("/"), cell["path"], within=place) or cell
         return cell

@@ -1,5 +1,4 @@
-"""What every reader of tables gives, how it says that a file cannot be read, and pictures in cells: as bytes,
-as the hub's `{"bytes": .., "path": ..}`, or decoded."""
+"""What every reader of tables gives, how it says that a file cannot be read, and pictures in cells."""
 
 import contextlib
 import gzip
@@ -47,8 +46,7 @@ class RawRow:
 @dataclass(frozen=True)
 class Records:
     """An open table: column names (None where each row has its own), a reader of rows with some columns, the
-    size in units of `RawRow.read`, a folder's report, and whether cells are typed (those of CSV are
-    texts)."""
+    size in units of `RawRow.read`, a folder's report, and whether cells are typed (CSV has texts)."""
 
     columns: tuple[str, ...] | None
     rows: Callable[[frozenset[str]], Iterator[RawRow]]
@@ -182,8 +180,7 @@ def pictures_in(cell: Any) -> Any:
 
 
 def stored_pictures(cell: Any, folder: Path) -> Any:
-    """A cell, or each of a list, with a path (or `BadPicture`) in place of an image, which is written into
-    the folder once, under the digest of its bytes."""
+    """A cell, or each of a list, with a path (or `BadPicture`) for an image, written by its digest."""
     if isinstance(cell, list):
         return [one if isinstance(one, list) else stored_pictures(one, folder) for one in cell]
     if isinstance(cell, DecodedPicture):

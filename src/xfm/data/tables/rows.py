@@ -27,8 +27,7 @@ _LONGEST = 10_000
 class TableRow(Mapping[str, Any]):
     """A row of a table: a mapping of its fields that knows where it stands. Typed getters raise UserError
     with file, row and column. `number` is the line or place from 1; `names` the column of each field; `root`
-    the folder of image paths (None: the file's); `free`: paths may lead anywhere, as in rows that a program
-    holds."""
+    the folder of image paths (None: the file's); `free`: paths may lead anywhere, as in a program's rows."""
 
     fields: Mapping[str, Any]
     file: Path
@@ -52,8 +51,7 @@ class TableRow(Mapping[str, Any]):
         return cls(found, file, number, names, root, free)
 
     def unpacked(self, fields: Iterable[Field], folder: Path) -> "TableRow":
-        """The row with files of a folder in place of images in cells; raises UserError where other cells have
-        bytes."""
+        """The row with files of a folder in place of images in cells; UserError where others have bytes."""
         kinds = (FieldKind.PICTURE, FieldKind.TWO_PICTURES)
         shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
         if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:

@@ -74,26 +74,25 @@ def open_table(source: str | Path | InMemory) -> Records:
     return reader(path)
 
 
-class TableParts:
-    """Reads runs of rows of a table by their numbers."""
+def parts_reader(table: Records, wanted: frozenset[str]) -> Callable[[int, int | None], Iterator[RawRow]]:
+    """Reads runs of rows of a table, from a number to before another (None: the end), best in order."""
+    ahead: tuple[RawRow, Iterator[RawRow]] | None = None  # the next row, and those after it
 
-    def __init__(self, table: Records, wanted: frozenset[str]) -> None:
-        self._table, self._wanted = table, wanted
-        self._ahead: tuple[RawRow, Iterator[RawRow]] | None = None  # the next row, and those after it
-
-    def part(self, first: int, last: int | None) -> Iterator[RawRow]:
-        """Rows from `first` to before `last` (None: the end); goes on where the last part ended."""
-        ahead, self._ahead = self._ahead, None
+    def part(first: int, last: int | None) -> Iterator[RawRow]:
+        nonlocal ahead
         if ahead is None or ahead[0].number > first:
-            begun, rows = list[RawRow](), iter(self._table.rows(self._wanted))
+            begun, rows = list[RawRow](), iter(table.rows(wanted))
         else:
             begun, rows = [ahead[0]], ahead[1]
+        ahead = None
         for raw in chain(begun, rows):
             if last is not None and raw.number >= last:
-                self._ahead = raw, rows
+                ahead = raw, rows
                 return
             if raw.number >= first:
                 yield raw
+
+    return part
 
 
 def part_starts(rows: Iterator[RawRow], size: int) -> tuple[list[int], int]:
@@ -137,8 +136,7 @@ def split_rows(
 ) -> dict[str, list[int]]:
     """Row numbers of each part and of the `rest`, in rising order. Rows of a group (such as an image) stay
     together. Of each stratum (groups whose first row is of one class) each part takes its share, rounded,
-    with what rounding kept from it in the strata before; every stratum leaves at least one group to the
-    rest."""
+    with what rounding kept from it in the strata before; every stratum leaves a group to the rest."""
     found: dict[str, list[int]] = {name: [] for name in (*shares, "rest")}
     owed = dict.fromkeys(shares, 0.0)  # what rounding kept from each part so far
     for order in drawn_units(groups, strata, seed):
