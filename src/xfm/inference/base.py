@@ -195,14 +195,13 @@ class Pipeline(ABC):
             for start in range(0, len(order), size):
                 rows = order[start : start + size]
                 chosen = [items[places[row]] for row in rows]
-                part = tokens
+                part, image, index = tokens, None, None
                 if tokens is not None:
                     part = cut(tokens, rows, self.engine.longest).to(self.engine.device)
-                batch = InputBatch(part, items=chosen)
                 if keys := [picture.key for item in chosen for picture in item.pictures]:
                     image, index = encoded.stack(keys)
-                    distinct = list(dict.fromkeys(keys))
-                    batch = InputBatch(part, image, index.view(len(rows), -1), chosen, distinct)
+                    index = index.view(len(rows), -1)
+                batch = InputBatch(part, image, index, chosen, [*dict.fromkeys(keys)])
                 with torch.inference_mode(), self.engine.arithmetic():
                     found = self.answer(batch, ready)
                 answers |= {places[row]: answer for row, answer in zip(rows, found, strict=True)}
@@ -210,10 +209,10 @@ class Pipeline(ABC):
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
         """Tokens [R, T] of rows with as many texts each; None where they have none."""
-        tokenizer, longest = self.engine.tokenizer if texts and texts[0] else None, self.engine.longest
-        if tokenizer is None:
+        if not texts or not texts[0]:
             return None
-        if len(texts[0]) == 1:
-            return tokenizer.encode_batch([text for (text,) in texts], longest)
-        first, second = zip(*texts, strict=True)
-        return tokenizer.encode_pairs(first, second, longest)
+        tokenizer, longest = self.engine.tokenizer, self.engine.longest
+        first, *second = zip(*texts, strict=True)
+        if second:
+            return tokenizer.encode_pairs(first, second[0], longest)
+        return tokenizer.encode_batch(first, longest)
