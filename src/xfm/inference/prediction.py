@@ -23,7 +23,6 @@ from xfm.inference.answer_file import (
     ROW,
     answer_line,
     bad_file,
-    gallery_file,
     open_answers,
     settings_file,
 )
@@ -109,20 +108,22 @@ def predict(
     candidates, said = SkippedRecords(max_bad), ""
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root, candidates)
-        candidates.write(out.parent, gallery_file(out).name)
-        said = candidates.sentence(gallery_file(out))
+        log = out.with_name(f"{out.name}.gallery.bad.jsonl")
+        candidates.write(out.parent, log.name)
+        said = candidates.sentence(log)
     pipe.begin(options)  # refuses what cannot be, before anything is written
     if draw is not None:
         claim(Path(draw), str(out.resolve()), str(out))
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
         if isinstance(rows, FolderRows) and rows.report:
-            answers.log_folder(rows.report)
+            print(f"Note: {rows.report}", file=sys.stderr, flush=True)
+            answers.log(says=rows.report)
         limit = candidates.limit
 
         def skip(row: InputRow, reason: str) -> bool:
             if answers.skipped >= limit:
                 return False
-            answers.log(row.number, row.says(reason))
+            answers.log(row=row.number, error=row.says(reason))
             return True
 
         def refused(reason: str) -> UserError:
