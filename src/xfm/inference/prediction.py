@@ -92,18 +92,16 @@ def predict(
     refuse_none(pipe=pipe, source=source, out=out)
     out = Path(out)
     reading = reading or ReadOptions(pipe.spec.inputs, urls=pipe.engine.urls is not None)
-    table = None if isinstance(source, RowSource) else as_table(source, "source")
     rows = source
-    if table is not None:
+    if not isinstance(rows, RowSource):
+        table = as_table(rows, "source")
         rows = open_rows(table if isinstance(table, InMemory) else Path(table), reading)
-    assert isinstance(rows, RowSource)
     options = pipe.spec.options() if options is None else options
     if taken := {ROW, ANSWER} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
     if draw is not None and not pipe.spec.draws:
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.spec.name} has none; leave it out")
-    files = [Path(table)] if isinstance(table, str | Path) else rows.files if isinstance(rows, OneRow) else []
-    refuse_to_overwrite([*files, *([] if gallery is None else [Path(gallery)])], out)
+    refuse_to_overwrite([*rows.files, *([] if gallery is None else [Path(gallery)])], out)
     settings = _settings(pipe, rows.known_by(), reading, options, gallery)
     candidates, said = SkippedRecords(max_bad), ""
     if isinstance(pipe, Retrieval) and gallery is not None:
@@ -136,11 +134,8 @@ def predict(
         answered = 0
         waiting = rows.rows(answers.last, answers.names)
         error = UserError if isinstance(rows, OneRow) else refused
-        place = None if draw is None else Path(draw)
-        scale = rows.unit == "B"
-        with tqdm(
-            total=rows.total, unit=rows.unit, unit_scale=scale, desc="predict", disable=not progress
-        ) as bar:
+        place, scale = None if draw is None else Path(draw), rows.unit == "B"
+        with tqdm(total=rows.total, unit=rows.unit, unit_scale=scale, disable=not progress) as bar:
             for row, answer in answered_rows(pipe, waiting, options, skip, place, error):
                 answers.write(row.number, row.kept, answer)
                 answered += 1
