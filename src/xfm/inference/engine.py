@@ -99,11 +99,6 @@ class EncodedPictures:
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the block."""
-        return 0 if self._block is None else self._block.nbytes
-
     def need(self, pictures: Sequence[Picture], also: Sequence[bytes] = ()) -> None:
         """Encode the missing pictures; others leave where room is short, but those of the keys `also`."""
         distinct = {picture.key: picture for picture in pictures}

@@ -43,19 +43,13 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     is_path = isinstance(given, Path) or (isinstance(given, str) and only_picture)
     if is_path and os.path.isdir(given):  # false of a name with a NUL; what reads pictures says so
         return Inputs(_pictures_of(Path(given), fields))
-    named: Any = (
-        getattr(given, "columns", None) if hasattr(given, "to_dict") or hasattr(given, "to_dicts") else None
-    )
-    if named is not None:
-        columns = [*map(str, named)]
-    else:
-        names = getattr(given, "column_names", None)
-        columns = None if names is None or isinstance(names, Mapping) else [*names]
-    if columns is not None:
-        known = field_names(fields)
-        wanted = [name for name in columns if name in known]
-        needed = (field for field in fields if not field.optional)
-        lacking = [one.name for one in needed if not {one.name, *one.also, *one.parts} & {*wanted}]
+    frame = hasattr(given, "to_dict") or hasattr(given, "to_dicts")
+    names: Any = getattr(given, "columns", None) if frame else None
+    names = getattr(given, "column_names", None) if names is None else names
+    if names is not None and not isinstance(names, Mapping):
+        columns = [*map(str, names)]
+        wanted = [name for name in columns if name in field_names(fields)]
+        lacking = [one.name for one in required if not {one.name, *one.also, *one.parts} & {*wanted}]
         if lacking or not wanted:
             name = lacking[0] if lacking else "' or '".join(field.name for field in fields)
             raise UserError(f"the table has no column '{name}', only {', '.join(columns)}; rename one")
