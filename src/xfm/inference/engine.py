@@ -167,10 +167,7 @@ def cut(tokens: Tokens, rows: Sequence[int], longest: int) -> Tokens:
 def one_thread(device: torch.device) -> Iterator[None]:
     """One CPU thread in the block: sums are rounded alike however many processes share a machine."""
     before = torch.get_num_threads()
-    if device.type != "cpu":
-        yield
-        return
-    torch.set_num_threads(1)
+    torch.set_num_threads(1 if device.type == "cpu" else before)
     try:
         yield
     finally:

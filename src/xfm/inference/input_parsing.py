@@ -112,9 +112,8 @@ class Item:
 
 def is_single(inputs: object) -> bool:
     """Whether inputs are one input."""
-    if isinstance(inputs, str | Mapping | bytes | Image.Image):
-        return True
-    return is_picture(inputs) and getattr(inputs, "ndim", 3) < 4
+    one = isinstance(inputs, str | Mapping | bytes | Image.Image)
+    return one or (is_picture(inputs) and getattr(inputs, "ndim", 3) < 4)
 
 
 def field_names(fields: Sequence[Field]) -> dict[str, Field]:

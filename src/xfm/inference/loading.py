@@ -150,15 +150,12 @@ class LoadedModel(Pretrained):
 
 
 def _is_numbers(given: Any) -> bool:
-    if isinstance(given, Tensor):
-        return given.is_floating_point()
-    return isinstance(given, np.ndarray) and given.dtype.kind == "f"
+    of_floats = isinstance(given, np.ndarray) and given.dtype.kind == "f"
+    return given.is_floating_point() if isinstance(given, Tensor) else of_floats
 
 
 def _given_back(found: Tensor, tensors: bool) -> Any:
-    if tensors:
-        return found
-    return found.cpu().numpy() if found.ndim else found.item()
+    return found if tensors else found.cpu().numpy() if found.ndim else found.item()
 
 
 def load(

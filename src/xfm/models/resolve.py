@@ -41,7 +41,7 @@ def find_model(reference: Path | str, revision: str | None = None) -> Path:
     place = model_folder(reference, revision)
     if not place.exists():  # `read_model` says so of a file
         raise UserError(
-            f"{reference} does not exist: name a model folder, a model of the package "
+            f"{reference} does not exist: name a model folder or file, a model of the package "
             f"({', '.join(boxed_names())}), or a repository of the hub (owner/name)"
         )
     return place
