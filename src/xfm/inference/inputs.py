@@ -42,7 +42,8 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     only_picture = len(required) == 1 and required[0].holds is FieldKind.PICTURE
     is_path = isinstance(given, Path) or (isinstance(given, str) and only_picture)
     if is_path and os.path.isdir(given):  # false of a name with a NUL; what reads pictures says so
-        return Inputs(_pictures_of(Path(given), fields))
+        folder = FolderRows(Path(given), ReadOptions(fields))
+        return Inputs([{folder.field: folder.path / name} for name in folder.names])
     frame = hasattr(given, "to_dict") or hasattr(given, "to_dicts")
     names: Any = getattr(given, "columns", None) if frame else None
     names = getattr(given, "column_names", None) if names is None else names
@@ -84,11 +85,6 @@ def refuse_set(given: object, name: str) -> None:
     """Refuse a set: it has no order that answers could follow."""
     if isinstance(given, Set) and not hasattr(given, "mapping"):  # the keys of a mapping have an order
         raise UserError(f"{name}a set has no order; give a list")
-
-
-def _pictures_of(folder: Path, fields: Sequence[Field]) -> list[Mapping[str, Any]]:
-    rows = FolderRows(folder, ReadOptions(fields)).rows(0, frozenset())
-    return [row.given for row in rows if isinstance(row.given, Mapping)]
 
 
 # ---------------------------------------------------------------- columns by name
@@ -161,8 +157,8 @@ def gallery_of(given: Any, name: str) -> Iterable[Any]:
     """The candidates of a gallery of "images" or "texts"; UserError: one candidate, or none."""
     refuse_set(given, f"{name}: ")
     if name == "images" and isinstance(given, str | Path) and os.path.isdir(given):
-        fields = IMAGE_CLASSIFICATION.inputs
-        return [row["image"] for row in _pictures_of(Path(given), fields)]
+        folder = FolderRows(Path(given), ReadOptions(IMAGE_CLASSIFICATION.inputs))
+        return [folder.path / name for name in folder.names]
     if (found := _of_values(given)).single:
         what = "a list of pictures or a folder" if name == "images" else "a list such as ['a dog', 'a cat']"
         raise UserError(f"the {name} of a gallery are {what}, not {type(given).__name__}")

@@ -59,9 +59,8 @@ def stand_in(folder: Path) -> Path | None:
 def cached_repository(folder: Path) -> Path | None:
     """The hub's cache of a repository whose files a folder links to; None for other folders."""
     repository = folder.parent.parent
-    return (
-        repository if folder.parent.name == "snapshots" and repository.name.startswith("models--") else None
-    )
+    cached = folder.parent.name == "snapshots" and repository.name.startswith("models--")
+    return repository if cached else None
 
 
 # ---------------------------------------------------------------- the hub
