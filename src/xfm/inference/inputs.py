@@ -62,9 +62,9 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
 
 def _of_values(given: Any) -> Inputs:
     if isinstance(given, np.ndarray) and not is_picture(given):
-        return Inputs(given.tolist()) if given.ndim else _one(given.item())
+        return Inputs(given.tolist()) if given.ndim else Inputs([given.item()], single=True)
     if is_single(given):
-        return _one(given)
+        return Inputs([given], single=True)
     refuse_set(given, "")
     as_list = getattr(given, "to_pylist", None)  # of pyarrow, whose columns hold scalars of its own
     if as_list is not None:
@@ -74,10 +74,6 @@ def _of_values(given: Any) -> Inputs:
         return Inputs(given, endless="__len__" not in methods)
     if {"__len__", "__getitem__"} <= methods:  # as torch's data sets
         return Inputs(given[place] for place in range(len(given)))
-    return _one(given)
-
-
-def _one(given: object) -> Inputs:
     return Inputs([given], single=True)
 
 
@@ -94,7 +90,7 @@ def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> Inputs:
         name: value for name, value in given.items() if name in kinds and _is_column(name, kinds[name], value)
     }
     if not columns:
-        return _one(given)
+        return Inputs([given], single=True)
     rest = [name for name in given if name not in columns and given[name] is not None]
     for name in columns:
         refuse_set(given[name], f"{name}: ")
