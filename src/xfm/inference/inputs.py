@@ -98,14 +98,12 @@ def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> Inputs:
         raise UserError(f"{rest[0]} is one and {next(iter(columns))} several; give lists of the same length")
     if rest:
         by_field(given, fields)  # names the field that is not known
-    list_option = {name: list(_of_values(value).rows) for name, value in columns.items()}
-    (first, length), *others = ((name, len(values)) for name, values in list_option.items())
+    lists = {name: list(_of_values(value).rows) for name, value in columns.items()}
+    (first, length), *others = ((name, len(values)) for name, values in lists.items())
     for name, count in others:
         if count != length:
             raise UserError(f"there are {length} of {first}, but {count} of {name}; give as many of each")
-    return Inputs(
-        [dict(zip(list_option, row, strict=True)) for row in zip(*list_option.values(), strict=True)]
-    )
+    return Inputs([dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)])
 
 
 def _is_column(name: str, field: Field, value: Any) -> bool:
