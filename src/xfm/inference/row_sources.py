@@ -81,10 +81,6 @@ class ReadOptions:
             given = UserError(str(error).removeprefix(f"{place}: "))
         return InputRow(raw.number, place, given, kept, raw.read)
 
-    def columns_read(self, present: Sequence[str]) -> frozenset[str]:
-        """The columns, of those present, that answers may need."""
-        return frozenset([*self.columns.places(self.fields, present).values(), *self.keep])
-
     def _picture(self, name: str, row: TableRow) -> Any:
         value = row.get(name)
         if isinstance(value, bytes | DecodedPicture):
@@ -146,8 +142,11 @@ class TableRows(RowSource):
         self._memory = source if isinstance(source, InMemory) else None
         self.total, self.unit = self._table.size, self._table.unit
         self.files = [path] if self._memory is None else []
-        self._parts = TableParts(self._table, reading.columns_read(self._table.columns or ()))
-        if (present := self._table.columns) is not None:
+        present = self._table.columns
+        read = reading.columns.places(reading.fields, present or ()).values()
+        self._needed = frozenset([*read, *reading.keep])
+        self._parts = TableParts(self._table, self._needed)
+        if present is not None:
             reading.columns.check_columns(reading.fields, present, path)
             if missing := [name for name in reading.keep if name not in present]:
                 raise UserError(f"{path}: there is no column {missing[0]!r} to keep, only {listed(present)}")
@@ -156,7 +155,7 @@ class TableRows(RowSource):
         # Rows of JSON need not have the same columns.
         missing = dict.fromkeys(self.reading.keep if self._table.columns is None else ())
         found, number = False, 0
-        for raw in self._table.rows(self.reading.columns_read(self._table.columns or ())):
+        for raw in self._table.rows(self._needed):
             if (number := raw.number) > after:
                 row, found = self.reading.row(self.path, raw, self._memory is not None), True
                 for name in [name for name in missing if row.kept.get(name) is not None]:
