@@ -26,15 +26,8 @@ class SpecialTokens:
     def of(cls, tokenizer: Tokenizer, prompt: str = "") -> Self:
         """The marks of a tokenizer; no special token but the end is written."""
         banned = tuple(sorted(tokenizer.special_ids - {tokenizer.eos}))
-        return cls(tokenizer.bos, tokenizer.eos, tokenizer.pad, banned, prompt_ids(tokenizer, prompt))
-
-
-def prompt_ids(tokenizer: Tokenizer, prompt: str) -> tuple[int, ...]:
-    """The tokens of a prompt, without begin and end."""
-    if not prompt:
-        return ()
-    ((ids, _),) = tokenizer.encode_lists([prompt], MOST)
-    return tuple(ids[1:-1])
+        said = tokenizer.encode_lists([prompt], MOST)[0][0][1:-1] if prompt else []
+        return cls(tokenizer.bos, tokenizer.eos, tokenizer.pad, banned, tuple(said))
 
 
 @dataclass(frozen=True)
