@@ -23,7 +23,7 @@ from xfm.config.pipelines import TopK
 from xfm.config.tasks import TEXT_CLASSIFICATION
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
-from xfm.inference.answer_file import bad_file, gallery_file, settings_file
+from xfm.inference.answer_file import bad_file, settings_file
 from xfm.inference.prediction import predict
 from xfm.inference.row_sources import ReadOptions
 
@@ -114,7 +114,7 @@ def test_a_gallery_may_hold_bad_pictures(search: Pipe, tmp_path: Path) -> None:
     assert re.search(r"1 of 3 rows was left out: .*0\.png", found.gallery)
     hits = [(hit["index"], Path(hit["image"]).name) for hit in lines(out)[0]["prediction"]]
     assert sorted(hits) == [(1, "1.png"), (2, "2.png")]
-    assert "0.png" in gallery_file(out).read_text()
+    assert "0.png" in out.with_name(f"{out.name}.gallery.bad.jsonl").read_text()
     with expect_refusal("0.png", "--max-bad"):
         predict(search, source, out, gallery=tmp_path / "gallery", max_bad=0)
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,11 +39,6 @@ def require_lines(out: Path) -> None:
 def bad_file(out: Path) -> Path:
     """The log of rows without an answer."""
     return out.with_name(f"{out.name}.bad.jsonl")
-
-
-def gallery_file(out: Path) -> Path:
-    """The log of unreadable candidates of a gallery."""
-    return out.with_name(f"{out.name}.gallery.bad.jsonl")
 
 
 class Answers:
@@ -84,17 +78,11 @@ class Answers:
         with writing(self.out, _ROOM):
             self._file.write(line + b"\n")
 
-    def log(self, row: int, reason: str) -> None:
-        """Note a row without an answer."""
-        self.skipped += 1
+    def log(self, **entry: Any) -> None:
+        """Note a row without an answer (`row`, `error`), or what else the folder holds (`says`)."""
+        self.skipped += "error" in entry
         with writing(bad_file(self.out), _ROOM):
-            self._bad.write(json.dumps({ROW: row, "error": reason}).encode() + b"\n")
-
-    def log_folder(self, report: str) -> None:
-        """Say and note what else the folder holds."""
-        print(f"Note: {report}", file=sys.stderr, flush=True)
-        with writing(bad_file(self.out), _ROOM):
-            self._bad.write(json.dumps({"says": report}).encode() + b"\n")
+            self._bad.write(json.dumps(entry).encode() + b"\n")
 
     @property
     def first_bad(self) -> str:

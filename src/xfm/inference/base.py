@@ -4,7 +4,8 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -74,7 +75,7 @@ class Pipeline(ABC):
                 by_field(fields, self.spec.inputs, known)  # says which one is not known
             inputs = fields
         elif fields:
-            raise self._unknown(next(iter(fields)))
+            self.options(given)  # refuses what is no option
         rows, single, endless = sort_out(inputs, self.spec.inputs)
         answers = (answer for _, answer in self.numbered(rows, options))
         if endless:
@@ -107,13 +108,10 @@ class Pipeline(ABC):
         """The options of the task by name; UserError if one is unknown or wrong."""
         options, others = self._options(given)
         if others:
-            raise self._unknown(next(iter(others)))
+            word, names = next(iter(others)), [field.name for field in dataclasses.fields(self.spec.options)]
+            known = suggest(word, names) if names else f"{self.spec.name} has none"
+            raise UserError(f"unknown option {word}; {known}")
         return options
-
-    def _unknown(self, word: str) -> UserError:
-        names = [field.name for field in dataclasses.fields(self.spec.options)]
-        known = suggest(word, names) if names else f"{self.spec.name} has none"
-        return UserError(f"unknown option {word}; {known}")
 
     # ------------------------------------------------------------ rows
     def numbered(
@@ -126,12 +124,11 @@ class Pipeline(ABC):
         for window in self.windows(inputs):
             items: dict[int, Item] = {}
             failure: InputError | None = None
-            for number, found in window:
+            for number, read in window:
                 try:
-                    if isinstance(found, UserError):
-                        raise found
-                    self.check(found)
-                    items[number] = found
+                    item = read()
+                    self.check(item)
+                    items[number] = item
                 except UserError as error:
                     if bad is None or not bad(number, str(error)):
                         failure = InputError(number, str(error))
@@ -146,34 +143,29 @@ class Pipeline(ABC):
         self.check(item)
         return item
 
-    def windows(self, inputs: Iterable[Any]) -> Iterator[list[tuple[int, Item | UserError]]]:
-        """Inputs that were read, or their UserError, with their numbers: `Engine.window` at a time. With
-        reader threads, one window is read while another is answered."""
+    def windows(self, inputs: Iterable[Any]) -> Iterator[list[tuple[int, Callable[[], Item]]]]:
+        """What gives the inputs that were read, or raises UserError, with their numbers: `Engine.window` at a
+        time. With reader threads, one window is read while another is answered."""
         rest, size, threads = enumerate(inputs), self.engine.window, self.engine.readers
         reader = PictureReader(self.engine.pretrained.preprocessing, self.engine.urls)
         if not threads:
             while window := list(islice(rest, size)):
-                yield [(number, self._attempt(given, reader)) for number, given in window]
+                yield [(number, partial(self._read, given, reader)) for number, given in window]
             return
-        waiting: deque[list[tuple[int, Future[Item | UserError]]]] = deque()
+        waiting: deque[list[tuple[int, Callable[[], Item]]]] = deque()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
         try:
             while True:
                 window = list(islice(rest, size))
                 if window:
-                    waiting.append([(n, pool.submit(self._attempt, given, reader)) for n, given in window])
+                    submitted = ((n, pool.submit(self._read, given, reader)) for n, given in window)
+                    waiting.append([(number, future.result) for number, future in submitted])
                 if not waiting:
                     return
                 if len(waiting) > 1 or not window:
-                    yield [(number, future.result()) for number, future in waiting.popleft()]
+                    yield waiting.popleft()
         finally:
             pool.shutdown(cancel_futures=True)
-
-    def _attempt(self, given: object, reader: PictureReader) -> Item | UserError:
-        try:
-            return self._read(given, reader)
-        except UserError as error:
-            return error
 
     def _read(self, given: object, reader: PictureReader) -> Item:
         values = by_field(given, self.spec.inputs)
@@ -203,14 +195,13 @@ class Pipeline(ABC):
             for start in range(0, len(order), size):
                 rows = order[start : start + size]
                 chosen = [items[places[row]] for row in rows]
-                part = tokens
+                part, image, index = tokens, None, None
                 if tokens is not None:
                     part = cut(tokens, rows, self.engine.longest).to(self.engine.device)
-                batch = InputBatch(part, items=chosen)
                 if keys := [picture.key for item in chosen for picture in item.pictures]:
                     image, index = encoded.stack(keys)
-                    distinct = list(dict.fromkeys(keys))
-                    batch = InputBatch(part, image, index.view(len(rows), -1), chosen, distinct)
+                    index = index.view(len(rows), -1)
+                batch = InputBatch(part, image, index, chosen, [*dict.fromkeys(keys)])
                 with torch.inference_mode(), self.engine.arithmetic():
                     found = self.answer(batch, ready)
                 answers |= {places[row]: answer for row, answer in zip(rows, found, strict=True)}
@@ -218,10 +209,10 @@ class Pipeline(ABC):
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
         """Tokens [R, T] of rows with as many texts each; None where they have none."""
-        tokenizer, longest = self.engine.tokenizer if texts and texts[0] else None, self.engine.longest
-        if tokenizer is None:
+        if not texts or not texts[0]:
             return None
-        if len(texts[0]) == 1:
-            return tokenizer.encode_batch([text for (text,) in texts], longest)
-        first, second = zip(*texts, strict=True)
-        return tokenizer.encode_pairs(first, second, longest)
+        tokenizer, longest = self.engine.tokenizer, self.engine.longest
+        first, *second = zip(*texts, strict=True)
+        if second:
+            return tokenizer.encode_pairs(first, second[0], longest)
+        return tokenizer.encode_batch(first, longest)

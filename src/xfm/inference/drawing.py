@@ -39,7 +39,16 @@ def draw_boxes(
     draw = ImageDraw.Draw(shown)
     line = max(2, round(max(shown.size) / 240))
     font = ImageFont.load_default(max(12, round(max(shown.size) / 32)))
-    boxes = [_edges(one, scale, shown) for one in located]
+    boxes: list[tuple[float, float, float, float]] = []
+    for one in located:
+        try:
+            box = one["box"]
+            left, top, right, bottom = (float(box[name]) * scale for name in ("xmin", "ymin", "xmax", "ymax"))
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{dict(one)!r} has no box of xmin, ymin, xmax and ymax in pixels") from None
+        left, right = sorted(min(max(x, 0), shown.width - 1) for x in (left, right))
+        top, bottom = sorted(min(max(y, 0), shown.height - 1) for y in (top, bottom))
+        boxes.append((left, top, right, bottom))
     for place, box in enumerate(boxes):
         draw.rectangle(box, outline=COLOURS[place % len(COLOURS)], width=line)
     taken: list[tuple[float, float, float, float]] = []
@@ -50,17 +59,6 @@ def draw_boxes(
             colour = COLOURS[place % len(COLOURS)]
             taken.append(_label(draw, text, box, colour, font, shown.size, taken))
     return shown
-
-
-def _edges(one: Mapping[str, Any], scale: int, shown: Image.Image) -> tuple[float, float, float, float]:
-    try:
-        box = one["box"]
-        left, top, right, bottom = (float(box[name]) * scale for name in ("xmin", "ymin", "xmax", "ymax"))
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{dict(one)!r} has no box of xmin, ymin, xmax and ymax in pixels") from None
-    left, right = sorted((min(max(left, 0), shown.width - 1), min(max(right, 0), shown.width - 1)))
-    top, bottom = sorted((min(max(top, 0), shown.height - 1), min(max(bottom, 0), shown.height - 1)))
-    return left, top, right, bottom
 
 
 def _label(

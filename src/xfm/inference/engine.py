@@ -99,11 +99,6 @@ class EncodedPictures:
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the block."""
-        return 0 if self._block is None else self._block.nbytes
-
     def need(self, pictures: Sequence[Picture], also: Sequence[bytes] = ()) -> None:
         """Encode the missing pictures; others leave where room is short, but those of the keys `also`."""
         distinct = {picture.key: picture for picture in pictures}
@@ -172,10 +167,7 @@ def cut(tokens: Tokens, rows: Sequence[int], longest: int) -> Tokens:
 def one_thread(device: torch.device) -> Iterator[None]:
     """One CPU thread in the block: sums are rounded alike however many processes share a machine."""
     before = torch.get_num_threads()
-    if device.type != "cpu":
-        yield
-        return
-    torch.set_num_threads(1)
+    torch.set_num_threads(1 if device.type == "cpu" else before)
     try:
         yield
     finally:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.pipelines import RetrievalOptions
-from xfm.config.task_spec import TaskSpec
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.inference.base import Pipeline, SkipCallback
@@ -108,9 +107,7 @@ class Retrieval(Pipeline):
     `images=[...]`, `texts=[...]`, or `pipe.gallery(...)` for many searches. Text against pictures is
     re-ranked by the matching head; like kinds are compared by cosine."""
 
-    def __init__(self, engine: Engine, spec: TaskSpec) -> None:
-        super().__init__(engine, spec)
-        self.searched: Gallery | None = None
+    searched: Gallery | None = None
 
     def gallery(
         self,

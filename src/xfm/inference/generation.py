@@ -12,7 +12,7 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine, InputBatch
 from xfm.inference.input_parsing import Item
-from xfm.models.generation import SpecialTokens, generate, prompt_ids
+from xfm.models.generation import SpecialTokens, generate
 from xfm.models.task_models import Answerer, Captioner
 from xfm.tasks.answers import AnswerList, likeliest_answers
 
@@ -88,7 +88,8 @@ class Captioning(Pipeline):
 
 def _check_length(wanted: int, engine: Engine, prompt: str = "") -> None:
     # The last token is not read again.
-    longest = engine.model.config.language.longest + 1 - len(prompt_ids(engine.tokenizer, prompt))
+    given = len(SpecialTokens.of(engine.tokenizer, prompt).prompt)
+    longest = engine.model.config.language.longest + 1 - given
     if wanted > longest:
         raise UserError(f"max_tokens is {wanted}, but the model writes at most {longest}; choose less")
 

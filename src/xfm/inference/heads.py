@@ -50,9 +50,7 @@ class Classification(Pipeline):
         if second is not None and texts and len(item.texts) != texts:
             lacks, name = texts > len(item.texts), second.name
             mend = "give it" if lacks else f"leave it out (of a table with --columns {name}=)"
-            raise UserError(
-                f"the model was fine-tuned on rows {'with' if lacks else 'without'} {name}; {mend}"
-            )
+            raise UserError(f"the model has learned from rows with{'' if lacks else 'out'} {name}; {mend}")
 
     def answer(self, batch: InputBatch, ready: TopK) -> list[Classes]:
         model = self.engine.pretrained.task
@@ -62,15 +60,9 @@ class Classification(Pipeline):
             return best_first(logits, told.names, ready.top_k)
         scores = class_probabilities(told.label_kind, logits)
         if told.label_kind is LabelKind.SEVERAL:
-            most = ready.top_k or len(told.names)
-            return [
-                [
-                    {**one, "chosen": one["score"] >= told.threshold}
-                    for place, one in enumerate(own)
-                    if one["score"] >= told.threshold or place < most
-                ]
-                for own in best_first(scores, told.names, 0)
-            ]
+            most, ranked = ready.top_k or len(told.names), best_first(scores, told.names, 0)
+            judged = ([{**one, "chosen": one["score"] >= told.threshold} for one in own] for own in ranked)
+            return [[one for place, one in enumerate(own) if one["chosen"] or place < most] for own in judged]
         return best_first(scores, told.names, ready.top_k)
 
 

@@ -1,9 +1,8 @@
 """Inputs of users, checked and read."""
 
+import functools
 import hashlib
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,29 +77,20 @@ class PictureReader:
     """Reads and frames pictures, for any number of threads; remembers the last `recent` paths."""
 
     def __init__(self, preprocessing: Preprocessing, urls: UrlRules | None, recent: int = RECENT) -> None:
-        self._preprocessing, self._urls, self._most = preprocessing, urls, recent
-        self._recent: OrderedDict[str, Picture] = OrderedDict()
-        self._lock = threading.Lock()
+        self._preprocessing, self._urls = preprocessing, urls
+        self._remembered = functools.lru_cache(recent)(self._framed)
 
     def read(self, source: object) -> Picture:
         """The picture; UserError as of `read_original`."""
         if isinstance(source, Picture):
             return source
-        name = str(source) if isinstance(source, str | Path) else None
-        with self._lock:
-            if name is not None and name in self._recent:
-                self._recent.move_to_end(name)
-                return self._recent[name]
+        return self._remembered(source) if isinstance(source, str | Path) else self._framed(source)
+
+    def _framed(self, source: object) -> Picture:
         original = read_original(source, self._urls)
         pixels = framed(original, self._preprocessing).contiguous()
         key = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
-        picture = Picture(pixels, original.shape[2], original.shape[1], key)
-        if name is not None:
-            with self._lock:
-                self._recent[name] = picture
-                if len(self._recent) > self._most:
-                    self._recent.popitem(last=False)
-        return picture
+        return Picture(pixels, original.shape[2], original.shape[1], key)
 
 
 class InputError(UserError):
@@ -122,9 +112,8 @@ class Item:
 
 def is_single(inputs: object) -> bool:
     """Whether inputs are one input."""
-    if isinstance(inputs, str | Mapping | bytes | Image.Image):
-        return True
-    return is_picture(inputs) and getattr(inputs, "ndim", 3) < 4
+    one = isinstance(inputs, str | Mapping | bytes | Image.Image)
+    return one or (is_picture(inputs) and getattr(inputs, "ndim", 3) < 4)
 
 
 def field_names(fields: Sequence[Field]) -> dict[str, Field]:
@@ -176,12 +165,9 @@ _SAMPLES = {FieldKind.TEXT: "a text", FieldKind.PICTURE: "a.png", FieldKind.TWO_
 
 def example(fields: Sequence[Field]) -> str:
     """An example input as Python and JSON write it, for messages."""
+    samples = {field.name: _SAMPLES[field.holds] for field in fields}
     either = all(field.optional for field in fields)
-    forms = (
-        [{f.name: _SAMPLES[f.holds]} for f in fields]
-        if either
-        else [{f.name: _SAMPLES[f.holds] for f in fields}]
-    )
+    forms = [{name: sample} for name, sample in samples.items()] if either else [samples]
     return " or ".join(json.dumps(form) for form in forms)
 
 

@@ -42,20 +42,15 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     only_picture = len(required) == 1 and required[0].holds is FieldKind.PICTURE
     is_path = isinstance(given, Path) or (isinstance(given, str) and only_picture)
     if is_path and os.path.isdir(given):  # false of a name with a NUL; what reads pictures says so
-        return Inputs(_pictures_of(Path(given), fields))
-    named: Any = (
-        getattr(given, "columns", None) if hasattr(given, "to_dict") or hasattr(given, "to_dicts") else None
-    )
-    if named is not None:
-        columns = [*map(str, named)]
-    else:
-        names = getattr(given, "column_names", None)
-        columns = None if names is None or isinstance(names, Mapping) else [*names]
-    if columns is not None:
-        known = field_names(fields)
-        wanted = [name for name in columns if name in known]
-        needed = (field for field in fields if not field.optional)
-        lacking = [one.name for one in needed if not {one.name, *one.also, *one.parts} & {*wanted}]
+        folder = FolderRows(Path(given), ReadOptions(fields))
+        return Inputs([{folder.field: folder.path / name} for name in folder.names])
+    frame = hasattr(given, "to_dict") or hasattr(given, "to_dicts")
+    names: Any = getattr(given, "columns", None) if frame else None
+    names = getattr(given, "column_names", None) if names is None else names
+    if names is not None and not isinstance(names, Mapping):
+        columns = [*map(str, names)]
+        wanted = [name for name in columns if name in field_names(fields)]
+        lacking = [one.name for one in required if not {one.name, *one.also, *one.parts} & {*wanted}]
         if lacking or not wanted:
             name = lacking[0] if lacking else "' or '".join(field.name for field in fields)
             raise UserError(f"the table has no column '{name}', only {', '.join(columns)}; rename one")
@@ -67,9 +62,9 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
 
 def _of_values(given: Any) -> Inputs:
     if isinstance(given, np.ndarray) and not is_picture(given):
-        return Inputs(given.tolist()) if given.ndim else _one(given.item())
+        return Inputs(given.tolist()) if given.ndim else Inputs([given.item()], single=True)
     if is_single(given):
-        return _one(given)
+        return Inputs([given], single=True)
     refuse_set(given, "")
     as_list = getattr(given, "to_pylist", None)  # of pyarrow, whose columns hold scalars of its own
     if as_list is not None:
@@ -79,10 +74,6 @@ def _of_values(given: Any) -> Inputs:
         return Inputs(given, endless="__len__" not in methods)
     if {"__len__", "__getitem__"} <= methods:  # as torch's data sets
         return Inputs(given[place] for place in range(len(given)))
-    return _one(given)
-
-
-def _one(given: object) -> Inputs:
     return Inputs([given], single=True)
 
 
@@ -92,11 +83,6 @@ def refuse_set(given: object, name: str) -> None:
         raise UserError(f"{name}a set has no order; give a list")
 
 
-def _pictures_of(folder: Path, fields: Sequence[Field]) -> list[Mapping[str, Any]]:
-    rows = FolderRows(folder, ReadOptions(fields)).rows(0, frozenset())
-    return [row.given for row in rows if isinstance(row.given, Mapping)]
-
-
 # ---------------------------------------------------------------- columns by name
 def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> Inputs:
     kinds = field_names(fields)
@@ -104,7 +90,7 @@ def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> Inputs:
         name: value for name, value in given.items() if name in kinds and _is_column(name, kinds[name], value)
     }
     if not columns:
-        return _one(given)
+        return Inputs([given], single=True)
     rest = [name for name in given if name not in columns and given[name] is not None]
     for name in columns:
         refuse_set(given[name], f"{name}: ")
@@ -112,14 +98,12 @@ def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> Inputs:
         raise UserError(f"{rest[0]} is one and {next(iter(columns))} several; give lists of the same length")
     if rest:
         by_field(given, fields)  # names the field that is not known
-    list_option = {name: list(_of_values(value).rows) for name, value in columns.items()}
-    (first, length), *others = ((name, len(values)) for name, values in list_option.items())
+    lists = {name: list(_of_values(value).rows) for name, value in columns.items()}
+    (first, length), *others = ((name, len(values)) for name, values in lists.items())
     for name, count in others:
         if count != length:
             raise UserError(f"there are {length} of {first}, but {count} of {name}; give as many of each")
-    return Inputs(
-        [dict(zip(list_option, row, strict=True)) for row in zip(*list_option.values(), strict=True)]
-    )
+    return Inputs([dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)])
 
 
 def _is_column(name: str, field: Field, value: Any) -> bool:
@@ -167,8 +151,8 @@ def gallery_of(given: Any, name: str) -> Iterable[Any]:
     """The candidates of a gallery of "images" or "texts"; UserError: one candidate, or none."""
     refuse_set(given, f"{name}: ")
     if name == "images" and isinstance(given, str | Path) and os.path.isdir(given):
-        fields = IMAGE_CLASSIFICATION.inputs
-        return [row["image"] for row in _pictures_of(Path(given), fields)]
+        folder = FolderRows(Path(given), ReadOptions(IMAGE_CLASSIFICATION.inputs))
+        return [folder.path / name for name in folder.names]
     if (found := _of_values(given)).single:
         what = "a list of pictures or a folder" if name == "images" else "a list such as ['a dog', 'a cat']"
         raise UserError(f"the {name} of a gallery are {what}, not {type(given).__name__}")

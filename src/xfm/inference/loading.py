@@ -1,7 +1,7 @@
 """`xfm.load`: a model with its files, its vectors, similarities and matches."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,23 +77,14 @@ class LoadedModel(Pretrained):
         assert isinstance(pipe, Embed)
         pipe.normalised = normalised
         given, single, _ = sort_out(inputs, EMBED.inputs)
-        rows = list(given)
-        try:
-            return self._vectors(pipe, rows, progress), single
-        except InputError as error:
-            if not single:
-                raise
-            raise UserError(error.reason) from error
-
-    def _vectors(self, pipe: Embed, rows: Sequence[Any], progress: bool | None) -> Tensor:
-        reader = PictureReader(self.preprocessing, pipe.engine.urls)
+        rows, reader = list(given), PictureReader(self.preprocessing, pipe.engine.urls)
         places: dict[str | int, list[int]] = {}  # equal texts are read once, equal pictures by the pipeline
         for place, one in enumerate(rows):
             try:
                 is_text = [*by_field(one, EMBED.inputs)] != ["image"]
                 key = pipe.read(one, reader).texts[0] if is_text else place
             except UserError as error:  # before anything is computed
-                raise InputError(place, str(error)) from error
+                raise (UserError if single else partial(InputError, place))(str(error)) from error
             places.setdefault(key, []).append(place)
         by_length = sorted(places, key=lambda key: -len(key) if isinstance(key, str) else 1)
         order = [places[key] for key in by_length]
@@ -105,8 +96,9 @@ class LoadedModel(Pretrained):
                     found[order[number]] = torch.from_numpy(vector)
                     bar.update(len(order[number]))
             except InputError as error:
-                raise InputError(order[error.number][0], error.reason) from error
-        return found.to(pipe.engine.device)
+                place = order[error.number][0]
+                raise (UserError if single else partial(InputError, place))(error.reason) from error
+        return found.to(pipe.engine.device), single
 
     def similarity(self, first: Any, second: Any, *, tensors: bool = False, **running: Any) -> Any:
         """Cosines [N, M] float32 of all of the first with all of the second; a single input has no axis. Each
@@ -158,15 +150,12 @@ class LoadedModel(Pretrained):
 
 
 def _is_numbers(given: Any) -> bool:
-    if isinstance(given, Tensor):
-        return given.is_floating_point()
-    return isinstance(given, np.ndarray) and given.dtype.kind == "f"
+    of_floats = isinstance(given, np.ndarray) and given.dtype.kind == "f"
+    return given.is_floating_point() if isinstance(given, Tensor) else of_floats
 
 
 def _given_back(found: Tensor, tensors: bool) -> Any:
-    if tensors:
-        return found
-    return found.cpu().numpy() if found.ndim else found.item()
+    return found if tensors else found.cpu().numpy() if found.ndim else found.item()
 
 
 def load(

@@ -15,6 +15,7 @@ from xfm.core.errors import UserError, refuse_none
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine
 from xfm.models.folder import Pretrained, load_model
+from xfm.models.library_encoders import explained
 from xfm.models.model_files import FRESH
 from xfm.models.precision import hold, resolve
 from xfm.models.resolve import find_model
@@ -117,9 +118,7 @@ def _boxed(spec: TaskSpec) -> str:
         "pictures of emoji; model= chooses another",
         stacklevel=3,
     )
-    place = boxed_model(DEFAULT)
-    assert place is not None
-    return str(place)
+    return str(boxed_model(DEFAULT))
 
 
 def _device(device: str | torch.device | None, loaded: Pretrained | None) -> torch.device:
@@ -127,12 +126,10 @@ def _device(device: str | torch.device | None, loaded: Pretrained | None) -> tor
         return loaded.model.device
     if device is None or device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    failing, remedy = f"device {device} cannot be used", "leave it out, or take cpu"
+    with explained(failing, remedy, RuntimeError, AssertionError):
         torch.empty(0, device=device)
         return torch.device(device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"device {device} cannot be used ({first}); leave it out, or take cpu") from error
 
 
 def _check_fit(spec: TaskSpec, loaded: Pretrained, name: str) -> None:

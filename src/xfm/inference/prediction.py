@@ -23,7 +23,6 @@ from xfm.inference.answer_file import (
     ROW,
     answer_line,
     bad_file,
-    gallery_file,
     open_answers,
     settings_file,
 )
@@ -93,36 +92,36 @@ def predict(
     refuse_none(pipe=pipe, source=source, out=out)
     out = Path(out)
     reading = reading or ReadOptions(pipe.spec.inputs, urls=pipe.engine.urls is not None)
-    table = None if isinstance(source, RowSource) else as_table(source, "source")
     rows = source
-    if table is not None:
+    if not isinstance(rows, RowSource):
+        table = as_table(rows, "source")
         rows = open_rows(table if isinstance(table, InMemory) else Path(table), reading)
-    assert isinstance(rows, RowSource)
     options = pipe.spec.options() if options is None else options
     if taken := {ROW, ANSWER} & set(reading.keep):
         raise UserError(f"--keep {taken.pop()}: answers have a field of that name; rename the column")
     if draw is not None and not pipe.spec.draws:
         raise UserError(f"--draw draws the boxes of a grounding, and {pipe.spec.name} has none; leave it out")
-    files = [Path(table)] if isinstance(table, str | Path) else rows.files if isinstance(rows, OneRow) else []
-    refuse_to_overwrite([*files, *([] if gallery is None else [Path(gallery)])], out)
+    refuse_to_overwrite([*rows.files, *([] if gallery is None else [Path(gallery)])], out)
     settings = _settings(pipe, rows.known_by(), reading, options, gallery)
     candidates, said = SkippedRecords(max_bad), ""
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root, candidates)
-        candidates.write(out.parent, gallery_file(out).name)
-        said = candidates.sentence(gallery_file(out))
+        log = out.with_name(f"{out.name}.gallery.bad.jsonl")
+        candidates.write(out.parent, log.name)
+        said = candidates.sentence(log)
     pipe.begin(options)  # refuses what cannot be, before anything is written
     if draw is not None:
         claim(Path(draw), str(out.resolve()), str(out))
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
         if isinstance(rows, FolderRows) and rows.report:
-            answers.log_folder(rows.report)
+            print(f"Note: {rows.report}", file=sys.stderr, flush=True)
+            answers.log(says=rows.report)
         limit = candidates.limit
 
         def skip(row: InputRow, reason: str) -> bool:
             if answers.skipped >= limit:
                 return False
-            answers.log(row.number, row.says(reason))
+            answers.log(row=row.number, error=row.says(reason))
             return True
 
         def refused(reason: str) -> UserError:
@@ -135,11 +134,8 @@ def predict(
         answered = 0
         waiting = rows.rows(answers.last, answers.names)
         error = UserError if isinstance(rows, OneRow) else refused
-        place = None if draw is None else Path(draw)
-        scale = rows.unit == "B"
-        with tqdm(
-            total=rows.total, unit=rows.unit, unit_scale=scale, desc="predict", disable=not progress
-        ) as bar:
+        place, scale = None if draw is None else Path(draw), rows.unit == "B"
+        with tqdm(total=rows.total, unit=rows.unit, unit_scale=scale, disable=not progress) as bar:
             for row, answer in answered_rows(pipe, waiting, options, skip, place, error):
                 answers.write(row.number, row.kept, answer)
                 answered += 1

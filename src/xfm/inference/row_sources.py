@@ -81,10 +81,6 @@ class ReadOptions:
             given = UserError(str(error).removeprefix(f"{place}: "))
         return InputRow(raw.number, place, given, kept, raw.read)
 
-    def columns_read(self, present: Sequence[str]) -> frozenset[str]:
-        """The columns, of those present, that answers may need."""
-        return frozenset([*self.columns.places(self.fields, present).values(), *self.keep])
-
     def _picture(self, name: str, row: TableRow) -> Any:
         value = row.get(name)
         if isinstance(value, bytes | DecodedPicture):
@@ -97,10 +93,11 @@ class ReadOptions:
 
 
 class RowSource(ABC):
-    """Rows in a fixed order; `total` in units of `InputRow.read`, None where unknown."""
+    """Rows in a fixed order; `total` in units of `InputRow.read`, None if unknown; `files` that are read."""
 
     total: int | None = None
     unit: str = "row"
+    files: Sequence[Path] = ()
 
     @abstractmethod
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
@@ -127,11 +124,9 @@ def known_head(name: str, head: bytes) -> dict[str, Any]:
 def open_rows(path: Path | InMemory, reading: ReadOptions) -> "TableRows | FolderRows":
     """Rows of a table, in a file or in memory, or of a folder; UserError if there is no such thing."""
     reading.columns.check_fields(reading.fields)
-    if isinstance(path, InMemory):
-        return TableRows(path, reading)
-    if os.path.isdir(path):  # of a name that is too long, `Path.is_dir` raises
+    if not isinstance(path, InMemory) and os.path.isdir(path):  # `Path.is_dir` raises for a long name
         return FolderRows(path, reading)
-    if table_kind(path) is not None:
+    if isinstance(path, InMemory) or table_kind(path) is not None:
         return TableRows(path, reading)
     if not os.path.lexists(path):
         raise UserError(f"{path} does not exist; check the path")
@@ -146,18 +141,21 @@ class TableRows(RowSource):
         self.path, self.reading, self._table = path, reading, open_table(source)
         self._memory = source if isinstance(source, InMemory) else None
         self.total, self.unit = self._table.size, self._table.unit
-        self._part = parts_reader(self._table, reading.columns_read(self._table.columns or ()))
-        if (present := self._table.columns) is not None:
+        self.files = [path] if self._memory is None else []
+        present = self._table.columns
+        read = reading.columns.places(reading.fields, present or ()).values()
+        self._needed = frozenset([*read, *reading.keep])
+        self._part = parts_reader(self._table, self._needed)
+        if present is not None:
             reading.columns.check_columns(reading.fields, present, path)
             if missing := [name for name in reading.keep if name not in present]:
                 raise UserError(f"{path}: there is no column {missing[0]!r} to keep, only {listed(present)}")
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
-        """The rows beyond `after`."""
         # Rows of JSON need not have the same columns.
         missing = dict.fromkeys(self.reading.keep if self._table.columns is None else ())
         found, number = False, 0
-        for raw in self._table.rows(self.reading.columns_read(self._table.columns or ())):
+        for raw in self._table.rows(self._needed):
             if (number := raw.number) > after:
                 row, found = self.reading.row(self.path, raw, self._memory is not None), True
                 for name in [name for name in missing if row.kept.get(name) is not None]:
@@ -184,7 +182,6 @@ class TableRows(RowSource):
             yield self.reading.row(self.path, raw, self._memory is not None)
 
     def known_by(self) -> dict[str, Any]:
-        """The file's name and first lines, or the first rows in memory."""
         return known_path(self.path) if self._memory is None else {"begins": beginning(self._memory)}
 
 
@@ -215,17 +212,14 @@ class FolderRows(RowSource):
         self.total = len(self.names)
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
-        """The pictures that are not done yet."""
         for number, name in enumerate(self.names, start=1):
             if name not in done:
                 yield self._row(number, name)
 
     def starts(self, size: int) -> tuple[list[int], int]:
-        """See `TableRows.starts`."""
         return [*range(1, len(self.names) + 1, size)], len(self.names)
 
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
-        """See `TableRows.part`."""
         for number in range(first, len(self.names) + 1 if last is None else last):
             yield self._row(number, self.names[number - 1])
 
@@ -234,7 +228,6 @@ class FolderRows(RowSource):
         return InputRow(number, str(path), {self.field: path}, {"image": name}, number)
 
     def known_by(self) -> dict[str, Any]:
-        """The folder."""
         return known_path(self.path)
 
 
@@ -245,20 +238,14 @@ class OneRow(RowSource):
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
+        self.files = [Path(one) for one in given.values() if isinstance(one, str) and "\0" not in one]
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
-        """The row, unless it is answered."""
         if after < 1:
             yield InputRow(1, "", self.given, {}, 1)
 
     def known_by(self) -> dict[str, Any]:
-        """The input itself."""
         return {"given": dict(self.given)}
-
-    @property
-    def files(self) -> list[Path]:
-        """Files that the input may name."""
-        return [Path(value) for value in self.given.values() if isinstance(value, str) and "\0" not in value]
 
 
 def is_picture_file(path: Path) -> bool:
@@ -300,14 +287,12 @@ class StandardInput(RowSource):
         if not is_json and not fitting:
             raise UserError(f"{self.name}: give JSON lines such as {example(reading.fields)}")
         self.plain = fitting[0] if fitting else None
-        kind = "JSON lines"
+        self.form = "JSON lines"
         if self.plain is not None:
             what = "lines of text" if self.plain.holds is FieldKind.TEXT else "paths of pictures"
-            kind = f"{what}, one input a line"
-        self.form = kind
+            self.form = f"{what}, one input a line"
 
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
-        """The rows on lines beyond `after`, as they come."""
         for line in chain(self._head, self._rest):
             if line.number <= after:
                 continue
@@ -323,7 +308,6 @@ class StandardInput(RowSource):
             yield self.reading.row(self.name, RawRow(line.number, cells, line.read, flaw))
 
     def known_by(self) -> dict[str, Any]:
-        """The first two rows, as of a file."""
         return known_head(str(self.name), b"".join(line.data for line in self._head))
 
 

@@ -48,22 +48,13 @@ class RowWork:
     allow_urls: Sequence[str] = field(default_factory=tuple)
     readers: int | None = None
 
-    @property
-    def spec(self) -> TaskSpec:
-        """The task."""
-        return task_spec(self.task)
-
-    @property
-    def reading(self) -> ReadOptions:
-        """How rows are read."""
-        columns, urls = ColumnMap.parse(self.columns), bool(self.allow_urls)
-        return ReadOptions(self.spec.inputs, columns, self.keep, self.root, urls)
-
     def rows(self, names: Sequence[str] | None = None) -> TableRows | FolderRows:
         """The rows; of a folder the named pictures, where names are known."""
+        fields, columns = task_spec(self.task).inputs, ColumnMap.parse(self.columns)
+        reading = ReadOptions(fields, columns, self.keep, self.root, bool(self.allow_urls))
         if names is not None:
-            return FolderRows(self.source, self.reading, names)
-        return open_rows(self.source, self.reading)
+            return FolderRows(self.source, reading, names)
+        return open_rows(self.source, reading)
 
     def settings(self) -> dict[str, Any]:
         """Everything that answers depend on, as plain values, as `predict` keeps it."""
@@ -74,7 +65,7 @@ class RowWork:
             mark = digest((path.name, path.stat().st_size) for path in sorted(place.iterdir()))
         size = {} if self.source.is_dir() else {"bytes": stored_size(self.source)}
         return {
-            "task": self.spec.name,
+            "task": task_spec(self.task).name,
             "model": mark,
             "input": known_path(self.source) | size,
             "columns": dict(ColumnMap.parse(self.columns).columns),

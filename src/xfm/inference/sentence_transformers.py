@@ -32,6 +32,7 @@ from xfm.models.folder import Pretrained, load_model
 from xfm.models.resolve import find_model
 
 _LONGEST = "model_max_length"
+_PLACE = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
 _TRAINED = "sentence-transformers"
 
 
@@ -57,16 +58,8 @@ class FolderModule(InputModule):
         return ["text", "image"]
 
     @classmethod
-    def load(
-        cls,
-        model_name_or_path: str,
-        subfolder: str = "",
-        token: bool | str | None = None,
-        cache_folder: str | None = None,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        init_defaults: dict[str, Any] | None = None,
-        **given: Any,
+    def load(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, model_name_or_path: str, **given: Any
     ) -> Self:
         """Read the folder, or the hub's repository; UserError: damaged, or an option that X-FM lacks."""
         wanted = {**(given.get("processor_kwargs") or {})}
@@ -76,9 +69,8 @@ class FolderModule(InputModule):
             raise UserError(f"{model_name_or_path} runs with the backend torch alone; leave the backend out")
         if asked := [name for name, value in wanted.items() if value is not None]:
             raise UserError(f"{model_name_or_path}: X-FM does not take {asked[0]}; leave it out")
-        place = cls.load_dir_path(
-            model_name_or_path, subfolder, token, cache_folder, revision, local_files_only
-        )
+        where = {name: given[name] for name in _PLACE if name in given}
+        place = cls.load_dir_path(model_name_or_path, **where)
         found = cls(load_model(place or model_name_or_path))
         if longest is not None:
             found.max_seq_length = int(longest)

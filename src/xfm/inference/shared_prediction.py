@@ -54,8 +54,7 @@ class PartsTarget:
             told = read_json_or_nothing(self.path / VECTORS)
         with contextlib.suppress(TypeError, KeyError, AttributeError):  # somebody has changed it
             if (found := told.get("units", {})).get("mark") == mark:
-                totals = {"rows": 0, **found["totals"]}
-                del totals["rows"]
+                totals = {name: value for name, value in found["totals"].items() if name != "rows"}
                 return PredictionCounts(before=totals.pop("answered"), answered=0, **totals)
         return None
 

@@ -29,7 +29,7 @@ from xfm.core.paths import home_path
 from xfm.core.results_folder import model_digest
 from xfm.models.artifacts import Artifacts
 from xfm.models.composition import Backbone
-from xfm.models.model_files import CONFIG, WEIGHTS, as_json, save_model, saving, write_description, write_task
+from xfm.models.model_files import CONFIG, WEIGHTS, as_json, save_model, saving, write_description
 from xfm.models.model_reading import B, read_config, read_provenance, read_task, read_whole
 from xfm.models.resolve import model_folder
 from xfm.models.safetensors_header import tensor_shapes
@@ -193,11 +193,8 @@ def save_adapter(
             (part / PEFT_CONFIG).write_text(json.dumps(of_peft, indent=2) + "\n", encoding="utf-8")
         if changed:
             write_tensors(part / CHANGED, changed)
-        write_description(part, config, replace(own, given_tokenizer=None))
-        if (check := check_of(config, own, after, half=False)) is not None:
-            write_text(part / SELF_CHECK, as_json(to_plain(check), None))
-        if task is not None:
-            write_task(part, task)
+        check = check_of(config, own, after, half=False)
+        write_description(part, config, replace(own, given_tokenizer=None, check=check))
 
 
 def merge(

@@ -153,11 +153,11 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
         "## Licences",
         f"- code: {licences.get('code') or NOT_STATED}\n- weights: {licences.get('weights') or NOT_STATED}\n"
         f"- data: {data}{parts}",
-        "## Training",
-        _fenced({key: provenance[key] for key in _TRAINING if key in provenance}),
-        "## Data",
-        _fenced({key: provenance[key] for key in ("data", "world") if key in provenance}),
     ]
+    for title, keys in (("Training", _TRAINING), ("Data", ["data", "world"])):
+        shown = {key: provenance[key] for key in keys if key in provenance}
+        dumped = f"```yaml\n{yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)}```"
+        sections += [f"## {title}", dumped if shown else "Not stated."]
     if commands := provenance.get("commands"):
         sections += ["## How it was made", f"```bash\n{commands}\n```"]
     if scores := _mapping(provenance.get("scores")):
@@ -193,9 +193,3 @@ def trained_on(provenance: Mapping[str, Any]) -> str:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _fenced(value: Mapping[str, Any]) -> str:
-    if not value:
-        return NOT_STATED[0].upper() + NOT_STATED[1:] + "."
-    return f"```yaml\n{yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)}```"

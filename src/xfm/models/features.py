@@ -33,8 +33,7 @@ class States:
         self.folder = folder
         self._file = None if folder is None else TemporaryFile(dir=folder)  # noqa: SIM115
         self._parts: list[Tensor] = []  # what is in memory; of a file only a row of none, for dtype and width
-        self._ends: list[int] = [0]
-        self._starts: NDArray[np.int64] | None = None
+        self._ends = np.zeros(1, np.int64)  # of no row, and of each row
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -42,7 +41,7 @@ class States:
     @property
     def lengths(self) -> NDArray[np.int64]:
         """[N] int64 length of each row."""
-        return np.diff(np.asarray(self._ends, dtype=np.int64))
+        return np.diff(self._ends)
 
     @property
     def bytes_in_memory(self) -> int:
@@ -63,16 +62,12 @@ class States:
             with writing(self.folder, "or name another folder"):
                 self._file.write(kept.cpu().contiguous().view(torch.uint8).numpy().tobytes())
                 self._file.flush()
-        for length in lengths:
-            self._ends.append(self._ends[-1] + length)
-        self._starts = None
+        self._ends = np.append(self._ends, self._ends[-1] + np.cumsum(lengths, dtype=np.int64))
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """[N] int64 rows -> states [N, T, D] and mask [N, T]; masked places repeat the row's last state."""
         assert self._parts, "nothing was appended"
-        if self._starts is None:
-            self._starts = np.asarray(self._ends, dtype=np.int64)
-        first, lengths = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
+        first, lengths = self._ends[rows], self._ends[rows + 1] - self._ends[rows]
         steps = np.arange(lengths.max())
         places = first[:, None] + np.minimum(steps, lengths[:, None] - 1)  # [N, T]
         if self._file is None:
@@ -80,7 +75,7 @@ class States:
                 self._parts = [torch.cat(self._parts)]
             found = self._parts[0][torch.from_numpy(places).to(self._parts[0].device)]
         else:
-            dtype, shape = self._parts[0].dtype, (self._ends[-1], self._parts[0].shape[1])
+            dtype, shape = self._parts[0].dtype, (int(self._ends[-1]), self._parts[0].shape[1])
             everything = np.memmap(self._file, dtype=_AS_INTEGERS[dtype], mode="r", shape=shape)
             found = torch.from_numpy(np.asarray(everything[places])).view(dtype)
         return found, torch.from_numpy(steps < lengths[:, None]).to(found.device)

@@ -1,6 +1,5 @@
 """Texts written by a causal decoder: beam search, and sampling by temperature, top-k and top-p."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -27,15 +26,8 @@ class SpecialTokens:
     def of(cls, tokenizer: Tokenizer, prompt: str = "") -> Self:
         """The marks of a tokenizer; no special token but the end is written."""
         banned = tuple(sorted(tokenizer.special_ids - {tokenizer.eos}))
-        return cls(tokenizer.bos, tokenizer.eos, tokenizer.pad, banned, prompt_ids(tokenizer, prompt))
-
-
-def prompt_ids(tokenizer: Tokenizer, prompt: str) -> tuple[int, ...]:
-    """The tokens of a prompt, without begin and end."""
-    if not prompt:
-        return ()
-    ((ids, _),) = tokenizer.encode_lists([prompt], MOST)
-    return tuple(ids[1:-1])
+        said = tokenizer.encode_lists([prompt], MOST)[0][0][1:-1] if prompt else []
+        return cls(tokenizer.bos, tokenizer.eos, tokenizer.pad, banned, tuple(said))
 
 
 @dataclass(frozen=True)
@@ -70,23 +62,13 @@ def generate(
     return sample(decoder, memory, memory_mask, marks, how, draws.to(memory.device))
 
 
-def _prompted(
-    cached: CachedDecoder, marks: SpecialTokens, device: torch.device
-) -> Callable[[Tensor], Tensor]:
-    prompt = torch.tensor([marks.prompt], dtype=torch.int64, device=device)  # [1, P]
-    begun = False
-
-    def step(ids: Tensor) -> Tensor:
-        """`CachedDecoder.step` with the prompt behind the begin token."""
-        nonlocal begun
-        said = prompt.expand(len(ids), -1)
-        if not begun:
-            begun = True
-            for length in range(said.shape[1]):
-                cached.step(torch.cat([ids[:, :1], said[:, :length]], dim=1))
-        return cached.step(torch.cat([ids[:, :1], said, ids[:, 1:]], dim=1))
-
-    return step
+def _step(cached: CachedDecoder, ids: Tensor, prompt: tuple[int, ...]) -> Tensor:
+    """`CachedDecoder.step` with the prompt behind the begin token."""
+    said = torch.tensor([prompt], dtype=torch.int64, device=ids.device).expand(len(ids), -1)
+    whole = torch.cat([ids[:, :1], said, ids[:, 1:]], dim=1)
+    for length in range(len(prompt)) if ids.shape[1] == 1 else ():  # it is read once, before all else
+        cached.step(whole[:, : 1 + length])
+    return cached.step(whole)
 
 
 # ---------------------------------------------------------------- beam search
@@ -97,7 +79,6 @@ def beam_search(
     continuations of its step; stops when no open text can reach the n-th best."""
     count, beams = len(memory), max(how.beams, how.texts)
     cached = CachedDecoder(decoder, memory, memory_mask, beams)
-    step = _prompted(cached, marks, memory.device)
     ids = torch.full((count, beams, 1), marks.begin, device=memory.device)
     scores = torch.full((count, beams), -torch.inf, device=memory.device)
     scores[:, 0] = 0  # all beams begin alike: one of them is enough
@@ -105,7 +86,7 @@ def beam_search(
     sizes = torch.zeros(count, how.texts, dtype=torch.int64, device=memory.device)
     reached, penalty = torch.full((count, how.texts), -torch.inf, device=memory.device), how.length_penalty
     for length in range(2, how.max_tokens + 1):
-        logits = step(ids.flatten(0, 1)).float()
+        logits = _step(cached, ids.flatten(0, 1), marks.prompt).float()
         likelihood = _permitted(logits.log_softmax(-1), marks, length >= how.min_tokens)
         vocabulary = likelihood.shape[-1]
         total = (scores[..., None] + likelihood.view(count, beams, -1)).flatten(1)  # [M, K * V]
@@ -147,13 +128,13 @@ def sample(
 ) -> GeneratedTexts:
     """Texts of drawn tokens; arguments as of `generate`."""
     count, texts = len(memory), how.texts
-    step = _prompted(CachedDecoder(decoder, memory, memory_mask, texts), marks, memory.device)
+    cached = CachedDecoder(decoder, memory, memory_mask, texts)
     ids = torch.full((count * texts, 1), marks.begin, device=memory.device)
     going = torch.ones(count * texts, dtype=torch.bool, device=memory.device)
     mask = going[:, None]
     scores = torch.zeros(count * texts, device=memory.device)
     for length in range(2, how.max_tokens + 1):
-        logits = step(ids).float()
+        logits = _step(cached, ids, marks.prompt).float()
         permitted = _permitted(logits, marks, length >= how.min_tokens)
         token = choose(narrow(permitted, how).softmax(-1), draws[..., length - 2].flatten())
         likelihood = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]

@@ -17,12 +17,11 @@ from xfm.models.layers import Embeddings
 @contextmanager
 def explained(what: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]:
     """Turn an error inside (of `kinds`, by default all) into a UserError: "what (first line); remedy"."""
+    caught = kinds or (Exception,)
     try:
         yield
-    except UserError:
-        raise
-    except Exception as error:
-        if not isinstance(error, kinds or Exception):
+    except caught as error:
+        if isinstance(error, UserError):
             raise
         raise UserError(f"{what} ({first_line(error)}); {remedy}") from error
 

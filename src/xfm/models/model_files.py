@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,8 @@ def save_model(
         state = model.state_dict() | (task.shared_state() if task else {})
         write_tensors(part / WEIGHTS, state, half)
         own = Artifacts(tokenizer, preprocessing, provenance, task, calibration)
-        write_description(part, model.config, own)
-        if (check := check_of(model.config, own, state, half)) is not None:
-            write_text(part / SELF_CHECK, as_json(to_plain(check), None))
-        if task is not None:
-            write_task(part, task)
+        check = check_of(model.config, own, state, half)
+        write_description(part, model.config, replace(own, check=check))
 
 
 @contextmanager
@@ -124,14 +121,8 @@ def saving(folder: Path | str, mark: str = CONFIG, what: str = "a model") -> Ite
         ) from error
 
 
-def write_task(folder: Path, task: TaskModel) -> None:
-    """Write a task's configuration and its tensors."""
-    write_tensors(folder / TASK_WEIGHTS, task.added_state())
-    _write_json(folder / TASK, to_plain(task.task))
-
-
 def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -> None:
-    """Write every file of a model folder but weights and task."""
+    """Write every file of a model folder but the weights of the model itself."""
     labels: dict[str, Any] = {}
     if artifacts.task is not None and (task := artifacts.task.task).spec in _LABELLED:
         kind = "regression" if task.classes == 1 else _KINDS[task.label_kind]
@@ -148,6 +139,11 @@ def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -
     _write_json(folder / INPUT_CLASSES, CLASSES)
     if artifacts.calibration is not None:
         _write_json(folder / CALIBRATION, to_plain(artifacts.calibration))
+    if artifacts.check is not None:
+        write_text(folder / SELF_CHECK, as_json(to_plain(artifacts.check), None))
+    if artifacts.task is not None:
+        write_tensors(folder / TASK_WEIGHTS, artifacts.task.added_state())
+        _write_json(folder / TASK, to_plain(artifacts.task.task))
 
 
 def write_calibration(folder: Path, calibration: MatchCalibration) -> None:

@@ -71,12 +71,8 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
             require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
     with without_weights():
         model = build(config)
-        task = _described_task(folder, model)
+    own = replace(own, task=read_task(folder, model))
     _assign(model, model.state_dict(), folder / WEIGHTS)
-    if task is not None:
-        _assign(task, task.added_state(), folder / TASK_WEIGHTS)
-        task.eval()
-    own = replace(own, task=task)
     if check:
         verify(folder, model.eval(), own)
     return model.eval(), own

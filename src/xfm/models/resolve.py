@@ -41,7 +41,7 @@ def find_model(reference: Path | str, revision: str | None = None) -> Path:
     place = model_folder(reference, revision)
     if not place.exists():  # `read_model` says so of a file
         raise UserError(
-            f"{reference} does not exist: name a model folder, a model of the package "
+            f"{reference} does not exist: name a model folder or file, a model of the package "
             f"({', '.join(boxed_names())}), or a repository of the hub (owner/name)"
         )
     return place
@@ -59,9 +59,8 @@ def stand_in(folder: Path) -> Path | None:
 def cached_repository(folder: Path) -> Path | None:
     """The hub's cache of a repository whose files a folder links to; None for other folders."""
     repository = folder.parent.parent
-    return (
-        repository if folder.parent.name == "snapshots" and repository.name.startswith("models--") else None
-    )
+    cached = folder.parent.name == "snapshots" and repository.name.startswith("models--")
+    return repository if cached else None
 
 
 # ---------------------------------------------------------------- the hub

@@ -114,7 +114,7 @@ class XFM(Backbone):
                 "the model has no tokenizer and preprocessing to be saved with: give `artifacts`, such as "
                 "those of the folder that it was loaded from (`load_model(FOLDER).artifacts`)"
             )
-        task = artifacts.task
+        task, given = artifacts.task, artifacts
         own = {name: tensor.data_ptr() for name, tensor in self.state_dict().items()}
         shared = task.shared_state() if task else {}
         if any(own.get(name) != tensor.data_ptr() for name, tensor in shared.items()):
@@ -122,9 +122,8 @@ class XFM(Backbone):
                 "the task of these `artifacts` was built on another model, whose weights would be saved; "
                 "build it on this one, or leave it out (`dataclasses.replace(artifacts, task=None)`)"
             )
-        shown, provenance = artifacts.preprocessing, artifacts.provenance
-        fitted = artifacts.calibration
-        save_model(folder, self, artifacts.given_tokenizer, shown, provenance, task, calibration=fitted)
+        kept = (given.given_tokenizer, given.preprocessing, given.provenance, task, given.calibration)
+        save_model(folder, self, *kept)
         write_text(Path(folder) / CARD, model_card(self.config, artifacts))
 
     def push_to_hub(

@@ -38,10 +38,9 @@ from xfm.models.interop.sources import (
 )
 from xfm.models.model_files import FRESH
 from xfm.models.model_reading import check_vocabulary
-from xfm.models.resolve import model_folder
+from xfm.models.resolve import find_model
 from xfm.models.runtimes.loading import is_exported, open_exported
 from xfm.models.self_check import verify
-from xfm.models.shipped import boxed_names
 from xfm.models.xfm import XFM
 
 
@@ -57,14 +56,9 @@ def load(
     base: Path | str | None = None,
 ) -> Pretrained:
     """Model folder, exported model or published file; arguments as of `xfm.inference.loading.load`."""
-    path = model_folder(path)
+    path = find_model(path)
     tokenizer = None if tokenizer is None else home_path(tokenizer)
     own = None if tokenizer is None else read_tokenizer(tokenizer)
-    if not path.exists():
-        raise UserError(
-            f"{path} does not exist: name a model folder, a published file, a model of the package "
-            f"({', '.join(boxed_names())}), or a repository of the hub (owner/name)"
-        )
     if base is not None and (path.is_file() or is_exported(path)):
         raise UserError(f"{path} is a whole model and stands on no base; leave the base out")
     if path.is_dir():

@@ -172,10 +172,8 @@ def filled(
         if name not in state and name not in optional:
             raise UserError(f"{file} lacks the weights of {name}; give the file of a whole encoder")
         if name in state and state[name].shape != own.shape:
-            raise UserError(
-                f"{file}: the weights of {name} have shape {list(state[name].shape)}, expected "
-                f"{list(own.shape)}; the file is not of the architecture that it or its settings claim"
-            )
+            shapes = f"have shape {list(state[name].shape)}, expected {list(own.shape)}"
+            raise UserError(f"{file}: the weights of {name} {shapes}; it is not what its settings claim")
         if name in state and own.is_floating_point() != state[name].is_floating_point():
             raise UserError(f"{file}: the weights of {name} are of type {state[name].dtype}, not float32")
     require_finite(file, state)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xfm.config.artifacts import Format
 from xfm.core.errors import UserError
-from xfm.models.runtimes.graphs import MOST, Graph
+from xfm.models.runtimes.graphs import MOST, Graph, PartGraph
 
 Runner = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """A graph that runs: outputs by name, on the CPU in float32, of inputs by name."""
@@ -56,7 +56,9 @@ def traced(graph: Graph) -> Any:
         for name in axes.values()
     }
     shapes = tuple({place: sides[name] for place, name in graph.axes[one].items()} for one in graph.inputs)
-    if not graph.module.__dict__.get("forward") and isinstance(graph.module, torch.nn.Sequential):
+    if isinstance(graph.module, PartGraph):
+        shapes = (shapes,)  # its inputs are one argument of any length
+    elif isinstance(graph.module, torch.nn.Sequential):
         shapes = {"input": shapes[0]}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own parts to one another

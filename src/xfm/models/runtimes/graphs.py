@@ -4,8 +4,9 @@ The model's padded way, with open batch and length, as modules with named inputs
 formats are written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,47 +38,35 @@ class Graph:
     vocabulary: int = 0
 
 
-class EncoderGraph(nn.Module):
-    """Pictures or texts to states and unit vectors."""
+class PartGraph(nn.Module):
+    """Parts of a model, and what is computed of them and the inputs."""
 
-    def __init__(self, encoder: nn.Module, projection: nn.Module) -> None:
+    def __init__(self, compute: Callable[..., Any], *parts: nn.Module) -> None:
         super().__init__()
-        self.encoder, self.projection = encoder, projection
+        self.compute, self.parts = compute, nn.ModuleList(parts)
 
-    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """[B, 3, H, W] pixels, or [B, T] ids and mask -> states [B, S, D] and [B, E]."""
-        states = self.encoder(inputs) if mask is None else self.encoder(inputs, mask)
-        return states, nn.functional.normalize(self.projection(states[:, 0]), dim=-1)
-
-
-class FusionGraph(nn.Module):
-    """Texts fused with pictures, whether they fit, and where the text is."""
-
-    def __init__(self, model: Backbone) -> None:
-        super().__init__()
-        self.fusion, self.match, self.box = model.fusion, model.itm_head, model.bbox_head
-
-    def forward(
-        self, text: Tensor, mask: Tensor, image: Tensor, index: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """[Q, T, Dt], [Q, T], [B, 1 + P, Dv] and [Q] -> [Q, T, Dt], [Q, 2] and [Q, 4]."""
-        states, texts = self.fusion.place(text), padded(mask)
-        memories = Memories([image], PaddedRows(states.shape[0], states.shape[1]), [(0, index)], [None])
-        for layer in self.fusion.layers:
-            states = layer(states, texts, memories)
-        return states, self.match(states[:, 0]), self.box(states[:, 0]).sigmoid()
+    def forward(self, *inputs: Tensor) -> Any:
+        """The outputs of a graph of its inputs, in order."""
+        return self.compute(*self.parts, *inputs)
 
 
-class WordsGraph(nn.Module):
-    """States to logits over the vocabulary."""
+def _encoded(encoder: nn.Module, projection: nn.Module, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    states = encoder(*inputs)
+    return states, nn.functional.normalize(projection(states[:, 0]), dim=-1)
 
-    def __init__(self, head: nn.Module, words: nn.Embedding) -> None:
-        super().__init__()
-        self.head, self.words = head, words
 
-    def forward(self, states: Tensor) -> Tensor:
-        """[N, Dt] -> [N, V]."""
-        return self.head(states, self.words)
+def _fused(
+    fusion: Any, match: nn.Module, box: nn.Module, text: Tensor, mask: Tensor, image: Tensor, index: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    states, texts = fusion.place(text), padded(mask)
+    memories = Memories([image], PaddedRows(states.shape[0], states.shape[1]), [(0, index)], [None])
+    for layer in fusion.layers:
+        states = layer(states, texts, memories)
+    return states, match(states[:, 0]), box(states[:, 0]).sigmoid()
+
+
+def _words(head: nn.Module, words: nn.Embedding, states: Tensor) -> Tensor:
+    return head(states, words)
 
 
 def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
@@ -89,17 +78,17 @@ def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
     ids[:, 1:] = config.language.pad + 1
     found = [
         Graph(
-            IMAGE, EncoderGraph(model.vision, model.vision_proj),
+            IMAGE, PartGraph(_encoded, model.vision, model.vision_proj),
             {"pixels": torch.zeros(2, 3, height, width)}, {"pixels": {0: "pictures"}}, ("states", "vector"),
             "prepared pixels -> states with the pooled one first, and unit vectors",
         ),
         Graph(
-            TEXT, EncoderGraph(model.language, model.text_proj), {"ids": ids, "mask": mask},
+            TEXT, PartGraph(_encoded, model.language, model.text_proj), {"ids": ids, "mask": mask},
             {"ids": texts, "mask": texts}, ("states", "vector"),
             "tokens and which are real -> states, and unit vectors",
         ),
         Graph(
-            FUSION, FusionGraph(model),
+            FUSION, PartGraph(_fused, model.fusion, model.itm_head, model.bbox_head),
             {
                 "text": torch.zeros(3, 7, wide), "mask": mask,
                 "image": torch.zeros(2, 1 + vision.patches, vision.width), "index": torch.tensor([0, 1, 1]),
@@ -116,7 +105,7 @@ def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
     ):
         states, about = {"states": torch.zeros(3, wide)}, f"{what} states -> logits of words"
         found.append(
-            Graph(name, WordsGraph(head, words), states, {"states": {0: "rows"}}, ("logits",), about)
+            Graph(name, PartGraph(_words, head, words), states, {"states": {0: "rows"}}, ("logits",), about)
         )
     if isinstance(task, Classifier) and type(task).__module__ == TaskModel.__module__:
         head, about = task.get_submodule("head"), "the state of the first token"

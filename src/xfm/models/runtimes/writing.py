@@ -14,11 +14,11 @@ from xfm.core.errors import UserError
 from xfm.core.files import write_text
 from xfm.models.composition import PAIR_HEADS
 from xfm.models.folder import Pretrained
-from xfm.models.model_files import as_json, saving, write_description, write_task
+from xfm.models.model_files import as_json, saving, write_description
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import Graph, graphs_of
 from xfm.models.runtimes.loading import HEADS_FILE, open_exported
-from xfm.models.self_check import SELF_CHECK, record
+from xfm.models.self_check import record
 from xfm.models.task_models import Answerer, Captioner
 from xfm.models.weights import write_tensors
 
@@ -101,10 +101,8 @@ def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = 
             run = runtime.open(path)
             require_parity(graph, run, f"{known.name}, {graph.name}")
             graphs.append(GraphFile(graph.name, path.name, graph.about))
-        write_description(draft, model.config, pretrained.artifacts)
-        if task is not None and not isinstance(task, Answerer | Captioner):  # whose decoders are not exported
-            write_task(draft, task)
-        write_text(draft / SELF_CHECK, as_json(to_plain(pretrained.check)))
+        headed = None if isinstance(task, Answerer | Captioner) else task  # decoders are not exported
+        write_description(draft, model.config, replace(pretrained.artifacts, task=headed))
         heads = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
         write_tensors(draft / HEADS_FILE, heads)
         versions = tuple(f"{name} {version(name)}" for name in runtime.libraries)

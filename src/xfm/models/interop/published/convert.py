@@ -121,31 +121,27 @@ def _check(
     missing, unknown = sorted(wanted - state.keys()), sorted(state.keys() - known)
     if missing:
         beside = f", and {len(unknown)} are unknown (first: {unknown[0]})" if unknown else ""
-        raise UserError(
-            f"{path} lacks {len(missing)} tensors (first: {missing[0]}){beside}; "
-            "it is incomplete or of another architecture"
-        )
+        lacks = f"{len(missing)} tensors (first: {missing[0]}){beside}"
+        raise UserError(f"{path} lacks {lacks}; it is incomplete or of another architecture")
     if unknown:
-        raise UserError(
-            f"{path} holds {len(unknown)} tensors that X-FM does not have (first: {unknown[0]}); "
-            "leave them out with --ignore if they are not needed"
-        )
+        held = f"{len(unknown)} tensors that X-FM does not have (first: {unknown[0]})"
+        raise UserError(f"{path} holds {held}; leave them out with --ignore")
     for entry in entries:
         for name, like in entry.to_published(own[entry.native]):
             if state[name].shape != like.shape:
-                raise UserError(
-                    f"{path}: {name} has shape {list(state[name].shape)}, but the other tensors ask for "
-                    f"{list(like.shape)}; the file is damaged or of another architecture"
+                shapes = (
+                    f"has shape {list(state[name].shape)}, but the other tensors ask for {list(like.shape)}"
                 )
+                raise UserError(f"{path}: {name} {shapes}; the file is damaged")
             if not state[name].is_floating_point():
                 raise UserError(f"{path}: {name} is of type {state[name].dtype}, not of floating point")
     require_finite(path, state)  # before copies are compared: what is no number equals nothing
     flaws = {name: f"differs from {source}, but X-FM ties the two" for name, source in copies.items()}
     flaws |= dict.fromkeys(constants, "is not the constant that X-FM computes")
     for name, flaw in flaws.items():
-        found = state.get(name)
+        held = state.get(name)
         like = state[copies[name]] if name in copies else constants[name]
-        if found is not None and (found.dtype != like.dtype or not torch.equal(found, like)):
+        if held is not None and (held.dtype != like.dtype or not torch.equal(held, like)):
             raise UserError(f"{path}: {name} {flaw}; leave it out with --ignore to take X-FM's own")
 
 

@@ -31,10 +31,7 @@ def _shape(source: str, state: State, name: str, rank: int) -> tuple[int, ...]:
     if tensor is None:
         raise UserError(f"{source} has no tensor {name}, so it is no published X-FM checkpoint")
     if tensor.ndim != rank or 0 in tensor.shape:
-        raise UserError(
-            f"{source}: {name} has shape {list(tensor.shape)} and should have {rank} axes; "
-            "the file is damaged or of another architecture"
-        )
+        raise UserError(f"{source}: {name} has shape {list(tensor.shape)}, not {rank} axes; it is damaged")
     return tuple(tensor.shape)
 
 
@@ -105,11 +102,8 @@ def _grid(source: str, rows: int, like: Grid) -> Grid:
         return like
     side = math.isqrt(max(rows - 3, 0))
     if side**2 + 3 != rows or side % 2 == 0 or side > 2 * MOST_PATCHES:
-        raise UserError(
-            f"{source}: a relative-position table of {rows} rows belongs to no square grid "
-            f"of at most {MOST_PATCHES} patches a side; "
-            "the file is damaged or of another architecture"
-        )
+        belongs = f"belongs to no square grid of at most {MOST_PATCHES} patches a side"
+        raise UserError(f"{source}: a relative-position table of {rows} rows {belongs}; it is damaged")
     return (side + 1) // 2, (side + 1) // 2
 
 
