@@ -47,8 +47,8 @@ from xfm.training.trainer import Trainer
 LEAST, RESERVED, BASELINES = 0.1, 0.2, 0.15
 """Shares of a time limit: trainings have at least the first; the second is for predictions, intervals and
 the report, the third for strong baselines."""
-Begin = Callable[[bool, bool], tuple[Session, RowOrigin]]
-"""Reads everything, given whether to show bars, and whether the run goes on; every process calls it."""
+Begin = Callable[[bool], tuple[Session, RowOrigin]]
+"""Reads everything, given whether to show bars; every process calls it."""
 
 
 def finetune(
@@ -104,7 +104,7 @@ def finetune(
     config, out, model = finetune_config(config), home_path(out), home_path(model)
     began = time.perf_counter()
 
-    def begin(shows: bool, resume: bool) -> tuple[Session, RowOrigin]:
+    def begin(shows: bool) -> tuple[Session, RowOrigin]:
         spec = task_spec(task)
         in_turn(lambda: check_applicable(spec, config))
         if (repository := push_to_hub) is not None:
@@ -133,7 +133,7 @@ def finetune_rows(
 ) -> FinetuneResult:
     """Fine-tune on typed rows (`xfm.tasks.rows`) as `xfm.finetune` does on tables; `kind` is the task."""
 
-    def begin(shows: bool, resume: bool) -> tuple[Session, RowOrigin]:
+    def begin(shows: bool) -> tuple[Session, RowOrigin]:
         rows = origin or RowOrigin()
         return Session.begin(kind, model, data, config, out, shows, rows), rows
 
@@ -188,7 +188,7 @@ def _fine_tuned(
             resume = any(distributed.collect(resume or restarted(out)))  # torchrun counts them by machine
             distributed.on_first(lambda: lock.enter_context(locked(out)))
             distributed.on_first(lambda: check_folder(out, resume))
-            run, origin = begin(progress and process.is_first, resume)
+            run, origin = begin(progress and process.is_first)
             distributed.on_first(lambda: _check_shared(run))
             made_of = {"model": run.model, "data": digest(run.data.train)}
             maker = ResultOrigin("finetune", made_of, f"{run.type.spec.name} from {run.model}")

@@ -150,11 +150,5 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     def case(self, row: ImageCaptions, prediction: str) -> Case:
         score = best_word_f1(row.captions, prediction)
-        return Case(
-            truth=" / ".join(row.captions[:5]),
-            predicted=prediction,
-            right=score >= 0.5,
-            badness=1 - score,
-            texts=(("words that agree", f"F1 {score:.2f}"),),
-            pictures=(row.image,),
-        )
+        truth, texts = " / ".join(row.captions[:5]), (("words that agree", f"F1 {score:.2f}"),)
+        return Case(truth, prediction, score >= 0.5, 1 - score, texts, (row.image,))

@@ -74,16 +74,9 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     def case(self, row: Reference, prediction: Corners) -> Case:
         iou = float(best_iou([prediction], [row.boxes])[0])
-        return Case(
-            truth="the solid box" if len(row.boxes) == 1 else f"any of the {len(row.boxes)} solid boxes",
-            predicted=f"the dashed box, IoU {iou:.2f}",
-            right=iou >= 0.5,
-            badness=1 - iou,
-            texts=(("", row.phrase),),
-            pictures=(row.image,),
-            true_boxes=row.boxes,
-            predicted_box=prediction,
-        )
+        truth = "the solid box" if len(row.boxes) == 1 else f"any of the {len(row.boxes)} solid boxes"
+        said, texts = f"the dashed box, IoU {iou:.2f}", (("", row.phrase),)
+        return Case(truth, said, iou >= 0.5, 1 - iou, texts, (row.image,), row.boxes, prediction)
 
     def collate(self, rows: Sequence[Reference]) -> GroundingBatch:
         pixels, index = self.pictures.distinct([row.image for row in rows])

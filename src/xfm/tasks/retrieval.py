@@ -86,16 +86,9 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def loss(self, batch: RetrievalBatch, generator: torch.Generator) -> Losses:
         """ITC plus ITM over the batches of all processes, which draw the same negatives."""
-        found = retrieval_losses(
-            self.module.model,
-            batch.pixels,
-            batch.tokens,
-            batch.identity,
-            generator,
-            gather_rows,
-            batch.text_identity,
-            rows_before(batch.identity),
-        )
+        model, first = self.module.model, rows_before(batch.identity)
+        pairs = batch.pixels, batch.tokens, batch.identity
+        found = retrieval_losses(model, *pairs, generator, gather_rows, batch.text_identity, first)
         total = torch.stack(list(found.losses.values())).sum()
         return Losses(total, found.losses, found.metrics)
 
@@ -154,14 +147,9 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def case(self, row: ImageCaptions, prediction: Ranks) -> Case:
         worst = max(prediction.text_reranked, *prediction.image_reranked)
-        return Case(
-            truth=row.captions[0],
-            predicted=prediction.best_text,
-            right=worst == 0,
-            badness=float(worst),
-            texts=(("rank of the right caption", str(prediction.text_reranked + 1)),),
-            pictures=tuple(dict.fromkeys((row.image, prediction.best_image))),
-        )
+        texts = (("rank of the right caption", str(prediction.text_reranked + 1)),)
+        pictures = tuple(dict.fromkeys((row.image, prediction.best_image)))
+        return Case(row.captions[0], prediction.best_text, worst == 0, float(worst), texts, pictures)
 
 
 def is_official(rows: Sequence[ImageCaptions]) -> bool:

@@ -92,14 +92,8 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def case(self, row: Question, prediction: str) -> Case:
         score = vote_accuracy(row, prediction)
         others = [answer for answer, _ in row.votes if answer != row.answer]
-        return Case(
-            truth=row.answer + (f" (also {', '.join(others)})" if others else ""),
-            predicted=prediction,
-            right=score >= 0.5,
-            badness=1 - score,
-            texts=(("", row.question),),
-            pictures=(row.image,),
-        )
+        truth = row.answer + (f" (also {', '.join(others)})" if others else "")
+        return Case(truth, prediction, score >= 0.5, 1 - score, (("", row.question),), (row.image,))
 
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
         hidden = self.settings.blanked is HiddenInput.PICTURE
@@ -111,22 +105,14 @@ class VqaTask(Task[Question, VqaBatch, str]):
             counts = torch.tensor([len(own) for own in votes])
             owner = torch.arange(len(rows)).repeat_interleave(counts)
             weight = torch.tensor([share for own in votes for _, share in own])
-        return VqaBatch(
-            pixels,
-            index,
-            self.encode([row.question for row in rows]),
-            self.encode(answers, ANSWER_STEP),
-            owner,
-            weight,
-        )
+        questions = self.encode([row.question for row in rows])
+        return VqaBatch(pixels, index, questions, self.encode(answers, ANSWER_STEP), owner, weight)
 
     def loss(self, batch: VqaBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy summed over an answer, averaged over questions; several answers are weighted."""
         without_last = Tokens(batch.answer.ids[:, :-1], batch.answer.mask[:, :-1])
-        module = self.module
-        logits = module(
-            batch.pixels, batch.question, without_last, batch.image_index, batch.answer_question
-        ).float()  # [R, L - 1, V]
+        given = batch.pixels, batch.question, without_last, batch.image_index, batch.answer_question
+        logits = self.module(*given).float()  # [R, L - 1, V]
         target, mask = batch.answer.ids[:, 1:], batch.answer.mask[:, 1:]
         losses = sequence_losses(logits, batch.answer)
         if batch.weight is None:
