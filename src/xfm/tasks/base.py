@@ -275,7 +275,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             return self.collate(drawn.rows)
         views = self.views(drawn)
         task = copy.copy(self)
-        task.pictures = self.pictures.showing({path: view.pixels for path, view in views.items()})
+        task.pictures = Pictures(self.pictures.preprocessing, limit=0)
+        task.pictures.kept |= {path: view.pixels for path, view in views.items()}  # not what their files hold
         return task.collate([self.as_shown(row, views) for row in drawn.rows])
 
     def count(self, batch: BatchT, rows: Sequence[Row]) -> float:

@@ -62,12 +62,6 @@ class Pictures:
                 raise
             return self.lose(path, str(error))
 
-    def showing(self, shown: Mapping[Path, Tensor]) -> "Pictures":
-        """These pictures [3, S, S] uint8 by path, in place of what their files hold."""
-        found = Pictures(self.preprocessing, limit=0)
-        found.kept.update(shown)
-        return found
-
     def _read(self, path: Path) -> Tensor:
         kept = self.kept.get(path)
         if kept is None:
