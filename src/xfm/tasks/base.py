@@ -254,7 +254,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             if path not in wanted:
                 continue
             # Without a crop the squashed picture is enough, which is read once for all steps.
-            picture = pictures.whole(path) if image.crops else pictures.uint8(path)
+            picture = pictures.uint8(path, whole=image.crops)
             size = width, height = picture.shape[2], picture.shape[1]
             rng = np.random.default_rng((drawn.seed, drawn.step, place, _STREAM))
             kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes[path]]
