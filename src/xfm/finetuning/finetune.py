@@ -110,8 +110,7 @@ def finetune(
         if (repository := push_to_hub) is not None:
             distributed.on_first(lambda: check_upload(repository, config))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
-        tables = tables_of(train, valid, test, columns, pictures)
-        data, origin = opened(task, model, tables, config, out, shows)
+        data, origin = opened(task, model, config, out, shows, (train, valid, test), columns, pictures)
         return Session.begin(spec.name, model, data, config, out, shows, origin), origin
 
     done = _fine_tuned(begin, out, config, resume, progress, began)
@@ -150,25 +149,21 @@ def finetune_config(given: FinetuneConfig | None) -> FinetuneConfig:
     return given or FinetuneConfig()
 
 
-def tables_of(
-    train: Table,
-    valid: Table | None,
-    test: Table | None,
+def opened(
+    task: str,
+    model: Path | str,
+    config: FinetuneConfig,
+    out: Path,
+    progress: bool,
+    given: tuple[Table, Table | None, Table | None],
     columns: Mapping[str, str] | str,
     pictures: Path | str | None,
-) -> Tables:
-    """Tables by the arguments of `finetune`."""
-    root = None if pictures is None else home_path(pictures)
-    splits = as_splits(train, valid, test)
-    named = (splits["train"], splits.get("validation"), splits.get("test"))
-    return Tables(*named, ColumnMap.parse(columns), root)
-
-
-def opened(
-    task: str, model: Path | str, tables: Tables, config: FinetuneConfig, out: Path, progress: bool
 ) -> tuple[SplitRows[Any], RowOrigin]:
-    """Rows of tables with their origin and model, in all processes; pictures in cells and the split go to
-    `out`."""
+    """Rows of tables (training, validation, test) with their origin and model, in all processes; pictures in
+    cells and the split go to `out`."""
+    root, splits = None if pictures is None else home_path(pictures), as_splits(*given)
+    named = (splits["train"], splits.get("validation"), splits.get("test"))
+    tables = Tables(*named, ColumnMap.parse(columns), root)
     spec, left_out = task_spec(task), SkippedRecords(config.max_bad)
     pretrained = in_turn(lambda: prepared_base(model, config, spec))
     decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
@@ -323,10 +318,11 @@ def dry_run(
     if out is not None:
         check_folder(home_path(out), False)
     local_model(model)
-    tables = tables_of(train, valid, test, columns, pictures)
+    tables = (train, valid, test), columns, pictures
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
-        data, origin = opened(task, model, tables, config, Path(folder), progress)
-        run = Session.begin(spec.name, home_path(model), data, config, Path(folder), progress, origin)
+        out = Path(folder)
+        data, origin = opened(task, model, config, out, progress, *tables)
+        run = Session.begin(spec.name, home_path(model), data, config, out, progress, origin)
         return _plan(limited(run, began))
 
 
