@@ -150,7 +150,7 @@ def leaderboard(
     for number, (name, kind, found) in enumerate(systems):
         value = float(found.metrics[split][primary])
         gain = value - float(model.metrics[split][primary])
-        intervals: dict[str, Any] = {}
+        more: dict[str, Any] = {"gain": gain, "seconds": found.seconds, "note": found.note}
         if number in known:
             own, per_row = samples[:, known.index(number)], found.per_row.get(split)
             ends = percentiles(value, own) if per_row is None else mean_interval(per_row, own, groups)
@@ -158,10 +158,9 @@ def leaderboard(
             first, different = model.per_row.get(split), len(rows)
             if per_row is not None and first is not None:
                 different = differ(per_row, first, groups)
-            intervals = {"low": ends.low, "high": ends.high, "gain_low": paired.low, "gain_high": paired.high}
-            intervals["shown"] = (paired.low > 0 or paired.high < 0) and different >= FEWEST_DIFFERENT
-        said = {"gain": gain, "seconds": found.seconds, "note": found.note}
-        places.append(Contender(name, kind, value, **said, **intervals))
+            more |= {"low": ends.low, "high": ends.high, "gain_low": paired.low, "gain_high": paired.high}
+            more["shown"] = (paired.low > 0 or paired.high < 0) and different >= FEWEST_DIFFERENT
+        places.append(Contender(name, kind, value, **more))
     order = sorted(places, key=lambda place: (-place.value, place.sort is SystemKind.MODEL))
     size = int(groups.max()) + 1
     use, sentence = verdict(order, len(rows), split, missing)
