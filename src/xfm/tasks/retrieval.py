@@ -107,20 +107,14 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             images = encode_images(encoder, read, len(rows), scratch)
             texts = encode_texts(encoder, captions, settings.max_tokens, scratch)
             text, image = rank(encoder, images, texts, right_pairs(rows), SHORTLIST)
+        plain, reranked = ((text.ranks[rule].tolist(), image.ranks[rule].tolist()) for rule in RULES)
         found, first = [], 0
         for place, row in enumerate(rows):
             own = slice(first, first + len(row.captions))
             first += len(row.captions)
-            found.append(
-                Ranks(
-                    int(text.ranks[Rule.CONTRAST][place]),
-                    tuple(image.ranks[Rule.CONTRAST][own].tolist()),
-                    int(text.ranks[Rule.RERANK][place]),
-                    tuple(image.ranks[Rule.RERANK][own].tolist()),
-                    captions[text.order[place, 0]],
-                    rows[image.order[own.start, 0]].image,
-                )
-            )
+            best = captions[text.order[place, 0]], rows[image.order[own.start, 0]].image
+            ranks = plain[0][place], tuple(plain[1][own]), reranked[0][place], tuple(reranked[1][own])
+            found.append(Ranks(*ranks, *best))
         return found
 
     def metrics(self, rows: Sequence[ImageCaptions], predictions: Sequence[Ranks]) -> dict[str, float]:

@@ -124,16 +124,14 @@ class VqaTask(Task[Question, VqaBatch, str]):
 
     def predict_batch(self, batch: VqaBatch) -> list[str]:
         memory = self.module.fuse(batch.pixels, batch.question, batch.image_index)
+        answers, decoder = self.answers, self.module.decoder
         if self.shortlist:
-            count = min(self.shortlist, len(self.answers))
-            tokens = Tokens(self.answers.ids, self.answers.mask)
-            found = [
-                rank_as_published(self.module.decoder, tokens, some, count).order[:, 0]
-                for some in memory.split(TOGETHER)
-            ]
-            return [self.answers.answers[place] for place in torch.cat(found).tolist()]
-        best, _ = likeliest_answers(self.module.decoder, self.answers, memory, batch.question.mask)
-        return [self.answers.answers[place] for place in best[:, 0].tolist()]
+            count, tokens = min(self.shortlist, len(answers)), Tokens(answers.ids, answers.mask)
+            parts = memory.split(TOGETHER)
+            best = torch.cat([rank_as_published(decoder, tokens, some, count).order for some in parts])
+        else:
+            best, _ = likeliest_answers(decoder, answers, memory, batch.question.mask)
+        return [answers.answers[place] for place in best[:, 0].tolist()]
 
     def row_scores(
         self, rows: Sequence[Question], predictions: Sequence[str]
