@@ -236,7 +236,7 @@ def _say(run: Session, tables: Tables | None) -> None:
 
 
 def _train(run: Session, resume: bool) -> tuple[FinetuneResult, dict[str, BaselineResult], dict[str, float]]:
-    """The common work of all processes: result, trainings without a modality, seconds with those of both."""
+    # The common work of all processes: result, trainings without a modality, seconds of both.
     began = time.perf_counter()
     task, tuned = run.tuned(HiddenInput.NOTHING, run.out, resume)
     task.finish()
