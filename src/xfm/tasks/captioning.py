@@ -38,11 +38,7 @@ class DescribedTask(Task[ImageCaptions, BatchT, Prediction]):
 
     @property
     def cases(self) -> list[ImageCaptions]:
-        return [
-            ImageCaptions(row.image, (caption,), row.key)
-            for row in self.train_rows
-            for caption in row.captions
-        ]
+        return [ImageCaptions(row.image, (one,), row.key) for row in self.train_rows for one in row.captions]
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> ImageCaptions:

@@ -240,10 +240,8 @@ class SeveralLabels(Labelling[LabelSet]):
     def said(self, probabilities: Array) -> list[LabelSet]:
         names = np.array(self.names, dtype=object)
         given = np.asarray(probabilities) >= self.threshold
-        return [
-            LabelSet(tuple(names[own]), tuple(row))
-            for own, row in zip(given, probabilities.tolist(), strict=True)
-        ]
+        rows = zip(given, probabilities.tolist(), strict=True)
+        return [LabelSet(tuple(names[own]), tuple(row)) for own, row in rows]
 
     def anew(self, said: Sequence[LabelSet]) -> Any:
         return self.said(np.array([one.probabilities for one in said])) if said else []

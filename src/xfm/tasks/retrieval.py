@@ -95,10 +95,8 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     def predict(self, rows: Sequence[ImageCaptions], batch_size: int = 64) -> list[Ranks]:
         """Ranks among all rows; merge rows of one picture first. Every process encodes all, and matches a
         part."""
-        settings = self.settings
-        encoder = Encoder(
-            self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
-        )
+        settings, device = self.settings, torch.device(self.settings.device)
+        encoder = Encoder(self.module.model, self.tokenizer, settings.precision, device, batch_size)
         captions = [caption for row in rows for caption in row.captions]
         parts = [[row.image for row in rows[at : at + batch_size]] for at in range(0, len(rows), batch_size)]
         read = read_ahead(self.pictures.pixels, parts, self.pictures, settings.workers)

@@ -140,9 +140,8 @@ class VqaTask(Task[Question, VqaBatch, str]):
         right = np.array([vote_accuracy(row, one) for row, one in zip(rows, predictions, strict=True)])
         kinds = np.array([kind_key(row.kind) for row in rows])
         names = [name for name in np.unique(kinds).tolist() if not (kinds == "all").all()]
-        return {"accuracy": right} | {
-            f"accuracy_{name}": np.where(kinds == name, right, np.nan) for name in names
-        }
+        by_kind = {f"accuracy_{name}": np.where(kinds == name, right, np.nan) for name in names}
+        return {"accuracy": right, **by_kind}
 
     def counts(self, rows: Sequence[Question]) -> dict[str, int]:
         return dict(Counter(f"accuracy_{kind_key(row.kind)}" for row in rows))
