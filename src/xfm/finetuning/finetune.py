@@ -327,16 +327,12 @@ def dry_run(
 
 
 def _plan(run: Session) -> str:
-    data, config = run.data, run.config
-    counts = {"training": len(data.train), "validation": len(data.valid)}
-    counts |= {name: len(own) for name, own in data.tests.items()}
-    counts = {name: count for name, count in counts.items() if count}
-    classes = Counter(name for row in data.train for name in run.type.labels_of(row))
+    config = run.config
+    classes = Counter(name for row in run.data.train for name in run.type.labels_of(row))
     shown = [f"{name} {count:,}" for name, count in classes.most_common(SHOWN_CLASSES)]
     more = f", and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
     seconds = 0.0 if run.probed else _step_seconds(run) * config.steps
     lines = {
-        "Rows": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
         "Left out": run.left_out.sentence(BAD_FILE),
         "Classes": f"{len(classes)}: {', '.join(shown)}{more} (training rows)" if classes else "",
         "Plan": run.summary(),
