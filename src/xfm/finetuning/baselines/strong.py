@@ -75,11 +75,11 @@ def box_of_phrase(material: Material) -> BaselinePredictions:
 def caption_of_neighbour(material: Material) -> BaselinePredictions:
     """The first caption of the training picture that is nearest by frozen features."""
     seen = material.seen
-    known = unit(seen.rows([(row.image,) for row in material.train], seen.frozen))
+    known = unit(material.rows(material.train, seen.frozen))
     captions = [normalise_caption(row.captions[0]) for row in material.train]
 
     def answer(rows: Sequence[Any]) -> list[str]:
-        own = unit(seen.rows([(row.image,) for row in rows], seen.frozen))
+        own = unit(material.rows(rows, seen.frozen))
         return [captions[place] for place in _nearest(known, own)]
 
     return material.predicted(answer, shared=seen.seconds)
