@@ -107,7 +107,8 @@ def test_a_run_of_two_processes_goes_on_with_one(folder: Path, tmp_path: Path) -
     resumed = fine_tune(TEXTS, folder, out, resume=True, **LONG)
     whole = fine_tune(TEXTS, folder, tmp_path / "whole", **LONG)
     assert resumed.tuned.step == whole.tuned.step
-    assert resumed.tuned.best == whole.tuned.best
+    assert (best := resumed.tuned.best) == whole.tuned.best
+    assert resumed.tuned.looks[best] == whole.tuned.looks[best]
     for name, values in losses(tmp_path / "whole").items():
         assert losses(out)[name] == pytest.approx(values, **CLOSE), name
     notes = [line["message"] for line in json_lines(out / "log.jsonl") if line.get("event") == "resumed"]

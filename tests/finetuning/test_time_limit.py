@@ -80,10 +80,10 @@ def test_a_dry_run_plans_and_writes_nothing(kind, table, preset, model, samples,
     )
     assert content(tmp_path) == before
     lines = dict(line.split(":", 1) for line in plan.splitlines())
-    assert sum(map(int, re.findall(r"\d+", lines["Rows"]))) == 10
+    assert sum(map(int, re.findall(r"\d+", lines["Plan"].partition(" rows;")[0]))) == 10
     assert ("Time" in lines) is (preset is not Preset.FAST)
     assert ("Classes" in lines) is (kind != "vqa")
-    assert {"Plan", "Decided"} < lines.keys()
+    assert "Decided" in lines
 
 
 def test_the_command_shows_the_plan_and_needs_no_folder(model: Path, tmp_path: Path, cli: Cli) -> None:

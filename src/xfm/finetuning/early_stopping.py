@@ -42,8 +42,13 @@ class ValidationMonitor:
         self.looks: dict[int, dict[str, float]] = {}
         self.metric = config.choose_by or task.primary
 
-    def resume(self) -> None:
-        """Read the looks of the run that is continued; torn lines are left out."""
+    def begin(self, resume: bool) -> None:
+        """Read the looks of a run that is continued (torn lines are left out); of a new one refuse a metric
+        that the task does not have."""
+        if not resume:
+            if self.rows and self.config.choose_by:
+                require_metric(self.task, self.metric, self._metrics())
+            return
         for values in distributed.on_first(lambda: read_log(self.folder / LOOKS_FILE)):
             try:
                 step, look = int(values.pop("step")), {name: float(v) for name, v in values.items()}
@@ -51,11 +56,6 @@ class ValidationMonitor:
                 continue
             if self.metric in look:
                 self.looks[step] = look
-
-    def check(self) -> None:
-        """Refuse, before the training, a metric that the task does not have."""
-        if self.rows and self.config.choose_by:
-            require_metric(self.task, self.metric, self._metrics())
 
     def finished(self, done: int) -> bool:
         """Look if it is time to, and say whether there has been no better model for too long."""

@@ -47,8 +47,8 @@ from xfm.training.trainer import Trainer
 LEAST, RESERVED, BASELINES = 0.1, 0.2, 0.15
 """Shares of a time limit: trainings have at least the first; the second is for predictions, intervals and
 the report, the third for strong baselines."""
-Begin = Callable[[bool, bool], tuple[Session, RowOrigin]]
-"""Reads everything, given whether to show bars, and whether the run goes on; every process calls it."""
+Begin = Callable[[bool], tuple[Session, RowOrigin]]
+"""Reads everything, given whether to show bars; every process calls it."""
 
 
 def finetune(
@@ -104,14 +104,13 @@ def finetune(
     config, out, model = finetune_config(config), home_path(out), home_path(model)
     began = time.perf_counter()
 
-    def begin(shows: bool, resume: bool) -> tuple[Session, RowOrigin]:
+    def begin(shows: bool) -> tuple[Session, RowOrigin]:
         spec = task_spec(task)
         in_turn(lambda: check_applicable(spec, config))
         if (repository := push_to_hub) is not None:
             distributed.on_first(lambda: check_upload(repository, config))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
-        tables = tables_of(train, valid, test, columns, pictures)
-        data, origin = opened(task, model, tables, config, out, shows)
+        data, origin = opened(task, model, config, out, shows, (train, valid, test), columns, pictures)
         return Session.begin(spec.name, model, data, config, out, shows, origin), origin
 
     done = _fine_tuned(begin, out, config, resume, progress, began)
@@ -133,7 +132,7 @@ def finetune_rows(
 ) -> FinetuneResult:
     """Fine-tune on typed rows (`xfm.tasks.rows`) as `xfm.finetune` does on tables; `kind` is the task."""
 
-    def begin(shows: bool, resume: bool) -> tuple[Session, RowOrigin]:
+    def begin(shows: bool) -> tuple[Session, RowOrigin]:
         rows = origin or RowOrigin()
         return Session.begin(kind, model, data, config, out, shows, rows), rows
 
@@ -150,25 +149,21 @@ def finetune_config(given: FinetuneConfig | None) -> FinetuneConfig:
     return given or FinetuneConfig()
 
 
-def tables_of(
-    train: Table,
-    valid: Table | None,
-    test: Table | None,
+def opened(
+    task: str,
+    model: Path | str,
+    config: FinetuneConfig,
+    out: Path,
+    progress: bool,
+    given: tuple[Table, Table | None, Table | None],
     columns: Mapping[str, str] | str,
     pictures: Path | str | None,
-) -> Tables:
-    """Tables by the arguments of `finetune`."""
-    root = None if pictures is None else home_path(pictures)
-    splits = as_splits(train, valid, test)
-    named = (splits["train"], splits.get("validation"), splits.get("test"))
-    return Tables(*named, ColumnMap.parse(columns), root)
-
-
-def opened(
-    task: str, model: Path | str, tables: Tables, config: FinetuneConfig, out: Path, progress: bool
 ) -> tuple[SplitRows[Any], RowOrigin]:
-    """Rows of tables with their origin and model, in all processes; pictures in cells and the split go to
-    `out`."""
+    """Rows of tables (training, validation, test) with their origin and model, in all processes; pictures in
+    cells and the split go to `out`."""
+    root, splits = None if pictures is None else home_path(pictures), as_splits(*given)
+    named = (splits["train"], splits.get("validation"), splits.get("test"))
+    tables = Tables(*named, ColumnMap.parse(columns), root)
     spec, left_out = task_spec(task), SkippedRecords(config.max_bad)
     pretrained = in_turn(lambda: prepared_base(model, config, spec))
     decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
@@ -188,7 +183,7 @@ def _fine_tuned(
             resume = any(distributed.collect(resume or restarted(out)))  # torchrun counts them by machine
             distributed.on_first(lambda: lock.enter_context(locked(out)))
             distributed.on_first(lambda: check_folder(out, resume))
-            run, origin = begin(progress and process.is_first, resume)
+            run, origin = begin(progress and process.is_first)
             distributed.on_first(lambda: _check_shared(run))
             made_of = {"model": run.model, "data": digest(run.data.train)}
             maker = ResultOrigin("finetune", made_of, f"{run.type.spec.name} from {run.model}")
@@ -241,7 +236,7 @@ def _say(run: Session, tables: Tables | None) -> None:
 
 
 def _train(run: Session, resume: bool) -> tuple[FinetuneResult, dict[str, BaselineResult], dict[str, float]]:
-    """The common work of all processes: result, trainings without a modality, seconds with those of both."""
+    # The common work of all processes: result, trainings without a modality, seconds of both.
     began = time.perf_counter()
     task, tuned = run.tuned(HiddenInput.NOTHING, run.out, resume)
     task.finish()
@@ -323,24 +318,21 @@ def dry_run(
     if out is not None:
         check_folder(home_path(out), False)
     local_model(model)
-    tables = tables_of(train, valid, test, columns, pictures)
+    tables = (train, valid, test), columns, pictures
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
-        data, origin = opened(task, model, tables, config, Path(folder), progress)
-        run = Session.begin(spec.name, home_path(model), data, config, Path(folder), progress, origin)
+        out = Path(folder)
+        data, origin = opened(task, model, config, out, progress, *tables)
+        run = Session.begin(spec.name, home_path(model), data, config, out, progress, origin)
         return _plan(limited(run, began))
 
 
 def _plan(run: Session) -> str:
-    data, config = run.data, run.config
-    counts = {"training": len(data.train), "validation": len(data.valid)}
-    counts |= {name: len(own) for name, own in data.tests.items()}
-    counts = {name: count for name, count in counts.items() if count}
-    classes = Counter(name for row in data.train for name in run.type.labels_of(row))
+    config = run.config
+    classes = Counter(name for row in run.data.train for name in run.type.labels_of(row))
     shown = [f"{name} {count:,}" for name, count in classes.most_common(SHOWN_CLASSES)]
     more = f", and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
     seconds = 0.0 if run.probed else _step_seconds(run) * config.steps
     lines = {
-        "Rows": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
         "Left out": run.left_out.sentence(BAD_FILE),
         "Classes": f"{len(classes)}: {', '.join(shown)}{more} (training rows)" if classes else "",
         "Plan": run.summary(),

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from xfm.core.files import write_text
 from xfm.core.results_folder import ResultOrigin
 from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import InMemory
-from xfm.finetuning.baselines.strong import BaselineResult, scored
+from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import flags_of
-from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of
+from xfm.finetuning.leaderboard import Leaderboard, compare
 from xfm.finetuning.report import write_report
 from xfm.finetuning.session import Session, clear
 from xfm.finetuning.split_scores import add_scores
@@ -66,19 +65,12 @@ def finish(
     """Compare a training with baselines (`single` are trainings without a modality), write everything down,
     and say what came of it."""
     began, task, tests, predictions = time.perf_counter(), trained.task, run.tests, trained.predictions
-    boards: dict[str, Leaderboard] = {}
-    others: dict[str, dict[str, Mapping[str, float]]] = {}
-    if tests:
-        left = max(0.0, 60 * run.config.minutes - (began - run.began)) if run.config.minutes else inf
-        strong, missing = strong_of(run, task, tests, seconds["training"], left)
-        model = scored(task, tests, predictions, seconds["training"])
-        boards = compare(task, tests, model, strong, single, missing)
-        both = {**single, **strong}
-        others = {name: {one: found.metrics[name] for one, found in both.items()} for name in tests}
+    boards, baselines = compare(run, task, predictions, single, seconds["training"])
     seconds = {**seconds, "baselines": seconds["baselines"] + time.perf_counter() - began}
     result = PartResult()
     for name, rows in tests.items():
-        add_scores(result, task, f"{task.spec.name}/{name}", rows, predictions[name], others[name])
+        others = {one: found.metrics[name] for one, found in baselines.items()}
+        add_scores(result, task, f"{task.spec.name}/{name}", rows, predictions[name], others)
     found = replace(
         trained,
         scores=result.scores,

@@ -48,12 +48,9 @@ def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
     values = [look[metric] for look in tuned.looks.values()]
     if len(values) < FEWEST_LOOKS or tuned.step < planned or values[-1] <= max(values[:-1]):
         return None
-    name = metric_name(f"_/_/{metric}")
-    return Flag(
-        FlagKind.UNFINISHED,
-        f"the last look at the validation rows was the best ({name} {values[-1]:.3f}, before it at most "
-        f"{max(values[:-1]):.3f}): more steps may give a better model, such as --steps {2 * planned}",
-    )
+    before = f"{metric_name(f'_/_/{metric}')} {values[-1]:.3f}, before it at most {max(values[:-1]):.3f}"
+    text = f"the last look at the validation rows was the best ({before}): more steps may give a better model"
+    return Flag(FlagKind.UNFINISHED, f"{text}, such as --steps {2 * planned}")
 
 
 def few_rows(metric: str, cases: Mapping[str, tuple[float, int, int]]) -> Flag | None:

@@ -1,8 +1,10 @@
 """A fine-tuned model among simple baselines, and a sentence that says which to use."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,6 @@ from xfm.metrics.numbers import points
 from xfm.tasks.base import AnyTask
 
 THIS_MODEL = "this model"
-SWITCHED_OFF = {"strong simple baselines": "switched off by --baseline false"}
 
 
 class SystemKind(StrEnum):
@@ -90,28 +91,27 @@ System = tuple[str, SystemKind, BaselineResult]
 """What is to be placed: a name, a kind, and its results."""
 
 
-def strong_of(
-    run: Session, task: AnyTask, tests: Mapping[str, Sequence[Any]], seconds: float, left: float
-) -> tuple[dict[str, BaselineResult], Mapping[str, str]]:
-    """The strong baselines unless switched off; they may take as long as the training, and have `left`
-    seconds."""
-    if not run.config.baseline:
-        return {}, SWITCHED_OFF
-    data, budget = run.data, min(max(LEAST_BUDGET, seconds), left)
-    material = Material(task, run.pretrained, run.pictures, data.train, data.valid, tests, budget)
-    return strong_baselines(material, run.progress, without={PROBE} if run.probed else set(), left=left)
-
-
 def compare(
+    run: Session,
     task: AnyTask,
-    tests: Mapping[str, Sequence[Any]],
-    model: BaselineResult,
-    strong: Mapping[str, BaselineResult],
+    predictions: Mapping[str, list[Any]],
     single: Mapping[str, BaselineResult],
-    missing: Mapping[str, str],
-) -> dict[str, Leaderboard]:
-    """Place the model, strong baselines, the same training without one modality, constant guesses and chance
-    on every split."""
+    seconds: float,
+) -> tuple[dict[str, Leaderboard], dict[str, BaselineResult]]:
+    """Place the model, strong baselines, the same training without one modality (`single`), constant guesses
+    and chance on every split; the baselines' scores come along. Strong ones may take as long as the training
+    (`seconds`), and what the time limit leaves."""
+    tests, data, limit = run.tests, run.data, 60 * run.config.minutes
+    strong: Mapping[str, BaselineResult] = {}
+    missing: Mapping[str, str] = {"strong simple baselines": "switched off by --baseline false"}
+    if not tests:
+        return {}, {}
+    if run.config.baseline:
+        left = max(0.0, limit - (time.perf_counter() - run.began)) if limit else inf
+        budget, without = min(max(LEAST_BUDGET, seconds), left), {PROBE} if run.probed else set[str]()
+        material = Material(task, run.pretrained, run.pictures, data.train, data.valid, tests, budget)
+        strong, missing = strong_baselines(material, run.progress, without, left)
+    model = scored(task, tests, predictions, seconds)
     systems: list[System] = [
         (THIS_MODEL, SystemKind.MODEL, model),
         *((name, SystemKind.STRONG, found) for name, found in strong.items()),
@@ -126,7 +126,7 @@ def compare(
         if task.primary in chance:
             own.append(("chance", SystemKind.CHANCE, BaselineResult({name: chance}, {}, {})))
         boards[name] = leaderboard(task, name, rows, own, groups_of(task, rows), missing)
-    return boards
+    return boards, {**single, **strong}
 
 
 def leaderboard(
@@ -150,7 +150,7 @@ def leaderboard(
     for number, (name, kind, found) in enumerate(systems):
         value = float(found.metrics[split][primary])
         gain = value - float(model.metrics[split][primary])
-        intervals: dict[str, Any] = {}
+        more: dict[str, Any] = {"gain": gain, "seconds": found.seconds, "note": found.note}
         if number in known:
             own, per_row = samples[:, known.index(number)], found.per_row.get(split)
             ends = percentiles(value, own) if per_row is None else mean_interval(per_row, own, groups)
@@ -158,10 +158,9 @@ def leaderboard(
             first, different = model.per_row.get(split), len(rows)
             if per_row is not None and first is not None:
                 different = differ(per_row, first, groups)
-            intervals = {"low": ends.low, "high": ends.high, "gain_low": paired.low, "gain_high": paired.high}
-            intervals["shown"] = (paired.low > 0 or paired.high < 0) and different >= FEWEST_DIFFERENT
-        said = {"gain": gain, "seconds": found.seconds, "note": found.note}
-        places.append(Contender(name, kind, value, **said, **intervals))
+            more |= {"low": ends.low, "high": ends.high, "gain_low": paired.low, "gain_high": paired.high}
+            more["shown"] = (paired.low > 0 or paired.high < 0) and different >= FEWEST_DIFFERENT
+        places.append(Contender(name, kind, value, **more))
     order = sorted(places, key=lambda place: (-place.value, place.sort is SystemKind.MODEL))
     size = int(groups.max()) + 1
     use, sentence = verdict(order, len(rows), split, missing)

@@ -76,11 +76,10 @@ def fit_task(task: AnyTask, valid: Sequence[Any], choose_by: str = "") -> Linear
     with torch.no_grad():
         task.module.head.weight.copy_(fit.weight)
         task.module.head.bias.copy_(fit.bias)
-    if isinstance(task, ClassTask):
-        if len(valid):
-            task.settle_by(valid, fit.predictions(task, chosen[1]))
-    else:  # the layer gives the values themselves
+    if not isinstance(task, ClassTask):  # the layer gives the values themselves
         vars(task).update(mean=0.0, deviation=1.0)
+    elif len(valid):
+        task.settle(valid, fit.predictions(task, chosen[1]))
     return fit
 
 

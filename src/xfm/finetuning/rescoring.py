@@ -202,7 +202,7 @@ def _report(found: ScoreResult, task: AnyTask, rows: Sequence[Any], details: Map
 
 
 def _merged(kind: type[AnyTask], typed: Sequence[tuple[TableRow, Any]]) -> tuple[Sequence[Any], list[int]]:
-    """Rows, those that belong together as one, and the number of each (of the first) in the table."""
+    # Rows, those that belong together as one, and the number of each (of the first) in the table.
     merged = kind.merge([converted for _, converted in typed])
     numbers = [row.number for row, _ in typed]
     if len(merged) < len(typed):

@@ -178,9 +178,8 @@ class Session:
             task, _ = self.tuned(blanked, self.out / BASELINES_FOLDER / name.replace(" ", "-"), resume)
             task.finish()
             predictions = {split: task.predict(rows) for split, rows in tests.items()}
-            made = distributed.on_first(
-                partial(scored, task, tests, predictions, time.perf_counter() - began)
-            )
+            seconds = time.perf_counter() - began
+            made = distributed.on_first(partial(scored, task, tests, predictions, seconds))
             found[name] = replace(made, predictions={})
         return found
 

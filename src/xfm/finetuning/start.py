@@ -62,9 +62,8 @@ def local_model(model: Path | str) -> Path:
 def fitting_length(task: type[AnyTask], rows: Sequence[Any], tokenizer: Tokenizer | None, limit: int) -> int:
     """Tokens that hold the longest text of the rows, a multiple of `STEP`; `LONGEST` or the limit at most."""
     seen = [task.texts_of(row) for row in rows[:SAMPLED]]
-    texts = (
-        [" ".join(own) for own in seen if own] if task.spec.paired else [text for own in seen for text in own]
-    )
+    apart = [text for own in seen for text in own]
+    texts = [" ".join(own) for own in seen if own] if task.spec.paired else apart
     if not texts or tokenizer is None:
         return min(limit, LONGEST)
     longest = max(len(ids) for ids, _ in tokenizer.encode_lists(texts, LONGEST))

@@ -135,10 +135,7 @@ def tune(
     watch = ValidationMonitor(task, valid, config, folder, progress)
     if clock and resume and folder:
         clock.begin(kept=read_schedule(folder / SCHEDULE))
-    if resume:
-        watch.resume()
-    else:
-        watch.check()
+    watch.begin(resume)
     step, seconds, limited, precision = max(watch.looks, default=0), 0.0, False, None
     totals: list[tuple[float, Tensor]] = []
     if not (resume and watch.enough):

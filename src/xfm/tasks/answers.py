@@ -1,7 +1,7 @@
 """Ranking a fixed answer list by sequence likelihood, exactly and without scoring every answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -60,18 +60,14 @@ class AnswerList:
             prefixes, place = self.ids[inside, :length].unique(dim=0, return_inverse=True)
             if levels:
                 before = prefixes.new_zeros(len(prefixes)).index_copy_(0, place, parents[inside])
-                last = levels[-1]
-                levels[-1] = Level(
-                    last.ids, _Edges(before, len(last.ids)), last.ends, last.answer, last.token
-                )
+                levels[-1] = replace(levels[-1], longer=_Edges(before, len(levels[-1].ids)))
             parents = parents.index_copy(0, inside, place)
             ending = (lengths == length + 1).nonzero().squeeze(1)
             owner, order = parents[ending].sort(stable=True)
             answer = ending[order]
             none = _Edges(prefixes.new_zeros(0), len(prefixes))
-            levels.append(
-                Level(prefixes, none, _Edges(owner, len(prefixes)), answer, self.ids[answer, length])
-            )
+            ends, last = _Edges(owner, len(prefixes)), self.ids[answer, length]
+            levels.append(Level(prefixes, none, ends, answer, last))
         return levels
 
     def __len__(self) -> int:
@@ -109,9 +105,8 @@ def likeliest_answers(
     every = torch.arange(len(memory), device=memory.device)
     none_read = torch.zeros(len(every), device=memory.device)
     root = search.read(begun, _Prefixes(every, every, torch.zeros_like(every), none_read, 0))
-    tokens = max(
-        int(root.question.bincount(minlength=1).max()), 1
-    )  # that may come first: of each question as many
+    # As many tokens may come first for each of the questions.
+    tokens = max(int(root.question.bincount(minlength=1).max()), 1)
     order = root.score.view(len(memory), tokens).argsort(dim=1, descending=True)[:, :most]
     rows = order + torch.arange(0, len(memory) * tokens, tokens, device=order.device)[:, None]
     for part in (rows[:, :kept], rows[:, kept:]):
@@ -147,9 +142,8 @@ class _TreeSearch:
         level = self._levels[rows.depth]
         likelihood = cached.step(level.ids[rows.prefix]).float().log_softmax(-1)  # [R, V]
         row, end = level.ends.of_rows(rows.prefix)
-        self.totals[rows.question[row], level.answer[end]] = (
-            rows.score[row] + likelihood[row, level.token[end]]
-        )
+        ended = rows.score[row] + likelihood[row, level.token[end]]
+        self.totals[rows.question[row], level.answer[end]] = ended
         row, longer = level.longer.of_rows(rows.prefix)
         if not len(row):
             return _Prefixes(row, row, longer, rows.score[:0], rows.depth + 1)
@@ -160,10 +154,8 @@ class _TreeSearch:
     def follow(self, begun: CachedDecoder, rows: _Prefixes, chunk: int) -> None:
         rows = self._promising(rows)
         for start in range(0, len(rows.question), chunk):
-            cached, part = (
-                begun,
-                self._promising(rows.at(torch.arange(len(rows.question))[start : start + chunk])),
-            )
+            places = torch.arange(len(rows.question))[start : start + chunk]
+            cached, part = begun, self._promising(rows.at(places))
             while len(part.question):
                 cached = cached.branch(part.origin)
                 part = self._promising(self.read(cached, part))

@@ -254,7 +254,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             if path not in wanted:
                 continue
             # Without a crop the squashed picture is enough, which is read once for all steps.
-            picture = pictures.whole(path) if image.crops else pictures.uint8(path)
+            picture = pictures.uint8(path, whole=image.crops)
             size = width, height = picture.shape[2], picture.shape[1]
             rng = np.random.default_rng((drawn.seed, drawn.step, place, _STREAM))
             kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes[path]]
@@ -275,7 +275,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             return self.collate(drawn.rows)
         views = self.views(drawn)
         task = copy.copy(self)
-        task.pictures = self.pictures.showing({path: view.pixels for path, view in views.items()})
+        task.pictures = Pictures(self.pictures.preprocessing, limit=0)
+        task.pictures.kept |= {path: view.pixels for path, view in views.items()}  # not what their files hold
         return task.collate([self.as_shown(row, views) for row in drawn.rows])
 
     def count(self, batch: BatchT, rows: Sequence[Row]) -> float:

@@ -1,7 +1,7 @@
 """Captioning: vision output -> causal decoder started from the fusion encoder (spec: COCO captions); and what
 retrieval shares with it: pictures with captions, one pair of them a training row."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +38,7 @@ class DescribedTask(Task[ImageCaptions, BatchT, Prediction]):
 
     @property
     def cases(self) -> list[ImageCaptions]:
-        return [
-            ImageCaptions(row.image, (caption,), row.key)
-            for row in self.train_rows
-            for caption in row.captions
-        ]
+        return [ImageCaptions(row.image, (one,), row.key) for row in self.train_rows for one in row.captions]
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> ImageCaptions:
@@ -51,8 +47,17 @@ class DescribedTask(Task[ImageCaptions, BatchT, Prediction]):
     @classmethod
     def merge(cls, rows: Sequence[ImageCaptions]) -> list[ImageCaptions]:
         """One row a picture, with the captions of all its rows; files of equal bytes are one picture."""
+        first = {row.image: row.image for row in rows}
+        sizes: dict[int, list[Path]] = {}
+        for path in first:
+            with suppress(OSError):  # a file that cannot be read is like no other
+                sizes.setdefault(path.stat().st_size, []).append(path)
+        for same_size in sizes.values():
+            known: dict[str, Path] = {}
+            for path in same_size if len(same_size) > 1 else ():  # only what is as long can be equal
+                with suppress(OSError):
+                    first[path] = known.setdefault(file_digest(path), path)
         captions: dict[Path, list[str]] = {}
-        first = equal_files(row.image for row in rows)
         for row in rows:
             captions.setdefault(first[row.image], []).extend(row.captions)
         return [ImageCaptions(image, tuple(dict.fromkeys(own))) for image, own in captions.items()]
@@ -64,23 +69,6 @@ class DescribedTask(Task[ImageCaptions, BatchT, Prediction]):
     @classmethod
     def texts_of(cls, row: ImageCaptions) -> tuple[str, ...]:
         return row.captions
-
-
-def equal_files(paths: Iterable[Path]) -> dict[Path, Path]:
-    """Each file, and the first of those that have its bytes; one that cannot be read is like no other."""
-    sizes: dict[int, list[Path]] = {}
-    first: dict[Path, Path] = {}
-    for path in paths:
-        if path not in first:
-            first[path] = path
-            with suppress(OSError):
-                sizes.setdefault(path.stat().st_size, []).append(path)
-    for same_size in sizes.values():
-        known: dict[str, Path] = {}
-        for path in same_size if len(same_size) > 1 else ():  # only what is as long can be equal
-            with suppress(OSError):
-                first[path] = known.setdefault(file_digest(path), path)
-    return first
 
 
 @dataclass(frozen=True)
@@ -150,11 +138,5 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
 
     def case(self, row: ImageCaptions, prediction: str) -> Case:
         score = best_word_f1(row.captions, prediction)
-        return Case(
-            truth=" / ".join(row.captions[:5]),
-            predicted=prediction,
-            right=score >= 0.5,
-            badness=1 - score,
-            texts=(("words that agree", f"F1 {score:.2f}"),),
-            pictures=(row.image,),
-        )
+        truth, texts = " / ".join(row.captions[:5]), (("words that agree", f"F1 {score:.2f}"),)
+        return Case(truth, prediction, score >= 0.5, 1 - score, texts, (row.image,))

@@ -86,28 +86,22 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
     def predict_batch(self, batch: ClassBatch) -> list[Any]:
         return self.labels.predictions(self.module(batch.pixels, batch.tokens, batch.index))
 
-    def settle(self, valid: Sequence[RowT]) -> None:
-        """Fit the temperature; of several labels choose the threshold."""
-        if len(valid):
-            self.settle_by(valid, self.predict(valid))
-
-    def settle_by(self, valid: Sequence[RowT], predictions: Sequence[Any]) -> None:
-        """The same by predictions that are known; the model's folder will have both."""
+    def settle(self, valid: Sequence[RowT], predictions: Sequence[Any] | None = None) -> None:
+        """Fit the temperature, of several labels choose the threshold, by predictions that may be known; the
+        model's folder will have both. What is chosen stays as it is, unless a threshold was given."""
+        if not len(valid):
+            return
+        found = self.predict(valid) if predictions is None else predictions
         truths, several = self.truths_of(valid), self.labels.kind is LabelKind.SEVERAL
-        self.labels = self.labels.settled(truths, predictions)
+        labels = self.labels = self.labels.settled(truths, found)
         if len(valid) >= FEWEST:
-            stated = np.array([one.probabilities for one in predictions])
-            self.cool(fitted_temperature(stated, self.labels.flags(truths), several))
-        elif several:
-            self.module.task = replace(self.module.task, threshold=self.labels.threshold)
-
-    def cool(self, temperature: float) -> None:
-        """Divide the logits by a temperature; what is chosen stays as it is, unless a threshold was given."""
-        self.module.cool(temperature)
-        if isinstance(self.labels, SeveralLabels):
-            if self.labels.fits:
-                threshold = tempered(np.array([[self.labels.threshold]]), temperature, several=True)
-                self.labels = replace(self.labels, threshold=float(threshold[0, 0]))
+            stated = np.array([one.probabilities for one in found])
+            temperature = fitted_temperature(stated, labels.flags(truths), several)
+            self.module.cool(temperature)
+            if several and labels.fits:
+                threshold = tempered(np.array([[labels.threshold]]), temperature, several=True)
+                self.labels = replace(labels, threshold=float(threshold[0, 0]))
+        if several:
             self.module.task = replace(self.module.task, threshold=self.labels.threshold)
 
     def warmed(self, predictions: Sequence[Any]) -> list[Any]:

@@ -74,16 +74,9 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     def case(self, row: Reference, prediction: Corners) -> Case:
         iou = float(best_iou([prediction], [row.boxes])[0])
-        return Case(
-            truth="the solid box" if len(row.boxes) == 1 else f"any of the {len(row.boxes)} solid boxes",
-            predicted=f"the dashed box, IoU {iou:.2f}",
-            right=iou >= 0.5,
-            badness=1 - iou,
-            texts=(("", row.phrase),),
-            pictures=(row.image,),
-            true_boxes=row.boxes,
-            predicted_box=prediction,
-        )
+        truth = "the solid box" if len(row.boxes) == 1 else f"any of the {len(row.boxes)} solid boxes"
+        said, texts = f"the dashed box, IoU {iou:.2f}", (("", row.phrase),)
+        return Case(truth, said, iou >= 0.5, 1 - iou, texts, (row.image,), row.boxes, prediction)
 
     def collate(self, rows: Sequence[Reference]) -> GroundingBatch:
         pixels, index = self.pictures.distinct([row.image for row in rows])
@@ -129,8 +122,7 @@ def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> di
 
 
 def _read_boxes(row: TableRow, meaning: CellMeaning, width: int, height: int) -> tuple[Corners, ...]:
-    """Boxes of a row as (left, top, right, bottom) fractions of a picture; UserError beyond `OVERHANG`
-    pixels."""
+    # (left, top, right, bottom) as fractions of the picture
     given, found, how = row.number_lists("box"), list[Corners](), meaning.box_format.value
     read_as = f"read as {how}, in {meaning.box_unit.value}s"
     for place, numbers in enumerate(given, start=1):

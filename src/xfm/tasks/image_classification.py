@@ -55,7 +55,7 @@ class ImageClassificationTask(ClassTask[Labelled]):
         if not settings.image.varies or settings.blanked is HiddenInput.PICTURE:
             return super().training_batch(drawn)
         pixels = [
-            self._vary(self.pictures.whole(row.image), drawn.seed_of(place))
+            self._vary(self.pictures.uint8(row.image, whole=True), drawn.seed_of(place))
             for place, row in enumerate(drawn.rows)
         ]
         return ClassBatch(self.labels.targets(self.truths_of(drawn.rows)), torch.stack(pixels))

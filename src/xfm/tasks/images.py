@@ -53,32 +53,27 @@ class Pictures:
         """How many more pictures can be kept."""
         return max(0, self._capacity - len(self.kept))
 
-    def uint8(self, path: Path) -> Tensor:
-        """[3, S, S] uint8; UnreadablePicture if missing or damaged and none may be lost."""
+    def uint8(self, path: Path, whole: bool = False) -> Tensor:
+        """[3, S, S] uint8, or as in its file [3, H, W] if `whole`, which is read anew; UnreadablePicture if
+        missing or damaged and none may be lost."""
         try:
-            return self._read(path)
+            return self._decoded(path) if whole else self._read(path)
         except UnreadablePicture as error:
             if self.lost is None and path not in self.blank_for:
                 raise
             return self.lose(path, str(error))
 
-    def showing(self, shown: Mapping[Path, Tensor]) -> "Pictures":
-        """These pictures [3, S, S] uint8 by path, in place of what their files hold."""
-        found = Pictures(self.preprocessing, limit=0)
-        found.kept.update(shown)
-        return found
-
     def _read(self, path: Path) -> Tensor:
         kept = self.kept.get(path)
         if kept is None:
-            if path in self.blank_for:
-                raise UnreadablePicture(f"{path}: the picture could not be read before")
             kept = framed(self._decoded(path), self.preprocessing)
             if len(self.kept) < self._capacity:
                 self.kept[path] = kept
         return kept
 
     def _decoded(self, path: Path) -> Tensor:
+        if path in self.blank_for:
+            raise UnreadablePicture(f"{path}: the picture could not be read before")
         pixels, mark = load_with_digest(path)
         self.marks.setdefault(path, mark)
         return pixels
@@ -114,17 +109,6 @@ class Pictures:
         """Take the digests of another process that looked the pictures through, and keep as many as fit."""
         self.marks = dict(marks)
         self.unreadable(list(self.marks)[: self._capacity])
-
-    def whole(self, path: Path) -> Tensor:
-        """The picture as in its file, [3, H, W] uint8, read anew; errors as of `uint8`."""
-        try:
-            if path not in self.blank_for:
-                return self._decoded(path)
-        except UnreadablePicture as error:
-            if self.lost is None:
-                raise
-            return self.lose(path, str(error))
-        return self.lose(path, self.blank_for[path])
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, S, S] float32, normalised, of N paths."""

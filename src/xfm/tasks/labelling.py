@@ -80,9 +80,7 @@ class Labelling(Generic[Said]):
         counts, rows, found = self.counts(truths), len(truths), [1.0] * len(self.names)
         for place, name in enumerate(self.names):
             count = counts[name]
-            if (
-                count and self.kind is LabelKind.ONE
-            ):  # every class weighs the same; 1 in the mean over the rows
+            if count and self.kind is LabelKind.ONE:  # all classes weigh the same; 1 in the mean over rows
                 found[place] = rows / (len(self.names) * count)
             elif 0 < count < rows:  # the rows without a label weigh the same as those that have it
                 found[place] = (rows - count) / count
@@ -242,10 +240,8 @@ class SeveralLabels(Labelling[LabelSet]):
     def said(self, probabilities: Array) -> list[LabelSet]:
         names = np.array(self.names, dtype=object)
         given = np.asarray(probabilities) >= self.threshold
-        return [
-            LabelSet(tuple(names[own]), tuple(row))
-            for own, row in zip(given, probabilities.tolist(), strict=True)
-        ]
+        rows = zip(given, probabilities.tolist(), strict=True)
+        return [LabelSet(tuple(names[own]), tuple(row)) for own, row in rows]
 
     def anew(self, said: Sequence[LabelSet]) -> Any:
         return self.said(np.array([one.probabilities for one in said])) if said else []

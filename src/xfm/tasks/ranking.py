@@ -181,7 +181,7 @@ def match_both(
     logits = np.empty((len(wanted), 2), dtype=np.float32)
     logits[order] = np.concatenate(distributed.collect(matched))
     text, image = (
-        MatchedSearch(*found, logits[np.searchsorted(wanted, part)], temperature)
+        MatchedSearch(*found, logits=logits[np.searchsorted(wanted, part)], temperature=temperature)
         for found, part in zip((for_images, for_texts), keys, strict=True)
     )
     return text, image

@@ -86,26 +86,17 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def loss(self, batch: RetrievalBatch, generator: torch.Generator) -> Losses:
         """ITC plus ITM over the batches of all processes, which draw the same negatives."""
-        found = retrieval_losses(
-            self.module.model,
-            batch.pixels,
-            batch.tokens,
-            batch.identity,
-            generator,
-            gather_rows,
-            batch.text_identity,
-            rows_before(batch.identity),
-        )
+        model, first = self.module.model, rows_before(batch.identity)
+        pairs = batch.pixels, batch.tokens, batch.identity
+        found = retrieval_losses(model, *pairs, generator, gather_rows, batch.text_identity, first)
         total = torch.stack(list(found.losses.values())).sum()
         return Losses(total, found.losses, found.metrics)
 
     def predict(self, rows: Sequence[ImageCaptions], batch_size: int = 64) -> list[Ranks]:
         """Ranks among all rows; merge rows of one picture first. Every process encodes all, and matches a
         part."""
-        settings = self.settings
-        encoder = Encoder(
-            self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
-        )
+        settings, device = self.settings, torch.device(self.settings.device)
+        encoder = Encoder(self.module.model, self.tokenizer, settings.precision, device, batch_size)
         captions = [caption for row in rows for caption in row.captions]
         parts = [[row.image for row in rows[at : at + batch_size]] for at in range(0, len(rows), batch_size)]
         read = read_ahead(self.pictures.pixels, parts, self.pictures, settings.workers)
@@ -114,20 +105,14 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             images = encode_images(encoder, read, len(rows), scratch)
             texts = encode_texts(encoder, captions, settings.max_tokens, scratch)
             text, image = rank(encoder, images, texts, right_pairs(rows), SHORTLIST)
+        plain, reranked = ((text.ranks[rule].tolist(), image.ranks[rule].tolist()) for rule in RULES)
         found, first = [], 0
         for place, row in enumerate(rows):
             own = slice(first, first + len(row.captions))
             first += len(row.captions)
-            found.append(
-                Ranks(
-                    int(text.ranks[Rule.CONTRAST][place]),
-                    tuple(image.ranks[Rule.CONTRAST][own].tolist()),
-                    int(text.ranks[Rule.RERANK][place]),
-                    tuple(image.ranks[Rule.RERANK][own].tolist()),
-                    captions[text.order[place, 0]],
-                    rows[image.order[own.start, 0]].image,
-                )
-            )
+            best = captions[text.order[place, 0]], rows[image.order[own.start, 0]].image
+            ranks = plain[0][place], tuple(plain[1][own]), reranked[0][place], tuple(reranked[1][own])
+            found.append(Ranks(*ranks, *best))
         return found
 
     def metrics(self, rows: Sequence[ImageCaptions], predictions: Sequence[Ranks]) -> dict[str, float]:
@@ -154,14 +139,9 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def case(self, row: ImageCaptions, prediction: Ranks) -> Case:
         worst = max(prediction.text_reranked, *prediction.image_reranked)
-        return Case(
-            truth=row.captions[0],
-            predicted=prediction.best_text,
-            right=worst == 0,
-            badness=float(worst),
-            texts=(("rank of the right caption", str(prediction.text_reranked + 1)),),
-            pictures=tuple(dict.fromkeys((row.image, prediction.best_image))),
-        )
+        texts = (("rank of the right caption", str(prediction.text_reranked + 1)),)
+        pictures = tuple(dict.fromkeys((row.image, prediction.best_image)))
+        return Case(row.captions[0], prediction.best_text, worst == 0, float(worst), texts, pictures)
 
 
 def is_official(rows: Sequence[ImageCaptions]) -> bool:

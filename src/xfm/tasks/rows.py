@@ -218,16 +218,12 @@ def read_picture_pairs(path: Path) -> list[LabelledText]:
 
 def read_captioned(path: Path) -> list[CaptionedImage]:
     """Rows `{"image", "caption"}` and, in the hard split, `"distractors": [..]` and `"edit"`."""
-    rows = _rows(path, _IMAGE, _CAPTION, Field("distractors", optional=True), Field("edit", optional=True))
-    return [
-        CaptionedImage(
-            row.path("image"),
-            row.text("caption"),
-            tuple(row.texts("distractors")) if "distractors" in row else (),
-            _text_or_none(row, "edit"),
-        )
-        for row in rows
-    ]
+    found, more = list[CaptionedImage](), (Field("distractors", optional=True), Field("edit", optional=True))
+    for row in _rows(path, _IMAGE, _CAPTION, *more):
+        image, caption = row.path("image"), row.text("caption")
+        distractors = tuple(row.texts("distractors")) if "distractors" in row else ()
+        found.append(CaptionedImage(image, caption, distractors, _text_or_none(row, "edit")))
+    return found
 
 
 def read_masked(path: Path) -> list[MaskedRow]:
@@ -248,15 +244,11 @@ def read_presence(path: Path) -> list[PhrasePresence]:
     """Rows `{"image", "phrase", "present": true | false}` and perhaps `"kind"`."""
     fields = Field("phrase", "what may be there"), Field("present", "true or false")
     rows = [_with_truth(row, "present") for row in _rows(path, _IMAGE, *fields, Field("kind", optional=True))]
-    return [
-        PhrasePresence(
-            row.path("image"),
-            row.text("phrase"),
-            row.label("present") == TRUTH[True],
-            _text_or_none(row, "kind"),
-        )
-        for row in rows
-    ]
+    found = list[PhrasePresence]()
+    for row in rows:
+        image, phrase, present = row.path("image"), row.text("phrase"), row.label("present") == TRUTH[True]
+        found.append(PhrasePresence(image, phrase, present, _text_or_none(row, "kind")))
+    return found
 
 
 def _text_or_none(row: TableRow, field: str) -> str:

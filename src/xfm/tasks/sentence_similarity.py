@@ -70,13 +70,10 @@ class TextSearch:
             -1 if (place := places.get(row.anchor, -1)) in right else place
             for row, right in zip(rows, own, strict=True)
         ]
-        return cls(
-            [row.anchor for row in rows],
-            list(places),
-            csr_array((ones, columns, ends), shape=(len(rows), len(places))),
-            np.array([places[row.positive] for row in rows], dtype=np.int64),
-            np.array(itself, dtype=np.int64),
-        )
+        right = csr_array((ones, columns, ends), shape=(len(rows), len(places)))
+        positive = np.array([places[row.positive] for row in rows], dtype=np.int64)
+        anchors, alone = [row.anchor for row in rows], np.array(itself, dtype=np.int64)
+        return cls(anchors, list(places), right, positive, alone)
 
     def ranked(self, scores: Scores) -> list[Nearest]:
         """The outcome of each row, of scores that are asked for a block of anchors at a time."""
@@ -164,14 +161,8 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         anchors, candidates = (
             model.embed_text(tokens.ids, tokens.mask) for tokens in (batch.anchors, batch.candidates)
         )
-        found = text_ranking_losses(
-            anchors,
-            candidates,
-            (batch.anchor_identity, batch.candidate_identity),
-            model.temperature,
-            gather_rows,
-            rows_before(batch.candidate_identity),
-        )
+        told = (batch.anchor_identity, batch.candidate_identity), model.temperature, gather_rows
+        found = text_ranking_losses(anchors, candidates, *told, rows_before(batch.candidate_identity))
         return Losses(found.losses["ranking"], found.losses, found.metrics)
 
     def predict(self, rows: Sequence[MatchedTexts], batch_size: int = 256) -> list[Nearest]:
@@ -203,10 +194,6 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         return TextSearch.of(rows).chances()
 
     def case(self, row: MatchedTexts, prediction: Nearest) -> Case:
-        return Case(
-            truth=row.positive,
-            predicted=prediction.best,
-            right=prediction.rank == 0,
-            badness=float(prediction.rank),
-            texts=(("anchor", row.anchor), ("rank of the right text", str(prediction.rank + 1))),
-        )
+        rank = prediction.rank
+        texts = (("anchor", row.anchor), ("rank of the right text", str(rank + 1)))
+        return Case(row.positive, prediction.best, rank == 0, float(rank), texts)

@@ -130,13 +130,8 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
         (truth,) = values_of([row]).tolist()
         distance = abs(truth - prediction)
         spread = float(values_of(self.train_rows).std()) or 1.0
-        return Case(
-            truth=f"{truth:g}",
-            predicted=f"{prediction:.3g}",
-            right=distance <= spread / 2,
-            badness=distance,
-            texts=tuple(("", text) for text in self.texts_of(row)),
-        )
+        texts = tuple(("", text) for text in self.texts_of(row))
+        return Case(f"{truth:g}", f"{prediction:.3g}", distance <= spread / 2, distance, texts)
 
 
 def values_of(rows: Sequence[LabelledText]) -> NDArray[np.float64]:

@@ -92,14 +92,8 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def case(self, row: Question, prediction: str) -> Case:
         score = vote_accuracy(row, prediction)
         others = [answer for answer, _ in row.votes if answer != row.answer]
-        return Case(
-            truth=row.answer + (f" (also {', '.join(others)})" if others else ""),
-            predicted=prediction,
-            right=score >= 0.5,
-            badness=1 - score,
-            texts=(("", row.question),),
-            pictures=(row.image,),
-        )
+        truth = row.answer + (f" (also {', '.join(others)})" if others else "")
+        return Case(truth, prediction, score >= 0.5, 1 - score, (("", row.question),), (row.image,))
 
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
         hidden = self.settings.blanked is HiddenInput.PICTURE
@@ -111,22 +105,14 @@ class VqaTask(Task[Question, VqaBatch, str]):
             counts = torch.tensor([len(own) for own in votes])
             owner = torch.arange(len(rows)).repeat_interleave(counts)
             weight = torch.tensor([share for own in votes for _, share in own])
-        return VqaBatch(
-            pixels,
-            index,
-            self.encode([row.question for row in rows]),
-            self.encode(answers, ANSWER_STEP),
-            owner,
-            weight,
-        )
+        questions = self.encode([row.question for row in rows])
+        return VqaBatch(pixels, index, questions, self.encode(answers, ANSWER_STEP), owner, weight)
 
     def loss(self, batch: VqaBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy summed over an answer, averaged over questions; several answers are weighted."""
         without_last = Tokens(batch.answer.ids[:, :-1], batch.answer.mask[:, :-1])
-        module = self.module
-        logits = module(
-            batch.pixels, batch.question, without_last, batch.image_index, batch.answer_question
-        ).float()  # [R, L - 1, V]
+        given = batch.pixels, batch.question, without_last, batch.image_index, batch.answer_question
+        logits = self.module(*given).float()  # [R, L - 1, V]
         target, mask = batch.answer.ids[:, 1:], batch.answer.mask[:, 1:]
         losses = sequence_losses(logits, batch.answer)
         if batch.weight is None:
@@ -138,16 +124,14 @@ class VqaTask(Task[Question, VqaBatch, str]):
 
     def predict_batch(self, batch: VqaBatch) -> list[str]:
         memory = self.module.fuse(batch.pixels, batch.question, batch.image_index)
+        answers, decoder = self.answers, self.module.decoder
         if self.shortlist:
-            count = min(self.shortlist, len(self.answers))
-            tokens = Tokens(self.answers.ids, self.answers.mask)
-            found = [
-                rank_as_published(self.module.decoder, tokens, some, count).order[:, 0]
-                for some in memory.split(TOGETHER)
-            ]
-            return [self.answers.answers[place] for place in torch.cat(found).tolist()]
-        best, _ = likeliest_answers(self.module.decoder, self.answers, memory, batch.question.mask)
-        return [self.answers.answers[place] for place in best[:, 0].tolist()]
+            count, tokens = min(self.shortlist, len(answers)), Tokens(answers.ids, answers.mask)
+            parts = memory.split(TOGETHER)
+            best = torch.cat([rank_as_published(decoder, tokens, some, count).order for some in parts])
+        else:
+            best, _ = likeliest_answers(decoder, answers, memory, batch.question.mask)
+        return [answers.answers[place] for place in best[:, 0].tolist()]
 
     def row_scores(
         self, rows: Sequence[Question], predictions: Sequence[str]
@@ -156,9 +140,8 @@ class VqaTask(Task[Question, VqaBatch, str]):
         right = np.array([vote_accuracy(row, one) for row, one in zip(rows, predictions, strict=True)])
         kinds = np.array([kind_key(row.kind) for row in rows])
         names = [name for name in np.unique(kinds).tolist() if not (kinds == "all").all()]
-        return {"accuracy": right} | {
-            f"accuracy_{name}": np.where(kinds == name, right, np.nan) for name in names
-        }
+        by_kind = {f"accuracy_{name}": np.where(kinds == name, right, np.nan) for name in names}
+        return {"accuracy": right, **by_kind}
 
     def counts(self, rows: Sequence[Question]) -> dict[str, int]:
         return dict(Counter(f"accuracy_{kind_key(row.kind)}" for row in rows))

@@ -202,8 +202,7 @@ def probe_of_pictures(material: Material) -> BaselinePredictions:
     labels, valid = task.labels, material.valid
 
     def features(rows: Sequence[Any]) -> Features:
-        shown = [task.pictures_of(row) for row in rows]
-        return rows, seen.rows(shown, seen.frozen) if shown else seen.frozen[:0]
+        return rows, material.rows(rows, seen.frozen) if len(rows) else seen.frozen[:0]
 
     fit = fit_linear(task, features(material.train), features(valid))
 
@@ -219,12 +218,10 @@ def neighbours(material: Material) -> BaselinePredictions:
     """The nearest training pictures by the cosine of frozen features; how many is chosen like C."""
     task, seen = class_task(material), material.seen
     labels, valid = task.labels, material.valid
-    known, truths = _rows(material, material.train, seen.frozen), task.truths_of(material.train)
+    known, truths = material.rows(material.train, seen.frozen), task.truths_of(material.train)
 
     def answer(rows: Sequence[Any], k: int) -> list[Any]:
-        return labels.said(
-            neighbour_shares(known, labels.flags(truths), _rows(material, rows, seen.frozen), k)
-        )
+        return labels.said(neighbour_shares(known, labels.flags(truths), material.rows(rows, seen.frozen), k))
 
     k, how = NEIGHBOURS[1], ""
     if len(valid):
@@ -241,11 +238,11 @@ def both(material: Material) -> BaselinePredictions:
     from scipy.sparse import csr_array, hstack
 
     task, seen = class_task(material), material.seen
-    scale = _scaler(_rows(material, material.train, seen.frozen))
+    scale = _scaler(material.rows(material.train, seen.frozen))
     words = TextFeatures([task.texts_of(row) for row in material.train], len(task.labels.names))
 
     def features(rows: Sequence[Any]) -> Any:
-        dense = scale(_rows(material, rows, seen.frozen))
+        dense = scale(material.rows(rows, seen.frozen))
         dense /= np.sqrt(dense.shape[1])  # as long as a row of TF-IDF
         return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
 
@@ -255,13 +252,9 @@ def both(material: Material) -> BaselinePredictions:
 
 def linear(material: Material, values: Array) -> BaselinePredictions:
     """Logistic regression on frozen features, or on pixels, of the pictures."""
-    scale = _scaler(_rows(material, material.train, values))
-    answer, how = fit_labels(material, lambda rows: scale(_rows(material, rows, values)), PROBE_PENALTIES)
+    scale = _scaler(material.rows(material.train, values))
+    answer, how = fit_labels(material, lambda rows: scale(material.rows(rows, values)), PROBE_PENALTIES)
     return material.predicted(answer, how, shared=material.seen.seconds)
-
-
-def _rows(material: Material, rows: Sequence[Any], values: Array) -> Array:
-    return material.seen.rows([material.task.pictures_of(row) for row in rows], values)
 
 
 def _scaler(train: Array) -> Any:

@@ -56,6 +56,12 @@ class Material:
         note = "; ".join(filter(None, (*notes[:1], self.note, *notes[1:])))
         return found, note, shared
 
+    def rows(self, rows: Sequence[Any], features: Array) -> Array:
+        """[R, D] features of the pictures of rows, one after the other where a row has several."""
+        own = [self.task.pictures_of(row) for row in rows]
+        places = np.array([[self.seen.places[path] for path in paths] for paths in own])  # [R, P]
+        return features[places].reshape(len(places), -1)
+
     @cached_property
     def seen(self) -> "ImageFeatures":
         """Features of all pictures, computed once."""
@@ -87,11 +93,6 @@ class ImageFeatures(NamedTuple):
     frozen: Array
     pixels: Array
     seconds: float
-
-    def rows(self, pictures: Sequence[tuple[Path, ...]], features: Array) -> Array:
-        """[R, D] features of the pictures of rows, one after the other where a row has several."""
-        places = np.array([[self.places[path] for path in own] for own in pictures])  # [R, P]
-        return features[places].reshape(len(places), -1)
 
 
 class TextFeatures:

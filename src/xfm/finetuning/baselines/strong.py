@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from xfm.finetuning.frozen_features import unit
 from xfm.finetuning.probing import has_probe
 from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
+from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.rows import Corners, SplitRows
 from xfm.tasks.sentence_similarity import Nearest, Scores, TextSearch
 
@@ -33,14 +33,11 @@ K1, B = 1.2, 0.75
 
 def answer_of_question(material: Material) -> BaselinePredictions:
     """The most frequent answer to the same question, or to the nearest one by TF-IDF."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    answers: dict[str, list[str]] = defaultdict(list)
     for row in material.train:
-        counts[normalise_caption(row.question)][normalise_caption(row.answer)] += 1
-    known = list(counts)
-    usual = [min(own.items(), key=lambda item: (-item[1], item[0]))[0] for own in counts.values()]
-    return material.predicted(
-        lambda rows: [usual[place] for place in _nearest_texts(known, [row.question for row in rows])]
-    )
+        answers[normalise_caption(row.question)].append(normalise_caption(row.answer))
+    usual = {question: most_frequent_label(own) for question, own in answers.items()}
+    return _of_nearest_text(material, usual, "question")
 
 
 def question_only(material: Material) -> BaselinePredictions:
@@ -71,21 +68,18 @@ def box_of_phrase(material: Material) -> BaselinePredictions:
     boxes: dict[str, list[Corners]] = defaultdict(list)
     for row in material.train:
         boxes[normalise_caption(row.phrase)] += row.boxes
-    known = list(boxes)
-    usual = [tuple(np.median(np.array(own), axis=0).tolist()) for own in boxes.values()]
-    return material.predicted(
-        lambda rows: [usual[place] for place in _nearest_texts(known, [row.phrase for row in rows])]
-    )
+    usual = {phrase: tuple(np.median(np.array(own), axis=0).tolist()) for phrase, own in boxes.items()}
+    return _of_nearest_text(material, usual, "phrase")
 
 
 def caption_of_neighbour(material: Material) -> BaselinePredictions:
     """The first caption of the training picture that is nearest by frozen features."""
     seen = material.seen
-    known = unit(seen.rows([(row.image,) for row in material.train], seen.frozen))
+    known = unit(material.rows(material.train, seen.frozen))
     captions = [normalise_caption(row.captions[0]) for row in material.train]
 
     def answer(rows: Sequence[Any]) -> list[str]:
-        own = unit(seen.rows([(row.image,) for row in rows], seen.frozen))
+        own = unit(material.rows(rows, seen.frozen))
         return [captions[place] for place in _nearest(known, own)]
 
     return material.predicted(answer, shared=seen.seconds)
@@ -141,12 +135,18 @@ def _ranked(rows: Sequence[Any], scores_of: Callable[[TextSearch], Scores]) -> l
     return search.ranked(scores_of(search))
 
 
-def _nearest_texts(known: Sequence[str], asked: Sequence[str]) -> list[int]:
-    words, wanted = TextFeatures([(text,) for text in known]), [*map(normalise_caption, asked)]
-    distinct = list(dict.fromkeys(wanted))
-    vectors = [words([(text,) for text in texts]) for texts in (known, distinct)]
-    found = dict(zip(distinct, _nearest(*vectors), strict=True))
-    return [found[text] for text in wanted]
+def _of_nearest_text(material: Material, values: Mapping[str, Any], field: str) -> BaselinePredictions:
+    known = [*values]
+
+    def answer(rows: Sequence[Any]) -> list[Any]:
+        words = TextFeatures([(text,) for text in known])
+        wanted = [normalise_caption(getattr(row, field)) for row in rows]
+        distinct = list(dict.fromkeys(wanted))
+        vectors = [words([(text,) for text in texts]) for texts in (known, distinct)]
+        found = dict(zip(distinct, _nearest(*vectors), strict=True))
+        return [values[known[found[text]]] for text in wanted]
+
+    return material.predicted(answer)
 
 
 def _nearest(known: Any, asked: Any, size: int = 256) -> list[int]:
@@ -172,22 +172,20 @@ _PICTURES: Mapping[str, Make] = {
     "k-NN of the frozen features": classification.neighbours,
     "pixels + logistic regression": lambda m: classification.linear(m, m.seen.pixels),
 }
-_OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
-    {
-        VQA.name: {
-            "answer of the nearest training question": answer_of_question,
-            "question only: TF-IDF + logistic regression": question_only,
-        },
-        GROUNDING.name: {"box of the nearest training phrase": box_of_phrase},
-        SENTENCE_SIMILARITY.name: {
-            "TF-IDF": tf_idf,
-            "BM25": lambda m: m.predicted(lambda rows: _ranked(rows, bm25_scores), f"k1 {K1}, b {B}"),
-            "the model before fine-tuning": before_fine_tuning,
-        },
-        RETRIEVAL.name: {"the model before fine-tuning": before_fine_tuning},
-        CAPTIONING.name: {"caption of the nearest training picture": caption_of_neighbour},
-    }
-)
+_OTHERS: Mapping[str, Mapping[str, Make]] = {
+    VQA.name: {
+        "answer of the nearest training question": answer_of_question,
+        "question only: TF-IDF + logistic regression": question_only,
+    },
+    GROUNDING.name: {"box of the nearest training phrase": box_of_phrase},
+    SENTENCE_SIMILARITY.name: {
+        "TF-IDF": tf_idf,
+        "BM25": lambda m: m.predicted(lambda rows: _ranked(rows, bm25_scores), f"k1 {K1}, b {B}"),
+        "the model before fine-tuning": before_fine_tuning,
+    },
+    RETRIEVAL.name: {"the model before fine-tuning": before_fine_tuning},
+    CAPTIONING.name: {"caption of the nearest training picture": caption_of_neighbour},
+}
 
 
 @dataclass(frozen=True)
