@@ -119,12 +119,12 @@ def parsed(parser: str, *arguments: Any) -> Generator[bytes]:
             worker.end()
 
 
+@atexit.register
 def _end_idle() -> None:
     while _idle:
         _idle.pop().end()
 
 
-atexit.register(_end_idle)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)
 
