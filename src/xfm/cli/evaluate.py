@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from xfm.data.skipped import SkippedRecords
     from xfm.tasks.rows import Labelled
 
-SHOWN = 8
-"""Labels that a terminal shows."""
 _WORLD, _TUNED = "an evaluation on a world", "--test of a fine-tuned model"
 _UNTUNED = "--test of a pre-trained model"
 _TABLE = {"test", "columns", "pictures", "out", "max_bad", "seed", "precision", "device"}
@@ -142,13 +140,11 @@ def _on_rows(chosen: Namespace, model: Path) -> None:
     found = score(model, chosen.test, chosen.out, **options, max_bad=chosen.max_bad, progress=progress)
     print(table(found.scores, list(found.scores)))
     if found.unknown:
-        count = len(found.unknown)
-        rows, labels = amount(sum(map(len, found.unknown.values())), "row"), amount(count, "label")
-        print(f"Unknown to the model, counted as wrong: {rows} of {labels}")
-        for label, places in list(found.unknown.items())[:SHOWN]:
-            print(f"  {label!r}: {len(places)}, first {places[0]}")
-        if count > SHOWN:
-            print(f"  and {count - SHOWN} more, see {found.out / 'evaluation.json'}")
+        rows, labels = amount(sum(map(len, found.unknown.values())), "row"), [*found.unknown]
+        said = (
+            f"{rows} of {amount(len(labels), 'label')} such as {labels[0]!r} ({found.unknown[labels[0]][0]})"
+        )
+        print(f"Unknown to the model, counted as wrong: {said}, see {found.out / 'evaluation.json'}")
     if found.left_out:
         print(f"Note:    {found.left_out}")
     for what, name in (("Report", "report.html"), ("Scores", "metrics.json"), ("Rows", "predictions.jsonl")):
