@@ -113,20 +113,10 @@ def answer_in_units(
     from xfm.inference.row_units import RowWork, everywhere
     from xfm.inference.shared_prediction import answer_together
 
-    work = RowWork(
-        task,
-        everywhere(chosen.model),
-        home_path(chosen.input).absolute(),
-        options,
-        chosen.columns,
-        keep,
-        None if chosen.pictures is None else home_path(chosen.pictures).absolute(),
-        chosen.device,
-        chosen.precision,
-        chosen.batch_size,
-        tuple(chosen.allow_urls),
-        readers,
-    )
+    model, source = everywhere(chosen.model), home_path(chosen.input).absolute()
+    root = None if chosen.pictures is None else home_path(chosen.pictures).absolute()
+    how = (chosen.device, chosen.precision, chosen.batch_size, tuple(chosen.allow_urls), readers)
+    work = RowWork(task, model, source, options, chosen.columns, keep, root, *how)
     engine = sharing_engine(chosen, chosen.device, chosen.restart)
     limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
     try:

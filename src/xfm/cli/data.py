@@ -9,7 +9,7 @@ from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 from xfm.config.recipe import Recipe
 from xfm.config.typed import check_range
-from xfm.core.errors import UserError, amount, suggest
+from xfm.core.errors import UserError, amount
 from xfm.core.paths import home_path
 from xfm.core.processes import cores
 
@@ -38,7 +38,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm data inspect runs/nano                 what that run reads next",
     )
     # Not required here: the values of a recipe are read by this parser, too.
-    option(parser, "--action", f"one of {', '.join(ACTIONS)}")
+    option(parser, "--action", "one of the above", choices=[*ACTIONS])
     if inspects:
         own = recipe or "nano"
         if os.path.lexists(kept := home_path(own) / "config.yaml"):  # of the folder of a run
@@ -59,9 +59,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    if chosen.action not in ACTIONS:
-        said = suggest(chosen.action or "", [*ACTIONS], f"say what to do: {' or '.join(ACTIONS)}")
-        raise UserError(f"there is no {chosen.action or 'action'}; {said}")
+    if chosen.action is None:
+        raise UserError(f"say what to do: {' or '.join(ACTIONS)}; see xfm data --help")
     {"index": _index, "inspect": _inspect}[chosen.action](chosen)
 
 
