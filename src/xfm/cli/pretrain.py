@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from xfm.cli._options import option, shared
 from xfm.config.load import RECIPE_ENV, read_recipe, recipe_names
@@ -72,7 +73,7 @@ def run(chosen: Namespace) -> None:
             print(f"Note: {sentence}.", flush=True)
     from xfm.training.pretrain import pretrain
 
-    how = {"progress": not chosen.quiet, "device": chosen.device, "compiled": chosen.compile}
+    how: dict[str, Any] = {"device": chosen.device, "compiled": chosen.compile, "progress": not chosen.quiet}
     model = pretrain(recipe, folder, resume=chosen.resume, allowed=frozenset(chosen.allow_changed), **how)
     if first:
         has_tasks = (Path(recipe.root) / "tasks").is_dir()

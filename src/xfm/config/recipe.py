@@ -98,11 +98,10 @@ class Recipe:
     def validating(self, seed: int) -> "Recipe":
         """The recipe of validation batches, weighed as in the last phase, without a memory between looks."""
         data = replace(self.data, **self.data.validation.streams, validation=StreamsConfig(), cache_mb=0)
-        steps = self.training.validate_steps
         last = self.phases()[-1]
         training = replace(
             self.training,
-            steps=steps,
+            steps=self.training.validate_steps,
             minutes=0.0,
             gradient_accumulation_steps=1,
             seed=seed,
