@@ -138,9 +138,8 @@ def resolve_paths(data: DataConfig, root: Path) -> DataConfig:
     """The same data with every relative path below `root`; addresses stay as they are."""
 
     def stream(config: StreamConfig) -> StreamConfig:
-        corpora = [
-            c if is_url(c.path) else replace(c, path=str(root / home_path(c.path))) for c in config.corpora
-        ]
+        paths = [one.path if is_url(one.path) else str(root / home_path(one.path)) for one in config.corpora]
+        corpora = [replace(one, path=path) for one, path in zip(config.corpora, paths, strict=True)]
         return replace(config, corpora=corpora)
 
     streams = {name: stream(config) for name, config in data.streams.items()}
