@@ -22,8 +22,6 @@ from xfm.models.shipped import boxed_model, boxed_names
 if TYPE_CHECKING:
     from xfm.training.checkpoint import CheckpointEntry
 
-DAMAGED = 1
-"""Exit status where a checkpoint is damaged."""
 PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
 """Ends of the names of published files; other files are recipes."""
 
@@ -64,7 +62,7 @@ def run(chosen: Namespace) -> int:
         with tqdm(total=size, unit="B", unit_scale=True, disable=chosen.quiet, leave=False) as bar:
             entries = [entry for path in found if (entry := verified(path, bar.update)) is not None]
         print(json.dumps([asdict(entry) for entry in entries], indent=1) if chosen.json else table(entries))
-        return DAMAGED if any(entry.damage for entry in entries) else 0
+        return int(any(entry.damage for entry in entries))
     if chosen.json:
         raise UserError("--json is for --checkpoints; give that, or leave it out")
     for path in paths:
