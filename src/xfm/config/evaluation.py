@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.training import MAX_MINUTES, Precision, TuningRates
+from xfm.config.training import MAX_MINUTES, LearningRates, Precision
 from xfm.config.typed import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, refuse
 
 
@@ -71,7 +71,7 @@ MOST_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class ShortTuning(TuningRates):
+class ShortTuning(LearningRates):
     """A short fine-tuning of the evaluation, and the rows it sees.
 
     Attributes:
