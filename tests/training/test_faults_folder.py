@@ -65,7 +65,7 @@ def test_other_data_is_noticed_and_a_copy_of_them_is_not(corpus, tmp_path, capsy
     assert "scenes" not in said
     assert "--allow-changed data" in said
     assert content(tmp_path / "run") == before
-    assert "known: data, processes" in trained("--resume", "--allow-changed", "dat", status=2)
+    assert "is none of data, processes" in trained("--resume", "--allow-changed", "dat", status=2)
     # What a run waits for and keeps at hand alters nothing that is computed: it may change, too.
     at_hand = ["--data.remote.patience", "9", "--data.remote.cache_mb", "7", "--data.cache_mb", "0"]
     trained("--resume", *at_hand, "--allow-changed", "data")

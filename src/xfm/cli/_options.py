@@ -4,7 +4,7 @@ does the work of a command."""
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm.config.inference import EngineName, SharingConfig
+from xfm.config.inference import UNIT_ROWS, EngineName, SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, add_option, assemble
 from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError, amount
@@ -86,7 +86,7 @@ ARRAY = "PLACE/COUNT, from 0: do a share of the work, as one of several processe
 
 def is_shared(chosen: Namespace) -> bool:
     """Whether any of those options was given."""
-    return getattr(chosen, "array", None) is not None or assemble(SharingConfig, chosen).asked
+    return getattr(chosen, "array", None) is not None or assemble(SharingConfig, chosen) != SharingConfig()
 
 
 def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Executor":
@@ -113,24 +113,14 @@ def answer_in_units(
     from xfm.inference.row_units import RowWork, everywhere
     from xfm.inference.shared_prediction import answer_together
 
-    work = RowWork(
-        task,
-        everywhere(chosen.model),
-        home_path(chosen.input).absolute(),
-        options,
-        chosen.columns,
-        keep,
-        None if chosen.pictures is None else home_path(chosen.pictures).absolute(),
-        chosen.device,
-        chosen.precision,
-        chosen.batch_size,
-        tuple(chosen.allow_urls),
-        readers,
-    )
+    model, source = everywhere(chosen.model), home_path(chosen.input).absolute()
+    root = None if chosen.pictures is None else home_path(chosen.pictures).absolute()
+    how = (chosen.device, chosen.precision, chosen.batch_size, tuple(chosen.allow_urls), readers)
+    work = RowWork(task, model, source, options, chosen.columns, keep, root, *how)
     engine = sharing_engine(chosen, chosen.device, chosen.restart)
     limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
     try:
-        return answer_together(work, target, engine, assemble(SharingConfig, chosen).rows, **limits)
+        return answer_together(work, target, engine, chosen.unit_size or UNIT_ROWS, **limits)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {target.path}") from None
 

@@ -10,9 +10,6 @@ from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.models.shipped import DEFAULT
 
-_TAKEN = ("row", "image", "vector")
-"""Columns of the files of vectors."""
-
 
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
@@ -38,7 +35,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     keep = tuple(names_in(chosen.keep))
-    if taken := [name for name in keep if name in _TAKEN]:
+    if taken := [name for name in keep if name in ("row", "image", "vector")]:
         raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")
     from xfm.inference.shared_prediction import PartsTarget
 

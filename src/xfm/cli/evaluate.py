@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from xfm.data.skipped import SkippedRecords
     from xfm.tasks.rows import Labelled
 
-SHOWN = 8
-"""Labels that a terminal shows."""
 _WORLD, _TUNED = "an evaluation on a world", "--test of a fine-tuned model"
 _UNTUNED = "--test of a pre-trained model"
 _TABLE = {"test", "columns", "pictures", "out", "max_bad", "seed", "precision", "device"}
@@ -56,8 +54,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--train", "labelled pictures that are fitted")
     option(parser, "--validation-rows", "labelled pictures that choose the penalty of the linear probe")
     shared(parser, "--columns", "--pictures", "--quiet")
-    option(parser, "--box-format", "numbers of a box; xywh if not given", choices=[*BoxFormat])
-    option(parser, "--box-unit", "the unit of boxes; pixel if not given", choices=[*BoxUnit])
+    option(parser, "--box-format", "numbers of a box; xywh if not given", choices=[*map(str, BoxFormat)])
+    option(parser, "--box-unit", "the unit of boxes; pixel if not given", choices=[*map(str, BoxUnit)])
     option(parser, "--label-separator", "what stands between the labels of a cell; | if not given")
     option(parser, "--names", "file with LABEL=NAME lines: labels in prompts, and classes without a picture")
     option(parser, "--out", "folder for the results; the run's, or one below it, if not given")
@@ -143,13 +141,11 @@ def _on_rows(chosen: Namespace, model: Path) -> None:
     found = score(model, chosen.test, chosen.out, **options, max_bad=chosen.max_bad, progress=progress)
     print(table(found.scores, list(found.scores)))
     if found.unknown:
-        count = len(found.unknown)
-        rows, labels = amount(sum(map(len, found.unknown.values())), "row"), amount(count, "label")
-        print(f"Unknown to the model, counted as wrong: {rows} of {labels}")
-        for label, places in list(found.unknown.items())[:SHOWN]:
-            print(f"  {label!r}: {len(places)}, first {places[0]}")
-        if count > SHOWN:
-            print(f"  and {count - SHOWN} more, see {found.out / 'evaluation.json'}")
+        rows, labels = amount(sum(map(len, found.unknown.values())), "row"), [*found.unknown]
+        said = (
+            f"{rows} of {amount(len(labels), 'label')} such as {labels[0]!r} ({found.unknown[labels[0]][0]})"
+        )
+        print(f"Unknown to the model, counted as wrong: {said}, see {found.out / 'evaluation.json'}")
     if found.left_out:
         print(f"Note:    {found.left_out}")
     for what, name in (("Report", "report.html"), ("Scores", "metrics.json"), ("Rows", "predictions.jsonl")):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xfm.cli._options import add_max_bad, is_shared, option, shared, sharing_engine
 from xfm.config.inference import SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
-from xfm.core.errors import UserError, amount, suggest
+from xfm.core.errors import UserError, amount
 from xfm.core.paths import home_path
 from xfm.models.shipped import DEFAULT
 
@@ -45,7 +45,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm index remove runs/shop --where 'price>100' --where kind=hat,scarf\n"
         "  xfm index stats runs/shop",
     )
-    option(parser, "--action", f"one of {', '.join(ACTIONS)}", required=True)
+    option(parser, "--action", "one of the above", required=True, choices=[*ACTIONS])
     option(parser, "--out", "folder of the collection", required=True)
     parser.add_argument("--images", default="", help="folders, tables or tar shards, with commas")
     option(parser, "--model", f"of a new collection: model folder, run or name; {DEFAULT} if not given")
@@ -64,8 +64,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def run(chosen: Namespace) -> None:
-    if chosen.action not in ACTIONS:
-        raise UserError(f"there is no {chosen.action}; {suggest(chosen.action, [*ACTIONS], 'see --help')}")
     if chosen.action in ("build", "add") and not chosen.images:
         raise UserError(f"{chosen.action} needs --images: a folder, a table or a tar shard")
     if chosen.action not in ("build", "add") and is_shared(chosen):

@@ -19,8 +19,6 @@ from xfm.core.paths import home_path
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.shipped import boxed_model, boxed_names
 
-DAMAGED = 1
-"""Exit status where a checkpoint is damaged."""
 PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
 """Ends of the names of published files; other files are recipes."""
 
@@ -59,7 +57,7 @@ def run(chosen: Namespace) -> int:
         with tqdm(total=size, unit="B", unit_scale=True, disable=chosen.quiet, leave=False) as bar:
             entries = [entry for path in found if (entry := verified(path, bar.update)) is not None]
         print(json.dumps(entries, indent=1) if chosen.json else table(entries))
-        return DAMAGED if any(entry["damage"] for entry in entries) else 0
+        return int(any(entry["damage"] for entry in entries))  # 1: damaged
     if chosen.json:
         raise UserError("--json is for --checkpoints; give that, or leave it out")
     for path in paths:

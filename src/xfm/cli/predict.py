@@ -115,10 +115,10 @@ def run(chosen: Namespace) -> None:
         _print(chosen, pipe, source, options, root)
         return
     out = Path(chosen.out)
-    limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
-    places = {name: getattr(chosen, name, None) for name in ("gallery", "draw")}
+    names = ("gallery", "draw", "max_bad", "restart")
+    more = {name: getattr(chosen, name, None) for name in names}
     try:
-        found = predict(pipe, source, out, options, reading=reading, **places, **limits)
+        found = predict(pipe, source, out, options, reading=reading, progress=not chosen.quiet, **more)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
     print(_said(found, out))

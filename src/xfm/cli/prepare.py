@@ -86,15 +86,10 @@ def _prepare(chosen: Namespace) -> None:
     from xfm.corpora.preparation import Preparation
     from xfm.corpora.prepare import prepare
 
-    preparation = Preparation(
-        CorpusName(chosen.corpus),
-        home_path(getattr(chosen, "from")).absolute(),
-        home_path(chosen.out).absolute(),
-        config,
-        chosen.columns,
-        home_path(chosen.pictures).absolute() if chosen.pictures else None,
-        chosen.max_bad,
-    )
+    source, out = (home_path(one).absolute() for one in (getattr(chosen, "from"), chosen.out))
+    root = home_path(chosen.pictures).absolute() if chosen.pictures else None
+    corpus = CorpusName(chosen.corpus)
+    preparation = Preparation(corpus, source, out, config, chosen.columns, root, chosen.max_bad)
     manifest = prepare(preparation, engine, progress=not chosen.quiet, force=chosen.force)
     if manifest is None:
         print(others_have_not(chosen.array))

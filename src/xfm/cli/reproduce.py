@@ -1,15 +1,11 @@
 """`xfm reproduce`: its options, and what it says."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
 
 from xfm.cli._options import add_max_bad, option, shared
 from xfm.config.options import ArgumentParser, Namespace, names_in, new_parser
-from xfm.core.errors import UserError
-
-Choice = TypeVar("Choice", bound=StrEnum)
+from xfm.config.typed import build
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -51,8 +47,8 @@ def run(chosen: Namespace) -> None:
         from xfm.evaluation.benchmarks.published import Protocol
 
         changes = [f"--{change}" for change in names_in(chosen.set)]
-        protocols = _named("--protocols", chosen.protocols.upper(), Protocol)
-        editions = _named("--editions", chosen.editions.lower(), Edition) or list(Edition)
+        protocols = build(list[Protocol], names_in(chosen.protocols.upper()), name="--protocols")
+        editions = build(list[Edition], names_in(chosen.editions.lower()), name="--editions") or [*Edition]
         data = Path(chosen.data)
         jobs = find_jobs(data, names, protocols, changes, chosen.smoke, editions)
         print(f"To run: {', '.join(job.name for job in jobs)}", flush=True)
@@ -71,15 +67,6 @@ def run(chosen: Namespace) -> None:
         print(f"{note}.")
     if chosen.model is not None:
         print(f"Every score is in {chosen.out}/BENCHMARK/PROTOCOL/EDITION/official.json.")
-
-
-def _named(option: str, given: str, kind: type[Choice]) -> list[Choice]:
-    """The members of an enumeration that an option names; none where it names nothing."""
-    known = {member.value: member for member in kind}
-    wanted = names_in(given)
-    if unknown := [name for name in wanted if name not in known]:
-        raise UserError(f"{option}: unknown {unknown[0]}; known: {', '.join(known)}")
-    return [known[name] for name in wanted]
 
 
 def _listing(data: Path, names: Sequence[str]) -> str:

@@ -91,8 +91,6 @@ def read_keys(file: str | None) -> list[str]:
     if not keys and (file or KEYS in os.environ):
         raise UserError(f"{place} holds no key: write one a line, in {KEYS} with commas")
     if wrong := [n for n, key in keys.items() if not re.fullmatch("[!-~]{16,}", key)]:
-        key = (
-            "a key is 16 letters, digits and signs of ASCII at least, such as those of `openssl rand -hex 24`"
-        )
+        key = "a key is 16 letters, digits and signs of ASCII, such as `openssl rand -hex 24` gives"
         raise UserError(f"{place}:{wrong[0]}: {key}")
     return [*keys.values()]

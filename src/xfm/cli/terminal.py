@@ -80,8 +80,7 @@ def _sentence(error: BaseException, place: str, debug: bool) -> str:
         return str(found)
     if found := explain(error, place):
         return printable(found)
-    name = type(error).__name__
-    what = f"{name}: {first_line(error)}" if str(error).strip() else name
+    what = type(error).__name__ + (f": {first_line(error)}" if str(error).strip() else "")
     where = "the traceback is above" if debug else _kept(error)
     return f"internal error: {printable(what)}; {where}; please report it"
 

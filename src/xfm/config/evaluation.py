@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.training import MAX_MINUTES, Precision, TuningRates
+from xfm.config.training import MAX_MINUTES, LearningRates, Precision
 from xfm.config.typed import MAX_BATCH, MAX_SEED, Limited, check_limits, limited, refuse
 
 
@@ -48,22 +47,20 @@ class PartCost:
         return PartCost(self.rest * len(tunings) / len(self.tunings), tunings)
 
 
-WORK: Mapping[Part, PartCost] = MappingProxyType(
-    {
-        Part.RETRIEVAL: PartCost(60),
-        Part.HARD: PartCost(5),
-        Part.MASKED_TOKENS: PartCost(5),
-        Part.CATEGORY: PartCost(14),
-        Part.DIGITS: PartCost(11),
-        Part.ENTAILMENT: PartCost(8, (54, 36)),
-        Part.PARAPHRASE: PartCost(12, (56, 38)),
-        Part.VQA: PartCost(34, (72, 54)),
-        Part.REASONING: PartCost(18, (37, 26)),
-        Part.GROUNDING: PartCost(18, (17, 14)),
-        Part.MATCHING: PartCost(4),
-        Part.ABSENCE: PartCost(5),
-    }
-)
+WORK: Mapping[Part, PartCost] = {
+    Part.RETRIEVAL: PartCost(60),
+    Part.HARD: PartCost(5),
+    Part.MASKED_TOKENS: PartCost(5),
+    Part.CATEGORY: PartCost(14),
+    Part.DIGITS: PartCost(11),
+    Part.ENTAILMENT: PartCost(8, (54, 36)),
+    Part.PARAPHRASE: PartCost(12, (56, 38)),
+    Part.VQA: PartCost(34, (72, 54)),
+    Part.REASONING: PartCost(18, (37, 26)),
+    Part.GROUNDING: PartCost(18, (17, 14)),
+    Part.MATCHING: PartCost(4),
+    Part.ABSENCE: PartCost(5),
+}
 """How an evaluation by the clock shares its time among its fine-tunings (`xfm.evaluation.context`)."""
 MAX_SCALE = 1000
 """Of steps and rows: a larger factor is a slip."""
@@ -74,7 +71,7 @@ MOST_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class ShortTuning(TuningRates):
+class ShortTuning(LearningRates):
     """A short fine-tuning of the evaluation, and the rows it sees.
 
     Attributes:
@@ -92,16 +89,9 @@ class ShortTuning(TuningRates):
 
     def whole(self, seed: int, precision: Precision, device: str) -> FinetuneConfig:
         """The same as any fine-tuning is told of it; there are no validation rows to choose a model by."""
-        rates = {one.name: getattr(self, one.name) for one in fields(TuningRates)}
-        return FinetuneConfig(
-            **rates,
-            steps=self.steps,
-            batch_size=self.batch_size,
-            max_tokens=MOST_TOKENS,
-            seed=seed,
-            precision=precision,
-            device=device,
-        )
+        names = {one.name for one in fields(self)} - {"train_rows", "test_rows"}
+        own = {name: getattr(self, name) for name in names}
+        return FinetuneConfig(**own, max_tokens=MOST_TOKENS, seed=seed, precision=precision, device=device)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from xfm.config.image import Colours, Framing, ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import ImageHead
-from xfm.config.training import MAX_MINUTES, Precision, TuningRates
+from xfm.config.training import MAX_MINUTES, LearningRates, Precision
 from xfm.config.typed import MAX_BATCH, MAX_SEED, Limited, check_range, limited, refuse, settle_members
 
 LONGEST_PROMPT = 200
@@ -60,7 +60,7 @@ class TuningConfig(Limited, place="tune."):
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(TuningRates):
+class FinetuneConfig(LearningRates):
     """A fine-tuning; what is 0 is fitted to the number of rows and the size of the model.
 
     Attributes:

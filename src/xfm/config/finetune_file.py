@@ -40,7 +40,9 @@ def dump_finetune(told: Mapping[str, str | None], config: FinetuneConfig, spec: 
     settings = to_plain(config)
     for name in special_settings():
         if not spec.reads(name):
-            _remove(settings, name.split("."))
+            group, _, own = name.rpartition(".")
+            (settings[group] if group else settings).pop(own, None)
+    settings = {name: value for name, value in settings.items() if value != {}}
     named = {name: told[name] for name in COMMAND if told.get(name) is not None}
     return yaml.safe_dump({**named, **settings}, sort_keys=False, allow_unicode=True)
 
@@ -51,13 +53,3 @@ def special_settings() -> tuple[str, ...]:
     named = [*chosen_settings(specs)]
     named += [f"tune.{encoder}" for spec in specs for encoder in spec.encoders]
     return tuple(dict.fromkeys([*named, "max_tokens", "regression", "class_weights"]))
-
-
-def _remove(values: dict[str, Any], name: list[str]) -> None:
-    first, *rest = name
-    if rest and isinstance(values.get(first), dict):
-        _remove(values[first], rest)
-        if not values[first]:
-            del values[first]
-    elif not rest:
-        values.pop(first, None)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from xfm.config.typed import Limited, limited
 
@@ -138,14 +139,6 @@ class ImageTrainingConfig(Limited, place="image."):
 UNVARIED = ImageTrainingConfig()
 """Pictures as evaluation sees them."""
 
-STRONG = ImageTrainingConfig(
-    crop=0.08,
-    aspect=4 / 3,
-    flip=0.5,
-    rand_augment=2,
-    erasing=0.25,
-    mixup=0.8,
-    cutmix=1.0,
-    label_smoothing=0.1,
-)
+_MIXING: dict[str, Any] = {"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1}
+STRONG = ImageTrainingConfig(crop=0.08, aspect=4 / 3, flip=0.5, rand_augment=2, erasing=0.25, **_MIXING)
 """What ImageNet is fine-tuned with; X-FM's code has timm's RandAugment in it (recipe `imagenet`)."""

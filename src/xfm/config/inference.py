@@ -32,16 +32,6 @@ class SharingConfig(Limited):
     processes: int = limited(0, 0, MOST_PROCESSES)
     unit_size: int = limited(0, 0, MOST_ROWS)
 
-    @property
-    def asked(self) -> bool:
-        """Whether anything was."""
-        return self != SharingConfig()
-
-    @property
-    def rows(self) -> int:
-        """Of a unit."""
-        return self.unit_size or UNIT_ROWS
-
 
 class VectorFormat(StrEnum):
     """Files of vectors.

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from xfm.config.options import merge, parse, with_underscores
+from xfm.config.options import merge, parse
 from xfm.config.plain import check_value_count, to_plain, yaml_value
 from xfm.config.recipe import Recipe
 from xfm.config.typed import check_names
@@ -91,7 +91,7 @@ def _listed(values: Any) -> int:
 
 
 def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:
-    """A YAML mapping of settings, names with underscores; a UserError names `source`, else the recipe."""
+    """A YAML mapping of settings; a UserError names `source`, else the recipe."""
     source = source or f"recipe {path}"
     try:
         text = read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text(encoding="utf-8")
@@ -106,4 +106,4 @@ def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:
         raise UserError(f"{source}: a value {error} (see its `&` and `*`): mend it") from None
     if not isinstance(content, dict):
         raise UserError(f"{source} must be a mapping of fields, such as `training:`; see `xfm info nano`")
-    return with_underscores(content)
+    return content

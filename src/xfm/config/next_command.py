@@ -19,10 +19,10 @@ def command_line(*words: str | Path, **options: str | Path | None) -> str:
 
 def program() -> str:
     """What a shell here calls xfm by: its name if that is on the PATH, else where it is installed."""
-    installed = Path(sys.executable).with_name("xfm")
+    installed, here = Path(sys.executable).with_name("xfm"), Path.cwd()
     if shutil.which("xfm") or not installed.exists():
         return "xfm"
-    return str(installed.relative_to(Path.cwd()) if installed.is_relative_to(Path.cwd()) else installed)
+    return str(installed.relative_to(here) if installed.is_relative_to(here) else installed)
 
 
 def next_command(

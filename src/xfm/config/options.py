@@ -270,16 +270,6 @@ def paths_at_home(values: Any, paths: Set[str], name: str = "") -> Any:
     return at_home(values) if isinstance(values, str) and name in paths else values
 
 
-def with_underscores(values: Any) -> Any:
-    """The mapping of a YAML file, whose fields may be spelled with dashes, too."""
-    if isinstance(values, Mapping):
-        return {
-            key.replace("-", "_") if isinstance(key, str) else key: with_underscores(value)
-            for key, value in values.items()
-        }
-    return [with_underscores(value) for value in values] if isinstance(values, list) else values
-
-
 def list_form(item: Any) -> str:
     """How a list of these items is written, for help and messages."""
     if not (isinstance(item, type) and is_dataclass(item)):

@@ -70,13 +70,8 @@ class PhaseConfig:
 
     Attributes:
         until: share of the run, of its steps or its time, above 0 and at most 1, at which the phase ends.
-        text: changes of `data.text`.
-        image: changes of `data.image`.
-        pair: changes of `data.pair`.
-        region: changes of `data.region`.
-        weights: changes of `training.weights`; what has weight 0 is not computed.
-        negatives: changes of `training.negatives`.
-        gradients: changes of `training.gradients`.
+        text, image, pair, region: changes of the streams of `data`.
+        weights, negatives, gradients: changes of those of `training`; what has weight 0 is not computed.
         init_fusion_embeddings_from_language: at its start the fusion encoder takes over the language
             encoder's embeddings and token head, so that IMLM need not learn from pictures what masked text
             has taught about words. For the phase with which fusion begins.

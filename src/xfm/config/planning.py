@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from xfm.config.training import Precision
 from xfm.config.typed import Limited, limited
@@ -61,20 +60,22 @@ class Gpu:
         return self.fp32 if precision is Precision.FP32 else self.bf16
 
 
-_ALL = (
-    Gpu("a10", 24, 125, 62.5),
-    Gpu("a100", 80, 312, 156),
-    Gpu("a100-40gb", 40, 312, 156),
-    Gpu("b200", 180, 2250, 1100),
-    Gpu("h100", 80, 989, 494),
-    Gpu("h100-pcie", 80, 756, 378),
-    Gpu("h200", 141, 989, 494),
-    Gpu("l4", 24, 121, 60),
-    Gpu("l40s", 48, 362, 183),
-    Gpu("mi300x", 192, 1307, 653),
-    Gpu("rtx4090", 24, 165, 82.6),
-)
-GPUS: Mapping[str, Gpu] = MappingProxyType({gpu.name: gpu for gpu in _ALL})
+GPUS: Mapping[str, Gpu] = {
+    gpu.name: gpu
+    for gpu in (
+        Gpu("a10", 24, 125, 62.5),
+        Gpu("a100", 80, 312, 156),
+        Gpu("a100-40gb", 40, 312, 156),
+        Gpu("b200", 180, 2250, 1100),
+        Gpu("h100", 80, 989, 494),
+        Gpu("h100-pcie", 80, 756, 378),
+        Gpu("h200", 141, 989, 494),
+        Gpu("l4", 24, 121, 60),
+        Gpu("l40s", 48, 362, 183),
+        Gpu("mi300x", 192, 1307, 653),
+        Gpu("rtx4090", 24, 165, 82.6),
+    )
+}
 """The table: data sheets of NVIDIA and AMD, without sparsity."""
 
 

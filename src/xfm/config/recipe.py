@@ -98,11 +98,10 @@ class Recipe:
     def validating(self, seed: int) -> "Recipe":
         """The recipe of validation batches, weighed as in the last phase, without a memory between looks."""
         data = replace(self.data, **self.data.validation.streams, validation=StreamsConfig(), cache_mb=0)
-        steps = self.training.validate_steps
         last = self.phases()[-1]
         training = replace(
             self.training,
-            steps=steps,
+            steps=self.training.validate_steps,
             minutes=0.0,
             gradient_accumulation_steps=1,
             seed=seed,
@@ -139,9 +138,8 @@ def resolve_paths(data: DataConfig, root: Path) -> DataConfig:
     """The same data with every relative path below `root`; addresses stay as they are."""
 
     def stream(config: StreamConfig) -> StreamConfig:
-        corpora = [
-            c if is_url(c.path) else replace(c, path=str(root / home_path(c.path))) for c in config.corpora
-        ]
+        paths = [one.path if is_url(one.path) else str(root / home_path(one.path)) for one in config.corpora]
+        corpora = [replace(one, path=path) for one, path in zip(config.corpora, paths, strict=True)]
         return replace(config, corpora=corpora)
 
     streams = {name: stream(config) for name, config in data.streams.items()}

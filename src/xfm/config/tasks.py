@@ -23,12 +23,8 @@ GROUP = "xfm.tasks"
 _HEADS, _INFERENCE = "xfm.models.task_models", "xfm.inference"
 _ALL = ("language", "vision", "fusion")
 _IMAGE = Field("image", holds=FieldKind.PICTURE)
-_CAPTIONS = Field(
-    "caption",
-    "a caption, or a list of captions; rows of one picture are put together",
-    holds=FieldKind.TEXTS,
-    target=True,
-)
+_SEVERAL = "a caption, or a list of captions; rows of one picture are put together"
+_CAPTIONS = Field("caption", _SEVERAL, FieldKind.TEXTS, target=True)
 _EITHER = (Field("text", optional=True), Field("image", holds=FieldKind.PICTURE, optional=True))
 TEXT_VECTORS = "text_proj."
 """Beginning of the names of what makes a vector of a text."""
@@ -60,9 +56,7 @@ SENTENCE_SIMILARITY = TaskSpec(
     (
         Field("anchor", "a text, such as a question"),
         Field("positive", "a text that belongs to it"),
-        Field(
-            "negative", "a text that does not, or a list of such", FieldKind.TEXTS, optional=True, target=True
-        ),
+        Field("negative", "a text that does not, or a list", FieldKind.TEXTS, optional=True, target=True),
     ),
     '`{"score"}`, the cosine of their vectors',
     asked=(Field("anchor", "a text"), Field("positive", "the text that it is compared with")),
@@ -138,9 +132,7 @@ VQA = TaskSpec(
     (
         _IMAGE,
         Field("question", "the question"),
-        Field(
-            "answer", "the answer, or a list with the answers of several people", FieldKind.TEXTS, target=True
-        ),
+        Field("answer", "the answer, or a list of several people's", FieldKind.TEXTS, target=True),
         Field("kind", "groups the questions in the scores", optional=True, target=True),
     ),
     '`[{"score", "answer"}]`',
@@ -158,12 +150,7 @@ GROUNDING = TaskSpec(
     (
         _IMAGE,
         Field("text", "what is to be found", also=("phrase",)),
-        Field(
-            "box",
-            "four numbers, or a list of such boxes, see --box-format and --box-unit",
-            FieldKind.BOX,
-            target=True,
-        ),
+        Field("box", "four numbers, or a list, see --box-format and --box-unit", FieldKind.BOX, target=True),
     ),
     '`{"label", "score", "box": {"xmin", "ymin", "xmax", "ymax"}}`',
     encoders=_ALL,

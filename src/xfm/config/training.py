@@ -112,7 +112,7 @@ class NegativesConfig(Limited, place="negatives."):
 
 @dataclass(frozen=True)
 class LearningRates:
-    """Learning rates and decay, which every training has; `OptimConfig` is the whole of pre-training's.
+    """Learning rates, warm-up and decay of a fine-tuning; `OptimConfig` is the whole of pre-training's.
 
     Attributes:
         lr: peak learning rate.
@@ -123,6 +123,8 @@ class LearningRates:
         layer_decay: factor of the learning rate from a layer to the one below it (arXiv 2106.08254).
         grouping: which parameters are decayed and have rates of their own.
         least_lr: what the learning rate falls to at the end; at most `lr`.
+        warmup: share of the steps with a rising learning rate; it falls to 0 afterwards.
+        published: optimise as the published code does, see `OptimConfig`.
     """
 
     lr: float = limited(1e-4, 0)
@@ -133,6 +135,8 @@ class LearningRates:
     layer_decay: float = 1.0
     grouping: Grouping = Grouping.BY_KIND
     least_lr: float = limited(0.0, 0)
+    warmup: float = limited(0.1, 0, 0.99)
+    published: bool = False
 
     def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
         """Refuse, by a ValueError, rates that no training can have; `place` begins the names of fields."""
@@ -140,23 +144,10 @@ class LearningRates:
         check_range(f"{place}least_lr", self.least_lr, 0, max(self.lr, 0) if self.lr else 1)
         check_range(f"{place}layer_decay", self.layer_decay, least_decay, 1)
 
-
-@dataclass(frozen=True)
-class TuningRates(LearningRates):
-    """Those of a fine-tuning, whose warm-up is a share of its steps.
-
-    Attributes:
-        warmup: share of the steps with a rising learning rate; it falls to 0 afterwards.
-        published: optimise as the published code does, see `OptimConfig.published`.
-    """
-
-    warmup: float = limited(0.1, 0, 0.99)
-    published: bool = False
-
     def optim(self, steps: int) -> "OptimConfig":
         """The optimiser of a fine-tuning of so many steps."""
         rates = {one.name: getattr(self, one.name) for one in fields(LearningRates)}
-        return OptimConfig(**rates, warmup=round(steps * self.warmup), published=self.published)
+        return OptimConfig(**{**rates, "warmup": round(steps * self.warmup)})
 
 
 @dataclass(frozen=True)
@@ -172,11 +163,10 @@ class OptimConfig(LearningRates):
     """
 
     new_lr_multiplier: float = limited(2.0, 0)
-    betas: tuple[float, float] = (0.9, 0.98)
     warmup: int = limited(2500, 0)
+    betas: tuple[float, float] = (0.9, 0.98)
     hold: float = limited(0.0, 0, 1)
     clip: float = limited(1.0, 0)
-    published: bool = False
 
     def __post_init__(self) -> None:
         if self.published and (self.muon_lr or self.hold):

@@ -107,13 +107,6 @@ class WorldConfig:
             return count if not count or self.scale == 1 else max(8, round(count * self.scale / 4) * 4)
 
         sizes = {f.name: scaled(getattr(self.tasks, f.name)) for f in fields(self.tasks)}
-        return replace(
-            self,
-            scenes=scaled(self.scenes),
-            singles=scaled(self.singles),
-            twins=scaled(self.twins),
-            pictures=scaled(self.pictures),
-            text_lines=scaled(self.text_lines),
-            scale=1.0,
-            tasks=replace(self.tasks, **sizes),
-        )
+        names = ("scenes", "singles", "twins", "pictures", "text_lines")
+        counts = {name: scaled(getattr(self, name)) for name in names}
+        return replace(self, scale=1.0, tasks=replace(self.tasks, **sizes), **counts)

@@ -83,9 +83,8 @@ def _lock(path: Path, folder: Path) -> int:
         if mine is False:
             holder = _holder(handle)
             os.close(handle)
-            raise FolderInUseError(
-                f"{folder} is in use by {holder}: wait until that ends, or choose another folder"
-            )
+            said = f"{folder} is in use by {holder}: wait until that ends, or choose another folder"
+            raise FolderInUseError(said)
         if mine is None or _is_same(handle, path):
             break
         os.close(handle)  # its holder has removed the file in between: others would lock another one
@@ -102,12 +101,8 @@ def lock_file(handle: int, place: Path) -> bool | None:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False
-        print(
-            f"Note: {place} lies on a file system without locks ({error.strerror}): nothing keeps a "
-            "second run out of it, so do not start one.",
-            file=sys.stderr,
-            flush=True,
-        )
+        said = f"{place} lies on a file system without locks ({error.strerror}): nothing keeps runs apart"
+        print(f"Note: {said}.", file=sys.stderr, flush=True)
         return None
     return True
 

@@ -64,16 +64,14 @@ class _Worker:
         kind, size = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
         if size > LARGEST:
             self.end()
-            raise ParsingError(
-                f"it becomes {size} bytes at a time, more than {LARGEST}", "write less at once"
-            )
+            problem = f"it becomes {size} bytes at a time, more than {LARGEST}"
+            raise ParsingError(problem, "write less at once")
         data = self._source.read(size)
         if not kind or len(data) < size:
             status = self.process.wait()
             if status == 1:
-                raise ParsingError(
-                    f"to read it takes more than {SECONDS} seconds", "write it in smaller parts"
-                )
+                problem = f"to read it takes more than {SECONDS} seconds"
+                raise ParsingError(problem, "write it in smaller parts")
             raise ParsingError(
                 f"the library that reads it ended with status {status}",
                 "it is damaged, or holds what the library does not read: write it anew",
@@ -119,12 +117,12 @@ def parsed(parser: str, *arguments: Any) -> Generator[bytes]:
             worker.end()
 
 
+@atexit.register
 def _end_idle() -> None:
     while _idle:
         _idle.pop().end()
 
 
-atexit.register(_end_idle)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)
 
