@@ -15,7 +15,6 @@ from xfm.corpora.readers.img2dataset import Img2DatasetReader
 from xfm.data.records import BadRecordError, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.shard_index import index_folder
-from xfm.data.tables import open_table
 
 SHARD = "00000.tar"
 SIZE = (24, 16)
@@ -81,12 +80,6 @@ def read_doctor(folder: Path) -> None:
         assert [*data.records(part)]
 
 
-def read_rows(folder: Path) -> None:
-    """As a table."""
-    for row in open_table(folder / SHARD).rows(frozenset(("captions", "jpg"))):
-        assert row.flaw is None or row.flaw
-
-
 def read_downloaded(folder: Path) -> None:
     """As img2dataset writes them."""
     reader = Img2DatasetReader(folder, PrepareConfig())
@@ -116,7 +109,6 @@ def _of_member(name: str, content: bytes, change, kind: SampleKind) -> Target:
 TARGETS = (
     Target(Family.SHARDS, "tar", write_shard, SHARD, change_tar, read_both_kinds, 3),
     Target(Family.SHARDS, "tar-doctor", write_shard, SHARD, change_tar, read_doctor),
-    Target(Family.SHARDS, "tar-table", write_shard, SHARD, change_tar, read_rows, 2),
     Target(Family.SHARDS, "tar-img2dataset", write_shard, SHARD, change_tar, read_downloaded, 2),
     Target(Family.SHARDS, "index", write_indexed, "index.xfm", change_index, read_both_kinds, 3),
     Target(Family.SHARDS, "tar-indexed", write_indexed, SHARD, change_tar, partial(read_records,

@@ -35,10 +35,11 @@ def recipe_names(family: str = "") -> list[str]:
 
 
 def load_recipe(recipe: str | Path, options: Sequence[str] = ()) -> Recipe:
-    """A recipe, by its name in the package or as a YAML file, with the overrides of the environment and of
-    dotted options as on the command line (`["--training.steps", "100"]`).
+    """A recipe, by its name in the package or as a YAML file.
 
-    UserError: an unknown recipe or field, or a value of the wrong type; the message lists close matches.
+    It has the overrides of the environment and of `options` as on the command line
+    (`["--training.steps", "100"]`). UserError: an unknown recipe or field, or a value of the wrong type; the
+    message lists close matches.
     """
     values = read_recipe(recipe)
     return parse(Recipe, options, values=values, source=f"recipe {recipe}", env_prefix=RECIPE_ENV)

@@ -213,7 +213,7 @@ _asked: set[str] = set()
 
 
 def register_task(spec: TaskSpec) -> TaskSpec:
-    """Make a task known to `xfm.finetune`, pipelines and model folders, and return it.
+    """Make the task of a `spec` known to `xfm.finetune`, pipelines and model folders, and return it.
 
     ValueError: another task has one of its names, or it could not work (see `check_task`).
     """

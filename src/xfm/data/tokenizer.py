@@ -52,9 +52,11 @@ def as_read(rule: TextRule, text: str, longest: int) -> str:
 
 
 class Tokenizer:
-    """A `tokenizers.Tokenizer` and the ids of its special tokens: `bos` and `eos` around every text (the
-    state of `bos` stands for it), `pad`, `mask`, and `unk`, None where the vocabulary lacks nothing;
-    `vocab_size` is one more than the largest id. Raises UserError when one of them is missing."""
+    """A `tokenizers.Tokenizer` and the ids of its special tokens.
+
+    `bos` and `eos` stand around every text (the state of `bos` stands for it), `unk` is None where the
+    vocabulary lacks nothing, `vocab_size` is one more than the largest id. UserError: one is missing.
+    """
 
     def __init__(self, backend: tokenizers.Tokenizer, name: str = "tokenizer.json") -> None:
         self._backend = backend

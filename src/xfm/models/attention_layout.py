@@ -155,7 +155,7 @@ class Texts:
 
 def padded(mask: Tensor, bias: Tensor | None = None) -> Texts:
     """Texts of a mask [R, T] as they are; the bias defaults to that of the padding."""
-    return Texts(PaddedRows(len(mask), mask.shape[1]), [padding_bias(mask) if bias is None else bias])
+    return Texts(PaddedRows(mask.shape[0], mask.shape[1]), [padding_bias(mask) if bias is None else bias])
 
 
 def leaves_padding_out(mask: Tensor, needed: bool) -> bool:

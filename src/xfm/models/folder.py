@@ -66,13 +66,14 @@ def load_model(
     check: bool = True,
     base: Path | str | None = None,
 ) -> Pretrained:
-    """Read a model folder, an adapter, or a model of the package or of the hub by its name. `xfm.load` also
-    takes a published file or another tokenizer. The model takes pictures of `image_size` pixels, or of height
-    `image_size` and `image_width` (default: the stored size): position tables are resampled, and the
-    preprocessing follows. `check` compares it with its self-check, by one pass of a text and a picture;
-    `base` is where the model of an adapter lies, if not where it lay. In evaluation mode on the CPU. Raises
-    UserError where a file is missing, truncated or of another model, or the model is not what it was when it
-    was saved."""
+    """Read a model folder, an adapter, or a model of the package or of the hub by its name.
+
+    `xfm.load` also takes a published file or another tokenizer. The model takes pictures of `image_size`
+    pixels, or of height `image_size` and `image_width` (default: the stored size): position tables are
+    resampled, and the preprocessing follows. `check` compares it with its self-check, by one pass of a text
+    and a picture; `base` is where the model of an adapter lies, if not where it lay. In evaluation mode on
+    the CPU. UserError: a file is missing, truncated or of another model, or the model has changed since.
+    """
     model, own = read_model(folder, XFM, check, base)
     found = Pretrained(**vars(own), model=model)
     return found if image_size is None else found.resized(folder, image_size, image_width)

@@ -37,8 +37,10 @@ INPUTS: Mapping[Objective, frozenset[EncoderName]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class GradientPolicy:
-    """The encoders that each objective's gradient `reaches`, a subset of `INPUTS`. Language and vision lie
-    behind fusion in ITM, IMLM and BBP: they can be reached there only if fusion is."""
+    """The encoders that each objective's gradient `reaches`, a subset of `INPUTS`.
+
+    Language and vision lie behind fusion in ITM, IMLM and BBP: they can be reached there only if fusion is.
+    """
 
     reaches: Mapping[Objective, frozenset[EncoderName]]
 

@@ -80,12 +80,14 @@ def save_model(
     calibration: MatchCalibration | None = None,
     half: bool = False,
 ) -> None:
-    """Write a model folder, replacing one that exists. The old one stays whole until the new one is; a folder
-    of something else is never replaced. Without `tokenizer`, texts cannot be encoded; `preprocessing` says
-    how pictures are seen; `provenance` is written as JSON, what JSON cannot hold as text; the parts of a
-    fine-tuned `task` take the place of the model's; `calibration` is of the matching head with these very
-    weights; `half` stores float32 as float16, read into the model's own types (ValueError for a weight that
-    is too large). Raises UserError where the disk is full or the place is not writable."""
+    """Write a model folder, replacing one that exists.
+
+    The old one stays whole until the new one is; a folder of something else is never replaced. Without
+    `tokenizer`, texts cannot be encoded; `preprocessing` says how pictures are seen; `provenance` is written
+    as JSON, what JSON cannot hold as text; the parts of a fine-tuned `task` take the place of the model's;
+    `calibration` is of the matching head with these very weights; `half` stores float32 as float16, read into
+    the model's own types (ValueError for a weight that is too large). UserError: a full disk, no rights.
+    """
     with saving(folder) as part:
         state = model.state_dict() | (task.shared_state() if task else {})
         write_tensors(part / WEIGHTS, state, half)
