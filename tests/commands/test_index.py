@@ -60,6 +60,10 @@ def test_prices_of_a_csv_are_numbers(model: Path, tmp_path: Path, photos: Path, 
     assert f"{table} has nothing but numbers in price" in cli.errors
     (tmp_path / "none.csv").write_text("sku,image,price\n")
     cli.expect_refusal(["none.csv", "no pictures"], *build, tmp_path / "none.csv")
+    (tmp_path / "empty").mkdir()
+    new = ("index", "build", "--out", tmp_path / "new", "--images", tmp_path / "empty")
+    cli.expect_refusal(["empty", "no pictures"], *new)
+    assert not (tmp_path / "new").exists()
     assert json.loads(cli.prints("index", "stats", out))["fields"] == {
         "sku": "text", "price": "number", "size": "text",
     }  # fmt: skip

@@ -147,11 +147,18 @@ def test_a_server_that_sends_the_password_back_is_quoted_without_it(monkeypatch:
     assert "secret" not in str(caught.value)
 
 
-def test_a_row_of_other_kinds_is_damage(name: str) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE {table} SET metadata = '[1]'",
+        "ALTER TABLE {table} ALTER vector DROP NOT NULL; UPDATE {table} SET vector = NULL",
+    ],
+)
+def test_a_row_of_other_kinds_is_damage(name: str, change: str) -> None:
     store = postgres.PostgresStore(postgres_address(), name, WIDTH)
     vectors = unit(np.random.default_rng(0), 1)
     store.add(rows_of(vectors, said="a"), replacing=False)
-    store._run("UPDATE {table} SET metadata = '[1]'")
+    store._run(change)
     with expect_refusal("table is damaged", "build"):
         store.nearest(vectors[0], 1)
     store.drop()

@@ -20,7 +20,9 @@ from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
 from tests.index.proxy import Proxy
 from tests.processes import XFM, Running
 from tests.refusals import expect_refusal
+from xfm.data.skipped import SkippedRecords
 from xfm.search.opening import open_index
+from xfm.search.sources import FolderSupply
 from xfm.search.store import Row, StoreError
 
 if TYPE_CHECKING:
@@ -97,6 +99,19 @@ def test_a_table_of_another_collection_is_neither_opened_nor_emptied(
             pass
     with open_index(tmp_path / "two", writing=False) as other:
         assert other.store.count() == 2
+
+
+def test_a_removal_that_the_server_refuses_changes_nothing(
+    model: Path, photos: Path, tmp_path: Path, name: str
+) -> None:
+    given = {"make": True, "address": postgres_address(), "table": name}
+    with open_index(tmp_path / "one", model, **given) as index:
+        index.add(FolderSupply(photos).candidates(), SkippedRecords(1))
+        before, keys = len(index), index.journal.offered()
+        index.store._run("SET default_transaction_read_only = on")
+        with expect_refusal("read-only"):
+            index.remove(keys[:1])
+        assert len(index) == before == index.store.count()
 
 
 def test_stats_count_the_rows_that_are_there(

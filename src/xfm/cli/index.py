@@ -99,6 +99,8 @@ def _take(chosen: Namespace) -> None:
     root = None if chosen.pictures is None else placed(home_path(chosen.pictures))
     told = ColumnMap.parse(chosen.columns), chosen.key, keep, names_in(chosen.as_text), root
     sources = [open_supply(placed(home_path(one)), *told) for one in names_in(chosen.images)]
+    if not any(source.total is None or source.total for source in sources):
+        raise UserError(f"{chosen.images}: there are no pictures; check the path")
     require_same({}, (source.columns() for source in sources))  # before a new collection is made
     with _opened(chosen, make=chosen.action == "build") as index:
         left_out = SkippedRecords(chosen.max_bad)

@@ -23,7 +23,7 @@ from xfm.config.tables import BoxFormat, BoxUnit
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes [N, 4] float with the meaning of their columns and their unit."""
+    """Boxes `data` [N, 4] float, with the meaning of their columns (`format`) and their `unit`."""
 
     data: Tensor
     format: BoxFormat

@@ -196,9 +196,8 @@ class Index:
     def remove(self, keys: Iterable[str] = (), where: Sequence[Condition] = ()) -> int:
         """Remove pictures by key or condition; how many there were."""
         gone = list(dict.fromkeys([*keys, *(self.store.keys(where) if where else ())]))
-        known = self.journal.forget(gone)
-        self.store.remove(gone)
-        return known
+        self.store.remove(gone)  # first: a store that refuses leaves the journal as it was
+        return self.journal.forget(gone)
 
     # ------------------------------------------------------------ keeping
     def compact(self) -> None:

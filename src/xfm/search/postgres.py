@@ -299,6 +299,8 @@ class PostgresStore:
         found = self._run(query, given, passing=passing, several=_REFINED * count, count=count)
         similar = [(row.pop("similarity"), row) for row in found]
         try:
+            if any(near is None for near, _ in similar):
+                raise ValueError("it has a row without a vector")
             return [Neighbour(IndexedPicture(**row, pixels=b""), near) for near, row in similar]
         except ValueError as error:
             reason = f"the table is damaged ({error}): build the collection again"
