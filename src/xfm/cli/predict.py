@@ -116,7 +116,7 @@ def run(chosen: Namespace) -> None:
         return
     out = Path(chosen.out)
     names = ("gallery", "draw", "max_bad", "restart")
-    more = {name: getattr(chosen, name, None) for name in names}
+    more: dict[str, Any] = {name: getattr(chosen, name, None) for name in names}
     try:
         found = predict(pipe, source, out, options, reading=reading, progress=not chosen.quiet, **more)
     except KeyboardInterrupt:

@@ -58,7 +58,7 @@ def fill(
             _note(f"{told}: conditions compare them as such; --as-text NAME,... keeps texts")
         if source.report:
             left_out.folder(source.report)
-        whole.clash, offers = None, source.candidates()
+        whole, offers = replace(whole, clash=None), source.candidates()
         candidates = iter(tqdm(offers, "pictures", source.total, unit=" pictures", disable=not progress))
         if executor is None or encode is None:
             index.add(candidates, left_out, whole)
