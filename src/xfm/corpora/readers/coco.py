@@ -104,7 +104,7 @@ class CocoReader(GatheredReader):
             found = _read(files)
             for number in found[0] if self.own_names else ():
                 if (other := seen.setdefault(number, split)) != split:
-                    told = f"picture {number} is in {other} and in {split}: name one of them with --splits"
+                    told = f"picture {number} is in {other} and in {split}: name one by --splits {split}"
                     raise UserError(f"{self.source}: {told}")
             yield from self._joined(split, found)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -79,12 +79,8 @@ def read_objects(table: InMemory) -> Records:
     if hasattr(given, "iloc") and hasattr(given, "columns"):
         return _known(table, [*map(str, given.columns)], partial(_pandas, given), len(given))
     if hasattr(given, "iter_rows") and hasattr(given, "columns"):
-        return _known(
-            table,
-            [*given.columns],
-            lambda names: given.select(names).iter_rows(named=True) if names else [{}] * len(given),
-            len(given),
-        )
+        columns, size = [*given.columns], len(given)
+        return _known(table, columns, lambda names: given.select(names).iter_rows(named=True), size)
     if hasattr(given, "to_batches") and hasattr(given, "schema"):
         return _arrow(table, given)
     names = getattr(given, "column_names", None)
@@ -103,7 +99,9 @@ def _known(
     refuse_double_columns(table, names)
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
-        for number, cells in enumerate(read([name for name in names if name in wanted]), start=1):
+        chosen = [name for name in names if name in wanted]
+        found = read(chosen) if chosen or size is None else repeat({}, size)
+        for number, cells in enumerate(found, start=1):
             yield named_row(number, {name: plain_cell(cell) for name, cell in cells.items()}, classes or {})
 
     return Records(tuple(names), rows, size)
@@ -132,7 +130,7 @@ def _pandas(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
         part = frame.iloc[start : start + _PART, places].astype(object)
         part.columns = [str(name) for name in part.columns]
         filled = part.where(part.notna(), None)  # its empty cells are of many kinds
-        yield from filled.to_dict("records") if places else [{}] * len(part)
+        yield from filled.to_dict("records")
 
 
 def _arrow(table: InMemory, given: Any) -> Records:
@@ -140,7 +138,7 @@ def _arrow(table: InMemory, given: Any) -> Records:
 
     def read(wanted: list[str]) -> Iterator[Mapping[str, Any]]:
         for batch in given.select(wanted).to_batches(max_chunksize=_PART):
-            yield from rows_of(batch) if wanted else [{}] * len(batch)
+            yield from rows_of(batch)
 
     classes = class_names((given.schema.metadata or {}).get(b"huggingface", b""))
     return _known(table, given.schema.names, read, len(given), classes)

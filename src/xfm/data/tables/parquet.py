@@ -85,8 +85,6 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
 def rows_of(batch: "RecordBatch") -> list[dict[str, Any]]:
     """The rows of a batch; a cell that is too large is a `TooLargeError`, to be raised where it is used."""
     names = batch.schema.names
-    if not names:  # of none of whose cells anything is wanted
-        return [{} for _ in range(batch.num_rows)]
     columns = [_cells(batch.column(number)) for number in range(len(names))]
     return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
