@@ -38,7 +38,8 @@ help: ## list the commands
 quickstart: $(READY) ## data, pre-training, evaluation and report in one go (SMOKE=1: the same in minutes)
 	$(BIN)/xfm quickstart $(if $(SMOKE),--smoke) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FOLDER),--out $(FOLDER))
 
-test: lint types unit ## lint, types, and the tests; of those that are alike and take long some
+test: lint ## lint, types, and the tests; of those that are alike and take long some
+	@$(MAKE) --no-print-directory --jobs 2 types unit
 
 # What the tests of a file share is made once, so that one worker runs all of them. tests/conftest.py orders files.
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder

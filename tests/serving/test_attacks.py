@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alike import some
+from tests.alike import thorough
 from tests.serving.attacks import ATTACKS, Attack, data_url, encoded
 from tests.serving.process import Served
 
@@ -64,17 +64,19 @@ GREEDY = {
 }
 
 
-@pytest.mark.parametrize("name", some(GREEDY, 3))
+@thorough
+@pytest.mark.parametrize("name", GREEDY)
 def test_a_request_of_much_work_makes_nobody_else_wait(server: Served, name: str) -> None:
     def small() -> float:
         began = time.monotonic()
         assert server.ask("/v1/embeddings", {"input": "a red square"})[0] == 200
         return time.monotonic() - began
 
-    quiet, waits = max(small() for _ in range(5)), list[float]()
+    quiet, waits, began = max(small() for _ in range(5)), list[float](), time.monotonic()
     with ThreadPoolExecutor(1) as pool:
         greedy = pool.submit(server.ask, *GREEDY[name])
         while not greedy.done():
             waits.append(small())
     assert greedy.result()[0] in (200, 422, 504)
-    assert max(waits) < 2 + 20 * quiet, waits
+    # A slow machine is told by the time of the request, for which others would wait if it had no turns.
+    assert max(waits) < max(2 + 20 * quiet, 0.8 * (time.monotonic() - began)), waits
