@@ -7,14 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm.cli._options import (
-    add_answering,
-    answer_in_units,
-    answers_said,
-    is_shared,
-    option,
-    others_have_not,
-)
+from xfm.cli._options import add_answering, answer_in_units, answers_said, is_shared, option, others_have_not
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 from xfm.config.task_spec import Field, FieldKind, TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
