@@ -7,23 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm.cli._options import (
-    add_answering,
-    answer_in_units,
-    answers_said,
-    is_shared,
-    option,
-    others_have_not,
-)
-from xfm.config.options import (
-    ArgumentParser,
-    Namespace,
-    add_fields,
-    assemble,
-    early_word,
-    names_in,
-    new_parser,
-)
+from xfm.cli._options import add_answering, answer_in_units, answers_said, is_shared, option, others_have_not
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 from xfm.config.task_spec import Field, FieldKind, TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.core.errors import UserError, printable
@@ -99,7 +84,7 @@ def run(chosen: Namespace) -> None:
     from xfm.inference.prediction import predict
     from xfm.inference.row_sources import ReadOptions, open_rows
 
-    keep = tuple(names_in(chosen.keep))
+    keep = tuple(filter(None, map(str.strip, chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
     reading = ReadOptions(task.inputs, ColumnMap.parse(chosen.columns), keep, root, bool(chosen.allow_urls))
     source = chosen_source(chosen, task, reading) or Path(chosen.input)
