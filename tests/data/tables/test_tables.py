@@ -174,7 +174,7 @@ def test_paths_stay_where_they_may_lie(tmp_path: Path, monkeypatch: pytest.Monke
     assert row(Path("/"), image="/etc/hosts").path("image") == Path("/etc/hosts")
     for name in ("../../secret.jpg", "/etc/passwd", "../link/secret.jpg", "a\0b"):
         outside = TableRow({"image": name}, table, 7)
-        with expect_refusal("a.jsonl:7: ", '"image"', "with --pictures, of commands that"):
+        with expect_refusal("a.jsonl:7: ", '"image"', "with --pictures"):
             outside.path("image")
     with expect_refusal("a.jsonl:1: ", '"out"', "lies outside"):
         relative.path("out")
