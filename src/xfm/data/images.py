@@ -74,9 +74,7 @@ def _with_pillow(data: bytes, header: Header) -> Tensor:
 def _with_torchvision(data: bytes, header: Header) -> Tensor:
     from torchvision.io import ImageReadMode, decode_jpeg, decode_webp  # late: it takes longer than torch
 
-    buffer = torch.frombuffer(
-        bytearray(data), dtype=torch.uint8
-    )  # a copy, as torch wants to be able to write
+    buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # a copy, which torch might write to
     try:
         decode = decode_jpeg if header.format is PictureFormat.JPEG else decode_webp
         pixels = decode(buffer, mode=ImageReadMode.RGB)

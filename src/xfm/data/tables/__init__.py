@@ -5,20 +5,13 @@ the other; `read_table` all of them with the fields of a task, as rows that know
 `split_rows` parts them.
 """
 
-from xfm.data.tables.columns import ColumnMap, Field
-from xfm.data.tables.objects import InMemory, Table, as_splits, as_table
-from xfm.data.tables.rows import TableRow
-from xfm.data.tables.table import open_table, read_table, split_rows
-
-__all__ = [
-    "ColumnMap",
-    "Field",
-    "InMemory",
-    "Table",
-    "TableRow",
-    "as_splits",
-    "as_table",
-    "open_table",
-    "read_table",
-    "split_rows",
-]
+from xfm.data.tables.columns import ColumnMap as ColumnMap
+from xfm.data.tables.columns import Field as Field
+from xfm.data.tables.objects import InMemory as InMemory
+from xfm.data.tables.objects import Table as Table
+from xfm.data.tables.objects import as_splits as as_splits
+from xfm.data.tables.objects import as_table as as_table
+from xfm.data.tables.rows import TableRow as TableRow
+from xfm.data.tables.table import open_table as open_table
+from xfm.data.tables.table import read_table as read_table
+from xfm.data.tables.table import split_rows as split_rows

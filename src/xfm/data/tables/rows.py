@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -182,11 +183,9 @@ class TableRow(Mapping[str, Any]):
         if isinstance(value, tuple):
             return list(value)
         if isinstance(value, str) and value.lstrip().startswith("["):
-            try:
+            with suppress(ValueError, RecursionError):
                 decoded = json.loads(value)
-            except (ValueError, RecursionError):
-                return value
-            return decoded if isinstance(decoded, list) else value
+                return decoded if isinstance(decoded, list) else value
         return value
 
     def two(self, field: Field) -> list["TableRow"]:
