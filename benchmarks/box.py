@@ -33,7 +33,7 @@ from xfm.models.artifacts import CARD, model_card
 from xfm.models.folder import Pretrained, load_model
 from xfm.models.model_files import save_model
 from xfm.models.xfm import XFM
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.training.pretrain import MODEL_FOLDER
 
 MANY = 6000
@@ -76,7 +76,7 @@ def presence(run: Path, world: Path) -> Path:
     found = load_model(folder)
     if found.calibration is None:
         raise UserError(f"{folder} has no calibration: run `xfm evaluate {run}` first")
-    pictures = Pictures(found.preprocessing)
+    pictures = TaskImages(found.preprocessing)
     config = EvaluationConfig(retrieval=RetrievalConfig(rows=MANY))
     context = Context(found, world, config, torch.device("cpu"), pictures)
     fitted = gallery_fit(context, f"retrieval/validation of {world}")

@@ -22,7 +22,7 @@ from xfm.evaluation.context import Context
 from xfm.metrics.recalls import with_equal_captions
 from xfm.models.features import encode_texts
 from xfm.models.folder import load_model
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.ranking import MatchedSearch, match_both
 from xfm.tasks.rows import read_captioned
 from xfm.training.cpu_runtime import prepare_process
@@ -60,7 +60,7 @@ def main() -> None:
     prepare_process()
     pretrained = load_model(options.model)
     device, config = torch.device("cpu"), EvaluationConfig()
-    context = Context(pretrained, options.world, config, device, Pictures(pretrained.preprocessing))
+    context = Context(pretrained, options.world, config, device, TaskImages(pretrained.preprocessing))
     both = match_validation(context)
     before = np.concatenate([one.contrast_ranks for one in both]) == 0
     queries, table = len(before), []

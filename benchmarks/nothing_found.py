@@ -40,7 +40,7 @@ from xfm.search.ingest import fill
 from xfm.search.opening import open_index
 from xfm.search.searching import Searcher
 from xfm.search.sources import FolderSupply
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.ranking import cosines, match, rerank_scores
 
 RELATION = re.compile(
@@ -155,7 +155,7 @@ def main() -> None:
     pretrained, config = load_model(given.model), EvaluationConfig()
     config = replace(config, retrieval=replace(config.retrieval, rows=0, shortlist=given.depth))
     context = Context(
-        pretrained, given.world, config, torch.device("cpu"), Pictures(pretrained.preprocessing)
+        pretrained, given.world, config, torch.device("cpu"), TaskImages(pretrained.preprocessing)
     )
     encoded = context.captions(given.split)
     found: dict[str, Any] = {"model": given.model, "split": given.split, "depth": given.depth}

@@ -22,7 +22,7 @@ from xfm.core.files import write_text
 from xfm.evaluation.context import Context
 from xfm.models.features import encode_texts
 from xfm.models.folder import load_model
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.ranking import match, match_odds
 from xfm.training.cpu_runtime import prepare_process
 from xfm.world.grammar import RELATION_PHRASES, Relation, excluded, joined, relation_between, with_article
@@ -77,7 +77,7 @@ def _captions(a: SceneObject, b: SceneObject, relation: Relation, behind: str) -
 def shares(model: Path, scenes: int, folder: Path) -> dict[str, float]:
     """How often the true caption is preferred, by objects and by what is named."""
     pretrained, studio = load_model(model), WorkerState(WorldConfig(), folder)
-    pictures, device = Pictures(pretrained.preprocessing), torch.device("cpu")
+    pictures, device = TaskImages(pretrained.preprocessing), torch.device("cpu")
     context = Context(pretrained, folder, EvaluationConfig(), device, pictures)
     rng = Rng(978, "relations")
     told = [one for objects in OBJECTS for one in told_scenes(studio, objects, scenes, rng)]

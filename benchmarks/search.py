@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from xfm.core.files import write_text
 from xfm.search.filters import Condition, Kind, Relation
-from xfm.search.store import IndexedPicture, Row
+from xfm.search.store import IndexedImage, Row
 
 HIDDEN, THEMES, PER_CENTRE, BLOCK = 48, 40, 200, 10_000
 PASSING = 100
@@ -101,7 +101,7 @@ def filled(store: Any, points: Points) -> tuple[float, float]:
     adding, began = 0.0, time.perf_counter()
     for number, block in enumerate(points.blocks()):
         rows = [
-            Row(IndexedPicture(f"p{row}", "", 1, 1, b"", {"part": float(row % PASSING)}), vector)
+            Row(IndexedImage(f"p{row}", "", 1, 1, b"", {"part": float(row % PASSING)}), vector)
             for row, vector in enumerate(block, start=number * BLOCK)
         ]
         start = time.perf_counter()

@@ -10,7 +10,7 @@ from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 from tests.data.conftest import PICTURE
 from tests.data.picture_kinds import base, kinds, saved
 from tests.refusals import expect_refusal
-from xfm.data.images import PictureError, decode, image_size, load_image, picture_size
+from xfm.data.images import ImageError, decode, image_size, load_image, size_of_image
 
 KINDS = kinds()
 
@@ -19,13 +19,13 @@ KINDS = kinds()
 def test_read_as_a_viewer_shows_it_or_named(name: str) -> None:
     kind = KINDS[name]
     if kind.shown is None:
-        with pytest.raises(PictureError, match=kind.words):
+        with pytest.raises(ImageError, match=kind.words):
             decode(kind.data)
         return
     pixels = decode(kind.data).permute(1, 2, 0).numpy()
     assert pixels.shape == kind.shown.shape
     assert np.abs(pixels.astype(int) - kind.shown).mean() <= kind.tolerance
-    assert picture_size(kind.data) == (kind.shown.shape[1], kind.shown.shape[0])
+    assert size_of_image(kind.data) == (kind.shown.shape[1], kind.shown.shape[0])
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])

@@ -19,9 +19,9 @@ from PIL import Image
 from tests.alike import thorough
 from tests.data.picture_kinds import base, chunk, heic, png, saved, size_chunk
 from tests.refusals import expect_refusal
-from xfm.data.image_formats import BROKEN, PictureFormat, open_with_pillow, orientation_of
+from xfm.data.image_formats import BROKEN, ImageFormat, open_with_pillow, orientation_of
 from xfm.data.image_pieces import plain_jpeg
-from xfm.data.images import PictureError, decode, picture_size, rgb_of
+from xfm.data.images import ImageError, decode, rgb_of, size_of_image
 
 
 def encode(width: int, height: int, format: str, mode: str = "RGB", **options) -> bytes:
@@ -38,15 +38,15 @@ MODES = [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("WEBP",
 def test_sizes_from_headers(width, height, kind, other):
     """Of plain and of progressive or lossless files alike."""
     data = encode(width, height, *kind, **{"progressive" if kind[0] == "JPEG" else "lossless": other})
-    assert picture_size(data) == (width, height) == Image.open(io.BytesIO(data)).size
+    assert size_of_image(data) == (width, height) == Image.open(io.BytesIO(data)).size
 
 
 def test_too_large_is_refused_before_decoding():
     bomb = png(size_chunk(100_000, 100_000), (b"IDAT", zlib.compress(bytes(10**6))))
-    with expect_refusal("100000 x 100000 pixels, more than the limit", kind=PictureError):
+    with expect_refusal("100000 x 100000 pixels, more than the limit", kind=ImageError):
         decode(bomb)
     data = encode(20, 20, "JPEG")
-    with expect_refusal("20 x 20 pixels, more than the limit of 399", kind=PictureError):
+    with expect_refusal("20 x 20 pixels, more than the limit of 399", kind=ImageError):
         decode(data, max_pixels=399)
     assert decode(data, max_pixels=400).shape == (3, 20, 20)
 
@@ -60,7 +60,7 @@ def test_of_a_plain_jpeg_nobody_sees_another_size(mode, progressive, data):
     for _ in range(data.draw(st.integers(0, 3))):
         picture[data.draw(st.integers(2, 250))] = data.draw(st.sampled_from([0, 8, *range(0xC0, 0x100)]))
     if (frame := plain_jpeg(bytes(picture))) is not None:
-        with contextlib.suppress(*BROKEN), open_with_pillow(bytes(picture), PictureFormat.JPEG) as read:
+        with contextlib.suppress(*BROKEN), open_with_pillow(bytes(picture), ImageFormat.JPEG) as read:
             assert (*read.size, read.mode) == frame
             assert orientation_of(read.info.get("exif")) == 1
 
@@ -76,7 +76,7 @@ def test_a_jpeg_that_is_refined_for_ever(side, more):
     data = saved(Image.new("L", (side, side), 128), "JPEG", progressive=True)
     last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
     began = time.process_time()
-    with pytest.raises(PictureError, match=r"\d+ scans, which would take long"):
+    with pytest.raises(ImageError, match=r"\d+ scans, which would take long"):
         decode(data[:end] + data[last:end] * more + data[end:])
     assert time.process_time() - began < 2
     few = 30 if side == 4000 else 8
@@ -117,7 +117,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_small_files_that_claim_much_cost_little(name):
     began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with contextlib.suppress(PictureError):  # another process reads a TIFF, and may find a picture in it
+    with contextlib.suppress(ImageError):  # another process reads a TIFF, and may find a picture in it
         decode(BOMBS[name])
     assert time.process_time() - began < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
@@ -144,7 +144,7 @@ def test_a_file_of_nothing_but_small_pieces(name):
         return data[:place] + start + piece * (size // len(piece)) + end + data[place:]
 
     began = time.process_time()
-    with pytest.raises(PictureError, match=r"header is broken \(it has more than [0-9,]+ (segm|block|chunk)"):
+    with pytest.raises(ImageError, match=r"header is broken \(it has more than [0-9,]+ (segm|block|chunk)"):
         decode(of(16 << 20))
     assert time.process_time() - began < 2
     if "markers" not in name:  # of which the decoder takes none
@@ -154,10 +154,10 @@ def test_a_file_of_nothing_but_small_pieces(name):
 def test_a_missing_decoder_is_named_with_its_remedy(monkeypatch):
     heif, avif = small("HEIF"), small("AVIF")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with expect_refusal("pillow-heif is not installed: pip install 'xfm[heif]'", kind=PictureError):
+    with expect_refusal("pillow-heif is not installed: pip install 'xfm[heif]'", kind=ImageError):
         decode(heif)
     monkeypatch.setattr("PIL.features.check", lambda name: False)
-    with expect_refusal("pip install --upgrade pillow", kind=PictureError):
+    with expect_refusal("pip install --upgrade pillow", kind=ImageError):
         decode(avif)
 
 

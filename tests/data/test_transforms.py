@@ -18,10 +18,10 @@ from xfm.data.transforms import (
     BoxFormat,
     BoxUnit,
     View,
+    image_view,
     move_boxes,
     names_a_side,
     normalise,
-    picture_view,
     region_view,
     show,
     swap_sides,
@@ -83,7 +83,7 @@ def test_boxes_and_pixels_equal_torchvision(case, size):
 def test_views_lie_within_keep_a_box_and_flip_only_when_they_may(case, seed, mode, may_flip):
     """A picture whose text names a side may not be flipped."""
     size, boxes = case
-    assert may_flip or not picture_view(generator(seed), size, mode, may_flip).flip
+    assert may_flip or not image_view(generator(seed), size, mode, may_flip).flip
     view = region_view(generator(seed), size, boxes, mode, may_flip)
     assert may_flip or not view.flip
     assert min(view.width, view.height) > 0
@@ -101,7 +101,7 @@ def test_views_lie_within_keep_a_box_and_flip_only_when_they_may(case, seed, mod
 @settings(max_examples=80)
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 999))
 def test_mild_views_are_large_and_keep_the_aspect(width, height, seed):
-    view = picture_view(generator(seed), (width, height), Augmentation.MILD, may_flip=True)
+    view = image_view(generator(seed), (width, height), Augmentation.MILD, may_flip=True)
     assert not view.flip
     assert contains(View(0, 0, width, height), view[:4])
     assert view.width * view.height >= 0.8 * width * height
@@ -118,7 +118,7 @@ def test_published_views_have_the_distribution_of_random_resized_crop():
     drawn = [crop.make_params([pixels]) for _ in range(count)]
     theirs = np.array([[p["left"], p["top"], p["width"], p["height"]] for p in drawn], dtype=float)
     rng = generator(1)
-    views = [picture_view(rng, (160, 120), Augmentation.PUBLISHED, may_flip=True) for _ in range(count)]
+    views = [image_view(rng, (160, 120), Augmentation.PUBLISHED, may_flip=True) for _ in range(count)]
     ours = np.array([view[:4] for view in views], dtype=float)
 
     def facts(boxes):

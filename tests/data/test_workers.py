@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tests.data.conftest import batches
 from xfm.data import image_cache, records
-from xfm.data.image_cache import PictureCache
+from xfm.data.image_cache import ImageCache
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch, TensorFields
 from xfm.data.workers import SharedBatch, load_steps
@@ -91,9 +91,9 @@ def pixels_of(batch: Batch) -> list[torch.Tensor]:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_the_same_and_nothing_is_decoded_twice(corpus, workers, monkeypatch) -> None:
     config = replace(corpus.config(), workers=workers)
-    cache = PictureCache(8 << 20)
+    cache = ImageCache(8 << 20)
 
-    def batches(kept: PictureCache | None) -> list[Batch]:
+    def batches(kept: ImageCache | None) -> list[Batch]:
         return list(PretrainingData(config, 96, 12, seed=3, cache=kept).batches(0, 12))
 
     plain, first = batches(None), batches(cache)
@@ -109,7 +109,7 @@ def test_batches_are_the_same_and_nothing_is_decoded_twice(corpus, workers, monk
 
 
 def test_processes_share_what_they_keep_and_the_limit() -> None:
-    cache = PictureCache(4 * picture(0).numel())
+    cache = ImageCache(4 * picture(0).numel())
     child = os.fork()
     if not child:
         cache.keep(1, picture(1))
@@ -130,9 +130,9 @@ def test_processes_share_what_they_keep_and_the_limit() -> None:
 
 def test_no_more_than_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     monkeypatch.setattr(image_cache, "free_memory", lambda: 8 << 20)
-    cache = image_cache.picture_cache(100)
+    cache = image_cache.image_cache_of(100)
     assert cache is not None
     assert "4 MB instead of data.cache_mb=100: 8 MB of memory are free" in caplog.text
     cache.keep(1, picture(1, 1300, 1300))
     assert len(cache) == 0
-    assert image_cache.picture_cache(0) is None
+    assert image_cache.image_cache_of(0) is None

@@ -13,11 +13,11 @@ from xfm.evaluation.parts import matching
 from xfm.evaluation.parts.matching import run_absence, run_matching
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import PartResult
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 
 
 def context_of(pretrained: Pretrained, world: Path, **changes: RetrievalConfig) -> Context:
-    config, pictures = EvaluationConfig(**changes), Pictures(pretrained.preprocessing)
+    config, pictures = EvaluationConfig(**changes), TaskImages(pretrained.preprocessing)
     return Context(pretrained, world, config, torch.device("cpu"), pictures)
 
 

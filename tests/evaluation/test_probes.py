@@ -13,7 +13,7 @@ from xfm.evaluation.parts.probes import MAX, QUARTERS, WHOLE, folds_of, patch_vi
 from xfm.evaluation.parts.zero_shot import FUNCTION_WORDS, IGNORED, mask_captions, predict_masked
 from xfm.models.features import Encoder, encode_images
 from xfm.models.folder import Pretrained
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 
 
 def test_views_of_a_picture_are_pools_of_its_patches(pretrained: Pretrained) -> None:
@@ -46,7 +46,7 @@ def test_training_rows_choose_view_and_penalty() -> None:
 
 def test_from_scratch_is_another_model_of_the_same_shape(pretrained: Pretrained) -> None:
     state, config = torch.get_rng_state(), EvaluationConfig(seed=7)
-    pictures = Pictures(pretrained.preprocessing)
+    pictures = TaskImages(pretrained.preprocessing)
     context = Context(pretrained, Path(), config, torch.device("cpu"), pictures)
     twin = context.scratch.model
     assert torch.equal(state, torch.get_rng_state())

@@ -16,7 +16,7 @@ from xfm.data.tokenizer import Tokenizer, train_tokenizer
 from xfm.models.folder import Preprocessing, Pretrained, save_model
 from xfm.models.xfm import XFM
 from xfm.tasks.base import Task, TaskSettings
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import SplitRows
 
 T = TypeVar("T", bound=Task[Any, Any, Any])
@@ -48,7 +48,7 @@ def tiny_task(
 ) -> T:
     pretrained = tiny_pretrained()
     data = rows if isinstance(rows, SplitRows) else SplitRows(rows, labels=labels)
-    return kind(pretrained, Pictures(pretrained.preprocessing), data, TaskSettings(**settings))
+    return kind(pretrained, TaskImages(pretrained.preprocessing), data, TaskSettings(**settings))
 
 
 def tiny_tokenizer() -> Tokenizer:

@@ -27,7 +27,7 @@ from xfm.finetuning.finetune import finetune_rows
 from xfm.models.folder import load_model
 from xfm.reports.scores import read_scores
 from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import Labelled, SplitRows
 
 LABELS = tuple(sorted(COLOURS))
@@ -84,7 +84,7 @@ def test_both_ways_train_and_load(config, data, tuned):
     loaded = load_model(found.model).task
     assert loaded.task.image_head is config.image_head
     assert loaded.task.labels == LABELS
-    pixels = Pictures(tiny_pretrained().preprocessing).pixels([row.image for row in data.test])
+    pixels = TaskImages(tiny_pretrained().preprocessing).pixels([row.image for row in data.test])
     with torch.no_grad():
         again = [LABELS[place] for place in loaded(pixels).argmax(1).tolist()]
     assert again == [choice.label for choice in found.predictions["test"]]
@@ -127,7 +127,7 @@ def test_variation_and_average_are_resumed_exactly(tuned, monkeypatch):
         assert torch.equal(tensor, theirs[name]), name
 
 
-WITH_PICTURES = [kind for kind in FILES if task_spec(kind).has_pictures]
+WITH_PICTURES = [kind for kind in FILES if task_spec(kind).has_images]
 BROKEN = b"\x89PNG\r\n\x1a\n broken"
 
 
@@ -202,7 +202,7 @@ def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
     """Pictures do not fit into memory and are read again, varied or not, by workers or without."""
     table, out = many(tmp_path / "data", set()), tmp_path / "out"
     monkeypatch.setattr("xfm.tasks.images.DEFAULT_LIMIT", 1)
-    monkeypatch.setattr("xfm.tasks.images.Pictures.__init__.__defaults__", (1,))
+    monkeypatch.setattr("xfm.tasks.images.TaskImages.__init__.__defaults__", (1,))
 
     def spoil() -> None:
         for number in (3, 4):

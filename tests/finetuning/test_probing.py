@@ -138,7 +138,7 @@ def test_fast_makes_a_model_folder_that_answers_as_it_was_scored(kind, model, tm
 
 def inputs_of(task: Any, row: Any) -> dict[str, Any]:
     """A row as the pipeline of its task takes it."""
-    pictures, texts = [*task.pictures_of(row)], task.texts_of(row)
+    pictures, texts = [*task.images_of(row)], task.texts_of(row)
     shown = {1: {"image": pictures[0]}, 2: {"images": pictures}}[len(pictures)] if pictures else {}
     return {**shown, **({"text": texts[0]} if texts else {})}
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tests.evaluation.tiny import COLOURS, draw
 from xfm.search.filters import Condition, Metadata, Relation
-from xfm.search.store import IndexedPicture, Row
+from xfm.search.store import IndexedImage, Row
 
 SERVER = "XFM_TEST_POSTGRES"
 """Of the environment: the address of a PostgreSQL server with pgvector, for the tests that need one."""
@@ -80,7 +80,7 @@ def rows_of(vectors: NDArray[np.float32], first: int = 0, **metadata: Any) -> li
     """Rows k0, k1, ... with a number and a parity as metadata."""
     return [
         Row(
-            IndexedPicture(
+            IndexedImage(
                 f"k{number}", f"s{number}", 4, 3, bytes([number % 256]),
                 {"number": float(number), "even": number % 2 == 0, "name": f"it's {number % 7}", **metadata},
             ),

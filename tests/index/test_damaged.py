@@ -22,7 +22,7 @@ from xfm.search.journal import JOURNAL, CollectionManifest, Journal, JournalItem
 from xfm.search.opening import LANCE, open_index
 from xfm.search.searching import Searcher
 from xfm.search.sources import IngestItem
-from xfm.search.store import IndexedPicture, Row
+from xfm.search.store import IndexedImage, Row
 
 lance = pytest.importorskip("lancedb") and pytest.importorskip("xfm.search.lance")
 Damage = Callable[[Path], Any]
@@ -103,7 +103,7 @@ def rows(width: int = 0, **cells: Any) -> Damage:
         shutil.rmtree(place / LANCE)
         store = lance.LanceStore(place / LANCE, wide)
         vector = np.eye(wide, dtype=np.float32)[0]
-        store.add([Row(IndexedPicture("p0", "p0.png", 32, 32, png(32), {}), vector)], replacing=False)
+        store.add([Row(IndexedImage("p0", "p0.png", 32, 32, png(32), {}), vector)], replacing=False)
         if cells:
             store._table.update(values=cells)
 

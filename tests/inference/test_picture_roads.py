@@ -24,7 +24,7 @@ from xfm.data.transforms import CLIP, View, show
 from xfm.inference.answer_file import bad_file
 from xfm.inference.prediction import predict
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 
 KINDS = kinds()
 SOME = some([*KINDS], 4)
@@ -47,7 +47,7 @@ def near(found: torch.Tensor, kind: Kind) -> bool:
 
 @pytest.mark.parametrize("name", SOME)
 def test_fine_tuning(models: Models, tmp_path: Path, name: str) -> None:
-    kind, found = KINDS[name], Pictures(models[None].preprocessing)
+    kind, found = KINDS[name], TaskImages(models[None].preprocessing)
     path = tmp_path / kind.name
     path.write_bytes(kind.data)
     unreadable = found.unreadable([path])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.modeling.build import VOCAB, random_batch, tiny_config
-from xfm.config.encoders import PictureConfig
+from xfm.config.encoders import ImageInputConfig
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig, Precision
@@ -22,12 +22,12 @@ from xfm.models.xfm import XFM
 from xfm.objectives.step import pretraining_losses
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import SplitRows
 
 
 @dataclass(frozen=True)
-class ToyVisionConfig(PictureConfig):
+class ToyVisionConfig(ImageInputConfig):
     width: int = 24
     drop_path: float = 0.0
 
@@ -119,7 +119,7 @@ def test_its_words_its_length_and_its_drop_path_are_used(toy: Pretrained) -> Non
         SplitRows([], labels=["cat", "dog"]),
         TaskSettings(image=ImageTrainingConfig(drop_path=0.25)),
     )
-    task = ImageClassificationTask(toy, Pictures(toy.preprocessing), rows, settings)
+    task = ImageClassificationTask(toy, TaskImages(toy.preprocessing), rows, settings)
     assert task.module.vision.rate == 0.25
 
 

@@ -18,7 +18,7 @@ from tests.refusals import expect_refusal
 from xfm.config.artifacts import FLOAT32, HALF, CheckValues, SelfCheck, Tolerance
 from xfm.data.tokenizer import train_tokenizer
 from xfm.models.folder import load_model
-from xfm.models.self_check import SELF_CHECK, check_picture, differences
+from xfm.models.self_check import SELF_CHECK, check_image_file, differences
 from xfm.serving.served import Models
 
 
@@ -35,10 +35,10 @@ def test_it_is_what_pipelines_answer(kind: str | None, tmp_path: Path) -> None:
     kept = loaded.check.values
     pretrained = replace(loaded, task=None)  # no warning that a fine-tuning changed it
     embed = xfm.pipeline("embed", model=pretrained)
-    shown = embed(image=check_picture())
+    shown = embed(image=check_image_file())
     np.testing.assert_allclose(shown, kept.image, atol=1e-4)
     match = xfm.pipeline("image-text-matching", model=pretrained)
-    score = match(image=check_picture(), text=loaded.check.text)["score"]
+    score = match(image=check_image_file(), text=loaded.check.text)["score"]
     assert kept.match is not None
     assert np.log(score / (1 - score)) == pytest.approx(kept.match, abs=2e-3)
     assert len(kept.box) == 4

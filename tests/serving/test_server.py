@@ -201,7 +201,7 @@ def test_slow_addresses_starve_nobody(serving: Start) -> None:
     """As many in one request, and in requests of their own, as there were threads that fetch."""
     asked, release = [], threading.Event()
 
-    class Pictures(BaseHTTPRequestHandler):
+    class ImageHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             if "slow" in self.path:
@@ -214,7 +214,10 @@ def test_slow_addresses_starve_nobody(serving: Start) -> None:
 
     running = serving(fetch_from=["127.0.0.1"])
     running.server.dispatcher._urls = UrlRules(seconds=100, private=True)
-    with served(ThreadingHTTPServer(("127.0.0.1", 0), Pictures)) as pictures, ThreadPoolExecutor(11) as pool:
+    with (
+        served(ThreadingHTTPServer(("127.0.0.1", 0), ImageHandler)) as pictures,
+        ThreadPoolExecutor(11) as pool,
+    ):
 
         def embed(*names: str) -> int:
             given = [{"image": f"http://127.0.0.1:{pictures.server_port}/{name}"} for name in names]

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from xfm.config.training import Precision
 from xfm.tasks.base import Task, TaskSettings
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import LabelledText, SplitRows
 
 TaskT = TypeVar("TaskT", bound=Task[Any, Any, Any])
@@ -22,5 +22,5 @@ SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
 
 def build(kind, pretrained, rows, labels=(), **settings):
     """The task with these training rows."""
-    pictures = Pictures(pretrained.preprocessing)
+    pictures = TaskImages(pretrained.preprocessing)
     return kind(pretrained, pictures, SplitRows(rows, labels=labels), replace(SETTINGS, **settings))

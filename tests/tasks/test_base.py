@@ -32,7 +32,7 @@ from xfm.finetuning.presets import task_settings
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import SplitRows
 from xfm.tasks.sampling import RowOrder, sampled_rows
 from xfm.training.failures import explaining_failures
@@ -94,7 +94,7 @@ def picture(tmp_path: Path) -> Path:
 
 def test_pixels_are_those_of_evaluation(picture: Path) -> None:
     preprocessing = Preprocessing(32)
-    found = Pictures(preprocessing).pixels([picture])
+    found = TaskImages(preprocessing).pixels([picture])
     resize = v2.Resize((32, 32), interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
     reference = resize(load_image(picture))[None] / 255
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
@@ -121,7 +121,7 @@ def read_ahead(kind: str, workers: int, limit: int = KEEPS, folder: Path = SAMPL
     """A task on the ten rows of its sample."""
     pretrained, data = tiny_pretrained(), rows(kind, folder)
     config = replace(SHORT, image=VARIED.get(kind, SHORT.image), workers=workers, max_tokens=40)
-    pictures = Pictures(pretrained.preprocessing, limit)
+    pictures = TaskImages(pretrained.preprocessing, limit)
     return task_spec(kind).task_class()(pretrained, pictures, data, task_settings(config))
 
 

@@ -23,7 +23,7 @@ from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import HiddenInput, Task, TaskSettings
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.retrieval import SHORTLIST
 from xfm.tasks.rows import CellMeaning, SplitRows
 
@@ -57,7 +57,7 @@ def build(kind: str, blanked: HiddenInput = HiddenInput.NOTHING) -> tuple[Task[A
     told = found.task.task
     how = TaskSettings(blanked, max_tokens=told.max_tokens or LONGEST, precision=Precision.FP32)
     data = SplitRows(typed(kind), labels=told.labels, answers=told.answers)
-    task = task_spec(kind).task_class()(found, Pictures(found.preprocessing), data, how)
+    task = task_spec(kind).task_class()(found, TaskImages(found.preprocessing), data, how)
     task.module.load_state_dict(found.task.state_dict())
     return task, found
 
@@ -158,7 +158,7 @@ def answers(kind: str, task: Task[Any, Any, Any], found: Pretrained, rows: list[
 
 def _input(spec: xfm.TaskSpec, task: Task[Any, Any, Any], row: Any) -> dict[str, Any]:
     """A typed row as an input of the pipeline: its texts and pictures in the order of the fields."""
-    texts, pictures = [*task.texts_of(row)], [*task.pictures_of(row)]
+    texts, pictures = [*task.texts_of(row)], [*task.images_of(row)]
     given: dict[str, Any] = {}
     for field in spec.inputs:
         if field.holds is FieldKind.TWO_PICTURES:

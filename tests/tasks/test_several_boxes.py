@@ -24,7 +24,7 @@ from xfm.models.folder import Preprocessing, Pretrained
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import Corners, Reference
 from xfm.tasks.sampling import SampledRows
 
@@ -184,7 +184,7 @@ def seen(scene, config: ImageTrainingConfig, step: int, together: bool = False):
             rows = [Reference(path, "a block", tuple(row.boxes[0] for row in rows))]
         task = object.__new__(GroundingTask)  # without a model: what moves boxes needs none
         task.settings, task.train_rows = TaskSettings(image=config), rows
-        task.pictures = Pictures(Preprocessing(SIDE))
+        task.pictures = TaskImages(Preprocessing(SIDE))
         views = task.views(SampledRows(rows, rows, 0, step, 0))
     return rows, task, views
 

@@ -187,7 +187,7 @@ def _read_labelled(
 ) -> "list[Labelled]":
     """Labelled pictures of a table, a folder or a hub data set; `store` gets those that a table holds."""
     from xfm.config.task_spec import FieldKind
-    from xfm.data.images import UnreadablePicture
+    from xfm.data.images import UnreadableImage
     from xfm.data.tables import ColumnMap, Field, read_table
     from xfm.tasks.rows import Labelled
 
@@ -198,7 +198,7 @@ def _read_labelled(
     for row in read_table(source, fields, ColumnMap.parse(chosen.columns), store, root, left_out):
         try:
             found.append(Labelled(row.path("image"), row.label("label"), row.place))
-        except UnreadablePicture as error:
+        except UnreadableImage as error:
             left_out.add(row.place, str(error))
             left_out.total += 1
     return found

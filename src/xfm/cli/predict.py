@@ -205,7 +205,7 @@ def _as_options(fields: Sequence[Field]) -> str:
 def chosen_source(chosen: Namespace, task: TaskSpec, reading: "ReadOptions") -> "RowSource | None":
     """The input, unless it is the table or folder that --input names."""
     from xfm.config.tables import LISTED, table_kind
-    from xfm.inference.row_sources import OneRow, StandardInput, alone, is_picture_file
+    from xfm.inference.row_sources import OneRow, StandardInput, alone, is_image_file
 
     given = _one_input(chosen, reading.fields)
     path, found = Path(chosen.input or ""), None
@@ -214,7 +214,7 @@ def chosen_source(chosen: Namespace, task: TaskSpec, reading: "ReadOptions") -> 
     elif chosen.input == "-":
         found = StandardInput(sys.stdin.buffer, reading)
         print(f"Note: standard input is read as {found.form}.", file=sys.stderr)
-    elif not os.path.isdir(path) and table_kind(path) is None and is_picture_file(path):
+    elif not os.path.isdir(path) and table_kind(path) is None and is_image_file(path):
         fitting = [field for field in alone(reading.fields) if field.holds is FieldKind.PICTURE]
         if not fitting:
             example = _as_options(reading.fields).replace("a.png", chosen.input)

@@ -29,7 +29,7 @@ class TextPositions(StrEnum):
 
 
 @dataclass(frozen=True)
-class PictureConfig:
+class ImageInputConfig:
     """What every vision encoder says of its input and its sizes.
 
     Attributes:
@@ -72,7 +72,7 @@ class PictureConfig:
 
 
 @dataclass(frozen=True)
-class VisionConfig(PictureConfig):
+class VisionConfig(ImageInputConfig):
     """BEiT-2 style vision encoder.
 
     Attributes:
@@ -103,7 +103,7 @@ class VisionConfig(PictureConfig):
 
 
 @dataclass(frozen=True)
-class TimmVisionConfig(PictureConfig):
+class TimmVisionConfig(ImageInputConfig):
     """A vision transformer of timm in the vision encoder's place (`xfm init --vision timm:NAME`).
 
     Attributes:

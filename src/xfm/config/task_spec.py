@@ -187,7 +187,7 @@ class TaskSpec:
         return any(one.holds in (FieldKind.TEXT, FieldKind.TEXTS) for one in self.fields)
 
     @property
-    def has_pictures(self) -> bool:
+    def has_images(self) -> bool:
         """Whether rows have pictures."""
         return any(one.holds in (FieldKind.PICTURE, FieldKind.TWO_PICTURES) for one in self.fields)
 

@@ -11,8 +11,8 @@ from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import import_extra
 from xfm.corpora.images import shrunk
 from xfm.corpora.source_record import Box, PhraseBox, SourceRecord
-from xfm.data.image_formats import Header, PictureError, PictureFormat
-from xfm.data.images import byte_limit, checked_header, decode, read_picture, too_many_bytes
+from xfm.data.image_formats import Header, ImageError, ImageFormat
+from xfm.data.images import byte_limit, checked_header, decode, read_image, too_many_bytes
 from xfm.data.records import is_text
 from xfm.data.tokenizer import normalise_caption
 
@@ -122,15 +122,15 @@ def filter_record(record: SourceRecord, config: PrepareConfig, needs_text: bool)
     try:
         data = record.picture
         if data is None:
-            raise PictureError("the picture is missing")
+            raise ImageError("the picture is missing")
         if isinstance(data, Path):
-            data = read_picture(data)
+            data = read_image(data)
         elif len(data) > (limit := byte_limit()):
-            raise PictureError(f"the picture {too_many_bytes(len(data), limit)}")
+            raise ImageError(f"the picture {too_many_bytes(len(data), limit)}")
         header = checked_header(data)
         if not looks_whole(data, header):
             decode(data)
-    except PictureError as error:
+    except ImageError as error:
         return FilterResult(BAD, str(error))
     short, long = sorted((header.width, header.height))
     if short < config.min_side:
@@ -167,11 +167,11 @@ def _unfit(text: str, config: PrepareConfig) -> str:
 
 def looks_whole(data: bytes, header: Header) -> bool:
     """Whether the file ends as a complete one; others are decoded to see."""
-    if header.format is PictureFormat.JPEG:
+    if header.format is ImageFormat.JPEG:
         return data[-_WHOLE_END:].rstrip(b"\0\n\r").endswith(b"\xff\xd9")
-    if header.format is PictureFormat.PNG:
+    if header.format is ImageFormat.PNG:
         return b"IEND" in data[-_WHOLE_END:]
-    if header.format is PictureFormat.WEBP:
+    if header.format is ImageFormat.WEBP:
         return int.from_bytes(data[4:8], "little") + 8 <= len(data)
     return False
 

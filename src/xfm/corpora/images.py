@@ -21,8 +21,8 @@ from xfm.core.files import read_text
 from xfm.core.paths import home_path
 from xfm.core.processes import cores
 from xfm.data.folders import scan_folder
-from xfm.data.image_formats import BROKEN, Header, PictureError, PictureFormat, open_with_pillow
-from xfm.data.images import PICTURE_SUFFIXES, checked_header, decode, read_picture, upright
+from xfm.data.image_formats import BROKEN, Header, ImageError, ImageFormat, open_with_pillow
+from xfm.data.images import PICTURE_SUFFIXES, checked_header, decode, read_image, upright
 from xfm.data.tables.json_list import is_list, listed_items, read_plain_pickle
 from xfm.data.tables.records import unreadable
 
@@ -51,8 +51,8 @@ def encoded(data: bytes, header: Header, size: tuple[int, int], quality: int | N
 
 
 def loaded(data: bytes, header: Header, size: tuple[int, int], whole: bool = True) -> Image.Image:
-    """An upright RGB picture of at least a size, of a `whole` JPEG at the smallest scale; or PictureError."""
-    if whole and header.format is PictureFormat.JPEG and header.mode in ("RGB", "L"):
+    """An upright RGB picture of at least a size, of a `whole` JPEG at the smallest scale; or ImageError."""
+    if whole and header.format is ImageFormat.JPEG and header.mode in ("RGB", "L"):
         with suppress(*BROKEN):
             picture = open_with_pillow(data, header.format)
             assert isinstance(picture, JpegImageFile)
@@ -72,7 +72,7 @@ _BLOCK = 2048
 
 
 def perceptual_hash(data: bytes, header: Header) -> int:
-    """64-bit hash of an upright picture; PictureError where it does not decode."""
+    """64-bit hash of an upright picture; ImageError where it does not decode."""
     return hash_of(loaded(data, header, (2 * _SIDE, 2 * _SIDE)))
 
 
@@ -201,9 +201,9 @@ def evaluated(places: Sequence[str]) -> tuple[set[str], list[int]]:
 
 def _hash_or_flaw(path: Path) -> int | str:
     try:
-        data = read_picture(path)
+        data = read_image(path)
         return perceptual_hash(data, checked_header(data))
-    except PictureError as error:
+    except ImageError as error:
         return excerpt(str(error), 200)
 
 

@@ -15,8 +15,8 @@ from xfm.core.files import file_digest, writing
 from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, FilterResult, filter_record
 from xfm.corpora.images import encoded, near_any, near_earlier, perceptual_hash, shrunk
 from xfm.corpora.preparation import PreparationPlan
-from xfm.data.image_formats import PictureError
-from xfm.data.images import picture_suffix
+from xfm.data.image_formats import ImageError
+from xfm.data.images import image_suffix
 from xfm.data.sources.shard_index import index_shard, write_index
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, whole_file
@@ -85,7 +85,7 @@ def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
             if hashes and verdict.header is not None:
                 try:
                     found = perceptual_hash(verdict.data, verdict.header)
-                except PictureError:
+                except ImageError:
                     state = _BROKEN
         seen.append((digest, found, state))
     _save(stem.with_suffix(".npy"), seen, _SEEN)
@@ -186,10 +186,10 @@ def _add(
         if quality is not None or size != (header.width, header.height):
             try:
                 data = encoded(data, header, size, quality)
-            except PictureError as error:
+            except ImageError as error:
                 return FilterResult(BAD, str(error))
             mark.counts["pictures encoded anew"] += 1
-        shard.write(f"{key}{picture_suffix(data)}", data)
+        shard.write(f"{key}{image_suffix(data)}", data)
         shard.write(f"{key}.json", to_json(verdict.annotation).encode())
         mark.counts["pictures"] += 1
         for name in ("captions", "regions"):

@@ -25,7 +25,7 @@ from xfm.data.records import SampleKind
 from xfm.data.schema import Batch, ImageBatch, ImageSample, PairBatch, RegionBatch, TextBatch, TextSample
 from xfm.data.streams import CorpusStream, DrawnSample, RecordTally
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.data.transforms import Box, may_mirror, move_boxes, picture_view, region_view, show
+from xfm.data.transforms import Box, image_view, may_mirror, move_boxes, region_view, show
 from xfm.data.variation import recolour
 
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
@@ -109,7 +109,7 @@ class BatchBuilder:
         config, mode = self._config, self._streams[SampleKind.REGION].augmentation
         rows: list[_Row] = []
         size = self._size
-        pictures = [_add_picture(rows, one, image, config, mode, size) for image, one in enumerate(items)]
+        pictures = [_add_image(rows, one, image, config, mode, size) for image, one in enumerate(items)]
         if len(rows) > _LARGE:
             del rows[len(rows) // config.row_multiple * config.row_multiple :]
         texts, images = [row[0] for row in rows], [row[1] for row in rows]
@@ -132,7 +132,7 @@ class BatchBuilder:
 
     def _picture(self, item: DrawnSample[ImageSample], mode: Augmentation, may_flip: bool) -> Tensor:
         sample, rng, _ = item
-        view = picture_view(rng, (sample.pixels.shape[2], sample.pixels.shape[1]), mode, may_flip)
+        view = image_view(rng, (sample.pixels.shape[2], sample.pixels.shape[1]), mode, may_flip)
         return recolour(rng, show(sample.pixels, view, self._size), mode, has_boxes=False)
 
     def _patch_masks(self, items: Sequence[DrawnSample]) -> Tensor:
@@ -160,7 +160,7 @@ _Row = tuple[TextRow, int, Box | None, int]
 """A text, its image, its box (None: it describes the whole image) and the identity of the two."""
 
 
-def _add_picture(
+def _add_image(
     rows: list[_Row],
     item: DrawnSample[ImageSample],
     image: int,

@@ -19,7 +19,7 @@ _HEAD = 16  # bytes before the entries: how many there are, and how many bytes o
 _LEAST = 4096  # bytes of pixels for each entry that there is room for
 
 
-class PictureCache:
+class ImageCache:
     """Decoded images by identity, `limit` bytes at most, shared with forked loaders."""
 
     def __init__(self, limit: int) -> None:
@@ -34,7 +34,7 @@ class PictureCache:
         self._places: dict[int, tuple[int, int, int]] = {}  # offset, height, width of those known here
 
     def __getstate__(self) -> dict[str, Any]:
-        return PictureCache(0).__dict__ | {"_lock": None}
+        return ImageCache(0).__dict__ | {"_lock": None}
 
     def __len__(self) -> int:
         """Pictures that are kept."""
@@ -68,7 +68,7 @@ class PictureCache:
                 self._places[key] = (offset, height, width)
 
 
-def picture_cache(megabytes: int) -> PictureCache | None:
+def image_cache_of(megabytes: int) -> ImageCache | None:
     """A cache of so many megabytes, or of the share of the free memory that may be taken; None for 0."""
     if not megabytes:
         return None
@@ -79,7 +79,7 @@ def picture_cache(megabytes: int) -> PictureCache | None:
         said = "decoded pictures are kept in %d MB instead of data.cache_mb=%d: %s"
         _log.warning(said, limit >> 20, megabytes, told)
     try:
-        return PictureCache(limit)
+        return ImageCache(limit)
     except OSError as error:
         _log.warning("no decoded pictures are kept in memory (%s)", error.strerror or error)
         return None

@@ -30,11 +30,11 @@ BROKEN = (*_OWN, OSError, SyntaxError, ValueError, LookupError, OverflowError, T
 """What Pillow and its plugins raise for damaged files."""
 
 
-class PictureError(Exception):
+class ImageError(Exception):
     """A picture that cannot be used; the message says why."""
 
 
-class PictureFormat(StrEnum):
+class ImageFormat(StrEnum):
     """A format that is read; the value is the suffix of its files."""
 
     JPEG = ".jpg"
@@ -49,16 +49,16 @@ class PictureFormat(StrEnum):
 
 KNOWN = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF"
 _BEGINNINGS = {
-    b"\xff\xd8\xff": PictureFormat.JPEG,
-    b"\x89PNG\r\n\x1a\n": PictureFormat.PNG,
-    **dict.fromkeys((b"GIF87a", b"GIF89a"), PictureFormat.GIF),
-    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), PictureFormat.TIFF),
+    b"\xff\xd8\xff": ImageFormat.JPEG,
+    b"\x89PNG\r\n\x1a\n": ImageFormat.PNG,
+    **dict.fromkeys((b"GIF87a", b"GIF89a"), ImageFormat.GIF),
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), ImageFormat.TIFF),
 }
 _exif_blocks = re.compile(rb"Exif\0\0").finditer
-_PIECES: dict[PictureFormat, tuple[tuple[Callable[[bytes], Iterator[object]], int, str], ...]] = {
-    PictureFormat.PNG: ((png_chunks, 100_000, "chunks"),),  # honest ones have thousands, of 8 KiB each
-    PictureFormat.GIF: ((gif_blocks, 10_000, "blocks before its picture"),),  # of 255 bytes at most
-    PictureFormat.JPEG: ((jpeg_segments, 20_000, "segments"), (_exif_blocks, 100, "blocks of EXIF")),
+_PIECES: dict[ImageFormat, tuple[tuple[Callable[[bytes], Iterator[object]], int, str], ...]] = {
+    ImageFormat.PNG: ((png_chunks, 100_000, "chunks"),),  # honest ones have thousands, of 8 KiB each
+    ImageFormat.GIF: ((gif_blocks, 10_000, "blocks before its picture"),),  # of 255 bytes at most
+    ImageFormat.JPEG: ((jpeg_segments, 20_000, "segments"), (_exif_blocks, 100, "blocks of EXIF")),
 }
 """Pieces of files, and more of them than any honest one has."""
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their lengths, which tell the format from a text with BM
@@ -75,21 +75,21 @@ _OTHERS = {
 """What people have instead of a picture, by what stands near its beginning, in small letters."""
 
 
-def format_of(data: bytes) -> PictureFormat | None:
+def format_of(data: bytes) -> ImageFormat | None:
     """The format of a file of these bytes; None for one that is not read."""
     for start, found in _BEGINNINGS.items():
         if data.startswith(start):
             return found
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return PictureFormat.WEBP
+        return ImageFormat.WEBP
     if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
-        return PictureFormat.BMP
+        return ImageFormat.BMP
     if data[4:8] == b"ftyp":
         end = min(int.from_bytes(data[:4], "big"), 1024)
         brands = {data[8:12], *(data[place : place + 4] for place in range(16, end, 4))}
         if brands & _AVIF_BRANDS:
-            return PictureFormat.AVIF
-        return PictureFormat.HEIC if brands & _HEIC_BRANDS else None
+            return ImageFormat.AVIF
+        return ImageFormat.HEIC if brands & _HEIC_BRANDS else None
     return None
 
 
@@ -97,7 +97,7 @@ def format_of(data: bytes) -> PictureFormat | None:
 class Header:
     """Upright width and height in pixels, EXIF orientation 1 to 8, Pillow's mode (may be empty)."""
 
-    format: PictureFormat
+    format: ImageFormat
     width: int
     height: int
     orientation: int = 1
@@ -105,67 +105,67 @@ class Header:
     animated: bool = False
 
 
-def read_picture_header(data: bytes) -> Header:
-    """The header of an image; raises PictureError for a format that is not read or a broken header."""
+def read_image_header(data: bytes) -> Header:
+    """The header of an image; raises ImageError for a format that is not read or a broken header."""
     if (found := format_of(data)) is None:
         if not data:
-            raise PictureError("the picture is an empty file (0 bytes)")
+            raise ImageError("the picture is an empty file (0 bytes)")
         beginning = data[:1024].lower()
         text = "a text" if beginning.isascii() and b"\0" not in beginning else ""
         looks = next((name for mark, name in _OTHERS.items() if mark in beginning), text)
-        raise PictureError(f"the picture is not a {KNOWN}{looks and f', but looks like {looks}'}")
-    if found is PictureFormat.JPEG and (frame := plain_jpeg(data)) is not None:
+        raise ImageError(f"the picture is not a {KNOWN}{looks and f', but looks like {looks}'}")
+    if found is ImageFormat.JPEG and (frame := plain_jpeg(data)) is not None:
         width, height, mode = frame
         return Header(found, width, height, mode=mode)
     for pieces, most, name in _PIECES.get(found, ()):
         if next(islice(pieces(data), most, None), None) is not None:
-            raise PictureError(f"the picture's header is broken (it has more than {most:,} {name})")
+            raise ImageError(f"the picture's header is broken (it has more than {most:,} {name})")
     try:
-        if found is PictureFormat.WEBP:
+        if found is ImageFormat.WEBP:
             return _webp_header(data)
-        if found is PictureFormat.TIFF:
+        if found is ImageFormat.TIFF:
             [told] = parse_tiff("tiff_header", data)  # all of it, so that the process goes on to the next
             width, height, mode = json.loads(told)
             return Header(found, width, height, mode=mode)
         with open_with_pillow(data, found) as picture:
             exif = picture.info.get("exif")
-            if found is PictureFormat.PNG:
+            if found is ImageFormat.PNG:
                 exif = next((body for name, body in png_chunks(data) if name == b"eXIf"), None)
-            elif found is PictureFormat.HEIC:  # it is turned by the decoder, and its EXIF only repeats that
+            elif found is ImageFormat.HEIC:  # it is turned by the decoder, and its EXIF only repeats that
                 exif = None
             orientation = orientation_of(exif)
             width, height = picture.size[::-1] if orientation >= 5 else picture.size  # upright
             return Header(found, width, height, orientation, picture.mode)
     except BROKEN as error:
-        raise PictureError(f"the picture's header is broken ({first_line(error)})") from None
+        raise ImageError(f"the picture's header is broken ({first_line(error)})") from None
 
 
-def open_with_pillow(data: bytes, found: PictureFormat) -> ImageFile:
-    """An image of which the reader of its format has read the header; may raise PictureError."""
+def open_with_pillow(data: bytes, found: ImageFormat) -> ImageFile:
+    """An image of which the reader of its format has read the header; may raise ImageError."""
     file = io.BytesIO(data)
-    if found is PictureFormat.HEIC:
+    if found is ImageFormat.HEIC:
         try:
             from pillow_heif import HeifImageFile
         except ImportError:
             needs = "the picture is a HEIC, for which pillow-heif is not installed: pip install 'xfm[heif]'"
-            raise PictureError(needs) from None
+            raise ImageError(needs) from None
         return HeifImageFile(file)
-    if found is PictureFormat.AVIF:
+    if found is ImageFormat.AVIF:
         if not features.check("avif"):  # since Pillow 11.3, where it was built with it
             needs = "the picture is an AVIF, which this Pillow does not read: pip install --upgrade pillow"
-            raise PictureError(needs)
+            raise ImageError(needs)
         from PIL.AvifImagePlugin import AvifImageFile
 
         return AvifImageFile(file)
     return _OPENERS[found](file)
 
 
-_OPENERS: dict[PictureFormat, type[ImageFile]] = {
-    PictureFormat.JPEG: JpegImageFile,
-    PictureFormat.PNG: PngImageFile,
-    PictureFormat.WEBP: WebPImageFile,
-    PictureFormat.GIF: GifImageFile,
-    PictureFormat.BMP: BmpImageFile,
+_OPENERS: dict[ImageFormat, type[ImageFile]] = {
+    ImageFormat.JPEG: JpegImageFile,
+    ImageFormat.PNG: PngImageFile,
+    ImageFormat.WEBP: WebPImageFile,
+    ImageFormat.GIF: GifImageFile,
+    ImageFormat.BMP: BmpImageFile,
 }
 
 
@@ -175,11 +175,11 @@ def _webp_header(data: bytes) -> Header:
     chunk = data[12:16]
     if chunk == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
-        return Header(PictureFormat.WEBP, width & 0x3FFF, height & 0x3FFF, mode="RGB")
+        return Header(ImageFormat.WEBP, width & 0x3FFF, height & 0x3FFF, mode="RGB")
     if chunk == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         mode = "RGBA" if bits >> 28 & 1 else "RGB"
-        return Header(PictureFormat.WEBP, (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1, mode=mode)
+        return Header(ImageFormat.WEBP, (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1, mode=mode)
     if chunk == b"VP8X":
         flags = data[20]
         width = int.from_bytes(data[24:27], "little") + 1
@@ -187,8 +187,8 @@ def _webp_header(data: bytes) -> Header:
         orientation = orientation_of(webp_exif(data))
         mode, animated = ("RGBA" if flags & 0x10 else "RGB"), bool(flags & 0x02)
         size = (height, width) if orientation >= 5 else (width, height)  # upright
-        return Header(PictureFormat.WEBP, *size, orientation, mode, animated)
-    raise PictureError("the picture's header is broken (it begins with an unknown chunk)")
+        return Header(ImageFormat.WEBP, *size, orientation, mode, animated)
+    raise ImageError("the picture's header is broken (it begins with an unknown chunk)")
 
 
 def parse_tiff(parser: str, data: bytes) -> Iterator[bytes]:
@@ -198,7 +198,7 @@ def parse_tiff(parser: str, data: bytes) -> Iterator[bytes]:
     except ParsingError:
         raise
     except UserError as error:
-        raise PictureError(str(error)) from None
+        raise ImageError(str(error)) from None
 
 
 def orientation_of(exif: bytes | None) -> int:
@@ -225,13 +225,13 @@ AT_ONCE = 1 << 20
 
 def rgb_strips(picture: Image.Image) -> Iterator[np.ndarray]:
     """[rows, W, 3] uint8 of a loaded Pillow image, not turned: what is transparent shows white, 16 bits are
-    scaled to 8. PictureError where its numbers have no known range, BROKEN where it does not decode."""
+    scaled to 8. ImageError where its numbers have no known range, BROKEN where it does not decode."""
     if picture.mode == "F":
-        raise PictureError("the picture holds fractions, of which nobody says what is white; scale it")
+        raise ImageError("the picture holds fractions, of which nobody says what is white; scale it")
     if picture.mode.startswith("I"):  # which convert() would clip
         values = np.array(picture, dtype=np.int32)
         if values.min() < 0 or values.max() > 0xFFFF:
-            raise PictureError("the picture holds numbers of more than 16 bits; scale it to 8 bits")
+            raise ImageError("the picture holds numbers of more than 16 bits; scale it to 8 bits")
         clear = picture.info.get("transparency")
         grey = (values >> 8).astype(np.uint8)
         if isinstance(clear, int):

@@ -22,14 +22,14 @@ from xfm.core.files import read_bytes
 from xfm.data.image_formats import (
     BROKEN,
     Header,
-    PictureError,
-    PictureFormat,
+    ImageError,
+    ImageFormat,
     format_of,
     on_white,
     open_with_pillow,
     orientation_of,
     parse_tiff,
-    read_picture_header,
+    read_image_header,
     rgb_strips,
 )
 
@@ -61,14 +61,14 @@ def _joined(strips: Iterable[np.ndarray], width: int, height: int) -> Tensor:
 def _with_pillow(data: bytes, header: Header) -> Tensor:
     """Pillow checks every chunk of a PNG; torchvision's decoder has crashed the process on damaged ones."""
     try:
-        if header.format is PictureFormat.TIFF:
+        if header.format is ImageFormat.TIFF:
             strips = parse_tiff("tiff_pixels", data)
             arrays = (np.frombuffer(bytearray(one), np.uint8).reshape(-1, header.width, 3) for one in strips)
             return _joined(arrays, header.width, header.height)
         with open_with_pillow(data, header.format) as picture:
             return rgb_of(picture)
     except BROKEN as error:
-        raise PictureError(f"the picture does not decode ({first_line(error)})") from None
+        raise ImageError(f"the picture does not decode ({first_line(error)})") from None
 
 
 def _with_torchvision(data: bytes, header: Header) -> Tensor:
@@ -76,10 +76,10 @@ def _with_torchvision(data: bytes, header: Header) -> Tensor:
 
     buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # a copy, which torch might write to
     try:
-        decode = decode_jpeg if header.format is PictureFormat.JPEG else decode_webp
+        decode = decode_jpeg if header.format is ImageFormat.JPEG else decode_webp
         pixels = decode(buffer, mode=ImageReadMode.RGB)
     except RuntimeError as error:
-        raise PictureError(f"the picture does not decode ({first_line(error)})") from None
+        raise ImageError(f"the picture does not decode ({first_line(error)})") from None
     assert isinstance(pixels, Tensor)  # a list comes back for a list of pictures only
     return pixels
 
@@ -97,7 +97,7 @@ PICTURE_SUFFIXES = frozenset(
 """How picture files are called, in small letters; what they are, their bytes say."""
 
 
-class UnreadablePicture(UserError):
+class UnreadableImage(UserError):
     """A picture cannot be read or decoded, so that its row may be left out."""
 
 
@@ -117,29 +117,29 @@ def byte_limit() -> int:
 
 
 def check_size(width: int, height: int, limit: int | None = None) -> None:
-    """Refuse an image of no pixels or of more than `limit` (`pixel_limit()` if None) by PictureError."""
+    """Refuse an image of no pixels or of more than `limit` (`pixel_limit()` if None) by ImageError."""
     if width < 1 or height < 1:
-        raise PictureError(f"the picture is empty ({width} x {height} pixels)")
+        raise ImageError(f"the picture is empty ({width} x {height} pixels)")
     shown = f"the picture has {width} x {height} pixels"
     if width * height > (limit := limit or pixel_limit()):
         shrink = f"shrink it, or set {LIMIT_VARIABLE}={width * height}"
-        raise PictureError(f"{shown}, more than the limit of {limit}: {shrink}")
+        raise ImageError(f"{shown}, more than the limit of {limit}: {shrink}")
     if max(width, height) > MAX_SIDE:
-        raise PictureError(f"{shown}, and a side may have {MAX_SIDE}: cut it up or shrink it")
+        raise ImageError(f"{shown}, and a side may have {MAX_SIDE}: cut it up or shrink it")
 
 
-def read_picture(path: Path, limit: int | None = None) -> bytes:
-    """The bytes of an image file; raises PictureError when it cannot be read, is no regular file (a pipe
+def read_image(path: Path, limit: int | None = None) -> bytes:
+    """The bytes of an image file; raises ImageError when it cannot be read, is no regular file (a pipe
     would block), or has more than `limit` bytes (by default `byte_limit()`)."""
     limit = limit or byte_limit()
     try:
         return read_bytes(path, limit)
     except OSError as error:
         if error.errno == errno.EFBIG:
-            raise PictureError(f"{path} {too_many_bytes(os.path.getsize(path), limit)}") from None
-        raise PictureError(f"the picture {path} cannot be read ({error.strerror})") from None
+            raise ImageError(f"{path} {too_many_bytes(os.path.getsize(path), limit)}") from None
+        raise ImageError(f"the picture {path} cannot be read ({error.strerror})") from None
     except ValueError:  # a NUL or half a surrogate pair
-        raise PictureError(f"{path} is not a path") from None
+        raise ImageError(f"{path} is not a path") from None
 
 
 def too_many_bytes(size: int, limit: int, picture: bool = True) -> str:
@@ -148,49 +148,49 @@ def too_many_bytes(size: int, limit: int, picture: bool = True) -> str:
     return f"has {size} bytes, more than the limit of {limit}{lifted}"
 
 
-def picture_suffix(data: bytes) -> str:
+def image_suffix(data: bytes) -> str:
     """How a file of these bytes is called, such as .jpg; .bin for what is no picture."""
     return format_of(data) or ".bin"
 
 
-def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of an image file, upright, from its header; raises PictureError."""
+def size_of_image(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of an image file, upright, from its header; raises ImageError."""
     header = checked_header(data)
     return header.width, header.height
 
 
 def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
-    """The header of an image whose size and work are within the limits; raises PictureError."""
+    """The header of an image whose size and work are within the limits; raises ImageError."""
     limit = max_pixels or pixel_limit()
-    header = read_picture_header(data)
+    header = read_image_header(data)
     check_size(header.width, header.height, limit)
     pixels = header.width * header.height
     # A progressive JPEG is refined scan by scan, and a scan of 95 bytes may work on every pixel again.
-    if header.format is PictureFormat.JPEG:
+    if header.format is ImageFormat.JPEG:
         scans = data.count(_SCAN)
         if scans * pixels > _SCANS * max(limit, MAX_PIXELS):
-            raise PictureError(f"the picture has {scans} scans, which would take long to decode: resave it")
+            raise ImageError(f"the picture has {scans} scans, which would take long to decode: resave it")
     return header
 
 
 def decode(data: bytes, max_pixels: int | None = None) -> Tensor:
     """[3, H, W] uint8 upright RGB pixels of an image: the first frame of an animation; white where it is
-    transparent; 16 bits scaled to 8; colour profiles not applied. Raises PictureError when it is broken, ends
+    transparent; 16 bits scaled to 8; colour profiles not applied. Raises ImageError when it is broken, ends
     early or has more than `max_pixels` (`pixel_limit()` if None), the latter before decoding."""
     header = checked_header(data, max_pixels)
-    if header.format is PictureFormat.JPEG:
+    if header.format is ImageFormat.JPEG:
         try:
             pixels = _with_torchvision(data, header)
-        except PictureError:  # Pillow reads some that torchvision does not
+        except ImageError:  # Pillow reads some that torchvision does not
             pixels = _with_pillow(data, header)
-    elif header.format is PictureFormat.WEBP and header.mode == "RGB" and not header.animated:
+    elif header.format is ImageFormat.WEBP and header.mode == "RGB" and not header.animated:
         pixels = _with_torchvision(data, header)
     else:
         pixels = _with_pillow(data, header)
     pixels = upright(pixels, header.orientation)
     if tuple(pixels.shape[1:]) != (header.height, header.width):
         size = f"{header.width} x {header.height} pixels"
-        raise PictureError(f"the picture's header is broken (it claims {size})")
+        raise ImageError(f"the picture's header is broken (it claims {size})")
     return pixels
 
 
@@ -198,7 +198,7 @@ T = TypeVar("T")
 
 
 def load_image(path: Path | str, max_pixels: int | None = None) -> Tensor:
-    """[3, H, W] uint8 pixels of an image file, as by `decode`; raises UnreadablePicture."""
+    """[3, H, W] uint8 pixels of an image file, as by `decode`; raises UnreadableImage."""
     return _used(Path(path), lambda data: decode(data, max_pixels))
 
 
@@ -209,25 +209,25 @@ def load_with_digest(path: Path | str) -> tuple[Tensor, str]:
 
 @lru_cache(maxsize=1 << 16)  # many rows share a picture
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Width and height in pixels of an image file, upright, from its header; raises UnreadablePicture."""
-    return _used(Path(path), picture_size)
+    """Width and height in pixels of an image file, upright, from its header; raises UnreadableImage."""
+    return _used(Path(path), size_of_image)
 
 
 def _used(path: Path, use: Callable[[bytes], T]) -> T:
     try:
-        data = read_picture(path)
-    except PictureError as error:  # it names the path
-        raise UnreadablePicture(f"{error}; check the path") from error
+        data = read_image(path)
+    except ImageError as error:  # it names the path
+        raise UnreadableImage(f"{error}; check the path") from error
     try:
         return use(data)
-    except PictureError as error:
-        raise UnreadablePicture(f"{path}: {error}; replace the file") from error
+    except ImageError as error:
+        raise UnreadableImage(f"{path}: {error}; replace the file") from error
 
 
-Picture = Image.Image | np.ndarray | Tensor
+DecodedImage = Image.Image | np.ndarray | Tensor
 
 
-def to_uint8(picture: Picture) -> Tensor:
+def to_uint8(picture: DecodedImage) -> Tensor:
     """[3, H, W] uint8 of a PIL image of any mode, a uint8 array [H, W] or [H, W, 1 | 3 | 4], or a uint8
     tensor [1 | 3 | 4, H, W]; upright, white where transparent. UserError for others, empty or too large."""
     if isinstance(picture, Image.Image):
@@ -235,7 +235,7 @@ def to_uint8(picture: Picture) -> Tensor:
             check_size(*picture.size)  # Pillow reads a file's pixels only now
             pixels = rgb_of(picture)  # only then Pillow has read all of a file's EXIF, or has obeyed it
             return upright(pixels, orientation_of(picture.info.get("exif")))
-        except PictureError as error:
+        except ImageError as error:
             raise UserError(str(error)) from error
         except BROKEN as error:
             raise UserError(f"the PIL picture does not decode ({first_line(error)}); open another") from error
@@ -250,7 +250,7 @@ def to_uint8(picture: Picture) -> Tensor:
         raise UserError(f"a picture must be {kinds}, not {kind} {list(getattr(picture, 'shape', []))}")
     try:
         check_size(pixels.shape[2], pixels.shape[1])
-    except PictureError as error:
+    except ImageError as error:
         raise UserError(str(error)) from error
     if pixels.shape[0] == 4:
         layer = Image.fromarray(pixels.movedim(0, -1).contiguous().cpu().numpy(), "RGBA")

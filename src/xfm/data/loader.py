@@ -12,7 +12,7 @@ from xfm.config.data import DataConfig, Order, StreamConfig
 from xfm.config.typed import MAX_BATCH
 from xfm.core.errors import UserError
 from xfm.data.builder import BatchBuilder
-from xfm.data.image_cache import PictureCache
+from xfm.data.image_cache import ImageCache
 from xfm.data.mixture import Mixture, RunOrder
 from xfm.data.records import SampleKind
 from xfm.data.rng import mix
@@ -42,7 +42,7 @@ class PretrainingData:
         rank: int = 0,
         world: int = 1,
         normalisation: Normalisation = CLIP,
-        cache: PictureCache | None = None,
+        cache: ImageCache | None = None,
     ) -> None:
         self.config = config
         self._normalisation = normalisation

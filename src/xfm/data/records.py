@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from torch import Tensor
 
 from xfm.core.errors import excerpt, printable
-from xfm.data.images import PictureError, decode
+from xfm.data.images import ImageError, decode
 from xfm.data.schema import ImageSample, Origin, RegionAnnotation, TextSample
 from xfm.data.tokenizer import has_words
 
@@ -144,7 +144,7 @@ def _decoded(record: Record) -> Tensor:
         raise BadRecordError(record.origin, "the picture is missing")
     try:
         return decode(record.picture)
-    except PictureError as error:
+    except ImageError as error:
         raise BadRecordError(record.origin, str(error)) from None
 
 

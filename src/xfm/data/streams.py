@@ -9,7 +9,7 @@ import numpy as np
 
 from xfm.config.data import Augmentation
 from xfm.data.collate import identity
-from xfm.data.image_cache import PictureCache
+from xfm.data.image_cache import ImageCache
 from xfm.data.mixture import Mixture
 from xfm.data.records import BadRecordError, Sample, SampleKind, to_sample
 from xfm.data.rng import sample_generator
@@ -46,7 +46,7 @@ class CorpusStream:
     seed: int
     attempts: int
     needs_regions: bool = False
-    cache: PictureCache | None = None
+    cache: ImageCache | None = None
     begun: OrderedDict[tuple[int, int], None] = field(default_factory=OrderedDict)
 
     def positions(self, step: int) -> range:

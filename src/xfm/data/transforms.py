@@ -99,7 +99,7 @@ def may_mirror(mode: Augmentation, texts: Iterable[str]) -> bool:
     return mode is Augmentation.PUBLISHED and not names_a_side(texts)
 
 
-def picture_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmentation, may_flip: bool) -> View:
+def image_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmentation, may_flip: bool) -> View:
     """The view of an image without boxes. published: RandomResizedCrop(0.2-1) and flip; mild: a crop of at
     least 0.8 of the area with nearly the image's own aspect, never mirrored; none: all of it."""
     if mode is Augmentation.PUBLISHED:
@@ -114,7 +114,7 @@ def region_view(
     crop is uniform between the image's side and that of one random box, which is kept entirely; mild: a crop
     of at least 0.8 of the area that keeps every box; none: all of it."""
     if not boxes or mode is Augmentation.NONE:
-        return picture_view(rng, size, mode, may_flip)
+        return image_view(rng, size, mode, may_flip)
     width, height = size
     if mode is Augmentation.MILD:
         left, right = min(box[0] for box in boxes), max(box[0] + box[2] for box in boxes)

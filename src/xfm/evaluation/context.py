@@ -20,8 +20,8 @@ from xfm.metrics.recalls import with_equal_captions
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.models.folder import Pretrained
 from xfm.models.xfm import XFM
-from xfm.tasks.images import Pictures
-from xfm.tasks.rows import CaptionedImage, pictures_of, read_captioned
+from xfm.tasks.images import TaskImages
+from xfm.tasks.rows import CaptionedImage, images_of, read_captioned
 from xfm.tasks.sampling import seeded
 
 LEAST = 0.2
@@ -124,7 +124,7 @@ class Context:
     world: Path
     config: EvaluationConfig
     device: torch.device
-    pictures: Pictures
+    pictures: TaskImages
     progress: bool = False
     left_out: SkippedRecords = field(default_factory=SkippedRecords)
     kept: Path | None = None
@@ -170,11 +170,11 @@ class Context:
             chosen = np.random.default_rng(self.config.seed).choice(len(rows), limit, replace=False)
             numbers = [place + 1 for place in sorted(chosen.tolist())]
             rows = [rows[number - 1] for number in numbers]
-        named = dict.fromkeys(picture for row in rows for picture in pictures_of(row))
+        named = dict.fromkeys(picture for row in rows for picture in images_of(row))
         bad = self.pictures.unreadable(list(named), self.progress)
-        kept = [row for row in rows if bad.keys().isdisjoint(pictures_of(row))]
+        kept = [row for row in rows if bad.keys().isdisjoint(images_of(row))]
         for number, row in zip(numbers, rows, strict=True) if bad else ():
-            for picture in [one for one in pictures_of(row) if one in bad][:1]:
+            for picture in [one for one in images_of(row) if one in bad][:1]:
                 self.left_out.note(f"{path}, row {number}", bad[picture])
         self.left_out.check()
         lost = len(self.left_out.rows) - before

@@ -44,7 +44,7 @@ from xfm.reports.scores import (
     write_json,
     write_scores,
 )
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
 from xfm.training.failures import Interrupted
@@ -109,7 +109,7 @@ def evaluate(
     device = pick_device(config.device)
     pretrained.model.to(device).eval()
     bars = progress and sys.stderr.isatty()  # a log file gets one line for each part instead
-    pictures = Pictures(pretrained.preprocessing)
+    pictures = TaskImages(pretrained.preprocessing)
     kept, origin = out / TASKS_FOLDER if config.keep_models else None, str(model_folder)
     more: dict[str, Any] = {"kept": kept, "time_budget": times, "origin": origin}
     context = Context(pretrained, world, resolved, device, pictures, bars, **more)

@@ -16,7 +16,7 @@ from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
 from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.labelling import class_names, require_classes
 from xfm.tasks.rows import CellMeaning, SplitRows
 from xfm.tasks.sampling import components
@@ -30,7 +30,7 @@ def kept_together(task: type[AnyTask], rows: Sequence[Any]) -> list[Hashable]:
     things = [task.together(row) for row in rows]
     numbers = components(things)
     groups: list[Hashable] = [numbers[own[0]] for own in things]
-    connects = any(len(own) > 1 for own in things) or any(map(task.pictures_of, rows))
+    connects = any(len(own) > 1 for own in things) or any(map(task.images_of, rows))
     if connects and max(Counter(groups).values()) > len(rows) / 2:
         return list(range(len(rows)))
     return groups
@@ -91,7 +91,7 @@ class RowOrigin:
     sources: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[Any, str] = field(default_factory=dict)
     tables: Tables | None = None
-    base: tuple[Pretrained, Pictures] | None = None
+    base: tuple[Pretrained, TaskImages] | None = None
     left_out: SkippedRecords | None = None
     lazily: bool = False
 
@@ -110,7 +110,7 @@ def read_data(
     tables: Tables,
     config: FinetuneConfig,
     out: Path,
-    pictures: Pictures | None = None,
+    pictures: TaskImages | None = None,
     left_out: SkippedRecords | None = None,
     progress: bool = False,
 ) -> tuple[SplitRows[Any], RowOrigin]:

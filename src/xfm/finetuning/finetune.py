@@ -34,7 +34,7 @@ from xfm.models.resolve import LOG_IN, hub_library
 from xfm.models.xfm import check_repository, push_to_hub
 from xfm.reports.scores import METRICS
 from xfm.tasks.base import HiddenInput, seeded
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
 from xfm.training.clock import TrainingClock
@@ -166,7 +166,7 @@ def opened(
     tables = Tables(*named, ColumnMap.parse(columns), root)
     spec, left_out = task_spec(task), SkippedRecords(config.max_bad)
     pretrained = in_turn(lambda: prepared_base(model, config, spec))
-    decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
+    decoded, kind = TaskImages(pretrained.preprocessing), spec.task_class(config.regression)
     (data, origin), left_out = first_reads(
         lambda: (read_data(kind, tables, config, out, decoded, left_out, progress), left_out), decoded
     )

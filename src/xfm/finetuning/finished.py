@@ -133,7 +133,7 @@ def _settled(found: FinetuneResult, valid: int) -> dict[str, Any]:
 def _next(run: Session, model: Path, origin: RowOrigin) -> str:
     """A command to paste: the model's answers to its test table."""
     rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
-    shown = {picture for row in rows for picture in run.type.pictures_of(row)}
+    shown = {picture for row in rows for picture in run.type.images_of(row)}
     tables, named, told = origin.tables, "new.csv", ("", None)
     if tables is not None:
         table = next(one for one in (tables.test, tables.valid, tables.train) if one is not None)

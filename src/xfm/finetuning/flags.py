@@ -77,7 +77,7 @@ def seen_rows(task: type[AnyTask], train: Sequence[Any], splits: Mapping[str, Se
     shown = [f"{count:,} of {len(own[name]):,} {name} rows" for name, count in seen.items() if count]
     if not shown:
         return None
-    what = "pictures" if task.spec.has_pictures else "texts"
+    what = "pictures" if task.spec.has_images else "texts"
     text = f"{' and '.join(shown)} have {what} of training rows, which flatters the scores"
     return Flag(FlagKind.SEEN, f"{text}: take such rows out of one of the tables")
 

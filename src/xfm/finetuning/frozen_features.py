@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from xfm.config.probing import FrozenConfig
 from xfm.core.errors import UserError
-from xfm.data.images import UnreadablePicture, load_image
+from xfm.data.images import UnreadableImage, load_image
 from xfm.data.skipped import SkippedRecords
 from xfm.metrics.classification import Array
 from xfm.models.artifacts import framed, model_pixels
@@ -33,7 +33,7 @@ class LabelledFeatures(NamedTuple):
     labels: Array
 
 
-def picture_features(
+def frozen_image_features(
     vision: AnyVision,
     preprocessing: Preprocessing,
     config: FrozenConfig,
@@ -46,7 +46,7 @@ def picture_features(
     """Slot 0 of a vision encoder in evaluation mode for the rows whose picture can be read. UserError: too
     many cannot, or the model makes NaN of one."""
     loader: DataLoader[Any] = DataLoader(
-        _FramedPictures(rows, preprocessing),
+        _FramedImages(rows, preprocessing),
         config.batch_size,
         num_workers=config.workers,
         collate_fn=_stack,
@@ -79,7 +79,7 @@ def picture_features(
     return LabelledFeatures(values, np.array([rows[place].label for place in kept]))
 
 
-class _FramedPictures(Dataset[tuple[Tensor, str]]):
+class _FramedImages(Dataset[tuple[Tensor, str]]):
     """Pictures as the model frames them, blank with the reason where one cannot be read."""
 
     def __init__(self, rows: Sequence[Labelled], preprocessing: Preprocessing) -> None:
@@ -92,7 +92,7 @@ class _FramedPictures(Dataset[tuple[Tensor, str]]):
         row = self.rows[index]
         try:
             return framed(load_image(row.image), self.preprocessing), ""
-        except UnreadablePicture as error:
+        except UnreadableImage as error:
             place = f"{row.place}: " if row.place else ""
             return torch.zeros(3, *self.preprocessing.shape, dtype=torch.uint8), f"{place}{error}"
 

@@ -93,7 +93,7 @@ def drawn(rows: Sequence[Any], seed: int) -> tuple[Sequence[Any], str]:
 
 def encoded(task: AnyTask, rows: Sequence[Any]) -> Features:
     """Features of rows; those of one picture and of like lengths are encoded together."""
-    shown = [tuple(map(str, task.pictures_of(row))) for row in rows]
+    shown = [tuple(map(str, task.images_of(row))) for row in rows]
     lengths = [sum(map(len, task.texts_of(row))) for row in rows]
     order = sorted(range(len(rows)), key=lambda place: (shown[place], lengths[place]))
     if not order:

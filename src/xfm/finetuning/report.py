@@ -119,7 +119,7 @@ def _split(
         "lines": [line for key, line in lines.items() if is_headline(key)],
         "more": [line for key, line in lines.items() if not is_headline(key)],
         "classes": classes_of(task, rows, predictions) if isinstance(task, ClassTask) else None,
-        "worst": [(case, places(row, task.pictures_of(row))) for case, row in wrong[:WORST]],
+        "worst": [(case, places(row, task.images_of(row))) for case, row in wrong[:WORST]],
         "wrong": len(wrong),
         "n": len(cases),
         "board": (details.get("leaderboards") or {}).get(name),

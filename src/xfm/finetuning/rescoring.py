@@ -27,7 +27,7 @@ from xfm.models.precision import resolve
 from xfm.models.resolve import stand_in
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_output, write_scores
 from xfm.tasks.base import AnyTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import Case
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
@@ -115,7 +115,7 @@ def score(
     check_applicable(told.spec, config)
     kind, mapped = told.spec.task_class(config.regression), ColumnMap.parse(columns)
     root = None if pictures is None else home_path(pictures)
-    left_out, decoded = SkippedRecords(max_bad), Pictures(base.preprocessing)
+    left_out, decoded = SkippedRecords(max_bad), TaskImages(base.preprocessing)
     table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out)
     typed = readable_rows(kind, {SPLIT: table}, reading(config), left_out, decoded, progress)[SPLIT]
     left_out.count(str(table[0].file), SPLIT, len(table), len(table) - len(typed))
@@ -126,7 +126,7 @@ def score(
     task = restored(kind, base, decoded, rows, task_settings(config))
     unknown = _unknown(task, typed)
     sign(out, maker)
-    shown = {picture for row in rows for picture in kind.pictures_of(row)}
+    shown = {picture for row in rows for picture in kind.images_of(row)}
     shown_as = "new.csv" if isinstance(test, InMemory) else test
     more = {
         "model": str(model),
@@ -206,8 +206,8 @@ def _merged(kind: type[AnyTask], typed: Sequence[tuple[TableRow, Any]]) -> tuple
     merged = kind.merge([converted for _, converted in typed])
     numbers = [row.number for row, _ in typed]
     if len(merged) < len(typed):
-        first = {one: row.number for row, own in reversed(typed) for one in kind.pictures_of(own)}
-        numbers = [first[kind.pictures_of(row)[0]] for row in merged]
+        first = {one: row.number for row, own in reversed(typed) for one in kind.images_of(own)}
+        numbers = [first[kind.images_of(row)[0]] for row in merged]
     return merged, numbers
 
 

@@ -27,7 +27,7 @@ from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import AnyTask, HiddenInput
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
@@ -46,7 +46,7 @@ class Session:
     type: type[AnyTask]
     model: str
     pretrained: Pretrained
-    pictures: Pictures
+    pictures: TaskImages
     data: SplitRows[Any]
     config: FinetuneConfig
     out: Path
@@ -86,7 +86,7 @@ class Session:
         in_turn(lambda: check_adapter(spec, config, model))
         if origin.base is None:
             pretrained = in_turn(lambda: prepared_base(model, config, spec))
-            pictures = Pictures(pretrained.preprocessing)
+            pictures = TaskImages(pretrained.preprocessing)
             data, left_out = first_reads(
                 lambda: (usable_rows(task, data, pictures, left_out, progress, origin.lazily), left_out),
                 pictures,

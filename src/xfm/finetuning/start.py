@@ -10,7 +10,7 @@ from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.core.errors import UserError
 from xfm.data.collate import round_up
-from xfm.data.images import UnreadablePicture
+from xfm.data.images import UnreadableImage
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import Tokenizer
@@ -19,7 +19,7 @@ from xfm.models.interop.loading import load
 from xfm.models.resolve import model_folder
 from xfm.models.shipped import boxed_names
 from xfm.tasks.base import AnyTask, TaskSettings
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import CellMeaning, SplitRows
 from xfm.training import distributed
 
@@ -84,7 +84,7 @@ def task_of(base: Pretrained, path: Path) -> TaskConfig:
 
 
 def restored(
-    kind: type[AnyTask], base: Pretrained, pictures: Pictures, rows: Sequence[Any], settings: TaskSettings
+    kind: type[AnyTask], base: Pretrained, pictures: TaskImages, rows: Sequence[Any], settings: TaskSettings
 ) -> AnyTask:
     """The task of a fine-tuned model; constant guesses are drawn from `rows` in place of training rows."""
     assert base.task is not None
@@ -103,7 +103,9 @@ def restored(
     return task
 
 
-def first_reads(read: Callable[[], tuple[T, SkippedRecords]], pictures: Pictures) -> tuple[T, SkippedRecords]:
+def first_reads(
+    read: Callable[[], tuple[T, SkippedRecords]], pictures: TaskImages
+) -> tuple[T, SkippedRecords]:
     """Rows that the first process reads, for all, with the decoded pictures."""
     found = distributed.on_first(lambda: (*read(), pictures.marks))
     if distributed.rank():
@@ -117,7 +119,7 @@ def readable_rows(
     raw: Mapping[str, Sequence[TableRow]],
     how: CellMeaning,
     left_out: SkippedRecords,
-    pictures: Pictures | None = None,
+    pictures: TaskImages | None = None,
     progress: bool = False,
 ) -> dict[str, list[TypedRow]]:
     """Rows of tables, raw and typed, without those with unreadable pictures; UserError: a wrong cell or too
@@ -127,15 +129,15 @@ def readable_rows(
         for row in rows:
             try:
                 typed[name].append((row, task.from_row(row, how)))
-            except UnreadablePicture as error:
+            except UnreadableImage as error:
                 left_out.note(row.place, str(error))
     if pictures is not None:
-        named = [(row, task.pictures_of(one)) for own in typed.values() for row, one in own]
+        named = [(row, task.images_of(one)) for own in typed.values() for row, one in own]
         bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in named for path in paths)), progress)
         for row, path in ((row, path) for row, paths in named for path in paths if path in bad):
             left_out.note(row.place, bad[path])
         for name, own in typed.items():
-            typed[name] = [one for one in own if bad.keys().isdisjoint(task.pictures_of(one[1]))]
+            typed[name] = [one for one in own if bad.keys().isdisjoint(task.images_of(one[1]))]
     left_out.check()
     require_texts(task, [pair for own in typed.values() for pair in own])
     return typed
@@ -157,14 +159,14 @@ def require_texts(task: type[AnyTask], rows: Sequence[TypedRow], texts: int = 0)
 
 def first_places(task: type[AnyTask], rows: Sequence[TypedRow]) -> dict[Path, str]:
     """File and row in which each picture is first named."""
-    return {picture: row.place for row, one in reversed(rows) for picture in task.pictures_of(one)}
+    return {picture: row.place for row, one in reversed(rows) for picture in task.images_of(one)}
 
 
 # ---------------------------------------------------------------- typed rows
 def usable_rows(
     task: type[AnyTask],
     data: SplitRows[Any],
-    pictures: Pictures,
+    pictures: TaskImages,
     left_out: SkippedRecords,
     progress: bool = False,
     lazily: bool = False,
@@ -183,7 +185,7 @@ def usable_rows(
 
 
 def readable(
-    task: type[AnyTask], rows: Sequence[Any], split: str, pictures: Pictures, left_out: SkippedRecords
+    task: type[AnyTask], rows: Sequence[Any], split: str, pictures: TaskImages, left_out: SkippedRecords
 ) -> Sequence[Any]:
     """The rows of a split whose pictures can all be read; UserError where too many cannot."""
     kept = _without(rows, pictures.unreadable(_distinct(task, rows)), task, split, left_out)
@@ -192,7 +194,7 @@ def readable(
 
 
 def _distinct(task: type[AnyTask], *splits: Sequence[Any]) -> list[Path]:
-    return list(dict.fromkeys(path for rows in splits for row in rows for path in task.pictures_of(row)))
+    return list(dict.fromkeys(path for rows in splits for row in rows for path in task.images_of(row)))
 
 
 def _without(
@@ -200,7 +202,7 @@ def _without(
 ) -> Sequence[Any]:
     absent = set[int]()
     for place, row in enumerate(rows) if bad else ():
-        for path in [path for path in task.pictures_of(row) if path in bad][:1]:
+        for path in [path for path in task.images_of(row) if path in bad][:1]:
             absent.add(place)
             left_out.note(f"{split} row {place + 1}", bad[path])
     left_out.count(split, split, len(rows), len(absent))

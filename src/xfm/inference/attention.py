@@ -16,7 +16,7 @@ from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.drawing import draw_heat, sheet
-from xfm.inference.input_parsing import PictureReader
+from xfm.inference.input_parsing import ImageReader
 from xfm.models.artifacts import model_pixels
 from xfm.models.attention import join_heads, split_heads
 from xfm.models.attention_layout import padded
@@ -55,7 +55,7 @@ def attention_maps(
     """Grad-CAM of the matching logit for a text on a picture, as pipelines take pictures. The matching head
     must be trained: a pre-trained model, or one fine-tuned for retrieval. `layer` of the fusion encoder
     counts from 0; see `default_layer`. UserError: an unreadable picture, an empty text, no such layer."""
-    shown = PictureReader(pretrained.preprocessing, None).read(picture)
+    shown = ImageReader(pretrained.preprocessing, None).read(picture)
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if isinstance(model, RuntimeModel):
         raise UserError("maps of attention need gradients: take the model folder, not an exported model")

@@ -15,11 +15,11 @@ from xfm.config.task_spec import TaskSpec
 from xfm.core.errors import UserError, suggest
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
-from xfm.inference.engine import EncodedPictures, Engine, InputBatch, cut
+from xfm.inference.engine import EncodedImages, Engine, InputBatch, cut
 from xfm.inference.input_parsing import (
+    ImageReader,
     InputError,
     Item,
-    PictureReader,
     by_field,
     example,
     field_names,
@@ -120,7 +120,7 @@ class Pipeline(ABC):
         """Answers with the numbers of their inputs, from 0, in order. `bad(number, reason)` may pass over an
         unusable input; otherwise InputError follows the answers before it."""
         ready = self.begin(self.spec.options() if options is None else options)
-        encoded = EncodedPictures(self.engine)
+        encoded = EncodedImages(self.engine)
         for window in self.windows(inputs):
             items: dict[int, Item] = {}
             failure: InputError | None = None
@@ -137,7 +137,7 @@ class Pipeline(ABC):
             if failure is not None:
                 raise failure
 
-    def read(self, given: object, reader: PictureReader) -> Item:
+    def read(self, given: object, reader: ImageReader) -> Item:
         """One input, read and checked; threads may share a reader. UserError: it cannot be used."""
         item = self._read(given, reader)
         self.check(item)
@@ -147,7 +147,7 @@ class Pipeline(ABC):
         """What gives the inputs that were read, or raises UserError, with their numbers: `Engine.window` at a
         time. With reader threads, one window is read while another is answered."""
         rest, size, threads = enumerate(inputs), self.engine.window, self.engine.readers
-        reader = PictureReader(self.engine.pretrained.preprocessing, self.engine.urls)
+        reader = ImageReader(self.engine.pretrained.preprocessing, self.engine.urls)
         if not threads:
             while window := list(islice(rest, size)):
                 yield [(number, partial(self._read, given, reader)) for number, given in window]
@@ -167,7 +167,7 @@ class Pipeline(ABC):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _read(self, given: object, reader: PictureReader) -> Item:
+    def _read(self, given: object, reader: ImageReader) -> Item:
         values = by_field(given, self.spec.inputs)
         if not values or (len(values) > 1 and not any(not field.optional for field in self.spec.inputs)):
             either = " or ".join(field.name for field in self.spec.inputs)
@@ -178,7 +178,7 @@ class Pipeline(ABC):
         read = tuple(self.as_read(text, len(pictures)) for text in texts)
         return Item(read, tuple(pictures), texts[0] if texts else "")
 
-    def answers(self, items: Sequence[Item], encoded: EncodedPictures, ready: Any) -> list[Any]:
+    def answers(self, items: Sequence[Item], encoded: EncodedImages, ready: Any) -> list[Any]:
         """Answers of inputs from `read`, in order, with the pictures of earlier calls and the state of
         `begin`."""
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)

@@ -11,7 +11,7 @@ from xfm.config.tasks import EMBED, task_spec
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
 from xfm.data.tables.objects import InMemory, read_objects
-from xfm.data.tables.records import pictures_in
+from xfm.data.tables.records import images_in
 from xfm.inference.gallery import Retrieval
 from xfm.inference.pipeline import pipeline
 
@@ -84,7 +84,7 @@ class ColumnPipeline:
         rows = table.rows(frozenset(names.values()))
         inputs = list[Any]()
         for row in rows:
-            cells = {name: pictures_in(row.cells[column]) for name, column in names.items()}
+            cells = {name: images_in(row.cells[column]) for name, column in names.items()}
             given = {name: value for name, value in cells.items() if value is not None}
             inputs.append(given or UserError(f"the row has no {' and no '.join(cells)}"))
         answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))

@@ -16,7 +16,7 @@ from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP, round_up
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.inference.input_parsing import Item, Picture
+from xfm.inference.input_parsing import InputImage, Item
 from xfm.models.artifacts import model_pixels
 from xfm.models.folder import Pretrained
 from xfm.models.heads import HeadInputs
@@ -85,7 +85,7 @@ class Engine:
                 verify(self.name, self.model, self.pretrained.artifacts, half)
 
 
-class EncodedPictures:
+class EncodedImages:
     """Cache of the vision encoder's outputs, of at most `limit` bytes unless the rows at hand need more. One
     block that grows to the limit and stays: separate tensors between the passes' allocations left holes that
     glibc could not reuse, and the memory of servers grew."""
@@ -99,7 +99,7 @@ class EncodedPictures:
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
 
-    def need(self, pictures: Sequence[Picture], also: Sequence[bytes] = ()) -> None:
+    def need(self, pictures: Sequence[InputImage], also: Sequence[bytes] = ()) -> None:
         """Encode the missing pictures; others leave where room is short, but those of the keys `also`."""
         distinct = {picture.key: picture for picture in pictures}
         missing = [picture for key, picture in distinct.items() if key not in self._places]
@@ -114,7 +114,7 @@ class EncodedPictures:
             missing = missing[part:]
 
     @torch.inference_mode()
-    def _encode(self, pictures: Sequence[Picture], needed: int) -> None:
+    def _encode(self, pictures: Sequence[InputImage], needed: int) -> None:
         engine = self._engine
         pixels = torch.stack([picture.pixels for picture in pictures]).to(engine.device)
         with engine.arithmetic():

@@ -15,8 +15,8 @@ from xfm.config.pipelines import RetrievalOptions
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.inference.base import Pipeline, SkipCallback
-from xfm.inference.engine import EncodedPictures, Engine, InputBatch, as_captions, cut
-from xfm.inference.input_parsing import InputError, Picture, PictureReader
+from xfm.inference.engine import EncodedImages, Engine, InputBatch, as_captions, cut
+from xfm.inference.input_parsing import ImageReader, InputError, InputImage
 from xfm.inference.inputs import ABSENT, gallery_of
 from xfm.models.features import Encoder, States
 from xfm.tasks.ranking import match, rerank_scores, shortlist
@@ -34,8 +34,8 @@ class Gallery:
     ) -> None:
         self.engine, self.texts = engine, texts
         self.given: list[Any] = []
-        self._reader = PictureReader(engine.pretrained.preprocessing, engine.urls)
-        self._encoded = EncodedPictures(engine, GALLERY_KEPT)
+        self._reader = ImageReader(engine.pretrained.preprocessing, engine.urls)
+        self._encoded = EncodedImages(engine, GALLERY_KEPT)
         self._keys: list[bytes] = []
         self._bad, self._seen = bad, 0
         self.numbers: list[int] = []
@@ -53,7 +53,7 @@ class Gallery:
             self._keep(part)
             with self.engine.arithmetic():
                 return self.engine.model.embed_text(tokens.ids, tokens.mask)
-        pictures: list[Picture] = []
+        pictures: list[InputImage] = []
         for source in part:
             try:
                 picture = self._reader.read(source)

@@ -16,7 +16,7 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt, suggest
 from xfm.core.paths import home_path, is_url
 from xfm.data.fetch import fetch
-from xfm.data.images import PictureError, decode, load_image, to_uint8
+from xfm.data.images import ImageError, decode, load_image, to_uint8
 from xfm.data.records import is_text
 from xfm.models.artifacts import framed
 from xfm.models.folder import Preprocessing
@@ -28,7 +28,7 @@ RECENT = 512  # pictures by path of which the next rows probably need one again
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputImage:
     """A picture as the model takes it: pixels [3, S, S] uint8; width and height of the original, upright.
     `key` is equal for equal pixels."""
 
@@ -38,7 +38,7 @@ class Picture:
     key: bytes
 
 
-def is_picture(value: object) -> bool:
+def is_image_input(value: object) -> bool:
     """Whether a value is certainly a picture: a string may be a text or a path."""
     if isinstance(value, np.ndarray):
         return value.dtype.kind not in "OSTU"
@@ -69,28 +69,28 @@ def read_original(source: object, urls: UrlRules | None = None) -> Tensor:
 def _decoded(data: bytes, name: str) -> Tensor:
     try:
         return decode(data)
-    except PictureError as error:
+    except ImageError as error:
         raise UserError(f"{name}: {error}; replace it") from error
 
 
-class PictureReader:
+class ImageReader:
     """Reads and frames pictures, for any number of threads; remembers the last `recent` paths."""
 
     def __init__(self, preprocessing: Preprocessing, urls: UrlRules | None, recent: int = RECENT) -> None:
         self._preprocessing, self._urls = preprocessing, urls
         self._remembered = functools.lru_cache(recent)(self._framed)
 
-    def read(self, source: object) -> Picture:
+    def read(self, source: object) -> InputImage:
         """The picture; UserError as of `read_original`."""
-        if isinstance(source, Picture):
+        if isinstance(source, InputImage):
             return source
         return self._remembered(source) if isinstance(source, str | Path) else self._framed(source)
 
-    def _framed(self, source: object) -> Picture:
+    def _framed(self, source: object) -> InputImage:
         original = read_original(source, self._urls)
         pixels = framed(original, self._preprocessing).contiguous()
         key = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
-        return Picture(pixels, original.shape[2], original.shape[1], key)
+        return InputImage(pixels, original.shape[2], original.shape[1], key)
 
 
 class InputError(UserError):
@@ -106,14 +106,14 @@ class Item:
     """An input that was read: texts as the model reads them, pictures, and the original text for answers."""
 
     texts: tuple[str, ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[InputImage, ...] = ()
     shown: str = ""
 
 
 def is_single(inputs: object) -> bool:
     """Whether inputs are one input."""
     one = isinstance(inputs, str | Mapping | bytes | Image.Image)
-    return one or (is_picture(inputs) and getattr(inputs, "ndim", 3) < 4)
+    return one or (is_image_input(inputs) and getattr(inputs, "ndim", 3) < 4)
 
 
 def field_names(fields: Sequence[Field]) -> dict[str, Field]:
@@ -131,7 +131,7 @@ def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()
             raise UserError(f"the input is None; give what the task takes, such as {example(fields)}")
         if isinstance(given, list | tuple):
             raise UserError(f"an input is {example(fields)}, not a {type(given).__name__}")
-        wanted = FieldKind.PICTURE if is_picture(given) else FieldKind.TEXT
+        wanted = FieldKind.PICTURE if is_image_input(given) else FieldKind.TEXT
         fitting = [field for field in fields if not field.optional]
         if not fitting:
             fitting = [field for field in fields if field.holds is wanted][:1]
@@ -175,7 +175,7 @@ def _listed(fields: Sequence[Field]) -> str:
     return ", ".join(f.name + (" (optional)" if f.optional else "") for f in fields)
 
 
-def read_field(field: Field, value: object, reader: PictureReader) -> list[Picture] | str:
+def read_field(field: Field, value: object, reader: ImageReader) -> list[InputImage] | str:
     """The value of a field; UserError: of another kind, or an unreadable picture."""
     if field.holds is FieldKind.TEXT:
         if not isinstance(value, str):

@@ -13,8 +13,8 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError
 from xfm.data.tables.objects import InMemory, read_objects
-from xfm.data.tables.records import pictures_in
-from xfm.inference.input_parsing import by_field, example, field_names, is_picture, is_single
+from xfm.data.tables.records import images_in
+from xfm.inference.input_parsing import by_field, example, field_names, is_image_input, is_single
 from xfm.inference.row_sources import FolderRows, ReadOptions
 
 ABSENT: Any = object()
@@ -55,13 +55,13 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
             name = lacking[0] if lacking else "' or '".join(field.name for field in fields)
             raise UserError(f"the table has no column '{name}', only {', '.join(columns)}; rename one")
         found = read_objects(InMemory(given, "the table")).rows(frozenset(wanted))
-        rows = ({name: pictures_in(row.cells.get(name)) for name in wanted} for row in found)
+        rows = ({name: images_in(row.cells.get(name)) for name in wanted} for row in found)
         return Inputs(rows, endless=not hasattr(given, "__len__"))
     return _of_values(given)
 
 
 def _of_values(given: Any) -> Inputs:
-    if isinstance(given, np.ndarray) and not is_picture(given):
+    if isinstance(given, np.ndarray) and not is_image_input(given):
         return Inputs(given.tolist()) if given.ndim else Inputs([given.item()], single=True)
     if is_single(given):
         return Inputs([given], single=True)

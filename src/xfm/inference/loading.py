@@ -16,7 +16,7 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
 from xfm.inference.heads import Embed
-from xfm.inference.input_parsing import InputError, PictureReader, by_field
+from xfm.inference.input_parsing import ImageReader, InputError, by_field
 from xfm.inference.inputs import sort_out
 from xfm.inference.pipeline import pipeline
 from xfm.models.folder import Pretrained
@@ -77,7 +77,7 @@ class LoadedModel(Pretrained):
         assert isinstance(pipe, Embed)
         pipe.normalised = normalised
         given, single, _ = sort_out(inputs, EMBED.inputs)
-        rows, reader = list(given), PictureReader(self.preprocessing, pipe.engine.urls)
+        rows, reader = list(given), ImageReader(self.preprocessing, pipe.engine.urls)
         places: dict[str | int, list[int]] = {}  # equal texts are read once, equal pictures by the pipeline
         for place, one in enumerate(rows):
             try:
@@ -139,7 +139,7 @@ class LoadedModel(Pretrained):
         if not said.single and not shown.single and len(first) != len(second):
             raise UserError(f"there are {len(first)} texts, but {len(second)} pictures; give as many of each")
         if shown.single and isinstance(second[0], np.ndarray | Tensor | Image.Image):
-            second = [PictureReader(self.preprocessing, None).read(second[0]).pixels]  # once, not a text
+            second = [ImageReader(self.preprocessing, None).read(second[0]).pixels]  # once, not a text
         first, second = (
             rows * len(others) if side.single else rows
             for side, rows, others in ((said, first, second), (shown, second, first))

@@ -17,8 +17,7 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, printable
 from xfm.core.paths import is_url
 from xfm.data.folders import passed_over, scan_folder
-from xfm.data.images import PICTURE_SUFFIXES, PictureError, picture_size, read_picture
-from xfm.data.images import Picture as DecodedPicture
+from xfm.data.images import PICTURE_SUFFIXES, DecodedImage, ImageError, read_image, size_of_image
 from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables import ColumnMap, InMemory, TableRow, open_table
 from xfm.data.tables.columns import listed
@@ -83,7 +82,7 @@ class ReadOptions:
 
     def _picture(self, name: str, row: TableRow) -> Any:
         value = row.get(name)
-        if isinstance(value, bytes | DecodedPicture):
+        if isinstance(value, bytes | DecodedImage):
             return value
         if isinstance(value, str) and is_url(value):
             if not self.urls:
@@ -248,13 +247,13 @@ class OneRow(RowSource):
         return {"given": dict(self.given)}
 
 
-def is_picture_file(path: Path) -> bool:
+def is_image_file(path: Path) -> bool:
     """Whether a file is a picture, by its name or contents."""
     if (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
         return True
     try:
-        picture_size(read_picture(path))
-    except PictureError:
+        size_of_image(read_image(path))
+    except ImageError:
         return False
     return True
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.inference.base import Pipeline
-from xfm.inference.input_parsing import Item, Picture, PictureReader, is_picture
+from xfm.inference.input_parsing import ImageReader, InputImage, Item, is_image_input
 from xfm.inference.pipeline import pipeline
 from xfm.models.artifacts import CARD, model_pixels
 from xfm.models.folder import Pretrained, load_model
@@ -95,7 +95,7 @@ class FolderModule(InputModule):
     def _read(self, given: Sequence[Any], told: Mapping[str, Any]) -> list[Item]:
         if told.get("processing_kwargs"):  # which would be ignored
             raise UserError("X-FM prepares inputs as it was trained; leave processing_kwargs out")
-        reader = PictureReader(self.pipe.engine.pretrained.preprocessing, None)
+        reader = ImageReader(self.pipe.engine.pretrained.preprocessing, None)
         return [self.pipe.read(one, reader) for one in given]
 
     def _texts(self, items: Sequence[Item]) -> dict[str, Tensor]:
@@ -104,7 +104,7 @@ class FolderModule(InputModule):
         tokens = engine.tokenizer.encode_batch([item.texts[0] for item in items], longest)
         return {"input_ids": tokens.ids, "attention_mask": tokens.mask.long()}
 
-    def _pixels(self, pictures: Sequence[Picture]) -> Tensor:
+    def _pixels(self, pictures: Sequence[InputImage]) -> Tensor:
         stacked = torch.stack([picture.pixels for picture in pictures])
         return model_pixels(stacked, self.pipe.engine.pretrained.preprocessing)
 
@@ -177,7 +177,7 @@ class XFMMatches(FolderModule):
 
 def by_name(given: Any, prompt: str | None = None) -> Mapping[str, Any]:
     """An input of the library as `{"text"}` or `{"image"}`; UserError: a sound, a film or a conversation."""
-    if is_picture(given):
+    if is_image_input(given):
         return {"image": given}
     found: dict[str, Any]
     if isinstance(given, Mapping) and {*given} <= {"text", "image"}:

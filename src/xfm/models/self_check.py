@@ -20,7 +20,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
-from xfm.data.images import PictureError, decode
+from xfm.data.images import ImageError, decode
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.models.artifacts import Artifacts, framed, model_pixels
@@ -34,7 +34,7 @@ DIGITS = 6  # of what is stored, after the point
 PARTS = 4
 
 
-def check_picture() -> bytes:
+def check_image_file() -> bytes:
     """The image of the self-check, as PNG bytes: not square, with edges finer than a model's pixels."""
     picture = Image.new("RGB", (320, 240), (236, 231, 214))
     pen = ImageDraw.Draw(picture)
@@ -54,7 +54,7 @@ def measured(model: Backbone, own: Artifacts, check: SelfCheck) -> CheckValues:
     them; a UserError if the image is damaged."""
     try:
         decoded = decode(base64.b64decode(check.picture, validate=True))
-    except (ValueError, PictureError) as error:
+    except (ValueError, ImageError) as error:
         raise UserError(f"{SELF_CHECK} holds a damaged picture ({error}); copy it again") from error
     pixels, here = model_pixels(framed(decoded, own.preprocessing)[None], own.preprocessing), model.device
     image = model.encode_image(pixels.to(here))
@@ -100,7 +100,7 @@ def _plain(values: Tensor) -> tuple[float, ...]:
 
 def record(model: Backbone, own: Artifacts) -> SelfCheck | None:
     """Self-check of a model in evaluation mode; None where it gives no finite numbers."""
-    picture = base64.b64encode(check_picture()).decode("ascii")
+    picture = base64.b64encode(check_image_file()).decode("ascii")
     check = SelfCheck(TEXT, picture, CheckValues((), ()))
     values = measured(model, own, check)
     numbers = [*values.image, *values.text, *values.box, *values.answer, values.match or 0.0]

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from xfm.core.errors import UserError, excerpt
 from xfm.data.skipped import SkippedRecords
 from xfm.inference.engine import Engine, as_captions
-from xfm.inference.input_parsing import Picture, PictureReader
+from xfm.inference.input_parsing import ImageReader, InputImage
 from xfm.search.filters import Condition, merged
 from xfm.search.journal import CollectionManifest, Journal, JournalItem, State
-from xfm.search.sources import EncodedPicture, IngestItem
-from xfm.search.store import IndexedPicture, Row, to_png
+from xfm.search.sources import EncodedImage, IngestItem
+from xfm.search.store import IndexedImage, Row, to_png
 
 if TYPE_CHECKING:
     from xfm.search.lance import LanceStore
@@ -65,10 +65,10 @@ class Index:
     ) -> None:
         self.folder, self.about, self.engine = folder, about, engine
         self.store, self.journal = store, journal
-        self._reader = PictureReader(engine.pretrained.preprocessing, None, recent=0)
+        self._reader = ImageReader(engine.pretrained.preprocessing, None, recent=0)
         # Of pictures that are not stored yet: items of the journal, and rows with what vectors are made of.
         self._items = dict[str, JournalItem]()
-        self._taken = list[tuple[IndexedPicture, Picture | EncodedPicture]]()
+        self._taken = list[tuple[IndexedImage, InputImage | EncodedImage]]()
         self._replacing, self._unsure = False, None
 
     # ------------------------------------------------------------ taking in
@@ -128,8 +128,8 @@ class Index:
             taken.duplicates += 1
             self._instead(known, given.key, JournalItem(State.DUPLICATE, given.stamp, holder))
             return
-        pixels = picture.pixels if isinstance(picture, EncodedPicture) else to_png(picture.pixels)
-        entry = IndexedPicture(given.key, given.source, picture.width, picture.height, pixels, given.metadata)
+        pixels = picture.pixels if isinstance(picture, EncodedImage) else to_png(picture.pixels)
+        entry = IndexedImage(given.key, given.source, picture.width, picture.height, pixels, given.metadata)
         self._taken.append((entry, picture))
         self._items[given.key] = JournalItem(State.STORED, given.stamp, given.table or None, picture.key)
         if known is not None and known.state is State.STORED:
@@ -145,15 +145,13 @@ class Index:
             self.remove([key])
         self._items[key] = item
 
-    def _read(self, given: IngestItem) -> Picture | EncodedPicture:
+    def _read(self, given: IngestItem) -> InputImage | EncodedImage:
         if isinstance(given.picture, UserError):
             raise given.picture
         if (size := len(given.key.encode())) > LONGEST_KEY:
             told = f"the name {excerpt(given.key)} has {size:,} bytes, and {LONGEST_KEY:,} are the most"
             raise UserError(f"{told}; shorten it, or take another --key")
-        return (
-            given.picture if isinstance(given.picture, EncodedPicture) else self._reader.read(given.picture)
-        )
+        return given.picture if isinstance(given.picture, EncodedImage) else self._reader.read(given.picture)
 
     def _holder(self, pixels: bytes) -> str | None:
         """The key of a picture with these pixels, stored or about to be."""
@@ -184,13 +182,13 @@ class Index:
         if any_new and self.store.is_scattered():
             self.store.compact()
 
-    def _vectors(self, pictures: Sequence[Picture | EncodedPicture]) -> list[NDArray[np.float32]]:
-        pixels = [one.pixels for one in pictures if isinstance(one, Picture)]
+    def _vectors(self, pictures: Sequence[InputImage | EncodedImage]) -> list[NDArray[np.float32]]:
+        pixels = [one.pixels for one in pictures if isinstance(one, InputImage)]
         size, found = self.engine.batch_size, list[NDArray[np.float32]]()
         for start in range(0, len(pixels), size):
             found += [*self.engine.image_vectors(pixels[start : start + size])]
         own = iter(found)
-        return [next(own) if isinstance(one, Picture) else one.vector for one in pictures]
+        return [next(own) if isinstance(one, InputImage) else one.vector for one in pictures]
 
     # ------------------------------------------------------------ taking out
     def remove(self, keys: Iterable[str] = (), where: Sequence[Condition] = ()) -> int:

@@ -18,13 +18,13 @@ from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.executors.executor import Executor
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import one_thread
-from xfm.inference.input_parsing import Picture, PictureReader
+from xfm.inference.input_parsing import ImageReader, InputImage
 from xfm.inference.pipeline import pipeline
 from xfm.search.filters import Kind, require_same
 from xfm.search.index import Index, IngestCounts
 from xfm.search.journal import HIDDEN, MANIFEST
 from xfm.search.opening import open_index
-from xfm.search.sources import EncodedPicture, FolderSupply, IngestItem, PictureSupply
+from xfm.search.sources import EncodedImage, FolderSupply, ImageSupply, IngestItem
 from xfm.search.store import to_png
 
 UNIT_PICTURES = 256
@@ -37,7 +37,7 @@ Encode = Callable[[Unit], dict[int, IngestItem]]
 
 def fill(
     index: Index,
-    sources: Sequence[PictureSupply],
+    sources: Sequence[ImageSupply],
     left_out: SkippedRecords,
     progress: bool = True,
     executor: Executor | None = None,
@@ -157,10 +157,10 @@ def _pipe(model: str, device: str) -> Pipeline:
 
 def _encode(model: str, device: str, unit: Unit) -> dict[int, IngestItem]:
     engine, found = _pipe(model, device).engine, dict[int, IngestItem]()
-    reader, rest = PictureReader(engine.pretrained.preprocessing, None, recent=0), iter(unit[1].items())
+    reader, rest = ImageReader(engine.pretrained.preprocessing, None, recent=0), iter(unit[1].items())
     with one_thread(engine.device):
         while window := list(islice(rest, engine.batch_size)):
-            read = dict[int, Picture]()
+            read = dict[int, InputImage]()
             for place, one in window:
                 try:
                     read[place] = reader.read(one.picture)
@@ -168,7 +168,7 @@ def _encode(model: str, device: str, unit: Unit) -> dict[int, IngestItem]:
                     found[place] = replace(one, picture=UserError(str(error)))
             vectors = engine.image_vectors([one.pixels for one in read.values()]) if read else ()
             for (place, one), vector in zip(read.items(), vectors, strict=True):
-                encoded = EncodedPicture(to_png(one.pixels), one.width, one.height, one.key, vector)
+                encoded = EncodedImage(to_png(one.pixels), one.width, one.height, one.key, vector)
                 found[place] = replace(unit[1][place], picture=encoded)
     return found
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from xfm.core.errors import UserError
 from xfm.search.filters import Condition, Kind, Relation, Value
-from xfm.search.store import EXACT_BELOW, IndexedPicture, Neighbour, Row, StoreStats, guarded
+from xfm.search.store import EXACT_BELOW, IndexedImage, Neighbour, Row, StoreStats, guarded
 
 TABLE = "pictures"
 T = TypeVar("T")
@@ -223,9 +223,9 @@ def _lists(rows: int) -> int:
     return round(math.sqrt(rows))
 
 
-def _entry(told: str) -> IndexedPicture:
+def _entry(told: str) -> IndexedImage:
     key, source, width, height, metadata = json.loads(told)
-    return IndexedPicture(key, source, width, height, b"", metadata)
+    return IndexedImage(key, source, width, height, b"", metadata)
 
 
 def _sql(where: Sequence[Condition]) -> str:

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 
 from xfm.core.errors import UserError, amount, first_line
 from xfm.search.filters import Condition, Kind, Relation, kind_of
-from xfm.search.store import EXACT_BELOW, IndexedPicture, Neighbour, Row, StoreError, StoreStats
+from xfm.search.store import EXACT_BELOW, IndexedImage, Neighbour, Row, StoreError, StoreStats
 from xfm.search.trusted_hosts import read_address, unreadable, without_password
 
 CONNECT_SECONDS = 10
@@ -301,7 +301,7 @@ class PostgresStore:
         try:
             if any(near is None for near, _ in similar):
                 raise ValueError("it has a row without a vector")
-            return [Neighbour(IndexedPicture(**row, pixels=b""), near) for near, row in similar]
+            return [Neighbour(IndexedImage(**row, pixels=b""), near) for near, row in similar]
         except ValueError as error:
             reason = f"the table is damaged ({error}): build the collection again"
             raise StoreError(f"{self._shown}: {reason}") from error

@@ -20,9 +20,9 @@ from xfm.config.pipelines import SURE, UNFITTED_MIN_SCORE, SearchOptions
 from xfm.core.errors import UserError
 from xfm.data.records import is_text
 from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
-from xfm.inference.engine import EncodedPictures, Engine, as_captions, cut
+from xfm.inference.engine import EncodedImages, Engine, as_captions, cut
 from xfm.inference.heads import PixelBox, pixel_box
-from xfm.inference.input_parsing import Picture, PictureReader, PictureSource
+from xfm.inference.input_parsing import ImageReader, InputImage, PictureSource
 from xfm.models.artifacts import trained_on
 from xfm.search.filters import Condition, Value, checked, parse_condition
 from xfm.search.index import Index
@@ -61,7 +61,7 @@ class Shortlist:
 
 @torch.inference_mode()
 def match_lists(
-    engine: Engine, encoded: EncodedPictures, lists: Sequence[Shortlist]
+    engine: Engine, encoded: EncodedImages, lists: Sequence[Shortlist]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """For each search the logits [N, 2] of a match, and boxes [N, 4], of the pictures on its list."""
     model, shape = engine.model, engine.pretrained.preprocessing.shape
@@ -85,10 +85,10 @@ def match_lists(
         yield from zip(logits.split(sizes), boxes.split(sizes), strict=True)
 
 
-def _picture(near: Neighbour, data: bytes, encoded: EncodedPictures, shape: tuple[int, int]) -> Picture:
+def _picture(near: Neighbour, data: bytes, encoded: EncodedImages, shape: tuple[int, int]) -> InputImage:
     key = digest(data)
     pixels = _ENCODED if key in encoded else from_png(data, shape)
-    return Picture(pixels, near.entry.width, near.entry.height, key)
+    return InputImage(pixels, near.entry.width, near.entry.height, key)
 
 
 _ATTEMPTS = 4
@@ -96,7 +96,7 @@ _MARK = re.compile(r"[0-9a-f]{32}")
 """A digest of `xfm.search.store.digest`."""
 
 
-Question = tuple[str | None, PictureSource | Picture | None]
+Question = tuple[str | None, PictureSource | InputImage | None]
 """A text, a picture (as given, or read by `Searcher.reader`), or both."""
 
 
@@ -142,13 +142,13 @@ class Searcher:
 
     def __init__(self, index: Index) -> None:
         self.index, self._engine = index, index.engine
-        self._encoded = EncodedPictures(index.engine)
-        self.reader = PictureReader(index.engine.pretrained.preprocessing, None, recent=0)
+        self._encoded = EncodedImages(index.engine)
+        self.reader = ImageReader(index.engine.pretrained.preprocessing, None, recent=0)
 
     def search(
         self,
         text: str | None = None,
-        image: PictureSource | Picture | None = None,
+        image: PictureSource | InputImage | None = None,
         options: SearchOptions | None = None,
     ) -> Answer:
         """The pictures nearest to a text, a picture, or both together.

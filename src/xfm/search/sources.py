@@ -27,7 +27,7 @@ from xfm.search.store import digest
 
 
 @dataclass(frozen=True)
-class EncodedPicture:
+class EncodedImage:
     """A picture that another process encoded: its PNG, original size, pixels' key, and unit vector [E]
     float32."""
 
@@ -48,14 +48,14 @@ class IngestItem:
 
     key: str
     source: str
-    picture: PictureSource | EncodedPicture | UserError
+    picture: PictureSource | EncodedImage | UserError
     stamp: str = ""
     metadata: Metadata = field(default_factory=dict)
     table: str = ""
     replaces: bool = False
 
 
-class PictureSupply(ABC):
+class ImageSupply(ABC):
     """Pictures in a fixed order; `total` is None where unknown.
 
     `report` tells what else a folder holds; `left_out` counts fields that cannot be metadata, such as lists.
@@ -111,7 +111,7 @@ def open_supply(
     keep: Sequence[str] | None = None,
     as_text: Sequence[str] = (),
     root: Path | None = None,
-) -> PictureSupply:
+) -> ImageSupply:
     """Pictures of a folder, a table (see `xfm.config.tables`) or tar shards.
 
     `key` is the column of names, by default `id`, else file and row; `keep` limits the metadata; `as_text`
@@ -130,7 +130,7 @@ def open_supply(
     raise UserError(f"{path} is neither a folder of pictures nor a file of {LISTED}; rename or convert it")
 
 
-class FolderSupply(PictureSupply):
+class FolderSupply(ImageSupply):
     """Pictures of a folder and those below it; their paths are keys."""
 
     def __init__(self, path: Path) -> None:
@@ -158,7 +158,7 @@ def _named(path: Path) -> str:
     return str(path) if is_text(str(path)) else printable(str(path))
 
 
-class ShardSupply(PictureSupply):
+class ShardSupply(ImageSupply):
     """Pictures of WebDataset tar shards, or a pattern of them; JSON beside a picture is metadata."""
 
     def __init__(self, path: Path, keep: Sequence[str] | None = None) -> None:
@@ -194,7 +194,7 @@ class ShardSupply(PictureSupply):
         return open_source(self._path, SampleKind.IMAGE)
 
 
-class TableSupply(PictureSupply):
+class TableSupply(ImageSupply):
     """Pictures that a table names or holds, see `open_supply`."""
 
     def __init__(

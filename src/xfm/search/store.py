@@ -26,7 +26,7 @@ class StoreError(UserError):
 
 
 @dataclass(frozen=True)
-class IndexedPicture:
+class IndexedImage:
     """A picture of a collection: key, source for people, original size in pixels, PNG as the model sees it,
     metadata.
 
@@ -55,7 +55,7 @@ class IndexedPicture:
 class Row:
     """A picture with its unit vector [E] float32."""
 
-    entry: IndexedPicture
+    entry: IndexedImage
     vector: NDArray[np.float32] = field(repr=False)
 
 
@@ -63,7 +63,7 @@ class Row:
 class Neighbour:
     """A picture without pixels, and its cosine with a query."""
 
-    entry: IndexedPicture
+    entry: IndexedImage
     similarity: float
 
 

@@ -17,10 +17,10 @@ from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
 from xfm.core.errors import UserError
 from xfm.data.fetch import fetch
-from xfm.data.images import LIMIT_VARIABLE, PictureError, picture_size
+from xfm.data.images import LIMIT_VARIABLE, ImageError, size_of_image
 from xfm.inference.base import Pipeline
 from xfm.inference.heads import ZeroShotImageClassification
-from xfm.inference.input_parsing import Item, Picture
+from xfm.inference.input_parsing import InputImage, Item
 from xfm.search.searching import Searcher
 from xfm.search.store import StoreError
 from xfm.serving.batching import Batcher, BatchKey, Compute
@@ -33,7 +33,7 @@ from xfm.serving.inputs import (
     host_of,
     is_data,
     sent_in,
-    with_pictures,
+    with_images,
 )
 from xfm.serving.served import Models, ServedModel
 
@@ -43,7 +43,7 @@ _LOOK_UP_SECONDS = 10.0
 _FETCHERS, _SHARE = 32, 2
 """Pictures that are fetched at once from a host, and for a request: most of the time, a thread waits."""
 _LIGHT = 20_000  # characters of texts that are made ready at once; more of them take a thread
-Read = Callable[[bytes], Picture]
+Read = Callable[[bytes], InputImage]
 Kind = TypeVar("Kind")
 
 
@@ -163,14 +163,16 @@ class Dispatcher:
         """Work on so many characters of text: at once if few, else in a thread."""
         return work() if size <= _LIGHT else await self.in_thread(work)
 
-    async def picture(self, read: Read, sent: SentImage) -> Picture:
+    async def picture(self, read: Read, sent: SentImage) -> InputImage:
         """One picture; UserError if unusable."""
         (found,) = (await self._pictures(read, [sent])).values()
         if isinstance(found, UserError):
             raise found
         return found
 
-    async def _pictures(self, read: Read, sent: Sequence[SentImage]) -> dict[SentImage, Picture | UserError]:
+    async def _pictures(
+        self, read: Read, sent: Sequence[SentImage]
+    ) -> dict[SentImage, InputImage | UserError]:
         loop, most = asyncio.get_running_loop(), self.config.pixels
         left = [most]  # of the pixels of the request's pictures, counted by one thread at a time
         distinct, share = list(dict.fromkeys(sent)), asyncio.Semaphore(_SHARE)
@@ -178,7 +180,7 @@ class Dispatcher:
         # Before one of them is decoded; what is fetched is counted as it comes.
         opened = await self.in_thread(lambda: {one: _opened(one, left, most) for one in inside})
 
-        async def one(which: SentImage) -> Picture | UserError:
+        async def one(which: SentImage) -> InputImage | UserError:
             try:
                 if (data := opened.get(which)) is None:
                     async with share:
@@ -202,15 +204,15 @@ def _opened(sent: SentImage, left: list[int], most: int) -> bytes | UserError:
 
 
 def _count(data: bytes, left: list[int], most: int) -> None:  # of a picture, before it is decoded
-    with suppress(PictureError):  # the reader says what is wrong with it
-        left[0] -= prod(picture_size(data))
+    with suppress(ImageError):  # the reader says what is wrong with it
+        left[0] -= prod(size_of_image(data))
         if left[0] < 0:
             raise UserError(
                 f"the pictures of a request may have {most} pixels together: shrink or split them"
             )
 
 
-def _picture(read: Read, data: bytes | UserError) -> Picture:
+def _picture(read: Read, data: bytes | UserError) -> InputImage:
     if isinstance(data, UserError):
         raise data
     try:
@@ -223,7 +225,7 @@ def _attempt(
     served: ServedModel,
     task: str,
     given: Mapping[str, Any],
-    pictures: Mapping[SentImage, Picture | UserError],
+    pictures: Mapping[SentImage, InputImage | UserError],
     longest: int,
 ) -> Item | UserError:
     try:
@@ -231,6 +233,6 @@ def _attempt(
         for one in sent_in(given):
             if isinstance(found := pictures[one], UserError):
                 raise found
-        return served.pipeline(task).read(with_pictures(given, pictures), served.reader)
+        return served.pipeline(task).read(with_images(given, pictures), served.reader)
     except UserError as error:
         return error

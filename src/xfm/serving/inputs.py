@@ -39,7 +39,7 @@ def sent_in(given: Mapping[str, Any]) -> Iterator[SentImage]:
         )
 
 
-def with_pictures(given: Mapping[str, Any], read: Mapping[SentImage, Any]) -> dict[str, Any]:
+def with_images(given: Mapping[str, Any], read: Mapping[SentImage, Any]) -> dict[str, Any]:
     """An input with its pictures read."""
 
     def shown(value: Any) -> Any:
@@ -99,7 +99,7 @@ class RequestImages:
             found[name] = value
         return found
 
-    def text_or_picture(self, value: object) -> dict[str, Any]:
+    def text_or_image(self, value: object) -> dict[str, Any]:
         """A text, a data URL, or an object of one -> `{"text"}` or `{"image"}`; raises UserError."""
         if isinstance(value, str):
             return {"image": self.picture(value)} if is_data(value) else {"text": value}

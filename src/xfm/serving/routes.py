@@ -185,7 +185,7 @@ def _inputs(dispatcher: Dispatcher, given: Given | list[Given]) -> list[Input]:
     found: list[Input] = []
     for place, one in enumerate(given):
         try:
-            found.append(dispatcher.inputs.text_or_picture(one))
+            found.append(dispatcher.inputs.text_or_image(one))
         except UserError as error:
             raise UserError(f"input {place}: {error}") from None
     return found

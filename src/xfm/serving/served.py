@@ -19,8 +19,8 @@ from xfm.core.errors import UserError, excerpt, suggest
 from xfm.core.files import path_below
 from xfm.core.paths import home_path
 from xfm.inference.base import Pipeline
-from xfm.inference.engine import EncodedPictures
-from xfm.inference.input_parsing import PictureReader, read_original
+from xfm.inference.engine import EncodedImages
+from xfm.inference.input_parsing import ImageReader, read_original
 from xfm.inference.pipeline import pipeline, read_to_run
 from xfm.models.folder import Pretrained
 from xfm.models.precision import hold
@@ -45,11 +45,11 @@ class ServedModel:
         precision = None if asked is None else Precision(asked)
         self.pretrained, precision = read_to_run(reference, running.get("device"), precision)
         self.name = path.parent.name if path.name == "model" and path.parent.name else path.name
-        self.reference, self.reader = reference, PictureReader(self.pretrained.preprocessing, None)
+        self.reference, self.reader = reference, ImageReader(self.pretrained.preprocessing, None)
         self._running = {**running, "precision": precision.value}
         self._pipelines, self._lock = dict[str, Pipeline](), Lock()
         engine = self.pipeline("embed").engine
-        self.encoded = EncodedPictures(engine, ENCODED)
+        self.encoded = EncodedImages(engine, ENCODED)
         # A second tokenizer, so that counting tokens waits for no reading thread.
         self._counting = copy.deepcopy(self.pretrained.tokenizer)
         if alone:

@@ -21,7 +21,7 @@ from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP, padded_tokens
-from xfm.data.images import UnreadablePicture
+from xfm.data.images import UnreadableImage
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
@@ -32,8 +32,8 @@ from xfm.models.folder import Pretrained
 from xfm.models.precision import autocast
 from xfm.models.task_models import build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.images import ImageView, Pictures, Portion, read_ahead
-from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, pictures_of, texts_of
+from xfm.tasks.images import ImageView, Portion, TaskImages, read_ahead
+from xfm.tasks.rows import FILE_REMEDY, Case, CellMeaning, Corners, SplitRows, images_of, texts_of
 from xfm.tasks.sampling import RowOrder, SampledRows, sampled_rows, seeded
 from xfm.training import distributed
 from xfm.training.collectives import in_order, own_part
@@ -100,7 +100,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     module: Any
 
     def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Row], settings: TaskSettings
+        self, pretrained: Pretrained, pictures: TaskImages, data: SplitRows[Row], settings: TaskSettings
     ) -> None:
         if settings.blanked not in {*self.hides, HiddenInput.NOTHING}:
             raise ValueError(f"{self.spec.name} has no {settings.blanked} that could be blanked")
@@ -138,7 +138,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         for row in read_table(path, cls.spec.fields, columns, path.with_suffix(".pictures")):
             try:
                 found.append(cls.from_row(row, CellMeaning()))
-            except UnreadablePicture as error:
+            except UnreadableImage as error:
                 if bad is None:
                     raise
                 bad(row.place, str(error))
@@ -150,9 +150,9 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         return ()
 
     @classmethod
-    def pictures_of(cls, row: Row) -> tuple[Path, ...]:
+    def images_of(cls, row: Row) -> tuple[Path, ...]:
         """The row's pictures."""
-        return pictures_of(row)
+        return images_of(row)
 
     @classmethod
     def texts_of(cls, row: Row) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     @classmethod
     def together(cls, row: Row) -> tuple[Hashable, ...]:
         """What of a row may not be in two splits: its pictures, or all its texts where it has none."""
-        return cls.pictures_of(row) or (cls.texts_of(row),)
+        return cls.images_of(row) or (cls.texts_of(row),)
 
     @classmethod
     def boxes_of(cls, row: Row) -> tuple[Corners, ...]:
@@ -195,7 +195,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
     def group(self, row: Row) -> Hashable:
         """Rows with equal groups share a batch, which encodes their picture once; None: alone."""
-        return self.pictures_of(row) if self.spec.reads("rows_per_picture") else None
+        return self.images_of(row) if self.spec.reads("rows_per_picture") else None
 
     # ------------------------------------------------------------ training and prediction
     @property
@@ -229,7 +229,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
     def shown(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
         """The rows' distinct pictures [I, 3, S, S], or one blank, and [R, K] int64 those of each row."""
-        columns = list(zip(*map(self.pictures_of, rows), strict=True))  # K of R pictures
+        columns = list(zip(*map(self.images_of, rows), strict=True))  # K of R pictures
         hidden = self.settings.blanked is HiddenInput.PICTURE
         pixels, index = self.pictures.distinct([one for column in columns for one in column], hidden)
         return pixels, index.view(len(columns), len(rows)).t().contiguous()
@@ -244,10 +244,10 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         texts: dict[Path, list[str]] = {}
         boxes: dict[Path, list[Corners]] = {}
         for row in drawn.batch:
-            for path in self.pictures_of(row):
+            for path in self.images_of(row):
                 texts.setdefault(path, []).extend(self.texts_of(row))
                 boxes.setdefault(path, []).extend(self.boxes_of(row))
-        wanted = {path for row in drawn.rows for path in self.pictures_of(row)}
+        wanted = {path for row in drawn.rows for path in self.images_of(row)}
         image, pictures = self.settings.image, self.pictures
         found: dict[Path, ImageView] = {}
         for place, (path, said) in enumerate(texts.items()):
@@ -271,11 +271,11 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         """The batch of drawn rows with varied pictures, in worker processes: what it draws must follow from
         `drawn` alone."""
         hidden = self.settings.blanked is HiddenInput.PICTURE
-        if hidden or not (self.spec.has_pictures and self.settings.image.varies):
+        if hidden or not (self.spec.has_images and self.settings.image.varies):
             return self.collate(drawn.rows)
         views = self.views(drawn)
         task = copy.copy(self)
-        task.pictures = Pictures(self.pictures.preprocessing, limit=0)
+        task.pictures = TaskImages(self.pictures.preprocessing, limit=0)
         task.pictures.kept |= {path: view.pixels for path, view in views.items()}  # not what their files hold
         return task.collate([self.as_shown(row, views) for row in drawn.rows])
 
@@ -338,7 +338,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     @classmethod
     def shared(cls, row: Row) -> tuple[Hashable, ...]:
         """What rows have in common that are not independent: their pictures."""
-        return cls.pictures_of(row)
+        return cls.images_of(row)
 
     # ------------------------------------------------------------ scores
     def metrics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:

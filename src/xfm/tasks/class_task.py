@@ -62,7 +62,7 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return super().described(data, classes=len(names), labels=names, **more)
 
     def collate(self, rows: Sequence[RowT]) -> ClassBatch:
-        pixels, index = self.shown(rows) if self.spec.has_pictures else (None, None)
+        pixels, index = self.shown(rows) if self.spec.has_images else (None, None)
         tokens = self.tokens(rows) if self.spec.has_texts else None
         return ClassBatch(self.labels.targets(self.truths_of(rows)), pixels, tokens, index)
 
@@ -147,7 +147,7 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
     def case(self, row: RowT, prediction: Any) -> Case:
         texts = tuple(("", text) for text in self.texts_of(row))
         found = self.labels.case(self.labels_of(row), prediction)
-        return replace(found, texts=texts, pictures=self.pictures_of(row))
+        return replace(found, texts=texts, pictures=self.images_of(row))
 
     @property
     def weights(self) -> dict[str, float]:

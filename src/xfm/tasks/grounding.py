@@ -14,7 +14,7 @@ from torch import Tensor
 from xfm.config.image import MirrorRule
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import GROUNDING
-from xfm.data.images import UnreadablePicture, image_size
+from xfm.data.images import UnreadableImage, image_size
 from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
@@ -55,8 +55,8 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         image = row.path("image")
         try:
             size = image_size(image)
-        except UnreadablePicture as error:
-            raise UnreadablePicture(f"{row.place}: {error}") from error
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{row.place}: {error}") from error
         return Reference(image, row.text("text"), _read_boxes(row, meaning, *size))
 
     def guess(self, rows: Sequence[Reference], rng: np.random.Generator) -> list[Corners]:

@@ -15,7 +15,7 @@ from xfm.models.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import HiddenInput, TaskSettings
 from xfm.tasks.class_task import ClassBatch, ClassTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import CellMeaning, Labelled, SplitRows
 from xfm.tasks.sampling import SampledRows
 
@@ -28,7 +28,7 @@ class ImageClassificationTask(ClassTask[Labelled]):
     hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.PICTURE: ""}
 
     def __init__(
-        self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[Labelled], settings: TaskSettings
+        self, pretrained: Pretrained, pictures: TaskImages, data: SplitRows[Labelled], settings: TaskSettings
     ) -> None:
         super().__init__(pretrained, pictures, data, settings)
         if settings.image.drop_path is not None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from xfm.core.errors import UserError
 from xfm.data.collate import round_up
-from xfm.data.images import UnreadablePicture, load_with_digest
+from xfm.data.images import UnreadableImage, load_with_digest
 from xfm.data.schema import TensorFields
 from xfm.data.skipped import SkippedRecords
 from xfm.data.streams import RecordTally
@@ -33,7 +33,7 @@ DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
 _log = logging.getLogger(__name__)
 
 
-class Pictures:
+class TaskImages:
     """Pictures by path in the model's square, kept as uint8 within `limit` bytes.
 
     `kept` are those by path, `marks` digests of files at their first reading. With `lost`, pictures that fail
@@ -54,11 +54,11 @@ class Pictures:
         return max(0, self._capacity - len(self.kept))
 
     def uint8(self, path: Path, whole: bool = False) -> Tensor:
-        """[3, S, S] uint8, or as in its file [3, H, W] if `whole`, which is read anew; UnreadablePicture if
+        """[3, S, S] uint8, or as in its file [3, H, W] if `whole`, which is read anew; UnreadableImage if
         missing or damaged and none may be lost."""
         try:
             return self._decoded(path) if whole else self._read(path)
-        except UnreadablePicture as error:
+        except UnreadableImage as error:
             if self.lost is None and path not in self.blank_for:
                 raise
             return self.lose(path, str(error))
@@ -73,7 +73,7 @@ class Pictures:
 
     def _decoded(self, path: Path) -> Tensor:
         if path in self.blank_for:
-            raise UnreadablePicture(f"{path}: the picture could not be read before")
+            raise UnreadableImage(f"{path}: the picture could not be read before")
         pixels, mark = load_with_digest(path)
         self.marks.setdefault(path, mark)
         return pixels
@@ -95,7 +95,7 @@ class Pictures:
             path = paths[number]
             try:
                 self._read(path) if number < self._capacity else self._decoded(path)
-            except UnreadablePicture as error:
+            except UnreadableImage as error:
                 return str(error)
             return None
 
@@ -179,7 +179,7 @@ class _Read(TensorFields):
 
 
 def _read_in_worker(
-    build: Callable[[T], TensorFields | Tensor], items: Sequence[T], pictures: Pictures, place: int
+    build: Callable[[T], TensorFields | Tensor], items: Sequence[T], pictures: TaskImages, place: int
 ) -> _Read:
     pictures._capacity = len(pictures.kept)  # workers would all keep the same: others are read each time
     try:
@@ -189,7 +189,7 @@ def _read_in_worker(
 
 
 def read_ahead(
-    build: Callable[[T], B], items: Sequence[T], pictures: Pictures, workers: int, pin: bool = False
+    build: Callable[[T], B], items: Sequence[T], pictures: TaskImages, workers: int, pin: bool = False
 ) -> Generator[B, None, None]:
     """Results of `build(item)` in order, by worker processes (0: this one); closing the generator ends them.
     `build` is pure and on the CPU."""

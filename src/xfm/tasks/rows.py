@@ -126,7 +126,7 @@ class Labelled:
         return f"{self.place}: {self.image}" if self.place else str(self.image)
 
 
-def pictures_of(row: object) -> tuple[Path, ...]:
+def images_of(row: object) -> tuple[Path, ...]:
     """The pictures of a typed row of any task; none of a row of texts."""
     found = [getattr(row, name) for name in ("image", "wrong_image") if hasattr(row, name)]
     return (*found, *getattr(row, "images", ()))
@@ -206,7 +206,7 @@ def read_text_pairs(path: Path) -> list[LabelledText]:
     return [LabelledText(row.text("text"), row.label("label"), row.text("text_pair")) for row in rows]
 
 
-def read_picture_pairs(path: Path) -> list[LabelledText]:
+def read_image_pairs(path: Path) -> list[LabelledText]:
     """Rows `{"images": [left, right], "text", "label": true | false}`."""
     found = list[LabelledText]()
     for row in map(_with_truth, _rows(path, *REASONING.fields)):

@@ -10,7 +10,7 @@ from xfm.config.recipe import Recipe
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.data.fingerprint import data_fingerprint
-from xfm.data.image_cache import picture_cache
+from xfm.data.image_cache import image_cache_of
 from xfm.data.loader import PretrainingData
 from xfm.data.rng import mix
 from xfm.data.schema import Batch
@@ -60,7 +60,7 @@ class CurriculumData:
             raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
         size = vision.image_size, vision.patch_size
         pixels = CLIP if preprocessing is None else (preprocessing.mean, preprocessing.std)
-        cache = picture_cache(recipe.data.cache_mb // distributed.world_here())
+        cache = image_cache_of(recipe.data.cache_mb // distributed.world_here())
         self._sets = [
             PretrainingData(phase.data, *size, mix(seed, n), process.rank, process.world, pixels, cache)
             for n, phase in enumerate(self.phases)

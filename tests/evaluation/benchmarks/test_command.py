@@ -16,7 +16,7 @@ from xfm.data.skipped import BAD_FILE
 from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
 from xfm.reports.scores import read_scores
-from xfm.tasks.rows import pictures_of
+from xfm.tasks.rows import images_of
 
 
 def test_without_a_model_it_prints_what_was_published(
@@ -72,9 +72,9 @@ def spoil(name: str, data: Path, broken: bytes = BROKEN) -> tuple[str, int, int]
     """Break the last picture of the last scored split; which one, how many rows show it, how many not."""
     corpus = BENCHMARKS[name].read(data)
     split, rows = [*corpus.scored.items()][-1]
-    picture = pictures_of(rows[-1])[-1]
+    picture = images_of(rows[-1])[-1]
     picture.write_bytes(broken)
-    lost = sum(picture in pictures_of(row) for row in rows)
+    lost = sum(picture in images_of(row) for row in rows)
     assert 0 < lost < len(rows)
     return split, lost, len(rows) - lost
 

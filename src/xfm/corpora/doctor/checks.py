@@ -18,8 +18,8 @@ from xfm.corpora.doctor.findings import Finding, Issue, Severity, Statistics
 from xfm.corpora.doctor.records import DataRecord
 from xfm.corpora.filtering import looks_whole
 from xfm.corpora.images import hash_of, loaded
-from xfm.data.image_formats import PictureError
-from xfm.data.images import checked_header, read_picture
+from xfm.data.image_formats import ImageError
+from xfm.data.images import checked_header, read_image
 from xfm.data.records import BadRecordError, SampleKind, check_box, four_numbers, is_text, to_sample
 from xfm.data.tokenizer import normalise_caption
 from xfm.data.transforms import Boxes
@@ -75,7 +75,7 @@ def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
         header = checked_header(data)
         # At the scale of `xfm prepare` where the file ends as a whole one does; others as in training.
         picture = loaded(data, header, (64, 64), looks_whole(data, header))
-    except PictureError as error:
+    except ImageError as error:
         return ImageCheck(digest, found=(Issue(Finding.PICTURE, str(error)),))
     found = list[Issue]()
     short, long = sorted((header.width, header.height))
@@ -94,8 +94,8 @@ def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
 def check_image_file(path: Path, config: DoctorConfig) -> ImageCheck:
     """Check a file; an unreadable one counts as undecodable."""
     try:
-        return check_image(read_picture(path), config)
-    except PictureError as error:
+        return check_image(read_image(path), config)
+    except ImageError as error:
         return ImageCheck(0, found=(Issue(Finding.PICTURE, str(error)),))
 
 

@@ -15,8 +15,8 @@ from xfm.corpora.doctor.checks import box_flaw, in_pixels
 from xfm.corpora.doctor.findings import Finding, Severity
 from xfm.corpora.doctor.records import DataRecord
 from xfm.corpora.source_record import Box
-from xfm.data.image_formats import PictureError
-from xfm.data.images import decode, read_picture
+from xfm.data.image_formats import ImageError
+from xfm.data.images import decode, read_image
 from xfm.reports.charts import histograms
 from xfm.reports.page import page_template, thumbnail
 from xfm.reports.scores import write_output
@@ -120,8 +120,8 @@ def _shot(
 ) -> dict[str, Any]:
     """A thumbnail, size in pixels, and boxes with whether they are faulty."""
     try:
-        pixels = decode(read_picture(picture) if isinstance(picture, Path) else picture)
-    except PictureError:
+        pixels = decode(read_image(picture) if isinstance(picture, Path) else picture)
+    except ImageError:
         return {"uri": "", "width": 0, "height": 0, "boxes": []}
     height, width = pixels.shape[1:]
     boxes = list[tuple[Box, bool]]()

@@ -8,7 +8,7 @@ import numpy as np
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
 from xfm.data.folders import passed_over, scan_folder
-from xfm.data.images import PictureError, read_picture, too_many_bytes
+from xfm.data.images import ImageError, read_image, too_many_bytes
 from xfm.data.records import MAX_ANNOTATION, BadRecordError, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, RecordSource, StoredFile
@@ -53,7 +53,7 @@ class JsonLinesSource(RecordSource):
         picture = path_below(self.path.parent, name)
         if picture is None:
             raise BadRecordError(origin, 'the field "image" is not a path below the folder of the file')
-        return Record(origin, _picture_bytes(picture, origin), annotation)
+        return Record(origin, _image_bytes(picture, origin), annotation)
 
 
 class FolderSource(RecordSource):
@@ -72,13 +72,13 @@ class FolderSource(RecordSource):
         """The record at `index`; raises BadRecordError."""
         name = self.names[index]
         origin = Origin(str(self.folder), name)
-        return Record(origin, _picture_bytes(self.folder / name, origin), {})
+        return Record(origin, _image_bytes(self.folder / name, origin), {})
 
 
-def _picture_bytes(path: Path, origin: Origin) -> bytes:
+def _image_bytes(path: Path, origin: Origin) -> bytes:
     try:
-        return read_picture(path)
-    except PictureError as error:
+        return read_image(path)
+    except ImageError as error:
         raise BadRecordError(origin, str(error)) from None
 
 

@@ -18,8 +18,7 @@ from PIL import Image
 from xfm.config.tables import PACKED
 from xfm.core.errors import UserError, excerpt, first_line
 from xfm.core.files import open_regular, write_data, writing
-from xfm.data.images import Picture as DecodedPicture
-from xfm.data.images import byte_limit, picture_suffix, to_uint8, too_many_bytes
+from xfm.data.images import DecodedImage, byte_limit, image_suffix, to_uint8, too_many_bytes
 from xfm.data.sources.base import StoredFile
 
 
@@ -164,37 +163,37 @@ class _GunzippedFile(io.RawIOBase):
 
 
 @dataclass(frozen=True)
-class BadPicture:
+class BadImage:
     """Stands in a cell for a picture that no one can use."""
 
     reason: str
 
 
-def pictures_in(cell: Any) -> Any:
+def images_in(cell: Any) -> Any:
     """A cell, or each of a list, with its bytes or path in place of the hub's `{"bytes": .., "path": ..}`."""
     if isinstance(cell, list):
-        return [one if isinstance(one, list) else pictures_in(one) for one in cell]
+        return [one if isinstance(one, list) else images_in(one) for one in cell]
     if isinstance(cell, Mapping) and cell and {"bytes", "path"} >= cell.keys():
         return cell.get("bytes") or cell.get("path")
     return cell
 
 
-def stored_pictures(cell: Any, folder: Path) -> Any:
-    """A cell, or each of a list, with a path (or `BadPicture`) for an image, written by its digest."""
+def stored_images(cell: Any, folder: Path) -> Any:
+    """A cell, or each of a list, with a path (or `BadImage`) for an image, written by its digest."""
     if isinstance(cell, list):
-        return [one if isinstance(one, list) else stored_pictures(one, folder) for one in cell]
-    if isinstance(cell, DecodedPicture):
+        return [one if isinstance(one, list) else stored_images(one, folder) for one in cell]
+    if isinstance(cell, DecodedImage):
         try:
             pixels = to_uint8(cell).movedim(0, -1).contiguous().cpu().numpy()  # [H, W, 3]
         except UserError as error:
-            return BadPicture(f"holds a picture that cannot be used: {error}")
+            return BadImage(f"holds a picture that cannot be used: {error}")
         Image.fromarray(pixels).save(found := io.BytesIO(), "PNG", compress_level=1)
         cell = found.getvalue()
     if not isinstance(cell, bytes):
         return cell
     if len(cell) > (limit := byte_limit()):
-        return BadPicture(too_many_bytes(len(cell), limit))
-    path = folder.absolute() / (hashlib.sha256(cell).hexdigest()[:32] + picture_suffix(cell))
+        return BadImage(too_many_bytes(len(cell), limit))
+    path = folder.absolute() / (hashlib.sha256(cell).hexdigest()[:32] + image_suffix(cell))
     if not path.exists():
         with writing(path, "or choose another folder"):
             folder.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,9 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import path_below
 from xfm.core.paths import home_path
-from xfm.data.images import UnreadablePicture
+from xfm.data.images import UnreadableImage
 from xfm.data.records import is_text
-from xfm.data.tables.records import BadPicture, pictures_in, stored_pictures
+from xfm.data.tables.records import BadImage, images_in, stored_images
 
 _MOST_LISTS, _MOST_LABELS, _MOST_TEXTS = 256, 1000, 10_000
 """Lists of numbers, such as boxes, and labels and texts, in a cell."""
@@ -48,7 +48,7 @@ class TableRow(Mapping[str, Any]):
         free: bool = False,
     ) -> "TableRow":
         """The row of the cells of a table, of which the columns of `names` are taken."""
-        found = {name: pictures_in(cells[column]) for name, column in names.items() if column in cells}
+        found = {name: images_in(cells[column]) for name, column in names.items() if column in cells}
         return cls(found, file, number, names, root, free)
 
     def unpacked(self, fields: Iterable[Field], folder: Path) -> "TableRow":
@@ -57,7 +57,7 @@ class TableRow(Mapping[str, Any]):
         shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
         if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:
             raise self.error(wrong[0], "holds bytes, not a text")
-        cells = {name: stored_pictures(one, folder) if name in shown else one for name, one in self.items()}
+        cells = {name: stored_images(one, folder) if name in shown else one for name, one in self.items()}
         return replace(self, fields=cells)
 
     def __getitem__(self, field: str) -> Any:
@@ -205,10 +205,10 @@ class TableRow(Mapping[str, Any]):
     def path(self, field: str) -> Path:
         """A picture's file; its path starts from the table's folder, or from the folder that was given."""
         value = self.fields.get(field)
-        value = value if isinstance(value, Path | BadPicture) else self.text(field)
-        if isinstance(value, BadPicture):
+        value = value if isinstance(value, Path | BadImage) else self.text(field)
+        if isinstance(value, BadImage):
             column = self.names.get(field, field)
-            raise UnreadablePicture(f'{self.place}: the column "{column}" {value.reason}')
+            raise UnreadableImage(f'{self.place}: the column "{column}" {value.reason}')
         if isinstance(value, Path):
             return value
         if "://" in value:

@@ -26,7 +26,7 @@ from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_t
 from xfm.reports.scores import METRICS, Score, floors_of, write_output
 from xfm.tasks.base import AnyTask
 from xfm.tasks.captioning import CaptioningTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 from xfm.tasks.ranking import rank
 from xfm.tasks.retrieval import RetrievalTask, owners
 from xfm.tasks.rows import ImageCaptions, Labelled, SplitRows
@@ -97,14 +97,14 @@ def evaluate_zero_shot_retrieval(
         BATCH,
         setting.progress,
     )
-    pictures = Pictures(pretrained.preprocessing)
+    pictures = TaskImages(pretrained.preprocessing)
     longest = setting.recipe.settings.max_tokens or CAPTION_TOKENS
     return _score_retrieval(encoder, pictures, corpus, setting, JobResult(), longest)
 
 
 def _score_retrieval(
     encoder: Encoder,
-    pictures: Pictures,
+    pictures: TaskImages,
     corpus: Corpus[ImageCaptions],
     setting: JobSetting,
     found: JobResult,
@@ -195,7 +195,7 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
         base = load_base(run / MODEL_FOLDER)
         config = replace(config, device=str(pick_device(setting.device)))
         kind_of = task_spec(kind).task_class(config.regression)
-        return restored(kind_of, base, Pictures(base.preprocessing), data.train, task_settings(config))
+        return restored(kind_of, base, TaskImages(base.preprocessing), data.train, task_settings(config))
     resume, origin = run.is_dir() and bool(list_checkpoints(run)), RowOrigin(lazily=True)
     return finetune_rows(
         kind, setting.model, data, config, run, resume=resume, progress=setting.progress, origin=origin

@@ -21,7 +21,7 @@ from xfm.evaluation.benchmarks.published import Protocol
 from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, read_image_set
 from xfm.evaluation.benchmarks.read.image_text import (
-    coco_pictures,
+    coco_images,
     read_coco,
     read_flickr30k,
     read_nlvr2,
@@ -164,7 +164,7 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
         marker=f"refer/{name}",
         layout=f"refer/{name}/ with {files} and instances.json; coco/train2014/",
         read=lambda data: read_refcoco(
-            data / "refer" / name, coco_pictures(data / "coco") / "train2014", split_by
+            data / "refer" / name, coco_images(data / "coco") / "train2014", split_by
         ),
         score=box_metrics,
     )
@@ -173,7 +173,7 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
 def _read_vqa(data: Path, minival: bool = True) -> Corpus[Any]:
     genome = data / "vg"
     has_genome = (genome / "question_answers.json").is_file()
-    return read_vqa(data / "vqa", coco_pictures(data / "coco"), genome if has_genome else None, minival)
+    return read_vqa(data / "vqa", coco_images(data / "coco"), genome if has_genome else None, minival)
 
 
 _RETRIEVAL = (Protocol.FINE_TUNED, Protocol.ZERO_SHOT)

@@ -28,7 +28,7 @@ from xfm.tasks.rows import (
     TRUTH,
     LabelledText,
     SplitRows,
-    read_picture_pairs,
+    read_image_pairs,
     read_text_pairs,
 )
 from xfm.tasks.text_classification import TextClassificationTask, tokenize_rows
@@ -99,7 +99,7 @@ _TEXT_PAIRS = TunedPart(
 TUNED: Mapping[Part, TunedPart] = MappingProxyType(
     {
         Part.VQA: TunedPart(VqaTask, lambda context: VqaTask.read),
-        Part.REASONING: TunedPart(ReasoningTask, lambda context: read_picture_pairs, only=("accuracy",)),
+        Part.REASONING: TunedPart(ReasoningTask, lambda context: read_image_pairs, only=("accuracy",)),
         Part.GROUNDING: TunedPart(
             GroundingTask,
             lambda context: partial(GroundingTask.read, bad=context.left_out.add),

@@ -25,8 +25,8 @@ from xfm.finetuning.frozen_features import (
     LabelledFeatures,
     blocks,
     concatenated,
+    frozen_image_features,
     nearest_neighbours,
-    picture_features,
 )
 from xfm.metrics.classification import (
     FEWEST_FOR_TOP,
@@ -114,7 +114,7 @@ def evaluate_frozen(
     preprocessing = pretrained.preprocessing.seen_as(config.framing, config.colours)
     left_out = left_out or SkippedRecords()
     encode = partial(
-        picture_features, vision, preprocessing, config, device, left_out=left_out, progress=progress
+        frozen_image_features, vision, preprocessing, config, device, left_out=left_out, progress=progress
     )
     signature = sign(out, maker)
     began = time.perf_counter()

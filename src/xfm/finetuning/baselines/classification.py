@@ -196,7 +196,7 @@ def probe(material: Material) -> BaselinePredictions:
     return material.predicted(own.predict, fit.note)
 
 
-def probe_of_pictures(material: Material) -> BaselinePredictions:
+def probe_of_images(material: Material) -> BaselinePredictions:
     """Of pictures alone, whose features other baselines need, too."""
     seen, task = material.seen, class_task(material)
     labels, valid = task.labels, material.valid

@@ -16,7 +16,7 @@ from xfm.metrics.classification import Array
 from xfm.models.features import Encoder, image_features
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import AnyTask
-from xfm.tasks.images import Pictures
+from xfm.tasks.images import TaskImages
 
 LEAST_BUDGET = 60.0
 """Seconds that the search of a penalty may take where the training was shorter; else as long as that."""
@@ -38,7 +38,7 @@ class Material:
 
     task: AnyTask
     pretrained: Pretrained
-    pictures: Pictures
+    pictures: TaskImages
     train: Sequence[Any]
     valid: Sequence[Any]
     tests: Mapping[str, Sequence[Any]]
@@ -58,7 +58,7 @@ class Material:
 
     def rows(self, rows: Sequence[Any], features: Array) -> Array:
         """[R, D] features of the pictures of rows, one after the other where a row has several."""
-        own = [self.task.pictures_of(row) for row in rows]
+        own = [self.task.images_of(row) for row in rows]
         places = np.array([[self.seen.places[path] for path in paths] for paths in own])  # [R, P]
         return features[places].reshape(len(places), -1)
 
@@ -66,7 +66,7 @@ class Material:
     def seen(self) -> "ImageFeatures":
         """Features of all pictures, computed once."""
         splits, began = (*self.tests.values(), self.valid, self.train), time.perf_counter()
-        shown = (path for rows in splits for row in rows for path in self.task.pictures_of(row))
+        shown = (path for rows in splits for row in rows for path in self.task.images_of(row))
         paths = list(dict.fromkeys(shown))
         model = self.pretrained.model
         was_training, device = model.training, torch.device(self.task.settings.device)

@@ -168,7 +168,7 @@ _BOTH: Mapping[str, Make] = {
     PROBE: classification.probe,
 }
 _PICTURES: Mapping[str, Make] = {
-    PROBE: classification.probe_of_pictures,
+    PROBE: classification.probe_of_images,
     "k-NN of the frozen features": classification.neighbours,
     "pixels + logistic regression": lambda m: classification.linear(m, m.seen.pixels),
 }
@@ -205,7 +205,7 @@ def baselines_of(task: AnyTask) -> Mapping[str, Make]:
     spec = task.spec
     if not spec.classes:
         return _OTHERS.get(spec.name, {})
-    if spec.has_pictures:
+    if spec.has_images:
         found = {} if not isinstance(task, ClassTask) else _BOTH if spec.has_texts else _PICTURES
     else:
         kind = "logistic" if isinstance(task, ClassTask) else "ridge"

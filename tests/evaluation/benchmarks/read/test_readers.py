@@ -16,7 +16,7 @@ from xfm.evaluation.benchmarks.read.image_text import read_nlvr2, read_refcoco
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.read.vqa import VG_WEIGHT, built_answers, read_vqa
-from xfm.tasks.rows import Question, Reference, pictures_of
+from xfm.tasks.rows import Question, Reference, images_of
 
 ROWS = {
     "coco": {"train": 8, "val": 4, "test": 4},  # trained on restval, too
@@ -34,7 +34,7 @@ def test_every_corpus_is_read_whole(tmp_path: Path, name: str) -> None:
     splits = {"train": corpus.train, **corpus.scored, **corpus.hidden}
     assert {split: len(rows) for split, rows in splits.items()} == ROWS[name]
     for rows in splits.values():
-        assert all(image.is_file() for row in rows for image in pictures_of(row))
+        assert all(image.is_file() for row in rows for image in images_of(row))
     for row in [*corpus.train, *(row for rows in corpus.scored.values() for row in rows)]:
         assert not corpus.classes or row.label in corpus.classes
 

@@ -22,7 +22,7 @@ from torchvision import datasets
 from xfm.config.benchmark import Edition
 from xfm.core.errors import UserError
 from xfm.core.files import read_text
-from xfm.evaluation.benchmarks.read.imagenet import CACHE, StoredPicture, unpacked
+from xfm.evaluation.benchmarks.read.imagenet import CACHE, StoredImage, unpacked
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.tasks.rows import Labelled
 
@@ -112,7 +112,7 @@ def packed(
     dataset = reader(root, split=split)
     names = tuple(str(c) for c in (classes or dataset.classes))
 
-    def encoded() -> Iterator[StoredPicture]:
+    def encoded() -> Iterator[StoredImage]:
         for place in range(len(dataset)):
             picture, label = dataset[place]
             file = io.BytesIO()

@@ -12,13 +12,13 @@ from xfm.data.tables.json_list import read_plain_pickle
 from xfm.evaluation.benchmarks.read.readers import (
     Corpus,
     as_row,
-    check_picture,
+    check_image_file,
     chosen,
+    image_below,
     inner_rows,
     integer,
     is_there,
     need,
-    picture_below,
     read_json,
     read_json_rows,
     read_lines,
@@ -34,7 +34,7 @@ def read_coco(folder: Path) -> Corpus[ImageCaptions]:
 
     Training includes the split `restval`, as is usual.
     """
-    pictures = coco_pictures(folder)
+    pictures = coco_images(folder)
     return _read_karpathy(folder, "dataset_coco.json", pictures, "put COCO's train2014 and val2014 there")
 
 
@@ -45,7 +45,7 @@ def read_flickr30k(folder: Path) -> Corpus[ImageCaptions]:
     return _read_karpathy(folder, "dataset_flickr30k.json", pictures, "put Flickr30k's pictures there")
 
 
-def coco_pictures(folder: Path) -> Path:
+def coco_images(folder: Path) -> Path:
     """Folder of COCO's `train2014`, `val2014` and `test2015`: `images` below COCO's, or COCO's itself."""
     images = folder / "images"
     return images if images.is_dir() else folder
@@ -60,7 +60,7 @@ def _read_karpathy(root: Path, file: str, pictures: Path, remedy: str) -> Corpus
         if split is None:
             raise row.error("split", f"is {row['split']!r}, none of {', '.join(_SPLITS)}")
         folder = f"{string(row, 'filepath')}/" if row.get("filepath") else ""
-        image = picture_below(pictures, folder + row.text("filename"), row, "filename")
+        image = image_below(pictures, folder + row.text("filename"), row, "filename")
         raw = (string(sentence, "raw").strip() for sentence in inner_rows(row, "sentences", ("raw",)))
         captions = tuple(caption for caption in raw if caption)
         if not captions:
@@ -70,7 +70,7 @@ def _read_karpathy(root: Path, file: str, pictures: Path, remedy: str) -> Corpus
     for split in ("train", "val", "test"):
         if not splits[split]:
             raise rows[0].error("split", f"is never {split}")
-    check_picture(splits["train"][0].image, remedy)
+    check_image_file(splits["train"][0].image, remedy)
     return Corpus(splits["train"], {"val": splits["val"], "test": splits["test"]})
 
 
@@ -89,7 +89,7 @@ def read_nlvr2(folder: Path) -> Corpus[LabelledText]:
         rows = read_lines(data / f"{name}.json", _FIELDS)
         places, first = [folder / "images" / name, folder / name], _names(rows[0])[0]
         images = next((place for place in places if is_there(place / first)), places[0])
-        check_picture(images / first, f"put NLVR2's folder {name} of pictures there")
+        check_image_file(images / first, f"put NLVR2's folder {name} of pictures there")
         found: list[LabelledText] = []
         for row in rows:
             left, right = _names(row)
@@ -109,7 +109,7 @@ def _names(row: TableRow) -> tuple[Path, Path]:
     if not dash or identifier.count("-") != 3:
         raise row.error("identifier", "is not SPLIT-SET-PAIR-SENTENCE")
     names = (f"{below}{stem}-img{side}.png" for side in (0, 1))
-    left, right = (picture_below(Path(), name, row, "identifier") for name in names)
+    left, right = (image_below(Path(), name, row, "identifier") for name in names)
     return left, right
 
 
@@ -143,7 +143,7 @@ def read_refcoco(folder: Path, images: Path, split_by: Sequence[str]) -> Corpus[
     scored = {name: splits[name] for name in _ORDER if splits[name]}
     if not splits["train"] or not scored:
         raise UserError(f"{path}: there are no references to train on or to test; is it the official file?")
-    check_picture(splits["train"][0].image, "put COCO's train2014 pictures there")
+    check_image_file(splits["train"][0].image, "put COCO's train2014 pictures there")
     return Corpus(splits["train"], scored)
 
 
@@ -152,7 +152,7 @@ def _box(row: TableRow, pictures: Mapping[int, TableRow], images: Path) -> tuple
     picture = pictures.get(integer(row, "image_id"))
     if picture is None:
         raise row.error("image_id", "names no picture of the file")
-    image = picture_below(images, picture.text("file_name"), picture, "file_name")
+    image = image_below(images, picture.text("file_name"), picture, "file_name")
     width, height = integer(picture, "width"), integer(picture, "height")
     try:
         left, top, w, h = check_box(row.get("bbox"), width, height)

@@ -8,15 +8,15 @@ from tqdm import tqdm
 
 from xfm.core.errors import UserError
 from xfm.core.files import drafting, replace_folder, writing
-from xfm.data.images import picture_suffix
+from xfm.data.images import image_suffix
 from xfm.data.tables.parquet import read_footer
 from xfm.data.tables.table import open_folder
 from xfm.evaluation.benchmarks.read.readers import (
     Corpus,
+    image_below,
     need_parquet,
     parquet_files,
     parquet_rows,
-    picture_below,
     read_lines,
 )
 from xfm.evaluation.probing.prompt_templates import read_names
@@ -25,12 +25,12 @@ from xfm.tasks.rows import Labelled
 CACHE, INDEX = "xfm-pictures", "index.jsonl"
 """Folder of unpacked pictures below that of their data, and the list of them."""
 
-StoredPicture = tuple[bytes, str]
+StoredImage = tuple[bytes, str]
 """Bytes of an encoded picture, and its class."""
 
 
 def unpacked(
-    target: Path, pictures: Callable[[], Iterable[StoredPicture]], total: int | None = None
+    target: Path, pictures: Callable[[], Iterable[StoredImage]], total: int | None = None
 ) -> list[Labelled]:
     """Pictures and classes below `target`, which is written at the first call and complete or absent.
 
@@ -38,7 +38,7 @@ def unpacked(
     """
     if (target / INDEX).is_file():
         found = [
-            Labelled(picture_below(target, row.text("image"), row, "image"), row.text("label"))
+            Labelled(image_below(target, row.text("image"), row, "image"), row.text("label"))
             for row in read_lines(target / INDEX)
         ]
         if total is None or len(found) == total:
@@ -49,7 +49,7 @@ def unpacked(
             shown = tqdm(pictures(), total=total, unit="picture", desc=f"unpacking {target.name}")
             with (draft / INDEX).open("w", encoding="utf-8", newline="\n") as index:
                 for number, (data, label) in enumerate(shown):
-                    name = f"{number // 1000:04d}/{number:07d}{picture_suffix(data)}"
+                    name = f"{number // 1000:04d}/{number:07d}{image_suffix(data)}"
                     (draft / name).parent.mkdir(exist_ok=True)
                     (draft / name).write_bytes(data)
                     index.write(json.dumps({"image": name, "label": label}, ensure_ascii=False) + "\n")
@@ -59,7 +59,7 @@ def unpacked(
     return unpacked(target, pictures)
 
 
-def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labelled], tuple[str, ...]]:
+def parquet_images(folder: Path, split: str, cache: Path) -> tuple[list[Labelled], tuple[str, ...]]:
     """Pictures of a split in the hub's Parquet layout, unpacked below `cache`, and class names in order.
 
     `image` holds `{"bytes", "path"}` or bytes, `label` class numbers named in the metadata, or strings.
@@ -67,7 +67,7 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
     files = need_parquet(folder, split)
     footers = [*map(read_footer, files)]
 
-    def pictures() -> Iterable[StoredPicture]:
+    def pictures() -> Iterable[StoredImage]:
         for row in parquet_rows(files, ("image", "label")):
             value = row["image"]
             data = value.get("bytes") if isinstance(value, dict) else value
@@ -93,8 +93,8 @@ def _read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...], s
 def read_imagenet(folder: Path) -> Corpus[Labelled]:
     """ImageNet: `train/` and `val/` of class folders, or the hub's `data/train-*.parquet`."""
     if parquet_files(folder, "train"):
-        train, classes = parquet_pictures(folder, "train", folder / CACHE)
-        val, _ = parquet_pictures(folder, "validation", folder / CACHE)
+        train, classes = parquet_images(folder, "train", folder / CACHE)
+        val, _ = parquet_images(folder, "validation", folder / CACHE)
         names = classes or tuple(sorted({str(row.label) for row in train}))
         if surplus := {str(row.label) for row in (*train, *val)} - set(names):
             raise UserError(

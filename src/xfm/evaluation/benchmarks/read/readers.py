@@ -27,7 +27,7 @@ def need(folder: Path, *names: str) -> Path:
     raise UserError(f"{folder / names[0]} does not exist; put the official file there")
 
 
-def picture_below(folder: Path, name: str, row: TableRow, field: str) -> Path:
+def image_below(folder: Path, name: str, row: TableRow, field: str) -> Path:
     """The picture that a row names below a folder; UserError if its name leaves the folder.
 
     Only names are checked: people link picture folders to other disks, and an official file cannot make
@@ -203,7 +203,7 @@ def _spaced(rows: Sequence[R], count: int) -> Sequence[R]:
     return [rows[place * len(rows) // count] for place in range(count)]
 
 
-def check_picture(path: Path, where: str) -> None:
+def check_image_file(path: Path, where: str) -> None:
     """UserError if the folder of a picture is empty or missing; a single picture may be missing."""
     if not is_there(path):
         raise UserError(f"{path} does not exist; {where}")

@@ -10,7 +10,7 @@ from xfm.data.records import is_text
 from xfm.data.tables import TableRow
 from xfm.evaluation.benchmarks.read.readers import (
     Corpus,
-    check_picture,
+    check_image_file,
     inner_rows,
     integer,
     need,
@@ -40,7 +40,7 @@ def read_vqa(folder: Path, coco: Path, genome: Path | None = None, minival: bool
     """
     train, val = (_annotated(folder, coco, year) for year in ("train2014", "val2014"))
     answers, note = _answer_list(folder, [*train, *val])
-    check_picture(train[0].image, "put COCO's train2014, val2014 and test2015 there")
+    check_image_file(train[0].image, "put COCO's train2014, val2014 and test2015 there")
     chosen = set(sorted({row.image for row in val})[::MINIVAL] if minival else ())
     scored = {"minival": [row for row in val if row.image in chosen]} if chosen else {}
     train = [*train, *(row for row in val if row.image not in chosen)]

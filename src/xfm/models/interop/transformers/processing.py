@@ -18,7 +18,7 @@ from transformers.tokenization_utils_base import LARGE_INTEGER
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
-from xfm.data.images import Picture, to_uint8
+from xfm.data.images import DecodedImage, to_uint8
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
@@ -84,7 +84,7 @@ class XFMImageProcessor(BaseImageProcessor):
         return {"height": height, "width": width}
 
     def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, images: Picture | Sequence[Picture], return_tensors: str | None = "pt", **unused: Any
+        self, images: DecodedImage | Sequence[DecodedImage], return_tensors: str | None = "pt", **unused: Any
     ) -> BatchFeature:
         """`pixel_values` [B, 3, H, W] float32 of PIL images, uint8 arrays [H, W, 3] or uint8 tensors [3,
         H, W]."""
