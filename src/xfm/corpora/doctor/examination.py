@@ -42,8 +42,6 @@ SAID = np.dtype([("record", "<u4"), ("digest", "<u8")])
 """What is compared: keys of records, looks of pictures, and texts; see `CheckedRecord`."""
 _COMMON, _COMMON_SHARE = 10, 0.01
 """Records, and their share of all, that have a text from which on it is common."""
-
-
 Group = tuple[Finding, np.ndarray, Callable[[int], int | None]]
 """A finding, the numbers of its records, and the other record of the one at a place among them."""
 
@@ -159,8 +157,6 @@ def _kind_said(source: RecordSource, number: int, otherwise: SampleKind) -> Samp
 COUNTS, PAGE = "doctor.json", "report.html"
 _OUT, _HURT = 1, 2
 """Bits of `harm` of a record."""
-
-
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 """`RECORD`, `PICTURE` and `SAID` of some records."""
 

@@ -22,8 +22,6 @@ from xfm.data.tables.records import RawRow
 
 PART = 256
 """Records of a unit of work."""
-
-
 TextField = tuple[str, Any, bool]
 """A field and its text (any value), and whether it is read as a caption."""
 

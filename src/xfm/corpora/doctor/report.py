@@ -23,8 +23,6 @@ from xfm.reports.scores import write_output
 
 TABLE = "table"
 """The kind of rows of a table."""
-
-
 FindingExample = tuple[int, str, int | None]
 """Number of a record with a finding, its detail, and the number of the record that it is compared with."""
 
