@@ -245,10 +245,9 @@ def _diagnosis(
 ) -> Diagnosis:
     records, pictures, said = compared
     harm = records["harm"].copy()
-    examples: dict[str, list[FindingExample]] = {
-        name: [(number, detail, None) for _, _, number, detail in kept]
-        for name, kept in counts.examples.items()
-    }
+    examples = dict[str, list[FindingExample]]()
+    for name, kept in counts.examples.items():
+        examples[name] = [(number, detail, None) for _, _, number, detail in kept]
     parts, numbers = Counter(counts.parts), Counter(counts.records)
     for finding, found, other in found_together(records, pictures, said, config):
         if len(found):
