@@ -24,7 +24,7 @@ from xfm.core.processes import cores
 from xfm.core.results_folder import ResultOrigin, require_free, sign
 from xfm.corpora.doctor.checks import check_image_file, check_record
 from xfm.corpora.doctor.findings import Finding, Severity, Statistics, distribution, rare_classes, ticket
-from xfm.corpora.doctor.records import Part, SourceData, TableData, close_source, spread
+from xfm.corpora.doctor.records import Data, Part, SourceData, TableData, close_source, spread
 from xfm.corpora.doctor.report import TABLE, Diagnosis, FindingExample, card_of, write_page
 from xfm.corpora.images import first_near, near_earlier
 from xfm.data.folders import scan_folder
@@ -87,9 +87,7 @@ _OF_TASKS = frozenset({"label", "question", "answer", "anchor", "positive", "box
 _OF_RECORDS = frozenset({"image", "captions", "caption", "regions"})
 
 
-def data_of(
-    path: str, config: DoctorConfig, columns: str, pictures: Path | None, folder: Path
-) -> SourceData | TableData:
+def data_of(path: str, config: DoctorConfig, columns: str, pictures: Path | None, folder: Path) -> Data:
     """The data set at a path; `folder` is for pictures that stand in a table."""
     asked = config.kind is not RecordKind.AUTO
     options = {"task": config.task, "columns": columns, "pictures": pictures}
@@ -204,9 +202,7 @@ def examine(
     return found
 
 
-def _examined(
-    data: SourceData | TableData, config: DoctorConfig, progress: bool
-) -> tuple[Statistics, tuple[np.ndarray, ...]]:
+def _examined(data: Data, config: DoctorConfig, progress: bool) -> tuple[Statistics, tuple[np.ndarray, ...]]:
     counts, arrays = Statistics(config.examples), dict[int, Arrays]()
     with tqdm(total=data.total, unit="record", desc="examining", disable=not progress) as bar:
 
@@ -222,9 +218,7 @@ def _examined(
     return counts, tuple(joined)
 
 
-def _examine_part(
-    data: SourceData | TableData, config: DoctorConfig, part: Part
-) -> tuple[Statistics, Arrays]:
+def _examine_part(data: Data, config: DoctorConfig, part: Part) -> tuple[Statistics, Arrays]:
     counts, records, looks, said = Statistics(config.examples), [], [], []
     for number, record in enumerate(data.records(part), part[0]):
         done = check_record(record, data.kind, config, counts)
@@ -237,11 +231,7 @@ def _examine_part(
 
 
 def _diagnosis(
-    path: str,
-    data: SourceData | TableData,
-    config: DoctorConfig,
-    counts: Statistics,
-    compared: tuple[np.ndarray, ...],
+    path: str, data: Data, config: DoctorConfig, counts: Statistics, compared: tuple[np.ndarray, ...]
 ) -> Diagnosis:
     records, pictures, said = compared
     harm = records["harm"].copy()

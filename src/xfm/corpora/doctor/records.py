@@ -208,6 +208,9 @@ class TableData:
         return DataRecord(place, pictures, texts, boxes, labels, found)
 
 
+Data = SourceData | TableData
+
+
 def _add_field(row: TableRow, one: Field, caption: bool, parts: dict[str, list[Any]]) -> None:
     given = next((name for name in (*one.names, *one.parts) if row.has(name)), None)
     if given is None:
