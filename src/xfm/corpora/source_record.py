@@ -14,8 +14,6 @@ from xfm.core.files import open_regular
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels of the upright picture, or of the size that its annotations say."""
-
-
 PhraseBox = tuple[str, Box]
 """A phrase and its box, which may lie beyond the picture."""
 

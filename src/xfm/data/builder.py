@@ -154,8 +154,6 @@ def passage(rng: np.random.Generator, text: str, max_tokens: int) -> str:
 
 _LARGE = 144
 """Rows of a batch beyond which some may be left out."""
-
-
 _Row = tuple[TextRow, int, Box | None, int]
 """A text, its image, its box (None: it describes the whole image) and the identity of the two."""
 

@@ -20,10 +20,7 @@ from xfm.data.transforms import Box, Boxes, BoxFormat, BoxUnit
 
 LENGTH_STEP = 8
 """Texts are padded to a multiple of this many tokens: kernels are built per shape, so few should occur."""
-
 _TOLERANCE = 1e-6  # of a patch: scaling a box must not make it touch one more
-
-
 TextRow = tuple[str, np.random.Generator]
 """One text to tokenise and mask, and the generator that masks it."""
 
@@ -51,8 +48,6 @@ def box_identity(picture: int, box: Box) -> int:
 
 MOST_TOKENS = 1 << 21
 """Tokens that are cached: with what is around them, of short texts some 50 MB in a process."""
-
-
 TokenText = tuple[list[int], list[tuple[int, int]]]
 """Token ids [T], special ones included, and first position and end of every maskable word."""
 

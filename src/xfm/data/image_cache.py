@@ -13,7 +13,6 @@ from torch import Tensor
 _log = logging.getLogger(__name__)
 SHARE = 0.5
 """Of the memory that is free when the cache is made it takes no more than this."""
-
 _ENTRY = np.dtype([("key", "<i8"), ("offset", "<i8"), ("height", "<i4"), ("width", "<i4")])
 _HEAD = 16  # bytes before the entries: how many there are, and how many bytes of pixels
 _LEAST = 4096  # bytes of pixels for each entry that there is room for

@@ -91,9 +91,8 @@ MAX_SIDE = 65_535  # the longest of a JPEG: to shrink a longer strip takes gigab
 MAX_BYTES = 64 << 20
 _SCANS = 20  # times the limit of pixels is the most work of a JPEG: a good one has some ten scans
 _SCAN = b"\xff\xda"  # stands nowhere else in a JPEG but, by chance, in what other programs put into it
-PICTURE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"]
-)
+_NAMED = ".jpg .jpeg .jfif .png .webp .gif .bmp .tif .tiff .heic .heif .avif"
+PICTURE_SUFFIXES = frozenset(_NAMED.split())
 """How picture files are called, in small letters; what they are, their bytes say."""
 
 

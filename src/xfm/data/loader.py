@@ -130,10 +130,9 @@ def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: Dat
     runs = [RunOrder(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora]
     groups = [corpus.group for corpus in setting.corpora]
     mixture = Mixture([len(source) for source in sources], weights, key, groups, runs)
-    attempts, needs_regions = config.max_bad + 1, kind is SampleKind.REGION and not config.caption_rows
-    return CorpusStream(
-        kind, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
-    )
+    needs_regions = kind is SampleKind.REGION and not config.caption_rows
+    rules = setting.augmentation, seed, config.max_bad + 1, needs_regions
+    return CorpusStream(kind, setting.batch_size, sources, mixture, *rules)
 
 
 def _check_sizes(config: DataConfig, streams: Sequence[CorpusStream], world: int, grid: int) -> None:

@@ -56,7 +56,6 @@ class Boxes:
 _SIDES = re.compile(r"\b(?:left|right)(?:most|hand|wards?)?\b", re.IGNORECASE)
 _PUBLISHED_SCALE, _PUBLISHED_RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
 _MILD_SCALE, _MILD_RATIO = (0.8, 1.0), (0.9, 1 / 0.9)
-
 Box = tuple[float, float, float, float]
 
 

@@ -88,7 +88,6 @@ GREY = 128
 _SEEDS = 1 << 62
 OWN_OPERATIONS = {Operations.PUBLISHED: COLOUR | GEOMETRIC, Operations.COLOUR: COLOUR}
 """Those that are neither torchvision's nor timm's, by name."""
-
 Augment = Callable[[Tensor], Tensor]
 """[3, H, W] uint8 -> the same shape; draws from torch's global generator."""
 

@@ -24,7 +24,7 @@ from xfm.core.processes import cores
 from xfm.core.results_folder import ResultOrigin, require_free, sign
 from xfm.corpora.doctor.checks import check_image_file, check_record
 from xfm.corpora.doctor.findings import Finding, Severity, Statistics, distribution, rare_classes, ticket
-from xfm.corpora.doctor.records import Part, SourceData, TableData, close_source, spread
+from xfm.corpora.doctor.records import Data, Part, SourceData, TableData, close_source, spread
 from xfm.corpora.doctor.report import TABLE, Diagnosis, FindingExample, card_of, write_page
 from xfm.corpora.images import first_near, near_earlier
 from xfm.data.folders import scan_folder
@@ -42,8 +42,6 @@ SAID = np.dtype([("record", "<u4"), ("digest", "<u8")])
 """What is compared: keys of records, looks of pictures, and texts; see `CheckedRecord`."""
 _COMMON, _COMMON_SHARE = 10, 0.01
 """Records, and their share of all, that have a text from which on it is common."""
-
-
 Group = tuple[Finding, np.ndarray, Callable[[int], int | None]]
 """A finding, the numbers of its records, and the other record of the one at a place among them."""
 
@@ -89,9 +87,7 @@ _OF_TASKS = frozenset({"label", "question", "answer", "anchor", "positive", "box
 _OF_RECORDS = frozenset({"image", "captions", "caption", "regions"})
 
 
-def data_of(
-    path: str, config: DoctorConfig, columns: str, pictures: Path | None, folder: Path
-) -> SourceData | TableData:
+def data_of(path: str, config: DoctorConfig, columns: str, pictures: Path | None, folder: Path) -> Data:
     """The data set at a path; `folder` is for pictures that stand in a table."""
     asked = config.kind is not RecordKind.AUTO
     options = {"task": config.task, "columns": columns, "pictures": pictures}
@@ -159,8 +155,6 @@ def _kind_said(source: RecordSource, number: int, otherwise: SampleKind) -> Samp
 COUNTS, PAGE = "doctor.json", "report.html"
 _OUT, _HURT = 1, 2
 """Bits of `harm` of a record."""
-
-
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 """`RECORD`, `PICTURE` and `SAID` of some records."""
 
@@ -208,9 +202,7 @@ def examine(
     return found
 
 
-def _examined(
-    data: SourceData | TableData, config: DoctorConfig, progress: bool
-) -> tuple[Statistics, tuple[np.ndarray, ...]]:
+def _examined(data: Data, config: DoctorConfig, progress: bool) -> tuple[Statistics, tuple[np.ndarray, ...]]:
     counts, arrays = Statistics(config.examples), dict[int, Arrays]()
     with tqdm(total=data.total, unit="record", desc="examining", disable=not progress) as bar:
 
@@ -226,9 +218,7 @@ def _examined(
     return counts, tuple(joined)
 
 
-def _examine_part(
-    data: SourceData | TableData, config: DoctorConfig, part: Part
-) -> tuple[Statistics, Arrays]:
+def _examine_part(data: Data, config: DoctorConfig, part: Part) -> tuple[Statistics, Arrays]:
     counts, records, looks, said = Statistics(config.examples), [], [], []
     for number, record in enumerate(data.records(part), part[0]):
         done = check_record(record, data.kind, config, counts)
@@ -241,18 +231,13 @@ def _examine_part(
 
 
 def _diagnosis(
-    path: str,
-    data: SourceData | TableData,
-    config: DoctorConfig,
-    counts: Statistics,
-    compared: tuple[np.ndarray, ...],
+    path: str, data: Data, config: DoctorConfig, counts: Statistics, compared: tuple[np.ndarray, ...]
 ) -> Diagnosis:
     records, pictures, said = compared
     harm = records["harm"].copy()
-    examples: dict[str, list[FindingExample]] = {
-        name: [(number, detail, None) for _, _, number, detail in kept]
-        for name, kept in counts.examples.items()
-    }
+    examples = dict[str, list[FindingExample]]()
+    for name, kept in counts.examples.items():
+        examples[name] = [(number, detail, None) for _, _, number, detail in kept]
     parts, numbers = Counter(counts.parts), Counter(counts.records)
     for finding, found, other in found_together(records, pictures, said, config):
         if len(found):

@@ -22,8 +22,6 @@ from xfm.data.tables.records import RawRow
 
 PART = 256
 """Records of a unit of work."""
-
-
 TextField = tuple[str, Any, bool]
 """A field and its text (any value), and whether it is read as a caption."""
 
@@ -211,6 +209,9 @@ class TableData:
                 parts["found"].append(Issue(kind, str(error).removeprefix(f"{place}: ")))
         pictures, texts, boxes, labels, found = map(tuple, parts.values())
         return DataRecord(place, pictures, texts, boxes, labels, found)
+
+
+Data = SourceData | TableData
 
 
 def _add_field(row: TableRow, one: Field, caption: bool, parts: dict[str, list[Any]]) -> None:

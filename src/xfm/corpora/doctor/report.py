@@ -23,8 +23,6 @@ from xfm.reports.scores import write_output
 
 TABLE = "table"
 """The kind of rows of a table."""
-
-
 FindingExample = tuple[int, str, int | None]
 """Number of a record with a finding, its detail, and the number of the record that it is compared with."""
 
@@ -106,10 +104,8 @@ def card_of(record: DataRecord, table: bool, config: DoctorConfig) -> dict[str, 
     """Card of a record, as the page has it; boxes of a `table` have the configured format."""
     form = (config.box_format, config.box_unit) if table else (BoxFormat.XYWH, BoxUnit.PIXEL)
     shots = [_shot(one, record if place == 0 else None, form) for place, one in enumerate(record.pictures)]
-    texts = [
-        (name, excerpt(text if isinstance(text, str) else repr(text), _LONGEST))
-        for name, text, _ in record.texts[:_TEXTS]
-    ]
+    said = [(name, text if isinstance(text, str) else repr(text)) for name, text, _ in record.texts[:_TEXTS]]
+    texts = [(name, excerpt(text, _LONGEST)) for name, text in said]
     if len(record.texts) > _TEXTS:
         texts.append(("", f"and {len(record.texts) - _TEXTS} more"))
     return {"place": record.place, "shots": shots, "texts": texts, "labels": record.labels}

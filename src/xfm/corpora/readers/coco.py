@@ -27,8 +27,6 @@ _PREFIXES = ("captions_", "zhiyuan_objv2_", "objects365_", "instances_")
 _TRIED = 200
 """Pictures by which the folder is found that holds them."""
 T = TypeVar("T", int, str)
-
-
 Boxes = dict[T, "array[float]"]
 """Class, left, top, width and height of each box, one after the other, by picture: 40 bytes a box."""
 

@@ -15,7 +15,6 @@ from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, key_and_extension, scan_members
 
 _KINDS = {**dict.fromkeys(PICTURES, "picture"), "json": "json", "txt": "text"}
-
 Part = tuple[int, Callable[[], bytes]]
 """Size of a member, and what reads it."""
 

@@ -78,10 +78,8 @@ def described(fields: dict[str, Any]) -> dict[str, Any]:
     regions = fields.get("regions") or []
     if not isinstance(regions, list):
         raise UserError('"regions" is not a list')
-    return {
-        "captions": tuple(words for one in captions if (words := " ".join(one.split()))),
-        "regions": tuple(_region(one) for one in regions),
-    }
+    words = (" ".join(one.split()) for one in captions)
+    return {"captions": tuple(filter(None, words)), "regions": tuple(map(_region, regions))}
 
 
 def _region(one: object) -> PhraseBox:

@@ -51,17 +51,12 @@ class VisualGenomeReader(GatheredReader):
             yield SourceRecord(PICTURES, flaw=f"{len(others)} described pictures are not in {PICTURES}")
 
     def _record(
-        self,
-        number: int,
-        picture: dict[str, Any],
-        regions: list[Any],
-        objects: list[Any],
-        described: list[Any],
+        self, number: int, picture: dict[str, Any], regions: list[Any], objects: list[Any], more: list[Any]
     ) -> SourceRecord:
         left_out: dict[str, int] = {}
         said = _objects(regions, left_out)
         phrases = [(" ".join(str(o.get("phrase") or "").split()), _box(o, "width", "height")) for o in said]
-        named = _by_number(objects, left_out) | _by_number(described, left_out)
+        named = _by_number(objects, left_out) | _by_number(more, left_out)
         things = [(_thing(one), _box(one, "w", "h")) for one in named.values()]
         size = (number_or_nan(picture.get("width")), number_or_nan(picture.get("height")))
         address = str(picture.get("url") or "").split("/")

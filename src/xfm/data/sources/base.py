@@ -150,8 +150,6 @@ class FilePool:
 
 FILES = FilePool()
 """The descriptors of this process, shared by all sources."""
-
-
 _NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_NAMES = 10_000_000

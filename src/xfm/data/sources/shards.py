@@ -188,9 +188,8 @@ class _StoredRecord:
         except OSError as error:
             raise self.bad(f"the shard cannot be read ({error.strerror})") from None
         if data is None:
-            raise self.bad(
-                f"the {name} is not at byte {offset}, where the index has it; {self.shards.remedy}"
-            )
+            told = f"byte {offset}, where the index has it; {self.shards.remedy}"
+            raise self.bad(f"the {name} is not at {told}")
         return data
 
     def _bytes(self, column: int, content: int) -> bytes | None:

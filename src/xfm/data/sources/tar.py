@@ -24,8 +24,6 @@ _SIZES = (1 << _SIZE_BITS) - 1
 _MOST_BLOCKS = (1 << 63 - _SIZE_BITS) - 1
 _REGULAR = (b"0", b"\0", b"7")
 _COLUMN = {**dict.fromkeys(PICTURES, PICTURE), "json": JSON, "txt": TEXT}
-
-
 TarMember = tuple[str, int, int, int]
 """A regular file in a tar: name, where its bytes lie, how many, and bytes of headers before them."""
 

@@ -197,10 +197,8 @@ class TableRow(Mapping[str, Any]):
             if not isinstance(value, list) or len(value) != 2:
                 raise self.error(field.name, "is not a list of two pictures")
             named = [(one, self.names.get(field.name, field.name)) for one in value]
-        own, known = {**self.fields}, {**self.names}
-        return [
-            replace(self, fields=own | {field.name: one}, names=known | {field.name: at}) for one, at in named
-        ]
+        own, known, name = {**self.fields}, {**self.names}, field.name
+        return [replace(self, fields=own | {name: one}, names=known | {name: at}) for one, at in named]
 
     def path(self, field: str) -> Path:
         """A picture's file; its path starts from the table's folder, or from the folder that was given."""
