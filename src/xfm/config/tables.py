@@ -31,6 +31,18 @@ class BoxFormat(StrEnum):
     XYXY = "xyxy"
     CXCYWH = "cxcywh"
 
+    @property
+    def meaning(self) -> str:
+        """The four numbers in words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    BoxFormat.XYWH: "left, top, width, height",
+    BoxFormat.XYXY: "left, top, right, bottom",
+    BoxFormat.CXCYWH: "centre x, centre y, width, height",
+}
+
 
 class BoxUnit(StrEnum):
     """Pixels of the picture, or fractions of its width and height."""
