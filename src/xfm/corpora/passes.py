@@ -64,7 +64,7 @@ class ShardMark:
         if (bad := self.left_out[BAD]) > (half if most is None else most):
             rule = "that is more than half" if most is None else f"--max-bad leaves out {most} at most"
             told = f"{bad:,} of {self.read:,} records are damaged, and {rule}"
-            first = f"{self.bad[0]['place']}: {self.bad[0]['error']}"
+            first = next((f"{one['place']}: {one['error']}" for one in self.bad), "")
             raise UserError(f"{first}; {told}: check --from and the download, or give a larger --max-bad")
 
 
