@@ -123,7 +123,7 @@ def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> di
 
 def _read_boxes(row: TableRow, meaning: CellMeaning, width: int, height: int) -> tuple[Corners, ...]:
     # (left, top, right, bottom) as fractions of the picture
-    given, found, how = row.number_lists("box"), list[Corners](), meaning.box_format.value
+    given, found, how = row.number_lists("box"), list[Corners](), meaning.box_format.meaning
     read_as = f"read as {how}, in {meaning.box_unit.value}s"
     for place, numbers in enumerate(given, start=1):
         which = f"box {place} of {len(given)}: " if len(given) > 1 else ""
