@@ -149,7 +149,7 @@ def test_layers_learn_as_timm_has_it():
     """timm's groups of its BEiT, with the names of its trunk in a model here."""
     trunk = timm.create_model("beit_base_patch16_224", depth=3, embed_dim=24, num_heads=2, num_classes=5)
     theirs = {
-        name: group["lr_multiplier"]
+        name: group["lr_scale"]
         for group in param_groups_layer_decay(trunk, layer_decay=0.7)
         for name, p in trunk.named_parameters()
         if any(p is one for one in group["params"])
