@@ -114,7 +114,7 @@ def test_no_picture_is_in_two_splits(samples: Path) -> None:
     twice = [row for number, row in enumerate(rows) for _ in range(1 + number % 3)]
     (samples / "t.csv").write_text("\n".join([head, *twice]) + "\n")
     data, _ = read_data(task, Tables(samples / "t.csv"), FinetuneConfig(), samples / "out")
-    parts = [{row.image for row in part} for part in (data.train, data.valid, data.test)]
+    parts = [{row.images for row in part} for part in (data.train, data.valid, data.test)]
     assert not any(one & other for one in parts for other in parts if one is not other)
     assert sum(map(len, parts)) == 10
     numbers = json.loads((samples / "out" / "split.json").read_text())["rows"]
