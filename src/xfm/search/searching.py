@@ -122,10 +122,10 @@ class FoundImage(TypedDict):
 class Answer:
     """A search's pictures, best first; where nothing fits, the nearest all the same.
 
-    `fits` and `best` (the probability that something fits, `min_score` at least) are None where nothing was
-    matched. `fitted` says whether that probability was fitted to the model's searches (`PresenceFit`), for
-    texts alone. `limits` tells what the model was trained on, where nothing fits or `best` is below
-    `xfm.config.index.SURE`.
+    `best` is the probability that something fits, and `fits` whether that is `min_score` at least; both are
+    None where nothing was matched. `fitted` says whether that probability was fitted to the model's searches (`PresenceFit`), for
+    texts alone. `limits` tells what the model is not made for, where nothing fits or `best` is below
+    `xfm.config.pipelines.SURE`.
     """
 
     hits: list[FoundImage]
