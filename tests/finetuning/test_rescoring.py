@@ -87,7 +87,7 @@ def test_the_command(tuned: Path, tmp_path: Path, cli: Cli) -> None:
         told = cli.prints("evaluate", run, "--test", rows, "--columns", "text=review,label=stars")
         assert f"Report:  {run / name / 'report.html'}" in told
         assert "counted as wrong: 2 rows of 1 label" in told
-        assert f"'strange': 2, first {rows}:12" in told
+        assert f"such as 'strange' ({rows}:12)" in told
         scores = read_scores(run / name / "metrics.json")
         score = scores["text-classification/test/accuracy"]
         assert score.low is not None

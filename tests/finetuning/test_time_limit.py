@@ -123,7 +123,7 @@ def test_every_tasks_settings_are_read_back(spec: xfm.TaskSpec, tmp_path: Path) 
 
 def test_a_file_of_settings_leaves_the_rest_to_the_options(model: Path, tmp_path: Path, cli: Cli) -> None:
     """Such as the one of the documentation, which says no folder for the results."""
-    settings = {"preset": "fast", "class-weights": {"good": 2}, "tune": {"rank": 4}}
+    settings = {"preset": "fast", "class_weights": {"good": 2}, "tune": {"rank": 4}}
     path = tmp_path / "f.yaml"
     path.write_text(yaml.safe_dump({"task": TEXTS, "model": str(model), **settings}))
     given = ["--train", SAMPLES / "reviews.csv"]

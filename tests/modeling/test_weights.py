@@ -100,7 +100,7 @@ def test_headers_and_files_out_of_proportion(
     with path.open("wb") as stream:
         stream.write((90 << 20).to_bytes(8, "little"))
         stream.truncate(100 << 20)
-    with expect_refusal("a header of 94371840 bytes, more than the 16777216 allowed"):
+    with expect_refusal("a header of 94371840 bytes, over the 16777216 allowed"):
         read(path)
     save_file({"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}, path)
     monkeypatch.setattr(safetensors_header.os, "sysconf", lambda name: 10)

@@ -58,7 +58,9 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
                 raise TimeoutError
             if answer.length:
                 claimed = len(data) + answer.length
-                raise UserError(f"{url}: the connection ended after {len(data)} of {claimed} bytes")
+                raise UserError(
+                    f"{url}: the connection ended after {len(data)} of {claimed} bytes; try again"
+                )
             return data
         finally:
             connection.finish()

@@ -59,7 +59,7 @@ def scan_folder(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
 
 def scan_classes(folder: Path) -> tuple[dict[str, list[str]], str]:
     """Images by class of a folder with a folder a class, and a sentence on the rest; raises OSError."""
-    passed, classes = dict[str, list[str]](), {}
+    passed, classes, nested = dict[str, list[str]](), {}, 0
     for place in sorted(folder.iterdir()):
         if place.name.startswith("."):
             _pass_over(passed, HIDDEN, f"{place.name}/" if place.is_dir() else place.name)
@@ -72,6 +72,8 @@ def scan_classes(folder: Path) -> tuple[dict[str, list[str]], str]:
                     _pass_over(passed, kind, f"{place.name}/{name}")
             if pictures:
                 classes[place.name] = sorted(pictures, key=lambda name: name.split(os.sep))
+                nested += sum(os.sep in name for name in pictures)
             else:
                 _pass_over(passed, EMPTY, f"{place.name}/")
-    return classes, passed_over(folder, passed)
+    deep = f"{nested:,} in folders below those of the classes count as of the class" if nested else ""
+    return classes, "; ".join(filter(None, (passed_over(folder, passed), deep)))

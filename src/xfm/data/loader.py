@@ -102,7 +102,7 @@ def _unusable(met: RecordTally) -> UserError:
     if met.regionless:
         count = met.regionless + len(met.skipped)
         why = f'the field "regions" of {met.regionless} is empty or absent, and data.caption_rows is false'
-        told = "check the field names, or name corpora with regions"
+        told = "check the field names, name corpora with regions, or set it to true"
         return UserError(f"None of {count} records of data.region can be used: {why}; {told}.")
     last = met.skipped[-1]
     told = f"{len(met.skipped)} records in a row are bad; the last is {last.origin} ({last.reason})"

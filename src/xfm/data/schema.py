@@ -123,7 +123,8 @@ class RegionBatch(TensorFields):
     """R phrases [R, T] over I images: `pixels` [I, 3, H, W] float32, normalised; `image_index` [R] int64;
     `visible` [R, P] bool, the patches that the region touches (all for captions of the whole image); `boxes`
     [R, 4] float32, (cx, cy, w, h) as fractions of the sides; `is_image` [R] bool, True where there is no box;
-    identities [R] int64 of (image, box), of phrases; `boxed` [N] int64, rows with boxes; `most` of one."""
+    identities [R] int64 of (image, box), of phrases; `boxed` [N] int64, rows with boxes; `most`,
+    the most rows of an image (None: unknown)."""
 
     pixels: Tensor
     image_index: Tensor

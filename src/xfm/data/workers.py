@@ -118,7 +118,8 @@ def load_steps(
     build: Callable[[int], B | RecordTally], steps: range, workers: int, timeout: float, pin: bool
 ) -> Generator[B | RecordTally, None, None]:
     """The batches of some steps in order, of `workers` loader processes (0 loads in this one); closing the
-    generator ends them. UserError as of `build`, or where one dies or takes `timeout` seconds (0: any)."""
+    generator ends them. UserError as of `build`, or where one dies or takes `timeout` seconds (0: no
+    limit)."""
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

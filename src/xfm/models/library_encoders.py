@@ -121,7 +121,7 @@ def check_trunk(trunk: Any, name: str) -> None:
     """A UserError for a model that is no plain vision transformer."""
     needed = ("patch_embed", "blocks", "num_prefix_tokens", "fc_norm", "set_input_size", "forward_head")
     if not all(hasattr(trunk, part) for part in needed):
-        raise UserError(f"{name} is no plain vision transformer, such as vit_base_patch16_224")
+        raise UserError(f"{name} is no plain vision transformer; take one, such as vit_base_patch16_224")
 
 
 # What would load code or other weights, or belongs to the place where the file came from.
@@ -141,7 +141,9 @@ class TransformersText(nn.Module):
             self.trunk = transformers.AutoModel.from_config(settings, trust_remote_code=False)
             built = self.trunk.config
             if built.is_encoder_decoder or getattr(built, "is_decoder", False):
-                raise UserError(f"{built.model_type} is no text encoder such as answerdotai/ModernBERT-base")
+                raise UserError(
+                    f"{built.model_type} is no text encoder; take one, such as answerdotai/ModernBERT-base"
+                )
         if getattr(self.trunk, "pooler", None) is not None:
             self.trunk.pooler = None
 

@@ -51,7 +51,9 @@ def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
     wrote the file. A UserError for another kind of model."""
     kind = values.get("model_type", MODEL_TYPE)
     if kind != MODEL_TYPE:
-        raise UserError(f"{path} describes a model of the kind {excerpt(str(kind))}, not {MODEL_TYPE}")
+        raise UserError(
+            f"{path} describes a model of the kind {excerpt(str(kind))}, not {MODEL_TYPE}; name another"
+        )
     known = {f.name for f in fields(ModelConfig)}
     if _FROM_TRANSFORMERS in values:
         return {name: value for name, value in values.items() if name in known}

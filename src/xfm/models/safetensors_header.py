@@ -32,7 +32,9 @@ def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
             f"{size}); copy it again"
         )
     if length > MAX_HEADER:
-        raise UserError(f"{path} has a header of {length} bytes, more than the {MAX_HEADER} allowed")
+        raise UserError(
+            f"{path} has a header of {length} bytes, over the {MAX_HEADER} allowed; save fewer tensors"
+        )
     require_memory(path, size)
     try:
         with safe_open(path, framework="numpy"):

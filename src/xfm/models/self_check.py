@@ -114,14 +114,17 @@ def differences(check: SelfCheck, found: CheckValues, most: Tolerance) -> list[s
         told.append("its tokenizer makes other tokens of a text (was tokenizer.json changed?)")
     worst = max((abs(a - b) for a, b in zip(kept.pixels, found.pixels, strict=False)), default=0.0)
     if not worst <= PIXELS:
-        told.append(f"its pictures are prepared otherwise, by {worst:.2f} (was preprocessing.json changed?)")
+        told.append(
+            f"its pictures are prepared otherwise, by {worst:.2f} deviations (was preprocessing.json "
+            "changed?)"
+        )
     for what, then, now in (("pictures", kept.image, found.image), ("texts", kept.text, found.text)):
         if then and now:
             one, other = np.array(then), np.array(now)
             norms = max(1e-12, float(np.linalg.norm(one) * np.linalg.norm(other)))
             same = float(one @ other) / norms if len(one) == len(other) else 0.0
             if not same >= most.cosine:
-                told.append(f"the vectors of its {what} are others: cosine {same:.4f}, not {most.cosine}")
+                told.append(f"the vectors of its {what} are others: cosine {same:.4f}, below {most.cosine}")
     part, was, odds = most.odds, kept.match, found.match
     if was is not None and odds is not None and not np.allclose(odds, was, part, part):
         told.append(f"its log-odds of a match are {odds:.3f}, and were {was:.3f}")

@@ -211,9 +211,11 @@ def require_same(fields: Mapping[str, Kind], columns: Iterable[Mapping[str, Colu
             kind, where = known.setdefault(name, (one.kind, one.place))
             if kind is not one.kind:
                 told = f"{one.place}: {one.told}, and {where} has {_SEVERAL[kind]} in {name}"
+                way = f"keep texts by --as-text {name}"
+                if name in fields and kind is not Kind.TEXT:
+                    way = f"build the collection anew with --as-text {name}"
                 raise UserError(
-                    f"{told}: make every cell one of the two everywhere, keep texts by --as-text {name}, or "
-                    "leave the column out by --keep"
+                    f"{told}: make every cell one of the two everywhere, {way}, or leave it out by --keep"
                 )
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from xfm.search.lance import LanceStore
     from xfm.search.postgres import PostgresStore
 
-TOGETHER = 256
-"""Pictures whose vectors are computed, and whose rows are stored, together."""
+TOGETHER, _REMOVED = 256, 10_000
+"""Pictures whose vectors are computed, and whose rows are stored, together; and that are removed together."""
 LONGEST_KEY = 2000
 """Bytes of a picture's name; an index of PostgreSQL holds some more."""
 PROBE = "a picture"
@@ -194,8 +194,12 @@ class Index:
     def remove(self, keys: Iterable[str] = (), where: Sequence[Condition] = ()) -> int:
         """Remove pictures by key or condition; how many there were."""
         gone = list(dict.fromkeys([*keys, *(self.store.keys(where) if where else ())]))
-        self.store.remove(gone)  # first: a store that refuses leaves the journal as it was
-        return self.journal.forget(gone)
+        known = 0
+        for start in range(0, len(gone), _REMOVED):
+            part = gone[start : start + _REMOVED]
+            self.store.remove(part)  # first: a store that refuses leaves the journal as it was
+            known += self.journal.forget(part)
+        return known
 
     # ------------------------------------------------------------ keeping
     def compact(self) -> None:

@@ -123,9 +123,9 @@ class Answer:
     """A search's pictures, best first; where nothing fits, the nearest all the same.
 
     `best` is the probability that something fits, and `fits` whether that is `min_score` at least; both are
-    None where nothing was matched. `fitted` says whether that probability was fitted to the model's searches (`PresenceFit`), for
-    texts alone. `limits` tells what the model is not made for, where nothing fits or `best` is below
-    `xfm.config.pipelines.SURE`.
+    None where nothing was matched. `fitted` says whether that probability was fitted to the model's searches
+    (`PresenceFit`), for texts alone. `limits` tells what the model is not made for, where nothing fits or
+    `best` is below `xfm.config.pipelines.SURE`.
     """
 
     hits: list[FoundImage]

@@ -167,7 +167,7 @@ class ShardSupply(ImageSupply):
         self.total = len(self._pairs)
 
     def candidates(self) -> Iterator[IngestItem]:
-        """See `PictureSupply.candidates`."""
+        """See `ImageSupply.candidates`."""
         stamp = cache(lambda shard: file_stamp(Path(shard)))  # of this time
         for number in range(len(self._pairs)):
             told: Metadata = {}
@@ -222,11 +222,11 @@ class TableSupply(ImageSupply):
         self._seen: Mapping[str, ColumnKind] | None = None
 
     def candidates(self) -> Iterator[IngestItem]:
-        """See `PictureSupply.candidates`."""
+        """See `ImageSupply.candidates`."""
         return map(self._candidate, self._table.rows(frozenset(self._table.columns or ())))
 
     def columns(self) -> Mapping[str, ColumnKind]:
-        """See `PictureSupply.columns`."""
+        """See `ImageSupply.columns`."""
         present = self._table.columns
         if self._table.typed or present is None:
             return {}

@@ -64,12 +64,13 @@ class Unit:
 
 @dataclass
 class UnitResult:
-    """Rows of a task file, tokenizer texts, and name and SHA-256 of pictures of a unit."""
+    """Rows of a task file, tokenizer texts, name and SHA-256 of pictures, and captions so far of a unit."""
 
     unit: Unit
     rows: list[dict[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     pictures: list[tuple[str, str]] = field(default_factory=list)
+    captions: set[str] = field(default_factory=set)
 
 
 class WorkerState:
@@ -237,7 +238,8 @@ def _retrieval(studio: WorkerState, made: UnitResult, rng: Rng, sampler: SceneSa
         sizes = _HELDOUT_OBJECTS if made.unit.split is Split.OBJECTS else _RETRIEVAL_OBJECTS
         scene = sampler.place(rng, sampler.choose(rng, rng.weighted(sizes)))
         text = caption(rng, scene)
-        told = {} if any(row["caption"] == text for row in made.rows) else {"caption": text}
+        told = {} if text in made.captions else {"caption": text}
+        made.captions.add(text)
     return [((scene,), told)] if told else []
 
 

@@ -52,7 +52,8 @@ def open_source(path: Path | str, kind: SampleKind | str, remote: RemoteConfig |
 
 
 def _is_indexed(path: Path | str) -> bool:
-    """Whether a path is a folder with an index, or a pattern in one; UserError where a shard of it lacks."""
+    """Whether a path is a folder with an index, or a pattern in one; UserError where a shard is
+    missing."""
     text = str(path)
     place = Path(text)
     if os.path.isdir(place):

@@ -121,7 +121,8 @@ def key_and_extension(name: str) -> tuple[str, str]:
 
 def spans_of(path: Path | str, members: Iterable[TarMember]) -> np.ndarray:
     """[N, 3, 2] int64: of the image, JSON and text of each record the offset (0 where there is none), and its
-    size with the number of header blocks before it, see `unpacked`. UserError where a key has two of one."""
+    size with the number of header blocks before it, see `unpacked`. UserError where a key has two
+    members of a kind."""
     last: str | None = None
     rows: list[list[int]] = []
     for name, offset, size, lead in members:

@@ -19,7 +19,8 @@ LONGEST_LINE = MAX_BYTES
 
 
 def read_delimited(path: Path) -> Records:
-    """A CSV or TSV file (tab, or the most frequent of `, ; tab |`), by first lines. Raises UserError."""
+    """A CSV or TSV file (tab, or the most frequent of `, ; tab |`); rows are numbered by the line
+    that they begin on. Raises UserError."""
     size = stored_size(path)
     with open_stored(path) as stored, io.TextIOWrapper(stored, "utf-8-sig", newline="") as file:
         first = file.readline(1 << 20)

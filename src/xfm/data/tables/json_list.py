@@ -11,6 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from xfm.config.tables import table_kind
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular
 from xfm.core.sandbox import ParsingError, parsed
@@ -75,7 +76,7 @@ def read_json_records(path: Path) -> Records:
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         with open_stored(path) as file:
-            listed = _begin(file) == b"["
+            listed = table_kind(path) == ".json" and _begin(file) == b"["
             yield from _listed_rows(path, file) if listed else map(json_row, numbered_lines(file))
 
     return Records(None, rows, stored_size(path), "B")

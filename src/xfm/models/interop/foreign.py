@@ -56,7 +56,9 @@ def read_timm(name: str, reference: str) -> EncoderPart:
         if source is not name:
             claimed = sum(parameter.numel() for parameter in shapes.parameters())
             if claimed > max(file.stat().st_size for file in Path(name).iterdir()):
-                raise UserError(f"{name}/config.json claims {claimed:,} values, more than any file has")
+                raise UserError(
+                    f"{name}/config.json claims {claimed:,} values, more than any file has; copy it again"
+                )
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
     check_trunk(trunk, name)
     cfg = trunk.pretrained_cfg

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,39 +47,15 @@ class RuntimeModel(XFM):
         nn.Module.__init__(self)
         self.config, self.graphs, self.artifacts = config, graphs, None
         parts: Any = self
-        parts.vision = GraphPart(self._pictures, config.vision)
-        parts.language, parts.fusion = GraphPart(self._texts, config.language), GraphPart(self._fused)
+        parts.vision = GraphPart(partial(_pictures, graphs[IMAGE]), config.vision)
+        parts.language = GraphPart(partial(_texts, graphs[TEXT], config.language.pad), config.language)
+        parts.fusion = GraphPart(partial(_fused, graphs[FUSION]))
         width = config.language.width
         self.vision_proj = nn.Linear(config.vision.width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
         self.itm_head, self.bbox_head = mlp_head(width, 2), mlp_head(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
-
-    def _pictures(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        if patch_mask is not None:
-            refuse("hide patches")
-        return self.graphs[IMAGE]({"pixels": pixels.float()})["states"]
-
-    def _texts(self, ids: Tensor, mask: Tensor) -> Tensor:
-        if ids.shape[1] < 2:  # a text has a first and a last token, and the graphs count on it
-            pads = ((ids, self.config.language.pad), (mask, 0))
-            return self._texts(*(nn.functional.pad(t, (0, 1), value=value) for t, value in pads))[:, :1]
-        return self.graphs[TEXT]({"ids": ids, "mask": mask})["states"]
-
-    def _fused(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
-        answers = []
-        for query in queries:
-            if query.visible_keys is not None:
-                refuse("look at regions of pictures")
-            given = {
-                "text": query.texts.states.float().index_select(0, query.text),
-                "mask": query.texts.mask.index_select(0, query.text),
-                "image": query.images.keys.float(),
-                "index": query.image,
-            }
-            answers.append(query.answer(self.graphs[FUSION](given)["states"]))
-        return answers
 
     def language_logits(self, states: Tensor) -> Tensor:
         """[N, Dt] states of the language encoder -> [N, V] token logits."""
@@ -91,6 +68,35 @@ class RuntimeModel(XFM):
     def resize(self, image_size: int, image_width: int | None = None) -> NoReturn:
         """ValueError: a graph keeps its size."""
         raise ValueError("an exported model keeps its size; export it again with the other one")
+
+
+# These are bound to a graph, not to the model: without a cycle a model that is dropped frees its runtime.
+def _pictures(graph: Runner, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+    if patch_mask is not None:
+        refuse("hide patches")
+    return graph({"pixels": pixels.float()})["states"]
+
+
+def _texts(graph: Runner, pad: int, ids: Tensor, mask: Tensor) -> Tensor:
+    if ids.shape[1] < 2:  # a text has a first and a last token, and the graphs count on it
+        pads = ((ids, pad), (mask, 0))
+        return _texts(graph, pad, *(nn.functional.pad(t, (0, 1), value=value) for t, value in pads))[:, :1]
+    return graph({"ids": ids, "mask": mask})["states"]
+
+
+def _fused(graph: Runner, queries: Sequence[FusionQuery]) -> list[Tensor]:
+    answers = []
+    for query in queries:
+        if query.visible_keys is not None:
+            refuse("look at regions of pictures")
+        given = {
+            "text": query.texts.states.float().index_select(0, query.text),
+            "mask": query.texts.mask.index_select(0, query.text),
+            "image": query.images.keys.float(),
+            "index": query.image,
+        }
+        answers.append(query.answer(graph(given)["states"]))
+    return answers
 
 
 def refuse(what: str) -> NoReturn:
@@ -133,7 +139,10 @@ def open_exported(folder: Path | str, half: bool = False, check: bool = True, na
         model = RuntimeModel(config, graphs, read_tensors(folder / HEADS_FILE)).eval()
     except RuntimeError as error:  # of torch, where names or shapes are others
         raise UserError(f"{folder / HEADS_FILE} is not of this model; export it again") from error
-    found = replace(own, task=read_task(folder, model))
+    try:
+        found = replace(own, task=read_task(folder, model))
+    except AttributeError as error:  # a decoder, which no graph has
+        raise UserError(f"{folder} has a task that an exported model cannot have; export it again") from error
     if check:
         verify(name or folder, model, found, half)
     return Pretrained(**vars(found), model=model)

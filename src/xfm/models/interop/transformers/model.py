@@ -65,9 +65,11 @@ def fill_head(
         report["missing_keys"] = type(report["missing_keys"])(set(report["missing_keys"]) - missing)
     elif config.id2label == getattr(config, _READ, None):  # the caller has chosen neither labels nor a number
         was = "not fine-tuned" if task is None else f"fine-tuned for {task.kind}"
+        mend = f"fine-tune one with `xfm finetune {kind} --model {name} --train FILE --out OUT`"
+        remedy = "use xfm.pipeline" if task is not None and task.kind == kind else mend
         raise UserError(
-            f"{name} was {was}, and has no head of {kind} that transformers' class takes; use xfm.pipeline, "
-            "or give num_labels to train a new one"
+            f"{name} was {was}, and has no head of {kind} that transformers' class takes; {remedy}, or give "
+            "num_labels to train a new one"
         )
     elif task is not None and task.kind != kind and config.id2label == dict(enumerate(task.names)):
         config.id2label = {place: f"LABEL_{place}" for place in range(config.num_labels or 2)}
@@ -145,7 +147,7 @@ class XFMPreTrainedModel(PreTrainedModel):
     # The losses are means over a batch. Otherwise the Trainer, which sees **kwargs, would take them for sums
     # over all accumulated batches and forget to divide.
     accepts_loss_kwargs = False
-    _no_split_modules: Any = ("LanguageLayer", "VisionBlock", "FusionLayer")
+    _no_split_modules: ClassVar[Any] = ["LanguageLayer", "VisionBlock", "FusionLayer"]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)

@@ -1,6 +1,6 @@
 """Task classes for transformers: an encoder and a head; the other parts stay behind."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ class XFMForSequenceClassification(XFMPreTrainedModel):
     """Language token 0 -> MLP head (spec: fine-tuning, GLUE)."""
 
     task_kind = TEXT_CLASSIFICATION.name
-    _keys_to_ignore_on_load_unexpected: Any = (r"^(?!language\.|head\.)",)
+    _keys_to_ignore_on_load_unexpected: ClassVar[Any] = [r"^(?!language\.|head\.)"]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -49,7 +49,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
     task_kind = IMAGE_CLASSIFICATION.name
     main_input_name = "pixel_values"
     input_modalities = "image"
-    _keys_to_ignore_on_load_unexpected: Any = (r"^(?!vision\.|head\.)",)
+    _keys_to_ignore_on_load_unexpected: ClassVar[Any] = [r"^(?!vision\.|head\.)"]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
@@ -72,7 +72,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
 class XFMForMaskedLM(XFMPreTrainedModel):
     """The language encoder with its MLM head, whose output matrix is the word matrix."""
 
-    _keys_to_ignore_on_load_unexpected: Any = (r"^(?!language\.|language_head\.)",)
+    _keys_to_ignore_on_load_unexpected: ClassVar[Any] = [r"^(?!language\.|language_head\.)"]
 
     def __init__(self, config: XFMConfig) -> None:
         super().__init__(config)
