@@ -36,7 +36,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--text", "what is to be found")
     option(parser, "--image", "a picture that the found ones should be like")
     option(
-        parser, "--model", f"model for a folder of pictures that is searched at first; {DEFAULT} if not given"
+        parser, "--model", f"model for a folder that is searched for the first time; {DEFAULT} if not given"
     )
     add_fields(parser, SearchOptions)
     parser.repeated = frozenset({"where"})  # whose commas are those of values
@@ -107,8 +107,9 @@ def _print(answer: "Answer", text: str | None) -> None:
     if answer.fits is False:
         sure = ""
         if answer.best is not None:
-            unfitted = "" if answer.fitted else " by no measure of this model (`xfm evaluate` fits one)"
-            sure = f" The best fits with {answer.best:.0%}{unfitted}, less than {answer.min_score:.0%}."
+            what = "That something fits is" if answer.fitted else "The best fits with"
+            sure = f" {what} {answer.best:.0%}, less than {answer.min_score:.0%}"
+            sure += "." if answer.fitted else "; that is no measure of this model: `xfm evaluate` fits one."
         near = " The nearest all the same:" if answer.hits else ""
         among = amount(answer.searched, "picture")
         print(f"Nothing found among {among} for {printable(text or '')!r}.{sure}{near}")

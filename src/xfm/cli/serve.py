@@ -23,7 +23,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         description="Serve models over HTTP: vectors as OpenAI's clients ask for them (/v1/embeddings),\n"
         "ranking as Cohere's and Jina's do (/v1/rerank, /v2/rerank), every task (/v1/tasks/NAME), search in\n"
         "collections (/search), /health, /ready, /metrics for Prometheus; described at /openapi.json.\n"
-        "SIGHUP loads the models again, but for those of collections; SIGTERM answers what was taken.",
+        "SIGHUP loads models again, but for those of collections; SIGTERM answers what was taken, and ends.",
         epilog="examples:\n"
         "  xfm serve small\n"
         "  xfm serve runs/quickstart/model,runs/vqa --index runs/photos --port 9000\n"
@@ -91,6 +91,6 @@ def read_keys(file: str | None) -> list[str]:
     if not keys and (file or KEYS in os.environ):
         raise UserError(f"{place} holds no key: write one a line, in {KEYS} with commas")
     if wrong := [n for n, key in keys.items() if not re.fullmatch("[!-~]{16,}", key)]:
-        key = "a key is 16 letters, digits and signs of ASCII, such as `openssl rand -hex 24` gives"
+        key = "a key is 16 or more letters, digits and signs of ASCII, such as `openssl rand -hex 24` gives"
         raise UserError(f"{place}:{wrong[0]}: {key}")
     return [*keys.values()]

@@ -29,7 +29,7 @@ _PATHS = """adapter base cache config data draw evaluation file from gallery ima
     json keys language model names out path pictures recipe root split templates test tokenizer train
     validation validation_rows vision world"""
 PATHS = frozenset(_PATHS.split())
-"""Options and fields that are paths, or may be one; a parser may know more (`Parser.paths`)."""
+"""Options and fields that are paths, or may be one; a parser may know more (`ArgumentParser.paths`)."""
 
 _BOOLEANS = frozenset({"true", "false", "yes", "no"})
 

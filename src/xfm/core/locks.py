@@ -101,7 +101,7 @@ def lock_file(handle: int, place: Path) -> bool | None:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False
-        said = f"{place} lies on a file system without locks ({error.strerror}): nothing keeps runs apart"
+        said = f"{place} lies on a file system without locks ({error.strerror}): start no second run there"
         print(f"Note: {said}.", file=sys.stderr, flush=True)
         return None
     return True

@@ -77,7 +77,8 @@ class ImageReader:
     """Reads and frames pictures, for any number of threads; remembers the last `recent` paths."""
 
     def __init__(self, preprocessing: Preprocessing, urls: UrlRules | None, recent: int = RECENT) -> None:
-        self._preprocessing, self._urls = preprocessing, urls
+        # Of a function without this reader: a cycle would keep its pictures until a full collection.
+        self._framed = functools.partial(_framed, preprocessing, urls)
         self._remembered = functools.lru_cache(recent)(self._framed)
 
     def read(self, source: object) -> InputImage:
@@ -86,11 +87,12 @@ class ImageReader:
             return source
         return self._remembered(source) if isinstance(source, str | Path) else self._framed(source)
 
-    def _framed(self, source: object) -> InputImage:
-        original = read_original(source, self._urls)
-        pixels = framed(original, self._preprocessing).contiguous()
-        key = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
-        return InputImage(pixels, original.shape[2], original.shape[1], key)
+
+def _framed(preprocessing: Preprocessing, urls: UrlRules | None, source: object) -> InputImage:
+    original = read_original(source, urls)
+    pixels = framed(original, preprocessing).contiguous()
+    key = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
+    return InputImage(pixels, original.shape[2], original.shape[1], key)
 
 
 class InputError(UserError):

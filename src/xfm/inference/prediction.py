@@ -135,7 +135,9 @@ def predict(
         waiting = rows.rows(answers.last, answers.names)
         error = UserError if isinstance(rows, OneRow) else refused
         place, scale = None if draw is None else Path(draw), rows.unit == "B"
-        with tqdm(total=rows.total, unit=rows.unit, unit_scale=scale, disable=not progress) as bar:
+        with tqdm(
+            desc="predict", total=rows.total, unit=rows.unit, unit_scale=scale, disable=not progress
+        ) as bar:
             for row, answer in answered_rows(pipe, waiting, options, skip, place, error):
                 answers.write(row.number, row.kept, answer)
                 answered += 1

@@ -189,7 +189,7 @@ class FolderRows(RowSource):
     `names` are given where known; `report` tells what else the folder holds."""
 
     def __init__(self, path: Path, reading: ReadOptions, names: Sequence[str] | None = None) -> None:
-        self.path = path
+        self.path, self.files = path, [path]
         needed = [one for one in reading.fields if not one.optional and one.holds is not FieldKind.PICTURE]
         pictures = [one for one in reading.fields if one.holds is FieldKind.PICTURE]
         if needed or not pictures:

@@ -66,7 +66,8 @@ class ColumnMap:
         known = [name for one in fields for name in (*one.names, *one.parts)]
         for name, column in self.columns.items():
             if name not in known:
-                raise UserError(f"--columns: there is no field {name!r}; the task reads {', '.join(known)}")
+                mine = "columns" if self.remedy else "--columns"
+                raise UserError(f"{mine}: there is no field {name!r}; the task reads {', '.join(known)}")
             if not isinstance(column, str):
                 raise UserError(f"columns: that of {name} is {column!r}; give the name of a column")
         for one in fields:
@@ -91,7 +92,8 @@ class ColumnMap:
             if len(ways) > 1:
                 said = " and ".join(way[0] for way in ways)
                 first = ",".join(f"{name}={name}" for name in ways[0])
-                raise UserError(f"{place}: the columns {said} are one field; choose with --columns {first}")
+                mine = "by columns=" if self.remedy else "with --columns"
+                raise UserError(f"{place}: the columns {said} are one field; choose {mine} {first}")
             way = ways[0] if ways else () if one.optional else (one.name,)
             for name in way:
                 if (column := self.of(name)) in columns or not column:
