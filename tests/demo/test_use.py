@@ -120,6 +120,7 @@ def test_a_question_by_keyboard_alone(tiny: Running, visit: Go) -> None:
     assert "%" in live.inner_text()
 
 
+@thorough
 @pytest.mark.parametrize("scheme", some(["light", "dark"], 2))
 def test_names_and_contrast(tiny: Running, visit: Go, scheme: str) -> None:
     gone = visit(tiny.address, color_scheme=scheme)

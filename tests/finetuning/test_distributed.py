@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.alike import chosen, some
+from tests.alike import chosen, some, thorough
 from tests.evaluation.tiny import save_tiny_model
 from tests.finetuning.distributed_worker import (
     EVERY,
@@ -32,6 +32,7 @@ from xfm.finetuning.report import REPORT
 from xfm.reports.scores import METRICS
 from xfm.training.checkpoint import list_checkpoints, read_state
 
+pytestmark = thorough  # of the steps of several processes some run in tests/training
 WORKER = Path(__file__).with_name("distributed_worker.py")
 WHOLE = ("retrieval", "sentence-similarity")
 """Their loss contrasts all rows of a batch."""

@@ -72,6 +72,7 @@ NAMES = {
 """What cannot be read, and what is said of it."""
 
 
+@thorough
 @pytest.mark.slow
 def test_there_and_back_over_http(saved: Path, tmp_path: Path) -> None:
     with torch.no_grad():

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import thorough
 from tests.processes import ROOT, can_unshare, run
 
 FETCHED = {"good", "redirect-to-itself"}
 """All others are refused; some of them by name, some by address, some by what lies there."""
 
 
+@thorough
 def test_only_public_pictures_of_allowed_hosts_are_fetched(model: Path) -> None:
     if not can_unshare() or not shutil.which("ip"):
         pytest.skip("needs root, for a network of its own, and ip")
