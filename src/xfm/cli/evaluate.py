@@ -40,7 +40,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "- a fine-tuned model is scored on new labelled rows of its task, in predictions.jsonl one by one;\n"
         "- frozen picture features of a pre-trained one are evaluated on labelled pictures: a table, a\n"
         "  folder with a folder a class, or hub:OWNER/NAME; with --train by a linear probe and nearest\n"
-        "  neighbours, without by the names of the classes (zero-shot). Features are kept.",
+        "  neighbours, without by the names of the classes (zero-shot).",
         epilog="examples:\n"
         "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
         "  xfm evaluate runs/reviews/model --test new.csv --columns text=review,label=stars\n"

@@ -19,7 +19,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         epilog="examples:\n"
         "  xfm reproduce                                        the published table\n"
         "  xfm reproduce --list --data /data                    what belongs where, and what is there\n"
-        "  xfm reproduce glue --model M --data /data            all of GLUE, and the file for its server\n"
+        "  xfm reproduce glue --model M --data /data            all of GLUE, and the files for its server\n"
         "  xfm reproduce nlvr2 --model M --data /data --set settings.batch_size=4",
     )
     parser.add_argument("benchmarks", type=str, nargs="*", metavar="BENCHMARK", help="see --list")
@@ -47,8 +47,9 @@ def run(chosen: Namespace) -> None:
         from xfm.evaluation.benchmarks.published import Protocol
 
         changes = [f"--{change}" for change in names_in(chosen.set)]
-        protocols = build(list[Protocol], names_in(chosen.protocols.upper()), name="--protocols")
-        editions = build(list[Edition], names_in(chosen.editions.lower()), name="--editions") or [*Edition]
+        protocols = [build(Protocol, one, name="--protocols") for one in names_in(chosen.protocols.upper())]
+        editions = [build(Edition, one, name="--editions") for one in names_in(chosen.editions.lower())]
+        editions = editions or [*Edition]
         data = Path(chosen.data)
         jobs = find_jobs(data, names, protocols, changes, chosen.smoke, editions)
         print(f"To run: {', '.join(job.name for job in jobs)}", flush=True)

@@ -177,7 +177,7 @@ def usable_rows(
     scored = (rows for name, rows in splits.items() if name != "train")
     bad = pictures.unreadable(_distinct(task, *(() if lazily else (data.train,)), *scored), progress)
     if lazily:
-        bad |= pictures.unreadable(_distinct(task, data.train)[: pictures.room], progress)
+        bad |= pictures.unreadable(_distinct(task, data.train, most=pictures.room), progress)
     kept = {name: _without(rows, bad, task, name, left_out) for name, rows in splits.items()}
     left_out.check()
     own = {name: kept.pop(name) for name in ("train", "valid", "test")}
@@ -193,8 +193,13 @@ def readable(
     return kept
 
 
-def _distinct(task: type[AnyTask], *splits: Sequence[Any]) -> list[Path]:
-    return list(dict.fromkeys(path for rows in splits for row in rows for path in task.images_of(row)))
+def _distinct(task: type[AnyTask], *splits: Sequence[Any], most: int | None = None) -> list[Path]:
+    found: dict[Path, None] = {}
+    for path in (path for rows in splits for row in rows for path in task.images_of(row)):
+        if most is not None and len(found) >= most:
+            break
+        found[path] = None
+    return [*found]
 
 
 def _without(

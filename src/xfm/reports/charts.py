@@ -92,12 +92,13 @@ def small_multiples(
             axis.axvline(mark, color=INK, alpha=0.45, linewidth=0.8, linestyle=(0, (3, 3)))
         for colour, (label, curve) in zip(PALETTE, curves.items(), strict=False):
             every = -(-len(curve[0]) // MAX_POINTS) or 1
-            steps, values = curve[0][::every], curve[1][::every]
+            # From the end, so that the last point is there; in between they are means of what is left out.
+            steps, values = curve[0][::-every][::-1], running_mean(curve[1], every)[::-every][::-1]
             if len(steps) < FEW:  # a line needs two points, and is hard to see with a few
                 axis.plot(steps, values, color=colour, marker="o", markersize=3, linestyle="", clip_on=False)
             if smooth:
                 axis.plot(steps, values, color=colour, linewidth=0.7, alpha=0.25)
-                values = running_mean(curve[1])[::every]
+                values = running_mean(curve[1])[::-every][::-1]
             axis.plot(steps, values, color=colour, linewidth=1.3, label=label)
         if len(curves) > 1:
             axis.legend(fontsize=7, frameon=False, labelcolor=INK)
@@ -116,9 +117,9 @@ def histograms(panels: Mapping[str, Mapping[str, int]], columns: int = 4) -> str
     return _svg(figure)
 
 
-def running_mean(values: Sequence[float]) -> list[float]:
-    """Centred running mean over 8 % of the curve; shorter windows at the ends."""
-    width = max(1, round(len(values) * 0.08))
+def running_mean(values: Sequence[float], width: int = 0) -> list[float]:
+    """Centred running mean over `width` points (0: 8 % of the curve); shorter windows at the ends."""
+    width = width or max(1, round(len(values) * 0.08))
     kernel = np.ones(2 * (width // 2) + 1)
     counts = np.convolve(np.ones(len(values)), kernel, mode="same")
     return (np.convolve(np.asarray(values, dtype=float), kernel, mode="same") / counts).tolist()

@@ -125,7 +125,7 @@ def score_classes(rows: Sequence[Labelled], predictions: Sequence[ClassPredictio
 
 def vqa_submission(rows: Sequence[Question], answers: Sequence[str]) -> str:
     """`[{"question_id": 1, "answer": "yes"}, ..]`, as the VQA server takes it."""
-    return as_json([{"question_id": key, "answer": one} for key, one in _by_key(rows, answers)])
+    return as_json([{"question_id": key, "answer": one} for key, one in _by_key(rows, answers, once=True)])
 
 
 def caption_submission(rows: Sequence[ImageCaptions], captions: Sequence[str]) -> str:
@@ -139,11 +139,11 @@ def nlvr2_submission(rows: Sequence[LabelledText], predictions: Sequence[ClassPr
 
 
 def _by_key(
-    rows: Sequence[Question | ImageCaptions | LabelledText], predictions: Sequence[Any]
+    rows: Sequence[Question | ImageCaptions | LabelledText], predictions: Sequence[Any], once: bool = False
 ) -> list[tuple[Any, Any]]:
     keys = [row.key for row in rows]
-    if None in keys or len(set(keys)) != len(keys):
-        raise UserError("a row for the server has no id of its own; read the official files")
+    if None in keys or (once and len(set(keys)) != len(keys)):
+        raise UserError("some rows have no id of their own; read the official files")
     return list(zip(keys, predictions, strict=True))
 
 

@@ -1,1 +1,1 @@
-"""Evaluation of frozen picture features: cached once, then a linear probe, neighbours, or prompts."""
+"""Evaluation of frozen picture features: a linear probe, neighbours, or prompts."""

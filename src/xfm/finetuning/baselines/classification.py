@@ -183,7 +183,7 @@ def linear_texts(material: Material) -> BaselinePredictions:
         )
         model, how = ridge(train, valid, material.budget)
         answer = lambda rows: model.predict(features(rows)).tolist()  # noqa: E731
-    return material.predicted(answer, how)
+    return material.predicted(answer, how, words.cut)
 
 
 def probe(material: Material) -> BaselinePredictions:
@@ -247,7 +247,7 @@ def both(material: Material) -> BaselinePredictions:
         return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
 
     answer, how = fit_labels(material, features)
-    return material.predicted(answer, how, shared=seen.seconds)
+    return material.predicted(answer, how, words.cut, shared=seen.seconds)
 
 
 def linear(material: Material, values: Array) -> BaselinePredictions:

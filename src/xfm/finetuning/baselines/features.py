@@ -96,7 +96,7 @@ class ImageFeatures(NamedTuple):
 
 
 class TextFeatures:
-    """TF-IDF of words (1 and 2) and of letters inside words (2 to 5), of many the most frequent ones."""
+    """TF-IDF of words (1 and 2) and of letters inside words (2 to 5); `cut` tells what is left out."""
 
     def __init__(self, texts: Sequence[Sequence[str]], classes: int = 1) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -112,6 +112,8 @@ class TextFeatures:
         )
         self.vectors = make_union(words, letters)
         self.vectors.fit([text[:LONGEST] for own in texts for text in own])
+        full = max(len(words.vocabulary_), len(letters.vocabulary_)) >= limit
+        self.cut = f"the {limit:,} most frequent n-grams of each sort" if full else ""
 
     def __call__(self, texts: Sequence[Sequence[str]]) -> Any:
         """[R, D] sparse; of two texts both, and what they have in common."""

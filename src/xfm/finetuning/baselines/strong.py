@@ -60,7 +60,7 @@ def question_only(material: Material) -> BaselinePredictions:
         return model.predict(words([(row.question,) for row in rows])).tolist()
 
     cut = f"the {ANSWERS} most frequent answers" if len(kept) == ANSWERS else ""
-    return material.predicted(answer, how, cut)
+    return material.predicted(answer, how, cut, words.cut)
 
 
 def box_of_phrase(material: Material) -> BaselinePredictions:
