@@ -144,6 +144,7 @@ def test_caption(tiny: Running, visit: Go, runs: Any, examples: Examples) -> Non
     assert near(panel.locator(".answer .verdict").inner_text(), score)
 
 
+@thorough
 def test_classify(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel = gone.tab("classify")

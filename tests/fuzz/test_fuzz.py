@@ -16,7 +16,7 @@ from tests.fuzz.running import Reading, findings_in, shares, shrunk
 from tests.fuzz.target import Family
 from tests.processes import run
 
-INPUTS = int(os.environ.get("XFM_FUZZ", "20"))
+INPUTS = int(os.environ.get("XFM_FUZZ", "10"))
 """Of each family."""
 FAULTY = [sys.executable, "-m", "tests.fuzz.faulty"]
 

@@ -180,6 +180,7 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         )
 
 
+@thorough
 @pytest.mark.parametrize("name", some(CASES, EVERY))
 @pytest.mark.parametrize("world", some([2, 4], 2))
 @pytest.mark.slow
@@ -206,6 +207,7 @@ def test_saved_by_four_with_shards_goes_on_anywhere(folders, tmp_path, world, st
     check_continued(folders(4) / "run", tmp_path / "run")
 
 
+@thorough
 @pytest.mark.parametrize("world", some([2, 4], 2))
 def test_saved_with_shards_goes_on_in_one(folders: Callable[[int], Path], tmp_path: Path, world: int) -> None:
     shutil.copytree(folders(world) / "run", tmp_path / "run")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.alike import thorough
 from tests.data.tables.written import write_repeated
 from tests.processes import limited
 from tests.refusals import expect_refusal
@@ -41,6 +42,7 @@ found = {"rows": rows, "size": size}
 """
 
 
+@thorough
 def test_one_value_in_many_rows_stands_in_memory_once(tmp_path: Path) -> None:
     path = write_repeated(tmp_path / "a.parquet", b"\0" * 40_000_000, 30, nested=True)
     assert path.stat().st_size < 5000
