@@ -28,7 +28,7 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv libraries services quickstart test unit thorough hostile faults fuzz lint types format map tables docs wheel clean
+.PHONY: help venv libraries services quickstart check test thorough hostile faults fuzz lint types format map tables docs wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -38,12 +38,11 @@ help: ## list the commands
 quickstart: $(READY) ## data, pre-training, evaluation and report in one go (SMOKE=1: the same in minutes)
 	$(BIN)/xfm quickstart $(if $(SMOKE),--smoke) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FOLDER),--out $(FOLDER))
 
-test: lint ## lint, types, and the tests; of those that are alike and take long some
-	@$(MAKE) --no-print-directory --jobs 2 types unit
+check: lint types ## style and types
 
 # What the tests of a file share is made once, so that one worker runs all of them. tests/conftest.py orders files.
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-unit: $(DEV) ## the tests alone, on all cores
+test: $(DEV) ## the tests, on all cores; of those that are alike and take long some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) $(PYTEST)
 
 thorough: $(DEV) ## every test, with coverage: an hour or more on two cores

@@ -64,7 +64,7 @@ MISTAKES = {
     "info no/where": "no/where does not exist, and no recipe or model of the package has that name",
     "export m m.onnx": "m.onnx: export writes a checkpoint of the published code, whose name ends in .th",
     "reproduce bert": "unknown benchmark bert; known: glue, cola",
-    "reproduce --model m --protocols FT,XX": "--protocols.1: 'XX' is none of FT, LE, ZS",
+    "reproduce --model m --protocols FT,XX": "--protocols: 'XX' is none of FT, LE, ZS",
     "reproduce --model m --data LONG --out o": "too long",
 }
 """What a line of words must be told; LONG stands for a name of 5,000 letters."""

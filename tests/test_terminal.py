@@ -75,6 +75,7 @@ def test_standard_error_may_be_closed_or_full(model: Path, tmp_path: Path) -> No
     assert shell("xfm info nowhere 2> /dev/full").returncode == 2
 
 
+@thorough
 def test_standard_output_and_input_may_be_closed(model: Path, tmp_path: Path) -> None:
     """The first file that is opened must not take the place of the stream: prints would land in it."""
     done = shell(f"xfm export {model} {tmp_path / 'm.th'} >&- <&-")

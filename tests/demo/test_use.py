@@ -176,6 +176,7 @@ def test_a_key_is_asked_for_once(opened: Open, visit: Go, runs: dict[str, Path])
     assert gone.strangers == []
 
 
+@thorough
 def test_the_model_in_the_box(opened: Open, visit: Go) -> None:
     """What it is good for works, and it says no where nothing fits."""
     running = opened("small")

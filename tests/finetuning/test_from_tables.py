@@ -47,7 +47,7 @@ SINGLE = {
 }
 
 
-@pytest.mark.parametrize("kind", some([*FILES][::-1], 3))
+@pytest.mark.parametrize("kind", some([*FILES][::-1], 5))
 def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> None:
     """In folders whose names a shell must be told in quotes."""
     place = Path(shutil.copytree(SAMPLES, tmp_path / "my samples ($1)"))

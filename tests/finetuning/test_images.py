@@ -78,6 +78,7 @@ def tuned(data, model, tmp_path):
     return run
 
 
+@thorough
 @pytest.mark.parametrize("config", [MODERN, AS_PUBLISHED], ids=["modern", "published"])
 def test_both_ways_train_and_load(config, data, tuned):
     found = tuned("out", config)
@@ -193,6 +194,7 @@ def test_a_folder_says_what_it_passes_over(model: Path, tmp_path: Path, cli: Cli
 
 
 # ---------------------------------------------------------------- pictures that go bad later
+@thorough
 @pytest.mark.parametrize(
     ("workers", "image"), some([(1, ImageTrainingConfig(flip=0.5)), (0, UNVARIED)], 2), ids=str
 )

@@ -143,6 +143,7 @@ def inputs_of(task: Any, row: Any) -> dict[str, Any]:
     return {**shown, **({"text": texts[0]} if texts else {})}
 
 
+@thorough
 def test_fast_learns_values(model: Path, tmp_path: Path) -> None:
     table = text_table(tmp_path, [f"{'red ' * (1 + n % 5)}square,{n % 5}" for n in range(60)])
     config = FinetuneConfig(preset=Preset.FAST, regression=True, device="cpu", precision=Precision.FP32)
@@ -233,6 +234,7 @@ def test_it_is_fitted_and_told_and_changes_no_answer(sure, several):
         assert [by_name[name] for name in task.labels.names] == pytest.approx(own.probabilities, abs=1e-4)
 
 
+@thorough
 def test_transformers_and_an_evaluation_give_the_same(sure, tmp_path, cli):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("xfm.models.interop.transformers")

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassCalibrationError
 
+from tests.alike import thorough
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
 from xfm.config.next_command import command_line
@@ -86,6 +87,7 @@ def test_rows_of_the_training_are_counted(train: list[int], test: list[int]) -> 
         assert flag.sentence.startswith(f"{count} of {len(test)} test rows have texts of training rows")
 
 
+@thorough
 def test_a_table_that_is_learned_from_and_scored_is_flagged(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     on_sample("image-classification", model, out, replace(SHORT, baseline=False), test=SAMPLES / "shapes.csv")
@@ -103,6 +105,7 @@ def test_names_are_shown_not_run(model: Path, tmp_path: Path) -> None:
     assert nasty in page.text
 
 
+@thorough
 def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "out"
     given = ("--model", model, "--train", SAMPLES / "reviews.csv", "--out", out, "--steps", 5)

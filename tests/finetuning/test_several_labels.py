@@ -67,7 +67,7 @@ def task_of(kind: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "config"), some([(kind, config) for kind in KINDS for config in (SEVERAL, FAST)], 4)
+    ("kind", "config"), some([(kind, config) for kind in KINDS for config in (SEVERAL, FAST)], 8)
 )
 def test_every_task_of_labels_from_a_table(kind, config, model, tmp_path):
     rows, task, out = rows_of(kind), task_of(kind), tmp_path / "out"

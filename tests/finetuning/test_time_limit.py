@@ -46,6 +46,7 @@ def test_minutes_are_written_in_many_ways(number: float) -> None:
 
 
 # ---------------------------------------------------------------- the clock
+@thorough
 def test_a_limit_ends_the_training_and_everything_says_so(model, tmp_path, monkeypatch):
     """The machine becomes so slow that a step takes the rest of the time."""
     import time

@@ -158,7 +158,7 @@ CASES: dict[str, list[Change]] = {
 }
 
 
-@pytest.mark.parametrize("name", some(CASES, 4))
+@pytest.mark.parametrize("name", some(CASES, 8))
 def test_predictions_are_what_a_step_takes(name: str) -> None:
     recipe = small()
     for change in CASES[name]:

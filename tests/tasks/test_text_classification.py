@@ -211,6 +211,7 @@ def test_ranks_and_chance_are_those_of_a_count(rows: list[MatchedTexts], seed: i
 
 
 # ---------------------------------------------------------------- learning
+@thorough
 def test_it_learns_what_belongs_together(pretrained: Pretrained) -> None:
     task = build(SentenceSimilarityTask, pretrained, ROWS, max_tokens=16)
     before = task.metrics(ROWS, task.predict(ROWS))

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import xfm
+from tests.alike import thorough
 from tests.evaluation.tiny import COLOURS, save_tiny_model
 from tests.processes import run
 from xfm.cli.main import main
@@ -58,6 +59,7 @@ def tuned(rows: Path) -> Path:
     return rows.parent / "out"
 
 
+@thorough
 @pytest.mark.slow
 def test_it_is_scored_and_reported(tuned: Path) -> None:
     scores = json.loads((tuned / "metrics.json").read_text())
@@ -71,6 +73,7 @@ def test_it_is_scored_and_reported(tuned: Path) -> None:
     assert "word only" in page  # the baseline without the picture
 
 
+@thorough
 def test_pipeline_and_predict_answer(tuned: Path, rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask = xfm.pipeline("colour", model=tuned)
     answer = ask(image=rows.parent / "0.png", word="red")

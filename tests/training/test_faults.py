@@ -83,6 +83,7 @@ def test_a_hanging_loader_is_one_sentence(corpus, tmp_path):
     assert "data.timeout" in said
 
 
+@thorough
 def test_a_loader_that_is_killed_is_one_sentence(corpus, tmp_path):
     with Running(command(corpus, tmp_path, workers=2)) as running:
         running.wait_until(lambda: trains(tmp_path))

@@ -46,6 +46,7 @@ def ranks(running: Running) -> list[psutil.Process]:
     return sorted(found, key=lambda one: int(one.environ().get("RANK", one.pid)))
 
 
+@thorough
 @pytest.mark.slow
 def test_a_rank_that_is_killed_is_one_sentence_of_each_other(corpus, tmp_path):
     words = command(corpus, tmp_path, workers=1, save_every=2)[1:]

@@ -109,13 +109,15 @@ def encoded(task: AnyTask, rows: Sequence[Any]) -> Features:
     return rows, np.concatenate(values)[np.argsort(order)]
 
 
-def fit_linear(task: AnyTask, train: Features, valid: Features, choose_by: str = "") -> LinearFit:
+def fit_linear(
+    task: AnyTask, train: Features, valid: Features, choose_by: str = "", penalties: Sequence[float] = ()
+) -> LinearFit:
     """Fit a layer for each penalty and take the best by the task's metric (or `choose_by`), of equal ones the
     more certain; `DEFAULT` without validation rows."""
-    tried = PENALTIES if len(valid[0]) else (DEFAULT,)
+    tried = penalties or (PENALTIES if len(valid[0]) else (DEFAULT,))
     fits = _fit_classes(task, *train, tried) if isinstance(task, ClassTask) else _fit_values(*train, tried)
     if len(tried) == 1:
-        why = "there are no validation rows to choose it by"
+        why = "given" if penalties else "there are no validation rows to choose it by"
         return replace(fits[0], note=f"C = {tried[0]:g}, {why}")
     best = max(fits, key=lambda fit: (*_score(task, fit, *valid, choose_by), -fit.penalty))
     return replace(best, note=f"C = {best.penalty:g}, chosen on the validation rows")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.data.picture_kinds import png, size_chunk
 from tests.official.corpora import write_data_folder
 from xfm.cli.main import main
@@ -79,6 +79,7 @@ def spoil(name: str, data: Path, broken: bytes = BROKEN) -> tuple[str, int, int]
     return split, lost, len(rows) - lost
 
 
+@thorough
 @pytest.mark.parametrize(
     ("case", "broken"),
     some(
