@@ -127,7 +127,8 @@ def _tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> st
     for name, one in (details.get("tunings") or {}).items():
         part, comma, baseline = name.partition(", ")
         if one["steps"] < least * one["of"]:
-            found.append(f"{part_name(part)}{comma}{baseline} {one['steps']} of {one['of']} steps")
+            of = f" of {one['of']}" if one["steps"] < one["of"] else ""
+            found.append(f"{part_name(part)}{comma}{baseline} {one['steps']}{of} steps")
     return "; ".join(found)
 
 
