@@ -216,6 +216,9 @@ def test_an_index_of_another_model_is_refused(model: Path, tmp_path: Path) -> No
     (tmp_path / "full" / "file").touch()
     with expect_refusal("something else"), open_index(tmp_path / "full", model, make=True):
         pass
+    (tmp_path / "full" / "file").rename(tmp_path / "full" / ".index.json.partial-1")  # of a killed build
+    with open_index(tmp_path / "full", model, make=True) as index:
+        assert [*index.folder.glob(".index*")] == []
 
 
 def test_a_folder_is_its_own_collection_and_followed(model: Path, photos: Path) -> None:

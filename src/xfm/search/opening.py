@@ -74,6 +74,8 @@ def open_index(
             name = "the model" if isinstance(given, Pretrained) else everywhere(str(given))
             where = None if address is None else without_password(address)
             about = CollectionManifest(name, probe.tolist(), where, (table or TABLE) if address else "")
+            for left in place.glob(f".{MANIFEST}.partial-*"):
+                left.unlink()
             about.write(place)
             undo.callback(_clear, place)
         elif len(probe) != about.width or not np.abs(probe - np.array(about.probe)).max() <= _NEAR:
@@ -92,7 +94,8 @@ def open_index(
 def _found(place: Path, make: bool, address: str | None, table: str | None) -> CollectionManifest | None:
     """The collection that is there, where it may be opened so; None where one can be made."""
     if not (place / MANIFEST).exists() and make:
-        if place.exists() and any(path.name != ".xfm-lock" for path in place.iterdir()):
+        own = (".xfm-lock", f".{MANIFEST}.partial-")  # the second of a build that was killed
+        if place.exists() and not all(path.name.startswith(own) for path in place.iterdir()):
             raise UserError(f"{place} holds something else than a collection: give another folder")
         if table is not None and address is None:
             raise UserError(f"{table} is a table of a server: give --store, too, or leave out --table")
