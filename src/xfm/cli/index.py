@@ -99,8 +99,9 @@ def _take(chosen: Namespace) -> None:
     root = None if chosen.pictures is None else placed(home_path(chosen.pictures))
     told = ColumnMap.parse(chosen.columns), chosen.key, keep, names_in(chosen.as_text), root
     sources = [open_supply(placed(home_path(one)), *told) for one in names_in(chosen.images)]
+    nothing = UserError(f"{chosen.images}: there are no pictures; check the path")
     if not any(source.total is None or source.total for source in sources):
-        raise UserError(f"{chosen.images}: there are no pictures; check the path")
+        raise nothing
     require_same({}, (source.columns() for source in sources))  # before a new collection is made
     with _opened(chosen, make=chosen.action == "build") as index:
         left_out = SkippedRecords(chosen.max_bad)
@@ -110,7 +111,7 @@ def _take(chosen: Namespace) -> None:
         tell_bad(index.folder, left_out)
         left_out.check_share(chosen.images, taken.offered, taken.bad)
         if not taken.offered:
-            raise UserError(f"{chosen.images}: there are no pictures; check the path")
+            raise nothing
         if chosen.action == "build" or index.store.is_scattered():
             index.store.compact()
         there = amount(len(index), "picture is", "pictures are")

@@ -241,9 +241,9 @@ def task_specs(tunable: bool = False) -> tuple[TaskSpec, ...]:
     return tuple(one for one in dict.fromkeys(_known.values()) if one.tunable or not tunable)
 
 
-def task_names(tunable: bool = False) -> list[str]:
+def task_names() -> list[str]:
     """Their names, and after them the other names that are understood."""
-    found = task_specs(tunable)
+    found = task_specs()
     return [*(one.name for one in found), *(name for one in found for name in one.also)]
 
 

@@ -127,10 +127,10 @@ def check_size(width: int, height: int, limit: int | None = None) -> None:
         raise ImageError(f"{shown}, and a side may have {MAX_SIDE}: cut it up or shrink it")
 
 
-def read_image(path: Path, limit: int | None = None) -> bytes:
+def read_image(path: Path) -> bytes:
     """The bytes of an image file; raises ImageError when it cannot be read, is no regular file (a pipe
-    would block), or has more than `limit` bytes (by default `byte_limit()`)."""
-    limit = limit or byte_limit()
+    would block), or has more than `byte_limit()` bytes."""
+    limit = byte_limit()
     try:
         return read_bytes(path, limit)
     except OSError as error:

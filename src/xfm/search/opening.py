@@ -10,7 +10,7 @@ import numpy as np
 
 from xfm.config.next_command import command_line
 from xfm.core.errors import UserError, amount
-from xfm.core.locks import locked
+from xfm.core.locks import LOCK_FILE, locked
 from xfm.core.paths import home_path
 from xfm.inference.engine import Engine
 from xfm.inference.pipeline import pipeline
@@ -94,7 +94,7 @@ def open_index(
 def _found(place: Path, make: bool, address: str | None, table: str | None) -> CollectionManifest | None:
     """The collection that is there, where it may be opened so; None where one can be made."""
     if not (place / MANIFEST).exists() and make:
-        own = (".xfm-lock", f".{MANIFEST}.partial-")  # the second of a build that was killed
+        own = (LOCK_FILE, f".{MANIFEST}.partial-")  # the second of a build that was killed
         if place.exists() and not all(path.name.startswith(own) for path in place.iterdir()):
             raise UserError(f"{place} holds something else than a collection: give another folder")
         if table is not None and address is None:
