@@ -41,29 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.formatwarning = _note
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = [argument for argument in given if argument != "--debug"]
-    running: list[tuple[str, Namespace]] = []
-
-    def work() -> int:
-        try:
-            os.getcwd()
-        except FileNotFoundError:  # the libraries would end the process
-            raise UserError("the current folder does not exist any more: change to another (`cd`)") from None
-        if not arguments:
-            _top_parser().print_help()
-            return 0
-        with terminable():
-            running.append(parse_command(arguments))
-            ((verb, chosen),) = running
-            alone = verb in SEVERAL or is_alone(f"xfm {verb}")
-            return command_module(verb).run(chosen) or 0 if alone else FAILED
-
     try:
-        return guarded(
-            work,
-            lambda: next((str(getattr(chosen, "out", None) or "") for _, chosen in running), ""),
-            lambda: all(verb in SHOWS and not getattr(chosen, SHOWS[verb], None) for verb, chosen in running),
-            debug="--debug" in given,
-        )
+        with guarded("--debug" in given) as running:
+            try:
+                os.getcwd()
+            except FileNotFoundError:  # the libraries would end the process
+                remedy = "change to another (`cd`)"
+                raise UserError(f"the current folder does not exist any more: {remedy}") from None
+            with terminable():
+                verb, chosen = parse_command(arguments or ["--help"])
+                running.out = str(getattr(chosen, "out", None) or "")
+                running.prints = verb in PRINTS and not getattr(chosen, PRINTS[verb], None)
+                alone = verb in SEVERAL or is_alone(f"xfm {verb}")
+                running.status = command_module(verb).run(chosen) or 0 if alone else FAILED
+        return running.status
     finally:  # help leaves by an exception
         if argv is None:
             leaving()
@@ -139,5 +130,5 @@ COMMANDS = {
 """Every command with a line for `xfm --help`; its module in `xfm.cli` is imported when it is used."""
 SEVERAL = ("pretrain", "finetune")
 """Those made for several processes, started by torchrun."""
-SHOWS = {"plan": "json", "predict": "out", "search": "", "info": ""}
+PRINTS = {"plan": "json", "predict": "out", "search": "", "info": ""}
 """Those that are asked for something on standard output and for nothing else, without this option."""

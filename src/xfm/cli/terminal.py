@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 from xfm.core.errors import PeerReportedError, UserError, beneath, chain, explain, first_line, printable
@@ -17,21 +18,32 @@ from xfm.core.processes import put_off
 FAILED, INTERRUPTED = 2, 130
 
 
-def guarded(
-    work: Callable[[], int], place: Callable[[], str], shows: Callable[[], bool], debug: bool = False
-) -> int:
-    """Do a command's work and give its status; errors become one sentence and 2 (what the user can mend), or
-    130 (interrupted).
+@dataclass
+class Running:
+    """A command while it runs, as far as its caller knows it.
 
-    `place` names what the command writes. One that `shows` ends where nobody reads its output.
+    Attributes:
+        out: what it writes.
+        prints: it ends where nobody reads its output.
+        status: its exit status.
     """
-    interrupts: list[int] = []
-    with _streams(shows) as (out, closed), _quiet_hooks(debug):
+
+    out: str = ""
+    prints: bool = True
+    status: int = 0
+
+
+@contextlib.contextmanager
+def guarded(debug: bool = False) -> Iterator[Running]:
+    """A command runs inside; its errors become one sentence and the status 2 (what the user can mend), or 130
+    (interrupted)."""
+    running, interrupts = Running(), list[int]()
+    with _streams(running) as (out, closed), _quiet_hooks(debug):
         try:
             with _noting_interrupts(interrupts):
-                status = work()
+                yield running
         except SystemExit as stop:  # help, or the version
-            if _flushed(out, closed, 0, shows) == 0:
+            if _flushed(out, closed, Running(prints=running.prints)) == 0:
                 raise
             raise SystemExit(FAILED) from stop
         except BaseException as error:
@@ -40,19 +52,19 @@ def guarded(
             before = next((one for one in chain(error) if isinstance(one, UserError)), None)
             said = str(error) if isinstance(error, KeyboardInterrupt) else ""
             if isinstance(before, PeerReportedError):
-                status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+                running.status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
             elif before and said and not interrupts:  # torchrun's SIGTERM, while a failure was cleared up
                 _complain(f"xfm: {before}", closed)
-                status = FAILED
+                running.status = FAILED
             elif interrupts or any(isinstance(one, KeyboardInterrupt) for one in chain(error)):
                 _complain(f"\nxfm: {said or 'interrupted'}", closed)
-                status = INTERRUPTED
+                running.status = INTERRUPTED
             else:
                 lost = out.lost if out else None
                 if lost is None:
-                    _complain(f"xfm: {_sentence(error, place(), debug)}", closed)
-                status = 0 if isinstance(error, BrokenPipeError) and lost is error else FAILED
-        return _flushed(out, closed, status, shows)
+                    _complain(f"xfm: {_sentence(error, running.out, debug)}", closed)
+                running.status = 0 if isinstance(error, BrokenPipeError) and lost is error else FAILED
+        running.status = _flushed(out, closed, running)
 
 
 def leaving() -> None:
@@ -112,10 +124,10 @@ class _Stream(io.FileIO):
         lost: why it cannot be written any more.
     """
 
-    def __init__(self, handle: int, raises: Callable[[], bool]) -> None:
+    def __init__(self, handle: int, running: Running | None = None) -> None:
         super().__init__(handle, "w", closefd=False)
         self.lost: OSError | None = None
-        self._raises = raises
+        self._running = running
 
     def write(self, data: Any, /) -> int | None:
         size = memoryview(data).nbytes
@@ -125,7 +137,7 @@ class _Stream(io.FileIO):
             return super().write(data)
         except OSError as error:
             self.lost = error
-            if self._raises():
+            if self._running and self._running.prints:
                 raise
             return size
 
@@ -137,7 +149,7 @@ def _complain(message: str, closed: set[str]) -> None:
 
 
 @contextlib.contextmanager
-def _streams(shows: Callable[[], bool]) -> Iterator[tuple[_Stream | None, set[str]]]:
+def _streams(running: Running) -> Iterator[tuple[_Stream | None, set[str]]]:
     """Standard output of our own, and the names of closed streams, whose number would go to the next file,
     and a library's prints into it."""
     for handle in (0, 1, 2):
@@ -149,12 +161,12 @@ def _streams(shows: Callable[[], bool]) -> Iterator[tuple[_Stream | None, set[st
     out = None
     closed = {name for name in ("stdout", "stderr") if getattr(sys, name) is None}
     if sys.stderr is None or sys.stderr is sys.__stderr__:
-        sys.stderr = _text(_Stream(2, raises=lambda: False), before[1], lines=True)
+        sys.stderr = _text(_Stream(2), before[1], lines=True)
     if sys.stdout is None or sys.stdout is sys.__stdout__:
         if before[0] is not None:
             with contextlib.suppress(OSError, ValueError):
                 before[0].flush()
-        out = _Stream(1, raises=shows)
+        out = _Stream(1, running)
         at_once = getattr(before[0], "write_through", False)  # PYTHONUNBUFFERED
         sys.stdout = _text(out, before[0], lines=at_once or out.isatty())
     if "stdout" in closed:
@@ -173,15 +185,15 @@ def _text(raw: _Stream, before: TextIO | None, lines: bool) -> TextIO:
     )
 
 
-def _flushed(out: _Stream | None, closed: set[str], status: int, shows: Callable[[], bool]) -> int:
+def _flushed(out: _Stream | None, closed: set[str], running: Running) -> int:
     """The status after what is left was printed; a reader that has gone, such as `head`, is no failure."""
-    if "stdout" in closed and shows():  # which was said at the beginning
-        return status or FAILED
+    if "stdout" in closed and running.prints:  # which was said at the beginning
+        return running.status or FAILED
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
     lost = out.lost if out else None
     if lost is None or lost.errno == errno.EPIPE:
-        return status
+        return running.status
     remedy = "what was saved before stays: send the output elsewhere"
     _complain(f"xfm: standard output cannot be written ({lost.strerror}); {remedy}", closed)
     return FAILED

@@ -143,8 +143,7 @@ class Embed(Pipeline):
     def answer(self, batch: InputBatch, ready: NoOptions) -> list[NDArray[np.float32]]:
         model = self.engine.model
         if batch.tokens is not None:
-            encode = model.embed_text if self.normalised else model.text_vectors
-            vectors = encode(batch.tokens.ids, batch.tokens.mask)
+            vectors = model.embed_text(batch.tokens.ids, batch.tokens.mask, self.normalised)
         else:
             project = model.project_image if self.normalised else model.vision_proj
             vectors = batch.of_rows(project(batch.pictures[:, 0]))

@@ -123,13 +123,10 @@ class Composition:
         """[B, 3, H, W] -> unit vectors [B, E]."""
         return self.project_image(self.encode_image(pixels)[:, 0])
 
-    def text_vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> [R, E] text vectors, not normalised."""
-        return self.text_proj(encode_first(self.language, ids, mask))
-
-    def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> unit vectors [R, E] (float32), see `text_vectors`."""
-        return F.normalize(self.text_vectors(ids, mask).float(), dim=-1)
+    def embed_text(self, ids: Tensor, mask: Tensor, normalize: bool = True) -> Tensor:
+        """[R, T] ids and mask -> unit vectors [R, E] (float32), or those before they are normalised."""
+        vectors = self.text_proj(encode_first(self.language, ids, mask))
+        return F.normalize(vectors.float(), dim=-1) if normalize else vectors
 
     def language_logits(self, states: Tensor) -> Tensor:
         """[N, Dt] states of the language encoder -> [N, V] token logits (MLM head)."""
