@@ -58,7 +58,7 @@ hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or mo
 faults: $(DEV) ## kills, full disks, damaged shards, failing stores against real trainings, an hour or more (PYTEST='-k kills')
 	OMP_NUM_THREADS=1 XFM_KILLS=$${XFM_KILLS:-50} XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest -q --durations=0 --durations-min=60 \
 		--no-header tests/training/test_kills.py tests/training/test_faults.py tests/training/test_faults_folder.py \
-		tests/training/test_faults_ranks.py tests/training/test_async_save.py tests/training/test_sample_accounting.py \
+		tests/training/test_faults_ranks.py tests/training/test_sample_accounting.py \
 		tests/training/test_remote_corpora.py $(PYTEST)
 
 fuzz: $(DEV) ## damaged files for every reader, 200,000 of each kind: hours (XFM_FUZZ=5000, FUZZ='--family tables --guided')

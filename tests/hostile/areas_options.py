@@ -49,7 +49,7 @@ WORDS = [
     Situation("nothing-at-all", "", says=("COMMAND",), status=(0,), words=()),
     Situation("unicode-in-a-name", "", says=("nowhere",), words=("info", "nowhere/\u202e\u0000"[:-1])),
     Situation("name-of-5000-letters", "", says=("too long",), words=("info", "a/" + "x" * 5000)),
-    Situation("out-of-5000-letters", "", says=("xxx",), words=(*TUNE.replace("out", "x" * 5000, 1).split(),)),
+    Situation("out-of-5000-letters", "", says=("xxx",), words=(*TUNE.replace("--out out", "--out " + "x" * 5000).split(),)),
     Situation("line-break-in-a-name", "", says=("a\\nb",), words=("info", "./a\nb")),
     Situation("brackets-in-a-root", "pretrain --recipe {recipe} --root w[1] --out out", says=("w[1]",)),
     Situation("columns-nonsense", f"{TUNE} --columns ===", says=("--columns",)),

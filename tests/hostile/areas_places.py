@@ -76,8 +76,8 @@ SAME = [
         ("model.safetensors",)),
     Situation("finetune-into-its-model", "finetune text-classification --model m --train {rows} --out m --steps 1",
         {"m": copied("{model}")}, ("m",)),
-    Situation("merge-onto-its-adapter", "merge a/model a/model", {"a": copied("{apart}")}, ("a/model",)),
-    Situation("merge-onto-its-base", "merge {apart}/model m", {"m": copied("{model}")}, ("m",)),
+    Situation("merge-onto-its-adapter", "export a/model a/model --format merged", {"a": copied("{apart}")}, ("a/model",)),
+    Situation("merge-onto-its-base", "export {apart}/model m --format merged", {"m": copied("{model}")}, ("m",)),
     Situation("finetune-into-an-adapter", "finetune text-classification --model a/model --train {rows} --out a/model "
         "--steps 1", {"a": copied("{apart}")}, ("a/model",)),
     Situation("pretrain-twice", f"{PRETRAIN} r", {"r": copied("{run}")}, ("r",)),

@@ -9,7 +9,7 @@ from tests.hostile.running import Watched, interrupt
 from tests.hostile.situation import Situation
 
 TUNE = "finetune text-classification --model {model} --train {rows} --steps 4000 --out out"
-MERGE = "merge {apart}/model out"
+EXPORT = "export {apart}/model out --format merged"
 PRETRAIN = "pretrain --recipe {recipe} --out out --training.steps 4000 --training.save_every 4000"
 PREPARE = "prepare --out out --scale 0.1 --workers 2"
 MANY = {"in.jsonl": '{"text": "a red circle"}\n' * 60_000}
@@ -85,7 +85,7 @@ SITUATIONS = [
     Situation("finetune-workers-killed", f"{TUNE} --workers 2",
         during=when("out/log.jsonl", signal.SIGKILL, False, 2.0), status=(-9,), **LATE),
     Situation("finetune-a-worker-killed", f"{TUNE} --workers 2", says=("worker",), during=kill_worker, **LATE),
-    Situation("merge-interrupted", MERGE, during=after(3.0, signal.SIGINT), status=(0, 130)),
+    Situation("export-interrupted", EXPORT, during=after(3.0, signal.SIGINT), status=(0, 130)),
     Situation("pretrain-interrupted-loading", PRETRAIN, during=after(2.0, signal.SIGINT), status=(0, 130), **LATE),
     Situation("pretrain-interrupted", PRETRAIN, during=when("out/log.jsonl", signal.SIGINT), status=(0, 130), **LATE),
     Situation("pretrain-workers-interrupted", f"{PRETRAIN} --data.workers 2",

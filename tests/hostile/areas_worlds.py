@@ -77,7 +77,7 @@ WORLDS = [
     world("shard-gzip", put(SCENES, b"\x1f\x8b\x08" + bytes(2000)), says=("scenes-00000.tar",)),
     world("shard-fifo", put(SCENES, fifo), says=("scenes-00000.tar",)),
     world("shard-device", put(SCENES, ENDLESS), says=("scenes-00000.tar",)),
-    world("shard-gone", drop(SCENES), says=("scenes-00000.tar",)),
+    world("shard-gone", drop(SCENES), says=("scenes-*.tar",)),
     world("shard-leads-out", put(SCENES, members(_up_a__jpg=b"x", _up_a__json=b"{}")), says=("scenes-00000.tar",)),
     world("shard-without-pictures", put(SCENES, members(a__json=b"{}")), says=("scenes-00000.tar",)),
     world("text-noise", put(TEXT, bytes(range(256)) * 99), says=("text.jsonl",)),
@@ -152,6 +152,6 @@ BENCHMARKS = [
 ] + [
     Situation("reproduce-nlvr2-elsewhere", "reproduce nlvr2 --model {model} --data d --out out --smoke --quiet",
         {"d/nlvr2/data/train.json": '{"identifier": "train-0-0-0", "sentence": "a", "label": "True", "directory": 7}\n',
-            "d/nlvr2/images/readme.txt": "x"}, ("images/train/7/train-0-0-img0.png", "images holds readme.txt")),
+            "d/nlvr2/images/readme.txt": "x"}, ("images/train/7/train-0-0-img0.png", "NLVR2's folder train")),
 ]  # fmt: skip
 SITUATIONS = [*RECIPE, *FILES, *WORLDS, *TASKS, *CHECKPOINTS, *BENCHMARKS]

@@ -11,8 +11,8 @@ from transformers import get_linear_schedule_with_warmup
 
 from tests.modeling.build import tiny_model
 from xfm.config.training import OptimConfig, Precision, Schedule
-from xfm.models.library_encoders import TimmVision
 from xfm.models.precision import autocast
+from xfm.models.timm_encoders import TimmVision
 from xfm.training.clock import TrainingClock
 from xfm.training.optim import (
     BatchedMuon,

@@ -5,7 +5,7 @@ from enum import StrEnum
 from math import prod
 from typing import ClassVar
 
-from xfm.config.typed import Limited, check_limits, check_range, limited, refuse
+from xfm.config.typed import Limited, check_limits, check_range, limited, refuse, settle_members
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -19,6 +19,21 @@ class Positions(StrEnum):
 
     NONE = "none"
     SINE_2D = "sine-2d"
+
+
+class TextPooling(StrEnum):
+    """The state that stands for a whole text, in slot 0 of what a text encoder gives.
+
+    first: that of the first token, as BERT's.
+    mean: the mean of all tokens, as sentence-transformers'.
+    last: that of the last token, as CLIP's.
+    filled: that of the last place of a text that is filled up with padding to its full length, as SigLIP's.
+    """
+
+    FIRST = "first"
+    MEAN = "mean"
+    LAST = "last"
+    FILLED = "filled"
 
 
 class TextPositions(StrEnum):
@@ -116,6 +131,41 @@ class TimmVisionConfig(ImageInputConfig):
 
 
 @dataclass(frozen=True)
+class TimmConvConfig(TimmVisionConfig):
+    """A convolutional network of timm in the vision encoder's place. A patch is what a cell of the last
+    feature map stands for, `patch_size` the network's stride, `depth` its number of stages.
+
+    Attributes:
+        train_batch_norm: batch norms use and update the statistics of a training's batches; otherwise they
+            keep those that they came with.
+    """
+
+    train_batch_norm: bool = False
+
+
+@dataclass(frozen=True)
+class TransformersVisionConfig(ImageInputConfig):
+    """The vision encoder of a CLIP or SigLIP of transformers (`xfm init --pair`).
+
+    Attributes:
+        settings: what transformers' `config.json` says of it, as JSON text.
+    """
+
+    settings: str = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class OpenClipVisionConfig(ImageInputConfig):
+    """The vision transformer of a model of open_clip (`xfm init --pair`).
+
+    Attributes:
+        open_clip: `model_cfg` of its `open_clip_config.json`, as JSON text.
+    """
+
+    open_clip: str = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class LanguageConfig:
     """RoBERTa language encoder, and with the last five attributes also BERT.
 
@@ -133,7 +183,10 @@ class LanguageConfig:
         first_position: row of the position table that the first token takes (RoBERTa 2, BERT 0).
         segments: segment vectors: 1 for all tokens alike, 2 when a pair's second text has its own (BERT).
         separator: id of the token that ends the first segment.
+        pooling: the state that slot 0 holds, that of the first token or the mean.
     """
+
+    written: ClassVar[bool] = False
 
     vocab_size: int = limited(50265, 1, MAX_ROWS)
     width: int = limited(768, 1, MAX_WIDTH)
@@ -148,9 +201,13 @@ class LanguageConfig:
     first_position: int = 2
     segments: int = limited(1, 1, 2)
     separator: int = 2
+    pooling: TextPooling = TextPooling.FIRST
 
     def __post_init__(self) -> None:
+        settle_members(self, "language.")
         check_limits(self, "language.")
+        of_others = self.pooling not in (TextPooling.FIRST, TextPooling.MEAN)
+        refuse({f"language.pooling is {self.pooling}, and xfm's own encoder has first and mean": of_others})
         refuse({"language.heads must divide language.width": self.width % self.heads})
         check_range("language.first_position", self.first_position, 0, self.max_positions - 1)
         for name in ("pad", "separator"):
@@ -162,16 +219,17 @@ class LanguageConfig:
         return self.max_positions - self.first_position
 
 
-@dataclass(frozen=True)
-class TransformersTextConfig(Limited, place="language."):
-    """A text encoder of transformers in the language encoder's place (`xfm init --language hf:NAME`).
+@dataclass(frozen=True, kw_only=True)
+class LibraryTextConfig(Limited, place="language."):
+    """What is known of a text encoder that another library computes.
 
     Attributes:
-        settings: what transformers' `config.json` says, as JSON text; it belongs to transformers.
         vocab_size: number of tokens, rows of the word matrix.
         width: width of the hidden states.
         max_positions: longest text in tokens.
         pad: id of the padding token.
+        pooling: the state that slot 0 holds.
+        written: captions are read as they are written; otherwise as X-FM's, in small letters without signs.
     """
 
     # Of the token head, and of a decoder on this vocabulary, see `LanguageConfig`.
@@ -179,11 +237,12 @@ class TransformersTextConfig(Limited, place="language."):
     first_position: ClassVar[int] = 0
     segments: ClassVar[int] = 1
 
-    settings: str
     vocab_size: int = limited(MISSING, 1, MAX_ROWS)
     width: int = limited(MISSING, 1, MAX_WIDTH)
     max_positions: int = limited(MISSING, 3, MAX_ROWS)
     pad: int = limited(MISSING, 0)
+    pooling: TextPooling = TextPooling.FIRST
+    written: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -198,6 +257,28 @@ class TransformersTextConfig(Limited, place="language."):
     def separator(self) -> int:
         """Without segments none is needed."""
         return self.pad
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersTextConfig(LibraryTextConfig):
+    """A text encoder of transformers in the language encoder's place (`xfm init --language hf:NAME`).
+
+    Attributes:
+        settings: what transformers' `config.json` says, as JSON text; it belongs to transformers.
+    """
+
+    settings: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenClipTextConfig(LibraryTextConfig):
+    """The text transformer of a model of open_clip (`xfm init --pair`).
+
+    Attributes:
+        open_clip: `model_cfg` of its `open_clip_config.json`, as JSON text.
+    """
+
+    open_clip: str
 
 
 @dataclass(frozen=True)
@@ -221,5 +302,7 @@ class FusionConfig(Limited, place="fusion."):
     positions: TextPositions = TextPositions.NONE
 
 
-AnyVisionConfig = VisionConfig | TimmVisionConfig
-AnyLanguageConfig = LanguageConfig | TransformersTextConfig
+AnyVisionConfig = (
+    VisionConfig | TimmVisionConfig | TimmConvConfig | TransformersVisionConfig | OpenClipVisionConfig
+)
+AnyLanguageConfig = LanguageConfig | TransformersTextConfig | OpenClipTextConfig

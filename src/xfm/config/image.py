@@ -25,16 +25,46 @@ class Framing(StrEnum):
     centre: the shorter side is resized to 8 / 7 of the model's (256 for 224), then the centre is cropped, as
         ImageNet is evaluated.
     close-centre: likewise to 9 / 7 (288), as the published linear evaluations of most other sets.
+    shortest: the shorter side is resized to the model's, then the centre is cropped, as CLIP.
     """
 
     SQUASH = "squash"
     CENTRE = "centre"
     CLOSE_CENTRE = "close-centre"
+    SHORTEST = "shortest"
 
     @property
     def enlarged(self) -> tuple[int, int] | None:
         """Numerator and denominator of the shorter side's share before the crop; None where all is shown."""
-        return {Framing.CENTRE: (8, 7), Framing.CLOSE_CENTRE: (9, 7)}.get(self)
+        return {
+            Framing.CENTRE: (8, 7),
+            Framing.CLOSE_CENTRE: (9, 7),
+            Framing.SHORTEST: (1, 1),
+        }.get(self)
+
+
+class Interpolation(StrEnum):
+    """How pixels are computed where a picture is resized, always antialiased.
+
+    bicubic, bilinear: as torch and transformers' processors compute them.
+    pillow-bicubic, pillow-bilinear: as Pillow, and so open_clip, computes them; of 300 values one differs, by
+        one level of 255.
+    """
+
+    BICUBIC = "bicubic"
+    BILINEAR = "bilinear"
+    PILLOW_BICUBIC = "pillow-bicubic"
+    PILLOW_BILINEAR = "pillow-bilinear"
+
+    @property
+    def mode(self) -> str:
+        """The kind of interpolation, without its library."""
+        return self.value.removeprefix("pillow-")
+
+    @property
+    def by_pillow(self) -> bool:
+        """Whether Pillow resizes."""
+        return self.mode != self.value
 
 
 class Colours(StrEnum):

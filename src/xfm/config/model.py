@@ -66,6 +66,8 @@ class ModelConfig:
         projection: width E of the contrastive space, which takes both.
         temperature: initial contrastive temperature.
         pixel_head: a linear head for the pixels of masked patches, which `training.mim_target pixels` trains.
+        logit_bias: a bias of the similarity, added to cosine / temperature, as SigLIP's: their sigmoid is the
+            probability that text and picture belong together.
     """
 
     vision: AnyVisionConfig = field(default_factory=VisionConfig)
@@ -74,6 +76,7 @@ class ModelConfig:
     projection: int = limited(256, 1, MAX_WIDTH)
     temperature: float = limited(0.07, 0.001, 0.5)
     pixel_head: bool = False
+    logit_bias: bool = False
 
     def __post_init__(self) -> None:
         refuse({"fusion.heads must divide language.width": self.language.width % self.fusion.heads})

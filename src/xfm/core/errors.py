@@ -5,6 +5,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,18 @@ def first_line(error: BaseException, longest: int = 160) -> str:
     lines = str(error).strip().splitlines()
     text = " ".join(lines[0].split()) if lines else type(error).__name__
     return excerpt(text, longest)
+
+
+@contextmanager
+def explained(what: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn an error inside (of `kinds`, by default all) into a UserError: "what (first line); remedy"."""
+    caught = kinds or (Exception,)
+    try:
+        yield
+    except caught as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{what} ({first_line(error)}); {remedy}") from error
 
 
 def import_extra(module: str, needed_by: str, extra: str = "") -> Any:

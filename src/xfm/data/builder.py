@@ -24,7 +24,7 @@ from xfm.data.masking import mask_patches
 from xfm.data.records import SampleKind
 from xfm.data.schema import Batch, ImageBatch, ImageSample, PairBatch, RegionBatch, TextBatch, TextSample
 from xfm.data.streams import CorpusStream, DrawnSample, RecordTally
-from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Box, image_view, may_mirror, move_boxes, region_view, show
 from xfm.data.variation import recolour
 
@@ -92,7 +92,7 @@ class BatchBuilder:
             sample, rng, _ = item
             caption = sample.captions[int(rng.random() * len(sample.captions))]
             pictures.append(self._picture(item, mode, may_mirror(mode, sample.captions)))
-            rows.append((normalise_caption(caption, self._config.max_words), rng))
+            rows.append((self._texts.tokenizer.as_caption(caption, self._config.max_words), rng))
         tokens, masked = collate_tokens(rows, self._config.caption_mask, self._texts)
         return PairBatch(
             pixels=stack_pixels(pictures),
@@ -108,8 +108,10 @@ class BatchBuilder:
         and random regions that survive the crop; with `max_regions` 1, a region where there is one."""
         config, mode = self._config, self._streams[SampleKind.REGION].augmentation
         rows: list[_Row] = []
-        size = self._size
-        pictures = [_add_image(rows, one, image, config, mode, size) for image, one in enumerate(items)]
+        size, tokenizer = self._size, self._texts.tokenizer
+        pictures = [
+            _add_image(rows, one, image, config, mode, size, tokenizer) for image, one in enumerate(items)
+        ]
         if len(rows) > _LARGE:
             del rows[len(rows) // config.row_multiple * config.row_multiple :]
         texts, images = [row[0] for row in rows], [row[1] for row in rows]
@@ -165,6 +167,7 @@ def _add_image(
     config: DataConfig,
     mode: Augmentation,
     size: int,
+    tokenizer: Tokenizer,
 ) -> Tensor:
     """Add the rows of one picture, and return it as the model sees it: [3, S, S] uint8."""
     sample, rng, picture = item
@@ -176,7 +179,7 @@ def _add_image(
     room = config.max_regions
     if config.caption_rows and sample.captions and (room > 1 or not boxes):
         caption = sample.captions[int(rng.random() * len(sample.captions))]
-        text = normalise_caption(caption, config.max_words), rng
+        text = tokenizer.as_caption(caption, config.max_words), rng
         rows.append((text, image, None, box_identity(picture, (0, 0, width, height))))
         room -= 1
     kept = [i for i, box in enumerate(moved) if box is not None]
@@ -184,6 +187,6 @@ def _add_image(
         kept = rng.permutation(kept)[:room].tolist()
     for i in kept:
         phrase, box = sample.regions[i]
-        text = normalise_caption(phrase, config.max_words), rng
+        text = tokenizer.as_caption(phrase, config.max_words), rng
         rows.append((text, image, moved[i], box_identity(picture, box)))
     return recolour(rng, show(sample.pixels, view, size), mode, has_boxes=True)

@@ -43,10 +43,11 @@ class PretrainingData:
         world: int = 1,
         normalisation: Normalisation = CLIP,
         cache: ImageCache | None = None,
+        written: bool = False,
     ) -> None:
         self.config = config
         self._normalisation = normalisation
-        self.tokenizer = Tokenizer.load(config.tokenizer)
+        self.tokenizer = Tokenizer.load(config.tokenizer, written)
         self._streams = streams = [
             replace(_open_stream(SampleKind(name), setting, seed, config), cache=cache)
             for name, setting in config.streams.items()

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -44,38 +45,39 @@ def has_words(text: str) -> bool:
     return _WORD.search(text) is not None
 
 
-def as_read(rule: TextRule, text: str, longest: int) -> str:
-    """A text as a task reads it, of at most `longest` tokens, in training and in answers alike."""
-    if rule is TextRule.WRITTEN:
-        return text
-    return normalise_caption(text, longest) if rule is TextRule.LONG_CAPTION else normalise_caption(text)
-
-
 class Tokenizer:
     """A `tokenizers.Tokenizer` and the ids of its special tokens.
 
-    `bos` and `eos` stand around every text (the state of `bos` stands for it), `unk` is None where the
-    vocabulary lacks nothing, `vocab_size` is one more than the largest id. UserError: one is missing.
+    `bos` and `eos` stand around every text (one token, where texts have only an end), `unk` is None where the
+    vocabulary lacks nothing, `vocab_size` is one more than the largest id. `written`: captions are read as
+    they are written, not as X-FM's. UserError: a special token is missing.
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, name: str = "tokenizer.json") -> None:
-        self._backend = backend
+    def __init__(
+        self, backend: tokenizers.Tokenizer, name: str = "tokenizer.json", written: bool = False
+    ) -> None:
+        self._backend, self.written = backend, written
         self._lock = threading.Lock()  # how texts are cut is a state of the backend, and threads share it
+        self._padding: dict[str, Any] | None = backend.padding
         self._backend.no_padding()
         self._backend.no_truncation()
         empty = backend.encode("")
         found = zip(empty.ids, empty.special_tokens_mask, strict=True)
         frame = [index for index, special in found if special]
-        if len(frame) != 2:
-            told = "a text must stand between two tokens, such as <s> and </s> or [CLS] and [SEP]"
+        if len(frame) > 2 or not (frame or written):
+            told = "a text must stand between two tokens, such as <s> and </s>, or end in one"
             raise UserError(f"{name}: {told}, but {len(frame)} are put around it; take a text encoder's.")
-        self.bos, self.eos = frame
         added = [(index, one) for index, one in backend.get_added_tokens_decoder().items() if one.special]
         roles = {one.content.strip("<>[]|").lower(): index for index, one in added}
+        if "pad" in roles:
+            self._padding = None
+        elif self._padding:
+            roles["pad"] = self._padding["pad_id"]
         if missing := [role for role in ("pad", "mask") if role not in roles]:
             told = f"there is no special token <{missing[0]}> or [{missing[0].upper()}]"
             raise UserError(f"{name}: {told}; take the tokenizer of a masked language model, or train one.")
         self.pad, self.mask, self.unk = roles["pad"], roles["mask"], roles.get("unk")
+        self.bos, self.eos = (frame[0], frame[-1]) if frame else (self.pad, self.pad)
         special = (self.bos, self.eos, self.pad, self.mask, self.unk)
         self.special_ids: frozenset[int] = frozenset(index for index in special if index is not None)
         """Ids of those tokens."""
@@ -87,7 +89,7 @@ class Tokenizer:
         """[N] int64, rising: the ids of all other tokens."""
 
     @classmethod
-    def load(cls, path: Path | str) -> "Tokenizer":
+    def load(cls, path: Path | str, written: bool = False) -> "Tokenizer":
         """Read a `tokenizer.json`; raises UserError when the file is missing or is not a tokenizer."""
         path = Path(path)
         try:
@@ -102,7 +104,7 @@ class Tokenizer:
         except BaseException as error:  # the Rust side raises bare Exception; its panics are not even that
             what = str(error).partition("; use sys.")[0]
             raise UserError(f"{path}: not a tokenizer.json ({what}); write it again.") from error
-        return cls(backend, str(path))
+        return cls(backend, str(path), written)
 
     def save(self, path: Path | str) -> None:
         """Write a `tokenizer.json`, replacing an older one in one go."""
@@ -112,14 +114,27 @@ class Tokenizer:
         """The tokenizer as the text of a `tokenizer.json`."""
         with self._lock:
             self._backend.no_truncation()  # what the last call needed is no part of the tokenizer
+            if self._padding:  # no token is called <pad>: the file says it
+                self._backend.enable_padding(pad_id=self.pad, pad_token=self._padding["pad_token"])
             told = self._backend.to_str()
+            self._backend.no_padding()
         return json.dumps(json.loads(told), ensure_ascii=False, indent=1) + "\n"
 
-    def __getstate__(self) -> str:
-        return self.to_json()
+    def __getstate__(self) -> tuple[str, bool]:
+        return self.to_json(), self.written
 
-    def __setstate__(self, state: str) -> None:
-        self.__init__(parse_tokenizer(state))
+    def __setstate__(self, state: tuple[str, bool]) -> None:
+        self.__init__(parse_tokenizer(state[0]), written=state[1])
+
+    def as_caption(self, text: str, max_words: int = 30) -> str:
+        """A caption as the model reads it: `normalise_caption`, unless it takes captions as written."""
+        return text if self.written else normalise_caption(text, max_words)
+
+    def as_read(self, rule: TextRule, text: str, longest: int) -> str:
+        """A text as a task reads it, of at most `longest` tokens, in training and in answers alike."""
+        if rule is TextRule.WRITTEN:
+            return text
+        return self.as_caption(text, longest) if rule is TextRule.LONG_CAPTION else self.as_caption(text)
 
     def encode_batch(self, texts: Sequence[str], max_tokens: int) -> Tokens:
         """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens`."""
@@ -186,8 +201,14 @@ def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
     """The tokenizer in the text of a `tokenizer.json`; raises any Exception. The scores of a unigram model
     are read digit for digit: the library's own reader may miss the last, which changes close choices."""
     backend = tokenizers.Tokenizer.from_str(checked_tokenizer(text))
+    content = json.loads(text)
+    if isinstance(padding := content.get("padding"), dict):
+        index = padding.get("pad_id")
+        if not isinstance(index, int) or (token := backend.id_to_token(index)) is None:
+            raise ValueError("padding.pad_id: the vocabulary has no such token")
+        backend.enable_padding(pad_id=index, pad_token=token)
     if isinstance(backend.model, models.Unigram):
-        stored = json.loads(text)["model"]
+        stored = content["model"]
         pieces = [(piece, score) for piece, score in stored["vocab"]]
         backend.model = models.Unigram(pieces, stored.get("unk_id"), bool(stored.get("byte_fallback")))
     return backend

@@ -32,11 +32,13 @@ _MODERN = rf"(?i:{_CLITICS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|"
 _SIGNS = r"| ?[^\s\p{L}\p{N}]+[\r\n"
 _UPPER, _LOWER = (rf"[\p{{L{kind}}}\p{{Lm}}\p{{Lo}}\p{{M}}]" for kind in (r"u}\p{Lt", "l"))
 _CASED = rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+", rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
+PUNCTUATION = r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"
+"""What SigLIP leaves out of texts."""
 _CLIP = rf"{_CLITICS}|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
 KNOWN_PATTERNS = frozenset({
     " {2,}", r"\s+", r"\s{2,}|[\n\r\t]", r"\n", r"[\n\r\t]", r"[\r\n]", r"\p{N}{1,3}", "[0-9][0-9][0-9]",
     rf"{_CLITICS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+",  # GPT-2, RoBERTa
-    _CLIP, rf"<\|startoftext\|>|<\|endoftext\|>|{_CLIP}",
+    PUNCTUATION, _CLIP, rf"<\|startoftext\|>|<\|endoftext\|>|{_CLIP}",
     *(rf"{_MODERN}\p{{N}}{many}{_SIGNS}]*{_ENDS}" for many in ("", "{1,3}")),  # Qwen; GPT-4, Llama, EuroBERT
     rf"(?i:{_CLITICS})?".join((*_CASED, rf"|\p{{N}}{{1,3}}{_SIGNS}/]*{_ENDS}")),  # GPT-4o, Llama 4
     "".join((*_CASED, rf"|\p{{N}}{_SIGNS}/]*{_ENDS}")),  # Mistral

@@ -190,8 +190,8 @@ def crop_around(
     return View(cut[0], cut[1], width - cut[0] - cut[2], height - cut[1] - cut[3], mirrored < flip)
 
 
-def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:
-    """Crop, mirror and squash [3, H, W] uint8 to a square (or shape): antialiased bicubic."""
+def show(pixels: Tensor, view: View, size: int | tuple[int, int], mode: str = "bicubic") -> Tensor:
+    """Crop, mirror and squash [3, H, W] uint8 to a square (or shape), antialiased."""
     shape = (size, size) if isinstance(size, int) else size
     left, top, width, height, flip = view
     part = pixels[:, top : top + height, left : left + width]
@@ -199,7 +199,7 @@ def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:
         part = part.flip(-1)
     if (height, width) == shape:
         return part
-    return interpolate(part[None], size=shape, mode="bicubic", antialias=True)[0]
+    return interpolate(part[None], size=shape, mode=mode, antialias=True)[0]
 
 
 def move_boxes(boxes: Sequence[Box], view: View, size: int) -> list[Box | None]:

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import pickle
+import resource
 import signal
 import sys
 import threading
@@ -32,6 +33,8 @@ from xfm.data.schema import TensorFields
 from xfm.data.streams import RecordTally
 
 B = TypeVar("B", bound=TensorFields)
+_FILES = 64
+"""Open files below which loader processes cannot be talked to."""
 _ALIGNED = 64
 """Bytes of which the place of each tensor is a multiple: any type may stand there, and vectors are loaded."""
 
@@ -123,6 +126,12 @@ def load_steps(
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        may_open, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if 0 <= may_open < _FILES:  # some threads of theirs would fail with a traceback each
+            remedy = f"raise the limit (`ulimit -n 8192`), or set {SETTING} to 0"
+            raise UserError(
+                f"Loader processes need more than the {may_open} files that may be open: {remedy}."
+            )
     loader = DataLoader(
         _Steps(build),
         batch_size=None,

@@ -20,8 +20,8 @@ from xfm.finetuning.early_stopping import ValidationMonitor
 from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
 from xfm.models.adapters import LowRank, require_base, save_adapter
+from xfm.models.artifacts import FRESH
 from xfm.models.folder import Artifacts, Pretrained, save_model
-from xfm.models.model_files import FRESH
 from xfm.models.precision import resolve
 from xfm.models.task_models import ADDED
 from xfm.objectives.losses import Losses, StepLoss

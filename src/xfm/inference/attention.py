@@ -14,7 +14,6 @@ from torch import Tensor
 
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
-from xfm.data.tokenizer import normalise_caption
 from xfm.inference.drawing import draw_heat, sheet
 from xfm.inference.input_parsing import ImageReader
 from xfm.models.artifacts import model_pixels
@@ -59,7 +58,7 @@ def attention_maps(
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if isinstance(model, RuntimeModel):
         raise UserError("maps of attention need gradients: take the model folder, not an exported model")
-    read = normalise_caption(text)
+    read = tokenizer.as_caption(text)
     if not read:
         raise UserError("the text holds no words; give a caption or a phrase")
     depth = len(model.fusion.layers)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from xfm.config.task_spec import TaskSpec
 from xfm.core.errors import UserError, suggest
 from xfm.data.schema import Tokens
-from xfm.data.tokenizer import as_read
 from xfm.inference.engine import EncodedImages, Engine, InputBatch, cut
 from xfm.inference.input_parsing import (
     ImageReader,
@@ -38,6 +37,9 @@ class Pipeline(ABC):
     arguments of the call. Rows are sorted by length within a window and every distinct picture is encoded
     once; answers are those of one row at a time, up to rounding."""
 
+    may_lack: ClassVar[tuple[str, ...]] = ()
+    """Parts of `TaskSpec.uses` without which it answers all the same, otherwise."""
+
     def __init__(self, engine: Engine, spec: TaskSpec) -> None:
         self.engine, self.spec = engine, spec
 
@@ -58,7 +60,7 @@ class Pipeline(ABC):
 
     def as_read(self, text: str, pictures: int) -> str:
         """A text as the model was trained to read it, beside so many pictures."""
-        return as_read(self.spec.text, text, self.engine.longest)
+        return self.engine.tokenizer.as_read(self.spec.text, text, self.engine.longest)
 
     def check(self, item: Item) -> None:  # noqa: B027
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""

@@ -15,7 +15,7 @@ from xfm.config.pipelines import UrlRules
 from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP, round_up
 from xfm.data.schema import Tokens
-from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.data.tokenizer import Tokenizer
 from xfm.inference.input_parsing import InputImage, Item
 from xfm.models.artifacts import model_pixels
 from xfm.models.folder import Pretrained
@@ -152,7 +152,8 @@ class InputBatch(HeadInputs):
 
 def as_captions(engine: Engine, texts: Sequence[str]) -> Tokens:
     """Tokens [R, T] of texts read as captions."""
-    return engine.tokenizer.encode_batch([normalise_caption(text) for text in texts], engine.longest)
+    tokenizer = engine.tokenizer
+    return tokenizer.encode_batch([tokenizer.as_caption(text) for text in texts], engine.longest)
 
 
 def cut(tokens: Tokens, rows: Sequence[int], longest: int) -> Tokens:

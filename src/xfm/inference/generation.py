@@ -109,7 +109,7 @@ class FillMask(Pipeline):
         """With a picture as a caption; the mask stays."""
         if not pictures:
             return text
-        return f" {self.mask} ".join(map(normalise_caption, text.split(self.mask))).strip()
+        return f" {self.mask} ".join(map(self.engine.tokenizer.as_caption, text.split(self.mask))).strip()
 
     def check(self, item: Item) -> None:
         ids = self.engine.tokenizer.encode_batch(list(item.texts), self.engine.longest).ids

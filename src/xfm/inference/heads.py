@@ -17,7 +17,6 @@ from xfm.config.task_spec import NoOptions, TaskSpec
 from xfm.config.tasks import EMBED, TEXT_VECTORS
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
-from xfm.data.tokenizer import as_read
 from xfm.data.transforms import Boxes
 from xfm.evaluation.probing.prompt_templates import prompt
 from xfm.inference.base import Pipeline
@@ -113,7 +112,7 @@ def _read_for_vectors(self: Any, text: str, pictures: int) -> str:
     task = self.engine.pretrained.task
     own = None if task is None else task.task.spec
     rule = own.text if own is not None and TEXT_VECTORS in own.uses else EMBED.text
-    return as_read(rule, text, self.engine.longest)
+    return self.engine.tokenizer.as_read(rule, text, self.engine.longest)
 
 
 class Embed(Pipeline):

@@ -11,12 +11,10 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.config.typed import MAX_BATCH, check_range
-from xfm.core.errors import UserError, refuse_none
+from xfm.core.errors import UserError, explained, refuse_none
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine
 from xfm.models.folder import Pretrained, load_model
-from xfm.models.library_encoders import explained
-from xfm.models.model_files import FRESH
 from xfm.models.precision import hold, resolve
 from xfm.models.resolve import find_model
 from xfm.models.runtimes.loading import RuntimeModel, is_exported, open_exported
@@ -146,11 +144,9 @@ def _check_fit(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
             "the model that it was fine-tuned from fits better",
             stacklevel=3,
         )
-    fresh = [str(part) for key in (FRESH, "initialised") for part in (loaded.provenance.get(key) or ())]
-    for head in spec.uses:
-        part = head.removesuffix(".")
-        if any(f"{one.removesuffix('.')}.".startswith(f"{part}.") for one in fresh):
+    for part in spec.uses:
+        if loaded.is_untrained(part) and part not in spec.pipeline_class().may_lack:
             raise UserError(
-                f"{spec.name} uses the part {part}, which {name} has only as it was initialised; pre-train "
-                "the model, or take one that was"
+                f"{spec.name} uses the part {part.removesuffix('.')}, which {name} has only as it was "
+                "initialised; pre-train the model, or take one that was"
             )

@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 
 from xfm.config.artifacts import SelfCheck
-from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing
+from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing, Interpolation
 from xfm.config.labels import MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.core.errors import UserError
@@ -18,6 +18,9 @@ from xfm.data.transforms import View, normalise, show, torchvision_v2
 from xfm.models.task_models import TaskModel
 
 CODE_LICENCE = "Apache-2.0"
+FRESH = "fresh"
+"""In the provenance: beginnings of the names of parameters that were never trained."""
+NO_RERANKING = "its fusion encoder is not trained: the order is that of the vectors, without re-ranking"
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Preprocessing:
     image_size: int
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
-    interpolation: str = "bicubic"
+    interpolation: Interpolation = Interpolation.BICUBIC
     image_width: int | None = None
     framing: Framing = Framing.SQUASH
     grey: bool = False
@@ -39,8 +42,6 @@ class Preprocessing:
                 raise ValueError(f"{name} must be three numbers, one a channel")
         if min(self.std) <= 0:
             raise ValueError("std must be larger than 0")
-        if self.interpolation != "bicubic":
-            raise ValueError(f"interpolation is {self.interpolation}: only bicubic is computed")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,6 +66,16 @@ class Artifacts:
     calibration: MatchCalibration | None = None
     check: SelfCheck | None = None
 
+    def is_untrained(self, part: str) -> bool:
+        """Whether a part, such as "fusion.", is only as it was initialised, by the provenance."""
+        named = (str(one) for key in (FRESH, "initialised") for one in (self.provenance.get(key) or ()))
+        return any(f"{one.removesuffix('.')}.".startswith(f"{part.removesuffix('.')}.") for one in named)
+
+    @property
+    def reranks(self) -> bool:
+        """Whether the fusion encoder and its matching head were trained, so that they may rank again."""
+        return not (self.is_untrained("fusion") or self.is_untrained("itm_head"))
+
     @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer; a UserError where the model has none."""
@@ -81,14 +92,17 @@ STRIP = 16
 
 
 def framed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """[3, H, W] uint8 image -> [3, S, S] uint8: squashed or centre-cropped, antialiased bicubic, grey if
-    the model is."""
+    """[3, H, W] uint8 image -> [3, S, S] uint8: squashed or centre-cropped, antialiased, grey if the model
+    is."""
     if preprocessing.grey:
         picture = torchvision_v2().functional.rgb_to_grayscale(picture, 3)
     shape = (height, width) = preprocessing.shape
     tall, wide = picture.shape[1:]
+    how = preprocessing.interpolation
     if (enlarged := preprocessing.framing.enlarged) is None:
-        return show(picture, View(0, 0, wide, tall), shape)
+        if how.by_pillow:
+            return _resized(picture, [height, width], how)
+        return show(picture, View(0, 0, wide, tall), shape, how.mode)
     v2, (times, of) = torchvision_v2(), enlarged
     # Of a long strip only the middle is seen; the whole of it in that width would take all memory.
     picture = v2.functional.center_crop(picture, [min(tall, STRIP * wide), min(wide, STRIP * tall)])
@@ -99,8 +113,19 @@ def framed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
     else:
         down = round(height * times / of)
         size = [down, down * wide // tall]
-    resized = v2.functional.resize(picture, size, v2.InterpolationMode.BICUBIC, antialias=True)
+    resized = _resized(picture, size, how)
+    # transformers rounds half a pixel down, torchvision, and so open_clip, to even.
+    if preprocessing.framing is Framing.SHORTEST and not how.by_pillow:
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
+        return resized[:, top : top + height, left : left + width]
     return v2.functional.center_crop(resized, [height, width])
+
+
+def _resized(picture: Tensor, size: list[int], how: Interpolation) -> Tensor:
+    v2 = torchvision_v2()
+    given = v2.functional.to_pil_image(picture) if how.by_pillow else picture
+    found = v2.functional.resize(given, size, v2.InterpolationMode(how.mode), antialias=True)
+    return v2.functional.pil_to_tensor(found) if how.by_pillow else found
 
 
 def model_pixels(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -186,6 +211,9 @@ def trained_on(provenance: Mapping[str, Any]) -> str:
     found = [(counts.get(f"pretrain/{name}"), *kind) for name, kind in kinds.items()]
     if told := [f"{count // of:,} {words}" for count, of, words in found if isinstance(count, int) and count]:
         return f"the embedded world: {', '.join(told)}"
+    composed = _mapping(_mapping(provenance.get("composed")).get("vision"))
+    if reference := composed.get("reference"):
+        return f"whatever {reference} was trained on"
     data = _mapping(provenance.get("data")).items()
     told = [f"{kind}: {', '.join(map(str, one))}" for kind, one in data if one and isinstance(one, list)]
     return "; ".join(told) or NOT_STATED

@@ -15,7 +15,7 @@ from xfm.models.heads import TokenHead, mlp_head
 from xfm.models.precision import at_least_float32
 
 TEMPERATURE_RANGE = (0.001, 0.5)
-PAIR_HEADS = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
+PAIR_HEADS = ("vision_proj.", "text_proj.", "temperature", "logit_bias", "itm_head.", "bbox_head.")
 """Beginnings of the names of projections, temperature and heads of pairs: the published code's own."""
 HEADS = (*PAIR_HEADS, "language_head.", "fusion_head.", "pixel_head.")
 """Beginnings of the names of everything that is in no encoder."""
@@ -31,6 +31,7 @@ class Composition:
     vision_proj: nn.Linear
     text_proj: nn.Linear
     temperature: nn.Parameter
+    logit_bias: Tensor | None
     itm_head: nn.Sequential
     bbox_head: nn.Sequential
     language_head: TokenHead
@@ -58,6 +59,8 @@ class Composition:
         self.itm_head = mlp_head(width, 2)
         self.bbox_head = mlp_head(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
+        assert isinstance(self, nn.Module)
+        self.register_buffer("logit_bias", torch.zeros(1) if config.logit_bias else None)
         self.language_head = TokenHead(width, self.language.words, config.language.norm_eps)
         self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
         pixels = 3 * config.vision.patch_size**2
@@ -118,6 +121,11 @@ class Composition:
         """[..., Dt] -> unit vectors [..., E] (float32)."""
         token0 = token0 if token0.is_cuda else token0.contiguous()
         return F.normalize(at_least_float32(self.text_proj(token0)), dim=-1)
+
+    def pair_logits(self, cosines: Tensor) -> Tensor:
+        """Cosines of texts and pictures -> logits: over the temperature, plus the bias where there is one."""
+        logits = cosines / self.temperature
+        return logits if self.logit_bias is None else logits + self.logit_bias
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] -> unit vectors [B, E]."""

@@ -11,17 +11,36 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xfm.config.encoders import LanguageConfig, TimmVisionConfig, TransformersTextConfig, VisionConfig
+from xfm.config.encoders import (
+    LanguageConfig,
+    OpenClipTextConfig,
+    OpenClipVisionConfig,
+    TimmConvConfig,
+    TimmVisionConfig,
+    TransformersTextConfig,
+    TransformersVisionConfig,
+    VisionConfig,
+)
 from xfm.models.language import LanguageEncoder
-from xfm.models.library_encoders import TimmVision, TransformersText
+from xfm.models.library_encoders import PooledText
+from xfm.models.open_clip_encoders import OpenClipText, OpenClipVision
+from xfm.models.timm_encoders import TimmConv, TimmVision
+from xfm.models.transformers_encoders import TransformersText, TransformersVision
 from xfm.models.vision import VisionEncoder
 
-AnyVision = VisionEncoder | TimmVision
-AnyLanguage = LanguageEncoder | TransformersText
-VISION: dict[type, Callable[[Any], Any]] = {VisionConfig: VisionEncoder, TimmVisionConfig: TimmVision}
+AnyVision = VisionEncoder | TimmVision | TimmConv | TransformersVision | OpenClipVision
+AnyLanguage = LanguageEncoder | PooledText
+VISION: dict[type, Callable[[Any], Any]] = {
+    VisionConfig: VisionEncoder,
+    TimmVisionConfig: TimmVision,
+    TimmConvConfig: TimmConv,
+    TransformersVisionConfig: TransformersVision,
+    OpenClipVisionConfig: OpenClipVision,
+}
 LANGUAGE: dict[type, Callable[[Any], Any]] = {
     LanguageConfig: LanguageEncoder,
     TransformersTextConfig: TransformersText,
+    OpenClipTextConfig: OpenClipText,
 }
 """The encoder of each configuration, built with random weights; a UserError where its library cannot."""
 

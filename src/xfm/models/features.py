@@ -16,7 +16,7 @@ from xfm.config.training import Precision
 from xfm.core.files import writing
 from xfm.data.collate import padded_tokens
 from xfm.data.schema import Tokens
-from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.data.tokenizer import Tokenizer
 from xfm.models.composition import Backbone
 from xfm.models.encoders import encode_first
 from xfm.models.precision import autocast
@@ -130,7 +130,7 @@ class EncodedItems:
 
 def tokenize_captions(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int = CAPTION_TOKENS) -> Tokens:
     """Captions as the model reads them: normalised, [R, T]."""
-    encoded = tokenizer.encode_batch([normalise_caption(text) for text in texts], max_tokens)
+    encoded = tokenizer.encode_batch([tokenizer.as_caption(text) for text in texts], max_tokens)
     return padded_tokens(encoded, tokenizer)
 
 

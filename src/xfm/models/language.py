@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
-from xfm.config.encoders import LanguageConfig
+from xfm.config.encoders import LanguageConfig, TextPooling
 from xfm.data.schema import Tokens
 from xfm.models.attention_layout import Texts, leaves_padding_out, pack_texts, padded
-from xfm.models.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
+from xfm.models.layers import Embeddings, FeedForward, SelfAttention, initialise_normal, mean_of_tokens
 
 
 class LanguageLayer(nn.Module):
@@ -46,13 +47,13 @@ class LanguageEncoder(nn.Module):
         embeddings.load_state_dict(self.embeddings.state_dict())
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] int64 ids and bool mask -> [R, T, D]; states of padding are undefined."""
+        """[R, T] int64 ids and bool mask -> [R, T, D], slot 0 as pooled; states of padding are undefined."""
         if leaves_padding_out(mask, needed=not self.training):
             return self._packed([ids], [mask])[0]
         states, texts = self.embeddings(ids), padded(mask)
         for layer in self.layers:
             states = layer(states, texts)
-        return states
+        return self._pooled(states, mask)
 
     def encode_all(self, batches: Sequence[Tokens]) -> list[Tensor]:
         """Batches of texts -> a [R, T, D] for each, in one packed pass on a CPU."""
@@ -62,7 +63,7 @@ class LanguageEncoder(nn.Module):
 
     def encode_first(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[R, T] ids and mask -> [R, D] token 0; the last layer computes nothing else."""
-        if not leaves_padding_out(mask, needed=False):
+        if self.config.pooling is TextPooling.MEAN or not leaves_padding_out(mask, needed=False):
             return self(ids, mask)[:, 0]
         return self._packed([ids], [mask], first=True)[0]
 
@@ -73,4 +74,11 @@ class LanguageEncoder(nn.Module):
             states = layer(states, layout.texts)
         read = layout.read([batch.new_zeros(len(batch), 1) for batch in ids]) if first else None
         states = self.layers[-1](states, replace(layout.texts, read=read))
-        return [states[: len(ids[0])]] if first else layout.outside.spread(states)
+        if first:
+            return [states[: len(ids[0])]]
+        return [*map(self._pooled, layout.outside.spread(states), masks)]
+
+    def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
+        if self.config.pooling is TextPooling.FIRST:
+            return states
+        return torch.cat([mean_of_tokens(states, mask)[:, None], states[:, 1:]], dim=1)

@@ -13,6 +13,11 @@ from xfm.models.precision import working_dtype
 EPS = 1e-5
 
 
+def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
+    """[R, T, D] states and [R, T] bool mask -> [R, D]."""
+    return states.masked_fill(~mask[..., None], 0).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
 class Embeddings(nn.Module):
     """Word, position and token-type embeddings of RoBERTa or BERT, then LayerNorm and dropout."""
 

@@ -69,7 +69,6 @@ MODEL_FILES = (
     *(CALIBRATION, TASK, TASK_WEIGHTS),
 )
 """All that a whole model's folder may have."""
-FRESH = "fresh"  # in the provenance: beginnings of the names of parameters that were never trained
 
 
 def save_model(

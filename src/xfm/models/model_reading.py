@@ -18,12 +18,11 @@ from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import read_json_object
 from xfm.data.tokenizer import Tokenizer
-from xfm.models.artifacts import Artifacts, Preprocessing
+from xfm.models.artifacts import FRESH, Artifacts, Preprocessing
 from xfm.models.composition import Backbone
 from xfm.models.model_files import (
     CALIBRATION,
     CONFIG,
-    FRESH,
     PREPROCESSING,
     PROVENANCE,
     TASK,
@@ -82,7 +81,7 @@ def read_artifacts(folder: Path, config: ModelConfig, preprocessing: Preprocessi
     """The artifacts of a model folder without its task."""
     provenance = read_provenance(folder)
     absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
-    tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
+    tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER, config.language.written)
     check_vocabulary(tokenizer, config.language, folder / TOKENIZER)
     calibration, check = read_calibration(folder), read_check(folder / SELF_CHECK)
     return Artifacts(tokenizer, preprocessing, provenance, None, calibration, check)

@@ -22,7 +22,6 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
 from xfm.data.images import ImageError, decode
 from xfm.data.schema import Tokens
-from xfm.data.tokenizer import normalise_caption
 from xfm.models.artifacts import Artifacts, framed, model_pixels
 from xfm.models.composition import Backbone
 from xfm.models.task_models import Answerer, Captioner, Classifier, HeadInputs, TaskModel, build_task_model
@@ -62,7 +61,7 @@ def measured(model: Backbone, own: Artifacts, check: SelfCheck) -> CheckValues:
     found = CheckValues(coarse, _plain(model.project_image(image[:, 0])))
     if own.given_tokenizer is None:
         return replace(found, answer=_answer(own.task, None, image))
-    text, longest = normalise_caption(check.text), model.config.language.longest
+    text, longest = own.given_tokenizer.as_caption(check.text), model.config.language.longest
     tokens = own.given_tokenizer.encode_batch([text], longest).to(here)
     states = model.encode_text(tokens.ids, tokens.mask)
     fused = model.fuse(states, tokens.mask, image)

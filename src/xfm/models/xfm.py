@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.model import ModelConfig
-from xfm.core.errors import UserError, printable
+from xfm.core.errors import UserError, explained, printable
 from xfm.core.files import path_below, write_text
 from xfm.models.adapters import read_model, require_whole
 from xfm.models.artifacts import CARD, Artifacts, model_card
 from xfm.models.composition import Backbone
-from xfm.models.library_encoders import explained
 from xfm.models.model_files import CALIBRATION, MODEL_FILES, TASK, TASK_WEIGHTS, TOKENIZER, save_model
 from xfm.models.resolve import LOG_IN, cached_repository, find_model, hub_library
 from xfm.models.self_check import SELF_CHECK

@@ -24,7 +24,6 @@ from xfm.data.collate import LENGTH_STEP, padded_tokens
 from xfm.data.images import UnreadableImage
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import ColumnMap, TableRow, read_table
-from xfm.data.tokenizer import as_read
 from xfm.data.transforms import names_a_side, show
 from xfm.data.variation import augmentation, training_view
 from xfm.metrics.classification import mean_scores
@@ -219,7 +218,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def as_read(self, text: str) -> str:
         """A text as the task reads it (`TaskSpec.text`); an empty one where texts are hidden."""
         hidden = self.settings.blanked is HiddenInput.TEXT
-        return "" if hidden else as_read(self.spec.text, text, self.settings.max_tokens)
+        return "" if hidden else self.tokenizer.as_read(self.spec.text, text, self.settings.max_tokens)
 
     def encode(self, texts: Sequence[str], step: int = LENGTH_STEP) -> Tokens:
         """[R, T] texts as they were given, which the task reads its way."""

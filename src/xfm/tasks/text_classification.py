@@ -14,7 +14,7 @@ from xfm.config.tasks import TEXT_CLASSIFICATION
 from xfm.data.collate import padded_tokens
 from xfm.data.schema import Tokens
 from xfm.data.tables import TableRow
-from xfm.data.tokenizer import Tokenizer, as_read
+from xfm.data.tokenizer import Tokenizer
 from xfm.metrics.classification import value_scores
 from xfm.models.task_models import TextClassifier
 from xfm.objectives.losses import Losses
@@ -33,8 +33,8 @@ def tokenize_rows(
     """Texts by the rule of their task, pairs as one sequence: [R, T]; ValueError if only some rows have a
     second text."""
     limit = settings.max_tokens
-    texts = [as_read(rule, row.text, limit) for row in rows]
-    seconds = [as_read(rule, row.second, limit) for row in rows if row.second is not None]
+    texts = [tokenizer.as_read(rule, row.text, limit) for row in rows]
+    seconds = [tokenizer.as_read(rule, row.second, limit) for row in rows if row.second is not None]
     if not seconds:
         encoded = tokenizer.encode_batch(texts, limit)
     elif len(seconds) < len(rows):

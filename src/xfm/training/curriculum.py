@@ -44,7 +44,8 @@ class CurriculumData:
                 f"{recipe.root} does not exist: set --root to the folder of the data, or build the "
                 f"embedded world there with `xfm prepare --out {recipe.root}`"
             )
-        self.tokenizer = Tokenizer.load(path)
+        written = recipe.model.language.written
+        self.tokenizer = Tokenizer.load(path, written)
         if self.tokenizer.vocab_size > recipe.model.language.vocab_size:
             raise UserError(
                 f"{path} has {self.tokenizer.vocab_size} tokens, the model only "
@@ -62,7 +63,9 @@ class CurriculumData:
         pixels = CLIP if preprocessing is None else (preprocessing.mean, preprocessing.std)
         cache = image_cache_of(recipe.data.cache_mb // distributed.world_here())
         self._sets = [
-            PretrainingData(phase.data, *size, mix(seed, n), process.rank, process.world, pixels, cache)
+            PretrainingData(
+                phase.data, *size, mix(seed, n), process.rank, process.world, pixels, cache, written
+            )
             for n, phase in enumerate(self.phases)
         ]
         reports = dict.fromkeys(report for data in self._sets for report in data.reports)

@@ -20,11 +20,11 @@ from xfm.core.files import read_json_or_nothing
 from xfm.core.paths import home_path
 from xfm.core.results_folder import require_run_folder
 from xfm.models.adapters import require_whole
-from xfm.models.artifacts import CODE_LICENCE
+from xfm.models.artifacts import CODE_LICENCE, FRESH
 from xfm.models.composition import HEADS, PAIR_HEADS
 from xfm.models.folder import Artifacts, Preprocessing, load_model, save_model
 from xfm.models.gradients import GradientPolicy, Objective
-from xfm.models.model_files import FRESH, TOKENIZER, WEIGHTS, write_description
+from xfm.models.model_files import TOKENIZER, WEIGHTS, write_description
 from xfm.models.model_reading import read_config, read_provenance
 from xfm.models.xfm import XFM
 from xfm.training import distributed

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xfm.data.masking import IGNORED
 from xfm.data.schema import Tokens
-from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.data.tokenizer import Tokenizer
 from xfm.evaluation.context import Context
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
@@ -113,7 +113,7 @@ def mask_captions(
 
     Masked tokens [R, T], and labels [R, T] int64: true ids where masked, else -100.
     """
-    texts = [normalise_caption(caption) for caption in captions]
+    texts = [tokenizer.as_caption(caption) for caption in captions]
     encoded = tokenizer.encode_batch(texts, max_tokens)
     chosen = torch.zeros_like(encoded.mask)
     for row, (ids, words) in enumerate(tokenizer.encode_lists(texts, max_tokens)):

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from xfm.config.encoders import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
-from xfm.core.errors import UserError, import_extra
+from xfm.config.encoders import MAX_DEPTH, TimmConvConfig, TimmVisionConfig, TransformersTextConfig
+from xfm.core.errors import UserError, explained, import_extra
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
@@ -21,21 +21,15 @@ from xfm.models.interop.sources import (
     read_tokenizer,
     refuse_bomb,
 )
-from xfm.models.library_encoders import (
-    TimmVision,
-    TransformersText,
-    check_trunk,
-    checked_config,
-    explained,
-    safe_settings,
-)
+from xfm.models.timm_encoders import TimmConv, TimmVision, conv_stages, is_transformer
+from xfm.models.transformers_encoders import TransformersText, checked_config, safe_settings
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
 
 
 def read_timm(name: str, reference: str) -> EncoderPart:
-    """Vision transformer of timm by name or `save_for_hf` folder, with its weights; a UserError without
-    timm, weights or for other architectures."""
+    """Vision transformer or convolutional network of timm by name or `save_for_hf` folder, with its weights;
+    a UserError without timm, weights or for other architectures."""
     timm = import_extra("timm", "this model")
     source = f"local-dir:{name}" if Path(name).is_dir() else name
     if source is name and not timm.is_model(name):
@@ -52,7 +46,7 @@ def read_timm(name: str, reference: str) -> EncoderPart:
                 if isinstance(depth, int) and depth > MAX_DEPTH:
                     raise UserError(f"{name}/config.json asks for {depth} blocks; it is damaged")
             shapes = timm.create_model(source, pretrained=False, num_classes=0)
-        check_trunk(shapes, name)
+        encoder_of(shapes, name)
         if source is not name:
             claimed = sum(parameter.numel() for parameter in shapes.parameters())
             if claimed > max(file.stat().st_size for file in Path(name).iterdir()):
@@ -60,9 +54,8 @@ def read_timm(name: str, reference: str) -> EncoderPart:
                     f"{name}/config.json claims {claimed:,} values, more than any file has; copy it again"
                 )
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
-    check_trunk(trunk, name)
     cfg = trunk.pretrained_cfg
-    encoder = TimmVision(_timm_config(trunk, cfg["architecture"]))
+    encoder = encoder_of(trunk, name)
     own, wanted = trunk.state_dict(), encoder.trunk.state_dict()
     for key, tensor in wanted.items():
         if key not in own or own[key].shape != tensor.shape:
@@ -75,7 +68,32 @@ def read_timm(name: str, reference: str) -> EncoderPart:
     return EncoderPart(encoder.eval(), provenance, shown, fresh=("mask_vector",))
 
 
-def _timm_config(trunk: Any, architecture: str) -> TimmVisionConfig:
+def encoder_of(trunk: Any, name: str) -> TimmVision | TimmConv:
+    """The encoder, with random weights, of a network of timm; a UserError for one of another kind."""
+    architecture = trunk.pretrained_cfg["architecture"]
+    if is_transformer(trunk):
+        return TimmVision(_transformer_config(trunk, architecture))
+    features = getattr(trunk, "feature_info", None)
+    stages = conv_stages(trunk)
+    if not features or not stages:
+        raise UserError(
+            f"{name} is neither a plain vision transformer nor a convolutional network with stages; take "
+            "one, such as vit_base_patch16_224 or efficientnet_lite0"
+        )
+    _, height, width = trunk.pretrained_cfg["input_size"]
+    config = TimmConvConfig(
+        architecture=architecture,
+        image_size=height,
+        image_width=None if width == height else width,
+        patch_size=features[-1]["reduction"],
+        width=trunk.head_hidden_size,
+        depth=len(stages),
+        heads=1,
+    )
+    return TimmConv(config)
+
+
+def _transformer_config(trunk: Any, architecture: str) -> TimmVisionConfig:
     height, width = trunk.patch_embed.img_size
     return TimmVisionConfig(
         architecture=architecture,

@@ -7,27 +7,38 @@ The one place where a reference becomes an encoder with weights, tokenizer and p
     hf:NAME, hf:FOLDER         any text encoder of transformers
     beitv2_base_patch16_224,
     FOLDER, FILE.pth           native vision encoder: BEiT, BEiT-2
-    timm:NAME, timm:FOLDER     any vision transformer of timm
+    timm:NAME, timm:FOLDER     any vision transformer of timm, or convolutional network
+    efficientnet-lite0, -lite1, -lite2, all-minilm-l6-v2
+                               weights of the packages of those names, without any hub
     fresh                      a vision encoder as the recipe says, that nobody has trained yet
 """
 
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from xfm.config.load import load_recipe
+from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.config.tasks import task_spec
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.paths import home_path
-from xfm.models.artifacts import CODE_LICENCE
+from xfm.models.artifacts import CODE_LICENCE, FRESH
 from xfm.models.composition import HEADS
 from xfm.models.folder import Preprocessing, Pretrained, load_model
 from xfm.models.interop.foreign import read_timm, read_transformers
 from xfm.models.interop.native import read_beit, read_bert
+from xfm.models.interop.packages import (
+    LANGUAGE_PACKAGES,
+    VISION_PACKAGES,
+    read_packaged_language,
+    read_packaged_vision,
+)
+from xfm.models.interop.pairs import read_pair
 from xfm.models.interop.published.convert import convert
 from xfm.models.interop.sources import (
     SETTING_FILES,
@@ -36,7 +47,6 @@ from xfm.models.interop.sources import (
     fetch_repository,
     read_tokenizer,
 )
-from xfm.models.model_files import FRESH
 from xfm.models.model_reading import check_vocabulary
 from xfm.models.resolve import find_model
 from xfm.models.runtimes.loading import is_exported, open_exported
@@ -90,6 +100,8 @@ _DEFAULT_TAGS = {
 
 def read_vision(reference: str) -> EncoderPart:
     """Vision encoder of a reference: `timm:NAME`, or a BEiT by file, folder, timm name or hub name."""
+    if reference in VISION_PACKAGES:
+        return read_packaged_vision(reference)
     if reference.startswith(TIMM):
         return read_timm(reference.removeprefix(TIMM), reference)
     name = reference if Path(reference).exists() else beit_repository(reference)
@@ -106,6 +118,8 @@ def beit_repository(name: str) -> str:
 def read_language(reference: str) -> EncoderPart:
     """Language encoder of a reference: `hf:NAME` for any of transformers, or a RoBERTa, XLM-R or BERT by
     folder or hub name."""
+    if reference in LANGUAGE_PACKAGES:
+        return read_packaged_language(reference)
     if reference.startswith(TRANSFORMERS):
         return read_transformers(reference.removeprefix(TRANSFORMERS), reference)
     return read_bert(fetch_repository(reference, [*SETTING_FILES, *TOKENIZER_FILES]), reference)
@@ -119,15 +133,12 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
         torch.manual_seed(recipe.training.seed)
         words = read_language(language)
         eyes = None if vision == FRESH_VISION else read_vision(vision)
-        try:
+        failing = f"{language}, {vision} and recipe {recipe.name} do not fit together"
+        with explained(failing, "choose others", ValueError):
             seen = recipe.model.vision
             if eyes is not None:
-                seen = replace(eyes.encoder.config, drop_path=seen.drop_path)
+                seen = replace(eyes.encoder.config, drop_path=getattr(seen, "drop_path", 0.0))
             config = replace(recipe.model, vision=seen, language=words.encoder.config)
-        except ValueError as error:
-            raise UserError(
-                f"{language}, {vision} and recipe {recipe.name} do not fit together: {error}"
-            ) from error
         model = XFM(config)
     if eyes is not None:
         model.vision.load_state_dict(eyes.encoder.state_dict())
@@ -135,23 +146,68 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
     if words.head:
         model.language_head.load_state_dict(words.head)
     parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}
+    heads = [head for head in HEADS if any(name.startswith(head) for name in model.state_dict())]
+    fresh = ["fusion.", *(head for head in heads if head != "language_head." or not words.head)]
+    fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
+    provenance = _composed(parts, fresh, config, recipe)
+    shown = (eyes and eyes.preprocessing) or Preprocessing(config.vision.image_size)
+    return Pretrained(words.tokenizer, shown, provenance, model=model.eval())
+
+
+def compose_pair(reference: str, recipe: Recipe) -> Pretrained:
+    """A model of an aligned pair, with its projections and temperature, and a fresh fusion encoder as the
+    recipe says, whose heads follow the text's width. A UserError where it cannot be read."""
+    pair = read_pair(reference)
+    seen, said = pair.vision.encoder, pair.language.encoder
+    fusion = recipe.model.fusion
+    if said.config.width % fusion.heads:
+        fusion = replace(fusion, heads=max(1, said.config.width // _HEAD_WIDTH))
+    weight, _ = pair.text_proj
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        config = replace(
+            recipe.model,
+            vision=seen.config,
+            language=said.config,
+            fusion=fusion,
+            projection=len(weight),
+            logit_bias=pair.bias is not None,
+        )
+        model = XFM(config)
+    model.vision.load_state_dict(seen.state_dict())
+    model.language.load_state_dict(said.state_dict())
+    with torch.no_grad():
+        for layer, given in ((model.vision_proj, pair.vision_proj), (model.text_proj, pair.text_proj)):
+            layer.weight.copy_(given[0])
+            layer.bias.copy_(given[1])
+        model.temperature.fill_(pair.temperature)
+        if model.logit_bias is not None and pair.bias is not None:
+            model.logit_bias.fill_(pair.bias)
+    parts = {"language": pair.language, "vision": pair.vision}
+    aligned = ("vision_proj.", "text_proj.", "temperature", "logit_bias")
+    fresh = ["fusion.", *(head for head in HEADS if head not in aligned)]
+    provenance = _composed(parts, [*fresh, *(f"vision.{name}" for name in pair.vision.fresh)], config, recipe)
+    assert pair.vision.preprocessing is not None
+    return Pretrained(pair.language.tokenizer, pair.vision.preprocessing, provenance, model=model.eval())
+
+
+_HEAD_WIDTH = 64
+"""Width of a fusion encoder's heads where the recipe's number of them does not divide the width."""
+
+
+def _composed(
+    parts: dict[str, EncoderPart], fresh: list[str], config: ModelConfig, recipe: Recipe
+) -> dict[str, Any]:
+    """The provenance of a composed model."""
     sources = {name: part.source for name, part in parts.items()}
     licences = {source.get("licence") for source in sources.values()}
-    heads = [head for head in HEADS if any(name.startswith(head) for name in model.state_dict())]
-    fresh = ["fusion.", *(head for head in heads if head != "language_head.")]
-    fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
-    provenance = {
+    weights = licences.pop() if len(licences) == 1 else None
+    return {
         "composed": {**sources, "recipe": recipe.name},
-        "licences": {
-            "code": CODE_LICENCE,
-            "weights": licences.pop() if len(licences) == 1 else None,
-            "data": None,
-        },
+        "licences": {"code": CODE_LICENCE, "weights": weights, "data": None},
         "ignored": {name: part.ignored for name, part in parts.items()},
-        FRESH: fresh if words.head else [*fresh, "language_head."],
+        FRESH: fresh,
         "seed": recipe.training.seed,
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(config),
     }
-    shown = (eyes and eyes.preprocessing) or Preprocessing(config.vision.image_size)
-    return Pretrained(words.tokenizer, shown, provenance, model=model.eval())

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.config.encoders import MAX_DEPTH, LanguageConfig, VisionConfig
+from xfm.config.encoders import MAX_DEPTH, LanguageConfig, TextPooling, VisionConfig
 from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
-from xfm.core.errors import UserError
-from xfm.models.folder import Preprocessing
+from xfm.core.errors import UserError, explained
+from xfm.models.artifacts import Preprocessing
 from xfm.models.interop.published.names import Entry, text_entries, token_head_entries, vision_entries
 from xfm.models.interop.sources import (
     EncoderPart,
@@ -31,7 +31,6 @@ from xfm.models.interop.sources import (
     weights_file,
 )
 from xfm.models.language import LanguageEncoder
-from xfm.models.library_encoders import explained
 from xfm.models.model_reading import check_vocabulary
 from xfm.models.vision import VisionEncoder
 
@@ -134,9 +133,16 @@ def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> L
             # RoBERTa never gives another type than the first.
             segments=1 if roberta else min(2, settings.get("type_vocab_size", 2)),
             separator=separator,
+            pooling=_pooling(folder),
         )
         # Through the reader of our own files: numbers of other types are refused there.
         return from_plain(LanguageConfig, to_plain(config), folder / "config.json")
+
+
+def _pooling(folder: Path) -> TextPooling:
+    """The mean where the folder is a sentence-transformers model that takes it, else the first token."""
+    told = read_settings(folder / "1_Pooling" / "config.json")
+    return TextPooling.MEAN if told.get("pooling_mode_mean_tokens") is True else TextPooling.FIRST
 
 
 # ---------------------------------------------------------------- BEiT

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.plain import yaml_value
-from xfm.core.errors import UserError, first_line, import_extra
+from xfm.core.errors import UserError, explained, first_line, import_extra
 from xfm.core.files import open_regular, read_json_object, read_text
 from xfm.data.tokenizer import Tokenizer
-from xfm.models.folder import Preprocessing
-from xfm.models.library_encoders import explained
+from xfm.models.artifacts import Preprocessing
 from xfm.models.weights import read_tensors, require_finite
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -30,21 +29,22 @@ _NESTED = ("model", "module", "state_dict")
 _ZIP = b"PK\x03\x04"
 
 
-def fetch_repository(reference: str, patterns: Sequence[str]) -> Path:
+def fetch_repository(reference: str, patterns: Sequence[str], others: Sequence[str] = ()) -> Path:
     """Folder or file of a reference: a path, or a repository of the hub, downloaded once (weights and
-    `patterns`); a UserError where there is neither."""
+    `patterns`; the first of `others` that is there where it has no usual file of weights); a UserError where
+    there is neither."""
     if Path(reference).exists():
         return Path(reference)
     from huggingface_hub import snapshot_download
 
-    safe, pickled = WEIGHT_FILES
     failing = f"{reference} is neither a path here nor can it be read from the hub"
     remedy = "check the name, or give the folder of a downloaded copy"
     with explained(failing, remedy, OSError, ValueError):  # the hub's errors are of these kinds
-        folder = Path(snapshot_download(reference, allow_patterns=[safe, *patterns]))
-        if not (folder / safe).exists():
-            folder = Path(snapshot_download(reference, allow_patterns=[pickled, *patterns]))
-        return folder
+        names = [*WEIGHT_FILES, *others]
+        while True:
+            folder = Path(snapshot_download(reference, allow_patterns=[names[0], *patterns]))
+            if (folder / names.pop(0)).exists() or not names:
+                return folder
 
 
 def read_stored(path: Path, allowed: Sequence[type] = ()) -> object:

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from xfm.config.artifacts import MANIFEST, Manifest
 from xfm.config.model import ModelConfig
 from xfm.config.typed import from_plain
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import read_json_object
 from xfm.models.folder import Pretrained
 from xfm.models.fusion import FusionQuery
 from xfm.models.heads import mlp_head
-from xfm.models.library_encoders import explained
 from xfm.models.model_reading import read_artifacts, read_config, read_task
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS

@@ -11,8 +11,8 @@ from torch import Tensor
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
-from xfm.core.errors import UserError
-from xfm.models.artifacts import CODE_LICENCE
+from xfm.core.errors import UserError, explained
+from xfm.models.artifacts import CODE_LICENCE, FRESH
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.models.interop.published.file import OWN, read_published
 from xfm.models.interop.published.names import (
@@ -25,8 +25,6 @@ from xfm.models.interop.published.names import (
     spare,
 )
 from xfm.models.interop.published.sizes import choose_task, heads_in, model_config, task_candidates
-from xfm.models.library_encoders import explained
-from xfm.models.model_files import FRESH
 from xfm.models.task_models import TaskModel, build_task_model
 from xfm.models.weights import require_finite, without_weights
 from xfm.models.xfm import XFM

@@ -16,10 +16,9 @@ from xfm.config.encoders import Grid
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import ImageHead, TaskConfig
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.models.interop.published.file import read_published
 from xfm.models.interop.published.names import canonical, native_parts, part_of
-from xfm.models.library_encoders import explained
 
 State = Mapping[str, Tensor]
 MOST_PATCHES = 64

@@ -92,6 +92,7 @@ class XFMConfig(PreTrainedConfig):
     projection: int = 256
     temperature: float = 0.07
     pixel_head: bool = False
+    logit_bias: bool = False
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -178,8 +179,8 @@ class XFMPreTrainedModel(PreTrainedModel):
         if missing := sorted(report["missing_keys"]):
             _log.warning("%s has no %s: newly initialised", name, ", ".join(missing))
         # transformers builds models without memory, and fills weights only
-        for part in (getattr(model, part, None) for part in ("vision", "fusion")):
-            if part is not None:
+        for part in (getattr(model, part, None) for part in ("vision", "language", "fusion")):
+            if part is not None and hasattr(part, "compute_buffers"):
                 part.compute_buffers()
         provenance = find(name, PROVENANCE, place)
         model.provenance = {} if provenance is None else read_settings(provenance)
@@ -272,7 +273,7 @@ class XFMModel(XFMPreTrainedModel, Composition):
             image = self.encode_image(pixel_values)
             image_embeds = self.project_image(image[:, 0])
         if text_embeds is not None and image_embeds is not None:
-            logits = image_embeds @ text_embeds.T / self.temperature
+            logits = self.pair_logits(image_embeds @ text_embeds.T)
         return XFMOutput(
             logits_per_image=logits,
             logits_per_text=None if logits is None else logits.T,

