@@ -39,6 +39,7 @@ from xfm.evaluation.probing.linear_probe import fit_probe
 from xfm.finetuning.frozen_features import LabelledFeatures
 from xfm.metrics.classification import Array
 from xfm.metrics.intervals import bootstrap
+from xfm.models.encoders import encode_first
 from xfm.models.folder import Pretrained, load_model, save_model
 from xfm.models.interop.loading import compose
 from xfm.models.precision import autocast
@@ -135,9 +136,7 @@ def states_of(model: Pretrained, texts: list[str]) -> NDArray[np.float32]:
         places = order[start : start + BATCH]
         tokens = model.tokenizer.encode_batch([texts[place] for place in places], LONGEST)
         with autocast(Precision.AUTO, "cpu"):
-            states = model.model.encode_text(tokens.ids, tokens.mask).float()
-        real = tokens.mask[..., None].float()
-        found[places] = ((states * real).sum(1) / real.sum(1)).numpy()
+            found[places] = encode_first(model.model.language, tokens.ids, tokens.mask).float().numpy()
     return found
 
 

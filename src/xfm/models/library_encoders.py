@@ -15,11 +15,11 @@ from xfm.models.layers import Embeddings, mean_of_tokens
 
 class LibraryVision(nn.Module):
     """A vision transformer of another library (`trunk`). Patches are masked behind its patch embedding, so
-    that positions and registers stay the library's."""
+    that positions and registers stay the library's; `axis` of what that gives has the D channels."""
 
-    def __init__(self, config: Any, trunk: Any, patch_embedding: nn.Module) -> None:
+    def __init__(self, config: Any, trunk: Any, patch_embedding: nn.Module, axis: int = 1) -> None:
         super().__init__()
-        self.config, self.trunk = config, trunk
+        self.config, self.trunk, self._axis = config, trunk, axis
         self.mask_vector = nn.Parameter(torch.zeros(config.width))
         nn.init.trunc_normal_(self.mask_vector, std=0.02)
         self._patch_mask: Tensor | None = None
@@ -28,11 +28,9 @@ class LibraryVision(nn.Module):
     def _replace_masked(self, module: nn.Module, inputs: tuple[Tensor, ...], patches: Tensor) -> Tensor:
         if self._patch_mask is None:
             return patches
-        vector = self.mask_vector.to(patches.dtype)
-        if patches.shape[-1] == len(vector) and patches.ndim == 3:  # [B, P, D], else a map [B, D, h, w]
-            return torch.where(self._patch_mask[..., None], vector, patches)
-        masked = self._patch_mask.view(-1, 1, *patches.shape[2:])
-        return torch.where(masked, vector[:, None, None], patches)
+        moved = patches.movedim(self._axis, -1)
+        masked = self._patch_mask.view(*moved.shape[:-1], 1)
+        return torch.where(masked, self.mask_vector.to(patches.dtype), moved).movedim(-1, self._axis)
 
     @contextmanager
     def masking(self, patch_mask: Tensor | None) -> Iterator[None]:

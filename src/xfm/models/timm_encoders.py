@@ -17,7 +17,7 @@ class TimmVision(LibraryVision):
 
     def __init__(self, config: TimmVisionConfig) -> None:
         trunk = _create_transformer(config)
-        super().__init__(config, trunk, trunk.patch_embed)
+        super().__init__(config, trunk, trunk.patch_embed, axis=-1)
 
     @property
     def layers(self) -> nn.ModuleList:
