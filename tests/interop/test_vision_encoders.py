@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import assert_equal
 from tests.interop.foreign_models import write_timm
-from xfm.config.encoders import TimmVisionConfig
+from xfm.config.encoders import TimmConvConfig, TimmVisionConfig
 from xfm.config.model import ModelConfig
 from xfm.models.folder import Preprocessing, load_model, save_model
 from xfm.models.interop.loading import beit_repository, read_vision
@@ -158,3 +158,44 @@ def test_a_model_folder_keeps_it(part, tmp_path):
     twin, mask = copy.deepcopy(model.vision), torch.rand(2, 36) < 0.5
     assert torch.equal(twin(pixels, mask), model.vision(pixels, mask))
     assert not torch.equal(twin(pixels, mask), model.vision(pixels))
+
+
+NETWORKS = ["efficientnet_lite0", "convnext_atto", "mobilenetv4_conv_small", "fastvit_mci0"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_convolutional_network(network, tmp_path):
+    """Slot 0 is what timm pools, a patch what the head makes of its cell alone; what a mask hides is not
+    seen, though convolutions look past its border; statistics of batch norms stay in training."""
+    trunk = write_timm(network, tmp_path / "timm", spread=False)
+    part = read_vision(f"timm:{tmp_path / 'timm'}")
+    encoder, size = part.encoder, part.encoder.config.image_size
+    assert isinstance(encoder.config, TimmConvConfig)
+    assert part.fresh == ("mask_vector",)
+    pixels = torch.randn(2, 3, size, size)
+    before = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
+    with torch.no_grad():
+        found = encoder.train()(pixels)
+        cells = trunk.forward_features(pixels)
+        assert_equal(encoder.eval()(pixels)[:, 0], trunk(pixels))
+        alone = trunk.forward_head(cells[:, :, :1, 2:3], pre_logits=True)
+        torch.testing.assert_close(encoder(pixels)[:, 3], alone, atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in encoder.named_buffers())
+    assert found.shape == (2, 1 + encoder.config.patches, encoder.config.width)
+
+    side, (rows, columns) = encoder.config.patch_size, encoder.config.grid
+    mask = torch.zeros(2, rows, columns, dtype=torch.bool)
+    mask[:, 2, 3] = True
+    changed = pixels.clone()
+    changed[:, :, 2 * side : 3 * side, 3 * side : 4 * side] += 1
+    found = encoder(pixels, mask.flatten(1))
+    torch.testing.assert_close(encoder(changed, mask.flatten(1)), found)
+    assert (encoder(changed) - encoder(pixels)).abs().max() > 1e-6
+    found.square().mean().backward()
+    assert encoder.mask_vector.grad is not None
+    assert encoder.mask_vector.grad.abs().max() > 0
+    assert len(encoder.layers) == encoder.config.depth
+    encoder.set_drop_path(0.2)
+    encoder.resize(size + side)
+    with torch.no_grad():
+        assert encoder(torch.randn(1, 3, size + side, size + side)).shape[1] == 1 + (rows + 1) * (columns + 1)
