@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import Tensor
 
+from tests.alike import some
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import assert_equal
 from tests.interop.foreign_models import write_timm
@@ -163,7 +164,7 @@ def test_a_model_folder_keeps_it(part, tmp_path):
 NETWORKS = ["efficientnet_lite0", "convnext_atto", "mobilenetv4_conv_small", "fastvit_mci0"]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", some(NETWORKS, 2))
 def test_a_convolutional_network(network, tmp_path):
     """Slot 0 is what timm pools, a patch what the head makes of its cell alone; what a mask hides is not
     seen, though convolutions look past its border; statistics of batch norms stay in training."""

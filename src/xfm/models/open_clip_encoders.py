@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xfm.config.encoders import OpenClipTextConfig, OpenClipVisionConfig
+from xfm.config.encoders import MAX_DEPTH, OpenClipTextConfig, OpenClipVisionConfig
 from xfm.core.errors import UserError, explained, import_extra
 from xfm.models.library_encoders import LibraryVision, PooledText
 
@@ -95,6 +95,8 @@ def create_tower(model_cfg: str, part: str, image_size: int | None = None) -> An
     with explained("open_clip cannot build the model as described", "upgrade it, or take another model"):
         settings = json.loads(model_cfg)
         own = dict(settings[part])
+        if isinstance(own.get("layers"), int) and own["layers"] > MAX_DEPTH:
+            raise UserError(f"its settings ask for {own['layers']} layers; they are damaged")
         if own.get("hf_model_name"):
             raise UserError(
                 "its text encoder is transformers' "

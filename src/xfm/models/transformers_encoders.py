@@ -132,7 +132,8 @@ def checked_config(values: Mapping[str, Any]) -> Any:
     """transformers' configuration of the content of a `config.json`; a UserError for more layers than any
     model has. transformers' own errors may be of any kind."""
     config = import_extra("transformers", "this model").AutoConfig.for_model(**safe_settings(values))
-    layers = getattr(config, "num_hidden_layers", None)
-    if isinstance(layers, int) and layers > MAX_DEPTH:
-        raise UserError(f"the text encoder's settings ask for {layers} layers; they are damaged")
+    for part in (config, getattr(config, "text_config", None), getattr(config, "vision_config", None)):
+        layers = getattr(part, "num_hidden_layers", None)
+        if isinstance(layers, int) and layers > MAX_DEPTH:
+            raise UserError(f"the encoder's settings ask for {layers} layers; they are damaged")
     return config

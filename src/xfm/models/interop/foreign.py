@@ -8,6 +8,9 @@ import torch
 
 from xfm.config.encoders import MAX_DEPTH, TimmConvConfig, TimmVisionConfig, TransformersTextConfig
 from xfm.core.errors import UserError, explained, import_extra
+from xfm.core.files import read_text
+from xfm.data.tokenizer import parse_tokenizer
+from xfm.data.tokenizer_file import MAX_BYTES
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
@@ -106,16 +109,24 @@ def _transformer_config(trunk: Any, architecture: str) -> TimmVisionConfig:
     )
 
 
-def read_transformers(name: str, reference: str) -> EncoderPart:
-    """Text encoder of transformers with weights and tokenizer, by folder or hub name; a UserError where it
-    needs remote code or is no text encoder."""
-    transformers = import_extra("transformers", "this model")
-    folder = fetch_repository(name, [*SETTING_FILES, *TOKENIZER_FILES])
+def refuse_what_transformers_would_run(folder: Path) -> None:
+    """A UserError for a folder whose files would load something else, or unpack to any size."""
     # transformers would load the model that it names, from wherever that lies
     if (folder / "adapter_config.json").exists():
         raise UserError(f"{folder} holds an adapter; merge it into its model and give that one's folder")
     for file in folder.glob("*.bin"):
         refuse_bomb(file)
+    if (folder / "tokenizer.json").is_file():
+        with explained(f"{folder / 'tokenizer.json'} is no tokenizer that is known", "copy it again"):
+            parse_tokenizer(read_text(folder / "tokenizer.json", MAX_BYTES))
+
+
+def read_transformers(name: str, reference: str) -> EncoderPart:
+    """Text encoder of transformers with weights and tokenizer, by folder or hub name; a UserError where it
+    needs remote code or is no text encoder."""
+    transformers = import_extra("transformers", "this model")
+    folder = fetch_repository(name, [*SETTING_FILES, *TOKENIZER_FILES])
+    refuse_what_transformers_would_run(folder)
     with explained(f"transformers cannot load {name}", "check the folder, or upgrade it"):
         trunk, loaded = transformers.AutoModel.from_pretrained(
             folder,

@@ -26,7 +26,7 @@ from xfm.core.errors import UserError, explained, import_extra
 from xfm.data.tokenizer import MASK_TOKEN, Tokenizer
 from xfm.data.tokenizer_file import PUNCTUATION
 from xfm.models.artifacts import Preprocessing
-from xfm.models.interop.foreign import encoder_of
+from xfm.models.interop.foreign import encoder_of, refuse_what_transformers_would_run
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
@@ -78,6 +78,7 @@ def read_pair(reference: str) -> Pair:
     if not folder.is_dir():
         raise UserError(f"{reference} is a file; give the folder of a whole model, with its config.json")
     settings = read_settings(folder / "config.json")
+    refuse_what_transformers_would_run(folder)
     if settings.get("model_type") in _POOLING:
         return _of_transformers(folder, reference, settings)
     if (folder / OPEN_CLIP).is_file():
@@ -242,7 +243,8 @@ def _of_open_clip(folder: Path, reference: str) -> Pair:
     cfg = json.dumps(model, sort_keys=True)
     state = library.model.convert_to_custom_text_state_dict(read_weights(path))
     part = {name: _below(state, name) for name in ("visual", "text")}
-    text = create_tower(cfg, "text_cfg")
+    with torch.device("meta"):
+        text = create_tower(cfg, "text_cfg")
     if text.pool_type not in _OPEN_CLIP_POOLING:
         raise UserError(f"{reference} pools texts by {text.pool_type}; take another model")
     backend = _open_clip_backend(folder, said, text)
@@ -300,7 +302,8 @@ def _open_clip_vision(
 ) -> tuple[Any, tuple[Tensor, Tensor]]:
     if architecture := seen.get("timm_model_name"):
         return _timm_vision(architecture, seen.get("timm_pool"), state, width, path)
-    tower = create_tower(cfg, "vision_cfg", image_size)
+    with torch.device("meta"):
+        tower = create_tower(cfg, "vision_cfg", image_size)
     projection = _taken_projection(state, "proj", width)
     config = OpenClipVisionConfig(
         open_clip=cfg,
