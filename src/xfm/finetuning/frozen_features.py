@@ -1,6 +1,7 @@
 """Features of labelled pictures by a frozen encoder, or their pixels; and neighbours by features."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from xfm.config.probing import FrozenConfig
@@ -46,10 +47,10 @@ def frozen_image_features(
     """Slot 0 of a vision encoder in evaluation mode for the rows whose picture can be read. UserError: too
     many cannot, or the model makes NaN of one."""
     loader: DataLoader[Any] = DataLoader(
-        _FramedImages(rows, preprocessing),
+        rows,  # pyright: ignore[reportArgumentType]
         config.batch_size,
         num_workers=config.workers,
-        collate_fn=_stack,
+        collate_fn=partial(_framed, preprocessing),
         pin_memory=torch.cuda.is_available(),
     )
     found: list[Array] = []
@@ -79,27 +80,16 @@ def frozen_image_features(
     return LabelledFeatures(values, np.array([rows[place].label for place in kept]))
 
 
-class _FramedImages(Dataset[tuple[Tensor, str]]):
-    """Pictures as the model frames them, blank with the reason where one cannot be read."""
-
-    def __init__(self, rows: Sequence[Labelled], preprocessing: Preprocessing) -> None:
-        self.rows, self.preprocessing = rows, preprocessing
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, str]:
-        row = self.rows[index]
+def _framed(preprocessing: Preprocessing, rows: Sequence[Labelled]) -> tuple[Tensor, list[str]]:
+    """Pictures as the model frames them, blank where one cannot be read, and the reasons."""
+    pictures = torch.zeros(len(rows), 3, *preprocessing.shape, dtype=torch.uint8)
+    reasons = [""] * len(rows)
+    for place, row in enumerate(rows):
         try:
-            return framed(load_image(row.image), self.preprocessing), ""
+            pictures[place] = framed(load_image(row.image), preprocessing)
         except UnreadableImage as error:
-            place = f"{row.place}: " if row.place else ""
-            return torch.zeros(3, *self.preprocessing.shape, dtype=torch.uint8), f"{place}{error}"
-
-
-def _stack(items: Sequence[tuple[Tensor, str]]) -> tuple[Tensor, list[str]]:
-    pictures, reasons = zip(*items, strict=True)
-    return torch.stack(pictures), list(reasons)
+            reasons[place] = f"{row.place}: {error}" if row.place else str(error)
+    return pictures, reasons
 
 
 def blocks(count: int, size: int = ROWS) -> Iterator[slice]:

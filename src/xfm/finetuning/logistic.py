@@ -8,7 +8,7 @@ eigenvector of the features' covariance is a coordinate, scaled by the root of i
 the same, as it is one convex function of the same weights.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -78,7 +78,12 @@ class Regression:
         own = np.ones(self.classes) if self.weights is None else self.weights
         self.class_weights = torch.from_numpy(np.asarray(own, dtype=np.float32))
         self._divisor = None if self.deviations is None else torch.from_numpy(self.deviations).float()
-        total, square = _moments((block for block, _ in self.blocks()), self.features.shape[1])
+        width = self.features.shape[1]
+        total = torch.zeros(width, dtype=torch.float64)
+        square = torch.zeros(width, width, dtype=torch.float64)
+        for block, _ in self.blocks():
+            total += block.double().sum(0)
+            square += block.double().T @ block.double()
         mean = total / len(self.labels)
         values, vectors = torch.linalg.eigh(square / len(self.labels) - torch.outer(mean, mean))
         kept = values > max(NULL * values[-1].item(), torch.finfo(torch.float64).tiny)
@@ -110,10 +115,12 @@ class Regression:
             if objective.steepest <= tolerance:  # of the last point evaluated, which is the one accepted
                 raise StopIteration
 
-        first = objective.point(None if start is None else self._scaled(start))
+        scale = 1.0 if self._divisor is None else self._divisor[:, None]
+        first = objective.point(start and replace(start, weight=start.weight * scale))
         objective.evaluate(first)
         if objective.steepest <= tolerance:
-            return self._unscaled(objective.classifier(first))
+            found = objective.classifier(first)
+            return replace(found, weight=found.weight / scale)
         # SciPy's threads would spin beside torch's between the solver's short sums: several times as long.
         with threadpool_limits(SOLVER_THREADS):
             found = minimize(
@@ -125,8 +132,8 @@ class Regression:
                 # The tolerance is on the gradient by the weights, which only the callback knows.
                 options={**SOLVER, "maxiter": max_iterations},
             )
-        classifier, steps = self._unscaled(objective.classifier(found.x)), int(found.nit)
-        return replace(classifier, iterations=steps, converged=steps < max_iterations)
+        last, steps = objective.classifier(found.x), int(found.nit)
+        return LinearClassifier(last.weight / scale, last.bias, steps, steps < max_iterations)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Features [B, D] float32, divided by their deviations, and labels [B] or [B, C] in blocks."""
@@ -156,16 +163,6 @@ class Regression:
             by_weight.addmm_(features.T, residual)
             by_level += residual.sum(0)
         return loss, self.axes.T @ (by_weight - torch.outer(self.mean, by_level)), by_level
-
-    def _scaled(self, given: LinearClassifier) -> LinearClassifier:
-        if self._divisor is None:
-            return given
-        return LinearClassifier(given.weight * self._divisor[:, None], given.bias)
-
-    def _unscaled(self, found: LinearClassifier) -> LinearClassifier:
-        if self._divisor is None:
-            return found
-        return LinearClassifier(found.weight / self._divisor[:, None], found.bias)
 
 
 class _Objective:
@@ -238,12 +235,3 @@ def _block(features: Array, rows: slice) -> Tensor:
     if block.dtype != np.float32 or not block.flags.writeable:
         block = block.astype(np.float32)
     return torch.from_numpy(block)
-
-
-def _moments(blocks: Iterable[Tensor], width: int) -> tuple[Tensor, Tensor]:
-    """Sum [D] and sum of outer products [D, D] of blocks of rows, float64."""
-    total, square = torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64)
-    for block in blocks:
-        total += block.double().sum(0)
-        square += block.double().T @ block.double()
-    return total, square

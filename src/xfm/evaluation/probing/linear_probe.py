@@ -125,23 +125,15 @@ def binary_search(score: Callable[[float], float], lowest: float, highest: float
     Learning Transferable Visual Models From Natural Language Supervision (arXiv 2103.00020), appendix A.3.
     """
     trials: Trials = {}
-
-    def attempt(exponent: float) -> None:
-        exponent = min(max(exponent, lowest), highest)
-        if exponent not in trials:
-            trials[exponent] = score(exponent)
-
-    rounds = int((highest - lowest) / COARSE)
-    for place in range(rounds + 1):
-        attempt(lowest + place * COARSE)
-    attempt(highest)
-    step = COARSE
-    while step > FINEST:
+    step, asked = COARSE, [*np.arange(lowest, highest, COARSE).tolist(), highest]
+    while True:
+        for exponent in (min(max(one, lowest), highest) for one in asked):
+            if exponent not in trials:
+                trials[exponent] = score(exponent)
+        if step <= FINEST:
+            return trials
         step /= 2
-        peak = best(trials)
-        attempt(peak - step)
-        attempt(peak + step)
-    return trials
+        asked = [best(trials) - step, best(trials) + step]
 
 
 def best(trials: Trials) -> float:
