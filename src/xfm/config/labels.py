@@ -93,14 +93,12 @@ MOST = 1e3
 @dataclass(frozen=True)
 class PresenceFit:
     """Does anything in a gallery fit a text? Judged by the one re-ranked picture that speaks loudest for it.
-
     Its height is `contrast` * cosine / temperature + `matching` * log-odds of a match. The more pictures
     there are, the higher the best of those that do not fit: so both the probability that something fits,
     which is sigmoid(height + bias + per_log * ln(pictures)), and the height from which a search answers,
     floor + floor_per_log * ln(pictures), know their number. The share `answered` of the searches in which
-    something fits reaches that; it was fitted on so many `searches` of galleries of `smallest` (which
-    smaller ones count as) to `largest` pictures, in half of which nothing fits.
-    """
+    something fits reaches that; it was fitted on so many `searches` of galleries of `smallest` (which smaller
+    ones count as) to `largest` pictures, in half of which nothing fits."""
 
     contrast: float
     matching: float

@@ -124,11 +124,9 @@ ObjectSpec = tuple[ObjectType, Size, GridCell]
 
 
 class Split(StrEnum):
-    """Splits of the task files.
-
-    combinations hold a held-out pair of objects, objects only held-out ones, hard and hard_validation sets of
-    kinds that no twins show; the others seen objects in allowed combinations, in scenes of their own.
-    """
+    """Splits of the task files. combinations hold a held-out pair of objects, objects only held-out ones,
+    hard and hard_validation sets of kinds that no twins show; the others seen objects in allowed
+    combinations, in scenes of their own."""
 
     TRAIN = "train"
     VALIDATION = "validation"
