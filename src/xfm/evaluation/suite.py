@@ -153,8 +153,12 @@ def _described(
 ) -> dict[str, Any]:
     pretrained, found = context.pretrained, results.values()
     fitted = results[Part.MATCHING].calibration if Part.MATCHING in results else {}
-    if fitted:
-        _keep_calibration(model_folder, fitted)
+    if fitted and stand_in(model_folder) is None:  # models of the package or the hub keep their own
+        try:
+            write_calibration(model_folder, from_plain(MatchCalibration, dict(fitted), model_folder))
+        except OSError as error:
+            why = f"does not keep the calibration of matching: {error.strerror or error}"
+            tqdm.write(f"Note: {model_folder} {why}", sys.stderr)
     return {
         "model": str(model_folder),
         "world": str(context.world),
@@ -173,16 +177,6 @@ def _described(
         "probes": {name: one for result in found for name, one in result.probes.items()},
         "calibration": fitted,
     }
-
-
-def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> None:
-    if stand_in(folder) is not None:  # models of the package or the hub keep their own
-        return
-    try:
-        write_calibration(folder, from_plain(MatchCalibration, dict(found), folder))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        tqdm.write(f"Note: {folder} does not keep the calibration of matching: {reason}", sys.stderr)
 
 
 def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:

@@ -176,7 +176,13 @@ def _read_vqa(data: Path, minival: bool = True) -> Corpus[Any]:
     return read_vqa(data / "vqa", coco_images(data / "coco"), genome if has_genome else None, minival)
 
 
-_RETRIEVAL = (Protocol.FINE_TUNED, Protocol.ZERO_SHOT)
+def _retrieval(name: str, layout: str, read: Callable[[Path], Corpus[Any]]) -> Benchmark:
+    marker, protocols = f"{name}/dataset_{name}.json", (Protocol.FINE_TUNED, Protocol.ZERO_SHOT)
+    return Benchmark(
+        name, RETRIEVAL.name, marker, layout, lambda data: read(data / name), protocols=protocols
+    )
+
+
 _COCO = "coco/dataset_coco.json, coco/train2014/, coco/val2014/"
 
 _WITH_TEXTS = [
@@ -217,22 +223,8 @@ _WITH_TEXTS = [
     _grounding("refcoco", ("unc", "google")),
     _grounding("refcoco+", ("unc",)),
     _grounding("refcocog", ("umd", "google")),
-    Benchmark(
-        "flickr30k",
-        RETRIEVAL.name,
-        "flickr30k/dataset_flickr30k.json",
-        "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/",
-        lambda data: read_flickr30k(data / "flickr30k"),
-        protocols=_RETRIEVAL,
-    ),
-    Benchmark(
-        "coco",
-        RETRIEVAL.name,
-        "coco/dataset_coco.json",
-        _COCO,
-        lambda data: read_coco(data / "coco"),
-        protocols=_RETRIEVAL,
-    ),
+    _retrieval("flickr30k", "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/", read_flickr30k),
+    _retrieval("coco", _COCO, read_coco),
     Benchmark(
         "coco-captions",
         CAPTIONING.name,
