@@ -67,10 +67,8 @@ def _pairs(given: str | Mapping[Any, float]) -> list[tuple[object, object]]:
 
 
 def label_name(label: object) -> str:
-    """A label by name, as tables have it: true and false, of rows and of YAML, have these names.
-
-    Letters with marks are one character each where there is one (NFC): names that look alike are one.
-    """
+    """A label by name, as tables have it: true and false, of rows and of YAML, have these names. Letters with
+    marks are one character each where there is one (NFC): names that look alike are one."""
     return str(label).lower() if isinstance(label, bool) else unicodedata.normalize("NFC", str(label))
 
 

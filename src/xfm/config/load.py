@@ -39,8 +39,7 @@ def load_recipe(recipe: str | Path, options: Sequence[str] = ()) -> Recipe:
 
     It has the overrides of the environment and of `options` as on the command line
     (`["--training.steps", "100"]`). UserError: an unknown recipe or field, or a value of the wrong type; the
-    message lists close matches.
-    """
+    message lists close matches."""
     values = read_recipe(recipe)
     return parse(Recipe, options, values=values, source=f"recipe {recipe}", env_prefix=RECIPE_ENV)
 

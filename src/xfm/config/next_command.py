@@ -34,10 +34,8 @@ def next_command(
     pictures: Path | str | None = None,
     shown: Collection[Path] = (),
 ) -> str:
-    """The command that answers with a fine-tuned model on its own table.
-
-    A table that is no file becomes `new.csv`, its pictures `photos`; captions search in that of `shown`.
-    """
+    """The command that answers with a fine-tuned model on its own table. A table that is no file becomes
+    `new.csv`, its pictures `photos`; captions search in that of `shown`."""
     pairs = (part.partition("=") for part in columns.split(",") if "=" in part)
     given = {name.strip(): column.strip() for name, _, column in pairs}
     asked: dict[str, str] = {}

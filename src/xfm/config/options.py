@@ -1,8 +1,6 @@
-"""The command line: options for every field of a configuration, with help, environment and messages.
-
-Beside the rules that `xfm --help` tells, a switch alone is true (`--validation`), and a list of names needs
-no brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`).
-"""
+"""The command line: options for every field of a configuration, with help, environment and messages. Beside
+the rules that `xfm --help` tells, a switch alone is true (`--validation`), and a list of names needs no
+brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`)."""
 
 import argparse
 import json
@@ -107,10 +105,8 @@ def parse(
 
 
 def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts: Any) -> ArgumentParser:
-    """A parser that raises instead of exiting; `add_fields` gives it a configuration.
-
-    `prog` names the environment variables (XFM_EVALUATE), or a prefix; `words` need no names.
-    """
+    """A parser that raises instead of exiting; `add_fields` gives it a configuration. `prog` names the
+    environment variables (XFM_EVALUATE), or a prefix; `words` need no names."""
     if env_prefix is None:
         env_prefix = re.sub(r"\W", "_", texts["prog"]).upper() if "prog" in texts else ""
     texts = {name: text.replace("%", "%%") if name == "usage" else text for name, text in texts.items()}
@@ -125,10 +121,8 @@ def add_fields(
     source: str = "",
     shared: bool = False,
 ) -> None:
-    """Add a dotted option for every field of a dataclass, documented by its docstring.
-
-    `values` replace its defaults; with `shared`, a field of which there is an option already has that one.
-    """
+    """Add a dotted option for every field of a dataclass, documented by its docstring. `values` replace its
+    defaults; with `shared`, a field of which there is an option already has that one."""
     if values:
         build(kind, values, source)
     parser.configs.append((kind, values or {}))

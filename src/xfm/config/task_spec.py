@@ -1,7 +1,5 @@
 """What a task is, said once: fine-tuning, pipelines, `xfm predict`, help and documentation follow from it.
-
-Nothing here imports torch: a row names its classes, and they are imported when they are used.
-"""
+Nothing here imports torch: a row names its classes, and they are imported when they are used."""
 
 import re
 from collections.abc import Container

@@ -1,8 +1,6 @@
-"""Every task, a row each, and those that others add. Nothing here imports torch.
-
-A package adds tasks by `xfm.register_task`, or by an entry point of the group `xfm.tasks` that names a
-`TaskSpec`: the command line knows those, too.
-"""
+"""Every task, a row each, and those that others add. Nothing here imports torch. A package adds tasks by
+`xfm.register_task`, or by an entry point of the group `xfm.tasks` that names a `TaskSpec`: the command line
+knows those, too."""
 
 import re
 import sys

@@ -1,8 +1,6 @@
 """Dataclasses from plain values (of YAML, JSON, options and model folders), and the ranges of their numbers.
-
 A field that is one of several dataclasses, such as the native encoder or one of another library, is the one
-that has all keys of the mapping that is given.
-"""
+that has all keys of the mapping that is given."""
 
 import functools
 import math
@@ -35,11 +33,9 @@ _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def build(kind: Any, values: Any, source: str = "", name: str = "") -> Any:
-    """The value of a type from a plain value, the inverse of `to_plain`.
-
-    Types are dataclasses, enumerations, scalars, lists, tuples and dicts of them, unions with None or of
-    dataclasses. A UserError begins with `source` and the dotted name.
-    """
+    """The value of a type from a plain value, the inverse of `to_plain`. Types are dataclasses, enumerations,
+    scalars, lists, tuples and dicts of them, unions with None or of dataclasses. A UserError begins with
+    `source` and the dotted name."""
     check_names(kind, values, source, name)
     return _build(kind, values, f"{source}: " if source else "", name)
 
@@ -181,10 +177,8 @@ def member_of(kind: type[E], word: object) -> E:
 
 
 def settle_members(config: object, place: str = "") -> None:
-    """Replace the words of enumerations by members, in place: `FinetuneConfig(preset="fast")`.
-
-    For a frozen dataclass's `__post_init__`: a word that stays would make every `is` false.
-    """
+    """Replace the words of enumerations by members, in place: `FinetuneConfig(preset="fast")`. For a frozen
+    dataclass's `__post_init__`: a word that stays would make every `is` false."""
     for name, kind in kinds_of(type(config)).items():
         value = getattr(config, name)
         if value is None:

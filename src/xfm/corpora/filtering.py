@@ -32,12 +32,9 @@ def fitted_regions(
     target: tuple[int, int],
     told: Counter[str],
 ) -> list[PhraseBox]:
-    """Regions within the picture that is written; a faulty one does not touch the others.
-
-    `said` is the width and height that annotations refer to ((1, 1): fractions, None: the picture's), `size`
-    of the upright picture that was read, `target` of the one that is written. `told` counts what was clipped
-    or dropped.
-    """
+    """Regions within the picture that is written; a faulty one does not touch the others. `said` is the width
+    and height that annotations refer to ((1, 1): fractions, None: the picture's), `size` of the upright
+    picture that was read, `target` of the one that is written. `told` counts what was clipped or dropped."""
     if not regions:
         return []
     said = said or size

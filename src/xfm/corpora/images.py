@@ -169,11 +169,9 @@ _TRAINED_ON = ("train", "restval")
 
 def evaluated(places: Sequence[str]) -> tuple[set[str], list[int]]:
     """Names, such as coco:139, and hashes of the pictures that files and folders name or hold; a note on
-    stderr says how many cannot be read.
-
-    Folders; pictures; COCO's annotations (all pictures) or Karpathy's (val and test); RefCOCO's `refs(unc).p`
-    (not train); a list of objects with `image`, as X-VLM's; `.txt` with a name such as coco:139 a line.
-    """
+    stderr says how many cannot be read. Folders; pictures; COCO's annotations (all pictures) or Karpathy's
+    (val and test); RefCOCO's `refs(unc).p` (not train); a list of objects with `image`, as X-VLM's; `.txt`
+    with a name such as coco:139 a line."""
     names: set[str] = set()
     pictures: list[Path] = []
     for place in places:

@@ -73,10 +73,8 @@ DAMAGED = "damaged.json"
 def prepare(
     preparation: Preparation, executor: Executor, progress: bool = True, force: bool = False
 ) -> CorpusManifest | None:
-    """Prepare a corpus, or continue; None where other tasks of an array have not done their share.
-
-    `force` discards what other settings have made, in the target, too.
-    """
+    """Prepare a corpus, or continue; None where other tasks of an array have not done their share. `force`
+    discards what other settings have made, in the target, too."""
     preparation.check()
     reader, target = preparation.reader(), preparation.target
     mark, licence = preparation.mark(reader), reader.licence

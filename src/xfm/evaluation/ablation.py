@@ -1,7 +1,5 @@
-"""Ablations: a recipe and its variants trained and scored alike, compared seed by seed.
-
-The runs are made one at a time; one that was stopped goes on.
-"""
+"""Ablations: a recipe and its variants trained and scored alike, compared seed by seed. The runs are made one
+at a time; one that was stopped goes on."""
 
 import csv
 import io
@@ -53,9 +51,7 @@ def averages(scores: Mapping[str, float], validation: bool = False) -> dict[str,
 
 def differences(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interval | None:
     """Mean difference from `full` over common seeds with its 95 % interval by Student's t; None without any.
-
-    The interval of a single seed is infinite.
-    """
+    The interval of a single seed is infinite."""
     by_seed = {name: {r.seed: r.scores for r in runs if r.variant == name} for name in (FULL, variant)}
     gains = [
         scores[metric] - by_seed[FULL][seed][metric]
@@ -157,10 +153,8 @@ def ablate(
     progress: bool = True,
 ) -> list[ScoredRun]:
     """Train and score every variant with every seed; write `results.csv` and `ablation.md` into `out`.
-
-    Finished runs in `out/runs/` are kept, so that the same command continues. UserError where `out` holds
-    an ablation of another recipe, options or scale.
-    """
+    Finished runs in `out/runs/` are kept, so that the same command continues. UserError where `out` holds an
+    ablation of another recipe, options or scale."""
     out, world = home_path(out), home_path(world)
     options = ["--root", str(world), *options]
     runs = [(variant, seed) for seed in range(config.seeds) for variant in config.chosen]

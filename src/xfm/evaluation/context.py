@@ -113,12 +113,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Context:
-    """A model in evaluation mode on `device`, a world, and resolved settings.
-
-    All parts share `pictures`, so that each is decoded once. Fine-tuned models are `kept` in a folder (None:
-    are not), `origin` is the path of what they began with. `encoded` has retrieval splits of earlier parts up
-    to `KEPT`, `learned` tensors after a part's fine-tuning for those that begin with it (True: from scratch).
-    """
+    """A model in evaluation mode on `device`, a world, and resolved settings. All parts share `pictures`, so
+    that each is decoded once. Fine-tuned models are `kept` in a folder (None: are not), `origin` is the path
+    of what they began with. `encoded` has retrieval splits of earlier parts up to `KEPT`, `learned` tensors
+    after a part's fine-tuning for those that begin with it (True: from scratch)."""
 
     pretrained: Pretrained
     world: Path
@@ -155,9 +153,7 @@ class Context:
 
     def rows(self, read: Callable[[Path], list[T]], task: str, split: str, limit: int) -> list[T]:
         """At most `limit` rows of a task file (0: all), drawn by the seed, that have readable pictures.
-
-        UserError: the file is missing, empty or wrong, or too many pictures cannot be read.
-        """
+        UserError: the file is missing, empty or wrong, or too many pictures cannot be read."""
         path = self.world / "tasks" / task / f"{split}.jsonl"
         if not path.exists():
             raise UserError(f"{path} is missing: build the world again with `xfm prepare`")
@@ -194,10 +190,8 @@ class Context:
         return features, torch.tensor([places[path] for path in paths])
 
     def captions(self, split: str) -> EncodedCaptions:
-        """A retrieval split with everything encoded, once for all parts.
-
-        The rows do not depend on the part, so that a part scores the same alone and after others.
-        """
+        """A retrieval split with everything encoded, once for all parts. The rows do not depend on the part,
+        so that a part scores the same alone and after others."""
         rows = self.rows(read_captioned, "retrieval", split, self.config.retrieval.rows)
         key = tuple((row.image, row.caption) for row in rows)
         if (found := self.encoded.get(key)) is None:

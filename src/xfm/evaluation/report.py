@@ -165,10 +165,8 @@ def _tuning_chart(parts: Mapping[Part, PartResult]) -> str:
 def flags_of(
     model: Path, details: Mapping[str, Any], scores: Mapping[str, Score], more: Sequence[Flag] = ()
 ) -> list[Flag]:
-    """Flags of the model's training and of the evaluation, after those of the command (`more`).
-
-    A kind that `more` has is not repeated.
-    """
+    """Flags of the model's training and of the evaluation, after those of the command (`more`). A kind that
+    `more` has is not repeated."""
     provenance: Mapping[str, Any] = details.get("provenance") or {}
     recipe, steps = provenance.get("recipe"), provenance.get("steps")
     found = [*more]

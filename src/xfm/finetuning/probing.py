@@ -1,7 +1,5 @@
 """The probe of `--preset fast`: frozen encoders, and a linear layer that is fitted to what they say at once.
-
-Classes have logistic regression, values ridge regression; the penalty is chosen on the validation rows.
-"""
+Classes have logistic regression, values ridge regression; the penalty is chosen on the validation rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

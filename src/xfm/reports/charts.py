@@ -76,11 +76,9 @@ def small_multiples(
     last: float | None = None,
     marks: Sequence[float] = (),
 ) -> str:
-    """Panels (title -> label -> curve) as an `<svg>` element with ink `currentColor`.
-
-    `smooth` draws a running mean over the pale raw curve; `last` is the last step of every panel; `marks` are
-    steps with a vertical line.
-    """
+    """Panels (title -> label -> curve) as an `<svg>` element with ink `currentColor`. `smooth` draws a
+    running mean over the pale raw curve; `last` is the last step of every panel; `marks` are steps with a
+    vertical line."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _axes(panels, columns)

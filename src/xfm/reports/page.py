@@ -30,11 +30,9 @@ if TYPE_CHECKING:
 
 def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) -> dict[str, Any]:
     """Row of a score in the score table: task, split and metric in words, and its own `baselines` by name.
-
     `gain` is the value minus the better of chance and baseline (None for an error, or without either), in
     points for a difference; `verdict` is `up` or `down` where the interval lies above or below that, else
-    `level`.
-    """
+    `level`."""
     score, verdict, split = scores[key], "level", key.split("/")[1]
     floor = max((one for one in (score.chance, score.baseline) if one is not None), default=None)
     if less_is_better(key):

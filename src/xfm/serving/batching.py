@@ -1,8 +1,6 @@
-"""Dynamic batching: lanes of like items, computed in one thread.
-
-Items that arrive while a batch is computed make up the next one, without a timer. Requests take turns, a
-batch each: one of many items holds up nobody.
-"""
+"""Dynamic batching: lanes of like items, computed in one thread. Items that arrive while a batch is computed
+make up the next one, without a timer. Requests take turns, a batch each: one of many items holds up
+nobody."""
 
 import asyncio
 import time
@@ -46,9 +44,7 @@ class _Job:
 
 class Batcher:
     """Computes items of many requests in batches, in one thread; methods are for the event loop's thread.
-
-    `observe` gets the work, items and seconds of each batch.
-    """
+    `observe` gets the work, items and seconds of each batch."""
 
     def __init__(
         self,
@@ -112,10 +108,8 @@ class Batcher:
         since: float | None = None,
     ) -> list[Any]:
         """The answers of a request's items, in order; raises Full, Closed, or the computation's error.
-
         Cancelling frees the items that are not computed yet. `lengths` group like items in batches; `since`
-        (`time.perf_counter`) marks a later step of a request, which comes before newer ones.
-        """
+        (`time.perf_counter`) marks a later step of a request, which comes before newer ones."""
         if not self.alive:
             raise BatcherClosed
         if since is None:  # else it has begun, and what it has cost would be lost

@@ -96,10 +96,8 @@ def page_routes(told: Mapping[str, Any], examples: Examples | None) -> APIRouter
 
 
 def with_tuned(references: list[str]) -> list[str]:
-    """References of models, and after each run the models that its evaluation fine-tuned.
-
-    An evaluation's folder without a model of its own stands for the fine-tuned ones alone.
-    """
+    """References of models, and after each run the models that its evaluation fine-tuned. An evaluation's
+    folder without a model of its own stands for the fine-tuned ones alone."""
     found: list[str] = []
     for reference in references:
         place = home_path(reference)
@@ -119,10 +117,8 @@ def open_demo(
     stack: ExitStack,
     **running: Any,
 ) -> Server:
-    """A server whose first page is the demo of models; `stack` closes what was opened. Raises UserError.
-
-    The page searches the collection `index`, the folder `images`, or else its examples.
-    """
+    """A server whose first page is the demo of models; `stack` closes what was opened. Raises UserError. The
+    page searches the collection `index`, the folder `images`, or else its examples."""
     with warnings.catch_warnings():
         # The page asks each model for what it is good for; which one that is, it says.
         warnings.filterwarnings("ignore", message=".*may have changed the parts that")
@@ -187,10 +183,8 @@ def _example_collection(examples: Examples, folder: Path, model: Pretrained) -> 
 # ---------------------------------------------------------------- what the page is told
 @dataclass(frozen=True)
 class TabSpec:
-    """A tab of the page, and its module: the task that it needs.
-
-    `lacks` says why it is disabled, `columns` those of a table that would train its model.
-    """
+    """A tab of the page, and its module: the task that it needs. `lacks` says why it is disabled, `columns`
+    those of a table that would train its model."""
 
     name: str
     title: str
@@ -247,11 +241,9 @@ def about(
     lacking: str,
     gallery: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Everything that the page is built from, as JSON.
-
-    `references` are the models as given, for commands; `lacking` says why there are no examples; `gallery`
-    has the `name`, `pictures` and `kind` of the collection, or `lacking`.
-    """
+    """Everything that the page is built from, as JSON. `references` are the models as given, for commands;
+    `lacking` says why there are no examples; `gallery` has the `name`, `pictures` and `kind` of the
+    collection, or `lacking`."""
     served = {one.name: one for one in models}
     tasks = {name: one.tasks for name, one in served.items()}
     offered = None

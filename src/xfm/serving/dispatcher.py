@@ -80,11 +80,8 @@ class Dispatcher:
         options: Mapping[str, Any] | None = None,
         counted: bool = False,
     ) -> list[Any]:
-        """A task's answers to inputs, in order; of an unusable input its UserError.
-
-        `counted` where the limit was checked already. UserError: a wrong option, too many inputs, or another
-        model's task.
-        """
+        """A task's answers to inputs, in order; of an unusable input its UserError. `counted` where the limit
+        was checked already. UserError: a wrong option, too many inputs, or another model's task."""
         if not counted:
             self.check_count(len(given))
         pipe = served.pipeline(task)

@@ -33,20 +33,15 @@ _PLACED, _RELATED = ((by_place, 1),), ((by_relation, 1),)
 
 
 def example(images: list[str], texts: Iterable[str] = (), truths: Iterable[Any] = ()) -> dict[str, Any]:
-    """One picture or two, texts to choose from, and the truth of each text.
-
-    A truth is an answer, a box of corners in pixels (None: not there), a label, or a word; of labels the
-    right one.
-    """
+    """One picture or two, texts to choose from, and the truth of each text. A truth is an answer, a box of
+    corners in pixels (None: not there), a label, or a word; of labels the right one."""
     return {"images": images, "texts": [*texts], "truths": [*truths]}
 
 
 class Examples:
     """Everything that the page offers, the same at every start: JPEG files by name, a gallery with captions,
-    the examples of each tab, and queries with their pictures, of which the last fit nothing.
-
-    `maskable` tells words that one mask can stand for.
-    """
+    the examples of each tab, and queries with their pictures, of which the last fit nothing. `maskable` tells
+    words that one mask can stand for."""
 
     licence = ART_LICENCE
 

@@ -50,11 +50,9 @@ OPEN = frozenset({"/health", "/ready"})
 
 
 class Guard:
-    """Refuses requests without a key, too large, too slow to arrive, or too long to answer; counts all.
-
-    Paths in `free` need no key. With `page_headers`, which go with every answer, only the server's own page
-    may ask in a browser, with a key too.
-    """
+    """Refuses requests without a key, too large, too slow to arrive, or too long to answer; counts all. Paths
+    in `free` need no key. With `page_headers`, which go with every answer, only the server's own page may ask
+    in a browser, with a key too."""
 
     def __init__(
         self,

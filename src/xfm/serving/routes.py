@@ -77,10 +77,8 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
     @router.post("/v1/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     @router.post("/v2/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     async def rerank(asked: RerankRequest) -> Response:
-        """Documents by how well they fit a query, from 0 to 1.
-
-        Between a text and a picture that is the calibrated probability of a match, else (1 + cosine) / 2.
-        """
+        """Documents by how well they fit a query, from 0 to 1. Between a text and a picture that is the
+        calibrated probability of a match, else (1 + cosine) / 2."""
         served = dispatcher.models.model(asked.model)
         dispatcher.check_count(len(asked.documents))
         (query,), documents = _inputs(dispatcher, asked.query), _inputs(dispatcher, asked.documents)

@@ -34,11 +34,9 @@ ENCODED = 64 << 20
 
 
 class ServedModel:
-    """A served model, its name in requests, and the reference that it was loaded from.
-
-    `alone`: nothing else computes with it, so that matrices may be kept in bf16. `encoded` pictures of late
-    requests are for the computing thread alone.
-    """
+    """A served model, its name in requests, and the reference that it was loaded from. `alone`: nothing else
+    computes with it, so that matrices may be kept in bf16. `encoded` pictures of late requests are for the
+    computing thread alone."""
 
     def __init__(self, reference: str, alone: bool, running: Mapping[str, Any]) -> None:
         asked, path = running.get("precision"), Path(reference)
@@ -125,11 +123,9 @@ _REMEMBERED = 10_000
 
 
 class Searches:
-    """Collections by name, open for reading; the first answers requests that name none.
-
-    `models` by folder replace those that made the collections; files below `show_from` are shown, besides
-    those of the collections' folders. UserError: no collection, or two of one name.
-    """
+    """Collections by name, open for reading; the first answers requests that name none. `models` by folder
+    replace those that made the collections; files below `show_from` are shown, besides those of the
+    collections' folders. UserError: no collection, or two of one name."""
 
     def __init__(
         self,
@@ -199,11 +195,9 @@ class Searches:
         return told
 
     def picture(self, searcher: Searcher, key: str) -> bytes | None:
-        """A picture's file as a JPEG by its public key, or None; UserError: no such picture.
-
-        Only files that a search named lately, below folders that the server's user named: a stranger's
-        collection names any file.
-        """
+        """A picture's file as a JPEG by its public key, or None; UserError: no such picture. Only files that
+        a search named lately, below folders that the server's user named: a stranger's collection names any
+        file."""
         source = self._given.get((id(searcher), searcher.key_of(key)), "")
         file = next(filter(None, (path_below(root, source) for root in self._roots)), None)
         if file is not None:
@@ -222,10 +216,8 @@ class Searches:
 
 
 def shown_source(hit: FoundImage) -> str:
-    """A picture's source without this machine's paths.
-
-    The path in the indexed folder, the shard and name in it, or the file's name with a table's row.
-    """
+    """A picture's source without this machine's paths. The path in the indexed folder, the shard and name in
+    it, or the file's name with a table's row."""
     source, told = hit["source"], hit["metadata"]
     inside = PurePosixPath(str(told.get("folder", ""))) / str(told.get("name", ""))
     if source.endswith(f"/{inside}"):  # as the pictures of folders have it

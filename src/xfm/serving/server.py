@@ -24,9 +24,7 @@ _KEEP_ALIVE = 30  # seconds for which a connection without a request stays open
 
 def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> None:
     """Listen until SIGINT (KeyboardInterrupt) or SIGTERM; requests that were taken are answered first.
-
-    `started` is told the address. UserError: the address is taken or unknown.
-    """
+    `started` is told the address. UserError: the address is taken or unknown."""
     try:
         interrupted = asyncio.run(_serve(server, started))
     except OSError as error:
@@ -118,11 +116,8 @@ class Connection(H11Protocol):
         self._watch()
 
     def _watch(self) -> None:
-        """Close where a head, or the rest of a refused body, does not arrive in time.
-
-        Trickling bytes gain no time. A refused body is read on, since a client that cannot send reads no
-        answer.
-        """
+        """Close where a head, or the rest of a refused body, does not arrive in time. Trickling bytes gain no
+        time. A refused body is read on, since a client that cannot send reads no answer."""
         refused = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
         if self.conn.their_state is not h11.IDLE and not refused:
             self._late = _stopped(self._late)

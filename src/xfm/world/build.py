@@ -42,12 +42,10 @@ CONTENT = ("tasks", "pretrain", "tokenizer.json")
 def build_world(
     folder: Path, config: WorldConfig, progress: bool = True, force: bool = False
 ) -> WorldManifest:
-    """Build the embedded world in `folder`, or keep an equal one; its manifest.
-
-    The world appears when everything is written; until then, and after an interruption, `folder` is
-    unchanged. `force` replaces a world of other settings. UserError where a package of the `world` extra is
-    missing, `folder` holds something else, or cannot be written.
-    """
+    """Build the embedded world in `folder`, or keep an equal one; its manifest. The world appears when
+    everything is written; until then, and after an interruption, `folder` is unchanged. `force` replaces a
+    world of other settings. UserError where a package of the `world` extra is missing, `folder` holds
+    something else, or cannot be written."""
     resolved = config.resolved()
     packages = package_versions()
     mark = fingerprint(resolved, packages)

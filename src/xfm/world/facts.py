@@ -66,11 +66,8 @@ USUALLY_RELATED = 45  # percent of descriptions
 
 
 def describe(rng: Rng, scene: Scene, places: int = 2, related: int = USUALLY_RELATED) -> Description:
-    """A selection of the scene's facts, none of which follows from another.
-
-    `places` is the most objects whose place is told, `related` the percentage of descriptions with a
-    relation.
-    """
+    """A selection of the scene's facts, none of which follows from another. `places` is the most objects
+    whose place is told, `related` the percentage of descriptions with a relation."""
     groups = rng.shuffled(list(scene.groups.values()))
     members = [g[0] for g in groups]
     link = None

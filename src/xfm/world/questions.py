@@ -1,8 +1,6 @@
-"""Questions about one picture, with short answers from a closed vocabulary.
-
-The question does not tell the answer: labels of yes/no questions and counts are drawn first, and colours are
-asked about objects that the question does not name.
-"""
+"""Questions about one picture, with short answers from a closed vocabulary. The question does not tell the
+answer: labels of yes/no questions and counts are drawn first, and colours are asked about objects that the
+question does not name."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -43,11 +41,8 @@ class Question(NamedTuple):
 
 
 def _elsewhere() -> list[list[GridCell]]:
-    """Rearrangements of the nine places that move each to a clearly different one.
-
-    They keep every place as frequent among wrong claims as among right ones; drawing from all different
-    places would not.
-    """
+    """Rearrangements of the nine places that move each to a clearly different one. They keep every place as
+    frequent among wrong claims as among right ones; drawing from all different places would not."""
     rng, found = Rng("elsewhere"), []
     while len(found) < 32:
         moved = rng.shuffled(tuple(GridCell))

@@ -175,9 +175,7 @@ class SceneSampler:
         pool: Sequence[ObjectType] | None = None,
     ) -> list[ObjectType]:
         """`count` kinds, with `start` first (whose pairs are not checked); combinations hold a held-out pair.
-
-        `repeat` is the percentage of scenes in which a drawn kind occurs two or three times.
-        """
+        `repeat` is the percentage of scenes in which a drawn kind occurs two or three times."""
         chosen = list(start)
         if self.split is Split.COMBINATIONS and len(set(chosen)) < 2:
             chosen = chosen or [self.kind(rng)]

@@ -1,8 +1,5 @@
-"""Statements about two pictures, true or false.
-
-In the rows of a design each statement is as often true as false, over pictures in either role: neither the
-text nor one picture alone tells the label.
-"""
+"""Statements about two pictures, true or false. In the rows of a design each statement is as often true as
+false, over pictures in either role: neither the text nor one picture alone tells the label."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,8 +1,6 @@
-"""Twin scenes: two scenes that differ by one edit, each told so that it is false of the other.
-
-Independent scenes almost never show the same objects, so that names alone tell a picture from the others of
-its batch; of twins, only the edit does.
-"""
+"""Twin scenes: two scenes that differ by one edit, each told so that it is false of the other. Independent
+scenes almost never show the same objects, so that names alone tell a picture from the others of its batch; of
+twins, only the edit does."""
 
 import re
 from collections.abc import Iterator

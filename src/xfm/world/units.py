@@ -296,11 +296,9 @@ def _absence(studio: WorkerState, made: UnitResult, rng: Rng, sampler: SceneSamp
 
 
 def text_pairs(rng: Rng, scene: Scene, catalog: Catalog, entailment: bool) -> list[dict[str, Any]]:
-    """Four rows of two texts, and whether the pair is a positive one.
-
-    The second text is a statement that follows from the first or does not; else a description that says the
-    same in other words or differs in one fact.
-    """
+    """Four rows of two texts, and whether the pair is a positive one. The second text is a statement that
+    follows from the first or does not; else a description that says the same in other words or differs in one
+    fact."""
     told = describe(rng, scene)
     changed, state = change(rng, told, catalog, catalog.seen)
     first = [wording(rng, one) for one in (told, changed)]

@@ -57,9 +57,7 @@ def box_flaw(box: object, size: tuple[int, int]) -> tuple[Issue | None, float | 
 
 class ImageCheck(NamedTuple):
     """Digest (64 bits), upright size in pixels (0 if undecodable), perceptual hash, and issues of a picture.
-
-    The hash is None of an undecodable picture and of one of one colour.
-    """
+    The hash is None of an undecodable picture and of one of one colour."""
 
     digest: int
     width: int = 0

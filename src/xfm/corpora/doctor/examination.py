@@ -167,12 +167,10 @@ def examine(
     pictures: Path | str | None = None,
     progress: bool = False,
 ) -> Diagnosis:
-    """Examine a data set, and write `doctor.json` and `report.html` into `out`.
-
-    `path` is as of `xfm.data.sources.open_source` or, of a table, `xfm.data.tables.open_table`; `columns` are
+    """Examine a data set, and write `doctor.json` and `report.html` into `out`. `path` is as of
+    `xfm.data.sources.open_source` or, of a table, `xfm.data.tables.open_table`; `columns` are
     FIELD=COLUMN,... and `pictures` the folder of a table's paths. UserError where nothing can be read, or
-    `out` holds other results.
-    """
+    `out` holds other results."""
     config, out = config or DoctorConfig(), home_path(out)
     shown = str(path)
     # Absolute: processes that help may be in another folder.

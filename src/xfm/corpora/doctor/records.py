@@ -29,9 +29,7 @@ TextField = tuple[str, Any, bool]
 @dataclass(frozen=True)
 class DataRecord:
     """A record as found; `boxes` are phrases and boxes of the first picture, `found` issues of reading it.
-
-    `record` is set for shards and the like, for training's own rule.
-    """
+    `record` is set for shards and the like, for training's own rule."""
 
     place: str
     pictures: tuple[bytes | Path, ...] = ()
@@ -139,11 +137,8 @@ _UNREADABLE: dict[FieldKind, Finding] = {
 
 @dataclass(frozen=True)
 class TableData:
-    """Rows of a table (or a `sample`), which one process reads and others examine.
-
-    `folder` is for pictures in the table, `task` the task (empty: fields of any), `pictures` the folder of
-    paths.
-    """
+    """Rows of a table (or a `sample`), which one process reads and others examine. `folder` is for pictures
+    in the table, `task` the task (empty: fields of any), `pictures` the folder of paths."""
 
     path: str
     folder: Path

@@ -1,7 +1,5 @@
-"""Open Images (Kuznetsova et al., 2020) with localized narratives (Pont-Tuset et al., 2020).
-
-The 14.6 M boxes of the training part take 1 GB while they are joined.
-"""
+"""Open Images (Kuznetsova et al., 2020) with localized narratives (Pont-Tuset et al., 2020). The 14.6 M boxes
+of the training part take 1 GB while they are joined."""
 
 import csv
 import json

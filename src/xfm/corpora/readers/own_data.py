@@ -96,10 +96,8 @@ FIELDS = (
 
 
 class TableReader(GatheredReader):
-    """Rows of a table; consecutive rows of one picture are one record with all captions.
-
-    Pictures in the table are written beside the listings until the shards are made.
-    """
+    """Rows of a table; consecutive rows of one picture are one record with all captions. Pictures in the
+    table are written beside the listings until the shards are made."""
 
     needs_text = False
 

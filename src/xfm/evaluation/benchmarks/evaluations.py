@@ -69,10 +69,8 @@ class JobResult:
 
 @dataclass(frozen=True)
 class JobSetting:
-    """Model (folder or published file), data folder, output folder and recipe of an evaluation.
-
-    `left_out` collects rows with unreadable pictures, except those of the training split.
-    """
+    """Model (folder or published file), data folder, output folder and recipe of an evaluation. `left_out`
+    collects rows with unreadable pictures, except those of the training split."""
 
     model: str
     data: Path
@@ -185,11 +183,8 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
 
 
 def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], setting: JobSetting) -> AnyTask:
-    """The task with its fine-tuned model, trained here or before.
-
-    Normalised `answers` are those that questions are ranked on; empty takes the most frequent training
-    answers.
-    """
+    """The task with its fine-tuned model, trained here or before. Normalised `answers` are those that
+    questions are ranked on; empty takes the most frequent training answers."""
     run, recipe = setting.folder / RUN, setting.recipe
     valid = corpus.valid[: recipe.valid_rows or None]
     data = SplitRows(corpus.train, valid, labels=corpus.classes, answers=answers)
@@ -210,10 +205,8 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
 def evaluate_on_features(
     benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting, by_prompts: bool = False
 ) -> JobResult:
-    """Linear probe and nearest neighbours on frozen features, or zero-shot classification by prompts.
-
-    As in CLIP, validation rows choose the penalty, and the last fit includes them.
-    """
+    """Linear probe and nearest neighbours on frozen features, or zero-shot classification by prompts. As in
+    CLIP, validation rows choose the penalty, and the last fit includes them."""
     ((split, test),) = corpus.scored.items()
     seed, methods, rows = setting.recipe.settings.seed, [Method.LINEAR, Method.KNN], corpus.train
     if setting.smoke:  # its few rows may share no class with those of the others

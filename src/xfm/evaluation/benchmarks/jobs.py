@@ -69,10 +69,8 @@ def find_jobs(
     editions: Sequence[Edition] = tuple(Edition),
 ) -> list[Job]:
     """The evaluations whose official files are in the data folder; empty `names` or `protocols` mean all.
-
     `options` are dotted options of the recipes, `["--settings.lr", "1e-5"]`. UserError for an unknown
-    benchmark, missing files, or nothing to run.
-    """
+    benchmark, missing files, or nothing to run."""
     names = names_with_files(names, data)
     jobs: list[Job] = []
     for name, benchmark in BENCHMARKS.items():
@@ -111,10 +109,8 @@ def run_jobs(
     max_bad: int | None = None,
 ) -> dict[str, Score]:
     """Run unfinished jobs, and write `results.md` after each; all scores in `out` by `Job.name/split/metric`.
-
-    `max_bad` is the number of rows with an unreadable picture that each evaluation may leave out.
-    Interrupted on SIGINT or SIGTERM: the same call continues.
-    """
+    `max_bad` is the number of rows with an unreadable picture that each evaluation may leave out. Interrupted
+    on SIGINT or SIGTERM: the same call continues."""
     model = str(model_folder(model))
     if not (mark := model_mark(Path(model))):
         raise UserError(

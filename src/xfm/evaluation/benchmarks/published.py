@@ -1,7 +1,5 @@
-"""The published results of X-FM base (arXiv 2301.05065), ours, and the table of both.
-
-Nothing here imports torch, so that the table comes at once.
-"""
+"""The published results of X-FM base (arXiv 2301.05065), ours, and the table of both. Nothing here imports
+torch, so that the table comes at once."""
 
 import csv
 import json
@@ -28,10 +26,8 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """A published number in per cent: X-FM base of 4 M and of 1.3 B pairs, and the best other model.
-
-    `metric` is the name in our scores, `recommended_metric` the one that the field reports today.
-    """
+    """A published number in per cent: X-FM base of 4 M and of 1.3 B pairs, and the best other model. `metric`
+    is the name in our scores, `recommended_metric` the one that the field reports today."""
 
     benchmark: str
     protocol: Protocol

@@ -29,11 +29,9 @@ from xfm.tasks.sampling import components
 def search_galleries(
     context: Context, encoded: EncodedCaptions, sizes: Sequence[int], count: int = 0
 ) -> GallerySearches:
-    """Each of `count` captions (0: all) searches galleries of every size, with its picture and without.
-
-    The pipeline's shortlist is matched. The seed draws captions and galleries; larger galleries of a caption
-    hold its smaller ones.
-    """
+    """Each of `count` captions (0: all) searches galleries of every size, with its picture and without. The
+    pipeline's shortlist is matched. The seed draws captions and galleries; larger galleries of a caption hold
+    its smaller ones."""
     images, texts, owner = encoded.images, encoded.texts, encoded.owner
     depth, temperature = context.config.retrieval.shortlist, context.pretrained.model.temperature.item()
     fits = encoded.fits().toarray().T  # [R, I]
@@ -63,9 +61,7 @@ def search_galleries(
 
 def run_absence(context: Context) -> PartResult:
     """Areas under the ROC curve of absence, by the matching head and, with `_rerank`, by a search's sum.
-
-    Chance is a half; the baseline is the contrastive score alone.
-    """
+    Chance is a half; the baseline is the contrastive score alone."""
     result, rows = PartResult(), context.config.retrieval.absence_rows
     (split,) = context.splits(("test",))
     _phrases(context, result, split, context.rows(read_presence, "absence", split, rows))
@@ -158,11 +154,8 @@ def gallery_fit(context: Context, data: str) -> PresenceFit:
 
 def _pairs(context: Context, split: str) -> tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.int64]]:
     """Every picture with its own caption and with a false one: [N] log-odds, cosines, whether the caption is
-    its own, and the picture.
-
-    For every second picture the false caption is drawn from retrieval's shortlist, for the others from all.
-    Equal numbers, so that a probability of a half means no evidence.
-    """
+    its own, and the picture. For every second picture the false caption is drawn from retrieval's shortlist,
+    for the others from all. Equal numbers, so that a probability of a half means no evidence."""
     config, encoded = context.config, context.captions(split)
     images, texts, owner = encoded.images, encoded.texts, encoded.owner
     contrast = cosines(images.vectors, texts.vectors).double().numpy()  # [I, R]

@@ -1,7 +1,5 @@
-"""Linear probes and k-NN of frozen encoders: category of unseen objects, handwritten digits.
-
-Training rows choose how a picture is seen, and the penalty.
-"""
+"""Linear probes and k-NN of frozen encoders: category of unseen objects, handwritten digits. Training rows
+choose how a picture is seen, and the penalty."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -95,10 +93,8 @@ published order: not shuffled, because neighbours in that order come from one wr
 
 
 def run_category(context: Context) -> PartResult:
-    """Category of single-object pictures; the test objects are in no training row.
-
-    Baselines: the most frequent category, and the same probe on raw pixels and on a random encoder.
-    """
+    """Category of single-object pictures; the test objects are in no training row. Baselines: the most
+    frequent category, and the same probe on raw pixels and on a random encoder."""
     config = context.config.probe
     train = context.rows(read_categories, "category", "train", config.train_rows)
     test = context.rows(read_categories, "category", "test", config.test_rows)
@@ -135,11 +131,8 @@ def _probe(
     folds: NDArray[np.int64],
     groups: NDArray[np.int64],
 ) -> PartResult:
-    """Probe and k-NN on features of the model, a random encoder and raw pixels.
-
-    T + N pictures [3, S, S] uint8 and labels, the T training rows first; [T] folds; [N] groups of the test
-    rows.
-    """
+    """Probe and k-NN on features of the model, a random encoder and raw pixels. T + N pictures [3, S, S]
+    uint8 and labels, the T training rows first; [T] folds; [N] groups of the test rows."""
     config, seed, result, train = context.config.probe, context.config.seed, PartResult(), len(folds)
     known, true = labels[:train], labels[train:]
     model = context.pretrained.model

@@ -207,10 +207,8 @@ def _tuned(
     blanked: HiddenInput = HiddenInput.NOTHING,
     which: str = "",
 ) -> tuple[AnyTask, TuningRun]:
-    """A part's trained task; the result keeps losses and steps.
-
-    The task's own model makes as many steps as fit into its time; baselines make `steps` within that time.
-    """
+    """A part's trained task; the result keeps losses and steps. The task's own model makes as many steps as
+    fit into its time; baselines make `steps` within that time."""
     short: ShortTuning = getattr(context.config, part.value)
     config = short.whole(context.config.seed, context.config.precision, str(context.device))
     model, learned = beginning

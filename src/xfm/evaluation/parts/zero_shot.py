@@ -1,8 +1,6 @@
-"""Parts without training: retrieval, also against hard distractors, and masked words.
-
-Masked words: all pieces of some content words are replaced by the mask token, the same for every condition.
-With a picture the fusion encoder predicts them (IMLM), with none the language encoder (MLM).
-"""
+"""Parts without training: retrieval, also against hard distractors, and masked words. Masked words: all
+pieces of some content words are replaced by the mask token, the same for every condition. With a picture the
+fusion encoder predicts them (IMLM), with none the language encoder (MLM)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -66,10 +64,8 @@ def _examples(
 
 
 def run_hard(context: Context) -> PartResult:
-    """Share of pictures that prefer their caption to captions with one edit, in all and by kind of edit.
-
-    By contrastive score, re-ranked and by matching. Chance: mean of 1 / (1 + number of distractors).
-    """
+    """Share of pictures that prefer their caption to captions with one edit, in all and by kind of edit. By
+    contrastive score, re-ranked and by matching. Chance: mean of 1 / (1 + number of distractors)."""
     result, encoder, seed = PartResult(), context.encoder, context.config.seed
     split = "hard_validation" if context.config.validation else "hard"
     rows = context.rows(read_captioned, "retrieval", split, context.config.retrieval.hard_rows)
@@ -109,10 +105,8 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 def mask_captions(
     tokenizer: Tokenizer, captions: Sequence[str], share: float, seed: int, max_tokens: int = 40
 ) -> tuple[Tokens, Tensor]:
-    """Mask whole content words of R captions, one at least; row r depends on seed, r and caption.
-
-    Masked tokens [R, T], and labels [R, T] int64: true ids where masked, else -100.
-    """
+    """Mask whole content words of R captions, one at least; row r depends on seed, r and caption. Masked
+    tokens [R, T], and labels [R, T] int64: true ids where masked, else -100."""
     texts = [tokenizer.as_caption(caption) for caption in captions]
     encoded = tokenizer.encode_batch(texts, max_tokens)
     chosen = torch.zeros_like(encoded.mask)
@@ -135,11 +129,8 @@ def predict_masked(
     labels: Tensor,
     pictures: Sequence[tuple[EncodedItems, Tensor] | None],
 ) -> list[NDArray[np.int64]]:
-    """Predicted ids [M] int64 of all masked positions for each condition, row by row.
-
-    A condition has encoded pictures and [R] int64 the picture of each caption; None is the language encoder
-    alone.
-    """
+    """Predicted ids [M] int64 of all masked positions for each condition, row by row. A condition has encoded
+    pictures and [R] int64 the picture of each caption; None is the language encoder alone."""
     model, device = encoder.model, encoder.device
     found: list[list[Tensor]] = [[] for _ in pictures]
     with autocast(encoder.precision, device):
@@ -160,11 +151,9 @@ def predict_masked(
 
 
 def run_masked_tokens(context: Context) -> PartResult:
-    """Accuracy over masked tokens of content words; the masks are the same for all conditions.
-
-    Chance is one token of the vocabulary. Baselines: the most frequent masked token, and for the right
-    picture the other conditions.
-    """
+    """Accuracy over masked tokens of content words; the masks are the same for all conditions. Chance is one
+    token of the vocabulary. Baselines: the most frequent masked token, and for the right picture the other
+    conditions."""
     config, result = context.config, PartResult()
     (split,) = context.splits(("test",))
     rows = context.rows(read_masked, "masked_token", split, config.masked_rows)

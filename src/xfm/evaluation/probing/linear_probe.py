@@ -1,7 +1,5 @@
 """The linear probe: logistic regression on frozen features with one penalty, or with one that is chosen.
-
-CLIP's protocol chooses: the penalty from validation rows, then a fit of all rows.
-"""
+CLIP's protocol chooses: the penalty from validation rows, then a fit of all rows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,10 +46,8 @@ def fit_probe(
     seed: int = 0,
     progress: bool = False,
 ) -> LinearProbe:
-    """Choose C on validation rows, then fit training and validation rows together with it.
-
-    Without validation rows, a `share` of the training rows of every class chooses.
-    """
+    """Choose C on validation rows, then fit training and validation rows together with it. Without validation
+    rows, a `share` of the training rows of every class chooses."""
     if validation is None:
         held = held_out(train.labels, share, seed)
         # Where no class has two rows, none can be spared, and the rows choose that are fitted.
@@ -121,9 +117,7 @@ def _regression(features: Array, codes: Array, classes: int, config: RegressionC
 
 def binary_search(score: Callable[[float], float], lowest: float, highest: float) -> Trials:
     """CLIP's search over exponents of ten: a grid, then the interval around its peak halved again and again.
-
-    Learning Transferable Visual Models From Natural Language Supervision (arXiv 2103.00020), appendix A.3.
-    """
+    Learning Transferable Visual Models From Natural Language Supervision (arXiv 2103.00020), appendix A.3."""
     trials: Trials = {}
     step, asked = COARSE, [*np.arange(lowest, highest, COARSE).tolist(), highest]
     while True:

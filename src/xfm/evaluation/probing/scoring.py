@@ -80,10 +80,8 @@ DETAILS = "probe.json"
 
 @dataclass(frozen=True)
 class LabelledSplits:
-    """Rows of a data set; without validation rows, a share of the training rows chooses the penalty.
-
-    `names` are the labels' names in prompts, all of them candidates, whether a picture has them or not.
-    """
+    """Rows of a data set; without validation rows, a share of the training rows chooses the penalty. `names`
+    are the labels' names in prompts, all of them candidates, whether a picture has them or not."""
 
     test: Sequence[Labelled]
     train: Sequence[Labelled] = ()

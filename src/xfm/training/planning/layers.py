@@ -1,9 +1,7 @@
-"""What a layer keeps for its backward pass, and its operations, by formula from its sizes.
-
-Kept is what autograd saves of each operation, every piece of memory once: the inputs of linear layers, of
-LayerNorms and of GELU, what attention needs, what dropout remembers. Which tensors these are follows from
-`xfm.models`, and a change there is a change here: tests compare both with what torch keeps in a real step.
-"""
+"""What a layer keeps for its backward pass, and its operations, by formula from its sizes. Kept is what
+autograd saves of each operation, every piece of memory once: the inputs of linear layers, of LayerNorms and
+of GELU, what attention needs, what dropout remembers. Which tensors these are follows from `xfm.models`, and
+a change there is a change here: tests compare both with what torch keeps in a real step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

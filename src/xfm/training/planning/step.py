@@ -1,10 +1,7 @@
 """A part of a step: how much of everything a process has in it, at most, what its forward pass keeps, and the
-operations of forward and backward pass.
-
-On a GPU every query has its padded text, several of which share a copy of their picture's keys and values. On
-a CPU texts are packed, and all tokens that look at a picture lie in a row: how many do follows the draw of
-negatives, of which the expected numbers are taken here.
-"""
+operations of forward and backward pass. On a GPU every query has its padded text, several of which share a
+copy of their picture's keys and values. On a CPU texts are packed, and all tokens that look at a picture lie
+in a row: how many do follows the draw of negatives, of which the expected numbers are taken here."""
 
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """GLUE's nine tasks and its diagnostic set (Wang et al., 2018), as the hub's Parquet files (`nyu-mll/glue`).
-
-A task's folder is `cola/` and the like, the diagnostic set's `ax/`. Test sets have no published answers.
-"""
+A task's folder is `cola/` and the like, the diagnostic set's `ax/`. Test sets have no published answers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,11 +37,9 @@ class GlueTask(StrEnum):
 @dataclass(frozen=True)
 class GlueFormat:
     """Files of a GLUE task: its `name` in the official archive, columns of the texts, and classes in the
-    hub's order (none for a regression), which submissions write as numbers if `numbered`.
-
-    `scored` and `hidden` are names of splits with and without answers (ours or that of the submission) by
-    those of the files.
-    """
+    hub's order (none for a regression), which submissions write as numbers if `numbered`. `scored` and
+    `hidden` are names of splits with and without answers (ours or that of the submission) by those of the
+    files."""
 
     name: str
     columns: tuple[str, ...]

@@ -1,10 +1,7 @@
-"""The data sets of linear evaluation, through torchvision's readers of the official files.
-
-Data sets that keep every picture in a file of its own are read where they are. The others (arrays of CIFAR,
-MNIST, STL-10, PCam and FER2013, and GTSRB's PPM files) are unpacked into PNG files once, below
-`xfm-pictures/` in the data folder. torchvision checks the pickles of CIFAR against the published digests
-before it loads them.
-"""
+"""The data sets of linear evaluation, through torchvision's readers of the official files. Data sets that
+keep every picture in a file of its own are read where they are. The others (arrays of CIFAR, MNIST, STL-10,
+PCam and FER2013, and GTSRB's PPM files) are unpacked into PNG files once, below `xfm-pictures/` in the data
+folder. torchvision checks the pickles of CIFAR against the published digests before it loads them."""
 
 import csv
 import io
@@ -150,11 +147,9 @@ _SIGNS = tuple(f"{number:05d}" for number in range(43))
 
 @dataclass(frozen=True)
 class _Set:
-    """Place below the data folder, opener, and splits of a data set.
-
-    `drawn` opens the splits as X-FM's code draws them; `templates` of prompts are None where classes are
-    codes or numbers; `per_class`: the literature reports the mean over the classes.
-    """
+    """Place below the data folder, opener, and splits of a data set. `drawn` opens the splits as X-FM's code
+    draws them; `templates` of prompts are None where classes are codes or numbers; `per_class`: the
+    literature reports the mean over the classes."""
 
     place: str
     open: Callable[[Path, str], Opened]

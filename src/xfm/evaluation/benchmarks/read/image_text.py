@@ -30,10 +30,8 @@ _SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
 def read_coco(folder: Path) -> Corpus[ImageCaptions]:
-    """COCO: `dataset_coco.json` beside `train2014/` and `val2014/` (or both in `images/`).
-
-    Training includes the split `restval`, as is usual.
-    """
+    """COCO: `dataset_coco.json` beside `train2014/` and `val2014/` (or both in `images/`). Training includes
+    the split `restval`, as is usual."""
     pictures = coco_images(folder)
     return _read_karpathy(folder, "dataset_coco.json", pictures, "put COCO's train2014 and val2014 there")
 
@@ -80,9 +78,7 @@ _FIELDS = ("identifier", "sentence", "label")
 
 def read_nlvr2(folder: Path) -> Corpus[LabelledText]:
     """NLVR2: `data/{train,dev,test1}.json` (JSON lines), and pictures below `images/` or the folder itself.
-
-    The splits are called dev and test-P (public), as in the literature.
-    """
+    The splits are called dev and test-P (public), as in the literature."""
     data = need(folder, "data", "")
 
     def split(name: str) -> list[LabelledText]:
@@ -118,9 +114,7 @@ _ORDER = ("val", "test", "testA", "testB", "testC")
 
 def read_refcoco(folder: Path, images: Path, split_by: Sequence[str]) -> Corpus[Reference]:
     """References of a folder of `refer`, a row a sentence; the first of `split_by` of which there are refs.
-
-    UserError if the pickle holds more than plain values.
-    """
+    UserError if the pickle holds more than plain values."""
     path = need(folder, *(f"refs({name}).{end}" for name in split_by for end in ("p", "json")))
     refs = read_plain_pickle(path) if path.suffix == ".p" else read_json(path)
     if not isinstance(refs, list) or not refs:

@@ -33,9 +33,7 @@ def unpacked(
     target: Path, pictures: Callable[[], Iterable[StoredImage]], total: int | None = None
 ) -> list[Labelled]:
     """Pictures and classes below `target`, which is written at the first call and complete or absent.
-
-    `total`, the number of pictures, shows an outdated folder.
-    """
+    `total`, the number of pictures, shows an outdated folder."""
     if (target / INDEX).is_file():
         found = [
             Labelled(image_below(target, row.text("image"), row, "image"), row.text("label"))
@@ -61,9 +59,7 @@ def unpacked(
 
 def parquet_images(folder: Path, split: str, cache: Path) -> tuple[list[Labelled], tuple[str, ...]]:
     """Pictures of a split in the hub's Parquet layout, unpacked below `cache`, and class names in order.
-
-    `image` holds `{"bytes", "path"}` or bytes, `label` class numbers named in the metadata, or strings.
-    """
+    `image` holds `{"bytes", "path"}` or bytes, `label` class numbers named in the metadata, or strings."""
     files = need_parquet(folder, split)
     footers = [*map(read_footer, files)]
 

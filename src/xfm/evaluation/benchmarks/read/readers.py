@@ -28,11 +28,8 @@ def need(folder: Path, *names: str) -> Path:
 
 
 def image_below(folder: Path, name: str, row: TableRow, field: str) -> Path:
-    """The picture that a row names below a folder; UserError if its name leaves the folder.
-
-    Only names are checked: people link picture folders to other disks, and an official file cannot make
-    links.
-    """
+    """The picture that a row names below a folder; UserError if its name leaves the folder. Only names are
+    checked: people link picture folders to other disks, and an official file cannot make links."""
     if "\0" in name or name.startswith("/") or ".." in name.split("/") or ":" in name or "\\" in name:
         raise row.error(field, "leaves the folder of the pictures")
     return folder / name
@@ -120,10 +117,8 @@ def chosen(row: TableRow, field: str, options: Mapping[Any, T]) -> T:
 
 # ---------------------------------------------------------------- tables
 def parquet_files(folder: Path, split: str) -> list[Path]:
-    """Files of a split as the hub names them, `SPLIT-00000-of-00001.parquet`, here or in `data/`.
-
-    Empty where there are none; UserError where some of the numbered files are missing.
-    """
+    """Files of a split as the hub names them, `SPLIT-00000-of-00001.parquet`, here or in `data/`. Empty where
+    there are none; UserError where some of the numbered files are missing."""
     numbered = re.compile(rf"{re.escape(split)}-[0-9]{{1,9}}-of-[0-9]{{1,9}}\.parquet")
     for below in (folder, folder / "data"):
         paths = below.glob(f"{split}-*-of-*.parquet")
@@ -163,12 +158,10 @@ R = TypeVar("R")
 @dataclass(frozen=True)
 class Corpus(Generic[R]):
     """Rows of a benchmark, split as published: `scored` with answers, of which the first split selects the
-    epoch if it `chooses`, and `hidden` with a placeholder as the answer.
-
-    `classes` are in the order of the outputs; on `answers` questions are ranked (empty: on those of the
-    training rows). `left_out` has reasons by file and row of training rows that were dropped, `notes`
-    decisions where the files leave something open. `validation` rows choose a probe's penalty.
-    """
+    epoch if it `chooses`, and `hidden` with a placeholder as the answer. `classes` are in the order of the
+    outputs; on `answers` questions are ranked (empty: on those of the training rows). `left_out` has reasons
+    by file and row of training rows that were dropped, `notes` decisions where the files leave something
+    open. `validation` rows choose a probe's penalty."""
 
     train: Sequence[R]
     scored: Mapping[str, Sequence[R]]

@@ -33,11 +33,9 @@ _ANNOTATIONS = "v2_mscoco_{}_annotations.json"
 
 
 def read_vqa(folder: Path, coco: Path, genome: Path | None = None, minival: bool = True) -> Corpus[Question]:
-    """VQA v2: questions, annotations and, where it is there, `answer_list.json`.
-
-    Questions of Visual Genome (`genome`) are trained on, too. With `minival`, validation questions of every
-    40th picture select the epoch; X-FM's code trains on all of them, so that only the server can test.
-    """
+    """VQA v2: questions, annotations and, where it is there, `answer_list.json`. Questions of Visual Genome
+    (`genome`) are trained on, too. With `minival`, validation questions of every 40th picture select the
+    epoch; X-FM's code trains on all of them, so that only the server can test."""
     train, val = (_annotated(folder, coco, year) for year in ("train2014", "val2014"))
     answers, note = _answer_list(folder, [*train, *val])
     check_image_file(train[0].image, "put COCO's train2014, val2014 and test2015 there")
@@ -59,11 +57,9 @@ def read_vqa(folder: Path, coco: Path, genome: Path | None = None, minival: bool
 
 
 def built_answers(questions: Iterable[Question]) -> tuple[str, ...]:
-    """Answers to rank on, by the rule of the field's lists of 3,129; most frequent first, then by name.
-
-    These are the normalised `multiple_choice_answer`s of nine or more questions of train and val. Published
-    lists were normalised by code that differs in details.
-    """
+    """Answers to rank on, by the rule of the field's lists of 3,129; most frequent first, then by name. These
+    are the normalised `multiple_choice_answer`s of nine or more questions of train and val. Published lists
+    were normalised by code that differs in details."""
     counts = Counter(normalise_answer(question.answer) for question in questions)
     often = [(-count, answer) for answer, count in counts.items() if count >= LEAST_QUESTIONS and answer]
     return tuple(answer for _, answer in sorted(often))
