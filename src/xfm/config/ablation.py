@@ -36,11 +36,7 @@ VARIANTS = {
             "MIM toward the pixels of the masked patches, not toward what the encoder makes of the picture",
             ("--training.mim_target", "pixels", "--model.pixel_head", "true"),
         ),
-        Variant(
-            "mim-unpaired",
-            "MIM on pictures without text only",
-            ("--data.patch_mask.on_pairs", "false"),
-        ),
+        Variant("mim-unpaired", "MIM on pictures without text only", ("--data.patch_mask.on_pairs", "false")),
         Variant("no-mim", "no MIM", unweighted=("mim",)),
         Variant("no-boxes", "no loss of boxes", unweighted=("box_l1", "box_giou")),
         Variant("no-text", "no plain text", ("--data.text.batch_size", "0"), unweighted=("mlm",)),

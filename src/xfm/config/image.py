@@ -36,11 +36,7 @@ class Framing(StrEnum):
     @property
     def enlarged(self) -> tuple[int, int] | None:
         """Numerator and denominator of the shorter side's share before the crop; None where all is shown."""
-        return {
-            Framing.CENTRE: (8, 7),
-            Framing.CLOSE_CENTRE: (9, 7),
-            Framing.SHORTEST: (1, 1),
-        }.get(self)
+        return {Framing.CENTRE: (8, 7), Framing.CLOSE_CENTRE: (9, 7), Framing.SHORTEST: (1, 1)}.get(self)
 
 
 class Interpolation(StrEnum):

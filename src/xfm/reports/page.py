@@ -14,14 +14,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import path_below
 from xfm.data.images import load_image
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
-from xfm.reports.labels import (
-    SPLIT_NAMES,
-    headlines,
-    less_is_better,
-    metric_name,
-    part_name,
-    title_of,
-)
+from xfm.reports.labels import SPLIT_NAMES, headlines, less_is_better, metric_name, part_name, title_of
 from xfm.reports.scores import Score
 
 if TYPE_CHECKING:

@@ -54,17 +54,13 @@ class JobResult:
 
     def scores(self, prefix: str, seed: int) -> dict[str, Score]:
         """The metrics under `PREFIX/SPLIT/METRIC`."""
-        return {
-            f"{prefix}/{split}/{name}": Score(
-                value,
-                self.chance.get(split, {}).get(name),
-                self.baseline.get(split, {}).get(name),
-                self.rows.get(split, 0),
-                seed,
-            )
-            for split, metrics in self.splits.items()
-            for name, value in metrics.items()
-        }
+        found: dict[str, Score] = {}
+        for split, metrics in self.splits.items():
+            for name, value in metrics.items():
+                chance, baseline = (one.get(split, {}).get(name) for one in (self.chance, self.baseline))
+                score = Score(value, chance, baseline, self.rows.get(split, 0), seed)
+                found[f"{prefix}/{split}/{name}"] = score
+        return found
 
 
 @dataclass(frozen=True)
@@ -86,18 +82,11 @@ def evaluate_zero_shot_retrieval(
     benchmark: Benchmark, corpus: Corpus[ImageCaptions], setting: JobSetting
 ) -> JobResult:
     """Recalls of the model without training, at its own picture size and the recipe's text length."""
-    pretrained = load_base(setting.model)
+    pretrained, told = load_base(setting.model), setting.recipe.settings
     device = torch.device(pick_device(setting.device))
-    encoder = Encoder(
-        pretrained.model.to(device).eval(),
-        pretrained.tokenizer,
-        setting.recipe.settings.precision,
-        device,
-        BATCH,
-        setting.progress,
-    )
-    pictures = TaskImages(pretrained.preprocessing)
-    longest = setting.recipe.settings.max_tokens or CAPTION_TOKENS
+    model, tokenizer = pretrained.model.to(device).eval(), pretrained.tokenizer
+    encoder = Encoder(model, tokenizer, told.precision, device, BATCH, setting.progress)
+    pictures, longest = TaskImages(pretrained.preprocessing), told.max_tokens or CAPTION_TOKENS
     return _score_retrieval(encoder, pictures, corpus, setting, JobResult(), longest)
 
 

@@ -23,14 +23,7 @@ from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
 from xfm.tasks.base import AnyTask, HiddenInput, TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
-from xfm.tasks.rows import (
-    PAIR_COLUMNS,
-    TRUTH,
-    LabelledText,
-    SplitRows,
-    read_image_pairs,
-    read_text_pairs,
-)
+from xfm.tasks.rows import PAIR_COLUMNS, TRUTH, LabelledText, SplitRows, read_image_pairs, read_text_pairs
 from xfm.tasks.text_classification import TextClassificationTask, tokenize_rows
 from xfm.tasks.vqa import VqaTask
 from xfm.training.pretrain import MODEL_FOLDER

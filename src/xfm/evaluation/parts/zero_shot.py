@@ -124,10 +124,7 @@ def mask_captions(
 
 @torch.inference_mode()
 def predict_masked(
-    encoder: Encoder,
-    tokens: Tokens,
-    labels: Tensor,
-    pictures: Sequence[tuple[EncodedItems, Tensor] | None],
+    encoder: Encoder, tokens: Tokens, labels: Tensor, pictures: Sequence[tuple[EncodedItems, Tensor] | None]
 ) -> list[NDArray[np.int64]]:
     """Predicted ids [M] int64 of all masked positions for each condition, row by row. A condition has encoded
     pictures and [R] int64 the picture of each caption; None is the language encoder alone."""

@@ -52,11 +52,6 @@ from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
 
 
-def prompts(name: str, templates: Sequence[str]) -> list[str]:
-    """The prompts of a class; underscores of its name are spaces."""
-    return [prompt(template, name.replace("_", " ")) for template in templates]
-
-
 @torch.inference_mode()
 def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[str]) -> Tensor:
     """[C, E] float32 on the CPU: the mean of the unit vectors of each class's prompts, scaled to length 1."""
@@ -64,11 +59,11 @@ def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[st
     at_once = max(1, encoder.batch_size // len(templates))
     with autocast(encoder.precision, encoder.device):
         for part in encoder.chunks(len(names), at_once, "classes"):
-            texts = [text for name in names[part] for text in prompts(name, templates)]
+            said = (name.replace("_", " ") for name in names[part])
+            texts = [prompt(template, name) for name in said for template in templates]
             tokens = tokenize_captions(encoder.tokenizer, texts)
-            first = encode_first(
-                model.language, tokens.ids.to(encoder.device), tokens.mask.to(encoder.device)
-            )
+            ids, mask = tokens.ids.to(encoder.device), tokens.mask.to(encoder.device)
+            first = encode_first(model.language, ids, mask)
             with encoder.heads():
                 vectors = model.project_text(first.float())  # [c T, E]
             found.append(F.normalize(vectors.unflatten(0, (-1, len(templates))).mean(1), dim=-1).cpu())
