@@ -8,13 +8,9 @@ from xfm.config.typed import Limited, limited
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a model that runs may be from what it was saved with.
-
-    Attributes:
-        cosine: least, of a vector with the stored one.
-        odds: most, of the log-odds of a match and of a task's numbers, as a part of the number and one more.
-        box: most, of the sides of a box, as a fraction of the picture's.
-    """
+    """How far a model that runs may be from what it was saved with: least cosine of a vector with the stored
+    one; most of the log-odds of a match and of a task's numbers, as a part of the number and one more; most
+    of the sides of a box, as a fraction of the picture's."""
 
     cosine: float
     odds: float

@@ -131,15 +131,9 @@ class PresenceFit:
 
 @dataclass(frozen=True)
 class MatchCalibration:
-    """Platt scaling (Platt, 1999): the probability of a match is sigmoid(slope * log-odds + bias).
-
-    Attributes:
-        slope: one over the temperature; 0 where the head knows nothing.
-        bias: added to the scaled log-odds.
-        pairs: of a picture and a text that it was fitted on.
-        data: where these are from.
-        presence: says whether anything in a gallery fits; None where nobody fitted it.
-    """
+    """Platt scaling (Platt, 1999): the probability of a match is sigmoid(slope * log-odds + bias), with slope
+    0 where the head knows nothing. It was fitted on `pairs` of a picture and a text from `data`; `presence`
+    says whether anything in a gallery fits, None where nobody fitted it."""
 
     slope: float
     bias: float

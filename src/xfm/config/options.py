@@ -62,15 +62,10 @@ def _shown(value: Any) -> str:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser that raises UserError, and whose first options may stand without their names.
-
-    Attributes:
-        words: those options, in the order in which their values are written.
-        paths: options that are paths, or may be one.
-        repeated: options of lists that are given once for each item, which may hold commas.
-        prefix: of the environment variables; empty where none is read.
-        configs: the configurations whose fields are options, and what stands in place of their defaults.
-    """
+    """A parser that raises UserError. Its `words` are options that may stand without their names, in this
+    order; `paths` are, or may be, paths; `repeated` are lists that are given once for each item, which may
+    hold commas; `prefix` begins the environment variables (empty: none is read); `configs` are those whose
+    fields are options, and what stands in place of their defaults."""
 
     def __init__(self, words: Sequence[str] = (), prefix: str = "", **texts: Any) -> None:
         super().__init__(allow_abbrev=False, exit_on_error=False, formatter_class=_HelpFormatter, **texts)

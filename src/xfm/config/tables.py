@@ -20,12 +20,7 @@ def table_kind(path: Path | str) -> str | None:
 
 
 class BoxFormat(StrEnum):
-    """The four numbers of a box, the origin being the picture's top left corner.
-
-    xywh: left, top, width, height.
-    xyxy: left, top, right, bottom.
-    cxcywh: centre x, centre y, width, height.
-    """
+    """The four numbers of a box, the origin being the picture's top left corner."""
 
     XYWH = "xywh"
     XYXY = "xyxy"

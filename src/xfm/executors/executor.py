@@ -27,11 +27,7 @@ R = TypeVar("R")
 
 
 class Executor(ABC):
-    """Does units of work.
-
-    Attributes:
-        is_array_task: whether other processes, that somebody else starts, do the other units.
-    """
+    """Does units of work; of an array task, other processes that somebody else starts do the other units."""
 
     is_array_task = False
 
@@ -41,16 +37,9 @@ class Executor(ABC):
 
     @abstractmethod
     def run(self, function: Callable[[U], R], units: Iterable[U], done: Callable[[U, R], None]) -> None:
-        """Call a function with each unit.
-
-        Args:
-            function: can be pickled, and is small: each process is given it once.
-            units: what it is called with, in any order.
-            done: told each unit and its result, in this process; what it raises ends the work.
-
-        Raises:
-            UserError: a unit raised it, or its process died.
-        """
+        """Call a function, which can be pickled and is small (each process is given it once), with each unit,
+        in any order. `done` is told each unit and its result, in this process; what it raises ends the work.
+        UserError: a unit raised it, or its process died."""
 
 
 class LocalPool(Executor):

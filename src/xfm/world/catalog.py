@@ -31,17 +31,11 @@ BLEND = 40  # most percent of an object's pixels that may vanish in a background
 
 @dataclass(frozen=True, eq=False)
 class ObjectType:
-    """One kind of object. Compared by identity.
-
-    Attributes:
-        index: position in Catalog.objects.
-        code: code points of the picture, "1f34e".
-        name: countable noun phrase in the singular, unique.
-        colour: that clearly dominates its pixels, or None.
-        shares: percentage of its pixels in every colour of palette.COLOURS.
-        sprite: [h, w, 4] uint8 RGBA, cropped to the visible pixels.
-        crowded: percentage of its pixels that vanish in each of palette.BACKGROUNDS.
-    """
+    """One kind of object, compared by identity: position in Catalog.objects; code points of the picture,
+    "1f34e"; countable noun phrase in the singular, unique; category; the colour that clearly dominates its
+    pixels, or None; percentage of its pixels in every colour of palette.COLOURS; words of the name; `sprite`
+    [h, w, 4] uint8 RGBA, cropped to the visible pixels; `crowded`, percentage of its pixels that vanish in
+    each of palette.BACKGROUNDS."""
 
     index: int
     code: str

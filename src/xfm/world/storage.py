@@ -43,17 +43,11 @@ NAME = "world.json"
 
 @dataclass(frozen=True)
 class WorldManifest:
-    """Origin and content of a world.
-
-    Attributes:
-        fingerprint: hash of everything that decides the content.
-        config: the resolved configuration.
-        packages: versions of the packages of the content; `pillow` decides the pixels.
-        objects: name, category, colour and code of every object of a split ("seen", "heldout").
-        counts: records of every part.
-        files: size in bytes and SHA-256 of every shard, JSON-lines file and the tokenizer.
-        pictures: number of task pictures, and a hash of their names and contents.
-    """
+    """Origin and content of a world: hash of everything that decides the content; the resolved configuration;
+    versions of the packages of the content, of which `pillow` decides the pixels; name, category, colour and
+    code of every object of a split ("seen", "heldout"); records of every part; size in bytes and SHA-256 of
+    every shard, JSON-lines file and the tokenizer; number of task pictures, and a hash of their names and
+    contents."""
 
     format: int
     fingerprint: str

@@ -54,20 +54,14 @@ Submit = Callable[[Sequence[Any], Sequence[Any]], str]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark, fine-tuned as a task of this `kind`.
-
-    Attributes:
-        marker: the file or folder below the data folder that shows that it is there.
-        layout: which files belong where below the data folder, for people.
-        score: metrics of predictions; None for retrieval, which is ranked.
-        summary: further splits computed from the others, such as MNLI's mean.
-        submit: content of the file for the benchmark's server, named `submission` with {} for the split.
-        submits_all: also for splits with answers, because the official scorer reads that format.
-        templates: prompts of zero-shot classification, see `xfm.evaluation.probing.prompt_templates`.
-        names: class names for prompts, from the data folder; None where the file of names is missing.
-        score_guesses: metrics of random guesses, where `score` is too slow for them.
-        published: rows as X-FM's code splits them, where these differ from `read`.
-    """
+    """A benchmark, fine-tuned as a task of this `kind`. Its `marker` below the data folder shows that it is
+    there, `layout` says which files belong where. `score` gives metrics of predictions (None for retrieval,
+    which is ranked), `summary` further splits computed from the others, such as MNLI's mean. `submit` gives
+    the content of the file for the benchmark's server, named `submission` with {} for the split, and if it
+    `submits_all` also for splits with answers, because the official scorer reads that format. `templates` are
+    prompts of zero-shot classification, `names` class names for them from the data folder (None where the
+    file is missing); `score_guesses` metrics of random guesses, where `score` is too slow for them;
+    `published` reads rows as X-FM's code splits them, where these differ from `read`."""
 
     name: str
     kind: str
