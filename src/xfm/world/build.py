@@ -185,14 +185,10 @@ def _train_tokenizer(draft: Path, made: list[UnitResult], vocab_size: int) -> No
     from xfm.data.tokenizer import normalise_caption, train_tokenizer  # imports torch: not in the workers
 
     # Captions and phrases meet the model without their signs, plain text as it is.
+    learned = [(one, _LEARNED.get(one.unit.part) if one.unit.split is Split.TRAIN else None) for one in made]
     texts = (
-        text if result.unit.part is Part.TEXT else normalise_caption(text, max_words=200)
-        for result in made
-        for text in _texts(result)
+        text if one.unit.part is Part.TEXT else normalise_caption(text, max_words=200)
+        for one, name in learned
+        for text in (one.texts if name is None else (row[name] for row in one.rows))
     )
     train_tokenizer(texts, vocab_size).save(draft / "tokenizer.json")
-
-
-def _texts(result: UnitResult) -> list[str]:
-    name = _LEARNED.get(result.unit.part) if result.unit.split is Split.TRAIN else None
-    return result.texts if name is None else [row[name] for row in result.rows]

@@ -9,8 +9,8 @@ from tests.evaluation.tiny import COLOURS, save_tiny_model, tiny_pretrained
 from xfm.cli.main import main
 from xfm.config.training import Precision
 from xfm.data.tokenizer import normalise_caption
-from xfm.evaluation.probing.prompt_templates import load_templates
-from xfm.evaluation.probing.scoring import class_vectors, prompts
+from xfm.evaluation.probing.prompt_templates import load_templates, prompt
+from xfm.evaluation.probing.scoring import class_vectors
 from xfm.models.features import Encoder
 from xfm.reports.scores import read_scores
 
@@ -27,7 +27,7 @@ def test_a_class_is_the_mean_of_its_prompts(encoder):
     found = class_vectors(encoder, list(COLOURS), TEMPLATES)
     for name, vector in zip(COLOURS, found, strict=True):
         vectors = []
-        for text in prompts(name, TEMPLATES):
+        for text in [prompt(template, name) for template in TEMPLATES]:
             encoded = encoder.tokenizer.encode_batch([normalise_caption(text)], 40)
             with torch.no_grad():
                 vectors.append(encoder.model.embed_text(encoded.ids, encoded.mask)[0])
@@ -36,7 +36,7 @@ def test_a_class_is_the_mean_of_its_prompts(encoder):
 
 
 @pytest.mark.parametrize(
-    ("template", "name", "prompt"),
+    ("template", "name", "expected"),
     [
         ("a photo of a {}", "dog", "a photo of a dog"),
         ("a photo of a {}", "a dog", "a photo of a dog"),
@@ -46,8 +46,8 @@ def test_a_class_is_the_mean_of_its_prompts(encoder):
         ("the {} beside the {}", "a dog", "a dog beside a dog"),
     ],
 )
-def test_what_a_name_brings_along_is_not_written_twice(template, name, prompt):
-    assert prompts(name, [template]) == [prompt]
+def test_what_a_name_brings_along_is_not_written_twice(template, name, expected):
+    assert prompt(template, name) == expected
 
 
 def test_templates_of_a_file(tmp_path):
