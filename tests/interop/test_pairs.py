@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,8 +39,6 @@ CONV = {"image_size": 224, "timm_model_name": "efficientnet_lite0", "timm_pool":
 
 
 class Source(NamedTuple):
-    """What the other library makes of `TEXTS` and pictures."""
-
     ids: Tensor
     pixels: Tensor
     images: Tensor
@@ -146,15 +145,8 @@ def open_clip(folder: Path, **settings: Any) -> Source:
         return Source(ids, pixels, images, texts, model.get_logits(pixels, ids)[0])
 
 
-def open_clip_conv(folder: Path) -> Source:
-    return open_clip(folder, vision_cfg=CONV)
-
-
-def open_clip_quick(folder: Path) -> Source:
-    return open_clip(folder, quick_gelu=True)
-
-
-SOURCES = [clip, siglip_2, open_clip, siglip_1, open_clip_conv, open_clip_quick]
+OTHERS = [partial(open_clip, vision_cfg=CONV), partial(open_clip, quick_gelu=True)]
+SOURCES = [clip, siglip_2, open_clip, siglip_1, *OTHERS]
 
 
 @pytest.mark.parametrize("make", some(SOURCES, 3))

