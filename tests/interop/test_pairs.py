@@ -13,9 +13,10 @@ import transformers
 from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.alike import some
+from tests.interop.foreign import randomise
 from xfm.cli.main import main
 from xfm.core.errors import UserError
 from xfm.inference.loading import load
@@ -55,13 +56,6 @@ def pictures() -> list[Image.Image]:
     return found
 
 
-def spread(model: nn.Module) -> None:
-    """Random weights far from zero, so that a part that is lost is seen."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.02)
-
-
 def clip_vocabulary() -> tuple[dict[str, int], list[Any]]:
     own = pytest.importorskip("open_clip").tokenizer._tokenizer
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
@@ -69,7 +63,7 @@ def clip_vocabulary() -> tuple[dict[str, int], list[Any]]:
 
 
 def of_transformers(folder: Path, model: Any, processor: Any) -> Source:
-    spread(model.eval())
+    randomise(model.eval())
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     inputs = processor(
@@ -132,7 +126,7 @@ def open_clip(folder: Path, **settings: Any) -> Source:
     library = pytest.importorskip("open_clip")
     described = {"embed_dim": 48, **TOWERS, **settings}
     model = library.model.CustomTextCLIP(**json.loads(json.dumps(described))).eval()
-    spread(model)
+    randomise(model)
     save_file(
         {name: t.contiguous() for name, t in model.state_dict().items()},
         folder / "open_clip_model.safetensors",
