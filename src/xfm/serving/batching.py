@@ -44,13 +44,13 @@ class _Job:
 
 class Batcher:
     """Computes items of many requests in batches, in one thread; methods are for the event loop's thread.
-    `observe` gets the work and the items of each batch."""
+    `observe` gets the work, items and seconds of each batch."""
 
     def __init__(
         self,
         max_batch_size: int,
         queue_size: int,
-        observe: Callable[[str, int], None] = lambda *_: None,
+        observe: Callable[[str, int, float], None] = lambda *_: None,
     ) -> None:
         self._batch, self._queue_size, self._observe = max_batch_size, queue_size, observe
         self._lanes: dict[BatchKey, list[_Job]] = {}
@@ -159,11 +159,12 @@ class Batcher:
 
     async def _compute(self, lane: BatchKey, jobs: list[_Job]) -> None:
         items, loop = [job.item for job in jobs], asyncio.get_running_loop()
+        began = time.perf_counter()
         try:
             results = await loop.run_in_executor(self._threads, _safely, jobs[0].compute, items)
         except Exception as error:  # no thread could be started: this batch fails, and the next is tried
             results = [error] * len(jobs)
-        self._observe(lane.work, len(jobs))
+        self._observe(lane.work, len(jobs), time.perf_counter() - began)
         for job, result in zip(jobs, results, strict=True):
             if job.answer.done():  # nobody waits for it any more
                 continue

@@ -14,7 +14,6 @@ from starlette.types import ASGIApp as App
 from starlette.types import Message, Receive, Scope, Send
 
 from xfm.config.serving import ServeConfig
-from xfm.serving.inputs import host_of
 from xfm.serving.schemas import problem
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -35,11 +34,15 @@ class Metrics:
         self._sizes = Histogram(
             "xfm_batch_items", "Items computed together.", ["task"], buckets=_SIZES, registry=self.registry
         )
+        self._computed = Histogram(
+            "xfm_batch_seconds", "Time of a batch.", ["task"], buckets=_SECONDS, registry=self.registry
+        )
         Gauge("xfm_waiting_items", "Items that wait.", registry=self.registry).set_function(waiting)
 
-    def batch(self, task: str, items: int) -> None:
+    def batch(self, task: str, items: int, seconds: float) -> None:
         """Count a batch."""
         self._sizes.labels(task).observe(items)
+        self._computed.labels(task).observe(seconds)
 
 
 OPEN = frozenset({"/health", "/ready"})
@@ -120,7 +123,10 @@ class Guard:
         return problem(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
 
     def _named(self, host: str) -> bool:
-        name = host_of(f"//{host}").rstrip(".")
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
         try:
             ipaddress.ip_address(name)
         except ValueError:
