@@ -81,9 +81,15 @@ def learning(parts: ModelParts, phase: Phase, target: MimTarget) -> list[str]:
     return [name for name in parts.sizes if next(on for start, on in used.items() if name.startswith(start))]
 
 
-StateBytes = tuple[Mapping[str, float], Mapping[str, float], float, Mapping[EncoderName, float]]
-"""Bytes of a process by purpose: what is there always, in the backward pass, and in the optimiser's step; and
-gradients by the encoder with which they come."""
+@dataclass(frozen=True)
+class StateBytes:
+    """Bytes of a process by purpose: what is there always, in the backward pass, and in the optimiser's step;
+    and gradients by the encoder with which they come."""
+
+    always: Mapping[str, float]
+    backward: Mapping[str, float]
+    stepping: float
+    gradients: Mapping[EncoderName, float]
 
 
 def held_states(
@@ -114,10 +120,12 @@ def held_states(
         "average of the weights": own * parts.count() if training.ema else 0.0,
     }
     converted = 2.0 * parts.count(products) if half else 0.0
-    passing = {"matrices in bfloat16": converted, "parameters of others": gathered}
-    stepping = MUON_AT_ONCE * BYTES * parts.groups if training.optim.muon_lr else 0.0
-    gradients = {encoder: own * parts.count(names) for encoder, names in by_encoder.items()}
-    return always, passing, stepping, gradients
+    return StateBytes(
+        always,
+        {"matrices in bfloat16": converted, "parameters of others": gathered},
+        MUON_AT_ONCE * BYTES * parts.groups if training.optim.muon_lr else 0.0,
+        {encoder: own * parts.count(names) for encoder, names in by_encoder.items()},
+    )
 
 
 # ---- memory and operations of a step
@@ -135,26 +143,25 @@ class MemoryForecast:
 def memory_of(held: StateBytes, costs: Sequence[StepCost], accumulation: int = 1) -> MemoryForecast:
     """The peak of a step, in the backward pass (activations go as gradients come) or when the optimiser
     steps; `costs` are of a batch or of its sources, `accumulation` batches wait on the device."""
-    lasting, passing, optimising, gradients = held
     always = {
-        **lasting,
+        **held.always,
         "batch": sum(cost.batch for cost in costs) * accumulation,
         "remembered pairs": sum(cost.remembered for cost in costs),
     }
-    stepping = {"gradients": sum(gradients.values()), "the optimiser's step": optimising}
+    stepping = {"gradients": sum(held.gradients.values()), "the optimiser's step": held.stepping}
     moments: list[tuple[str, Mapping[str, float]]] = [("in the optimiser's step", stepping)]
     if accumulation > 1:  # contrast compares the rows of all parts with all rows before any part learns
         contrast = sum(cost.contrast for cost in costs) * accumulation**2
         moments.append(("as contrast compares the parts of a step", {"activations: contrast": contrast}))
-    done = set(gradients) if accumulation > 1 else set[EncoderName]()
+    done = set(held.gradients) if accumulation > 1 else set[EncoderName]()
     for cost in costs:
         for place, (encoder, kept, inside) in enumerate(cost.passes):
             left = [item for _, later, _ in cost.passes[place:] for item in later.items()]
             there = {
-                "gradients": sum(gradients[encoder] for encoder in done),
+                "gradients": sum(held.gradients[encoder] for encoder in done),
                 **{f"activations: {name}": size for name, size in left},
                 "inside the largest layer": inside,
-                **passing,
+                **held.backward,
             }
             moment = f"in the backward pass of {next(iter(kept))}" if place else "as the backward pass begins"
             moments.append((moment, there))
@@ -268,6 +275,12 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
         notes.append("phases of the curriculum have batch sizes of their own, which options do not cut")
     if config.gpus > 1 and training.optim.muon_lr and training.strategy is Strategy.DDP:
         notes.append("fsdp is left out: Muon needs whole matrices (training.optim.muon_lr)")
+    for count, data in cuts:
+        for name, stream in recipe.data.streams.items():
+            if (taken := data.streams[name].batch_size * count) != stream.batch_size:
+                accumulation = training.gradient_accumulation_steps * count
+                lost = f"a step takes {taken} of {stream.batch_size} (data.{name}.batch_size is rounded down)"
+                notes.append(f"with accumulation {accumulation} {lost}")
     for name, options, one in _rungs(recipe, config, cuts):
         memory, flops = forecast(one.model, one.training, one.phases(), config.gpus, parts)
         seconds = flops / (gpu.peak(training.precision) * 1e12 * config.share)
