@@ -43,7 +43,7 @@ def guarded(debug: bool = False) -> Iterator[Running]:
             with _noting_interrupts(interrupts):
                 yield running
         except SystemExit as stop:  # help, or the version
-            if _flushed(out, closed, Running(prints=running.prints)) == 0:
+            if _flushed(out, closed, running) == 0:
                 raise
             raise SystemExit(FAILED) from stop
         except BaseException as error:

@@ -1,6 +1,7 @@
 """A model with its device, precision and batch size, and a cache of encoded pictures."""
 
 import contextlib
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ from xfm.data.collate import LENGTH_STEP, round_up
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer
 from xfm.inference.input_parsing import InputImage, Item
-from xfm.models.artifacts import model_pixels
+from xfm.models.artifacts import NO_RERANKING, model_pixels
 from xfm.models.folder import Pretrained
 from xfm.models.heads import HeadInputs
 from xfm.models.precision import autocast, resolve
@@ -64,6 +65,13 @@ class Engine:
         """Most tokens of a text: the fine-tuning's limit, else the model's positions."""
         task, limit = self.pretrained.task, self.model.config.language.longest
         return min(limit, task.task.max_tokens) if task is not None and task.task.max_tokens else limit
+
+    def rerank_depth(self, asked: int) -> int:
+        """How many candidates the fusion encoder ranks again: none, with a warning, before it is trained."""
+        if asked and not self.pretrained.reranks:
+            warnings.warn(f"{self.name}: {NO_RERANKING}", stacklevel=3)
+            return 0
+        return asked
 
     def arithmetic(self) -> AbstractContextManager[object]:
         """Autocast context of forward passes."""

@@ -1,6 +1,5 @@
 """Retrieval in a gallery of pictures or texts: cosines, then the matching head for the best."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -19,7 +18,6 @@ from xfm.inference.base import Pipeline, SkipCallback
 from xfm.inference.engine import EncodedImages, Engine, InputBatch, as_captions, cut
 from xfm.inference.input_parsing import ImageReader, InputError, InputImage
 from xfm.inference.inputs import ABSENT, gallery_of
-from xfm.models.artifacts import NO_RERANKING
 from xfm.models.features import Encoder, States
 from xfm.tasks.ranking import match, rerank_scores, shortlist
 
@@ -144,9 +142,7 @@ class Retrieval(Pipeline):
         size = len(self.searched.given)
         top_k = min(options.top_k or size, size)
         rerank = 0 if not options.rerank else min(max(options.rerank, top_k), size)
-        if rerank and not self.engine.pretrained.reranks:
-            warnings.warn(f"{self.engine.name}: {NO_RERANKING}", stacklevel=2)
-            rerank = 0
+        rerank = self.engine.rerank_depth(rerank)
         return self.searched, replace(options, top_k=top_k, rerank=rerank)
 
     def answer(

@@ -31,9 +31,10 @@ class OpenClipVision(LibraryVision):
         if image_width not in (None, image_size):
             raise ValueError("open_clip takes square pictures")
         old, self.config = self.trunk.state_dict(), replace(self.config, image_size=image_size)
-        fresh = _create_vision(self.config)
+        with torch.device("meta"):
+            fresh = _create_vision(self.config)
         state = {f"visual.{name}": tensor for name, tensor in old.items()}
-        import_extra("open_clip", "this model").model.resize_pos_embed(
+        import_extra("open_clip", "this model", "open-clip").model.resize_pos_embed(
             state, nn.ModuleDict({"visual": fresh})
         )
         positions = state["visual.positional_embedding"]

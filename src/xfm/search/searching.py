@@ -6,7 +6,6 @@ together, while another thread waits for the store.
 
 import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NotRequired, TypedDict
@@ -24,7 +23,7 @@ from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.inference.engine import EncodedImages, Engine, as_captions, cut
 from xfm.inference.heads import PixelBox, pixel_box
 from xfm.inference.input_parsing import ImageReader, InputImage, PictureSource
-from xfm.models.artifacts import NO_RERANKING, trained_on
+from xfm.models.artifacts import trained_on
 from xfm.search.filters import Condition, Value, checked, parse_condition
 from xfm.search.index import Index
 from xfm.search.journal import CollectionManifest
@@ -221,9 +220,7 @@ class Searcher:
         UserError: a condition on an unknown field.
         """
         where = self._conditions(options)
-        if options.rerank and not self._engine.pretrained.reranks:
-            warnings.warn(f"{self._engine.name}: {NO_RERANKING}", stacklevel=2)
-            options = replace(options, rerank=0)
+        options = replace(options, rerank=self._engine.rerank_depth(options.rerank))
         matched = query.words is not None and options.rerank > 0
         count = max(options.top_k, options.rerank if matched else 0)
         store, near, pixels = self.index.store, list[Neighbour](), list[bytes]()

@@ -8,9 +8,7 @@ import torch
 
 from xfm.config.encoders import MAX_DEPTH, TimmConvConfig, TimmVisionConfig, TransformersTextConfig
 from xfm.core.errors import UserError, explained, import_extra
-from xfm.core.files import read_text
-from xfm.data.tokenizer import parse_tokenizer
-from xfm.data.tokenizer_file import MAX_BYTES
+from xfm.models.encoders import VISION
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
@@ -24,7 +22,7 @@ from xfm.models.interop.sources import (
     read_tokenizer,
     refuse_bomb,
 )
-from xfm.models.timm_encoders import TimmConv, TimmVision, conv_stages, is_transformer
+from xfm.models.timm_encoders import conv_stages, is_transformer
 from xfm.models.transformers_encoders import TransformersText, checked_config, safe_settings
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
@@ -49,7 +47,7 @@ def read_timm(name: str, reference: str) -> EncoderPart:
                 if isinstance(depth, int) and depth > MAX_DEPTH:
                     raise UserError(f"{name}/config.json asks for {depth} blocks; it is damaged")
             shapes = timm.create_model(source, pretrained=False, num_classes=0)
-        encoder_of(shapes, name)
+        config = timm_config(shapes, name)
         if source is not name:
             claimed = sum(parameter.numel() for parameter in shapes.parameters())
             if claimed > max(file.stat().st_size for file in Path(name).iterdir()):
@@ -58,7 +56,7 @@ def read_timm(name: str, reference: str) -> EncoderPart:
                 )
         trunk = timm.create_model(source, pretrained=True, num_classes=0)
     cfg = trunk.pretrained_cfg
-    encoder = encoder_of(trunk, name)
+    encoder = VISION[type(config)](config)
     own, wanted = trunk.state_dict(), encoder.trunk.state_dict()
     for key, tensor in wanted.items():
         if key not in own or own[key].shape != tensor.shape:
@@ -71,11 +69,11 @@ def read_timm(name: str, reference: str) -> EncoderPart:
     return EncoderPart(encoder.eval(), provenance, shown, fresh=("mask_vector",))
 
 
-def encoder_of(trunk: Any, name: str) -> TimmVision | TimmConv:
-    """The encoder, with random weights, of a network of timm; a UserError for one of another kind."""
+def timm_config(trunk: Any, name: str) -> TimmVisionConfig:
+    """The configuration of a network of timm, on any device; a UserError for one of another kind."""
     architecture = trunk.pretrained_cfg["architecture"]
     if is_transformer(trunk):
-        return TimmVision(_transformer_config(trunk, architecture))
+        return _transformer_config(trunk, architecture)
     features = getattr(trunk, "feature_info", None)
     stages = conv_stages(trunk)
     if not features or not stages:
@@ -84,7 +82,7 @@ def encoder_of(trunk: Any, name: str) -> TimmVision | TimmConv:
             "one, such as vit_base_patch16_224 or efficientnet_lite0"
         )
     _, height, width = trunk.pretrained_cfg["input_size"]
-    config = TimmConvConfig(
+    return TimmConvConfig(
         architecture=architecture,
         image_size=height,
         image_width=None if width == height else width,
@@ -93,7 +91,6 @@ def encoder_of(trunk: Any, name: str) -> TimmVision | TimmConv:
         depth=len(stages),
         heads=1,
     )
-    return TimmConv(config)
 
 
 def _transformer_config(trunk: Any, architecture: str) -> TimmVisionConfig:
@@ -116,9 +113,6 @@ def refuse_what_transformers_would_run(folder: Path) -> None:
         raise UserError(f"{folder} holds an adapter; merge it into its model and give that one's folder")
     for file in folder.glob("*.bin"):
         refuse_bomb(file)
-    if (folder / "tokenizer.json").is_file():
-        with explained(f"{folder / 'tokenizer.json'} is no tokenizer that is known", "copy it again"):
-            parse_tokenizer(read_text(folder / "tokenizer.json", MAX_BYTES))
 
 
 def read_transformers(name: str, reference: str) -> EncoderPart:

@@ -185,7 +185,8 @@ def compose_pair(reference: str, recipe: Recipe) -> Pretrained:
             model.logit_bias.fill_(pair.bias)
     parts = {"language": pair.language, "vision": pair.vision}
     aligned = ("vision_proj.", "text_proj.", "temperature", "logit_bias")
-    fresh = ["fusion.", *(head for head in HEADS if head not in aligned)]
+    heads = [head for head in HEADS if head not in aligned]
+    fresh = ["fusion.", *(head for head in heads if head != "pixel_head." or config.pixel_head)]
     provenance = _composed(parts, [*fresh, *(f"vision.{name}" for name in pair.vision.fresh)], config, recipe)
     assert pair.vision.preprocessing is not None
     return Pretrained(pair.language.tokenizer, pair.vision.preprocessing, provenance, model=model.eval())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from xfm.config.encoders import TimmConvConfig
@@ -99,7 +100,8 @@ def read_packaged_vision(name: str) -> EncoderPart:
         heads=1,
     )
     given = [(key, tensor) for key, tensor in read_weights(path).items() if not key.startswith("_fc.")]
-    names = create_conv(config).state_dict()
+    with torch.device("meta"):
+        names = create_conv(config).state_dict()
     if len(names) != len(given):
         raise UserError(
             f"{path} has {len(given)} tensors, not {len(names)}; install {package.distribution} again"

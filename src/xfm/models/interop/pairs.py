@@ -12,7 +12,7 @@ from typing import Any
 import tokenizers
 import torch
 from tokenizers import normalizers, processors
-from torch import Tensor, nn
+from torch import Tensor
 
 from xfm.config.encoders import (
     OpenClipTextConfig,
@@ -23,10 +23,12 @@ from xfm.config.encoders import (
 )
 from xfm.config.image import CLIP_MEAN, CLIP_STD, Framing, Interpolation
 from xfm.core.errors import UserError, explained, import_extra
+from xfm.core.files import read_text
 from xfm.data.tokenizer import MASK_TOKEN, Tokenizer
-from xfm.data.tokenizer_file import PUNCTUATION
+from xfm.data.tokenizer_file import MAX_BYTES, PUNCTUATION, checked_tokenizer
 from xfm.models.artifacts import Preprocessing
-from xfm.models.interop.foreign import encoder_of, refuse_what_transformers_would_run
+from xfm.models.encoders import VISION
+from xfm.models.interop.foreign import refuse_what_transformers_would_run, timm_config
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
@@ -105,15 +107,15 @@ def _of_transformers(folder: Path, reference: str, settings: Mapping[str, Any]) 
     if missing := sorted(loaded["missing_keys"]):
         raise UserError(f"{reference} lacks the weights of {missing[0]}; give the folder of a whole model")
     seen, said = whole.config.vision_config, whole.config.text_config
-    tokenizer, fresh = _with_mask(_backend(folder, pooling), said.vocab_size, reference)
+    tokenizer, fresh = _with_mask(_backend(folder), said.vocab_size, reference)
     shown = _processor(folder, seen.image_size)
     vision_state = inner_model(whole.vision_model, "vision").state_dict()
     text_state = inner_model(whole.text_model, "text").state_dict()
-    if pooling is TextPooling.FILLED:
-        text_proj = text_state.pop("head.weight"), text_state.pop("head.bias")
-        vision_proj = torch.eye(seen.hidden_size), torch.zeros(seen.hidden_size)
-    else:
-        vision_proj, text_proj = map(_linear, (whole.visual_projection, whole.text_projection))
+    state = whole.state_dict()
+    vision_proj = _taken_projection(state, "visual_projection", seen.hidden_size)
+    siglip = pooling is TextPooling.FILLED
+    found = (text_state, "head") if siglip else (state, "text_projection")
+    text_proj = _taken_projection(*found, said.hidden_size)
     words = "embeddings.token_embedding.weight"
     text_state[words] = _more_words(text_state[words], fresh)
     said.vocab_size += fresh
@@ -157,23 +159,24 @@ def _filled(build: Any, state: Mapping[str, Tensor], folder: Path) -> Any:
     return filled(build, named, folder, optional=frozenset(["mask_vector"])).eval()
 
 
-def _linear(layer: nn.Linear) -> tuple[Tensor, Tensor]:
-    weight = layer.weight.detach().clone()
-    return weight, torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().clone()
-
-
 def _more_words(words: Tensor, count: int) -> Tensor:
     """[V, D] words and as many more, their mean: a token that the model was never shown."""
     return torch.cat([words, words.mean(dim=0, keepdim=True).expand(count, -1)])
 
 
-def _backend(folder: Path, pooling: TextPooling) -> tokenizers.Tokenizer:
+def _backend(folder: Path) -> tokenizers.Tokenizer:
     transformers = import_extra("transformers", "this model")
-    with explained(f"{folder} has no tokenizer that transformers reads", "copy it again"):
-        found = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        own = getattr(found, "backend_tokenizer", None)
-        backend = _of_sentencepiece(found) if own is None else tokenizers.Tokenizer.from_str(own.to_str())
-        backend.enable_padding(pad_id=found.pad_token_id, pad_token=found.pad_token)
+    with explained(f"{folder} has no tokenizer that can be read", "copy it again"):
+        if (file := folder / "tokenizer.json").is_file():
+            checked_tokenizer(read_text(file, MAX_BYTES))  # transformers would build whatever it asks for
+        return _padded(transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+
+
+def _padded(found: Any) -> tokenizers.Tokenizer:
+    """What a tokenizer of transformers does, and the token that it pads with."""
+    own = getattr(found, "backend_tokenizer", None)
+    backend = _of_sentencepiece(found) if own is None else tokenizers.Tokenizer.from_str(own.to_str())
+    backend.enable_padding(pad_id=found.pad_token_id, pad_token=found.pad_token)
     return backend
 
 
@@ -247,7 +250,7 @@ def _of_open_clip(folder: Path, reference: str) -> Pair:
         text = create_tower(cfg, "text_cfg")
     if text.pool_type not in _OPEN_CLIP_POOLING:
         raise UserError(f"{reference} pools texts by {text.pool_type}; take another model")
-    backend = _open_clip_backend(folder, said, text)
+    backend = _open_clip_backend(folder, said)
     tokenizer, fresh = _with_mask(backend, text.vocab_size, reference)
     words = "token_embedding.weight"
     part["text"][words] = _more_words(part["text"][words], fresh)
@@ -301,7 +304,7 @@ def _open_clip_vision(
     cfg: str, seen: Mapping[str, Any], state: dict[str, Tensor], image_size: int, width: int, path: Path
 ) -> tuple[Any, tuple[Tensor, Tensor]]:
     if architecture := seen.get("timm_model_name"):
-        return _timm_vision(architecture, seen.get("timm_pool"), state, width, path)
+        return _timm_vision(architecture, seen.get("timm_pool"), state, image_size, width, path)
     with torch.device("meta"):
         tower = create_tower(cfg, "vision_cfg", image_size)
     projection = _taken_projection(state, "proj", width)
@@ -317,38 +320,34 @@ def _open_clip_vision(
 
 
 def _timm_vision(
-    architecture: str, pool: str | None, state: dict[str, Tensor], width: int, path: Path
+    architecture: str, pool: str | None, state: dict[str, Tensor], image_size: int, width: int, path: Path
 ) -> tuple[Any, tuple[Tensor, Tensor]]:
     """A network of timm; its projection is what the state has beyond it."""
     timm = import_extra("timm", "this model")
-    more = {"global_pool": pool} if pool else {}
-
-    def build() -> Any:
-        return encoder_of(timm.create_model(architecture, num_classes=0, **more), architecture)
-
     with torch.device("meta"):
-        own = {name.removeprefix("trunk.") for name in build().state_dict()}
+        trunk = timm.create_model(architecture, num_classes=0)
+    usual = trunk.global_pool if isinstance(getattr(trunk, "global_pool", None), str) else "avg"
+    if pool and pool != usual:
+        raise UserError(f"{path} pools pictures by {pool}, not {usual} as {architecture}; take another model")
+    config = replace(timm_config(trunk, architecture), image_size=image_size, image_width=None)
+    own = trunk.state_dict().keys()
     held = {name.removeprefix("trunk."): tensor for name, tensor in state.items()}
     beyond = sorted(held.keys() - own)
     layers = [name.removesuffix(".weight") for name in beyond if name.endswith(".weight")]
     if len(layers) > 1:
         raise UserError(f"{path} projects pictures by more than one layer ({layers[0]}); take another model")
     projection = _taken_projection(held, layers[0] if layers else "", width)
-    return _filled(build, held, path), projection
+    return _filled(lambda: VISION[type(config)](config), held, path), projection
 
 
-def _open_clip_backend(folder: Path, said: Mapping[str, Any], text: Any) -> tokenizers.Tokenizer:
+def _open_clip_backend(folder: Path, said: Mapping[str, Any]) -> tokenizers.Tokenizer:
     """The folder's own tokenizer, else CLIP's, which open_clip brings along."""
     if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json")):
-        backend = _backend(folder, TextPooling.FIRST)
-    elif named := said.get("hf_tokenizer_name"):
+        return _backend(folder)
+    if named := said.get("hf_tokenizer_name"):
         raise UserError(f"{folder} has no tokenizer; put the files of {named} into it")
-    else:
-        own = import_extra("open_clip", "this model", "open-clip").tokenizer._tokenizer
-        transformers = import_extra("transformers", "this model")
-        names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
-        vocabulary = {names.get(token, token): index for token, index in own.encoder.items()}
-        found = transformers.CLIPTokenizer(vocab=vocabulary, merges=[*own.bpe_ranks])
-        backend = tokenizers.Tokenizer.from_str(found.backend_tokenizer.to_str())
-        backend.enable_padding(pad_id=found.pad_token_id, pad_token=found.pad_token)
-    return backend
+    own = import_extra("open_clip", "this model", "open-clip").tokenizer._tokenizer
+    transformers = import_extra("transformers", "this model")
+    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocabulary = {names.get(token, token): index for token, index in own.encoder.items()}
+    return _padded(transformers.CLIPTokenizer(vocab=vocabulary, merges=[*own.bpe_ranks]))
