@@ -211,7 +211,7 @@ def probe_of_images(material: Material) -> BaselinePredictions:
 
     if len(valid):
         labels = labels.settled(task.truths_of(valid), answer(valid))
-    return material.predicted(answer, fit.note, shared=seen.seconds)
+    return material.predicted(answer, fit.note)
 
 
 def neighbours(material: Material) -> BaselinePredictions:
@@ -247,14 +247,14 @@ def both(material: Material) -> BaselinePredictions:
         return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
 
     answer, how = fit_labels(material, features)
-    return material.predicted(answer, how, words.cut, shared=seen.seconds)
+    return material.predicted(answer, how, words.cut)
 
 
 def linear(material: Material, values: Array) -> BaselinePredictions:
     """Logistic regression on frozen features, or on pixels, of the pictures."""
     scale = _scaler(material.rows(material.train, values))
     answer, how = fit_labels(material, lambda rows: scale(material.rows(rows, values)), PROBE_PENALTIES)
-    return material.predicted(answer, how, shared=material.seen.seconds)
+    return material.predicted(answer, how)
 
 
 def _scaler(train: Array) -> Any:

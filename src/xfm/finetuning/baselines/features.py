@@ -1,6 +1,5 @@
 """What baselines are made of: rows, the task that scores, features of pictures and of texts; and give."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,8 +27,8 @@ LONGEST = 20_000
 """Characters of a text that are read."""
 
 
-BaselinePredictions = tuple[Mapping[str, list[Any]], str, float]
-"""Predictions by test split, a note on rows and settings, seconds of features shared with other baselines."""
+BaselinePredictions = tuple[Mapping[str, list[Any]], str]
+"""Predictions by test split, and a note on rows and settings."""
 
 
 @dataclass
@@ -48,13 +47,10 @@ class Material:
     def __post_init__(self) -> None:
         self.train, self.note = drawn(self.train, self.task.settings.seed)
 
-    def predicted(
-        self, predict: Callable[[Sequence[Any]], list[Any]], *notes: str, shared: float = 0.0
-    ) -> BaselinePredictions:
+    def predicted(self, predict: Callable[[Sequence[Any]], list[Any]], *notes: str) -> BaselinePredictions:
         """Predictions of every test split."""
         found = {name: predict(rows) for name, rows in self.tests.items()}
-        note = "; ".join(filter(None, (*notes[:1], self.note, *notes[1:])))
-        return found, note, shared
+        return found, "; ".join(filter(None, (*notes[:1], self.note, *notes[1:])))
 
     def rows(self, rows: Sequence[Any], features: Array) -> Array:
         """[R, D] features of the pictures of rows, one after the other where a row has several."""
@@ -65,7 +61,7 @@ class Material:
     @cached_property
     def seen(self) -> "ImageFeatures":
         """Features of all pictures, computed once."""
-        splits, began = (*self.tests.values(), self.valid, self.train), time.perf_counter()
+        splits = (*self.tests.values(), self.valid, self.train)
         shown = (path for rows in splits for row in rows for path in self.task.images_of(row))
         paths = list(dict.fromkeys(shown))
         model = self.pretrained.model
@@ -81,8 +77,7 @@ class Material:
         finally:
             model.to("cpu").train(was_training)
         places = {path: place for place, path in enumerate(paths)}
-        values = np.concatenate(frozen), np.concatenate(pixels)
-        return ImageFeatures(places, *values, time.perf_counter() - began)
+        return ImageFeatures(places, np.concatenate(frozen), np.concatenate(pixels))
 
 
 class ImageFeatures(NamedTuple):
@@ -92,7 +87,6 @@ class ImageFeatures(NamedTuple):
     places: Mapping[Path, int]
     frozen: Array
     pixels: Array
-    seconds: float
 
 
 class TextFeatures:

@@ -82,7 +82,7 @@ def caption_of_neighbour(material: Material) -> BaselinePredictions:
         own = unit(material.rows(rows, seen.frozen))
         return [captions[place] for place in _nearest(known, own)]
 
-    return material.predicted(answer, shared=seen.seconds)
+    return material.predicted(answer)
 
 
 def before_fine_tuning(material: Material) -> BaselinePredictions:
@@ -100,7 +100,7 @@ def tf_idf(material: Material) -> BaselinePredictions:
         known = features([(text,) for text in search.candidates])
         return lambda block: (features([(text,) for text in search.anchors[block]]) @ known.T).toarray() / 2
 
-    return material.predicted(lambda rows: _ranked(rows, scores))[0], "", 0.0  # learns of no training row
+    return material.predicted(lambda rows: _ranked(rows, scores))[0], ""  # learns of no training row
 
 
 def bm25_scores(search: TextSearch) -> Scores:
@@ -230,10 +230,8 @@ def strong_baselines(
             missing[name] = "the time limit left none for it"
             continue
         try:
-            encoded = "seen" in vars(material)
-            predictions, note, shared = make(material)
-            seconds = time.perf_counter() - began + (shared if encoded else 0.0)
-            made[name] = scored(task, material.tests, predictions, seconds, note)
+            predictions, note = make(material)
+            made[name] = scored(task, material.tests, predictions, time.perf_counter() - began, note)
         except ImportError as error:
             package = (error.name or str(error)).partition(".")[0].replace("sklearn", "scikit-learn")
             missing[name] = f"{package} is not installed: pip install 'xfm[report]'"
