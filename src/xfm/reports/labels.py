@@ -92,7 +92,6 @@ _METRICS = {
     "acc50_zero_shot": "accuracy at IoU 0.5, before fine-tuning",
     "mean_iou": "mean IoU",
     "mean_iou_zero_shot": "mean IoU, before fine-tuning",
-    "accuracy": "accuracy",
     "f1_macro": "mean F1 of the classes",
     "f1_micro": "F1 of all labels",
     "mean_ap": "mean average precision of the labels",

@@ -9,14 +9,8 @@ _INDEX = {name: i for i, name in enumerate(COLOURS)}
 
 # Hues in degrees (below this bound: this colour) for pixels that are bright and saturated.
 _HUES = (
-    (13, "red"),
-    (40, "orange"),
-    (66, "yellow"),
-    (170, "green"),
-    (250, "blue"),
-    (310, "purple"),
-    (361, "red"),
-)
+    (13, "red"), (40, "orange"), (66, "yellow"), (170, "green"), (250, "blue"), (310, "purple"), (361, "red")
+)  # fmt: skip
 
 
 def classify(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -92,7 +92,6 @@ def left_out_notes(out: Path) -> list[str]:
 
 
 _METRICS = {
-    "accuracy": "accuracy",
     "mcc": "MCC",
     "accuracy_f1": "acc / F1 mean",
     "pearson": "Pearson",
