@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xfm.config.corpora import DoctorConfig
 from xfm.corpora.doctor.checks import text_flaws
-from xfm.corpora.doctor.examination import PICTURE, RECORD, SAID, found_together
+from xfm.corpora.doctor.examination import PICTURE, RECORD, found_together
 from xfm.corpora.doctor.findings import EDGES, SHOWN, Finding, Issue, Statistics, distribution
 from xfm.data.tokenizer import normalise_caption
 
@@ -69,7 +69,7 @@ def test_pairs_are_those_of_all_comparisons(rows: list[tuple[int, int]], seen: l
     pictures = np.array(
         [(place, digest + 1, looks[digest]) for place, (digest, _) in enumerate(seen)], PICTURE
     )
-    groups = found_together(records, pictures, np.empty(0, SAID), DoctorConfig(distance=2))
+    groups = found_together(records, pictures, DoctorConfig(distance=2))
     found = {finding: (numbers.tolist(), other) for finding, numbers, other in groups}
     twice = [n for n, (key, _) in enumerate(rows) if key and key in [one for one, _ in rows[:n]]]
     assert found[Finding.TWICE][0] == twice
@@ -90,14 +90,6 @@ def test_pairs_are_those_of_all_comparisons(rows: list[tuple[int, int]], seen: l
             alike.append(place)
         kept.append((digest, looks[digest]))
     assert found[Finding.ALIKE][0] == alike
-
-
-def test_a_text_is_common_where_many_have_it() -> None:
-    said = np.array([(n, 7) for n in range(10)] + [(n, 8) for n in range(9)] + [(3, 7)], SAID)
-    empty = np.empty(0, PICTURE)
-    for total, expected in ((20, [*range(10)]), (2000, [])):
-        finding, numbers, _ = [*found_together(np.zeros(total, RECORD), empty, said, DoctorConfig())][-1]
-        assert (finding, numbers.tolist()) == (Finding.COMMON, expected)
 
 
 # ------------------------------------------------------------------ texts

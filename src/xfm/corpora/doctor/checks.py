@@ -158,13 +158,12 @@ def _around(text: str, place: int) -> str:
 @dataclass
 class CheckedRecord:
     """Issues by finding, and 64-bit keys for comparisons: `key` of the record, `asked` of its input without
-    the label (0: none), `looks` (digest, perceptual hash) of pictures, `said` of texts."""
+    the label (0: none), `looks` (digest, perceptual hash) of pictures."""
 
     found: dict[Finding, list[Issue]] = field(default_factory=dict)
     key: int = 0
     asked: int = 0
     looks: list[tuple[int, int]] = field(default_factory=list)
-    said: list[int] = field(default_factory=list)
 
     def add(self, issues: Iterable[Issue]) -> None:
         """Add issues."""
@@ -231,8 +230,6 @@ def _check_texts(
         done.add(one._replace(detail=f"{name}: {one.detail}") for one in flaws)
         if is_text(text):
             tally.measure(f"words of a {name}", len(text.split()))
-            if name != "phrase" and kind is not None:
-                done.said.append(short_digest(text.strip().encode()))
     for name in ("caption", "phrase") if kind is not None else ():
         if own := sum(field == name for field, _, _ in record.texts):
             tally.measure(f"{name}s of a picture", own)

@@ -38,18 +38,13 @@ from xfm.reports.scores import write_json
 
 RECORD = np.dtype([("key", "<u8"), ("asked", "<u8"), ("harm", "u1")])
 PICTURE = np.dtype([("record", "<u4"), ("digest", "<u8"), ("hash", "<u8")])
-SAID = np.dtype([("record", "<u4"), ("digest", "<u8")])
-"""What is compared: keys of records, looks of pictures, and texts; see `CheckedRecord`."""
-_COMMON, _COMMON_SHARE = 10, 0.01
-"""Records, and their share of all, that have a text from which on it is common."""
+"""What is compared: keys of records, and looks of pictures; see `CheckedRecord`."""
 Group = tuple[Finding, np.ndarray, Callable[[int], int | None]]
 """A finding, the numbers of its records, and the other record of the one at a place among them."""
 
 
-def found_together(
-    records: np.ndarray, pictures: np.ndarray, said: np.ndarray, config: DoctorConfig
-) -> Iterator[Group]:
-    """Findings among [N] `RECORD`, [P] `PICTURE` and [T] `SAID`."""
+def found_together(records: np.ndarray, pictures: np.ndarray, config: DoctorConfig) -> Iterator[Group]:
+    """Findings among [N] `RECORD` and [P] `PICTURE`."""
     again, first = _repeated(records["key"])
     yield Finding.TWICE, again, first.__getitem__
     again, first = _repeated(records["asked"])
@@ -65,10 +60,6 @@ def found_together(
             numbers[near],
             lambda place: numbers[first_near(hashes, int(near[place]), config.distance) or 0],
         )
-    own = np.unique(said)  # a record says a text once
-    _, inverse, counts = np.unique(own["digest"], return_inverse=True, return_counts=True)
-    often = counts[inverse] >= max(_COMMON, _COMMON_SHARE * len(records))
-    yield Finding.COMMON, np.unique(own["record"][often]).astype(np.int64), lambda place: None
 
 
 def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -155,8 +146,8 @@ def _kind_said(source: RecordSource, number: int, otherwise: SampleKind) -> Samp
 COUNTS, PAGE = "doctor.json", "report.html"
 _OUT, _HURT = 1, 2
 """Bits of `harm` of a record."""
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""`RECORD`, `PICTURE` and `SAID` of some records."""
+Arrays = tuple[np.ndarray, np.ndarray]
+"""`RECORD` and `PICTURE` of some records."""
 
 
 def examine(
@@ -200,7 +191,7 @@ def examine(
     return found
 
 
-def _examined(data: Data, config: DoctorConfig, progress: bool) -> tuple[Statistics, tuple[np.ndarray, ...]]:
+def _examined(data: Data, config: DoctorConfig, progress: bool) -> tuple[Statistics, Arrays]:
     counts, arrays = Statistics(config.examples), dict[int, Arrays]()
     with tqdm(total=data.total, unit="record", desc="examining", disable=not progress) as bar:
 
@@ -210,34 +201,32 @@ def _examined(data: Data, config: DoctorConfig, progress: bool) -> tuple[Statist
             bar.update(found[0].read)
 
         LocalPool(config.workers or cores()).run(partial(_examine_part, data, config), data.parts(), done)
-    kinds = (RECORD, PICTURE, SAID)
-    parts = zip(*(arrays[first] for first in sorted(arrays)), strict=True) if arrays else ((), (), ())
-    joined = (np.concatenate([np.empty(0, kind), *part]) for kind, part in zip(kinds, parts, strict=True))
-    return counts, tuple(joined)
+    parts = [arrays[first] for first in sorted(arrays)]
+    records = np.concatenate([np.empty(0, RECORD), *(one for one, _ in parts)])
+    return counts, (records, np.concatenate([np.empty(0, PICTURE), *(looks for _, looks in parts)]))
 
 
 def _examine_part(data: Data, config: DoctorConfig, part: Part) -> tuple[Statistics, Arrays]:
-    counts, records, looks, said = Statistics(config.examples), [], [], []
+    counts, records, looks = Statistics(config.examples), [], []
     for number, record in enumerate(data.records(part), part[0]):
         done = check_record(record, data.kind, config, counts)
         counts.find(done.found, number, config.seed)
         harm = _OUT * done.has(Severity.LEFT_OUT) | _HURT * done.has(Severity.HURTS)
         records.append((done.key, done.asked, harm))
         looks += [(number, *look) for look in done.looks]
-        said += [(number, text) for text in done.said]
-    return counts, (np.array(records, RECORD), np.array(looks, PICTURE), np.array(said, SAID))
+    return counts, (np.array(records, RECORD), np.array(looks, PICTURE))
 
 
 def _diagnosis(
-    path: str, data: Data, config: DoctorConfig, counts: Statistics, compared: tuple[np.ndarray, ...]
+    path: str, data: Data, config: DoctorConfig, counts: Statistics, compared: Arrays
 ) -> Diagnosis:
-    records, pictures, said = compared
+    records, pictures = compared
     harm = records["harm"].copy()
     examples = dict[str, list[FindingExample]]()
     for name, kept in counts.examples.items():
         examples[name] = [(number, detail, None) for _, _, number, detail in kept]
     parts, numbers = Counter(counts.parts), Counter(counts.records)
-    for finding, found, other in found_together(records, pictures, said, config):
+    for finding, found, other in found_together(records, pictures, config):
         if len(found):
             own = np.unique(found)
             parts[finding] = numbers[finding] = len(own)

@@ -58,7 +58,6 @@ class Finding(StrEnum):
     CONTRADICTION = "contradicting_labels", _HURTS, "equal inputs with other labels", "One of them is wrong."
     FEW = "class_with_few_rows", _HURTS, "classes with few rows", "Collect more, or put classes together."
     ALIKE = "looks_like_another", _NOTE, "pictures that look alike", "`--duplicates alike` keeps the first."
-    COMMON = "common_text", _NOTE, "records with a text that many have", "Boilerplate is a poor caption."
     BOX_WHOLE = "box_of_the_whole_picture", _NOTE, "boxes of the whole picture", "Rather a caption?"
 
 
