@@ -39,7 +39,7 @@ from xfm.reports.scores import write_json
 RECORD = np.dtype([("key", "<u8"), ("asked", "<u8"), ("harm", "u1")])
 PICTURE = np.dtype([("record", "<u4"), ("digest", "<u8"), ("hash", "<u8")])
 """What is compared: keys of records, and looks of pictures; see `CheckedRecord`."""
-Group = tuple[Finding, np.ndarray, Callable[[int], int | None]]
+Group = tuple[Finding, np.ndarray, Callable[[int], int]]
 """A finding, the numbers of its records, and the other record of the one at a place among them."""
 
 
@@ -233,8 +233,7 @@ def _diagnosis(
             # At random; of very many, the first million take part.
             tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
             places = nsmallest(config.examples, range(len(tickets)), key=tickets.__getitem__)
-            drawn = [(int(found[place]), other(place)) for place in places]
-            examples[finding] = [(number, "", None if one is None else int(one)) for number, one in drawn]
+            examples[finding] = [(int(found[place]), "", int(other(place))) for place in places]
             if finding.harm is Severity.HURTS:
                 harm[own] |= _HURT
     rare = rare_classes(counts.labels, config.rare_class_below)
