@@ -168,23 +168,18 @@ def read_easy_vqa(folder: Path) -> Corpus[Question]:
 
 
 def _split(folder: Path) -> list[Question]:
-    path = folder / "questions.json"
-    if not path.is_file():
-        raise UserError(f"{path} is missing: copy or link the data folder of the package easy-vqa")
-    rows = read_json(path)
+    path = need(folder, "questions.json")
+    rows, remedy = read_json(path), "copy the data folder of the package easy-vqa again"
     if not isinstance(rows, list) or not rows:
-        raise UserError(f"{path}: not a list of questions; install the package again")
+        raise UserError(f"{path}: not a list of questions; {remedy}")
     found: list[Question] = []
     for number, row in enumerate(rows):
-        where, remedy = f"{path}: row {number + 1}", "install the package again"
         three: list[Any] = row if isinstance(row, list) and len(row) == 3 else [None] * 3
         question, answer, picture = three
-        told = is_text(question) and question.strip() and isinstance(answer, str)
-        if not told or type(picture) is not int or picture < 0:
-            raise UserError(f"{where} is not [question, answer, picture]; {remedy}")
         kind = next((kind for kind, words in KINDS.items() if answer in words), None)
-        if kind is None:
-            raise UserError(f"{where}: {answer!r} is none of the 13 answers; {remedy}")
-        image = folder / "images" / f"{picture}.png"
-        found.append(Question(image, question, answer, kind, key=number))
+        told = is_text(question) and question.strip() and type(picture) is int and picture >= 0
+        if kind is None or not told:
+            wanted = "[question, one of the 13 answers, picture]"
+            raise UserError(f"{path}: row {number + 1} is not {wanted}; {remedy}")
+        found.append(Question(folder / "images" / f"{picture}.png", question, answer, kind, key=number))
     return found
