@@ -13,7 +13,7 @@ from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.config.plain import first_difference, to_plain
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_or_nothing as read_object
-from xfm.core.files import read_text, write_text
+from xfm.core.files import read_text, write_text, writing
 from xfm.core.results_folder import DETAILS as DETAILS
 from xfm.core.results_folder import free_name
 from xfm.metrics.intervals import Interval, bootstrap
@@ -87,13 +87,9 @@ def as_json(content: object) -> str:
 
 def write_output(path: Path, text: str) -> None:
     """Write a file atomically; UserError where it cannot be written."""
-    try:
+    with writing(path, "or choose another folder"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
-        ) from error
 
 
 def write_scores(path: Path, scores: Mapping[str, Score]) -> None:
