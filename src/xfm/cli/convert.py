@@ -41,10 +41,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 def run(chosen: Namespace) -> None:
     from xfm.core.files import file_digest
     from xfm.core.results_folder import require_new_model
+    from xfm.models.artifacts import check_vocabulary
     from xfm.models.folder import save_model
     from xfm.models.interop.published.convert import convert as read
     from xfm.models.interop.sources import read_tokenizer
-    from xfm.models.model_reading import check_vocabulary
 
     file, out = Path(chosen.file), Path(chosen.out)
     tokenizer = None if chosen.tokenizer is None else read_tokenizer(Path(chosen.tokenizer))

@@ -84,6 +84,15 @@ class Manifest:
     versions: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class PackagedEncoders:
+    """Of which packages the encoders are that lie beside a model's own weights; what was trained on is of its
+    own. Fusion's embeddings are those of the language encoder."""
+
+    language: str
+    vision: str
+
+
 MOST_RANK, MOST_ALPHA = 1 << 12, 1 << 20
 
 

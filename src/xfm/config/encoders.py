@@ -138,9 +138,14 @@ class TimmConvConfig(TimmVisionConfig):
     Attributes:
         train_batch_norm: batch norms use and update the statistics of a training's batches; otherwise they
             keep those that they came with.
+        classes: the network's own classifier, whose probabilities follow the features in every state; `width`
+            counts both. 0: features alone.
+        frozen_stages: stages that no training changes, with all that is before them, and the classifier.
     """
 
     train_batch_norm: bool = False
+    classes: int = limited(0, 0, MAX_WIDTH)
+    frozen_stages: int = limited(0, 0, MAX_DEPTH)
 
 
 @dataclass(frozen=True)
@@ -292,6 +297,7 @@ class FusionConfig(Limited, place="fusion."):
         dropout: dropout of hidden states and attention.
         init_std: spread of the initial weights, see `VisionConfig`.
         positions: `sine` adds fixed positions to the states of a text, for small models from scratch.
+        frozen_words: the matrix of words, which the token head of IMLM reads, stays as it begins.
     """
 
     depth: int = limited(12, 1, MAX_DEPTH)
@@ -300,6 +306,7 @@ class FusionConfig(Limited, place="fusion."):
     dropout: float = limited(0.1, 0, 1)
     init_std: float = limited(0.02, 0)
     positions: TextPositions = TextPositions.NONE
+    frozen_words: bool = False
 
 
 AnyVisionConfig = (

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import yaml
 from torch import Tensor
 
 from xfm.config.artifacts import SelfCheck
+from xfm.config.encoders import AnyLanguageConfig
 from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing, Interpolation
 from xfm.config.labels import MatchCalibration
 from xfm.config.model import ModelConfig
@@ -221,3 +223,13 @@ def trained_on(provenance: Mapping[str, Any]) -> str:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def check_vocabulary(tokenizer: Tokenizer | None, config: AnyLanguageConfig, path: Path) -> None:
+    """A UserError for a tokenizer with more tokens, or another padding, than the language encoder's."""
+    size, pad = config.vocab_size, config.pad
+    if tokenizer is not None and (tokenizer.vocab_size > size or tokenizer.pad != pad):
+        raise UserError(
+            f"{path} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but the model has "
+            f"{size} and pads with {pad}; use the tokenizer that the model was trained with"
+        )

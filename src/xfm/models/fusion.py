@@ -145,6 +145,7 @@ class FusionEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(language, config.dropout)
+        self.embeddings.words.requires_grad_(not config.frozen_words)
         layers = (FusionLayer(config, language.width, image_width) for _ in range(config.depth))
         self.layers = nn.ModuleList(layers)
         self.longest = round_up(language.longest, LENGTH_STEP)

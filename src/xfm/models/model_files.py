@@ -62,11 +62,11 @@ def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
-CALIBRATION = "calibration.json"
+CALIBRATION, PACKAGES = "calibration.json", "packages.json"
 TASK, TASK_WEIGHTS = "task.json", "task.safetensors"
 MODEL_FILES = (
     *(WEIGHTS, CONFIG, TOKENIZER, PREPROCESSING, PROVENANCE, INPUT_CLASSES, SELF_CHECK),
-    *(CALIBRATION, TASK, TASK_WEIGHTS),
+    *(CALIBRATION, PACKAGES, TASK, TASK_WEIGHTS),
 )
 """All that a whole model's folder may have."""
 

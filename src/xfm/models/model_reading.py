@@ -1,15 +1,15 @@
 """Reading a model folder, or single files of one; `xfm.models.model_files` has their names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from xfm.config.artifacts import MANIFEST
-from xfm.config.encoders import AnyLanguageConfig
 from xfm.config.labels import MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
@@ -18,8 +18,9 @@ from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import read_json_object
 from xfm.data.tokenizer import Tokenizer
-from xfm.models.artifacts import FRESH, Artifacts, Preprocessing
+from xfm.models.artifacts import FRESH, Artifacts, Preprocessing, check_vocabulary
 from xfm.models.composition import Backbone
+from xfm.models.interop.packages import packaged_state
 from xfm.models.model_files import (
     CALIBRATION,
     CONFIG,
@@ -62,19 +63,21 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
             f"{folder} holds an exported model, which is run by pipelines, `xfm predict` and `xfm serve`; "
             "for anything else take the model folder that it was made from"
         )
-    own = read_artifacts(folder, config, preprocessing)
+    artifacts = read_artifacts(folder, config, preprocessing)
     with torch.device("meta"), SkipInitMode():
         shapes = build(config)
-        require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
+        given = packaged_state(folder, shapes)
+        own = {name: one for name, one in shapes.state_dict().items() if name not in given}
+        require_same(folder / WEIGHTS, own, CONFIG)
         if (described := _described_task(folder, shapes)) is not None:
             require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
     with without_weights():
         model = build(config)
-    own = replace(own, task=read_task(folder, model))
-    _assign(model, model.state_dict(), folder / WEIGHTS)
+    artifacts = replace(artifacts, task=read_task(folder, model))
+    _assign(model, model.state_dict(), folder / WEIGHTS, given)
     if check:
-        verify(folder, model.eval(), own)
-    return model.eval(), own
+        verify(folder, model.eval(), artifacts)
+    return model.eval(), artifacts
 
 
 def read_artifacts(folder: Path, config: ModelConfig, preprocessing: Preprocessing) -> Artifacts:
@@ -130,16 +133,6 @@ def read_provenance(folder: Path | str) -> dict[str, Any]:
     return found
 
 
-def check_vocabulary(tokenizer: Tokenizer | None, config: AnyLanguageConfig, path: Path) -> None:
-    """A UserError for a tokenizer with more tokens, or another padding, than the language encoder's."""
-    size, pad = config.vocab_size, config.pad
-    if tokenizer is not None and (tokenizer.vocab_size > size or tokenizer.pad != pad):
-        raise UserError(
-            f"{path} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but the model has "
-            f"{size} and pads with {pad}; use the tokenizer that the model was trained with"
-        )
-
-
 def read_task(folder: Path, model: Backbone) -> TaskModel | None:
     """A folder's task model on the model, with its own tensors; None before fine-tuning."""
     with without_weights():
@@ -166,11 +159,13 @@ def _described_task(folder: Path, model: Backbone) -> TaskModel | None:
     return build_task_model(from_plain(TaskConfig, values, folder / TASK), model)
 
 
-def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:
+def _assign(
+    module: nn.Module, own: dict[str, Tensor], path: Path, given: Mapping[str, Tensor] = MappingProxyType({})
+) -> None:
     stored = read_tensors(path)
     require_finite(path, stored)
     for name, tensor in stored.items():
         if tensor.is_floating_point() != own[name].is_floating_point():
             raise UserError(f"{path}: {name} is of type {tensor.dtype}, not {own[name].dtype}; copy it again")
         stored[name] = tensor.to(own[name].dtype)
-    module.load_state_dict({**module.state_dict(), **stored}, assign=True)
+    module.load_state_dict({**module.state_dict(), **given, **stored}, assign=True)

@@ -1,6 +1,8 @@
 """Vision encoders that timm computes, behind the native protocol: transformers and convolutional networks."""
 
 from dataclasses import replace
+from functools import cache
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from xfm.config.encoders import TimmConvConfig, TimmVisionConfig
 from xfm.core.errors import UserError, explained, import_extra
 from xfm.models.library_encoders import LibraryVision, refill_buffers
+from xfm.models.precision import at_least_float32
 
 
 class TimmVision(LibraryVision):
@@ -51,14 +54,24 @@ class TimmVision(LibraryVision):
 
 class TimmConv(nn.Module):
     """Convolutional network of timm. The cells of its last feature map are the patches, each behind the
-    network's own head, as its pooled map is; that is slot 0. A convolution looks past a patch's border, so
-    that masked patches are replaced in the picture, before the network, by a colour that is learned."""
+    network's own head, as its pooled map is; that is slot 0. With `classes` the probabilities of its
+    classifier follow the features: names of classes are words that the network knows already. A convolution
+    looks past a patch's border, so that masked patches are replaced in the picture, before the network, by a
+    colour that is learned."""
 
     def __init__(self, config: TimmConvConfig) -> None:
         super().__init__()
         self.config = config
         self.trunk = create_conv(config)
         self.mask_vector = nn.Parameter(torch.zeros(3))
+        if config.frozen_stages:
+            first = next(iter(self.layers[config.frozen_stages].parameters()))
+            for parameter in takewhile(lambda one: one is not first, self.trunk.parameters()):
+                parameter.requires_grad_(False)
+            self.trunk.get_classifier().requires_grad_(False)
+        for part in self.trunk.modules():
+            if isinstance(part, nn.Conv2d) and part.groups > 1 and part.weight.requires_grad:
+                part.__class__ = _in_float32(type(part))
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -94,11 +107,33 @@ class TimmConv(nn.Module):
             masked = patch_mask.view(-1, 1, *self.config.grid)
             masked = masked.repeat_interleave(side, 2).repeat_interleave(side, 3)
             pixels = torch.where(masked, self.mask_vector.view(3, 1, 1).to(pixels.dtype), pixels)
-        cells = self.trunk.forward_features(pixels)  # [B, C, h, w]
-        pooled = self.trunk.forward_head(cells, pre_logits=True)  # [B, D]
+        # Half as long on a CPU as with one channel after the other.
+        cells = self.trunk.forward_features(
+            pixels.contiguous(memory_format=torch.channels_last)
+        )  # [B, C, h, w]
+        pooled = self._state(cells)  # [B, D]
         singles = cells.permute(0, 2, 3, 1).flatten(0, 2)[:, :, None, None]  # [B x P, C, 1, 1]
-        patches = self.trunk.forward_head(singles, pre_logits=True)
-        return torch.cat([pooled[:, None], patches.view(len(pixels), -1, pooled.shape[1])], dim=1)
+        patches = self._state(singles).view(len(pixels), -1, pooled.shape[1])
+        return torch.cat([pooled[:, None], patches], dim=1)
+
+    def _state(self, maps: Tensor) -> Tensor:
+        features = self.trunk.forward_head(maps, pre_logits=True)
+        if not self.config.classes:
+            return features
+        logits = self.trunk.get_classifier()(features)
+        return torch.cat([features, at_least_float32(logits).softmax(-1).to(features)], dim=-1)
+
+
+@cache
+def _in_float32(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    """A convolution that autocast leaves in float32: in bfloat16 a depthwise one's backward pass takes four
+    times as long on a CPU."""
+
+    def forward(self: nn.Conv2d, pixels: Tensor) -> Tensor:
+        with torch.autocast(pixels.device.type, enabled=False):
+            return kind.forward(self, pixels.float())
+
+    return type(kind.__name__, (kind,), {"forward": forward})
 
 
 def conv_stages(trunk: Any) -> list[nn.Module]:
@@ -126,6 +161,7 @@ def _create_transformer(config: TimmVisionConfig) -> Any:
         depth=config.depth,
         num_heads=config.heads,
         drop_path_rate=config.drop_path,
+        num_classes=0,
     )
     if not is_transformer(trunk):
         raise UserError(
@@ -136,7 +172,8 @@ def _create_transformer(config: TimmVisionConfig) -> Any:
 
 def create_conv(config: TimmConvConfig) -> Any:
     """The convolutional network of a configuration, with random weights."""
-    known = {"drop_path_rate": config.drop_path} if config.drop_path else {}
+    known: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
+    known |= {"num_classes": config.classes}
     return _create(config, "take a convolutional network, such as efficientnet_lite0", **known)
 
 
@@ -145,7 +182,7 @@ def _create(config: TimmVisionConfig, remedy: str, **settings: Any) -> Any:
     if not timm.is_model(config.architecture):  # names of the hub or of folders would be read from there
         raise UserError(f"timm {timm.__version__} has no {config.architecture}; see timm.list_models()")
     with explained(f"timm cannot build {config.architecture} as described", remedy):
-        return timm.create_model(config.architecture, pretrained=False, num_classes=0, **settings)
+        return timm.create_model(config.architecture, pretrained=False, **settings)
 
 
 def is_transformer(trunk: Any) -> bool:

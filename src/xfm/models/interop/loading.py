@@ -27,7 +27,7 @@ from xfm.config.recipe import Recipe
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError, explained
 from xfm.core.paths import home_path
-from xfm.models.artifacts import CODE_LICENCE, FRESH
+from xfm.models.artifacts import CODE_LICENCE, FRESH, check_vocabulary
 from xfm.models.composition import HEADS
 from xfm.models.folder import Preprocessing, Pretrained, load_model
 from xfm.models.interop.foreign import read_timm, read_transformers
@@ -35,6 +35,7 @@ from xfm.models.interop.native import read_beit, read_bert
 from xfm.models.interop.packages import (
     LANGUAGE_PACKAGES,
     VISION_PACKAGES,
+    align_by_classes,
     read_packaged_language,
     read_packaged_vision,
 )
@@ -47,7 +48,6 @@ from xfm.models.interop.sources import (
     fetch_repository,
     read_tokenizer,
 )
-from xfm.models.model_reading import check_vocabulary
 from xfm.models.resolve import find_model
 from xfm.models.runtimes.loading import is_exported, open_exported
 from xfm.models.self_check import verify
@@ -128,26 +128,36 @@ def read_language(reference: str) -> EncoderPart:
 def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
     """A model of pre-trained encoders, otherwise fresh as the recipe says (`vision` "fresh": a fresh vision
     encoder); its provenance names sources and fresh parameters. A UserError where parts cannot be read or do
-    not fit."""
+    not fit. Where both lie in packages, the names of ImageNet's classes align them (`align_by_classes`)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         words = read_language(language)
         eyes = None if vision == FRESH_VISION else read_vision(vision)
+        classes = () if eyes is None or language not in LANGUAGE_PACKAGES else eyes.classes
         failing = f"{language}, {vision} and recipe {recipe.name} do not fit together"
         with explained(failing, "choose others", ValueError):
             seen = recipe.model.vision
             if eyes is not None:
-                seen = replace(eyes.encoder.config, drop_path=getattr(seen, "drop_path", 0.0))
+                kept = [name for name in ("drop_path", "frozen_stages") if hasattr(seen, name)]
+                own = {name: getattr(seen, name) for name in kept if hasattr(eyes.encoder.config, name)}
+                seen = replace(eyes.encoder.config, **own)
             config = replace(recipe.model, vision=seen, language=words.encoder.config)
+            if classes:
+                config = replace(config, projection=config.language.width)
         model = XFM(config)
     if eyes is not None:
         model.vision.load_state_dict(eyes.encoder.state_dict())
     model.language.load_state_dict(words.encoder.state_dict())
     if words.head:
         model.language_head.load_state_dict(words.head)
+    if classes and words.tokenizer is not None:
+        align_by_classes(model.eval(), words.tokenizer, classes)
+    if config.fusion.frozen_words:
+        model.init_fusion_embeddings_from_language()
     parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}
     heads = [head for head in HEADS if any(name.startswith(head) for name in model.state_dict())]
-    fresh = ["fusion.", *(head for head in heads if head != "language_head." or not words.head)]
+    taken = (["language_head."] if words.head else []) + (["vision_proj.", "text_proj."] if classes else [])
+    fresh = ["fusion.", *(head for head in heads if head not in taken)]
     fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
     provenance = _composed(parts, fresh, config, recipe)
     shown = (eyes and eyes.preprocessing) or Preprocessing(config.vision.image_size)

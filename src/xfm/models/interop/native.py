@@ -18,7 +18,7 @@ from xfm.config.encoders import MAX_DEPTH, LanguageConfig, TextPooling, VisionCo
 from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, explained
-from xfm.models.artifacts import Preprocessing
+from xfm.models.artifacts import Preprocessing, check_vocabulary
 from xfm.models.interop.published.names import Entry, text_entries, token_head_entries, vision_entries
 from xfm.models.interop.sources import (
     EncoderPart,
@@ -31,7 +31,6 @@ from xfm.models.interop.sources import (
     weights_file,
 )
 from xfm.models.language import LanguageEncoder
-from xfm.models.model_reading import check_vocabulary
 from xfm.models.vision import VisionEncoder
 
 _ROBERTA = frozenset({"roberta", "xlm-roberta", "camembert"})

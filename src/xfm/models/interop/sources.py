@@ -186,7 +186,8 @@ def filled(
 class EncoderPart:
     """An encoder of another model, in evaluation mode. `source` is for the provenance; `fresh` are parameters
     without source, `ignored` names of the source that have no place. A vision encoder has `preprocessing`, a
-    language encoder a `tokenizer` and its MLM head's tensors by the names of `TokenHead` (empty: none)."""
+    language encoder a `tokenizer` and its MLM head's tensors by the names of `TokenHead` (empty: none).
+    `classes` are the names of a vision encoder's classes."""
 
     encoder: Any
     source: dict[str, Any]
@@ -195,6 +196,7 @@ class EncoderPart:
     head: dict[str, Tensor] = field(default_factory=dict)
     fresh: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def preprocessing(

@@ -1,0 +1,87 @@
+"""Pictures of collect.py as pairs for `xfm pretrain`, JPEGs of at most 288 pixels.
+
+    python variants.py COLLECTED OUT
+
+In training a drawing is there once on white and once on a photograph or a colour, smaller and mirrored at random,
+so that the model learns the thing and not the white around it; a photograph is there whole and cut. Writes
+OUT/train.jsonl, OUT/validation.jsonl, ...; in training a picture has its caption three times for every two of its
+keywords.
+"""
+
+import csv
+import json
+import random
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+SIDE, SAID, KEYWORDS = 288, 3, 2
+WHITE = (255, 255, 255, 255)
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """A picture whose transparent parts are white."""
+    canvas = Image.new("RGBA", picture.size, WHITE)
+    canvas.alpha_composite(picture)
+    return canvas.convert("RGB")
+
+
+def elsewhere(picture: Image.Image, backgrounds: list[Path], rng: random.Random) -> Image.Image:
+    """A drawing somewhere on a photograph or a colour; a part of a picture without transparent parts."""
+    if picture.getextrema()[3][0] > 250:
+        cut = [round(length * rng.uniform(0.7, 1.0)) for length in picture.size]
+        left, top = (rng.randint(0, whole - own) for whole, own in zip(picture.size, cut, strict=True))
+        return ImageOps.mirror(picture.crop((left, top, left + cut[0], top + cut[1])).convert("RGB"))
+    side = round(max(picture.size) * rng.uniform(1.0, 1.6))
+    if rng.random() < 0.6:
+        with Image.open(rng.choice(backgrounds)) as found:
+            found.draft("RGB", (2 * side, 2 * side))
+            cut = round(min(found.size) * rng.uniform(0.4, 1.0))
+            left, top = (rng.randint(0, length - cut) for length in found.size)
+            canvas = found.convert("RGBA").crop((left, top, left + cut, top + cut)).resize((side, side))
+    else:
+        canvas = Image.new("RGBA", (side, side), (*(rng.randrange(256) for _ in range(3)), 255))
+    picture = ImageOps.mirror(picture) if rng.random() < 0.5 else picture
+    place = rng.randint(0, side - picture.width), rng.randint(0, side - picture.height)
+    canvas.alpha_composite(picture, place)
+    return canvas.convert("RGB")
+
+
+def main(collected: Path, out: Path) -> None:
+    """Write the pictures and the files of pairs."""
+    with (collected / "pictures.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rng = random.Random(0)
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    backgrounds = [
+        collected / row["image"]
+        for row in rows
+        if row["split"] == "train" and (row["kind"] == "background" or row["source"] == "wallpapers")
+    ]
+    tables: dict[str, list[dict[str, object]]] = defaultdict(list)
+    for number, row in enumerate(tqdm(rows, unit="picture")):
+        if row["kind"] == "background" or row["split"] == "dropped-copy":
+            continue
+        with Image.open(collected / row["image"]) as found:
+            picture = found.convert("RGBA")
+        picture.thumbnail((SIDE, SIDE))
+        versions, captions = {"a": on_white(picture)}, [row["caption"]]
+        if row["split"] == "train":
+            versions["b"] = elsewhere(picture, backgrounds, rng)
+            keywords = [word for word in row["keywords"].split(";") if word]
+            captions = captions * SAID + rng.sample(keywords, min(KEYWORDS, len(keywords)))
+        for mark, version in versions.items():
+            name = f"images/{number:05d}{mark}.jpg"
+            version.save(out / name, quality=90)
+            tables[row["split"]].append({"image": name, "captions": captions})
+    for split, lines in tables.items():
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (out / f"{split}.jsonl").write_text(text, encoding="utf-8")
+        print(split, len(lines))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
