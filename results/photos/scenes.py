@@ -2,10 +2,10 @@
 
     python scenes.py COLLECTED OUT [SHARDS]
 
-Every shard draws another picture for each name. Three backgrounds in eight are photographs in the colour that
-captions may name. Writes OUT/pretrain/scenes-*.tar and twins-*.tar; in OUT/tasks/retrieval hard_validation.jsonl
-and hard.jsonl have four captions a scene, of which three have another relation, place, size, count or background.
-The pictures of hard.jsonl are of the design that no training shows.
+Every shard draws another picture for each name. Three backgrounds in eight are photographs in the colour
+that captions may name. Writes OUT/pretrain/scenes-*.tar and twins-*.tar; in OUT/tasks/retrieval
+hard_validation.jsonl and hard.jsonl have four captions a scene, of which three have another relation,
+place, size, count or background. The pictures of hard.jsonl are of the design that no training shows.
 """
 
 import csv

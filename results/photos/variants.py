@@ -2,10 +2,10 @@
 
     python variants.py COLLECTED OUT
 
-In training a drawing is there once on white and once on a photograph or a colour, smaller and mirrored at random,
-so that the model learns the thing and not the white around it; a photograph is there whole and cut. Writes
-OUT/train.jsonl, OUT/validation.jsonl, ...; in training a picture has its caption three times for every two of its
-keywords.
+In training a drawing is there once on white and once on a photograph or a colour, smaller and mirrored at
+random, so that the model learns the thing and not the white around it; a photograph is there whole and
+cut. OUT/train.jsonl has its caption three times for every two of its keywords. OUT/tasks/retrieval has
+the held-out splits, each with at most 500 captions, all different.
 """
 
 import csv
@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-SIDE, SAID, KEYWORDS = 288, 3, 2
+SIDE, SAID, KEYWORDS, ROWS = 288, 3, 2, 500
 WHITE = (255, 255, 255, 255)
 
 
@@ -55,32 +55,45 @@ def main(collected: Path, out: Path) -> None:
     with (collected / "pictures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     rng = random.Random(0)
-    (out / "images").mkdir(parents=True, exist_ok=True)
+    for folder in ("images", "tasks/images"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
     backgrounds = [
         collected / row["image"]
         for row in rows
         if row["split"] == "train" and (row["kind"] == "background" or row["source"] == "wallpapers")
     ]
-    tables: dict[str, list[dict[str, object]]] = defaultdict(list)
+    pairs: list[dict[str, object]] = []
+    scored: dict[str, dict[str, str]] = defaultdict(dict)
     for number, row in enumerate(tqdm(rows, unit="picture")):
-        if row["kind"] == "background" or row["split"] == "dropped-copy":
+        split, caption = row["split"], row["caption"]
+        if row["kind"] == "background" or split == "dropped-copy":
             continue
         with Image.open(collected / row["image"]) as found:
             picture = found.convert("RGBA")
         picture.thumbnail((SIDE, SIDE))
-        versions, captions = {"a": on_white(picture)}, [row["caption"]]
-        if row["split"] == "train":
-            versions["b"] = elsewhere(picture, backgrounds, rng)
-            keywords = [word for word in row["keywords"].split(";") if word]
-            captions = captions * SAID + rng.sample(keywords, min(KEYWORDS, len(keywords)))
+        if split != "train":
+            if caption not in scored[split] and len(scored[split]) < ROWS:
+                scored[split][caption] = f"{number:05d}.jpg"
+                on_white(picture).save(out / f"tasks/images/{number:05d}.jpg", quality=90)
+            continue
+        keywords = [word for word in row["keywords"].split(";") if word]
+        captions = [caption] * SAID + rng.sample(keywords, min(KEYWORDS, len(keywords)))
+        versions = {"a": on_white(picture), "b": elsewhere(picture, backgrounds, rng)}
         for mark, version in versions.items():
             name = f"images/{number:05d}{mark}.jpg"
             version.save(out / name, quality=90)
-            tables[row["split"]].append({"image": name, "captions": captions})
-    for split, lines in tables.items():
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (out / f"{split}.jsonl").write_text(text, encoding="utf-8")
-        print(split, len(lines))
+            pairs.append({"image": name, "captions": captions})
+    write(out / "train.jsonl", pairs)
+    for split, named in scored.items():
+        tests = [{"image": f"../images/{name}", "caption": caption} for caption, name in named.items()]
+        write(out / f"tasks/retrieval/{split}.jsonl", tests)
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> None:
+    """Rows as JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    print(path, len(rows))
 
 
 if __name__ == "__main__":

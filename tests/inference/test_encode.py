@@ -22,6 +22,7 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.inference.loading import LoadedModel
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Pretrained
+from xfm.models.shipped import DEFAULT
 
 
 @pytest.fixture(scope="session")
@@ -164,19 +165,19 @@ def test_without_a_model_the_one_in_the_box_answers_and_says_so(
     spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "small").mkdir()  # a folder of that name is not it
+    (tmp_path / DEFAULT).mkdir()  # a folder of that name is not it
     if not spec.uses:
         assert spec.name not in BY_DEFAULT
-        with expect_refusal(f"xfm finetune {spec.name} --model small --train FILE --out OUT"):
+        with expect_refusal(f"xfm finetune {spec.name} --model {DEFAULT} --train FILE --out OUT"):
             xfm.pipeline(spec.name)
         return
-    with pytest.warns(UserWarning, match=f"{spec.name} is answered by small, the model that comes") as said:
+    with pytest.warns(UserWarning, match=f"no model is given for {spec.name}: {DEFAULT}") as said:
         pipe = xfm.pipeline(spec.name)
     assert len(said) == 1
     given = dict(BY_DEFAULT[spec.name])
     answer = pipe("a cat", **given) if spec.name == "retrieval" else pipe(**given)
     expected = xfm.pipeline(
-        spec.name, xfm.load_model(Path(xfm.__file__).parent / "models" / "shipped" / "small")
+        spec.name, xfm.load_model(Path(xfm.__file__).parent / "models" / "shipped" / DEFAULT)
     )
     again = expected("a cat", **given) if spec.name == "retrieval" else expected(**given)
     assert repr(answer) == repr(again)

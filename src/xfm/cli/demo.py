@@ -10,7 +10,7 @@ from xfm.cli._options import option
 from xfm.cli.serve import KEYS, add_server_options, server_config
 from xfm.config.options import ArgumentParser, Namespace, names_in, new_parser
 from xfm.core.errors import UserError
-from xfm.models.shipped import DEFAULT
+from xfm.models.shipped import DEFAULT, DEFAULT_ANSWERS
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -45,7 +45,7 @@ def run(chosen: Namespace) -> None:
         raise UserError(f"the page needs FastAPI and uvicorn ({error}): pip install 'xfm[demo]'") from error
 
     if not chosen.models:
-        print(f"No model is named: {DEFAULT}, the one that comes with the package, answers.", flush=True)
+        print(f"No model is named: {DEFAULT_ANSWERS}.", flush=True)
     references = names_in(chosen.models or DEFAULT)
     index, images = (Path(one) if one else None for one in (chosen.index, chosen.images))
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.max_batch_size}

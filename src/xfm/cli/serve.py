@@ -10,7 +10,7 @@ from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, 
 from xfm.config.serving import ServeConfig
 from xfm.core.errors import UserError
 from xfm.core.files import read_text
-from xfm.models.shipped import DEFAULT
+from xfm.models.shipped import DEFAULT, DEFAULT_ANSWERS
 
 KEYS = "XFM_API_KEYS"
 
@@ -30,7 +30,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         f"  export {KEYS}=$(openssl rand -hex 24); xfm serve small --host 0.0.0.0\n"
         "  xfm serve small --keys keys.txt --fetch-from '[images.example.org]'",
     )
-    option(parser, "--models", "model folders, runs, models of the package or the hub, with commas", DEFAULT)
+    said = f"model folders, runs, models of the package or the hub, with commas; {DEFAULT} if not given"
+    option(parser, "--models", said)
     option(parser, "--index", "collections, or folders that `xfm search` has searched, with commas", "")
     add_server_options(parser)
     return parser
@@ -46,7 +47,9 @@ def run(chosen: Namespace) -> None:
     from xfm.serving.server import serve
 
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.max_batch_size}
-    if not (given := names_in(chosen.models)):
+    if chosen.models is None:
+        print(f"No model is named: {DEFAULT_ANSWERS}.", flush=True)
+    if not (given := names_in(DEFAULT if chosen.models is None else chosen.models)):
         raise UserError("--models names no model; leave it out for the package's")
     models = Models(given, alone=True, **running)
     folders = [Path(one) for one in names_in(chosen.index)]

@@ -18,7 +18,7 @@ from xfm.models.folder import Pretrained, load_model
 from xfm.models.precision import hold, resolve
 from xfm.models.resolve import find_model
 from xfm.models.runtimes.loading import RuntimeModel, is_exported, open_exported
-from xfm.models.shipped import DEFAULT, boxed_model
+from xfm.models.shipped import DEFAULT, DEFAULT_ANSWERS, boxed_model
 from xfm.models.task_models import Answerer, Captioner
 
 
@@ -112,8 +112,7 @@ def _boxed(spec: TaskSpec) -> str:
             f"with `xfm finetune {spec.name} --model {DEFAULT} --train FILE --out OUT`"
         )
     warnings.warn(
-        f"{spec.name} is answered by {DEFAULT}, the model that comes with the package, trained on composed "
-        "pictures of emoji; model= chooses another",
+        f"no model is given for {spec.name}: {DEFAULT_ANSWERS}; model= chooses another",
         stacklevel=3,
     )
     return str(boxed_model(DEFAULT))

@@ -66,11 +66,12 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
     artifacts = read_artifacts(folder, config, preprocessing)
     with torch.device("meta"), SkipInitMode():
         shapes = build(config)
-        given = packaged_state(folder, shapes)
-        own = {name: one for name, one in shapes.state_dict().items() if name not in given}
-        require_same(folder / WEIGHTS, own, CONFIG)
-        if (described := _described_task(folder, shapes)) is not None:
-            require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
+        described = _described_task(folder, shapes)
+    given = packaged_state(folder, shapes)
+    own = {name: one for name, one in shapes.state_dict().items() if name not in given}
+    require_same(folder / WEIGHTS, own, CONFIG)
+    if described is not None:
+        require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
     with without_weights():
         model = build(config)
     artifacts = replace(artifacts, task=read_task(folder, model))

