@@ -13,6 +13,7 @@ import json
 import random
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -31,7 +32,7 @@ def on_white(picture: Image.Image) -> Image.Image:
 
 def elsewhere(picture: Image.Image, backgrounds: list[Path], rng: random.Random) -> Image.Image:
     """A drawing somewhere on a photograph or a colour; a part of a picture without transparent parts."""
-    if picture.getextrema()[3][0] > 250:
+    if picture.getchannel("A").getextrema()[0] == 255:
         cut = [round(length * rng.uniform(0.7, 1.0)) for length in picture.size]
         left, top = (rng.randint(0, whole - own) for whole, own in zip(picture.size, cut, strict=True))
         return ImageOps.mirror(picture.crop((left, top, left + cut[0], top + cut[1])).convert("RGB"))
@@ -89,7 +90,7 @@ def main(collected: Path, out: Path) -> None:
         write(out / f"tasks/retrieval/{split}.jsonl", tests)
 
 
-def write(path: Path, rows: list[dict[str, object]]) -> None:
+def write(path: Path, rows: Sequence[object]) -> None:
     """Rows as JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

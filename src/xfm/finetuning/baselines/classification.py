@@ -230,7 +230,7 @@ def neighbours(material: Material) -> BaselinePredictions:
         }
         k, how = max(right, key=lambda size: (right[size], -size)), ", chosen on the validation rows"
         labels = labels.settled(task.truths_of(valid), answer(valid, k))
-    return material.predicted(lambda rows: answer(rows, k), f"k = {k}{how}", shared=seen.seconds)
+    return material.predicted(lambda rows: answer(rows, k), f"k = {k}{how}")
 
 
 def both(material: Material) -> BaselinePredictions:
