@@ -138,14 +138,21 @@ class TimmConvConfig(TimmVisionConfig):
     Attributes:
         train_batch_norm: batch norms use and update the statistics of a training's batches; otherwise they
             keep those that they came with.
-        classes: the network's own classifier, whose probabilities follow the features in every state; `width`
-            counts both. 0: features alone.
-        frozen_stages: stages that no training changes, with all that is before them, and the classifier.
+        frozen_stages: stages that no training changes, with all that is before them.
+        classes: of the network's own classifier, whose probabilities follow the features in every state (the
+            width counts both); the stages that are trained are then there as they came, too. 0: features
+            alone.
     """
 
     train_batch_norm: bool = False
-    classes: int = limited(0, 0, MAX_WIDTH)
     frozen_stages: int = limited(0, 0, MAX_DEPTH)
+    classes: int = limited(0, 0, MAX_WIDTH)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("vision.frozen_stages", self.frozen_stages, 0, self.depth - 1)
+        alone = self.classes and not self.frozen_stages
+        refuse({"vision.classes is of stages that are not trained: set vision.frozen_stages": alone})
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Vision encoders that timm computes, behind the native protocol: transformers and convolutional networks."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from itertools import takewhile
@@ -52,31 +54,46 @@ class TimmVision(LibraryVision):
         return torch.cat([pooled[:, None], patches], dim=1)
 
 
+_STAGES = ("stages", "blocks")
+"""Names of the stages in convolutional networks of timm."""
+
+
 class TimmConv(nn.Module):
     """Convolutional network of timm. The cells of its last feature map are the patches, each behind the
-    network's own head, as its pooled map is; that is slot 0. With `classes` the probabilities of its
-    classifier follow the features: names of classes are words that the network knows already. A convolution
-    looks past a patch's border, so that masked patches are replaced in the picture, before the network, by a
-    colour that is learned."""
+    network's own head, as its pooled map is; that is slot 0. A convolution looks past a patch's border, so
+    that masked patches are replaced in the picture, before the network, by a colour that is learned.
+
+    With `classes` the upper stages are there twice: `judge` stays as it came, with its classifier, whose
+    probabilities follow the features of `upper` in every state. The names of classes are words that the
+    network knows, and training on other pictures does not take them from it."""
+
+    judge: Any
+    upper: Any
 
     def __init__(self, config: TimmConvConfig) -> None:
         super().__init__()
         self.config = config
         self.trunk = create_conv(config)
+        self.judge = self.upper = None
+        if config.classes:
+            self.trunk, self.judge = _parted(self.trunk, config.frozen_stages)
+            self.upper = copy.deepcopy(self.judge)
+            self.upper.reset_classifier(0)
+            self.judge.requires_grad_(False)
         self.mask_vector = nn.Parameter(torch.zeros(3))
         if config.frozen_stages:
-            first = next(iter(self.layers[config.frozen_stages].parameters()))
+            first = next(self.layers[config.frozen_stages].parameters())
             for parameter in takewhile(lambda one: one is not first, self.trunk.parameters()):
                 parameter.requires_grad_(False)
-            self.trunk.get_classifier().requires_grad_(False)
-        for part in self.trunk.modules():
+        for part in self.modules():
             if isinstance(part, nn.Conv2d) and part.groups > 1 and part.weight.requires_grad:
                 part.__class__ = _in_float32(type(part))
 
     @property
     def layers(self) -> list[nn.Module]:
         """The stages of the network."""
-        return conv_stages(self.trunk)
+        stages = zip(conv_stages(self.trunk), conv_stages(self.upper or self.trunk), strict=True)
+        return [above if isinstance(below, nn.Identity) else below for below, above in stages]
 
     def train(self, mode: bool = True) -> "TimmConv":
         """As of every module, but batch norms stay in evaluation mode unless the configuration says
@@ -97,7 +114,8 @@ class TimmConv(nn.Module):
 
     def set_drop_path(self, rate: float) -> None:
         """As of `TimmVision`; a network without residual branches has nothing to drop."""
-        found = [part for part in self.trunk.modules() if hasattr(part, "drop_path")]
+        trained = self.upper or self.trunk
+        found = [part for part in trained.modules() if hasattr(part, "drop_path")]
         _set_drop_paths(found, ("drop_path",), rate)
 
     def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
@@ -107,21 +125,34 @@ class TimmConv(nn.Module):
             masked = patch_mask.view(-1, 1, *self.config.grid)
             masked = masked.repeat_interleave(side, 2).repeat_interleave(side, 3)
             pixels = torch.where(masked, self.mask_vector.view(3, 1, 1).to(pixels.dtype), pixels)
-        # Half as long on a CPU as with one channel after the other.
-        cells = self.trunk.forward_features(
-            pixels.contiguous(memory_format=torch.channels_last)
-        )  # [B, C, h, w]
-        pooled = self._state(cells)  # [B, D]
-        singles = cells.permute(0, 2, 3, 1).flatten(0, 2)[:, :, None, None]  # [B x P, C, 1, 1]
-        patches = self._state(singles).view(len(pixels), -1, pooled.shape[1])
-        return torch.cat([pooled[:, None], patches], dim=1)
-
-    def _state(self, maps: Tensor) -> Tensor:
-        features = self.trunk.forward_head(maps, pre_logits=True)
-        if not self.config.classes:
-            return features
-        logits = self.trunk.get_classifier()(features)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)  # takes half as long on a CPU
+        cells = self.trunk.forward_features(pixels)  # [B, C, h, w]
+        if self.judge is None:
+            return _states(cells, lambda maps: self.trunk.forward_head(maps, pre_logits=True))
+        features = _states(
+            self.upper.forward_features(cells), lambda maps: self.upper.forward_head(maps, pre_logits=True)
+        )
+        logits = _states(self.judge.forward_features(cells), self.judge.forward_head)
         return torch.cat([features, at_least_float32(logits).softmax(-1).to(features)], dim=-1)
+
+
+def _states(cells: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+    """Maps [B, C, h, w] -> [B, 1 + P, D]: what a head makes of the whole, then of each cell alone."""
+    pooled = head(cells)  # [B, D]
+    singles = cells.permute(0, 2, 3, 1).flatten(0, 2)[:, :, None, None]  # [B x P, C, 1, 1]
+    return torch.cat([pooled[:, None], head(singles).view(len(cells), -1, pooled.shape[1])], dim=1)
+
+
+def _parted(network: Any, stage: int) -> tuple[Any, Any]:
+    below, above = copy.deepcopy(network), copy.deepcopy(network)
+    names = [name for name, _ in network.named_children()]
+    place = next(number for number, name in enumerate(names) if name in _STAGES)
+    for part, others in ((above, names[:place]), (below, names[place + 1 :])):
+        for name in others:
+            setattr(part, name, nn.Identity())
+    for number in range(len(conv_stages(network))):
+        getattr(below if number >= stage else above, names[place])[number] = nn.Identity()
+    return below, above
 
 
 @cache
@@ -138,7 +169,7 @@ def _in_float32(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
 
 def conv_stages(trunk: Any) -> list[nn.Module]:
     """The stages of a convolutional network of timm; none where they have no name that is known."""
-    return [*getattr(trunk, "stages", getattr(trunk, "blocks", ()))]
+    return [*next((getattr(trunk, name) for name in _STAGES if hasattr(trunk, name)), ())]
 
 
 def _set_drop_paths(blocks: list[nn.Module], names: tuple[str, ...], rate: float) -> None:

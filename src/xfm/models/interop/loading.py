@@ -138,9 +138,7 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
         with explained(failing, "choose others", ValueError):
             seen = recipe.model.vision
             if eyes is not None:
-                kept = [name for name in ("drop_path", "frozen_stages") if hasattr(seen, name)]
-                own = {name: getattr(seen, name) for name in kept if hasattr(eyes.encoder.config, name)}
-                seen = replace(eyes.encoder.config, **own)
+                seen = replace(eyes.encoder.config, drop_path=getattr(seen, "drop_path", 0.0))
             config = replace(recipe.model, vision=seen, language=words.encoder.config)
             if classes:
                 config = replace(config, projection=config.language.width)

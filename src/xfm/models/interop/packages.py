@@ -111,16 +111,19 @@ def read_packaged_vision(name: str) -> EncoderPart:
         width=1280 + _CLASSES,
         depth=7,
         heads=1,
+        frozen_stages=5,
         classes=_CLASSES,
     )
     given = read_weights(path).values()
     with torch.device("meta"):
-        own = create_conv(config).state_dict()
-    if len(own) != len(given):
+        network, encoder = create_conv(config).state_dict(), TimmConv(config).state_dict()
+    if len(network) != len(given):
         raise UserError(
-            f"{path} has {len(given)} tensors, not {len(own)}; install {package.distribution} again"
+            f"{path} has {len(given)} tensors, not {len(network)}; install {package.distribution} again"
         )
-    state: dict[str, Tensor] = {f"trunk.{key}": tensor for key, tensor in zip(own, given, strict=True)}
+    own = dict(zip(network, given, strict=True))
+    named = {name: name.partition(".")[2] for name in encoder}
+    state: dict[str, Tensor] = {name: own[key] for name, key in named.items() if key in own}
     encoder = filled(lambda: TimmConv(config), state, path, optional=frozenset({"mask_vector"}))
     shown = Preprocessing(side, _MEAN, _STD)
     source = package.source(name)
