@@ -21,12 +21,14 @@ class InitConfig:
         image_size: side in pixels of the pictures that this model is to take, if not its own.
         vision: model folder whose vision encoder is taken.
         language: model folder whose language encoder is taken.
+        new: beginnings of the names of parameters of `model` that learn at the rate of new ones all the same.
     """
 
     model: str | None = None
     image_size: int | None = None
     vision: str | None = None
     language: str | None = None
+    new: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

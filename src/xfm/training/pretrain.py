@@ -257,6 +257,6 @@ def new_parts(init: InitConfig, published: bool = False, fresh: tuple[str, ...] 
     if published:
         return PAIR_HEADS
     if init.model is not None:
-        return fresh
+        return (*fresh, *init.new)
     heads = tuple(name for name in HEADS if name != "temperature")
     return heads if init.vision is None and init.language is None else (*heads, "fusion.")
