@@ -176,8 +176,7 @@ def test_without_a_model_the_one_in_the_box_answers_and_says_so(
     assert len(said) == 1
     given = dict(BY_DEFAULT[spec.name])
     answer = pipe("a cat", **given) if spec.name == "retrieval" else pipe(**given)
-    expected = xfm.pipeline(
-        spec.name, xfm.load_model(Path(xfm.__file__).parent / "models" / "shipped" / DEFAULT)
-    )
+    boxed = Path(xfm.__file__).parent / "models" / "shipped" / DEFAULT
+    expected = xfm.pipeline(spec.name, xfm.load_model(boxed))
     again = expected("a cat", **given) if spec.name == "retrieval" else expected(**given)
     assert repr(answer) == repr(again)

@@ -51,11 +51,8 @@ def set_clock(monkeypatch: pytest.MonkeyPatch):
                 raise PowerCut
             return now
 
-        monkeypatch.setattr(
-            TrainingClock,
-            "of",
-            lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, told),
-        )
+        made = lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, told)  # noqa: E731
+        monkeypatch.setattr(TrainingClock, "of", made)
 
     return set_clock
 
@@ -151,8 +148,8 @@ def test_a_record_counts_as_far_as_it_is_whole(tmp_path, line):
     (tmp_path / SCHEDULE).write_text(text)
     assert read_schedule(tmp_path / SCHEDULE) == good
     assert read_schedule(tmp_path / "none.csv") == []
-    (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
-    assert read_schedule(tmp_path / "binary.csv") == []
+    (tmp_path / SCHEDULE).write_bytes(bytes(range(256)))
+    assert read_schedule(tmp_path / SCHEDULE) == []
 
 
 ENDS = (0.4, 0.57, 0.87)
