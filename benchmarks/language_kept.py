@@ -177,10 +177,11 @@ def floors(asked: list[Question]) -> list[dict[str, str]]:
     return [usual, words]
 
 
-def kept_table(rows: Sequence[Mapping[str, str]]) -> str:
+def kept_table(rows: Sequence[Mapping[str, str]], comparisons: int = 3) -> str:
     """The rows of a `kept.csv` as Markdown: floors, before, and the means of each policy over its seeds.
 
-    In brackets stands the difference of `into-language` from `full`, paired by seed, with its interval.
+    In brackets stands the difference of `into-language` from `full`, paired by seed, with its interval, which
+    is corrected for `comparisons`.
     """
     asked = [name.removesuffix(", n") for name in rows[-1] if name.endswith(", n")]
     runs = [
@@ -188,7 +189,8 @@ def kept_table(rows: Sequence[Mapping[str, str]]) -> str:
     ]
     lines = ["| linear probe | " + " | ".join(asked) + " |", "|---" * (len(asked) + 1) + "|"]
     for name in dict.fromkeys(run.variant for run in runs):
-        cells = [cell(one, name, [run for run in runs if run.variant in (name, FULL)]) for one in asked]
+        own = [run for run in runs if run.variant in (name, FULL)]
+        cells = [cell(one, name, own, comparisons) for one in asked]
         if name not in COMPARED:  # floors have no seed to pair by
             cells = [part.partition(" (")[0] for part in cells]
         lines.append("| " + " | ".join([f"`{name}`" if name in COMPARED else name, *cells]) + " |")

@@ -10,6 +10,8 @@ run, a row for each step that was logged. `tables` (`make tables`) writes the ta
 anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 
 - `scores`: the newest run of the file, with the rows of `TABLES` for the page;
+- `median`: the run with the median of steps of all files that match, with the lowest and highest scores of
+  all of them, likewise;
 - `runs`: every run of the file, with the columns of `COMPARED`;
 - `steps`: the runs of all files that match, from the lowest to the highest score of each number of steps;
 - `averages` and `variants`: the `results.csv` of `xfm ablate`, its averages or every score;
@@ -22,6 +24,7 @@ import io
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,77 +38,85 @@ from xfm.reports.charts import read_curves
 from xfm.training.run_folder import LOG_FILE
 
 ROOT = Path(__file__).resolve().parent.parent
+NOUNS = "(baseline: nouns alone)"
 HEADLINES = {
-    "Picture to caption, R@1 of 1,000, re-ranked": "retrieval/seen/text_r1_rerank",
-    "Caption to picture, R@1 of 1,000, re-ranked": "retrieval/seen/image_r1_rerank",
-    "Grounding, IoU at least 0.5": "grounding/seen/acc50",
-    "Questions": "vqa/seen/accuracy",
-    "Two-picture reasoning": "reasoning/seen/accuracy",
+    "Another relation, one of four captions, by matching": "retrieval/hard/text_r1_matching_relation",
+    "Hard distractors of all kinds, by matching": "retrieval/hard/text_r1_matching",
+    "Absent phrases, AUROC (baseline: contrast)": "absence/test/phrase_auroc",
+    "Questions, held-out combinations": "vqa/combinations/accuracy",
+    "Two-picture reasoning, held-out combinations": "reasoning/combinations/accuracy",
+    "Grounding, held-out combinations, IoU at least 0.5": "grounding/combinations/acc50",
+    f"Picture to caption, R@1 of 1,000, re-ranked {NOUNS}": "retrieval/seen/text_r1_rerank",
+    f"Caption to picture, R@1 of 1,000, re-ranked {NOUNS}": "retrieval/seen/image_r1_rerank",
     "Caption entailment": "entailment/test/accuracy",
 }
 EVERYTHING = {
-    "Picture to caption, R@1 of 1,000, by contrast": "retrieval/seen/text_r1",
-    "Caption to picture, R@1 of 1,000, by contrast": "retrieval/seen/image_r1",
-    "Picture to caption, re-ranked by matching": "retrieval/seen/text_r1_rerank",
-    "Caption to picture, re-ranked by matching": "retrieval/seen/image_r1_rerank",
-    "Picture to caption, by matching alone": "retrieval/seen/text_r1_matching",
-    "Caption to picture, by matching alone": "retrieval/seen/image_r1_matching",
-    "Picture to caption, held-out combinations": "retrieval/combinations/text_r1_rerank",
-    "Picture to caption, held-out objects": "retrieval/objects/text_r1_rerank",
-    "Hard distractors, by contrast": "retrieval/hard/text_r1",
     "Hard distractors, by matching": "retrieval/hard/text_r1_matching",
     "- another relation, by matching": "retrieval/hard/text_r1_matching_relation",
     "- another place, by matching": "retrieval/hard/text_r1_matching_place",
     "- another size, by matching": "retrieval/hard/text_r1_matching_size",
     "- another count, by matching": "retrieval/hard/text_r1_matching_count",
     "- another background, by matching": "retrieval/hard/text_r1_matching_background",
+    "Hard distractors, by contrast": "retrieval/hard/text_r1",
     "Absent phrases, AUROC (baseline: contrast)": "absence/test/phrase_auroc",
     "- of objects": "absence/test/phrase_auroc_object",
     "- of relations": "absence/test/phrase_auroc_relation",
     "Nothing in a gallery fits, AUROC (baseline: contrast)": "absence/test/gallery_auroc",
+    "Questions, held-out combinations": "vqa/combinations/accuracy",
+    "Two-picture reasoning, held-out combinations": "reasoning/combinations/accuracy",
+    "Grounding, held-out combinations": "grounding/combinations/acc50",
+    f"Picture to caption, R@1 of 1,000, by contrast {NOUNS}": "retrieval/seen/text_r1",
+    f"Caption to picture, R@1 of 1,000, by contrast {NOUNS}": "retrieval/seen/image_r1",
+    f"Picture to caption, re-ranked by matching {NOUNS}": "retrieval/seen/text_r1_rerank",
+    f"Caption to picture, re-ranked by matching {NOUNS}": "retrieval/seen/image_r1_rerank",
+    f"Picture to caption, by matching alone {NOUNS}": "retrieval/seen/text_r1_matching",
+    f"Caption to picture, by matching alone {NOUNS}": "retrieval/seen/image_r1_matching",
+    f"Picture to caption, held-out combinations {NOUNS}": "retrieval/combinations/text_r1_rerank",
+    f"Picture to caption, held-out objects {NOUNS}": "retrieval/objects/text_r1_rerank",
     "Matching, AUROC (baseline: contrast)": "matching/test/auroc",
     "Matching, expected calibration error (less is better)": "matching/test/calibration_error",
     "Grounding, IoU at least 0.5, four objects or more": "grounding/seen/acc50",
-    "Grounding, held-out combinations": "grounding/combinations/acc50",
     "Questions": "vqa/seen/accuracy",
     "- what is ...": "vqa/seen/accuracy_what",
     "- yes or no": "vqa/seen/accuracy_yes_no",
-    "Questions, held-out combinations": "vqa/combinations/accuracy",
     "Two-picture reasoning": "reasoning/seen/accuracy",
-    "Two-picture reasoning, held-out combinations": "reasoning/combinations/accuracy",
     "Caption entailment": "entailment/test/accuracy",
     "Caption paraphrase": "paraphrase/test/accuracy",
     "Masked words, right picture (baseline: wrong, blank or none)": "masked_token/test/accuracy_right_image",
-    "Category of unseen objects, linear probe": "category/test/probe_accuracy",
+    "Category of objects outside the probe's training rows, linear probe": "category/test/probe_accuracy",
     "Handwritten digits, linear probe (baseline: raw pixels)": "digits/test/probe_accuracy",
 }
 _SEEN = "retrieval/seen"
 COMPARED = {
-    "R@1 by contrast": (f"{_SEEN}/text_r1", f"{_SEEN}/image_r1"),
-    "re-ranked": (f"{_SEEN}/text_r1_rerank", f"{_SEEN}/image_r1_rerank"),
-    "matching alone": (f"{_SEEN}/text_r1_matching", f"{_SEEN}/image_r1_matching"),
     "relations": ("retrieval/hard/text_r1_matching_relation",),
     "questions, what is": ("vqa/seen/accuracy", "vqa/seen/accuracy_what"),
     "reasoning": ("reasoning/seen/accuracy",),
     "grounding": ("grounding/seen/acc50",),
+    "R@1 by contrast": (f"{_SEEN}/text_r1", f"{_SEEN}/image_r1"),
+    "re-ranked": (f"{_SEEN}/text_r1_rerank", f"{_SEEN}/image_r1_rerank"),
+    "matching alone": (f"{_SEEN}/text_r1_matching", f"{_SEEN}/image_r1_matching"),
 }
 """What runs of one recipe are compared by."""
 BY_STEPS = {
-    "picture to caption, R@1": f"{_SEEN}/text_r1_rerank",
-    "caption to picture": f"{_SEEN}/image_r1_rerank",
-    "grounding": "grounding/seen/acc50",
+    "relations": "retrieval/hard/text_r1_matching_relation",
     "questions": "vqa/seen/accuracy",
     "reasoning": "reasoning/seen/accuracy",
+    "grounding": "grounding/seen/acc50",
+    "picture to caption, R@1": f"{_SEEN}/text_r1_rerank",
+    "caption to picture": f"{_SEEN}/image_r1_rerank",
 }
 """What runs of about as many steps are compared by."""
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
 MARKS = re.compile(
-    r"(?P<begins><!-- (?P<kind>scores|runs|steps|averages|variants|kept) (?P<file>\S+) -->\n)"
+    r"(?P<begins><!-- (?P<kind>scores|median|runs|steps|averages|variants|kept) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
     re.DOTALL,
 )
 PARTS = ("value", "low", "high", "chance", "baseline", "n")
 """What is kept of every score."""
+COMPARISONS = 21
+"""Intervals of docs/evidence.md that say whether a part is worth something: six variants by three averages,
+and three probes. Their levels are divided by it (Bonferroni)."""
 
 
 def scored_runs(rows: Iterable[Mapping[str, str]]) -> list[ScoredRun]:
@@ -188,18 +199,27 @@ def curve(run: Path) -> list[dict[str, str]]:
     return [rows[step] for step in sorted(rows)]
 
 
-def table(file: Path, rows: dict[str, str]) -> str:
-    """The newest run of a file as a table in Markdown, and a line that says which run that is."""
-    run = read_rows(file)[-1]
-    lines = [
-        f"| embedded world, test splits | `{run['recipe']}` | 95 % | baseline | chance | n |",
-        "|---" * 6 + "|",
-    ]
+def nouns_alone(key: str) -> str:
+    """What `benchmarks/nouns.py` found for a retrieval score; empty for others."""
+    found = re.match(r"retrieval/(\w+)/(\w+_r\d+)", key)
+    rows = {row["split"]: row for row in read_rows(ROOT / "results" / "nouns.csv")}
+    return rows[found[1]][found[2]] if found and found[1] in rows else ""
+
+
+def table(run: dict[str, str], rows: dict[str, str], others: Sequence[dict[str, str]] = ()) -> str:
+    """A run as a table in Markdown, and a line that says which run that is; with `others`, the lowest and
+    highest scores of these stand beside its own. Runs that were evaluated before retrieval had a baseline
+    have that of `nouns_alone`."""
+    ranged = [f"all {len(others)} runs"] if others else []
+    head = ["embedded world, test splits", f"`{run['recipe']}`", "95 %", *ranged, "baseline", "chance", "n"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for label, key in rows.items():
         value, low, high, chance, baseline, n = (run[f"{key}:{part}"] for part in PARTS)
         between = f"{100 * float(low):.1f} to {100 * float(high):.1f} %" if low else "-"
-        floors = [percent(float(one) if one else None) for one in (baseline, chance)]
-        cells = [label, percent(float(value)), between, *floors, f"{int(n):,}"]
+        floors = [percent(float(one) if one else None) for one in (baseline or nouns_alone(key), chance)]
+        scored = sorted(float(found) for row in others if (found := row.get(f"{key}:value")))
+        spread = [_between([percent(one) for one in scored])] if others else []
+        cells = [label, percent(float(value)), between, *spread, *floors, f"{int(n):,}"]
         lines.append("| " + " | ".join(cells) + " |")
     minutes = float(run["pretraining_minutes"] or 0)
     start = run.get("began_with") or "random weights"
@@ -263,9 +283,9 @@ def _of_runs(write: Callable[[list[ScoredRun]], str]) -> Callable[[list[dict[str
 WRITERS = {
     "runs": compared_runs,
     "steps": runs_by_steps,
-    "averages": _of_runs(average_table),
+    "averages": _of_runs(partial(average_table, comparisons=COMPARISONS)),
     "variants": _of_runs(score_table),
-    "kept": kept_table,
+    "kept": partial(kept_table, comparisons=COMPARISONS),
 }
 """What makes a table of the rows of a file; scores need their page's rows, too."""
 
@@ -278,10 +298,17 @@ def due() -> dict[Path, str]:
         up = "../" * page.count("/")
 
         def written(mark: re.Match[str], rows: dict[str, str] = rows, up: str = up) -> str:
-            file = ROOT / mark["file"]
-            found = [row for one in sorted(ROOT.glob(mark["file"])) for row in read_rows(one)]
-            made = table(file, rows) if mark["kind"] == "scores" else WRITERS[mark["kind"]](found)
-            return f"{mark['begins']}{made.format(up + mark['file'])}\n{mark['ends']}"
+            files = {one: read_rows(one) for one in sorted(ROOT.glob(mark["file"]))}
+            found, file = [row for own in files.values() for row in own], mark["file"]
+            if mark["kind"] == "scores":
+                made = table(found[-1], rows)
+            elif mark["kind"] == "median":
+                run = sorted(found, key=lambda row: int(row["steps"]))[(len(found) - 1) // 2]
+                file = next(str(one.relative_to(ROOT)) for one, own in files.items() if run in own)
+                made = f"{table(run, rows, found)} Of the {len(found)} runs it has the median of steps."
+            else:
+                made = WRITERS[mark["kind"]](found)
+            return f"{mark['begins']}{made.format(up + file)}\n{mark['ends']}"
 
         found[path] = MARKS.sub(written, path.read_text())
     return found

@@ -1,12 +1,7 @@
 """Kept results, and the tables of the documentation that are made from them."""
 
 import pytest
-from benchmarks.results import (
-    MARKS,
-    ROOT,
-    TABLES,
-    due,
-)
+from benchmarks.results import MARKS, ROOT, TABLES, due
 
 
 @pytest.mark.parametrize("page", TABLES)

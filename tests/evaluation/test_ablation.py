@@ -41,9 +41,11 @@ def test_differences_are_paired_by_seed():
     runs = [ScoredRun("full", seed, {"a": value}) for seed, value in enumerate(full)]
     runs += [ScoredRun("no-mim", seed, {"a": value}) for seed, value in enumerate(other[:3])]
     found = differences(runs, "a", "no-mim")
-    expected = stats.ttest_1samp(other[:3] - full[:3], 0).confidence_interval(0.95)
+    test = stats.ttest_1samp(other[:3] - full[:3], 0)
+    expected = test.confidence_interval(0.95)
     assert found is not None
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert differences(runs, "a", "no-mim", 5).high == pytest.approx(test.confidence_interval(0.99).high)
     assert differences(runs, "b", "no-mim") is None
     alone = differences(runs[:1] + runs[4:5], "a", "no-mim")
     assert alone is not None

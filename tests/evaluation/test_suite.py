@@ -20,14 +20,13 @@ from tests.finetuning.conftest import answers
 from tests.folders import content
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
-from xfm.config.evaluation import (
-    Part,
-)
+from xfm.config.evaluation import Part
 from xfm.config.labels import MatchCalibration
 from xfm.config.typed import from_plain
 from xfm.evaluation import suite
 from xfm.evaluation.parts import PARTS, listing, saved_models
 from xfm.evaluation.parts.tuned import TUNED
+from xfm.evaluation.parts.zero_shot import kinds_named
 from xfm.evaluation.suite import evaluate
 from xfm.models.folder import load_model
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
@@ -99,10 +98,15 @@ def test_retrieval_equals_its_definition(results: Path, tiny_world: Path) -> Non
     scores = read_scores(results / "metrics.json")
     for k in (1, 5, 10):
         score = scores[f"retrieval/seen/text_r{k}"]
-        assert score.chance == pytest.approx(k / 12)
+        assert (score.chance, score.baseline) == pytest.approx((k / 12, min(1.0, k / 2)))  # two of one set
         assert (12 * score.value) == pytest.approx(round(12 * score.value))
         assert score.n == 12
     assert scores["retrieval/hard/text_r1"].chance == 0.5
+
+
+def test_the_longest_name_of_a_kind_is_read() -> None:
+    found = kinds_named(["two black cats", "loaves of bread, a cat"], ["cat", "black cat", "loaf of bread"])
+    assert found == ["black cat", "cat, loaf of bread"]
 
 
 @thorough

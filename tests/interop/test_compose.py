@@ -13,12 +13,7 @@ from tests.alike import some, thorough
 from tests.interop.foreign_models import write_text_model, write_timm
 from tests.training.support import logged, logged_losses
 from xfm.cli.main import main
-from xfm.config.encoders import (
-    LanguageConfig,
-    TimmVisionConfig,
-    TransformersTextConfig,
-    VisionConfig,
-)
+from xfm.config.encoders import LanguageConfig, TimmVisionConfig, TransformersTextConfig, VisionConfig
 from xfm.config.load import load_recipe
 from xfm.config.world import WorldConfig
 from xfm.models.folder import Preprocessing, load_model

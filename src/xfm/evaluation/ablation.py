@@ -49,9 +49,12 @@ def averages(scores: Mapping[str, float], validation: bool = False) -> dict[str,
     return {group: float(np.mean(values)) for group, values in found.items() if values}
 
 
-def differences(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interval | None:
+def differences(
+    runs: Sequence[ScoredRun], metric: str, variant: str, comparisons: int = 1
+) -> Interval | None:
     """Mean difference from `full` over common seeds with its 95 % interval by Student's t; None without any.
-    The interval of a single seed is infinite."""
+    So many `comparisons` hold together at that level (Bonferroni). It counts seeds, no test cases; that of a
+    single seed is infinite."""
     by_seed = {name: {r.seed: r.scores for r in runs if r.variant == name} for name in (FULL, variant)}
     gains = [
         scores[metric] - by_seed[FULL][seed][metric]
@@ -63,7 +66,9 @@ def differences(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interva
     mean = float(np.mean(gains))
     if len(gains) == 1:
         return Interval(mean, -np.inf, np.inf)
-    half = float(stats.t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / np.sqrt(len(gains)))
+    half = float(
+        stats.t.ppf(1 - 0.025 / comparisons, len(gains) - 1) * np.std(gains, ddof=1) / np.sqrt(len(gains))
+    )
     return Interval(mean, mean - half, mean + half)
 
 
@@ -76,7 +81,8 @@ def _write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence
     text = f"""# What parts of the method are worth: {recipe}
 
 {len(runs)} runs, {config.seeds} seeds a variant, {split}. Means over seeds; in brackets the difference from
-`{FULL}`, paired by seed, with its 95 % interval by Student's t. A bold difference's interval leaves zero out.
+`{FULL}`, paired by seed, with its 95 % interval by Student's t over seeds. A bold one's leaves zero out.
+Those of the averages are corrected for their number (Bonferroni), those of single scores are not.
 
 {meanings}
 
@@ -91,11 +97,12 @@ def _write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence
     write_text(out / PAGE, text)
 
 
-def average_table(runs: Sequence[ScoredRun]) -> str:
-    """A row a variant, a column a group of `AVERAGES`."""
+def average_table(runs: Sequence[ScoredRun], comparisons: int = 0) -> str:
+    """A row a variant, a column a group of `AVERAGES`; the intervals hold together, or for `comparisons`."""
     groups = [group for group in AVERAGES if any(group in run.scores for run in runs)]
     names = dict.fromkeys(run.variant for run in runs)
-    rows = [[f"`{name}`", *(cell(group, name, runs) for group in groups)] for name in names]
+    among = comparisons or max(1, len(groups) * (len(names) - 1))
+    rows = [[f"`{name}`", *(cell(group, name, runs, among) for group in groups)] for name in names]
     return _markdown(["", *groups], rows)
 
 
@@ -112,17 +119,18 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def cell(metric: str, variant: str, runs: Sequence[ScoredRun]) -> str:
+def cell(metric: str, variant: str, runs: Sequence[ScoredRun], comparisons: int = 1) -> str:
     """The mean over seeds, and the difference from `full` in brackets."""
     values = [run.scores[metric] for run in runs if run.variant == variant and metric in run.scores]
     if not values:
         return "-"
-    mean, gain = percent(float(np.mean(values))), differences(runs, metric, variant)
+    mean, gain = percent(float(np.mean(values))), differences(runs, metric, variant, comparisons)
     if variant == FULL or gain is None:
         return mean
     more = f"{100 * gain.value:+.1f}"
     shown = f"**{more}**" if gain.low > 0 or gain.high < 0 else more
-    ends = f", {100 * gain.low:+.1f} to {100 * gain.high:+.1f}" if np.isfinite(gain.low) else ""
+    low, high = max(gain.low, -1.0), min(gain.high, 1.0)  # no share changes by more
+    ends = f", {100 * low:+.1f} to {100 * high:+.1f}" if np.isfinite(gain.low) else ""
     return f"{mean} ({shown}{ends})"
 
 

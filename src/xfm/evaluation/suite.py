@@ -50,7 +50,7 @@ from xfm.training.distributed import pick_device
 from xfm.training.failures import Interrupted
 from xfm.training.flags import Flag, plain_flags
 
-CACHE_FORMAT = 8  # raise it when a part starts to compute something else
+CACHE_FORMAT = 9  # raise it when a part starts to compute something else
 _TASKS = {
     Part.HARD: ("retrieval",),
     Part.MASKED_TOKENS: ("masked_token",),

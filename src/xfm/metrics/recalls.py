@@ -97,13 +97,15 @@ def hits(text: Ranks, image: Ranks) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def chance_recalls(positives: csr_array) -> dict[str, float]:
-    """Expected `recalls` of a random order, the same by every rule, without its suffix."""
+def chance_recalls(positives: csr_array, among: csr_array | None = None) -> dict[str, float]:
+    """Expected `recalls` of a random order, the same by every rule, without its suffix; `among` [I, R] bool,
+    which holds the positives, says which candidates come first, in a random order of their own."""
     pictures, texts = positives.shape  # pyright: ignore[reportGeneralTypeIssues]
     return {
         f"{direction}_r{k}": float(first_places(counts, candidates, k).sum(axis=1).mean())
-        for direction, axis, candidates in (("text", 1, texts), ("image", 0, pictures))
+        for direction, axis, total in (("text", 1, texts), ("image", 0, pictures))
         for counts in [np.asarray(positives.sum(axis=axis))]
+        for candidates in [total if among is None else np.asarray(among.sum(axis=axis))]
         for k in CUTOFFS
     }
 

@@ -54,7 +54,7 @@ class Score:
             captions from the training rows, random orders. 0 for a difference, None where nothing can be
             guessed.
         baseline: the best that does not understand its input: constant guesses, the same training without one
-            modality, shallow methods (raw pixels, TF-IDF). None where nothing was tried.
+            modality, shallow methods (raw pixels, TF-IDF), an oracle of nouns. None where nothing was tried.
         n: test cases.
         low, high: 95 % interval, see `xfm.metrics.intervals.bootstrap`; None without one.
         scratch: the same fine-tuning of a random initialisation; None where that was not run.

@@ -14,13 +14,7 @@ from tests.alike import some
 from tests.official.image_sets import WRITERS, files_of_split, know_digests
 from xfm.config.benchmark import BenchmarkRecipe, Edition, load_benchmark
 from xfm.config.finetune import Preset, TuningConfig, TuningMode
-from xfm.config.image import (
-    Colours,
-    Framing,
-    ImageTrainingConfig,
-    MirrorRule,
-    Operations,
-)
+from xfm.config.image import Colours, Framing, ImageTrainingConfig, MirrorRule, Operations
 from xfm.config.inference import Generation
 from xfm.config.load import load_recipe
 from xfm.config.task import ImageHead

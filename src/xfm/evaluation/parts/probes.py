@@ -1,4 +1,4 @@
-"""Linear probes and k-NN of frozen encoders: category of unseen objects, handwritten digits. Training rows
+"""Linear probes and k-NN of frozen encoders: category of objects, handwritten digits. Training rows
 choose how a picture is seen, and the penalty."""
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -2,12 +2,15 @@
 pieces of some content words are replaced by the mask token, the same for every condition. With a picture the
 fusion encoder predicts them (IMLM), with none the language encoder (MLM)."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from xfm.data.masking import IGNORED
@@ -16,20 +19,23 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.evaluation.context import Context
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
-from xfm.metrics.recalls import Rule, chance_recalls, hits, prefers_first, rerank_gain
+from xfm.metrics.recalls import Rule, chance_recalls, hits, prefers_first, rerank_gain, with_equal_captions
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.models.precision import autocast
-from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult
+from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult, read_object
 from xfm.tasks.ranking import Ranking, match, rank, rerank_scores
 from xfm.tasks.rows import read_captioned, read_masked
+from xfm.world.grammar import plural
+from xfm.world.storage import NAME
 
 SHOWN = 6  # examples of each direction
 SHOWN_CANDIDATES = 5
 
 
 def run_retrieval(context: Context) -> PartResult:
-    """R@1/5/10 of both directions on each split, by contrastive score and re-ranked, without training."""
-    result, seed = PartResult(), context.config.seed
+    """R@1/5/10 of both directions on each split, by contrastive score and re-ranked, without training.
+    Baseline: `noun_recalls`."""
+    result, seed, kinds = PartResult(), context.config.seed, kinds_of(context.world)
     for split in context.splits(SPLITS_RETRIEVAL):
         encoded = context.captions(split)
         images, rows, positives = encoded.images, encoded.rows, encoded.fits()
@@ -37,11 +43,13 @@ def run_retrieval(context: Context) -> PartResult:
             context.encoder, images, encoded.texts, positives, context.config.retrieval.shortlist
         )
         chances = chance_recalls(positives)
+        nouns = noun_recalls(positives, encoded.owner, kinds_named(encoded.captions, kinds)) if kinds else {}
         groups = {"text": np.arange(len(images)), "image": encoded.owner}  # queries of one picture are one
         for name, own in hits(text.ranks, image.ranks).items():
             direction, cutoff = name.split("_")[:2]
             chance = chances[f"{direction}_{cutoff}"]
-            result.add_rows(f"retrieval/{split}/{name}", own, groups[direction], chance, seed)
+            floors = {"nouns alone": nouns[f"{direction}_{cutoff}"]} if nouns else None
+            result.add_rows(f"retrieval/{split}/{name}", own, groups[direction], chance, seed, floors)
         gain = rerank_gain(text.ranks, image.ranks, positives, seed)
         result.add(f"retrieval/{split}/rerank_gain", gain, 0.0, len(images) + len(rows), seed)
         paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
@@ -49,6 +57,27 @@ def run_retrieval(context: Context) -> PartResult:
         result.examples[f"{split}/image"] = _examples(image, right.T, captions, paths, seed)
         result.examples[f"{split}/text"] = _examples(text, right, paths, captions, seed)
     return result
+
+
+def kinds_of(world: Path) -> list[str]:
+    """Names of all kinds of objects of a world, from its manifest; none where that does not say."""
+    objects = read_object(world / NAME).get("objects") or {}
+    return [kind["name"] for kinds in objects.values() for kind in kinds]
+
+
+def kinds_named(captions: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """The set of the kinds that each caption names, as a text; the longest name is read first."""
+    forms = {plural(name): name for name in kinds} | {name: name for name in kinds}
+    names = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+    pattern = re.compile(rf"(?<!\w)(?:{names})(?!\w)")
+    return [", ".join(sorted({forms[one] for one in pattern.findall(caption)})) for caption in captions]
+
+
+def noun_recalls(positives: csr_array, owner: NDArray[np.int64], named: Sequence[str]) -> dict[str, float]:
+    """Expected recalls, by the keys of `chance_recalls`, of an oracle that knows nothing but sets of kinds:
+    candidates with the query's set come first, in random order. `named` [R] has the sets of the captions; a
+    picture has that of its own, as captions of the world name every object."""
+    return chance_recalls(positives, with_equal_captions(owner, named, int(owner.max()) + 1))
 
 
 def _examples(
@@ -78,9 +107,9 @@ def run_hard(context: Context) -> PartResult:
     logits = match(encoder, images.states.read, texts.states.read, picture, np.arange(len(captions)))
     logits = logits.astype(np.float64)
     rules = {
+        "text_r1_matching": logits[:, 1],
         "text_r1": itc,
         "text_r1_rerank": rerank_scores(itc, logits, encoder.model.temperature.item()),
-        "text_r1_matching": logits[:, 1],
     }
     ends = np.cumsum(sizes)[:-1]
     wrong = np.array([len(row.distractors) for row in rows])
