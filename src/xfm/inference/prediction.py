@@ -18,14 +18,7 @@ from xfm.core.files import writing
 from xfm.core.results_folder import ResultOrigin, digest, free_name, sign, signed_by, unused
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import InMemory, Table, as_table
-from xfm.inference.answer_file import (
-    ANSWER,
-    ROW,
-    answer_line,
-    bad_file,
-    open_answers,
-    settings_file,
-)
+from xfm.inference.answer_file import ANSWER, ROW, answer_line, bad_file, open_answers, settings_file
 from xfm.inference.base import Pipeline
 from xfm.inference.drawing import draw_boxes
 from xfm.inference.gallery import Gallery, Retrieval

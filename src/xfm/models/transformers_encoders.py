@@ -8,12 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xfm.config.encoders import (
-    MAX_DEPTH,
-    TextPooling,
-    TransformersTextConfig,
-    TransformersVisionConfig,
-)
+from xfm.config.encoders import MAX_DEPTH, TextPooling, TransformersTextConfig, TransformersVisionConfig
 from xfm.core.errors import UserError, explained, import_extra
 from xfm.models.library_encoders import LibraryVision, PooledText, refill_buffers
 

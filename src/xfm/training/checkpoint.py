@@ -25,13 +25,7 @@ from xfm.config.plain import to_plain
 from xfm.config.training import Precision
 from xfm.config.typed import build
 from xfm.core.errors import UserError
-from xfm.core.files import (
-    clear_leftovers,
-    delete_folder,
-    folder_size,
-    read_json_object,
-    read_json_or_nothing,
-)
+from xfm.core.files import clear_leftovers, delete_folder, folder_size, read_json_object, read_json_or_nothing
 from xfm.models.weights import read_tensors, write_tensors
 from xfm.training.atomic_folder import MANIFEST, damage, write_folder
 from xfm.training.distributed import fill, part_like, whole

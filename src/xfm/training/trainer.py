@@ -25,12 +25,7 @@ from xfm.training.clock import ENDLESS, SCHEDULE, ClockState, TrainingClock, rea
 from xfm.training.collectives import balanced
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import whole
-from xfm.training.failures import (
-    Interrupted,
-    StalledError,
-    StopRequest,
-    explaining_failures,
-)
+from xfm.training.failures import Interrupted, StalledError, StopRequest, explaining_failures
 from xfm.training.optim import EMA, build_optimizer, set_lr
 from xfm.training.randomness import random_state, restore_generator, restore_random_state, seed_all
 from xfm.training.run_folder import LOG_FILE, RunFolder, saved_of
