@@ -94,6 +94,7 @@ def test_the_summary_lines_up() -> None:
         "                               score            95 %  scratch  chance  baseline      n",
         "Question answering: accuracy  50.0 %  47.0 to 53.1 %   30.1 %  10.0 %    25.0 %  1,000",
     ]
+    assert "R@1 (baseline: nouns alone)" in summary({"retrieval/seen/text_r1": scores["vqa/seen/accuracy"]})
     keys = ["retrieval/hard_validation/text_r1_matching", "vqa/validation/accuracy"]
     assert [*headlines(dict.fromkeys(keys[::-1], known))] == keys
 

@@ -37,6 +37,8 @@ HEADLINES = (
 split."""
 
 
+NOUNS = "nouns alone"
+"""Baseline of retrieval in a world: an oracle that knows sets of kinds and nothing else."""
 GROUPS: Mapping[str, tuple[str, str]] = {
     "hard": (
         "Hard distractors",

@@ -14,8 +14,8 @@ from xfm.core.errors import UserError
 from xfm.core.files import path_below
 from xfm.data.images import load_image
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
-from xfm.reports.labels import SPLIT_NAMES, headlines, less_is_better, metric_name, part_name, title_of
-from xfm.reports.scores import Score
+from xfm.reports.labels import NOUNS, SPLIT_NAMES, headlines, less_is_better, metric_name, part_name, title_of
+from xfm.reports.scores import SPLITS_RETRIEVAL, Score
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -45,6 +45,9 @@ def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) 
     }
 
 
+_WITH_NOUNS = tuple(f"retrieval/{split}/" for split in SPLITS_RETRIEVAL)
+
+
 def summary(scores: Mapping[str, Score]) -> str:
     """Table of the report's headlines."""
     return table(scores, headlines(scores))
@@ -59,6 +62,8 @@ def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
         ends = "-" if one.low is None or one.high is None else f"{100 * one.low:.1f} to {percent(one.high)}"
         floors = (percent(value) for value in (one.scratch, one.chance, one.baseline))
         name = f"{title_of(key)}: {metric_name(key)}"
+        if one.baseline is not None and key.startswith(_WITH_NOUNS):
+            name += f" (baseline: {NOUNS})"
         rows.append((name, percent(one.value), ends, *floors, f"{one.n:,}"))
     used = [column for column in range(len(titles)) if {row[column] for row in rows[1:]} != {"-"}]
     rows = [tuple(row[column] for column in used) for row in rows]

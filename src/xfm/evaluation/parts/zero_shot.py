@@ -22,6 +22,7 @@ from xfm.metrics.intervals import row_groups
 from xfm.metrics.recalls import Rule, chance_recalls, hits, prefers_first, rerank_gain, with_equal_captions
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.models.precision import autocast
+from xfm.reports.labels import NOUNS
 from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult, read_object
 from xfm.tasks.ranking import Ranking, match, rank, rerank_scores
 from xfm.tasks.rows import read_captioned, read_masked
@@ -48,7 +49,7 @@ def run_retrieval(context: Context) -> PartResult:
         for name, own in hits(text.ranks, image.ranks).items():
             direction, cutoff = name.split("_")[:2]
             chance = chances[f"{direction}_{cutoff}"]
-            floors = {"nouns alone": nouns[f"{direction}_{cutoff}"]} if nouns else None
+            floors = {NOUNS: nouns[f"{direction}_{cutoff}"]} if nouns else None
             result.add_rows(f"retrieval/{split}/{name}", own, groups[direction], chance, seed, floors)
         gain = rerank_gain(text.ranks, image.ranks, positives, seed)
         result.add(f"retrieval/{split}/rerank_gain", gain, 0.0, len(images) + len(rows), seed)
