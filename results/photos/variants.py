@@ -2,10 +2,11 @@
 
     python variants.py COLLECTED OUT
 
-In training a drawing is there once on white and once on a photograph or a colour, smaller and mirrored at
+In training a drawing is there on white and as often on a photograph or a colour, smaller and mirrored at
 random, so that the model learns the thing and not the white around it; a photograph is there whole and
-cut. OUT/train.jsonl has its caption three times for every two of its keywords. OUT/tasks/retrieval has
-the held-out splits, each with at most 500 captions, all different.
+cut. OUT/art.jsonl has drawings, photographs and all of Open Clip Art, each in four rows, OUT/icons.jsonl
+icons, emoji and flags, each in two. A row has its caption three times for every two of its keywords.
+OUT/tasks/retrieval has the held-out splits, each with at most 500 captions, all different.
 """
 
 import csv
@@ -63,7 +64,7 @@ def main(collected: Path, out: Path) -> None:
         for row in rows
         if row["split"] == "train" and (row["kind"] == "background" or row["source"] == "wallpapers")
     ]
-    pairs: list[dict[str, object]] = []
+    pairs: dict[str, list[dict[str, object]]] = {"art": [], "icons": []}
     scored: dict[str, dict[str, str]] = defaultdict(dict)
     for number, row in enumerate(tqdm(rows, unit="picture")):
         split, caption = row["split"], row["caption"]
@@ -79,12 +80,14 @@ def main(collected: Path, out: Path) -> None:
             continue
         keywords = [word for word in row["keywords"].split(";") if word]
         captions = [caption] * SAID + rng.sample(keywords, min(KEYWORDS, len(keywords)))
-        versions = {"a": on_white(picture), "b": elsewhere(picture, backgrounds, rng)}
-        for mark, version in versions.items():
+        art = row["source"] == "openclipart" or row["kind"] in ("drawing", "photo")
+        for mark in "abac" if art else "ab":
             name = f"images/{number:05d}{mark}.jpg"
+            version = on_white(picture) if mark == "a" else elsewhere(picture, backgrounds, rng)
             version.save(out / name, quality=90)
-            pairs.append({"image": name, "captions": captions})
-    write(out / "train.jsonl", pairs)
+            pairs["art" if art else "icons"].append({"image": name, "captions": captions})
+    for corpus, own in pairs.items():
+        write(out / f"{corpus}.jsonl", own)
     for split, named in scored.items():
         tests = [{"image": f"../images/{name}", "caption": caption} for caption, name in named.items()]
         write(out / f"tasks/retrieval/{split}.jsonl", tests)

@@ -139,9 +139,9 @@ class TimmConvConfig(TimmVisionConfig):
         train_batch_norm: batch norms use and update the statistics of a training's batches; otherwise they
             keep those that they came with.
         frozen_stages: stages that no training changes, with all that is before them.
-        classes: of the network's own classifier, whose probabilities follow the features in every state (the
-            width counts both); the stages that are trained are then there as they came, too. 0: features
-            alone.
+        classes: of the network's own classifier, whose probabilities follow the features and 16 numbers of a
+            cell's place in every state (the width counts all); the stages that are trained are then there as
+            they came, too. 0: features alone.
     """
 
     train_batch_norm: bool = False

@@ -22,6 +22,7 @@ class InitConfig:
         vision: model folder whose vision encoder is taken.
         language: model folder whose language encoder is taken.
         new: beginnings of the names of parameters of `model` that learn at the rate of new ones all the same.
+        frozen: beginnings of the names of parameters that stay as they begin.
     """
 
     model: str | None = None
@@ -29,6 +30,7 @@ class InitConfig:
     vision: str | None = None
     language: str | None = None
     new: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

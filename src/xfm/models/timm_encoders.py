@@ -8,10 +8,12 @@ from itertools import takewhile
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xfm.config.encoders import TimmConvConfig, TimmVisionConfig
 from xfm.core.errors import UserError, explained, import_extra
+from xfm.models.layers import sine_table
 from xfm.models.library_encoders import LibraryVision, refill_buffers
 from xfm.models.precision import at_least_float32
 
@@ -54,6 +56,7 @@ class TimmVision(LibraryVision):
         return torch.cat([pooled[:, None], patches], dim=1)
 
 
+PLACE_WIDTH = 16
 _STAGES = ("stages", "blocks")
 """Names of the stages in convolutional networks of timm."""
 
@@ -64,8 +67,8 @@ class TimmConv(nn.Module):
     that masked patches are replaced in the picture, before the network, by a colour that is learned.
 
     With `classes` the upper stages are there twice: `judge` stays as it came, with its classifier, whose
-    probabilities follow the features of `upper` in every state. The names of classes are words that the
-    network knows, and training on other pictures does not take them from it."""
+    probabilities follow the features of `upper` and a cell's place in every state. The names of classes are
+    words that the network knows, and training on other pictures does not take them from it."""
 
     judge: Any
     upper: Any
@@ -85,9 +88,7 @@ class TimmConv(nn.Module):
             first = next(self.layers[config.frozen_stages].parameters())
             for parameter in takewhile(lambda one: one is not first, self.trunk.parameters()):
                 parameter.requires_grad_(False)
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d) and part.groups > 1 and part.weight.requires_grad:
-                part.__class__ = _in_float32(type(part))
+        _quicken(self, in_order=config.classes > 0)
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -133,7 +134,16 @@ class TimmConv(nn.Module):
             self.upper.forward_features(cells), lambda maps: self.upper.forward_head(maps, pre_logits=True)
         )
         logits = _states(self.judge.forward_features(cells), self.judge.forward_head)
-        return torch.cat([features, at_least_float32(logits).softmax(-1).to(features)], dim=-1)
+        places = _places(*self.config.grid).to(features).expand(len(features), -1, -1)
+        return torch.cat([features, places, at_least_float32(logits).softmax(-1).to(features)], dim=-1)
+
+
+def _places(height: int, width: int) -> Tensor:
+    """[1 + P, PLACE_WIDTH]: 0 of slot 0, then sines of each cell's row and column, which a convolution does
+    not tell."""
+    rows, columns = (sine_table(length, PLACE_WIDTH // 2, 2.0 * length) for length in (height, width))
+    cells = torch.cat([rows.repeat_interleave(width, 0), columns.repeat(height, 1)], dim=1)
+    return F.pad(cells, (0, 0, 1, 0))
 
 
 def _states(cells: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
@@ -155,14 +165,43 @@ def _parted(network: Any, stage: int) -> tuple[Any, Any]:
     return below, above
 
 
-@cache
-def _in_float32(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
-    """A convolution that autocast leaves in float32: in bfloat16 a depthwise one's backward pass takes four
-    times as long on a CPU."""
+def _quicken(network: nn.Module, in_order: bool) -> None:
+    """Leave depthwise convolutions that are trained in float32: in bfloat16 their backward pass takes four
+    times as long on a CPU. With modules in the order of the computation, let every convolution do the work of
+    the batch norm behind it, while that keeps its statistics: a pass over the maps less."""
+    convolution: Any = None
+    for part in [*network.modules()]:
+        if isinstance(part, nn.Conv2d):
+            convolution, part.__class__ = part, _quick_convolution(type(part))
+            part.__dict__["norm"] = None  # no child: names of tensors stay as they are
+        elif isinstance(part, nn.BatchNorm2d) and in_order and convolution is not None:
+            convolution.__dict__["norm"], part.__class__ = part, _folded_norm(type(part))
+            convolution = None
 
-    def forward(self: nn.Conv2d, pixels: Tensor) -> Tensor:
+
+@cache
+def _quick_convolution(kind: type[nn.Conv2d]) -> Any:
+    from timm.layers.padding import pad_same
+
+    def forward(self: Any, pixels: Tensor) -> Tensor:
+        norm, weight, bias = self.norm, self.weight, self.bias
+        if norm is not None and not norm.training:
+            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+            weight, bias = weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
+        if kind.__name__ == "Conv2dSame":
+            pixels = pad_same(pixels, self.kernel_size, self.stride, self.dilation)
+        if self.groups == 1 or not self.weight.requires_grad:
+            return self._conv_forward(pixels, weight, bias)
         with torch.autocast(pixels.device.type, enabled=False):
-            return kind.forward(self, pixels.float())
+            return self._conv_forward(pixels.to(weight.dtype), weight, bias)
+
+    return type(kind.__name__, (kind,), {"forward": forward})
+
+
+@cache
+def _folded_norm(kind: Any) -> Any:
+    def forward(self: Any, maps: Tensor) -> Tensor:
+        return kind.forward(self, maps) if self.training else self.act(self.drop(maps))
 
     return type(kind.__name__, (kind,), {"forward": forward})
 

@@ -235,6 +235,9 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
             "init_fusion_embeddings_from_language needs word vectors as wide as the language encoder's "
             "states, but this one's are not: set it to false, in the curriculum too"
         )
+    for name, parameter in model.named_parameters():
+        if name.startswith(init.frozen):
+            parameter.requires_grad_(False)
     if compiled:
         for encoder in (model.vision, model.language, model.fusion):
             encoder.compile()

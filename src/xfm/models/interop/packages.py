@@ -28,7 +28,7 @@ from xfm.models.interop.native import read_bert
 from xfm.models.interop.sources import EncoderPart, filled, read_weights
 from xfm.models.model_files import PACKAGES, WEIGHTS
 from xfm.models.safetensors_header import tensor_shapes
-from xfm.models.timm_encoders import TimmConv, create_conv
+from xfm.models.timm_encoders import PLACE_WIDTH, TimmConv, create_conv
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def read_packaged_vision(name: str) -> EncoderPart:
         architecture=f"tf_{name.replace('-', '_')}",
         image_size=side,
         patch_size=32,
-        width=1280 + _CLASSES,
+        width=1280 + PLACE_WIDTH + _CLASSES,
         depth=7,
         heads=1,
         frozen_stages=5,
