@@ -171,7 +171,7 @@ def test_without_a_model_the_one_in_the_box_answers_and_says_so(
         with expect_refusal(f"xfm finetune {spec.name} --model {DEFAULT} --train FILE --out OUT"):
             xfm.pipeline(spec.name)
         return
-    with pytest.warns(UserWarning, match=f"no model is given for {spec.name}: {DEFAULT}") as said:
+    with pytest.warns(UserWarning, match=f"no model is named: {DEFAULT}, of the package") as said:
         pipe = xfm.pipeline(spec.name)
     assert len(said) == 1
     given = dict(BY_DEFAULT[spec.name])

@@ -221,7 +221,7 @@ def test_weights_of_packages(monkeypatch, tmp_path):
     tokens = made.tokenizer.encode_batch(["a cat", "a daisy", "a castle"], 32)
     with torch.no_grad():
         states, stored = model.vision(pixels), read_weights(VISION_PACKAGES[name].path())
-        expected = states[:, 0, :-1000] @ stored["_fc.weight"].T + stored["_fc.bias"]
+        expected = states[:, 0, :1280] @ stored["_fc.weight"].T + stored["_fc.bias"]
         found = model.embed_text(tokens.ids, tokens.mask) @ model.embed_image(pixels)[0]
     torch.testing.assert_close(states[:, 0, -1000:], expected.softmax(-1), atol=1e-5, rtol=1e-4)
     assert states[0, 0, -1000:].argmax().item() == 985  # ImageNet's daisy
@@ -229,6 +229,17 @@ def test_weights_of_packages(monkeypatch, tmp_path):
     assert not {"vision_proj.", "text_proj."} & {*made.provenance["fresh"]}
     learned = [any(one.requires_grad for one in stage.parameters()) for stage in model.vision.layers]
     assert learned == [False] * 5 + [True] * 2
+    assert not states[0, 0, 1280:-1000].any()
+    assert len(states[0, 1:, 1280:-1000].unique(dim=0)) == 49  # every cell knows its place
+    # A batch norm in a convolution's product has its gradient: the slope of a small step.
+    encoder = copy.deepcopy(model.vision).double().train()
+    scale, step = encoder.upper.bn2.weight, 1e-6 * torch.randn(1280, dtype=torch.float64)
+    before = encoder(pixels.double())[..., :1280].square().mean()
+    (slope,) = torch.autograd.grad(before, scale)
+    with torch.no_grad():
+        scale += step
+        after = encoder(pixels.double())[..., :1280].square().mean()
+    torch.testing.assert_close((after - before).item(), (slope @ step).item(), rtol=1e-3, atol=0)
 
     save_model(tmp_path / "lean", model, made.tokenizer, made.preprocessing, made.provenance)
     given = packaged_tensors(encoders := PackagedEncoders(MINILM, name))

@@ -10,7 +10,7 @@ from xfm.cli._options import option
 from xfm.cli.serve import KEYS, add_server_options, server_config
 from xfm.config.options import ArgumentParser, Namespace, names_in, new_parser
 from xfm.core.errors import UserError
-from xfm.models.shipped import DEFAULT, DEFAULT_ANSWERS
+from xfm.models.shipped import DEFAULT, model_or_default
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -44,9 +44,7 @@ def run(chosen: Namespace) -> None:
     except ImportError as error:
         raise UserError(f"the page needs FastAPI and uvicorn ({error}): pip install 'xfm[demo]'") from error
 
-    if not chosen.models:
-        print(f"No model is named: {DEFAULT_ANSWERS}.", flush=True)
-    references = names_in(chosen.models or DEFAULT)
+    references = names_in(model_or_default(chosen.models or None))
     index, images = (Path(one) if one else None for one in (chosen.index, chosen.images))
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.max_batch_size}
 

@@ -8,7 +8,7 @@ from xfm.config.options import ArgumentParser, Namespace, add_option, names_in, 
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
-from xfm.models.shipped import DEFAULT
+from xfm.models.shipped import DEFAULT, model_or_default
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -26,7 +26,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     )
     option(parser, "--input", "a table as finetune takes it, or a folder of pictures", required=True)
     option(parser, "--out", "folder of the vectors", required=True)
-    option(parser, "--model", default=DEFAULT, meaning="model folder, run, or name of the package or the hub")
+    option(parser, "--model", f"model folder, run, or name of the package or the hub; {DEFAULT} if not given")
     said = "parquet, or npy: arrays of NumPy, with JSON lines that say whose the vectors are"
     add_option(parser, "--format", VectorFormat, default="parquet", help=said)
     add_answering(parser, "rows that cannot be read (logged in OUT/_bad.jsonl)")
@@ -39,6 +39,7 @@ def run(chosen: Namespace) -> None:
         raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")
     from xfm.inference.shared_prediction import PartsTarget
 
+    chosen.model = model_or_default(chosen.model)
     target = PartsTarget(home_path(chosen.out).absolute(), chosen.format)
     found = answer_in_units(chosen, EMBED.name, EMBED.options(), keep, target)
     if found is None:

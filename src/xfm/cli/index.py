@@ -13,7 +13,7 @@ from xfm.config.inference import SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
 from xfm.core.errors import UserError, amount
 from xfm.core.paths import home_path
-from xfm.models.shipped import DEFAULT
+from xfm.models.shipped import DEFAULT, model_or_default
 
 if TYPE_CHECKING:
     from xfm.search.index import Index
@@ -79,7 +79,7 @@ def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "Abs
     from xfm.search.opening import open_index
 
     out = home_path(chosen.out)
-    model = chosen.model or (DEFAULT if make and not is_index(out) else None)
+    model = model_or_default(chosen.model) if make and not is_index(out) else chosen.model
     return open_index(
         out, model, make=make, writing=writing, address=chosen.store, table=chosen.table, device=chosen.device
     )

@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 verb, chosen = parse_command(arguments or ["--help"])
                 running.out = str(getattr(chosen, "out", None) or "")
                 running.prints = verb in PRINTS and not getattr(chosen, PRINTS[verb], None)
+                if verb in ENCODING:
+                    import_module("xfm.training.cpu_runtime").prepare_process()
                 alone = verb in SEVERAL or is_alone(f"xfm {verb}")
                 running.status = command_module(verb).run(chosen) or 0 if alone else FAILED
         return running.status
@@ -130,5 +132,7 @@ COMMANDS = {
 """Every command with a line for `xfm --help`; its module in `xfm.cli` is imported when it is used."""
 SEVERAL = ("pretrain", "finetune")
 """Those made for several processes, started by torchrun."""
+ENCODING = ("embed", "index", "predict", "search")
+"""Those that encode many pictures and end: memory that is freed stays theirs, which takes less time."""
 PRINTS = {"plan": "json", "predict": "out", "search": "", "info": ""}
 """Those that are asked for something on standard output and for nothing else, without this option."""

@@ -1,7 +1,6 @@
 """`xfm search`: its options, and how answers are printed."""
 
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, 
 from xfm.config.pipelines import SearchOptions
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.results_folder import free_name
-from xfm.models.shipped import DEFAULT, DEFAULT_ANSWERS
+from xfm.models.shipped import DEFAULT, model_or_default
 
 if TYPE_CHECKING:
     from xfm.search.index import Index
@@ -100,10 +99,7 @@ def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
         return open_index(folder, chosen.model, writing=False, device=chosen.device)
     if not folder.is_dir():
         raise UserError(f"{folder} is neither a collection nor a folder of pictures; check the path")
-    model = chosen.model
-    if model is None and not is_index(folder / HIDDEN):
-        model = DEFAULT
-        print(f"No model is named: {DEFAULT_ANSWERS}.", file=sys.stderr)
+    model = chosen.model if is_index(folder / HIDDEN) else model_or_default(chosen.model)
     return folder_index(folder, model, SkippedRecords(chosen.max_bad), not chosen.quiet, device=chosen.device)
 
 

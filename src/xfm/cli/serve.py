@@ -10,7 +10,7 @@ from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, 
 from xfm.config.serving import ServeConfig
 from xfm.core.errors import UserError
 from xfm.core.files import read_text
-from xfm.models.shipped import DEFAULT, DEFAULT_ANSWERS
+from xfm.models.shipped import DEFAULT, model_or_default
 
 KEYS = "XFM_API_KEYS"
 
@@ -47,9 +47,7 @@ def run(chosen: Namespace) -> None:
     from xfm.serving.server import serve
 
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.max_batch_size}
-    if chosen.models is None:
-        print(f"No model is named: {DEFAULT_ANSWERS}.", flush=True)
-    if not (given := names_in(DEFAULT if chosen.models is None else chosen.models)):
+    if not (given := names_in(model_or_default(chosen.models))):
         raise UserError("--models names no model; leave it out for the package's")
     models = Models(given, alone=True, **running)
     folders = [Path(one) for one in names_in(chosen.index)]

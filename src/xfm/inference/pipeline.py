@@ -18,7 +18,7 @@ from xfm.models.folder import Pretrained, load_model
 from xfm.models.precision import hold, resolve
 from xfm.models.resolve import find_model
 from xfm.models.runtimes.loading import RuntimeModel, is_exported, open_exported
-from xfm.models.shipped import DEFAULT, DEFAULT_ANSWERS, boxed_model
+from xfm.models.shipped import DEFAULT, boxed_model, model_or_default
 from xfm.models.task_models import Answerer, Captioner
 
 
@@ -111,11 +111,7 @@ def _boxed(spec: TaskSpec) -> str:
             f"{spec.name} needs a model that was fine-tuned for it, and none was given (model=); make one "
             f"with `xfm finetune {spec.name} --model {DEFAULT} --train FILE --out OUT`"
         )
-    warnings.warn(
-        f"no model is given for {spec.name}: {DEFAULT_ANSWERS}; model= chooses another",
-        stacklevel=3,
-    )
-    return str(boxed_model(DEFAULT))
+    return str(boxed_model(model_or_default(None, level=4)))
 
 
 def _device(device: str | torch.device | None, loaded: Pretrained | None) -> torch.device:

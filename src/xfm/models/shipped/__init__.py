@@ -1,5 +1,6 @@
 """Packaged models: a folder each beside this file, found by name."""
 
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,9 +20,16 @@ def boxed_model(name: Path | str) -> Path | None:
 
 
 DEFAULT = "photos" if boxed_model("photos") and all(map(find_spec, _PHOTOS_NEEDS)) else "small"
-"""The one that is asked where nobody names a model."""
-DEFAULT_ANSWERS = {
-    "photos": "photos, the model of the package, answers",
-    "small": "small, the model of the package, answers, which knows composed pictures of emoji alone",
-}[DEFAULT]
-"""What is said then."""
+"""The one that answers where nobody names a model."""
+_KNOWS = {
+    "photos": "drawings and photographs of things",
+    "small": "composed pictures of emoji alone; pip install 'xfm[photos]' brings one that knows photographs",
+}
+
+
+def model_or_default(named: str | None, level: int = 3) -> str:
+    """The model that is named; else `DEFAULT`, and a warning says what that one knows."""
+    if named is None:
+        told = f"no model is named: {DEFAULT}, of the package, answers; it knows {_KNOWS[DEFAULT]}"
+        warnings.warn(told, stacklevel=level)
+    return DEFAULT if named is None else named
