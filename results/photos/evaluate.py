@@ -1,31 +1,79 @@
 """Scores of a model on the held-out pictures of variants.py and scenes.py, as lines of CSV.
 
-    python evaluate.py MODEL PAIRS SCENES
+    PYTHONPATH=. python results/photos/evaluate.py MODEL PAIRS SCENES vaderSentiment-0.5.zip
 
 Captions find pictures and pictures captions, without fine-tuning, by contrast and re-ranked; then come
-captions of scenes against three that differ in one thing.
+captions of scenes against three that differ in one thing, and kinds of pictures: a linear probe of ten
+examples each, of the model's features and of those that EfficientNet-lite0 came with, mean of ten draws. Last
+come three questions about real sentences by linear probes of the language encoder, and of MiniLM as it came
+(`benchmarks/language_kept.py` says where the archive is from).
 """
 
 import csv
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.language_kept import probed, questions, read_texts
 
 from xfm.config.evaluation import EvaluationConfig
+from xfm.config.probing import RegressionConfig
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.zero_shot import run_hard
+from xfm.evaluation.probing.linear_probe import fit_probe
+from xfm.finetuning.frozen_features import LabelledFeatures
+from xfm.metrics.intervals import Interval, bootstrap
 from xfm.metrics.recalls import chance_recalls, hits
-from xfm.models.folder import load_model
+from xfm.models.folder import Pretrained, load_model
+from xfm.models.interop.packages import MINILM, read_packaged_language, read_packaged_vision
 from xfm.reports.scores import PartResult
 from xfm.tasks.images import TaskImages
 from xfm.tasks.ranking import rank
+from xfm.tasks.rows import read_categories
 
 SPLITS = "validation", "test-title", "test-artist", "test-emoji"
+EXAMPLES, DRAWS = 10, 10
 
 
-def main(model: str, pairs: Path, scenes: Path) -> None:
+@torch.inference_mode()
+def kinds(context: Context, file: Path) -> Iterator[tuple[str, Interval, float, int]]:
+    """Accuracies of linear probes on the rest of the pictures."""
+    rows = read_categories(file)
+    labels, rng = np.array([row.label for row in rows]), np.random.default_rng(0)
+    paths, classes = [row.image for row in rows], np.unique(labels)
+    known = read_packaged_vision("efficientnet-lite0").encoder
+    found: list[list[np.ndarray]] = [[], []]
+    for pixels in context.pictures.batches(paths, 64):
+        found[0].append(context.pretrained.model.encode_image(pixels)[:, 0].numpy())
+        found[1].append(known(pixels)[:, 0, :1280].numpy())
+    features = [np.concatenate(parts) for parts in found]
+    draws = np.zeros((2, DRAWS))
+    for draw in range(DRAWS):
+        shown = np.concatenate(
+            [rng.choice(np.flatnonzero(labels == one), EXAMPLES, replace=False) for one in classes]
+        )
+        rest = np.setdiff1d(np.arange(len(rows)), shown)
+        for place, own in enumerate(features):
+            probe = fit_probe(LabelledFeatures(own[shown], labels[shown]), None, RegressionConfig())
+            draws[place, draw] = (probe.predict(own[rest]) == labels[rest]).mean()
+    for name, own in zip(("photos", "EfficientNet-lite0"), draws, strict=True):
+        yield f"kinds/{file.stem}/{name}", bootstrap(own, np.arange(DRAWS)), 1 / len(classes), len(rest)
+
+
+def language(found: Pretrained, archive: Path) -> Iterator[list[str]]:
+    """Lines of the probes of language, after the training and before."""
+    asked, before = list(questions(read_texts(archive))), read_packaged_language(MINILM).encoder
+    for name, encoder in (("photos", found.model.language), ("MiniLM", before)):
+        found.model.language = encoder.eval()
+        cells = probed(found, asked)
+        for one in asked:
+            shown = [cells[f"{one.name}{part}"] for part in ("", ", low", ", high", ", n")]
+            yield [f"language/{one.name}/{name}", *shown[:3], "", shown[3]]
+
+
+def main(model: str, pairs: Path, scenes: Path, archive: Path) -> None:
     """Print the lines."""
     found = load_model(model)
     config, pictures, device = EvaluationConfig(), TaskImages(found.preprocessing), torch.device("cpu")
@@ -38,11 +86,18 @@ def main(model: str, pairs: Path, scenes: Path) -> None:
         text, image = rank(context.encoder, encoded.images, encoded.texts, positives, depth)
         chances = chance_recalls(positives)
         groups = {"text": np.arange(len(encoded.images)), "image": encoded.owner}
-        for name, own in hits(text.ranks, image.ranks).items():
+        scored = hits(text.ranks, image.ranks)
+        for name, own in scored.items():
             direction, cutoff, *rule = name.split("_")
             if cutoff in ("r1", "r10") and (found.artifacts.reranks or not rule):
                 chance = chances[f"{direction}_{cutoff}"]
                 result.add_rows(f"{split}/{name}", own, groups[direction], chance, 0)
+            if cutoff == "r1" and found.artifacts.reranks and rule == ["rerank"]:
+                gain = own.astype(float) - scored[f"{direction}_r1"]
+                result.add_rows(f"{split}/{direction}_r1_gain", gain, groups[direction], 0.0, 0)
+    for file in sorted((pairs / "tasks/kinds").iterdir()):
+        for name, mean, chance, rows in kinds(context, file):
+            result.add(name, mean, chance, rows, 0)
     scores = dict(result.scores)
     if found.artifacts.reranks:
         scores |= run_hard(Context(found, scenes, config, device, pictures)).scores
@@ -50,7 +105,8 @@ def main(model: str, pairs: Path, scenes: Path) -> None:
     out.writerow(["score", "value", "low", "high", "chance", "rows"])
     for name, one in scores.items():
         out.writerow([name, *(f"{part:.4f}" for part in (one.value, one.low, one.high, one.chance)), one.n])
+    out.writerows(language(found, archive))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], *map(Path, sys.argv[2:]))

@@ -6,21 +6,24 @@ In training a drawing is there on white and as often on a photograph or a colour
 random, so that the model learns the thing and not the white around it; a photograph is there whole and
 cut. OUT/art.jsonl has drawings, photographs and all of Open Clip Art, each in four rows, OUT/icons.jsonl
 icons, emoji and flags, each in two. A row has its caption three times for every two of its keywords.
-OUT/tasks/retrieval has the held-out splits, each with at most 500 captions, all different.
+OUT/tasks/retrieval has the held-out splits, each with at most 500 captions, all different; `seen` are the
+test titles and artists together, and `gallery` pictures of the training that captions are searched among.
+OUT/tasks/kinds has folders of Open Clip Art, and of the unseen design Iconify's categories, as labels.
 """
 
 import csv
 import json
 import random
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-SIDE, SAID, KEYWORDS, ROWS = 288, 3, 2, 500
+SIDE, SAID, KEYWORDS, ROWS, FEWEST = 288, 3, 2, 500, 60
+CATEGORIES = {"symbols", "flags", "people", "objects", "nature", "travel", "food", "activities"}
 WHITE = (255, 255, 255, 255)
 
 
@@ -66,6 +69,8 @@ def main(collected: Path, out: Path) -> None:
     ]
     pairs: dict[str, list[dict[str, object]]] = {"art": [], "icons": []}
     scored: dict[str, dict[str, str]] = defaultdict(dict)
+    kinds: dict[str, list[dict[str, str]]] = defaultdict(list)
+    gallery: list[dict[str, object]] = []
     for number, row in enumerate(tqdm(rows, unit="picture")):
         split, caption = row["split"], row["caption"]
         if row["kind"] == "background" or split == "dropped-copy":
@@ -74,9 +79,11 @@ def main(collected: Path, out: Path) -> None:
             picture = found.convert("RGBA")
         picture.thumbnail((SIDE, SIDE))
         if split != "train":
+            on_white(picture).save(out / f"tasks/images/{number:05d}.jpg", quality=90)
             if caption not in scored[split] and len(scored[split]) < ROWS:
                 scored[split][caption] = f"{number:05d}.jpg"
-                on_white(picture).save(out / f"tasks/images/{number:05d}.jpg", quality=90)
+            if split != "validation" and (kind := kind_of(row)):
+                kinds[row["source"]].append({"image": f"../images/{number:05d}.jpg", "label": kind})
             continue
         keywords = [word for word in row["keywords"].split(";") if word]
         captions = [caption] * SAID + rng.sample(keywords, min(KEYWORDS, len(keywords)))
@@ -86,11 +93,27 @@ def main(collected: Path, out: Path) -> None:
             version = on_white(picture) if mark == "a" else elsewhere(picture, backgrounds, rng)
             version.save(out / name, quality=90)
             pairs["art" if art else "icons"].append({"image": name, "captions": captions})
+        gallery.append({"image": f"../images/{number:05d}a.jpg", "captions": [caption, *keywords]})
     for corpus, own in pairs.items():
         write(out / f"{corpus}.jsonl", own)
+    scored["seen"] = scored["test-title"] | scored["test-artist"]
     for split, named in scored.items():
         tests = [{"image": f"../images/{name}", "caption": caption} for caption, name in named.items()]
         write(out / f"tasks/retrieval/{split}.jsonl", tests)
+    write(out / "tasks/gallery.jsonl", gallery)
+    for source, labelled in kinds.items():
+        counts = Counter(row["label"] for row in labelled)
+        write(
+            out / f"tasks/kinds/{source}.jsonl", [one for one in labelled if counts[one["label"]] >= FEWEST]
+        )
+
+
+def kind_of(row: dict[str, str]) -> str | None:
+    """The kind of a held-out picture: its folder in Open Clip Art, or the one category of an emoji."""
+    if row["source"] == "openclipart":
+        return row["image"].split("/")[2]
+    [*found] = CATEGORIES & {*row["keywords"].split(";")}
+    return found[0] if len(found) == 1 else None
 
 
 def write(path: Path, rows: Sequence[object]) -> None:
