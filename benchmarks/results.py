@@ -16,6 +16,7 @@ anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 - `steps`: the runs of all files that match, from the lowest to the highest score of each number of steps;
 - `averages` and `variants`: the `results.csv` of `xfm ablate`, its averages or every score;
 - `kept`: the `kept.csv` of `benchmarks/language_kept.py`.
+- `photos`: `results/photos.csv`, of `results/photos/evaluate.py` and `absence.py`.
 """
 
 import argparse
@@ -108,10 +109,44 @@ BY_STEPS = {
 """What runs of about as many steps are compared by."""
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
 MARKS = re.compile(
-    r"(?P<begins><!-- (?P<kind>scores|median|runs|steps|averages|variants|kept) (?P<file>\S+) -->\n)"
+    r"(?P<begins><!-- (?P<kind>scores|median|runs|steps|averages|variants|kept|photos) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
     re.DOTALL,
 )
+_DESIGNS = {
+    "test-title": "Open Clip Art, titles that no training has",
+    "test-artist": "Open Clip Art, artists that no training has",
+    "test-emoji": "EmojiOne, a design that no training has",
+}
+_ASKED = {"text": "picture to text", "image": "text to picture"}
+_PROBED = "films: favourable", "tweets: favourable", "source of four"
+PHOTOS = {
+    "Scenes, another relation, one of four captions, by matching": "retrieval/hard/text_r1_matching_relation",
+    "Scenes, hard distractors of all kinds, by matching": "retrieval/hard/text_r1_matching",
+    **{
+        f"{design}: {asked}, {cutoff}{how}": f"{split}/{direction}_{key}{rule}"
+        for split, design in _DESIGNS.items()
+        for direction, asked in _ASKED.items()
+        for cutoff, key in (("R@1", "r1"), ("R@10", "r10"))
+        for how, rule in (("", ""), (", re-ranked", "_rerank"))
+    },
+    **{
+        f"Kinds of {of}, ten examples each, linear probe of {whose}": f"kinds/{source}/{whose}"
+        for of, source in (("Open Clip Art", "openclipart"), ("EmojiOne", "emojione"))
+        for whose in ("photos", "EfficientNet-lite0")
+    },
+    **{
+        f"Sentences, {question}, linear probe of {whose}": f"language/{question}/{whose}"
+        for question in _PROBED
+        for whose in ("photos", "MiniLM")
+    },
+    **{
+        f"Absent from {size:,} pictures, {share}": f"absence/{size}/{share}"
+        for size in (100, 1000, 5000)
+        for share in ("refused at 95 % answered", "refused", "answered")
+    },
+}
+"""Scores of the model `photos`; its other rows are in the file."""
 PARTS = ("value", "low", "high", "chance", "baseline", "n")
 """What is kept of every score."""
 COMPARISONS = 21
@@ -232,6 +267,19 @@ def table(run: dict[str, str], rows: dict[str, str], others: Sequence[dict[str, 
     return "\n".join(lines) + "\n\n" + told
 
 
+def photos_table(rows: list[dict[str, str]]) -> str:
+    """The scores of `results/photos.csv` as a table in Markdown."""
+    own = {row["score"]: row for row in rows}
+    lines = ["| held out | `photos` | 95 % | before its training | chance | n |", "|---" * 6 + "|"]
+    for label, key in PHOTOS.items():
+        row = own[key]
+        between = f"{100 * float(row['low']):.1f} to {100 * float(row['high']):.1f} %"
+        start, chance = (percent(float(row[part])) if row[part] else "-" for part in ("start", "chance"))
+        cells = [label, percent(float(row["value"])), between, start, chance, f"{int(row['rows']):,}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\n[All rows]({})."
+
+
 def compared_runs(rows: list[dict[str, str]]) -> str:
     """The runs of a file as a table in Markdown, that of the most steps first."""
     lines = [f"| steps | {' | '.join(COMPARED)} | commit | machine |", "|---" * (len(COMPARED) + 3) + "|"]
@@ -285,6 +333,7 @@ WRITERS = {
     "steps": runs_by_steps,
     "averages": _of_runs(partial(average_table, comparisons=COMPARISONS)),
     "variants": _of_runs(score_table),
+    "photos": photos_table,
     "kept": partial(kept_table, comparisons=COMPARISONS),
 }
 """What makes a table of the rows of a file; scores need their page's rows, too."""

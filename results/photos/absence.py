@@ -101,9 +101,11 @@ def main(folder: Path, pairs: Path) -> None:
     save_model(folder, found.model, own.tokenizer, own.preprocessing, found.provenance, None, calibration)
     out = csv.writer(sys.stdout, lineterminator="\n")
     for name, (one, rows) in shares(new, fit).items():
-        out.writerow([name, *(f"{part:.4f}" for part in (one.value, one.low, one.high)), "", rows])
+        out.writerow([name, *(f"{part:.4f}" for part in (one.value, one.low, one.high)), "", "", rows])
     for name, one in result.scores.items():
-        out.writerow([name, *(f"{part:.4f}" for part in (one.value, one.low, one.high, one.chance)), one.n])
+        out.writerow(
+            [name, *(f"{part:.4f}" for part in (one.value, one.low, one.high, one.chance)), "", one.n]
+        )
 
 
 if __name__ == "__main__":

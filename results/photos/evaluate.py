@@ -1,12 +1,12 @@
 """Scores of a model on the held-out pictures of variants.py and scenes.py, as lines of CSV.
 
-    PYTHONPATH=. python results/photos/evaluate.py MODEL PAIRS SCENES vaderSentiment-0.5.zip
+    PYTHONPATH=. python results/photos/evaluate.py MODEL START PAIRS SCENES vaderSentiment-0.5.zip
 
-Captions find pictures and pictures captions, without fine-tuning, by contrast and re-ranked; then come
-captions of scenes against three that differ in one thing, and kinds of pictures: a linear probe of ten
-examples each, of the model's features and of those that EfficientNet-lite0 came with, mean of ten draws. Last
-come three questions about real sentences by linear probes of the language encoder, and of MiniLM as it came
-(`benchmarks/language_kept.py` says where the archive is from).
+Captions find pictures and pictures captions, without fine-tuning, by contrast and re-ranked; `start` is the
+same of START, the pair as `xfm init` made it. Captions of scenes stand against three that differ in one
+thing. Kinds of pictures are told by a linear probe of ten examples each, of the model's features and of those
+that EfficientNet-lite0 came with, mean of ten draws. Three questions about real sentences go to linear probes
+of the language encoder, and of MiniLM as it came (`benchmarks/language_kept.py` has the archive's source).
 """
 
 import csv
@@ -70,15 +70,13 @@ def language(found: Pretrained, archive: Path) -> Iterator[list[str]]:
         cells = probed(found, asked)
         for one in asked:
             shown = [cells[f"{one.name}{part}"] for part in ("", ", low", ", high", ", n")]
-            yield [f"language/{one.name}/{name}", *shown[:3], "", shown[3]]
+            yield [f"language/{one.name}/{name}", *shown[:3], "", "", shown[3]]
 
 
-def main(model: str, pairs: Path, scenes: Path, archive: Path) -> None:
-    """Print the lines."""
-    found = load_model(model)
-    config, pictures, device = EvaluationConfig(), TaskImages(found.preprocessing), torch.device("cpu")
-    result = PartResult()
-    context = Context(found, pairs, config, device, pictures)
+def retrieval(found: Pretrained, pairs: Path) -> PartResult:
+    """Recalls of the held-out splits, and what re-ranking gains of them."""
+    result, config = PartResult(), EvaluationConfig()
+    context = Context(found, pairs, config, torch.device("cpu"), TaskImages(found.preprocessing))
     for split in SPLITS:
         encoded = context.captions(split)
         positives = encoded.fits()
@@ -89,24 +87,33 @@ def main(model: str, pairs: Path, scenes: Path, archive: Path) -> None:
         scored = hits(text.ranks, image.ranks)
         for name, own in scored.items():
             direction, cutoff, *rule = name.split("_")
-            if cutoff in ("r1", "r10") and (found.artifacts.reranks or not rule):
-                chance = chances[f"{direction}_{cutoff}"]
-                result.add_rows(f"{split}/{name}", own, groups[direction], chance, 0)
-            if cutoff == "r1" and found.artifacts.reranks and rule == ["rerank"]:
-                gain = own.astype(float) - scored[f"{direction}_r1"]
+            if cutoff not in ("r1", "r10") or rule == ["matching"] or (rule and not found.artifacts.reranks):
+                continue
+            chance = chances[f"{direction}_{cutoff}"]
+            result.add_rows(f"{split}/{name}", own, groups[direction], chance, 0)
+            if rule and cutoff == "r1":
+                gain = own - scored[f"{direction}_r1"]
                 result.add_rows(f"{split}/{direction}_r1_gain", gain, groups[direction], 0.0, 0)
+    return result
+
+
+def main(model: str, start: str, pairs: Path, scenes: Path, archive: Path) -> None:
+    """Print the lines."""
+    found = load_model(model)
+    result, before = retrieval(found, pairs), retrieval(load_model(start), pairs).scores
+    config, pictures = EvaluationConfig(), TaskImages(found.preprocessing)
     for file in sorted((pairs / "tasks/kinds").iterdir()):
+        context = Context(found, pairs, config, torch.device("cpu"), pictures)
         for name, mean, chance, rows in kinds(context, file):
             result.add(name, mean, chance, rows, 0)
-    scores = dict(result.scores)
-    if found.artifacts.reranks:
-        scores |= run_hard(Context(found, scenes, config, device, pictures)).scores
+    hard = run_hard(Context(found, scenes, config, torch.device("cpu"), pictures)).scores
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["score", "value", "low", "high", "chance", "rows"])
-    for name, one in scores.items():
-        out.writerow([name, *(f"{part:.4f}" for part in (one.value, one.low, one.high, one.chance)), one.n])
+    out.writerow(["score", "value", "low", "high", "chance", "start", "rows"])
+    for name, one in (result.scores | hard).items():
+        shown = [f"{part:.4f}" for part in (one.value, one.low, one.high, one.chance)]
+        out.writerow([name, *shown, f"{before[name].value:.4f}" if name in before else "", one.n])
     out.writerows(language(found, archive))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(Path, sys.argv[2:]))
+    main(*sys.argv[1:3], *map(Path, sys.argv[3:]))
