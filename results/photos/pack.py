@@ -7,6 +7,7 @@ trained on and under which licences, SCORES is the CSV of evaluate.py.
 """
 
 import csv
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,13 +17,16 @@ import torch
 from xfm.config.artifacts import PackagedEncoders
 from xfm.config.plain import to_plain
 from xfm.core.files import drafting, replace_folder, write_text
+from xfm.metrics.numbers import percent
 from xfm.models.artifacts import CARD, model_card
 from xfm.models.folder import load_model
 from xfm.models.interop.packages import MINILM, packaged_tensors
-from xfm.models.model_files import PACKAGES, WEIGHTS, as_json, save_model
+from xfm.models.model_files import PACKAGES, TOKENIZER, WEIGHTS, as_json, save_model
 from xfm.models.shipped import HOME
 from xfm.models.weights import write_tensors
+from xfm.models.xfm import XFM
 
+PARTS = "value", "low", "high", "chance"
 NAME, MOST = "photos", 30_000_000
 ENCODERS = PackagedEncoders(MINILM, "efficientnet-lite0")
 LIMITS = """\
@@ -32,24 +36,32 @@ tell fine kinds (breeds, models, species beyond those of ImageNet). Captions are
 sentence adds is mostly lost."""
 
 
+def told(row: dict[str, str]) -> str:
+    """A score in words."""
+    value, low, high, chance = (percent(float(row[part])) if row[part] else "-" for part in PARTS)
+    return f"{value} ({low} to {high}; chance {chance}; n {int(row['rows']):,})"
+
+
+def trained_in_half(model: XFM) -> dict[str, torch.Tensor]:
+    """The tensors that are not those of the packages, rounded in place to what is stored."""
+    given, kept = packaged_tensors(ENCODERS), {}
+    for name, tensor in model.state_dict().items():
+        if name not in given or not torch.equal(tensor, given[name]):
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half())
+            kept[name] = tensor
+    return kept
+
+
 def main(model: str, collected: Path, scores: Path) -> None:
     """Write the folder of the package."""
     found = load_model(model)
-    given, kept = packaged_tensors(ENCODERS), {}
-    for name, tensor in found.model.state_dict().items():
-        if name not in given or not torch.equal(tensor, given[name]):
-            if tensor.is_floating_point():
-                tensor.copy_(tensor.half())  # the self-check is of what is stored
-            kept[name] = tensor
+    kept = trained_in_half(found.model)
     with (collected / "pictures.csv").open(encoding="utf-8", newline="") as file:
         used = [row for row in csv.DictReader(file) if row["split"] == "train"]
     counts = Counter((row["source"], row["licence"]) for row in used)
     with scores.open(encoding="utf-8", newline="") as file:
-        shown = {
-            row["score"]: f"{100 * float(row['value']):.1f} % ({100 * float(row['low']):.1f} to "
-            f"{100 * float(row['high']):.1f}; chance {100 * float(row['chance']):.1f}; n {row['rows']})"
-            for row in csv.DictReader(file)
-        }
+        shown = {row["score"]: told(row) for row in csv.DictReader(file)}
     provenance = {key: value for key, value in found.provenance.items() if key != "settings"} | {
         "name": NAME,
         "commands": (Path(__file__).parent / "photos.sh").read_text("utf-8").strip(),
@@ -63,6 +75,8 @@ def main(model: str, collected: Path, scores: Path) -> None:
         own, folder = found.artifacts, draft / NAME
         save_model(folder, found.model, own.tokenizer, own.preprocessing, provenance, None, own.calibration)
         write_tensors(folder / WEIGHTS, kept, half=True)
+        compact = json.loads((folder / TOKENIZER).read_text("utf-8"))
+        write_text(folder / TOKENIZER, json.dumps(compact, ensure_ascii=False, separators=(",", ":")))
         write_text(folder / PACKAGES, as_json(to_plain(ENCODERS)))
         write_text(folder / CARD, model_card(found.model.config, load_model(folder).artifacts))
         size = sum(path.stat().st_size for path in folder.iterdir())
