@@ -6,8 +6,8 @@ Held-out captions of variants.py search galleries of up to 5,000 pictures, with 
 other pictures are of the training, a half for the fit and a half for the score. A picture counts as fitting
 where all words of one of its captions are in the caption, or the other way round. Validation captions are
 fitted, test titles and artists scored. Writes the fit into the folder of the model, and what was trained in
-the precision in which it is shipped, so that later scores are of that. Prints lines of CSV: the share of absent
-captions that is refused where 95 % of the present ones are answered, and both shares with the fit.
+the precision in which it is shipped, so that later scores are of that. Prints lines of CSV: the share of
+absent captions that is refused where 95 % of the present ones are answered, and both shares with the fit.
 """
 
 import csv
