@@ -15,8 +15,8 @@ anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 - `runs`: every run of the file, with the columns of `COMPARED`;
 - `steps`: the runs of all files that match, from the lowest to the highest score of each number of steps;
 - `averages` and `variants`: the `results.csv` of `xfm ablate`, its averages or every score;
-- `kept`: the `kept.csv` of `benchmarks/language_kept.py`.
-- `photos`: `results/photos.csv`, of `results/photos/evaluate.py` and `absence.py`.
+- `kept`: the `kept.csv` of `benchmarks/language_kept.py`;
+- `photos`, `photos-short`: `results/photos.csv`, of `results/photos/evaluate.py` and `absence.py`.
 """
 
 import argparse
@@ -108,8 +108,9 @@ BY_STEPS = {
 }
 """What runs of about as many steps are compared by."""
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
+_KINDS = "scores|median|runs|steps|averages|variants|kept|photos-short|photos"
 MARKS = re.compile(
-    r"(?P<begins><!-- (?P<kind>scores|median|runs|steps|averages|variants|kept|photos) (?P<file>\S+) -->\n)"
+    rf"(?P<begins><!-- (?P<kind>{_KINDS}) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
     re.DOTALL,
 )
@@ -147,6 +148,11 @@ PHOTOS = {
     },
 }
 """Scores of the model `photos`; its other rows are in the file."""
+_SHORT = (
+    *("retrieval/hard/text_r1_matching_relation", "test-title/image_r1_rerank", "test-title/image_r10"),
+    *("test-artist/image_r1_rerank", "test-emoji/image_r1", "absence/1000/refused at 95 % answered"),
+)
+PHOTOS_SHORT = {label: key for label, key in PHOTOS.items() if key in _SHORT}
 PARTS = ("value", "low", "high", "chance", "baseline", "n")
 """What is kept of every score."""
 COMPARISONS = 21
@@ -267,11 +273,11 @@ def table(run: dict[str, str], rows: dict[str, str], others: Sequence[dict[str, 
     return "\n".join(lines) + "\n\n" + told
 
 
-def photos_table(rows: list[dict[str, str]]) -> str:
+def photos_table(rows: list[dict[str, str]], shown: dict[str, str] = PHOTOS) -> str:
     """The scores of `results/photos.csv` as a table in Markdown."""
     own = {row["score"]: row for row in rows}
     lines = ["| held out | `photos` | 95 % | before its training | chance | n |", "|---" * 6 + "|"]
-    for label, key in PHOTOS.items():
+    for label, key in shown.items():
         row = own[key]
         between = f"{100 * float(row['low']):.1f} to {100 * float(row['high']):.1f} %"
         start, chance = (percent(float(row[part])) if row[part] else "-" for part in ("start", "chance"))
@@ -334,6 +340,7 @@ WRITERS = {
     "averages": _of_runs(partial(average_table, comparisons=COMPARISONS)),
     "variants": _of_runs(score_table),
     "photos": photos_table,
+    "photos-short": partial(photos_table, shown=PHOTOS_SHORT),
     "kept": partial(kept_table, comparisons=COMPARISONS),
 }
 """What makes a table of the rows of a file; scores need their page's rows, too."""
