@@ -5,8 +5,8 @@
 Captions find pictures and pictures captions, without fine-tuning, by contrast and re-ranked; `start` is the
 same of START, the pair as `xfm init` made it. Captions of scenes stand against three that differ in one
 thing. Kinds of pictures are told by a linear probe of ten examples each, of the model's features and of those
-that EfficientNet-lite0 came with, mean of five draws. Three questions about real sentences go to linear probes
-of the language encoder, and of MiniLM as it came (`benchmarks/language_kept.py` has the archive's source).
+that EfficientNet-lite0 came with, mean of five draws. Three questions about real sentences go to probes of
+the language encoder, and of MiniLM as it came (`benchmarks/language_kept.py` has the source of the archive).
 """
 
 import csv
