@@ -16,13 +16,11 @@ from xfm.models.shipped import DEFAULT, DEFAULT_ANSWERS
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["models"],
-        prog="xfm demo",
         usage="xfm demo [MODEL,...] [--index FOLDER | --images FOLDER] [--open] [--OPTION VALUE ...]",
         description="Try models in the browser: search a gallery, ask, find, compare, caption, classify,\n"
         "fill in words, see where a model looks. The page comes from this machine, and asks no other. A\n"
         "run's folder (as of `xfm quickstart`) opens its model with those that were fine-tuned on its way.",
-        epilog="examples:\n"
-        "  xfm demo runs/quickstart --open\n"
+        examples="  xfm demo runs/quickstart --open\n"
         "  xfm demo small,runs/vqa --images photos\n"
         f"  {KEYS}=... xfm demo small --host 0.0.0.0",
     )

@@ -18,14 +18,12 @@ KEYS = "XFM_API_KEYS"
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["models"],
-        prog="xfm serve",
         usage="xfm serve [MODEL,...] [--index FOLDER,...] [--OPTION VALUE ...]",
         description="Serve models over HTTP: vectors as OpenAI's clients ask for them (/v1/embeddings),\n"
         "ranking as Cohere's and Jina's do (/v1/rerank, /v2/rerank), every task (/v1/tasks/NAME), search in\n"
         "collections (/search), /health, /ready, /metrics for Prometheus; described at /openapi.json.\n"
         "SIGHUP loads models again, but for those of collections; SIGTERM answers what was taken, and ends.",
-        epilog="examples:\n"
-        "  xfm serve small\n"
+        examples="  xfm serve small\n"
         "  xfm serve runs/quickstart/model,runs/vqa --index runs/photos --port 9000\n"
         f"  export {KEYS}=$(openssl rand -hex 24); xfm serve small --host 0.0.0.0\n"
         "  xfm serve small --keys keys.txt --fetch-from '[images.example.org]'",

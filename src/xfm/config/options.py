@@ -99,13 +99,21 @@ def parse(
     return assemble(kind, parse_options(parser, options))
 
 
-def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts: Any) -> ArgumentParser:
-    """A parser that raises instead of exiting; `add_fields` gives it a configuration. `prog` names the
-    environment variables (XFM_EVALUATE), or a prefix; `words` need no names."""
+def new_parser(
+    env_prefix: str | None = None,
+    words: Sequence[str] = (),
+    usage: str = "",
+    examples: str = "",
+    **texts: Any,
+) -> ArgumentParser:
+    """A parser that raises instead of exiting; `add_fields` gives it a configuration. `prog`, or how `usage`
+    begins, names the environment variables (XFM_EVALUATE), or a prefix; `words` need no names."""
+    prog = texts.pop("prog", " ".join(usage.split()[:2]))
     if env_prefix is None:
-        env_prefix = re.sub(r"\W", "_", texts["prog"]).upper() if "prog" in texts else ""
-    texts = {name: text.replace("%", "%%") if name == "usage" else text for name, text in texts.items()}
-    return ArgumentParser(words, env_prefix, **texts)
+        env_prefix = re.sub(r"\W", "_", prog).upper()
+    epilog = f"examples:\n{examples}" if examples else None
+    shown = usage.replace("%", "%%") or None
+    return ArgumentParser(words, env_prefix, prog=prog or None, usage=shown, epilog=epilog, **texts)
 
 
 def add_fields(
