@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from xfm.core.errors import UserError
-from xfm.core.files import open_regular, replacing, writing
+from xfm.core.files import open_regular, reading, replacing, writing
 from xfm.data.sources.base import FILES, StoredFile, sampled_digest
 from xfm.data.sources.tar import scan_members, spans_of, text_rows
 
@@ -108,12 +108,10 @@ class ShardIndex:
 def index_shard(path: Path) -> IndexedShard:
     """Scan a whole shard for its entry, as soon as it has its last bytes and its name. Raises UserError where
     it is missing, truncated, not a tar, or a key has two images, JSONs or texts."""
-    try:
+    with reading(path):
         file = StoredFile.of(path)
         spans = spans_of(path, scan_members(file))
         return IndexedShard(path.name, file.size, file.modified, sampled_digest(file), spans)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
 
 
 def scanned_index(folder: Path, names: Sequence[str]) -> ShardIndex:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xfm.config.plain import yaml_value
 from xfm.core.errors import UserError, explained, first_line, import_extra
-from xfm.core.files import open_regular, read_json_object, read_text
+from xfm.core.files import open_regular, read_json_object, read_text, reading
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.artifacts import Preprocessing
 from xfm.models.weights import read_tensors, require_finite
@@ -49,11 +49,8 @@ def fetch_repository(reference: str, patterns: Sequence[str], others: Sequence[s
 
 def read_stored(path: Path, allowed: Sequence[type] = ()) -> object:
     """Tensors by name of a safetensors file, else the content of a pickle, see `read_pickle`."""
-    try:
-        with open_regular(path) as file:
-            safe = file.read(9)[8:] == b"{"  # eight bytes of length, then a JSON object
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    with reading(path), open_regular(path) as file:
+        safe = file.read(9)[8:] == b"{"  # eight bytes of length, then a JSON object
     return read_tensors(path) if safe else read_pickle(path, allowed)
 
 
