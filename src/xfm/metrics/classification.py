@@ -15,11 +15,7 @@ TOP, FEWEST_FOR_TOP = 5, 10
 
 def accuracy(predictions: Array, targets: Array) -> float:
     """Share of equal entries of two [N] arrays; ValueError for other shapes or none."""
-    predictions, targets = np.asarray(predictions), np.asarray(targets)
-    if predictions.shape != targets.shape:
-        raise ValueError(f"predictions {predictions.shape} and targets {targets.shape} differ in shape")
-    if targets.size == 0:
-        raise ValueError("accuracy of nothing is undefined")
+    predictions, targets = _same_length(predictions, targets)
     return float((predictions == targets).mean())
 
 
