@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from tqdm import tqdm
 
 from xfm.config.data import RemoteConfig
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import reading, replacing, writing
 from xfm.core.locks import in_turn
 from xfm.core.paths import SECRET, cache_folder, holds_secret
@@ -129,10 +129,8 @@ def _found(url: str, reader: RemoteReader) -> RemoteFile:
 def _parted(address: str) -> tuple[str, str]:
     if holds_secret(address):
         raise UserError(f"{address.partition('://')[0]}://...: {SECRET}")
-    try:
-        urlsplit(address)
-    except ValueError as error:  # `http://[`
-        raise UserError(f"{address}: that is no address ({error}); check it") from None
+    with explained(f"{address}: that is no address", "check it", ValueError):
+        urlsplit(address)  # which refuses `http://[`
     folder, _, last = address.rpartition("/")
     if last.endswith(TAR):
         if RANGE.search(folder) or has_magic(folder.partition("://")[2]):
