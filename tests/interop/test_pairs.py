@@ -143,13 +143,18 @@ OTHERS = [partial(open_clip, vision_cfg=CONV), partial(open_clip, quick_gelu=Tru
 SOURCES = [clip, siglip_2, open_clip, siglip_1, *OTHERS]
 
 
+def read_as_pair(make: Callable[[Path], Source], folder: Path) -> Source:
+    """A source, of which `pair` in the folder is then made."""
+    torch.manual_seed(0)
+    (source := folder / "source").mkdir()
+    wanted = make(source)
+    assert main(["init", "--pair", str(source), "--recipe", "nano", str(folder / "pair")]) == 0
+    return wanted
+
+
 @pytest.mark.parametrize("make", some(SOURCES, 3))
 def test_a_pair_computes_what_its_source_does(make: Callable[[Path], Source], tmp_path, capsys):
-    torch.manual_seed(0)
-    source = tmp_path / "source"
-    source.mkdir()
-    wanted = make(source)
-    assert main(["init", "--pair", str(source), "--recipe", "nano", str(tmp_path / "pair")]) == 0
+    wanted = read_as_pair(make, tmp_path)
     assert "not trained" in capsys.readouterr().out
     loaded = load(tmp_path / "pair")
     model, shown = loaded.model, loaded.preprocessing
@@ -171,11 +176,7 @@ def test_a_pair_computes_what_its_source_does(make: Callable[[Path], Source], tm
 
 
 def test_a_pair_searches_by_its_vectors_and_says_so(tmp_path):
-    torch.manual_seed(0)
-    source = tmp_path / "source"
-    source.mkdir()
-    wanted = clip(source)
-    assert main(["init", "--pair", str(source), "--recipe", "nano", str(tmp_path / "pair")]) == 0
+    wanted = read_as_pair(clip, tmp_path)
     pipe = pipeline("retrieval", str(tmp_path / "pair"))
     with pytest.warns(UserWarning, match="without re-ranking"):
         (hits,) = pipe([TEXTS[1]], images=[np.array(one) for one in pictures()])

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.data.picture_kinds import chunk
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -43,10 +45,6 @@ def noise(side: int, seed: int = 0) -> Image.Image:
 
 
 # ---------------------------------------------------------------- files
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

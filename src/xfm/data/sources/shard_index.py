@@ -24,7 +24,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import open_regular, reading, replacing, writing
 from xfm.data.sources.base import FILES, StoredFile, sampled_digest
 from xfm.data.sources.tar import scan_members, spans_of, text_rows
@@ -229,7 +229,8 @@ def _opened(file: StoredFile) -> ShardIndex:
 def open_index(path: Path) -> ShardIndex:
     """Open an index: its table is read and checked, its spans stay on disk. Raises UserError."""
     remedy = f"write it again with `{COMMAND} {path.parent}`, or remove it"
-    try:
+    broken = (SafetensorError, ValueError, LookupError, TypeError)
+    with explained(f"{path}: the index of the shards is damaged", remedy, *broken), reading(path, remedy):
         file = StoredFile.of(path)
         with open_regular(path) as stream:
             head = stream.read(HEADER)
@@ -242,10 +243,6 @@ def open_index(path: Path) -> ShardIndex:
         if head != header(columns, records):
             raise ValueError("its header is another one")
         return _of_columns(columns, records, file, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the index ({error.strerror}); {remedy}") from error
-    except (SafetensorError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: the index of the shards is damaged ({error}); {remedy}") from None
 
 
 def _of_columns(
