@@ -12,6 +12,7 @@ from PIL import Image, ImageEnhance
 
 from tests.corpora.miniature import annotations, coco, img2dataset, jpeg, visual_genome, write
 from tests.corpora.preparing import prepared
+from tests.data.picture_kinds import saved
 from xfm.corpora.images import near_any, near_earlier, perceptual_hash
 from xfm.data.images import checked_header
 
@@ -19,11 +20,8 @@ from xfm.data.images import checked_header
 def changed(seed: int, **how: float) -> bytes:
     picture = Image.open(io.BytesIO(jpeg(seed, (320, 240))))
     picture = picture.resize((int(320 * how.get("scale", 1)), int(240 * how.get("scale", 1))))
-    buffer = io.BytesIO()
-    ImageEnhance.Brightness(picture).enhance(how.get("light", 1)).save(
-        buffer, "JPEG", quality=int(how.get("q", 90))
-    )
-    return buffer.getvalue()
+    picture = ImageEnhance.Brightness(picture).enhance(how.get("light", 1))
+    return saved(picture, "JPEG", quality=int(how.get("q", 90)))
 
 
 def hashed(data: bytes) -> int:

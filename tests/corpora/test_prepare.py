@@ -74,7 +74,7 @@ class Stop(Exception):
 
 
 @thorough
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stops=st.lists(st.integers(0, 7), max_size=4), torn=st.booleans())
 def test_what_is_stopped_goes_on_to_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory, stops: list[int], torn: bool

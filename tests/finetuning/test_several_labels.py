@@ -163,7 +163,7 @@ def test_every_label_of_a_drawn_split_is_in_the_training_rows(sets: list[list[st
 
 
 @given(st.integers(0, 100), st.floats(-3, 0))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_probe_is_scikit_learns_one_versus_the_rest(seed: int, exponent: float) -> None:
     rng, penalty = np.random.default_rng(seed), 10.0**exponent
     features = (rng.normal(size=(90, 6)) * rng.uniform(0.01, 50, 6) + rng.normal(size=6) * 100).astype("f4")

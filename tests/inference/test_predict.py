@@ -68,7 +68,7 @@ def rows_with_bad(path: Path, bad: dict[int, str]) -> Path:
 
 
 @given(st.integers(0, 10_000), st.integers(0, 400), st.booleans())
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_run_that_was_killed_at_any_byte_goes_on(
     classify: Pipe, tmp_path: Path, cut: int, log_cut: int, log_first: bool
 ) -> None:

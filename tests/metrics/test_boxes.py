@@ -37,7 +37,7 @@ def boxes(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return predicted, true
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 2**16))
 def test_overlap_and_accuracy(seed: int) -> None:
     predicted, true = boxes(seed)
@@ -70,7 +70,7 @@ def test_best_box_is_at_least_as_good_as_brute_force_over_the_grid() -> None:
 
 
 @given(counts=st.lists(st.integers(1, 5), min_size=1, max_size=8), seed=st.integers(0, 2**16))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_of_several_boxes_counts(counts: list[int], seed: int) -> None:
     """Against torchvision's, in any order; more right boxes never make a prediction worse."""
     predicted, known = boxes(seed)

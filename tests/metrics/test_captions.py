@@ -52,7 +52,7 @@ def official_scores(candidates, references) -> dict[str, float]:
     return values | {name: one.compute_score(references, candidates)[0] for name, one in others.items()}
 
 
-@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(st.integers(0, 2**16))
 def test_scores_are_those_of_the_official_scorers(seed: int) -> None:
     """Plain words need no cutting, so that the scorers can be called directly."""
@@ -105,7 +105,7 @@ def test_nearly_all_difficult_captions_too() -> None:
     assert equal / len(hard) >= 0.98
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60))
 def test_words_have_no_spaces_and_no_capitals(caption: str) -> None:
     words = caption_words(caption)
@@ -113,7 +113,7 @@ def test_words_have_no_spaces_and_no_capitals(caption: str) -> None:
     assert all(word == word.lower() for word in words)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.from_regex(r"[a-z]{3,9}", fullmatch=True), max_size=12))
 def test_plain_words_stay_as_they_are(words: list[str]) -> None:
     ordinary = [word for word in words if word not in ("cannot", "gonna", "gotta", "wanna", "lemme", "gimme")]

@@ -121,7 +121,6 @@ def test_peft_reads_the_additions(learned: Learned) -> None:
     """Over the base, as they were trained: the encoders and the fusion give what our reader gives."""
     import peft
 
-    torch.manual_seed(0)
     base, ours = load_model(learned.base).model, load_model(learned.folder).model
     theirs: Any = peft.PeftModel.from_pretrained(base, str(learned.folder))
     tokens = tiny_pretrained().tokenizer.encode_batch(["a red square"], 12)

@@ -95,7 +95,6 @@ def config(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
 
 @pytest.fixture
 def toy(config: ModelConfig) -> Pretrained:
-    torch.manual_seed(0)
     tokenizer = tiny_pretrained().given_tokenizer
     return Pretrained(tokenizer, Preprocessing(image_size=32), {}, model=XFM(config).eval())
 

@@ -54,7 +54,6 @@ def test_the_file_may_be_overwritten_in_place(tmp_path: Path) -> None:
 
 def test_models_are_built_without_memory_and_take_the_tensors_as_they_are() -> None:
     config = tiny_config(positions=Positions.SINE_2D, order=TextPositions.SINE)
-    torch.manual_seed(0)
     whole = XFM(config)
     state = whole.state_dict()
     with without_weights():

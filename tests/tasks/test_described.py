@@ -128,7 +128,7 @@ def perfect(rows: list[ImageCaptions]) -> np.ndarray:
         max_size=9,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_perfect_model_is_always_right(said: list[list[str]]) -> None:
     """Whatever is repeated: and nothing that is not true counts as right."""
     rows = RetrievalTask.merge([ImageCaptions(Path(f"{n}.png"), tuple(own)) for n, own in enumerate(said)])
@@ -248,7 +248,7 @@ def test_ranks_are_those_of_all_pairs(size: int, folder: Path | None, tmp_path: 
                 assert ranked.order.tolist() == orders[:, :size].tolist()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     pictures=st.integers(1, 9),
     per_picture=st.integers(1, 3),

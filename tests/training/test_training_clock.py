@@ -164,7 +164,7 @@ def run_of(clock: TrainingClock) -> list[ClockState]:
 
 
 # ---------------------------------------------------------------- by steps
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     steps=st.integers(1, 400), warmup=st.integers(0, 100), hold=st.sampled_from([0.0, 0.25, 0.4, 0.99, 1.0])
 )
@@ -175,7 +175,6 @@ def test_rates_by_steps(steps: int, warmup: int, hold: float) -> None:
         assert lr_factor(step, clock, config) == min(1.0, (step + 1) / warmup if step < warmup else fall)
 
 
-@settings(deadline=None)
 @given(steps=st.integers(1, 3000))
 def test_phases_by_steps_end_at_the_nearest_step(steps: int) -> None:
     moments = run_of(TrainingClock(steps, ends=ENDS))
@@ -201,7 +200,7 @@ def test_a_slow_minute_costs_that_minute_only() -> None:
             assert end <= first.share < end + 4 / 600
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seconds=st.lists(st.floats(0.5, 30), min_size=1, max_size=60),
     warmup=st.integers(0, 20),

@@ -47,7 +47,7 @@ NAMES = st.text(st.sampled_from("abc/é漢 .\n"), min_size=1, max_size=12).map(
 LONG = st.sampled_from(["n" * 120, "folder/" * 30 + "k", "ü" * 90, "x" * 700, "d/" * 400])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(NAMES | LONG, st.sets(st.sampled_from(["jpg", "json", "txt", "cls"]), min_size=1)),
@@ -150,7 +150,7 @@ def test_members_of_other_records_are_not_put_together(tmp_path):
         assert all(f"xfm data index {tmp_path}" in record for record in found)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_any_spans_give_true_records_or_bad_ones(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("lying")

@@ -49,7 +49,7 @@ def fitted(
     return Regression(features, labels, 3).fit(value, tolerance=tolerance)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     rows=st.integers(40, 300),
     width=st.integers(1, 24),
@@ -63,7 +63,7 @@ def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
     same_answers(found, 10**exponent, features, labels)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(exponent=st.floats(-3, 1), seed=st.integers(0, 2**16))
 def test_weighted_classes_have_scikit_learns_optimum(exponent, seed):
     features, labels = problem(150, 8, 3, seed)
@@ -78,7 +78,7 @@ def test_weighted_classes_have_scikit_learns_optimum(exponent, seed):
     np.testing.assert_allclose(ours, theirs, atol=3e-3)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(exponent=st.floats(-3, 1), seed=st.integers(0, 2**16))
 def test_several_labels_have_the_optimum_of_each(exponent, seed):
     features, labels = problem(150, 8, 3, seed)
@@ -116,7 +116,6 @@ def test_deviations_standardise():
     assert regression.fit(0.05, ours, tolerance=1e-4).iterations == 0
 
 
-@settings(deadline=None)
 @given(peak=st.floats(-6, 6), sharpness=st.floats(0.1, 10))
 def test_binary_search_finds_the_peak_to_an_eighth_of_a_decade(peak, sharpness):
     trials = binary_search(lambda exponent: -sharpness * abs(exponent - peak), -6, 6)
@@ -125,7 +124,6 @@ def test_binary_search_finds_the_peak_to_an_eighth_of_a_decade(peak, sharpness):
     assert all(-6 <= exponent <= 6 for exponent in trials)
 
 
-@settings(deadline=None)
 @given(
     labels=st.lists(st.sampled_from("abcd"), min_size=2, max_size=60),
     share=st.floats(0.05, 0.8),
