@@ -40,10 +40,8 @@ def test_a_box_is_drawn_where_it_is(left: int, top: int, width: int, height: int
     assert max(drawn.size) >= least
     rows, columns = np.nonzero(coloured(drawn, COLOURS[0]))
     assert (columns.min(), rows.min()) == (left * scale, top * scale)
-    assert (columns.max(), rows.max()) == (
-        min((left + width) * scale, drawn.width - 1),
-        min((top + height) * scale, drawn.height - 1),
-    )
+    assert columns.max() == min((left + width) * scale, drawn.width - 1)
+    assert rows.max() == min((top + height) * scale, drawn.height - 1)
     middle = drawn.getpixel((int((left + width / 2) * scale), int((top + height / 2) * scale)))
     assert middle == (255, 255, 255)
     assert not np.asarray(picture).min() < 255  # the given picture is as it was

@@ -156,10 +156,8 @@ def test_a_base_that_has_moved_is_named(
     command = f"`xfm export {copied} OUT --format merged --base FOLDER`"
     with expect_refusal(str(copied), str(tmp_path / "gone"), "where no model is", command):
         load_model(copied)
-    assert (
-        main(["predict", "image-text-classification", "--model", str(copied), "--image", "x", "--text", "a"])
-        == 2
-    )
+    words = ["predict", "image-text-classification", "--image", "x", "--text", "a"]
+    assert main([*words, "--model", str(copied)]) == 2
     assert command in capsys.readouterr().err
     over = load_model(copied, base=moved)
     assert over.task is not None

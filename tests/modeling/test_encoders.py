@@ -114,10 +114,8 @@ def test_its_words_its_length_and_its_drop_path_are_used(toy: Pretrained) -> Non
     model.init_fusion_embeddings_from_language()
     assert torch.equal(model.fusion.embeddings.words.weight, model.language.words.weight)
     assert Engine(toy, "toy", torch.device("cpu"), Precision.FP32, 2, None).longest == 20
-    rows, settings = (
-        SplitRows([], labels=["cat", "dog"]),
-        TaskSettings(image=ImageTrainingConfig(drop_path=0.25)),
-    )
+    rows = SplitRows([], labels=["cat", "dog"])
+    settings = TaskSettings(image=ImageTrainingConfig(drop_path=0.25))
     task = ImageClassificationTask(toy, TaskImages(toy.preprocessing), rows, settings)
     assert task.module.vision.rate == 0.25
 

@@ -275,19 +275,15 @@ def test_what_takes_too_long_and_who_leaves_free_their_places(serving: Start, mo
     host, port = urlsplit(running.address).netloc.split(":")
     body = b'{"input": "left"}'
     with socket.create_connection((host, int(port))) as leaving:
-        leaving.sendall(
-            b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
-            + body
-        )
+        head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        leaving.sendall(head % len(body) + body)
         time.sleep(0.2)
     time.sleep(0.2)
     assert running.server.dispatcher.batcher.waiting == 0
     release.set()
     assert ask(running.address, "/v1/embeddings", {"input": "last"})[0] == 200
-    assert computed in (
-        ["first", "last"],
-        ["second", "last"],
-    )  # who of the two came first was computed already
+    # Who of the two came first was computed already.
+    assert computed in (["first", "last"], ["second", "last"])
 
 
 def test_an_error_of_ours_tells_nothing(serving: Start, monkeypatch) -> None:

@@ -123,19 +123,13 @@ def lying(folder, spans):
 
 
 def test_members_of_other_records_are_not_put_together(tmp_path):
-    members = {
-        "a.jpg": PICTURE,
-        "a.json": b'{"caption": "a"}',
-        "b.jpg": PICTURE,
-        "b.json": b'{"caption": "b"}',
-    }
+    members = {"a.jpg": PICTURE, "a.json": b'{"caption": "a"}'}
+    members |= {"b.jpg": PICTURE, "b.json": b'{"caption": "b"}'}
     write_tar(tmp_path / "a.tar", members)
     spans = index_shard(tmp_path / "a.tar").spans
     lying(tmp_path, spans)
-    assert [record.annotation["caption"] for record in records_of(open_source(tmp_path, "pair"))] == [
-        "a",
-        "b",
-    ]
+    found = records_of(open_source(tmp_path, "pair"))
+    assert [record.annotation["caption"] for record in found] == ["a", "b"]
     mixed = spans.copy()
     mixed[0, 1], mixed[1, 1] = spans[1, 1], spans[0, 1]
     turned = spans[:, [1, 0, 2]]

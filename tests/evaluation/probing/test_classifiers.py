@@ -21,6 +21,8 @@ from xfm.finetuning.frozen_features import (
 )
 from xfm.finetuning.logistic import LinearClassifier, Regression
 
+EXACT = {"tolerance": 1e-6, "max_iterations": 3000}
+
 
 def problem(rows: int, width: int, classes: int, seed: int):
     rng = np.random.default_rng(seed)
@@ -59,7 +61,7 @@ def fitted(
 )
 def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
     features, labels = problem(rows, width, classes, seed)
-    found = Regression(features, labels, classes).fit(10**exponent, tolerance=1e-6, max_iterations=3000)
+    found = Regression(features, labels, classes).fit(10**exponent, **EXACT)
     same_answers(found, 10**exponent, features, labels)
 
 
@@ -68,9 +70,7 @@ def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
 def test_weighted_classes_have_scikit_learns_optimum(exponent, seed):
     features, labels = problem(150, 8, 3, seed)
     weights = np.random.default_rng(seed).uniform(0.2, 5, 3)
-    found = Regression(features, labels, 3, weights=weights).fit(
-        10**exponent, tolerance=1e-6, max_iterations=3000
-    )
+    found = Regression(features, labels, 3, weights=weights).fit(10**exponent, **EXACT)
     exact, given = features.astype(np.float64), dict(enumerate(weights.tolist()))
     model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight=given)
     theirs = model.fit(exact, labels).predict_proba(exact)
@@ -84,9 +84,7 @@ def test_several_labels_have_the_optimum_of_each(exponent, seed):
     features, labels = problem(150, 8, 3, seed)
     flags = np.stack([labels == 0, labels != 1, np.arange(150) % 2 == 0], axis=1).astype(np.float32)
     weights = np.array([1.0, 3.0, 0.5])
-    found = Regression(features, flags, 3, weights=weights).fit(
-        10**exponent, tolerance=1e-6, max_iterations=3000
-    )
+    found = Regression(features, flags, 3, weights=weights).fit(10**exponent, **EXACT)
     ours, exact = found.logits(features).double().sigmoid().numpy(), features.astype(np.float64)
     for place, weight in enumerate(weights.tolist()):
         model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight={0: 1, 1: weight})
