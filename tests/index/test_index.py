@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
-from tests.index.conftest import postgres_address
+from tests.index.conftest import expect_unopened, postgres_address
 from tests.refusals import expect_refusal
 from xfm.config.pipelines import SearchOptions
 from xfm.core.errors import UserError
@@ -194,14 +194,11 @@ def test_an_index_of_another_model_is_refused(model: Path, tmp_path: Path) -> No
     with open_index(tmp_path / "index", model, make=True) as index:
         index.add(candidates(1))
     other = save_tiny_model(tmp_path / "other", seed=2)
-    with expect_refusal("another model", str(model)), open_index(tmp_path / "index", other):
-        pass
-    with expect_refusal("no collection", "xfm index build"), open_index(tmp_path / "nothing"):
-        pass
+    expect_unopened(tmp_path / "index", "another model", str(model), model=other)
+    expect_unopened(tmp_path / "nothing", "no collection", "xfm index build")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    with expect_refusal("something else"), open_index(tmp_path / "full", model, make=True):
-        pass
+    expect_unopened(tmp_path / "full", "something else", model=model, make=True)
     (tmp_path / "full" / "file").rename(tmp_path / "full" / ".index.json.partial-1")  # of a killed build
     with open_index(tmp_path / "full", model, make=True) as index:
         assert [*index.folder.glob(".index*")] == []
@@ -253,14 +250,10 @@ def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:
         assert index.remove(["p0"]) == 1
         assert "PostgreSQL" in index.store.stats().search
         index.store.drop()
-    with expect_refusal("another --out"), open_index(tmp_path / "index", address="postgresql://elsewhere/db"):
-        pass
-    nowhere = "postgresql://u:secret@127.0.0.1:1/none"
-    with (
-        expect_refusal("u@127.0.0.1:1", "no connection to PostgreSQL at host 127.0.0.1, port 1 "),
-        open_index(tmp_path / "other", model, make=True, address=nowhere),
-    ):
-        pass
+    expect_unopened(tmp_path / "index", "another --out", address="postgresql://elsewhere/db")
+    nowhere = {"make": True, "address": "postgresql://u:secret@127.0.0.1:1/none", "model": model}
+    words = ("u@127.0.0.1:1", "no connection to PostgreSQL at host 127.0.0.1, port 1 ")
+    expect_unopened(tmp_path / "other", *words, **nowhere)
 
 
 def test_pictures_that_come_one_by_one_leave_few_files(model: Path, tmp_path: Path, monkeypatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from xfm.cli._options import option
 from xfm.cli.serve import KEYS, add_server_options, server_config
 from xfm.config.options import ArgumentParser, Namespace, names_in, new_parser
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.models.shipped import DEFAULT, DEFAULT_ANSWERS
 
 
@@ -36,11 +36,9 @@ def run(chosen: Namespace) -> None:
     config, keys = server_config(chosen)
     if chosen.index and chosen.images:
         raise UserError("give --index or --images: the page searches one collection")
-    try:
+    with explained("the page needs FastAPI and uvicorn", "pip install 'xfm[demo]'", ImportError):
         from xfm.serving.demo import open_demo
         from xfm.serving.server import serve
-    except ImportError as error:
-        raise UserError(f"the page needs FastAPI and uvicorn ({error}): pip install 'xfm[demo]'") from error
 
     if not chosen.models:
         print(f"No model is named: {DEFAULT_ANSWERS}.", flush=True)

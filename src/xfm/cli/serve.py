@@ -8,7 +8,7 @@ from pathlib import Path
 from xfm.cli._options import PRECISION, option
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
 from xfm.config.serving import ServeConfig
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import read_text
 from xfm.models.shipped import DEFAULT, DEFAULT_ANSWERS
 
@@ -37,12 +37,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     config, keys = server_config(chosen)
-    try:
+    with explained("serving needs FastAPI and uvicorn", "pip install 'xfm[serve]'", ImportError):
         from xfm.serving.app import Server
-    except ImportError as error:
-        raise UserError(f"serving needs FastAPI and uvicorn ({error}): pip install 'xfm[serve]'") from error
-    from xfm.serving.served import Models, Searches
-    from xfm.serving.server import serve
+        from xfm.serving.served import Models, Searches
+        from xfm.serving.server import serve
 
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.max_batch_size}
     if chosen.models is None:
