@@ -62,15 +62,12 @@ def written(folder: Path, rows: Sequence[dict[str, Any]], name: str = "rows.csv"
     return path
 
 
-def task_of(kind: str) -> str:
-    return "text-classification" if kind == "two texts" else kind
-
-
 @pytest.mark.parametrize(
     ("kind", "config"), some([(kind, config) for kind in KINDS for config in (SEVERAL, FAST)], 8)
 )
 def test_every_task_of_labels_from_a_table(kind, config, model, tmp_path):
-    rows, task, out = rows_of(kind), task_of(kind), tmp_path / "out"
+    rows, out = rows_of(kind), tmp_path / "out"
+    task = "text-classification" if kind == "two texts" else kind
     done = on_table(model, rows, out, config, task)
     metrics = {"f1_micro", "f1_macro", "mean_ap", "exact_match", "calibration_error"}
     assert {key.rsplit("/", 1)[1] for key in done.scores} == metrics

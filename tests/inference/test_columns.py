@@ -56,6 +56,4 @@ def test_answers_of_a_task(model: Path) -> None:
 def _listed(column: Any) -> list[Any]:
     if hasattr(column, "to_pylist"):
         return column.to_pylist()
-    return (
-        list(column.astype(object).where(column.notna(), None)) if hasattr(column, "notna") else list(column)
-    )
+    return list(column.astype(object).where(column.notna(), None) if hasattr(column, "notna") else column)

@@ -57,13 +57,10 @@ def test_overlap_and_accuracy(seed: int) -> None:
     assert iou_scores(paired_iou(predicted, true))["acc50"] == right
 
 
-def boxes_around(rng: np.random.Generator, count: int) -> np.ndarray:
-    centre, size = rng.normal(0.5, 0.1, (count, 2)), rng.uniform(0.2, 0.5, (count, 2))
-    return np.clip(np.concatenate([centre - size / 2, centre + size / 2], axis=1), 0, 1)
-
-
 def test_best_box_is_at_least_as_good_as_brute_force_over_the_grid() -> None:
-    boxes = boxes_around(np.random.default_rng(0), 80)
+    rng = np.random.default_rng(0)
+    centre, size = rng.normal(0.5, 0.1, (80, 2)), rng.uniform(0.2, 0.5, (80, 2))
+    boxes = np.clip(np.concatenate([centre - size / 2, centre + size / 2], axis=1), 0, 1)
     brute = max(iou_scores(paired_iou(box[None], boxes))["acc50"] for box in grid_boxes())
     assert constant_box_scores(grid_boxes(), boxes).max() == pytest.approx(brute, abs=1e-5)
     assert iou_scores(paired_iou(best_constant_box(boxes)[None], boxes))["acc50"] >= brute

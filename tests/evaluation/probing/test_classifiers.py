@@ -19,7 +19,7 @@ from xfm.finetuning.frozen_features import (
     nearest_neighbours,
     neighbour_shares,
 )
-from xfm.finetuning.logistic import LinearClassifier, Regression
+from xfm.finetuning.logistic import Regression
 
 EXACT = {"tolerance": 1e-6, "max_iterations": 3000}
 
@@ -39,18 +39,6 @@ def converged(value: float, features: np.ndarray, labels: np.ndarray, tol: float
     return LogisticRegression(C=value, tol=tol, max_iter=20_000).fit(features, labels)
 
 
-def same_answers(ours: LinearClassifier, value: float, features: np.ndarray, labels: np.ndarray) -> None:
-    exact = features.astype(np.float64)
-    theirs = converged(value, exact, labels, 1e-9).predict_proba(exact)
-    np.testing.assert_allclose(ours.logits(features).double().softmax(1).numpy(), theirs, atol=3e-3)
-
-
-def fitted(
-    features: np.ndarray, labels: np.ndarray, value: float, tolerance: float = 1e-6
-) -> LinearClassifier:
-    return Regression(features, labels, 3).fit(value, tolerance=tolerance)
-
-
 @settings(max_examples=10)
 @given(
     rows=st.integers(40, 300),
@@ -62,7 +50,9 @@ def fitted(
 def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
     features, labels = problem(rows, width, classes, seed)
     found = Regression(features, labels, classes).fit(10**exponent, **EXACT)
-    same_answers(found, 10**exponent, features, labels)
+    exact = features.astype(np.float64)
+    theirs = converged(10**exponent, exact, labels, 1e-9).predict_proba(exact)
+    np.testing.assert_allclose(found.logits(features).double().softmax(1).numpy(), theirs, atol=3e-3)
 
 
 @settings(max_examples=5)
@@ -109,7 +99,7 @@ def test_deviations_standardise():
     deviations = features.std(axis=0)
     divided, regression = features / deviations, Regression(features, labels, 3, deviations)
     ours = regression.fit(0.05, tolerance=1e-6)
-    expected = fitted(divided, labels, 0.05).logits(divided)
+    expected = Regression(divided, labels, 3).fit(0.05, tolerance=1e-6).logits(divided)
     torch.testing.assert_close(ours.logits(features), expected, atol=1e-2, rtol=0)
     assert regression.fit(0.05, ours, tolerance=1e-4).iterations == 0
 
