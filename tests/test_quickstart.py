@@ -231,9 +231,8 @@ def test_the_stages_themselves(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(MODULE, "SMOKE_SCALE", 0.002)
     monkeypatch.setattr(MODULE, "SMOKE_BUDGET", 0.01)  # leaves the least
     monkeypatch.setattr(MODULE, "_recipe", narrow)
-    monkeypatch.setattr(
-        MODULE, "_evaluation", lambda plan: EvaluationConfig(scale=0.001, minutes=0.2, scratch=False)
-    )
+    small = EvaluationConfig(scale=0.001, minutes=0.2, scratch=False)
+    monkeypatch.setattr(MODULE, "_evaluation", lambda plan: small)
     report = quickstart(Path("runs/quickstart"), smoke=True)
     assert report == Path("runs/quickstart/report.html")
     assert "</html>" in report.read_text()

@@ -83,9 +83,8 @@ def clip(folder: Path) -> Source:
     tokenizer = transformers.CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
     ends = {"bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
     text = SMALL | {"vocab_size": 49408, **ends}
-    config = transformers.CLIPConfig(
-        text_config=text, vision_config=SMALL | {"image_size": 224, "patch_size": 32}, projection_dim=48
-    )
+    vision = SMALL | {"image_size": 224, "patch_size": 32}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=48)
     processor = transformers.CLIPProcessor(transformers.CLIPImageProcessor(), tokenizer)
     return of_transformers(folder, transformers.CLIPModel(config), processor)
 
@@ -96,9 +95,8 @@ def siglip(folder: Path, tokenizer: Any, resample: int) -> Source:
     ends = {"projection_size": 64, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
     config = transformers.SiglipConfig(**SIGLIP | {"text_config": SMALL | of_text | ends})
     shown = transformers.SiglipImageProcessor(size={"height": 96, "width": 96}, resample=resample)
-    return of_transformers(
-        folder, transformers.SiglipModel(config), transformers.SiglipProcessor(shown, tokenizer)
-    )
+    processor = transformers.SiglipProcessor(shown, tokenizer)
+    return of_transformers(folder, transformers.SiglipModel(config), processor)
 
 
 def siglip_1(folder: Path) -> Source:
@@ -127,10 +125,8 @@ def open_clip(folder: Path, **settings: Any) -> Source:
     described = {"embed_dim": 48, **TOWERS, **settings}
     model = library.model.CustomTextCLIP(**json.loads(json.dumps(described))).eval()
     randomise(model)
-    save_file(
-        {name: t.contiguous() for name, t in model.state_dict().items()},
-        folder / "open_clip_model.safetensors",
-    )
+    tensors = {name: t.contiguous() for name, t in model.state_dict().items()}
+    save_file(tensors, folder / "open_clip_model.safetensors")
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": described, "preprocess_cfg": {}}))
     prepare = library.image_transform(described["vision_cfg"]["image_size"], is_train=False)
     pixels, ids = torch.stack([*map(prepare, pictures())]), library.tokenizer.SimpleTokenizer()(TEXTS)

@@ -51,9 +51,8 @@ def test_overlap_and_accuracy(seed: int) -> None:
     np.testing.assert_allclose(ours[has_area], coco[has_area], atol=1e-9)
     sides = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT])  # fractions of the sides have the IoU of pixels
     right = float((theirs >= 0.5).mean())
-    assert iou_scores(paired_iou(predicted / sides, true / sides)) == pytest.approx(
-        {"acc50": right, "mean_iou": theirs.mean()}
-    )
+    scores = iou_scores(paired_iou(predicted / sides, true / sides))
+    assert scores == pytest.approx({"acc50": right, "mean_iou": theirs.mean()})
     assert iou_scores(paired_iou(predicted, true))["acc50"] == right
 
 

@@ -54,9 +54,8 @@ def test_error_is_torchmetrics(seed: int, classes: int, rows: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     probabilities = (3 * torch.randn(rows, classes, generator=generator)).softmax(-1)
     truth = torch.randint(classes, (rows,), generator=generator)
-    expected = MulticlassCalibrationError(num_classes=classes, n_bins=bins_of(rows), norm="l1")(
-        probabilities, truth
-    )
+    theirs = MulticlassCalibrationError(num_classes=classes, n_bins=bins_of(rows), norm="l1")
+    expected = theirs(probabilities, truth)
     sure, best = probabilities.max(-1)
     found = calibration(sure.tolist(), (best == truth).tolist())
     assert found.error == pytest.approx(float(expected), abs=1e-5)

@@ -54,11 +54,10 @@ def answers(task: TaskModel, pretrained: Pretrained) -> Tensor:
         if isinstance(task, Classifier):
             found = task(pixels, tokens)
         elif task.task.kind == "retrieval":
-            pairs = task.model.fuse(
-                task.model.encode_text(tokens.ids, tokens.mask), tokens.mask, task.model.encode_image(pixels)
-            )
-            vectors = task.model.embed_text(tokens.ids, tokens.mask), task.model.embed_image(pixels)
-            found = torch.cat([task.model.match_logits(pairs), *vectors], dim=1)
+            model, (ids, mask) = task.model, (tokens.ids, tokens.mask)
+            pairs = model.fuse(model.encode_text(ids, mask), mask, model.encode_image(pixels))
+            vectors = model.embed_text(ids, mask), model.embed_image(pixels)
+            found = torch.cat([model.match_logits(pairs), *vectors], dim=1)
         else:
             found = task(pixels, tokens, tokens)
     return found.flatten()

@@ -68,9 +68,8 @@ def looked(part: CrossAttention, states: Tensor, source: Tensor, memories: Memor
     part.zero_grad()
     states, source = (one.detach().requires_grad_() for one in (states, source))
     found = part(states, Memories([source], memories.grid, memories.rows, memories.biases))
-    (
-        found * torch.linspace(-1, 1, found.numel(), dtype=found.dtype).to(found).view_as(found)
-    ).sum().backward()
+    weights = torch.linspace(-1, 1, found.numel(), dtype=found.dtype, device=found.device)
+    (found * weights.view_as(found)).sum().backward()
     assert states.grad is not None
     assert source.grad is not None
     return [found.detach(), states.grad, source.grad, *gradients(part).values()]

@@ -114,9 +114,8 @@ def test_token_0_alone_is_that_of_all_tokens(training: bool) -> None:
         states = model.encode_text(ids, mask)
         (packed,) = model.encode_texts([Tokens(ids, mask)])
         torch.testing.assert_close(packed[mask], states[mask], rtol=1e-9, atol=1e-11)
-        torch.testing.assert_close(
-            model.language.encode_first(ids, mask), states[:, 0], rtol=1e-9, atol=1e-11
-        )
+        first = model.language.encode_first(ids, mask)
+        torch.testing.assert_close(first, states[:, 0], rtol=1e-9, atol=1e-11)
         fused = model.fuse(states[said], mask[said], image, shown)
         alone = model.fuse_first(states, mask, image, shown, said)
         torch.testing.assert_close(alone, fused[:, :1], rtol=1e-9, atol=1e-11)

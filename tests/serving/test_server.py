@@ -57,10 +57,8 @@ def test_the_openai_client_understands_it(serving: Start, model: Path) -> None:
 def test_ranking_is_by_match(serving: Start, model: Path) -> None:
     running = serving()
     pictures = [png("red", "blue"), png("green", "red"), png("blue", "yellow")]
-    matched = pipeline("image-text-matching", model)(
-        [{"image": one, "text": "a red square"} for one in pictures]
-    )
-    scores = [one["score"] for one in matched]
+    asked = [{"image": one, "text": "a red square"} for one in pictures]
+    scores = [one["score"] for one in pipeline("image-text-matching", model)(asked)]
     ranked = running.client().rerank("a red square", pictures)
     assert [place for place, _ in ranked] == np.argsort([-score for score in scores]).tolist()
     assert [score for _, score in ranked] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)

@@ -139,9 +139,8 @@ def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], Blocks]:
     for low, high in ((0, middle), (middle, width)):
         left = draw(st.integers(low, high - 12))
         top = draw(st.integers(0, height - 12))
-        blocks.append(
-            (left, top, draw(st.integers(left + 10, high - 2)), draw(st.integers(top + 10, height)))
-        )
+        right, bottom = draw(st.integers(left + 10, high - 2)), draw(st.integers(top + 10, height))
+        blocks.append((left, top, right, bottom))
     names = draw(st.permutations(list(COLOURS)))
     return (width, height), dict(zip(names, blocks, strict=True))
 

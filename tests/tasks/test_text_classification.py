@@ -149,9 +149,8 @@ def test_negatives_are_a_text_or_a_list_or_none() -> None:
         (["c", "d"], ("c", "d")),
         ('["c", "d"]', ("c", "d")),
     ):
-        assert read(row(anchor="a", positive="b", negative=cell), CellMeaning()) == MatchedTexts(
-            "a", "b", found
-        )
+        given = row(anchor="a", positive="b", negative=cell)
+        assert read(given, CellMeaning()) == MatchedTexts("a", "b", found)
     assert read(row(anchor="a", positive="b"), CellMeaning()) == MatchedTexts("a", "b")
 
 

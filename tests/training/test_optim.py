@@ -72,9 +72,8 @@ def test_fused_equals_the_reference():
     config = OptimConfig(lr=1e-2, weight_decay=0.1)
     chosen = build_optimizer(ours, config)
     assert chosen.param_groups[0]["fused"]
-    plain = torch.optim.AdamW(
-        parameter_groups(reference, config), lr=1e-2, betas=config.betas, foreach=False, fused=False
-    )
+    groups = parameter_groups(reference, config)
+    plain = torch.optim.AdamW(groups, lr=1e-2, betas=config.betas, foreach=False, fused=False)
     step_alike(ours, reference, (chosen, plain))
 
 
