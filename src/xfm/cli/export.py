@@ -53,9 +53,8 @@ def run(chosen: Namespace) -> None:
         made = {"merged": str(chosen.model)}
         require_new_model(out, made)
         merge(adapter, out, chosen.base, made)
-        print(
-            f"The model is in {out} ({folder_size(out):,} bytes; the adapter has {folder_size(adapter):,})."
-        )
+        sizes = f"{folder_size(out):,} bytes; the adapter has {folder_size(adapter):,}"
+        print(f"The model is in {out} ({sizes}).")
         return
     if chosen.format in FOLDERS:
         from xfm.inference.sentence_folder import write_sentence_folder

@@ -150,9 +150,8 @@ def _add_fields(
         own = values.get(f.name, own)
         narrow, dest = variant(types[f.name], own), f"{name}{f.name}"
         if is_dataclass(narrow) and own is not None:
-            heading = parser.add_argument_group(
-                f"{dest} - {' '.join(texts.get(f.name, '').split()).removesuffix('.')}"
-            )
+            about = " ".join(texts.get(f.name, "").split()).removesuffix(".")
+            heading = parser.add_argument_group(f"{dest} - {about}")
             below = own if isinstance(own, Mapping) else {}
             of_field = default_of(f) if isinstance(own, Mapping) else own
             _add_fields(parser, heading, narrow, below, of_field, f"{dest}.", there)  # pyright: ignore

@@ -101,9 +101,8 @@ def evaluate(
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     weights = weights_digest(model_folder)
-    maker = ResultOrigin(
-        "evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}"
-    )
+    subject = {"model": weights, "data": world_mark(world)}
+    maker = ResultOrigin("evaluate", subject, f"{model_folder} on {world}")
     require_free(out, maker, model=model_folder)
     finished = parts_to_keep(out, config)
     pretrained = load_model(model_folder)

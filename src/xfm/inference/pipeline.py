@@ -111,10 +111,8 @@ def _boxed(spec: TaskSpec) -> str:
             f"{spec.name} needs a model that was fine-tuned for it, and none was given (model=); make one "
             f"with `xfm finetune {spec.name} --model {DEFAULT} --train FILE --out OUT`"
         )
-    warnings.warn(
-        f"no model is given for {spec.name}: {DEFAULT_ANSWERS}; model= chooses another",
-        stacklevel=3,
-    )
+    said = f"no model is given for {spec.name}: {DEFAULT_ANSWERS}; model= chooses another"
+    warnings.warn(said, stacklevel=3)
     return str(boxed_model(DEFAULT))
 
 

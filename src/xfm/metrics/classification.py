@@ -184,9 +184,8 @@ def class_metrics(
     Unknown classes are always missed.
     """
     labels, everything = [choice.label for choice in predicted], with_unknown(names, truth)
-    numbers = {
-        name: number for number, name in enumerate(everything)
-    }  # texts would all be as wide as the longest
+    # Numbers, as an array of texts has each as wide as the longest.
+    numbers = {name: number for number, name in enumerate(everything)}
     guessed, true = (np.array([numbers[label] for label in own]) for own in (labels, truth))
     matrix = confusion_matrix(truth, labels, everything)
     occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0  # truly or predicted

@@ -213,11 +213,8 @@ def _processor(folder: Path, image_size: int) -> Preprocessing:
                 f"{shortest or size} pixels, {crop} of them cropped, for a model of {image_size}"
             )
         how = _RESAMPLING[own.get("resample", 3)]
-        return replace(
-            preprocessing(path, image_size, own["image_mean"], own["image_std"]),
-            interpolation=how,
-            framing=framing,
-        )
+        shown = preprocessing(path, image_size, own["image_mean"], own["image_std"])
+        return replace(shown, interpolation=how, framing=framing)
 
 
 # ---------------------------------------------------------------- open_clip
