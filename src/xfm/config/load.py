@@ -17,8 +17,8 @@ from xfm.config.options import merge, parse
 from xfm.config.plain import check_value_count, to_plain, yaml_value
 from xfm.config.recipe import Recipe
 from xfm.config.typed import check_names
-from xfm.core.errors import UserError, explained, suggest
-from xfm.core.files import read_text, reading
+from xfm.core.errors import UserError, suggest
+from xfm.core.files import read_text
 from xfm.core.paths import at_home
 
 RECIPE_ENV = "XFM_PRETRAIN"
@@ -93,9 +93,13 @@ def _listed(values: Any) -> int:
 def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:
     """A YAML mapping of settings; a UserError names `source`, else the recipe."""
     source = source or f"recipe {path}"
-    with reading(source), explained(f"{source} is not valid YAML", "mend that line", ValueError):
+    try:
         text = read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text(encoding="utf-8")
         content = yaml_value(text)
+    except OSError as error:
+        raise UserError(f"{source} cannot be read ({error.strerror}): check the path") from error
+    except ValueError as error:
+        raise UserError(f"{source} is not valid YAML ({error}): mend that line") from error
     try:
         check_value_count(content)
     except ValueError as error:
