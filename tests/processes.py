@@ -154,6 +154,13 @@ class Ended:
         return [line for line in self.err.splitlines() if line.startswith("xfm: ")]
 
 
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
 def can_unshare() -> bool:
     """Whether a command may have name spaces of its own: as root, in containers not always."""
     return not subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode

@@ -12,22 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "xfm"
 # A room imports only rooms before it.
-ORDER = (
-    *(
-        "core",
-        "config",
-        "data",
-        "executors",
-        "metrics",
-        "world",
-        "models",
-        "method",
-        "objectives",
-        "training",
-    ),
-    *("tasks", "reports", "corpora", "finetuning", "evaluation", "inference", "search", "serving"),
-    *("cli", "__main__"),
-)
+_ORDER = """core config data executors metrics world models method objectives training tasks reports corpora
+    finetuning evaluation inference search serving cli __main__"""
+ORDER = tuple(_ORDER.split())
 
 
 def room_of(path: Path) -> str:

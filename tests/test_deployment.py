@@ -112,10 +112,8 @@ def test_the_pod_has_no_rights() -> None:
     pod, only = manifests()["Deployment"]["spec"]["template"]["spec"], container()
     user, _, group = last("USER").partition(":")
     assert pod["securityContext"]["runAsNonRoot"]
-    assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"]) == (
-        int(user),
-        int(group),
-    )
+    assert pod["securityContext"]["runAsUser"] == int(user)
+    assert pod["securityContext"]["runAsGroup"] == int(group)
     rights = only["securityContext"]
     assert rights["readOnlyRootFilesystem"]
     assert not rights["allowPrivilegeEscalation"]

@@ -13,12 +13,7 @@ OPTIONAL |= {"pycocoevalcap", "h5py", "pillow_heif", "lancedb", "psycopg", "pgve
 OPTIONAL |= {"prometheus_client", "starlette", "pydantic", "sentence_transformers"}
 OPTIONAL |= {"ray", "py3langid"}
 OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "openvino", "pandas"}
-ADAPTERS = (
-    "xfm.models.interop.transformers",
-    "xfm.search.lance",
-    "xfm.search.postgres",
-    "xfm.serving",
-)
+ADAPTERS = ("xfm.models.interop.transformers", "xfm.search.lance", "xfm.search.postgres", "xfm.serving")
 ADAPTERS += ("xfm.inference.sentence_transformers",)
 """Modules that are nothing without an extra; nobody else imports them at the top."""
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}

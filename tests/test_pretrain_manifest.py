@@ -62,9 +62,8 @@ def ran(place: Path, only: Any, folder: Path | None = None) -> list[str]:
     environment = {**os.environ, "PATH": f"{place}:{os.environ['PATH']}"}
     words = [*only["command"], script]
     assert words[:2] == ["sh", "-c"]
-    return subprocess.run(
-        words, capture_output=True, text=True, env=environment, check=True
-    ).stdout.splitlines()
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
+    return done.stdout.splitlines()
 
 
 def test_the_script_begins_a_run_and_goes_on_with_it(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from xfm.cli.quickstart import (
 from xfm.config.encoders import FusionConfig, VisionConfig
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
@@ -27,7 +28,6 @@ from xfm.core.results_folder import ResultOrigin, sign
 from xfm.models.folder import load_model
 from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.training.clock import SCHEDULE, ClockState, open_schedule, read_schedule
-from xfm.training.flags import plain_flags
 
 MODULE = import_module("xfm.cli.quickstart")
 PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", before=0.5, training=2.5)
@@ -79,7 +79,7 @@ class Stages:
         assert model.is_dir()
         self.evaluations.append(config)
         self.clock.now += 60 * config.minutes
-        write_json(folder / "evaluation.json", {"flags": plain_flags(flags)})
+        write_json(folder / "evaluation.json", {"flags": to_plain(flags)})
         (folder / "report.html").write_text(f"report {len(self.evaluations)}")
         return {}
 
@@ -99,10 +99,10 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     return stages
 
 
-def stop(folder: Path, stages: Stages) -> None:
+def stop(folder: Path, stages: Stages, budget: float = 5) -> None:
     stages.failing = 1
     with pytest.raises(KeyboardInterrupt):
-        quickstart(folder, 5)
+        quickstart(folder, budget)
 
 
 # ---------------------------------------------------------------- budget and plan
@@ -122,9 +122,7 @@ def test_all_of_the_budget_is_used(tmp_path: Path, stages: Stages, budget: float
 
 def test_a_run_that_was_stopped_uses_what_it_had_left(tmp_path, stages):
     """However long the pause."""
-    stages.failing = 1
-    with pytest.raises(KeyboardInterrupt):
-        quickstart(tmp_path / "run", 25)
+    stop(tmp_path / "run", stages, 25)
     used = stages.trainings[0][0].training.minutes / 2 + 0.5
     stages.clock.now += 60 * 30
     began = stages.clock.now
@@ -233,9 +231,8 @@ def test_the_stages_themselves(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(MODULE, "SMOKE_SCALE", 0.002)
     monkeypatch.setattr(MODULE, "SMOKE_BUDGET", 0.01)  # leaves the least
     monkeypatch.setattr(MODULE, "_recipe", narrow)
-    monkeypatch.setattr(
-        MODULE, "_evaluation", lambda plan: EvaluationConfig(scale=0.001, minutes=0.2, scratch=False)
-    )
+    small = EvaluationConfig(scale=0.001, minutes=0.2, scratch=False)
+    monkeypatch.setattr(MODULE, "_evaluation", lambda plan: small)
     report = quickstart(Path("runs/quickstart"), smoke=True)
     assert report == Path("runs/quickstart/report.html")
     assert "</html>" in report.read_text()

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 import psutil
 import pytest
 
-from tests.processes import run
+from tests.processes import run, wait_until
 from xfm.core import sandbox
 from xfm.core.errors import UserError
 from xfm.core.sandbox import ParsingError, parsed
@@ -113,10 +113,7 @@ if sys.argv[1] == "killed":
 @pytest.mark.parametrize("how", ["ended", "killed"])
 def test_nothing_stays_behind(how: str) -> None:
     ended = run([sys.executable, "-c", PROGRAM, how], 120, fresh=True)
-    until = time.monotonic() + 60
-    while (there := psutil.pid_exists(int(ended.out))) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not there
+    wait_until(lambda: not psutil.pid_exists(int(ended.out)))
 
 
 def test_it_begins_with_little() -> None:

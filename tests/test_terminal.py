@@ -127,10 +127,7 @@ def test_ctrl_c_while_options_are_read(seconds: float) -> None:
 # ---------------------------------------------------------------- what the machine refuses
 @thorough
 def test_a_full_disk_is_said_once(model: Path, small_disk: Path, tmp_path: Path) -> None:
-    taken = small_disk / "m.th"
     (small_disk / "rest").write_bytes(b"x" * (220 << 10))
-    assert f"{taken}: the disk is full; free some space" in refused(f"xfm export {model} {taken}")
-    assert not taken.exists()
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "a red square"}\n' * 2000)
     out = small_disk / "answers.jsonl"

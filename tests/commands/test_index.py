@@ -109,10 +109,8 @@ def test_a_search_by_another_model_than_the_collection_s_is_refused(
 
 
 def test_a_miss_and_a_doubtful_hit_say_what_the_model_knows(photos: Path, cli: Cli) -> None:
-    asked, limits = (
-        ("search", photos, "qwertz asdf", "--min-score"),
-        "Photographs, other names and free language",
-    )
+    asked = ("search", photos, "qwertz asdf", "--min-score")
+    limits = "Photographs, other names and free language"
     missed = cli.prints(*asked, 1)
     assert "Nothing found" in missed
     assert limits in missed

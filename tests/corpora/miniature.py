@@ -13,15 +13,14 @@ import numpy as np
 from PIL import Image
 
 from tests.data.conftest import write_tar as write_members
+from tests.data.picture_kinds import saved
 
 SIZE = (64, 48)
 
 
 def jpeg(seed: int, size: tuple[int, int] = SIZE, quality: int = 90) -> bytes:
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    return saved(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), "JPEG", quality=quality)
 
 
 def write(path: Path, content: bytes | str | Any) -> Path:

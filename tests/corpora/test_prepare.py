@@ -74,7 +74,7 @@ class Stop(Exception):
 
 
 @thorough
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stops=st.lists(st.integers(0, 7), max_size=4), torn=st.booleans())
 def test_what_is_stopped_goes_on_to_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory, stops: list[int], torn: bool
@@ -112,13 +112,8 @@ def test_what_is_stopped_goes_on_to_the_same_bytes(
 @pytest.mark.slow
 def test_killed_processes_are_gone_on_with(tmp_path: Path) -> None:
     source = coco(tmp_path / "coco", pictures=40)
-    words = [
-        "prepare",
-        "coco",
-        "--from",
-        str(source),
-        *["--shard-size", "2", "--max-side", "40", "--workers", "2"],
-    ]
+    words = ["prepare", "coco", "--from", str(source)]
+    words += ["--shard-size", "2", "--max-side", "40", "--workers", "2"]
     assert main([*words, "--out", str(tmp_path / "whole"), "--quiet"]) == 0
     made = tmp_path / ".to.preparing" / "made"
     with Running([*XFM, *words, "--out", str(tmp_path / "to")]) as first:
@@ -203,10 +198,8 @@ def test_pictures_and_captions_are_filtered(tmp_path: Path) -> None:
     manifest = prepared("folder", source, tmp_path / "to", min_side=30, max_aspect=4.0, min_words=2)
     assert manifest.left_out == {"picture too long or too wide": 1, "picture too small": 1}
     assert manifest.parts == {"caption: caption or text too short or too long": 1}
-    assert [one["captions"] for one in annotations(tmp_path / "to").values()] == [
-        ["three words here", "one two"],
-        ["three words here"],
-    ]
+    kept = [one["captions"] for one in annotations(tmp_path / "to").values()]
+    assert kept == [["three words here", "one two"], ["three words here"]]
     with expect_refusal("nothing is left of the corpus (4 caption or text too short or too long)"):
         prepared("folder", source, tmp_path / "none", min_words=9)
 
@@ -248,10 +241,8 @@ def test_the_recipe_base_reads_the_folders_that_the_page_on_corpora_makes() -> N
 def test_captions_of_another_language_are_left_out(tmp_path: Path) -> None:
     pytest.importorskip("py3langid")
     write(tmp_path / "own" / "1.jpg", jpeg(1))
-    write(
-        tmp_path / "own" / "1.txt",
-        "a man is riding a horse on the beach\nein Mann reitet ein Pferd am Strand entlang",
-    )
+    captions = "a man is riding a horse on the beach\nein Mann reitet ein Pferd am Strand entlang"
+    write(tmp_path / "own" / "1.txt", captions)
     prepared("folder", tmp_path / "own", tmp_path / "to", language="en")
     assert annotations(tmp_path / "to")["1.jpg"]["captions"] == ["a man is riding a horse on the beach"]
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.data.picture_kinds import saved
 from xfm.config.data import (
     Augmentation,
     CorpusConfig,
@@ -53,9 +54,7 @@ def noise(seed: int, width: int, height: int) -> Tensor:
 def picture_bytes(rng: np.random.Generator, width: int, height: int, format: str = "JPEG") -> bytes:
     noise = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     picture = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    picture.save(buffer, format, quality=90)
-    return buffer.getvalue()
+    return saved(picture, format, quality=90)
 
 
 PICTURE = picture_bytes(np.random.default_rng(0), 40, 30)
@@ -147,6 +146,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         for i, text in enumerate(texts):
             file.write(json.dumps({"text": " ".join([text] * (1 + i % 9))}) + "\n")
     return Corpus.of(folder, train_tokenizer(texts, 400))
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(["a red cat sits left of the caterpillar", "the blue house"] * 5, 300)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from xfm.config.data import TokenMaskConfig
 from xfm.data.collate import TokenCache, collate_tokens, patch_span
 from xfm.data.masking import maskable
-from xfm.data.tokenizer import Tokenizer, train_tokenizer
 
 
 @given(st.integers(0, 95), st.integers(1, 96), st.sampled_from([6, 8, 12, 16, 96]))
@@ -47,11 +45,6 @@ def test_collate_tokens_pads(tokenizer):
 
 
 # ------------------------------------------------------------------ kept tokens
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return train_tokenizer(["a red cat sits left of the caterpillar", "the blue house"] * 5, 300)
-
-
 texts = st.lists(st.text(st.sampled_from("a cat house. </s> 你é"), max_size=30), max_size=6)
 
 

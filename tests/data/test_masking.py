@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tests.data.conftest import generator, masked_row
 from xfm.config.data import PatchMaskConfig, TokenMaskConfig
 from xfm.data.masking import mask_patches, masked_count
-from xfm.data.tokenizer import Tokenizer, train_tokenizer
 
 
 # ------------------------------------------------------------------ patches
@@ -24,11 +23,6 @@ def test_patch_count_is_exact(grid, data):
 
 
 # ------------------------------------------------------------------ tokens
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return train_tokenizer(["a red cat sits left of the caterpillar", "the blue house"] * 5, 300)
-
-
 def test_replacement_is_80_10_10(tokenizer):
     config = TokenMaskConfig(0.5, 40, 100)
     ids = [0, *range(10, 80), 2]

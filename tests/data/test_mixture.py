@@ -39,7 +39,7 @@ def test_shares_and_epochs(corpora, seed):
             assert sorted(visited[start : start + size]) == list(range(size))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_runs_keep_groups_and_shares(data):
     """A corpus in runs beside one in any order: epochs stay whole, and groups stay together."""
@@ -79,7 +79,7 @@ def test_shuffled_is_uniform():
     assert max(steps.values()) / min(steps.values()) < 1.6
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 400), st.integers(1, 50), st.integers(1, 8), st.integers(0, 2**64 - 1))
 def test_runs_are_a_permutation_of_which_few_are_under_way(size, length, window, key):
     runs = RunOrder(length, window)

@@ -62,9 +62,8 @@ def test_identities(corpus, tmp_path):
     whole = {"captions": [], "regions": [{"phrase": "x", "box": [0, 0, *SIZE]}]}
     records = [one, two, whole, {**one, "picture": 1}]
     batch = region_batch(corpus, tmp_path, records)
-    rows = list(
-        zip(batch.image_identity.tolist(), batch.text_identity.tolist(), batch.is_image.tolist(), strict=True)
-    )
+    columns = (batch.image_identity, batch.text_identity, batch.is_image)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
     assert len(rows) == 7
     captions = [image for image, _, is_image in rows if is_image]
     assert len(set(captions)) == 2  # two pictures

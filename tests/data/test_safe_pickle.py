@@ -25,7 +25,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pickle") / "refs.p"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(value=st.lists(plain, max_size=3), protocol=st.integers(3, pickle.HIGHEST_PROTOCOL))
 def test_plain_values_come_back(path: Path, value, protocol: int) -> None:
     path.write_bytes(pickle.dumps(value, protocol))

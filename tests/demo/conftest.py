@@ -21,6 +21,7 @@ from xfm.serving.examples import Examples
 
 TUNED = {"vqa": "vqa", "reasoning": "reasoning", "captioning": "captions", "grounding": "boxes"}
 """Tasks that tiny models are fine-tuned for, and what their runs are called."""
+TABS = ("search", "ask", "find", "compare", "caption", "classify", "fill", "look")
 
 Open = Callable[..., Running]
 
@@ -58,6 +59,11 @@ def opened() -> Iterator[Open]:
             return running
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def tiny(opened: Open, runs: dict[str, Path]) -> Running:
+    return opened(*runs.values())
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from tests.alike import some, thorough
-from tests.demo.conftest import Open, Visit
+from tests.demo.conftest import TABS, Open, Visit
 from tests.finetuning.conftest import FILES, SAMPLES, on_sample
 from tests.serving.conftest import Running
 
 Go = Callable[..., Visit]
-TABS = ("search", "ask", "find", "compare", "caption", "classify", "fill", "look")
 KEY = "a-key-of-24-characters-0"
 # The ratio of contrast of WCAG 2 for every text that is seen, against all that is painted behind its middle.
 CONTRAST = """() => {
@@ -62,11 +61,6 @@ CONTROLS = """() => [...document.querySelectorAll('button, input, select, a[href
     kind: one.tagName + (one.type ? ':' + one.type : ''),
     height: one.getBoundingClientRect().height,
   }))"""
-
-
-@pytest.fixture(scope="module")
-def tiny(opened: Open, runs: dict[str, Path]) -> Running:
-    return opened(*runs.values())
 
 
 def focused(page: Any) -> str:

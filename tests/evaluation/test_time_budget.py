@@ -12,10 +12,6 @@ PARTS = list(Part)
 SCRATCH = {part: work.with_scratch() for part, work in WORK.items()}
 
 
-def nominal(plan: Mapping[Part, PartCost]) -> float:
-    return AFTERWARDS + sum(work.rest + sum(work.tunings) for work in plan.values())
-
-
 @dataclass
 class Machine:
     """Seconds pass by what is done on it."""
@@ -66,7 +62,8 @@ def test_the_time_is_used_and_no_more(slowness, minutes: float) -> None:
 def test_as_planned_every_fine_tuning_has_its_seconds(scratch: bool) -> None:
     plan = SCRATCH if scratch else WORK
     machine = Machine(lambda now: 1.0, plan)
-    machine.evaluates(TimeBudget(nominal(plan) / 60, PARTS, scratch, lambda: machine.now), PARTS)
+    seconds = AFTERWARDS + sum(work.rest + sum(work.tunings) for work in plan.values())
+    machine.evaluates(TimeBudget(seconds / 60, PARTS, scratch, lambda: machine.now), PARTS)
     assert len(machine.tuned[Part.VQA]) == 2 + scratch
     for part, seconds in machine.tuned.items():
         assert seconds == pytest.approx(plan[part].tunings, rel=0.1), part

@@ -105,9 +105,8 @@ def test_ray_data_maps_a_column_pipeline(model: Path) -> None:
     texts = ["a red square", None, "a blue square", "a green square"]
     items = [{"id": number, "said": text} for number, text in enumerate(texts)]
     made = {"task": "embed", "model": str(model), "columns": {"text": "said"}}
-    mapped = ray.data.from_items(items).map_batches(
-        xfm.ColumnPipeline, fn_constructor_kwargs=made, concurrency=1, batch_size=2
-    )
+    how = {"fn_constructor_kwargs": made, "concurrency": 1, "batch_size": 2}
+    mapped = ray.data.from_items(items).map_batches(xfm.ColumnPipeline, **how)
     rows = sorted(mapped.take_all(), key=lambda row: row["id"])
     expected = xfm.pipeline("embed", model)([text for text in texts if text])
     np.testing.assert_allclose([row["vector"] for row in rows if row["id"] != 1], expected, atol=1e-6)

@@ -131,18 +131,8 @@ def commanded(folder: Path) -> dict[str, Any]:
     table, out, err = str(SAMPLES / "claims.csv"), io.StringIO(), io.StringIO()
     words = ["finetune", "image-text-classification", "--model", str(folder / "model"), "--train", table]
     words += ["--validation", table, "--test", table, "--out", str(folder / "command"), "--device", "cpu"]
-    words += [
-        "--steps",
-        "3",
-        "--evaluate-every",
-        "3",
-        "--batch-size",
-        "6",
-        "--workers",
-        "1",
-        "--patience",
-        "0",
-    ]
+    words += ["--steps", "3", "--evaluate-every", "3", "--batch-size", "6"]
+    words += ["--workers", "1", "--patience", "0"]
     with redirect_stdout(out), redirect_stderr(err):
         status = cli.main(words)
     return {"status": status, "out": out.getvalue(), "err": err.getvalue()}

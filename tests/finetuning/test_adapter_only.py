@@ -51,10 +51,8 @@ def test_the_adapter_answers_as_what_was_trained(task, encoders, more, model, tm
 def test_the_command_says_its_size_and_the_way_to_a_whole_model(model, tmp_path, capsys):
     out = tmp_path / "run"
     given = ["--model", str(model), "--train", str(SAMPLES / "reviews.csv"), "--out", str(out), "--quiet"]
-    given += [
-        *("--tune.language", "lora", "--tune.save_adapter_only", "true"),
-        *("--steps", "2", "--baseline", "false"),
-    ]
+    given += ["--tune.language", "lora", "--tune.save_adapter_only", "true"]
+    given += ["--steps", "2", "--baseline", "false"]
     assert main(["finetune", "text-classification", *given]) == 0
     said = capsys.readouterr().out
     assert f"an adapter of {folder_size(out / 'model'):,} bytes over {model}" in said

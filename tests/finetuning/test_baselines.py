@@ -192,7 +192,7 @@ def formula(query: str, texts: Sequence[str]) -> list[float]:
 
 
 @given(st.lists(st.builds(MatchedTexts, WORDS, WORDS), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bm25_is_the_formula(rows: list[MatchedTexts]) -> None:
     search = TextSearch.of(rows)
     found = bm25_scores(search)(slice(0, len(rows)))

@@ -29,7 +29,7 @@ from tests.reports.written import json_lines
 from xfm.config.tasks import task_spec
 from xfm.finetuning.finished import FinetuneResult
 from xfm.finetuning.report import REPORT
-from xfm.reports.scores import METRICS
+from xfm.reports.scores import METRICS, read_scores
 from xfm.training.checkpoint import list_checkpoints, read_state
 
 pytestmark = thorough  # of the steps of several processes some run in tests/training
@@ -89,10 +89,9 @@ def test_two_processes_compute_what_one_does(kind, folder, alone):
     for mine, theirs in zip(ours.tuned.looks.values(), first["looks"], strict=True):
         assert mine == pytest.approx(theirs, **CLOSE)
     assert (first["scores"], second["scores"]) == (len(ours.scores), 0)
-    scores = json.loads((folder / "two" / kind / METRICS).read_text())
-    assert {name: score["value"] for name, score in scores.items()} == pytest.approx(
-        {name: score.value for name, score in ours.scores.items()}, **CLOSE
-    )
+    scores = {name: score.value for name, score in ours.scores.items()}
+    found = read_scores(folder / "two" / kind / METRICS)
+    assert {name: score.value for name, score in found.items()} == pytest.approx(scores, **CLOSE)
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(folder: Path) -> None:
@@ -132,10 +131,8 @@ def test_parts_of_a_batch_are_the_batch(kind, folder, alone, tmp_path):
     found = losses(tmp_path)
     for name, values in losses(folder / "one" / kind).items():
         assert found[name] == pytest.approx(values, **CLOSE), name
-    assert_close(
-        [plain(one) for one in done.predictions["test"]],
-        [plain(one) for one in alone[kind].predictions["test"]],
-    )
+    ours, theirs = ([*map(plain, one.predictions["test"])] for one in (done, alone[kind]))
+    assert_close(ours, theirs)
 
 
 def test_a_contrast_over_a_batch_has_no_parts(folder: Path, tmp_path: Path) -> None:

@@ -62,27 +62,21 @@ def written(folder: Path, rows: Sequence[dict[str, Any]], name: str = "rows.csv"
     return path
 
 
-def task_of(kind: str) -> str:
-    return "text-classification" if kind == "two texts" else kind
-
-
 @pytest.mark.parametrize(
     ("kind", "config"), some([(kind, config) for kind in KINDS for config in (SEVERAL, FAST)], 8)
 )
 def test_every_task_of_labels_from_a_table(kind, config, model, tmp_path):
-    rows, task, out = rows_of(kind), task_of(kind), tmp_path / "out"
+    rows, out = rows_of(kind), tmp_path / "out"
+    task = "text-classification" if kind == "two texts" else kind
     done = on_table(model, rows, out, config, task)
     metrics = {"f1_micro", "f1_macro", "mean_ap", "exact_match", "calibration_error"}
     assert {key.rsplit("/", 1)[1] for key in done.scores} == metrics
     board = done.leaderboards["test"]
     probe = "linear probe of the frozen features"
-    assert {*baselines_of(done.task)} - {probe if config is FAST else ""} <= {
-        place.name for place in board.places
-    }
+    placed = {place.name for place in board.places}
+    assert {*baselines_of(done.task)} - {probe if config is FAST else ""} <= placed
     assert board.missing == {}
-    assert {"most frequent set of labels", "the most frequent labels"} < {
-        place.name for place in board.places
-    }
+    assert {"most frequent set of labels", "the most frequent labels"} < placed
     told = json.loads((out / "model" / "task.json").read_text())
     assert (told["label_kind"], told["labels"]) == ("several", [*sorted(COLOURS)])
     assert told["threshold"] == done.task.labels.threshold
@@ -163,7 +157,7 @@ def test_every_label_of_a_drawn_split_is_in_the_training_rows(sets: list[list[st
 
 
 @given(st.integers(0, 100), st.floats(-3, 0))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_probe_is_scikit_learns_one_versus_the_rest(seed: int, exponent: float) -> None:
     rng, penalty = np.random.default_rng(seed), 10.0**exponent
     features = (rng.normal(size=(90, 6)) * rng.uniform(0.01, 50, 6) + rng.normal(size=6) * 100).astype("f4")

@@ -45,10 +45,10 @@ from xfm.training.flags import recipe_steps
 _MODEL = ("config.json", "preprocessing.json", "provenance.json", "self_check.json", "calibration.json")
 _PICTURES = "finetune/recommended/pictures.yaml"
 _STATE = {
-    **{"format": 1, "step": 20, "world": 2, "precision": "fp32", "settings": {"training": {"steps": 40}}},
-    **{"data": {"pair": "abc"}, "changes": ["step 10: lr 0.1 in place of 0.2"]},
+    "format": 1, "step": 20, "world": 2, "precision": "fp32", "settings": {"training": {"steps": 40}},
+    "data": {"pair": "abc"}, "changes": ["step 10: lr 0.1 in place of 0.2"],
     "samples": {"pair": {"read": 160, "skipped": 2, "trained": 158}},
-}
+}  # fmt: skip
 _CALIBRATION = resources.files("xfm.models.shipped") / "small" / "calibration.json"
 _TOLD = {"task": "vqa", "model": "small", "train": "a.csv", "out": "runs/a", "columns": "image=photo"}
 
@@ -123,15 +123,9 @@ def _weights(folder: Path) -> None:
 def _manifest(folder: Path) -> None:
     shard = {"name": "00000.tar", "records": 3, "bytes": 10240, "sha256": "0" * 64}
     manifest = CorpusManifest(
-        *(1, "coco", "0" * 64, "CC BY 4.0", "coco", {"max_side": 0}, 3, 3, 10240),
-        *(
-            {"pictures": 3, "captions": 6},
-            {"damaged": 0},
-            {"region of a crowd": 1},
-            [shard],
-            {"xfm": "0.1.0"},
-        ),
-    )
+        1, "coco", "0" * 64, "CC BY 4.0", "coco", {"max_side": 0}, 3, 3, 10240,
+        {"pictures": 3, "captions": 6}, {"damaged": 0}, {"region of a crowd": 1}, [shard], {"xfm": "0.1.0"},
+    )  # fmt: skip
     write(folder / NAME, json.dumps(asdict(manifest)))
 
 
@@ -149,22 +143,14 @@ def _mark(folder: Path) -> None:
 def _json(name: str, content: Any, read: Callable[[Path], object], change: Change = change_json) -> Target:
     file = "a.json" if isinstance(content, dict | list) else "a.txt"
     prepare = partial(_put, file=file, content=content)
-    return Target(Family.CONFIGURATIONS, name, prepare, file, change, lambda folder: read(folder / file))
+    return _of(name, prepare, file, change, lambda folder: read(folder / file))
 
 
 def _put(folder: Path, file: str, content: Any) -> None:
     write(folder / file, content)
 
 
-def _of(
-    name: str,
-    prepare: Callable[[Path], object],
-    file: str,
-    change: Change,
-    read: Callable[[Path], object],
-    weight: float = 1.0,
-) -> Target:
-    return Target(Family.CONFIGURATIONS, name, prepare, file, change, read, weight)
+_of = partial(Target, Family.CONFIGURATIONS)
 
 
 def _yaml(
@@ -177,9 +163,8 @@ def _yaml(
     """A file that is read, for which milliseconds are enough, and parsed, which takes half a second."""
 
     def target(kind: str, read: Callable[[Path], object], weight: float) -> Target:
-        return Target(
-            *(Family.CONFIGURATIONS, f"{name}-{kind}", prepare, "a.yaml", change_yaml),
-            *(lambda folder: read(folder / "a.yaml"), weight),
+        return _of(
+            f"{name}-{kind}", prepare, "a.yaml", change_yaml, lambda folder: read(folder / "a.yaml"), weight
         )
 
     return target("read", quick, 1), target("parsed", whole, share)
@@ -196,10 +181,8 @@ TARGETS = (
     *_yaml("benchmark", partial(_recipe, _PICTURES), lambda path: read_recipe(path, BenchmarkRecipe),
         load_benchmark, 0.2),
     *_yaml("finetune", _finetuning, read_finetune, _parsed, 0.3),
-    *(_of(f"model-{Path(name).stem}", _model, f"model/{name}", change_json, read_model,
-        2) for name in _MODEL),
-    *(_of(f"info-{Path(name).stem}", _model, f"model/{name}", change_json, _described,
-        0.2) for name in _MODEL),
+    *(_of(f"{kind}-{Path(name).stem}", _model, f"model/{name}", change_json, read, weight)
+        for kind, read, weight in (("model", read_model, 2), ("info", _described, 0.2)) for name in _MODEL),
     _of("checkpoint-state", _checkpoint, "checkpoints/step-00000020/state.json", change_json,
         read_checkpoint, 3),
     _of("checkpoint-manifest", _checkpoint, "checkpoints/step-00000020/manifest.json", change_json,

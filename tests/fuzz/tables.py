@@ -25,32 +25,17 @@ from xfm.tasks.rows import CellMeaning
 CAPTIONS = ("a red square", "two birds, at a lake", 'she said "yes"')
 ROWS: list[dict[str, Any]] = [
     {
-        **{
-            "image": "a.jpg",
-            "caption": text,
-            "text": text,
-            "text_pair": "another",
-            "question": f"what is {number}?",
-        },
-        **{"answer": str(number), "label": f"class {number}", "box": [1, 2, 8, 9]},
-        **{
-            "left": "a.jpg",
-            "right": "a.jpg",
-            "anchor": text,
-            "positive": "near",
-            "negative": ["far", "away"],
-        },
+        "image": "a.jpg", "caption": text, "text": text, "text_pair": "another",
+        "question": f"what is {number}?", "answer": str(number), "label": f"class {number}",
+        "box": [1, 2, 8, 9], "left": "a.jpg", "right": "a.jpg",
+        "anchor": text, "positive": "near", "negative": ["far", "away"],
     }
     for number, text in enumerate(CAPTIONS)
-]
+]  # fmt: skip
 """With the fields of every task."""
+_REGION = {"phrase": "it", "box": [1, 2, 8, 9]}
 RECORDS = [
-    {
-        "image": "a.jpg",
-        "captions": ["one", "two"],
-        "text": "plain",
-        "regions": [{"phrase": "it", "box": [1, 2, 8, 9]}],
-    },
+    {"image": "a.jpg", "captions": ["one", "two"], "text": "plain", "regions": [_REGION]},
     {"image": "a.jpg", "caption": "three", "text": "words"},
 ]
 
@@ -118,19 +103,11 @@ TASKS = ("vqa", "grounding", "reasoning", "text-classification", "sentence-simil
 def _table(
     file: str, content: Callable[[], bytes], change: Change, tasks: int = 2, weight: float = 1.0
 ) -> tuple[Target, ...]:
-    kind, prepare = file.partition(".")[2], partial(_put, file=file, content=content)
-    read = partial(read_of_tasks, file=file, tasks=TASKS[:tasks])
+    kind, given = file.partition(".")[2], (partial(_put, file=file, content=content), file, change)
+    read, doctor = partial(read_of_tasks, file=file, tasks=TASKS[:tasks]), partial(read_records, file=file)
     return (
-        Target(Family.TABLES, f"tasks-{kind}", prepare, file, change, read, weight),
-        Target(
-            Family.TABLES,
-            f"doctor-{kind}",
-            prepare,
-            file,
-            change,
-            partial(read_records, file=file),
-            weight / 2,
-        ),
+        Target(Family.TABLES, f"tasks-{kind}", *given, read, weight),
+        Target(Family.TABLES, f"doctor-{kind}", *given, doctor, weight / 2),
     )
 
 
@@ -140,9 +117,9 @@ def _texts(file: str, content: bytes, change: Change) -> Target:
     return Target(Family.TABLES, f"texts-{file.partition('.')[2]}", prepare, f"texts/{file}", change, read)
 
 
+_RECORDED = (partial(_put, file="a.jsonl", content=lambda: _lines(RECORDS)), "a.jsonl", change_json_lines)
 TARGETS = (
-    Target(*(Family.TABLES, "records-jsonl", partial(_put, file="a.jsonl", content=lambda: _lines(RECORDS)),
-        "a.jsonl"), *(change_json_lines, read_both_kinds, 4)),
+    Target(Family.TABLES, "records-jsonl", *_RECORDED, read_both_kinds, 4),
     *_table("a.jsonl", lambda: _lines(ROWS), change_json_lines, len(TASKS), 3),
     *_table("a.json", lambda: json.dumps(ROWS).encode(), change_json),
     *_table("a.csv", lambda: _delimited(ROWS), change_table),
@@ -151,7 +128,6 @@ TARGETS = (
     _texts("a.jsonl", _lines(ROWS), change_json_lines),
     _texts("a.json", json.dumps(ROWS).encode(), change_json),
     _texts("a.txt", "\n".join(CAPTIONS).encode(), change_text),
-    Target(*(Family.TABLES, "captions-jsonl", partial(_put, file="a.jsonl",
-        content=lambda: _lines(RECORDS)), "a.jsonl"), *(change_json_lines, partial(read_corpus,
-        corpus=CorpusName.TABLE, source="a.jsonl"), 2)),
+    Target(Family.TABLES, "captions-jsonl", *_RECORDED,
+        partial(read_corpus, corpus=CorpusName.TABLE, source="a.jsonl"), 2),
 )  # fmt: skip

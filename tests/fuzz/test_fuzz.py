@@ -84,4 +84,4 @@ def test_behind_an_input_that_ends_the_process_the_next_is_read(monkeypatch: pyt
 def test_coverage_may_choose_the_inputs() -> None:
     """libFuzzer changes those that reach new lines."""
     pytest.importorskip("atheris")
-    assert fuzz.read_in_processes({"configurations/split": (1, 400)}, guided=True) == []
+    assert fuzz.read_in_processes({"configurations/safetensors": (1, 400)}, guided=True) == []

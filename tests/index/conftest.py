@@ -12,7 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.evaluation.tiny import COLOURS, draw
+from tests.refusals import expect_refusal
 from xfm.search.filters import Condition, Metadata, Relation
+from xfm.search.opening import open_index
 from xfm.search.store import IndexedImage, Row
 
 SERVER = "XFM_TEST_POSTGRES"
@@ -29,6 +31,12 @@ def postgres_address() -> str:
     if SERVER not in found:
         pytest.skip(f"{SERVER} names no PostgreSQL server; `make services` starts one")
     return found[SERVER]
+
+
+def expect_unopened(folder: Path, *words: str, **options: Any) -> None:
+    """A collection is not opened, and a sentence with these words says why."""
+    with expect_refusal(*words), open_index(folder, **options):
+        pass
 
 
 @pytest.fixture(params=["lance", "postgres"])

@@ -47,10 +47,6 @@ def passing(index: Index, *where: str) -> list[str]:
     )
 
 
-def filled(index: Index, *paths: Path, **asked: Any) -> None:
-    fill(index, [open_supply(path, key="sku", **asked) for path in paths], SkippedRecords(), progress=False)
-
-
 def test_columns_are_numbers_where_every_cell_is_one(tmp_path: Path) -> None:
     path = shop(tmp_path / "shop.csv", ROWS)
     supply = open_supply(path)
@@ -70,7 +66,8 @@ def test_conditions_compare_numbers(model: Path, tmp_path: Path, capsys: Any, st
     if store == "postgres":
         where = {"address": postgres_address(), "table": f"t{uuid.uuid4().hex[:12]}"}
     with open_index(tmp_path / "index", model, make=True, **where) as index:
-        filled(index, shop(tmp_path / "shop.csv", ROWS))
+        source = open_supply(shop(tmp_path / "shop.csv", ROWS), key="sku")
+        fill(index, [source], SkippedRecords(), progress=False)
         told = f"Note: {tmp_path / 'shop.csv'} has nothing but numbers in price, stock:"
         assert capsys.readouterr().err.count(told) == 1
         assert index.about.fields == KINDS

@@ -1,6 +1,5 @@
 """Collections that are damaged, or made to do harm: whoever opens one is told in a sentence."""
 
-import io
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.picture_kinds import saved
 from tests.evaluation.tiny import draw
 from tests.processes import XFM, run
 from xfm.config.pipelines import SearchOptions
@@ -111,9 +111,7 @@ def rows(width: int = 0, **cells: Any) -> Damage:
 
 
 def png(side: int) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (side, side)).save(out, "png")
-    return out.getvalue()
+    return saved(Image.new("RGB", (side, side)), "png")
 
 
 DATA = f"{LANCE}/pictures.lance/data/*"

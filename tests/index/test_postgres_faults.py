@@ -16,7 +16,7 @@ import pytest
 from tests.alike import thorough
 from tests.finetuning.conftest import Cli
 from tests.finetuning.conftest import cli as cli
-from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
+from tests.index.conftest import WIDTH, expect_unopened, postgres_address, rows_of, unit
 from tests.index.proxy import Proxy
 from tests.processes import XFM, Running
 from tests.refusals import expect_refusal
@@ -85,8 +85,7 @@ def test_a_table_of_another_collection_is_neither_opened_nor_emptied(
     with open_index(tmp_path / "one", model, **given) as index:
         index.store.add(rows(3, index.about.width), replacing=False)
         execute(f"DROP TABLE {name}")
-        with expect_refusal(f"no table {name}"), open_index(tmp_path / "one", writing=False):
-            pass
+        expect_unopened(tmp_path / "one", f"no table {name}", writing=False)
         with open_index(tmp_path / "two", model, **given) as other:
             other.store.add(rows(2, index.about.width), replacing=False)
         for change in (lambda: index.store.remove(["k0"]), lambda: index.store.drop(), index.compact):
@@ -95,8 +94,7 @@ def test_a_table_of_another_collection_is_neither_opened_nor_emptied(
         with expect_refusal(f"the table {name}"):
             index.store.add(rows(1, index.about.width), replacing=True)
     for writing in (False, True):
-        with expect_refusal(f"the table {name}"), open_index(tmp_path / "one", writing=writing):
-            pass
+        expect_unopened(tmp_path / "one", f"the table {name}", writing=writing)
     with open_index(tmp_path / "two", writing=False) as other:
         assert other.store.count() == 2
 
@@ -223,8 +221,7 @@ def test_an_empty_table_of_other_columns_is_not_taken(model: Path, tmp_path: Pat
         postgres.PostgresStore(postgres_address(), name, WIDTH).close()
         execute(f"ALTER TABLE {name} DROP COLUMN IF EXISTS {column}, ADD COLUMN {column} {kind}")
         execute(f"COMMENT ON TABLE {name} IS NULL")
-        with expect_refusal(f"the table {name}", "--table"), open_index(tmp_path / "new", model, **given):
-            pass
+        expect_unopened(tmp_path / "new", f"the table {name}", "--table", model=model, **given)
         assert not (tmp_path / "new").exists()
         assert execute(f"SELECT obj_description('{name}'::regclass, 'pg_class')") == [(None,)]
         execute(f"DROP TABLE {name}")

@@ -1,13 +1,13 @@
 """Pictures from folders, tables and shards, with their names and metadata."""
 
-import io
 import json
 import os
-import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.data.conftest import write_tar
+from tests.data.picture_kinds import saved
 from tests.evaluation.tiny import draw
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
@@ -15,9 +15,7 @@ from xfm.search.sources import FolderSupply, open_supply
 
 
 def png(number: int) -> bytes:
-    out = io.BytesIO()
-    draw("red", "blue", number).save(out, "png")
-    return out.getvalue()
+    return saved(draw("red", "blue", number), "png")
 
 
 def table(folder: Path, *rows: dict, name: str = "rows.jsonl") -> Path:
@@ -66,23 +64,10 @@ def test_rows_without_names_are_named_by_their_place(tmp_path: Path) -> None:
     assert [one.key for one in again] == ["a.png", "b.png"]
 
 
-def shard(path: Path, *members: tuple[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
 def test_a_shard_has_the_json_beside_a_picture(tmp_path: Path) -> None:
-    path = shard(
-        tmp_path / "part.tar",
-        ("x/1.png", png(1)),
-        ("x/1.json", b'{"caption": "a red square", "n": 2, "l": []}'),
-        ("x/2.png", png(2)),
-        ("x/2.txt", b"words"),
-    )
+    annotation = b'{"caption": "a red square", "n": 2, "l": []}'
+    members = {"x/1.png": png(1), "x/1.json": annotation, "x/2.png": png(2), "x/2.txt": b"words"}
+    path = write_tar(tmp_path / "part.tar", members)
     source = open_supply(path)
     first, second = source.candidates()
     assert (first.key, second.key) == (f"{path}/x/1", f"{path}/x/2")
@@ -93,10 +78,8 @@ def test_a_shard_has_the_json_beside_a_picture(tmp_path: Path) -> None:
 
 
 def test_shards_are_found_by_a_pattern_or_their_folder_and_need_no_texts(tmp_path: Path) -> None:
-    paths = [
-        shard(tmp_path / f"{number:05d}.tar", ("1.png", png(number)), ("2.png", png(9)), ("2.txt", b"words"))
-        for number in range(2)
-    ]
+    second = {"2.png": png(9), "2.txt": b"words"}
+    paths = [write_tar(tmp_path / f"{n:05d}.tar", {"1.png": png(n), **second}) for n in range(2)]
     expected = [
         (f"{path}/{name}", png(n if name == 1 else 9)) for n, path in enumerate(paths) for name in (1, 2)
     ]
@@ -106,7 +89,7 @@ def test_shards_are_found_by_a_pattern_or_their_folder_and_need_no_texts(tmp_pat
         assert [(one.key, one.picture) for one in offers] == expected
         assert [one.metadata for one in offers] == [{}, {"caption": "words"}] * 2
         assert source.total == 4
-    shard(paths[0], ("1.png", png(5)), ("2.png", png(9)), ("2.txt", b"words"))
+    write_tar(paths[0], {"1.png": png(5), **second})
     os.utime(paths[0], (1, 1))
     again = list(open_supply(tmp_path / "*.tar").candidates())
     changed = [one.stamp != before.stamp for one, before in zip(again, offers, strict=True)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.refusals import expect_refusal
+from tests.index.conftest import expect_unopened
 from xfm.search.opening import open_index
 from xfm.search.trusted_hosts import HOSTS
 
@@ -42,17 +42,12 @@ def naming(folder: Path, address: str) -> Path:
     ],
 )
 def test_another_machine_is_asked_by_those_who_name_it(found: Path, address: str, host: str) -> None:
-    with (
-        expect_refusal(str(found), f"at {host}, another machine", f"{HOSTS}={host}"),
-        open_index(naming(found, address)),
-    ):
-        pass
+    expect_unopened(naming(found, address), str(found), f"at {host}, another machine", f"{HOSTS}={host}")
 
 
 @pytest.mark.parametrize("address", ["postgresql://LOCALHOST:1/x", "postgresql://%2Fnowhere:1/x"])
 def test_this_machine_is_asked_at_once(found: Path, address: str) -> None:
-    with expect_refusal("no connection to PostgreSQL"), open_index(naming(found, address)):
-        pass
+    expect_unopened(naming(found, address), "no connection to PostgreSQL")
 
 
 def test_a_host_is_named_by_the_environment_or_the_address(
@@ -60,17 +55,12 @@ def test_a_host_is_named_by_the_environment_or_the_address(
 ) -> None:
     address = "postgresql://db.example:1/shop?hostaddr=127.0.0.1"  # no name is looked up
     naming(found, address)
-    with (
-        expect_refusal("no connection to PostgreSQL at host db.example, port 1"),
-        open_index(found, address=address),
-    ):
-        pass
+    asked = "no connection to PostgreSQL at host db.example, port 1"
+    expect_unopened(found, asked, address=address)
     monkeypatch.setenv(HOSTS, "other.example, DB.example")
-    with expect_refusal("no connection to PostgreSQL at host db.example, port 1"), open_index(found):
-        pass
+    expect_unopened(found, asked)
     monkeypatch.setenv(HOSTS, "other.example")
-    with expect_refusal(f"{HOSTS}=db.example"), open_index(found):
-        pass
+    expect_unopened(found, f"{HOSTS}=db.example")
 
 
 def test_the_model_that_a_collection_names_is_said(

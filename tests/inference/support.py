@@ -42,19 +42,23 @@ class Said:
 Command = Callable[..., Said]
 
 
-def same(first: Any, second: Any, place: str = "") -> None:
+def close(first: Any, second: Any) -> None:
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
+
+
+def same(first: Any, second: Any, place: str = "", near: float = 1e-5, relative: float = 0) -> None:
     """Equal in shape and words, numbers within 1e-5, those of boxes within 1e-5 of a side of 100 pixels."""
     if isinstance(first, dict):
         assert first.keys() == second.keys(), place
         for key in first:
-            same(first[key], second[key], f"{place}.{key}")
+            same(first[key], second[key], f"{place}.{key}", near, relative)
     elif isinstance(first, list):
         assert len(first) == len(second), place
         for row, (one, other) in enumerate(zip(first, second, strict=True)):
-            same(one, other, f"{place}[{row}]")
+            same(one, other, f"{place}[{row}]", near, relative)
     elif isinstance(first, float | np.ndarray):
-        tolerance = 1e-3 if ".box" in place else 1e-5
-        np.testing.assert_allclose(first, second, rtol=0, atol=tolerance, err_msg=place)
+        near = 100 * near if ".box" in place else near
+        np.testing.assert_allclose(first, second, rtol=relative, atol=near, err_msg=place)
     else:
         assert first == second, place
 

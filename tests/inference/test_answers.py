@@ -57,10 +57,9 @@ def test_text_classification(models: Models) -> None:
         assert scores(answer) == pytest.approx(wanted, abs=1e-5)
     same(pipe(said[0], top_k=1), answers[0][:1])
     pair = found.task(tokens=found.tokenizer.encode_pairs(said[:1], said[1:], 40)).softmax(-1)[0]
+    wanted = dict(zip(("bad", "fair", "good"), pair.tolist(), strict=True))
     for given in ({"text": said[0], "text_pair": said[1]}, {"text": said[0], "second": said[1]}):
-        assert scores(pipe(given)) == pytest.approx(
-            dict(zip(("bad", "fair", "good"), pair.tolist(), strict=True)), abs=1e-5
-        )
+        assert scores(pipe(given)) == pytest.approx(wanted, abs=1e-5)
     same(pipe(text=said[0], text_pair=said[1]), pipe(given))
 
 
@@ -70,9 +69,8 @@ def test_visual_reasoning(models: Models) -> None:
     text = found.tokenizer.encode_batch([normalise_caption(said, 64)], 64)
     logits = found.task(pixels(found, shown), text, torch.tensor([[0, 1]]))
     answer = xfm.pipeline("visual-reasoning", model=found)(images=shown, text=said)
-    assert scores(answer) == pytest.approx(
-        dict(zip(("false", "true"), logits.softmax(-1)[0].tolist(), strict=True)), abs=1e-5
-    )
+    wanted = dict(zip(("false", "true"), logits.softmax(-1)[0].tolist(), strict=True))
+    assert scores(answer) == pytest.approx(wanted, abs=1e-5)
     turned = xfm.pipeline("visual-reasoning", model=found)(images=shown[::-1], text=said)
     assert scores(turned) != pytest.approx(scores(answer), abs=1e-4)
 

@@ -1,6 +1,5 @@
 """`xfm.ColumnPipeline`: batches of any form get columns, and rows that cannot be read get a reason."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 import xfm
+from tests.data.picture_kinds import saved
 from tests.inference.models import pictures
 
 arrow = pytest.importorskip("pyarrow")
@@ -15,9 +15,7 @@ pandas = pytest.importorskip("pandas")
 
 
 def png(number: int) -> bytes:
-    out = io.BytesIO()
-    pictures(number + 1)[number].save(out, "png")
-    return out.getvalue()
+    return saved(pictures(number + 1)[number], "png")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +56,4 @@ def test_answers_of_a_task(model: Path) -> None:
 def _listed(column: Any) -> list[Any]:
     if hasattr(column, "to_pylist"):
         return column.to_pylist()
-    return (
-        list(column.astype(object).where(column.notna(), None)) if hasattr(column, "notna") else list(column)
-    )
+    return list(column.astype(object).where(column.notna(), None) if hasattr(column, "notna") else column)

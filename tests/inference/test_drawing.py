@@ -23,10 +23,6 @@ def box(left: float, top: float, right: float, bottom: float, label: str = "") -
     return {"label": label, "box": {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}}
 
 
-def coloured(image: Image.Image, colour: str) -> np.ndarray:
-    return (np.asarray(image) == np.array(ImageColor.getrgb(colour))).all(-1)
-
-
 sides = st.integers(8, 60)
 
 
@@ -38,12 +34,10 @@ def test_a_box_is_drawn_where_it_is(left: int, top: int, width: int, height: int
     scale = drawn.width // 110
     assert drawn.size == (110 * scale, 100 * scale)
     assert max(drawn.size) >= least
-    rows, columns = np.nonzero(coloured(drawn, COLOURS[0]))
+    rows, columns = np.nonzero((np.asarray(drawn) == ImageColor.getrgb(COLOURS[0])).all(-1))
     assert (columns.min(), rows.min()) == (left * scale, top * scale)
-    assert (columns.max(), rows.max()) == (
-        min((left + width) * scale, drawn.width - 1),
-        min((top + height) * scale, drawn.height - 1),
-    )
+    assert columns.max() == min((left + width) * scale, drawn.width - 1)
+    assert rows.max() == min((top + height) * scale, drawn.height - 1)
     middle = drawn.getpixel((int((left + width / 2) * scale), int((top + height / 2) * scale)))
     assert middle == (255, 255, 255)
     assert not np.asarray(picture).min() < 255  # the given picture is as it was

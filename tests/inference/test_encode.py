@@ -14,7 +14,7 @@ from torch import nn
 import xfm
 from tests.alike import some
 from tests.inference.models import inputs, pictures, texts
-from tests.inference.support import Folders
+from tests.inference.support import Folders, close
 from tests.refusals import expect_refusal
 from xfm.config.tasks import task_specs
 from xfm.data.images import to_uint8
@@ -30,10 +30,6 @@ def loaded(folders: Folders) -> LoadedModel:
     found = xfm.load(folders[None])
     assert isinstance(found, Pretrained)
     return found
-
-
-def close(first: Any, second: Any) -> None:
-    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
 
 
 def computed(module: nn.Module, where: int = 0) -> list[int]:

@@ -32,11 +32,6 @@ SOME = some([*KINDS], 4)
 SIDE = 32
 
 
-@pytest.fixture(scope="module")
-def embed(models: Models) -> Pipe:
-    return xfm.pipeline("embed", model=models[None], batch_size=2)
-
-
 def near(found: torch.Tensor, kind: Kind) -> bool:
     """Whether [3, S, S] of 0 to 255 are what a viewer shows, made small."""
     assert kind.shown is not None

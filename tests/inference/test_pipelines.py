@@ -18,7 +18,7 @@ from tests.inference.support import Models, Pipe, same
 from xfm.core.errors import UserError
 from xfm.inference.input_parsing import InputError
 
-QUICK = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def make(task: str, models: Models, **options: Any) -> Pipe:

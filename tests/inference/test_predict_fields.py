@@ -52,10 +52,8 @@ def test_the_column_map_of_a_fine_tuning_is_understood(
     locate = xfm.pipeline("grounding", model=models["grounding"])
     pictures(1)[0].save(tmp_path / "0.png")
     (tmp_path / "a.csv").write_text("image,what\n0.png,a red square\n")
-    same(
-        answers(locate, tmp_path / "a.csv", {"phrase": "what"}),
-        [locate(image=tmp_path / "0.png", text="a red square")],
-    )
+    wanted = locate(image=tmp_path / "0.png", text="a red square")
+    same(answers(locate, tmp_path / "a.csv", {"phrase": "what"}), [wanted])
     with pytest.raises(UserError, match="--columns: text and phrase are one field; name it once"):
         answers(locate, tmp_path / "a.csv", {"phrase": "what", "text": "what"})
     (tmp_path / "b.csv").write_text("one,other\na red square,it is blue\n")

@@ -14,7 +14,7 @@ from torch import nn
 import xfm
 from tests.alike import thorough
 from tests.inference.models import pictures, texts
-from tests.inference.support import Folders
+from tests.inference.support import Folders, close
 from xfm.cli.main import main
 from xfm.config.labels import MatchCalibration
 from xfm.inference import sentence_folder
@@ -28,10 +28,6 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from xfm.inference import sentence_transformers as adapter
 
 SAID, SHOWN = texts(9), pictures(5)
-
-
-def close(first: Any, second: Any) -> None:
-    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -64,10 +64,8 @@ def test_the_whole_model(folder: Path) -> None:
     torch.testing.assert_close(out.logits_per_text, logits, rtol=1e-5, atol=1e-5)
     index = torch.tensor([0, 1, 1])
     fused = model.fuse(out.text_states, mask, out.image_states, index)
-    assert torch.equal(
-        model.match_logits(fused),
-        ours.match_logits(ours.fuse(ours.encode_text(ids, mask), mask, ours.encode_image(pixels), index)),
-    )
+    expected = ours.fuse(ours.encode_text(ids, mask), mask, ours.encode_image(pixels), index)
+    assert torch.equal(model.match_logits(fused), ours.match_logits(expected))
     assert set(model(input_ids=ids).keys()) == {"text_states", "text_embeds"}  # the mask is found
 
 

@@ -36,11 +36,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_vision(name: str, folder: Path) -> str:
-    write_timm(name, folder, spread=False, depth=2, **IMAGE)
-    return str(folder)
-
-
 def write_language(kind: str, folder: Path) -> str:
     if kind == "modernbert":
         write_text_model(kind, folder, spread=False, num_hidden_layers=2, **TEXT)
@@ -78,7 +73,8 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
     """From two folders of other libraries to a trained model folder, by the commands that a user types."""
     recipe = write_recipe(tmp_path / "recipe.yaml", world)
     parts = [hf + write_language(language, tmp_path / "language")]
-    parts.append(of_timm + write_vision(vision, tmp_path / "vision"))
+    write_timm(vision, tmp_path / "vision", spread=False, depth=2, **IMAGE)
+    parts.append(f"{of_timm}{tmp_path / 'vision'}")
     composed, run = tmp_path / "composed", tmp_path / "run"
     arguments = ["--language", parts[0], "--vision", parts[1], "--recipe", str(recipe)]
     assert main(["init", *arguments, str(composed)]) == 0

@@ -29,7 +29,6 @@ from xfm.models.interop.sources import read_weights
 
 FUZZ = settings(
     max_examples=40 if THOROUGH else 10,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 SHARE = st.floats(0, 1) | st.just(1.0)

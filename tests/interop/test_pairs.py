@@ -83,9 +83,8 @@ def clip(folder: Path) -> Source:
     tokenizer = transformers.CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
     ends = {"bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
     text = SMALL | {"vocab_size": 49408, **ends}
-    config = transformers.CLIPConfig(
-        text_config=text, vision_config=SMALL | {"image_size": 224, "patch_size": 32}, projection_dim=48
-    )
+    vision = SMALL | {"image_size": 224, "patch_size": 32}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=48)
     processor = transformers.CLIPProcessor(transformers.CLIPImageProcessor(), tokenizer)
     return of_transformers(folder, transformers.CLIPModel(config), processor)
 
@@ -96,9 +95,8 @@ def siglip(folder: Path, tokenizer: Any, resample: int) -> Source:
     ends = {"projection_size": 64, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
     config = transformers.SiglipConfig(**SIGLIP | {"text_config": SMALL | of_text | ends})
     shown = transformers.SiglipImageProcessor(size={"height": 96, "width": 96}, resample=resample)
-    return of_transformers(
-        folder, transformers.SiglipModel(config), transformers.SiglipProcessor(shown, tokenizer)
-    )
+    processor = transformers.SiglipProcessor(shown, tokenizer)
+    return of_transformers(folder, transformers.SiglipModel(config), processor)
 
 
 def siglip_1(folder: Path) -> Source:
@@ -127,10 +125,8 @@ def open_clip(folder: Path, **settings: Any) -> Source:
     described = {"embed_dim": 48, **TOWERS, **settings}
     model = library.model.CustomTextCLIP(**json.loads(json.dumps(described))).eval()
     randomise(model)
-    save_file(
-        {name: t.contiguous() for name, t in model.state_dict().items()},
-        folder / "open_clip_model.safetensors",
-    )
+    tensors = {name: t.contiguous() for name, t in model.state_dict().items()}
+    save_file(tensors, folder / "open_clip_model.safetensors")
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": described, "preprocess_cfg": {}}))
     prepare = library.image_transform(described["vision_cfg"]["image_size"], is_train=False)
     pixels, ids = torch.stack([*map(prepare, pictures())]), library.tokenizer.SimpleTokenizer()(TEXTS)
@@ -143,13 +139,18 @@ OTHERS = [partial(open_clip, vision_cfg=CONV), partial(open_clip, quick_gelu=Tru
 SOURCES = [clip, siglip_2, open_clip, siglip_1, *OTHERS]
 
 
+def read_as_pair(make: Callable[[Path], Source], folder: Path) -> Source:
+    """A source, of which `pair` in the folder is then made."""
+    torch.manual_seed(0)
+    (source := folder / "source").mkdir()
+    wanted = make(source)
+    assert main(["init", "--pair", str(source), "--recipe", "nano", str(folder / "pair")]) == 0
+    return wanted
+
+
 @pytest.mark.parametrize("make", some(SOURCES, 3))
 def test_a_pair_computes_what_its_source_does(make: Callable[[Path], Source], tmp_path, capsys):
-    torch.manual_seed(0)
-    source = tmp_path / "source"
-    source.mkdir()
-    wanted = make(source)
-    assert main(["init", "--pair", str(source), "--recipe", "nano", str(tmp_path / "pair")]) == 0
+    wanted = read_as_pair(make, tmp_path)
     assert "not trained" in capsys.readouterr().out
     loaded = load(tmp_path / "pair")
     model, shown = loaded.model, loaded.preprocessing
@@ -171,11 +172,7 @@ def test_a_pair_computes_what_its_source_does(make: Callable[[Path], Source], tm
 
 
 def test_a_pair_searches_by_its_vectors_and_says_so(tmp_path):
-    torch.manual_seed(0)
-    source = tmp_path / "source"
-    source.mkdir()
-    wanted = clip(source)
-    assert main(["init", "--pair", str(source), "--recipe", "nano", str(tmp_path / "pair")]) == 0
+    wanted = read_as_pair(clip, tmp_path)
     pipe = pipeline("retrieval", str(tmp_path / "pair"))
     with pytest.warns(UserWarning, match="without re-ranking"):
         (hits,) = pipe([TEXTS[1]], images=[np.array(one) for one in pictures()])

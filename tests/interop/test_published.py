@@ -91,7 +91,7 @@ sizes = st.builds(
 
 
 @given(config=sizes, kind=st.sampled_from(KINDS))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sizes_are_read_off_the_tensors(tmp_path: Path, config: ModelConfig, kind: str | None) -> None:
     old = tiny(kind, config)
     (tmp_path / "a.th").unlink(missing_ok=True)  # an export replaces no file
@@ -138,7 +138,7 @@ VARIANTS = {
     legacy=st.booleans(),
     bare=st.booleans(),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_variant_is_the_same_model(tmp_path: Path, kind, variant, dropped, legacy, bare) -> None:
     state = tiny_file(tmp_path / "a.th", kind)
     expected, told = convert(tmp_path / "a.th", *choices(kind))

@@ -37,7 +37,7 @@ def boxes(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return predicted, true
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 2**16))
 def test_overlap_and_accuracy(seed: int) -> None:
     predicted, true = boxes(seed)
@@ -51,26 +51,22 @@ def test_overlap_and_accuracy(seed: int) -> None:
     np.testing.assert_allclose(ours[has_area], coco[has_area], atol=1e-9)
     sides = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT])  # fractions of the sides have the IoU of pixels
     right = float((theirs >= 0.5).mean())
-    assert iou_scores(paired_iou(predicted / sides, true / sides)) == pytest.approx(
-        {"acc50": right, "mean_iou": theirs.mean()}
-    )
+    scores = iou_scores(paired_iou(predicted / sides, true / sides))
+    assert scores == pytest.approx({"acc50": right, "mean_iou": theirs.mean()})
     assert iou_scores(paired_iou(predicted, true))["acc50"] == right
 
 
-def boxes_around(rng: np.random.Generator, count: int) -> np.ndarray:
-    centre, size = rng.normal(0.5, 0.1, (count, 2)), rng.uniform(0.2, 0.5, (count, 2))
-    return np.clip(np.concatenate([centre - size / 2, centre + size / 2], axis=1), 0, 1)
-
-
 def test_best_box_is_at_least_as_good_as_brute_force_over_the_grid() -> None:
-    boxes = boxes_around(np.random.default_rng(0), 80)
+    rng = np.random.default_rng(0)
+    centre, size = rng.normal(0.5, 0.1, (80, 2)), rng.uniform(0.2, 0.5, (80, 2))
+    boxes = np.clip(np.concatenate([centre - size / 2, centre + size / 2], axis=1), 0, 1)
     brute = max(iou_scores(paired_iou(box[None], boxes))["acc50"] for box in grid_boxes())
     assert constant_box_scores(grid_boxes(), boxes).max() == pytest.approx(brute, abs=1e-5)
     assert iou_scores(paired_iou(best_constant_box(boxes)[None], boxes))["acc50"] >= brute
 
 
 @given(counts=st.lists(st.integers(1, 5), min_size=1, max_size=8), seed=st.integers(0, 2**16))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_of_several_boxes_counts(counts: list[int], seed: int) -> None:
     """Against torchvision's, in any order; more right boxes never make a prediction worse."""
     predicted, known = boxes(seed)

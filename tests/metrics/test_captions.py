@@ -52,7 +52,7 @@ def official_scores(candidates, references) -> dict[str, float]:
     return values | {name: one.compute_score(references, candidates)[0] for name, one in others.items()}
 
 
-@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(st.integers(0, 2**16))
 def test_scores_are_those_of_the_official_scorers(seed: int) -> None:
     """Plain words need no cutting, so that the scorers can be called directly."""
@@ -76,19 +76,6 @@ def test_the_whole_official_path() -> None:
     expected = official_scores(candidates, references)
     expected["meteor"] = Meteor().compute_score(references, candidates)[0]
     assert found == pytest.approx(expected, abs=1e-9)
-
-
-@needs_java
-def test_both_cutters_agree_on_ordinary_captions() -> None:
-    predicted: dict[int | str, str] = {}
-    given: dict[int | str, list[str]] = {}
-    for seed in range(20):
-        for whole, few in zip((predicted, given), corpus(seed, plain=False), strict=True):
-            whole.update({f"{seed}-{key}": value for key, value in few.items()})  # type: ignore[attr-defined]
-    scores = [
-        caption_scores(predicted, given, official, meteor=False)["cider_d"] for official in (True, False)
-    ]
-    assert scores[0] == pytest.approx(scores[1], rel=0.02)
 
 
 def test_without_java_the_plain_cutter_is_taken_and_meteor_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +105,7 @@ def test_nearly_all_difficult_captions_too() -> None:
     assert equal / len(hard) >= 0.98
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60))
 def test_words_have_no_spaces_and_no_capitals(caption: str) -> None:
     words = caption_words(caption)
@@ -126,16 +113,17 @@ def test_words_have_no_spaces_and_no_capitals(caption: str) -> None:
     assert all(word == word.lower() for word in words)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.from_regex(r"[a-z]{3,9}", fullmatch=True), max_size=12))
 def test_plain_words_stay_as_they_are(words: list[str]) -> None:
     ordinary = [word for word in words if word not in ("cannot", "gonna", "gotta", "wanna", "lemme", "gimme")]
     assert caption_words(" ".join(ordinary)) == ordinary
 
 
-@pytest.mark.skipif(shutil.which("java") is None, reason="the official tokenizer needs Java")
+@needs_java
 def test_a_thousand_captions_against_the_official_tokenizer() -> None:
-    tokenizer = pytest.importorskip("pycocoevalcap.tokenizer.ptbtokenizer").PTBTokenizer()
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
     rng = random.Random(0)
     things = ["dog", "woman", "street", "zebra", "t-shirt", "stop-sign", "men", "O'Neil", "St.", "U.S."]
     others = ["red", "two", "10", "1,000", "3.5", "isn't", "can't", "with", "and", "the", "it's", "wasn't"]
@@ -145,7 +133,7 @@ def test_a_thousand_captions_against_the_official_tokenizer() -> None:
         words = [w + "'s" if w.isalpha() and rng.random() < 0.1 else w for w in words]
         words = [w + rng.choice(",;:!?") if rng.random() < 0.1 else w for w in words]
         captions.append(" ".join(words).capitalize() + rng.choice([".", "", "!", "..."]))
-    cut = tokenizer.tokenize({place: [{"caption": caption}] for place, caption in enumerate(captions)})
+    cut = PTBTokenizer().tokenize({place: [{"caption": caption}] for place, caption in enumerate(captions)})
     ours = {place: [" ".join(caption_words(caption))] for place, caption in enumerate(captions)}
     differing = [captions[place] for place in ours if ours[place] != cut[place]]
     assert len(differing) <= 5, differing

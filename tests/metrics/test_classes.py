@@ -27,7 +27,7 @@ from xfm.metrics.classification import class_hits, class_metrics
 from xfm.tasks.labelling import OneLabel
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6), st.integers(2, 12), st.integers(1, 40))
 def test_metrics_are_those_of_scikit_learn(seed: int, classes: int, count: int) -> None:
     rng = np.random.default_rng(seed)
@@ -48,15 +48,14 @@ def test_metrics_are_those_of_scikit_learn(seed: int, classes: int, count: int) 
 
 
 # ---------------------------------------------------------------- calibration
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 400))
 def test_error_is_torchmetrics(seed: int, classes: int, rows: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     probabilities = (3 * torch.randn(rows, classes, generator=generator)).softmax(-1)
     truth = torch.randint(classes, (rows,), generator=generator)
-    expected = MulticlassCalibrationError(num_classes=classes, n_bins=bins_of(rows), norm="l1")(
-        probabilities, truth
-    )
+    theirs = MulticlassCalibrationError(num_classes=classes, n_bins=bins_of(rows), norm="l1")
+    expected = theirs(probabilities, truth)
     sure, best = probabilities.max(-1)
     found = calibration(sure.tolist(), (best == truth).tolist())
     assert found.error == pytest.approx(float(expected), abs=1e-5)

@@ -57,7 +57,7 @@ def quietly(function, *arguments, **options):
         return function(*arguments, **options)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(LABELS)
 def test_of_classes(rows: list[tuple[int, int]]) -> None:
     predictions, targets = columns(rows)
@@ -79,7 +79,7 @@ def test_of_classes(rows: list[tuple[int, int]]) -> None:
     assert area_under_roc(predictions.astype(float), others) == pytest.approx(roc)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(VALUES)
 def test_of_values(rows: list[tuple[float, float]]) -> None:
     predictions, targets = columns(rows)
@@ -93,7 +93,7 @@ def test_of_values(rows: list[tuple[float, float]]) -> None:
 
 
 @pytest.mark.parametrize("task", list(GlueTask))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(labels=LABELS, values=VALUES)
 def test_glue(task: GlueTask, labels: list[tuple[int, int]], values: list[tuple[float, float]]) -> None:
     classes = FORMATS[task].classes
@@ -116,7 +116,7 @@ def test_glue(task: GlueTask, labels: list[tuple[int, int]], values: list[tuple[
     assert glue_metrics(task, *both) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(rows=st.integers(1, 30), classes=st.integers(2, 8), k=st.integers(1, 9), seed=st.integers(0, 2**16))
 def test_of_the_first_k(rows: int, classes: int, k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -50,7 +50,7 @@ def test_reciprocal_ranks_are_those_of_torchmetrics() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 12)), min_size=1, max_size=5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_chance_of_ranks_is_the_mean_over_random_orders(queries: list[tuple[int, int]]) -> None:
     """Of queries that have candidates of their own number."""
     rng, drawn = np.random.default_rng(0), []
@@ -70,7 +70,7 @@ def test_ties_count_against_the_query() -> None:
 
 
 @given(st.integers(1, 12), st.integers(1, 6), st.integers(1, 15), st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_chance_recall_is_the_mean_over_random_orders(
     candidates: int, positive: int, k: int, seed: int
 ) -> None:

@@ -43,7 +43,7 @@ def test_every_sign_becomes_a_space_or_vanishes(sign: str) -> None:
     assert strip_punctuation(f"1,2{sign}b") == "12b"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="ab 1,.-/'!?THEtheone", max_size=20))
 def test_a_normalised_answer_has_single_spaces_and_no_articles(answer: str) -> None:
     words = normalise_answer(answer).split(" ")

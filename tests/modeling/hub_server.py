@@ -4,12 +4,12 @@ import base64
 import hashlib
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.data.web_server import served
 
 
 class Hub(ThreadingHTTPServer):
@@ -126,15 +126,6 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
 
-@contextmanager
-def running_hub() -> Iterator[Hub]:
+def running_hub() -> AbstractContextManager[Hub]:
     """A hub that answers until the end of the block."""
-    hub = Hub()
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()
+    return served(Hub())

@@ -54,11 +54,10 @@ def answers(task: TaskModel, pretrained: Pretrained) -> Tensor:
         if isinstance(task, Classifier):
             found = task(pixels, tokens)
         elif task.task.kind == "retrieval":
-            pairs = task.model.fuse(
-                task.model.encode_text(tokens.ids, tokens.mask), tokens.mask, task.model.encode_image(pixels)
-            )
-            vectors = task.model.embed_text(tokens.ids, tokens.mask), task.model.embed_image(pixels)
-            found = torch.cat([task.model.match_logits(pairs), *vectors], dim=1)
+            model, (ids, mask) = task.model, (tokens.ids, tokens.mask)
+            pairs = model.fuse(model.encode_text(ids, mask), mask, model.encode_image(pixels))
+            vectors = model.embed_text(ids, mask), model.embed_image(pixels)
+            found = torch.cat([model.match_logits(pairs), *vectors], dim=1)
         else:
             found = task(pixels, tokens, tokens)
     return found.flatten()
@@ -121,7 +120,6 @@ def test_peft_reads_the_additions(learned: Learned) -> None:
     """Over the base, as they were trained: the encoders and the fusion give what our reader gives."""
     import peft
 
-    torch.manual_seed(0)
     base, ours = load_model(learned.base).model, load_model(learned.folder).model
     theirs: Any = peft.PeftModel.from_pretrained(base, str(learned.folder))
     tokens = tiny_pretrained().tokenizer.encode_batch(["a red square"], 12)
@@ -157,10 +155,8 @@ def test_a_base_that_has_moved_is_named(
     command = f"`xfm export {copied} OUT --format merged --base FOLDER`"
     with expect_refusal(str(copied), str(tmp_path / "gone"), "where no model is", command):
         load_model(copied)
-    assert (
-        main(["predict", "image-text-classification", "--model", str(copied), "--image", "x", "--text", "a"])
-        == 2
-    )
+    words = ["predict", "image-text-classification", "--image", "x", "--text", "a"]
+    assert main([*words, "--model", str(copied)]) == 2
     assert command in capsys.readouterr().err
     over = load_model(copied, base=moved)
     assert over.task is not None

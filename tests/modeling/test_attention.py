@@ -27,7 +27,6 @@ def test_plain_and_fused_agree(with_bias: bool) -> None:
 
 @pytest.mark.parametrize("sharpness", [1, 3])
 def test_plain_attention_in_bf16_is_within_two_percent(sharpness: int) -> None:
-    torch.manual_seed(0)
     query, key, value, bias = (torch.randn(2, 3, 50, 64).bfloat16() for _ in range(4))
     query, bias = query * sharpness, bias[:1, :, :, :50]
     wanted = attend_plain(query.double(), key.double(), value.double(), bias.double(), 0.0)
@@ -69,9 +68,8 @@ def looked(part: CrossAttention, states: Tensor, source: Tensor, memories: Memor
     part.zero_grad()
     states, source = (one.detach().requires_grad_() for one in (states, source))
     found = part(states, Memories([source], memories.grid, memories.rows, memories.biases))
-    (
-        found * torch.linspace(-1, 1, found.numel(), dtype=found.dtype).to(found).view_as(found)
-    ).sum().backward()
+    weights = torch.linspace(-1, 1, found.numel(), dtype=found.dtype, device=found.device)
+    (found * weights.view_as(found)).sum().backward()
     assert states.grad is not None
     assert source.grad is not None
     return [found.detach(), states.grad, source.grad, *gradients(part).values()]
@@ -110,7 +108,6 @@ def test_texts_that_share_rows_get_what_copies_give(
 
 def test_a_step_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole of it, on the ways of a GPU: pairs, and regions that see some patches."""
-    torch.manual_seed(0)
     batch, model = random_batch(8, 4, 20), tiny_model().double().train()
     batch = batch.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
     made: list[Memories] = []
@@ -136,7 +133,6 @@ def test_a_step_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seen", [False, True])
 def test_a_gpu_keeps_less_than_copies_take(seen: bool) -> None:
     """By its own kernels, in bfloat16, at the sizes of the recipe `base`: close numbers, less memory."""
-    torch.manual_seed(0)
     part = CrossAttention(768, 768, 12, 0.0).cuda()
     states, source = torch.randn(2400, 30, 768).cuda(), torch.randn(96, 202, 768).cuda()
     visible = torch.rand(2400, 202).cuda() < 0.5

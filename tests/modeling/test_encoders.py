@@ -95,7 +95,6 @@ def config(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
 
 @pytest.fixture
 def toy(config: ModelConfig) -> Pretrained:
-    torch.manual_seed(0)
     tokenizer = tiny_pretrained().given_tokenizer
     return Pretrained(tokenizer, Preprocessing(image_size=32), {}, model=XFM(config).eval())
 
@@ -115,10 +114,8 @@ def test_its_words_its_length_and_its_drop_path_are_used(toy: Pretrained) -> Non
     model.init_fusion_embeddings_from_language()
     assert torch.equal(model.fusion.embeddings.words.weight, model.language.words.weight)
     assert Engine(toy, "toy", torch.device("cpu"), Precision.FP32, 2, None).longest == 20
-    rows, settings = (
-        SplitRows([], labels=["cat", "dog"]),
-        TaskSettings(image=ImageTrainingConfig(drop_path=0.25)),
-    )
+    rows = SplitRows([], labels=["cat", "dog"])
+    settings = TaskSettings(image=ImageTrainingConfig(drop_path=0.25))
     task = ImageClassificationTask(toy, TaskImages(toy.preprocessing), rows, settings)
     assert task.module.vision.rate == 0.25
 

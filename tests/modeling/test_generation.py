@@ -311,9 +311,8 @@ def test_sampling_equals_a_plain_loop(seed: int, each: int, shortest: int) -> No
             expected.append((likelihoods(decoder, [text], memory[place], mask[place])[0], text))
         expected.sort(key=lambda pair: -pair[0])
         assert texts(found)[place] == [text for _, text in expected]
-        torch.testing.assert_close(
-            found.scores[place], torch.tensor([score for score, _ in expected]), **WIDE
-        )
+        scores = torch.tensor([score for score, _ in expected])
+        torch.testing.assert_close(found.scores[place], scores, **WIDE)
 
 
 @pytest.mark.parametrize("how", [Generation(8, texts=2), Generation(8, texts=2, sample=True, top_k=5)])

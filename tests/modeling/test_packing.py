@@ -69,7 +69,6 @@ def test_a_whole_step_agrees(
     policy: GradientPolicy, depth: int, order: TextPositions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All texts in one pass, all queries in another that gives back what is read: as passes of their own."""
-    torch.manual_seed(0)
     batch, model = random_batch(), tiny_model(order=order).double().train()
     batch = batch.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
     model.fusion.layers = model.fusion.layers[:depth]
@@ -106,7 +105,6 @@ def test_fusion_knows_the_order_of_states_by_its_positions_alone(order: TextPosi
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 def test_token_0_alone_is_that_of_all_tokens(training: bool) -> None:
     """Of texts, and of texts on pictures: what the last layer computes of nothing else."""
-    torch.manual_seed(0)
     model = tiny_model().double().train(training)
     mask = mask_of([2, 7, 1, 4])
     ids = torch.randint(4, model.config.language.vocab_size, mask.shape).masked_fill(~mask, 1)
@@ -116,9 +114,8 @@ def test_token_0_alone_is_that_of_all_tokens(training: bool) -> None:
         states = model.encode_text(ids, mask)
         (packed,) = model.encode_texts([Tokens(ids, mask)])
         torch.testing.assert_close(packed[mask], states[mask], rtol=1e-9, atol=1e-11)
-        torch.testing.assert_close(
-            model.language.encode_first(ids, mask), states[:, 0], rtol=1e-9, atol=1e-11
-        )
+        first = model.language.encode_first(ids, mask)
+        torch.testing.assert_close(first, states[:, 0], rtol=1e-9, atol=1e-11)
         fused = model.fuse(states[said], mask[said], image, shown)
         alone = model.fuse_first(states, mask, image, shown, said)
         torch.testing.assert_close(alone, fused[:, :1], rtol=1e-9, atol=1e-11)

@@ -79,10 +79,6 @@ sides = st.integers(1, 9)
 grids = st.tuples(sides, sides)
 
 
-def random_table(grid: tuple[int, int], heads: int = 2) -> Tensor:
-    return torch.randn((2 * grid[0] - 1) * (2 * grid[1] - 1) + 3, heads)
-
-
 def offsets(table: Tensor, grid: tuple[int, int]) -> Tensor:
     return table[:-3].view(2 * grid[0] - 1, 2 * grid[1] - 1, -1)
 
@@ -90,7 +86,7 @@ def offsets(table: Tensor, grid: tuple[int, int]) -> Tensor:
 @settings(max_examples=60)
 @given(grids, grids)
 def test_laws(old, new):
-    table = random_table(old)
+    table = torch.randn((2 * old[0] - 1) * (2 * old[1] - 1) + 3, 2)
     found = resample_table(table, old, new)
     assert len(found) == (2 * new[0] - 1) * (2 * new[1] - 1) + 3
     assert torch.equal(found[-3:], table[-3:])

@@ -1,10 +1,8 @@
 """The self-check of a model folder: written by every save, compared by every load, named where it differs."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import xfm
-from tests.evaluation.tiny import save_tiny_model
 from tests.inference.models import save, tuned
 from tests.refusals import expect_refusal
 from xfm.config.artifacts import FLOAT32, HALF, CheckValues, SelfCheck, Tolerance
@@ -20,10 +17,6 @@ from xfm.data.tokenizer import train_tokenizer
 from xfm.models.folder import load_model
 from xfm.models.self_check import SELF_CHECK, check_image_file, differences
 from xfm.serving.served import Models
-
-
-def edit(path: Path, change: Callable[[Any], Any]) -> None:
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
 
 # ---------------------------------------------------------------- what is stored
@@ -46,26 +39,25 @@ def test_it_is_what_pipelines_answer(kind: str | None, tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- what is refused
-def test_another_preprocessing_is_named(tmp_path: Path) -> None:
-    folder = save_tiny_model(tmp_path / "model")
-    edit(folder / "preprocessing.json", lambda found: found | {"mean": [0.5, 0.5, 0.5]})
+def test_another_preprocessing_is_named(saved: Path) -> None:
+    path = saved / "preprocessing.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"mean": [0.5, 0.5, 0.5]}))
     for read in (xfm.load, load_model, xfm.XFM.from_pretrained, lambda path: xfm.pipeline("embed", path)):
-        with expect_refusal(str(folder), "preprocessing.json", "self_check.json"):
-            read(folder)
+        with expect_refusal(str(saved), "preprocessing.json", "self_check.json"):
+            read(saved)
     with expect_refusal("preprocessing.json"):
-        Models([str(folder)])
-    assert load_model(folder, check=False).preprocessing.mean == (0.5, 0.5, 0.5)
-    assert xfm.load(folder, check=False).check is not None
+        Models([str(saved)])
+    assert load_model(saved, check=False).preprocessing.mean == (0.5, 0.5, 0.5)
+    assert xfm.load(saved, check=False).check is not None
 
 
-def test_another_tokenizer_is_named(tmp_path: Path) -> None:
-    folder = save_tiny_model(tmp_path / "model")
+def test_another_tokenizer_is_named(saved: Path, tmp_path: Path) -> None:
     train_tokenizer(["disc stripes green"] * 9, 300).save(tmp_path / "tokenizer.json")
-    with expect_refusal(str(folder), "tokenizer.json"):
-        xfm.load(folder, tokenizer=tmp_path / "tokenizer.json")
-    (folder / "tokenizer.json").write_bytes((tmp_path / "tokenizer.json").read_bytes())
-    with expect_refusal(str(folder), "was tokenizer.json changed"):
-        xfm.load(folder)
+    with expect_refusal(str(saved), "tokenizer.json"):
+        xfm.load(saved, tokenizer=tmp_path / "tokenizer.json")
+    (saved / "tokenizer.json").write_bytes((tmp_path / "tokenizer.json").read_bytes())
+    with expect_refusal(str(saved), "was tokenizer.json changed"):
+        xfm.load(saved)
 
 
 @pytest.mark.parametrize(
@@ -100,18 +92,17 @@ def test_another_head_is_named(kind: str, tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- arithmetic
-def test_half_precision_is_compared_by_its_own_measure(tmp_path: Path) -> None:
+def test_half_precision_is_compared_by_its_own_measure(saved: Path) -> None:
     """A model that bf16 would spoil is refused in it, and runs in float32."""
-    folder = save_tiny_model(tmp_path / "model")
-    xfm.pipeline("embed", folder, precision="bf16")
-    found = load_model(folder)
+    xfm.pipeline("embed", saved, precision="bf16")
+    found = load_model(saved)
     with torch.no_grad():  # numbers whose differences bfloat16 does not hold
         found.model.itm_head[3].weight.mul_(100)
         found.model.itm_head[3].bias.fill_(1e5)
-    save(folder, found)
-    xfm.pipeline("embed", folder)
-    with expect_refusal(str(folder), "bf16", "float32"):
-        xfm.pipeline("embed", folder, precision="bf16")
+    save(saved, found)
+    xfm.pipeline("embed", saved)
+    with expect_refusal(str(saved), "bf16", "float32"):
+        xfm.pipeline("embed", saved, precision="bf16")
 
 
 @pytest.mark.parametrize("most", [FLOAT32, HALF])

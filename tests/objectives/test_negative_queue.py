@@ -45,7 +45,6 @@ def asked(memory: NegativeQueue, rows: TextRows, vectors: PairEmbeddings) -> tup
 
 
 def test_half_of_the_pairs_have_negatives_of_the_last_steps() -> None:
-    torch.manual_seed(0)
     memory = NegativeQueue(8)
     for first in (0, 6, 12):  # what is kept are the numbers 10 to 17
         memory.add(*pairs(first, 6))

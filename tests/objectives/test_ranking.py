@@ -33,7 +33,7 @@ def losses(
     return text_ranking_losses(*unit, pair, temperature, lambda rows: rows).losses["ranking"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.integers(1, 9), negatives=st.integers(0, 3), scale=st.floats(1, 100), seed=st.integers(0, 999))
 def test_of_distinct_texts_it_is_the_loss_of_sentence_transformers(
     rows: int, negatives: int, scale: float, seed: int
@@ -56,7 +56,7 @@ def test_of_distinct_texts_it_is_the_loss_of_sentence_transformers(
 TEXTS = st.sampled_from("abcd")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     rows=st.lists(st.tuples(TEXTS, TEXTS, st.lists(TEXTS, max_size=2)), min_size=1, max_size=6),
     seed=st.integers(0, 99),

@@ -1,9 +1,9 @@
 """An exported folder is used as a model is: pipelines, the command line, a server; and is compared first."""
 
 import json
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,6 +12,7 @@ import xfm
 from tests.alike import THOROUGH
 from tests.folders import content
 from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures
+from tests.inference.support import same
 from tests.refusals import expect_refusal
 from tests.runtimes.conftest import Exported, Native
 from xfm.cli.main import main
@@ -28,21 +29,7 @@ RUNNING = [
 
 
 def answers_alike(first: object, second: object) -> None:
-    """Numbers to 1e-3, everything else exactly."""
-    if isinstance(first, dict):
-        assert isinstance(second, dict)
-        assert first.keys() == second.keys()
-        for name in first:
-            answers_alike(first[name], second[name])
-    elif isinstance(first, list):
-        assert isinstance(second, list)
-        assert len(first) == len(second)
-        for one, other in zip(first, second, strict=True):
-            answers_alike(one, other)
-    elif isinstance(first, float):
-        assert first == pytest.approx(second, abs=1e-3, rel=1e-3)
-    else:
-        assert first == second
+    same(first, second, near=1e-4, relative=1e-4)
 
 
 @pytest.mark.parametrize("task", RUNNING)
@@ -53,10 +40,7 @@ def test_pipelines_answer_as_with_the_model(task: str, native: Native, exported:
     assert isinstance(pipe.engine.model, RuntimeModel)
     found = pipe(rows, **options)
     wanted = xfm.pipeline(task, native(kind), batch_size=3)(rows, **options)
-    if task == "embed":
-        np.testing.assert_allclose(found, wanted, atol=1e-4)
-    else:
-        answers_alike(wanted, found)
+    answers_alike(wanted, found)
 
 
 @pytest.mark.parametrize("form", [Format.ONNX, *([Format.OPENVINO] if THOROUGH else [])])
@@ -65,10 +49,7 @@ def test_runtimes_answer_as_the_model(form: Format, native: Native, exported: Ex
     for task in ("embed", "image-text-matching", "grounding"):
         rows = inputs(task, 6)
         found, wanted = (xfm.pipeline(task, place)(rows) for place in (folder, native(None)))
-        if task == "embed":
-            np.testing.assert_allclose(found, wanted, atol=1e-4)
-        else:
-            answers_alike(wanted, found)
+        answers_alike(wanted, found)
     search = [
         xfm.pipeline("retrieval", place)("a red square", images=pictures(5), rerank=3)
         for place in (folder, native(None))
@@ -87,15 +68,8 @@ def test_the_folder_says_what_it_is(exported: Exported) -> None:
 
 
 # ---------------------------------------------------------------- refusals
-def copied(folder: Path, to: Path) -> Path:
-    to.mkdir()
-    for name, data in content(folder).items():
-        (to / name).write_bytes(data)
-    return to
-
-
 def test_what_differs_is_named(exported: Exported, tmp_path: Path) -> None:
-    folder = copied(exported(Format.ONNX), tmp_path / "copy")
+    folder = Path(shutil.copytree(exported(Format.ONNX), tmp_path / "copy"))
     values = json.loads((folder / "preprocessing.json").read_text())
     (folder / "preprocessing.json").write_text(json.dumps(values | {"std": [0.5, 0.5, 0.5]}))
     with expect_refusal(str(folder), "preprocessing.json"):
@@ -110,7 +84,7 @@ def test_what_differs_is_named(exported: Exported, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", [one for one in Format if THOROUGH or one is not Format.OPENVINO])
 def test_a_damaged_graph_is_named(form: Format, exported: Exported, tmp_path: Path) -> None:
-    folder = copied(exported(form), tmp_path / "copy")
+    folder = Path(shutil.copytree(exported(form), tmp_path / "copy"))
     path = next(folder.glob("image.*"))
     path.write_bytes(b"damaged" * 99)
     with expect_refusal("image", "cannot be run", "export the model again"):

@@ -60,11 +60,8 @@ def test_a_head_takes_what_its_description_says(kind: str) -> None:
     assert isinstance(task, Classifier)
     made = {graph.name: graph for graph in graphs_of(model, task)}
     said, pixels, index = tokens(7, 5), torch.randn(2, 3, 32, 32), torch.tensor([[0, 1], [1, 0]])
-    wanted = task.classify(
-        HeadInputs(said, task.encode_image(pixels), index)
-        if kind != "text-classification"
-        else HeadInputs(said)
-    )
+    seen = () if kind == "text-classification" else (task.encode_image(pixels), index)
+    wanted = task.classify(HeadInputs(said, *seen))
     text, _ = made["text"].module(said.ids, said.mask)
     image, _ = made["image"].module(pixels)
     fused = [made["fusion"].module(text, said.mask, image, index[:, side])[0][:, 0] for side in (0, 1)]

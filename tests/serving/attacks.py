@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.data.picture_kinds import chunk, saved
+
 
 @dataclass(frozen=True)
 class Attack:
@@ -33,9 +35,7 @@ def data_url(data: bytes, kind: str = "image/png") -> str:
 
 
 def encoded(form: str, picture: Image.Image | None = None, **options: Any) -> bytes:
-    out = io.BytesIO()
-    (picture or noise(40)).save(out, form, **options)
-    return out.getvalue()
+    return saved(picture or noise(40), form, **options)
 
 
 def noise(side: int, seed: int = 0) -> Image.Image:
@@ -43,10 +43,6 @@ def noise(side: int, seed: int = 0) -> Image.Image:
 
 
 # ---------------------------------------------------------------- files
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

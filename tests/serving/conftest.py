@@ -1,7 +1,6 @@
 """A server with a tiny model, in a thread of the test's own process."""
 
 import asyncio
-import io
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 
+from tests.data.picture_kinds import saved
 from tests.evaluation.tiny import draw
 from tests.serving.client import Client
 from xfm.config.serving import ServeConfig
@@ -63,9 +63,7 @@ def serving(model: Path) -> Iterator[Callable[..., Running]]:
 
 
 def png(left: str = "red", right: str = "blue", jitter: int = 0) -> bytes:
-    out = io.BytesIO()
-    draw(left, right, jitter).save(out, "png")
-    return out.getvalue()
+    return saved(draw(left, right, jitter), "png")
 
 
 def make_collection(model: Path, folder: Path) -> Path:

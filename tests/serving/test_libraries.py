@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.inference.support import close
 from tests.pages import ROOT, run_python
 from tests.serving.client import shown
 from tests.serving.conftest import Running, png
@@ -50,10 +51,6 @@ def only_here() -> Iterator[None]:
 @pytest.fixture
 def expected(model: Path) -> np.ndarray:
     return pipeline("embed", model)([*({"text": text} for text in SAID), {"image": png()}])
-
-
-def close(first: Any, second: Any) -> None:
-    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
 
 
 def test_langchain(serving: Start, model: Path, expected: np.ndarray) -> None:

@@ -57,10 +57,8 @@ def test_the_openai_client_understands_it(serving: Start, model: Path) -> None:
 def test_ranking_is_by_match(serving: Start, model: Path) -> None:
     running = serving()
     pictures = [png("red", "blue"), png("green", "red"), png("blue", "yellow")]
-    matched = pipeline("image-text-matching", model)(
-        [{"image": one, "text": "a red square"} for one in pictures]
-    )
-    scores = [one["score"] for one in matched]
+    asked = [{"image": one, "text": "a red square"} for one in pictures]
+    scores = [one["score"] for one in pipeline("image-text-matching", model)(asked)]
     ranked = running.client().rerank("a red square", pictures)
     assert [place for place, _ in ranked] == np.argsort([-score for score in scores]).tolist()
     assert [score for _, score in ranked] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
@@ -275,19 +273,15 @@ def test_what_takes_too_long_and_who_leaves_free_their_places(serving: Start, mo
     host, port = urlsplit(running.address).netloc.split(":")
     body = b'{"input": "left"}'
     with socket.create_connection((host, int(port))) as leaving:
-        leaving.sendall(
-            b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
-            + body
-        )
+        head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        leaving.sendall(head % len(body) + body)
         time.sleep(0.2)
     time.sleep(0.2)
     assert running.server.dispatcher.batcher.waiting == 0
     release.set()
     assert ask(running.address, "/v1/embeddings", {"input": "last"})[0] == 200
-    assert computed in (
-        ["first", "last"],
-        ["second", "last"],
-    )  # who of the two came first was computed already
+    # Who of the two came first was computed already.
+    assert computed in (["first", "last"], ["second", "last"])
 
 
 def test_an_error_of_ours_tells_nothing(serving: Start, monkeypatch) -> None:

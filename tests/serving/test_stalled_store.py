@@ -12,6 +12,7 @@ import pytest
 from tests.alike import thorough
 from tests.index.conftest import postgres_address
 from tests.index.proxy import Proxy
+from tests.processes import wait_until
 from tests.serving.client import ask, shown
 from tests.serving.conftest import Running, png
 from xfm.search.opening import open_index
@@ -63,9 +64,7 @@ def test_a_stalled_store_stops_the_searches_of_its_own_collection_alone(
             assert time.monotonic() - began < 25
         assert [one if isinstance(one, int) else one[0] for one in ended] == [503] * 8
         proxy.silent.clear()
-        deadline = time.monotonic() + 60
-        while search("pg")[0] != 200:
-            assert time.monotonic() < deadline
+        wait_until(lambda: search("pg")[0] == 200)
         assert ready() == (200, True, ["shop", "pg"], [])
         with open_index(tmp_path / "pg") as index:
             index.store.drop()

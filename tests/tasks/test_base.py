@@ -43,7 +43,7 @@ from xfm.training.failures import explaining_failures
     st.integers(0, 50),
     st.integers(1, 4),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_epoch_is_a_permutation_that_keeps_groups_together(groups, position, per_group):
     count = len(groups)
     order = RowOrder(groups, 3, per_group).at(0, 3 * count)

@@ -128,7 +128,7 @@ def perfect(rows: list[ImageCaptions]) -> np.ndarray:
         max_size=9,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_perfect_model_is_always_right(said: list[list[str]]) -> None:
     """Whatever is repeated: and nothing that is not true counts as right."""
     rows = RetrievalTask.merge([ImageCaptions(Path(f"{n}.png"), tuple(own)) for n, own in enumerate(said)])
@@ -143,20 +143,15 @@ def test_a_perfect_model_is_always_right(said: list[list[str]]) -> None:
 @pytest.fixture
 def repeated(tmp_path: Path) -> list[ImageCaptions]:
     """Twenty-five rows that share five captions; twenty of them share five pictures, by other names."""
-    rows = []
+    rows, names = [], ["red", "green", "blue", "yellow", "left"]
+    colours = [(220, 30, 30), (30, 160, 60), (40, 60, 220), (230, 210, 40), (10, 10, 10)]
     for number in range(25):
-        colours = [(220, 30, 30), (30, 160, 60), (40, 60, 220), (230, 210, 40), (10, 10, 10)]
         path = tmp_path / f"{number}.png"
         picture = Image.new("RGB", (32, 32), colours[number % 5])
-        picture.putpixel(
-            (0, 0), (number + 1 if number < 5 else 0,) * 3
-        )  # the first five differ from the rest
+        grey = number + 1 if number < 5 else 0  # the first five differ from the rest
+        picture.putpixel((0, 0), (grey, grey, grey))
         picture.save(path)
-        rows.append(
-            ImageCaptions(
-                path, ("a {} square".format(["red", "green", "blue", "yellow", "left"][number % 5]),)
-            )
-        )
+        rows.append(ImageCaptions(path, (f"a {names[number % 5]} square",)))
     return rows
 
 
@@ -248,7 +243,7 @@ def test_ranks_are_those_of_all_pairs(size: int, folder: Path | None, tmp_path: 
                 assert ranked.order.tolist() == orders[:, :size].tolist()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     pictures=st.integers(1, 9),
     per_picture=st.integers(1, 3),

@@ -29,7 +29,7 @@ from xfm.tasks.rows import CellMeaning, SplitRows
 
 LONGEST = 128
 """Tokens that the tiny model has positions for."""
-QUICK = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 EVERY_FIELD = [(kind, field) for kind in FILES for field in task_spec(kind).fields]
 
 

@@ -99,10 +99,8 @@ def test_loss_is_l1_plus_giou(pretrained: Pretrained, phrases: list[Reference]) 
     task = build(GroundingTask, pretrained, phrases)
     batch = task.collate(phrases[:6])
     with torch.no_grad():
-        losses, predicted = (
-            task.loss(batch, torch.Generator()),
-            task.module(batch.pixels, batch.tokens, batch.image_index),
-        )
+        losses = task.loss(batch, torch.Generator())
+        predicted = task.module(batch.pixels, batch.tokens, batch.image_index)
 
     def corners(boxes: torch.Tensor) -> torch.Tensor:
         return Boxes(boxes, BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY).data

@@ -59,7 +59,7 @@ def test_a_cell_holds_a_list_of_boxes(tmp_path: Path, suffix: str, box: object) 
 
 
 # ---------------------------------------------------------------- the loss
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.tuples(BOXES, st.lists(BOXES, min_size=3, max_size=3)), min_size=1, max_size=5), st.randoms()
 )
@@ -82,7 +82,7 @@ def test_the_target_is_the_box_of_least_loss(rows: list[tuple[Corners, list[Corn
     assert gradient.isfinite().all()
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(counts=st.lists(st.integers(1, 4), min_size=2, max_size=6))
 def test_a_batch_of_rows_with_different_numbers_of_boxes(pretrained, tiny_world, counts):
     """What fills a row up changes nothing: the loss of a batch is the mean of those of its rows."""
@@ -139,9 +139,8 @@ def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], Blocks]:
     for low, high in ((0, middle), (middle, width)):
         left = draw(st.integers(low, high - 12))
         top = draw(st.integers(0, height - 12))
-        blocks.append(
-            (left, top, draw(st.integers(left + 10, high - 2)), draw(st.integers(top + 10, height)))
-        )
+        right, bottom = draw(st.integers(left + 10, high - 2)), draw(st.integers(top + 10, height))
+        blocks.append((left, top, right, bottom))
     names = draw(st.permutations(list(COLOURS)))
     return (width, height), dict(zip(names, blocks, strict=True))
 
@@ -189,7 +188,7 @@ def seen(scene, config: ImageTrainingConfig, step: int, together: bool = False):
     return rows, task, views
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(scenes(), st.sampled_from([MirrorRule.SWAP, MirrorRule.KEEP]), st.integers(0, 10_000), st.booleans())
 def test_phrases_and_boxes_stay_true(scene, sides: MirrorRule, step: int, crops: bool) -> None:
     """Each phrase still names the side of its own block, and its box is where the block's colour is."""
@@ -207,7 +206,7 @@ def test_phrases_and_boxes_stay_true(scene, sides: MirrorRule, step: int, crops:
         assert all(("left" in row.phrase) == (centre < one.boxes[0][0] + one.boxes[0][2]) for one in others)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(scenes(), st.integers(0, 10_000), st.booleans())
 def test_every_box_of_a_phrase_stays_true(scene, step: int, crops: bool) -> None:
     """One phrase for both blocks: the crop shows both whole, and each box is where its colour is."""
@@ -225,7 +224,7 @@ def test_every_box_of_a_phrase_stays_true(scene, step: int, crops: bool) -> None
     assert sides == pytest.approx(before)  # nothing is cut off
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(scenes(), st.floats(0.05, 0.95), st.integers(0, 1000))
 def test_a_crop_shows_the_least_share(scene, least: float, step: int) -> None:
     size, _ = scene

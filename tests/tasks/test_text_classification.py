@@ -149,9 +149,8 @@ def test_negatives_are_a_text_or_a_list_or_none() -> None:
         (["c", "d"], ("c", "d")),
         ('["c", "d"]', ("c", "d")),
     ):
-        assert read(row(anchor="a", positive="b", negative=cell), CellMeaning()) == MatchedTexts(
-            "a", "b", found
-        )
+        given = row(anchor="a", positive="b", negative=cell)
+        assert read(given, CellMeaning()) == MatchedTexts("a", "b", found)
     assert read(row(anchor="a", positive="b"), CellMeaning()) == MatchedTexts("a", "b")
 
 
@@ -192,7 +191,7 @@ def counted(rows: Sequence[MatchedTexts], scores: np.ndarray, search: TextSearch
     return found
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(rows=st.lists(MATCHED, min_size=1, max_size=8), seed=st.integers(0, 99))
 def test_ranks_and_chance_are_those_of_a_count(rows: list[MatchedTexts], seed: int) -> None:
     """Whatever is repeated: equal texts are one candidate, and the anchor's own text is none."""

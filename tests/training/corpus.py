@@ -1,14 +1,14 @@
 """A small corpus on disk and a recipe for it."""
 
-import io
 import json
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from tests.data.conftest import write_tar
+from tests.data.picture_kinds import saved
 from tests.training.support import config
 from xfm.config.data import (
     Augmentation,
@@ -32,16 +32,13 @@ def write_corpus(folder: Path, pictures: int = 24) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     texts = [f"A {a} and a {b}." for a in NOUNS for b in NOUNS]
-    with tarfile.open(folder / "scenes-00000.tar", "w") as tar:
-        for key in range(pictures):
-            buffer = io.BytesIO()
-            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
-            regions = [{"phrase": f"the {NOUNS[key % 6]}", "box": [2, 3, 12, 10]}]
-            record = json.dumps({"captions": [texts[key]], "regions": regions}).encode()
-            for name, data in ((f"{key:05d}.png", buffer.getvalue()), (f"{key:05d}.json", record)):
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+    members = {}
+    for key in range(pictures):
+        noise = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        regions = [{"phrase": f"the {NOUNS[key % 6]}", "box": [2, 3, 12, 10]}]
+        members[f"{key:05d}.png"] = saved(Image.fromarray(noise), "PNG")
+        members[f"{key:05d}.json"] = json.dumps({"captions": [texts[key]], "regions": regions}).encode()
+    write_tar(folder / "scenes-00000.tar", members)
     (folder / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     train_tokenizer(texts, 300).save(folder / "tokenizer.json")
     return folder

@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
@@ -72,9 +72,8 @@ def test_fused_equals_the_reference():
     config = OptimConfig(lr=1e-2, weight_decay=0.1)
     chosen = build_optimizer(ours, config)
     assert chosen.param_groups[0]["fused"]
-    plain = torch.optim.AdamW(
-        parameter_groups(reference, config), lr=1e-2, betas=config.betas, foreach=False, fused=False
-    )
+    groups = parameter_groups(reference, config)
+    plain = torch.optim.AdamW(groups, lr=1e-2, betas=config.betas, foreach=False, fused=False)
     step_alike(ours, reference, (chosen, plain))
 
 
@@ -205,7 +204,6 @@ def test_singular_values_come_near_one(dtype: torch.dtype) -> None:
     steps=st.integers(1, 6),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None)
 def test_float32_is_the_iteration_in_float64(rows: int, more: int, rank: int, steps: int, seed: int) -> None:
     """By the matrices or, of wide ones, by their Gram matrices; of full rank or not."""
     drawn = torch.Generator().manual_seed(seed)

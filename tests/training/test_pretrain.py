@@ -165,9 +165,8 @@ def test_bad_records_are_logged_and_counted_at_the_end(tmp_path, capsys):
     bad = {line["key"] for line in logged(folder) if line.get("event") == "bad_record"}
     assert bad >= {f"{shard}:{key:05d}" for key in range(2)}
     assert any("3.png" in key for key in bad)
-    assert re.search(
-        r"3 records could not be read, \S+:\S+ among them; log.jsonl says", capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert re.search(r"3 records could not be read, \S+:\S+ among them; log.jsonl says", said)
 
 
 @thorough

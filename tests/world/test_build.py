@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.folders import content
+from tests.reports.written import json_lines
 from tests.world.conftest import SMALL
 from xfm.config.world import TaskSizes, WorldConfig
 from xfm.core.errors import UserError
@@ -19,10 +20,6 @@ SIZES = TaskSizes(**dict.fromkeys(TaskSizes.__dataclass_fields__, 8))
 FEW = WorldConfig(scenes=30, singles=8, twins=20, pictures=8, text_lines=40, vocab_size=400, workers=1)
 FEW = replace(FEW, shard_size=10, tasks=SIZES)
 """Of several shards."""
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def annotations(path: Path) -> list[dict[str, Any]]:
@@ -65,7 +62,7 @@ def test_layout_is_that_of_the_contract(world: World) -> None:
     assert WorldManifest.load(folder) == manifest
     for name, count in manifest.counts.items():
         if (folder / f"{name}.jsonl").exists():
-            assert len(lines(folder / f"{name}.jsonl")) == count
+            assert len(json_lines(folder / f"{name}.jsonl")) == count
 
 
 def test_rows_have_their_fields_and_pictures(world: World) -> None:
@@ -84,7 +81,7 @@ def test_rows_have_their_fields_and_pictures(world: World) -> None:
     }
     for name, wanted in fields.items():
         path = folder / "tasks" / f"{name}.jsonl"
-        for row in lines(path):
+        for row in json_lines(path):
             assert set(row) == wanted
             images = row.get("images", [row[k] for k in ("image", "wrong_image") if k in row])
             assert all((path.parent / image).is_file() for image in images)
@@ -114,7 +111,7 @@ def test_training_pictures_show_nothing_held_out(world: World, studio: WorkerSta
         assert not names & hidden
         kinds = [catalog.by_name[name] for name in names]
         assert not any(catalog.is_heldout_pair(a, b) for a in kinds for b in kinds)
-    text = " ".join(row["text"] for row in lines(folder / "pretrain/text.jsonl"))
+    text = " ".join(row["text"] for row in json_lines(folder / "pretrain/text.jsonl"))
     assert sum(name in text for name in hidden) > 20
 
 

@@ -11,7 +11,7 @@ from xfm.world.grammar import plural
 from xfm.world.phrases import regions
 from xfm.world.questions import QuestionKind, ask, how_many
 from xfm.world.rng import Rng
-from xfm.world.scene import SceneObject, Split
+from xfm.world.scene import Split
 from xfm.world.twins import Edit, draw_twins
 from xfm.world.units import MAKERS, Part, Unit, WorkerState, text_pairs
 
@@ -29,17 +29,14 @@ def test_every_caption_is_true_and_complete(studio: WorkerState, grammar: Gramma
     assert different > 100 * 3
 
 
-def referred(grammar: Grammar, view: View, phrase: str, item: SceneObject) -> str:
-    return check_reference(grammar, view, phrase, next(b for b in view.boxes[item.name] if b == item.box))
-
-
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_region_phrases_mean_one_object(studio: WorkerState, grammar: Grammar, count: int) -> None:
     ways = Counter[str]()
     for seed in range(100):
         view = View(scene := draw(studio, 2000 * count + seed, count))
         for phrase, item in regions(Rng("regions", seed), scene):
-            ways[referred(grammar, view, phrase, item)] += 1
+            box = next(one for one in view.boxes[item.name] if one == item.box)
+            ways[check_reference(grammar, view, phrase, box)] += 1
             assert len(phrase.split()) <= 14
     assert ways.total() > 0.9 * 100 * count
     assert ways["name"] > ways.total() * 0.25

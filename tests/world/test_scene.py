@@ -29,7 +29,7 @@ RECORDED_CAPTIONS = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 5), side=st.sampled_from((64, 96, 160, 224)))
 def test_boxes_lie_inside_apart_and_where_they_say(
     studio: WorkerState, seed: int, count: int, side: int
@@ -51,7 +51,7 @@ def test_boxes_lie_inside_apart_and_where_they_say(
             assert across <= 0 or down <= 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32))
 def test_relations_agree_with_the_oracle(studio: WorkerState, seed: int) -> None:
     scene = draw(studio, seed, 4)

@@ -13,13 +13,11 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     variants = "\n".join(f"  {one.name:<14} {one.meaning}" for one in VARIANTS.values())
     parser = new_parser(
         words=["recipe"],
-        prog="xfm ablate",
         usage="xfm ablate [RECIPE] [--world FOLDER] [--out FOLDER] [--seeds N] [--variants NAME,...]",
         description="Train and score variants of a recipe with several seeds, compared seed by seed. One\n"
         "run at a time, for hours; the same command goes on where it was stopped. OUT holds results.csv\n"
         f"with a row a run, and ablation.md with the tables.\n\nvariants:\n{variants}",
-        epilog="examples:\n"
-        "  xfm ablate ablation --out runs/ablation\n"
+        examples="  xfm ablate ablation --out runs/ablation\n"
         "  xfm ablate nano --variants no-mim,no-text --seeds 2 --steps 300 --validation",
     )
     option(parser, "--recipe", f"one of {', '.join(recipe_names())}, or a YAML file", "ablation")

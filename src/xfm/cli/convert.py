@@ -14,13 +14,11 @@ from xfm.config.tasks import task_specs
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["file", "out"],
-        prog="xfm convert",
         usage="xfm convert FILE OUT [--tokenizer PATH] [--OPTION VALUE ...]",
         description="Turn a published X-FM checkpoint, of pre-training or of any fine-tuning, into a model\n"
         "folder, and print what was used, ignored and missing. The file is read without running\n"
         "anything in it. Sizes are read off its tensors.",
-        epilog="examples:\n"
-        "  xfm convert xfm-base.th models/base --tokenizer roberta-base/\n"
+        examples="  xfm convert xfm-base.th models/base --tokenizer roberta-base/\n"
         "  xfm convert sst2.th models/sst2 --tokenizer roberta-base/ --task text-classification\n"
         "  xfm convert imagenet.th models/imagenet --normalisation imagenet",
     )

@@ -13,10 +13,9 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm data`."""
     parser = new_parser(
         words=["action", "path"],
-        prog="xfm data",
         usage="xfm data index FOLDER [--workers N]",
         description="Write the index of the tar shards in a folder, by which they open at once.",
-        epilog="examples:\n  xfm data index shards/cc3m\n  xfm data index shards/cc3m --workers 16",
+        examples="  xfm data index shards/cc3m\n  xfm data index shards/cc3m --workers 16",
     )
     option(parser, "--action", "index")
     option(parser, "--path", "folder of tar shards", required=True)

@@ -9,20 +9,18 @@ from pathlib import Path
 from xfm.cli._options import option
 from xfm.cli.serve import KEYS, add_server_options, server_config
 from xfm.config.options import ArgumentParser, Namespace, names_in, new_parser
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.models.shipped import DEFAULT, model_or_default
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["models"],
-        prog="xfm demo",
         usage="xfm demo [MODEL,...] [--index FOLDER | --images FOLDER] [--open] [--OPTION VALUE ...]",
         description="Try models in the browser: search a gallery, ask, find, compare, caption, classify,\n"
         "fill in words, see where a model looks. The page comes from this machine, and asks no other. A\n"
         "run's folder (as of `xfm quickstart`) opens its model with those that were fine-tuned on its way.",
-        epilog="examples:\n"
-        "  xfm demo runs/quickstart --open\n"
+        examples="  xfm demo runs/quickstart --open\n"
         "  xfm demo small,runs/vqa --images photos\n"
         f"  {KEYS}=... xfm demo small --host 0.0.0.0",
     )
@@ -38,11 +36,9 @@ def run(chosen: Namespace) -> None:
     config, keys = server_config(chosen)
     if chosen.index and chosen.images:
         raise UserError("give --index or --images: the page searches one collection")
-    try:
+    with explained("the page needs FastAPI and uvicorn", "pip install 'xfm[demo]'", ImportError):
         from xfm.serving.demo import open_demo
         from xfm.serving.server import serve
-    except ImportError as error:
-        raise UserError(f"the page needs FastAPI and uvicorn ({error}): pip install 'xfm[demo]'") from error
 
     references = names_in(model_or_default(chosen.models or None))
     index, images = (Path(one) if one else None for one in (chosen.index, chosen.images))

@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["path"],
-        prog="xfm doctor",
         usage="xfm doctor PATH [--OPTION VALUE ...]",
         description="Read tar shards, JSON lines, a folder of pictures or any table, and say what is wrong:\n"
         "pictures that do not decode or end early, boxes outside, absurd texts, duplicates, classes.\n"
         "OUT/report.html has examples, OUT/doctor.json all counts.\n\n"
         "exit status: 0 training may start; 1 records would be left out, or hurt; 2 nothing can be read.",
-        epilog="examples:\n"
-        "  xfm doctor data/coco\n"
+        examples="  xfm doctor data/coco\n"
         "  xfm doctor data/cc3m --sample 100000 --tolerate 0.01\n"
         "  xfm doctor reviews.csv --task text-classification --columns text=review,label=stars\n"
         "  xfm doctor photos --kind image --out looks",

@@ -14,13 +14,12 @@ from xfm.models.shipped import DEFAULT, model_or_default
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["input"],
-        prog="xfm embed",
         usage="xfm embed INPUT --out FOLDER [--model MODEL] [--OPTION VALUE ...]",
         description="Vectors of every row of a table (a column text or image), or of every picture of a\n"
         "folder: Parquet or NumPy files of some rows each, and _vectors.json about them. The same command\n"
         "goes on where a run was stopped; many machines can share the work (--engine ray, --array).",
-        epilog="examples:\n"
-        "  xfm embed reviews.parquet --model runs/my/model --columns text=review --keep id --out vectors/r\n"
+        examples="  xfm embed reviews.parquet --model runs/my/model --columns text=review --keep id "
+        "--out vectors/r\n"
         "  xfm embed photos/ --out vectors/photos --engine ray\n"
         '  xfm embed photos/ --out vectors/photos --array "$SLURM_ARRAY_TASK_ID/16"',
     )

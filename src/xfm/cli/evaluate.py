@@ -31,7 +31,6 @@ _ONLY: Mapping[str, set[str]] = {
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["model"],
-        prog="xfm evaluate",
         usage="xfm evaluate MODEL [--world FOLDER] [--out FOLDER] [--FIELD VALUE ...]\n"
         "       xfm evaluate MODEL --test FILE [--columns FIELD=COLUMN,...] [--out FOLDER]\n"
         "       xfm evaluate MODEL --test DATA [--train DATA] [--methods linear,knn,zero-shot]",
@@ -41,8 +40,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "- frozen picture features of a pre-trained one are evaluated on labelled pictures: a table, a\n"
         "  folder with a folder a class, or hub:OWNER/NAME; with --train by a linear probe and nearest\n"
         "  neighbours, without by the names of the classes (zero-shot).",
-        epilog="examples:\n"
-        "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
+        examples="  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
         "  xfm evaluate runs/reviews/model --test new.csv --columns text=review,label=stars\n"
         "  xfm evaluate runs/quickstart/model --train pets/train --test pets/test --out runs/pets\n"
         "  xfm evaluate runs/quickstart/model --test pets/test --templates pets\n"

@@ -18,15 +18,13 @@ FOLDERS = ("sentence-transformers", "cross-encoder")
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["model", "out"],
-        prog="xfm export",
         usage="xfm export MODEL OUT --format FORMAT",
         description="Write a model folder in another program's format, and compare it with the model.\n"
         "published: the checkpoint that X-FM's code reads, and `xfm convert` reads back to the bit.\n"
         "sentence-transformers, cross-encoder: for vectors, and for matching a text with a picture.\n"
         "onnx, openvino: graphs that pipelines, `xfm predict` and `xfm serve` run as they run a model.\n"
         "merged: the whole model of an adapter, as of `xfm finetune --tune.save-adapter-only true`.",
-        epilog="examples:\n"
-        "  xfm export runs/quickstart/model nano.th --format published\n"
+        examples="  xfm export runs/quickstart/model nano.th --format published\n"
         "  xfm export small models/small-st --format sentence-transformers\n"
         "  xfm export small runs/small-onnx --format onnx\n"
         "  xfm serve runs/small-onnx\n"
@@ -55,9 +53,8 @@ def run(chosen: Namespace) -> None:
         made = {"merged": str(chosen.model)}
         require_new_model(out, made)
         merge(adapter, out, chosen.base, made)
-        print(
-            f"The model is in {out} ({folder_size(out):,} bytes; the adapter has {folder_size(adapter):,})."
-        )
+        sizes = f"{folder_size(out):,} bytes; the adapter has {folder_size(adapter):,}"
+        print(f"The model is in {out} ({sizes}).")
         return
     if chosen.format in FOLDERS:
         from xfm.inference.sentence_folder import write_sentence_folder

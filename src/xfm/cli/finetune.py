@@ -29,7 +29,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     listed = "\n".join(f"  {spec.name:<{width}}  {fields_of(spec)}" for spec in specs)
     parser = new_parser(
         words=["task", "model"],
-        prog="xfm finetune",
         usage="xfm finetune TASK --model MODEL --train FILE --out FOLDER [--validation FILE]\n"
         "                    [--test FILE] [--columns FIELD=COLUMN,...] [--preset fast] [--FIELD VALUE ...]",
         description="Fine-tune a model on your own rows. The out folder gets the model, metrics.json and\n"
@@ -38,8 +37,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         f"A table is a file ({LISTED}),\n"
         "a folder with a folder of pictures a class, or\n"
         "hub:OWNER/NAME[:CONFIG][@SPLIT]. Paths of pictures start from the table's folder.",
-        epilog="examples:\n"
-        "  xfm finetune text-classification --model runs/quickstart/model --train reviews.csv --out runs/r\n"
+        examples="  xfm finetune text-classification --model runs/quickstart/model --train reviews.csv "
+        "--out runs/r\n"
         "  xfm finetune vqa --model M --train my.jsonl --columns question=q,answer=a --out runs/q\n"
         "  xfm finetune text-classification --model M --train t.csv --dry-run   the plan, and minutes\n"
         "  xfm finetune --config runs/r/finetune.yaml --seed 1 --out runs/r1    a run again, with a change\n"

@@ -31,14 +31,12 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     actions = "\n".join(f"  {name:<8} {meaning}" for name, meaning in ACTIONS.items())
     parser = new_parser(
         words=["action", "out"],
-        prog="xfm index",
         usage="xfm index ACTION [--out] FOLDER [--images SOURCE,...] [--model MODEL] [--OPTION VALUE ...]",
         description="Collections of pictures for `xfm search`. A source is a folder, a table (as\n"
         "finetune takes it) with a column image, or tar shards; other columns, and the JSON beside a\n"
         "picture of a shard, can be asked for in conditions. What is known is not read again; the same\n"
         f"command goes on where a run was stopped.\n\nactions:\n{actions}",
-        epilog="examples:\n"
-        "  xfm index build --model small --images photos/ --out runs/photos\n"
+        examples="  xfm index build --model small --images photos/ --out runs/photos\n"
         "  xfm index build --images shop.jsonl --columns image=file --key sku --out runs/shop\n"
         "  xfm index build --images shop.jsonl --out runs/shop --store postgresql://db/shop\n"
         "  xfm index add runs/photos --images more/\n"

@@ -31,7 +31,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         f"a recipe ({', '.join(recipe_names())}).\n"
         "--checkpoints lists those of a run, or one, and compares every file with its checksum: the exit\n"
         "status is 1 where one is damaged; --resume takes the newest whole one.",
-        epilog="examples:\n  xfm info runs/quickstart/model\n  xfm info runs/quickstart\n"
+        examples="  xfm info runs/quickstart/model\n  xfm info runs/quickstart\n"
         "  xfm info xfm-base.th\n  xfm info base\n  xfm info runs/nano --checkpoints",
     )
     meaning = "folder, file or recipe; several are shown in turn"

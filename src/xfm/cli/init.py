@@ -13,13 +13,12 @@ from xfm.core.errors import UserError
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["out"],
-        prog="xfm init",
         usage="xfm init (--pair REFERENCE | --language REFERENCE [--vision REFERENCE]) [--recipe NAME] OUT",
         description="Compose a model of encoders that others have trained and a fresh fusion encoder, with\n"
         "their tokenizer and preprocessing. Pre-train it with `--init.model OUT`. A pair of encoders that\n"
         "were aligned (CLIP, SigLIP) searches, embeds and classifies at once.",
-        epilog="examples:\n"
-        "  xfm init --language roberta-base --vision beitv2_base_patch16_224 --recipe base models/base\n"
+        examples="  xfm init --language roberta-base --vision beitv2_base_patch16_224 --recipe base "
+        "models/base\n"
         "  xfm init --language hf:answerdotai/ModernBERT-base --vision timm:vit_base_patch16_dinov3 OUT\n"
         "  xfm init --pair google/siglip2-base-patch16-224 models/siglip2\n"
         "  xfm pretrain --recipe base --init.model models/base",

@@ -23,12 +23,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     recipe = named or os.environ.get("XFM_PLAN_RECIPE") or "base"
     parser = new_parser(
         words=["recipe"],
-        prog="xfm plan",
         usage="xfm plan [RECIPE] [--gpus N] [--gpu NAME] [--FIELD VALUE ...]",
         description="Predict what a pre-training takes, without training anything: memory of a process by\n"
         "formula, time as the operations at a share of the GPU's peak, cost, and which settings fit.",
-        epilog="examples:\n"
-        "  xfm plan --recipe base --gpus 32 --gpu h100\n"
+        examples="  xfm plan --recipe base --gpus 32 --gpu h100\n"
         "  xfm plan base --gpus 8 --gpu a100-40gb --price 1.5 --json plan.json\n"
         "  xfm plan base --gpus 16 --gpu-memory 96 --gpu-tflops 400 --share 0.3\n"
         "  xfm plan base --gpus 64 --training.activation-checkpointing full --training.steps 100000",

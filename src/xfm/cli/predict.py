@@ -35,7 +35,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         what = f"The task reads {read}.\n"
     parser = new_parser(
         words=["task", "model", "input"],
-        prog="xfm predict",
         usage=f"xfm predict {task.name if task else 'TASK'} --model MODEL INPUT [--out FILE] "
         "[--OPTION VALUE ...]",
         description="Answer one input, every row of a table or of standard input, or every picture of a\n"
@@ -44,8 +43,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "on where a run was stopped. With --processes, --engine ray or --array it is shared: units of\n"
         f"rows are answered by several processes or machines, and put together at the end.\n{what}"
         "`xfm predict TASK --help` shows the columns and options of a task.",
-        epilog="examples:\n"
-        "  xfm predict text-classification --model runs/my/model --text 'what a film'\n"
+        examples="  xfm predict text-classification --model runs/my/model --text 'what a film'\n"
         "  xfm predict vqa --model runs/vqa --image cat.jpg --question 'what is it?'\n"
         "  cat reviews.txt | xfm predict text-classification --model runs/my/model --input -\n"
         "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"

@@ -20,15 +20,13 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         lines = "\n".join(f"  {name:<12} {what}" for name, what in CORPORA.items())
         parser = new_parser(
             words=["corpus"],
-            prog="xfm prepare",
             usage="xfm prepare [world] [--out FOLDER] [--FIELD VALUE ...]\n"
             "       xfm prepare CORPUS --from FOLDER --out FOLDER [--OPTION VALUE ...]",
             description="Build the embedded world: scenes composed of emoji with captions, exact boxes and "
             "the\nrows of every task. The same configuration gives the same bytes.\n\n"
             f"Or make shards of a corpus, from the files that it is published in:\n{lines}\n"
             "`xfm prepare CORPUS --help` shows its options.",
-            epilog="examples:\n"
-            "  xfm prepare --out worlds/tiny --scale 0.02\n"
+            examples="  xfm prepare --out worlds/tiny --scale 0.02\n"
             "  xfm prepare coco --from corpora/coco --out data/coco\n"
             "  XFM_PREPARE_SCENES=8000 xfm prepare        any option from the environment",
         )
@@ -45,12 +43,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 def _corpus_parser(corpus: CorpusName) -> ArgumentParser:
     parser = new_parser(
         words=["corpus"],
-        prog="xfm prepare",
         usage=f"xfm prepare {corpus} --from FOLDER --out FOLDER [--OPTION VALUE ...]",
         description=f"Make shards of {corpus}. What is read: {CORPORA[corpus]}.\n"
         "The shards are the same bytes whoever does the work. The same command goes on where it was stopped.",
-        epilog="examples:\n"
-        f"  xfm prepare {corpus} --from corpora/{corpus} --out data/{corpus} --duplicates exact\n"
+        examples=f"  xfm prepare {corpus} --from corpora/{corpus} --out data/{corpus} --duplicates exact\n"
         f"  xfm prepare {corpus} --from corpora/{corpus} --out data/{corpus} \\\n"
         '      --array "$SLURM_ARRAY_TASK_ID/16"',
     )

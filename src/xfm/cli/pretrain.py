@@ -19,14 +19,11 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     """The options of `xfm pretrain`; their defaults are the values of the recipe that the options name."""
     recipe = _chosen_recipe(options)
     parser = new_parser(
-        RECIPE_ENV,
-        prog="xfm pretrain",
         usage="xfm pretrain [--recipe NAME] [--out FOLDER] [--resume] [--FIELD VALUE ...]",
         description="Pre-train a recipe: text, pictures, pairs and regions in, one model out. The run\n"
         "folder holds the resolved config.yaml, schedule.csv, log.jsonl, tensorboard/, checkpoints/ and the\n"
         f"finished model/. The values below are those of the recipe {recipe}.",
-        epilog="examples:\n"
-        "  xfm pretrain --recipe nano\n"
+        examples="  xfm pretrain --recipe nano\n"
         "  xfm pretrain --recipe small --out runs/mine --root /data/emoji --training.optim.lr 3e-4\n"
         "  xfm pretrain --recipe nano --training.minutes 20      the clock decides when phases and run end\n"
         "  xfm pretrain --out runs/mine --resume\n"

@@ -61,8 +61,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         prog="xfm quickstart",
         description="Build the embedded world, pre-train `nano` on it from scratch, evaluate the model in\n"
         "every way, and write report.html and metrics.json.",
-        epilog="examples:\n"
-        "  xfm quickstart                the full path, at most 25 minutes on two cores\n"
+        examples="  xfm quickstart                the full path, at most 25 minutes on two cores\n"
         "  xfm quickstart --smoke        the same path on a tiny budget\n"
         "  xfm quickstart --budget 60    train longer",
     )

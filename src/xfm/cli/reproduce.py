@@ -10,14 +10,12 @@ from xfm.config.typed import build
 
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
-        prog="xfm reproduce",
         usage="xfm reproduce [BENCHMARK ...] [--list] [--model MODEL --data FOLDER] [--out FOLDER] [--smoke]",
         description="Without a model: print the published results, beside them ours where --out has any.\n"
         "With one: run every benchmark whose official files are below the data folder (or those that are\n"
         "named), fine-tuned (FT), on frozen features (LE) and without training (ZS), by the rules of X-FM's\n"
         "code (published) and as the field does today (recommended). What is finished is skipped.",
-        epilog="examples:\n"
-        "  xfm reproduce                                        the published table\n"
+        examples="  xfm reproduce                                        the published table\n"
         "  xfm reproduce --list --data /data                    what belongs where, and what is there\n"
         "  xfm reproduce glue --model M --data /data            all of GLUE, and the files for its server\n"
         "  xfm reproduce nlvr2 --model M --data /data --set settings.batch_size=4",

@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["index", "text"],
-        prog="xfm search",
         usage="xfm search FOLDER TEXT [--image FILE] [--where CONDITION] [--OPTION VALUE ...]",
         description="Find pictures by a text, a picture, or both. FOLDER is a collection (`xfm index\n"
         "build`), or a folder of pictures: that becomes one at first, and only what is new is read later.\n"
         "The fusion encoder looks at the nearest again, and says how well the text fits, and where.",
-        epilog="examples:\n"
-        "  xfm search runs/shop 'a red hat' --where 'price<20' --where kind=hat,cap\n"
+        examples="  xfm search runs/shop 'a red hat' --where 'price<20' --where kind=hat,cap\n"
         "  xfm search runs/photos --image like-this.jpg --top-k 3\n"
         "  xfm search runs/photos 'a dog' --draw found/ --json",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from xfm.cli._options import PRECISION, option
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
 from xfm.config.serving import ServeConfig
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import read_text
 from xfm.models.shipped import DEFAULT, model_or_default
 
@@ -18,14 +18,12 @@ KEYS = "XFM_API_KEYS"
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["models"],
-        prog="xfm serve",
         usage="xfm serve [MODEL,...] [--index FOLDER,...] [--OPTION VALUE ...]",
         description="Serve models over HTTP: vectors as OpenAI's clients ask for them (/v1/embeddings),\n"
         "ranking as Cohere's and Jina's do (/v1/rerank, /v2/rerank), every task (/v1/tasks/NAME), search in\n"
         "collections (/search), /health, /ready, /metrics for Prometheus; described at /openapi.json.\n"
         "SIGHUP loads models again, but for those of collections; SIGTERM answers what was taken, and ends.",
-        epilog="examples:\n"
-        "  xfm serve small\n"
+        examples="  xfm serve small\n"
         "  xfm serve runs/quickstart/model,runs/vqa --index runs/photos --port 9000\n"
         f"  export {KEYS}=$(openssl rand -hex 24); xfm serve small --host 0.0.0.0\n"
         "  xfm serve small --keys keys.txt --fetch-from '[images.example.org]'",
@@ -39,12 +37,10 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     config, keys = server_config(chosen)
-    try:
+    with explained("serving needs FastAPI and uvicorn", "pip install 'xfm[serve]'", ImportError):
         from xfm.serving.app import Server
-    except ImportError as error:
-        raise UserError(f"serving needs FastAPI and uvicorn ({error}): pip install 'xfm[serve]'") from error
-    from xfm.serving.served import Models, Searches
-    from xfm.serving.server import serve
+        from xfm.serving.served import Models, Searches
+        from xfm.serving.server import serve
 
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.max_batch_size}
     if not (given := names_in(model_or_default(chosen.models))):

@@ -99,13 +99,21 @@ def parse(
     return assemble(kind, parse_options(parser, options))
 
 
-def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts: Any) -> ArgumentParser:
-    """A parser that raises instead of exiting; `add_fields` gives it a configuration. `prog` names the
-    environment variables (XFM_EVALUATE), or a prefix; `words` need no names."""
+def new_parser(
+    env_prefix: str | None = None,
+    words: Sequence[str] = (),
+    usage: str = "",
+    examples: str = "",
+    **texts: Any,
+) -> ArgumentParser:
+    """A parser that raises instead of exiting; `add_fields` gives it a configuration. `prog`, or how `usage`
+    begins, names the environment variables (XFM_EVALUATE), or a prefix; `words` need no names."""
+    prog = texts.pop("prog", " ".join(usage.split()[:2]))
     if env_prefix is None:
-        env_prefix = re.sub(r"\W", "_", texts["prog"]).upper() if "prog" in texts else ""
-    texts = {name: text.replace("%", "%%") if name == "usage" else text for name, text in texts.items()}
-    return ArgumentParser(words, env_prefix, **texts)
+        env_prefix = re.sub(r"\W", "_", prog).upper()
+    epilog = f"examples:\n{examples}" if examples else None
+    shown = usage.replace("%", "%%") or None
+    return ArgumentParser(words, env_prefix, prog=prog or None, usage=shown, epilog=epilog, **texts)
 
 
 def add_fields(
@@ -142,9 +150,8 @@ def _add_fields(
         own = values.get(f.name, own)
         narrow, dest = variant(types[f.name], own), f"{name}{f.name}"
         if is_dataclass(narrow) and own is not None:
-            heading = parser.add_argument_group(
-                f"{dest} - {' '.join(texts.get(f.name, '').split()).removesuffix('.')}"
-            )
+            about = " ".join(texts.get(f.name, "").split()).removesuffix(".")
+            heading = parser.add_argument_group(f"{dest} - {about}")
             below = own if isinstance(own, Mapping) else {}
             of_field = default_of(f) if isinstance(own, Mapping) else own
             _add_fields(parser, heading, narrow, below, of_field, f"{dest}.", there)  # pyright: ignore

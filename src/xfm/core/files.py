@@ -53,9 +53,18 @@ def path_below(folder: Path, name: str, within: Path | None = None) -> Path | No
 
 
 # ---------------------------------------------------------------- reading
+@contextlib.contextmanager
+def reading(place: object, remedy: str = "check the path") -> Iterator[None]:
+    """Turn an OSError inside into a UserError: "PLACE cannot be read (why); remedy"."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{place} cannot be read ({error.strerror or error}); {remedy}") from error
+
+
 def open_regular(path: Path | str) -> BufferedReader:
     """A regular file, opened for reading: no pipe (blocks), no device (endless). Raises OSError."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         mode = os.fstat(handle).st_mode
         if stat.S_ISDIR(mode):

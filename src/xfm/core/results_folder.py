@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError, require_memory
-from xfm.core.files import file_digest, read_json_or_nothing, read_text, write_text, writing
+from xfm.core.files import file_digest, read_json_or_nothing, read_text, reading, write_text, writing
 
 MADE_BY = "made_by.json"
 DETAILS = "evaluation.json"
@@ -155,11 +155,9 @@ def model_mark(model: Path) -> str:
 
 def model_digest(path: Path) -> str:
     """Sha256 of a model's file in hexadecimal; raises UserError if missing or larger than memory."""
-    try:
+    with reading(path, "copy it again"):
         require_memory(path, path.stat().st_size)
         return file_digest(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
 
 
 def world_mark(world: Path) -> str:

@@ -6,6 +6,7 @@ import atexit
 import faulthandler
 import json
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -123,8 +124,7 @@ def _end_idle() -> None:
         _idle.pop().end()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)
+os.register_at_fork(after_in_child=_idle.clear)
 
 
 # ---------------------------------------------------------------- there
@@ -173,12 +173,10 @@ def _in_time(pieces: Iterator[bytes | memoryview], seconds: float) -> Iterator[b
 
 
 def _limit_memory(most: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a library that gives up leaves no file
     try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a library that gives up leaves no file
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except (ImportError, OSError):  # Windows, macOS
+    except OSError:  # macOS
         return
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = size + most if hard == resource.RLIM_INFINITY else min(hard, size + most)

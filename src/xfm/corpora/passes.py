@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xfm.config.corpora import Duplicates, PrepareConfig
-from xfm.core.errors import UserError, printable
+from xfm.core.errors import UserError, explained, printable
 from xfm.core.files import file_digest, writing
 from xfm.corpora.filtering import ALIKE, BAD, DUPLICATE, EVALUATED, FilterResult, filter_record
 from xfm.corpora.images import encoded, near_any, near_earlier, perceptual_hash, shrunk
@@ -146,10 +146,8 @@ def _write_shard(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
     path, dropped, mark = stem.with_suffix(".tar"), None, ShardMark()
     if config.looks_first:
         folder = plan.preparation.work / DROPPED
-        try:
+        with explained(f"{folder} cannot be read", "begin anew with --force", OSError, ValueError):
             dropped = np.load(folder / f"{number:06d}.npy", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
     with whole_file(path) as draft, ShardWriter(draft) as shard:
         for row, record in enumerate(reader.records(plan.pieces[number], plan.listings)):
             mark.read += 1

@@ -62,7 +62,6 @@ class TokenCache:
         self._kept: dict[tuple[str, int, bool], tuple[array, array]] = {}
 
     def __len__(self) -> int:
-        """Texts that are kept."""
         return len(self._kept)
 
     def read(self, texts: Sequence[str], max_tokens: int, whole_word: bool) -> list[TokenText]:

@@ -12,7 +12,7 @@ import time
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from xfm.config.pipelines import UrlRules
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 
 _SIGNS = "%/?:@!$&'()*+,;=~[]"  # stand as they are in an address; other letters are escaped
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -73,11 +73,9 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
 
 def check_address(url: str, rules: UrlRules) -> SplitResult:
     """The parts of a URL that may be fetched, its host unresolved; raises UserError otherwise."""
-    try:
+    with explained(f"{url} is not an address", "check it", ValueError):
         parts = urlsplit(url)
         _ = parts.port  # out of range, it raises
-    except ValueError as error:
-        raise UserError(f"{url} is not an address ({error}); check it") from error
     if parts.scheme not in ("http", "https"):
         raise UserError(f"{url}: pictures are fetched by http and https only; download the file yourself")
     if not parts.hostname:

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from xfm.config.data import DataConfig, RemoteConfig
-from xfm.core.errors import UserError
+from xfm.core.files import reading
 from xfm.core.paths import is_url
 from xfm.data.folders import scan_folder
 from xfm.data.sources import resolve_files
@@ -75,7 +75,7 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _digest(path: Path) -> str:
-    try:
+    with reading(path):
         if not path.is_dir():
             file = StoredFile.of(path)
             return _line(file.size, sampled_digest(file))
@@ -84,8 +84,6 @@ def _digest(path: Path) -> str:
         for name in names[:: max(1, len(names) // _PICTURES)]:
             digest.update(_digest(path / name).encode())
         return f"{len(names)} pictures, {digest.hexdigest()[:16]}"
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
 
 
 def _line(size: int, sample: bytes) -> str:

@@ -36,7 +36,6 @@ class ImageCache:
         return ImageCache(0).__dict__ | {"_lock": None}
 
     def __len__(self) -> int:
-        """Pictures that are kept."""
         return int(self._head[0])
 
     def find(self, key: int) -> Tensor | None:

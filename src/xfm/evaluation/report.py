@@ -115,9 +115,8 @@ def facts(
 
 
 def _joined(first: object, second: object, unit: str = "", before: str = "") -> str:
-    return ", ".join(
-        text for text in (str(first or ""), f"{before}{second}{unit}" if second is not None else "") if text
-    )
+    texts = (str(first or ""), "" if second is None else f"{before}{second}{unit}")
+    return ", ".join(filter(None, texts))
 
 
 def _tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> str:

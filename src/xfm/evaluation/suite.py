@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.config.labels import MatchCalibration
+from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import file_digest
@@ -48,7 +49,7 @@ from xfm.tasks.images import TaskImages
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
 from xfm.training.failures import Interrupted
-from xfm.training.flags import Flag, plain_flags
+from xfm.training.flags import Flag
 
 CACHE_FORMAT = 9  # raise it when a part starts to compute something else
 _TASKS = {
@@ -100,9 +101,8 @@ def evaluate(
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     weights = weights_digest(model_folder)
-    maker = ResultOrigin(
-        "evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}"
-    )
+    subject = {"model": weights, "data": world_mark(world)}
+    maker = ResultOrigin("evaluate", subject, f"{model_folder} on {world}")
     require_free(out, maker, model=model_folder)
     finished = parts_to_keep(out, config)
     pretrained = load_model(model_folder)
@@ -138,7 +138,7 @@ def evaluate(
     files = {part.value: paths[part].name for part in results}
     details |= {"files": files, "models": models, "made_by": signature}
     scores = _scores(results)
-    flagged = plain_flags(flags_of(model_folder, details, scores, flags))
+    flagged = to_plain(flags_of(model_folder, details, scores, flags))
     write_json(out / DETAILS, {**details, "flags": flagged})
     write_report(out)
     return scores

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from xfm.config.plain import to_plain
 from xfm.config.typed import build
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import MAX_LOG, read_json_object, read_text, sync_folder, write_text, writing
 from xfm.core.locks import locked
 from xfm.executors.executor import Executor
@@ -165,11 +165,10 @@ def find_plan(work: Path, mark: str, make: Callable[[Path], dict[str, Any]], dis
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
     path = folder / _PLAN_FILE
-    try:
+    broken = (OSError, ValueError, KeyError, TypeError, RecursionError)
+    with explained(f"{path} is damaged", discard, *broken):
         plan = json.loads(read_text(path, MAX_LOG))
         found = plan["mark"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}): {discard}") from None
     if found != mark:
         raise UserError(
             f"{work} holds what was done so far with other settings, another model or other files: "

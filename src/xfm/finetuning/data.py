@@ -11,7 +11,7 @@ from xfm.core.errors import UserError, amount, excerpt
 from xfm.data.records import is_number
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, read_table, split_rows
-from xfm.finetuning.start import TypedRow, few, first_places, readable_rows
+from xfm.finetuning.start import TypedRow, few, readable_rows
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
 from xfm.tasks.base import AnyTask
@@ -147,9 +147,10 @@ def read_data(
             write_json(out / SPLIT_FILE, {"file": str(tables.train), "seed": config.seed, "rows": numbers})
     plain = {name: task.merge([converted for _, converted in rows]) for name, rows in typed.items()}
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
-    every = [pair for rows in typed.values() for pair in rows]
-    row_places = {converted: row.place for row, converted in reversed(every)}
-    return split, RowOrigin(first_places(task, every), sources, row_places)
+    every = [pair for rows in typed.values() for pair in rows][::-1]  # the first place of what is there twice
+    row_places = {converted: row.place for row, converted in every}
+    pictures_at = {picture: row.place for row, converted in every for picture in task.images_of(converted)}
+    return split, RowOrigin(pictures_at, sources, row_places)
 
 
 def _part(

@@ -28,7 +28,7 @@ from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_scores
 from xfm.tasks.base import AnyTask, HiddenInput
 from xfm.tasks.class_task import ClassTask
-from xfm.training.flags import Flag, plain_flags
+from xfm.training.flags import Flag
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def finish(
         "left_out": run.left_out.kept_in(run.out),
         "made_by": asdict(maker),
         "leaderboards": {name: asdict(board) for name, board in boards.items()},
-        "flags": plain_flags(found.flags),
+        "flags": to_plain(found.flags),
         "next": found.next_command,
         "decisions": dict(found.decisions),
         "ended_by_clock": found.tuned.limited,

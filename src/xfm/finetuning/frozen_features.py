@@ -100,9 +100,7 @@ def blocks(count: int, size: int = ROWS) -> Iterator[slice]:
 
 def concatenated(first: LabelledFeatures, second: LabelledFeatures) -> LabelledFeatures:
     """The rows of two splits."""
-    return LabelledFeatures(
-        np.concatenate([first.features, second.features]), np.concatenate([first.labels, second.labels])
-    )
+    return LabelledFeatures(*map(np.concatenate, zip(first, second, strict=True)))
 
 
 def deviations_of(features: Array) -> Array:

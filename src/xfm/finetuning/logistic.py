@@ -223,11 +223,9 @@ def _multinomial(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[float
 
 def _binary(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[float, Tensor]:
     """Summed binary cross-entropy and its gradient [B, C]."""
-    loss = (
-        binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none").double().sum()
-    )
+    each = binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none")
     there, odds = weights * labels, logits.sigmoid()
-    return float(loss), (1.0 - labels) * odds - there * (1.0 - odds)
+    return float(each.double().sum()), (1.0 - labels) * odds - there * (1.0 - odds)
 
 
 def _block(features: Array, rows: slice) -> Tensor:

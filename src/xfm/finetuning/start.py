@@ -157,11 +157,6 @@ def require_texts(task: type[AnyTask], rows: Sequence[TypedRow], texts: int = 0)
             raise row.error(second.name, problem)
 
 
-def first_places(task: type[AnyTask], rows: Sequence[TypedRow]) -> dict[Path, str]:
-    """File and row in which each picture is first named."""
-    return {picture: row.place for row, one in reversed(rows) for picture in task.images_of(one)}
-
-
 # ---------------------------------------------------------------- typed rows
 def usable_rows(
     task: type[AnyTask],

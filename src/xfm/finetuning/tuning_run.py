@@ -15,7 +15,7 @@ from tqdm import tqdm
 from xfm.config.finetune import FinetuneConfig, TuningConfig, TuningMode
 from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Change, Precision
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, import_extra
 from xfm.finetuning.early_stopping import ValidationMonitor
 from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
@@ -48,17 +48,14 @@ def adapt(module: nn.Module, config: TuningConfig) -> None:
         encoder.requires_grad_(False)
         if tuning is not TuningMode.LORA:
             continue
-        try:
-            from peft import LoraConfig, inject_adapter_in_model
-        except ImportError:
-            raise UserError("tuning with lora needs peft; install it with pip install 'xfm[lora]'") from None
-        lora = LoraConfig(
+        peft = import_extra("peft", "tuning with lora", "lora")
+        lora = peft.LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
             lora_dropout=config.dropout,
             target_modules=[name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)],
         )
-        inject_adapter_in_model(lora, encoder)
+        peft.inject_adapter_in_model(lora, encoder)
 
 
 def is_new(name: str) -> bool:

@@ -13,7 +13,7 @@ from xfm.config.inference import VectorFormat
 from xfm.config.plain import to_plain
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
-from xfm.core.errors import UserError, printable
+from xfm.core.errors import UserError, explained, printable
 from xfm.core.files import MAX_LOG, read_text, write_data
 from xfm.core.paths import home_path
 from xfm.core.results_folder import digest, model_mark
@@ -191,10 +191,8 @@ def _opened(work: RowWork, folder: Path) -> tuple[Pipeline, TableRows | FolderRo
     key = work, plan_id(folder)
     if _open is None or _open[0] != key:
         path = folder / PLAN / NAMES
-        try:
+        with explained(f"{path} is damaged", f"remove {folder}", ValueError):
             names = json.loads(read_text(path, MAX_LOG)) if path.exists() else None
-        except ValueError as error:
-            raise UserError(f"{path} is damaged ({error}): remove {folder}") from error
         pipe = pipeline(
             work.task,
             work.model,

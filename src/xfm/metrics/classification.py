@@ -15,11 +15,7 @@ TOP, FEWEST_FOR_TOP = 5, 10
 
 def accuracy(predictions: Array, targets: Array) -> float:
     """Share of equal entries of two [N] arrays; ValueError for other shapes or none."""
-    predictions, targets = np.asarray(predictions), np.asarray(targets)
-    if predictions.shape != targets.shape:
-        raise ValueError(f"predictions {predictions.shape} and targets {targets.shape} differ in shape")
-    if targets.size == 0:
-        raise ValueError("accuracy of nothing is undefined")
+    predictions, targets = _same_length(predictions, targets)
     return float((predictions == targets).mean())
 
 
@@ -188,9 +184,8 @@ def class_metrics(
     Unknown classes are always missed.
     """
     labels, everything = [choice.label for choice in predicted], with_unknown(names, truth)
-    numbers = {
-        name: number for number, name in enumerate(everything)
-    }  # texts would all be as wide as the longest
+    # Numbers, as an array of texts has each as wide as the longest.
+    numbers = {name: number for number, name in enumerate(everything)}
     guessed, true = (np.array([numbers[label] for label in own]) for own in (labels, truth))
     matrix = confusion_matrix(truth, labels, everything)
     occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0  # truly or predicted

@@ -148,9 +148,8 @@ def encode_texts(
 ) -> EncodedItems:
     """Encode captions of at most `max_tokens` tokens; otherwise as `encode_images`."""
     parts = encoder.chunks(len(texts), encoder.batch_size, "texts")
-    return encode_tokens(
-        encoder, (tokenize_captions(encoder.tokenizer, texts[part], max_tokens) for part in parts), folder
-    )
+    batches = (tokenize_captions(encoder.tokenizer, texts[part], max_tokens) for part in parts)
+    return encode_tokens(encoder, batches, folder)
 
 
 def encode_tokens(encoder: Encoder, batches: Iterable[Tokens], folder: Path | None = None) -> EncodedItems:

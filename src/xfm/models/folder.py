@@ -28,12 +28,8 @@ class Pretrained(Artifacts):
     @property
     def encoders(self) -> list[nn.Module]:
         """Encoders, and a task's decoder: the parts where a pass spends its time."""
-        parts = (
-            self.model.vision,
-            self.model.language,
-            self.model.fusion,
-            getattr(self.task, "decoder", None),
-        )
+        decoder = getattr(self.task, "decoder", None)
+        parts = (self.model.vision, self.model.language, self.model.fusion, decoder)
         return [part for part in parts if part is not None]
 
     def match_probability(self, logits: Tensor) -> Tensor:

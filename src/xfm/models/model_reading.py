@@ -103,15 +103,13 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
     values = own_fields(read_json_object(folder / CONFIG), folder / CONFIG)
     config = from_plain(ModelConfig, values, folder / CONFIG)
     vision = config.vision
-    preprocessing = from_plain(
-        Preprocessing, read_json_object(folder / PREPROCESSING), folder / PREPROCESSING
-    )
+    path = folder / PREPROCESSING
+    preprocessing = from_plain(Preprocessing, read_json_object(path), path)
     for name in ("image_size", "image_width"):
         ours, theirs = getattr(preprocessing, name), getattr(vision, name)
         if ours != theirs:
             raise UserError(
-                f"{folder / PREPROCESSING}: {name} is {ours}, but {CONFIG} says {theirs}; "
-                "use the files of one save"
+                f"{path}: {name} is {ours}, but {CONFIG} says {theirs}; use the files of one save"
             )
     if image_size is None:
         return config, preprocessing

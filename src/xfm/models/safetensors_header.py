@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from xfm.core.errors import UserError, require_memory
+from xfm.core.errors import UserError, explained, require_memory
 from xfm.core.files import open_regular
 
 MAX_HEADER = 16 << 20
@@ -36,14 +36,14 @@ def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
             f"{path} has a header of {length} bytes, over the {MAX_HEADER} allowed; save fewer tensors"
         )
     require_memory(path, size)
-    try:
+    with explained(
+        f"{path} is truncated or not a safetensors file", "copy it again", OSError, SafetensorError
+    ):
         with safe_open(path, framework="numpy"):
             pass  # checks that names, shapes and places fit one another and the file's length
         with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length))
-    except (OSError, SafetensorError) as error:
-        raise damaged(path, error) from error
     header.pop("__metadata__", None)
     return 8 + length, header
 
@@ -51,8 +51,3 @@ def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
     """Shapes of the tensors of a safetensors file; errors as `read_header`."""
     return {name: entry["shape"] for name, entry in read_header(path)[1].items()}
-
-
-def damaged(path: Path, error: Exception) -> UserError:
-    """The error of a file that cannot be read to its end."""
-    return UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again")

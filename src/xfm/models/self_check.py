@@ -18,7 +18,7 @@ from torch import Tensor
 from xfm.config.artifacts import FLOAT32, HALF, PIXELS, CheckValues, SelfCheck, Tolerance
 from xfm.config.model import ModelConfig
 from xfm.config.typed import from_plain
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import read_json_object
 from xfm.data.images import ImageError, decode
 from xfm.data.schema import Tokens
@@ -51,10 +51,8 @@ def check_image_file() -> bytes:
 def measured(model: Backbone, own: Artifacts, check: SelfCheck) -> CheckValues:
     """Outputs of a model in evaluation mode for the text and the image of a check, read as pipelines read
     them; a UserError if the image is damaged."""
-    try:
+    with explained(f"{SELF_CHECK} holds a damaged picture", "copy it again", ValueError, ImageError):
         decoded = decode(base64.b64decode(check.picture, validate=True))
-    except (ValueError, ImageError) as error:
-        raise UserError(f"{SELF_CHECK} holds a damaged picture ({error}); copy it again") from error
     pixels, here = model_pixels(framed(decoded, own.preprocessing)[None], own.preprocessing), model.device
     image = model.encode_image(pixels.to(here))
     coarse = _plain(F.adaptive_avg_pool2d(pixels.float(), PARTS))

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import open_regular
-from xfm.models.safetensors_header import damaged, read_header, tensor_shapes
+from xfm.models.safetensors_header import read_header, tensor_shapes
 
 _DTYPES = {
     "F64": torch.float64,
@@ -40,17 +40,14 @@ def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
         )
     wanted = [(name, entry) for name, entry in header.items() if name.startswith(prefix)]
     tensors = {}
-    try:
-        with open_regular(path) as file:
-            for name, entry in sorted(wanted, key=lambda item: item[1]["data_offsets"]):
-                begin, end = entry["data_offsets"]
-                flat = torch.empty(end - begin, dtype=torch.uint8)
-                file.seek(start + begin)
-                if file.readinto(flat.numpy()) != len(flat):  # pyright: ignore[reportArgumentType]
-                    raise OSError("the file ends early")
-                tensors[name.removeprefix(prefix)] = flat.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
-    except OSError as error:
-        raise damaged(path, error) from error
+    with explained(f"{path} is truncated", "copy it again", OSError), open_regular(path) as file:
+        for name, entry in sorted(wanted, key=lambda item: item[1]["data_offsets"]):
+            begin, end = entry["data_offsets"]
+            flat = torch.empty(end - begin, dtype=torch.uint8)
+            file.seek(start + begin)
+            if file.readinto(flat.numpy()) != len(flat):  # pyright: ignore[reportArgumentType]
+                raise OSError("the file ends early")
+            tensors[name.removeprefix(prefix)] = flat.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
     return tensors
 
 

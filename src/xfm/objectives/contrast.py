@@ -36,9 +36,8 @@ def vectors_of(model: Backbone, rows: TextRows, policy: GradientPolicy) -> PairE
 
 def gathered(vectors: PairEmbeddings, source: str, global_batch: GlobalBatch) -> PairEmbeddings:
     """Rows of all processes, with the gradient of remote ones."""
-    identities = global_batch.gather(
-        source, torch.stack([vectors.image_identity, vectors.text_identity], dim=1)
-    )
+    own = torch.stack([vectors.image_identity, vectors.text_identity], dim=1)
+    identities = global_batch.gather(source, own)
     image, text = global_batch.gather(source, vectors.image), global_batch.gather(source, vectors.text)
     return PairEmbeddings(image, text, identities[:, 0], identities[:, 1])
 
@@ -58,9 +57,8 @@ class Similarities:
 def compare(rows: PairEmbeddings, everyone: PairEmbeddings, first: int, temperature: Tensor) -> Similarities:
     """Contrast R rows with all N, in which they begin at `first`."""
     own = torch.arange(first, first + len(rows.image), device=rows.image.device)
-    same = same_identity(
-        rows.image_identity, rows.text_identity, (everyone.image_identity, everyone.text_identity)
-    )
+    others = (everyone.image_identity, everyone.text_identity)
+    same = same_identity(rows.image_identity, rows.text_identity, others)
     with torch.autocast(rows.image.device.type, enabled=False):  # small temperatures want float32
         by_image = rows.image @ everyone.text.t() / temperature
         complete = len(own) == len(everyone.image)

@@ -68,12 +68,8 @@ def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
     used = [column for column in range(len(titles)) if {row[column] for row in rows[1:]} != {"-"}]
     rows = [tuple(row[column] for column in used) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    )
+    aligned = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
+    return "\n".join(map("  ".join, aligned))
 
 
 MAX_SIDE = 224  # larger pictures are shrunk: the report shows thumbnails

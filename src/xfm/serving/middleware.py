@@ -98,7 +98,6 @@ class Guard:
             self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request whose head is refused."""
         if scope["path"] not in OPEN:
             host = _single(scope, b"host")
             if not self._keys and not self._named(host):  # a name that was made to mean this machine

@@ -129,10 +129,8 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         given = dispatcher.inputs.picture(asked.image)
         served.pipeline(MATCHING.name)  # refuses a model that does not answer it
         shown = await dispatcher.picture(served.reader.read, given)
-        maps = await dispatcher.compute(
-            f"attention of {served.name}",
-            lambda: attention_maps(served.pretrained, shown, asked.text, asked.layer),
-        )
+        look = partial(attention_maps, served.pretrained, shown, asked.text, asked.layer)
+        maps = await dispatcher.compute(f"attention of {served.name}", look)
         layers = len(served.pretrained.model.fusion.layers)
         layer = default_layer(layers) if asked.layer is None else asked.layer
         told = {"model": served.name, "layer": layer, "layers": layers, "match": maps.match}

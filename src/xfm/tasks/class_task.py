@@ -71,7 +71,6 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return self.encode([self.texts_of(row)[0] for row in rows])
 
     def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
-        """That of the kind of labels, see `OneLabel.losses`."""
         return self.losses(self.module(batch.pixels, batch.tokens, batch.index), batch.targets)
 
     def losses(self, logits: Tensor, targets: Tensor) -> Losses:

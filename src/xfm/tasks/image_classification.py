@@ -69,5 +69,4 @@ class ImageClassificationTask(ClassTask[Labelled]):
         return self.losses(self.module(pixels), shares)
 
     def count(self, batch: ClassBatch, rows: Sequence[Labelled]) -> float:
-        """As of all tasks; of mixed pictures the rows, whatever their classes weigh."""
         return len(rows) if self._mix.mixes else super().count(batch, rows)

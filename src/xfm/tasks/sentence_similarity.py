@@ -88,10 +88,8 @@ class TextSearch:
             ranks = ranks_of_best_positive(given, self.right[block].toarray())
             own = given[np.arange(len(given)), self.own[block]]
             best = given.argmax(axis=1)
-            found += [
-                Nearest(rank, score, self.candidates[int(place)])
-                for rank, score, place in zip(ranks.tolist(), own.tolist(), best.tolist(), strict=True)
-            ]
+            nearest = [self.candidates[place] for place in best.tolist()]
+            found += map(Nearest, ranks.tolist(), own.tolist(), nearest)
         return found
 
     def chances(self) -> dict[str, float]:
@@ -158,9 +156,8 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         """The contrast over the batches of all processes."""
         model = self.module.model
         model.clamp_temperature()
-        anchors, candidates = (
-            model.embed_text(tokens.ids, tokens.mask) for tokens in (batch.anchors, batch.candidates)
-        )
+        anchors = model.embed_text(batch.anchors.ids, batch.anchors.mask)
+        candidates = model.embed_text(batch.candidates.ids, batch.candidates.mask)
         told = (batch.anchor_identity, batch.candidate_identity), model.temperature, gather_rows
         found = text_ranking_losses(anchors, candidates, *told, rows_before(batch.candidate_identity))
         return Losses(found.losses["ranking"], found.losses, found.metrics)

@@ -225,10 +225,9 @@ def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
             )
         parameter, fused = parameters[name]
         # The fused kernel keeps its step counter on the parameter's device, the others on the CPU.
-        stays = kind == "step" and not fused
-        optimizer.state[parameter][kind] = (
-            value if stays else part_like(value.to(parameter.device), parameter)
-        )
+        if kind != "step" or fused:
+            value = part_like(value.to(parameter.device), parameter)
+        optimizer.state[parameter][kind] = value
 
 
 def checkpoints_of(folder: Path) -> list[Path]:

@@ -99,11 +99,6 @@ def recipe_steps(source: str) -> int:
     return steps if isinstance(steps, int) else 0
 
 
-def plain_flags(flags: Iterable[Flag]) -> list[dict[str, str]]:
-    """Flags as `evaluation.json` has them."""
-    return [{"what": str(flag.what), "sentence": flag.sentence} for flag in flags]
-
-
 def read_flags(details: Mapping[str, Any]) -> list[Flag]:
     """The flags of a folder's `evaluation.json`."""
     return [Flag(str(one["what"]), str(one["sentence"])) for one in details.get("flags") or ()]

@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -78,11 +77,10 @@ class RunLog(Callback):
             self._file = (folder / LOG_FILE).open("a", encoding="utf-8")
             self._schedule = open_schedule(folder, kept)
             if self._tensorboard:  # importing it takes over a second, and a run does not need it
-                with suppress(ImportError):
-                    from torch.utils.tensorboard.writer import SummaryWriter
+                from torch.utils.tensorboard.writer import SummaryWriter
 
-                    purge = start + 1 if start else None
-                    self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
+                purge = start + 1 if start else None
+                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=steps,
@@ -114,7 +112,7 @@ class RunLog(Callback):
         ]
         if distributed.rank() == 0:
             self._write_bad()
-        self.advance()
+        self._bar.update()
         if not output.skipped:
             window = self._window
             for result, scale in zip(output.losses, output.scales, strict=True):
@@ -192,10 +190,6 @@ class RunLog(Callback):
             self._bar.write(message, file=sys.stderr)
         for kind, values in details.items() if event == "validation" else ():
             self._draw(step, {f"validation/{kind}/{name}": value for name, value in values.items()})
-
-    def advance(self) -> None:
-        """Move the bar by one step."""
-        self._bar.update()
 
     def close(self) -> None:
         """Finish the bar and close the files."""

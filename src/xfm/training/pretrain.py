@@ -201,10 +201,8 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
 
 def overruled(asked: Recipe, taken: Recipe) -> str:
     """What the model that a run begins with has otherwise than the recipe; nothing where they agree."""
-    found = [
-        f"model.{name} is {new}, not {old}"
-        for name, old, new in differences(to_plain(asked.model), to_plain(taken.model))
-    ]
+    changed = differences(to_plain(asked.model), to_plain(taken.model))
+    found = [f"model.{name} is {new}, not {old}" for name, old, new in changed]
     if not found:
         return ""
     more = f", and {len(found) - TOLD} more" if len(found) > TOLD else ""

@@ -14,7 +14,7 @@ def stored(folder):
     return sum(path.stat().st_size for path in folder.rglob("*.block"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 20_000), st.lists(st.tuples(st.integers(0, 30), st.binary(max_size=2000)), max_size=60))
 def test_room_is_kept_and_blocks_come_back(tmp_path_factory, room, kept):
     folder = tmp_path_factory.mktemp("blocks")

@@ -2,12 +2,12 @@
 
 import multiprocessing
 import random
-import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.processes import wait_until
 from xfm.config.data import RemoteConfig
 from xfm.data.sources.remote import BLOCK, RemoteReader
 
@@ -29,14 +29,7 @@ def bytes_asked(web):
     return sum(int(end) + 1 - int(start) for start, end in spans)
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), min_size=1, max_size=8),
     st.sampled_from([0, 1, 64]),
@@ -78,9 +71,8 @@ def test_what_was_read_ahead_is_not_asked_for_again(address, cache, web):
     mine = reader(cache)
     file = mine.find(address)
     mine.expect(file, 1000, len(DATA) - 1000)
-    wait_until(
-        lambda: bytes_asked(web) >= len(DATA) and all(future.done() for future in [*mine._blocks.values()])
-    )
+    wait_until(lambda: bytes_asked(web) >= len(DATA))
+    wait_until(lambda: all(future.done() for future in [*mine._blocks.values()]))
     before = len(web.asked)
     assert mine.read(file, 0, len(DATA)) == DATA
     assert len(web.asked) == before <= 4

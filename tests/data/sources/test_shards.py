@@ -47,7 +47,7 @@ NAMES = st.text(st.sampled_from("abc/é漢 .\n"), min_size=1, max_size=12).map(
 LONG = st.sampled_from(["n" * 120, "folder/" * 30 + "k", "ü" * 90, "x" * 700, "d/" * 400])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(NAMES | LONG, st.sets(st.sampled_from(["jpg", "json", "txt", "cls"]), min_size=1)),
@@ -89,13 +89,11 @@ def test_a_copy_is_known_again_and_a_changed_shard_is_not(folder, tmp_path_facto
     data = bytearray(path.read_bytes())
     data[600] ^= 1
     path.write_bytes(data)
-    with expect_refusal(
-        "scenes-00001.tar: the shard cannot be read (it was changed after it had been indexed"
-    ):
+    with expect_refusal("scenes-00001.tar cannot be read (it was changed after it had been indexed"):
         open_source(folder, "pair")
     path.write_bytes(data + bytes(512))
     with expect_refusal(
-        f"scenes-00001.tar: the shard cannot be read (it has {len(data) + 512} bytes and was indexed with "
+        f"scenes-00001.tar cannot be read (it has {len(data) + 512} bytes and was indexed with "
         f"{len(data)}; run `xfm data index {folder}`"
     ):
         open_source(folder, "pair")
@@ -125,19 +123,13 @@ def lying(folder, spans):
 
 
 def test_members_of_other_records_are_not_put_together(tmp_path):
-    members = {
-        "a.jpg": PICTURE,
-        "a.json": b'{"caption": "a"}',
-        "b.jpg": PICTURE,
-        "b.json": b'{"caption": "b"}',
-    }
+    members = {"a.jpg": PICTURE, "a.json": b'{"caption": "a"}'}
+    members |= {"b.jpg": PICTURE, "b.json": b'{"caption": "b"}'}
     write_tar(tmp_path / "a.tar", members)
     spans = index_shard(tmp_path / "a.tar").spans
     lying(tmp_path, spans)
-    assert [record.annotation["caption"] for record in records_of(open_source(tmp_path, "pair"))] == [
-        "a",
-        "b",
-    ]
+    found = records_of(open_source(tmp_path, "pair"))
+    assert [record.annotation["caption"] for record in found] == ["a", "b"]
     mixed = spans.copy()
     mixed[0, 1], mixed[1, 1] = spans[1, 1], spans[0, 1]
     turned = spans[:, [1, 0, 2]]
@@ -152,7 +144,7 @@ def test_members_of_other_records_are_not_put_together(tmp_path):
         assert all(f"xfm data index {tmp_path}" in record for record in found)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_any_spans_give_true_records_or_bad_ones(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("lying")

@@ -66,7 +66,7 @@ def by_the_book(rows: list[tuple[str, bool]]) -> float:
     return 1 - len(wrong) / len(set(of_rows))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(0, 2**16))
 def test_a_sentence_counts_where_all_its_pictures_are_right(seed: int) -> None:
     rng = random.Random(seed)

@@ -19,7 +19,9 @@ from xfm.finetuning.frozen_features import (
     nearest_neighbours,
     neighbour_shares,
 )
-from xfm.finetuning.logistic import LinearClassifier, Regression
+from xfm.finetuning.logistic import Regression
+
+EXACT = {"tolerance": 1e-6, "max_iterations": 3000}
 
 
 def problem(rows: int, width: int, classes: int, seed: int):
@@ -37,19 +39,7 @@ def converged(value: float, features: np.ndarray, labels: np.ndarray, tol: float
     return LogisticRegression(C=value, tol=tol, max_iter=20_000).fit(features, labels)
 
 
-def same_answers(ours: LinearClassifier, value: float, features: np.ndarray, labels: np.ndarray) -> None:
-    exact = features.astype(np.float64)
-    theirs = converged(value, exact, labels, 1e-9).predict_proba(exact)
-    np.testing.assert_allclose(ours.logits(features).double().softmax(1).numpy(), theirs, atol=3e-3)
-
-
-def fitted(
-    features: np.ndarray, labels: np.ndarray, value: float, tolerance: float = 1e-6
-) -> LinearClassifier:
-    return Regression(features, labels, 3).fit(value, tolerance=tolerance)
-
-
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     rows=st.integers(40, 300),
     width=st.integers(1, 24),
@@ -59,18 +49,18 @@ def fitted(
 )
 def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
     features, labels = problem(rows, width, classes, seed)
-    found = Regression(features, labels, classes).fit(10**exponent, tolerance=1e-6, max_iterations=3000)
-    same_answers(found, 10**exponent, features, labels)
+    found = Regression(features, labels, classes).fit(10**exponent, **EXACT)
+    exact = features.astype(np.float64)
+    theirs = converged(10**exponent, exact, labels, 1e-9).predict_proba(exact)
+    np.testing.assert_allclose(found.logits(features).double().softmax(1).numpy(), theirs, atol=3e-3)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(exponent=st.floats(-3, 1), seed=st.integers(0, 2**16))
 def test_weighted_classes_have_scikit_learns_optimum(exponent, seed):
     features, labels = problem(150, 8, 3, seed)
     weights = np.random.default_rng(seed).uniform(0.2, 5, 3)
-    found = Regression(features, labels, 3, weights=weights).fit(
-        10**exponent, tolerance=1e-6, max_iterations=3000
-    )
+    found = Regression(features, labels, 3, weights=weights).fit(10**exponent, **EXACT)
     exact, given = features.astype(np.float64), dict(enumerate(weights.tolist()))
     model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight=given)
     theirs = model.fit(exact, labels).predict_proba(exact)
@@ -78,15 +68,13 @@ def test_weighted_classes_have_scikit_learns_optimum(exponent, seed):
     np.testing.assert_allclose(ours, theirs, atol=3e-3)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(exponent=st.floats(-3, 1), seed=st.integers(0, 2**16))
 def test_several_labels_have_the_optimum_of_each(exponent, seed):
     features, labels = problem(150, 8, 3, seed)
     flags = np.stack([labels == 0, labels != 1, np.arange(150) % 2 == 0], axis=1).astype(np.float32)
     weights = np.array([1.0, 3.0, 0.5])
-    found = Regression(features, flags, 3, weights=weights).fit(
-        10**exponent, tolerance=1e-6, max_iterations=3000
-    )
+    found = Regression(features, flags, 3, weights=weights).fit(10**exponent, **EXACT)
     ours, exact = found.logits(features).double().sigmoid().numpy(), features.astype(np.float64)
     for place, weight in enumerate(weights.tolist()):
         model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight={0: 1, 1: weight})
@@ -111,12 +99,11 @@ def test_deviations_standardise():
     deviations = features.std(axis=0)
     divided, regression = features / deviations, Regression(features, labels, 3, deviations)
     ours = regression.fit(0.05, tolerance=1e-6)
-    expected = fitted(divided, labels, 0.05).logits(divided)
+    expected = Regression(divided, labels, 3).fit(0.05, tolerance=1e-6).logits(divided)
     torch.testing.assert_close(ours.logits(features), expected, atol=1e-2, rtol=0)
     assert regression.fit(0.05, ours, tolerance=1e-4).iterations == 0
 
 
-@settings(deadline=None)
 @given(peak=st.floats(-6, 6), sharpness=st.floats(0.1, 10))
 def test_binary_search_finds_the_peak_to_an_eighth_of_a_decade(peak, sharpness):
     trials = binary_search(lambda exponent: -sharpness * abs(exponent - peak), -6, 6)
@@ -125,7 +112,6 @@ def test_binary_search_finds_the_peak_to_an_eighth_of_a_decade(peak, sharpness):
     assert all(-6 <= exponent <= 6 for exponent in trials)
 
 
-@settings(deadline=None)
 @given(
     labels=st.lists(st.sampled_from("abcd"), min_size=2, max_size=60),
     share=st.floats(0.05, 0.8),

@@ -97,7 +97,6 @@ def close_source() -> None:
 
 
 def _record(source: RecordSource, number: int, kind: SampleKind) -> DataRecord:
-    """Fields of a record that are read for a kind."""
     try:
         record = source.record(number)
     except BadRecordError as error:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.corpora.readers.coco import Boxes, add_box, regions_of
 from xfm.corpora.source_record import GatheredReader, SourceRecord
 from xfm.data.tables.json_list import numbered_lines
@@ -30,11 +30,9 @@ class OpenImagesReader(GatheredReader):
         path = self._classes()
         with open_stored(path) as file:
             rows = [line.text().strip() for line in numbered_lines(file) if not line.too_long]
-        try:
+        with explained(f"{path} is damaged", "download it again", csv.Error):
             cells = (row for row in csv.reader(rows) if len(row) >= 2 and row[0].startswith("/"))
             classes = {row[0]: row[1].strip().lower() for row in cells}
-        except csv.Error as error:
-            raise UserError(f"{path} is damaged ({error}); download it again") from None
         for split in self._named():
             labels = list(dict.fromkeys(classes.values()))
             numbers = {mid: labels.index(name) for mid, name in classes.items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from xfm.core.errors import UserError
-from xfm.core.files import path_below
+from xfm.core.files import path_below, reading
 from xfm.data.folders import passed_over, scan_folder
 from xfm.data.images import ImageError, read_image, too_many_bytes
 from xfm.data.records import MAX_ANNOTATION, BadRecordError, Record, SampleKind, parse_annotation
@@ -22,11 +22,9 @@ class JsonLinesSource(RecordSource):
     def __init__(self, path: Path, kind: SampleKind) -> None:
         super().__init__(kind)
         self.path = path
-        try:
+        with reading(path):
             self._file = StoredFile.of(path)
             self._starts, self._ends, self._lines = _index(self._file)
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
         if not len(self._starts):
             raise UserError(f"{path}: the file holds no rows; check the path or prepare it again.")
 

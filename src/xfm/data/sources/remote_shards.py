@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import translate
@@ -18,8 +18,8 @@ from weakref import WeakValueDictionary
 from tqdm import tqdm
 
 from xfm.config.data import RemoteConfig
-from xfm.core.errors import UserError
-from xfm.core.files import replacing, writing
+from xfm.core.errors import UserError, explained
+from xfm.core.files import reading, replacing, writing
 from xfm.core.locks import in_turn
 from xfm.core.paths import SECRET, cache_folder, holds_secret
 from xfm.data.sources.base import RANGE, check_numbers, digest_of_samples, expanded, stale
@@ -82,10 +82,8 @@ def remote_shards(address: str, settings: RemoteConfig) -> RemoteShards:
     """The shards of an address: one, a pattern, a numbered range, or all of a folder. A web server lists no
     files, so that patterns and folders need an index there. UserError where something is missing."""
     if (found := _open.get((address, settings))) is None:
-        try:
+        with reading(address, "check the address"):
             found = _opened(address, settings)
-        except OSError as error:
-            raise UserError(f"{address}: cannot be read ({error.strerror or error}); check it") from error
         _open[address, settings] = found
     return found
 
@@ -124,17 +122,15 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
 
 
 def _found(url: str, reader: RemoteReader) -> RemoteFile:
-    with _told(url):
+    with reading(url, "check the address"):
         return reader.find(url)
 
 
 def _parted(address: str) -> tuple[str, str]:
     if holds_secret(address):
         raise UserError(f"{address.partition('://')[0]}://...: {SECRET}")
-    try:
-        urlsplit(address)
-    except ValueError as error:  # `http://[`
-        raise UserError(f"{address}: that is no address ({error}); check it") from None
+    with explained(f"{address}: that is no address", "check it", ValueError):
+        urlsplit(address)  # which refuses `http://[`
     folder, _, last = address.rpartition("/")
     if last.endswith(TAR):
         if RANGE.search(folder) or has_magic(folder.partition("://")[2]):
@@ -150,7 +146,7 @@ def _fetched_index(file: RemoteFile, reader: RemoteReader) -> ShardIndex:
     def fetch(path: Path) -> None:
         with replacing(path) as stream:
             for place in range(0, file.size, PIECE):
-                with _told(file.url):
+                with reading(file.url, "check the address"):
                     data = reader.fetch(file, place, min(place + PIECE, file.size))
                 stream.write(data)
 
@@ -186,14 +182,6 @@ def _kept_index(files: Sequence[RemoteFile], make: Callable[[Path], None]) -> Sh
         return open_index(path)
 
 
-@contextlib.contextmanager
-def _told(url: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{url}: cannot be read ({error.strerror}); check the address") from error
-
-
 def _indexed(file: RemoteFile, reader: RemoteReader) -> IndexedShard:
     @lru_cache(maxsize=2)
     def piece(number: int) -> bytes:
@@ -205,7 +193,7 @@ def _indexed(file: RemoteFile, reader: RemoteReader) -> IndexedShard:
         pieces = b"".join(map(piece, range(place // PIECE, last + 1)))
         return pieces[place % PIECE : place % PIECE + size]
 
-    with _told(file.url):
+    with reading(file.url, "check the address"):
         spans = spans_of(file.url, members_of(file.url, read, file.size))
         sample = digest_of_samples(file.size, lambda place, size: reader.read(file, place, size))
     return IndexedShard(file.url.rpartition("/")[2], file.size, 0, sample, spans)

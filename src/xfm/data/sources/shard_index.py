@@ -24,8 +24,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from xfm.core.errors import UserError
-from xfm.core.files import open_regular, replacing, writing
+from xfm.core.errors import UserError, explained
+from xfm.core.files import open_regular, reading, replacing, writing
 from xfm.data.sources.base import FILES, StoredFile, sampled_digest
 from xfm.data.sources.tar import scan_members, spans_of, text_rows
 
@@ -108,12 +108,10 @@ class ShardIndex:
 def index_shard(path: Path) -> IndexedShard:
     """Scan a whole shard for its entry, as soon as it has its last bytes and its name. Raises UserError where
     it is missing, truncated, not a tar, or a key has two images, JSONs or texts."""
-    try:
+    with reading(path):
         file = StoredFile.of(path)
         spans = spans_of(path, scan_members(file))
         return IndexedShard(path.name, file.size, file.modified, sampled_digest(file), spans)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
 
 
 def scanned_index(folder: Path, names: Sequence[str]) -> ShardIndex:
@@ -231,7 +229,8 @@ def _opened(file: StoredFile) -> ShardIndex:
 def open_index(path: Path) -> ShardIndex:
     """Open an index: its table is read and checked, its spans stay on disk. Raises UserError."""
     remedy = f"write it again with `{COMMAND} {path.parent}`, or remove it"
-    try:
+    broken = (SafetensorError, ValueError, LookupError, TypeError)
+    with explained(f"{path}: the index of the shards is damaged", remedy, *broken), reading(path, remedy):
         file = StoredFile.of(path)
         with open_regular(path) as stream:
             head = stream.read(HEADER)
@@ -244,10 +243,6 @@ def open_index(path: Path) -> ShardIndex:
         if head != header(columns, records):
             raise ValueError("its header is another one")
         return _of_columns(columns, records, file, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the index ({error.strerror}); {remedy}") from error
-    except (SafetensorError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: the index of the shards is damaged ({error}); {remedy}") from None
 
 
 def _of_columns(

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xfm.core.errors import UserError
+from xfm.core.files import reading
 from xfm.data.images import byte_limit, too_many_bytes
 from xfm.data.records import (
     MAX_ANNOTATION,
@@ -84,11 +85,8 @@ class ShardSource(RecordSource):
         self._ends = np.cumsum(counts)
         self._files: dict[int, Any] = {}
         for number in self._numbers.tolist() if len(names) <= _LOOKED_AT else ():
-            try:
+            with reading(shards.name(index.names[number]), "check the shard"):
                 self._file(number)
-            except OSError as error:
-                lost = shards.name(index.names[number])
-                raise UserError(f"{lost}: the shard cannot be read ({error.strerror}); check it.") from error
 
     def __len__(self) -> int:
         return int(self._ends[-1])

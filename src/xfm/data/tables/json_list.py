@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from xfm.config.tables import table_kind
 from xfm.core.errors import UserError
-from xfm.core.files import open_regular
+from xfm.core.files import open_regular, reading
 from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables.records import RawRow, Records, open_stored, stored_size
@@ -207,11 +207,10 @@ class _Text:
 
 def read_plain_pickle(path: Path) -> Any:
     """Lists, mappings, texts and numbers of a published pickle (RefCOCO's), of which nothing is run."""
-    try:
+    with reading(path):
         open_regular(path).close()
+    try:
         [data] = parsed("xfm.data.parsers:plain_pickle", str(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
     except ParsingError as error:
         told = f"not a pickle of plain lists and dictionaries ({error}), so it is not loaded"
         raise UserError(f"{path}: {told}; download the official file again.") from None

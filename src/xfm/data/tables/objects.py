@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from xfm.core.errors import UserError, excerpt, first_line
+from xfm.core.errors import UserError, excerpt, first_line, import_extra
 from xfm.core.files import path_below
 from xfm.data.tables.records import RawRow, Records, named_row, refuse_double_columns
 
@@ -215,18 +215,13 @@ def read_hub(reference: str) -> Records:
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise UserError(f"{reference} is not hub:OWNER/NAME, hub:OWNER/NAME:CONFIG or hub:OWNER/NAME@SPLIT")
-    try:
-        import datasets
-        from datasets.config import HF_CACHE_HOME
-    except ImportError:
-        needs = "the package datasets; install it with pip install 'xfm[datasets]'"
-        raise UserError(f"{reference} needs {needs}") from None
+    datasets = import_extra("datasets", reference)
     try:
         found = datasets.load_dataset(match["name"], match["config"], split=match["split"] or "train")
     except Exception as error:  # the library raises whatever its readers raise
         told = f"({first_line(error)}); check name, config and split"
         raise UserError(f"{reference} cannot be loaded {told}") from error
-    place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
+    place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(datasets.config.HF_CACHE_HOME)
 
     def named(cell: Any) -> Any:
         # The library leaves images in the data set's folder or its cache; others are judged as of any table.

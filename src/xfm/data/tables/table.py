@@ -10,6 +10,7 @@ import numpy as np
 
 from xfm.config.tables import LISTED, table_kind
 from xfm.core.errors import UserError
+from xfm.core.files import reading
 from xfm.core.paths import at_home
 from xfm.data.folders import scan_classes
 from xfm.data.images import PICTURE_SUFFIXES
@@ -108,10 +109,8 @@ def open_folder(path: Path) -> tuple[dict[str, list[str]], str]:
     """Images below `path`/CLASS/ by class, and a sentence about the rest. Raises UserError without images."""
     if not path.is_dir():
         raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
-    try:
+    with reading(path):
         classes, report = scan_classes(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot look into the folder ({error.strerror}); check it") from error
     if not classes:
         told = f"no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in folders, one a class"
         raise UserError(f"{path} holds {told}{report and f' ({report})'}; put them there")

@@ -115,9 +115,8 @@ def run_digits(context: Context) -> PartResult:
     train, test = min(config.train_rows or len(labels), DIGITS_TRAIN), config.test_rows or len(labels)
     keep = np.r_[0:train, DIGITS_TRAIN : min(len(labels), DIGITS_TRAIN + test)]
     grey = torch.from_numpy(images[keep] * 255).round().to(torch.uint8)  # [N, 8, 8]
-    pictures = torch.stack(
-        [framed(digit.expand(3, -1, -1), context.pretrained.preprocessing) for digit in grey]
-    )
+    how = context.pretrained.preprocessing
+    pictures = torch.stack([framed(digit.expand(3, -1, -1), how) for digit in grey])
     alone = np.arange(len(keep) - train)
     folds = np.arange(train) * FOLDS // train  # of other writers, see above
     return _probe(context, "digits", pictures, labels[keep], folds, alone)

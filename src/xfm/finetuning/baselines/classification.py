@@ -177,10 +177,8 @@ def linear_texts(material: Material) -> BaselinePredictions:
     if isinstance(task, ClassTask):
         answer, how = fit_labels(material, features)
     else:
-        train, valid = (
-            (features(rows) if len(rows) else None, values_of(rows))
-            for rows in (material.train, material.valid)
-        )
+        splits = (material.train, material.valid)
+        train, valid = ((features(rows) if len(rows) else None, values_of(rows)) for rows in splits)
         model, how = ridge(train, valid, material.budget)
         answer = lambda rows: model.predict(features(rows)).tolist()  # noqa: E731
     return material.predicted(answer, how, words.cut)

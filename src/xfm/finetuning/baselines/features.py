@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,12 +98,9 @@ class TextFeatures:
 
         columns = 3 if len(texts[0]) == 2 else 1  # see below
         limit = max(FEWEST, min(MOST, NUMBERS // (2 * columns * max(1, classes))))
-        words = TfidfVectorizer(
-            ngram_range=(1, 2), sublinear_tf=True, max_features=limit, token_pattern=r"(?u)\b\w+\b"
-        )
-        letters = TfidfVectorizer(
-            analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, max_features=limit
-        )
+        make = partial(TfidfVectorizer, sublinear_tf=True, max_features=limit)
+        words = make(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")
+        letters = make(analyzer="char_wb", ngram_range=(2, 5))
         self.vectors = make_union(words, letters)
         self.vectors.fit([text[:LONGEST] for own in texts for text in own])
         full = max(len(words.vocabulary_), len(letters.vocabulary_)) >= limit

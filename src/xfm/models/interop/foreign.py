@@ -1,6 +1,7 @@
 """Encoders that other libraries compute: vision transformers of timm, text encoders of transformers."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,16 +122,7 @@ def read_transformers(name: str, reference: str) -> EncoderPart:
     transformers = import_extra("transformers", "this model")
     folder = fetch_repository(name, [*SETTING_FILES, *TOKENIZER_FILES])
     refuse_what_transformers_would_run(folder)
-    with explained(f"transformers cannot load {name}", "check the folder, or upgrade it"):
-        trunk, loaded = transformers.AutoModel.from_pretrained(
-            folder,
-            config=checked_config(read_settings(folder / "config.json")),
-            trust_remote_code=False,
-            dtype="float32",
-            output_loading_info=True,
-        )
-    if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler.")):
-        raise UserError(f"{name} lacks the weights of {missing[0]}; give the folder of a whole encoder")
+    trunk = load_with_transformers(folder, name, read_settings(folder / "config.json"), ("pooler.",))
     tokenizer = read_tokenizer(folder)
     positions = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
@@ -149,3 +141,22 @@ def read_transformers(name: str, reference: str) -> EncoderPart:
     return EncoderPart(
         encoder.eval(), source | {"transformers": transformers.__version__}, tokenizer=tokenizer
     )
+
+
+def load_with_transformers(
+    folder: Path, reference: str, settings: Mapping[str, Any], optional: tuple[str, ...] = ()
+) -> Any:
+    """Model of a folder by transformers, in float32; a UserError where it cannot be read, or lacks weights
+    other than those whose names begin with one of `optional`."""
+    transformers = import_extra("transformers", "this model")
+    with explained(f"transformers cannot load {reference}", "check the folder, or upgrade it"):
+        model, loaded = transformers.AutoModel.from_pretrained(
+            folder,
+            config=checked_config(settings),
+            trust_remote_code=False,
+            dtype="float32",
+            output_loading_info=True,
+        )
+    if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith(optional)):
+        raise UserError(f"{reference} lacks the weights of {missing[0]}; give the folder of a whole model")
+    return model

@@ -207,7 +207,6 @@ _HEAD_WIDTH = 64
 def _composed(
     parts: dict[str, EncoderPart], fresh: list[str], config: ModelConfig, recipe: Recipe
 ) -> dict[str, Any]:
-    """The provenance of a composed model."""
     sources = {name: part.source for name, part in parts.items()}
     licences = {source.get("licence") for source in sources.values()}
     weights = licences.pop() if len(licences) == 1 else None

@@ -28,7 +28,7 @@ from xfm.data.tokenizer import MASK_TOKEN, Tokenizer
 from xfm.data.tokenizer_file import MAX_BYTES, PUNCTUATION, checked_tokenizer
 from xfm.models.artifacts import Preprocessing
 from xfm.models.encoders import VISION
-from xfm.models.interop.foreign import refuse_what_transformers_would_run, timm_config
+from xfm.models.interop.foreign import load_with_transformers, refuse_what_transformers_would_run, timm_config
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
@@ -44,7 +44,6 @@ from xfm.models.open_clip_encoders import OpenClipText, OpenClipVision, create_t
 from xfm.models.transformers_encoders import (
     TransformersText,
     TransformersVision,
-    checked_config,
     inner_model,
     safe_settings,
 )
@@ -96,16 +95,7 @@ def read_pair(reference: str) -> Pair:
 def _of_transformers(folder: Path, reference: str, settings: Mapping[str, Any]) -> Pair:
     transformers = import_extra("transformers", "this model")
     pooling = _POOLING[settings["model_type"]]
-    with explained(f"transformers cannot load {reference}", "check the folder, or upgrade it"):
-        whole, loaded = transformers.AutoModel.from_pretrained(
-            folder,
-            config=checked_config(settings),
-            trust_remote_code=False,
-            dtype="float32",
-            output_loading_info=True,
-        )
-    if missing := sorted(loaded["missing_keys"]):
-        raise UserError(f"{reference} lacks the weights of {missing[0]}; give the folder of a whole model")
+    whole = load_with_transformers(folder, reference, settings)
     seen, said = whole.config.vision_config, whole.config.text_config
     tokenizer, fresh = _with_mask(_backend(folder), said.vocab_size, reference)
     shown = _processor(folder, seen.image_size)
@@ -223,11 +213,8 @@ def _processor(folder: Path, image_size: int) -> Preprocessing:
                 f"{shortest or size} pixels, {crop} of them cropped, for a model of {image_size}"
             )
         how = _RESAMPLING[own.get("resample", 3)]
-        return replace(
-            preprocessing(path, image_size, own["image_mean"], own["image_std"]),
-            interpolation=how,
-            framing=framing,
-        )
+        shown = preprocessing(path, image_size, own["image_mean"], own["image_std"])
+        return replace(shown, interpolation=how, framing=framing)
 
 
 # ---------------------------------------------------------------- open_clip

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.plain import yaml_value
-from xfm.core.errors import UserError, explained, first_line, import_extra
-from xfm.core.files import open_regular, read_json_object, read_text
+from xfm.core.errors import UserError, explained, import_extra
+from xfm.core.files import open_regular, read_json_object, read_text, reading
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.artifacts import Preprocessing
 from xfm.models.weights import read_tensors, require_finite
@@ -49,11 +49,8 @@ def fetch_repository(reference: str, patterns: Sequence[str], others: Sequence[s
 
 def read_stored(path: Path, allowed: Sequence[type] = ()) -> object:
     """Tensors by name of a safetensors file, else the content of a pickle, see `read_pickle`."""
-    try:
-        with open_regular(path) as file:
-            safe = file.read(9)[8:] == b"{"  # eight bytes of length, then a JSON object
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    with reading(path), open_regular(path) as file:
+        safe = file.read(9)[8:] == b"{"  # eight bytes of length, then a JSON object
     return read_tensors(path) if safe else read_pickle(path, allowed)
 
 
@@ -72,40 +69,32 @@ def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
     """Content of a pickled file by torch's `weights_only` reader (plus `allowed` classes); a UserError
     where it would run code, is damaged, or unpacks to more than its length."""
     refuse_bomb(path)
-    try:
-        with torch.serialization.safe_globals([*allowed]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)|(?:class|function|for) ([\w.]+\.[\w.]+)", str(error))
-        what = next((name for name in found.groups() if name), "") if found else ""
-        if what:
-            raise UserError(
-                f"{path} would run code when it is read ({what}) and is refused; only tensors, plain "
-                "containers, numbers and texts are read"
-            ) from error
-        # What torch says is how to switch its safe reader off, which nobody should.
-        raise UserError(f"{path} is truncated or no checkpoint; get it again") from error
-    except Exception as error:  # a damaged file makes the reader fail in any of its layers
-        raise UserError(
-            f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
-        ) from error
+    broken = f"{path} is truncated or no checkpoint"
+    with explained(broken, "get it again"):  # a damaged file makes the reader fail in any of its layers
+        try:
+            with torch.serialization.safe_globals([*allowed]):
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            found = re.search(r"GLOBAL ([\w.]+)|(?:class|function|for) ([\w.]+\.[\w.]+)", str(error))
+            what = next((name for name in found.groups() if name), "") if found else ""
+            if what:
+                raise UserError(
+                    f"{path} would run code when it is read ({what}) and is refused; only tensors, plain "
+                    "containers, numbers and texts are read"
+                ) from error
+            # What torch says is how to switch its safe reader off, which nobody should.
+            raise UserError(f"{broken}; get it again") from error
 
 
 def refuse_bomb(path: Path) -> None:
     """A UserError for a compressed or overlapping archive: torch writes none, but unpacks any to any size."""
-    try:
+    with explained(f"{path} is truncated or no checkpoint", "get it again"), reading(path):
         with open_regular(path) as file:
             if file.read(len(_ZIP)) != _ZIP:
                 return
         with zipfile.ZipFile(path) as archive:
             claimed = sum(entry.file_size for entry in archive.infolist())
             packed = [entry for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}); check the path") from error
-    except Exception as error:  # as above: of many kinds
-        raise UserError(
-            f"{path} is truncated or no checkpoint ({first_line(error)}); get it again"
-        ) from error
     if packed or claimed > path.stat().st_size:
         raise UserError(f"{path} unpacks to more than it is long and is refused; torch writes no such file")
 

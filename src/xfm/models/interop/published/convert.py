@@ -127,9 +127,8 @@ def _check(
     for entry in entries:
         for name, like in entry.to_published(own[entry.native]):
             if state[name].shape != like.shape:
-                shapes = (
-                    f"has shape {list(state[name].shape)}, but the other tensors ask for {list(like.shape)}"
-                )
+                shape, asked = list(state[name].shape), list(like.shape)
+                shapes = f"has shape {shape}, but the other tensors ask for {asked}"
                 raise UserError(f"{path}: {name} {shapes}; the file is damaged")
             if not state[name].is_floating_point():
                 raise UserError(f"{path}: {name} is of type {state[name].dtype}, not of floating point")

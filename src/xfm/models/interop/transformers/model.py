@@ -1,6 +1,5 @@
 """Base classes for transformers: configuration, strict loading, fine-tuned heads; and the whole model."""
 
-import json
 import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +20,7 @@ from xfm.models.adapters import ADAPTER
 from xfm.models.composition import Composition
 from xfm.models.encoders import AnyLanguage
 from xfm.models.interop.sources import read_settings
-from xfm.models.model_files import LABEL_FIELDS, MODEL_TYPE, PROVENANCE, TASK, TASK_WEIGHTS
+from xfm.models.model_files import LABEL_FIELDS, MODEL_TYPE, PROVENANCE, TASK, TASK_WEIGHTS, as_json
 from xfm.models.self_check import SELF_CHECK
 from xfm.models.weights import read_tensors, require_same
 
@@ -195,9 +194,9 @@ class XFMPreTrainedModel(PreTrainedModel):
             folder = Path(save_directory)
             folder.mkdir(parents=True, exist_ok=True)
             saved = {"class": type(self).__name__, "transformers": transformers.__version__}
-            text = json.dumps({**self.provenance, "saved": saved}, indent=2, sort_keys=True, default=str)
+            text = as_json({**self.provenance, "saved": saved})
             (folder / SELF_CHECK).unlink(missing_ok=True)  # of another model that lay there
-            (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
+            (folder / PROVENANCE).write_text(text, encoding="utf-8")
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:

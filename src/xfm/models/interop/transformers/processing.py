@@ -1,7 +1,6 @@
 """Tokenizer, image processor and processor for transformers, on the files of a model folder."""
 
 import copy
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
 from xfm.models.interop.sources import read_settings
 from xfm.models.interop.transformers.model import OF_THE_HUB, find, read_task
-from xfm.models.model_files import CLASSES, CONFIG, PREPROCESSING, own_fields
+from xfm.models.model_files import CLASSES, CONFIG, PREPROCESSING, as_json, own_fields
 
 
 class XFMTokenizer(PreTrainedTokenizerFast):
@@ -107,8 +106,7 @@ class XFMImageProcessor(BaseImageProcessor):
         """Write `preprocessing.json`, and the file by which transformers finds this class."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(to_plain(self.preprocessing), indent=2, sort_keys=True)
-        (folder / PREPROCESSING).write_text(text + "\n", encoding="utf-8")
+        (folder / PREPROCESSING).write_text(as_json(to_plain(self.preprocessing)), encoding="utf-8")
         written = super().save_pretrained(save_directory, push_to_hub, **kwargs)
         return [*written, str(folder / PREPROCESSING)]
 
