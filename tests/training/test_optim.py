@@ -230,7 +230,7 @@ def test_the_formula() -> None:
     weight, untouched = nn.Parameter(torch.randn(5, 3)), nn.Parameter(torch.randn(4))
     start, before = weight.detach().clone(), untouched.detach().clone()
     groups = [{"params": [weight, untouched], "weight_decay": 0.3}]
-    optimizer = PublishedAdamW(groups, lr=0.05, betas=(0.9, 0.98))
+    optimizer = PublishedAdamW(groups, lr=0.05, betas=(0.9, 0.98), eps=1e-8)
     gradients = [torch.randn(5, 3) * 10.0**-k for k in range(6)]
     for gradient in gradients:
         weight.grad = gradient.clone()

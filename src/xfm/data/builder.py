@@ -105,13 +105,16 @@ class BatchBuilder:
 
     def _region(self, items: Sequence[DrawnSample[ImageSample]]) -> RegionBatch:
         """An image gives at most `max_regions` rows: one random caption where `caption_rows` asks for it,
-        and random regions that survive the crop; with `max_regions` 1, a region where there is one."""
+        and random regions that survive the crop; with `max_regions` 1, a region where there is one. Of all
+        rows `mean_regions` an image stay, drawn at random."""
         config, mode = self._config, self._streams[SampleKind.REGION].augmentation
         rows: list[_Row] = []
         size, tokenizer = self._size, self._texts.tokenizer
         pictures = [
             _add_image(rows, one, image, config, mode, size, tokenizer) for image, one in enumerate(items)
         ]
+        if 0 < (most := int(config.mean_regions * len(items))) < len(rows):
+            rows = [rows[place] for place in sorted(items[0][1].permutation(len(rows))[:most].tolist())]
         if len(rows) > _LARGE:
             del rows[len(rows) // config.row_multiple * config.row_multiple :]
         texts, images = [row[0] for row in rows], [row[1] for row in rows]

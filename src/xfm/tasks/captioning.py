@@ -3,7 +3,7 @@ retrieval shares with it: pictures with captions, one pair of them a training ro
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -22,6 +22,7 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.captions import best_word_f1, word_scores
+from xfm.models.folder import Pretrained
 from xfm.models.generation import SpecialTokens, generate
 from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses, smoothed_losses
@@ -89,10 +90,20 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     module: Captioner
     hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.PICTURE: "captions only"}
 
+    def __init__(self, pretrained: Pretrained, *given: Any) -> None:
+        super().__init__(pretrained, *given)
+        if isinstance(pretrained.task, Captioner):  # it goes on with the decoder that it has
+            self.module.decoder.load_state_dict(pretrained.task.decoder.state_dict())
+
     def prepare(self, data: SplitRows[ImageCaptions]) -> None:
         self.writing = Generation(max_tokens=self.settings.max_tokens, beams=BEAMS)
         self.prompt = normalise_caption(self.settings.prompt)
         self._marks = SpecialTokens.of(self.tokenizer, self.prompt)
+
+    def behind_prompt(self, how: Generation) -> Generation:
+        """Lengths of what is written, where those of `how` count the prompt, too."""
+        shorter = {n: max(2, getattr(how, n) - len(self._marks.prompt)) for n in ("min_tokens", "max_tokens")}
+        return replace(how, **shorter)
 
     def described(self, data: SplitRows[ImageCaptions], **more: Any) -> TaskConfig:
         return super().described(data, prompt=self.prompt, **more)

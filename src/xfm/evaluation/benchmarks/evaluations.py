@@ -123,9 +123,12 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
     task = fine_tuned_task(benchmark.kind, corpus, tuple(answer for answer in answers if answer), setting)
     found = JobResult(details={"model": str(setting.folder / RUN / MODEL_FOLDER)})
     if isinstance(task, CaptioningTask):
-        task.writing = setting.recipe.writing
+        task.writing = task.behind_prompt(setting.recipe.writing)
     if isinstance(task, VqaTask):
         task.shortlist = setting.recipe.shortlist
+    if words := setting.recipe.test_words:
+        longest = task.module.model.config.language.longest
+        task.settings = replace(task.settings, max_words=words, max_tokens=longest)
     if benchmark.score is None:
         assert isinstance(task, RetrievalTask), "only retrieval ranks"
         told, device = task.settings, torch.device(task.settings.device)

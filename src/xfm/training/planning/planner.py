@@ -190,7 +190,8 @@ def forecast(
     for one, now in zip(phases, learned, strict=True):
         sizes = sizes_of(one.data, one.weights, world)
         step = StepModel(model, training, one.weights, one.negatives, one.gradients, fused)
-        costs = [step.cost(part) for part in (sizes.by_source if training.sequential_sources else [sizes])]
+        alone = sizes.by_source if training.sequential_sources else [sizes]
+        costs = [step.cost(part) for part in (sizes.by_update if training.three_updates else alone)]
         memories.append(memory_of(held_states(parts, training, now, ever, world), costs, accumulation))
         again = accumulation > 1  # then all is encoded twice
         operations = sum(cost.flops + (cost.encoding if again else 0.0) for cost in costs)
@@ -230,7 +231,8 @@ class PlanOption:
 @dataclass(frozen=True)
 class PretrainingPlan:
     """Forecast of a pre-training; the ladder begins with the recipe as it is and saves memory for time.
-    `room` are the bytes that may be taken, `steps` is None where the clock decides."""
+    `room` are the bytes that may be taken, `steps` is None where the clock decides; a step has `updates` of
+    the optimiser."""
 
     recipe: str
     config: PlanConfig
@@ -239,6 +241,7 @@ class PretrainingPlan:
     precision: Precision
     parameters: int
     steps: int | None
+    updates: int
     ladder: list[PlanOption]
     notes: list[str]
 
@@ -273,6 +276,9 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
     if any(stream is not None and stream.batch_size for stream in streams):
         cuts = []
         notes.append("phases of the curriculum have batch sizes of their own, which options do not cut")
+    if training.three_updates:
+        cuts = []
+        notes.append("with three updates a step is no more divided, by source or into parts of a batch")
     if config.gpus > 1 and training.optim.muon_lr and training.strategy is Strategy.DDP:
         notes.append("fsdp is left out: Muon needs whole matrices (training.optim.muon_lr)")
     for count, data in cuts:
@@ -288,7 +294,7 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
         cost = hours * config.gpus * config.price if config.price else None
         ladder.append(PlanOption(name, options, memory, flops, seconds, hours, cost, memory.total <= room))
     steps = None if training.minutes else training.steps
-    given = training.precision, parts.count(), steps
+    given = training.precision, parts.count(), steps, 3 if training.three_updates else 1
     return PretrainingPlan(recipe.name, config, gpu, room, *given, ladder, notes)
 
 
@@ -315,7 +321,7 @@ def _rungs(
     kept = [
         {"activation_checkpointing": again, "sequential_sources": apart}
         for again in levels[levels.index(given.activation_checkpointing) :]
-        for apart in sorted({given.sequential_sources, True})
+        for apart in sorted({given.sequential_sources, not given.three_updates})
     ]
     for strategy in strategies:
         settings = [(replace(given, strategy=strategy, **changed), recipe.data) for changed in kept]
