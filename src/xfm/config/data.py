@@ -162,8 +162,7 @@ class DataConfig(StreamsConfig):
         tokenizer: `tokenizer.json` of the vocabulary.
         max_words: longest caption in words.
         max_regions: most region rows per picture.
-        mean_regions: most region rows per picture of a process's batch on average, drawn at random among them;
-            0: as many as there are.
+        mean_regions: most region rows per picture on average over a process's batch, drawn at random; 0: all.
         caption_rows: whether a caption of the whole picture is a row of a region batch too.
         row_multiple: region batches of over 144 rows are cut to a multiple of this, so that few shapes occur.
         caption_mask: masking of captions and phrases.
@@ -196,8 +195,6 @@ class DataConfig(StreamsConfig):
     def __post_init__(self) -> None:
         check_limits(self, "data.")
         if 0 < self.mean_regions < 1:
-            raise ValueError(
-                f"data.mean_regions is {self.mean_regions:g}: choose 0, or 1 at least, a row each"
-            )
+            raise ValueError(f"data.mean_regions is {self.mean_regions:g}: choose 0, or at least 1")
         for name in ("patch_mask", "caption_mask", "text_mask"):
             check_limits(getattr(self, name), f"data.{name}.")

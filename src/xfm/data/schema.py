@@ -1,6 +1,6 @@
 """Samples and batches: the types that data, model and objectives share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Self
 

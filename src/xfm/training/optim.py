@@ -126,9 +126,8 @@ class PublishedAdamW(torch.optim.Optimizer):
                 state["exp_avg"].lerp_(gradient, 1 - first)
                 state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
                 size = rate * (1 - second**step) ** 0.5 / (1 - first**step)
-                parameter.addcdiv_(
-                    state["exp_avg"], state["exp_avg_sq"].sqrt().add_(group["eps"]), value=-size
-                )
+                root = state["exp_avg_sq"].sqrt().add_(group["eps"])
+                parameter.addcdiv_(state["exp_avg"], root, value=-size)
                 parameter.mul_(1 - rate * group["weight_decay"])
 
 

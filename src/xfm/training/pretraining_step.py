@@ -48,8 +48,8 @@ UPDATES = (("text",), ("region", "image"), ("pair",))
 
 class PretrainingStep(StepLoss[Batch]):
     """Losses of the steps of a pre-training, with a gradient policy a phase; its state is that of the
-    negative queue. With `sequential_sources` each source of a batch is a part of its own, with `three_updates`
-    those of `UPDATES`, after each of which the weights change."""
+    negative queue. With `sequential_sources` each source of a batch is a part of its own, with
+    `three_updates` those of each update are."""
 
     def __init__(
         self,

@@ -142,37 +142,33 @@ class Trainer(Generic[B]):
         return self
 
     def train_step(self, batches: Sequence[B]) -> StepOutput:
-        """One optimiser update on this process's accumulated batches, or one after each part of the batch
-        (`config.three_updates`), skipped if a loss or gradient is NaN or infinite; UserError if too many steps
-        in a row had such."""
+        """One optimiser update on this process's accumulated batches, or with `three_updates` one for each
+        part of the batch; left out if a loss or gradient is NaN or infinite. UserError: too many in a row."""
         config, loss = self.config, self.loss
         lr = set_lr(self.optimizer, config.optim, self.step, self.clock)
+        self.optimizer.zero_grad(set_to_none=True)
         counts = [count for batch in batches if (count := loss.count(batch)) is not None]
         scales = balanced(counts, self.device) if counts else [1.0] * len(batches)
         stage = loss.stage(batches[0])
         with autocast(self.precision, self.device):
             on_device = [batch.to(self.device) for batch in batches]
             parts = loss.split(self.model, on_device, self.generator, self.strategy.no_grad)
-        left, results = sum(map(len, parts)), list[Losses]()
-        waiting, bad, norm = list[Losses](), False, torch.zeros((), device=self.device)
+        left, results, updates = sum(map(len, parts)), list[Losses](), list[tuple[Tensor, bool]]()
         for of_batch, scale in zip(parts, scales, strict=True):
             found: list[Losses] = []
             for part in of_batch:
                 left -= 1
-                if not waiting:
-                    self.optimizer.zero_grad(set_to_none=True)
-                updates = config.three_updates or not left
-                with self.strategy.part(stage, last=updates) as module:
+                with self.strategy.part(stage, last=config.three_updates or not left) as module:
                     with autocast(self.precision, self.device):
                         result: Losses = module(loss, part, self.generator)
                     with distributed.collective("the backward pass, in which gradients are averaged"):
                         (result.total * scale / len(batches)).backward()
                 found.append(result)
-                waiting.append(result)
-                if updates:
-                    size, skipped = self._update(waiting)
-                    waiting, bad, norm = [], bad or skipped, torch.maximum(norm, size)  # NaN stays
+                if config.three_updates:
+                    updates.append(self._update([result]))
             results.append(Losses.add(found))
+        updates = updates or [self._update(results)]
+        norm, bad = torch.stack([norm for norm, _ in updates]).amax(), any(bad for _, bad in updates)
         self.samples.add(batches, trained=not bad)
         self.step += 1
         if bad:
@@ -185,8 +181,7 @@ class Trainer(Generic[B]):
         return StepOutput(batches, results, scales, norm, lr, samples, bad)
 
     def _update(self, losses: Sequence[Losses]) -> tuple[Tensor, bool]:
-        """An optimiser update by the gradients of these losses: their norm, and whether it was left out, as one
-        is NaN or infinite."""
+        """An optimiser update by the gradients of these losses: their norm, and whether it was left out."""
         self.strategy.done()
         norm = whole(nn.utils.clip_grad_norm_(self._parameters, self.config.optim.clip or float("inf")))
         total = torch.stack([one.total.detach() for one in losses]).sum()
@@ -195,6 +190,8 @@ class Trainer(Generic[B]):
         if not bad:
             with autocast(self.precision, self.device):  # Muon's products, too
                 self.optimizer.step()
+        if self.config.three_updates:
+            self.optimizer.zero_grad(set_to_none=True)
         return norm, bad
 
     def validate(self, look: ValidationScores) -> tuple[Mapping[str, float], Mapping[str, float] | None]:

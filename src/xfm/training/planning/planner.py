@@ -190,8 +190,7 @@ def forecast(
     for one, now in zip(phases, learned, strict=True):
         sizes = sizes_of(one.data, one.weights, world)
         step = StepModel(model, training, one.weights, one.negatives, one.gradients, fused)
-        alone = sizes.by_source if training.sequential_sources else [sizes]
-        costs = [step.cost(part) for part in (sizes.by_update if training.three_updates else alone)]
+        costs = [step.cost(part) for part in sizes.parts(training)]
         memories.append(memory_of(held_states(parts, training, now, ever, world), costs, accumulation))
         again = accumulation > 1  # then all is encoded twice
         operations = sum(cost.flops + (cost.encoding if again else 0.0) for cost in costs)

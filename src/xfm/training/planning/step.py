@@ -56,25 +56,15 @@ class StepSizes:
     images: int = 0
     captioned: Mapping[str, CaptionedSizes] = field(default_factory=dict)
 
-    @property
-    def by_source(self) -> list["StepSizes"]:
-        """Those of each source alone, in the order in which a step takes them."""
-        found = [StepSizes(plain=self.plain)] if self.plain else []
-        found += [StepSizes(images=self.images)] if self.images else []
-        return found + [StepSizes(captioned={name: one}) for name, one in self.captioned.items()]
-
-    @property
-    def by_update(self) -> list["StepSizes"]:
-        """Those of each of three updates."""
-        kinds = {
-            name: {n: one for n, one in self.captioned.items() if n == name} for name in ("region", "pair")
-        }
-        found = (
-            StepSizes(self.plain),
-            StepSizes(None, self.images, kinds["region"]),
-            StepSizes(captioned=kinds["pair"]),
-        )
-        return [one for one in found if one != StepSizes()]
+    def parts(self, training: TrainingConfig) -> list["StepSizes"]:
+        """Those of each part of a step that has a backward pass of its own."""
+        if not (training.sequential_sources or training.three_updates):
+            return [self]
+        found = {name: StepSizes(captioned={name: one}) for name, one in self.captioned.items()}
+        found = {"text": StepSizes(self.plain), "image": StepSizes(images=self.images), **found}
+        if training.three_updates and "region" in found:
+            found["region"] = replace(found["region"], images=found.pop("image").images)
+        return [one for one in found.values() if one != StepSizes()]
 
 
 def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
