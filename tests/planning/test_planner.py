@@ -30,7 +30,7 @@ from xfm.training.planning.step import CaptionedSizes, StepModel, StepSizes, Tex
 from xfm.training.pretraining_step import PretrainingStep
 
 PLAIN = ["--training.activation_checkpointing", "none"]
-"""The recipe computes some again, so that it fits: the ladder begins before that."""
+"""The recipe computes some again: the ladder begins before that."""
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,15 @@ def test_the_options_of_a_rung_are_the_rung(base: PretrainingPlan) -> None:
 def test_the_command_starts_as_many_processes_as_were_planned(gpus, told, capsys):
     assert main(["plan", "base", "--gpus", str(gpus), "--gpu-memory", "4000", "--gpu-tflops", "1"]) == 0
     assert told in capsys.readouterr().out
+
+
+def test_three_updates_hold_the_activations_of_one_of_them(base: PretrainingPlan) -> None:
+    three = plan(load_recipe("base", [*PLAIN, "--training.three_updates", "true"]), base.config)
+    assert (base.updates, three.updates) == (1, 3)
+    together, by_source = base.ladder[:2]
+    assert by_source.memory.total < three.ladder[0].memory.total < together.memory.total
+    assert three.ladder[0].flops == pytest.approx(together.flops)
+    assert {"source", "accumulation"}.isdisjoint(" ".join(rung.name for rung in three.ladder).split())
 
 
 def test_the_clock_decides_where_the_recipe_says_so() -> None:

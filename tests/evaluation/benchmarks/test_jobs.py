@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from tests.alike import some, thorough
-from tests.evaluation.tiny import save_tiny_model
+from tests.evaluation.tiny import save_tiny_model, tiny_tokenizer
 from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, write_lines
 from xfm.config.benchmark import Edition
 from xfm.config.image import Framing
 from xfm.config.task import ImageHead
+from xfm.config.task_spec import TextRule
 from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.evaluations import (
     RUN,
@@ -24,7 +25,7 @@ from xfm.evaluation.benchmarks.evaluations import (
     evaluate_fine_tuned,
     fine_tuned_task,
 )
-from xfm.evaluation.benchmarks.jobs import TABLE, find_jobs, run_jobs
+from xfm.evaluation.benchmarks.jobs import TABLE, find_jobs, run_jobs, start_after_domain
 from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL, Protocol, read_all
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
@@ -123,6 +124,46 @@ def test_the_published_linear_evaluation_leaves_the_encoder_alone(
     assert after.preprocessing.mean == (0.5, 0.5, 0.5)
     assert after.task is not None
     assert after.task.task.image_head is ImageHead.PUBLISHED
+
+
+@pytest.mark.parametrize("name", ["refcoco+", "coco-captions"])
+def test_domain_pretraining_comes_first_or_is_said_to_be_left_out(
+    name: str, model: Path, data: Path, tmp_path: Path
+) -> None:
+    (job,) = find_jobs(data, [name], smoke=True, editions=[Edition.PUBLISHED])
+    setting = JobSetting(
+        str(model), tmp_path / "data", tmp_path / "out", job.recipe, smoke=True, progress=False
+    )
+    after, said = start_after_domain(job, setting)
+    table = tmp_path / "data" / "domain" / f"{name}.jsonl"
+    assert (after, str(table) in said["domain"], "left out" in said["domain"]) == (setting, True, True)
+    shown = [picture(table.parent / f"{n}.png", n).name for n in range(4)]
+    write_lines(
+        table, [{"image": one, "caption": "a dog", "text": "a dog", "box": [2, 3, 9, 8]} for one in shown]
+    )
+    after, said = start_after_domain(job, setting)
+    assert "on 4 rows" in said["domain"]
+    begun = load_model(after.model)
+    corpus = job.benchmark.read(data).thinned(4, 4)
+    steps = replace(job.recipe, settings=replace(job.recipe.settings, lr=1e-30))
+    fine_tuned_task(job.benchmark.kind, corpus, (), replace(after, recipe=steps))
+    tuned = load_model(setting.folder / RUN / "model")
+    assert begun.task is not None
+    assert tuned.task is not None
+    for key, tensor in begun.task.state_dict().items():  # the decoder of captions, too
+        torch.testing.assert_close(tuned.task.state_dict()[key], tensor, msg=key)
+    assert not torch.equal(
+        begun.model.vision.state_dict()["cls"], load_model(model).model.vision.state_dict()["cls"]
+    )
+
+
+def test_words_of_tests_are_a_setting_of_tasks_that_count_them(data: Path) -> None:
+    with pytest.raises(UserError, match="test_words is of no use in cola"):
+        find_jobs(data, ["cola"], options=["--test_words", "50"])
+    (job,) = find_jobs(data, ["vqa"], editions=[Edition.PUBLISHED])
+    words, read = "w " * 60, tiny_tokenizer().as_read
+    most = [(40, job.recipe.settings.max_words), (512, job.recipe.test_words), (512, 0)]
+    assert [len(read(TextRule.CAPTION, words, *one).split()) for one in most] == [30, 50, 30]
 
 
 def test_what_is_finished_is_read_back_and_not_run_again(model: Path, data: Path, tmp_path: Path) -> None:

@@ -311,10 +311,8 @@ def test_what_is_trained_on_and_scored(
 @pytest.mark.parametrize("protocol", [Protocol.LINEAR, Protocol.FINE_TUNED])
 def test_imagenet(protocol: Protocol) -> None:
     tuned = protocol is Protocol.FINE_TUNED
-    recipe, cells = (
-        published("imagenet", protocol),
-        dict(rows("Linear evaluation"))[f"ImageNet-1K {protocol.value}"],
-    )
+    cells = dict(rows("Linear evaluation"))[f"ImageNet-1K {protocol.value}"]
+    recipe = published("imagenet", protocol)
     _is_row(recipe, cells)
     settings, image = recipe.settings, recipe.settings.image
     assert settings.tune.vision is (TuningMode.FULL if tuned else TuningMode.FREEZE)

@@ -169,7 +169,7 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
         corpus = corpus.thinned(SMOKE_TRAIN_ROWS, SMOKE_TEST_ROWS)
     for note in corpus.notes.values():  # they stand in the details, too, and hours lie between
         print(printable(f"{job.name}: {note}"), flush=True)
-    setting, said = _after_domain(job, setting)
+    setting, said = start_after_domain(job, setting)
     left_out, absent = setting.left_out, len(corpus.left_out)
     for report in corpus.reports:
         left_out.folder(report)
@@ -188,7 +188,7 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     return replace(found, details={**corpus.notes, **said, **found.details})
 
 
-def _after_domain(job: Job, setting: JobSetting) -> tuple[JobSetting, dict[str, str]]:
+def start_after_domain(job: Job, setting: JobSetting) -> tuple[JobSetting, dict[str, str]]:
     """The setting with the model of the training that comes before the job's, and what is said of it."""
     if job.before is None:
         return setting, {}
