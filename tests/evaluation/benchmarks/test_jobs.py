@@ -127,43 +127,34 @@ def test_the_published_linear_evaluation_leaves_the_encoder_alone(
 
 
 @pytest.mark.parametrize("name", ["refcoco+", "coco-captions"])
-def test_domain_pretraining_comes_first_or_is_said_to_be_left_out(
+def test_domain_pretraining_comes_first_or_is_left_out(
     name: str, model: Path, data: Path, tmp_path: Path
 ) -> None:
+    """A captioner goes on with the decoder that learned there."""
     (job,) = find_jobs(data, [name], smoke=True, editions=[Edition.PUBLISHED])
-    setting = JobSetting(
-        str(model), tmp_path / "data", tmp_path / "out", job.recipe, smoke=True, progress=False
-    )
+    table = tmp_path / "domain" / f"{name}.jsonl"
+    setting = JobSetting(str(model), tmp_path, tmp_path / "out", job.recipe, smoke=True, progress=False)
     after, said = start_after_domain(job, setting)
-    table = tmp_path / "data" / "domain" / f"{name}.jsonl"
-    assert (after, str(table) in said["domain"], "left out" in said["domain"]) == (setting, True, True)
-    shown = [picture(table.parent / f"{n}.png", n).name for n in range(4)]
-    write_lines(
-        table, [{"image": one, "caption": "a dog", "text": "a dog", "box": [2, 3, 9, 8]} for one in shown]
-    )
+    assert (after, said["domain"].endswith(f"is left out: {table} does not exist")) == (setting, True)
+    row = {"image": picture(table.with_suffix(".png"), 0).name, "caption": "a dog", "text": "a dog"}
+    write_lines(table, [{**row, "box": [2, 3, 9, 8]}] * 4)
     after, said = start_after_domain(job, setting)
-    assert "on 4 rows" in said["domain"]
-    begun = load_model(after.model)
-    corpus = job.benchmark.read(data).thinned(4, 4)
-    steps = replace(job.recipe, settings=replace(job.recipe.settings, lr=1e-30))
-    fine_tuned_task(job.benchmark.kind, corpus, (), replace(after, recipe=steps))
-    tuned = load_model(setting.folder / RUN / "model")
-    assert begun.task is not None
-    assert tuned.task is not None
-    for key, tensor in begun.task.state_dict().items():  # the decoder of captions, too
-        torch.testing.assert_close(tuned.task.state_dict()[key], tensor, msg=key)
-    assert not torch.equal(
-        begun.model.vision.state_dict()["cls"], load_model(model).model.vision.state_dict()["cls"]
+    assert said["domain"].endswith(f"{table} came first")
+    recipe = replace(job.recipe, settings=replace(job.recipe.settings, lr=1e-30))
+    fine_tuned_task(
+        job.benchmark.kind, job.benchmark.read(data).thinned(4, 4), (), replace(after, recipe=recipe)
     )
+    begun, tuned, first = (load_model(one) for one in (after.model, tmp_path / "out" / RUN / "model", model))
+    states = [dict(one.task.state_dict()) if one.task else {} for one in (tuned, begun)]
+    torch.testing.assert_close(*states)
+    assert not torch.equal(tuned.model.vision.cls, first.model.vision.cls)
 
 
-def test_words_of_tests_are_a_setting_of_tasks_that_count_them(data: Path) -> None:
+def test_words_of_tests_are_for_tasks_that_count_them(data: Path) -> None:
     with pytest.raises(UserError, match="test_words is of no use in cola"):
         find_jobs(data, ["cola"], options=["--test_words", "50"])
-    (job,) = find_jobs(data, ["vqa"], editions=[Edition.PUBLISHED])
-    words, read = "w " * 60, tiny_tokenizer().as_read
-    most = [(40, job.recipe.settings.max_words), (512, job.recipe.test_words), (512, 0)]
-    assert [len(read(TextRule.CAPTION, words, *one).split()) for one in most] == [30, 50, 30]
+    limits, read = [(40, 30), (512, 50), (512, 0)], tiny_tokenizer().as_read
+    assert [len(read(TextRule.CAPTION, "w " * 60, *one).split()) for one in limits] == [30, 50, 30]
 
 
 def test_what_is_finished_is_read_back_and_not_run_again(model: Path, data: Path, tmp_path: Path) -> None:

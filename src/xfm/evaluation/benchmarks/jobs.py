@@ -18,7 +18,7 @@ from xfm.config.benchmark import (
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.config.tasks import task_spec
-from xfm.core.errors import UserError, printable
+from xfm.core.errors import UserError, amount, printable
 from xfm.core.locks import holds
 from xfm.core.results_folder import ResultOrigin, model_mark, require_free, sign
 from xfm.data.skipped import BAD_FILE, SkippedRecords
@@ -201,7 +201,7 @@ def start_after_domain(job: Job, setting: JobSetting) -> tuple[JobSetting, dict[
         before = replace(setting, folder=setting.folder / "domain", recipe=job.before)
         fine_tuned_task(job.benchmark.kind, corpus, (), before)
         setting = replace(setting, model=str(before.folder / RUN / MODEL_FOLDER))
-        said = f"{stage} on {len(rows):,} rows of {table} came first"
+        said = f"{stage} on {amount(len(rows), 'row')} of {table} came first"
     print(f"{job.name}: {printable(said)}", flush=True)
     return setting, {"domain": said}
 
