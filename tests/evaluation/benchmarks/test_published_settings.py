@@ -98,16 +98,12 @@ def test_glue(name: str, cells: list[str]) -> None:
     assert cells == [*map(short, (settings.lr, recipe.epochs, settings.batch_size))]
     assert f"## GLUE ({settings.max_tokens} tokens, linear decay, no warm-up, no weight decay)" in TEXT
     assert (settings.warmup, settings.least_lr, settings.new_lr_multiplier) == (0, 0, 1)
-    assert settings.schedule is Schedule.LINEAR
+    assert (settings.schedule, settings.tune) == (Schedule.LINEAR, TuningConfig())
     assert settings.regression == (name == "STS-B")
-    assert settings.tune == TuningConfig()
     _is_plain(settings, "GLUE")
 
 
-A = ImageTrainingConfig(
-    crop=0.5, aspect=4 / 3, flip=0.5, sides=MirrorRule.IGNORE, rand_augment=2, magnitude=7,
-    operations=Operations.PUBLISHED,
-)  # fmt: skip
+A = ImageTrainingConfig(0.5, 4 / 3, 0.5, MirrorRule.IGNORE, 2, 7, Operations.PUBLISHED)
 """RandomResizedCrop of 50 to 100 % of the area, flip, two of ten operations at magnitude 7."""
 LETTERS = replace(A, sides=MirrorRule.LETTERS)
 _HALF = 'flipped in half of the cases unless {} the letters "left" or "right"'
@@ -126,8 +122,7 @@ _STAGE = " of pre-training (lr {rate}, {1.image_size} px, batch {1.batch_size}; 
 OTHER = {
     **dict.fromkeys(["coco", "flickr30k"], "shortlist {0.shortlist}"),
     "nlvr2": "",
-    "vqa": "shortlist {0.shortlist} of {0.settings.max_answers:,}; decoder of {depth} layers at the plain "
-    "rate",
+    "vqa": "shortlist {0.shortlist} of {0.settings.max_answers:,}; decoder of 12 layers at the plain rate",
     "refcoco+": "before it, `run.py` trains {epochs:g} epochs on the regions" + _STAGE,
     "coco-captions": 'label smoothing {smoothing}; prompt "{0.settings.prompt} "; beam {0.writing.beams}, '
     "{0.writing.min_tokens} to {0.writing.max_tokens} tokens with the prompt; before it, `run.py` trains "
@@ -146,8 +141,8 @@ def test_vision_language(name: str, cells: list[str]) -> None:
     assert settings.image == PICTURES[cells[4]]
     stage = published(f"{kind}-domain" if "domain" in recipe.description else kind)
     told = {"rate": short(stage.settings.lr), "smoothing": short(settings.label_smoothing)}
-    told |= {"depth": load_recipe("base").model.fusion.depth, "epochs": stage.epochs}
-    assert cells[5] == OTHER[kind].format(recipe, stage.settings, **told)
+    assert cells[5] == OTHER[kind].format(recipe, stage.settings, epochs=stage.epochs, **told)
+    assert load_recipe("base").model.fusion.depth == 12
     plain = kind in ("vqa", "coco-captions")
     assert "VQA's and captioning's decoders learn at the plain rate, not x2" in TEXT
     assert settings.new_lr_multiplier == (1 if plain else 2)
