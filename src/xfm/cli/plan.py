@@ -56,7 +56,6 @@ def lines(found: "PretrainingPlan", recipe: str) -> Iterator[str]:
     config, gpu, first = found.config, found.gpu, found.ladder[0]
     peak, room = gpu.peak(found.precision), found.room / GB
     steps = "until the clock ends it" if found.steps is None else f"{found.steps:,} steps"
-    steps += ", a step of one update (X-FM's code has three)" if found.updates == 1 else " of three updates"
     yield f"{found.recipe}: {found.parameters / 1e6:,.0f} M parameters, {found.precision}, {steps}"
     yield f"on {config.gpus} x {gpu.name}: {gpu.memory:g} GB each, of which {room:.1f} may be taken;"
     yield f"peak {peak:g} TFLOP/s, of which a step reaches {config.share:.0%} by assumption (--share)"

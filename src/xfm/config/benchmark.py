@@ -44,7 +44,7 @@ class BenchmarkRecipe(Limited):
         shortlist: candidates that retrieval re-ranks, or answers that are ranked; 0 ranks all.
         test_words: longest question or sentence that is scored, in words of any number of tokens; 0: as in
             training.
-        writing: how captions are written when they are scored; lengths count the prompt.
+        writing: how captions are written when they are scored.
     """
 
     name: str = "custom"

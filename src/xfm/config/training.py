@@ -173,11 +173,9 @@ class OptimConfig(LearningRates):
     hold: float = limited(0.0, 0, 1)
 
     def __post_init__(self) -> None:
-        if self.published and (self.muon_lr or self.hold):
-            raise ValueError("the published optimiser has no Muon and no hold: set muon_lr and hold to 0")
-        plain = self.schedule is Schedule.LINEAR and self.layer_decay == 1 and not self.least_lr
-        if self.published and not plain:
-            raise ValueError("the published optimiser has a linear schedule, no layer_decay and no least_lr")
+        more = self.muon_lr or self.hold or self.least_lr or self.layer_decay != 1
+        if self.published and (more or self.schedule is not Schedule.LINEAR):
+            raise ValueError("the published optimiser has no muon_lr, hold, layer_decay, least_lr and cosine")
         if self.grouping is Grouping.ONE and (self.muon_lr or self.layer_decay != 1):
             raise ValueError("optim.grouping one has one rate: set muon_lr to 0 and layer_decay to 1")
         self.check_rates("optim.", least_decay=0)
@@ -239,10 +237,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_limits(self, "training.")
         if self.three_updates and (self.sequential_sources or self.gradient_accumulation_steps > 1):
-            raise ValueError(
-                "training.three_updates divides a step already: leave sequential_sources and "
-                "gradient_accumulation_steps out, or the three updates"
-            )
+            raise ValueError("training.three_updates takes no sequential_sources and accumulated batches")
         if self.strategy is Strategy.FSDP and self.optim.muon_lr:
             raise ValueError(
                 "training.strategy fsdp keeps parts of matrices, and Muon needs whole ones: set "

@@ -170,12 +170,6 @@ class Batch(TensorFields):
     skipped: tuple[BadRecord, ...] = ()
     reads: tuple[StreamReads, ...] = ()
 
-    @property
-    def by_source(self) -> dict[str, "Batch"]:
-        """A batch of each kind that is there alone, by its name; only tensors are shared among them."""
-        names = ("text", "image", "pair", "region")
-        return {name: self.only((name,)) for name in names if getattr(self, name) is not None}
-
     def only(self, names: Iterable[str]) -> "Batch":
         """A batch of these kinds alone, without what is said about the samples."""
         return Batch(self.step, **{name: getattr(self, name) for name in names})

@@ -85,11 +85,6 @@ def names_a_side(texts: Iterable[str], rule: MirrorRule = MirrorRule.KEEP) -> bo
     return any(_SIDES[rule].search(text) for text in texts)
 
 
-def may_mirror(mode: Augmentation, texts: Iterable[str]) -> bool:
-    """Whether a picture with these texts may be mirrored where it is varied so."""
-    return mode is Augmentation.PUBLISHED and not names_a_side(texts)
-
-
 def image_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmentation, may_flip: bool) -> View:
     """The view of an image without boxes. published: RandomResizedCrop(0.2-1) and flip; mild: a crop of at
     least 0.8 of the area with nearly the image's own aspect, never mirrored; none: all of it."""

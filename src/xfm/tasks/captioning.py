@@ -3,7 +3,7 @@ retrieval shares with it: pictures with captions, one pair of them a training ro
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -99,11 +99,6 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         self.writing = Generation(max_tokens=self.settings.max_tokens, beams=BEAMS)
         self.prompt = normalise_caption(self.settings.prompt)
         self._marks = SpecialTokens.of(self.tokenizer, self.prompt)
-
-    def behind_prompt(self, how: Generation) -> Generation:
-        """Lengths of what is written, where those of `how` count the prompt, too."""
-        shorter = {n: max(2, getattr(how, n) - len(self._marks.prompt)) for n in ("min_tokens", "max_tokens")}
-        return replace(how, **shorter)
 
     def described(self, data: SplitRows[ImageCaptions], **more: Any) -> TaskConfig:
         return super().described(data, prompt=self.prompt, **more)

@@ -149,10 +149,9 @@ def pretrain(
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
-        config = recipe.training
-        divided = config.sequential_sources, config.three_updates
-        loss = PretrainingStep(policies, config.mim_target, data, *divided)
-        looks = config.validate_every > 0
+        divided = recipe.training.sequential_sources, recipe.training.three_updates
+        loss = PretrainingStep(policies, recipe.training.mim_target, data, *divided)
+        looks = recipe.training.validate_every > 0
         validation = [Validation(recipe, process, preprocessing)] if looks else []
         files = data.fingerprint() if process.is_first else {}
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xfm.config.data import STREAMS
 from xfm.config.model import MimTarget
 from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig
@@ -102,9 +103,9 @@ class PretrainingStep(StepLoss[Batch]):
 
     def _parts(self, batch: Batch) -> list[Batch]:
         weights, _ = self._learned(batch)
-        names = [name for name in batch.by_source if is_needed(name, weights)]
-        parts = [(name,) for name in names] if self.sequential_sources else ()
-        given = [[one for one in part if one in names] for part in (UPDATES if self.three_updates else parts)]
+        names = [name for name in STREAMS if getattr(batch, name) is not None and is_needed(name, weights)]
+        parts = UPDATES if self.three_updates else [(name,) for name in names if self.sequential_sources]
+        given = [[name for name in part if name in names] for part in parts]
         return [batch.only(part) for part in given if part] or [batch]
 
     def __call__(self, model: nn.Module, part: StepPart, generator: torch.Generator) -> Losses:

@@ -24,8 +24,9 @@ from xfm.evaluation.benchmarks.evaluations import (
     JobSetting,
     evaluate_fine_tuned,
     fine_tuned_task,
+    start_after_domain,
 )
-from xfm.evaluation.benchmarks.jobs import TABLE, find_jobs, run_jobs, start_after_domain
+from xfm.evaluation.benchmarks.jobs import TABLE, find_jobs, run_jobs
 from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL, Protocol, read_all
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
@@ -132,12 +133,12 @@ def test_domain_pretraining_comes_first(name: str, model: Path, data: Path, tmp_
     (job,) = find_jobs(data, [name], smoke=True, editions=[Edition.PUBLISHED])
     table, corpus = tmp_path / "domain" / f"{name}.jsonl", job.benchmark.read(data).thinned(4, 4)
     setting = JobSetting(str(model), tmp_path, tmp_path / "out", job.recipe, smoke=True, progress=False)
-    after, said = start_after_domain(job, setting)
-    assert (after, said["domain"].endswith(f"is left out: {table} does not exist")) == (setting, True)
+    after, said = start_after_domain(job.benchmark, job.edition, setting)
+    assert (after, said.endswith(f"is left out: {table} is missing")) == (setting, True)
     row = {"image": picture(table.with_suffix(".png"), 0).name, "caption": "a dog", "text": "a dog"}
     write_lines(table, [{**row, "box": [2, 3, 9, 8]}] * 4)
-    after, said = start_after_domain(job, setting)
-    assert said["domain"].endswith(f"{table} came first")
+    after, said = start_after_domain(job.benchmark, job.edition, setting)
+    assert said.endswith(f"of {table}, came before")
     recipe = replace(job.recipe, settings=replace(job.recipe.settings, lr=1e-30))
     fine_tuned_task(job.benchmark.kind, corpus, (), replace(after, recipe=recipe))
     begun, tuned, first = (load_model(one) for one in (after.model, tmp_path / "out" / RUN / "model", model))

@@ -18,18 +18,17 @@ from xfm.config.benchmark import (
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.config.tasks import task_spec
-from xfm.core.errors import UserError, amount, printable
+from xfm.core.errors import UserError, printable
 from xfm.core.locks import holds
 from xfm.core.results_folder import ResultOrigin, model_mark, require_free, sign
 from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.evaluation.benchmarks.evaluations import (
-    RUN,
     JobResult,
     JobSetting,
     evaluate_fine_tuned,
     evaluate_on_features,
     evaluate_zero_shot_retrieval,
-    fine_tuned_task,
+    start_after_domain,
 )
 from xfm.evaluation.benchmarks.published import (
     DETAILS,
@@ -41,25 +40,21 @@ from xfm.evaluation.benchmarks.published import (
     read_all,
     table_lines,
 )
-from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.registry import BENCHMARKS, Benchmark, names_with_files, recipe_of
 from xfm.models.resolve import model_folder
 from xfm.reports.scores import Score, write_json, write_output, write_scores
-from xfm.training.pretrain import MODEL_FOLDER
 
 TABLE = "results.md"
 
 
 @dataclass(frozen=True)
 class Job:
-    """An evaluation of a model on a benchmark; its name begins the keys of its scores and is its folder.
-    `before` is the training on data of pre-training that X-FM's code has before it."""
+    """An evaluation of a model on a benchmark; its name begins the keys of its scores and is its folder."""
 
     benchmark: Benchmark
     protocol: Protocol
     edition: Edition
     recipe: BenchmarkRecipe
-    before: BenchmarkRecipe | None = None
 
     @property
     def name(self) -> str:
@@ -88,19 +83,15 @@ def find_jobs(
                 continue  # prompts need the names of the classes
             for edition in benchmark.editions(protocol):
                 if edition in editions and (not protocols or protocol in protocols):
-                    found, known = recipe_of(name, protocol), benchmark_recipes(edition)
-                    if found in known:
+                    found = recipe_of(name, protocol)
+                    if found in benchmark_recipes(edition):
                         recipe = load_benchmark(found, options, edition)
                     else:
                         values = {"name": name, "benchmark": name, "settings": {"baseline": False}}
                         recipe = parse(BenchmarkRecipe, options, values=values, source="the options")
                     if recipe.test_words and not task_spec(benchmark.kind).reads("max_words"):
                         raise UserError(f"test_words is of no use in {name}: leave it out, or name others")
-                    recipes = [recipe]
-                    if protocol is Protocol.FINE_TUNED and f"{name}-domain" in known:
-                        recipes.append(load_benchmark(f"{name}-domain", options, edition))
-                    recipes = [one.small() for one in recipes] if smoke else recipes
-                    jobs.append(Job(benchmark, protocol, edition, *recipes))
+                    jobs.append(Job(benchmark, protocol, edition, recipe.small() if smoke else recipe))
     if not jobs:
         raise UserError(
             f"{data} holds the files of no benchmark that was asked for; `xfm reproduce --list` says what "
@@ -167,9 +158,10 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     corpus = (published or job.benchmark.read)(setting.data)
     if setting.smoke:
         corpus = corpus.thinned(SMOKE_TRAIN_ROWS, SMOKE_TEST_ROWS)
-    for note in corpus.notes.values():  # they stand in the details, too, and hours lie between
+    setting, said = start_after_domain(job.benchmark, job.edition, setting)
+    notes = {**corpus.notes, **({"domain": said} if said else {})}
+    for note in notes.values():  # they stand in the details, too, and hours lie between
         print(printable(f"{job.name}: {note}"), flush=True)
-    setting, said = start_after_domain(job, setting)
     left_out, absent = setting.left_out, len(corpus.left_out)
     for report in corpus.reports:
         left_out.folder(report)
@@ -185,25 +177,7 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     elif job.protocol is Protocol.LINEAR and job.edition is Edition.RECOMMENDED:
         evaluation = evaluate_on_features  # the published head learns on varied pictures
     found = evaluation(job.benchmark, corpus, setting)
-    return replace(found, details={**corpus.notes, **said, **found.details})
-
-
-def start_after_domain(job: Job, setting: JobSetting) -> tuple[JobSetting, dict[str, str]]:
-    """The setting with the model of the training that comes before the job's, and what is said of it."""
-    if job.before is None:
-        return setting, {}
-    table, stage = setting.data / "domain" / f"{job.benchmark.name}.jsonl", "domain pre-training"
-    if not table.is_file():
-        said = f"{stage}, with which X-FM's code begins, is left out: {table} does not exist"
-    else:
-        rows = task_spec(job.benchmark.kind).task_class().read(table, setting.left_out.note)
-        corpus = Corpus(rows, {}).thinned(SMOKE_TRAIN_ROWS, 0) if setting.smoke else Corpus(rows, {})
-        before = replace(setting, folder=setting.folder / "domain", recipe=job.before)
-        fine_tuned_task(job.benchmark.kind, corpus, (), before)
-        setting = replace(setting, model=str(before.folder / RUN / MODEL_FOLDER))
-        said = f"{stage} on {amount(len(rows), 'row')} of {table} came first"
-    print(f"{job.name}: {printable(said)}", flush=True)
-    return setting, {"domain": said}
+    return replace(found, details={**notes, **found.details})
 
 
 def _write_table(out: Path) -> None:

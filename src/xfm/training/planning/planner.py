@@ -230,8 +230,7 @@ class PlanOption:
 @dataclass(frozen=True)
 class PretrainingPlan:
     """Forecast of a pre-training; the ladder begins with the recipe as it is and saves memory for time.
-    `room` are the bytes that may be taken, `steps` is None where the clock decides; a step has `updates` of
-    the optimiser."""
+    `room` are the bytes that may be taken, `steps` is None where the clock decides."""
 
     recipe: str
     config: PlanConfig
@@ -240,7 +239,6 @@ class PretrainingPlan:
     precision: Precision
     parameters: int
     steps: int | None
-    updates: int
     ladder: list[PlanOption]
     notes: list[str]
 
@@ -275,9 +273,10 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
     if any(stream is not None and stream.batch_size for stream in streams):
         cuts = []
         notes.append("phases of the curriculum have batch sizes of their own, which options do not cut")
+    updates = "one optimiser update; X-FM's code has three (training.three_updates)"
     if training.three_updates:
-        cuts = []
-        notes.append("with three updates a step is no more divided, by source or into parts of a batch")
+        cuts, updates = [], "three optimiser updates, and is divided no more, by source or into parts"
+    notes.append(f"a step is {updates}")
     if config.gpus > 1 and training.optim.muon_lr and training.strategy is Strategy.DDP:
         notes.append("fsdp is left out: Muon needs whole matrices (training.optim.muon_lr)")
     for count, data in cuts:
@@ -293,7 +292,7 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
         cost = hours * config.gpus * config.price if config.price else None
         ladder.append(PlanOption(name, options, memory, flops, seconds, hours, cost, memory.total <= room))
     steps = None if training.minutes else training.steps
-    given = training.precision, parts.count(), steps, 3 if training.three_updates else 1
+    given = training.precision, parts.count(), steps
     return PretrainingPlan(recipe.name, config, gpu, room, *given, ladder, notes)
 
 
