@@ -147,7 +147,6 @@ def test_normalise_equals_torchvision(normalisation):
     st.lists(st.sampled_from(["left", "Right", "LEFTMOST", "the", "righthand", "leftover", "dog", "upright"]))
 )
 def test_sides_are_found(words: list[str]) -> None:
-    """As words; as letters in whatever word; or never."""
     sides = {"left", "Right", "LEFTMOST", "righthand"}
     assert names_a_side([" ".join(words)]) == bool(sides & {*words})
     letters = bool((sides | {"leftover", "upright"}) & {*words})

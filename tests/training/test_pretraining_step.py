@@ -107,7 +107,6 @@ def test_a_source_keeps_less_than_all_of_them() -> None:
 
 
 def test_three_updates_are_steps_by_texts_by_regions_with_pictures_and_by_pairs() -> None:
-    """Each sees what the one before has learned."""
     model, batch, data = tiny_model(), global_batch(0), OnePhase(LossConfig())
     config = replace(settings(1), three_updates=True, optim=OptimConfig(lr=0.01, warmup=0, clip=0.1))
     step = PretrainingStep([PRETRAINING], MimTarget.STATES, data, three_updates=True)  # pyright: ignore

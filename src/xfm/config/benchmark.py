@@ -42,8 +42,7 @@ class BenchmarkRecipe(Limited):
         settings: the fine-tuning; its `steps` and `evaluate_every` follow from `epochs` where they are 0.
         valid_rows: validation rows that choose between the epochs, the first ones; 0 takes all.
         shortlist: candidates that retrieval re-ranks, or answers that are ranked; 0 ranks all.
-        test_words: longest question or sentence that is scored, in words of any number of tokens; 0: as in
-            training.
+        test_words: longest question that is scored, in words of any number of tokens; 0: as in training.
         writing: how captions are written when they are scored.
     """
 

@@ -100,8 +100,7 @@ class MirrorRule(StrEnum):
     """Which pictures are never mirrored.
 
     keep: those of which a text says left or right, as a word or in one (leftmost).
-    letters: those of which a text holds the letters of either ("bright", too), as X-FM's code trains answers
-        and boxes.
+    letters: those of which a text holds these letters ("bright", too), as X-FM's code in VQA and grounding.
     ignore: none, as X-FM's code trains retrieval, reasoning and captions.
     """
 

@@ -190,8 +190,7 @@ class TrainingConfig:
         minutes: time for the training, whose passed share then decides in place of `steps`; 0: steps decide.
         gradient_accumulation_steps: batches per optimiser step; contrast spans all of them (GradCache).
         sequential_sources: whether the sources of a batch are taken one after the other, to save memory.
-        three_updates: three optimiser updates a step, as X-FM's code has them, by texts, by regions with
-            pictures alone, and by pairs; else one, by all losses together.
+        three_updates: as X-FM's code, an update by texts, one by regions and pictures and one by pairs a step.
         strategy: how several processes hold the model.
         activation_checkpointing: what layers compute again in the backward pass: none, selective or full.
         timeout: minutes that a process waits in a step for the others, after which the run stops.

@@ -104,9 +104,8 @@ class BatchBuilder:
         )
 
     def _region(self, items: Sequence[DrawnSample[ImageSample]]) -> RegionBatch:
-        """An image gives at most `max_regions` rows: one random caption where `caption_rows` asks for it,
-        and random regions that survive the crop; with `max_regions` 1, a region where there is one. Of all
-        rows `mean_regions` an image stay, drawn at random."""
+        """An image gives at most `max_regions` rows: a random caption where `caption_rows` asks for it, and
+        random regions that survive the crop (of one row a region); of them `mean_regions` an image stay."""
         config, mode = self._config, self._streams[SampleKind.REGION].augmentation
         rows: list[_Row] = []
         size, tokenizer = self._size, self._texts.tokenizer
