@@ -150,7 +150,7 @@ class LearningRates:
         check_range(f"{place}least_lr", self.least_lr, 0, max(self.lr, 0) if self.lr else 1)
         check_range(f"{place}layer_decay", self.layer_decay, least_decay, 1)
         for beta in self.betas:
-            check_range(f"{place}betas", beta, 0, MAX_DECAY)
+            check_range(f"{place}betas", beta, 0, 0.999999)
 
     def optim(self, steps: int) -> "OptimConfig":
         """The optimiser of a fine-tuning of so many steps."""
@@ -190,7 +190,7 @@ class TrainingConfig:
         minutes: time for the training, whose passed share then decides in place of `steps`; 0: steps decide.
         gradient_accumulation_steps: batches per optimiser step; contrast spans all of them (GradCache).
         sequential_sources: whether the sources of a batch are taken one after the other, to save memory.
-        three_updates: as X-FM's code, an update by texts, one by regions and pictures and one by pairs a step.
+        three_updates: as X-FM's code, an update by texts, one by regions and pictures, one by pairs a step.
         strategy: how several processes hold the model.
         activation_checkpointing: what layers compute again in the backward pass: none, selective or full.
         timeout: minutes that a process waits in a step for the others, after which the run stops.
