@@ -121,7 +121,7 @@ def test_three_updates_are_steps_by_texts_by_regions_with_pictures_and_by_pairs(
         optimizer.step()
     torch.testing.assert_close(trainer.model.state_dict(), model.state_dict())
     for change in ({"sequential_sources": True}, {"gradient_accumulation_steps": 2}):
-        with pytest.raises(ValueError, match="three_updates takes no sequential_sources"):
+        with pytest.raises(ValueError, match="three_updates bars sequential_sources"):
             replace(config, **change)
 
 

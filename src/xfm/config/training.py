@@ -236,7 +236,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_limits(self, "training.")
         if self.three_updates and (self.sequential_sources or self.gradient_accumulation_steps > 1):
-            raise ValueError("training.three_updates takes no sequential_sources and accumulated batches")
+            raise ValueError("training.three_updates bars sequential_sources and accumulation: leave one out")
         if self.strategy is Strategy.FSDP and self.optim.muon_lr:
             raise ValueError(
                 "training.strategy fsdp keeps parts of matrices, and Muon needs whole ones: set "
