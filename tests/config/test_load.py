@@ -50,13 +50,10 @@ def test_every_recipe_builds(name):
 
 
 def test_base_is_the_published_run():
+    """What `tests/golden/published-settings.md` does not say of it."""
     recipe = load_recipe("base")
-    data, training = recipe.data, recipe.training
-    assert (data.pair.batch_size, data.region.batch_size) == (32 * 96, 32 * 96)
-    assert (data.image.batch_size, data.text.batch_size) == (32 * 96, 32 * 256)
-    assert (training.steps, training.optim.lr, training.optim.warmup) == (200_000, 1e-4, 2500)
-    assert (training.optim.betas, training.optim.weight_decay) == ((0.9, 0.98), 0.01)
-    assert (training.optim.clip, training.optim.new_lr_multiplier) == (1.0, 2.0)
+    data, optim = recipe.data, recipe.training.optim
+    assert (optim.warmup, optim.new_lr_multiplier) == (2500, 2.0)
     assert (data.caption_mask.probability, data.text_mask.probability) == (0.5, 0.15)
     assert (data.patch_mask.patches, data.patch_mask.min_block) == (75, 16)
     with torch.device("meta"):

@@ -103,6 +103,20 @@ def test_boxes_follow_the_pixels(corpus, tmp_path, mode):
         assert [*low.tolist(), *high.tolist()] == pytest.approx(expected, abs=2.5 / 96)
 
 
+def test_so_many_rows_of_a_picture_stay_on_average(corpus, tmp_path):
+    """A random choice of all rows, in their order; every picture is shown."""
+    regions = [{"phrase": f"cat {place}", "box": [10 * place, 0, 20, 20]} for place in range(5)]
+    records, size = [{"regions": regions}] * 5, 5
+    everything = region_batch(corpus, tmp_path, records)
+    batch = region_batch(corpus, tmp_path, records, mean_regions=1.2)
+    few, many = (rows_of(one, corpus.tokenizer) for one in (batch, everything))
+    assert (len(few), len(many), len(batch.pixels)) == (int(1.2 * size), 5 * size, size)
+    places = iter(zip(many, everything.image_index.tolist(), strict=True))
+    assert all(one in places for one in zip(few, batch.image_index.tolist(), strict=True))
+    with pytest.raises(ValueError, match=r"mean_regions is 0.5: choose 0, or at least 1"):
+        corpus.only(mean_regions=0.5)
+
+
 def test_passages_of_long_texts():
     rng = np.random.default_rng(0)
     short = "word " * 20

@@ -133,6 +133,7 @@ CHANGED: dict[str, Any] = {
     "box_format": BoxFormat.XYXY,
     "box_unit": BoxUnit.FRACTION,
     "rows_per_picture": 1,
+    "max_words": 7,
     "regression": True,
     "multi_label": True,
     "label_separator": ";",

@@ -20,14 +20,12 @@ from tests.evaluation.tiny import COLOURS, tiny_pretrained
 from tests.tasks.build import build
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
-from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.tuning_run import tune
 from xfm.metrics.recalls import Rule, own_captions, ranks_of_best_positive, with_equal_captions
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.models.folder import Pretrained
 from xfm.objectives.contrast import multi_positive_loss
-from xfm.objectives.losses import sequence_losses, smoothed_losses
 from xfm.tasks import ranking as ranks
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.ranking import MATCHING_WEIGHT, Ranking, rank, rerank_scores
@@ -79,25 +77,9 @@ def test_captions_of_a_picture_are_positives_of_each_other(pretrained, rows):
 
 
 # ---------------------------------------------------------------- captioning
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_label_smoothing_is_torchs(smoothing: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, 4, 11, generator=generator)
-    ids = torch.randint(0, 11, (3, 5), generator=generator)
-    mask = torch.arange(5) < torch.tensor([5, 3, 4])[:, None]
-    tokens = Tokens(ids, mask)
-    loss, right = smoothed_losses(logits, tokens, smoothing)
-    real = mask[:, 1:]
-    expected = F.cross_entropy(logits[real], ids[:, 1:][real], label_smoothing=smoothing)
-    torch.testing.assert_close(loss, expected)
-    assert float(right) == pytest.approx(float((logits.argmax(-1) == ids[:, 1:])[real].float().mean()))
-    if not smoothing:
-        torch.testing.assert_close(loss, sequence_losses(logits, tokens).sum() / real.sum())
-
-
 def test_a_prompt_is_given_and_not_learned(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
-    """The loss is that of the caption's own tokens after the prompt."""
-    task = build(CaptioningTask, pretrained, rows, label_smoothing=0.0, prompt="A picture of", max_tokens=20)
+    """The loss is that of the caption's own tokens after the prompt, smoothed as torch does."""
+    task = build(CaptioningTask, pretrained, rows, label_smoothing=0.1, prompt="A picture of", max_tokens=20)
     with torch.no_grad():
         batch = task.collate(rows[:3])
         first = task.tokenizer.encode_lists(["a picture of"], 100)[0][0][1:-1]
@@ -107,7 +89,7 @@ def test_a_prompt_is_given_and_not_learned(pretrained: Pretrained, rows: list[Im
         logits = task.module(batch.pixels, batch.caption, batch.image_index).float()
         targets, real = batch.caption.ids[:, 1:], batch.caption.mask[:, 1:].clone()
         real[:, :given] = False
-        expected = F.cross_entropy(logits[:, :-1][real], targets[real])
+        expected = F.cross_entropy(logits[:, :-1][real], targets[real], label_smoothing=0.1)
     assert found == pytest.approx(float(expected), rel=1e-5)
     assert task.module.task.prompt == "a picture of"
 

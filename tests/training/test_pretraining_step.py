@@ -1,5 +1,6 @@
 """The gradient of a step's batches, of its sources, and of layers that are computed again."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -10,20 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.modeling.build import gradients, losses_of, random_batch, spread, tiny_config
+from tests.modeling.build import gradients, losses_of, random_batch, spread, tiny_config, tiny_model
 from tests.training.ranks import LEAKY, OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
+from tests.training.support import config as settings
 from xfm.config.encoders import VisionConfig
 from xfm.config.model import MimTarget
-from xfm.config.training import ActivationCheckpointing, LossConfig, Precision
+from xfm.config.training import ActivationCheckpointing, LossConfig, OptimConfig, Precision
 from xfm.models.gradients import PRETRAINING
 from xfm.models.precision import autocast
 from xfm.models.xfm import XFM
 from xfm.objectives.contrast import compare, vectors_of
-from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
+from xfm.objectives.step import encode_texts, encode_unmasked, pretraining_losses, sources_of
 from xfm.objectives.text_rows import PairEmbeddings
 from xfm.training.activation_checkpointing import activation_checkpointing
+from xfm.training.optim import build_optimizer
 from xfm.training.pretraining_step import PretrainingStep, StepPart
+from xfm.training.trainer import Trainer
 
 CONTRAST = LossConfig(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
 BATCHES = 3
@@ -100,6 +104,25 @@ def test_a_source_keeps_less_than_all_of_them() -> None:
         kept[sequential_sources] = [kept_by(model, step, part) for part in parts]
     assert len(kept[True]) == len({"image", "pair", "region"})
     assert max(kept[True]) < 0.7 * kept[False][0]
+
+
+def test_three_updates_are_steps_by_texts_by_regions_with_pictures_and_by_pairs() -> None:
+    model, batch, data = tiny_model(), global_batch(0), OnePhase(LossConfig())
+    config = replace(settings(1), three_updates=True, optim=OptimConfig(lr=0.01, warmup=0, clip=0.1))
+    step = PretrainingStep([PRETRAINING], MimTarget.STATES, data, three_updates=True)  # pyright: ignore
+    trainer = Trainer(copy.deepcopy(model), step, lambda *_: iter([batch]), config)
+    generator = torch.Generator().manual_seed(trainer.generator.initial_seed())
+    trainer.fit()
+    optimizer = build_optimizer(model.train(), config.optim)
+    for names in (("text",), ("region", "image"), ("pair",)):
+        optimizer.zero_grad()
+        pretraining_losses(model, batch.only(names), PRETRAINING, LossConfig(), generator).total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+    torch.testing.assert_close(trainer.model.state_dict(), model.state_dict())
+    for change in ({"sequential_sources": True}, {"gradient_accumulation_steps": 2}):
+        with pytest.raises(ValueError, match="three_updates bars sequential_sources"):
+            replace(config, **change)
 
 
 class ByBatch(OnePhase):

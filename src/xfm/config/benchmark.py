@@ -16,7 +16,7 @@ from xfm.config.typed import Limited, limited
 class Edition(StrEnum):
     """By whose rules a model is evaluated on a benchmark.
 
-    published: to the letter of X-FM's code, as far as its settings are known: for the numbers of the paper.
+    published: by the settings of X-FM's code (docs/benchmarks.md says which): for the numbers of the paper.
     recommended: as the field does today: the true linear probe, official splits and metrics, settings that
         hold elsewhere.
     """
@@ -42,6 +42,7 @@ class BenchmarkRecipe(Limited):
         settings: the fine-tuning; its `steps` and `evaluate_every` follow from `epochs` where they are 0.
         valid_rows: validation rows that choose between the epochs, the first ones; 0 takes all.
         shortlist: candidates that retrieval re-ranks, or answers that are ranked; 0 ranks all.
+        test_words: longest question that is scored, in words of any number of tokens; 0: as in training.
         writing: how captions are written when they are scored.
     """
 
@@ -53,6 +54,7 @@ class BenchmarkRecipe(Limited):
     settings: FinetuneConfig = field(default_factory=FinetuneConfig)
     valid_rows: int = limited(0, 0)
     shortlist: int = limited(256, 0)
+    test_words: int = limited(0, 0)
     writing: Generation = field(default_factory=Generation)
 
     def planned(self, rows: int) -> FinetuneConfig:

@@ -162,6 +162,7 @@ class DataConfig(StreamsConfig):
         tokenizer: `tokenizer.json` of the vocabulary.
         max_words: longest caption in words.
         max_regions: most region rows per picture.
+        mean_regions: most region rows per picture on average over a process's batch, drawn at random; 0: all.
         caption_rows: whether a caption of the whole picture is a row of a region batch too.
         row_multiple: region batches of over 144 rows are cut to a multiple of this, so that few shapes occur.
         caption_mask: masking of captions and phrases.
@@ -179,6 +180,7 @@ class DataConfig(StreamsConfig):
     tokenizer: str = "tokenizer.json"
     max_words: int = limited(30, 1)
     max_regions: int = limited(5, 1)
+    mean_regions: float = limited(0.0, 0)
     caption_rows: bool = True
     row_multiple: int = limited(1, 1, 144)
     caption_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.5, 15, 30))
@@ -192,5 +194,7 @@ class DataConfig(StreamsConfig):
 
     def __post_init__(self) -> None:
         check_limits(self, "data.")
+        if 0 < self.mean_regions < 1:
+            raise ValueError(f"data.mean_regions is {self.mean_regions:g}: choose 0, or at least 1")
         for name in ("patch_mask", "caption_mask", "text_mask"):
             check_limits(getattr(self, name), f"data.{name}.")

@@ -77,6 +77,7 @@ class FinetuneConfig(LearningRates):
         choose_by: metric of the validation rows that chooses the model, such as mcc; without, the task's.
         patience: looks without a better model after which the training stops; 0 never stops.
         max_tokens: longest text in tokens; 0 fits the training rows.
+        max_words: longest question or sentence about pictures in words, cut there; 0: as captions are read.
         image_size: side of the pictures in pixels; 0 is the model's.
         max_answers: longest list of answers that questions are ranked over.
         label_smoothing: of captions.
@@ -117,6 +118,7 @@ class FinetuneConfig(LearningRates):
     choose_by: str = ""
     patience: int = limited(6, 0)
     max_tokens: int = limited(0, 0)
+    max_words: int = limited(0, 0)
     image_size: int = limited(0, 0)
     max_answers: int = limited(3000, 1)
     label_smoothing: float = limited(0.1, 0, 0.99)

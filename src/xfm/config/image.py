@@ -97,15 +97,15 @@ class Operations(StrEnum):
 
 
 class MirrorRule(StrEnum):
-    """What becomes of a picture that is to be mirrored, of which a text says left or right.
+    """Which pictures are never mirrored.
 
-    keep: it is not mirrored.
-    swap: it is, and left and right are swapped in the text; in grounding.
-    ignore: it is, and the text stays, as X-FM's code trains retrieval, reasoning and captions.
+    keep: those of which a text says left or right, as a word or in one (leftmost).
+    letters: those of which a text holds these letters ("bright", too), as X-FM's code in VQA and grounding.
+    ignore: none, as X-FM's code trains retrieval, reasoning and captions.
     """
 
     KEEP = "keep"
-    SWAP = "swap"
+    LETTERS = "letters"
     IGNORE = "ignore"
 
 
@@ -125,7 +125,7 @@ class ImageTrainingConfig(Limited, place="image."):
         crop: smallest share of a picture's area that a random crop shows; 1 shows all of it.
         aspect: largest aspect of a crop relative to a square; its inverse is the smallest.
         flip: probability of mirroring.
-        sides: what becomes of a picture to be mirrored of which a text says left or right.
+        sides: which pictures are never mirrored, because a text of theirs says left or right.
         rand_augment: operations of RandAugment (arXiv 1909.13719) on each picture; 0 leaves it out.
         magnitude: their strength, from 0 to 10 (timm's scale, in which recipes are written).
         operations: what they are drawn from.

@@ -39,6 +39,7 @@ class TaskConfig:
         labels: names of the classes in the order of the outputs; empty where nobody named them.
         answers: the normalised answers that questions are ranked over; empty where they are written freely.
         max_tokens: longest text in tokens that the fine-tuning saw; 0 where it is not known.
+        max_words: longest question or sentence in words, where the fine-tuning cut it there; else 0.
         prompt: words that every caption begins with, which a decoder is given; empty where there are none.
         texts: how many texts rows had, where that may be one or two; 0 where it is not known.
         head: what stands on the encoders of a task with classes or values; see also `image_head`.
@@ -53,6 +54,7 @@ class TaskConfig:
     labels: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
     max_tokens: int = limited(0, 0)
+    max_words: int = limited(0, 0)
     texts: int = limited(0, 0, 2)
     prompt: str = ""
     head: HeadKind = HeadKind.OWN

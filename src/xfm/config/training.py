@@ -124,6 +124,9 @@ class LearningRates:
         grouping: which parameters are decayed and have rates of their own.
         least_lr: what the learning rate falls to at the end; at most `lr`.
         warmup: share of the steps with a rising learning rate; it falls to 0 afterwards.
+        betas: AdamW's moments.
+        eps: AdamW's epsilon.
+        clip: largest gradient norm over all parameters; 0 clips nothing.
         published: optimise as the published code does, see `OptimConfig`.
     """
 
@@ -136,6 +139,9 @@ class LearningRates:
     grouping: Grouping = Grouping.BY_KIND
     least_lr: float = limited(0.0, 0)
     warmup: float = limited(0.1, 0, 0.99)
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = limited(1e-8, 1e-16, 1)
+    clip: float = limited(1.0, 0)
     published: bool = False
 
     def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
@@ -143,6 +149,8 @@ class LearningRates:
         check_limits(self, place)
         check_range(f"{place}least_lr", self.least_lr, 0, max(self.lr, 0) if self.lr else 1)
         check_range(f"{place}layer_decay", self.layer_decay, least_decay, 1)
+        for beta in self.betas:
+            check_range(f"{place}betas", beta, 0, 0.999999)
 
     def optim(self, steps: int) -> "OptimConfig":
         """The optimiser of a fine-tuning of so many steps."""
@@ -155,30 +163,22 @@ class OptimConfig(LearningRates):
     """AdamW, by choice with Muon for the matrices; warm-up, by choice a stretch at the peak, then the decay.
 
     Attributes:
-        betas: AdamW's moments.
         warmup: steps of linear warm-up; the first step already moves.
         hold: share of the run after the warm-up that stays at the peak before the decay starts.
-        clip: largest gradient norm over all parameters.
         published: optimise exactly as the published code does; `muon_lr` and `hold` must be 0.
     """
 
     new_lr_multiplier: float = limited(2.0, 0)
     warmup: int = limited(2500, 0)
-    betas: tuple[float, float] = (0.9, 0.98)
     hold: float = limited(0.0, 0, 1)
-    clip: float = limited(1.0, 0)
 
     def __post_init__(self) -> None:
-        if self.published and (self.muon_lr or self.hold):
-            raise ValueError("the published optimiser has no Muon and no hold: set muon_lr and hold to 0")
-        plain = self.schedule is Schedule.LINEAR and self.layer_decay == 1 and not self.least_lr
-        if self.published and not plain:
-            raise ValueError("the published optimiser has a linear schedule, no layer_decay and no least_lr")
+        more = self.muon_lr or self.hold or self.least_lr or self.layer_decay != 1
+        if self.published and (more or self.schedule is not Schedule.LINEAR):
+            raise ValueError("the published optimiser has no muon_lr, hold, layer_decay, least_lr and cosine")
         if self.grouping is Grouping.ONE and (self.muon_lr or self.layer_decay != 1):
             raise ValueError("optim.grouping one has one rate: set muon_lr to 0 and layer_decay to 1")
         self.check_rates("optim.", least_decay=0)
-        for beta in self.betas:
-            check_range("optim.betas", beta, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,7 @@ class TrainingConfig:
         minutes: time for the training, whose passed share then decides in place of `steps`; 0: steps decide.
         gradient_accumulation_steps: batches per optimiser step; contrast spans all of them (GradCache).
         sequential_sources: whether the sources of a batch are taken one after the other, to save memory.
+        three_updates: as X-FM's code, an update by texts, one by regions and pictures, one by pairs a step.
         strategy: how several processes hold the model.
         activation_checkpointing: what layers compute again in the backward pass: none, selective or full.
         timeout: minutes that a process waits in a step for the others, after which the run stops.
@@ -213,6 +214,7 @@ class TrainingConfig:
     minutes: float = limited(0.0, 0, MAX_MINUTES)
     gradient_accumulation_steps: int = limited(1, 1)
     sequential_sources: bool = False
+    three_updates: bool = False
     strategy: Strategy = Strategy.DDP
     activation_checkpointing: ActivationCheckpointing = ActivationCheckpointing.NONE
     timeout: float = limited(30.0, 0.01, MAX_MINUTES)
@@ -233,6 +235,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_limits(self, "training.")
+        if self.three_updates and (self.sequential_sources or self.gradient_accumulation_steps > 1):
+            raise ValueError("training.three_updates bars sequential_sources and accumulation: leave one out")
         if self.strategy is Strategy.FSDP and self.optim.muon_lr:
             raise ValueError(
                 "training.strategy fsdp keeps parts of matrices, and Muon needs whole ones: set "

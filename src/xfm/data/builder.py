@@ -25,7 +25,7 @@ from xfm.data.records import SampleKind
 from xfm.data.schema import Batch, ImageBatch, ImageSample, PairBatch, RegionBatch, TextBatch, TextSample
 from xfm.data.streams import CorpusStream, DrawnSample, RecordTally
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Box, image_view, may_mirror, move_boxes, region_view, show
+from xfm.data.transforms import Box, image_view, move_boxes, names_a_side, region_view, show
 from xfm.data.variation import recolour
 
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
@@ -91,7 +91,7 @@ class BatchBuilder:
         for item in items:
             sample, rng, _ = item
             caption = sample.captions[int(rng.random() * len(sample.captions))]
-            pictures.append(self._picture(item, mode, may_mirror(mode, sample.captions)))
+            pictures.append(self._picture(item, mode, not names_a_side(sample.captions)))
             rows.append((self._texts.tokenizer.as_caption(caption, self._config.max_words), rng))
         tokens, masked = collate_tokens(rows, self._config.caption_mask, self._texts)
         return PairBatch(
@@ -104,14 +104,16 @@ class BatchBuilder:
         )
 
     def _region(self, items: Sequence[DrawnSample[ImageSample]]) -> RegionBatch:
-        """An image gives at most `max_regions` rows: one random caption where `caption_rows` asks for it,
-        and random regions that survive the crop; with `max_regions` 1, a region where there is one."""
+        """An image gives at most `max_regions` rows: a random caption where `caption_rows` asks for it, and
+        random regions that survive the crop (of one row a region); of them `mean_regions` an image stay."""
         config, mode = self._config, self._streams[SampleKind.REGION].augmentation
         rows: list[_Row] = []
         size, tokenizer = self._size, self._texts.tokenizer
         pictures = [
             _add_image(rows, one, image, config, mode, size, tokenizer) for image, one in enumerate(items)
         ]
+        if 0 < (most := int(config.mean_regions * len(items))) < len(rows):
+            rows = [rows[place] for place in sorted(items[0][1].permutation(len(rows))[:most].tolist())]
         if len(rows) > _LARGE:
             del rows[len(rows) // config.row_multiple * config.row_multiple :]
         texts, images = [row[0] for row in rows], [row[1] for row in rows]
@@ -174,7 +176,7 @@ def _add_image(
     height, width = sample.pixels.shape[1:]
     boxes = [box for _, box in sample.regions]
     texts = (*sample.captions, *(phrase for phrase, _ in sample.regions))
-    view = region_view(rng, (width, height), boxes, mode, may_mirror(mode, texts))
+    view = region_view(rng, (width, height), boxes, mode, not names_a_side(texts))
     moved = move_boxes(boxes, view, size)
     room = config.max_regions
     if config.caption_rows and sample.captions and (room > 1 or not boxes):

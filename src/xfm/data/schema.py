@@ -1,6 +1,6 @@
 """Samples and batches: the types that data, model and objectives share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -170,8 +170,6 @@ class Batch(TensorFields):
     skipped: tuple[BadRecord, ...] = ()
     reads: tuple[StreamReads, ...] = ()
 
-    @property
-    def by_source(self) -> dict[str, "Batch"]:
-        """A batch of each kind that is there alone, by its name; only tensors are shared among them."""
-        kinds = {"text": self.text, "image": self.image, "pair": self.pair, "region": self.region}
-        return {name: Batch(self.step, **{name: kind}) for name, kind in kinds.items() if kind is not None}
+    def only(self, names: Iterable[str]) -> "Batch":
+        """A batch of these kinds alone, without what is said about the samples."""
+        return Batch(self.step, **{name: getattr(self, name) for name in names})

@@ -33,9 +33,10 @@ _SLACK = 128
 _SIGNS = ",.'!?\"()*#:;~-/"
 _SPACED = str.maketrans(dict.fromkeys(_SIGNS, " "))
 _WORD = re.compile(rf"[^\s{re.escape(_SIGNS)}]")
+CAPTION_WORDS = 30
 
 
-def normalise_caption(text: str, max_words: int = 30) -> str:
+def normalise_caption(text: str, max_words: int = CAPTION_WORDS) -> str:
     """Lower-case, signs of the spec to spaces, spaces collapsed, `max_words` words; may become empty."""
     return " ".join(text.lower().translate(_SPACED).split()[:max_words])
 
@@ -126,15 +127,16 @@ class Tokenizer:
     def __setstate__(self, state: tuple[str, bool]) -> None:
         self.__init__(parse_tokenizer(state[0]), written=state[1])
 
-    def as_caption(self, text: str, max_words: int = 30) -> str:
+    def as_caption(self, text: str, max_words: int = CAPTION_WORDS) -> str:
         """A caption as the model reads it: `normalise_caption`, unless it takes captions as written."""
         return text if self.written else normalise_caption(text, max_words)
 
-    def as_read(self, rule: TextRule, text: str, longest: int) -> str:
-        """A text as a task reads it, of at most `longest` tokens, in training and in answers alike."""
+    def as_read(self, rule: TextRule, text: str, longest: int, words: int = 0) -> str:
+        """A text as a task reads it, of at most `longest` tokens and `words` words (0: as many as the rule
+        has), in training and in answers alike."""
         if rule is TextRule.WRITTEN:
             return text
-        return self.as_caption(text, longest) if rule is TextRule.LONG_CAPTION else self.as_caption(text)
+        return self.as_caption(text, words or (longest if rule is TextRule.LONG_CAPTION else CAPTION_WORDS))
 
     def encode_batch(self, texts: Sequence[str], max_tokens: int) -> Tokens:
         """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens`."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from xfm.config.data import Augmentation
-from xfm.config.image import CLIP_MEAN, CLIP_STD, Channels
+from xfm.config.image import CLIP_MEAN, CLIP_STD, Channels, MirrorRule
 from xfm.config.tables import BoxFormat, BoxUnit
 
 
@@ -53,7 +53,11 @@ class Boxes:
         return Boxes(data, self.format, unit)
 
 
-_SIDES = re.compile(r"\b(?:left|right)(?:most|hand|wards?)?\b", re.IGNORECASE)
+_SIDES = {
+    MirrorRule.KEEP: re.compile(r"\b(?:left|right)(?:most|hand|wards?)?\b", re.IGNORECASE),
+    MirrorRule.LETTERS: re.compile("left|right", re.IGNORECASE),
+    MirrorRule.IGNORE: re.compile("(?!)"),  # nothing matches
+}
 _PUBLISHED_SCALE, _PUBLISHED_RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
 _MILD_SCALE, _MILD_RATIO = (0.8, 1.0), (0.9, 1 / 0.9)
 Box = tuple[float, float, float, float]
@@ -76,26 +80,9 @@ def torchvision_v2() -> ModuleType:
     return v2
 
 
-def swap_sides(text: str) -> str:
-    """A text that is true of the mirrored picture: left and right (leftmost, righthand, ...) are swapped."""
-
-    def other_side(found: re.Match[str]) -> str:
-        word = found[0]
-        side, other = ("right", "left") if word.lower().startswith("right") else ("left", "right")
-        cased = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
-        return cased + word[len(side) :]
-
-    return _SIDES.sub(other_side, text)
-
-
-def names_a_side(texts: Iterable[str]) -> bool:
-    """Whether one of the texts says left or right as a word, so that its picture must not be mirrored."""
-    return any(_SIDES.search(text) for text in texts)
-
-
-def may_mirror(mode: Augmentation, texts: Iterable[str]) -> bool:
-    """Whether a picture with these texts may be mirrored where it is varied so."""
-    return mode is Augmentation.PUBLISHED and not names_a_side(texts)
+def names_a_side(texts: Iterable[str], rule: MirrorRule = MirrorRule.KEEP) -> bool:
+    """Whether one of the texts says left or right by a rule, so that its picture must not be mirrored."""
+    return any(_SIDES[rule].search(text) for text in texts)
 
 
 def image_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmentation, may_flip: bool) -> View:

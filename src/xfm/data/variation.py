@@ -31,12 +31,10 @@ def mild_colour(rng: np.random.Generator, pixels: Tensor) -> Tensor:
 def _affine(
     pixels: Tensor, angle: float = 0, across: float = 0, down: float = 0, shear: Sequence[float] = (0, 0)
 ) -> Tensor:
-    # Of 224 pixels ten are the farthest that a picture is moved.
-    height, width = pixels.shape[1:]
     return torchvision_v2().functional.affine(
         pixels,
         angle=angle,
-        translate=[round(width * across * 10 / 224), round(height * down * 10 / 224)],
+        translate=[round(10 * across), round(10 * down)],  # pixels, at any size
         scale=1.0,
         shear=[math.degrees(math.atan(0.3 * one)) for one in shear],
         interpolation=torchvision_v2().InterpolationMode.BILINEAR,

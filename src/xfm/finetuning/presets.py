@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from xfm.config.finetune import FinetuneConfig, Preset, TuningMode
 from xfm.config.finetune_file import special_settings
-from xfm.config.image import MirrorRule, Operations
+from xfm.config.image import Operations
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
 from xfm.config.training import TrainingConfig
@@ -116,10 +116,6 @@ _DEFAULTS = FinetuneConfig()
 def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
     """Refuse settings that the task would not read; UserError names the tasks that do."""
     image = config.image
-    if image.sides is MirrorRule.SWAP and not spec.draws:
-        raise UserError(
-            "image.sides swap changes phrases that have a box, and no other texts: choose keep or ignore"
-        )
     if spec.draws and image.rand_augment and image.operations is not Operations.COLOUR:
         raise UserError(
             f"image.operations {image.operations} move pixels, after which no box of {spec.name} "

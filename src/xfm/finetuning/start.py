@@ -36,7 +36,7 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
     """The model of a folder, a run's folder, or a published file, for pictures of `image_size` (0: its
     own)."""
     path = local_model(model)
-    return replace(load(path, image_size=image_size), task=None) if image_size else load(path)
+    return load(path, image_size=image_size or None)
 
 
 def prepared_base(model: Path | str, config: FinetuneConfig, spec: TaskSpec) -> Pretrained:
@@ -92,7 +92,7 @@ def restored(
     labels = told.labels or tuple(str(number) for number in range(told.classes))
     limit = min(base.model.config.language.longest, LONGEST)
     fitting = fitting_length(kind, rows, base.given_tokenizer, limit)
-    kept = {"head": told.head, "label_kind": told.label_kind, "threshold": told.threshold}
+    kept = {name: getattr(told, name) for name in ("head", "label_kind", "threshold", "max_words")}
     settings = replace(settings, max_tokens=told.max_tokens or fitting, **kept)
     data = SplitRows(rows, labels=labels, answers=told.answers)
     task = kind(base, pictures, data, settings)

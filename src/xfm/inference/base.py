@@ -60,7 +60,9 @@ class Pipeline(ABC):
 
     def as_read(self, text: str, pictures: int) -> str:
         """A text as the model was trained to read it, beside so many pictures."""
-        return self.engine.tokenizer.as_read(self.spec.text, text, self.engine.longest)
+        own = self.engine.pretrained.task
+        words = 0 if own is None else own.task.max_words
+        return self.engine.tokenizer.as_read(self.spec.text, text, self.engine.longest, words)
 
     def check(self, item: Item) -> None:  # noqa: B027
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""

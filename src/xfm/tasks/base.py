@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.image import UNVARIED, ImageTrainingConfig, MirrorRule
+from xfm.config.image import UNVARIED, ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind
 from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.config.task_spec import TaskSpec
@@ -57,6 +57,7 @@ class TaskSettings:
     batch_size: int = 64
     rows_per_picture: int = 4
     max_tokens: int = 64
+    max_words: int = 0
     label_smoothing: float = 0.1
     image: ImageTrainingConfig = UNVARIED
     image_head: ImageHead = ImageHead.LINEAR
@@ -118,8 +119,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def described(self, data: SplitRows[Row], **more: Any) -> TaskConfig:
         """What the module says about itself, for pipelines: labels, answers, the length of texts."""
         limit = self.settings.max_tokens if self.spec.has_texts else 0
-        heads = {"image_head": self.settings.image_head, "head": self.settings.head}
-        return TaskConfig(self.spec.name, max_tokens=limit, **heads, **more)
+        same = {name: getattr(self.settings, name) for name in ("image_head", "head", "max_words")}
+        return TaskConfig(self.spec.name, max_tokens=limit, **same, **more)
 
     # ------------------------------------------------------------ rows
     @classmethod
@@ -217,8 +218,9 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
 
     def as_read(self, text: str) -> str:
         """A text as the task reads it (`TaskSpec.text`); an empty one where texts are hidden."""
+        most = self.settings.max_tokens, self.settings.max_words
         hidden = self.settings.blanked is HiddenInput.TEXT
-        return "" if hidden else self.tokenizer.as_read(self.spec.text, text, self.settings.max_tokens)
+        return "" if hidden else self.tokenizer.as_read(self.spec.text, text, *most)
 
     def encode(self, texts: Sequence[str], step: int = LENGTH_STEP) -> Tokens:
         """[R, T] texts as they were given, which the task reads its way."""
@@ -257,8 +259,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
             size = width, height = picture.shape[2], picture.shape[1]
             rng = np.random.default_rng((drawn.seed, drawn.step, place, _STREAM))
             kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes[path]]
-            mirrored = not (image.sides is MirrorRule.KEEP and names_a_side(said))
-            view = training_view(rng, image, size, kept, mirrored)
+            view = training_view(rng, image, size, kept, not names_a_side(said, image.sides))
             pixels = show(picture, view, pictures.preprocessing.shape)
             if self._augment is not None:
                 with seeded(int(rng.integers(1 << 62))):

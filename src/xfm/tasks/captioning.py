@@ -22,6 +22,7 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.captions import best_word_f1, word_scores
+from xfm.models.folder import Pretrained
 from xfm.models.generation import SpecialTokens, generate
 from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses, smoothed_losses
@@ -88,6 +89,11 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     primary: ClassVar[str] = "word_f1"
     module: Captioner
     hides: ClassVar[Mapping[HiddenInput, str]] = {HiddenInput.PICTURE: "captions only"}
+
+    def __init__(self, pretrained: Pretrained, *given: Any) -> None:
+        super().__init__(pretrained, *given)
+        if isinstance(pretrained.task, Captioner):  # it goes on with the decoder that it has
+            self.module.decoder.load_state_dict(pretrained.task.decoder.state_dict())
 
     def prepare(self, data: SplitRows[ImageCaptions]) -> None:
         self.writing = Generation(max_tokens=self.settings.max_tokens, beams=BEAMS)

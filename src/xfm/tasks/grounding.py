@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.image import MirrorRule
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import GROUNDING
 from xfm.data.images import UnreadableImage, image_size
 from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
-from xfm.data.transforms import Boxes, BoxFormat, BoxUnit, swap_sides
+from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.metrics.boxes import best_constant_box, best_iou, box_hits, iou_scores
 from xfm.models.task_models import Grounder
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes
@@ -92,11 +91,8 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         return row.boxes
 
     def as_shown(self, row: Reference, views: Mapping[Path, ImageView]) -> Reference:
-        """With the boxes in the view, and the phrase true of them where it is mirrored."""
-        shown = views[row.image]
-        swaps = shown.view.flip and self.settings.image.sides is MirrorRule.SWAP
-        phrase = swap_sides(row.phrase) if swaps else row.phrase
-        return replace(row, phrase=phrase, boxes=tuple(map(shown.moved, row.boxes)))
+        """With the boxes in the view."""
+        return replace(row, boxes=tuple(map(views[row.image].moved, row.boxes)))
 
     def loss(self, batch: GroundingBatch, generator: torch.Generator) -> Losses:
         """L1 plus 1 - GIoU to the nearest box, averaged over the phrases."""

@@ -133,8 +133,9 @@ def images_of(row: object) -> tuple[Path, ...]:
 
 
 def texts_of(row: object) -> tuple[str, ...]:
-    """The texts of a typed row with a text, a pair, a phrase or a question; none of a row of pictures."""
-    found = (getattr(row, name, None) for name in ("text", "second", "phrase", "question", "answer"))
+    """The texts of a typed row with a text, a pair, a phrase or a question with its answers; else none."""
+    found = [getattr(row, name, None) for name in ("text", "second", "phrase", "question", "answer")]
+    found += [answer for answer, _ in getattr(row, "votes", ())]
     return tuple(text for text in found if text is not None)
 
 

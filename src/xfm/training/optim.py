@@ -97,15 +97,16 @@ def _wide(matrix: Tensor) -> Tensor:
 _NOT_DECAYED = re.compile(r"(bias|relative_position_table|norm\d?\.weight)$")
 """What the published code does not decay: biases, relative-position tables and LayerNorms of the encoders. It
 does decay temperature, cls, mask vectors, LayerScale, positions and LayerNorms of the heads."""
-EPS = 1e-8
 
 
 class PublishedAdamW(torch.optim.Optimizer):
     """AdamW whose decay comes after the step, and whose epsilon is added before the bias correction: p <- p -
-    lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + 1e-8), then p <- p - lr wd p."""
+    lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps), then p <- p - lr wd p."""
 
-    def __init__(self, params: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": 0.0})
+    def __init__(
+        self, params: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -125,7 +126,8 @@ class PublishedAdamW(torch.optim.Optimizer):
                 state["exp_avg"].lerp_(gradient, 1 - first)
                 state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
                 size = rate * (1 - second**step) ** 0.5 / (1 - first**step)
-                parameter.addcdiv_(state["exp_avg"], state["exp_avg_sq"].sqrt().add_(EPS), value=-size)
+                root = state["exp_avg_sq"].sqrt().add_(group["eps"])
+                parameter.addcdiv_(state["exp_avg"], root, value=-size)
                 parameter.mul_(1 - rate * group["weight_decay"])
 
 
@@ -157,7 +159,7 @@ def build_optimizer(
     `config.published`."""
     groups = partial(parameter_groups, model, config, is_new)
     if config.published:
-        return PublishedAdamW(groups(), config.lr, config.betas)
+        return PublishedAdamW(groups(), config.lr, config.betas, config.eps)
     if not config.muon_lr:
         return _adamw(groups(), config)
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
@@ -186,12 +188,8 @@ class Composite(torch.optim.Optimizer):
 
 
 def _adamw(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
-    """Fused where the devices have it (CUDA, CPU, MPS, XPU), multi-tensor otherwise."""
-    devices = {p.device.type for group in groups for p in group["params"]}
-    fused = bool(devices) and devices <= {"cuda", "cpu", "mps", "xpu"}
-    return torch.optim.AdamW(
-        groups, lr=config.lr, betas=config.betas, fused=fused or None, foreach=None if fused else True
-    )
+    """torch's, fused: CUDA, CPU, MPS and XPU have that."""
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
 def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:

@@ -149,7 +149,8 @@ def pretrain(
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
-        loss = PretrainingStep(policies, recipe.training.mim_target, data, recipe.training.sequential_sources)
+        divided = recipe.training.sequential_sources, recipe.training.three_updates
+        loss = PretrainingStep(policies, recipe.training.mim_target, data, *divided)
         looks = recipe.training.validate_every > 0
         validation = [Validation(recipe, process, preprocessing)] if looks else []
         files = data.fingerprint() if process.is_first else {}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xfm.config.data import STREAMS
 from xfm.config.model import MimTarget
 from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig
@@ -42,9 +43,14 @@ class StepPart(TensorFields):
     random: tuple[Callable[[], None], ...] = ()
 
 
+UPDATES = (("text",), ("region", "image"), ("pair",))
+"""Sources of each of the three updates of X-FM's code, in its order."""
+
+
 class PretrainingStep(StepLoss[Batch]):
     """Losses of the steps of a pre-training, with a gradient policy a phase; its state is that of the
-    negative queue. With `sequential_sources` each source of a batch is a part of its own."""
+    negative queue. With `sequential_sources` each source of a batch is a part of its own, with
+    `three_updates` those of each update are."""
 
     def __init__(
         self,
@@ -52,15 +58,16 @@ class PretrainingStep(StepLoss[Batch]):
         target: MimTarget,
         data: CurriculumData,
         sequential_sources: bool = False,
+        three_updates: bool = False,
     ) -> None:
         self.policies, self.target, self.data = policies, target, data
-        self.sequential_sources = sequential_sources
+        self.sequential_sources, self.three_updates = sequential_sources, three_updates
         self.peers = DistributedGroup() if distributed.world() > 1 else ProcessGroup()
         self.memory: NegativeQueue | None = None
 
-    def stage(self, batch: Batch) -> int:
-        """Steps of one phase of the run use the same parameters."""
-        return self.data.phase_number(batch.step)
+    def stage(self, batch: Batch) -> int | None:
+        """Steps of one phase of the run use the same parameters; each of three updates others."""
+        return None if self.three_updates else self.data.phase_number(batch.step)
 
     def split(
         self, model: nn.Module, batches: Sequence[Batch], generator: torch.Generator, no_grad: NoGrad
@@ -96,8 +103,10 @@ class PretrainingStep(StepLoss[Batch]):
 
     def _parts(self, batch: Batch) -> list[Batch]:
         weights, _ = self._learned(batch)
-        found = batch.by_source.items() if self.sequential_sources else ()
-        return [part for name, part in found if is_needed(name, weights)] or [batch]
+        names = [name for name in STREAMS if getattr(batch, name) is not None and is_needed(name, weights)]
+        parts = UPDATES if self.three_updates else [(name,) for name in names if self.sequential_sources]
+        given = [[name for name in part if name in names] for part in parts]
+        return [batch.only(part) for part in given if part] or [batch]
 
     def __call__(self, model: nn.Module, part: StepPart, generator: torch.Generator) -> Losses:
         """Losses of a part of the step."""
@@ -120,7 +129,7 @@ class PretrainingStep(StepLoss[Batch]):
         self.memory = NegativeQueue.of(state_dict) if state_dict else None
 
     def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
-        return self.data.phase(batch.step).weights, self.policies[self.stage(batch)]
+        return self.data.phase(batch.step).weights, self.policies[self.data.phase_number(batch.step)]
 
 
 _SEED = 0x76616C  # of its own, so that no batch is drawn as one of the training is

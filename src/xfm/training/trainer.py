@@ -142,8 +142,8 @@ class Trainer(Generic[B]):
         return self
 
     def train_step(self, batches: Sequence[B]) -> StepOutput:
-        """One optimiser step on this process's accumulated batches, skipped if a loss or gradient is NaN or
-        infinite; UserError if too many were in a row."""
+        """One optimiser update on this process's accumulated batches, or with `three_updates` one for each
+        part of the batch; left out if a loss or gradient is NaN or infinite. UserError: too many in a row."""
         config, loss = self.config, self.loss
         lr = set_lr(self.optimizer, config.optim, self.step, self.clock)
         self.optimizer.zero_grad(set_to_none=True)
@@ -153,34 +153,46 @@ class Trainer(Generic[B]):
         with autocast(self.precision, self.device):
             on_device = [batch.to(self.device) for batch in batches]
             parts = loss.split(self.model, on_device, self.generator, self.strategy.no_grad)
-        left, results = sum(map(len, parts)), list[Losses]()
+        left, results, updates = sum(map(len, parts)), list[Losses](), list[tuple[Tensor, bool]]()
         for of_batch, scale in zip(parts, scales, strict=True):
             found: list[Losses] = []
             for part in of_batch:
                 left -= 1
-                with self.strategy.part(stage, last=not left) as module:
+                with self.strategy.part(stage, last=config.three_updates or not left) as module:
                     with autocast(self.precision, self.device):
                         result: Losses = module(loss, part, self.generator)
                     with distributed.collective("the backward pass, in which gradients are averaged"):
                         (result.total * scale / len(batches)).backward()
                 found.append(result)
+                if config.three_updates:
+                    updates.append(self._update([result]))
             results.append(Losses.add(found))
-        self.strategy.done()
-        norm = whole(nn.utils.clip_grad_norm_(self._parameters, config.optim.clip or float("inf")))
-        total = torch.stack([result.total.detach() for result in results]).sum()
-        bad, self.stopping = self._ends(total + norm)
+        updates = updates or [self._update(results)]
+        norm, bad = torch.stack([norm for norm, _ in updates]).amax(), any(bad for _, bad in updates)
         self.samples.add(batches, trained=not bad)
         self.step += 1
         if bad:
             self._skip(batches, results, norm)
         else:
             self._bad_in_a_row = 0
-            with autocast(self.precision, self.device):  # Muon's products, too
-                self.optimizer.step()
             if self.ema is not None:
                 self.ema.update()
         samples = sum(len(loss.origins(batch)) for batch in batches)
         return StepOutput(batches, results, scales, norm, lr, samples, bad)
+
+    def _update(self, losses: Sequence[Losses]) -> tuple[Tensor, bool]:
+        """An optimiser update by the gradients of these losses: their norm, and whether it was left out."""
+        self.strategy.done()
+        norm = whole(nn.utils.clip_grad_norm_(self._parameters, self.config.optim.clip or float("inf")))
+        total = torch.stack([one.total.detach() for one in losses]).sum()
+        bad, stops = self._ends(total + norm)
+        self.stopping = self.stopping or stops
+        if not bad:
+            with autocast(self.precision, self.device):  # Muon's products, too
+                self.optimizer.step()
+        if self.config.three_updates:
+            self.optimizer.zero_grad(set_to_none=True)
+        return norm, bad
 
     def validate(self, look: ValidationScores) -> tuple[Mapping[str, float], Mapping[str, float] | None]:
         """Losses by `look(model, no_grad)` with the weights, and with their average if one is kept. The model
@@ -266,7 +278,8 @@ class Trainer(Generic[B]):
         cause = ", ".join(broken) or f"gradient norm {norm.item()}"
         more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
         shown = ", ".join(keys[:SHOWN]) + more if keys else "a batch of unknown origin"
-        message = f"Step {self.step} skipped: {cause}; its batch: {shown}"
+        what = "An update of step" if self.config.three_updates else "Step"
+        message = f"{what} {self.step} skipped: {cause}; its batch: {shown}"
         self.event(self.step, "skipped_step", message, keys=keys)
         if self._bad_in_a_row >= self.config.max_bad_steps:
             where = f"; all keys are in {self.folder.path / LOG_FILE}" if self.folder else ""

@@ -11,18 +11,20 @@ import pytest
 import torch
 
 from tests.alike import some, thorough
-from tests.evaluation.tiny import save_tiny_model
+from tests.evaluation.tiny import save_tiny_model, tiny_tokenizer
 from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, write_lines
 from xfm.config.benchmark import Edition
 from xfm.config.image import Framing
 from xfm.config.task import ImageHead
+from xfm.config.task_spec import TextRule
 from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.evaluations import (
     RUN,
     JobSetting,
     evaluate_fine_tuned,
     fine_tuned_task,
+    start_after_domain,
 )
 from xfm.evaluation.benchmarks.jobs import TABLE, find_jobs, run_jobs
 from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL, Protocol, read_all
@@ -123,6 +125,32 @@ def test_the_published_linear_evaluation_leaves_the_encoder_alone(
     assert after.preprocessing.mean == (0.5, 0.5, 0.5)
     assert after.task is not None
     assert after.task.task.image_head is ImageHead.PUBLISHED
+
+
+@pytest.mark.parametrize("name", ["refcoco+", "coco-captions"])
+def test_domain_pretraining_comes_first(name: str, model: Path, data: Path, tmp_path: Path) -> None:
+    """Or is said to be left out. A captioner goes on with the decoder that learned there."""
+    (job,) = find_jobs(data, [name], smoke=True, editions=[Edition.PUBLISHED])
+    table, corpus = tmp_path / "domain" / f"{name}.jsonl", job.benchmark.read(data).thinned(4, 4)
+    setting = JobSetting(str(model), tmp_path, tmp_path / "out", job.recipe, smoke=True, progress=False)
+    after, said = start_after_domain(job.benchmark, job.edition, setting)
+    assert (after, said.endswith(f"is left out: {table} is missing")) == (setting, True)
+    row = {"image": picture(table.with_suffix(".png"), 0).name, "caption": "a dog", "text": "a dog"}
+    write_lines(table, [{**row, "box": [2, 3, 9, 8]}] * 4)
+    after, said = start_after_domain(job.benchmark, job.edition, setting)
+    assert said.endswith(f"of {table}, came before")
+    recipe = replace(job.recipe, settings=replace(job.recipe.settings, lr=1e-30))
+    fine_tuned_task(job.benchmark.kind, corpus, (), replace(after, recipe=recipe))
+    begun, tuned, first = (load_model(one) for one in (after.model, tmp_path / "out" / RUN / "model", model))
+    torch.testing.assert_close(*(dict(one.task.state_dict()) if one.task else {} for one in (tuned, begun)))
+    assert not torch.equal(tuned.model.vision.cls, first.model.vision.cls)
+
+
+def test_words_of_tests_are_for_tasks_that_count_them(data: Path) -> None:
+    with pytest.raises(UserError, match="test_words is of no use in cola"):
+        find_jobs(data, ["cola"], options=["--test_words", "50"])
+    limits, read = [(40, 30), (512, 50), (512, 0)], tiny_tokenizer().as_read
+    assert [len(read(TextRule.CAPTION, "w " * 60, *one).split()) for one in limits] == [30, 50, 30]
 
 
 def test_what_is_finished_is_read_back_and_not_run_again(model: Path, data: Path, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from functools import cache
 
@@ -48,8 +49,7 @@ def test_ours_stands_beside_what_was_published() -> None:
     assert found["cola", "FT", "MCC"] == ("65.4", "70.0")
     assert found["refcoco+", "FT", "accuracy at IoU 0.5"] == ("- / 50.0 / -", "-")
     assert found["oxford-pets", "LE", "accuracy"] == ("91.0", "93.0")
-    five = "published: a head of five layers, not a linear one"
-    assert lines["oxford-pets", "LE", "accuracy"][-1] == f"{five}; recommended: mean per class"
+    assert lines["oxford-pets", "LE", "accuracy"][-1].endswith("; recommended: mean per class")
     assert lines["coco", "ZS", "text R@1 / 5 / 10"][4:-1] == (
         *("73.8 / 93.9 / 97.2", "77.6 / 94.8 / 97.7"),
         *("X2-VLM 71.7 / 93.4 / 97.5", "- / 25.0 / -", "-"),
@@ -72,7 +72,7 @@ def test_every_recipe_builds(edition: Edition, name: str) -> None:
     recipe = loaded(name, edition)
     assert recipe.name == name
     assert recipe.description
-    assert recipe.benchmark == ("" if name in SHARED else name.removesuffix("-linear"))
+    assert recipe.benchmark == ("" if name in SHARED else re.sub("-(linear|domain)$", "", name))
     assert (recipe.benchmark in BENCHMARKS) != (name in SHARED)
     assert bool(recipe.source) == (edition is Edition.PUBLISHED)
     assert parse(BenchmarkRecipe, values=to_plain(recipe), source="itself") == recipe

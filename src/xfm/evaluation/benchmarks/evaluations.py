@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from xfm.config.benchmark import BenchmarkRecipe
+from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, load_benchmark
 from xfm.config.image import Framing
 from xfm.config.probing import FrozenConfig, Method
 from xfm.config.tasks import task_spec
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, amount
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.benchmarks.read.readers import Corpus
@@ -126,6 +126,9 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
         task.writing = setting.recipe.writing
     if isinstance(task, VqaTask):
         task.shortlist = setting.recipe.shortlist
+    if words := setting.recipe.test_words:
+        longest = task.module.model.config.language.longest
+        task.settings = replace(task.settings, max_words=words, max_tokens=longest)
     if benchmark.score is None:
         assert isinstance(task, RetrievalTask), "only retrieval ranks"
         told, device = task.settings, torch.device(task.settings.device)
@@ -189,6 +192,23 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
     return finetune_rows(
         kind, setting.model, data, config, run, resume=resume, progress=setting.progress, origin=origin
     ).task
+
+
+def start_after_domain(benchmark: Benchmark, edition: Edition, setting: JobSetting) -> tuple[JobSetting, str]:
+    """The setting with the model of the domain pre-training before an edition's fine-tuning, which is done
+    where its rows are; and what is said of it, if there is one."""
+    stage, folder = f"{benchmark.name}-domain", setting.folder / "domain"
+    if stage not in benchmark_recipes(edition):
+        return setting, ""
+    table = setting.data / "domain" / f"{benchmark.name}.jsonl"
+    if not table.is_file():
+        return setting, f"{stage}, which X-FM's code trains before, is left out: {table} is missing"
+    rows = task_spec(benchmark.kind).task_class().read(table, setting.left_out.note)
+    recipe = load_benchmark(stage, edition=edition)
+    before = replace(setting, folder=folder, recipe=recipe.small() if setting.smoke else recipe)
+    fine_tuned_task(benchmark.kind, Corpus(rows, {}), (), before)
+    setting = replace(setting, model=str(folder / RUN / MODEL_FOLDER))
+    return setting, f"{stage}, on {amount(len(rows), 'row')} of {table}, came before"
 
 
 def evaluate_on_features(

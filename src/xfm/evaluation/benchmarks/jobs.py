@@ -17,6 +17,7 @@ from xfm.config.benchmark import (
 )
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
+from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError, printable
 from xfm.core.locks import holds
 from xfm.core.results_folder import ResultOrigin, model_mark, require_free, sign
@@ -27,6 +28,7 @@ from xfm.evaluation.benchmarks.evaluations import (
     evaluate_fine_tuned,
     evaluate_on_features,
     evaluate_zero_shot_retrieval,
+    start_after_domain,
 )
 from xfm.evaluation.benchmarks.published import (
     DETAILS,
@@ -87,6 +89,8 @@ def find_jobs(
                     else:
                         values = {"name": name, "benchmark": name, "settings": {"baseline": False}}
                         recipe = parse(BenchmarkRecipe, options, values=values, source="the options")
+                    if recipe.test_words and not task_spec(benchmark.kind).reads("max_words"):
+                        raise UserError(f"test_words is of no use in {name}: leave it out, or name others")
                     jobs.append(Job(benchmark, protocol, edition, recipe.small() if smoke else recipe))
     if not jobs:
         raise UserError(
@@ -154,7 +158,9 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     corpus = (published or job.benchmark.read)(setting.data)
     if setting.smoke:
         corpus = corpus.thinned(SMOKE_TRAIN_ROWS, SMOKE_TEST_ROWS)
-    for note in corpus.notes.values():  # they stand in the details, too, and hours lie between
+    setting, said = start_after_domain(job.benchmark, job.edition, setting)
+    notes = {**corpus.notes, **({"domain": said} if said else {})}
+    for note in notes.values():  # they stand in the details, too, and hours lie between
         print(printable(f"{job.name}: {note}"), flush=True)
     left_out, absent = setting.left_out, len(corpus.left_out)
     for report in corpus.reports:
@@ -171,7 +177,7 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     elif job.protocol is Protocol.LINEAR and job.edition is Edition.RECOMMENDED:
         evaluation = evaluate_on_features  # the published head learns on varied pictures
     found = evaluation(job.benchmark, corpus, setting)
-    return replace(found, details={**corpus.notes, **found.details})
+    return replace(found, details={**notes, **found.details})
 
 
 def _write_table(out: Path) -> None:

@@ -152,7 +152,7 @@ def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLi
     other = _METRICS.get(first.recommended_metric, first.recommended_metric)
     notes = [first.note] if first.note else []
     if first.protocol is Protocol.LINEAR and first.xfm_13b is not None:
-        notes.append("published: a head of five layers, not a linear one")
+        notes.append("published: a head of five layers, not a linear one; the epoch best on the test rows")
     if first.recommended_metric != first.metric:
         notes.append(f"recommended: {other}")
     return *cells, "; ".join(notes)

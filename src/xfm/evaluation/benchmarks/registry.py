@@ -252,12 +252,12 @@ def known_names(names: Sequence[str]) -> list[str]:
 
 def names_with_files(names: Sequence[str], data: Path) -> list[str]:
     """Names of benchmarks whose files are there, groups resolved; UserError where a name has none."""
-    known_names(names)
     found: list[str] = []
-    for name in names:
-        there = [one for one in GROUPS.get(name, (name,)) if BENCHMARKS[one].is_there(data)]
+    for name, group in [(name, known_names([name])) for name in names]:
+        there = [one for one in group if BENCHMARKS[one].is_there(data)]
         if not there:
-            layout = BENCHMARKS[GROUPS.get(name, (name,))[0]].layout
-            raise UserError(f"{name}: its files are not below {data}; put there {layout}")
+            raise UserError(
+                f"{name}: its files are not below {data}; put there {BENCHMARKS[group[0]].layout}"
+            )
         found += there
     return list(dict.fromkeys(found))

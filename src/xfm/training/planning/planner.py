@@ -190,7 +190,7 @@ def forecast(
     for one, now in zip(phases, learned, strict=True):
         sizes = sizes_of(one.data, one.weights, world)
         step = StepModel(model, training, one.weights, one.negatives, one.gradients, fused)
-        costs = [step.cost(part) for part in (sizes.by_source if training.sequential_sources else [sizes])]
+        costs = [step.cost(part) for part in sizes.parts(training)]
         memories.append(memory_of(held_states(parts, training, now, ever, world), costs, accumulation))
         again = accumulation > 1  # then all is encoded twice
         operations = sum(cost.flops + (cost.encoding if again else 0.0) for cost in costs)
@@ -273,6 +273,10 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
     if any(stream is not None and stream.batch_size for stream in streams):
         cuts = []
         notes.append("phases of the curriculum have batch sizes of their own, which options do not cut")
+    updates = "one optimiser update; X-FM's code has three (training.three_updates)"
+    if training.three_updates:
+        cuts, updates = [], "three optimiser updates, and is divided no more, by source or into parts"
+    notes.append(f"a step is {updates}")
     if config.gpus > 1 and training.optim.muon_lr and training.strategy is Strategy.DDP:
         notes.append("fsdp is left out: Muon needs whole matrices (training.optim.muon_lr)")
     for count, data in cuts:
@@ -315,7 +319,7 @@ def _rungs(
     kept = [
         {"activation_checkpointing": again, "sequential_sources": apart}
         for again in levels[levels.index(given.activation_checkpointing) :]
-        for apart in sorted({given.sequential_sources, True})
+        for apart in sorted({given.sequential_sources, not given.three_updates})
     ]
     for strategy in strategies:
         settings = [(replace(given, strategy=strategy, **changed), recipe.data) for changed in kept]

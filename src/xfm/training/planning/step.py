@@ -38,12 +38,13 @@ class TextSizes:
 @dataclass(frozen=True)
 class CaptionedSizes:
     """Pictures with texts. `everyone`: rows of all processes in the contrast; `boxed`: rows whose box is
-    predicted; `masks_patches`: MIM takes the pictures."""
+    predicted; `slots`: most regions of a picture; `masks_patches`: MIM takes the pictures."""
 
     pictures: int
     texts: TextSizes
     everyone: int
     boxed: int = 0
+    slots: int = 0
     masks_patches: bool = False
 
 
@@ -55,12 +56,15 @@ class StepSizes:
     images: int = 0
     captioned: Mapping[str, CaptionedSizes] = field(default_factory=dict)
 
-    @property
-    def by_source(self) -> list["StepSizes"]:
-        """Those of each source alone, in the order in which a step takes them."""
-        found = [StepSizes(plain=self.plain)] if self.plain else []
-        found += [StepSizes(images=self.images)] if self.images else []
-        return found + [StepSizes(captioned={name: one}) for name, one in self.captioned.items()]
+    def parts(self, training: TrainingConfig) -> list["StepSizes"]:
+        """Those of each part of a step that has a backward pass of its own."""
+        if not (training.sequential_sources or training.three_updates):
+            return [self]
+        found = {name: StepSizes(captioned={name: one}) for name, one in self.captioned.items()}
+        found = {"text": StepSizes(self.plain), "image": StepSizes(images=self.images), **found}
+        if training.three_updates and "region" in found:
+            found["region"] = replace(found["region"], images=found.pop("image").images)
+        return [one for one in found.values() if one != StepSizes()]
 
 
 def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
@@ -80,9 +84,11 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
         masks = data.patch_mask.on_pairs and weights.mim > 0
         captioned["pair"] = CaptionedSizes(pairs, rows, data.pair.batch_size, masks_patches=masks)
     if pictures := share(data.region):
-        rows = texts(pictures * data.max_regions, data.caption_mask)
+        slots, each = data.max_regions, min(data.max_regions, data.mean_regions or data.max_regions)
+        rows = texts(int(pictures * each), data.caption_mask)
         boxed = rows.rows if weights.box_l1 or weights.box_giou else 0
-        captioned["region"] = CaptionedSizes(pictures, rows, data.region.batch_size * data.max_regions, boxed)
+        everyone = int(data.region.batch_size * each)
+        captioned["region"] = CaptionedSizes(pictures, rows, everyone, boxed, slots)
     plain = texts(share(data.text), data.text_mask) if data.text.batch_size and weights.mlm else None
     return StepSizes(plain, share(data.image) if weights.mim else 0, captioned)
 
@@ -255,8 +261,8 @@ class StepModel:
 
     def _fusion(self, sizes: StepSizes) -> LayerCost:
         looking = [
-            (one, 1 + (one.texts.rows // one.pictures if name == "region" else 0) + self.vision.patches)
-            for name, one in sizes.captioned.items()
+            (one, 1 + one.slots + self.vision.patches)
+            for one in sizes.captioned.values()
             if self._queries(one)
         ]  # what is looked at of each picture: slots and patches
         if not looking:

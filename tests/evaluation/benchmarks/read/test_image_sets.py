@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.official.image_sets import FER_LEVELS, WRITERS, know_digests
+from tests.official.image_sets import WRITERS, know_digests
 from xfm.core.errors import UserError
 from xfm.data.images import load_image
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, read_image_set
@@ -53,16 +53,6 @@ def test_arrays_are_unpacked_once_and_without_loss(tmp_path: Path, monkeypatch: 
     assert (load_image(first.image).numpy() == stored.reshape(3, 32, 32)).all()
     written = first.image.stat().st_mtime_ns
     assert read_image_set(tmp_path, "cifar10").train[1].image.stat().st_mtime_ns == written
-
-
-def test_the_two_test_sets_of_fer2013_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By their usage, in whatever order the file has them: one chooses, the other is the test."""
-    WRITERS["fer2013"](tmp_path)
-    know_digests(tmp_path, monkeypatch)
-    corpus = read_image_set(tmp_path, "fer2013")
-    splits = {"Training": corpus.train, "PublicTest": corpus.validation, "PrivateTest": corpus.scored["test"]}
-    for usage, rows in splits.items():
-        assert {int(level) for row in rows for level in load_image(row.image).unique()} == {FER_LEVELS[usage]}
 
 
 def test_a_pickle_that_is_not_the_official_one_is_never_loaded(tmp_path: Path) -> None:
