@@ -58,7 +58,7 @@ def searched(context: Context, pairs: Path, split: str, half: int) -> Searched:
     """A split's captions, among its own pictures and a half of those for training."""
     rows = read_captioned(pairs / f"tasks/retrieval/{split}.jsonl")
     others = [json.loads(line) for line in (pairs / "tasks/gallery.jsonl").read_text("utf-8").splitlines()]
-    order = np.random.default_rng(0).permutation(len(others))[half::2][: max(SIZES) + 500 - len(rows)]
+    order = np.random.default_rng(0).permutation(len(others))[half::2][: max(SIZES) + 1500 - len(rows)]
     paths = [row.image for row in rows] + [pairs / "tasks" / others[one]["image"] for one in order]
     images, places = context.encode(paths)
     said = [set[str]()] * len(rows) + [set(others[one]["captions"]) for one in order]
