@@ -16,6 +16,7 @@ from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.core.errors import UserError, printable, suggest
 from xfm.core.files import file_digest, folder_size, read_json_object, read_log
 from xfm.core.paths import home_path
+from xfm.models.resolve import model_folder
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.shipped import boxed_model, boxed_names
 
@@ -92,8 +93,8 @@ def describe(path: str) -> str:
         from xfm.models.interop.published.sizes import describe_published
 
         return _yaml({"published": path, "bytes": folder.stat().st_size, **describe_published(folder)})
-    if not folder.is_dir():
-        own = None if folder.exists() else boxed_model(path)
+    own = None if folder.is_file() else boxed_model(path)
+    if not folder.is_dir() or (own and model_folder(path) == own):
         recipe = [] if own and path not in recipe_names() else [dump_recipe(load_recipe(path)).rstrip()]
         return "\n---\n".join([*([_described_model(own)] if own else []), *recipe])
     if (folder / "state.json").exists():  # whatever it is: what reads it says so

@@ -33,7 +33,7 @@ def model_folder(reference: Path | str, revision: str | None = None) -> Path:
         return path / "model"
     if (path / "config.yaml").is_file():
         raise UserError(f"{path} is not finished: the command that began it goes on, with --resume")
-    return path
+    return boxed_model(reference) or path  # a folder of pictures that is called photos is no model
 
 
 def find_model(reference: Path | str, revision: str | None = None) -> Path:

@@ -23,7 +23,7 @@ from xfm.inference.pipeline import pipeline
 from xfm.search.filters import Kind, require_same
 from xfm.search.index import Index, IngestCounts
 from xfm.search.journal import HIDDEN, MANIFEST
-from xfm.search.opening import open_index
+from xfm.search.opening import SEARCHING, open_index
 from xfm.search.sources import EncodedImage, FolderSupply, ImageSupply, IngestItem
 from xfm.search.store import to_png
 
@@ -152,7 +152,7 @@ def encoding(model: str, device: str) -> Encode:
 
 @cache
 def _pipe(model: str, device: str) -> Pipeline:
-    return pipeline("embed", model, device=device, precision="fp32")
+    return pipeline("embed", model, device=device, **SEARCHING)
 
 
 def _encode(model: str, device: str, unit: Unit) -> dict[int, IngestItem]:

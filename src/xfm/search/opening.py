@@ -16,6 +16,7 @@ from xfm.inference.engine import Engine
 from xfm.inference.pipeline import pipeline
 from xfm.inference.row_units import everywhere
 from xfm.models.folder import Pretrained
+from xfm.models.shipped import DEFAULT
 from xfm.search.index import TOGETHER, Index, probe_of
 from xfm.search.journal import HIDDEN, JOURNAL, MANIFEST, CollectionManifest, Journal, State
 from xfm.search.trusted_hosts import require_trusted, tell_model, without_password
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 LANCE = "lance"
 TABLE = "pictures"
+SEARCHING: dict[str, Any] = {"precision": "fp32", "batch_size": 16}
+"""How pictures are encoded for a collection: more at once is no faster on a CPU, and takes more memory."""
 _NEAR = 1e-2
 """Most that a number of the probe differs where the model is the same: bf16 and other machines round."""
 
@@ -62,10 +65,10 @@ def open_index(
     about = _found(place, make and writing, address, table)
     given = model if model is not None else about.model if about else None
     if given is None:
-        raise UserError("a new collection needs a model: give a model folder, or small, the package's")
+        raise UserError(f"a new collection needs a model: give a model folder, or {DEFAULT}, the package's")
     if about is not None and model is None:
         tell_model(place, about.model)
-    engine = pipeline("embed", given, precision="fp32", **running).engine
+    engine = pipeline("embed", given, **SEARCHING | running).engine
     probe = probe_of(engine)
     with locked(place) if writing else nullcontext(), ExitStack() as undo:
         if writing:  # others may have made it, or added fields, while the model was loaded

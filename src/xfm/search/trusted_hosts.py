@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from xfm.core.errors import UserError, excerpt, printable
-from xfm.core.paths import home_path
+from xfm.models.resolve import model_folder
 from xfm.models.shipped import boxed_model
 
 HOSTS = "XFM_STORE_HOSTS"
@@ -43,7 +43,7 @@ def _is_here(host: str) -> bool:
 
 def tell_model(place: Path, model: str) -> None:
     """Say which model a collection loads, unless it is the package's."""
-    if home_path(model).exists() or boxed_model(model) is None:
+    if (boxed := boxed_model(model)) is None or model_folder(model) != boxed:
         print(
             f"Note: {printable(str(place))} names its model: {printable(excerpt(model, 200))}",
             file=sys.stderr,
