@@ -24,7 +24,8 @@ from xfm.world.scene import Split
 from xfm.world.units import MAKERS, Part, Unit, WorkerState
 
 DOCS = ROOT / "docs"
-TUTORIALS = sorted(path for path in (DOCS / "tutorials").glob("*.md") if path.name != "README.md")
+_OTHERS = "README.md", "your-photos.md"
+TUTORIALS = sorted(path for path in (DOCS / "tutorials").glob("*.md") if path.name not in _OTHERS)
 SHORT = ["--steps", "3", "--batch-size", "4", "--precision", "fp32", "--device", "cpu", "--quiet"]
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.finetuning.conftest import Cli
 from tests.finetuning.conftest import cli as cli
 from tests.index.conftest import photos as photos
+from xfm.models.shipped import DEFAULT
 from xfm.search.ingest import HIDDEN
 
 pytest.importorskip("lancedb")
@@ -110,7 +111,7 @@ def test_a_search_by_another_model_than_the_collection_s_is_refused(
 
 def test_a_miss_and_a_doubtful_hit_say_what_the_model_knows(photos: Path, cli: Cli) -> None:
     asked = ("search", photos, "qwertz asdf", "--min-score")
-    limits = "Photographs, other names and free language"
+    limits = {"small": "Photographs, other names and free", "photos": "tell fine kinds"}[DEFAULT]
     missed = cli.prints(*asked, 1)
     assert "Nothing found" in missed
     assert limits in missed
