@@ -50,7 +50,7 @@ def kinds(context: Context, file: Path) -> Iterator[tuple[str, Interval, float, 
         found[0].append(context.pretrained.model.encode_image(pixels)[:, 0].numpy())
         found[1].append(known(pixels)[:, 0, :1280].numpy())
     features = [np.concatenate(parts) for parts in found]
-    draws = np.zeros((2, DRAWS))
+    draws, tested = np.zeros((2, DRAWS)), len(rows) - EXAMPLES * len(classes)
     for draw in range(DRAWS):
         shown = np.concatenate(
             [rng.choice(np.flatnonzero(labels == one), EXAMPLES, replace=False) for one in classes]
@@ -60,7 +60,7 @@ def kinds(context: Context, file: Path) -> Iterator[tuple[str, Interval, float, 
             probe = fit_probe(LabelledFeatures(own[shown], labels[shown]), None, PENALTIES)
             draws[place, draw] = (probe.predict(own[rest]) == labels[rest]).mean()
     for name, own in zip(("photos", "EfficientNet-lite0"), draws, strict=True):
-        yield f"kinds/{file.stem}/{name}", bootstrap(own, np.arange(DRAWS)), 1 / len(classes), len(rest)
+        yield f"kinds/{file.stem}/{name}", bootstrap(own, np.arange(DRAWS)), 1 / len(classes), tested
 
 
 def language(found: Pretrained, archive: Path) -> Iterator[list[str]]:
@@ -117,4 +117,4 @@ def main(model: str, start: str, pairs: Path, scenes: Path, archive: Path) -> No
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], *map(Path, sys.argv[3:]))
+    main(sys.argv[1], sys.argv[2], *(Path(one) for one in sys.argv[3:6]))

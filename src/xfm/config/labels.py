@@ -4,11 +4,11 @@ import contextlib
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from xfm.config.typed import LARGEST, Limited, check_range, limited
+from xfm.config.typed import LARGEST, check_range
 from xfm.core.errors import UserError, excerpt, suggest
 
 BALANCED, MOST_WEIGHT = "balanced", 1_000_000
@@ -89,7 +89,7 @@ MOST = 1e3
 
 
 @dataclass(frozen=True)
-class PresenceFit(Limited):
+class PresenceFit:
     """Does anything in a gallery fit a text? Judged by the one re-ranked picture that speaks loudest for it.
     Its height is `contrast` * cosine / temperature + `matching` * log-odds of a match. The more pictures
     there are, the higher the best of those that do not fit: so both the probability that something fits,
@@ -98,20 +98,24 @@ class PresenceFit(Limited):
     something fits reaches that; it was fitted on so many `searches` of galleries of `smallest` (which smaller
     ones count as) to `largest` pictures, in half of which nothing fits."""
 
-    contrast: float = limited(MISSING, 0)
-    matching: float = limited(MISSING, 0)
-    bias: float = limited(MISSING, -LARGEST)
-    per_log: float = limited(MISSING, -LARGEST)
-    floor: float = limited(MISSING, -LARGEST)
-    floor_per_log: float = limited(MISSING, -LARGEST)
-    answered: float = limited(MISSING, 1e-9, 1 - 1e-9)
+    contrast: float
+    matching: float
+    bias: float
+    per_log: float
+    floor: float
+    floor_per_log: float
+    answered: float
     smallest: int
     largest: int
     searches: int
     data: str
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        for name in ("contrast", "matching"):
+            check_range(name, getattr(self, name), 0)
+        for name in ("bias", "per_log", "floor", "floor_per_log"):
+            check_range(name, getattr(self, name), -LARGEST)
+        check_range("answered", self.answered, 1e-9, 1 - 1e-9)
         check_range("smallest", self.smallest, 1, self.largest)
 
     def probability(self, height: float, pictures: int) -> float:
@@ -126,13 +130,18 @@ class PresenceFit(Limited):
 
 
 @dataclass(frozen=True)
-class MatchCalibration(Limited):
+class MatchCalibration:
     """Platt scaling (Platt, 1999): the probability of a match is sigmoid(slope * log-odds + bias), with slope
     0 where the head knows nothing. It was fitted on `pairs` of a picture and a text from `data`; `presence`
     says whether anything in a gallery fits, None where nobody fitted it."""
 
-    slope: float = limited(MISSING, 0, MOST)
-    bias: float = limited(MISSING, -MOST, MOST)
-    pairs: int = limited(MISSING, 1)
+    slope: float
+    bias: float
+    pairs: int
     data: str
     presence: PresenceFit | None = None
+
+    def __post_init__(self) -> None:
+        check_range("slope", self.slope, 0, MOST)
+        check_range("bias", self.bias, -MOST, MOST)
+        check_range("pairs", self.pairs, 1)

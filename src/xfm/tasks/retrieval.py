@@ -119,9 +119,10 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         """R@1/5/10 both ways, by contrast and re-ranked, and the means of both directions' R@1."""
         text = ([one.text for one in predictions], [one.text_reranked for one in predictions])
         image = ([one.image for one in predictions], [one.image_reranked for one in predictions])
-        of_texts = dict(zip(RULES, map(np.array, text), strict=True))
-        of_images = dict(zip(RULES, map(np.concatenate, image), strict=True))
-        return tuned_recalls(of_texts, of_images)
+        return tuned_recalls(
+            dict(zip(RULES, map(np.array, text), strict=True)),
+            dict(zip(RULES, map(np.concatenate, image), strict=True)),
+        )
 
     def known_chance(self, rows: Sequence[ImageCaptions]) -> dict[str, float]:
         return tuned_chance(right_pairs(rows), RULES)
