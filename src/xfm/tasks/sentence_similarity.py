@@ -88,8 +88,10 @@ class TextSearch:
             ranks = ranks_of_best_positive(given, self.right[block].toarray())
             own = given[np.arange(len(given)), self.own[block]]
             best = given.argmax(axis=1)
-            nearest = [self.candidates[place] for place in best.tolist()]
-            found += map(Nearest, ranks.tolist(), own.tolist(), nearest)
+            found += [
+                Nearest(rank, score, self.candidates[int(place)])
+                for rank, score, place in zip(ranks.tolist(), own.tolist(), best.tolist(), strict=True)
+            ]
         return found
 
     def chances(self) -> dict[str, float]:
