@@ -68,8 +68,13 @@ def main(model: str, collected: Path, scores: Path) -> None:
         "commands": (Path(__file__).parent / "photos.sh").read_text("utf-8").strip(),
         "limits": LIMITS,
         "scores": shown,
+        "licences": found.provenance["licences"] | {"data": "open ones, by source: see the data"},
         "data": {
-            f"{source} ({licence})": f"{n:,} pictures" for (source, licence), n in sorted(counts.items())
+            "captioned pictures": [
+                f"{len(used):,} drawings, icons, emoji and photographs of open packages",
+                "48,000 scenes that are composed of them",
+            ],
+            **{f"{source} ({licence})": f"{n:,} pictures" for (source, licence), n in sorted(counts.items())},
         },
     }
     with drafting(HOME / NAME) as draft:
