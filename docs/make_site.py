@@ -23,7 +23,7 @@ PROJECT = {
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
 } | CARDS
-FILES = ("LICENSE", "src/xfm/method.py", "benchmarks/own_data.py")
+FILES = ("LICENSE", "src/xfm/method.py", "benchmarks/own_data.py", "results/photos/README.md")
 """What pages link as it is."""
 
 

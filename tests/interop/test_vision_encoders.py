@@ -246,8 +246,11 @@ def test_weights_of_packages(monkeypatch, tmp_path):
     own = {key: one for key, one in model.state_dict().items() if key not in given}
     write_tensors(tmp_path / "lean/model.safetensors", own)
     (tmp_path / "lean/packages.json").write_text(json.dumps(asdict(encoders)))
-    loaded = load_model(tmp_path / "lean").model.state_dict()
-    assert all(torch.equal(loaded[key], one) for key, one in model.state_dict().items())
+    loaded = load_model(tmp_path / "lean").model
+    save_model(tmp_path / "whole", loaded, made.tokenizer, made.preprocessing, made.provenance)
+    for whole in (loaded, load_model(tmp_path / "whole").model):
+        found = whole.state_dict()
+        assert all(torch.equal(found[key], one) for key, one in model.state_dict().items())
     (tmp_path / "lean/packages.json").write_text(json.dumps(asdict(replace(encoders, vision="resnet"))))
     with pytest.raises(UserError, match="package that xfm does not know"):
         load_model(tmp_path / "lean")

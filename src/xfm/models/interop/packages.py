@@ -135,7 +135,8 @@ def packaged_tensors(encoders: PackagedEncoders) -> dict[str, Tensor]:
     language = read_packaged_language(encoders.language).encoder.state_dict()
     vision = read_packaged_vision(encoders.vision).encoder.state_dict()
     found = {f"language.{name}": tensor for name, tensor in language.items()}
-    found |= {f"fusion.{name}": tensor for name, tensor in language.items() if name.startswith("embeddings.")}
+    words = {name: tensor.clone() for name, tensor in language.items() if name.startswith("embeddings.")}
+    found |= {f"fusion.{name}": tensor for name, tensor in words.items()}  # both may learn on, apart
     return found | {f"vision.{name}": tensor for name, tensor in vision.items()}
 
 
