@@ -1,6 +1,7 @@
 """`xfm init` puts encoders together; what it makes trains and answers."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ from transformers import AutoModelForMaskedLM
 
 from tests.alike import some, thorough
 from tests.interop.foreign_models import write_text_model, write_timm
+from tests.refusals import expect_refusal
 from tests.training.support import logged, logged_losses
 from xfm.cli.main import main
 from xfm.config.encoders import LanguageConfig, TimmVisionConfig, TransformersTextConfig, VisionConfig
 from xfm.config.load import load_recipe
 from xfm.config.world import WorldConfig
 from xfm.models.folder import Preprocessing, load_model
-from xfm.training.pretrain import begin, new_parts
+from xfm.training.pretrain import begin, build_model, new_parts
 
 WIDTH = 192  # nano's
 IMAGE = {"img_size": 96, "patch_size": 16, "embed_dim": WIDTH, "num_heads": 4}
@@ -126,3 +128,10 @@ def test_the_recipe_gives_a_fresh_vision_encoder(tmp_path):
     assert [name for name in new if name.startswith("vision.")] == [
         f"vision.{name}" for name, _ in made.model.vision.named_parameters()
     ]
+    frozen = build_model(replace(begun, init=replace(begun.init, frozen=("language.", "itm_head."))))
+    held = {name.partition(".")[0] for name, one in frozen.named_parameters() if not one.requires_grad}
+    assert held == {"language", "itm_head"}
+    for field in ("new", "frozen"):
+        wrong = replace(begun.init, **{field: ("languag3.",)})
+        with expect_refusal(f"init.{field}: no parameter of the model begins with languag3."):
+            build_model(replace(begun, init=wrong))

@@ -188,8 +188,11 @@ class Composite(torch.optim.Optimizer):
 
 
 def _adamw(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
-    """torch's, fused: CUDA, CPU, MPS and XPU have that."""
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+    """Fused where the devices have it (CUDA, CPU, MPS, XPU), multi-tensor otherwise."""
+    devices = {p.device.type for group in groups for p in group["params"]}
+    fused = bool(devices) and devices <= {"cuda", "cpu", "mps", "xpu"}
+    how: dict[str, Any] = {"fused": True} if fused else {"foreach": True}
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, **how)
 
 
 def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:

@@ -234,7 +234,11 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
             "init_fusion_embeddings_from_language needs word vectors as wide as the language encoder's "
             "states, but this one's are not: set it to false, in the curriculum too"
         )
-    for name, parameter in model.named_parameters():
+    parameters = dict(model.named_parameters())
+    for field, begins in (("new", init.new), ("frozen", init.frozen)):
+        if unknown := [one for one in begins if not any(name.startswith(one) for name in parameters)]:
+            raise UserError(f"init.{field}: no parameter of the model begins with {unknown[0]}; leave it out")
+    for name, parameter in parameters.items():
         if name.startswith(init.frozen):
             parameter.requires_grad_(False)
     if compiled:
