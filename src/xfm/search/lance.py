@@ -192,7 +192,8 @@ class LanceStore:
                 self._table.drop_index(one.name)
         if rows >= EXACT_BELOW and not any(one.columns == ["key"] for one in self._table.list_indices()):
             self._table.create_index("key", config=BTree())
-        self._table.optimize(cleanup_older_than=_NOW)
+        # One process writes, so what no version names is left of one that was killed.
+        self._table.optimize(cleanup_older_than=_NOW, delete_unverified=True)
         if rows >= EXACT_BELOW:
             shape: Any = {"num_partitions": _lists(rows), "max_iterations": _ROUNDS, "sample_rate": _SAMPLED}
             width, config = self._width, IvfRq(distance_type="cosine", **shape)
@@ -207,7 +208,8 @@ class LanceStore:
     def stats(self) -> StoreStats:
         """How large the store is."""
         size = sum(path.stat().st_size for path in self.place.rglob("*") if path.is_file())
-        parts = sum(1 for _ in (self.place / f"{TABLE}.lance" / "data").glob("*.lance"))
+        found: Any = self._table.stats()
+        parts = found["fragment_stats"]["num_fragments"]
         search = "an index of inverted lists (IVF), the best compared exactly" if self._index() else "exact"
         return StoreStats(self.count(), size, parts, f"LanceDB, {search}")
 
