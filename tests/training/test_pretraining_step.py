@@ -125,6 +125,30 @@ def test_three_updates_are_steps_by_texts_by_regions_with_pictures_and_by_pairs(
             replace(config, **change)
 
 
+def test_mim_toward_the_start_does_not_follow_the_encoder() -> None:
+    """Before the first step it is the published target, and stays that when the encoder has moved."""
+    model, batch = tiny_model(), global_batch(0).only(["image", "pair"])
+    start, data = copy.deepcopy(model.vision), OnePhase(LossConfig())
+    step = PretrainingStep([PRETRAINING], MimTarget.START, data, start=start)  # pyright: ignore
+
+    def losses(kind: MimTarget, teacher: nn.Module | None) -> dict[str, torch.Tensor]:
+        drawn = torch.Generator().manual_seed(0)
+        found = pretraining_losses(model, batch, PRETRAINING, LossConfig(), drawn, None, kind, teacher)
+        return {name: loss for name, loss in found.terms.items() if name.endswith("/mim")}
+
+    ((part,),) = step.split(model, [batch], torch.Generator(), called(model))
+    of_step = step(model, part, torch.Generator().manual_seed(0)).terms
+    before = losses(MimTarget.STATES, None)
+    assert before.keys() == {"image/mim", "pair/mim"}
+    torch.testing.assert_close({name: of_step[name] for name in before}, before)
+    with torch.no_grad():
+        for parameter in model.vision.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    moved = losses(MimTarget.START, start)
+    torch.testing.assert_close(moved, losses(MimTarget.START, copy.deepcopy(start)))
+    assert all(not torch.isclose(moved[name], loss) for name, loss in losses(MimTarget.STATES, None).items())
+
+
 class ByBatch(OnePhase):
     """Every batch is a phase of its own."""
 

@@ -1,39 +1,53 @@
 """`xfm ablate`: its options, and what it says around the work."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from xfm.cli._options import option, shared
-from xfm.config.ablation import VARIANTS, AblationConfig
-from xfm.config.load import recipe_names
-from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
+from xfm.config.ablation import ABLATIONS, AblationConfig
+from xfm.config.load import read_recipe, recipe_names
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser, parse
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    variants = "\n".join(f"  {one.name:<14} {one.meaning}" for one in VARIANTS.values())
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("file", nargs="?")
+    first.add_argument("--file", dest="named", nargs="?")
+    known = first.parse_known_args(options)[0]
+    file = known.named or known.file or "method"
+    values, source = read_recipe(file, AblationConfig, ABLATIONS), f"recipe {file}"
+    arms = parse(AblationConfig, values=values, source=source, env_prefix="").arms
     parser = new_parser(
-        words=["recipe"],
-        usage="xfm ablate [RECIPE] [--world FOLDER] [--out FOLDER] [--seeds N] [--variants NAME,...]",
-        description="Train and score variants of a recipe with several seeds, compared seed by seed. One\n"
+        words=["file"],
+        usage="xfm ablate [FILE] [--world FOLDER] [--out FOLDER] [--seeds N] [--only ARM,...]",
+        description="Train and score the arms of an ablation with several seeds, compared seed by seed. One\n"
         "run at a time, for hours; the same command goes on where it was stopped. OUT holds results.csv\n"
-        f"with a row a run, and ablation.md with the tables.\n\nvariants:\n{variants}",
-        examples="  xfm ablate ablation --out runs/ablation\n"
-        "  xfm ablate nano --variants no-mim,no-text --seeds 2 --steps 300 --validation",
+        f"with a row a run, and ablation.md with the tables. The values below are those of {file}.\n\narms:\n"
+        + "\n".join(f"  {one.name:<14} {one.meaning}" for one in arms),
+        examples="  xfm ablate method --out runs/ablation\n"
+        "  xfm ablate method --recipe nano --only no-mim,no-text --seeds 2 --steps 300 --validation\n"
+        "  xfm ablate mine.yaml      arms of your own; docs/evidence.md shows a file",
     )
-    option(parser, "--recipe", f"one of {', '.join(recipe_names())}, or a YAML file", "ablation")
+    option(
+        parser,
+        "--file",
+        f"file of arms: one of {', '.join(recipe_names(ABLATIONS))}, or a YAML file",
+        "method",
+    )
     option(parser, "--world", "folder that `xfm prepare` wrote", "worlds/emoji")
-    option(parser, "--out", "folder of the runs and tables; runs/ablation-RECIPE if not given")
+    option(parser, "--out", "folder of the runs and tables; runs/ablation-FILE if not given")
     option(parser, "--steps", "of every run; the recipe's if not given", type=int)
     shared(parser, "--device", "--quiet")
-    add_fields(parser, AblationConfig)
+    add_fields(parser, AblationConfig, values=values, source=source)
     return parser
 
 
 def run(chosen: Namespace) -> None:
     config = assemble(AblationConfig, chosen)
-    out = Path(chosen.out or f"runs/ablation-{Path(chosen.recipe).stem}")
+    out = Path(chosen.out or f"runs/ablation-{Path(chosen.file).stem}")
     from xfm.evaluation.ablation import PAGE, RESULTS, ablate
 
     more = [] if chosen.steps is None else ["--training.steps", str(chosen.steps)]
-    ablate(chosen.recipe, out, Path(chosen.world), config, more, chosen.device, not chosen.quiet)
+    ablate(config, out, Path(chosen.world), more, device=chosen.device, progress=not chosen.quiet)
     print(f"Tables:  {out / PAGE}\nRuns:    {out / RESULTS}")

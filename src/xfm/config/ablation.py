@@ -1,87 +1,89 @@
-"""Variants of a pre-training that ask what a part of the method is worth. Nothing here imports torch."""
+"""A file of arms: trainings of a recipe that differ in one part of the method. Nothing here imports torch."""
 
 from dataclasses import dataclass, field
 
 from xfm.config.typed import check_limits, limited
 from xfm.core.errors import UserError, suggest
 
+ABLATIONS = "ablations"
+"""Folder of the package's files of arms, below its recipes."""
+
 
 @dataclass(frozen=True)
-class Variant:
-    """A recipe with other settings: `options` as `xfm pretrain` takes them, and losses that have no weight in
-    any phase."""
+class Arm:
+    """A recipe with other settings.
+
+    Attributes:
+        name: of the arm.
+        meaning: in a few words.
+        options: as `xfm pretrain` takes them, such as `--training.mim_target=pixels`; `{seed}` in one is the
+            seed of the run.
+        unweighted: losses that have no weight in any phase.
+    """
 
     name: str
     meaning: str
-    options: tuple[str, ...] = ()
-    unweighted: tuple[str, ...] = ()
+    options: list[str] = field(default_factory=list)
+    unweighted: list[str] = field(default_factory=list)
 
 
-FULL = "full"
-VARIANTS = {
-    one.name: one
-    for one in (
-        Variant(FULL, "the recipe as it is"),
-        Variant(
-            "into-language",
-            "the fusion losses reach the language encoder, as by a switch of the published code",
-            tuple(
-                word
-                for name in ("itm", "imlm", "bbp")
-                for word in (f"--training.gradients.{name}", "[language, vision, fusion]")
-            ),
-        ),
-        Variant(
-            "mim-pixels",
-            "MIM toward the pixels of the masked patches, not toward what the encoder makes of the picture",
-            ("--training.mim_target", "pixels", "--model.pixel_head", "true"),
-        ),
-        Variant("mim-unpaired", "MIM on pictures without text only", ("--data.patch_mask.on_pairs", "false")),
-        Variant("no-mim", "no MIM", unweighted=("mim",)),
-        Variant("no-boxes", "no loss of boxes", unweighted=("box_l1", "box_giou")),
-        Variant("no-text", "no plain text", ("--data.text.batch_size", "0"), unweighted=("mlm",)),
-    )
-}
-"""What can be asked of a recipe, by name; each is compared with the first."""
+@dataclass(frozen=True)
+class Average:
+    """A mean of scores that was declared before the runs. In a score's name `{text}` is the split `test` of
+    texts, `{seen}` that of pictures, and both are `validation` where the validation splits are scored."""
 
-AVERAGES: dict[str, tuple[str, ...]] = {
-    "language": ("entailment/{text}/accuracy", "paraphrase/{text}/accuracy"),
-    "vision": ("category/test/probe_accuracy", "digits/test/probe_accuracy"),
-    "vision-language": (
-        "retrieval/{seen}/text_r1",
-        "retrieval/{seen}/image_r1",
-        "vqa/{seen}/accuracy",
-        "reasoning/{seen}/accuracy",
-        "grounding/{seen}/acc50",
-    ),
-}
-"""The averages of the paper's tables, over the tasks of the embedded world; parts without a validation split
-have the tests' scores in none."""
+    name: str
+    scores: list[str]
 
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """Which runs an ablation makes.
+    """An ablation: its arms, each trained with every seed and scored alike.
 
     Attributes:
-        variants: names of `VARIANTS`; `full`, with which the others are compared, is always among them.
-        seeds: each variant is trained with the seeds 0 to this, less one.
+        recipe: one of the package's, or a YAML file.
+        arms: the first is the one that the others are compared with.
+        averages: scores that count, declared before the runs; intervals are corrected for their number.
+        options: of every run, as those of an arm.
+        only: names of arms, where not all are wanted; the first is always among them.
+        seeds: each arm is trained with the seeds 0 to this, less one.
         scale: of the evaluations, see `xfm evaluate`.
         validation: score the validation splits in place of the tests, to choose settings by.
     """
 
-    variants: list[str] = field(default_factory=lambda: list(VARIANTS))
+    recipe: str = "ablation"
+    arms: list[Arm] = field(default_factory=list)
+    averages: list[Average] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
+    only: list[str] = field(default_factory=list)
     seeds: int = limited(3, 1, 1000)
     scale: float = limited(1.0, 1e-9, 1)
     validation: bool = False
 
     def __post_init__(self) -> None:
         check_limits(self)
-        for name in self.variants:
-            if name not in VARIANTS:
-                raise UserError(f"there is no variant {name}; {suggest(name, [*VARIANTS], 'see --help')}")
+        names = [one.name for one in self.arms]
+        if not names:
+            raise UserError("a file of arms has one arm at least: see `xfm ablate --help`")
+        if doubled := next((name for name in names if names.count(name) > 1), None):
+            raise UserError(f"there are two arms {doubled}; give each a name of its own")
+        if bad := next((name for name in names if not name.replace("-", "").isalnum()), None):
+            raise UserError(f"the arm {bad!r} names a folder: take letters, digits and hyphens")
+        for name in self.only:
+            if name not in names:
+                raise UserError(f"there is no arm {name}; {suggest(name, names, 'see the file of arms')}")
 
     @property
-    def chosen(self) -> list[Variant]:
-        """The variants, `full` first, each once."""
-        return [VARIANTS[name] for name in dict.fromkeys([FULL, *self.variants])]
+    def chosen(self) -> list[Arm]:
+        """The arms that are trained, the first of all in front."""
+        return [one for one in self.arms if not self.only or one.name in (self.arms[0].name, *self.only)]
+
+    def averaged(self, scores: dict[str, float]) -> dict[str, float]:
+        """Averages of the scores that are there; one of which none is, is absent."""
+        text, seen = ("validation", "validation") if self.validation else ("test", "seen")
+        found = dict[str, float]()
+        for one in self.averages:
+            keys = [key.replace("{text}", text).replace("{seen}", seen) for key in one.scores]
+            if there := [scores[key] for key in keys if key in scores]:
+                found[one.name] = sum(there) / len(there)
+        return found

@@ -1,20 +1,22 @@
-"""Ablations: a recipe and its variants trained and scored alike, compared seed by seed. The runs are made one
-at a time; one that was stopped goes on."""
+"""Ablations: the arms of a recipe trained and scored alike, compared seed by seed. The runs are made one at a
+time; one that was stopped goes on."""
 
 import csv
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
-from xfm.config.ablation import AVERAGES, FULL, AblationConfig, Variant
+from xfm.config.ablation import AblationConfig, Arm
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
+from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.core.errors import UserError, amount
 from xfm.core.files import read_json_or_nothing, write_text
@@ -26,40 +28,31 @@ from xfm.evaluation.suite import evaluate
 from xfm.metrics.intervals import Interval
 from xfm.metrics.numbers import percent
 from xfm.models.model_reading import read_provenance
-from xfm.reports.scores import Score
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A finished run: its variant, seed and scores by key."""
+    """A finished run: its arm, seed and scores by key; the key of an average has no slash."""
 
-    variant: str
+    arm: str
     seed: int
     scores: Mapping[str, float]
 
 
-def averages(scores: Mapping[str, float], validation: bool = False) -> dict[str, float]:
-    """The mean of the tasks of each group that were scored; a group of which none was is absent."""
-    names = {"text": "validation", "seen": "validation"} if validation else {"text": "test", "seen": "seen"}
-    found = {
-        group: [scores[key] for key in (one.format(**names) for one in keys) if key in scores]
-        for group, keys in AVERAGES.items()
-    }
-    return {group: float(np.mean(values)) for group, values in found.items() if values}
+Scorer = Callable[[Path, int], Mapping[str, float]]
+"""Scores of the model in a folder, trained with a seed."""
 
 
-def differences(
-    runs: Sequence[ScoredRun], metric: str, variant: str, comparisons: int = 1
-) -> Interval | None:
-    """Mean difference from `full` over common seeds with its 95 % interval by Student's t; None without any.
-    So many `comparisons` hold together at that level (Bonferroni). It counts seeds, no test cases; that of a
-    single seed is infinite."""
-    by_seed = {name: {r.seed: r.scores for r in runs if r.variant == name} for name in (FULL, variant)}
+def differences(runs: Sequence[ScoredRun], metric: str, arm: str, comparisons: int = 1) -> Interval | None:
+    """Mean difference from the arm of the first run over common seeds with its 95 % interval by Student's t;
+    None without any. So many `comparisons` hold together at that level (Bonferroni). It counts seeds, no test
+    cases; that of a single seed is infinite."""
+    first, own = ({r.seed: r.scores for r in runs if r.arm == name} for name in (runs[0].arm, arm))
     gains = [
-        scores[metric] - by_seed[FULL][seed][metric]
-        for seed, scores in by_seed[variant].items()
-        if metric in scores and metric in by_seed[FULL].get(seed, {})
+        scores[metric] - first[seed][metric]
+        for seed, scores in own.items()
+        if metric in scores and metric in first.get(seed, {})
     ]
     if not gains:
         return None
@@ -75,14 +68,14 @@ def differences(
 PAGE = "ablation.md"
 
 
-def _write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[ScoredRun]) -> None:
+def _write_tables(out: Path, config: AblationConfig, runs: Sequence[ScoredRun]) -> None:
     meanings = "\n".join(f"- `{one.name}`: {one.meaning}" for one in config.chosen)
     split = "validation splits" if config.validation else "test splits"
-    text = f"""# What parts of the method are worth: {recipe}
+    text = f"""# What parts of the method are worth: {config.recipe}
 
-{len(runs)} runs, {config.seeds} seeds a variant, {split}. Means over seeds; in brackets the difference from
-`{FULL}`, paired by seed, with its 95 % interval by Student's t over seeds. A bold one's leaves zero out.
-Those of the averages are corrected for their number (Bonferroni), those of single scores are not.
+{len(runs)} runs, {config.seeds} seeds an arm, {split}. Means over seeds; in brackets the difference from
+`{runs[0].arm}`, paired by seed, with its 95 % interval by Student's t over seeds. A bold one's leaves zero
+out. Those of the averages are corrected for their number (Bonferroni), those of single scores are not.
 
 {meanings}
 
@@ -98,18 +91,18 @@ Those of the averages are corrected for their number (Bonferroni), those of sing
 
 
 def average_table(runs: Sequence[ScoredRun], comparisons: int = 0) -> str:
-    """A row a variant, a column a group of `AVERAGES`; the intervals hold together, or for `comparisons`."""
-    groups = [group for group in AVERAGES if any(group in run.scores for run in runs)]
-    names = dict.fromkeys(run.variant for run in runs)
+    """A row an arm, a column an average; the intervals hold together, or for `comparisons`."""
+    groups = dict.fromkeys(key for run in runs for key in run.scores if "/" not in key)
+    names = dict.fromkeys(run.arm for run in runs)
     among = comparisons or max(1, len(groups) * (len(names) - 1))
     rows = [[f"`{name}`", *(cell(group, name, runs, among) for group in groups)] for name in names]
     return _markdown(["", *groups], rows)
 
 
 def score_table(runs: Sequence[ScoredRun]) -> str:
-    """A row a score, a column a variant; averages are not among them."""
-    keys = dict.fromkeys(key for run in runs for key in run.scores if key not in AVERAGES)
-    names = dict.fromkeys(run.variant for run in runs)
+    """A row a score, a column an arm; averages are not among them."""
+    keys = dict.fromkeys(key for run in runs for key in run.scores if "/" in key)
+    names = dict.fromkeys(run.arm for run in runs)
     rows = [[key, *(cell(key, name, runs) for name in names)] for key in keys]
     return _markdown(["", *(f"`{name}`" for name in names)], rows)
 
@@ -119,13 +112,13 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def cell(metric: str, variant: str, runs: Sequence[ScoredRun], comparisons: int = 1) -> str:
-    """The mean over seeds, and the difference from `full` in brackets."""
-    values = [run.scores[metric] for run in runs if run.variant == variant and metric in run.scores]
+def cell(metric: str, arm: str, runs: Sequence[ScoredRun], comparisons: int = 1) -> str:
+    """The mean over seeds, and the difference from the arm of the first run in brackets."""
+    values = [run.scores[metric] for run in runs if run.arm == arm and metric in run.scores]
     if not values:
         return "-"
-    mean, gain = percent(float(np.mean(values))), differences(runs, metric, variant, comparisons)
-    if variant == FULL or gain is None:
+    mean, gain = percent(float(np.mean(values))), differences(runs, metric, arm, comparisons)
+    if arm == runs[0].arm or gain is None:
         return mean
     more = f"{100 * gain.value:+.1f}"
     shown = f"**{more}**" if gain.low > 0 or gain.high < 0 else more
@@ -134,13 +127,16 @@ def cell(metric: str, variant: str, runs: Sequence[ScoredRun], comparisons: int 
     return f"{mean} ({shown}{ends})"
 
 
-RUNS, RESULTS, SETTINGS, ABOUT = "runs", "results.csv", "ablation.json", "about.json"
+RUNS, RESULTS, SETTINGS = "runs", "results.csv", "ablation.json"
+ABOUT, SCORES = "about.json", "scores.json"
+"""Of a run: where and how long it was made, and its scores."""
 
 
-def recipe_of(recipe: str, variant: Variant, seed: int, options: Sequence[str] = ()) -> Recipe:
-    """A recipe with a seed, a variant's settings, and weight 0 for the losses that it drops."""
-    made = load_recipe(recipe, [*options, *variant.options, "--training.seed", str(seed)])
-    absent = dict.fromkeys(variant.unweighted, 0.0)
+def recipe_of(recipe: str, arm: Arm, seed: int, options: Sequence[str] = ()) -> Recipe:
+    """A recipe with a seed, an arm's settings, and weight 0 for the losses that it drops."""
+    given = [one.replace("{seed}", str(seed)) for one in (*options, *arm.options)]
+    made = load_recipe(recipe, [*given, "--training.seed", str(seed)])
+    absent = dict.fromkeys(arm.unweighted, 0.0)
     if not absent:
         return made
     phases = [
@@ -152,39 +148,39 @@ def recipe_of(recipe: str, variant: Variant, seed: int, options: Sequence[str] =
 
 
 def ablate(
-    recipe: str,
+    config: AblationConfig,
     out: Path,
     world: Path,
-    config: AblationConfig,
     options: Sequence[str] = (),
+    score: Scorer | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> list[ScoredRun]:
-    """Train and score every variant with every seed; write `results.csv` and `ablation.md` into `out`.
-    Finished runs in `out/runs/` are kept, so that the same command continues. UserError where `out` holds an
-    ablation of another recipe, options or scale."""
+    """Train every arm with every seed and `score` its model, by default as `xfm evaluate` on `world`; write
+    `results.csv` and `ablation.md` into `out`. Finished runs in `out/runs/` are kept, so that the same call
+    continues. UserError where `out` holds an ablation with another recipe, options, arms or scale."""
     out, world = home_path(out), home_path(world)
-    options = ["--root", str(world), *options]
-    runs = [(variant, seed) for seed in range(config.seeds) for variant in config.chosen]
-    settings = {"recipe": recipe, "options": options, "scale": config.scale, "validation": config.validation}
+    options = ["--root", str(world), *config.options, *options]
+    runs = [(arm, seed) for seed in range(config.seeds) for arm in config.chosen]
+    settings = {"recipe": config.recipe, "options": options, "scale": config.scale}
+    settings |= {"validation": config.validation, "arms": to_plain(config.arms)}
     with locked(out, beside=True):
         _require_same(out, settings)
         rows: list[dict[str, str]] = []
         scored: list[ScoredRun] = []
-        for number, (variant, seed) in enumerate(runs, 1):
+        for number, (arm, seed) in enumerate(runs, 1):
             if progress:
-                said = f"{variant.name}, seed {seed}: {variant.meaning}"
-                print(f"{number}/{len(runs)} {said}", flush=True)
-            made, folder = recipe_of(recipe, variant, seed, options), out / RUNS / f"{variant.name}-{seed}"
-            found = _finished(made, folder, world, config, device, progress)
-            values = {key: score.value for key, score in found.items()}
-            scored.append(ScoredRun(variant.name, seed, values | averages(values, config.validation)))
+                print(f"{number}/{len(runs)} {arm.name}, seed {seed}: {arm.meaning}", flush=True)
+            made, folder = recipe_of(config.recipe, arm, seed, options), out / RUNS / f"{arm.name}-{seed}"
+            evaluation = partial(_evaluated, world, folder, config, device, progress)
+            values = dict(_finished(made, folder, score or evaluation, device, progress))
+            scored.append(ScoredRun(arm.name, seed, values | config.averaged(values)))
             steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, no recipe says them
-            told = {"recipe": made.name, "variant": variant.name, "seed": str(seed), "steps": str(steps)}
+            told = {"recipe": made.name, "arm": arm.name, "seed": str(seed), "steps": str(steps)}
             told |= {name: str(value) for name, value in read_json_or_nothing(folder / ABOUT).items()}
             rows.append(told | {key: f"{value:.5f}" for key, value in scored[-1].scores.items()})
             write_text(out / RESULTS, as_csv(rows))
-            _write_tables(out, recipe, config, scored)
+            _write_tables(out, config, scored)
     return scored
 
 
@@ -193,7 +189,7 @@ def _require_same(out: Path, settings: dict[str, object]) -> None:
     if held and held != settings:
         name = next(name for name, value in settings.items() if held.get(name) != value)
         raise UserError(
-            f"{out} holds an ablation with {name} {held.get(name)}, not {settings[name]}: "
+            f"{out} holds an ablation with another value of {name} (see its {SETTINGS}): "
             f"give another folder, such as --out {free_name(out)}"
         )
     if not held and out.exists() and any(out.iterdir()):
@@ -205,24 +201,32 @@ def _require_same(out: Path, settings: dict[str, object]) -> None:
 
 
 def _finished(
-    recipe: Recipe, folder: Path, world: Path, config: AblationConfig, device: str, progress: bool
-) -> dict[str, Score]:
+    recipe: Recipe, folder: Path, score: Scorer, device: str, progress: bool
+) -> Mapping[str, float]:
     began = time.perf_counter()
     if not (folder / MODEL_FOLDER).exists():
         pretrain(recipe, folder, (folder / "config.yaml").exists(), progress, device)
+    if not (folder / SCORES).exists():
+        scores = dict(score(folder / MODEL_FOLDER, recipe.training.seed))
+        about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
+        write_text(folder / ABOUT, json.dumps(about) + "\n")
+        write_text(folder / SCORES, json.dumps(scores, indent=1) + "\n")
+    return read_json_or_nothing(folder / SCORES)
+
+
+def _evaluated(
+    world: Path, folder: Path, config: AblationConfig, device: str, progress: bool, model: Path, seed: int
+) -> dict[str, float]:
     evaluation = EvaluationConfig(
-        seed=recipe.training.seed,
+        seed=seed,
         device=device,
         scale=config.scale,
         validation=config.validation,
         scratch=False,  # runs are compared with each other
         keep_models=False,
     )
-    scores = evaluate(folder / MODEL_FOLDER, world, folder, evaluation, progress)
-    if not (folder / ABOUT).exists():
-        about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
-        write_text(folder / ABOUT, json.dumps(about) + "\n")
-    return scores
+    scores = evaluate(model, world, folder, evaluation, progress)
+    return {key: score.value for key, score in scores.items()}
 
 
 def machine() -> str:

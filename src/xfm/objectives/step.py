@@ -1,7 +1,7 @@
 """One pre-training step: the weighted sum of every objective that the batch allows."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xfm.config.model import MimTarget
 from xfm.config.training import LossConfig
@@ -64,13 +64,14 @@ def pretraining_losses(
     generator: torch.Generator,
     global_batch: GlobalBatch | None = None,
     target: MimTarget = MimTarget.STATES,
+    start: nn.Module | None = None,
 ) -> Losses:
     """All losses of a batch, named "source/loss", as in "pair/itc"; those of weight 0 are not computed (ITC
     always is).
 
     The mean of losses and gradients over all microbatches of `global_batch` (None: the batch alone) is the
     global one. The temperature is clamped in place; `generator` draws hard negatives, in the same state in
-    all processes; `target` is MIM's.
+    all processes; `target` is MIM's, `start` the encoder of `MimTarget.START`.
     """
     model.clamp_temperature()
     global_batch = global_batch or single(batch)
@@ -83,7 +84,8 @@ def pretraining_losses(
         learned = LossDict({"text/mlm": loss}, {"text/mlm_accuracy": right})
         found.append(learned.weighed(global_batch.loss_scale("text/tokens_masked")))
     if weights.mim:
-        found.append(_mim_losses(model, batch, images.get("pair"), policy, global_batch, target))
+        unmasked = images.get("pair") if start is None else None
+        found.append(_mim_losses(model, batch, unmasked, policy, global_batch, target, start))
     sources = sources_of(batch, images, texts)
     found.append(vision_text_losses(model, sources, policy, weights, generator, global_batch))
     named = LossDict.merge(found)
@@ -158,9 +160,10 @@ def _mim_losses(
     policy: GradientPolicy,
     global_batch: GlobalBatch,
     target: MimTarget = MimTarget.STATES,
+    start: nn.Module | None = None,
 ) -> LossDict:
     """MIM of images and masked pairs in one pass. The pairs' target is their unmasked pass; images without
-    text need one more, without gradient."""
+    text, and the encoder of the start, need one more, without gradient."""
     image, pair = batch.image, batch.pair
     masked: dict[str, tuple[Tensor, Tensor]] = {}  # pixels, patch mask
     if image is not None:
@@ -176,9 +179,10 @@ def _mim_losses(
         if model.pixel_head is None:
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")
         predicted = model.pixel_head(predicted[:, 1:])
-    elif image is not None:
+    else:
+        missing = {name: source for name, (source, _) in masked.items() if name not in targets}
         with torch.no_grad():
-            targets["image"] = model.encode_image(image.pixels)
+            targets |= {name: (start or model.encode_image)(source) for name, source in missing.items()}
     losses: dict[str, Tensor] = {}
     parts = predicted.split([len(mask) for _, mask in masked.values()])
     for part, (name, (source, mask)) in zip(parts, masked.items(), strict=True):

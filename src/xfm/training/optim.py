@@ -163,7 +163,9 @@ def build_optimizer(
     if not config.muon_lr:
         return _adamw(groups(), config)
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
-    matrices = matrix_names(model).intersection(trained)
+    matrices = {
+        name for name in matrix_names(model).intersection(trained) if config.muon_known or is_new(name)
+    }
     of_matrices = groups(sorted(matrices))
     for group in of_matrices:
         group["lr_multiplier"] *= config.muon_lr / config.lr

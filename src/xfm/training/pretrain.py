@@ -1,5 +1,6 @@
 """Pre-training of a recipe: model, data, losses and the loop put together."""
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -149,10 +150,13 @@ def pretrain(
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
+        target, start = recipe.training.mim_target, None
+        if target is MimTarget.START:
+            start = copy.deepcopy(model.vision).requires_grad_(False).eval()
         divided = recipe.training.sequential_sources, recipe.training.three_updates
-        loss = PretrainingStep(policies, recipe.training.mim_target, data, *divided)
+        loss = PretrainingStep(policies, target, data, *divided, start)
         looks = recipe.training.validate_every > 0
-        validation = [Validation(recipe, process, preprocessing)] if looks else []
+        validation = [Validation(recipe, process, preprocessing, start)] if looks else []
         files = data.fingerprint() if process.is_first else {}
 
         def describe(draft: Path, steps: int, precision: Precision) -> None:
@@ -218,6 +222,8 @@ def policies_of(recipe: Recipe) -> list[GradientPolicy]:
         raise UserError(f"training.gradients: {error}") from error
     if recipe.training.mim_target is MimTarget.PIXELS and not recipe.model.pixel_head:
         raise UserError("training.mim_target pixels needs a head: set model.pixel_head to true")
+    if recipe.training.mim_target is MimTarget.START and not (recipe.init.model or recipe.init.vision):
+        raise UserError("training.mim_target start needs an encoder that knows something: give init.model")
     return policies
 
 

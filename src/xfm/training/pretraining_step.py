@@ -59,8 +59,9 @@ class PretrainingStep(StepLoss[Batch]):
         data: CurriculumData,
         sequential_sources: bool = False,
         three_updates: bool = False,
+        start: nn.Module | None = None,
     ) -> None:
-        self.policies, self.target, self.data = policies, target, data
+        self.policies, self.target, self.data, self.start = policies, target, data, start
         self.sequential_sources, self.three_updates = sequential_sources, three_updates
         self.peers = DistributedGroup() if distributed.world() > 1 else ProcessGroup()
         self.memory: NegativeQueue | None = None
@@ -118,7 +119,8 @@ class PretrainingStep(StepLoss[Batch]):
             self.memory = NegativeQueue(size) if size else None
         global_batch = replace(part.global_batch, queue=self.memory)
         weights, policy = self._learned(part.batch)
-        return pretraining_losses(model, part.batch, policy, weights, generator, global_batch, self.target)
+        mim = self.target, self.start and self.start.to(model.device)
+        return pretraining_losses(model, part.batch, policy, weights, generator, global_batch, *mim)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What this process has to know to go on exactly, by name: copies."""
@@ -139,7 +141,13 @@ class Validation(Callback):
     """Logs losses on `data.validation` every `validate_every` steps and at the end, with the weights of the
     last phase. Batches and negatives follow from the seed alone."""
 
-    def __init__(self, recipe: Recipe, process: distributed.Process, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        process: distributed.Process,
+        preprocessing: Preprocessing,
+        start: nn.Module | None = None,
+    ) -> None:
         self.steps, self.seed = recipe.training.validate_steps, mix(recipe.training.seed, _SEED) >> 2
         self.device = process.device
         policy = GradientPolicy.of(recipe.training.gradients)  # nothing is learned of it
@@ -147,7 +155,7 @@ class Validation(Callback):
             self.data = CurriculumData(recipe.validating(self.seed), process, preprocessing)
         except UserError as error:
             raise UserError(f"data.validation: {error}") from error
-        self.loss = PretrainingStep([policy], recipe.training.mim_target, self.data)
+        self.loss = PretrainingStep([policy], recipe.training.mim_target, self.data, start=start)
 
     def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:
         """Look when it is time to, with the weights and with their average."""
