@@ -28,9 +28,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfm.config.ablation import ABLATIONS, AblationConfig
-from xfm.config.load import load_recipe, read_recipe
-from xfm.config.options import parse
+from xfm.config.ablation import load_ablation
+from xfm.config.load import load_recipe
 from xfm.config.probing import RegressionConfig
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
@@ -249,10 +248,7 @@ def run(given: argparse.Namespace) -> None:
     if not there("before"):
         keep({"what": "before", **probed(load_model(began), asked)})
     options = ["--root", str(given.world), "--init.model", str(began), "--training.steps", str(given.steps)]
-    arms = {
-        one.name: one
-        for one in parse(AblationConfig, values=read_recipe("method", AblationConfig, ABLATIONS)).arms
-    }
+    arms = {one.name: one for one in load_ablation("method").arms}
     for seed in range(given.seeds):
         for name in COMPARED:
             if there(name, str(seed)):

@@ -9,18 +9,15 @@ import pytest
 from scipy import stats
 
 from tests.alike import some, thorough
-from xfm.config.ablation import ABLATIONS, AblationConfig
-from xfm.config.load import read_recipe
+from xfm.config.ablation import load_ablation
 from xfm.config.model import EncoderName, MimTarget
-from xfm.config.options import parse
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
 from xfm.evaluation.ablation import PAGE, RESULTS, RUNS, ScoredRun, ablate, differences, recipe_of
 from xfm.training.pretrain import policies_of
 from xfm.world import build_world
 
-METHOD = read_recipe("method", AblationConfig, ABLATIONS)
-CONFIG = parse(AblationConfig, values=METHOD)
+CONFIG = load_ablation("method")
 
 
 @pytest.mark.parametrize("arm", CONFIG.arms, ids=lambda one: one.name)

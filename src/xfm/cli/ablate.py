@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xfm.cli._options import option, shared
-from xfm.config.ablation import ABLATIONS, AblationConfig
+from xfm.config.ablation import ABLATIONS, AblationConfig, load_ablation
 from xfm.config.load import read_recipe, recipe_names
-from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser, parse
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -17,14 +17,13 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     known = first.parse_known_args(options)[0]
     file = known.named or known.file or "method"
     values, source = read_recipe(file, AblationConfig, ABLATIONS), f"recipe {file}"
-    arms = parse(AblationConfig, values=values, source=source, env_prefix="").arms
     parser = new_parser(
         words=["file"],
         usage="xfm ablate [FILE] [--world FOLDER] [--out FOLDER] [--seeds N] [--only ARM,...]",
         description="Train and score the arms of an ablation with several seeds, compared seed by seed. One\n"
         "run at a time, for hours; the same command goes on where it was stopped. OUT holds results.csv\n"
         f"with a row a run, and ablation.md with the tables. The values below are those of {file}.\n\narms:\n"
-        + "\n".join(f"  {one.name:<14} {one.meaning}" for one in arms),
+        + "\n".join(f"  {one.name:<14} {one.meaning}" for one in load_ablation(file).arms),
         examples="  xfm ablate method --out runs/ablation\n"
         "  xfm ablate method --recipe nano --only no-mim,no-text --seeds 2 --steps 300 --validation\n"
         "  xfm ablate mine.yaml      arms of your own; docs/evidence.md shows a file",

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from xfm.config.load import read_recipe
+from xfm.config.options import parse
 from xfm.config.typed import check_limits, limited
 from xfm.core.errors import UserError, suggest
 
@@ -87,3 +89,9 @@ class AblationConfig:
             if there := [scores[key] for key in keys if key in scores]:
                 found[one.name] = sum(there) / len(there)
         return found
+
+
+def load_ablation(file: str) -> AblationConfig:
+    """A file of arms, by its name in the package or as a YAML file; UserError as of `load_recipe`."""
+    values = read_recipe(file, AblationConfig, ABLATIONS)
+    return parse(AblationConfig, values=values, source=f"recipe {file}", env_prefix="")

@@ -117,14 +117,17 @@ def cell(metric: str, arm: str, runs: Sequence[ScoredRun], comparisons: int = 1)
     values = [run.scores[metric] for run in runs if run.arm == arm and metric in run.scores]
     if not values:
         return "-"
-    mean, gain = percent(float(np.mean(values))), differences(runs, metric, arm, comparisons)
+    share = "loss" not in metric  # losses are in nats
+    unit, digits, most = (100, 1, 1.0) if share else (1, 3, np.inf)  # no share changes by more
+    mean, gain = float(np.mean(values)), differences(runs, metric, arm, comparisons)
+    shown = percent(mean) if share else f"{mean:.{digits}f}"
     if arm == runs[0].arm or gain is None:
-        return mean
-    more = f"{100 * gain.value:+.1f}"
-    shown = f"**{more}**" if gain.low > 0 or gain.high < 0 else more
-    low, high = max(gain.low, -1.0), min(gain.high, 1.0)  # no share changes by more
-    ends = f", {100 * low:+.1f} to {100 * high:+.1f}" if np.isfinite(gain.low) else ""
-    return f"{mean} ({shown}{ends})"
+        return shown
+    more = f"{unit * gain.value:+.{digits}f}"
+    more = f"**{more}**" if gain.low > 0 or gain.high < 0 else more
+    low, high = unit * max(gain.low, -most), unit * min(gain.high, most)
+    ends = f", {low:+.{digits}f} to {high:+.{digits}f}" if np.isfinite(gain.low) else ""
+    return f"{shown} ({more}{ends})"
 
 
 RUNS, RESULTS, SETTINGS = "runs", "results.csv", "ablation.json"
