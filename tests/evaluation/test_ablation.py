@@ -1,6 +1,7 @@
 """Ablations: variants of a recipe, their averages, and a real one on a small world."""
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,26 @@ def test_an_arm_changes_what_it_says_and_nothing_else(arm, recipe):
     assert (EncoderName.LANGUAGE in made.training.gradients.itm) == (arm.name == "into-language")
     assert made.data.patch_mask.on_pairs == (arm.name != "mim-unpaired")
     assert (made.phases()[-1].data.text.batch_size == 0) == (arm.name == "no-text")
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        ("[]", "one arm at least"),
+        ("[{name: a, meaning: x}, {name: a, meaning: y}]", "two arms a"),
+        ("[{name: ../a, meaning: x}]", "names a folder"),
+        ("[{name: a}]", "arms.0.meaning is missing"),
+        ("[{name: a, meaning: x, unweighted: [mimm]}]", "no loss mimm; did you mean mim"),
+        ("[{name: a, meaning: x, options: [--training.mim=1]}]", "unknown option --training.mim=1"),
+        ("[{name: a, meaning: x}]\nonly: [b]", "there is no arm b"),
+    ],
+)
+def test_a_bad_file_of_arms_is_refused_before_anything_is_made(arms: str, said: str, tmp_path: Path) -> None:
+    file, out = tmp_path / "arms.yaml", tmp_path / "out"
+    file.write_text(f"recipe: nano\narms: {arms}\n")
+    with pytest.raises(UserError, match=re.escape(said)):
+        ablate(load_ablation(str(file)), out, tmp_path, progress=False)
+    assert not out.exists()
 
 
 def test_differences_are_paired_by_seed():

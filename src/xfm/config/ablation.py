@@ -1,9 +1,10 @@
 """A file of arms: trainings of a recipe that differ in one part of the method. Nothing here imports torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from xfm.config.load import read_recipe
 from xfm.config.options import parse
+from xfm.config.training import LossConfig
 from xfm.config.typed import check_limits, limited
 from xfm.core.errors import UserError, suggest
 
@@ -27,6 +28,12 @@ class Arm:
     meaning: str
     options: list[str] = field(default_factory=list)
     unweighted: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        losses = [one.name for one in fields(LossConfig)]
+        if unknown := next((name for name in self.unweighted if name not in losses), None):
+            told = suggest(unknown, losses, f"one of {', '.join(losses)}")
+            raise UserError(f"the arm {self.name}: there is no loss {unknown}; {told}")
 
 
 @dataclass(frozen=True)

@@ -164,17 +164,21 @@ def ablate(
     continues. UserError where `out` holds an ablation with another recipe, options, arms or scale."""
     out, world = home_path(out), home_path(world)
     options = ["--root", str(world), *config.options, *options]
-    runs = [(arm, seed) for seed in range(config.seeds) for arm in config.chosen]
+    runs = [
+        (arm, seed, recipe_of(config.recipe, arm, seed, options))
+        for seed in range(config.seeds)
+        for arm in config.chosen
+    ]
     settings = {"recipe": config.recipe, "options": options, "scale": config.scale}
     settings |= {"validation": config.validation, "arms": to_plain(config.arms)}
     with locked(out, beside=True):
         _require_same(out, settings)
         rows: list[dict[str, str]] = []
         scored: list[ScoredRun] = []
-        for number, (arm, seed) in enumerate(runs, 1):
+        for number, (arm, seed, made) in enumerate(runs, 1):
             if progress:
                 print(f"{number}/{len(runs)} {arm.name}, seed {seed}: {arm.meaning}", flush=True)
-            made, folder = recipe_of(config.recipe, arm, seed, options), out / RUNS / f"{arm.name}-{seed}"
+            folder = out / RUNS / f"{arm.name}-{seed}"
             evaluation = partial(_evaluated, world, folder, config, device, progress)
             values = dict(_finished(made, folder, score or evaluation, device, progress))
             scored.append(ScoredRun(arm.name, seed, values | config.averaged(values)))
