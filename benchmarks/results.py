@@ -122,8 +122,11 @@ _DESIGNS = {
 _ASKED = {"text": "picture to text", "image": "text to picture"}
 _PROBED = "films: favourable", "tweets: favourable", "source of four"
 PHOTOS = {
-    "Scenes, another relation, one of four captions, by matching": "retrieval/hard/text_r1_matching_relation",
-    "Scenes, hard distractors of all kinds, by matching": "retrieval/hard/text_r1_matching",
+    **{
+        f"Scenes, {what}, one of four captions, by {rule}": f"retrieval/hard/text_r1{key}{kind}"
+        for what, kind in (("another relation", "_relation"), ("distractors of all kinds", ""))
+        for rule, key in (("matching", "_matching"), ("contrast", ""), ("both", "_rerank"))
+    },
     **{
         f"{design}: {asked}, {cutoff}{how}": f"{split}/{direction}_{key}{rule}"
         for split, design in _DESIGNS.items()
@@ -139,7 +142,7 @@ PHOTOS = {
     **{
         f"Sentences, {question}, linear probe of {whose}": f"language/{question}/{whose}"
         for question in _PROBED
-        for whose in ("photos", "MiniLM")
+        for whose in ("photos", "MiniLM", "TF-IDF")
     },
     **{
         f"Absent from {size:,} pictures, {share}": f"absence/{size}/{share}"
@@ -149,8 +152,9 @@ PHOTOS = {
 }
 """Scores of the model `photos`; its other rows are in the file."""
 _SHORT = (
-    *("retrieval/hard/text_r1_matching_relation", "test-title/image_r1_rerank", "test-title/image_r10"),
-    *("test-artist/image_r1_rerank", "test-emoji/image_r1", "absence/1000/refused at 95 % answered"),
+    *(f"retrieval/hard/text_r1{rule}_relation" for rule in ("_matching", "", "_rerank")),
+    *("test-title/image_r1", "test-title/image_r1_rerank", "test-title/image_r10"),
+    *("test-artist/image_r1", "test-emoji/image_r1", "absence/1000/refused at 95 % answered"),
 )
 PHOTOS_SHORT = {label: key for label, key in PHOTOS.items() if key in _SHORT}
 PARTS = ("value", "low", "high", "chance", "baseline", "n")
@@ -279,7 +283,7 @@ def photos_table(rows: list[dict[str, str]], shown: dict[str, str] = PHOTOS) -> 
     lines = ["| held out | `photos` | 95 % | before its training | chance | n |", "|---" * 6 + "|"]
     for label, key in shown.items():
         row = own[key]
-        between = f"{100 * float(row['low']):.1f} to {100 * float(row['high']):.1f} %"
+        between = f"{100 * float(row['low']):.1f} to {100 * float(row['high']):.1f} %" if row["low"] else "-"
         start, chance = (percent(float(row[part])) if row[part] else "-" for part in ("start", "chance"))
         cells = [label, percent(float(row["value"])), between, start, chance, f"{int(row['rows']):,}"]
         lines.append("| " + " | ".join(cells) + " |")

@@ -1,3 +1,4 @@
+set -eu
 # What guides masked image modelling, on two cores: four seeds of the start, and of five arms.
 python results/photos/collect.py collected
 python results/photos/variants.py collected worlds/photos/pairs
@@ -6,5 +7,7 @@ for seed in 0 1 2 3; do
     xfm pretrain --recipe results/guidance/start.yaml --root worlds/emoji --out runs/guidance/start-$seed \
         --training.seed $seed
 done
-python results/guidance/run.py results/guidance/arms.yaml collected worlds/emoji runs/guidance/arms
-cp runs/guidance/arms/results.csv results/guidance.csv
+export PYTHONPATH=.
+python results/guidance/run.py results/guidance/arms.yaml collected worlds/photos/pairs worlds/emoji \
+    runs/guidance/arms
+cat runs/guidance/arms/results.csv > results/guidance.csv

@@ -1,17 +1,21 @@
 """What vision-language losses are to masked image modelling: trains arms.yaml and probes the vision encoders.
 
-    python results/guidance/run.py ARMS COLLECTED WORLD OUT [STEPS]
+    python results/guidance/run.py ARMS COLLECTED PAIRS WORLD OUT [STEPS]
 
-Linear probes on frozen features of slot 0, on pictures that results/photos/collect.py collected: `design`
-learns the names of 300 things from one picture each in Noto's design, and is tested on OpenMoji's; `kinds` of
-GCompris's photographs in five folds, no caption in two of them; `patches`, the same kinds told by one patch
-alone; `digits` of scikit-learn from ten a class, mean of five draws. A collapse shows in two shares of the
-features of the photographs: `deviation` of their root mean square, and `rank` (the exponential of the entropy
-of the singular values) of their width. OUT has what
-`xfm ablate` writes; the same command goes on where it was stopped.
+MIM sees the pictures of results/photos/variants.py in PAIRS, which has no held-out ones, without their
+words and without the photographs that are scored (PAIRS/wordless.jsonl). Linear probes on frozen features
+of slot 0: `design` learns the names of 300 things from one picture each in Noto's design, and is tested on
+EmojiOne's; `kinds` of held-out drawings of Open Clip Art in five folds, no caption in two of them;
+`patches`, the same told by single patches; `digits` of scikit-learn from ten a class, mean of five draws;
+`photographs`, four kinds of GCompris's, too few to decide anything. A collapse shows in two shares of the
+features of the drawings: `deviation` of their root mean square, and `effective_rank` (the exponential of
+the entropy of the singular values) of the largest possible. OUT has what `xfm ablate` writes, and
+start.csv; the same command goes on where it was stopped. The models that the seeds begin with lie beside
+OUT as start-SEED/model.
 """
 
 import csv
+import json
 import sys
 from collections import Counter
 from functools import partial
@@ -26,14 +30,15 @@ from torch import Tensor
 
 from xfm.config.ablation import load_ablation
 from xfm.config.probing import RegressionConfig
+from xfm.core.files import write_text
 from xfm.data.images import load_image
-from xfm.evaluation.ablation import ablate
+from xfm.evaluation.ablation import ablate, as_csv
 from xfm.evaluation.probing.linear_probe import fit_probe
 from xfm.finetuning.frozen_features import LabelledFeatures
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Pretrained, load_model
 
-OBJECTS, FOLDS, EXAMPLES, DRAWS, BATCH = 300, 5, 10, 5, 64
+OBJECTS, FOLDS, EXAMPLES, DRAWS, PATCHES, BATCH = 300, 5, 10, 5, 6, 64
 PENALTIES = RegressionConfig(standardise=True, lowest=-3, highest=0, max_iterations=200)
 
 
@@ -47,6 +52,17 @@ def states(model: Pretrained, pictures: list[Tensor]) -> NDArray[np.float32]:
     return np.concatenate(found)
 
 
+def pictures(collected: Path) -> list[dict[str, str]]:
+    """The rows of pictures.csv."""
+    with (collected / "pictures.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def is_scored(row: dict[str, str]) -> bool:
+    """Whether a picture is one of the photographs, which no arm sees."""
+    return row["source"] == "gcompris" and row["kind"] == "photo" and bool(row["keywords"])
+
+
 def right(known: tuple[NDArray, NDArray], tested: tuple[NDArray, NDArray]) -> float:
     """Accuracy of a linear probe."""
     return float(
@@ -54,15 +70,33 @@ def right(known: tuple[NDArray, NDArray], tested: tuple[NDArray, NDArray]) -> fl
     )
 
 
-def score(collected: Path, model: Path, seed: int) -> dict[str, float]:
+def numbered(rows: list[dict[str, str]], file: Path) -> tuple[list[Path], NDArray, NDArray]:
+    """Pictures of a file of variants.py, their labels and the numbers of their captions."""
+    told = [json.loads(line) for line in file.read_text().splitlines()]
+    captions = [rows[int(Path(one["image"]).stem)]["caption"] for one in told]
+    paths = [(file.parent / one["image"]).resolve() for one in told]
+    return paths, np.array([one["label"] for one in told]), np.unique(captions, return_inverse=True)[1]
+
+
+def folds(features: NDArray, labels: NDArray, groups: NDArray) -> float:
+    """Mean accuracy over folds that share no caption; of features [N, P, D] every patch is a case."""
+    found, cells = [], features.shape[1]
+    for known, tested in GroupKFold(FOLDS).split(features, labels, groups):
+        parts = (
+            (features[at].reshape(-1, features.shape[2]), labels[at].repeat(cells)) for at in (known, tested)
+        )
+        found.append(right(*parts))
+    return float(np.mean(found))
+
+
+def score(collected: Path, pairs: Path, model: Path, seed: int) -> dict[str, float]:
     """Scores of a model folder; splits and draws are the same for all."""
     del seed
-    pretrained = load_model(model)
-    with (collected / "pictures.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    pretrained, rng = load_model(model), np.random.default_rng(0)
+    rows = pictures(collected)
     designs = {
         source: {row["caption"]: row["image"] for row in reversed(rows) if row["source"] == source}
-        for source in ("noto", "openmoji")
+        for source in ("noto", "emojione")
     }
     names = np.random.default_rng(0).permutation(sorted(set.intersection(*map(set, designs.values()))))[
         :OBJECTS
@@ -71,46 +105,55 @@ def score(collected: Path, model: Path, seed: int) -> dict[str, float]:
         states(pretrained, [load_image(collected / design[name]) for name in names])[:, 0]
         for design in designs.values()
     )
-    photos = [
-        row for row in rows if row["source"] == "gcompris" and row["kind"] == "photo" and row["keywords"]
-    ]
+    paths, labels, groups = numbered(rows, pairs / "tasks/kinds/openclipart.jsonl")
+    seen = states(pretrained, [load_image(path) for path in paths])
+    shown = seen[:, 1 + rng.choice(seen.shape[1] - 1, PATCHES, replace=False)]
+    photos = [row for row in rows if is_scored(row)]
     common = Counter(row["keywords"] for row in photos)
     photos = [row for row in photos if common[row["keywords"]] >= 2 * FOLDS]
-    seen = states(pretrained, [load_image(collected / row["image"]) for row in photos])
-    labels = np.array([row["keywords"] for row in photos])
-    groups = np.unique([row["caption"] for row in photos], return_inverse=True)[1]
-    rng, kinds, patches = np.random.default_rng(0), list[float](), list[float]()
-    place = rng.integers(1, seen.shape[1], len(seen))
-    single = seen[np.arange(len(seen)), place]
-    for known, tested in GroupKFold(FOLDS, shuffle=True, random_state=0).split(seen, labels, groups):
-        for features, found in ((seen[:, 0], kinds), (single, patches)):
-            found.append(right((features[known], labels[known]), (features[tested], labels[tested])))
+    captions = np.unique([row["caption"] for row in photos], return_inverse=True)[1]
+    taken = states(pretrained, [load_image(collected / row["image"]) for row in photos])
     dots, target = load_digits(return_X_y=True)
     dots = torch.from_numpy(np.uint8(15.9 * np.asarray(dots).reshape(-1, 1, 8, 8)))
     drawn = [one.expand(3, -1, -1).repeat_interleave(12, 1).repeat_interleave(12, 2) for one in dots]
     written, truth, found = states(pretrained, drawn)[:, 0], np.asarray(target).astype(str), list[float]()
     for _ in range(DRAWS):
-        shown = np.concatenate(
+        own = np.concatenate(
             [rng.choice(np.flatnonzero(truth == one), EXAMPLES, False) for one in np.unique(truth)]
         )
-        rest = np.setdiff1d(np.arange(len(truth)), shown)
-        found.append(right((written[shown], truth[shown]), (written[rest], truth[rest])))
-    values = np.linalg.svd(seen[:, 0] - seen[:, 0].mean(0), compute_uv=False)
-    shares = values / values.sum()
+        rest = np.setdiff1d(np.arange(len(truth)), own)
+        found.append(right((written[own], truth[own]), (written[rest], truth[rest])))
+    vectors = seen[:, 0]
+    values = np.linalg.svd(vectors - vectors.mean(0), compute_uv=False)
+    parts = values / values.sum()
     return {
         "vision/design": right((noto, names), (other, names)),
-        "vision/kinds": float(np.mean(kinds)),
-        "vision/patches": float(np.mean(patches)),
+        "vision/kinds": folds(seen[:, :1], labels, groups),
+        "vision/patches": folds(shown, labels, groups),
         "vision/digits": float(np.mean(found)),
-        "vision/deviation": float(seen[:, 0].std(0).mean() / np.sqrt((seen[:, 0] ** 2).mean())),
-        "vision/rank": float(np.exp(-(shares * np.log(shares + 1e-12)).sum()) / seen.shape[2]),
+        "vision/photographs": folds(taken[:, :1], np.array([row["keywords"] for row in photos]), captions),
+        "vision/deviation": float(vectors.std(0).mean() / np.sqrt((vectors**2).mean())),
+        "vision/effective_rank": float(
+            np.exp(-(parts * np.log(parts + 1e-12)).sum()) / min(len(vectors) - 1, vectors.shape[1])
+        ),
     }
 
 
-def main(file: str, collected: str, world: str, out: str, steps: str = "") -> None:
-    """Train and score."""
-    more = ["--training.steps", steps] if steps else []
-    ablate(load_ablation(file), Path(out), Path(world), more, partial(score, Path(collected)))
+def main(file: str, collected: str, pairs: str, world: str, out: str, steps: str = "") -> None:
+    """Train and score; start.csv has the scores of the models that the seeds begin with."""
+    rows, place, arms = pictures(Path(collected)), Path(out), load_ablation(file)
+    lines = [
+        line for name in ("art", "icons") for line in (Path(pairs) / f"{name}.jsonl").read_text().splitlines()
+    ]
+    kept = [line for line in lines if not is_scored(rows[int(Path(json.loads(line)["image"]).stem[:5])])]
+    write_text(Path(pairs) / "wordless.jsonl", "".join(f"{line}\n" for line in kept))
+    scorer = partial(score, Path(collected), Path(pairs))
+    ablate(arms, place, Path(world), ["--training.steps", steps] if steps else [], scorer)
+    starts = []
+    for seed in range(arms.seeds):
+        found = scorer(place.with_name(f"start-{seed}") / "model", seed)
+        starts.append({"arm": "start", "seed": str(seed)} | {key: f"{one:.5f}" for key, one in found.items()})
+    write_text(place / "start.csv", as_csv(starts))
 
 
 if __name__ == "__main__":

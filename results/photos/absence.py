@@ -66,9 +66,9 @@ def searched(context: Context, pairs: Path, split: str, half: int) -> Searched:
     return Searched(rows, images, texts, places[: len(rows)].numpy(), said)
 
 
-def shares(found: GallerySearches, fit: PresenceFit) -> dict[str, tuple[Any, int]]:
-    """Shares by gallery size, with their intervals and numbers of captions."""
-    scores: dict[str, tuple[Any, int]] = {}
+def shares(found: GallerySearches, fit: PresenceFit) -> dict[str, tuple[Any, float, int]]:
+    """Shares by gallery size, with their intervals, chance and numbers of captions."""
+    scores: dict[str, tuple[Any, float, int]] = {}
     heights = found.heights(fit.contrast, fit.matching)
     for size in np.unique(found.pictures).tolist():
         own = found.pictures == size
@@ -82,8 +82,11 @@ def shares(found: GallerySearches, fit: PresenceFit) -> dict[str, tuple[Any, int
             "answered": lambda at, own=answered[there]: own[at].mean(),
             "refused": lambda at, own=~answered[~there]: own[at].mean(),
         }
+        refused = float((~answered[there]).mean())  # a refusal that knows nothing is as frequent
+        chances = {"refused at 95 % answered": 0.05, "answered": 1 - refused, "refused": refused}
         for name, share in measured.items():
-            scores[f"absence/{size}/{name}"] = bootstrap(share, groups[there], 0), len(present)
+            found_share = bootstrap(share, groups[there], 0)
+            scores[f"absence/{size}/{name}"] = found_share, chances[name], len(present)
     return scores
 
 
@@ -102,8 +105,8 @@ def main(folder: Path, pairs: Path) -> None:
     own, calibration = found.artifacts, replace(matching, data=data, presence=fit)
     save_model(folder, found.model, own.tokenizer, own.preprocessing, found.provenance, None, calibration)
     out = csv.writer(sys.stdout, lineterminator="\n")
-    for name, (one, rows) in shares(new, fit).items():
-        out.writerow([name, *(f"{part:.4f}" for part in (one.value, one.low, one.high)), "", "", rows])
+    for name, (one, chance, rows) in shares(new, fit).items():
+        out.writerow([name, *(f"{part:.4f}" for part in (one.value, one.low, one.high, chance)), "", rows])
     for name, one in result.scores.items():
         out.writerow(
             [name, *(f"{part:.4f}" for part in (one.value, one.low, one.high, one.chance)), "", one.n]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.language_kept import probed, questions, read_texts
+from benchmarks.language_kept import floors, probed, questions, read_texts
 
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.probing import RegressionConfig
@@ -66,12 +66,23 @@ def kinds(context: Context, file: Path) -> Iterator[tuple[str, Interval, float, 
 def language(found: Pretrained, archive: Path) -> Iterator[list[str]]:
     """Lines of the probes of language, after the training and before."""
     asked, before = list(questions(read_texts(archive))), read_packaged_language(MINILM).encoder
+    usual, words = floors(asked)
     for name, encoder in (("photos", found.model.language), ("MiniLM", before)):
         found.model.language = encoder.eval()
         cells = probed(found, asked)
         for one in asked:
             shown = [cells[f"{one.name}{part}"] for part in ("", ", low", ", high", ", n")]
-            yield [f"language/{one.name}/{name}", *shown[:3], "", "", shown[3]]
+            yield [f"language/{one.name}/{name}", *shown[:3], usual[one.name], "", shown[3]]
+    for one in asked:
+        yield [
+            f"language/{one.name}/TF-IDF",
+            words[one.name],
+            "",
+            "",
+            usual[one.name],
+            "",
+            str(one.tested.sum()),
+        ]
 
 
 def retrieval(found: Pretrained, pairs: Path) -> PartResult:

@@ -2,10 +2,11 @@
 
     python results/stop/run.py ARMS START TEXTS WORLD vaderSentiment-0.5.zip OUT [STEPS]
 
-Scores of a model, and of START as the arm `start`: the loss of masked words in TEXTS/heldout.jsonl (each line
-masked once, by a fixed seed, as in training), linear probes of three questions about real sentences
-(benchmarks/language_kept.py), and what a matching of WORLD's hard captions gets right. OUT has what
-`xfm ablate` writes; the same command goes on where it was stopped.
+Each seed begins with START's language encoder and token head in a model that it draws (OUT-starts/SEED).
+Scores: the loss of masked words in TEXTS/heldout.jsonl (each line masked once, by a fixed seed, as in
+training), linear probes of three questions about real sentences (benchmarks/language_kept.py), and of WORLD
+what matching and masked words with pictures get right. OUT has what `xfm ablate` writes, and start.csv with
+the scores of the starts; the same command goes on where it was stopped.
 """
 
 import json
@@ -25,10 +26,11 @@ from xfm.core.files import write_text
 from xfm.data.collate import padded_tokens
 from xfm.data.masking import mask_tokens, maskable
 from xfm.data.schema import Tokens
-from xfm.evaluation.ablation import ablate
+from xfm.evaluation.ablation import ablate, as_csv
 from xfm.evaluation.suite import evaluate
-from xfm.models.folder import Pretrained, load_model
+from xfm.models.folder import Pretrained, load_model, save_model
 from xfm.models.precision import autocast
+from xfm.models.xfm import XFM
 
 MASKED, BATCH = TokenMaskConfig(0.3, 24, 64), 128
 
@@ -69,18 +71,42 @@ def score(texts: Path, world: Path, rated: Path, model: Path, seed: int) -> dict
     cells = probed(pretrained, asked)
     found = {"language/heldout_loss": loss, "language/heldout_accuracy": right}
     found |= {f"language/{one.name}": float(cells[one.name]) for one in asked}
-    parts = EvaluationConfig(seed=seed, parts=[Part.HARD], scratch=False, keep_models=False)
-    scores = evaluate(model, world, model.parent, parts, False)
+    parts = [Part.HARD, Part.MATCHING, Part.MASKED_TOKENS]
+    config = EvaluationConfig(seed=seed, parts=parts, scratch=False, keep_models=False)
+    scores = evaluate(model, world, model.with_name(f"{model.name}-scores"), config, False)
     return found | {key: one.value for key, one in scores.items()}
 
 
+def begin(start: Path, folder: Path, seed: int) -> None:
+    """A model whose language encoder and token head are those of START; the rest is drawn by the seed."""
+    if not folder.exists():
+        known = load_model(start)
+        torch.manual_seed(seed)
+        made, kept = XFM(known.model.config), known.model.state_dict()
+        kept = {name: one for name, one in kept.items() if name.startswith(("language.", "language_head."))}
+        made.load_state_dict(kept, strict=False)
+        save_model(folder, made, known.tokenizer, known.preprocessing, known.provenance)
+
+
 def main(file: str, start: str, texts: str, world: str, rated: str, out: str, steps: str = "") -> None:
-    """Train and score; `start` is scored once."""
-    scorer = partial(score, Path(texts), Path(world), Path(rated))
-    more = ["--training.steps", steps] if steps else []
-    ablate(load_ablation(file), Path(out), Path(world), more, scorer)
-    if not (kept := Path(out) / "start.json").exists():
-        write_text(kept, json.dumps(scorer(Path(start), 0), indent=1) + "\n")
+    """Train and score; the rows of the arm `start` are those of the models that the seeds begin with."""
+    scorer, arms, place = (
+        partial(score, Path(texts), Path(world), Path(rated)),
+        load_ablation(file),
+        Path(out),
+    )
+    starts = place.with_name(f"{place.name}-starts")
+    rows = []
+    for seed in range(arms.seeds):
+        begin(Path(start), starts / str(seed), seed)
+    ablate(arms, place, Path(world), ["--training.steps", steps] if steps else [], scorer)
+    for seed in range(arms.seeds):
+        found = scorer(starts / str(seed), seed)
+        rows.append(
+            {"arm": "start", "seed": str(seed), "steps": "0"}
+            | {key: f"{one:.5f}" for key, one in found.items()}
+        )
+    write_text(place / "start.csv", as_csv(rows))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+set -eu
 # The stop before language, on two cores: the language encoder, five seeds of four arms, three of two with MiniLM.
 xfm prepare --out worlds/emoji
 python -m pip download --no-deps --dest build vaderSentiment==0.5
@@ -9,5 +10,5 @@ python results/stop/run.py results/stop/arms.yaml runs/stop/language/model world
 xfm init --language all-minilm-l6-v2 --vision fresh --recipe nano runs/stop/minilm
 python results/stop/run.py results/stop/arms-minilm.yaml runs/stop/minilm worlds/texts worlds/emoji \
     build/vaderSentiment-0.5.zip runs/stop/arms-minilm
-cp runs/stop/arms/results.csv results/stop.csv
-cp runs/stop/arms-minilm/results.csv results/stop-minilm.csv
+cat runs/stop/arms/results.csv > results/stop.csv
+cat runs/stop/arms-minilm/results.csv > results/stop-minilm.csv

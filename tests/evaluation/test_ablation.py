@@ -1,4 +1,4 @@
-"""Ablations: variants of a recipe, their averages, and a real one on a small world."""
+"""Ablations: arms of a recipe, their averages, and a real one on a small world."""
 
 import csv
 import re
@@ -10,8 +10,10 @@ import pytest
 from scipy import stats
 
 from tests.alike import some, thorough
+from xfm.cli.ablate import parser
 from xfm.config.ablation import load_ablation
 from xfm.config.model import EncoderName, MimTarget
+from xfm.config.options import parse_options
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
 from xfm.evaluation.ablation import PAGE, RESULTS, RUNS, ScoredRun, ablate, differences, recipe_of
@@ -28,7 +30,7 @@ def test_an_arm_changes_what_it_says_and_nothing_else(arm, recipe):
     assert made.training.seed == 5
     policies_of(made)
     for phase in made.phases():
-        assert all(getattr(phase.weights, name) == 0 for name in arm.unweighted)
+        assert all(getattr(phase.weights, name) == 0 for name in arm.without)
     if arm.name == "full":
         assert made == full
         return
@@ -46,7 +48,7 @@ def test_an_arm_changes_what_it_says_and_nothing_else(arm, recipe):
         ("[{name: a, meaning: x}, {name: a, meaning: y}]", "two arms a"),
         ("[{name: ../a, meaning: x}]", "names a folder"),
         ("[{name: a}]", "arms.0.meaning is missing"),
-        ("[{name: a, meaning: x, unweighted: [mimm]}]", "no loss mimm; did you mean mim"),
+        ("[{name: a, meaning: x, without: [mimm]}]", "no loss mimm; did you mean mim"),
         ("[{name: a, meaning: x, options: [--training.mim=1]}]", "unknown option --training.mim=1"),
         ("[{name: a, meaning: x}]\nonly: [b]", "there is no arm b"),
     ],
@@ -57,6 +59,15 @@ def test_a_bad_file_of_arms_is_refused_before_anything_is_made(arms: str, said: 
     with pytest.raises(UserError, match=re.escape(said)):
         ablate(load_ablation(str(file)), out, tmp_path, progress=False)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--seeds", "2"], ["--world", "w", "method"], ["method", "--only", "no-mim"]],
+    ids=" ".join,
+)
+def test_options_may_stand_before_the_file(options: list[str]) -> None:
+    assert parse_options(parser(options), options).recipe == "ablation"
 
 
 def test_differences_are_paired_by_seed():

@@ -107,7 +107,9 @@ def test_muon_takes_the_matrices_of_linear_layers_only():
     assert by_muon | by_adamw == {name for name, _ in model.named_parameters()}
     assert "vision.blocks.0.fc1.weight" in by_muon
     assert "itm_head.0.weight" in by_muon
-    new = build_optimizer(model, replace(config, muon_known=False), lambda name: name.startswith("itm_head"))
+    new = build_optimizer(
+        model, replace(config, muon_new_only=True), lambda name: name.startswith("itm_head")
+    )
     assert by_name(new.members[1].param_groups, "names").keys() == {"itm_head.0.weight"}
     shapes = dict(model.named_parameters())
     for name in by_adamw:

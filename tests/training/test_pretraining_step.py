@@ -129,7 +129,7 @@ def test_mim_toward_the_start_does_not_follow_the_encoder() -> None:
     """Before the first step it is the published target, and stays that when the encoder has moved."""
     model, batch = tiny_model(), global_batch(0).only(["image", "pair"])
     start, data = copy.deepcopy(model.vision), OnePhase(LossConfig())
-    step = PretrainingStep([PRETRAINING], MimTarget.START, data, start=start)  # pyright: ignore
+    step = PretrainingStep([PRETRAINING], MimTarget.INITIAL, data, start=start)  # pyright: ignore
 
     def losses(kind: MimTarget, teacher: nn.Module | None) -> dict[str, torch.Tensor]:
         drawn = torch.Generator().manual_seed(0)
@@ -144,8 +144,8 @@ def test_mim_toward_the_start_does_not_follow_the_encoder() -> None:
     with torch.no_grad():
         for parameter in model.vision.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    moved = losses(MimTarget.START, start)
-    torch.testing.assert_close(moved, losses(MimTarget.START, copy.deepcopy(start)))
+    moved = losses(MimTarget.INITIAL, start)
+    torch.testing.assert_close(moved, losses(MimTarget.INITIAL, copy.deepcopy(start)))
     assert all(not torch.isclose(moved[name], loss) for name, loss in losses(MimTarget.STATES, None).items())
 
 

@@ -1,21 +1,18 @@
 """`xfm ablate`: its options, and what it says around the work."""
 
-import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from xfm.cli._options import option, shared
 from xfm.config.ablation import ABLATIONS, AblationConfig, load_ablation
 from xfm.config.load import read_recipe, recipe_names
-from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("file", nargs="?")
-    first.add_argument("--file", dest="named", nargs="?")
-    known = first.parse_known_args(options)[0]
-    file = known.named or known.file or "method"
+    named = early_word(options, "file", recipe_names(ABLATIONS))
+    file = named or os.environ.get("XFM_ABLATE_FILE") or "method"
     values, source = read_recipe(file, AblationConfig, ABLATIONS), f"recipe {file}"
     parser = new_parser(
         words=["file"],
@@ -26,7 +23,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         + "\n".join(f"  {one.name:<14} {one.meaning}" for one in load_ablation(file).arms),
         examples="  xfm ablate method --out runs/ablation\n"
         "  xfm ablate method --recipe nano --only no-mim,no-text --seeds 2 --steps 300 --validation\n"
-        "  xfm ablate mine.yaml      arms of your own; docs/evidence.md shows a file",
+        "  xfm ablate mine.yaml      arms of your own (docs/evidence.md#a-file-of-arms)",
     )
     option(
         parser,

@@ -21,17 +21,17 @@ class Arm:
         meaning: in a few words.
         options: as `xfm pretrain` takes them, such as `--training.mim_target=pixels`; `{seed}` in one is the
             seed of the run.
-        unweighted: losses that have no weight in any phase.
+        without: losses that have no weight in any phase.
     """
 
     name: str
     meaning: str
     options: list[str] = field(default_factory=list)
-    unweighted: list[str] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         losses = [one.name for one in fields(LossConfig)]
-        if unknown := next((name for name in self.unweighted if name not in losses), None):
+        if unknown := next((name for name in self.without if name not in losses), None):
             told = suggest(unknown, losses, f"one of {', '.join(losses)}")
             raise UserError(f"the arm {self.name}: there is no loss {unknown}; {told}")
 
@@ -50,7 +50,7 @@ class AblationConfig:
     """An ablation: its arms, each trained with every seed and scored alike.
 
     Attributes:
-        recipe: one of the package's, or a YAML file.
+        recipe: one of the package's, or a YAML file; its path, as those of options, starts here.
         arms: the first is the one that the others are compared with.
         averages: scores that count, declared before the runs; intervals are corrected for their number.
         options: of every run, as those of an arm.
@@ -78,6 +78,9 @@ class AblationConfig:
             raise UserError(f"there are two arms {doubled}; give each a name of its own")
         if bad := next((name for name in names if not name.replace("-", "").isalnum()), None):
             raise UserError(f"the arm {bad!r} names a folder: take letters, digits and hyphens")
+        averages = [one.name for one in self.averages]
+        if bad := next((name for name in averages if "/" in name or averages.count(name) > 1), None):
+            raise UserError(f"the average {bad!r} needs a name of its own, without a slash")
         for name in self.only:
             if name not in names:
                 raise UserError(f"there is no arm {name}; {suggest(name, names, 'see the file of arms')}")
@@ -88,12 +91,18 @@ class AblationConfig:
         return [one for one in self.arms if not self.only or one.name in (self.arms[0].name, *self.only)]
 
     def averaged(self, scores: dict[str, float]) -> dict[str, float]:
-        """Averages of the scores that are there; one of which none is, is absent."""
+        """Averages of scores. UserError: one is missing; of validation splits some parts have none."""
         text, seen = ("validation", "validation") if self.validation else ("test", "seen")
         found = dict[str, float]()
         for one in self.averages:
             keys = [key.replace("{text}", text).replace("{seen}", seen) for key in one.scores]
-            if there := [scores[key] for key in keys if key in scores]:
+            there = [scores[key] for key in keys if key in scores]
+            if len(there) < len(keys) and not self.validation:
+                missing = next(key for key in keys if key not in scores)
+                raise UserError(
+                    f"the average {one.name}: no score is called {missing}; mend the file of arms"
+                )
+            if there:
                 found[one.name] = sum(there) / len(there)
         return found
 

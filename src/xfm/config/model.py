@@ -26,13 +26,13 @@ class MimTarget(StrEnum):
     """What MIM predicts at masked patches.
 
     states: what the same encoder makes of the whole picture, guided by all it learns (paper section 3.2).
-    start: what the vision encoder made of the whole picture before the run's first step.
+    initial: what the vision encoder made of the whole picture before the run's first step.
     pixels: the patch's pixels, each patch normalised to mean 0 and deviation 1 (He et al. 2021, "Masked
         autoencoders are scalable vision learners"), by a linear head that nothing else uses.
     """
 
     STATES = "states"
-    START = "start"
+    INITIAL = "initial"
     PIXELS = "pixels"
 
 

@@ -165,14 +165,14 @@ class OptimConfig(LearningRates):
     Attributes:
         warmup: steps of linear warm-up; the first step already moves.
         hold: share of the run after the warm-up that stays at the peak before the decay starts.
-        muon_known: whether Muon has all matrices, not only those of parts that are new.
+        muon_new_only: Muon has the matrices of new parts alone, and AdamW those that the run begins with.
         published: optimise exactly as the published code does; `muon_lr` and `hold` must be 0.
     """
 
     new_lr_multiplier: float = limited(2.0, 0)
     warmup: int = limited(2500, 0)
     hold: float = limited(0.0, 0, 1)
-    muon_known: bool = True
+    muon_new_only: bool = False
 
     def __post_init__(self) -> None:
         more = self.muon_lr or self.hold or self.least_lr or self.layer_decay != 1
@@ -202,7 +202,7 @@ class TrainingConfig:
         weights: weights of the losses.
         negatives: the draw of ITM's negatives.
         gradients: which encoders each objective's gradient reaches.
-        mim_target: what MIM predicts; `pixels` needs `model.pixel_head`, `start` an `init.model`.
+        mim_target: what MIM predicts; `pixels` needs `model.pixel_head`, `initial` weights to begin with.
         save_every: steps between checkpoints.
         keep: checkpoints kept; older ones are deleted.
         log_every: steps between log lines.

@@ -24,7 +24,7 @@ from xfm.core.locks import locked
 from xfm.core.paths import home_path
 from xfm.core.processes import cores, processor
 from xfm.core.results_folder import free_name
-from xfm.evaluation.suite import evaluate
+from xfm.evaluation.suite import evaluate, weights_digest
 from xfm.metrics.intervals import Interval
 from xfm.metrics.numbers import percent
 from xfm.models.model_reading import read_provenance
@@ -81,7 +81,7 @@ out. Those of the averages are corrected for their number (Bonferroni), those of
 
 ## Averages
 
-{average_table(runs)}
+{average_table(runs, len(config.averages) * (len(config.chosen) - 1))}
 
 ## Every score
 
@@ -139,7 +139,7 @@ def recipe_of(recipe: str, arm: Arm, seed: int, options: Sequence[str] = ()) -> 
     """A recipe with a seed, an arm's settings, and weight 0 for the losses that it drops."""
     given = [one.replace("{seed}", str(seed)) for one in (*options, *arm.options)]
     made = load_recipe(recipe, [*given, "--training.seed", str(seed)])
-    absent = dict.fromkeys(arm.unweighted, 0.0)
+    absent = dict.fromkeys(arm.without, 0.0)
     if not absent:
         return made
     phases = [
@@ -170,7 +170,8 @@ def ablate(
         for arm in config.chosen
     ]
     settings = {"recipe": config.recipe, "options": options, "scale": config.scale}
-    settings |= {"validation": config.validation, "arms": to_plain(config.arms)}
+    settings |= {"validation": config.validation, "averages": to_plain(config.averages)}
+    settings["arms"] = {one.name: [one.options, one.without] for one in config.arms}
     with locked(out, beside=True):
         _require_same(out, settings)
         rows: list[dict[str, str]] = []
@@ -213,12 +214,15 @@ def _finished(
     began = time.perf_counter()
     if not (folder / MODEL_FOLDER).exists():
         pretrain(recipe, folder, (folder / "config.yaml").exists(), progress, device)
-    if not (folder / SCORES).exists():
-        scores = dict(score(folder / MODEL_FOLDER, recipe.training.seed))
-        about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
-        write_text(folder / ABOUT, json.dumps(about) + "\n")
-        write_text(folder / SCORES, json.dumps(scores, indent=1) + "\n")
-    return read_json_or_nothing(folder / SCORES)
+    weights = weights_digest(folder / MODEL_FOLDER)
+    held = read_json_or_nothing(folder / SCORES)
+    if held.get("weights") == weights:
+        return held["scores"]
+    scores = dict(score(folder / MODEL_FOLDER, recipe.training.seed))
+    about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
+    write_text(folder / ABOUT, json.dumps(about) + "\n")
+    write_text(folder / SCORES, json.dumps({"weights": weights, "scores": scores}, indent=1) + "\n")
+    return scores
 
 
 def _evaluated(

@@ -71,7 +71,7 @@ def pretraining_losses(
 
     The mean of losses and gradients over all microbatches of `global_batch` (None: the batch alone) is the
     global one. The temperature is clamped in place; `generator` draws hard negatives, in the same state in
-    all processes; `target` is MIM's, `start` the encoder of `MimTarget.START`.
+    all processes; `target` is MIM's, `start` the encoder of `MimTarget.INITIAL`.
     """
     model.clamp_temperature()
     global_batch = global_batch or single(batch)
@@ -175,6 +175,8 @@ def _mim_losses(
     pixels, masks = (torch.cat(parts) for parts in zip(*masked.values(), strict=True))
     predicted = policy.gate(Objective.MIM, EncoderName.VISION, model.encode_image(pixels, masks))
     targets = {} if pair_states is None else {"pair": pair_states}
+    if (target is MimTarget.INITIAL) != (start is not None):
+        raise ValueError("training.mim_target initial, and no other, needs the encoder of the start")
     if target is MimTarget.PIXELS:
         if model.pixel_head is None:
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")

@@ -192,8 +192,7 @@ class LanceStore:
                 self._table.drop_index(one.name)
         if rows >= EXACT_BELOW and not any(one.columns == ["key"] for one in self._table.list_indices()):
             self._table.create_index("key", config=BTree())
-        # One process writes, so what no version names is left of one that was killed.
-        self._table.optimize(cleanup_older_than=_NOW, delete_unverified=True)
+        self._table.optimize(cleanup_older_than=_NOW)
         if rows >= EXACT_BELOW:
             shape: Any = {"num_partitions": _lists(rows), "max_iterations": _ROUNDS, "sample_rate": _SAMPLED}
             width, config = self._width, IvfRq(distance_type="cosine", **shape)

@@ -164,8 +164,10 @@ def build_optimizer(
         return _adamw(groups(), config)
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     matrices = {
-        name for name in matrix_names(model).intersection(trained) if config.muon_known or is_new(name)
+        name for name in matrix_names(model).intersection(trained) if is_new(name) or not config.muon_new_only
     }
+    if not matrices:
+        return _adamw(groups(), config)
     of_matrices = groups(sorted(matrices))
     for group in of_matrices:
         group["lr_multiplier"] *= config.muon_lr / config.lr

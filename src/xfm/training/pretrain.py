@@ -151,7 +151,7 @@ def pretrain(
         model = build_model(recipe, compiled)
 
         target, start = recipe.training.mim_target, None
-        if target is MimTarget.START:
+        if target is MimTarget.INITIAL:
             start = copy.deepcopy(model.vision).requires_grad_(False).eval()
         divided = recipe.training.sequential_sources, recipe.training.three_updates
         loss = PretrainingStep(policies, target, data, *divided, start)
@@ -222,8 +222,8 @@ def policies_of(recipe: Recipe) -> list[GradientPolicy]:
         raise UserError(f"training.gradients: {error}") from error
     if recipe.training.mim_target is MimTarget.PIXELS and not recipe.model.pixel_head:
         raise UserError("training.mim_target pixels needs a head: set model.pixel_head to true")
-    if recipe.training.mim_target is MimTarget.START and not (recipe.init.model or recipe.init.vision):
-        raise UserError("training.mim_target start needs an encoder that knows something: give init.model")
+    if recipe.training.mim_target is MimTarget.INITIAL and not (recipe.init.model or recipe.init.vision):
+        raise UserError("training.mim_target initial needs an encoder that knows something: give init.model")
     return policies
 
 

@@ -98,7 +98,8 @@ def held_states(
     """Bytes that a process holds in a phase: `now` learns in it, `ever` in any phase and has moments."""
     sharded = training.strategy is Strategy.FSDP and world > 1
     half, own = training.precision is not Precision.FP32, BYTES / world if sharded else BYTES
-    orthogonal = [name for name in ever if name in parts.matrices] if training.optim.muon_lr else []
+    muon = training.optim.muon_lr and not training.optim.muon_new_only  # else at most what AdamW holds
+    orthogonal = [name for name in ever if name in parts.matrices] if muon else []
     by_encoder: dict[EncoderName, list[str]] = {encoder: [] for encoder in EncoderName}
     for name in now:  # gradients of heads come with those of their encoder
         first = name.partition(".")[0].removesuffix("_head")

@@ -161,8 +161,8 @@ class StepModel:
                 "the memory of encoders of other libraries (timm, transformers) is not known: plan with a "
                 "recipe whose model.vision and model.language are xfm's own, of the same sizes"
             )
-        if training.mim_target is MimTarget.START:
-            raise UserError("the memory of training.mim_target start is not known: plan with states")
+        if training.mim_target is MimTarget.INITIAL:
+            raise UserError("the memory of training.mim_target initial is not known: plan with states")
         self.vision, self.language, self.fusion, self.model = vision, words, fusion, model
         self.weights, self.negatives, self.gradients = weights, negatives, gradients
         self.pixels = training.mim_target is MimTarget.PIXELS
