@@ -152,7 +152,7 @@ def pretrain(
 
         target, start = recipe.training.mim_target, None
         if target is MimTarget.INITIAL:
-            start = copy.deepcopy(model.vision).requires_grad_(False).eval()
+            start = copy.deepcopy(model.vision).requires_grad_(False).eval().to(process.device)
         divided = recipe.training.sequential_sources, recipe.training.three_updates
         loss = PretrainingStep(policies, target, data, *divided, start)
         looks = recipe.training.validate_every > 0

@@ -119,7 +119,7 @@ class PretrainingStep(StepLoss[Batch]):
             self.memory = NegativeQueue(size) if size else None
         global_batch = replace(part.global_batch, queue=self.memory)
         weights, policy = self._learned(part.batch)
-        mim = self.target, self.start and self.start.to(model.device)
+        mim = self.target, self.start
         return pretraining_losses(model, part.batch, policy, weights, generator, global_batch, *mim)
 
     def state_dict(self) -> dict[str, Tensor]:
