@@ -157,7 +157,7 @@ _SHORT = (
     *("test-artist/image_r1", "test-emoji/image_r1", "absence/1000/refused at 95 % answered"),
 )
 PHOTOS_SHORT = {label: key for label, key in PHOTOS.items() if key in _SHORT}
-PARTS = ("value", "low", "high", "chance", "baseline", "n")
+PARTS = ("value", "low", "high", "chance", "baseline", "n", "scratch")
 """What is kept of every score."""
 COMPARISONS = 21
 """Intervals of docs/evidence.md that say whether a part is worth something: six arms by three averages,
@@ -254,14 +254,18 @@ def nouns_alone(key: str) -> str:
 def table(run: dict[str, str], rows: dict[str, str], others: Sequence[dict[str, str]] = ()) -> str:
     """A run as a table in Markdown, and a line that says which run that is; with `others`, the lowest and
     highest scores of these stand beside its own. Runs that were evaluated before retrieval had a baseline
-    have that of `nouns_alone`."""
+    have that of `nouns_alone`. `scratch` is the same fine-tuning from random weights, where it was run."""
     ranged = [f"all {len(others)} runs"] if others else []
-    head = ["embedded world, test splits", f"`{run['recipe']}`", "95 %", *ranged, "baseline", "chance", "n"]
+    untrained = [run.get(f"{key}:scratch", "") for key in rows.values()]
+    begun = ["scratch"] if any(untrained) else []
+    floor = [*begun, "baseline", "chance", "n"]
+    head = ["embedded world, test splits", f"`{run['recipe']}`", "95 %", *ranged, *floor]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for label, key in rows.items():
-        value, low, high, chance, baseline, n = (run[f"{key}:{part}"] for part in PARTS)
+    for (label, key), scratch in zip(rows.items(), untrained, strict=True):
+        value, low, high, chance, baseline, n = (run[f"{key}:{part}"] for part in PARTS[:-1])
         between = f"{100 * float(low):.1f} to {100 * float(high):.1f} %" if low else "-"
-        floors = [percent(float(one) if one else None) for one in (baseline or nouns_alone(key), chance)]
+        known = (*([scratch] if begun else []), baseline or nouns_alone(key), chance)
+        floors = [percent(float(one) if one else None) for one in known]
         scored = sorted(float(found) for row in others if (found := row.get(f"{key}:value")))
         spread = [_between([percent(one) for one in scored])] if others else []
         cells = [label, percent(float(value)), between, *spread, *floors, f"{int(n):,}"]

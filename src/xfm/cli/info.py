@@ -16,9 +16,9 @@ from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.core.errors import UserError, printable, suggest
 from xfm.core.files import file_digest, folder_size, read_json_object, read_log
 from xfm.core.paths import home_path
-from xfm.models.resolve import model_folder
+from xfm.models.resolve import packaged
 from xfm.models.safetensors_header import tensor_shapes
-from xfm.models.shipped import boxed_model, boxed_names
+from xfm.models.shipped import boxed_names
 
 PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
 """Ends of the names of published files; other files are recipes."""
@@ -93,8 +93,8 @@ def describe(path: str) -> str:
         from xfm.models.interop.published.sizes import describe_published
 
         return _yaml({"published": path, "bytes": folder.stat().st_size, **describe_published(folder)})
-    own = None if folder.is_file() else boxed_model(path)
-    if not folder.is_dir() or (own and model_folder(path) == own):
+    own = None if folder.is_file() else packaged(path)
+    if own or not folder.is_dir():
         recipe = [] if own and path not in recipe_names() else [dump_recipe(load_recipe(path)).rstrip()]
         return "\n---\n".join([*([_described_model(own)] if own else []), *recipe])
     if (folder / "state.json").exists():  # whatever it is: what reads it says so

@@ -26,8 +26,7 @@ from xfm.inference.engine import one_thread
 from xfm.inference.pipeline import pipeline
 from xfm.inference.prediction import answered_rows
 from xfm.inference.row_sources import FolderRows, InputRow, ReadOptions, TableRows, known_path, open_rows
-from xfm.models.resolve import find_model
-from xfm.models.shipped import boxed_model
+from xfm.models.resolve import find_model, packaged
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,9 @@ class RowWork:
 
 def everywhere(model: str) -> str:
     """A model reference that holds in other folders; UserError if there is no such model."""
-    found, place = find_model(model), home_path(model)
-    return str(place.absolute()) if place.exists() and found != boxed_model(model) else model
+    find_model(model)
+    place = home_path(model)
+    return str(place.absolute()) if place.exists() and packaged(model) is None else model
 
 
 def require_shareable(spec: TaskSpec, source: object, draw: object) -> None:

@@ -36,6 +36,12 @@ def model_folder(reference: Path | str, revision: str | None = None) -> Path:
     return boxed_model(reference) or path  # a folder of pictures that is called photos is no model
 
 
+def packaged(reference: Path | str) -> Path | None:
+    """Folder of the packaged model that `model_folder` takes a reference for; None for other models."""
+    boxed = boxed_model(reference)
+    return boxed if boxed is not None and model_folder(reference) == boxed else None
+
+
 def find_model(reference: Path | str, revision: str | None = None) -> Path:
     """`model_folder` of a model that must exist, else a UserError."""
     place = model_folder(reference, revision)

@@ -10,8 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from xfm.core.errors import UserError, excerpt, printable
-from xfm.models.resolve import model_folder
-from xfm.models.shipped import boxed_model
+from xfm.models.resolve import packaged
 
 HOSTS = "XFM_STORE_HOSTS"
 """Of the environment: hosts of PostgreSQL that collections may name, with commas."""
@@ -43,7 +42,7 @@ def _is_here(host: str) -> bool:
 
 def tell_model(place: Path, model: str) -> None:
     """Say which model a collection loads, unless it is the package's."""
-    if (boxed := boxed_model(model)) is None or model_folder(model) != boxed:
+    if packaged(model) is None:
         print(
             f"Note: {printable(str(place))} names its model: {printable(excerpt(model, 200))}",
             file=sys.stderr,
