@@ -58,7 +58,7 @@ def _shown(value: Any) -> str:
     if all(isinstance(item, str) for item in value):
         return ", ".join(value)
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6).strip()
-    return text if len(text) < 200 else f"{len(value)} entries, shown by `xfm info`"
+    return text if len(text) < 200 else f"{len(value)} entries"
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -194,7 +194,7 @@ def ablate(
 
 def _require_same(out: Path, settings: dict[str, object]) -> None:
     held = read_json_or_nothing(out / SETTINGS)
-    if held and held != settings:
+    if held and held != settings and (out / RUNS).exists():  # else nothing was begun
         name = next(name for name, value in settings.items() if held.get(name) != value)
         raise UserError(
             f"{out} holds an ablation with another value of {name} (see its {SETTINGS}): "
