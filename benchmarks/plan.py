@@ -27,7 +27,7 @@ from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.models.xfm import XFM
-from xfm.training.planning.planner import MemoryForecast, forecast, parts_of
+from xfm.training.planning.memory import MemoryForecast, forecast, parts_of
 from xfm.training.planning.step import CaptionedSizes, StepSizes, TextSizes, sizes_of
 from xfm.training.pretrain import policies_of
 from xfm.training.pretraining_step import PretrainingStep

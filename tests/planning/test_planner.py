@@ -25,17 +25,16 @@ from xfm.config.training import (
     TrainingConfig,
 )
 from xfm.models.gradients import PRETRAINING
+from xfm.training import pretrain
+from xfm.training.distributed import Process
 from xfm.training.planning.planner import PretrainingPlan, plan
 from xfm.training.planning.step import CaptionedSizes, StepModel, StepSizes, TextSizes
 from xfm.training.pretraining_step import PretrainingStep
 
-PLAIN = ["--training.activation_checkpointing", "none"]
-"""The recipe computes some again: the ladder begins before that."""
-
 
 @pytest.fixture(scope="module")
 def base() -> PretrainingPlan:
-    return plan(load_recipe("base", PLAIN), PlanConfig(gpus=32, gpu="h100", price=2.0))
+    return plan(load_recipe("base"), PlanConfig(gpus=32, gpu="h100", price=2.0))
 
 
 def test_the_ladder_goes_down_in_memory_and_up_in_time(base: PretrainingPlan) -> None:
@@ -70,7 +69,7 @@ def test_time_and_cost_follow_from_operations(base: PretrainingPlan) -> None:
 @thorough
 def test_the_options_of_a_rung_are_the_rung(base: PretrainingPlan) -> None:
     for rung in base.ladder[::3]:
-        recipe = load_recipe("base", [*PLAIN, *rung.options])
+        recipe = load_recipe("base", rung.options)
         again = plan(recipe, base.config).ladder[0]
         assert again.memory.total == pytest.approx(rung.memory.total), rung.name
         assert again.flops == pytest.approx(rung.flops), rung.name
@@ -85,11 +84,29 @@ def test_the_command_starts_as_many_processes_as_were_planned(gpus, told, capsys
 
 
 def test_three_updates_hold_the_activations_of_one(base: PretrainingPlan) -> None:
-    three = plan(load_recipe("base", [*PLAIN, "--training.three_updates", "true"]), base.config)
+    three = plan(load_recipe("base", ["--training.three_updates", "true"]), base.config)
     assert ["one" in base.notes[0], "three" in three.notes[0], len(three.ladder)] == [True, True, 6]
     sizes = [one.memory.total for one in (base.ladder[1], three.ladder[0], base.ladder[0])]
     assert sizes == sorted(sizes)
     assert three.ladder[0].flops == pytest.approx(base.ladder[0].flops)
+
+
+AUTO = [  # bytes that are free, what auto comes to, and what is said of it
+    (10**12, "none", ""),
+    (15 * 10**9, "selective", "selective: a process takes"),
+    (10**9, "full", "that it may take"),
+    (None, "none", "the free memory is unknown"),
+]
+
+
+@pytest.mark.parametrize(("free", "level", "told"), AUTO)
+def test_auto_keeps_what_the_free_memory_has_room_for(free, level, told, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(pretrain, "free_memory", lambda: free)
+    sizes = [f"--data.{name}.batch_size=8" for name in ("text", "image", "pair", "region")]
+    here = Process(0, 1, torch.device("cpu"))
+    assert pretrain.checkpointing_of(load_recipe("base", sizes), here).value == level
+    assert told in caplog.text
+    assert bool(caplog.text) == bool(told)
 
 
 def test_the_clock_decides_where_the_recipe_says_so() -> None:
@@ -100,7 +117,7 @@ def test_the_clock_decides_where_the_recipe_says_so() -> None:
 
 def test_the_command_prints_the_ladder_and_writes_json(tmp_path, capsys, base):
     place = tmp_path / "plan.json"
-    words = ["plan", "base", "--gpus", "32", "--gpu", "h100", "--price", "2", "--json", str(place), *PLAIN]
+    words = ["plan", "base", "--gpus", "32", "--gpu", "h100", "--price", "2", "--json", str(place)]
     assert main(words) == 0
     shown, written = capsys.readouterr().out, json.loads(place.read_text())
     assert all(rung.name in shown for rung in base.ladder)

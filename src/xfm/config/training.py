@@ -41,6 +41,7 @@ class Strategy(StrEnum):
 class ActivationCheckpointing(StrEnum):
     """What of its layers a forward pass does not keep, but computes again in the backward pass.
 
+    auto: none where memory allows it by the formulas of `xfm plan`, else the fastest that fits.
     none: all is kept.
     selective: what lies between the products of matrices is computed again: norms, GELU, dropout, softmax,
         sums, copies, and of attention's two products the one that gives more than it takes. Linear layers
@@ -48,6 +49,7 @@ class ActivationCheckpointing(StrEnum):
     full: a layer keeps its input alone.
     """
 
+    AUTO = "auto"
     NONE = "none"
     SELECTIVE = "selective"
     FULL = "full"
@@ -194,7 +196,7 @@ class TrainingConfig:
         sequential_sources: whether the sources of a batch are taken one after the other, to save memory.
         three_updates: as X-FM's code, an update by texts, one by regions and pictures, one by pairs a step.
         strategy: how several processes hold the model.
-        activation_checkpointing: what layers compute again in the backward pass: none, selective or full.
+        activation_checkpointing: what layers compute again in the backward pass.
         timeout: minutes that a process waits in a step for the others, after which the run stops.
         seed: seed of everything random.
         precision: arithmetic of the forward pass.

@@ -41,6 +41,21 @@ def processor() -> str:
     return f"{name} ({', '.join(numbers)})" if numbers else name
 
 
+def free_memory() -> int | None:
+    """Bytes that this machine, or the container that limits this process, has left; None where unknown."""
+    try:
+        rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(rows["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return min(free, max(0, int(limit) - int(used)))
+    except (OSError, ValueError):  # another system of groups, or no limit
+        return free
+
+
 # ---------------------------------------------------------------- in the helper
 def end_with_parent() -> None:
     """End this helper as soon as its parent ends; call it first. On Linux the kernel sees to it; elsewhere a

@@ -3,12 +3,13 @@
 import logging
 import mmap
 import multiprocessing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from xfm.core.processes import free_memory
 
 _log = logging.getLogger(__name__)
 SHARE = 0.5
@@ -81,18 +82,3 @@ def image_cache_of(megabytes: int) -> ImageCache | None:
     except OSError as error:
         _log.warning("no decoded pictures are kept in memory (%s)", error.strerror or error)
         return None
-
-
-def free_memory() -> int | None:
-    """Bytes that this machine, or the container that limits this process, has left; None where unknown."""
-    try:
-        rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(rows["MemAvailable"].split()[0]) << 10
-    except (OSError, KeyError, ValueError):
-        return None
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return min(free, max(0, int(limit) - int(used)))
-    except (OSError, ValueError):  # another system of groups, or no limit
-        return free

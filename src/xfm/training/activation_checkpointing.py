@@ -37,6 +37,8 @@ def activation_checkpointing(model: nn.Module, wanted: ActivationCheckpointing) 
     the same numbers again, so losses and gradients are those of a pass that keeps all."""
     changed: list[nn.Module] = []
     contexts: dict[str, Any] = {}
+    if wanted is ActivationCheckpointing.AUTO:
+        raise ValueError("what auto comes to depends on a recipe and its device: training.pretrain decides")
     if wanted is ActivationCheckpointing.FULL:
         changed = units_of(model)
     if wanted is ActivationCheckpointing.SELECTIVE:

@@ -15,10 +15,11 @@ import torch
 from xfm.config.model import MimTarget
 from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
-from xfm.config.training import Change, Precision
+from xfm.config.training import ActivationCheckpointing, Change, Precision
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_or_nothing
 from xfm.core.paths import home_path
+from xfm.core.processes import free_memory
 from xfm.core.results_folder import require_run_folder
 from xfm.models.adapters import require_whole
 from xfm.models.artifacts import CODE_LICENCE, FRESH
@@ -36,6 +37,7 @@ from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import whole as whole_tensor
 from xfm.training.failures import explaining_failures
 from xfm.training.logging import RunLog
+from xfm.training.planning.memory import checkpointing_within
 from xfm.training.pretraining_step import PretrainingStep, Validation
 from xfm.training.randomness import seed_all
 from xfm.training.run_folder import RunFolder, held, require_new, require_run, restarted, saved_of
@@ -168,7 +170,7 @@ def pretrain(
             model,
             loss,
             data.batches,
-            recipe.training,
+            replace(recipe.training, activation_checkpointing=checkpointing_of(recipe, process)),
             run_folder,
             clock=clock,
             is_new=lambda name: name.startswith(new),
@@ -225,6 +227,35 @@ def policies_of(recipe: Recipe) -> list[GradientPolicy]:
     if recipe.training.mim_target is MimTarget.INITIAL and not (recipe.init.model or recipe.init.vision):
         raise UserError("training.mim_target initial needs an encoder that knows something: give init.model")
     return policies
+
+
+FREE = 0.1
+"""Share of the memory that `auto` leaves free, for what the allocator cannot use."""
+
+
+def checkpointing_of(recipe: Recipe, process: distributed.Process) -> ActivationCheckpointing:
+    """`training.activation_checkpointing`, with `auto` decided, alike in all processes; a warning says where
+    it is not none, or a guess."""
+    training = recipe.training
+    if training.activation_checkpointing is not ActivationCheckpointing.AUTO:
+        return training.activation_checkpointing
+    on_gpu = process.device.type == "cuda"
+    if training.precision is Precision.AUTO and not on_gpu:  # which it is is measured: at most this
+        recipe = replace(recipe, training=replace(training, precision=Precision.FP32))
+    free = torch.cuda.mem_get_info(process.device)[0] if on_gpu else free_memory()
+    everywhere = distributed.collect(free and free * (1 - FREE) / (1 if on_gpu else distributed.world_here()))
+    level, taken, told = ActivationCheckpointing.NONE, 0.0, "the free memory is unknown"
+    room = 0.0 if None in everywhere else min(everywhere)
+    try:
+        if room:
+            level, taken = checkpointing_within(recipe, room, process.world, on_gpu)
+            told = f"a process takes {taken / 1e9:.1f} GB with it, of {room / 1e9:.1f} that it may take"
+    except UserError as error:
+        told = str(error)
+    settled = level is ActivationCheckpointing.NONE and 0 < taken <= room
+    if process.is_first and not settled:
+        _log.warning("training.activation_checkpointing auto is %s: %s", level.value, told)
+    return level
 
 
 def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
