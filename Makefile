@@ -28,7 +28,7 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv libraries services quickstart check test thorough hostile faults fuzz lint types format map tables docs wheel clean
+.PHONY: help venv libraries services quickstart check test thorough hostile faults gpu fuzz lint types format map tables docs wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -60,6 +60,10 @@ faults: $(DEV) ## kills, full disks, damaged shards, failing stores against real
 		--no-header tests/training/test_kills.py tests/training/test_faults.py tests/training/test_faults_folder.py \
 		tests/training/test_faults_ranks.py tests/training/test_sample_accounting.py \
 		tests/training/test_remote_corpora.py $(PYTEST)
+
+gpu: $(DEV) ## what needs an NVIDIA GPU: its tests, and the step of `base` beside the published one (results/gpu.csv)
+	$(BIN)/python -m pytest -q -m gpu $(PYTEST)
+	$(BIN)/python -m benchmarks.step --device cuda --batch 96 --only step --csv results/gpu.csv
 
 fuzz: $(DEV) ## damaged files for every reader, 200,000 of each kind: hours (XFM_FUZZ=5000, FUZZ='--family tables --guided')
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $${XFM_FUZZ:-200000} $(FUZZ)

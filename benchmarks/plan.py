@@ -109,14 +109,14 @@ def batch_of(recipe: Recipe, sizes: StepSizes) -> Batch:
     )
 
 
-def predicted(recipe: Recipe) -> tuple[MemoryForecast, float]:
-    """Memory and operations by the formulas, of this CPU's way to compute."""
+def predicted(recipe: Recipe, fused: bool = False) -> tuple[MemoryForecast, float]:
+    """Memory and operations by the formulas, of a CPU's way to compute, or of a GPU's."""
     phase = recipe.phases()[-1]
     alone = replace(phase, until=1.0)
-    return forecast(recipe.model, recipe.training, [alone], 1, parts_of(recipe.model), fused=False)
+    return forecast(recipe.model, recipe.training, [alone], 1, parts_of(recipe.model), fused)
 
 
-def steps_of(recipe: Recipe, count: int) -> None:
+def steps_of(recipe: Recipe, count: int, device: str = "cpu") -> None:
     """Some steps of the real loop."""
     phase = recipe.phases()[-1]
     sizes = sizes_of(phase.data, phase.weights, 1)
@@ -131,11 +131,15 @@ def steps_of(recipe: Recipe, count: int) -> None:
             yield batch_of(recipe, sizes)
 
     training = replace(recipe.training, steps=count, minutes=0, save_every=0, weights=phase.weights)
-    Trainer(model, step, batches, training, device="cpu").fit()
+    Trainer(model, step, batches, training, device=device).fit()
 
 
-def peak_of(recipe: Recipe) -> float:
+def peak_of(recipe: Recipe, device: str = "cpu") -> float:
     """Most bytes that torch's allocator had given out at once: model, moments, batches, activations."""
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        steps_of(recipe, 2, device)
+        return torch.cuda.max_memory_allocated()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         steps_of(recipe, 2)
     with tempfile.TemporaryDirectory() as folder:

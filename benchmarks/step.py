@@ -1,6 +1,7 @@
 """The pair step of `base` beside the published algorithm: time in fp32 and bf16, and what backward needs.
 
     python -m benchmarks.step [--batch 8] [--rounds 7] [--size small] [--only activations] [--json step.json]
+    python -m benchmarks.step --device cuda --batch 96 --only step/bf16 --csv results/gpu.csv
 
 A step is forward and backward pass of the losses of pairs: contrast, matching with hard negatives, masked
 captions and masked patches. The peer is the published algorithm, composed of transformers' layers
@@ -10,7 +11,8 @@ mode, with dropout and drop-path as published. Ours computes nothing again, whic
 `base` comes to for 8 pairs, or what --activation_checkpointing says: all is of one setting.
 
 - step/fp32, step/bf16: the ratio is the median over the rounds of theirs / ours: above 1 ours is faster.
-  `processor` is the same of processor seconds, which other programs change less.
+  `processor` is the same of processor seconds, which other programs change less; `tflops` are those of the
+  products of ours in a second, by torch's counter, and on a GPU `peak` is the most memory of ours, in MiB.
 - activations: bytes of the storages that a forward pass in fp32 has made and that are held at its end, each
   storage once, whoever holds them; the ratio is ours / theirs: below 1 ours keeps less.
 - activations/nothing: the same where ours computes nothing again, with which no time here goes together.
@@ -19,7 +21,6 @@ mode, with dropout and drop-path as published. Ours computes nothing again, whic
 import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -30,21 +31,26 @@ from typing import Any
 import torch
 from benchmarks.encoders import Comparison
 from benchmarks.published_step import published_model
+from benchmarks.results import read_rows
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import ActivationCheckpointing, LossConfig, Precision
+from xfm.core.files import write_text
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, Tokens
+from xfm.evaluation.ablation import as_csv, machine
 from xfm.models.gradients import PRETRAINING
 from xfm.models.precision import autocast
 from xfm.models.xfm import XFM
 from xfm.objectives.step import pretraining_losses
 from xfm.training.activation_checkpointing import activation_checkpointing
 from xfm.training.cpu_runtime import prepare_process
+from xfm.training.distributed import pick_device
 from xfm.training.planning.memory import LEVELS
 
 PEER = "the published step of transformers' layers"
@@ -64,9 +70,12 @@ Forward = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Measured(Comparison):
-    """One comparison, in seconds or MiB; `processor` is its ratio of processor seconds, None of MiB."""
+    """One comparison, in seconds or MiB; `processor` is its ratio of processor seconds, `tflops` and `peak`
+    are of ours alone; None where there is none."""
 
     processor: float | None = None
+    tflops: float | None = None
+    peak: float | None = None
 
 
 def random_pairs(config: ModelConfig, count: int) -> PairBatch:
@@ -99,20 +108,22 @@ def our_losses(model: XFM, batch: PairBatch, generator: torch.Generator) -> dict
 class Steps:
     """Both models on one batch."""
 
-    def __init__(self, config: ModelConfig, count: int) -> None:
+    def __init__(self, config: ModelConfig, count: int, device: torch.device) -> None:
         torch.manual_seed(0)
-        self.ours = XFM(config).train()
-        self.theirs = published_model(self.ours)
-        self.batch = random_pairs(config, count)
+        ours = XFM(config).train()
+        self.theirs, self.ours = published_model(ours).to(device), ours.to(device)
+        self.batch, self.device = random_pairs(config, count).to(device), device
 
     def forwards(self) -> tuple[tuple[Forward, nn.Module], tuple[Forward, nn.Module]]:
         """The forward pass of ours and of the peer, with the model of each."""
 
         def ours() -> Tensor:
-            return torch.stack([*our_losses(self.ours, self.batch, torch.Generator()).values()]).sum()
+            return torch.stack(
+                [*our_losses(self.ours, self.batch, torch.Generator(self.device)).values()]
+            ).sum()
 
         def theirs() -> Tensor:
-            return torch.stack([*self.theirs.losses(self.batch, torch.Generator()).values()]).sum()
+            return torch.stack([*self.theirs.losses(self.batch, torch.Generator(self.device)).values()]).sum()
 
         return (ours, self.ours), (theirs, self.theirs)
 
@@ -122,7 +133,7 @@ class Steps:
         with activation_checkpointing(self.ours, again):
             for precision in (Precision.FP32, Precision.BF16):
                 if (name := f"step/{precision.value}").startswith(only):
-                    steps = [stepping(forward, module, precision) for forward, module in forwards]
+                    steps = [stepping(*one, precision, self.device) for one in forwards]
                     yield compared(name, steps[0], steps[1], rounds)
         names = {"activations": again, "activations/nothing": ActivationCheckpointing.NONE}
         if again is ActivationCheckpointing.NONE:
@@ -136,14 +147,18 @@ class Steps:
 
 
 def compared(name: str, ours: Callable[[], None], theirs: Callable[[], None], rounds: int) -> Measured:
-    """Medians of alternating steps; a first round is not counted."""
-    ours()
+    """Medians of alternating steps; a first round is not timed."""
+    on_gpu, counter = torch.cuda.is_initialized(), FlopCounterMode(display=False)
+    with counter:
+        ours()
+    peak = round(torch.cuda.max_memory_allocated() / 2**20) if on_gpu else None
     theirs()
     pairs = [(clocks(ours), clocks(theirs)) for _ in range(rounds)]
     ratio, processor = (median(second[n] / first[n] for first, second in pairs) for n in (0, 1))
     seconds = (median(pair[place][0] for pair in pairs) for place in (0, 1))
     found, other = (round(value, 4) for value in seconds)
-    return Measured(name, PEER, round(ratio, 3), found, other, "s", round(processor, 3))
+    tflops = round(counter.get_total_flops() / 1e12 / found, 3)
+    return Measured(name, PEER, round(ratio, 3), found, other, "s", round(processor, 3), tflops, peak)
 
 
 def clocks(step: Callable[[], None]) -> tuple[float, float]:
@@ -153,14 +168,18 @@ def clocks(step: Callable[[], None]) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - busy
 
 
-def stepping(forward: Forward, module: nn.Module, precision: Precision) -> Callable[[], None]:
-    """Forward and backward pass."""
+def stepping(
+    forward: Forward, module: nn.Module, precision: Precision, device: torch.device
+) -> Callable[[], None]:
+    """Forward and backward pass, until all of it is done."""
 
     def step() -> None:
-        with autocast(precision, "cpu"):
+        with autocast(precision, device):
             loss = forward()
         loss.backward()
         module.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
 
     return step
 
@@ -227,25 +246,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="what ours computes again (default: %(default)s)",
     )
     parser.add_argument("--only", default="", help="comparisons whose names begin so")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--json", type=Path, help="write the list here too")
+    parser.add_argument("--csv", type=Path, help="add a row for each comparison to this file")
     options = parser.parse_args(arguments)
     prepare_process()
-    steps, found = Steps(SIZES[options.size], options.batch), []
+    device = pick_device(options.device)
+    steps, found = Steps(SIZES[options.size], options.batch, device), []
     print(f"{'what':<20}{'ours':>10}{'peer':>10}  {'unit':<6}{'ratio':>6}{'processor':>11}   beside {PEER}")
     for one in steps.measured(options.rounds, options.activation_checkpointing, options.only):
         found.append(one)
         numbers = f"{one.ours:>10}{one.theirs:>10}  {one.unit:<6}{one.ratio:>6}{one.processor or '':>11}"
         print(f"{one.name:<20}{numbers}", flush=True)
-    machine = platform.processor() or platform.machine()
+    name = machine() if device.type == "cpu" else torch.cuda.get_device_name(device)
     load = "/".join(f"{load:.1f}" for load in os.getloadavg())
     print(
         f"{options.size}, {options.batch} pairs, {options.rounds} rounds, "
         f"activation_checkpointing {options.activation_checkpointing}; "
-        f"{machine}, {torch.get_num_threads()} threads of {os.cpu_count()}, load {load}, "
+        f"{name}, {torch.get_num_threads()} threads of {os.cpu_count()}, load {load}, "
         f"torch {torch.__version__}, {time.strftime('%F')}"
     )
     if options.json:
         options.json.write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n")
+    if options.csv:
+        about = {"machine": name, "torch": torch.__version__, "size": options.size, "pairs": options.batch}
+        about["checkpointing"] = options.activation_checkpointing.value
+        rows = [{**about, **asdict(one)} for one in found]
+        write_text(options.csv, as_csv([*read_rows(options.csv), *rows]))
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def test_a_step_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("seen", [False, True])
 def test_a_gpu_keeps_less_than_copies_take(seen: bool) -> None:
     """By its own kernels, in bfloat16, at the sizes of the recipe `base`: close numbers, less memory."""

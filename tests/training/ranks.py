@@ -147,7 +147,7 @@ class OnePhase:
         return []
 
 
-def run_case(case, rank=0, world=1, folder=None, resume=False, together=1):
+def run_case(case, rank=0, world=1, folder=None, resume=False, together=1, device="cpu"):
     """Train, and give the gradients of every step by number and name.
 
     Args:
@@ -156,6 +156,7 @@ def run_case(case, rank=0, world=1, folder=None, resume=False, together=1):
         folder: of the run.
         resume: go on with it.
         together: so many global batches are joined to one.
+        device: where it runs; gradients are given on the CPU.
     """
     model = tiny_model()
     spread(model, 0.05)
@@ -177,7 +178,7 @@ def run_case(case, rank=0, world=1, folder=None, resume=False, together=1):
         done += 1
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
-                found[f"{done}:{name}"] = whole(parameter.grad).clone()
+                found[f"{done}:{name}"] = whole(parameter.grad).cpu().clone()
 
     training = config(
         case.steps,
@@ -198,7 +199,7 @@ def run_case(case, rank=0, world=1, folder=None, resume=False, together=1):
         stateful={"negatives": step},
         callbacks=[AfterUpdate(after_step)],
         resume=resume,
-        device="cpu",
+        device=device,
         allowed=frozenset({Change.PROCESSES}),
     )
     return result, found

@@ -280,7 +280,7 @@ def test_a_result_that_is_changed_in_place_is_refused_and_not_taken() -> None:
             loss.backward()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("mode", AGAIN)
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
 def test_gradients_of_a_gpu_are_the_same(mode: ActivationCheckpointing, precision: Precision) -> None:

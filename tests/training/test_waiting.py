@@ -108,7 +108,7 @@ def test_what_waits_is_found() -> None:
     assert len(operators) >= 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_waits_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first steps of each phase, in which kernels are chosen."""
     waits: list[int] = []
