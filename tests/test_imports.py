@@ -1,11 +1,16 @@
 """Imports go one way, along the flow of the data, and the configuration imports nothing heavy."""
 
 import ast
+import sys
 from collections import defaultdict
 from collections.abc import Collection
 from graphlib import TopologicalSorter
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
+from tests.processes import run
 from tests.rooms import ORDER, SOURCE, imported, room_of
 
 OPTIONAL = {"timm", "transformers", "peft", "pyarrow", "datasets", "jinja2", "matplotlib", "sklearn"}
@@ -73,6 +78,39 @@ def submodules_imported(path: Path, modules: Collection[str]) -> set[str]:
             names = {f"{node.module}.{alias.name}": node.module for alias in node.names}
             found |= {name if name in modules else home for name, home in names.items()}
     return found & set(modules)
+
+
+AWAY = """
+import importlib, os, pkgutil, signal, sys
+for name in LIBRARIES:  # know their systems themselves
+    importlib.import_module(name)
+for name in ("fcntl", "resource", "termios", "pwd", "grp"):
+    sys.modules[name] = None
+for module, names in {
+    os: "fork register_at_fork pread pwrite getuid O_NOFOLLOW O_NONBLOCK O_CLOEXEC posix_fadvise",
+    signal: "SIGALRM SIGHUP SIGKILL SIGCHLD setitimer pthread_sigmask",
+}.items():
+    for name in names.split():
+        delattr(module, name)
+import xfm
+for found in pkgutil.walk_packages(xfm.__path__, "xfm."):
+    if not found.name.endswith("__main__"):
+        importlib.import_module(found.name)
+"""
+LIBRARIES = """
+torch torch.utils.data torch.distributed torchvision concurrent.futures.process multiprocessing.forkserver
+filelock huggingface_hub transformers timm datasets lancedb psycopg fastapi uvicorn.protocols.http.h11_impl
+prometheus_client sentence_transformers sklearn.pipeline matplotlib.figure fsspec ray onnx onnxruntime openvino
+peft
+"""
+
+
+@pytest.mark.slow
+def test_modules_need_nothing_that_other_systems_lack() -> None:
+    """Windows has no fork, no fcntl, no alarms; a library that is not installed is left out."""
+    there = tuple(name for name in LIBRARIES.split() if find_spec(name.partition(".")[0]))
+    ended = run([sys.executable, "-c", AWAY.replace("LIBRARIES", repr(there))], 240, fresh=True)
+    assert ended.status == 0, ended.err[-2000:]
 
 
 def test_a_class_name_means_one_thing():

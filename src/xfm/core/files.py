@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from io import BufferedReader
@@ -24,6 +25,9 @@ MAX_OFFICIAL = 2 << 30
 """Bytes of a published file of annotations."""
 MAX_LOG = 1 << 30
 """Bytes of the log of a run."""
+OPENING = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Flags of every descriptor; each is of some systems."""
+_positions = threading.Lock()
 
 
 def file_digest(path: Path, told: Callable[[int], object] = lambda read: None) -> str:
@@ -64,7 +68,7 @@ def reading(place: object, remedy: str = "check the path") -> Iterator[None]:
 
 def open_regular(path: Path | str) -> BufferedReader:
     """A regular file, opened for reading: no pipe (blocks), no device (endless). Raises OSError."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    handle = os.open(path, os.O_RDONLY | OPENING | getattr(os, "O_NONBLOCK", 0))
     try:
         mode = os.fstat(handle).st_mode
         if stat.S_ISDIR(mode):
@@ -75,6 +79,15 @@ def open_regular(path: Path | str) -> BufferedReader:
     except BaseException:
         os.close(handle)
         raise
+
+
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """At most `size` bytes at `offset`. Where there are forks, it moves no position that these share."""
+    if sys.platform != "win32":
+        return os.pread(descriptor, size, offset)
+    with _positions:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
 
 
 def read_bytes(path: Path | str, limit: int = MAX_SETTINGS) -> bytes:
@@ -220,6 +233,8 @@ def clear_leftovers(parent: Path, names: str) -> None:
 def _is_running(process: int) -> bool:
     if process == os.getpid():  # in a container, the killed process often had the same id
         return False
+    if sys.platform == "win32":  # whose os.kill would end it
+        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -261,6 +276,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def _sync_path(path: Path) -> None:
+    if sys.platform == "win32" and path.is_dir():  # which opens no folders
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

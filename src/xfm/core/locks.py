@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import functools
 import inspect
 import json
@@ -15,8 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from filelock import lock_descriptor, unlock_descriptor
+
 from xfm.core.errors import UserError, printable, refuse_none
-from xfm.core.files import writing
+from xfm.core.files import OPENING, read_at, writing
 from xfm.core.paths import home_path
 
 LOCK_FILE = ".xfm-lock"
@@ -90,42 +91,40 @@ def _lock(path: Path, folder: Path) -> int:
         os.close(handle)  # its holder has removed the file in between: others would lock another one
     who = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps(who).encode(), 0)
+    os.write(handle, json.dumps(who).encode())
     return handle
 
 
 def lock_file(handle: int, place: Path) -> bool | None:
     """Lock an open file; False where another process has it, None (noted) where nothing can be locked."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_descriptor(handle, blocking=False)
     except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
         said = f"{place} lies on a file system without locks ({error.strerror}): start no second run there"
         print(f"Note: {said}.", file=sys.stderr, flush=True)
         return None
-    return True
 
 
 @contextlib.contextmanager
 def in_turn(path: Path) -> Iterator[None]:
     """Hold the lock of a file that several processes would make, after whoever holds it; raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | OPENING, 0o644)
     try:
         while lock_file(handle, path) is False:
             time.sleep(0.2)
         yield
     finally:
         with contextlib.suppress(OSError):  # a process forked meanwhile has the handle, too
-            fcntl.flock(handle, fcntl.LOCK_UN)
+            unlock_descriptor(handle)
         os.close(handle)
 
 
 def _open(path: Path) -> int:
     """A descriptor of the lock file. A folder may come from anybody: a link would lead to a file elsewhere, a
     second name is one of another file, and a pipe or device cannot be locked. Raises UserError."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    more = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_RDWR | os.O_CREAT | OPENING | more
     try:
         handle = os.open(path, flags, 0o644)
     except OSError as error:
@@ -151,7 +150,7 @@ def _is_same(handle: int, path: Path) -> bool:
 
 def _holder(handle: int) -> str:
     try:
-        found: dict[str, Any] = json.loads(os.pread(handle, 1000, 0))
+        found: dict[str, Any] = json.loads(read_at(handle, 1000, 0))
         said = f"process {found['process']} on {found['host']} since {found['since']}"
         return printable(said)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # it is about to write it

@@ -91,7 +91,7 @@ def kill(helpers: Iterable[BaseProcess]) -> None:
 @atexit.register  # after multiprocessing's own, hence called before it
 def _kill_helpers() -> None:
     mine = [helper for helper in _helpers if helper.is_alive()]
-    if mine and threading.current_thread() is threading.main_thread():
+    if mine and sys.platform != "win32" and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would raise for a loader that was killed
     with contextlib.suppress(OSError):
         kill(mine)

@@ -6,7 +6,6 @@ import atexit
 import faulthandler
 import json
 import os
-import resource
 import signal
 import struct
 import subprocess
@@ -124,7 +123,8 @@ def _end_idle() -> None:
         _idle.pop().end()
 
 
-os.register_at_fork(after_in_child=_idle.clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)
 
 
 # ---------------------------------------------------------------- there
@@ -173,6 +173,10 @@ def _in_time(pieces: Iterator[bytes | memoryview], seconds: float) -> Iterator[b
 
 
 def _limit_memory(most: int) -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a library that gives up leaves no file
     try:
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

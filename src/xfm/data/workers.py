@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import pickle
-import resource
 import signal
 import sys
 import threading
@@ -117,6 +116,14 @@ class _Steps(Dataset[Any], Generic[B]):
         return SharedBatch.of(batch)
 
 
+def _may_open() -> int:
+    if sys.platform == "win32":
+        return -1
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def load_steps(
     build: Callable[[int], B | RecordTally], steps: range, workers: int, timeout: float, pin: bool
 ) -> Generator[B | RecordTally, None, None]:
@@ -126,8 +133,7 @@ def load_steps(
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        may_open, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if 0 <= may_open < _FILES:  # some threads of theirs would fail with a traceback each
+        if 0 <= (may_open := _may_open()) < _FILES:  # some threads of theirs would fail with a traceback each
             remedy = f"raise the limit (`ulimit -n 8192`), or set {SETTING} to 0"
             raise UserError(
                 f"Loader processes need more than the {may_open} files that may be open: {remedy}."

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -107,7 +108,7 @@ def _take(waiting: dict[Future[Any], Any], done: Callable[[Any, Any], None]) -> 
 
 def _context(function: Any) -> BaseContext:
     """Processes are started anew, where that can be from one that has imported what the function needs."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_module(function)])
@@ -133,7 +134,8 @@ def _start(function: Callable[[Any], Any]) -> None:
     global _function
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops the pool, in one voice
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # a broken pool ends its processes by it
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # a broken pool ends its processes by it
     _function = function
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,6 +79,10 @@ class Listener(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """End at SIGINT and SIGTERM, in the main thread."""
         main = threading.current_thread() is threading.main_thread()
+        if sys.platform == "win32":  # whose loop handles no signals
+            with super().capture_signals():
+                yield
+            return
         loop, kinds = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM) if main else ()
         for kind in kinds:
             loop.add_signal_handler(kind, self.handle_exit, kind, None)
@@ -145,6 +150,7 @@ def _stopped(timer: asyncio.TimerHandle | None) -> None:
 async def _serve(server: Server, started: Callable[[str], None]) -> bool:
     running = Listener(server, started)
     loop, reloading = asyncio.get_running_loop(), list[asyncio.Task[None]]()  # of which nobody else knows
-    loop.add_signal_handler(signal.SIGHUP, lambda: reloading.append(loop.create_task(server.reload())))
+    if sys.platform != "win32":  # which has no such signal
+        loop.add_signal_handler(signal.SIGHUP, lambda: reloading.append(loop.create_task(server.reload())))
     await running.serve()
     return signal.SIGINT in running._captured_signals

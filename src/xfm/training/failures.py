@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -41,7 +42,8 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._handle)
-            self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._give_up)
+            if sys.platform != "win32":  # which has no alarms: there a wait is not given up
+                self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._give_up)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -62,7 +64,7 @@ class StopRequest:
                 self._set_alarm(0)
 
     def _set_alarm(self, seconds: float) -> None:
-        if self._previous:
+        if self._previous and sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _give_up(self, number: int, frame: FrameType | None) -> None:

@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from xfm.core.errors import UserError
+from xfm.core.files import OPENING, read_at
 from xfm.data.records import Record, Sample, SampleKind, to_sample
 
 
@@ -94,7 +95,7 @@ def sampled_digest(file: StoredFile) -> bytes:
     """Eight bytes by which a file is known again wherever it lies: of all of it up to 4 MiB, of a larger one
     of 64 blocks from the first byte to the last. Raises OSError."""
     with file.path.open("rb", buffering=0) as stream:
-        return digest_of_samples(file.size, lambda place, size: os.pread(stream.fileno(), size, place))
+        return digest_of_samples(file.size, lambda place, size: read_at(stream.fileno(), size, place))
 
 
 def digest_of_samples(size: int, read: Callable[[int, int], bytes]) -> bytes:
@@ -109,7 +110,7 @@ def digest_of_samples(size: int, read: Callable[[int, int], bytes]) -> bytes:
 
 
 class FilePool:
-    """At most `limit` descriptors, read by `os.pread`: it moves no position that forks share."""
+    """At most `limit` descriptors, read by `read_at`."""
 
     def __init__(self, limit: int = 128) -> None:
         self._limit = limit
@@ -120,7 +121,7 @@ class FilePool:
         descriptor = self._descriptor(file)
         pieces = []
         while size > 0:
-            piece = os.pread(descriptor, size, offset)
+            piece = read_at(descriptor, size, offset)
             if not piece:
                 raise OSError(errno.EIO, "it ends early: it was cut after it had been opened")
             pieces.append(piece)
@@ -138,7 +139,7 @@ class FilePool:
         if descriptor is not None:
             self._open.move_to_end(file)
             return descriptor
-        descriptor = os.open(file.path, os.O_RDONLY)
+        descriptor = os.open(file.path, os.O_RDONLY | OPENING)
         if StoredFile.of(file.path, os.fstat(descriptor)) != file:
             os.close(descriptor)
             raise stale("it was changed after it had been opened")

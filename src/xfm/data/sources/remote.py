@@ -1,7 +1,6 @@
 """Ranges of remote files: from memory, from blocks on the disk, or from the store; and read ahead."""
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -16,6 +15,8 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from filelock import lock_descriptor
 
 from xfm.config.data import RemoteConfig
 from xfm.core.errors import UserError
@@ -93,7 +94,8 @@ class DiskBlocks:
     def _make_room(self) -> None:
         """Remove what was used or left longest ago, unless another process does."""
         with (self._folder / ".lock").open("a") as lock, contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock_descriptor(lock.fileno(), blocking=False):
+                return
             found = list[tuple[int, int, Path]]()
             for path in self._folder.glob("*/*"):
                 with contextlib.suppress(FileNotFoundError):
