@@ -100,8 +100,8 @@ for found in pkgutil.walk_packages(xfm.__path__, "xfm."):
 LIBRARIES = """
 torch torch.utils.data torch.distributed torchvision concurrent.futures.process multiprocessing.forkserver
 filelock huggingface_hub transformers timm datasets lancedb psycopg fastapi uvicorn.protocols.http.h11_impl
-prometheus_client sentence_transformers sklearn.pipeline matplotlib.figure fsspec ray onnx onnxruntime openvino
-peft
+prometheus_client sentence_transformers sklearn.pipeline matplotlib.figure fsspec ray onnx onnxruntime
+openvino peft
 """
 
 
