@@ -1,4 +1,4 @@
-"""Draws the arms of an ablation: `python -m benchmarks.arm_pictures results/stop.csv results/stop/arms.yaml OUT.png`.
+"""Draws an ablation: `python -m benchmarks.arm_pictures results/stop.csv results/stop/arms.yaml OUT.png`.
 
 A panel for each average that was declared, a line for each arm but the first: every seed's difference from
 the first arm as a dot, their mean, and its interval, which is corrected for the number of them in the file.

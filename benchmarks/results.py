@@ -159,9 +159,6 @@ _SHORT = (
 PHOTOS_SHORT = {label: key for label, key in PHOTOS.items() if key in _SHORT}
 PARTS = ("value", "low", "high", "chance", "baseline", "n", "scratch")
 """What is kept of every score."""
-COMPARISONS = 21
-"""Intervals of docs/evidence.md that say whether a part is worth something: six arms by three averages,
-and three probes. Their levels are divided by it (Bonferroni)."""
 
 
 def scored_runs(rows: Iterable[Mapping[str, str]]) -> list[ScoredRun]:
@@ -345,11 +342,11 @@ def _of_runs(write: Callable[[list[ScoredRun]], str]) -> Callable[[list[dict[str
 WRITERS = {
     "runs": compared_runs,
     "steps": runs_by_steps,
-    "averages": _of_runs(partial(average_table, comparisons=COMPARISONS)),
+    "averages": _of_runs(average_table),
     "arms": _of_runs(score_table),
     "photos": photos_table,
     "photos-short": partial(photos_table, shown=PHOTOS_SHORT),
-    "kept": partial(kept_table, comparisons=COMPARISONS),
+    "kept": kept_table,
 }
 """What makes a table of the rows of a file; scores need their page's rows, too."""
 

@@ -11,4 +11,6 @@ xfm init --language all-minilm-l6-v2 --vision fresh --recipe nano runs/stop/mini
 python results/stop/run.py results/stop/arms-minilm.yaml runs/stop/minilm worlds/texts worlds/emoji \
     build/vaderSentiment-0.5.zip runs/stop/arms-minilm
 cat runs/stop/arms/results.csv > results/stop.csv
+cat runs/stop/arms/start.csv > results/stop-start.csv
+python -m benchmarks.arm_pictures results/stop.csv results/stop/arms.yaml docs/images/stop.png
 cat runs/stop/arms-minilm/results.csv > results/stop-minilm.csv
