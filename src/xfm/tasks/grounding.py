@@ -18,7 +18,7 @@ from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
-from xfm.metrics.boxes import best_constant_box, best_iou, box_hits, iou_scores
+from xfm.metrics.boxes import best_constant_box, best_iou, iou_scores
 from xfm.models.task_models import Grounder
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes
 from xfm.objectives.losses import Losses
@@ -109,7 +109,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         self, rows: Sequence[Reference], predictions: Sequence[Corners]
     ) -> dict[str, NDArray[np.float64]]:
         iou = best_iou(predictions, [row.boxes for row in rows])
-        return {"acc50": box_hits(iou), "mean_iou": iou}
+        return {"acc50": 1.0 * (iou >= 0.5), "mean_iou": iou}
 
 
 def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
