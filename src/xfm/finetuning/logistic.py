@@ -40,17 +40,12 @@ class LinearClassifier:
 
     def logits(self, features: Array) -> Tensor:
         """[N, D] features of any float type -> [N, C] float32."""
-        found = [*self._by_block(features)]
+        found = [_block(features, rows) @ self.weight + self.bias for rows in blocks(len(features))]
         return torch.cat(found) if found else torch.empty(0, len(self.bias))
 
     def predict(self, features: Array) -> Tensor:
         """[N, D] -> [N] int64, the class of the largest logit."""
-        found = [logits.argmax(1) for logits in self._by_block(features)]
-        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
-
-    def _by_block(self, features: Array) -> Iterator[Tensor]:
-        for rows in blocks(len(features)):
-            yield _block(features, rows) @ self.weight + self.bias
+        return self.logits(features).argmax(1)
 
 
 @dataclass
