@@ -76,6 +76,8 @@ BatchT = TypeVar("BatchT", bound=TensorFields)
 Row = TypeVar("Row")
 Prediction = TypeVar("Prediction")
 Metrics = dict[str, float]
+RowScores = dict[str, NDArray[np.float64]]
+"""[R] what each row adds to a metric that is a mean of rows, by its name; NaN for no part in it."""
 Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
 """Rows of a split and one prediction for each -> metrics by name."""
 DRAWS = 20
@@ -384,10 +386,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         score = score or self.metrics
         return {name: score(rows, guessed) for name, guessed in self.constants(rows).items()}
 
-    def row_scores(
-        self, rows: Sequence[Row], predictions: Sequence[Prediction]
-    ) -> dict[str, NDArray[np.float64]]:
-        """[R] what each row adds to a metric that is a mean of rows, by its name; NaN for no part in it."""
+    def row_scores(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> RowScores:
+        """What rows add to metrics."""
         return {}
 
     def counts(self, rows: Sequence[Row]) -> dict[str, int]:

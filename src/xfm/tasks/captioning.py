@@ -9,7 +9,6 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.inference import Generation
@@ -26,7 +25,7 @@ from xfm.models.folder import Pretrained
 from xfm.models.generation import SpecialTokens, generate
 from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses, smoothed_losses
-from xfm.tasks.base import HiddenInput, Prediction, Task
+from xfm.tasks.base import HiddenInput, Prediction, RowScores, Task
 from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.rows import Case, CellMeaning, ImageCaptions, SplitRows
 
@@ -129,9 +128,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         texts = [self.tokenizer.decode(ids[mask]) for ids, mask in best]
         return [texts[place].strip() for place in batch.image_index.tolist()]
 
-    def row_scores(
-        self, rows: Sequence[ImageCaptions], predictions: Sequence[str]
-    ) -> dict[str, NDArray[np.float64]]:
+    def row_scores(self, rows: Sequence[ImageCaptions], predictions: Sequence[str]) -> RowScores:
         return word_scores([row.captions for row in rows], predictions)
 
     def guess(self, rows: Sequence[ImageCaptions], rng: np.random.Generator) -> list[str]:

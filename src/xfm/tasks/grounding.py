@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.task_spec import TaskSpec
@@ -22,7 +21,7 @@ from xfm.metrics.boxes import best_constant_box, best_iou, iou_scores
 from xfm.models.task_models import Grounder
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import HiddenInput, Task
+from xfm.tasks.base import HiddenInput, RowScores, Task
 from xfm.tasks.images import ImageView
 from xfm.tasks.rows import Case, CellMeaning, Corners, Reference
 
@@ -105,9 +104,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         boxes = Boxes(predicted, BoxFormat.CXCYWH, BoxUnit.FRACTION)
         return [tuple(box) for box in boxes.to_format(BoxFormat.XYXY).data.tolist()]
 
-    def row_scores(
-        self, rows: Sequence[Reference], predictions: Sequence[Corners]
-    ) -> dict[str, NDArray[np.float64]]:
+    def row_scores(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> RowScores:
         iou = best_iou(predictions, [row.boxes for row in rows])
         return {"acc50": 1.0 * (iou >= 0.5), "mean_iou": iou}
 

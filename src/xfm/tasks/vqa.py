@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.task import TaskConfig
@@ -20,7 +19,7 @@ from xfm.metrics.vqa import voted_accuracy
 from xfm.models.task_models import Answerer
 from xfm.objectives.losses import Losses, sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
-from xfm.tasks.base import HiddenInput, Task
+from xfm.tasks.base import HiddenInput, RowScores, Task
 from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.rows import Case, CellMeaning, Question, SplitRows
 
@@ -133,9 +132,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
             best, _ = likeliest_answers(decoder, answers, memory, batch.question.mask)
         return [answers.answers[place] for place in best[:, 0].tolist()]
 
-    def row_scores(
-        self, rows: Sequence[Question], predictions: Sequence[str]
-    ) -> dict[str, NDArray[np.float64]]:
+    def row_scores(self, rows: Sequence[Question], predictions: Sequence[str]) -> RowScores:
         """Accuracy over all questions, and `accuracy_<kind>` for each kind."""
         right = np.array([vote_accuracy(row, one) for row, one in zip(rows, predictions, strict=True)])
         kinds = np.array([kind_key(row.kind) for row in rows])
