@@ -132,10 +132,9 @@ def _next(run: Session, model: Path) -> str:
     """A command to paste: the model's answers to its test table."""
     rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
     shown = {picture for row in rows for picture in run.type.images_of(row)}
-    tables, named, told = run.origin.tables, "new.csv", ("", None)
+    tables, named, told = run.origin.tables, "", ("", None)
     if tables is not None:
-        table = next(one for one in (tables.test, tables.valid, tables.train) if one is not None)
-        named = named if isinstance(table, InMemory) else str(table)
+        named = str(next(one for one in (tables.test, tables.valid, tables.train) if one is not None))
         told = tables.columns.option, tables.pictures
     return next_command(run.type.spec.name, model, named, run.out, *told, shown)
 
