@@ -118,7 +118,6 @@ def score(
     left_out, decoded = SkippedRecords(max_bad), TaskImages(base.preprocessing)
     table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out)
     typed = readable_rows(kind, {SPLIT: table}, reading(config), left_out, decoded, progress)[SPLIT]
-    left_out.count(str(table[0].file), SPLIT, len(table), len(table) - len(typed))
     rows, numbers = _merged(kind, typed)
     require_texts(kind, typed, told.texts)
     maker = replace(maker, subject={**maker.subject, "data": digest(rows)})
@@ -127,14 +126,13 @@ def score(
     unknown = _unknown(task, typed)
     sign(out, maker)
     shown = {picture for row in rows for picture in kind.images_of(row)}
-    shown_as = "new.csv" if isinstance(test, InMemory) else test
     more = {
         "model": str(model),
         "sources": {SPLIT: str(test)},
         "provenance": base.provenance,
         "left_out": left_out.kept_in(out),
         "made_by": asdict(maker),
-        "next": next_command(told.kind, model, shown_as, out, mapped.option, root, shown),
+        "next": next_command(told.kind, model, str(test), out, mapped.option, root, shown),
     }
     return _score(out, task, rows, numbers, unknown, more)
 

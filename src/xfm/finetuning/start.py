@@ -122,8 +122,8 @@ def readable_rows(
     pictures: TaskImages | None = None,
     progress: bool = False,
 ) -> dict[str, list[TypedRow]]:
-    """Rows of tables, raw and typed, without those with unreadable pictures; UserError: a wrong cell or too
-    many left out."""
+    """Rows of tables, raw and typed, without those with unreadable pictures, which are counted; UserError: a
+    wrong cell or too many left out."""
     typed: dict[str, list[TypedRow]] = {name: [] for name in raw}
     for name, rows in raw.items():
         for row in rows:
@@ -139,6 +139,8 @@ def readable_rows(
         for name, own in typed.items():
             typed[name] = [one for one in own if bad.keys().isdisjoint(task.images_of(one[1]))]
     left_out.check()
+    for name, rows in raw.items():
+        left_out.count(str(rows[0].file), name, len(rows), len(rows) - len(typed[name]))
     require_texts(task, [pair for own in typed.values() for pair in own])
     return typed
 
