@@ -21,10 +21,11 @@ from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.presets import check_applicable, task_settings
 from xfm.finetuning.report import write_report
 from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.start import few, load_base, local_model, readable_rows, require_texts, restored, task_of
+from xfm.finetuning.start import few, readable_rows, require_texts, restored, task_of
 from xfm.finetuning.tuning_run import TuningRun
+from xfm.models.interop.loading import load
 from xfm.models.precision import resolve
-from xfm.models.resolve import stand_in
+from xfm.models.resolve import find_model, stand_in
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_output, write_scores
 from xfm.tasks.base import AnyTask
 from xfm.tasks.images import TaskImages
@@ -94,11 +95,11 @@ def score(
     refuse_none(model=model, test=test)
     test = as_table(test, "test")
     prepare_process()
-    path = local_model(model)
+    path = find_model(model)
     maker = ResultOrigin("evaluate", {"model": model_mark(path)}, f"{model} on {test}")
     out = unused(default_folder(path, test)) if out is None else home_path(out)
     require_free(out, maker)
-    base = load_base(path)
+    base = load(path)
     told = task_of(base, path)
     config = FinetuneConfig(
         regression=bool(told.spec.values) and told.classes == 1,

@@ -21,10 +21,11 @@ from xfm.evaluation.probing.scoring import LabelledSplits, evaluate_frozen
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.finetune import finetune_rows
 from xfm.finetuning.presets import task_settings
-from xfm.finetuning.start import load_base, readable, restored
+from xfm.finetuning.start import readable, restored
 from xfm.metrics.classification import mean_scores
 from xfm.metrics.recalls import Rule, chance_recalls, own_captions, recalls
 from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
+from xfm.models.interop.loading import load
 from xfm.reports.scores import METRICS, Score, floors_of, write_output
 from xfm.tasks.base import AnyTask
 from xfm.tasks.captioning import CaptioningTask
@@ -77,7 +78,7 @@ def evaluate_zero_shot_retrieval(
     benchmark: Benchmark, corpus: Corpus[ImageCaptions], setting: JobSetting
 ) -> JobResult:
     """Recalls of the model without training, at its own picture size and the recipe's text length."""
-    pretrained, told = load_base(setting.model), setting.recipe.settings
+    pretrained, told = load(setting.model), setting.recipe.settings
     device = torch.device(pick_device(setting.device))
     model, tokenizer = pretrained.model.to(device).eval(), pretrained.tokenizer
     encoder = Encoder(model, tokenizer, told.precision, device, BATCH, setting.progress)
@@ -177,7 +178,7 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
     if setting.left_out.max_bad is not None:
         config = replace(config, max_bad=setting.left_out.max_bad)
     if (run / METRICS).is_file():
-        base = load_base(run / MODEL_FOLDER)
+        base = load(run / MODEL_FOLDER)
         config = replace(config, device=str(pick_device(setting.device)))
         kind_of = task_spec(kind).task_class(config.regression)
         return restored(kind_of, base, TaskImages(base.preprocessing), data.train, task_settings(config))
