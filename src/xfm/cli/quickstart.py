@@ -1,6 +1,5 @@
 """`xfm quickstart`: embedded world, pre-training from scratch, evaluation and report in one command."""
 
-import json
 import math
 import os
 import time
@@ -18,7 +17,7 @@ from xfm.config.recipe import Recipe
 from xfm.config.typed import Limited, build, limited
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
-from xfm.core.files import read_json_or_nothing, write_text, writing
+from xfm.core.files import read_json_or_nothing
 from xfm.core.locks import locked
 from xfm.core.results_folder import free_name, holding, unused
 
@@ -52,9 +51,9 @@ class Plan(Limited):
 
     def write(self, folder: Path) -> None:
         """Keep the plan in the run folder."""
-        with writing(folder, "and run again"):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / PLAN_FILE, json.dumps(asdict(self), indent=2) + "\n")
+        from xfm.reports.scores import write_json
+
+        write_json(folder / PLAN_FILE, asdict(self))
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
