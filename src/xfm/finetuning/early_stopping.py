@@ -47,13 +47,9 @@ class ValidationMonitor:
             if self.rows and self.config.choose_by:
                 require_metric(self.task, self.metric, self._metrics())
             return
-        for values in distributed.on_first(lambda: read_log(self.folder / LOOKS_FILE)):
-            try:
-                step, look = int(values.pop("step")), {name: float(v) for name, v in values.items()}
-            except (ValueError, KeyError, TypeError):
-                continue
-            if self.metric in look:
-                self.looks[step] = look
+        for look in distributed.on_first(lambda: read_log(self.folder / LOOKS_FILE)):
+            if {"step", self.metric} <= look.keys():
+                self.looks[look.pop("step")] = look
 
     def finished(self, done: int) -> bool:
         """Look if it is time to, and say whether there has been no better model for too long."""
