@@ -228,7 +228,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         encoded = self.tokenizer.encode_batch(said, self.settings.max_tokens)
         return padded_tokens(encoded, self.tokenizer, step)
 
-    def shown(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
+    def shown(self, rows: Sequence[Row]) -> tuple[Tensor, Any]:
         """The rows' distinct pictures [I, 3, S, S], or one blank, and [R, K] int64 those of each row."""
         columns = list(zip(*map(self.images_of, rows), strict=True))  # K of R pictures
         hidden = self.settings.blanked is HiddenInput.PICTURE

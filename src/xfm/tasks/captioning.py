@@ -103,12 +103,11 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         return super().described(data, prompt=self.prompt, **more)
 
     def collate(self, rows: Sequence[ImageCaptions]) -> CaptionBatch:
-        hidden = self.settings.blanked is HiddenInput.PICTURE
-        pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
+        pixels, index = self.shown(rows)
         said = [f"{self.prompt} {self.as_read(row.captions[0])}".strip() for row in rows]
         longest = self.settings.max_tokens + len(self._marks.prompt)
         encoded = self.tokenizer.encode_batch(said, longest)
-        return CaptionBatch(pixels, index, padded_tokens(encoded, self.tokenizer, LENGTH_STEP))
+        return CaptionBatch(pixels, index[:, 0], padded_tokens(encoded, self.tokenizer, LENGTH_STEP))
 
     def count(self, batch: CaptionBatch, rows: Sequence[ImageCaptions]) -> float:
         """Tokens, without those of the prompt."""

@@ -77,13 +77,13 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         return Case(truth, said, iou >= 0.5, 1 - iou, texts, (row.image,), row.boxes, prediction)
 
     def collate(self, rows: Sequence[Reference]) -> GroundingBatch:
-        pixels, index = self.pictures.distinct([row.image for row in rows])
+        pixels, index = self.shown(rows)
         tokens = self.encode([row.phrase for row in rows])
         most = max(len(row.boxes) for row in rows)
         filled = [[*row.boxes, *[row.boxes[0]] * (most - len(row.boxes))] for row in rows]  # [R, M, 4]
         corners = Boxes(torch.tensor(filled).view(-1, 4), BoxFormat.XYXY, BoxUnit.FRACTION)
         boxes = corners.to_format(BoxFormat.CXCYWH).data.view(len(rows), most, 4)
-        return GroundingBatch(pixels, index, tokens, boxes)
+        return GroundingBatch(pixels, index[:, 0], tokens, boxes)
 
     @classmethod
     def boxes_of(cls, row: Reference) -> tuple[Corners, ...]:

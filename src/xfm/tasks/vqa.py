@@ -95,8 +95,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
         return Case(truth, prediction, score >= 0.5, 1 - score, (("", row.question),), (row.image,))
 
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
-        hidden = self.settings.blanked is HiddenInput.PICTURE
-        pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
+        pixels, index = self.shown(rows)
         votes = [row.votes or ((row.answer, 1.0),) for row in rows]
         answers = [answer for own in votes for answer, _ in own]
         owner = weight = None
@@ -105,7 +104,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
             owner = torch.arange(len(rows)).repeat_interleave(counts)
             weight = torch.tensor([share for own in votes for _, share in own])
         questions = self.encode([row.question for row in rows])
-        return VqaBatch(pixels, index, questions, self.encode(answers, ANSWER_STEP), owner, weight)
+        return VqaBatch(pixels, index[:, 0], questions, self.encode(answers, ANSWER_STEP), owner, weight)
 
     def loss(self, batch: VqaBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy summed over an answer, averaged over questions; several answers are weighted."""
