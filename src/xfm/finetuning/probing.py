@@ -148,12 +148,13 @@ def _fit_classes(
         bias[present[0]] = 0.0
         return [LinearFit(torch.zeros(count, values.shape[1]), bias, penalties[0], "")]
     weights = None if task.weight is None else task.weight.numpy()[present]
-    regression, start = Regression(values, codes, len(present), _deviations(values), weights), None
+    deviations = _deviations(values).astype(np.float32)
+    regression, start = Regression(values / deviations, codes, len(present), weights=weights), None
     found: list[LinearFit] = []
     for penalty in sorted(penalties):
         start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300)
         weight, bias = torch.zeros(count, values.shape[1]), torch.full((count,), NEVER)
-        weight[present], bias[present] = start.weight.T, start.bias
+        weight[present], bias[present] = start.weight.T / torch.from_numpy(deviations), start.bias
         found.append(LinearFit(weight, bias, penalty, ""))
     return found
 
