@@ -81,12 +81,12 @@ def fit_task(task: AnyTask, valid: Sequence[Any], choose_by: str = "") -> Linear
     return fit
 
 
-def drawn(rows: Sequence[Any], seed: int) -> tuple[Sequence[Any], str]:
-    """At most `MOST` of the rows, drawn by the seed, and in words what was left out."""
-    if len(rows) <= MOST:
+def drawn(rows: Sequence[Any], seed: int, most: int = MOST) -> tuple[Sequence[Any], str]:
+    """At most so many of the rows, drawn by the seed, and in words what was left out."""
+    if len(rows) <= most:
         return rows, ""
-    chosen = np.sort(np.random.default_rng(seed).choice(len(rows), MOST, replace=False))
-    return [rows[place] for place in chosen.tolist()], f"{MOST:,} of {len(rows):,} training rows"
+    chosen = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
+    return [rows[place] for place in chosen.tolist()], f"{most:,} of {len(rows):,} training rows"
 
 
 def encoded(task: AnyTask, rows: Sequence[Any]) -> Features:
