@@ -1,7 +1,6 @@
 """Pictures of a task: decoded and resized once, encoded once per batch; varied once a batch in training; and
 batches that are read ahead of the step, in worker processes or in this one, with the same outcome."""
 
-import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,6 @@ from xfm.models.folder import Preprocessing
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 MANY = 100  # pictures from which looking through them has a bar
 DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
-_log = logging.getLogger(__name__)
 
 
 class TaskImages:

@@ -122,8 +122,6 @@ _IMAGENET = Benchmark(
     names=lambda data: synset_names(data / "imagenet"),
 )
 
-IMAGE_BENCHMARKS = [_IMAGENET, *(_image_set(kind) for kind in IMAGE_SETS)]
-
 
 # ---------------------------------------------------------------- text
 def _glue(task: GlueTask) -> Benchmark:
@@ -229,7 +227,7 @@ _WITH_TEXTS = [
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
-    for benchmark in (*(_glue(task) for task in GlueTask), *IMAGE_BENCHMARKS, *_WITH_TEXTS)
+    for benchmark in (*map(_glue, GlueTask), _IMAGENET, *map(_image_set, IMAGE_SETS), *_WITH_TEXTS)
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {"glue": tuple(task.value for task in GlueTask)}
