@@ -128,7 +128,7 @@ def pearson(predictions: Array, targets: Array) -> float:
         return 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constant input
-        value = float(pearsonr(predictions, targets).statistic)
+        value = float(pearsonr(predictions, targets).statistic)  # pyright: ignore
     return value if np.isfinite(value) else 0.0
 
 

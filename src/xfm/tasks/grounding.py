@@ -106,7 +106,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     def row_scores(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> RowScores:
         iou = best_iou(predictions, [row.boxes for row in rows])
-        return {"acc50": 1.0 * (iou >= 0.5), "mean_iou": iou}
+        return {"acc50": (iou >= 0.5).astype(np.float64), "mean_iou": iou}
 
 
 def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:

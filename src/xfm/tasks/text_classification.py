@@ -44,7 +44,7 @@ class TextTask(Task[LabelledText, Any, Any]):
         read = ([tokenizer.as_read(self.spec.text, one, limit) for one in self.texts_of(row)] for row in rows)
         columns = [list(column) for column in zip(*read, strict=True)]
         if len(columns) == 2 and self.settings.blanked is not HiddenInput.FIRST_TEXT:
-            return padded_tokens(tokenizer.encode_pairs(*columns, limit), tokenizer)
+            return padded_tokens(tokenizer.encode_pairs(columns[0], columns[1], limit), tokenizer)
         return padded_tokens(tokenizer.encode_batch(columns[-1], limit), tokenizer)
 
     @classmethod
