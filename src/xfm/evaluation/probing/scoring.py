@@ -23,6 +23,7 @@ from xfm.evaluation.probing.linear_probe import LinearProbe, fit_probe
 from xfm.evaluation.probing.prompt_templates import load_templates, prompt
 from xfm.finetuning.frozen_features import (
     LabelledFeatures,
+    blocks,
     concatenated,
     frozen_image_features,
     nearest_neighbours,
@@ -39,9 +40,11 @@ from xfm.metrics.classification import (
 )
 from xfm.metrics.intervals import bootstrap
 from xfm.models.adapters import require_whole
-from xfm.models.features import Encoder, text_features, tokenize_captions
+from xfm.models.encoders import encode_first
+from xfm.models.features import Encoder, tokenize_captions
 from xfm.models.folder import load_model
 from xfm.models.model_files import WEIGHTS
+from xfm.models.precision import autocast
 from xfm.models.resolve import model_folder
 from xfm.reports.scores import METRICS, PartResult, Score, write_json, write_scores
 from xfm.tasks.rows import Labelled
@@ -52,12 +55,19 @@ from xfm.training.distributed import pick_device
 @torch.inference_mode()
 def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[str]) -> Tensor:
     """[C, E] float32 on the CPU: the mean of the unit vectors of each class's prompts, scaled to length 1."""
-    said = (name.replace("_", " ") for name in names)
-    texts = [prompt(template, name) for name in said for template in templates]
-    parts = encoder.chunks(len(texts), encoder.batch_size, "prompts")
-    first = text_features(encoder, (tokenize_captions(encoder.tokenizer, texts[part]) for part in parts))
-    vectors = encoder.model.project_text(torch.from_numpy(first).to(encoder.device))  # [C T, E]
-    return F.normalize(vectors.unflatten(0, (-1, len(templates))).mean(1), dim=-1).cpu()
+    model, found = encoder.model, []
+    at_once = max(1, encoder.batch_size // len(templates))
+    with autocast(encoder.precision, encoder.device):
+        for part in encoder.chunks(len(names), at_once, "classes"):
+            said = (name.replace("_", " ") for name in names[part])
+            texts = [prompt(template, name) for name in said for template in templates]
+            tokens = tokenize_captions(encoder.tokenizer, texts)
+            ids, mask = tokens.ids.to(encoder.device), tokens.mask.to(encoder.device)
+            first = encode_first(model.language, ids, mask)
+            with encoder.heads():
+                vectors = model.project_text(first.float())  # [c T, E]
+            found.append(F.normalize(vectors.unflatten(0, (-1, len(templates))).mean(1), dim=-1).cpu())
+    return torch.cat(found)
 
 
 DETAILS = "probe.json"
@@ -163,9 +173,13 @@ def _zero_shot(
     """[N, C] float32 cosines of pictures and classes over the temperature, and the label of each column."""
     classes = np.unique([*test.labels.tolist(), *names])
     called = [names.get(str(label), str(label)) for label in classes.tolist()]
-    vectors, features = class_vectors(encoder, called, templates), torch.from_numpy(test.features)
-    pictures = encoder.model.project_image(features.to(encoder.device)).cpu()
-    return (pictures @ vectors.T / encoder.model.temperature.item()).numpy(), classes
+    vectors, found = class_vectors(encoder, called, templates), []
+    for rows in blocks(len(test.features)):
+        block = torch.from_numpy(np.array(test.features[rows], dtype=np.float32))
+        with encoder.heads():
+            pictures = encoder.model.project_image(block.to(encoder.device)).cpu()
+        found.append(pictures @ vectors.T / encoder.model.temperature.item())
+    return torch.cat(found).numpy(), classes
 
 
 def _class_scores(
