@@ -34,8 +34,6 @@ def run(chosen: Namespace) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the folder that holds the shards")
     shards = sorted(path for path in folder.iterdir() if path.suffix == ".tar" and path.is_file())
-    if not shards:
-        raise UserError(f"{folder} holds no tar shards; give the folder that holds them")
     workers = min(chosen.workers or cores(), len(shards))
     path = index_folder(folder, shards, workers, not chosen.quiet)
     index = open_index(path)

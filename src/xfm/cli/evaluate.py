@@ -10,6 +10,7 @@ from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, 
 from xfm.config.plain import to_plain
 from xfm.config.probing import FrozenConfig, Method
 from xfm.config.tables import BoxFormat, BoxUnit
+from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError, amount
 
 if TYPE_CHECKING:
@@ -184,16 +185,14 @@ def _read_labelled(
     source: str, store: Path, chosen: Namespace, left_out: "SkippedRecords"
 ) -> "list[Labelled]":
     """Labelled pictures of a table, a folder or a hub data set; `store` gets those that a table holds."""
-    from xfm.config.task_spec import FieldKind
     from xfm.data.images import UnreadableImage
-    from xfm.data.tables import ColumnMap, Field, read_table
+    from xfm.data.tables import ColumnMap, read_table
     from xfm.tasks.rows import Labelled
 
-    picture = Field("image", "path of the picture, or the picture", FieldKind.PICTURE)
-    fields = (picture, Field("label", "name of the class"))
     root = None if chosen.pictures is None else Path(chosen.pictures)
+    fields, columns = IMAGE_CLASSIFICATION.fields, ColumnMap.parse(chosen.columns)
     found: list[Labelled] = []
-    for row in read_table(source, fields, ColumnMap.parse(chosen.columns), store, root, left_out):
+    for row in read_table(source, fields, columns, store, root, left_out):
         try:
             found.append(Labelled(row.path("image"), row.label("label"), row.place))
         except UnreadableImage as error:

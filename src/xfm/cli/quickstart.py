@@ -1,11 +1,10 @@
 """`xfm quickstart`: embedded world, pre-training from scratch, evaluation and report in one command."""
 
-import json
 import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,10 @@ from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
 from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.config.recipe import Recipe
+from xfm.config.typed import Limited, build, limited
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
-from xfm.core.files import read_text, write_text, writing
+from xfm.core.files import read_json_or_nothing
 from xfm.core.locks import locked
 from xfm.core.results_folder import free_name, holding, unused
 
@@ -37,7 +37,7 @@ PLAN_FILE, RECIPE = "quickstart.json", "nano"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Limited):
     """What a quickstart does, in minutes for everything, used before the pre-training, of pre-training and of
     evaluation (None until it begins, and takes what is left); kept in its folder, so that a run that was
     stopped goes on with it."""
@@ -45,15 +45,15 @@ class Plan:
     budget: float
     smoke: bool
     world: str
-    before: float
-    training: float
-    evaluation: float | None = None
+    before: float = limited(MISSING, 0)
+    training: float = limited(MISSING, 1e-3)
+    evaluation: float | None = limited(None, 0)
 
     def write(self, folder: Path) -> None:
         """Keep the plan in the run folder."""
-        with writing(folder, "and run again"):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / PLAN_FILE, json.dumps(asdict(self), indent=2) + "\n")
+        from xfm.reports.scores import write_json
+
+        write_json(folder / PLAN_FILE, asdict(self))
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -194,17 +194,12 @@ def _evaluation(plan: Plan) -> EvaluationConfig:
 
 
 def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:
-    path = folder / PLAN_FILE
-    if not path.is_file() or (folder / "report.html").exists():
-        return None
     try:
-        plan = Plan(**json.loads(read_text(path)))
-        times = [plan.before, plan.training, *([] if plan.evaluation is None else [plan.evaluation])]
-        if not all(0 <= minutes < math.inf for minutes in times) or not plan.training:
-            return None
-    except (OSError, ValueError, TypeError, RecursionError):  # damaged: the folder is moved aside
+        plan = build(Plan, read_json_or_nothing(folder / PLAN_FILE))
+    except UserError:  # there is none, or it is damaged: the folder is moved aside
         return None
-    return plan if (plan.budget, plan.smoke) == (budget, smoke) else None
+    ours = (plan.budget, plan.smoke) == (budget, smoke) and not (folder / "report.html").exists()
+    return plan if ours else None
 
 
 def _move_aside(folder: Path) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from xfm.config.evaluation import AFTERWARDS, WORK, EvaluationConfig, Part
 from xfm.core.errors import UserError
 from xfm.data.skipped import SkippedRecords
+from xfm.finetuning.probing import drawn
 from xfm.metrics.recalls import with_equal_captions
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.models.folder import Pretrained
@@ -158,18 +159,14 @@ class Context:
         if not path.exists():
             raise UserError(f"{path} is missing: build the world again with `xfm prepare`")
         before = len(self.left_out.rows)
-        rows = read(path)
-        if not rows and len(self.left_out.rows) == before:
+        every = [*enumerate(read(path), start=1)]
+        if not every and len(self.left_out.rows) == before:
             raise UserError(f"{path} holds no rows: build the world again with `xfm prepare`")
-        numbers = list(range(1, len(rows) + 1))
-        if limit and len(rows) > limit:
-            chosen = np.random.default_rng(self.config.seed).choice(len(rows), limit, replace=False)
-            numbers = [place + 1 for place in sorted(chosen.tolist())]
-            rows = [rows[number - 1] for number in numbers]
-        named = dict.fromkeys(picture for row in rows for picture in images_of(row))
+        rows, _ = drawn(every, self.config.seed, limit or len(every))
+        named = dict.fromkeys(picture for _, row in rows for picture in images_of(row))
         bad = self.pictures.unreadable(list(named), self.progress)
-        kept = [row for row in rows if bad.keys().isdisjoint(images_of(row))]
-        for number, row in zip(numbers, rows, strict=True) if bad else ():
+        kept = [row for _, row in rows if bad.keys().isdisjoint(images_of(row))]
+        for number, row in rows if bad else ():
             for picture in [one for one in images_of(row) if one in bad][:1]:
                 self.left_out.note(f"{path}, row {number}", bad[picture])
         self.left_out.check()

@@ -125,8 +125,6 @@ def read_data(
         if source is not None
     }
     typed = readable_rows(task, raw, reading(config), left_out, pictures, progress)
-    for name, rows in raw.items():
-        left_out.count(str(given[name]), name, len(rows), len(rows) - len(typed[name]))
     sources = {name: str(given[name]) for name in raw}
     if tables.valid is None:
         shares = {"valid": config.valid_share, "test": config.test_share}

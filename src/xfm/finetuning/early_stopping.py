@@ -35,8 +35,6 @@ class ValidationMonitor:
     def __init__(
         self, task: AnyTask, rows: Sequence[Any], config: FinetuneConfig, folder: Path | None, progress: bool
     ) -> None:
-        if rows and folder is None:
-            raise ValueError("validation rows need a folder that keeps the best model")
         self.task, self.rows, self.config, self.progress = task, rows, config, progress
         self.folder = folder or Path()
         self.looks: dict[int, dict[str, float]] = {}
@@ -49,13 +47,9 @@ class ValidationMonitor:
             if self.rows and self.config.choose_by:
                 require_metric(self.task, self.metric, self._metrics())
             return
-        for values in distributed.on_first(lambda: read_log(self.folder / LOOKS_FILE)):
-            try:
-                step, look = int(values.pop("step")), {name: float(v) for name, v in values.items()}
-            except (ValueError, KeyError, TypeError):
-                continue
-            if self.metric in look:
-                self.looks[step] = look
+        for look in distributed.on_first(lambda: read_log(self.folder / LOOKS_FILE)):
+            if {"step", self.metric} <= look.keys():
+                self.looks[look.pop("step")] = look
 
     def finished(self, done: int) -> bool:
         """Look if it is time to, and say whether there has been no better model for too long."""

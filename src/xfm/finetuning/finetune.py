@@ -27,7 +27,7 @@ from xfm.finetuning.data import RowOrigin, Tables, read_data
 from xfm.finetuning.finished import FinetuneResult, finish, write_resolved
 from xfm.finetuning.presets import check_applicable, task_settings, training_config
 from xfm.finetuning.session import Session
-from xfm.finetuning.start import first_reads, local_model, prepared_base
+from xfm.finetuning.start import first_reads, prepared_base
 from xfm.finetuning.tuning_run import adapt, is_new
 from xfm.metrics.numbers import readable_seconds
 from xfm.models.resolve import LOG_IN, hub_library
@@ -47,7 +47,7 @@ from xfm.training.trainer import Trainer
 LEAST, RESERVED, BASELINES = 0.1, 0.2, 0.15
 """Shares of a time limit: trainings have at least the first; the second is for predictions, intervals and
 the report, the third for strong baselines."""
-Begin = Callable[[bool], tuple[Session, RowOrigin]]
+Begin = Callable[[bool], Session]
 """Reads everything, given whether to show bars; every process calls it."""
 
 
@@ -104,14 +104,10 @@ def finetune(
     config, out, model = finetune_config(config), home_path(out), home_path(model)
     began = time.perf_counter()
 
-    def begin(shows: bool) -> tuple[Session, RowOrigin]:
-        spec = task_spec(task)
-        in_turn(lambda: check_applicable(spec, config))
+    def begin(shows: bool) -> Session:
         if (repository := push_to_hub) is not None:
             distributed.on_first(lambda: check_upload(repository, config))
-        in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
-        data, origin = opened(task, model, config, out, shows, (train, valid, test), columns, pictures)
-        return Session.begin(spec.name, model, data, config, out, shows, origin), origin
+        return _opened(task, model, config, out, shows, (train, valid, test), columns, pictures)
 
     done = _fine_tuned(begin, out, config, resume, progress, began)
     if push_to_hub is not None and is_first_process():
@@ -132,9 +128,8 @@ def finetune_rows(
 ) -> FinetuneResult:
     """Fine-tune on typed rows (`xfm.tasks.rows`) as `xfm.finetune` does on tables; `kind` is the task."""
 
-    def begin(shows: bool) -> tuple[Session, RowOrigin]:
-        rows = origin or RowOrigin()
-        return Session.begin(kind, model, data, config, out, shows, rows), rows
+    def begin(shows: bool) -> Session:
+        return Session.begin(kind, model, data, config, out, shows, origin)
 
     return _fine_tuned(begin, out, config, resume, progress, time.perf_counter())
 
@@ -149,7 +144,7 @@ def finetune_config(given: FinetuneConfig | None) -> FinetuneConfig:
     return given or FinetuneConfig()
 
 
-def opened(
+def _opened(
     task: str,
     model: Path | str,
     config: FinetuneConfig,
@@ -158,19 +153,22 @@ def opened(
     given: tuple[Table, Table | None, Table | None],
     columns: Mapping[str, str] | str,
     pictures: Path | str | None,
-) -> tuple[SplitRows[Any], RowOrigin]:
-    """Rows of tables (training, validation, test) with their origin and model, in all processes; pictures in
-    cells and the split go to `out`."""
+) -> Session:
+    """The session of the rows of tables (training, validation, test), in all processes; pictures in cells and
+    the split go to `out`. The model is there before tables are read, which may take minutes."""
+    spec = task_spec(task)
+    in_turn(lambda: check_applicable(spec, config))
     root, splits = None if pictures is None else home_path(pictures), as_splits(*given)
     named = (splits["train"], splits.get("validation"), splits.get("test"))
     tables = Tables(*named, ColumnMap.parse(columns), root)
-    spec, left_out = task_spec(task), SkippedRecords(config.max_bad)
+    left_out = SkippedRecords(config.max_bad)
     pretrained = in_turn(lambda: prepared_base(model, config, spec))
     decoded, kind = TaskImages(pretrained.preprocessing), spec.task_class(config.regression)
     (data, origin), left_out = first_reads(
         lambda: (read_data(kind, tables, config, out, decoded, left_out, progress), left_out), decoded
     )
-    return data, replace(origin, tables=tables, base=(pretrained, decoded), left_out=left_out)
+    origin = replace(origin, tables=tables, base=(pretrained, decoded), left_out=left_out)
+    return Session.begin(spec.name, model, data, config, out, progress, origin)
 
 
 def _fine_tuned(
@@ -183,7 +181,7 @@ def _fine_tuned(
             resume = any(distributed.collect(resume or restarted(out)))  # torchrun counts them by machine
             distributed.on_first(lambda: lock.enter_context(locked(out)))
             distributed.on_first(lambda: check_folder(out, resume))
-            run, origin = begin(progress and process.is_first)
+            run = begin(progress and process.is_first)
             distributed.on_first(lambda: _check_shared(run))
             made_of = {"model": run.model, "data": digest(run.data.train)}
             maker = ResultOrigin("finetune", made_of, f"{run.type.spec.name} from {run.model}")
@@ -191,12 +189,12 @@ def _fine_tuned(
                 distributed.on_first(lambda: run.left_out.write(out))
             distributed.on_first(lambda: sign(out, maker))
             run = limited(run, began)
-            distributed.on_first(lambda: _say(run, origin.tables))
+            distributed.on_first(lambda: _say(run))
             trained = _train(run, resume)
         if not process.is_first:
             return trained[0]
         with distributed.alone():
-            return finish(run, origin, maker, *trained)
+            return finish(run, maker, *trained)
 
 
 def _check_shared(run: Session) -> None:
@@ -225,8 +223,8 @@ def limited(run: Session, began: float) -> Session:
     return replace(run, limit=seconds, began=began)
 
 
-def _say(run: Session, tables: Tables | None) -> None:
-    write_resolved(run.out, run, tables)
+def _say(run: Session) -> None:
+    write_resolved(run)
     if run.progress:
         tqdm.write(run.summary(), file=sys.stderr)
         decided = ", ".join(f"{name} {value}" for name, value in run.decisions.items())
@@ -313,16 +311,12 @@ def dry_run(
     """What `finetune` would do with these arguments, in lines; some steps are timed and thrown away, nothing
     is written."""
     refuse_none(task=task, model=model, train=train)
-    config, spec, began = finetune_config(config), task_spec(task), time.perf_counter()
-    check_applicable(spec, config)
+    config, model, began = finetune_config(config), home_path(model), time.perf_counter()
     if out is not None:
         check_folder(home_path(out), False)
-    local_model(model)
     tables = (train, valid, test), columns, pictures
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
-        out = Path(folder)
-        data, origin = opened(task, model, config, out, progress, *tables)
-        run = Session.begin(spec.name, home_path(model), data, config, out, progress, origin)
+        run = _opened(task, model, config, Path(folder), progress, *tables)
         return _plan(limited(run, began))
 
 

@@ -16,7 +16,6 @@ from xfm.core.results_folder import ResultOrigin
 from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import InMemory
 from xfm.finetuning.baselines.strong import BaselineResult
-from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard, compare
 from xfm.finetuning.report import write_report
@@ -56,7 +55,6 @@ class FinetuneResult:
 
 def finish(
     run: Session,
-    origin: RowOrigin,
     maker: ResultOrigin,
     trained: FinetuneResult,
     single: Mapping[str, BaselineResult],
@@ -77,7 +75,7 @@ def finish(
         left_out=run.left_out.sentence(run.out / BAD_FILE),
         leaderboards=boards,
         flags=tuple(flags_of(run, task, trained.tuned, boards)),
-        next_command=_next(run, trained.model, origin),
+        next_command=_next(run, trained.model),
         decisions=run.decisions,
     )
     seconds["everything"] = time.perf_counter() - run.began
@@ -85,7 +83,7 @@ def finish(
         "provenance": _save_model(run, found),
         "rows": {"train": len(run.data.train), "validation": len(run.data.valid)}
         | {name: len(rows) for name, rows in run.data.tests.items()},
-        "sources": dict(origin.sources),
+        "sources": dict(run.origin.sources),
         "config": to_plain(run.config),
         "tokens": task.module.task.max_tokens,
         "baselines": result.baselines,
@@ -100,7 +98,7 @@ def finish(
         **_settled(found, len(run.data.valid)),
     }
     write_json(run.out / DETAILS, details)
-    write_report(run.out, task, tests, predictions, found.scores, found.tuned, details, origin.place_of)
+    write_report(run.out, task, tests, predictions, found.scores, found.tuned, details, run.origin.place_of)
     write_scores(run.out / METRICS, found.scores)
     clear(run.out)
     return found
@@ -130,23 +128,22 @@ def _settled(found: FinetuneResult, valid: int) -> dict[str, Any]:
     return said
 
 
-def _next(run: Session, model: Path, origin: RowOrigin) -> str:
+def _next(run: Session, model: Path) -> str:
     """A command to paste: the model's answers to its test table."""
     rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
     shown = {picture for row in rows for picture in run.type.images_of(row)}
-    tables, named, told = origin.tables, "new.csv", ("", None)
+    tables, named, told = run.origin.tables, "", ("", None)
     if tables is not None:
-        table = next(one for one in (tables.test, tables.valid, tables.train) if one is not None)
-        named = named if isinstance(table, InMemory) else str(table)
+        named = str(next(one for one in (tables.test, tables.valid, tables.train) if one is not None))
         told = tables.columns.option, tables.pictures
     return next_command(run.type.spec.name, model, named, run.out, *told, shown)
 
 
-def write_resolved(out: Path, run: Session, tables: Tables | None) -> None:
+def write_resolved(run: Session) -> None:
     """Write `finetune.yaml` for `xfm finetune --config`: what was given and decided; rows in memory have no
     tables."""
-    told: dict[str, str | None] = {"task": run.type.spec.name, "model": run.model, "out": str(out)}
-    if tables is not None:
+    told: dict[str, str | None] = {"task": run.type.spec.name, "model": run.model, "out": str(run.out)}
+    if (tables := run.origin.tables) is not None:
         named = {"train": tables.train, "validation": tables.valid, "test": tables.test}
         named |= {"pictures": tables.pictures}
         lie = {name: one for name, one in named.items() if one is not None and not isinstance(one, InMemory)}
@@ -155,4 +152,4 @@ def write_resolved(out: Path, run: Session, tables: Tables | None) -> None:
     config = run.config
     if run.probed:  # what a training would have; another preset is to decide it anew
         config = replace(config, steps=0, batch_size=0, lr=0.0, evaluate_every=0)
-    write_text(out / RESOLVED, dump_finetune(told, config, run.type.spec))
+    write_text(run.out / RESOLVED, dump_finetune(told, config, run.type.spec))

@@ -40,24 +40,18 @@ class LinearClassifier:
 
     def logits(self, features: Array) -> Tensor:
         """[N, D] features of any float type -> [N, C] float32."""
-        found = [*self._by_block(features)]
+        found = [_block(features, rows) @ self.weight + self.bias for rows in blocks(len(features))]
         return torch.cat(found) if found else torch.empty(0, len(self.bias))
 
     def predict(self, features: Array) -> Tensor:
         """[N, D] -> [N] int64, the class of the largest logit."""
-        found = [logits.argmax(1) for logits in self._by_block(features)]
-        return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
-
-    def _by_block(self, features: Array) -> Iterator[Tensor]:
-        for rows in blocks(len(features)):
-            yield _block(features, rows) @ self.weight + self.bias
+        return self.logits(features).argmax(1)
 
 
 @dataclass
 class Regression:
     """Logistic regression on features [N, D] (a memory map is read in blocks), labels [N] int64 or [N, C] 0
-    and 1. `deviations` [D] divide features, `weights` [C] weigh classes. ValueError: shapes or labels that do
-    not fit."""
+    and 1. `deviations` [D] divide features, `weights` [C] weigh classes."""
 
     features: Array
     labels: Array
@@ -69,10 +63,6 @@ class Regression:
     variances: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.features.ndim != 2 or len(self.features) != len(self.labels) or not len(self.labels):
-            raise ValueError(f"{self.features.shape} features do not belong to {len(self.labels)} labels")
-        if self.classes < 2 or self.labels.min() < 0 or self.labels.max() >= self.classes:
-            raise ValueError(f"labels must lie between 0 and {self.classes - 1}, of at least two classes")
         kind = np.float32 if self.several else np.int64
         self._targets = torch.from_numpy(np.ascontiguousarray(self.labels, dtype=kind))
         own = np.ones(self.classes) if self.weights is None else self.weights

@@ -81,12 +81,12 @@ def fit_task(task: AnyTask, valid: Sequence[Any], choose_by: str = "") -> Linear
     return fit
 
 
-def drawn(rows: Sequence[Any], seed: int) -> tuple[Sequence[Any], str]:
-    """At most `MOST` of the rows, drawn by the seed, and in words what was left out."""
-    if len(rows) <= MOST:
+def drawn(rows: Sequence[Any], seed: int, most: int = MOST) -> tuple[Sequence[Any], str]:
+    """At most so many of the rows, drawn by the seed, and in words what was left out."""
+    if len(rows) <= most:
         return rows, ""
-    chosen = np.sort(np.random.default_rng(seed).choice(len(rows), MOST, replace=False))
-    return [rows[place] for place in chosen.tolist()], f"{MOST:,} of {len(rows):,} training rows"
+    chosen = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
+    return [rows[place] for place in chosen.tolist()], f"{most:,} of {len(rows):,} training rows"
 
 
 def encoded(task: AnyTask, rows: Sequence[Any]) -> Features:
@@ -143,28 +143,26 @@ def _fit_classes(
     present, codes = np.arange(count), labels
     if labels.ndim == 1:
         present, codes = np.unique(labels, return_inverse=True)
-    mean, deviation, features = _standardised(values)
     if len(present) == 1:  # of very few rows
         bias = torch.full((count,), NEVER)
         bias[present[0]] = 0.0
-        return [LinearFit(torch.zeros(count, features.shape[1]), bias, penalties[0], "")]
+        return [LinearFit(torch.zeros(count, values.shape[1]), bias, penalties[0], "")]
     weights = None if task.weight is None else task.weight.numpy()[present]
-    regression, start = Regression(features, codes, len(present), weights=weights), None
+    deviations = _deviations(values).astype(np.float32)
+    regression, start = Regression(values / deviations, codes, len(present), weights=weights), None
     found: list[LinearFit] = []
     for penalty in sorted(penalties):
         start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300)
-        weight, bias = np.zeros((count, features.shape[1])), np.full(count, NEVER)
-        weight[present] = own = start.weight.double().numpy().T / deviation  # [C present, F]
-        bias[present] = start.bias.double().numpy() - own @ mean
-        layer = torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
-        found.append(LinearFit(*layer, penalty, ""))
+        weight, bias = torch.zeros(count, values.shape[1]), torch.full((count,), NEVER)
+        weight[present], bias[present] = start.weight.T / torch.from_numpy(deviations), start.bias
+        found.append(LinearFit(weight, bias, penalty, ""))
     return found
 
 
 def _fit_values(rows: Sequence[Any], given: Array, penalties: Sequence[float]) -> list[LinearFit]:
     values = values_of(rows)
-    mean, deviation, features = _standardised(given)
-    table = features.astype(np.float64)
+    mean, deviation = given.mean(axis=0, dtype=np.float64), _deviations(given)
+    table = (given - mean) / deviation
     eigenvalues, vectors = np.linalg.eigh(table.T @ table)
     along = vectors.T @ (table.T @ (values - values.mean()))
     found: list[LinearFit] = []
@@ -176,8 +174,7 @@ def _fit_values(rows: Sequence[Any], given: Array, penalties: Sequence[float]) -
     return found
 
 
-def _standardised(values: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], Array]:
-    """Means and deviations [F] (1 for constant features), and [N, F] float32 by them."""
+def _deviations(values: Array) -> NDArray[np.float64]:
+    """[F] standard deviations, 1 for constant features."""
     mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
-    deviation[deviation < 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0
-    return mean, deviation, ((values - mean) / deviation).astype(np.float32)
+    return np.where(deviation < 1e-6 * np.maximum(1.0, np.abs(mean)), 1.0, deviation)

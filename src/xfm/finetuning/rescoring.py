@@ -21,10 +21,11 @@ from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.presets import check_applicable, task_settings
 from xfm.finetuning.report import write_report
 from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.start import few, load_base, local_model, readable_rows, require_texts, restored, task_of
+from xfm.finetuning.start import few, readable_rows, require_texts, restored, task_of
 from xfm.finetuning.tuning_run import TuningRun
+from xfm.models.interop.loading import load
 from xfm.models.precision import resolve
-from xfm.models.resolve import stand_in
+from xfm.models.resolve import find_model, stand_in
 from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_output, write_scores
 from xfm.tasks.base import AnyTask
 from xfm.tasks.images import TaskImages
@@ -94,11 +95,11 @@ def score(
     refuse_none(model=model, test=test)
     test = as_table(test, "test")
     prepare_process()
-    path = local_model(model)
+    path = find_model(model)
     maker = ResultOrigin("evaluate", {"model": model_mark(path)}, f"{model} on {test}")
     out = unused(default_folder(path, test)) if out is None else home_path(out)
     require_free(out, maker)
-    base = load_base(path)
+    base = load(path)
     told = task_of(base, path)
     config = FinetuneConfig(
         regression=bool(told.spec.values) and told.classes == 1,
@@ -118,7 +119,6 @@ def score(
     left_out, decoded = SkippedRecords(max_bad), TaskImages(base.preprocessing)
     table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out)
     typed = readable_rows(kind, {SPLIT: table}, reading(config), left_out, decoded, progress)[SPLIT]
-    left_out.count(str(table[0].file), SPLIT, len(table), len(table) - len(typed))
     rows, numbers = _merged(kind, typed)
     require_texts(kind, typed, told.texts)
     maker = replace(maker, subject={**maker.subject, "data": digest(rows)})
@@ -127,14 +127,13 @@ def score(
     unknown = _unknown(task, typed)
     sign(out, maker)
     shown = {picture for row in rows for picture in kind.images_of(row)}
-    shown_as = "new.csv" if isinstance(test, InMemory) else test
     more = {
         "model": str(model),
         "sources": {SPLIT: str(test)},
         "provenance": base.provenance,
         "left_out": left_out.kept_in(out),
         "made_by": asdict(maker),
-        "next": next_command(told.kind, model, shown_as, out, mapped.option, root, shown),
+        "next": next_command(told.kind, model, str(test), out, mapped.option, root, shown),
     }
     return _score(out, task, rows, numbers, unknown, more)
 

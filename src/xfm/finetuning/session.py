@@ -52,6 +52,7 @@ class Session:
     out: Path
     progress: bool
     left_out: SkippedRecords
+    origin: RowOrigin
     fitting: int
     shown: str
     decisions: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -108,10 +109,8 @@ class Session:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
         shown = digest(sorted((str(path), mark) for path, mark in pictures.marks.items()))
         shown = shown if pictures.marks else ""
-        made = decisions(given, fit, spec)
-        return cls(
-            task, str(model), pretrained, pictures, data, fit, out, progress, left_out, fitting, shown, made
-        )
+        own = task, str(model), pretrained, pictures, data, fit, out, progress, left_out, origin
+        return cls(*own, fitting, shown, decisions(given, fit, spec))
 
     @property
     def probed(self) -> bool:

@@ -16,8 +16,6 @@ from xfm.data.tables import TableRow
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.folder import Pretrained
 from xfm.models.interop.loading import load
-from xfm.models.resolve import model_folder
-from xfm.models.shipped import boxed_names
 from xfm.tasks.base import AnyTask, TaskSettings
 from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import CellMeaning, SplitRows
@@ -32,31 +30,12 @@ SAMPLED = 20_000
 """Training rows whose texts are measured."""
 
 
-def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
-    """The model of a folder, a run's folder, or a published file, for pictures of `image_size` (0: its
-    own)."""
-    path = local_model(model)
-    return load(path, image_size=image_size or None)
-
-
 def prepared_base(model: Path | str, config: FinetuneConfig, spec: TaskSpec) -> Pretrained:
     """The model that a fine-tuning starts from, for pictures as the settings say."""
-    found = load_base(model, config.image_size)
+    found = load(model, image_size=config.image_size or None)
     seen = found.preprocessing.seen_as(config.framing, config.colours)
     seen = replace(seen, grey=config.grey or seen.grey)
     return found if seen == found.preprocessing else replace(found, preprocessing=seen)
-
-
-def local_model(model: Path | str) -> Path:
-    """Folder or file of a model; of a run's folder the model in it."""
-    path = model_folder(model)
-    if not path.exists():
-        packaged = ", ".join(boxed_names())
-        raise UserError(
-            f"{path} does not exist; give --model the folder of a model, one of the package ({packaged}), or "
-            "one of the hub (owner/name)"
-        )
-    return path
 
 
 def fitting_length(task: type[AnyTask], rows: Sequence[Any], tokenizer: Tokenizer | None, limit: int) -> int:
@@ -122,8 +101,8 @@ def readable_rows(
     pictures: TaskImages | None = None,
     progress: bool = False,
 ) -> dict[str, list[TypedRow]]:
-    """Rows of tables, raw and typed, without those with unreadable pictures; UserError: a wrong cell or too
-    many left out."""
+    """Rows of tables, raw and typed, without those with unreadable pictures, which are counted; UserError: a
+    wrong cell or too many left out."""
     typed: dict[str, list[TypedRow]] = {name: [] for name in raw}
     for name, rows in raw.items():
         for row in rows:
@@ -139,6 +118,8 @@ def readable_rows(
         for name, own in typed.items():
             typed[name] = [one for one in own if bad.keys().isdisjoint(task.images_of(one[1]))]
     left_out.check()
+    for name, rows in raw.items():
+        left_out.count(str(rows[0].file), name, len(rows), len(rows) - len(typed[name]))
     require_texts(task, [pair for own in typed.values() for pair in own])
     return typed
 

@@ -17,7 +17,7 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Change, Precision
 from xfm.core.errors import UserError, import_extra
 from xfm.finetuning.early_stopping import ValidationMonitor
-from xfm.finetuning.presets import training_config
+from xfm.finetuning.presets import TUNED, training_config
 from xfm.finetuning.probing import LinearFit
 from xfm.models.adapters import LowRank, require_base, save_adapter
 from xfm.models.artifacts import FRESH
@@ -34,14 +34,12 @@ from xfm.training.logging import RunLog
 from xfm.training.run_folder import RunFolder
 from xfm.training.trainer import Trainer
 
-ENCODERS = ("language", "vision", "fusion")
-
 
 def adapt(module: nn.Module, config: TuningConfig) -> None:
     """Freeze encoders of a task model, or add LoRA to their linear layers, in place; UserError without
     peft."""
     holder = getattr(module, "model", module)
-    for name in ENCODERS:
+    for name in TUNED:
         encoder, tuning = getattr(holder, name, None), getattr(config, name)
         if encoder is None or tuning in (None, TuningMode.FULL):
             continue

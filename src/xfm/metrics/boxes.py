@@ -40,12 +40,7 @@ def best_iou(
 
 def iou_scores(iou: NDArray[np.float64]) -> dict[str, float]:
     """Accuracy at IoU 0.5 and mean IoU."""
-    return {"acc50": float(box_hits(iou).mean()), "mean_iou": float(iou.mean())}
-
-
-def box_hits(iou: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[...] 1 where boxes reach IoU 0.5 (RefCOCO's), else 0: their mean is the accuracy."""
-    return (iou >= 0.5).astype(np.float64)
+    return {"acc50": float((iou >= 0.5).mean()), "mean_iou": float(iou.mean())}
 
 
 def _areas(boxes: Array) -> NDArray[np.float64]:

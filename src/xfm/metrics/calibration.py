@@ -56,10 +56,6 @@ class Calibration:
 def calibration(confidence: Sequence[float] | Array, right: Sequence[bool] | Array) -> Calibration:
     """Calibration of [N] confidences in [0, 1] of predicted classes, and whether these are right."""
     sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    if not len(sure) or len(sure) != len(hit):
-        raise ValueError(
-            f"{len(sure)} confidences and {len(hit)} rows: there must be as many, and one at least"
-        )
     count = bins_of(len(sure))
     places = np.minimum((sure * count).astype(int), count - 1)
     bins: list[dict[str, float]] = []
@@ -117,25 +113,12 @@ def fitted_temperature(probabilities: Array, truth: NDArray[np.bool_], several: 
 def platt(odds: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope (not negative) and bias of the likeliest sigmoid of [N] log-odds (Platt, 1999).
 
-    Platt's smoothed targets keep the slope finite. ValueError without true or without false pairs.
+    Platt's smoothed targets keep the slope finite.
     """
-    from scipy.optimize import minimize
-
     count, others = int(true.sum()), int((~true).sum())
-    if not count or not others:
-        raise ValueError(f"{count} true and {others} false pairs: a calibration needs both")
     targets = np.where(true, (count + 1) / (count + 2), 1 / (others + 2))
-
-    def loss(found: Floats) -> tuple[float, Floats]:
-        logits = found[0] * odds + found[1]
-        off = 1 / (1 + np.exp(-np.clip(logits, -500, 500))) - targets
-        likelihood = np.logaddexp(0.0, logits) - targets * logits
-        return float(likelihood.mean()), np.array([(off * odds).mean(), off.mean()])
-
-    start = np.array([1.0 / max(1.0, float(np.abs(odds).mean())), 0.0])
-    bounds = [(0.0, None), (None, None)]
-    slope, bias = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
-    return float(slope), float(bias)
+    slope, bias = _likeliest(odds[:, None], targets, (0.0,))
+    return slope, bias
 
 
 def sure_and_right(
@@ -185,8 +168,6 @@ def fit_presence(searches: GallerySearches, data: str, answered: float = ANSWERE
     The best picture depends on the weights and they on it: fitted in turns. The height is the `answered`
     quantile of searches for present things, a line in the logarithm of the gallery's size.
     """
-    if searches.there.all() or not searches.there.any():
-        raise ValueError("the searches must be for what is there and for what is not")
     logs = np.log(searches.pictures.astype(np.float64))
     sizes = np.unique(searches.pictures[searches.there])
     contrast, matching, bias, per_log = 1.0, 1.0, 0.0, 0.0
@@ -194,7 +175,8 @@ def fit_presence(searches: GallerySearches, data: str, answered: float = ANSWERE
         best = (contrast * searches.contrast + matching * searches.odds).argmax(1)[:, None]
         scores = [np.take_along_axis(own, best, 1)[:, 0] for own in (searches.contrast, searches.odds)]
         columns = [*scores, logs if len(sizes) > 1 else np.zeros_like(logs)]
-        contrast, matching, per_log, bias = _logistic(np.stack(columns, axis=1), searches.there)
+        found = _likeliest(np.stack(columns, axis=1), searches.there, (0.0, 0.0, None), _RIDGE)
+        contrast, matching, per_log, bias = found
     heights = searches.heights(contrast, matching)
     reached = [
         np.quantile(heights[searches.there & (searches.pictures == size)], 1 - answered) for size in sizes
@@ -206,8 +188,10 @@ def fit_presence(searches: GallerySearches, data: str, answered: float = ANSWERE
     )  # fmt: skip
 
 
-def _logistic(columns: Floats, true: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """Weights of [N, 3] columns, the first two not negative, and bias; the ridge keeps them finite."""
+def _likeliest(
+    columns: Floats, targets: Array, least: Sequence[float | None], ridge: float = 0.0
+) -> list[float]:
+    """Weights of [N, K] columns, each at least so large, and bias of a sigmoid; a ridge keeps them finite."""
     from scipy.optimize import minimize
 
     mean, scale = columns.mean(0), np.maximum(columns.std(0), 1e-9)
@@ -215,12 +199,11 @@ def _logistic(columns: Floats, true: NDArray[np.bool_]) -> tuple[float, float, f
 
     def loss(found: Floats) -> tuple[float, Floats]:
         logits = scaled @ found
-        off = 1 / (1 + np.exp(-np.clip(logits, -500, 500))) - true
-        value = (np.logaddexp(0.0, logits) - true * logits).mean() + _RIDGE * (found**2).sum()
-        return float(value), scaled.T @ off / len(off) + 2 * _RIDGE * found
+        off = 1 / (1 + np.exp(-np.clip(logits, -500, 500))) - targets
+        value = (np.logaddexp(0.0, logits) - targets * logits).mean() + ridge * (found**2).sum()
+        return float(value), scaled.T @ off / len(off) + 2 * ridge * found
 
-    bounds = [(0.0, None), (0.0, None), (None, None), (None, None)]
-    found = minimize(loss, np.zeros(4), jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-10).x
-    weights = found[:3] / scale
-    first, second, third = weights.tolist()
-    return first, second, third, float(found[3] - weights @ mean)
+    bounds, start = [(low, None) for low in (*least, None)], np.zeros(len(least) + 1)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
+    weights = found[:-1] / scale
+    return [*weights.tolist(), float(found[-1] - weights @ mean)]

@@ -123,24 +123,20 @@ def pearson(predictions: Array, targets: Array) -> float:
     """Pearson's correlation, through SciPy; 0 where one side is constant, where it is undefined."""
     from scipy.stats import pearsonr
 
-    return _correlation(pearsonr, predictions, targets)
-
-
-def spearman(predictions: Array, targets: Array) -> float:
-    """Spearman's rank correlation, through SciPy; 0 where one side is constant, where it is undefined."""
-    from scipy.stats import spearmanr
-
-    return _correlation(spearmanr, predictions, targets)
-
-
-def _correlation(function: object, predictions: Array, targets: Array) -> float:
     predictions, targets = _same_length(predictions, targets)
     if len(predictions) < 2:
         return 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constant input
-        value = float(function(predictions, targets).statistic)  # pyright: ignore
+        value = float(pearsonr(predictions, targets).statistic)  # pyright: ignore
     return value if np.isfinite(value) else 0.0
+
+
+def spearman(predictions: Array, targets: Array) -> float:
+    """Spearman's rank correlation: Pearson's of the ranks, of which equal values share one."""
+    from scipy.stats import rankdata
+
+    return pearson(rankdata(predictions), rankdata(targets))
 
 
 def _same_length(predictions: Array, targets: Array) -> tuple[Array, Array]:

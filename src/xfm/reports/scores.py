@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.config.plain import first_difference, to_plain
+from xfm.config.typed import build
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_or_nothing as read_object
 from xfm.core.files import read_text, write_text, writing
@@ -129,7 +130,7 @@ class PartResult:
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     curves: dict[str, list[float]] = field(default_factory=dict)
-    tunings: dict[str, dict[str, float]] = field(default_factory=dict)
+    tunings: dict[str, dict[str, Any]] = field(default_factory=dict)
     probes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -191,13 +192,9 @@ def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:
 
 def read_part(path: Path, key: str | None = None) -> PartResult | None:
     """A part's stored result; None if missing, damaged or of another fingerprint (`key` None: any)."""
+    content = read_object(path)
+    mark = content.pop("fingerprint", None)
     try:
-        content: dict[str, Any] = json.loads(read_text(path))
-        if content.pop("fingerprint") != key and key is not None:
-            return None
-        content["scores"] = {name: Score(**fields) for name, fields in content["scores"].items()}
-        result = PartResult(**content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return build(PartResult, content) if mark is not None and key in (mark, None) else None
+    except UserError:
         return None
-    tables = [value for name, value in vars(result).items() if name != "seconds"]
-    return result if all(isinstance(table, dict) for table in tables) else None

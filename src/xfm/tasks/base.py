@@ -76,6 +76,8 @@ BatchT = TypeVar("BatchT", bound=TensorFields)
 Row = TypeVar("Row")
 Prediction = TypeVar("Prediction")
 Metrics = dict[str, float]
+RowScores = dict[str, NDArray[np.float64]]
+"""[R] what each row adds to a metric that is a mean of rows, by its name; NaN for no part in it."""
 Scorer = Callable[[Sequence[Any], Sequence[Any]], Metrics]
 """Rows of a split and one prediction for each -> metrics by name."""
 DRAWS = 20
@@ -102,8 +104,6 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def __init__(
         self, pretrained: Pretrained, pictures: TaskImages, data: SplitRows[Row], settings: TaskSettings
     ) -> None:
-        if settings.blanked not in {*self.hides, HiddenInput.NOTHING}:
-            raise ValueError(f"{self.spec.name} has no {settings.blanked} that could be blanked")
         self.settings, self.pictures = settings, pictures
         self.train_rows = list(data.train)
         if self.spec.has_texts:
@@ -228,7 +228,7 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         encoded = self.tokenizer.encode_batch(said, self.settings.max_tokens)
         return padded_tokens(encoded, self.tokenizer, step)
 
-    def shown(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
+    def shown(self, rows: Sequence[Row]) -> tuple[Tensor, Any]:
         """The rows' distinct pictures [I, 3, S, S], or one blank, and [R, K] int64 those of each row."""
         columns = list(zip(*map(self.images_of, rows), strict=True))  # K of R pictures
         hidden = self.settings.blanked is HiddenInput.PICTURE
@@ -386,10 +386,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         score = score or self.metrics
         return {name: score(rows, guessed) for name, guessed in self.constants(rows).items()}
 
-    def row_scores(
-        self, rows: Sequence[Row], predictions: Sequence[Prediction]
-    ) -> dict[str, NDArray[np.float64]]:
-        """[R] what each row adds to a metric that is a mean of rows, by its name; NaN for no part in it."""
+    def row_scores(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> RowScores:
+        """What rows add to metrics."""
         return {}
 
     def counts(self, rows: Sequence[Row]) -> dict[str, int]:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.inference import Generation
@@ -26,7 +25,7 @@ from xfm.models.folder import Pretrained
 from xfm.models.generation import SpecialTokens, generate
 from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses, smoothed_losses
-from xfm.tasks.base import HiddenInput, Prediction, Task
+from xfm.tasks.base import HiddenInput, Prediction, RowScores, Task
 from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.rows import Case, CellMeaning, ImageCaptions, SplitRows
 
@@ -104,12 +103,11 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         return super().described(data, prompt=self.prompt, **more)
 
     def collate(self, rows: Sequence[ImageCaptions]) -> CaptionBatch:
-        hidden = self.settings.blanked is HiddenInput.PICTURE
-        pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
+        pixels, index = self.shown(rows)
         said = [f"{self.prompt} {self.as_read(row.captions[0])}".strip() for row in rows]
         longest = self.settings.max_tokens + len(self._marks.prompt)
         encoded = self.tokenizer.encode_batch(said, longest)
-        return CaptionBatch(pixels, index, padded_tokens(encoded, self.tokenizer, LENGTH_STEP))
+        return CaptionBatch(pixels, index[:, 0], padded_tokens(encoded, self.tokenizer, LENGTH_STEP))
 
     def count(self, batch: CaptionBatch, rows: Sequence[ImageCaptions]) -> float:
         """Tokens, without those of the prompt."""
@@ -129,9 +127,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         texts = [self.tokenizer.decode(ids[mask]) for ids, mask in best]
         return [texts[place].strip() for place in batch.image_index.tolist()]
 
-    def row_scores(
-        self, rows: Sequence[ImageCaptions], predictions: Sequence[str]
-    ) -> dict[str, NDArray[np.float64]]:
+    def row_scores(self, rows: Sequence[ImageCaptions], predictions: Sequence[str]) -> RowScores:
         return word_scores([row.captions for row in rows], predictions)
 
     def guess(self, rows: Sequence[ImageCaptions], rng: np.random.Generator) -> list[str]:

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.labels import BALANCED, HALF, LabelKind, label_name
@@ -14,7 +13,7 @@ from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
 from xfm.metrics.calibration import FEWEST, fitted_temperature, tempered
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task
+from xfm.tasks.base import RowScores, Task
 from xfm.tasks.labelling import OneLabel, SeveralLabels, Truth
 from xfm.tasks.rows import Case, SplitRows
 
@@ -130,7 +129,7 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         own = self.labels.settled(truths, predictions)
         return own.metrics(truths, own.anew(predictions))
 
-    def row_scores(self, rows: Sequence[RowT], predictions: Sequence[Any]) -> dict[str, NDArray[np.float64]]:
+    def row_scores(self, rows: Sequence[RowT], predictions: Sequence[Any]) -> RowScores:
         return self.labels.row_scores(self.truths_of(rows), predictions)
 
     def guess(self, rows: Sequence[RowT], rng: np.random.Generator) -> list[Any]:

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.task_spec import TaskSpec
@@ -18,11 +17,11 @@ from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
-from xfm.metrics.boxes import best_constant_box, best_iou, box_hits, iou_scores
+from xfm.metrics.boxes import best_constant_box, best_iou, iou_scores
 from xfm.models.task_models import Grounder
 from xfm.objectives.fusion_losses import box_losses, nearest_boxes
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import HiddenInput, Task
+from xfm.tasks.base import HiddenInput, RowScores, Task
 from xfm.tasks.images import ImageView
 from xfm.tasks.rows import Case, CellMeaning, Corners, Reference
 
@@ -78,13 +77,13 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         return Case(truth, said, iou >= 0.5, 1 - iou, texts, (row.image,), row.boxes, prediction)
 
     def collate(self, rows: Sequence[Reference]) -> GroundingBatch:
-        pixels, index = self.pictures.distinct([row.image for row in rows])
+        pixels, index = self.shown(rows)
         tokens = self.encode([row.phrase for row in rows])
         most = max(len(row.boxes) for row in rows)
         filled = [[*row.boxes, *[row.boxes[0]] * (most - len(row.boxes))] for row in rows]  # [R, M, 4]
         corners = Boxes(torch.tensor(filled).view(-1, 4), BoxFormat.XYXY, BoxUnit.FRACTION)
         boxes = corners.to_format(BoxFormat.CXCYWH).data.view(len(rows), most, 4)
-        return GroundingBatch(pixels, index, tokens, boxes)
+        return GroundingBatch(pixels, index[:, 0], tokens, boxes)
 
     @classmethod
     def boxes_of(cls, row: Reference) -> tuple[Corners, ...]:
@@ -105,11 +104,9 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         boxes = Boxes(predicted, BoxFormat.CXCYWH, BoxUnit.FRACTION)
         return [tuple(box) for box in boxes.to_format(BoxFormat.XYXY).data.tolist()]
 
-    def row_scores(
-        self, rows: Sequence[Reference], predictions: Sequence[Corners]
-    ) -> dict[str, NDArray[np.float64]]:
+    def row_scores(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> RowScores:
         iou = best_iou(predictions, [row.boxes for row in rows])
-        return {"acc50": box_hits(iou), "mean_iou": iou}
+        return {"acc50": (iou >= 0.5).astype(np.float64), "mean_iou": iou}
 
 
 def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:

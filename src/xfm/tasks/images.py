@@ -1,7 +1,6 @@
 """Pictures of a task: decoded and resized once, encoded once per batch; varied once a batch in training; and
 batches that are read ahead of the step, in worker processes or in this one, with the same outcome."""
 
-import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from xfm.core.errors import UserError
 from xfm.data.collate import round_up
 from xfm.data.images import UnreadableImage, load_with_digest
 from xfm.data.schema import TensorFields
@@ -30,7 +28,6 @@ from xfm.models.folder import Preprocessing
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 MANY = 100  # pictures from which looking through them has a bar
 DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
-_log = logging.getLogger(__name__)
 
 
 class TaskImages:
@@ -173,19 +170,15 @@ class Portion(TensorFields, Generic[B]):
 
 @dataclass(frozen=True)
 class _Read(TensorFields):
-    batch: TensorFields | Tensor | None
+    batch: TensorFields | Tensor
     blank: Mapping[Path, str]
-    problem: UserError | None = None
 
 
 def _read_in_worker(
     build: Callable[[T], TensorFields | Tensor], items: Sequence[T], pictures: TaskImages, place: int
 ) -> _Read:
     pictures._capacity = len(pictures.kept)  # workers would all keep the same: others are read each time
-    try:
-        return _Read(build(items[place]), pictures.blank_for)
-    except UserError as error:
-        return _Read(None, pictures.blank_for, error)
+    return _Read(build(items[place]), pictures.blank_for)
 
 
 def read_ahead(
@@ -202,6 +195,4 @@ def read_ahead(
             assert not isinstance(found, RecordTally), "builds of a task have failures of their own"
             for path, reason in found.blank.items():
                 pictures.lose(path, reason)
-            if found.problem is not None:
-                raise found.problem
             yield found.batch  # pyright: ignore[reportReturnType]

@@ -11,8 +11,6 @@ from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import TRUTH, CellMeaning, LabelledText, SplitRows
 from xfm.tasks.sampling import components
 
-IMAGES = REASONING.fields[0]
-
 
 class ReasoningTask(ClassTask[LabelledText]):
     """Whether a sentence is true of two pictures, or another class; the baseline blanks the pictures."""
@@ -27,7 +25,7 @@ class ReasoningTask(ClassTask[LabelledText]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
-        images = tuple(one.path("images") for one in row.two(IMAGES))
+        images = tuple(one.path("images") for one in row.two(REASONING.fields[0]))
         return LabelledText(row.text("text"), row.label("label"), images=images)
 
     def group(self, row: LabelledText) -> Hashable:

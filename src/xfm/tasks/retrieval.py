@@ -31,6 +31,7 @@ from xfm.models.features import Encoder, encode_images, encode_texts
 from xfm.models.task_models import TaskModel
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import retrieval_losses
+from xfm.tasks.base import RowScores
 from xfm.tasks.captioning import DescribedTask
 from xfm.tasks.images import read_ahead
 from xfm.tasks.ranking import rank
@@ -127,9 +128,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     def known_chance(self, rows: Sequence[ImageCaptions]) -> dict[str, float]:
         return tuned_chance(right_pairs(rows), RULES)
 
-    def row_scores(
-        self, rows: Sequence[ImageCaptions], predictions: Sequence[Ranks]
-    ) -> dict[str, NDArray[np.float64]]:
+    def row_scores(self, rows: Sequence[ImageCaptions], predictions: Sequence[Ranks]) -> RowScores:
         text = [one.text_reranked for one in predictions]
         return {self.primary: first_hits(text, [one.image_reranked for one in predictions])}
 

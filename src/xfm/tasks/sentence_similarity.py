@@ -21,7 +21,7 @@ from xfm.models.precision import autocast
 from xfm.models.task_models import TaskModel
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import text_ranking_losses
-from xfm.tasks.base import Task
+from xfm.tasks.base import RowScores, Task
 from xfm.tasks.rows import Case, CellMeaning, MatchedTexts
 from xfm.training import distributed
 from xfm.training.collectives import gather_rows, own_part, rows_before
@@ -184,9 +184,7 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         candidates = vectors[[places[text] for text in search.candidates]].T
         return distributed.on_first(lambda: search.ranked(lambda block: anchors[block] @ candidates))
 
-    def row_scores(
-        self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]
-    ) -> dict[str, NDArray[np.float64]]:
+    def row_scores(self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]) -> RowScores:
         return rank_scores(np.array([one.rank for one in predictions]))
 
     def known_chance(self, rows: Sequence[MatchedTexts]) -> dict[str, float]:

@@ -9,41 +9,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from xfm.config.task import TaskConfig
-from xfm.config.task_spec import TaskSpec, TextRule
+from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import TEXT_CLASSIFICATION
 from xfm.data.collate import padded_tokens
 from xfm.data.schema import Tokens
 from xfm.data.tables import TableRow
-from xfm.data.tokenizer import Tokenizer
 from xfm.metrics.classification import value_scores
 from xfm.models.task_models import TextClassifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import HiddenInput, Task, TaskSettings
+from xfm.tasks.base import HiddenInput, Task
 from xfm.tasks.class_task import ClassBatch, ClassTask
 from xfm.tasks.labelling import regression_losses
 from xfm.tasks.rows import Case, CellMeaning, LabelledText, SplitRows
-
-
-def tokenize_rows(
-    rows: Sequence[LabelledText],
-    tokenizer: Tokenizer,
-    settings: TaskSettings,
-    rule: TextRule = TEXT_CLASSIFICATION.text,
-) -> Tokens:
-    """Texts by the rule of their task, pairs as one sequence: [R, T]; ValueError if only some rows have a
-    second text."""
-    limit = settings.max_tokens
-    texts = [tokenizer.as_read(rule, row.text, limit) for row in rows]
-    seconds = [tokenizer.as_read(rule, row.second, limit) for row in rows if row.second is not None]
-    if not seconds:
-        encoded = tokenizer.encode_batch(texts, limit)
-    elif len(seconds) < len(rows):
-        raise ValueError("some rows have a second text and others have not")
-    elif settings.blanked is HiddenInput.FIRST_TEXT:
-        encoded = tokenizer.encode_batch(seconds, limit)
-    else:
-        encoded = tokenizer.encode_pairs(texts, seconds, limit)
-    return padded_tokens(encoded, tokenizer)
 
 
 class TextTask(Task[LabelledText, Any, Any]):
@@ -62,8 +39,13 @@ class TextTask(Task[LabelledText, Any, Any]):
         return LabelledText(text, label, second)
 
     def tokens(self, rows: Sequence[LabelledText]) -> Tokens:
-        """[R, T] texts, or pairs as one sequence each."""
-        return tokenize_rows(rows, self.tokenizer, self.settings, self.spec.text)
+        """[R, T] texts, or pairs as one sequence each; ValueError if only some rows have a second text."""
+        limit, tokenizer = self.settings.max_tokens, self.tokenizer
+        read = ([tokenizer.as_read(self.spec.text, one, limit) for one in self.texts_of(row)] for row in rows)
+        columns = [list(column) for column in zip(*read, strict=True)]
+        if len(columns) == 2 and self.settings.blanked is not HiddenInput.FIRST_TEXT:
+            return padded_tokens(tokenizer.encode_pairs(columns[0], columns[1], limit), tokenizer)
+        return padded_tokens(tokenizer.encode_batch(columns[-1], limit), tokenizer)
 
     @classmethod
     def shared(cls, row: LabelledText) -> tuple[Hashable, ...]:

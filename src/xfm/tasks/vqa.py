@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.task import TaskConfig
@@ -20,7 +19,7 @@ from xfm.metrics.vqa import voted_accuracy
 from xfm.models.task_models import Answerer
 from xfm.objectives.losses import Losses, sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
-from xfm.tasks.base import HiddenInput, Task
+from xfm.tasks.base import HiddenInput, RowScores, Task
 from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.rows import Case, CellMeaning, Question, SplitRows
 
@@ -96,8 +95,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
         return Case(truth, prediction, score >= 0.5, 1 - score, (("", row.question),), (row.image,))
 
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
-        hidden = self.settings.blanked is HiddenInput.PICTURE
-        pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
+        pixels, index = self.shown(rows)
         votes = [row.votes or ((row.answer, 1.0),) for row in rows]
         answers = [answer for own in votes for answer, _ in own]
         owner = weight = None
@@ -106,7 +104,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
             owner = torch.arange(len(rows)).repeat_interleave(counts)
             weight = torch.tensor([share for own in votes for _, share in own])
         questions = self.encode([row.question for row in rows])
-        return VqaBatch(pixels, index, questions, self.encode(answers, ANSWER_STEP), owner, weight)
+        return VqaBatch(pixels, index[:, 0], questions, self.encode(answers, ANSWER_STEP), owner, weight)
 
     def loss(self, batch: VqaBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy summed over an answer, averaged over questions; several answers are weighted."""
@@ -133,9 +131,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
             best, _ = likeliest_answers(decoder, answers, memory, batch.question.mask)
         return [answers.answers[place] for place in best[:, 0].tolist()]
 
-    def row_scores(
-        self, rows: Sequence[Question], predictions: Sequence[str]
-    ) -> dict[str, NDArray[np.float64]]:
+    def row_scores(self, rows: Sequence[Question], predictions: Sequence[str]) -> RowScores:
         """Accuracy over all questions, and `accuracy_<kind>` for each kind."""
         right = np.array([vote_accuracy(row, one) for row, one in zip(rows, predictions, strict=True)])
         kinds = np.array([kind_key(row.kind) for row in rows])

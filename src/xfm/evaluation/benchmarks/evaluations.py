@@ -21,9 +21,11 @@ from xfm.evaluation.probing.scoring import LabelledSplits, evaluate_frozen
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.finetune import finetune_rows
 from xfm.finetuning.presets import task_settings
-from xfm.finetuning.start import load_base, readable, restored
+from xfm.finetuning.start import readable, restored
+from xfm.metrics.classification import mean_scores
 from xfm.metrics.recalls import Rule, chance_recalls, own_captions, recalls
 from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
+from xfm.models.interop.loading import load
 from xfm.reports.scores import METRICS, Score, floors_of, write_output
 from xfm.tasks.base import AnyTask
 from xfm.tasks.captioning import CaptioningTask
@@ -43,24 +45,18 @@ RUN = "run"
 
 @dataclass
 class JobResult:
-    """Metrics, floors and number of rows by split, files for the server, and details for `details.json`."""
+    """Scores by `SPLIT/METRIC`, files for the server, and details for `details.json`."""
 
-    splits: dict[str, Metrics] = field(default_factory=dict)
-    chance: dict[str, Metrics] = field(default_factory=dict)
-    baseline: dict[str, Metrics] = field(default_factory=dict)
-    rows: dict[str, int] = field(default_factory=dict)
+    scores: dict[str, Score] = field(default_factory=dict)
     submissions: list[Path] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
-    def scores(self, prefix: str, seed: int) -> dict[str, Score]:
-        """The metrics under `PREFIX/SPLIT/METRIC`."""
-        found: dict[str, Score] = {}
-        for split, metrics in self.splits.items():
-            for name, value in metrics.items():
-                chance, baseline = (one.get(split, {}).get(name) for one in (self.chance, self.baseline))
-                score = Score(value, chance, baseline, self.rows.get(split, 0), seed)
-                found[f"{prefix}/{split}/{name}"] = score
-        return found
+    def add(
+        self, split: str, rows: int, seed: int, metrics: Metrics, chance: Metrics, floors: Metrics
+    ) -> None:
+        """Record the metrics of a split."""
+        for name, value in metrics.items():
+            self.scores[f"{split}/{name}"] = Score(value, chance.get(name), floors.get(name), rows, seed)
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def evaluate_zero_shot_retrieval(
     benchmark: Benchmark, corpus: Corpus[ImageCaptions], setting: JobSetting
 ) -> JobResult:
     """Recalls of the model without training, at its own picture size and the recipe's text length."""
-    pretrained, told = load_base(setting.model), setting.recipe.settings
+    pretrained, told = load(setting.model), setting.recipe.settings
     device = torch.device(pick_device(setting.device))
     model, tokenizer = pretrained.model.to(device).eval(), pretrained.tokenizer
     encoder = Encoder(model, tokenizer, told.precision, device, BATCH, setting.progress)
@@ -110,9 +106,9 @@ def _score_retrieval(
     by_rule, chances = recalls(text.ranks, image.ranks), chance_recalls(positives)
     suffixes = {Rule.MATCHING: "", Rule.CONTRAST: "_contrast", Rule.RERANK: "_rerank"}
     keys = [(name, rule) for name in chances for rule in suffixes]
-    found.splits["test"] = {f"{name}{suffixes[rule]}": by_rule[f"{name}{rule}"] for name, rule in keys}
-    found.chance["test"] = {f"{name}{suffixes[rule]}": chances[name] for name, rule in keys}
-    found.rows["test"] = len(rows)
+    metrics = {f"{name}{suffixes[rule]}": by_rule[f"{name}{rule}"] for name, rule in keys}
+    chance = {f"{name}{suffixes[rule]}": chances[name] for name, rule in keys}
+    found.add("test", len(rows), setting.recipe.settings.seed, metrics, chance, {})
     found.details |= {"captions": len(captions), "shortlist": shortlist}
     return found
 
@@ -149,28 +145,26 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
             write_output(path, content)
             found.submissions.append(path)
 
-    of_guesses = benchmark.score_guesses or benchmark.score
+    seed, of_guesses = task.settings.seed, benchmark.score_guesses or benchmark.score
+    parts: list[tuple[Metrics, Metrics, Metrics]] = []
     task.pictures.lost = SkippedRecords(setting.left_out.limit)  # of the server's rows: blank, counted below
     for split, rows in corpus.scored.items():
         scored = readable(type(task), rows, split, task.pictures, setting.left_out)
         predictions = predicted(scored)
-        found.splits[split] = benchmark.score(scored, predictions)
-        found.rows[split] = len(scored)
-        found.chance[split] = task.chance(scored, task.settings.seed, of_guesses)
+        metrics, chance = benchmark.score(scored, predictions), task.chance(scored, seed, of_guesses)
         constant = task.constant_scores(scored, of_guesses)
-        floors = {name: floors_of(name, constant) for name in found.splits[split]}
-        found.baseline[split] = {name: max(own.values()) for name, own in floors.items() if own}
+        floors = {name: max(own.values()) for name in metrics if (own := floors_of(name, constant))}
+        parts.append((metrics, chance, floors))
+        found.add(split, len(scored), seed, *parts[-1])
         if benchmark.submits_all:
             submit(split, rows, predictions if len(scored) == len(rows) else predicted(rows))
     for split, rows in corpus.hidden.items():
         if benchmark.submit:  # the server wants every row: unreadable pictures are answered as blank ones
             readable(type(task), rows, split, task.pictures, setting.left_out)
             submit(split, rows, predicted(rows))
-    total = sum(found.rows.values())
-    found.chance |= benchmark.summary(found.chance)
-    found.baseline |= benchmark.summary(found.baseline)
-    for split, metrics in benchmark.summary(found.splits).items():
-        found.splits[split], found.rows[split] = metrics, total
+    if benchmark.averaged:
+        total = sum(found.scores[f"{split}/accuracy"].n for split in corpus.scored)
+        found.add("mean", total, seed, *map(mean_scores, zip(*parts, strict=True)))
     return found
 
 
@@ -184,7 +178,7 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
     if setting.left_out.max_bad is not None:
         config = replace(config, max_bad=setting.left_out.max_bad)
     if (run / METRICS).is_file():
-        base = load_base(run / MODEL_FOLDER)
+        base = load(run / MODEL_FOLDER)
         config = replace(config, device=str(pick_device(setting.device)))
         kind_of = task_spec(kind).task_class(config.regression)
         return restored(kind_of, base, TaskImages(base.preprocessing), data.train, task_settings(config))
@@ -235,13 +229,10 @@ def evaluate_on_features(
     )
     model, run, left_out = Path(setting.model), setting.folder / RUN, setting.left_out
     scores, probe = evaluate_frozen(model, data, run, config, setting.progress, left_out)
-    found = JobResult(splits={split: {}}, chance={split: {}}, baseline={split: {}})
+    found = JobResult()
     for key, score in scores.items():
         metric = key.rsplit("/", 1)[1].removeprefix("linear_").removeprefix("zero_shot_")
-        found.splits[split][metric], found.rows[split] = score.value, score.n
-        for floors, value in ((found.chance, score.chance), (found.baseline, score.baseline)):
-            if value is not None:
-                floors[split][metric] = value
+        found.scores[f"{split}/{metric}"] = score
     if probe:
         found.details["C"] = probe.chosen
     return found

@@ -131,7 +131,7 @@ def run_jobs(
         began = time.perf_counter()
         left_out = SkippedRecords(max_bad)
         found = _run(job, JobSetting(model, data, folder, job.recipe, smoke, device, progress, left_out))
-        scores = found.scores(job.name, job.recipe.settings.seed)
+        scores = {f"{job.name}/{key}": score for key, score in found.scores.items()}
         details = {
             "recipe": to_plain(job.recipe),
             "seconds": round(time.perf_counter() - began, 1),

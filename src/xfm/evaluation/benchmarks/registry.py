@@ -31,7 +31,6 @@ from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, synset_names
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.read.vqa import read_easy_vqa, read_vqa
 from xfm.evaluation.benchmarks.scorers import (
-    Metrics,
     caption_submission,
     glue_submission,
     nlvr2_submission,
@@ -43,7 +42,6 @@ from xfm.evaluation.benchmarks.scorers import (
     score_truth,
     vqa_submission,
 )
-from xfm.metrics.classification import mean_scores
 from xfm.tasks.base import Scorer
 from xfm.tasks.grounding import box_metrics
 
@@ -56,12 +54,12 @@ Submit = Callable[[Sequence[Any], Sequence[Any]], str]
 class Benchmark:
     """A benchmark, fine-tuned as a task of this `kind`. Its `marker` below the data folder shows that it is
     there, `layout` says which files belong where. `score` gives metrics of predictions (None for retrieval,
-    which is ranked), `summary` further splits computed from the others, such as MNLI's mean. `submit` gives
-    the content of the file for the benchmark's server, named `submission` with {} for the split, and if it
-    `submits_all` also for splits with answers, because the official scorer reads that format. `templates` are
-    prompts of zero-shot classification, `names` class names for them from the data folder (None where the
-    file is missing); `score_guesses` metrics of random guesses, where `score` is too slow for them;
-    `published` reads rows as X-FM's code splits them, where these differ from `read`."""
+    which is ranked), of the splits together, too, where it is `averaged`. `submit` gives the content of the
+    file for the benchmark's server, named `submission` with {} for the split, and if it `submits_all` also
+    for splits with answers, because the official scorer reads that format. `templates` are prompts of
+    zero-shot classification, `names` class names for them from the data folder (None where the file is
+    missing); `score_guesses` metrics of random guesses, where `score` is too slow for them; `published` reads
+    rows as X-FM's code splits them, where these differ from `read`."""
 
     name: str
     kind: str
@@ -70,7 +68,7 @@ class Benchmark:
     read: Callable[[Path], Corpus[Any]]
     score: Scorer | None = None
     protocols: tuple[Protocol, ...] = (Protocol.FINE_TUNED,)
-    summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
+    averaged: bool = False
     submit: Submit | None = None
     submission: str = ""
     submits_all: bool = False
@@ -124,8 +122,6 @@ _IMAGENET = Benchmark(
     names=lambda data: synset_names(data / "imagenet"),
 )
 
-IMAGE_BENCHMARKS = [_IMAGENET, *(_image_set(kind) for kind in IMAGE_SETS)]
-
 
 # ---------------------------------------------------------------- text
 def _glue(task: GlueTask) -> Benchmark:
@@ -139,11 +135,7 @@ def _glue(task: GlueTask) -> Benchmark:
         layout=f"glue/{task.value}/ with the *.parquet of the hub's nyu-mll/glue{more}",
         read=lambda data: read_glue(data / "glue", task),
         score=partial(score_glue, task),
-        summary=lambda splits: (
-            {"mean": {"accuracy": mean_scores([*splits.values()])["accuracy"]}}
-            if task is GlueTask.MNLI
-            else {}
-        ),
+        averaged=task is GlueTask.MNLI,
         submit=lambda rows, predictions: glue_submission(task, predictions),
         submission="{}.tsv",
     )
@@ -235,7 +227,7 @@ _WITH_TEXTS = [
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
-    for benchmark in (*(_glue(task) for task in GlueTask), *IMAGE_BENCHMARKS, *_WITH_TEXTS)
+    for benchmark in (*map(_glue, GlueTask), _IMAGENET, *map(_image_set, IMAGE_SETS), *_WITH_TEXTS)
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {"glue": tuple(task.value for task in GlueTask)}

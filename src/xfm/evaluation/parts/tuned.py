@@ -1,5 +1,6 @@
 """Parts with a short fine-tuning: a table of tasks, and one function over it."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -20,11 +21,11 @@ from xfm.finetuning.tuning_run import TuningRun, save_tuned, tune
 from xfm.models.features import text_features
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
-from xfm.tasks.base import AnyTask, HiddenInput, TaskSettings
+from xfm.tasks.base import AnyTask, HiddenInput
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import PAIR_COLUMNS, TRUTH, LabelledText, SplitRows, read_image_pairs, read_text_pairs
-from xfm.tasks.text_classification import TextClassificationTask, tokenize_rows
+from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.vqa import VqaTask
 from xfm.training.pretrain import MODEL_FOLDER
 
@@ -32,6 +33,7 @@ from xfm.training.pretrain import MODEL_FOLDER
 def _add_probe_score(
     context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[LabelledText]
 ) -> None:
+    assert isinstance(task, TextClassificationTask)
     seed, train = task.settings.seed, task.train_rows
     floors = floors_of("accuracy", task.constant_scores(rows))
     for blanked, name in task.single(train).items():
@@ -43,13 +45,13 @@ def _add_probe_score(
 
 
 def _probe(
-    context: Context, task: AnyTask, test: Sequence[LabelledText], blanked: HiddenInput
+    context: Context, task: TextClassificationTask, test: Sequence[LabelledText], blanked: HiddenInput
 ) -> tuple[NDArray[np.float64], dict[str, Any]]:
     config, size = context.config.probe, context.config.batch_size
     train = list(task.train_rows)[: config.train_rows or None]
-    rows, settings = [*train, *test], TaskSettings(blanked=blanked)
-    parts = (rows[at : at + size] for at in range(0, len(rows), size))
-    tokens = (tokenize_rows(part, context.pretrained.tokenizer, settings) for part in parts)
+    rows, reader = [*train, *test], copy.copy(task)
+    reader.settings = replace(task.settings, blanked=blanked)
+    tokens = (reader.tokens(rows[at : at + size]) for at in range(0, len(rows), size))
     views = {"token 0": text_features(context.encoder, tokens)}
     folds = folds_of(groups_of(task, train), context.config.seed)
     known = np.array([row.label for row in train])

@@ -57,8 +57,7 @@ def fit_probe(
     else:
         fitted, choosing, everything = train, validation, concatenated(train, validation)
     classes, codes = _classes(everything.labels)
-    known = {label: code for code, label in enumerate(classes.tolist())}
-    targets = np.array([known[label] for label in fitted.labels.tolist()])
+    targets = np.searchsorted(classes, fitted.labels)  # of sorted names
     regression = _regression(fitted.features, targets, len(classes), config)
     limits = config.tolerance, config.max_iterations
     fits: dict[float, LinearClassifier] = {}

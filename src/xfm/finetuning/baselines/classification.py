@@ -13,6 +13,7 @@ from xfm.finetuning.frozen_features import neighbour_shares
 from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
 from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
+from xfm.tasks.labelling import OneLabel, SeveralLabels, Truth
 from xfm.tasks.rows import SplitRows
 from xfm.tasks.text_classification import values_of
 
@@ -22,31 +23,13 @@ DEFAULT = 1.0
 ITERATIONS = 300
 Rows = tuple[Any, NDArray[Any]]
 """Features [R, D], dense or sparse, and labels [R], or [R, C] where rows have several."""
-
-
-def logistic(train: Rows, valid: Rows, seed: int, budget: float) -> tuple[Any, str]:
-    """Multinomial logistic regression, and in words how its C was found; of equally accurate ones the more
-    certain. Without validation rows C is `DEFAULT`."""
-    from sklearn.linear_model import LogisticRegression
-
-    def make(penalty: float) -> Any:
-        return LogisticRegression(C=penalty, max_iter=ITERATIONS, random_state=seed)
-
-    def score(model: Any) -> tuple[float, float]:
-        probabilities = model.predict_proba(valid[0])
-        places = {label: place for place, label in enumerate(model.classes_.tolist())}
-        own = [
-            row[places[label]] if label in places else 0.0
-            for row, label in zip(probabilities, valid[1].tolist(), strict=True)
-        ]
-        right = model.classes_[probabilities.argmax(axis=1)] == valid[1]
-        return float(right.mean()), float(np.log(np.maximum(own, 1e-12)).mean())
-
-    return _chosen(make, score, train, len(valid[1]), budget, PENALTIES)
+Fitted = tuple[Callable[[Sequence[Any]], list[Any]], str]
+"""What a fit says of rows, and in words how its penalty was found."""
 
 
 def ridge(train: Rows, valid: Rows, budget: float) -> tuple[Any, str]:
-    """Ridge regression, chosen by Pearson's correlation, as `logistic`."""
+    """Ridge regression, chosen by Pearson's correlation, and in words how its C was found; of equal ones that
+    of the smaller error. Without validation rows C is `DEFAULT`."""
     from sklearn.linear_model import Ridge
 
     def score(model: Any) -> tuple[float, float]:
@@ -108,22 +91,32 @@ class _BinaryModels:
 
 def fit_labels(
     material: Material, features: Callable[[Sequence[Any]], Any], penalties: Sequence[float] = PENALTIES
-) -> tuple[Callable[[Sequence[Any]], list[Any]], str]:
+) -> Fitted:
+    """`fit_rows` to the classes or labels of the task, with their weights."""
+    task = class_task(material)
+    weights = None if task.weight is None else task.weight.numpy()
+    return fit_rows(task.labels, task.truths_of, material, features, penalties, weights)
+
+
+def fit_rows(
+    labels: OneLabel | SeveralLabels,
+    truths_of: Callable[[Sequence[Any]], list[Truth]],
+    material: Material,
+    features: Callable[[Sequence[Any]], Any],
+    penalties: Sequence[float] = PENALTIES,
+    weights: Array | None = None,
+) -> Fitted:
     """Logistic regression of classes or of each label on features [R, D] of rows, dense or sparse: what it
     says of rows, and in words how its penalty was found. Validation rows choose penalty and threshold."""
     from sklearn.linear_model import LogisticRegression
 
-    task, valid = class_task(material), material.valid
-    labels, truths = task.labels, task.truths_of(valid)
-    weights = None if task.weight is None else task.weight.numpy()
-    targets = labels.targets(task.truths_of(material.train)).numpy()
+    valid, seed = material.valid, material.task.settings.seed
+    truths, targets = truths_of(valid), labels.targets(truths_of(material.train)).numpy()
     seen = features(valid) if len(valid) else None
 
     def make(penalty: float) -> Any:
         def weighed(own: Any) -> Any:
-            return LogisticRegression(
-                C=penalty, max_iter=ITERATIONS, random_state=task.settings.seed, class_weight=own
-            )
+            return LogisticRegression(C=penalty, max_iter=ITERATIONS, random_state=seed, class_weight=own)
 
         if targets.ndim == 2:
             return _BinaryModels(weighed, weights)
@@ -134,8 +127,8 @@ def fit_labels(
 
     def score(model: Any) -> tuple[float, float]:
         found = said(model, seen)
-        metrics = task.validation_metrics(valid, found)
-        return metrics[labels.primary], labels.likelihood(truths, found)
+        own = labels.settled(truths, found)
+        return own.metrics(truths, own.anew(found))[labels.primary], labels.likelihood(truths, found)
 
     train = features(material.train), targets
     model, note = _chosen(make, score, train, len(valid), material.budget, penalties)

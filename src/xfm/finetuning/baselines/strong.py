@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -15,13 +15,13 @@ from tqdm import tqdm
 from xfm.config.tasks import CAPTIONING, GROUNDING, RETRIEVAL, SENTENCE_SIMILARITY, VQA
 from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.baselines import classification
-from xfm.finetuning.baselines.classification import Rows, logistic
+from xfm.finetuning.baselines.classification import fit_rows
 from xfm.finetuning.baselines.features import LONGEST, BaselinePredictions, Material, TextFeatures
 from xfm.finetuning.frozen_features import unit
 from xfm.finetuning.probing import has_probe
 from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.labelling import most_frequent_label
+from xfm.tasks.labelling import OneLabel, most_frequent_label
 from xfm.tasks.rows import Corners, SplitRows
 from xfm.tasks.sentence_similarity import Nearest, Scores, TextSearch
 
@@ -44,23 +44,18 @@ def question_only(material: Material) -> BaselinePredictions:
     """TF-IDF of the question with logistic regression over the most frequent answers."""
     answers = [normalise_caption(row.answer) for row in material.train]
     kept = {answer for answer, _ in Counter(answers).most_common(ANSWERS)}
-    train = [(row, answer) for row, answer in zip(material.train, answers, strict=True) if answer in kept]
     if len(kept) < 2:
         return material.predicted(lambda rows: [answers[0]] * len(rows))
-    words = TextFeatures([(row.question,) for row, _ in train], len(kept))
-    valid = [(row, normalise_caption(row.answer)) for row in material.valid]
-
-    def rows_of(pairs: Sequence[tuple[Any, str]]) -> Rows:
-        features = words([(row.question,) for row, _ in pairs]) if pairs else None
-        return features, np.array([answer for _, answer in pairs], dtype=object)
-
-    model, how = logistic(rows_of(train), rows_of(valid), material.task.settings.seed, material.budget)
-
-    def answer(rows: Sequence[Any]) -> list[str]:
-        return model.predict(words([(row.question,) for row in rows])).tolist()
-
+    own = [row for row, answer in zip(material.train, answers, strict=True) if answer in kept]
+    words = TextFeatures([(row.question,) for row in own], len(kept))
+    say, how = fit_rows(
+        OneLabel(tuple(sorted(kept))),
+        lambda rows: [(normalise_caption(row.answer),) for row in rows],
+        replace(material, train=own),
+        lambda rows: words([(row.question,) for row in rows]),
+    )
     cut = f"the {ANSWERS} most frequent answers" if len(kept) == ANSWERS else ""
-    return material.predicted(answer, how, cut, words.cut)
+    return material.predicted(lambda rows: [one.label for one in say(rows)], how, cut, words.cut)
 
 
 def box_of_phrase(material: Material) -> BaselinePredictions:

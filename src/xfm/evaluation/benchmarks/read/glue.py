@@ -1,12 +1,10 @@
 """GLUE's nine tasks and its diagnostic set (Wang et al., 2018), as the hub's Parquet files (`nyu-mll/glue`).
 A task's folder is `cola/` and the like, the diagnostic set's `ax/`. Test sets have no published answers."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from xfm.data.tables import TableRow
 from xfm.evaluation.benchmarks.read.readers import (
@@ -87,7 +85,8 @@ def read_glue(root: Path, task: GlueTask) -> Corpus[LabelledText]:
 
     def scored(split: str) -> list[LabelledText]:
         rows = parquet_rows(need_parquet(folder, split), (*layout.columns, "label"))
-        return [_row(row, layout.columns, _label(row, labels)) for row in rows]
+        said = ((row, chosen(row, "label", labels) if labels else row.value("label")) for row in rows)
+        return [_row(row, layout.columns, label) for row, label in said]
 
     def hidden(folder: Path, split: str) -> list[LabelledText]:
         rows = parquet_rows(parquet_files(folder, split), layout.columns)
@@ -107,15 +106,3 @@ def read_glue(root: Path, task: GlueTask) -> Corpus[LabelledText]:
 def _row(row: TableRow, columns: Sequence[str], label: str | float) -> LabelledText:
     texts = [string(row, column) for column in columns]
     return LabelledText(texts[0], label, texts[1] if len(texts) > 1 else None)
-
-
-def _label(row: TableRow, labels: Mapping[Any, str]) -> str | float:
-    if labels:
-        return chosen(row, "label", labels)
-    try:
-        value = float(string(row, "label"))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise row.error("label", "is not a number")
-    return value
