@@ -19,7 +19,7 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.composition import Backbone
 from xfm.models.encoders import encode_first
-from xfm.models.precision import autocast
+from xfm.models.precision import autocast, working_dtype
 
 _AS_INTEGERS = {torch.bfloat16: np.int16, torch.float16: np.int16, torch.float32: np.int32}
 """NumPy has no bfloat16: bits are kept as they are."""
@@ -172,7 +172,7 @@ def _encode(
         for encoded, mask in batches:
             with encoder.heads():
                 vectors.append(project(encoded[:, 0].float()).cpu())
-            states.append(encoded.to(storage_dtype()), mask)
+            states.append(working_dtype(encoded), mask)
     return EncodedItems(states, torch.cat(vectors))
 
 
@@ -182,7 +182,7 @@ def image_features(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> ND
     `encode_images`."""
     batches = (batch.to(encoder.device) for batch in encoder.counted(pixels, count))
     with autocast(encoder.precision, encoder.device):
-        slots = (encoder.model.encode_image(batch)[:, 0].to(storage_dtype()) for batch in batches)
+        slots = (working_dtype(encoder.model.encode_image(batch)[:, 0]) for batch in batches)
         return torch.cat([slot.float().cpu() for slot in slots]).numpy()
 
 
@@ -193,10 +193,3 @@ def text_features(encoder: Encoder, batches: Iterable[Tokens]) -> NDArray[np.flo
     pairs = ((tokens.ids.to(device), tokens.mask.to(device)) for tokens in batches)
     with autocast(encoder.precision, device):
         return torch.cat([encode_first(model.language, *pair).float().cpu() for pair in pairs]).numpy()
-
-
-def storage_dtype() -> torch.dtype:
-    """Dtype of stored states inside `autocast`: that of its matrix products."""
-    if torch.is_autocast_enabled("cuda"):
-        return torch.get_autocast_dtype("cuda")
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
