@@ -90,11 +90,6 @@ class HeadInputs:
         """[R] int64 first image of each row; None for image r."""
         return None if self.index is None else self.index[:, 0]
 
-    def mean_text(self, states: Tensor) -> Tensor:
-        """[R, T, D] text states -> [R, D] mean over real tokens."""
-        there = self.text.mask[..., None]
-        return states.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1).clamp(min=1)
-
     def of_rows(self, values: Tensor) -> Tensor:
         """[I, ...] values per image -> [R, ...] of each row's first image."""
         return values if self.first is None else values[self.first]

@@ -15,6 +15,7 @@ from xfm.models.composition import Backbone
 from xfm.models.decoder import Decoder
 from xfm.models.encoders import encode_first
 from xfm.models.heads import HeadInputs, ProbeHead, deep_head, mlp_head
+from xfm.models.layers import mean_of_tokens
 
 ADDED = ("head.", "decoder.")
 
@@ -112,7 +113,7 @@ class TextClassifier(Classifier):
         if self.task.head is not HeadKind.PROBE:
             return encode_first(self.language, ids, mask)
         states = self.language(ids, mask)
-        return torch.cat([states[:, 0], rows.mean_text(states)], dim=-1)
+        return torch.cat([states[:, 0], mean_of_tokens(states, mask)], dim=-1)
 
 
 class ImageClassifier(Classifier):
@@ -159,7 +160,8 @@ class PairClassifier(Classifier):
             return self.fused_first(rows)[:, 0]
         (text,) = self.model.encode_texts([rows.text])
         fused = self.model.fuse_first(text, rows.text.mask, rows.pictures, rows.first)[:, 0]
-        return torch.cat([fused, rows.mean_text(text), rows.of_rows(rows.pictures[:, 0])], dim=-1)
+        seen = rows.of_rows(rows.pictures[:, 0])
+        return torch.cat([fused, mean_of_tokens(text, rows.text.mask), seen], dim=-1)
 
 
 class Reasoner(Classifier):
@@ -182,7 +184,7 @@ class Reasoner(Classifier):
         if self.task.head is not HeadKind.PROBE:
             return both_fused
         seen = rows.pictures[:, 0][rows.index].flatten(1)  # [R, 2 Dv]
-        return torch.cat([both_fused, rows.mean_text(text), seen], dim=-1)
+        return torch.cat([both_fused, mean_of_tokens(text, tokens.mask), seen], dim=-1)
 
 
 class Grounder(TaskModel):
