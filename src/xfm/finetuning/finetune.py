@@ -30,7 +30,7 @@ from xfm.finetuning.session import Session
 from xfm.finetuning.start import first_reads, prepared_base
 from xfm.finetuning.tuning_run import adapt, is_new
 from xfm.metrics.numbers import readable_seconds
-from xfm.models.resolve import LOG_IN, hub_library
+from xfm.models.resolve import LOG_IN
 from xfm.models.xfm import check_repository, push_to_hub
 from xfm.reports.scores import METRICS
 from xfm.tasks.base import HiddenInput, seeded
@@ -267,6 +267,8 @@ def check_folder(out: Path, resume: bool) -> None:
 
 def check_upload(name: str, config: FinetuneConfig) -> None:
     """Check repository and adapter before the training, and warn without a token."""
+    from huggingface_hub import get_token
+
     check_repository(name)
     if config.tune.save_adapter_only:
         raise UserError(
@@ -274,7 +276,7 @@ def check_upload(name: str, config: FinetuneConfig) -> None:
             "learned alone: leave one of the two out (`xfm export --format merged` makes a whole model of a "
             "finished run, which can be uploaded)"
         )
-    if hub_library("models are uploaded").get_token() is None and is_first_process():
+    if get_token() is None and is_first_process():
         note = f"Note: {name} will need a token when the training has ended, and there is none; {LOG_IN}."
         tqdm.write(note, file=sys.stderr)
 

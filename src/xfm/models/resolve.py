@@ -4,7 +4,6 @@ imported."""
 import functools
 import re
 from pathlib import Path
-from typing import Any
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.paths import home_path
@@ -72,14 +71,13 @@ def cached_repository(folder: Path) -> Path | None:
 # ---------------------------------------------------------------- the hub
 @functools.cache  # a command names its model several times, and asks the hub once
 def _downloaded(name: str, revision: str | None = None) -> Path:
-    hub = hub_library(f"{name} is no model folder here, and models of the hub are read")
+    from huggingface_hub import errors, snapshot_download
+
     asked = name if revision is None else f"{name}@{revision}"
     patterns = {"allow_patterns": [*FROM_THE_HUB], "ignore_patterns": ["*/*"]}
     try:
-        folder = Path(hub.snapshot_download(name, revision=revision, **patterns))
+        folder = Path(snapshot_download(name, revision=revision, **patterns))
     except Exception as error:  # what its HTTP client raises has no base that all versions share
-        from huggingface_hub import errors
-
         unreached = errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | ConnectionError
         why = f"it cannot be read from the hub ({first_line(error)}); check the path or the name"
         if isinstance(error, errors.GatedRepoError):
@@ -97,12 +95,3 @@ def _downloaded(name: str, revision: str | None = None) -> Path:
             "no config.json); name another"
         )
     return folder
-
-
-def hub_library(doing: str) -> Any:
-    """The package huggingface_hub; `doing` begins the sentence of the UserError where it is missing."""
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise UserError(f"{doing} by the package huggingface_hub: pip install huggingface_hub") from error
-    return huggingface_hub

@@ -15,7 +15,7 @@ from xfm.models.adapters import read_model, require_whole
 from xfm.models.artifacts import CARD, Artifacts, model_card
 from xfm.models.composition import Backbone
 from xfm.models.model_files import CALIBRATION, MODEL_FILES, TASK, TASK_WEIGHTS, TOKENIZER, save_model
-from xfm.models.resolve import LOG_IN, cached_repository, find_model, hub_library
+from xfm.models.resolve import LOG_IN, cached_repository, find_model
 from xfm.models.self_check import SELF_CHECK
 
 MESSAGE = "Upload an X-FM model"
@@ -58,8 +58,9 @@ def push_to_hub(
 
 def push(folder: Path, name: str, private: bool, message: str) -> str:
     """Upload a folder with a model and its card, as `push_to_hub`."""
+    import huggingface_hub as hub
+
     check_repository(name)
-    hub = hub_library("models are uploaded")
     if hub.get_token() is None:
         raise UserError(f"{name}: the hub takes a model only from those whom it knows; {LOG_IN}")
     remedy = "check the name, your rights there (`hf auth login`) and the connection"
@@ -78,10 +79,9 @@ def push(folder: Path, name: str, private: bool, message: str) -> str:
 
 
 def check_repository(name: str) -> None:
-    """A UserError, before hours of work, for a name that is not `owner/name` or without huggingface_hub."""
+    """A UserError, before hours of work, for a name that is not `owner/name`."""
     if not _REPOSITORY.fullmatch(name):
         raise UserError(f"{name!r} is no repository of the hub; give owner/name, such as me/reviews")
-    hub_library("models are uploaded")
 
 
 class XFM(Backbone):
