@@ -1,9 +1,10 @@
 """The vision and language encoders by their configurations.
 
 Only this is asked of them: `vision(pixels, patch_mask=None)` gives [B, 1 + P, Dv] with the pooled vector in
-slot 0, and there are `resize(image_size, image_width=None)`, `compute_buffers()` and `set_drop_path(rate)`;
-`language(ids, mask)` gives [R, T, Dt], and there are `words`, to which the MLM head is tied, and
-`copy_words(embeddings)`. Both have `layers`, which may name parts of themselves as `units`.
+slot 0, and there are `resize(image_size, image_width=None)` and `set_drop_path(rate)`; `language(ids, mask)`
+gives [R, T, Dt], and there are `words`, to which the MLM head is tied, and `copy_words(embeddings)`. Both
+have `layers`, which may name parts of themselves as `units`, and `compute_buffers()` where there are any that
+no file of weights holds.
 """
 
 from collections.abc import Callable, Iterator

@@ -41,9 +41,6 @@ class LibraryVision(nn.Module):
         finally:
             self._patch_mask = None
 
-    def compute_buffers(self) -> None:
-        """Compute the buffers that no file of weights holds; by default there are none."""
-
     def set_drop_path(self, rate: float) -> None:
         """Drop-path rate in training; a UserError where the library has none."""
         if rate:

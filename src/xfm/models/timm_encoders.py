@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from xfm.config.encoders import TimmConvConfig, TimmVisionConfig
 from xfm.core.errors import UserError, explained, import_extra
-from xfm.models.layers import sine_table
 from xfm.models.library_encoders import LibraryVision, refill_buffers
 from xfm.models.precision import at_least_float32
+from xfm.models.vision import sine_positions
 
 
 class TimmVision(LibraryVision):
@@ -106,9 +106,6 @@ class TimmConv(nn.Module):
                     part.eval()
         return self
 
-    def compute_buffers(self) -> None:
-        """Statistics of batch norms are in the file of weights; nothing else is to be computed."""
-
     def resize(self, image_size: int, image_width: int | None = None) -> None:
         """Take images of another size; a ValueError where the stride does not divide it."""
         self.config = replace(self.config, image_size=image_size, image_width=image_width)
@@ -141,9 +138,7 @@ class TimmConv(nn.Module):
 def _places(height: int, width: int) -> Tensor:
     """[1 + P, PLACE_WIDTH]: 0 of slot 0, then sines of each cell's row and column, which a convolution does
     not tell."""
-    rows, columns = (sine_table(length, PLACE_WIDTH // 2, 2.0 * length) for length in (height, width))
-    cells = torch.cat([rows.repeat_interleave(width, 0), columns.repeat(height, 1)], dim=1)
-    return F.pad(cells, (0, 0, 1, 0))
+    return F.pad(sine_positions((height, width), PLACE_WIDTH, 2.0), (0, 0, 1, 0))
 
 
 def _states(cells: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:

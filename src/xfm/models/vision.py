@@ -75,10 +75,10 @@ def relative_position_index(grid: Grid) -> Tensor:
     return index
 
 
-def sine_positions(grid: Grid, width: int) -> Tensor:
+def sine_positions(grid: Grid, width: int, longest: float = 4.0) -> Tensor:
     """[P, width] float32 in [-1, 1], row-major 2-D sines, half of the channels each for row and column;
-    wavelengths from 2 to 4 grids, so that a linear layer can read coordinates."""
-    rows, columns = (sine_table(length, width // 2, 4.0 * length) for length in grid)
+    wavelengths from 2 to `longest` grids, so that a linear layer can read coordinates."""
+    rows, columns = (sine_table(length, width // 2, longest * length) for length in grid)
     rows, columns = torch.broadcast_tensors(rows[:, None], columns[None])
     return torch.cat([rows, columns], dim=-1).flatten(0, 1)
 
