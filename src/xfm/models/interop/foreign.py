@@ -74,7 +74,16 @@ def timm_config(trunk: Any, name: str) -> TimmVisionConfig:
     """The configuration of a network of timm, on any device; a UserError for one of another kind."""
     architecture = trunk.pretrained_cfg["architecture"]
     if is_transformer(trunk):
-        return _transformer_config(trunk, architecture)
+        height, width = trunk.patch_embed.img_size
+        return TimmVisionConfig(
+            architecture=architecture,
+            image_size=height,
+            image_width=None if width == height else width,
+            patch_size=trunk.patch_embed.patch_size[0],
+            width=trunk.embed_dim,
+            depth=len(trunk.blocks),
+            heads=trunk.blocks[0].attn.num_heads,
+        )
     features = getattr(trunk, "feature_info", None)
     stages = conv_stages(trunk)
     if not features or not stages:
@@ -91,19 +100,6 @@ def timm_config(trunk: Any, name: str) -> TimmVisionConfig:
         width=trunk.head_hidden_size,
         depth=len(stages),
         heads=1,
-    )
-
-
-def _transformer_config(trunk: Any, architecture: str) -> TimmVisionConfig:
-    height, width = trunk.patch_embed.img_size
-    return TimmVisionConfig(
-        architecture=architecture,
-        image_size=height,
-        image_width=None if width == height else width,
-        patch_size=trunk.patch_embed.patch_size[0],
-        width=trunk.embed_dim,
-        depth=len(trunk.blocks),
-        heads=trunk.blocks[0].attn.num_heads,
     )
 
 

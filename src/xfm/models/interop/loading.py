@@ -21,7 +21,6 @@ from typing import Any
 import torch
 
 from xfm.config.load import load_recipe
-from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.config.tasks import task_spec
@@ -153,11 +152,8 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
     if config.fusion.frozen_words:
         model.init_fusion_embeddings_from_language()
     parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}
-    heads = [head for head in HEADS if any(name.startswith(head) for name in model.state_dict())]
     taken = (["language_head."] if words.head else []) + (["vision_proj.", "text_proj."] if classes else [])
-    fresh = ["fusion.", *(head for head in heads if head not in taken)]
-    fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
-    provenance = _composed(parts, fresh, config, recipe)
+    provenance = _composed(parts, taken, model, recipe)
     shown = (eyes and eyes.preprocessing) or Preprocessing(config.vision.image_size)
     return Pretrained(words.tokenizer, shown, provenance, model=model.eval())
 
@@ -192,10 +188,8 @@ def compose_pair(reference: str, recipe: Recipe) -> Pretrained:
         if model.logit_bias is not None and pair.bias is not None:
             model.logit_bias.fill_(pair.bias)
     parts = {"language": pair.language, "vision": pair.vision}
-    aligned = ("vision_proj.", "text_proj.", "temperature", "logit_bias")
-    heads = [head for head in HEADS if head not in aligned]
-    fresh = ["fusion.", *(head for head in heads if head != "pixel_head." or config.pixel_head)]
-    provenance = _composed(parts, [*fresh, *(f"vision.{name}" for name in pair.vision.fresh)], config, recipe)
+    aligned = ["vision_proj.", "text_proj.", "temperature", "logit_bias"]
+    provenance = _composed(parts, aligned, model, recipe)
     assert pair.vision.preprocessing is not None
     return Pretrained(pair.language.tokenizer, pair.vision.preprocessing, provenance, model=model.eval())
 
@@ -204,9 +198,10 @@ _HEAD_WIDTH = 64
 """Width of a fusion encoder's heads where the recipe's number of them does not divide the width."""
 
 
-def _composed(
-    parts: dict[str, EncoderPart], fresh: list[str], config: ModelConfig, recipe: Recipe
-) -> dict[str, Any]:
+def _composed(parts: dict[str, EncoderPart], taken: list[str], model: XFM, recipe: Recipe) -> dict[str, Any]:
+    heads = [head for head in HEADS if any(name.startswith(head) for name in model.state_dict())]
+    fresh = ["fusion.", *(head for head in heads if head not in taken)]
+    fresh += [f"vision.{name}" for name in parts["vision"].fresh] if "vision" in parts else ["vision."]
     sources = {name: part.source for name, part in parts.items()}
     licences = {source.get("licence") for source in sources.values()}
     weights = licences.pop() if len(licences) == 1 else None
@@ -217,5 +212,5 @@ def _composed(
         FRESH: fresh,
         "seed": recipe.training.seed,
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
-        "settings": to_plain(config),
+        "settings": to_plain(model.config),
     }
