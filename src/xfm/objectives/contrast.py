@@ -1,15 +1,25 @@
 """ITC of pairs or regions: a process compares its R rows with the N of the batch, in R x N memory, with
-the gradient of the whole N x N matrix."""
+the gradient of the whole N x N matrix.
 
-from dataclasses import dataclass
+More rows than fit in memory are contrasted by GradCache (Gao et al. 2021, arXiv 2101.06983). Microbatches are
+encoded without gradient; the loss of all vectors gives its gradient by each; then each microbatch is encoded
+again, and its vectors times their known gradient replace the loss (`xfm.objectives.vision_text.contrast`).
+Both passes must draw the same random numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xfm.config.training import LossConfig
+from xfm.data.schema import Batch
 from xfm.models.composition import Backbone
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
-from xfm.objectives.global_batch import GlobalBatch
+from xfm.objectives.global_batch import ContrastOutput, GlobalBatch
+from xfm.objectives.negatives import Negatives, draw_negatives
 from xfm.objectives.text_rows import PairEmbeddings, TextRows, same_identity
 
 
@@ -72,3 +82,52 @@ def compare(rows: PairEmbeddings, everyone: PairEmbeddings, first: int, temperat
 def judged_pairs(valid: Tensor) -> Tensor:
     """Number of pairs judged by ITM for rows of which some have no negatives."""
     return len(valid) + 2 * valid.sum()
+
+
+def cache_contrast(
+    batches: Sequence[Batch],
+    vectors: Sequence[Mapping[str, PairEmbeddings]],
+    temperature: Tensor,
+    weights: LossConfig,
+    generator: torch.Generator,
+    global_batches: Sequence[GlobalBatch],
+) -> list[GlobalBatch]:
+    """Global batches with the contrast of the whole step cached; `temperature` is a leaf with gradient,
+    `generator` in the same state in all processes."""
+    places, kept = range(len(batches)), [dict[str, ContrastOutput]() for _ in batches]
+    for source in vectors[0]:
+        leaves = [
+            replace(one, image=one.image.detach().requires_grad_(), text=one.text.detach().requires_grad_())
+            for one in (of_batch[source] for of_batch in vectors)
+        ]
+        parts = [gathered(leaves[n], source, global_batches[n]) for n in places]
+        everyone = PairEmbeddings.join(parts)
+        starts = [sum(len(part.image) for part in parts[:n]) for n in places]
+        compared = [
+            compare(leaves[n], everyone, starts[n] + global_batches[n].own_rows(source).start, temperature)
+            for n in places
+        ]
+        factors = [global_batch.loss_scale(f"{source}/rows") for global_batch in global_batches]
+        total = torch.stack([compared[n].loss * factors[n] for n in places]).sum()
+        wanted = [*(one.image for one in leaves), *(one.text for one in leaves), temperature]
+        *gradients, by_temperature = torch.autograd.grad(total, wanted)
+        share = by_temperature / len(places)  # each batch gives its share
+        negatives, pairs = list[Negatives](), None
+        for n in places if weights.itm else ():
+            one, region, global_batch = compared[n], batches[n].region, global_batches[n]
+            pictures = torch.arange(len(leaves[n].image), device=temperature.device)
+            if source == "region" and region is not None:
+                pictures = region.image_index
+            own = slice(starts[n], starts[n] + len(parts[n].image))  # the columns of its microbatch
+            blocks, floor = global_batch.blocks(source, pictures), global_batch.negatives.min_probability
+            by_image, by_text, same = one.by_image[:, own], one.by_text[:, own], one.same[:, own]
+            negatives.append(draw_negatives(by_image, same, generator, floor, by_text, blocks))
+        if negatives:
+            judged = torch.stack([judged_pairs(one.valid) for one in negatives]).sum()
+            pairs = global_batches[0].peers.total(judged)
+        for n in places:
+            loss, right = compared[n].loss.detach() * factors[n], compared[n].right * factors[n]
+            known = (gradients[n], gradients[n + len(places)], share)
+            drawn = negatives[n] if negatives else None
+            kept[n][source] = ContrastOutput(loss, right, drawn, pairs, known)
+    return [replace(one, cached=cached) for one, cached in zip(global_batches, kept, strict=True)]

@@ -9,9 +9,10 @@ from xfm.data.schema import Batch, PairBatch, RegionBatch, Tokens
 from xfm.models.composition import Backbone
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
 from xfm.models.precision import at_least_float32
+from xfm.objectives.contrast import vectors_of
 from xfm.objectives.global_batch import GlobalBatch, single
 from xfm.objectives.losses import LossDict, Losses, masked_token_loss
-from xfm.objectives.text_rows import pair_rows, region_rows
+from xfm.objectives.text_rows import PairEmbeddings, pair_rows, region_rows
 from xfm.objectives.vision_text import Source, vision_text_losses
 
 
@@ -94,6 +95,17 @@ def pretraining_losses(
     weighted = [getattr(weights, name.rpartition("/")[2]) * part for name, part in named.losses.items()]
     metrics = named.metrics | {"temperature": model.temperature.detach().clone()}
     return Losses(torch.stack(weighted).sum(), named.losses, metrics)
+
+
+@torch.no_grad()
+def contrasted_vectors(
+    model: Backbone, batch: Batch, policy: GradientPolicy, weights: LossConfig
+) -> dict[str, PairEmbeddings]:
+    """Vectors of a batch by source, with the random draws of `pretraining_losses`."""
+    images = encode_unmasked(model, batch.pair, batch.region)
+    texts = encode_texts(model, batch, policy, weights, learning_only=True)
+    sources = sources_of(batch, images, texts)
+    return {source.name: vectors_of(model, source.rows, policy) for source in sources}
 
 
 TextStates = dict[tuple[str, str], Tensor]

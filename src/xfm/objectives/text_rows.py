@@ -23,8 +23,6 @@ class PairEmbeddings:
     @staticmethod
     def join(parts: Sequence["PairEmbeddings"]) -> "PairEmbeddings":
         """Concatenation."""
-        if len(parts) == 1:
-            return parts[0]
         names = ("image", "text", "image_identity", "text_identity")
         return PairEmbeddings(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 

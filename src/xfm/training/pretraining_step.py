@@ -17,11 +17,11 @@ from xfm.data.schema import Batch, TensorFields
 from xfm.models.folder import Preprocessing
 from xfm.models.gradients import GradientPolicy
 from xfm.models.xfm import XFM
+from xfm.objectives.contrast import cache_contrast
 from xfm.objectives.global_batch import GlobalBatch, ProcessGroup, global_batches_of
-from xfm.objectives.grad_cache import cache_contrast, contrasted_vectors
 from xfm.objectives.losses import Losses, NoGrad, StepLoss
 from xfm.objectives.negatives import NegativeQueue
-from xfm.objectives.step import is_needed, pretraining_losses
+from xfm.objectives.step import contrasted_vectors, is_needed, pretraining_losses
 from xfm.objectives.text_rows import PairEmbeddings
 from xfm.training import distributed
 from xfm.training.callbacks import Callback, StepOutput
