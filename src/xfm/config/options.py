@@ -130,40 +130,25 @@ def add_fields(
         build(kind, values, source)
     parser.configs.append((kind, values or {}))
     there = {action.dest for action in parser._actions} if shared else set[str]()
-    _add_fields(parser, parser, kind, values or {}, None, "", there)
 
+    def add(group: Any, kind: Any, values: Mapping[str, Any], default: Any, name: str) -> None:
+        types, texts = get_type_hints(kind), field_texts(kind)
+        for f in fields(kind):
+            if not f.init or (dest := f"{name}{f.name}") in there:
+                continue
+            own = getattr(default, f.name) if isinstance(default, kind) else default_of(f)
+            own, about = values.get(f.name, own), texts.get(f.name, "")
+            narrow = variant(types[f.name], own)
+            if is_dataclass(narrow) and own is not None:
+                heading = f"{dest} - {' '.join(about.split()).removesuffix('.')}"
+                given = (own, default_of(f)) if isinstance(own, Mapping) else ({}, own)
+                add(parser.add_argument_group(heading), narrow, *given, f"{dest}.")
+                continue
+            told: dict[str, Any] = {"dest": dest, "default": argparse.SUPPRESS, "help": about}
+            action: Any = add_option(group, f"--{dest.replace('_', '-')}", types[f.name], **told)
+            action.shown = None if own is MISSING else own
 
-def _add_fields(
-    parser: ArgumentParser,
-    group: Any,
-    kind: type,
-    values: Mapping[str, Any],
-    default: Any,
-    name: str,
-    there: Set[str],
-) -> None:
-    types, texts = get_type_hints(kind), field_texts(kind)
-    for f in fields(kind):
-        if not f.init or f"{name}{f.name}" in there:
-            continue
-        own = getattr(default, f.name) if isinstance(default, kind) else default_of(f)
-        own = values.get(f.name, own)
-        narrow, dest = variant(types[f.name], own), f"{name}{f.name}"
-        if is_dataclass(narrow) and own is not None:
-            about = " ".join(texts.get(f.name, "").split()).removesuffix(".")
-            heading = parser.add_argument_group(f"{dest} - {about}")
-            below = own if isinstance(own, Mapping) else {}
-            of_field = default_of(f) if isinstance(own, Mapping) else own
-            _add_fields(parser, heading, narrow, below, of_field, f"{dest}.", there)  # pyright: ignore
-            continue
-        add_option(
-            group,
-            f"--{dest.replace('_', '-')}",
-            types[f.name],
-            dest=dest,
-            default=argparse.SUPPRESS,
-            help=texts.get(f.name, ""),
-        ).shown = None if own is MISSING else own  # pyright: ignore[reportAttributeAccessIssue]
+    add(parser, kind, values or {}, None, "")
 
 
 def add_option(group: Any, name: str, kind: Any, **more: Any) -> argparse.Action:
