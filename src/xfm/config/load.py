@@ -18,7 +18,7 @@ from xfm.config.plain import check_value_count, to_plain, yaml_value
 from xfm.config.recipe import Recipe
 from xfm.config.typed import check_names
 from xfm.core.errors import UserError, suggest
-from xfm.core.files import read_text
+from xfm.core.files import read_text, reading
 from xfm.core.paths import at_home
 
 RECIPE_ENV = "XFM_PRETRAIN"
@@ -94,10 +94,9 @@ def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:
     """A YAML mapping of settings; a UserError names `source`, else the recipe."""
     source = source or f"recipe {path}"
     try:
-        text = read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text(encoding="utf-8")
+        with reading(source):
+            text = read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text("utf-8")
         content = yaml_value(text)
-    except OSError as error:
-        raise UserError(f"{source} cannot be read ({error.strerror}): check the path") from error
     except ValueError as error:
         raise UserError(f"{source} is not valid YAML ({error}): mend that line") from error
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from xfm.core.errors import UserError
+from xfm.core.errors import explained
 from xfm.models.adapters import read_model
 from xfm.models.artifacts import Artifacts as Artifacts
 from xfm.models.artifacts import Preprocessing as Preprocessing
@@ -47,10 +47,9 @@ class Pretrained(Artifacts):
     def resized(self, name: Path | str, image_size: int, image_width: int | None = None) -> "Pretrained":
         """The same model for images of another size, without calibration and self-check, which are of the
         old one; a UserError if the model cannot take that size."""
-        try:
+        failing = f"{name} cannot take pictures of {image_size} pixels"
+        with explained(failing, "choose another size", ValueError):
             self.model.resize(image_size, image_width)
-        except ValueError as error:
-            raise UserError(f"{name} cannot take pictures of {image_size} pixels: {error}") from error
         shown = replace(self.preprocessing, image_size=image_size, image_width=image_width)
         return replace(self, preprocessing=shown, calibration=None, check=None)
 

@@ -15,7 +15,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.config.typed import from_plain
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError, excerpt, explained
 from xfm.core.files import read_json_object
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.artifacts import FRESH, Artifacts, Preprocessing, check_vocabulary
@@ -113,10 +113,9 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
             )
     if image_size is None:
         return config, preprocessing
-    try:
+    failing = f"{folder} cannot take pictures of {image_size} pixels"
+    with explained(failing, "choose another size", ValueError):
         vision = replace(vision, image_size=image_size, image_width=None)
-    except ValueError as error:
-        raise UserError(f"{folder} cannot take pictures of {image_size} pixels: {error}") from error
     return replace(config, vision=vision), replace(preprocessing, image_size=image_size, image_width=None)
 
 

@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from xfm.core.errors import PeerReportedError, UserError, first_line
+from xfm.core.errors import PeerReportedError, UserError, explained
 from xfm.core.processes import process_count
 
 T = TypeVar("T")
@@ -140,16 +140,13 @@ def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
     if starts:
         # DDP imports it, and some of its functions then keep the group of that moment as a default argument
         importlib.import_module("torch._dynamo")
-        try:
+        failing = f"the {process_count()} processes do not find one another"
+        remedy = "start them with torchrun, at an address that all machines reach"
+        with explained(failing, remedy, ValueError, RuntimeError):
             backend, timeout = "nccl" if where.type == "cuda" else "gloo", timedelta(minutes=minutes)
             store, own, count = patiently(lambda: _rendezvous(timeout), timeout)
             dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=timeout)
             _talk[:] = [cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=_LONG))]
-        except (ValueError, RuntimeError) as error:
-            raise UserError(
-                f"the {process_count()} processes do not find one another ({first_line(error)}): start them "
-                "with torchrun, at an address that all machines reach"
-            ) from error
     try:
         yield Process(rank(), world(), where)
     finally:

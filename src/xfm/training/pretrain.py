@@ -16,7 +16,7 @@ from xfm.config.model import MimTarget
 from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import ActivationCheckpointing, Change, Precision
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import read_json_or_nothing
 from xfm.core.paths import home_path
 from xfm.core.processes import free_memory
@@ -199,10 +199,9 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
     folder = require_whole(recipe.init.model)
     config, preprocessing = read_config(folder, recipe.init.image_size)
     tokenizer = str((folder / TOKENIZER).resolve())
-    try:
+    failing = f"init.model {folder} does not fit the recipe"
+    with explained(failing, "change one of the two", ValueError):
         recipe = replace(recipe, model=config, data=replace(recipe.data, tokenizer=tokenizer))
-    except ValueError as error:
-        raise UserError(f"init.model {folder} does not fit the recipe: {error}") from error
     return recipe, preprocessing, tuple(read_provenance(folder).get(FRESH) or ())
 
 

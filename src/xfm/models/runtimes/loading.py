@@ -134,14 +134,11 @@ def open_exported(folder: Path | str, half: bool = False, check: bool = True, na
         if graph.name != HEAD:  # for other programs: here torch computes it
             with explained(f"{path} cannot be run", "export the model again"):
                 graphs[graph.name] = runtime.open(path, half)
-    try:
+    with explained(f"{folder / HEADS_FILE} is not of this model", "export it again", RuntimeError):
         model = RuntimeModel(config, graphs, read_tensors(folder / HEADS_FILE)).eval()
-    except RuntimeError as error:  # of torch, where names or shapes are others
-        raise UserError(f"{folder / HEADS_FILE} is not of this model; export it again") from error
-    try:
+    failing = f"{folder} has a task that an exported model cannot have"  # a decoder, which no graph has
+    with explained(failing, "export it again", AttributeError):
         found = replace(own, task=read_task(folder, model))
-    except AttributeError as error:  # a decoder, which no graph has
-        raise UserError(f"{folder} has a task that an exported model cannot have; export it again") from error
     if check:
         verify(name or folder, model, found, half)
     return Pretrained(**vars(found), model=model)

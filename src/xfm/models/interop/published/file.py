@@ -13,7 +13,7 @@ from xfm.config.encoders import LanguageConfig, Positions, VisionConfig
 from xfm.config.plain import check_value_count, to_plain
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.tasks import IMAGE_CLASSIFICATION
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import replacing, writing
 from xfm.core.results_folder import free_name
 from xfm.models.folder import Pretrained
@@ -42,10 +42,9 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     config = content.get("config") if "model" in content else None
     if not isinstance(config, Mapping):
         return state, {}
-    try:  # a pickle may hold one list in many places, or in itself: a few bytes could stand for any size
+    # A pickle may hold one list in many places, or in itself: a few bytes could stand for any size.
+    with explained(f"{path}: the config is no plain one", "save it without", ValueError):
         check_value_count(config)
-    except ValueError as error:
-        raise UserError(f"{path}: the config {error}; save it without") from error
     return state, _plain(config, path)
 
 
