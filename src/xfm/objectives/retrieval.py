@@ -11,7 +11,7 @@ from xfm.models.composition import Backbone
 from xfm.models.fusion import TextBank
 from xfm.models.gradients import FINE_TUNING
 from xfm.objectives.contrast import multi_positive_loss
-from xfm.objectives.fusion_losses import FusionLoss, matching_query, run_fusion
+from xfm.objectives.fusion_losses import matching_query, run_fusion
 from xfm.objectives.global_batch import Gather
 from xfm.objectives.losses import LossDict
 from xfm.objectives.negatives import Negatives, draw_negatives
@@ -47,36 +47,23 @@ def retrieval_losses(
     similarity = similarity.detach()
     drawn = draw_negatives(similarity, same, generator)
     own = torch.arange(before, before + len(identity), device=image.device)
+    negatives = Negatives(drawn.image[own], drawn.text[own], drawn.valid[own])
     texts = TextBank(text, tokens.mask)
-    if len(everyone) > len(own):
+    if len(everyone) > len(own):  # keys and values are made of what is looked at alone
         length = text.new_tensor([text.shape[1]], dtype=torch.int64)
         texts = longer(texts, int(gather(length).max()))
-        states, mask = gather(texts.states), gather(texts.mask.to(torch.uint8)).bool()
-        image, texts = gather(image), TextBank(states, mask)
-    asked = [_matching(model, image, texts, drawn, own, (everyone, every_text))]
+        states, mask, images = gather(texts.states), gather(texts.mask.to(torch.uint8)).bool(), gather(image)
+        kept = torch.cat([own, negatives.image, negatives.text]).unique()
+        place = own.new_zeros(len(images)).index_copy_(0, kept, torch.arange(len(kept), device=kept.device))
+        image, texts = images[kept], TextBank(states[kept], mask[kept])
+        everyone, every_text, own = everyone[kept], every_text[kept], place[own]
+        negatives = Negatives(place[negatives.image], place[negatives.text], negatives.valid)
+    rows = image_rows(image, texts, (everyone, every_text))
+    asked = [matching_query(model, rows, negatives, own, drawn.valid)]
     right = same[similarity.argmax(0), torch.arange(len(same), device=same.device)].float().mean()
     return LossDict.merge(
         [LossDict({"itc": itc}, {"itc_accuracy": right}), *run_fusion(model, asked, FINE_TUNING)]
     )
-
-
-def _matching(
-    model: Backbone,
-    images: Tensor,
-    texts: TextBank,
-    drawn: Negatives,
-    own: Tensor,
-    identities: tuple[Tensor, Tensor],
-) -> FusionLoss:
-    image, text, valid = drawn.image[own], drawn.text[own], drawn.valid[own]
-    if len(images) > len(own):  # keys and values are made of what is looked at alone
-        kept = torch.cat([own, image, text]).unique()
-        place = own.new_zeros(len(images)).index_copy_(0, kept, torch.arange(len(kept), device=kept.device))
-        images, texts = images[kept], TextBank(texts.states[kept], texts.mask[kept])
-        identities = identities[0][kept], identities[1][kept]
-        own, image, text = place[own], place[image], place[text]
-    rows = image_rows(images, texts, identities)
-    return matching_query(model, rows, Negatives(image, text, valid), own, drawn.valid)
 
 
 def text_ranking_losses(
