@@ -13,7 +13,26 @@ from xfm.core.errors import UserError
 from xfm.models.layers import Embeddings, mean_of_tokens
 
 
-class LibraryVision(nn.Module):
+class Library(nn.Module):
+    """An encoder that another library computes, its `trunk`."""
+
+    trunk: Any
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The members of the network's list of layers."""
+        return _find_layers(self.trunk)
+
+
+def _find_layers(trunk: nn.Module) -> list[nn.Module]:
+    for child in trunk.children():
+        members = list(child.children()) if isinstance(child, nn.ModuleList | nn.Sequential) else []
+        if len(members) > 1 and len({type(member) for member in members}) == 1:
+            return members
+    return [layer for child in trunk.children() for layer in _find_layers(child)]
+
+
+class LibraryVision(Library):
     """A vision transformer of another library (`trunk`). Patches are masked behind its patch embedding, so
     that positions and registers stay the library's; `axis` of what that gives has the D channels."""
 
@@ -47,7 +66,7 @@ class LibraryVision(nn.Module):
             raise UserError("this vision encoder has no drop path: leave image.drop_path out")
 
 
-class PooledText(nn.Module):
+class PooledText(Library):
     """A text encoder of another library, whose slot 0 is made what stands for the text.
 
     The first token's own state is not lost by it: where it is a word, it is kept in the place of the last
@@ -55,7 +74,6 @@ class PooledText(nn.Module):
     """
 
     config: Any
-    trunk: Any
 
     @property
     def words(self) -> nn.Embedding:

@@ -21,11 +21,6 @@ class OpenClipVision(LibraryVision):
         trunk = _create_vision(config)
         super().__init__(config, trunk, trunk.conv1)
 
-    @property
-    def layers(self) -> list[nn.Module]:
-        """Its residual blocks."""
-        return [*self.trunk.transformer.resblocks]
-
     def resize(self, image_size: int, image_width: int | None = None) -> None:
         """Take square images of another size; open_clip resamples the positions."""
         if image_width not in (None, image_size):
@@ -68,11 +63,6 @@ class OpenClipText(PooledText):
         self.trunk.text_projection, self.trunk.pool_type = None, "none"
         if len(words := self.words.weight) < config.vocab_size:  # a mask token, which it came without
             self.trunk.token_embedding = nn.Embedding(config.vocab_size, words.shape[1])
-
-    @property
-    def layers(self) -> list[nn.Module]:
-        """Its residual blocks."""
-        return [*self.trunk.transformer.resblocks]
 
     @property
     def words(self) -> nn.Embedding:

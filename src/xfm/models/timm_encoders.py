@@ -27,9 +27,9 @@ class TimmVision(LibraryVision):
         super().__init__(config, trunk, trunk.patch_embed, axis=-1)
 
     @property
-    def layers(self) -> nn.ModuleList:
+    def layers(self) -> list[nn.Module]:
         """timm's blocks."""
-        return self.trunk.blocks
+        return [*self.trunk.blocks]
 
     def compute_buffers(self) -> None:
         """Compute the buffers that no file of weights holds: position indices or rotations."""

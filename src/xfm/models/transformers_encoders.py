@@ -12,15 +12,6 @@ from xfm.config.encoders import MAX_DEPTH, TextPooling, TransformersTextConfig, 
 from xfm.core.errors import UserError, explained, import_extra
 from xfm.models.library_encoders import LibraryVision, PooledText, refill_buffers
 
-
-def _find_layers(trunk: nn.Module) -> list[nn.Module]:
-    for child in trunk.children():
-        members = list(child.children()) if isinstance(child, nn.ModuleList | nn.Sequential) else []
-        if len(members) > 1 and len({type(member) for member in members}) == 1:
-            return members
-    return [layer for child in trunk.children() for layer in _find_layers(child)]
-
-
 # What would load code or other weights, or belongs to the place where the file came from.
 _DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype", "_name_or_path"})
 
@@ -41,11 +32,6 @@ class TransformersText(PooledText):
             self.trunk.pooler = None
         if isinstance(getattr(self.trunk, "head", None), nn.Linear):
             self.trunk.head = nn.Identity()  # SigLIP's projection, which is the model's
-
-    @property
-    def layers(self) -> list[nn.Module]:
-        """The members of the model's list of layers."""
-        return _find_layers(self.trunk)
 
     @property
     def words(self) -> nn.Embedding:
@@ -70,11 +56,6 @@ class TransformersVision(LibraryVision):
     def __init__(self, config: TransformersVisionConfig) -> None:
         trunk = _create(config.settings, "vision")
         super().__init__(config, trunk, trunk.embeddings.patch_embedding)
-
-    @property
-    def layers(self) -> list[nn.Module]:
-        """The members of the model's list of layers."""
-        return _find_layers(self.trunk)
 
     def compute_buffers(self) -> None:
         """Compute the buffers that no file of weights holds: indices of positions."""
