@@ -21,6 +21,7 @@ def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
+            content = file.read(min(length, MAX_HEADER))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
     except OSError as error:
@@ -41,9 +42,7 @@ def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
     ):
         with safe_open(path, framework="numpy"):
             pass  # checks that names, shapes and places fit one another and the file's length
-        with open_regular(path) as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
+        header = json.loads(content)
     header.pop("__metadata__", None)
     return 8 + length, header
 

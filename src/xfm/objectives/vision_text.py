@@ -122,9 +122,7 @@ def vision_text_losses(
     for source in sources:
         vectors = vectors_of(model, source.rows, policy)
         itc = contrast(source.name, source.rows, vectors, model.temperature, weights, generator, global_batch)
-        found.append(
-            LossDict.merge([LossDict({"itc": itc.loss}, {"itc_accuracy": itc.right})], f"{source.name}/")
-        )
+        found.append(LossDict({f"{source.name}/itc": itc.loss}, {f"{source.name}/itc_accuracy": itc.right}))
         asks = questions(model, source, vectors, itc, weights, global_batch)
         asked += [(f"{source.name}/", one) for one in asks]
     answers = run_fusion(model, [one for _, one in asked], policy)

@@ -3,7 +3,7 @@
 import gc
 import warnings
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -69,11 +69,8 @@ class Replicas(OneProcess):
             self._stage, self._unused = stage, None
             self._wrap([])
         assert self._wrapped is not None
-        if last:
+        with nullcontext() if last else self._wrapped.no_sync():
             yield self._wrapped
-        else:
-            with self._wrapped.no_sync():
-                yield self._wrapped
 
     def done(self) -> None:
         """Leave out from now on what the stage's first step did not use."""

@@ -120,12 +120,10 @@ def task_candidates(source: str, state: State, config: ModelConfig) -> list[Task
             return [TaskConfig(tasks.REASONING.name, classes)]
         kinds = (tasks.TEXT_CLASSIFICATION, tasks.IMAGE_TEXT_CLASSIFICATION)
         return [TaskConfig(kind.name, classes) for kind in kinds]
-    if any(name.startswith("text_encoder.lm_head.") for name in state):
-        return [None]
-    if any(name.startswith("itm_head.") for name in state):
-        return [TaskConfig(tasks.RETRIEVAL.name)]
-    if any(name.startswith("bbox_head.") for name in state):
-        return [TaskConfig(tasks.GROUNDING.name)]
+    heads = {"text_encoder.lm_head.": None, "itm_head.": tasks.RETRIEVAL, "bbox_head.": tasks.GROUNDING}
+    for head, spec in heads.items():
+        if any(name.startswith(head) for name in state):
+            return [spec and TaskConfig(spec.name)]
     raise UserError(f"{source} has encoders but no head of X-FM, neither of pre-training nor of a task")
 
 
