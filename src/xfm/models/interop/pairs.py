@@ -133,15 +133,17 @@ def _of_transformers(folder: Path, reference: str, settings: Mapping[str, Any]) 
     }
     vision = _filled(lambda: TransformersVision(vision_config), vision_state, folder)
     language = _filled(lambda: TransformersText(text_config), text_state, folder)
-    bias = getattr(whole, "logit_bias", None)
-    return Pair(
-        EncoderPart(vision, source, shown, fresh=("mask_vector",)),
-        EncoderPart(language, source, tokenizer=tokenizer),
-        vision_proj,
-        text_proj,
-        float((-whole.logit_scale.detach()).exp()),
-        None if bias is None else float(bias.detach()),
-    )
+    scales = whole.logit_scale, getattr(whole, "logit_bias", None)
+    return _pair(vision, language, source, shown, tokenizer, (vision_proj, text_proj), *scales)
+
+
+def _pair(
+    vision: Any, language: Any, source: Any, shown: Any, tokenizer: Any, projected: Any, scale: Any, bias: Any
+) -> Pair:
+    seen = EncoderPart(vision, source, shown, fresh=("mask_vector",))
+    said = EncoderPart(language, source, tokenizer=tokenizer)
+    temperature = float((-scale.detach()).exp())
+    return Pair(seen, said, *projected, temperature, None if bias is None else float(bias.detach()))
 
 
 def _filled(build: Any, state: Mapping[str, Tensor], folder: Path) -> Any:
@@ -262,15 +264,8 @@ def _of_open_clip(folder: Path, reference: str) -> Pair:
     mean, std = shown.get("mean") or CLIP_MEAN, shown.get("std") or CLIP_STD
     seen_as = replace(preprocessing(path, image_size, mean, std), interpolation=how, framing=framing)
     source = {"reference": reference, "licence": read_licence(folder), "open_clip": library.__version__}
-    bias = state.get("logit_bias")
-    return Pair(
-        EncoderPart(vision, source, seen_as, fresh=("mask_vector",)),
-        EncoderPart(language, source, tokenizer=tokenizer),
-        vision_proj,
-        text_proj,
-        float((-state["logit_scale"]).exp()),
-        None if bias is None else float(bias),
-    )
+    scales = state["logit_scale"], state.get("logit_bias")
+    return _pair(vision, language, source, seen_as, tokenizer, (vision_proj, text_proj), *scales)
 
 
 def _below(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

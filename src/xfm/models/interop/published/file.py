@@ -61,7 +61,7 @@ def _plain(value: Any, path: Path, name: str = "config") -> Any:
 def export(pretrained: Pretrained, path: Path) -> list[str]:
     """Write a published file, with a task in its layout; returns sentences on what the published code
     computes differently. A UserError where the file exists or a head has no published names."""
-    if path.exists():
+    if os.path.lexists(path):
         raise UserError(f"{path} exists already; name another file, such as {free_name(path)}")
     model, task = pretrained.model, pretrained.task
     config = model.config
@@ -86,20 +86,18 @@ def export(pretrained: Pretrained, path: Path) -> list[str]:
         "temp": config.temperature,
         OWN: to_plain(own),
     }
-    if os.path.lexists(path):
-        raise UserError(f"{path} is a link to nothing, not a file; name another file")
     with writing(path, "or name another file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as stream:  # by its name, torch would say "unexpected pos" of a full disk
             torch.save({"model": state, "config": settings}, stream)
     vision, language = native_parts(config)
-    found = []
-    if vision.positions is not Positions.NONE:
-        found.append(f"the published vision encoder has no {vision.positions} positions")
-    if vision.image_width is not None:
-        found.append("the published vision encoder takes square pictures only")
-    if (vision.norm_eps, language.norm_eps) != (VisionConfig.norm_eps, LanguageConfig.norm_eps):
-        found.append("the published encoders have other epsilons in their LayerNorms")
-    if config.fusion.heads != language.heads:
-        found.append("the published fusion encoder has as many attention heads as the language encoder")
-    return found
+    epsilons = (vision.norm_eps, language.norm_eps), (VisionConfig.norm_eps, LanguageConfig.norm_eps)
+    otherwise = {
+        f"vision encoder has no {vision.positions} positions": vision.positions is not Positions.NONE,
+        "vision encoder takes square pictures only": vision.image_width is not None,
+        "encoders have other epsilons in their LayerNorms": epsilons[0] != epsilons[1],
+        "fusion encoder has as many attention heads as the language encoder": (
+            config.fusion.heads != language.heads
+        ),
+    }
+    return [f"the published {said}" for said, holds in otherwise.items() if holds]
