@@ -5,7 +5,7 @@ from enum import StrEnum
 from math import prod
 from typing import ClassVar
 
-from xfm.config.typed import Limited, check_limits, check_range, limited, refuse, settle_members
+from xfm.config.typed import Limited, check_limits, check_range, limited, refuse
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -178,7 +178,7 @@ class OpenClipVisionConfig(ImageInputConfig):
 
 
 @dataclass(frozen=True)
-class LanguageConfig:
+class LanguageConfig(Limited, place="language."):
     """RoBERTa language encoder, and with the last five attributes also BERT.
 
     Attributes:
@@ -216,8 +216,7 @@ class LanguageConfig:
     pooling: TextPooling = TextPooling.FIRST
 
     def __post_init__(self) -> None:
-        settle_members(self, "language.")
-        check_limits(self, "language.")
+        super().__post_init__()
         of_others = self.pooling not in (TextPooling.FIRST, TextPooling.MEAN)
         refuse({f"language.pooling is {self.pooling}, and xfm's own encoder has first and mean": of_others})
         refuse({"language.heads must divide language.width": self.width % self.heads})

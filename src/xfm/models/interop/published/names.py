@@ -61,12 +61,8 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
         heads = _mlp("itm_head") + _mlp("bbox_head") + token_head_entries("language_head", "text_encoder")
         return entries + _contrast() + heads
     if task.spec.classes:
-        parts = (0, 1, 3)
-        if task.kind == IMAGE_CLASSIFICATION.name:
-            parts = (0, 1, 3, 4, 6, 7, 9, 10, 12)
-        for part in parts:
-            entries += _same(f"{TASK_PREFIX}head.{part}", f"cls_head.{part}")
-        return entries
+        parts = (0, 1, 3, 4, 6, 7, 9, 10, 12) if task.kind == IMAGE_CLASSIFICATION.name else (0, 1, 3)
+        return entries + _mlp(f"{TASK_PREFIX}head", "cls_head", parts)
     if task.kind == RETRIEVAL.name:
         return entries + _contrast() + _mlp("itm_head")
     if task.kind == GROUNDING.name:
@@ -108,8 +104,8 @@ def _contrast() -> list[Entry]:
     return entries + _same("vision_proj", "vision_proj") + _same("text_proj", "text_proj")
 
 
-def _mlp(name: str) -> list[Entry]:
-    return [entry for part in (0, 1, 3) for entry in _same(f"{name}.{part}", f"{name}.{part}")]
+def _mlp(native: str, published: str = "", parts: tuple[int, ...] = (0, 1, 3)) -> list[Entry]:
+    return [one for part in parts for one in _same(f"{native}.{part}", f"{published or native}.{part}")]
 
 
 def _same(native: str, *published: str) -> list[Entry]:
