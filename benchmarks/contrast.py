@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from xfm.config.data import DataConfig
-from xfm.config.model import FusionConfig, LanguageConfig, MimTarget, ModelConfig, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
+from xfm.config.model import MimTarget, ModelConfig
 from xfm.config.phases import Phase
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, Tokens

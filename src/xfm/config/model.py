@@ -3,14 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.encoders import (
-    MAX_WIDTH,
-    AnyLanguageConfig,
-    AnyVisionConfig,
-    FusionConfig,
-    LanguageConfig,
-    VisionConfig,
-)
+from xfm.config import encoders
 from xfm.config.typed import check_limits, limited, refuse
 
 
@@ -72,10 +65,10 @@ class ModelConfig:
             probability that text and picture belong together.
     """
 
-    vision: AnyVisionConfig = field(default_factory=VisionConfig)
-    language: AnyLanguageConfig = field(default_factory=LanguageConfig)
-    fusion: FusionConfig = field(default_factory=FusionConfig)
-    projection: int = limited(256, 1, MAX_WIDTH)
+    vision: encoders.AnyVisionConfig = field(default_factory=encoders.VisionConfig)
+    language: encoders.AnyLanguageConfig = field(default_factory=encoders.LanguageConfig)
+    fusion: encoders.FusionConfig = field(default_factory=encoders.FusionConfig)
+    projection: int = limited(256, 1, encoders.MAX_WIDTH)
     temperature: float = limited(0.07, 0.001, 0.5)
     pixel_head: bool = False
     logit_bias: bool = False
