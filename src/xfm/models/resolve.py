@@ -74,9 +74,9 @@ def _downloaded(name: str, revision: str | None = None) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     asked = name if revision is None else f"{name}@{revision}"
-    patterns = {"allow_patterns": [*FROM_THE_HUB], "ignore_patterns": ["*/*"]}
+    kept, left = [*FROM_THE_HUB], ["*/*"]
     try:
-        folder = Path(snapshot_download(name, revision=revision, **patterns))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=kept, ignore_patterns=left))
     except Exception as error:  # what its HTTP client raises has no base that all versions share
         unreached = errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | ConnectionError
         why = f"it cannot be read from the hub ({first_line(error)}); check the path or the name"

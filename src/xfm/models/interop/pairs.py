@@ -134,14 +134,15 @@ def _of_transformers(folder: Path, reference: str, settings: Mapping[str, Any]) 
     vision = _filled(lambda: TransformersVision(vision_config), vision_state, folder)
     language = _filled(lambda: TransformersText(text_config), text_state, folder)
     scales = whole.logit_scale, getattr(whole, "logit_bias", None)
-    return _pair(vision, language, source, shown, tokenizer, (vision_proj, text_proj), *scales)
+    return _pair((vision, language), source, shown, tokenizer, (vision_proj, text_proj), *scales)
 
 
 def _pair(
-    vision: Any, language: Any, source: Any, shown: Any, tokenizer: Any, projected: Any, scale: Any, bias: Any
+    both: tuple[Any, Any], source: Any, shown: Any, tokenizer: Any, projected: tuple[Any, Any], *scales: Any
 ) -> Pair:
-    seen = EncoderPart(vision, source, shown, fresh=("mask_vector",))
-    said = EncoderPart(language, source, tokenizer=tokenizer)
+    seen = EncoderPart(both[0], source, shown, fresh=("mask_vector",))
+    said = EncoderPart(both[1], source, tokenizer=tokenizer)
+    scale, bias = scales
     temperature = float((-scale.detach()).exp())
     return Pair(seen, said, *projected, temperature, None if bias is None else float(bias.detach()))
 
@@ -265,7 +266,7 @@ def _of_open_clip(folder: Path, reference: str) -> Pair:
     seen_as = replace(preprocessing(path, image_size, mean, std), interpolation=how, framing=framing)
     source = {"reference": reference, "licence": read_licence(folder), "open_clip": library.__version__}
     scales = state["logit_scale"], state.get("logit_bias")
-    return _pair(vision, language, source, seen_as, tokenizer, (vision_proj, text_proj), *scales)
+    return _pair((vision, language), source, seen_as, tokenizer, (vision_proj, text_proj), *scales)
 
 
 def _below(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
