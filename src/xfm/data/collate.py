@@ -16,7 +16,7 @@ from xfm.config.data import TokenMaskConfig
 from xfm.data.masking import IGNORED, mask_tokens, maskable
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Box, Boxes, BoxFormat, BoxUnit
+from xfm.data.transforms import Box
 
 LENGTH_STEP = 8
 """Texts are padded to a multiple of this many tokens: kernels are built per shape, so few should occur."""
@@ -119,9 +119,7 @@ def _padded(rows: Sequence[Sequence[int]], filled: np.ndarray, value: int) -> Te
 def stack_pixels(pictures: Sequence[Tensor]) -> Tensor:
     """[3, S, S] uint8 each -> [B, 3, S, S] uint8, contiguous."""
     stacked = torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8)
-    for target, picture in zip(stacked, pictures, strict=True):
-        target.copy_(picture)
-    return stacked
+    return torch.stack([*pictures], out=stacked)
 
 
 def patch_span(start: float, length: float, patch: int, grid: int) -> tuple[int, int]:
@@ -147,8 +145,8 @@ def box_targets(boxes: Sequence[Box | None], size: int) -> Tensor:
     """Boxes (left, top, width, height in pixels; None: all) as [R, 4] float32 (cx, cy, w, h) fractions."""
     whole = (0.0, 0.0, float(size), float(size))
     data = torch.tensor([box or whole for box in boxes], dtype=torch.float64).reshape(-1, 4)
-    corners = Boxes(data, BoxFormat.XYWH, BoxUnit.PIXEL)
-    return corners.to_format(BoxFormat.CXCYWH).to_unit(BoxUnit.FRACTION, size, size).data.float()
+    data[:, :2] += data[:, 2:] / 2
+    return (data / size).float()
 
 
 def round_up(count: int, step: int) -> int:
