@@ -1,6 +1,5 @@
 """What every reader of tables gives, how it says that a file cannot be read, and pictures in cells."""
 
-import contextlib
 import gzip
 import hashlib
 import io
@@ -9,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ class Records:
     typed: bool = True
 
 
-@contextlib.contextmanager
+@contextmanager
 def unreadable(path: Path) -> Iterator[None]:
     """Turn what keeps a file from being read into one UserError."""
     try:
@@ -129,16 +128,8 @@ def stored_size(path: Path) -> int:
 
 @lru_cache(maxsize=256)
 def _expanded_size(file: StoredFile) -> int:
-    size = 0
-    with (
-        unreadable(file.path),
-        open_regular(file.path) as stored,
-        gzip.GzipFile(fileobj=stored) as packed,
-        io.BufferedReader(_GunzippedFile(file.path, packed)) as stream,
-    ):
-        while data := stream.read(_PIECE):
-            size += len(data)
-    return size
+    with open_stored(file.path, ahead=False) as stream:
+        return sum(map(len, iter(partial(stream.read, _PIECE), b"")))
 
 
 class _GunzippedFile(io.RawIOBase):
