@@ -15,7 +15,7 @@ from torch import Tensor
 from xfm.config.data import TokenMaskConfig
 from xfm.data.masking import IGNORED, mask_tokens, maskable
 from xfm.data.schema import MaskedTokens, Tokens
-from xfm.data.tokenizer import Tokenizer
+from xfm.data.tokenizer import Tokenizer, filled, padded
 from xfm.data.transforms import Box
 
 LENGTH_STEP = 8
@@ -89,31 +89,17 @@ def collate_tokens(
     read = known.read([text for text, _ in rows], config.max_tokens, config.whole_word)
     drawn = zip(rows, read, strict=True)
     masked = [mask_tokens(rng, ids, words, config, tokenizer) for (_, rng), (ids, words) in drawn]
-    lengths = [len(ids) for ids, _ in read]
-    longest = max(lengths, default=1)
-    length = min(round_up(longest, LENGTH_STEP), max(config.max_tokens, longest))
-    most = max([1, *(len(positions) for _, positions, _ in masked)])
-    real = _filled(lengths, length)
-    chosen = _filled([len(positions) for _, positions, _ in masked], most)
-    tokens = Tokens(_padded([ids for ids, _ in read], real, tokenizer.pad), torch.from_numpy(real))
+    texts, positions = [ids for ids, _ in read], [own for _, own, _ in masked]
+    longest = max(map(len, texts), default=1)
+    real = filled(texts, min(round_up(longest, LENGTH_STEP), max(config.max_tokens, longest)))
+    chosen = filled(positions, max([1, *map(len, positions)]))
+    tokens = Tokens(padded(texts, real, tokenizer.pad), torch.from_numpy(real))
     return tokens, MaskedTokens(
-        ids=_padded([ids for ids, _, _ in masked], real, tokenizer.pad),
-        positions=_padded([positions for _, positions, _ in masked], chosen, 0),
-        labels=_padded([labels for _, _, labels in masked], chosen, IGNORED),
+        ids=padded([ids for ids, _, _ in masked], real, tokenizer.pad),
+        positions=padded(positions, chosen, 0),
+        labels=padded([labels for _, _, labels in masked], chosen, IGNORED),
         places=torch.from_numpy(np.flatnonzero(chosen)),
     )
-
-
-def _filled(counts: Sequence[int], length: int) -> np.ndarray:
-    """[R, length] bool: the first so many places of each row."""
-    return np.arange(length) < np.array(counts, dtype=np.int64)[:, None]
-
-
-def _padded(rows: Sequence[Sequence[int]], filled: np.ndarray, value: int) -> Tensor:
-    """[R, T] int64: the rows where a table is True, and `value` elsewhere."""
-    table = np.full(filled.shape, value, dtype=np.int64)
-    table[filled] = np.fromiter(chain.from_iterable(rows), np.int64)
-    return torch.from_numpy(table)
 
 
 def stack_pixels(pictures: Sequence[Tensor]) -> Tensor:
