@@ -65,7 +65,7 @@ class ReadOptions:
             cells = raw.checked(path)
             self.columns.check_columns(self.fields, cells, place, others=True)
             names = self.columns.places(self.fields, cells)
-            row = TableRow.picked(cells, path, raw.number, names, self.root, free)
+            row = TableRow.picked(raw, path, names, self.root, free)
             given = dict[str, Any]()
             for one in self.fields:
                 if one.optional and not any(map(row.has, (one.name, *one.parts))):

@@ -243,7 +243,7 @@ class TableSupply(ImageSupply):
             cells = raw.checked(self._path)
             self._columns.check_columns([IMAGE], cells, place, others=True)
             names = self._columns.places([IMAGE], cells)
-            row = TableRow.picked(cells, self._path, raw.number, names, self._root)
+            row = TableRow.picked(raw, self._path, names, self._root)
             value = row.get(IMAGE.name)
             if isinstance(value, str) and is_url(value):
                 raise row.error(IMAGE.name, "is an address, and a collection takes files only; download it")

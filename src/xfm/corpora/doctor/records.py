@@ -189,8 +189,7 @@ class TableData:
             cells = raw.checked(source)
             self.columns.check_columns(fields, cells, place, others=True)
             names = self.columns.places(fields, cells)
-            row = TableRow.picked(cells, source, raw.number, names, self.pictures)
-            row = row.unpacked(fields, self.folder)
+            row = TableRow.picked(raw, source, names, self.pictures).unpacked(fields, self.folder)
         except UserError as error:
             return DataRecord(place, found=(Issue(Finding.RECORD, str(error).removeprefix(f"{place}: ")),))
         caption = bool(self.task) and task_spec(self.task).text is not TextRule.WRITTEN

@@ -139,8 +139,7 @@ class TableReader(GatheredReader):
             cells = raw.checked(self.source)
             self._columns.check_columns(FIELDS, cells, self.source, others=True)
             places = self._columns.places(FIELDS, cells)
-            row = TableRow.picked(cells, self.source, raw.number, places, self._pictures)
-            row = row.unpacked(FIELDS, store)
+            row = TableRow.picked(raw, self.source, places, self._pictures).unpacked(FIELDS, store)
             regions = row.get("regions") if row.has("regions") else []
             if isinstance(regions, str):
                 try:

@@ -16,7 +16,7 @@ from xfm.core.files import path_below
 from xfm.core.paths import home_path
 from xfm.data.images import UnreadableImage
 from xfm.data.records import is_text
-from xfm.data.tables.records import BadImage, images_in, stored_images
+from xfm.data.tables.records import BadImage, RawRow, images_in, stored_images
 
 _MOST_LISTS, _MOST_LABELS, _MOST_TEXTS = 256, 1000, 10_000
 """Lists of numbers, such as boxes, and labels and texts, in a cell."""
@@ -39,17 +39,12 @@ class TableRow(Mapping[str, Any]):
 
     @classmethod
     def picked(
-        cls,
-        cells: Mapping[str, Any],
-        file: Path,
-        number: int,
-        names: Mapping[str, str],
-        root: Path | None = None,
-        free: bool = False,
+        cls, raw: RawRow, file: Path, names: Mapping[str, str], root: Path | None = None, free: bool = False
     ) -> "TableRow":
-        """The row of the cells of a table, of which the columns of `names` are taken."""
+        """The row of a table, of which the columns of `names` are taken."""
+        cells = raw.cells
         found = {name: images_in(cells[column]) for name, column in names.items() if column in cells}
-        return cls(found, file, number, names, root, free)
+        return cls(found, file, raw.number, names, root, free)
 
     def unpacked(self, fields: Iterable[Field], folder: Path) -> "TableRow":
         """The row with files of a folder in place of images in cells; UserError where others have bytes."""
