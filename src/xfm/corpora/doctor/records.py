@@ -186,10 +186,8 @@ class TableData:
     def _record(self, fields: Sequence[Field], raw: RawRow) -> DataRecord:
         source, place = Path(self.path), f"{Path(self.path)}:{raw.number}"
         try:
-            cells = raw.checked(source)
-            self.columns.check_columns(fields, cells, place, others=True)
-            names = self.columns.places(fields, cells)
-            row = TableRow.picked(raw, source, names, self.pictures).unpacked(fields, self.folder)
+            row = TableRow.read(raw, source, fields, self.columns, self.pictures)
+            row = row.unpacked(fields, self.folder)
         except UserError as error:
             return DataRecord(place, found=(Issue(Finding.RECORD, str(error).removeprefix(f"{place}: ")),))
         caption = bool(self.task) and task_spec(self.task).text is not TextRule.WRITTEN

@@ -136,10 +136,8 @@ class TableReader(GatheredReader):
     def _record(self, raw: RawRow, store: Path) -> SourceRecord:
         name = f"{self.source.name}:{raw.number}"
         try:
-            cells = raw.checked(self.source)
-            self._columns.check_columns(FIELDS, cells, self.source, others=True)
-            places = self._columns.places(FIELDS, cells)
-            row = TableRow.picked(raw, self.source, places, self._pictures).unpacked(FIELDS, store)
+            row = TableRow.read(raw, self.source, FIELDS, self._columns, self._pictures)
+            row = row.unpacked(FIELDS, store)
             regions = row.get("regions") if row.has("regions") else []
             if isinstance(regions, str):
                 try:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from xfm.core.files import path_below
 from xfm.core.paths import home_path
 from xfm.data.images import UnreadableImage
 from xfm.data.records import is_text
+from xfm.data.tables.columns import ColumnMap
 from xfm.data.tables.records import BadImage, RawRow, images_in, stored_images
 
 _MOST_LISTS, _MOST_LABELS, _MOST_TEXTS = 256, 1000, 10_000
@@ -45,6 +46,14 @@ class TableRow(Mapping[str, Any]):
         cells = raw.cells
         found = {name: images_in(cells[column]) for name, column in names.items() if column in cells}
         return cls(found, file, raw.number, names, root, free)
+
+    @classmethod
+    def read(
+        cls, raw: RawRow, file: Path, fields: Sequence[Field], columns: ColumnMap, root: Path | None = None
+    ) -> "TableRow":
+        """The row with the columns of some fields; raises UserError where it is none, or lacks one."""
+        columns.check_columns(fields, raw.checked(file), f"{file}:{raw.number}", others=True)
+        return cls.picked(raw, file, columns.places(fields, raw.cells), root)
 
     def unpacked(self, fields: Iterable[Field], folder: Path) -> "TableRow":
         """The row with files of a folder in place of images in cells; UserError where others have bytes."""
