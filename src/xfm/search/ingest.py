@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.locks import FolderInUseError
+from xfm.data.images import to_png
 from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.executors.executor import Executor
 from xfm.inference.base import Pipeline
@@ -25,7 +26,6 @@ from xfm.search.index import Index, IngestCounts
 from xfm.search.journal import HIDDEN, MANIFEST
 from xfm.search.opening import SEARCHING, open_index
 from xfm.search.sources import EncodedImage, FolderSupply, ImageSupply, IngestItem
-from xfm.search.store import to_png
 
 UNIT_PICTURES = 256
 """Pictures of a unit where nobody said how many."""

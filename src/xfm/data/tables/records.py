@@ -12,12 +12,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from xfm.config.tables import PACKED
 from xfm.core.errors import UserError, excerpt, first_line
 from xfm.core.files import open_regular, write_data, writing
-from xfm.data.images import DecodedImage, byte_limit, image_suffix, to_uint8, too_many_bytes
+from xfm.data.images import DecodedImage, byte_limit, image_suffix, to_png, to_uint8, too_many_bytes
 from xfm.data.sources.base import StoredFile
 
 
@@ -175,11 +173,9 @@ def stored_images(cell: Any, folder: Path) -> Any:
         return [one if isinstance(one, list) else stored_images(one, folder) for one in cell]
     if isinstance(cell, DecodedImage):
         try:
-            pixels = to_uint8(cell).movedim(0, -1).contiguous().cpu().numpy()  # [H, W, 3]
+            cell = to_png(to_uint8(cell))
         except UserError as error:
             return BadImage(f"holds a picture that cannot be used: {error}")
-        Image.fromarray(pixels).save(found := io.BytesIO(), "PNG", compress_level=1)
-        cell = found.getvalue()
     if not isinstance(cell, bytes):
         return cell
     if len(cell) > (limit := byte_limit()):
