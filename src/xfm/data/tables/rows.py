@@ -142,26 +142,22 @@ class TableRow(Mapping[str, Any]):
     def value(self, field: str) -> float:
         """A number that float64 can square."""
         value = self.fields.get(field)
-        try:
+        with suppress(TypeError, ValueError, OverflowError):
             number = float("nan" if isinstance(value, bool) or value is None else value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not abs(number) < 1e150:
-            raise self.error(field, f"is {excerpt(repr(value))}, not a number below 1e150")
-        return number
+            if abs(number) < 1e150:
+                return number
+        raise self.error(field, f"is {excerpt(repr(value))}, not a number below 1e150")
 
     def numbers(self, field: str) -> list[float]:
         """A list of finite numbers: a list, or in CSV four numbers with spaces or commas between them."""
         value = self._listed(field)
         if isinstance(value, str):
             value = value.strip(" ()[]").replace(",", " ").split()
-        try:
+        with suppress(TypeError, ValueError, OverflowError):
             found = [math.nan if isinstance(one, bool) else float(one) for one in value or ()]
-        except (TypeError, ValueError, OverflowError):
-            found = [math.nan]
-        if not found or not all(math.isfinite(one) for one in found):
-            raise self.error(field, f"is {excerpt(repr(value))}, not a list of numbers")
-        return found
+            if found and all(map(math.isfinite, found)):
+                return found
+        raise self.error(field, f"is {excerpt(repr(value))}, not a list of numbers")
 
     def number_lists(self, field: str) -> list[list[float]]:
         """One list of finite numbers as of `numbers`, or several: a list of lists (in CSV a JSON list)."""
