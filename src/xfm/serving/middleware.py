@@ -14,6 +14,7 @@ from starlette.types import ASGIApp as App
 from starlette.types import Message, Receive, Scope, Send
 
 from xfm.config.serving import ServeConfig
+from xfm.serving.inputs import host_of
 from xfm.serving.schemas import problem
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -122,10 +123,7 @@ class Guard:
         return problem(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
 
     def _named(self, host: str) -> bool:
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        except ValueError:
-            return False
+        name = host_of(f"//{host}").rstrip(".")
         try:
             ipaddress.ip_address(name)
         except ValueError:
