@@ -116,13 +116,9 @@ class Journal:
     """The journal of a collection; every method raises StoreError where the file is damaged or foreign."""
 
     def __init__(self, folder: Path, readonly: bool = False) -> None:
-        self.place = folder / JOURNAL
-        mode = "mode=ro" if readonly else "mode=rwc"
-        if (
-            readonly
-            and not os.access(folder, os.W_OK)
-            and not self.place.with_name(f"{JOURNAL}-wal").exists()
-        ):
+        self.place, mode = folder / JOURNAL, "mode=ro" if readonly else "mode=rwc"
+        log = folder / f"{JOURNAL}-wal"
+        if readonly and not os.access(folder, os.W_OK) and not log.exists():
             mode += "&immutable=1"  # a file system that nobody writes to, where no lock can be made either
         if readonly or self.place.exists():
             open_regular(self.place).close()  # a pipe would never end
