@@ -57,22 +57,20 @@ class CollectionManifest:
     @classmethod
     def read(cls, folder: Path) -> "CollectionManifest":
         """Read it; UserError: no collection, damaged, or of another format."""
-        if not (folder / MANIFEST).exists():
+        if not (place := folder / MANIFEST).exists():
             raise UserError(
                 f"{folder} holds no collection: make one with `xfm index build --images ... --out {folder}`"
             )
-        told = read_json_object(folder / MANIFEST)
+        told = read_json_object(place)
         if (number := told.pop("format", None)) != FORMAT:
-            raise UserError(f"{folder / MANIFEST} is of format {number}, not {FORMAT}: build it again")
+            raise UserError(f"{place} is of format {number}, not {FORMAT}: build it again")
         store = told.pop("store", None)
         if isinstance(store, dict):
             told |= {name: store.get(name, "") for name in _SERVER}
         try:
             return build(cls, told)
         except UserError as error:
-            raise UserError(
-                f"{folder / MANIFEST} is damaged ({error}): build the collection again"
-            ) from error
+            raise UserError(f"{place} is damaged ({error}): build the collection again") from error
 
 
 JOURNAL = "journal.sqlite"
