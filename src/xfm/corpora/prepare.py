@@ -151,22 +151,19 @@ def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
         why = reasons or "it holds no records"
         raise UserError(f"{preparation.source}: nothing is left of the corpus ({why}); check the options")
     with writing(preparation.target, AGAIN):
-        _put_in_place(shards, marks, names, manifest, preparation.target)
+        _put_in_place(shards, marks, manifest, preparation.target)
     return manifest
 
 
 def _put_in_place(
-    shards: ShardedMap[ShardMark],
-    marks: Sequence[ShardMark],
-    names: Sequence[str],
-    manifest: CorpusManifest,
-    target: Path,
+    shards: ShardedMap[ShardMark], marks: Sequence[ShardMark], manifest: CorpusManifest, target: Path
 ) -> None:
     """May be interrupted at any moment and repeated: a shard lies under its old name or its new one."""
     ready = shards.work / "ready"
     ready.mkdir(exist_ok=True)
-    units = [number for number, mark in enumerate(marks) if mark.written]
-    for number, name in zip(units, names, strict=True):
+    written = (number for number, mark in enumerate(marks) if mark.written)
+    units = {number: one["name"] for number, one in zip(written, manifest.shards, strict=True)}
+    for number, name in units.items():
         if (made := shards.file(number, ".tar")).exists():
             os.replace(made, ready / name)
         path = ready / name
@@ -176,7 +173,7 @@ def _put_in_place(
             raise UserError(f"{path} is not as it was written: run the same command again to make it anew")
     entries = (
         replace(entry, name=name)
-        for number, name in zip(units, names, strict=True)
+        for number, name in units.items()
         for entry in open_index(shards.file(number, ".xfm")).shards()
     )
     write_index(ready, entries)

@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,11 +45,11 @@ class SourceRecord:
         return json.dumps(plain) + "\n"
 
     @classmethod
-    def from_line(cls, line: str) -> "SourceRecord":
+    def from_line(cls, line: bytes, listings: Path) -> "SourceRecord":
         """Inverse of `to_line`."""
         plain: dict[str, Any] = json.loads(line)
         if "picture" in plain:
-            plain["picture"] = Path(plain["picture"])
+            plain["picture"] = listings / plain["picture"]
         plain["regions"] = tuple((phrase, tuple(box)) for phrase, box in plain.get("regions", ()))
         for name in ("captions", "known_as"):
             plain[name] = tuple(plain.get(name, ()))
@@ -127,7 +127,4 @@ class GatheredReader(CorpusReader):
     def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
         with open_regular(listings / piece.file) as file:
             for line in file:
-                record = SourceRecord.from_line(line.decode("utf-8"))
-                if isinstance(record.picture, Path):  # the name of one beside the listings is relative
-                    record = replace(record, picture=listings / record.picture)
-                yield record
+                yield SourceRecord.from_line(line, listings)

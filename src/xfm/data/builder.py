@@ -31,6 +31,10 @@ from xfm.data.variation import recolour
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
 # window from a random word is taken, which for every script holds more tokens than are needed.
 _SHORT, _WINDOW = 4, 16
+_LARGE = 144
+"""Rows of a batch beyond which some may be left out."""
+_Row = tuple[TextRow, int, Box | None, int]
+"""A text, its image, its box (None: it describes the whole image) and the identity of the two."""
 
 
 def rank_share(count: int, group: int, rank: int, world: int) -> range:
@@ -106,12 +110,8 @@ class BatchBuilder:
     def _region(self, items: Sequence[DrawnSample[ImageSample]]) -> RegionBatch:
         """An image gives at most `max_regions` rows: a random caption where `caption_rows` asks for it, and
         random regions that survive the crop (of one row a region); of them `mean_regions` an image stay."""
-        config, mode = self._config, self._streams[SampleKind.REGION].augmentation
-        rows: list[_Row] = []
-        size, tokenizer = self._size, self._texts.tokenizer
-        pictures = [
-            _add_image(rows, one, image, config, mode, size, tokenizer) for image, one in enumerate(items)
-        ]
+        config, rows = self._config, list[_Row]()
+        pictures = [self._add_image(rows, one, image) for image, one in enumerate(items)]
         if 0 < (most := int(config.mean_regions * len(items))) < len(rows):
             rows = [rows[place] for place in sorted(items[0][1].permutation(len(rows))[:most].tolist())]
         if len(rows) > _LARGE:
@@ -134,6 +134,30 @@ class BatchBuilder:
             most=max(Counter(images).values(), default=0),
         )
 
+    def _add_image(self, rows: list[_Row], item: DrawnSample[ImageSample], image: int) -> Tensor:
+        """Add the rows of one picture, and return it as the model sees it: [3, S, S] uint8."""
+        config, mode = self._config, self._streams[SampleKind.REGION].augmentation
+        sample, rng, picture = item
+        height, width = sample.pixels.shape[1:]
+        boxes = [box for _, box in sample.regions]
+        texts = (*sample.captions, *(phrase for phrase, _ in sample.regions))
+        view = region_view(rng, (width, height), boxes, mode, not names_a_side(texts))
+        moved = move_boxes(boxes, view, self._size)
+        room, as_caption = config.max_regions, self._texts.tokenizer.as_caption
+        if config.caption_rows and sample.captions and (room > 1 or not boxes):
+            caption = sample.captions[int(rng.random() * len(sample.captions))]
+            text = as_caption(caption, config.max_words), rng
+            rows.append((text, image, None, box_identity(picture, (0, 0, width, height))))
+            room -= 1
+        kept = [i for i, box in enumerate(moved) if box is not None]
+        if len(kept) > room:
+            kept = rng.permutation(kept)[:room].tolist()
+        for i in kept:
+            phrase, box = sample.regions[i]
+            text = as_caption(phrase, config.max_words), rng
+            rows.append((text, image, moved[i], box_identity(picture, box)))
+        return recolour(rng, show(sample.pixels, view, self._size), mode, has_boxes=True)
+
     def _picture(self, item: DrawnSample[ImageSample], mode: Augmentation, may_flip: bool) -> Tensor:
         sample, rng, _ = item
         view = image_view(rng, (sample.pixels.shape[2], sample.pixels.shape[1]), mode, may_flip)
@@ -154,41 +178,3 @@ def passage(rng: np.random.Generator, text: str, max_tokens: int) -> str:
     space = text.find(" ", start) if start else -1
     start = space + 1 if 0 <= space < len(text) - 1 else start
     return text[start : start + _WINDOW * max_tokens]
-
-
-_LARGE = 144
-"""Rows of a batch beyond which some may be left out."""
-_Row = tuple[TextRow, int, Box | None, int]
-"""A text, its image, its box (None: it describes the whole image) and the identity of the two."""
-
-
-def _add_image(
-    rows: list[_Row],
-    item: DrawnSample[ImageSample],
-    image: int,
-    config: DataConfig,
-    mode: Augmentation,
-    size: int,
-    tokenizer: Tokenizer,
-) -> Tensor:
-    """Add the rows of one picture, and return it as the model sees it: [3, S, S] uint8."""
-    sample, rng, picture = item
-    height, width = sample.pixels.shape[1:]
-    boxes = [box for _, box in sample.regions]
-    texts = (*sample.captions, *(phrase for phrase, _ in sample.regions))
-    view = region_view(rng, (width, height), boxes, mode, not names_a_side(texts))
-    moved = move_boxes(boxes, view, size)
-    room = config.max_regions
-    if config.caption_rows and sample.captions and (room > 1 or not boxes):
-        caption = sample.captions[int(rng.random() * len(sample.captions))]
-        text = tokenizer.as_caption(caption, config.max_words), rng
-        rows.append((text, image, None, box_identity(picture, (0, 0, width, height))))
-        room -= 1
-    kept = [i for i, box in enumerate(moved) if box is not None]
-    if len(kept) > room:
-        kept = rng.permutation(kept)[:room].tolist()
-    for i in kept:
-        phrase, box = sample.regions[i]
-        text = tokenizer.as_caption(phrase, config.max_words), rng
-        rows.append((text, image, moved[i], box_identity(picture, box)))
-    return recolour(rng, show(sample.pixels, view, size), mode, has_boxes=True)

@@ -15,8 +15,8 @@ from torch import Tensor
 from xfm.config.data import TokenMaskConfig
 from xfm.data.masking import IGNORED, mask_tokens, maskable
 from xfm.data.schema import MaskedTokens, Tokens
-from xfm.data.tokenizer import Tokenizer
-from xfm.data.transforms import Box, Boxes, BoxFormat, BoxUnit
+from xfm.data.tokenizer import Tokenizer, filled, padded
+from xfm.data.transforms import Box
 
 LENGTH_STEP = 8
 """Texts are padded to a multiple of this many tokens: kernels are built per shape, so few should occur."""
@@ -89,39 +89,23 @@ def collate_tokens(
     read = known.read([text for text, _ in rows], config.max_tokens, config.whole_word)
     drawn = zip(rows, read, strict=True)
     masked = [mask_tokens(rng, ids, words, config, tokenizer) for (_, rng), (ids, words) in drawn]
-    lengths = [len(ids) for ids, _ in read]
-    longest = max(lengths, default=1)
-    length = min(round_up(longest, LENGTH_STEP), max(config.max_tokens, longest))
-    most = max([1, *(len(positions) for _, positions, _ in masked)])
-    real = _filled(lengths, length)
-    chosen = _filled([len(positions) for _, positions, _ in masked], most)
-    tokens = Tokens(_padded([ids for ids, _ in read], real, tokenizer.pad), torch.from_numpy(real))
+    texts, positions = [ids for ids, _ in read], [own for _, own, _ in masked]
+    longest = max(map(len, texts), default=1)
+    real = filled(texts, min(round_up(longest, LENGTH_STEP), max(config.max_tokens, longest)))
+    chosen = filled(positions, max([1, *map(len, positions)]))
+    tokens = Tokens(padded(texts, real, tokenizer.pad), torch.from_numpy(real))
     return tokens, MaskedTokens(
-        ids=_padded([ids for ids, _, _ in masked], real, tokenizer.pad),
-        positions=_padded([positions for _, positions, _ in masked], chosen, 0),
-        labels=_padded([labels for _, _, labels in masked], chosen, IGNORED),
+        ids=padded([ids for ids, _, _ in masked], real, tokenizer.pad),
+        positions=padded(positions, chosen, 0),
+        labels=padded([labels for _, _, labels in masked], chosen, IGNORED),
         places=torch.from_numpy(np.flatnonzero(chosen)),
     )
-
-
-def _filled(counts: Sequence[int], length: int) -> np.ndarray:
-    """[R, length] bool: the first so many places of each row."""
-    return np.arange(length) < np.array(counts, dtype=np.int64)[:, None]
-
-
-def _padded(rows: Sequence[Sequence[int]], filled: np.ndarray, value: int) -> Tensor:
-    """[R, T] int64: the rows where a table is True, and `value` elsewhere."""
-    table = np.full(filled.shape, value, dtype=np.int64)
-    table[filled] = np.fromiter(chain.from_iterable(rows), np.int64)
-    return torch.from_numpy(table)
 
 
 def stack_pixels(pictures: Sequence[Tensor]) -> Tensor:
     """[3, S, S] uint8 each -> [B, 3, S, S] uint8, contiguous."""
     stacked = torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8)
-    for target, picture in zip(stacked, pictures, strict=True):
-        target.copy_(picture)
-    return stacked
+    return torch.stack([*pictures], out=stacked)
 
 
 def patch_span(start: float, length: float, patch: int, grid: int) -> tuple[int, int]:
@@ -147,8 +131,8 @@ def box_targets(boxes: Sequence[Box | None], size: int) -> Tensor:
     """Boxes (left, top, width, height in pixels; None: all) as [R, 4] float32 (cx, cy, w, h) fractions."""
     whole = (0.0, 0.0, float(size), float(size))
     data = torch.tensor([box or whole for box in boxes], dtype=torch.float64).reshape(-1, 4)
-    corners = Boxes(data, BoxFormat.XYWH, BoxUnit.PIXEL)
-    return corners.to_format(BoxFormat.CXCYWH).to_unit(BoxUnit.FRACTION, size, size).data.float()
+    data[:, :2] += data[:, 2:] / 2
+    return (data / size).float()
 
 
 def round_up(count: int, step: int) -> int:

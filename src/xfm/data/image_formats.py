@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from xfm.core.errors import UserError, first_line
-from xfm.core.sandbox import ParsingError, parsed
+from xfm.core.sandbox import parsed
 from xfm.data.image_pieces import gif_blocks, jpeg_segments, plain_jpeg, png_chunks, webp_exif
 
 _OWN = (struct.error, zlib.error, EOFError, Image.DecompressionBombError)
@@ -195,8 +195,6 @@ def parse_tiff(parser: str, data: bytes) -> Iterator[bytes]:
     """What a parser of `xfm.data.parsers` gives back: a few bytes of a TIFF can ask Pillow for gigabytes."""
     try:
         yield from parsed(f"xfm.data.parsers:{parser}", b64encode(data).decode())
-    except ParsingError:
-        raise
     except UserError as error:
         raise ImageError(str(error)) from None
 

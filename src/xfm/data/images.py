@@ -5,6 +5,7 @@ so that a small file that claims to be huge costs nothing.
 """
 
 import errno
+import io
 import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -221,6 +222,13 @@ def _used(path: Path, use: Callable[[bytes], T]) -> T:
         return use(data)
     except ImageError as error:
         raise UnreadableImage(f"{path}: {error}; replace the file") from error
+
+
+def to_png(pixels: Tensor) -> bytes:
+    """Pixels [3, H, W] uint8 as a PNG."""
+    out = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(out, "png", compress_level=1)
+    return out.getvalue()
 
 
 DecodedImage = Image.Image | np.ndarray | Tensor

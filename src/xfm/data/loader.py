@@ -74,10 +74,9 @@ class PretrainingData:
         loaded = load_steps(self._builder, range(start, stop), self.config.workers, self.config.timeout, pin)
         with contextlib.closing(loaded):
             for found in loaded:
-                if isinstance(found, RecordTally):
-                    self._note(found.skipped)
-                    raise _unusable(found)
                 self._note(found.skipped)
+                if isinstance(found, RecordTally):
+                    raise _unusable(found)
                 batch = found if device is None else found.to(device)
                 shown = {"image": batch.image, "pair": batch.pair, "region": batch.region}
                 parts = {

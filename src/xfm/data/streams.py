@@ -13,7 +13,7 @@ from xfm.data.image_cache import ImageCache
 from xfm.data.mixture import Mixture
 from xfm.data.records import BadRecordError, Sample, SampleKind, to_sample
 from xfm.data.rng import sample_generator
-from xfm.data.schema import BadRecord, StreamReads, TextSample
+from xfm.data.schema import BadRecord, ImageSample, StreamReads
 from xfm.data.sources.base import RecordSource
 
 S = TypeVar("S", bound=Sample, covariant=True)
@@ -91,11 +91,9 @@ class CorpusStream:
                     met.regionless += 1
                     continue
                 picture = 0 if record.picture is None else identity(record.picture)
-                if self.cache is None or record.picture is None:
-                    return to_sample(record, source.kind), picture
-                known = self.cache.find(picture)
+                known = self.cache.find(picture) if self.cache is not None and picture else None
                 sample = to_sample(replace(record, decoded=known), source.kind)
-                if known is None and not isinstance(sample, TextSample):
+                if self.cache is not None and known is None and isinstance(sample, ImageSample):
                     self.cache.keep(picture, sample.pixels)
                 return sample, picture
             except BadRecordError as error:

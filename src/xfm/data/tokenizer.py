@@ -192,11 +192,20 @@ class Tokenizer:
     def _encode(self, inputs: list, max_tokens: int) -> Tokens:
         self._truncate(max_tokens)
         found = [encoding.ids for encoding in self._backend.encode_batch(inputs)]
-        lengths = np.array([len(ids) for ids in found], dtype=np.int64)
-        mask = np.arange(lengths.max(initial=0))[None, :] < lengths[:, None]
-        ids = np.full(mask.shape, self.pad, dtype=np.int64)
-        ids[mask] = [*chain.from_iterable(found)]
-        return Tokens(torch.from_numpy(ids), torch.from_numpy(mask))
+        real = filled(found, max(map(len, found), default=0))
+        return Tokens(padded(found, real, self.pad), torch.from_numpy(real))
+
+
+def filled(rows: Sequence[Sequence[int]], length: int) -> np.ndarray:
+    """[R, length] bool: as many places of each as the row has numbers."""
+    return np.arange(length) < np.array([len(row) for row in rows], dtype=np.int64)[:, None]
+
+
+def padded(rows: Sequence[Sequence[int]], real: np.ndarray, value: int) -> Tensor:
+    """[R, T] int64: the rows where a table is True, and `value` elsewhere."""
+    table = np.full(real.shape, value, dtype=np.int64)
+    table[real] = np.fromiter(chain.from_iterable(rows), np.int64)
+    return torch.from_numpy(table)
 
 
 def parse_tokenizer(text: str) -> tokenizers.Tokenizer:

@@ -58,8 +58,8 @@ _SIDES = {
     MirrorRule.LETTERS: re.compile("left|right", re.IGNORECASE),
     MirrorRule.IGNORE: re.compile("(?!)"),  # nothing matches
 }
-_PUBLISHED_SCALE, _PUBLISHED_RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
-_MILD_SCALE, _MILD_RATIO = (0.8, 1.0), (0.9, 1 / 0.9)
+_PUBLISHED_AREA, _PUBLISHED_ASPECT = 0.2, 4 / 3
+_MILD_AREA, _MILD_ASPECT = 0.8, 0.9
 Box = tuple[float, float, float, float]
 
 
@@ -89,7 +89,7 @@ def image_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmentati
     """The view of an image without boxes. published: RandomResizedCrop(0.2-1) and flip; mild: a crop of at
     least 0.8 of the area with nearly the image's own aspect, never mirrored; none: all of it."""
     if mode is Augmentation.PUBLISHED:
-        return random_crop(rng, *size, _PUBLISHED_SCALE, _PUBLISHED_RATIO, 0.5 * may_flip)
+        return random_crop(rng, size, _PUBLISHED_AREA, _PUBLISHED_ASPECT, 0.5 * may_flip)
     return _mild(rng, *size) if mode is Augmentation.MILD else View(0, 0, *size)
 
 
@@ -120,10 +120,10 @@ def _between(draw: float, low: int, high: int) -> int:
 def _mild(rng: np.random.Generator, width: int, height: int, keep: Box | None = None) -> View:
     """A crop of 0.8-1 of the area; `keep` (left, top, right, bottom) stays inside."""
     scale, ratio, across, down = rng.random(4).tolist()
-    scale = _MILD_SCALE[0] + (_MILD_SCALE[1] - _MILD_SCALE[0]) * scale
+    scale = _MILD_AREA + (1 - _MILD_AREA) * scale
     # Relative to the picture's own aspect: the squash to a square distorts no more than it does in
     # evaluation.
-    ratio = math.exp(math.log(_MILD_RATIO[0]) * (1 - 2 * ratio))
+    ratio = math.exp(math.log(_MILD_ASPECT) * (1 - 2 * ratio))
     new_width = min(width, math.ceil(width * math.sqrt(scale * ratio)))
     # When one side is capped by the picture, the other makes up for it.
     new_height = min(height, math.ceil(scale * width * height / new_width))
@@ -139,19 +139,16 @@ def _mild(rng: np.random.Generator, width: int, height: int, keep: Box | None = 
 
 
 def random_crop(
-    rng: np.random.Generator,
-    width: int,
-    height: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    flip: float,
+    rng: np.random.Generator, size: tuple[int, int], least: float, aspect: float, flip: float
 ) -> View:
-    """RandomResizedCrop as torchvision draws it: ten attempts, then the largest centred crop."""
+    """RandomResizedCrop as torchvision draws it, of at least this share of the area, at most so many times as
+    wide as high or the reverse: ten attempts, then the largest centred crop."""
+    (width, height), ratio = size, (1 / aspect, aspect)
     draws = rng.random((10, 4)).tolist()
     mirrored = bool(rng.random() < flip)
-    low, high = math.log(ratio[0]), math.log(ratio[1])
+    low, high = map(math.log, ratio)
     for scale_draw, ratio_draw, across, down in draws:
-        area = width * height * (scale[0] + (scale[1] - scale[0]) * scale_draw)
+        area = width * height * (least + (1 - least) * scale_draw)
         aspect = math.exp(low + (high - low) * ratio_draw)
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:

@@ -104,7 +104,7 @@ def training_view(
         right, bottom = (max(box[side] for box in boxes) for side in (2, 3))
         return crop_around(rng, *size, (left, top, right, bottom), config.crop, flip)
     if config.crops:
-        return random_crop(rng, *size, (config.crop, 1.0), (1 / config.aspect, config.aspect), flip)
+        return random_crop(rng, size, config.crop, config.aspect, flip)
     return View(0, 0, *size, bool(rng.random() < flip))
 
 

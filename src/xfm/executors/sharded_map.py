@@ -100,11 +100,8 @@ class ShardedMap(Generic[M]):
                 executor.run(self, numbers, count)
             except UserError:
                 begun = {path.name for path in self.work.iterdir()} if self.work.is_dir() else set()
-                if (
-                    not executor.is_array_task
-                    and begun <= {PLAN, self.name}
-                    and len(self.missing) == self.count
-                ):
+                unused = begun <= {PLAN, self.name} and len(self.missing) == self.count
+                if unused and not executor.is_array_task:
                     shutil.rmtree(self.work, ignore_errors=True)  # the next command may be another
                 raise
         return not self.missing

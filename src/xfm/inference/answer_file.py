@@ -16,6 +16,7 @@ from xfm.core.results_folder import free_name
 
 ROW, ANSWER, IMAGE = "row", "prediction", "image"
 _TAIL = 1 << 16
+_BROKEN = (ValueError, KeyError, TypeError, RecursionError)
 _ROOM = "there and run the same command again: it goes on where it stopped"
 
 
@@ -62,10 +63,9 @@ class Answers:
         bad.seek(0)
         kept, count = 0, 0
         for line in bad:
-            try:
+            row = None
+            with contextlib.suppress(*_BROKEN):
                 row = json.loads(line)[ROW] if line.endswith(b"\n") else None
-            except (ValueError, KeyError, TypeError, RecursionError):
-                row = None
             if not isinstance(row, int) or row > last:
                 break
             kept, count = kept + len(line), count + 1
@@ -168,12 +168,9 @@ def _end_of_lines(file: BinaryIO) -> int:
 
 
 def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
-    try:
-        value = json.loads(line)[key]
-        if isinstance(value, kind):
+    with contextlib.suppress(*_BROKEN):
+        if isinstance(value := json.loads(line)[key], kind):
             return value
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
     raise UserError(f"{out}:{number}: the line is not one of answers; remove it and what follows")
 
 

@@ -1,6 +1,5 @@
 """The base of all pipelines: inputs read in windows, rows of similar length together, answers in order."""
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -74,9 +73,8 @@ class Pipeline(ABC):
         number), or an unknown or wrong option."""
         options, fields = self._options(given)
         if inputs is ABSENT and fields:
-            known = [field.name for field in dataclasses.fields(self.spec.options)]
             if not {*fields} <= {*field_names(self.spec.inputs)}:
-                by_field(fields, self.spec.inputs, known)  # says which one is not known
+                by_field(fields, self.spec.inputs, [*vars(options)])  # says which one is not known
             inputs = fields
         elif fields:
             self.options(given)  # refuses what is no option
@@ -112,7 +110,7 @@ class Pipeline(ABC):
         """The options of the task by name; UserError if one is unknown or wrong."""
         options, others = self._options(given)
         if others:
-            word, names = next(iter(others)), [field.name for field in dataclasses.fields(self.spec.options)]
+            word, names = next(iter(others)), [*vars(options)]
             known = suggest(word, names) if names else f"{self.spec.name} has none"
             raise UserError(f"unknown option {word}; {known}")
         return options

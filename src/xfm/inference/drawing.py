@@ -19,8 +19,7 @@ COLOURS = ("#e6194b", "#1f77d0", "#1a9850", "#d95f02", "#7b3fb5", "#00838f", "#b
 # From transparent over yellow and orange to dark red: also in grey, more is darker.
 _HEAT = np.array([[255, 247, 188], [254, 217, 98], [251, 140, 40], [216, 48, 31], [128, 0, 38]], dtype=float)
 _MOST_COVER = 0.8  # of the picture's light is hidden at most
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Box = tuple[float, float, float, float]
 
 
 def _enlarged(picture: object, least_side: int) -> tuple[Image.Image, int]:
@@ -38,8 +37,8 @@ def draw_boxes(
     shown, scale = _enlarged(picture, least_side)
     draw = ImageDraw.Draw(shown)
     line = max(2, round(max(shown.size) / 240))
-    font = ImageFont.load_default(max(12, round(max(shown.size) / 32)))
-    boxes: list[tuple[float, float, float, float]] = []
+    draw.font = ImageFont.load_default(max(12, round(max(shown.size) / 32)))
+    boxes: list[Box] = []
     for one in located:
         try:
             box = one["box"]
@@ -51,28 +50,19 @@ def draw_boxes(
         boxes.append((left, top, right, bottom))
     for place, box in enumerate(boxes):
         draw.rectangle(box, outline=COLOURS[place % len(COLOURS)], width=line)
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Box] = []
     for place, (one, box) in enumerate(zip(located, boxes, strict=True)):
         score = one.get("score")
         text = str(one.get("label", "")) + (f" {score:.2f}" if isinstance(score, float) else "")
         if text:
-            colour = COLOURS[place % len(COLOURS)]
-            taken.append(_label(draw, text, box, colour, font, shown.size, taken))
+            taken.append(_label(draw, text, box, COLOURS[place % len(COLOURS)], taken))
     return shown
 
 
-def _label(
-    draw: ImageDraw.ImageDraw,
-    text: str,
-    box: tuple[float, float, float, float],
-    colour: str,
-    font: Font,
-    size: tuple[int, int],
-    taken: Sequence[tuple[float, float, float, float]],
-) -> tuple[float, float, float, float]:
-    pad = 3
-    text = _fitting(draw, text, font, size[0] - 2 * pad)
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+def _label(draw: ImageDraw.ImageDraw, text: str, box: Box, colour: str, taken: Sequence[Box]) -> Box:
+    pad, size = 3, draw.im.size
+    text = _fitting(draw, text, size[0] - 2 * pad)
+    left, top, right, bottom = draw.textbbox((0, 0), text)
     width, height = right - left + 2 * pad, bottom - top + 2 * pad
     x = min(max(box[0], 0), max(0, size[0] - width))
     # Above, below, inside at the top, inside at the bottom; the first that is in the picture and free.
@@ -83,15 +73,15 @@ def _label(
     y = (free or inside)[0]
     place = (x, y, x + width, y + height)
     draw.rectangle(place, fill=colour)
-    draw.text((x + pad - left, y + pad - top), text, fill="white", font=font)
+    draw.text((x + pad - left, y + pad - top), text, fill="white")
     return place
 
 
-def _fitting(draw: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> str:
+def _fitting(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
     text = " ".join(text[:LONGEST_TEXT].split())
-    if draw.textlength(text, font=font) <= width:
+    if draw.textlength(text) <= width:
         return text
-    fits = bisect(range(len(text)), width, key=lambda kept: draw.textlength(f"{text[:kept]}...", font=font))
+    fits = bisect(range(len(text)), width, key=lambda kept: draw.textlength(f"{text[:kept]}..."))
     return f"{text[: max(0, fits - 1)]}..."
 
 
@@ -113,18 +103,18 @@ def sheet(
 ) -> Image.Image:
     """Pictures of one size in rows of `columns`, each with a title above."""
     width, height = pictures[0].size
-    font, gap = ImageFont.load_default(15), 8
-    line, columns = 22, min(columns, len(pictures))
+    line, gap, columns = 22, 8, min(columns, len(pictures))
     rows, head = -(-len(pictures) // columns), (line + gap) if title else 0
     whole = Image.new(
         "RGB", (columns * (width + gap) + gap, head + rows * (height + line + gap) + gap), "white"
     )
     draw = ImageDraw.Draw(whole)
+    draw.font = ImageFont.load_default(15)
     if title:
-        draw.text((gap, gap), _fitting(draw, title, font, whole.width - 2 * gap), fill="black", font=font)
+        draw.text((gap, gap), _fitting(draw, title, whole.width - 2 * gap), fill="black")
     for place, (picture, text) in enumerate(zip(pictures, titles, strict=True)):
         x = gap + place % columns * (width + gap)
         y = head + gap + place // columns * (height + line + gap)
-        draw.text((x, y), _fitting(draw, text, font, width), fill="black", font=font)
+        draw.text((x, y), _fitting(draw, text, width), fill="black")
         whole.paste(picture, (x, y + line))
     return whole

@@ -56,14 +56,12 @@ class Gallery:
         pictures: list[InputImage] = []
         for source in part:
             try:
-                picture = self._reader.read(source)
+                pictures.append(self._reader.read(source))
+                self._keep([source])
             except UserError as error:
                 if self._bad is None or not self._bad(self._seen, str(error)):
                     raise InputError(self._seen, f"(of the gallery) {error}") from error
                 self._seen += 1
-                continue
-            pictures.append(picture)
-            self._keep([source])
         if not pictures:
             return torch.zeros(0, self.engine.model.config.projection)
         keys = [picture.key for picture in pictures]

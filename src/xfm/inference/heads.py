@@ -182,10 +182,8 @@ class ImageTextMatching(Pipeline):
         scores = self.engine.pretrained.match_probability(model.match_logits(fused))
         shown = batch.of_rows(model.project_image(batch.pictures[:, 0]))
         cosines = (model.project_text(text[:, 0]) * shown).sum(-1)
-        return [
-            {"score": score, "similarity": cosine}
-            for score, cosine in zip(scores.tolist(), cosines.tolist(), strict=True)
-        ]
+        found = zip(scores.tolist(), cosines.tolist(), strict=True)
+        return [{"score": score, "similarity": cosine} for score, cosine in found]
 
 
 class PixelBox(TypedDict):

@@ -132,21 +132,19 @@ class LoadedModel(Pretrained):
         pipe = pipeline("image-text-matching", self, **running)
         said, shown = sort_out(texts, [_TEXT]), sort_out(pictures, [_PICTURE])
         first, second = list(said.rows), list(shown.rows)
-        if said.single and shown.single:
-            picture = by_field(second[0], [_PICTURE])["image"]
-            scores = torch.tensor(pipe({"text": first[0], "image": picture})["score"])
-            return _given_back(scores, tensors)
         if not said.single and not shown.single and len(first) != len(second):
             raise UserError(f"there are {len(first)} texts, but {len(second)} pictures; give as many of each")
-        if shown.single and isinstance(second[0], np.ndarray | Tensor | Image.Image):
+        if shown.single and not said.single and isinstance(second[0], np.ndarray | Tensor | Image.Image):
             second = [ImageReader(self.preprocessing, None).read(second[0]).pixels]  # once, not a text
         first, second = (
             rows * len(others) if side.single else rows
             for side, rows, others in ((said, first, second), (shown, second, first))
         )
         bare = (by_field(picture, [_PICTURE])["image"] for picture in second)
-        found = pipe([{"text": text, "image": picture} for text, picture in zip(first, bare, strict=True)])
-        return _given_back(torch.tensor([one["score"] for one in found], dtype=torch.float32), tensors)
+        pairs = [{"text": text, "image": picture} for text, picture in zip(first, bare, strict=True)]
+        if said.single and shown.single:
+            return _given_back(torch.tensor(pipe(pairs[0])["score"]), tensors)
+        return _given_back(torch.tensor([one["score"] for one in pipe(pairs)], dtype=torch.float32), tensors)
 
 
 def _is_numbers(given: Any) -> bool:

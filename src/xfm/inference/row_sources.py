@@ -7,7 +7,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -62,10 +62,7 @@ class ReadOptions:
         """A row of a table, see `TableRow.free`; of a bad one `given` is its error."""
         place, kept = f"{path}:{raw.number}", {name: _json_value(raw.cells.get(name)) for name in self.keep}
         try:
-            cells = raw.checked(path)
-            self.columns.check_columns(self.fields, cells, place, others=True)
-            names = self.columns.places(self.fields, cells)
-            row = TableRow.picked(cells, path, raw.number, names, self.root, free)
+            row = replace(TableRow.read(raw, path, self.fields, self.columns, self.root), free=free)
             given = dict[str, Any]()
             for one in self.fields:
                 if one.optional and not any(map(row.has, (one.name, *one.parts))):

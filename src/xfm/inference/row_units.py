@@ -13,7 +13,7 @@ from xfm.config.inference import VectorFormat
 from xfm.config.plain import to_plain
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
-from xfm.core.errors import UserError, explained, printable
+from xfm.core.errors import UserError, explained, import_extra, printable
 from xfm.core.files import MAX_LOG, read_text, write_data
 from xfm.core.paths import home_path
 from xfm.core.results_folder import digest, model_mark
@@ -124,12 +124,8 @@ def part_files(
     if form is VectorFormat.NPY:
         np.save(out, vectors)
         return [out.getvalue(), b"".join(answer_line(*head) + b"\n" for head in heads)]
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise UserError("Parquet needs pyarrow: pip install 'xfm[tables]', or choose --format npy") from None
-
+    without = "Parquet (choose --format npy to do without)"
+    arrow, parquet = (import_extra(one, without, "tables") for one in ("pyarrow", "pyarrow.parquet"))
     columns: dict[str, Any] = {}
     if not by_name:
         columns[ROW] = arrow.array([row.number for row, _ in answers], arrow.int64())

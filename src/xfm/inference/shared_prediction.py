@@ -32,6 +32,7 @@ from xfm.inference.answer_file import ROW, bad_file, earlier_settings, require_o
 from xfm.inference.prediction import PredictionCounts, refuse_to_overwrite
 from xfm.inference.row_sources import FolderRows
 from xfm.inference.row_units import NAMES, SUFFIXES, RowMark, RowWork, answer_unit
+from xfm.reports.scores import as_json
 
 VECTORS = "_vectors.json"
 BAD = "_bad.jsonl"
@@ -72,7 +73,7 @@ class PartsTarget:
                     out.flush()
                     if logged:
                         write_text(self.bad, log)
-                    write_text(settings_file(self.path), _told(told))
+                    write_text(settings_file(self.path), as_json(told))
                 return
             with drafting(self.path) as draft:
                 files: dict[str, int] = {}
@@ -83,7 +84,7 @@ class PartsTarget:
                         files[name] = count
                 if logged:
                     write_text(draft / BAD, log)
-                write_text(draft / VECTORS, _told({"files": files, **told}))
+                write_text(draft / VECTORS, as_json({"files": files, **told}))
                 replace_folder(draft, self.path)
 
 
@@ -122,10 +123,6 @@ def _free_folder(path: Path, restart: bool) -> None:
         raise UserError(f"{path} holds vectors of other settings: choose another folder, or --restart")
     with writing(path, AGAIN):
         shutil.rmtree(path)
-
-
-def _told(told: dict[str, Any]) -> str:
-    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
 
 def answer_together(

@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from xfm.core.errors import UserError, excerpt
+from xfm.data.images import to_png
 from xfm.data.skipped import SkippedRecords
 from xfm.inference.engine import Engine, as_captions
 from xfm.inference.input_parsing import ImageReader, InputImage
 from xfm.search.filters import Condition, merged
 from xfm.search.journal import CollectionManifest, Journal, JournalItem, State
 from xfm.search.sources import EncodedImage, IngestItem
-from xfm.search.store import IndexedImage, Row, to_png
+from xfm.search.store import IndexedImage, Row
 
 if TYPE_CHECKING:
     from xfm.search.lance import LanceStore

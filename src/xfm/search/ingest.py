@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.locks import FolderInUseError
+from xfm.data.images import to_png
 from xfm.data.skipped import BAD_FILE, SkippedRecords
 from xfm.executors.executor import Executor
 from xfm.inference.base import Pipeline
@@ -25,7 +26,6 @@ from xfm.search.index import Index, IngestCounts
 from xfm.search.journal import HIDDEN, MANIFEST
 from xfm.search.opening import SEARCHING, open_index
 from xfm.search.sources import EncodedImage, FolderSupply, ImageSupply, IngestItem
-from xfm.search.store import to_png
 
 UNIT_PICTURES = 256
 """Pictures of a unit where nobody said how many."""
@@ -33,6 +33,7 @@ Unit = tuple[int, dict[int, IngestItem]]
 """Its number, and those of its pictures that have to be encoded, by place."""
 Encode = Callable[[Unit], dict[int, IngestItem]]
 """Encodes the pictures of a unit, in any process."""
+Take = Callable[[list[IngestItem]], object]
 
 
 def fill(
@@ -174,19 +175,14 @@ def _encode(model: str, device: str, unit: Unit) -> dict[int, IngestItem]:
 
 
 def _encoded_by(
-    executor: Executor,
-    encode: Encode,
-    size: int,
-    index: Index,
-    candidates: Iterator[IngestItem],
-    take: Callable[[list[IngestItem]], object],
+    executor: Executor, encode: Encode, size: int, index: Index, rest: Iterator[IngestItem], take: Take
 ) -> None:
     """Have pictures that are not known encoded in units, and take the units in, in order."""
     under_way, ready, oldest = dict[int, list[IngestItem]](), set[int](), 0
 
     def units() -> Iterator[Unit]:
         for number in count():
-            under_way[number] = unit = list(islice(candidates, size))
+            under_way[number] = unit = list(islice(rest, size))
             if not unit:
                 return
             places = (n for n, one in enumerate(unit) if not isinstance(one.picture, UserError))

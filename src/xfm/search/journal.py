@@ -57,22 +57,20 @@ class CollectionManifest:
     @classmethod
     def read(cls, folder: Path) -> "CollectionManifest":
         """Read it; UserError: no collection, damaged, or of another format."""
-        if not (folder / MANIFEST).exists():
+        if not (place := folder / MANIFEST).exists():
             raise UserError(
                 f"{folder} holds no collection: make one with `xfm index build --images ... --out {folder}`"
             )
-        told = read_json_object(folder / MANIFEST)
+        told = read_json_object(place)
         if (number := told.pop("format", None)) != FORMAT:
-            raise UserError(f"{folder / MANIFEST} is of format {number}, not {FORMAT}: build it again")
+            raise UserError(f"{place} is of format {number}, not {FORMAT}: build it again")
         store = told.pop("store", None)
         if isinstance(store, dict):
             told |= {name: store.get(name, "") for name in _SERVER}
         try:
             return build(cls, told)
         except UserError as error:
-            raise UserError(
-                f"{folder / MANIFEST} is damaged ({error}): build the collection again"
-            ) from error
+            raise UserError(f"{place} is damaged ({error}): build the collection again") from error
 
 
 JOURNAL = "journal.sqlite"
@@ -116,13 +114,9 @@ class Journal:
     """The journal of a collection; every method raises StoreError where the file is damaged or foreign."""
 
     def __init__(self, folder: Path, readonly: bool = False) -> None:
-        self.place = folder / JOURNAL
-        mode = "mode=ro" if readonly else "mode=rwc"
-        if (
-            readonly
-            and not os.access(folder, os.W_OK)
-            and not self.place.with_name(f"{JOURNAL}-wal").exists()
-        ):
+        self.place, mode = folder / JOURNAL, "mode=ro" if readonly else "mode=rwc"
+        log = folder / f"{JOURNAL}-wal"
+        if readonly and not os.access(folder, os.W_OK) and not log.exists():
             mode += "&immutable=1"  # a file system that nobody writes to, where no lock can be made either
         if readonly or self.place.exists():
             open_regular(self.place).close()  # a pipe would never end

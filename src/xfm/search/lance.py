@@ -106,13 +106,8 @@ class LanceStore:
 
     def require(self, fields: Mapping[str, Kind]) -> None:
         """Make room for fields of metadata."""
-        present = self._table.schema.names
-        new = [
-            pa.field(_PREFIX + name, _TYPES[kind])
-            for name, kind in fields.items()
-            if _PREFIX + name not in present
-        ]
-        if new:
+        columns, present = {_PREFIX + name: kind for name, kind in fields.items()}, self._table.schema.names
+        if new := [pa.field(name, _TYPES[kind]) for name, kind in columns.items() if name not in present]:
             self._table.add_columns(new)
 
     def nearest(

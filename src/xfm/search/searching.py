@@ -20,7 +20,7 @@ from xfm.config.pipelines import SURE, UNFITTED_MIN_SCORE, SearchOptions
 from xfm.core.errors import UserError
 from xfm.data.records import is_text
 from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
-from xfm.inference.engine import EncodedImages, Engine, as_captions, cut
+from xfm.inference.engine import EncodedImages, as_captions, cut
 from xfm.inference.heads import PixelBox, pixel_box
 from xfm.inference.input_parsing import ImageReader, InputImage, PictureSource
 from xfm.models.artifacts import trained_on
@@ -57,38 +57,6 @@ class Shortlist:
     near: list[Neighbour]
     pixels: list[bytes]
     searched: int
-
-
-@torch.inference_mode()
-def match_lists(
-    engine: Engine, encoded: EncodedImages, lists: Sequence[Shortlist]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each search the logits [N, 2] of a match, and boxes [N, 4], of the pictures on its list."""
-    model, shape = engine.model, engine.pretrained.preprocessing.shape
-    together = max(1, _TOGETHER // max((len(one.pixels) for one in lists), default=1))
-    for start in range(0, len(lists), together):
-        part = lists[start : start + together]
-        pictures = [
-            _picture(near, data, encoded, shape)
-            for one in part
-            for near, data in zip(one.near, one.pixels, strict=True)
-        ]
-        encoded.need(pictures)
-        states, index = encoded.stack([one.key for one in pictures])
-        words = [one.query.words for one in part if one.query.words is not None]
-        texts, mask = (pad_sequence(own, batch_first=True) for own in map(list, zip(*words, strict=True)))
-        sizes = [len(one.pixels) for one in part]
-        said = torch.arange(len(part)).repeat_interleave(torch.tensor(sizes)).to(states.device)
-        with engine.arithmetic():
-            fused = model.fuse_first(texts, mask, states, index, said)
-            logits, boxes = model.match_logits(fused).cpu(), model.boxes(fused).cpu()
-        yield from zip(logits.split(sizes), boxes.split(sizes), strict=True)
-
-
-def _picture(near: Neighbour, data: bytes, encoded: EncodedImages, shape: tuple[int, int]) -> InputImage:
-    key = digest(data)
-    pixels = _ENCODED if key in encoded else from_png(data, shape)
-    return InputImage(pixels, near.entry.width, near.entry.height, key)
 
 
 _ATTEMPTS = 4
@@ -236,9 +204,32 @@ class Searcher:
 
     def answers(self, lists: Sequence[Shortlist]) -> list[Answer]:
         """Answers of searches, matched in few passes of the fusion encoder."""
-        matched = [one for one in lists if one.pixels]
-        scored = match_lists(self._engine, self._encoded, matched)
+        scored = self._matched([one for one in lists if one.pixels])
         return [self._answer(one, next(scored) if one.pixels else None) for one in lists]
+
+    @torch.inference_mode()
+    def _matched(self, lists: Sequence[Shortlist]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each search the logits [N, 2] of a match, and boxes [N, 4], of the pictures on its list."""
+        engine, model, encoded = self._engine, self._engine.model, self._encoded
+        together = max(1, _TOGETHER // max((len(one.pixels) for one in lists), default=1))
+        for start in range(0, len(lists), together):
+            part = lists[start : start + together]
+            pictures = [one for own in part for one in map(self._picture, own.near, own.pixels)]
+            encoded.need(pictures)
+            states, index = encoded.stack([one.key for one in pictures])
+            words = [one.query.words for one in part if one.query.words is not None]
+            texts, mask = (pad_sequence(own, batch_first=True) for own in map(list, zip(*words, strict=True)))
+            sizes = [len(one.pixels) for one in part]
+            said = torch.arange(len(part)).repeat_interleave(torch.tensor(sizes)).to(states.device)
+            with engine.arithmetic():
+                fused = model.fuse_first(texts, mask, states, index, said)
+                logits, boxes = model.match_logits(fused).cpu(), model.boxes(fused).cpu()
+            yield from zip(logits.split(sizes), boxes.split(sizes), strict=True)
+
+    def _picture(self, near: Neighbour, data: bytes) -> InputImage:
+        key, shape = digest(data), self._engine.pretrained.preprocessing.shape
+        pixels = _ENCODED if key in self._encoded else from_png(data, shape)
+        return InputImage(pixels, near.entry.width, near.entry.height, key)
 
     def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
         asked = [parse_condition(one) for one in options.where]

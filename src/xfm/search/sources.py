@@ -240,20 +240,15 @@ class TableSupply(ImageSupply):
     def _candidate(self, raw: RawRow) -> IngestItem:
         place, own = f"{self._path}:{raw.number}", f"{self._whole}:{raw.number}"
         try:
-            cells = raw.checked(self._path)
-            self._columns.check_columns([IMAGE], cells, place, others=True)
-            names = self._columns.places([IMAGE], cells)
-            row = TableRow.picked(cells, self._path, raw.number, names, self._root)
+            row = TableRow.read(raw, self._path, [IMAGE], self._columns, self._root)
             value = row.get(IMAGE.name)
             if isinstance(value, str) and is_url(value):
                 raise row.error(IMAGE.name, "is an address, and a collection takes files only; download it")
             picture = value if isinstance(value, bytes) else row.path(IMAGE.name)
             stamp = file_stamp(picture) if isinstance(picture, Path) else digest(picture).hex()
-            key = self._name(cells, raw.number) or own
-            images = names.values()
-            told = self.metadata(
-                {name: self._told(name, cell, place) for name, cell in cells.items() if name not in images}
-            )
+            key, images = self._name(raw.cells, raw.number) or own, row.names.values()
+            others = {name: cell for name, cell in raw.cells.items() if name not in images}
+            told = self.metadata({name: self._told(name, cell, place) for name, cell in others.items()})
         except UserError as error:
             return IngestItem(own, place, error)
         shown = str(picture) if isinstance(picture, Path) else place

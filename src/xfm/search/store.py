@@ -67,13 +67,6 @@ class Neighbour:
     similarity: float
 
 
-def to_png(pixels: Tensor) -> bytes:
-    """Pixels [3, H, W] uint8 as a PNG."""
-    out = io.BytesIO()
-    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(out, "png", compress_level=1)
-    return out.getvalue()
-
-
 def digest(data: bytes) -> bytes:
     """Digest of a picture's bytes, 16 bytes."""
     return hashlib.blake2b(data, digest_size=16).digest()

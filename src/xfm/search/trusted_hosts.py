@@ -43,10 +43,8 @@ def _is_here(host: str) -> bool:
 def tell_model(place: Path, model: str) -> None:
     """Say which model a collection loads, unless it is the package's."""
     if packaged(model) is None:
-        print(
-            f"Note: {printable(str(place))} names its model: {printable(excerpt(model, 200))}",
-            file=sys.stderr,
-        )
+        told = f"{place} names its model: {excerpt(model, 200)}"
+        print(f"Note: {printable(told)}", file=sys.stderr)
 
 
 _ADDRESS = re.compile(

@@ -244,8 +244,6 @@ def about(
     """Everything that the page is built from, as JSON. `references` are the models as given, for commands;
     `lacking` says why there are no examples; `gallery` has the `name`, `pictures` and `kind` of the
     collection, or `lacking`."""
-    served = {one.name: one for one in models}
-    tasks = {name: one.tasks for name, one in served.items()}
     offered = None
     if examples is not None:
         tabs, queries = {**examples.tabs}, examples.queries
@@ -254,26 +252,22 @@ def about(
         offered = {"licence": examples.licence, "captions": examples.gallery, "tabs": tabs}
     return {
         "version": version("xfm"),
-        "models": [_described(one, tasks[name]) for name, one in served.items()],
-        "tabs": [_tab(one, served, tasks, gallery, references) for one in TABS],
+        "models": [_described(one) for one in models],
+        "tabs": [_tab(one, models, gallery, references) for one in TABS],
         "gallery": dict(gallery),
         "examples": offered,
         "lacking": lacking,
-        "matching": _chosen(MATCHING.name, served, tasks),
+        "matching": _chosen(MATCHING.name, models),
     }
 
 
 def _tab(
-    tab: TabSpec,
-    served: Mapping[str, ServedModel],
-    tasks: Mapping[str, Sequence[str]],
-    gallery: Mapping[str, Any],
-    references: Sequence[str],
+    tab: TabSpec, models: Models, gallery: Mapping[str, Any], references: Sequence[str]
 ) -> dict[str, Any]:
-    model = _chosen(tab.task, served, tasks)
+    model = _chosen(tab.task, models)
     told = {"name": tab.name, "title": tab.title, "does": tab.does, "task": tab.task, "model": model}
     if model is None:
-        main = next((one for one in served.values() if one.pretrained.task is None), None)
+        main = next((one for one in models if one.pretrained.task is None), None)
         began = references[0] if main is None else main.reference
         rows = f" on a table of yours with the columns {tab.columns}" if tab.columns else ""
         why = f"This tab is off: {tab.lacks}. The first command trains one{rows}, the second opens it here."
@@ -288,18 +282,18 @@ def _tab(
     return told
 
 
-def _chosen(task: str, served: Mapping[str, ServedModel], tasks: Mapping[str, Sequence[str]]) -> str | None:
+def _chosen(task: str, models: Models) -> str | None:
     """The model fine-tuned for the task, else the first pre-trained one, else any that can."""
 
-    def rank(name: str) -> int:
-        own = served[name].pretrained.task
+    def rank(one: ServedModel) -> int:
+        own = one.pretrained.task
         return 0 if own is not None and own.task.spec == task_spec(task) else 1 if own is None else 2
 
-    able = [name for name in served if task in tasks[name]]
-    return min(able, key=rank, default=None)
+    able = sorted((one for one in models if task in one.tasks), key=rank)
+    return able[0].name if able else None
 
 
-def _described(one: ServedModel, tasks: Sequence[str]) -> dict[str, Any]:
+def _described(one: ServedModel) -> dict[str, Any]:
     found, provenance = one.pretrained, one.pretrained.provenance
     own = None if found.task is None else found.task.task.spec.name
     before = provenance if own is None else provenance.get("began_with")
@@ -308,7 +302,7 @@ def _described(one: ServedModel, tasks: Sequence[str]) -> dict[str, Any]:
         mask = found.tokenizer.id_to_token(found.tokenizer.mask) or None
     return {
         "name": one.name,
-        "tasks": list(tasks),
+        "tasks": one.tasks,
         "task": own,
         "calibrated": found.calibration is not None,
         "mask": mask,

@@ -90,10 +90,9 @@ class Dispatcher:
         with self.batcher.expecting(len(given)):
             sent = [one for each in given for one in sent_in(each)]
             pictures = await self._pictures(served.reader.read, sent) if sent else {}
-            longest = self.config.characters
             size = sum(len(value) for each in given for value in each.values() if isinstance(value, str))
             read = await self.light(
-                size, lambda: [_attempt(served, task, one, pictures, longest) for one in given]
+                size, lambda: [self._attempt(served, task, one, pictures) for one in given]
             )
             ready = await self._ready(pipe, task, chosen)
         good = {place: item for place, item in enumerate(read) if isinstance(item, Item)}
@@ -113,6 +112,18 @@ class Dispatcher:
             for place, answer in zip(good, answers, strict=True):
                 found[place] = answer
         return found
+
+    def _attempt(
+        self, served: ServedModel, task: str, given: Mapping[str, Any], pictures: Mapping[SentImage, Any]
+    ) -> Item | UserError:
+        try:
+            check_texts(given, self.config.characters)
+            for one in sent_in(given):
+                if isinstance(found := pictures[one], UserError):
+                    raise found
+            return served.pipeline(task).read(with_images(given, pictures), served.reader)
+        except UserError as error:
+            return error
 
     async def _ready(self, pipe: Pipeline, task: str, options: Any) -> Any:
         """Vectors of more classes than a batch, in turn with batches of others."""
@@ -216,20 +227,3 @@ def _picture(read: Read, data: bytes | UserError) -> InputImage:
         return read(data)
     except UserError as error:  # limits of the server are nothing that its clients could lift
         raise UserError(str(error).partition(f", or set {LIMIT_VARIABLE}")[0]) from None
-
-
-def _attempt(
-    served: ServedModel,
-    task: str,
-    given: Mapping[str, Any],
-    pictures: Mapping[SentImage, InputImage | UserError],
-    longest: int,
-) -> Item | UserError:
-    try:
-        check_texts(given, longest)
-        for one in sent_in(given):
-            if isinstance(found := pictures[one], UserError):
-                raise found
-        return served.pipeline(task).read(with_images(given, pictures), served.reader)
-    except UserError as error:
-        return error

@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp as App
 from starlette.types import Message, Receive, Scope, Send
 
 from xfm.config.serving import ServeConfig
+from xfm.serving.inputs import host_of
 from xfm.serving.schemas import problem
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -25,18 +27,12 @@ class Metrics:
 
     def __init__(self, waiting: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "xfm_requests", "Requests by route and status.", ["route", "status"], registry=self.registry
-        )
-        self.seconds = Histogram(
-            "xfm_request_seconds", "Time of a request.", ["route"], buckets=_SECONDS, registry=self.registry
-        )
-        self._sizes = Histogram(
-            "xfm_batch_items", "Items computed together.", ["task"], buckets=_SIZES, registry=self.registry
-        )
-        self._computed = Histogram(
-            "xfm_batch_seconds", "Time of a batch.", ["task"], buckets=_SECONDS, registry=self.registry
-        )
+        count = partial(Counter, registry=self.registry)
+        spread = partial(Histogram, registry=self.registry)
+        self.requests = count("xfm_requests", "Requests by route and status.", ["route", "status"])
+        self.seconds = spread("xfm_request_seconds", "Time of a request.", ["route"], buckets=_SECONDS)
+        self._sizes = spread("xfm_batch_items", "Items computed together.", ["task"], buckets=_SIZES)
+        self._computed = spread("xfm_batch_seconds", "Time of a batch.", ["task"], buckets=_SECONDS)
         Gauge("xfm_waiting_items", "Items that wait.", registry=self.registry).set_function(waiting)
 
     def batch(self, task: str, items: int, seconds: float) -> None:
@@ -122,10 +118,7 @@ class Guard:
         return problem(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
 
     def _named(self, host: str) -> bool:
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        except ValueError:
-            return False
+        name = host_of(f"//{host}").rstrip(".")
         try:
             ipaddress.ip_address(name)
         except ValueError:

@@ -80,7 +80,6 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         """Documents by how well they fit a query, from 0 to 1. Between a text and a picture that is the
         calibrated probability of a match, else (1 + cosine) / 2."""
         served = dispatcher.models.model(asked.model)
-        dispatcher.check_count(len(asked.documents))
         (query,), documents = _inputs(dispatcher, asked.query), _inputs(dispatcher, asked.documents)
         scores = await _scores(dispatcher, served, [query] * len(documents), documents)
         order = sorted(range(len(scores)), key=lambda place: -scores[place])[: asked.top_n]

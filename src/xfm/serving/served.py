@@ -66,11 +66,9 @@ class ServedModel:
         """Names of the tasks that the model answers, in the order of the documentation."""
         found = []
         for spec in task_specs():
-            try:
+            with suppress(UserError):
                 self.pipeline(spec.name)
-            except UserError:
-                continue
-            found.append(spec.name)
+                found.append(spec.name)
         return found
 
     def count(self, texts: Sequence[str], pictures: int) -> int:

@@ -36,8 +36,8 @@ from xfm.data.tables.objects import PREFIX
 from xfm.executors.executor import LocalPool
 from xfm.reports.scores import write_json
 
-RECORD = np.dtype([("key", "<u8"), ("asked", "<u8"), ("harm", "u1")])
-PICTURE = np.dtype([("record", "<u4"), ("digest", "<u8"), ("hash", "<u8")])
+RECORD = np.dtype([("key", "<i8"), ("asked", "<i8"), ("harm", "u1")])
+PICTURE = np.dtype([("record", "<u4"), ("digest", "<i8"), ("hash", "<u8")])
 """What is compared: keys of records, and looks of pictures; see `CheckedRecord`."""
 Group = tuple[Finding, np.ndarray, Callable[[int], int]]
 """A finding, the numbers of its records, and the other record of the one at a place among them."""

@@ -186,10 +186,7 @@ class TableData:
     def _record(self, fields: Sequence[Field], raw: RawRow) -> DataRecord:
         source, place = Path(self.path), f"{Path(self.path)}:{raw.number}"
         try:
-            cells = raw.checked(source)
-            self.columns.check_columns(fields, cells, place, others=True)
-            names = self.columns.places(fields, cells)
-            row = TableRow.picked(cells, source, raw.number, names, self.pictures)
+            row = TableRow.read(raw, source, fields, self.columns, self.pictures)
             row = row.unpacked(fields, self.folder)
         except UserError as error:
             return DataRecord(place, found=(Issue(Finding.RECORD, str(error).removeprefix(f"{place}: ")),))

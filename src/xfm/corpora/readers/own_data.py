@@ -16,7 +16,7 @@ from xfm.corpora.source_record import GatheredReader, PhraseBox, Piece, SourceRe
 from xfm.data.folders import scan_folder
 from xfm.data.records import MAX_ANNOTATION, is_text
 from xfm.data.tables import ColumnMap, TableRow, open_table
-from xfm.data.tables.records import BadImage, RawRow
+from xfm.data.tables.records import RawRow
 from xfm.data.tables.table import open_folder
 
 _BESIDE = (".txt", ".json")
@@ -136,10 +136,7 @@ class TableReader(GatheredReader):
     def _record(self, raw: RawRow, store: Path) -> SourceRecord:
         name = f"{self.source.name}:{raw.number}"
         try:
-            cells = raw.checked(self.source)
-            self._columns.check_columns(FIELDS, cells, self.source, others=True)
-            places = self._columns.places(FIELDS, cells)
-            row = TableRow.picked(cells, self.source, raw.number, places, self._pictures)
+            row = TableRow.read(raw, self.source, FIELDS, self._columns, self._pictures)
             row = row.unpacked(FIELDS, store)
             regions = row.get("regions") if row.has("regions") else []
             if isinstance(regions, str):
@@ -149,12 +146,9 @@ class TableReader(GatheredReader):
                     raise row.error("regions", f"is not valid JSON ({error})") from None
             said = {"captions": row.texts("caption") if row.has("caption") else [], "regions": regions}
             value = row.get("image")
-            if isinstance(value, BadImage):
-                raise row.error("image", value.reason)
             if isinstance(value, str) and is_url(value):
                 raise row.error("image", "is an address; download such pictures with img2dataset first")
-            path = value if isinstance(value, Path) else row.path("image")
-            return SourceRecord(name, path, **described(said))
+            return SourceRecord(name, row.path("image"), **described(said))
         except UserError as error:
             return SourceRecord(name, flaw=str(error).removeprefix(f"{self.source}:{raw.number}: "))
 

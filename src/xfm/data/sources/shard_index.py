@@ -235,9 +235,6 @@ def open_index(path: Path) -> ShardIndex:
         with open_regular(path) as stream:
             head = stream.read(HEADER)
         with safe_open(path, "numpy") as stored:
-            version = (stored.metadata() or {}).get("xfm")
-            if version is not None and version != _VERSION:
-                raise UserError(f"{path}: an index of version {version}, not {_VERSION}; {remedy}")
             columns = {name: stored.get_tensor(name) for name in stored.offset_keys() if name != "spans"}
             records = stored.get_slice("spans").get_shape()[0]
         if head != header(columns, records):

@@ -94,14 +94,11 @@ class ShardSource(RecordSource):
     def record(self, index: int) -> Record:
         """The record at `index`; raises BadRecordError when a member is missing, too large or elsewhere."""
         shard, row = self._located(index)
-        name = self._shards.name(self._index.names[shard])
+        origin = Origin(self._shards.name(self._index.names[shard]), f"#{row}")
         try:
-            file, spans = self._file(shard), self._spans(shard, row)
+            stored = _StoredRecord(self._shards, self._file(shard), self._spans(shard, row), origin)
         except OSError as error:
-            raise BadRecordError(
-                Origin(name, f"#{row}"), f"the shard cannot be read ({error.strerror})"
-            ) from None
-        stored = _StoredRecord(self._shards, file, spans, Origin(name, f"#{row}"))
+            raise BadRecordError(origin, f"the shard cannot be read ({error.strerror})") from None
         picture, annotation = None, {}
         if self.kind is not SampleKind.TEXT and (picture := stored.member(PICTURE, byte_limit())) is None:
             raise stored.bad("the picture is missing")

@@ -1,6 +1,5 @@
 """What every reader of tables gives, how it says that a file cannot be read, and pictures in cells."""
 
-import contextlib
 import gzip
 import hashlib
 import io
@@ -9,16 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from xfm.config.tables import PACKED
 from xfm.core.errors import UserError, excerpt, first_line
 from xfm.core.files import open_regular, write_data, writing
-from xfm.data.images import DecodedImage, byte_limit, image_suffix, to_uint8, too_many_bytes
+from xfm.data.images import DecodedImage, byte_limit, image_suffix, to_png, to_uint8, too_many_bytes
 from xfm.data.sources.base import StoredFile
 
 
@@ -55,7 +52,7 @@ class Records:
     typed: bool = True
 
 
-@contextlib.contextmanager
+@contextmanager
 def unreadable(path: Path) -> Iterator[None]:
     """Turn what keeps a file from being read into one UserError."""
     try:
@@ -129,16 +126,8 @@ def stored_size(path: Path) -> int:
 
 @lru_cache(maxsize=256)
 def _expanded_size(file: StoredFile) -> int:
-    size = 0
-    with (
-        unreadable(file.path),
-        open_regular(file.path) as stored,
-        gzip.GzipFile(fileobj=stored) as packed,
-        io.BufferedReader(_GunzippedFile(file.path, packed)) as stream,
-    ):
-        while data := stream.read(_PIECE):
-            size += len(data)
-    return size
+    with open_stored(file.path, ahead=False) as stream:
+        return sum(map(len, iter(partial(stream.read, _PIECE), b"")))
 
 
 class _GunzippedFile(io.RawIOBase):
@@ -184,11 +173,9 @@ def stored_images(cell: Any, folder: Path) -> Any:
         return [one if isinstance(one, list) else stored_images(one, folder) for one in cell]
     if isinstance(cell, DecodedImage):
         try:
-            pixels = to_uint8(cell).movedim(0, -1).contiguous().cpu().numpy()  # [H, W, 3]
+            cell = to_png(to_uint8(cell))
         except UserError as error:
             return BadImage(f"holds a picture that cannot be used: {error}")
-        Image.fromarray(pixels).save(found := io.BytesIO(), "PNG", compress_level=1)
-        cell = found.getvalue()
     if not isinstance(cell, bytes):
         return cell
     if len(cell) > (limit := byte_limit()):

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,8 @@ from xfm.core.files import path_below
 from xfm.core.paths import home_path
 from xfm.data.images import UnreadableImage
 from xfm.data.records import is_text
-from xfm.data.tables.records import BadImage, images_in, stored_images
+from xfm.data.tables.columns import ColumnMap
+from xfm.data.tables.records import BadImage, RawRow, images_in, stored_images
 
 _MOST_LISTS, _MOST_LABELS, _MOST_TEXTS = 256, 1000, 10_000
 """Lists of numbers, such as boxes, and labels and texts, in a cell."""
@@ -39,17 +40,20 @@ class TableRow(Mapping[str, Any]):
 
     @classmethod
     def picked(
-        cls,
-        cells: Mapping[str, Any],
-        file: Path,
-        number: int,
-        names: Mapping[str, str],
-        root: Path | None = None,
-        free: bool = False,
+        cls, raw: RawRow, file: Path, names: Mapping[str, str], root: Path | None = None, free: bool = False
     ) -> "TableRow":
-        """The row of the cells of a table, of which the columns of `names` are taken."""
+        """The row of a table, of which the columns of `names` are taken."""
+        cells = raw.cells
         found = {name: images_in(cells[column]) for name, column in names.items() if column in cells}
-        return cls(found, file, number, names, root, free)
+        return cls(found, file, raw.number, names, root, free)
+
+    @classmethod
+    def read(
+        cls, raw: RawRow, file: Path, fields: Sequence[Field], columns: ColumnMap, root: Path | None = None
+    ) -> "TableRow":
+        """The row with the columns of some fields; raises UserError where it is none, or lacks one."""
+        columns.check_columns(fields, raw.checked(file), f"{file}:{raw.number}", others=True)
+        return cls.picked(raw, file, columns.places(fields, raw.cells), root)
 
     def unpacked(self, fields: Iterable[Field], folder: Path) -> "TableRow":
         """The row with files of a folder in place of images in cells; UserError where others have bytes."""
@@ -138,26 +142,22 @@ class TableRow(Mapping[str, Any]):
     def value(self, field: str) -> float:
         """A number that float64 can square."""
         value = self.fields.get(field)
-        try:
+        with suppress(TypeError, ValueError, OverflowError):
             number = float("nan" if isinstance(value, bool) or value is None else value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not abs(number) < 1e150:
-            raise self.error(field, f"is {excerpt(repr(value))}, not a number below 1e150")
-        return number
+            if abs(number) < 1e150:
+                return number
+        raise self.error(field, f"is {excerpt(repr(value))}, not a number below 1e150")
 
     def numbers(self, field: str) -> list[float]:
         """A list of finite numbers: a list, or in CSV four numbers with spaces or commas between them."""
         value = self._listed(field)
         if isinstance(value, str):
             value = value.strip(" ()[]").replace(",", " ").split()
-        try:
+        with suppress(TypeError, ValueError, OverflowError):
             found = [math.nan if isinstance(one, bool) else float(one) for one in value or ()]
-        except (TypeError, ValueError, OverflowError):
-            found = [math.nan]
-        if not found or not all(math.isfinite(one) for one in found):
-            raise self.error(field, f"is {excerpt(repr(value))}, not a list of numbers")
-        return found
+            if found and all(map(math.isfinite, found)):
+                return found
+        raise self.error(field, f"is {excerpt(repr(value))}, not a list of numbers")
 
     def number_lists(self, field: str) -> list[list[float]]:
         """One list of finite numbers as of `numbers`, or several: a list of lists (in CSV a JSON list)."""

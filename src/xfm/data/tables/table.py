@@ -53,7 +53,7 @@ def read_table(
         if records.columns is None:
             columns.check_columns(fields, cells, f"{place}:{raw.number}", others=bool(rows))
             names = columns.places(fields, cells)
-        rows.append(TableRow.picked(cells, place, raw.number, names, root, free).unpacked(fields, store))
+        rows.append(TableRow.picked(raw, place, names, root, free).unpacked(fields, store))
     if not rows:
         raise UserError(f"{place} holds no rows; check the path")
     return rows
