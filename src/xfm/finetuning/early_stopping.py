@@ -35,6 +35,8 @@ class ValidationMonitor:
     def __init__(
         self, task: AnyTask, rows: Sequence[Any], config: FinetuneConfig, folder: Path | None, progress: bool
     ) -> None:
+        if rows and folder is None:
+            raise ValueError("validation rows need a folder that keeps the best model")
         self.task, self.rows, self.config, self.progress = task, rows, config, progress
         self.folder = folder or Path()
         self.looks: dict[int, dict[str, float]] = {}

@@ -51,7 +51,8 @@ class LinearClassifier:
 @dataclass
 class Regression:
     """Logistic regression on features [N, D] (a memory map is read in blocks), labels [N] int64 or [N, C] 0
-    and 1. `deviations` [D] divide features, `weights` [C] weigh classes."""
+    and 1. `deviations` [D] divide features, `weights` [C] weigh classes. ValueError: shapes or labels that do
+    not fit."""
 
     features: Array
     labels: Array
@@ -63,6 +64,10 @@ class Regression:
     variances: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.features.ndim != 2 or len(self.features) != len(self.labels) or not len(self.labels):
+            raise ValueError(f"{self.features.shape} features do not belong to {len(self.labels)} labels")
+        if self.classes < 2 or self.labels.min() < 0 or self.labels.max() >= self.classes:
+            raise ValueError(f"labels must lie between 0 and {self.classes - 1}, of at least two classes")
         kind = np.float32 if self.several else np.int64
         self._targets = torch.from_numpy(np.ascontiguousarray(self.labels, dtype=kind))
         own = np.ones(self.classes) if self.weights is None else self.weights

@@ -56,6 +56,10 @@ class Calibration:
 def calibration(confidence: Sequence[float] | Array, right: Sequence[bool] | Array) -> Calibration:
     """Calibration of [N] confidences in [0, 1] of predicted classes, and whether these are right."""
     sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    if not len(sure) or len(sure) != len(hit):
+        raise ValueError(
+            f"{len(sure)} confidences and {len(hit)} rows: there must be as many, and one at least"
+        )
     count = bins_of(len(sure))
     places = np.minimum((sure * count).astype(int), count - 1)
     bins: list[dict[str, float]] = []
@@ -168,6 +172,8 @@ def fit_presence(searches: GallerySearches, data: str, answered: float = ANSWERE
     The best picture depends on the weights and they on it: fitted in turns. The height is the `answered`
     quantile of searches for present things, a line in the logarithm of the gallery's size.
     """
+    if searches.there.all() or not searches.there.any():
+        raise ValueError("the searches must be for what is there and for what is not")
     logs = np.log(searches.pictures.astype(np.float64))
     sizes = np.unique(searches.pictures[searches.there])
     contrast, matching, bias, per_log = 1.0, 1.0, 0.0, 0.0

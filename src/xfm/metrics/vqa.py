@@ -73,7 +73,9 @@ def strip_punctuation(answer: str) -> str:
 
 
 def answer_accuracy(predicted: str, given: Sequence[str]) -> float:
-    """Accuracy in [0, 1] of one answer, beside one person's at least."""
+    """Accuracy in [0, 1] of one answer; ValueError without people's answers."""
+    if not given:
+        raise ValueError("accuracy without any person's answer is undefined")
     theirs = [strip_punctuation(answer) for answer in given] if len(set(given)) > 1 else list(given)
     ours = normalise_answer(predicted)
     agreeing = [answer == ours for answer in theirs]
@@ -85,6 +87,8 @@ def vqa_score(
     predicted: Sequence[str], given: Sequence[Sequence[str]], types: Sequence[str]
 ) -> tuple[float, dict[str, float]]:
     """Official score of Q questions, ten answers each, and by type of answer: `yes/no`, `number`, `other`."""
+    if not predicted:
+        raise ValueError("accuracy of nothing is undefined")
     values: dict[str, list[float]] = defaultdict(list)
     for guess, answers, kind in zip(predicted, given, types, strict=True):
         values[kind].append(answer_accuracy(guess, answers))

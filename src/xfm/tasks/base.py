@@ -104,6 +104,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     def __init__(
         self, pretrained: Pretrained, pictures: TaskImages, data: SplitRows[Row], settings: TaskSettings
     ) -> None:
+        if settings.blanked not in {*self.hides, HiddenInput.NOTHING}:
+            raise ValueError(f"{self.spec.name} has no {settings.blanked} that could be blanked")
         self.settings, self.pictures = settings, pictures
         self.train_rows = list(data.train)
         if self.spec.has_texts:

@@ -29,9 +29,11 @@ def components(rows: Iterable[Sequence[Hashable]]) -> dict[Hashable, int]:
 
 class RowOrder:
     """Endless row numbers: each epoch shuffles chunks of at most `per_group` rows of a group (of one
-    picture), so that a batch encodes few pictures. There is one row at least."""
+    picture), so that a batch encodes few pictures. ValueError without rows."""
 
     def __init__(self, groups: Sequence[Hashable], seed: int, per_group: int) -> None:
+        if not groups:
+            raise ValueError("there are no rows to draw from")
         self._groups, self._seed, self._per_group = groups, seed, per_group
         self._kept: dict[int, list[int]] = {}
 
@@ -90,7 +92,9 @@ def sampled_rows(
     world: int = 1,
 ) -> SampledRows[Row]:
     """Training rows of a process in micro-batch `index`, counted over the steps, of `batch_size` rows a step
-    over all processes, of which each has one at least (`Session` refuses fewer)."""
+    over all processes; ValueError if one would be empty."""
+    if batch_size < accumulation * world:
+        raise ValueError(f"{batch_size} rows are too few for {accumulation} x {world} parts of a batch")
     step, micro = divmod(index, accumulation)
     batch = [cases[row] for row in order.at(step * batch_size, batch_size)]
     own = part(len(batch), rank * accumulation + micro, world * accumulation)

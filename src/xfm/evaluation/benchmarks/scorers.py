@@ -30,6 +30,8 @@ from xfm.tasks.vqa import kind_key
 
 def consistency(identifiers: Sequence[str], right: Sequence[bool]) -> float:
     """Share of sentences all of whose rows are right; identifiers in the official form."""
+    if not identifiers:
+        raise ValueError("consistency of nothing is undefined")
     sentences: dict[str, bool] = {}
     for identifier, correct in zip(identifiers, right, strict=True):
         split, pictures, _, sentence = identifier.split("-")  # `dev-850-0-1`: the third is the pair
