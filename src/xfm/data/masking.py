@@ -16,6 +16,8 @@ IGNORED = -100
 def mask_patches(rng: np.random.Generator, grid: int, config: PatchMaskConfig) -> np.ndarray:
     """[grid * grid] bool with exactly `config.patches` masked: rectangles of `config.min_block` patches
     to what is left, with an aspect of 0.3 to 1/0.3; when ten in a row do not fit, single patches."""
+    if config.patches > grid * grid:
+        raise ValueError(f"cannot mask {config.patches} of {grid * grid} patches")
     mask = np.zeros((grid, grid), dtype=bool)
     left = config.patches
     while left:

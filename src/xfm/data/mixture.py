@@ -92,7 +92,11 @@ class Mixture:
         groups: Sequence[int] = (),
         runs: Sequence[RunOrder | None] = (),
     ) -> None:
+        if len(sizes) != len(weights) or min(sizes) < 1:
+            raise ValueError("a mixture needs one weight for each corpus, and no corpus may be empty")
         self.groups = tuple(groups) or (1,) * len(sizes)
+        if any(size % group for size, group in zip(sizes, self.groups, strict=True)):
+            raise ValueError("a corpus must hold whole groups")
         self.sizes = tuple(sizes)
         self._runs = tuple(
             run and replace(run, length=max(1, run.length // group))  # in groups
