@@ -106,6 +106,8 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        if not 0 <= rate <= 1:
+            raise ValueError(f"the rate of dropout is {rate}: it must be from 0 to 1")
         self.rate = rate
 
     def forward(self, states: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ language encoder; an ablation is another table."""
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from torch import Tensor
 
@@ -21,14 +22,16 @@ class Objective(StrEnum):
     BBP = "bbp"
 
 
-INPUTS: Mapping[Objective, frozenset[EncoderName]] = {
-    Objective.MLM: frozenset({EncoderName.LANGUAGE}),
-    Objective.ITC: frozenset({EncoderName.LANGUAGE, EncoderName.VISION}),
-    Objective.ITM: frozenset(EncoderName),
-    Objective.IMLM: frozenset(EncoderName),
-    Objective.MIM: frozenset({EncoderName.VISION}),
-    Objective.BBP: frozenset(EncoderName),
-}
+INPUTS: Mapping[Objective, frozenset[EncoderName]] = MappingProxyType(
+    {
+        Objective.MLM: frozenset({EncoderName.LANGUAGE}),
+        Objective.ITC: frozenset({EncoderName.LANGUAGE, EncoderName.VISION}),
+        Objective.ITM: frozenset(EncoderName),
+        Objective.IMLM: frozenset(EncoderName),
+        Objective.MIM: frozenset({EncoderName.VISION}),
+        Objective.BBP: frozenset(EncoderName),
+    }
+)
 """The encoders whose output each objective uses: only these can be reached at all."""
 
 
@@ -43,7 +46,9 @@ class GradientPolicy:
 
     def __post_init__(self) -> None:
         for objective in Objective:
-            cells = self.reaches[objective]
+            cells = self.reaches.get(objective)
+            if cells is None:
+                raise ValueError(f"the gradient policy has no row for {objective}")
             if impossible := cells - INPUTS[objective]:
                 raise ValueError(f"{objective} does not use {', '.join(sorted(impossible))}")
             if cells and EncoderName.FUSION in INPUTS[objective] and EncoderName.FUSION not in cells:

@@ -25,6 +25,8 @@ def resample_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
     interpolated by a cubic spline per axis (not-a-knot), clamped at the ends; the three cls rows stay. As
     BEiT (arXiv 2106.08254) and X-FM do for 384 px."""
     (height, width), (new_height, new_width) = ((2 * n - 1, 2 * m - 1) for n, m in (old, new))
+    if len(table) != height * width + _EXTRA:
+        raise ValueError(f"a table of {len(table)} rows does not belong to a grid of {old[0]} x {old[1]}")
     if old == new:
         return table.clone()
     offsets = table[:-_EXTRA].detach().to("cpu", torch.float64).view(height, width, -1).numpy()

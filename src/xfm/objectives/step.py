@@ -187,8 +187,11 @@ def _mim_losses(
     pixels, masks = (torch.cat(parts) for parts in zip(*masked.values(), strict=True))
     predicted = policy.gate(Objective.MIM, EncoderName.VISION, model.encode_image(pixels, masks))
     targets = {} if pair_states is None else {"pair": pair_states}
+    if (target is MimTarget.INITIAL) != (start is not None):
+        raise ValueError("training.mim_target initial, and no other, needs the encoder of the start")
     if target is MimTarget.PIXELS:
-        assert model.pixel_head is not None  # `training.pretrain.policies_of` sees to it
+        if model.pixel_head is None:
+            raise ValueError("training.mim_target pixels needs model.pixel_head: true")
         predicted = model.pixel_head(predicted[:, 1:])
     else:
         missing = {name: source for name, (source, _) in masked.items() if name not in targets}

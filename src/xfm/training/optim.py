@@ -278,6 +278,8 @@ class EMA:
     step."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"a decay of {decay} is no average: choose one between 0 and 1")
         self.decay, self.steps = decay, 0
         self._own = dict(model.named_parameters())
         self._average = {n: p.detach().to(torch.float32, copy=True) for n, p in self._own.items()}

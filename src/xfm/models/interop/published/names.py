@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xfm.config.encoders import LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
-from xfm.config.task import TaskConfig
+from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import CAPTIONING, GROUNDING, IMAGE_CLASSIFICATION, RETRIEVAL, SENTENCE_SIMILARITY, VQA
 from xfm.core.errors import UserError
 from xfm.models.vision import relative_position_index
@@ -61,7 +61,11 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
         heads = _mlp("itm_head") + _mlp("bbox_head") + token_head_entries("language_head", "text_encoder")
         return entries + _contrast() + heads
     if task.spec.classes:
-        parts = (0, 1, 3, 4, 6, 7, 9, 10, 12) if task.kind == IMAGE_CLASSIFICATION.name else (0, 1, 3)
+        parts = (0, 1, 3)
+        if task.kind == IMAGE_CLASSIFICATION.name:
+            if task.image_head is not ImageHead.PUBLISHED:
+                raise ValueError("a linear head of image classification has no published names")
+            parts = (0, 1, 3, 4, 6, 7, 9, 10, 12)
         return entries + _mlp(f"{TASK_PREFIX}head", "cls_head", parts)
     if task.kind == RETRIEVAL.name:
         return entries + _contrast() + _mlp("itm_head")
