@@ -72,7 +72,7 @@ def score(texts: Path, world: Path, rated: Path, model: Path, seed: int) -> dict
     found = {"language/heldout_loss": loss, "language/heldout_accuracy": right}
     found |= {f"language/{one.name}": float(cells[one.name]) for one in asked}
     parts = [Part.HARD, Part.MATCHING, Part.MASKED_TOKENS]
-    config = EvaluationConfig(seed=seed, parts=parts, scratch=False, keep_models=False)
+    config = EvaluationConfig(seed=seed, parts=parts, baselines=False, keep_models=False)
     scores = evaluate(model, world, model.with_name(f"{model.name}-scores"), config, False)
     return found | {key: one.value for key, one in scores.items()}
 

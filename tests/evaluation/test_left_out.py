@@ -90,7 +90,7 @@ def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
     assert of(Part.GROUNDING, config) != of(Part.GROUNDING, replace(config, seed=1))
     assert of(Part.GROUNDING, config) != of(Part.GROUNDING, config, weights="v")
     assert of(Part.RETRIEVAL, config) != of(Part.HARD, config)
-    quick = replace(config, scratch=False)
+    quick = replace(config, baselines=False)
     assert {part for part in Part if of(part, config) != of(part, quick)} == set(TUNED)
 
 

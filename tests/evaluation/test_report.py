@@ -54,14 +54,14 @@ def test_what_pre_training_gave_has_a_column_or_a_reason(copy: Path, page: str) 
     assert page.count('<th class="num">From scratch</th>') == len(TUNED) + 1
     assert "what the score has above it, pre-training gave" in page
     with changed(copy / "evaluation.json") as details:
-        details["config"]["scratch"] = False
+        details["config"]["baselines"] = False
     for path in (copy / "metrics.json", *(copy / "parts").iterdir()):
         with changed(path) as content:
             for score in content.get("scores", content).values():
                 score["scratch"] = None
     page = write_report(copy).read_text()
     assert "From scratch" not in page
-    assert "were not run (scratch is false)" in page
+    assert "were not run (baselines is false)" in page
 
 
 def test_text_from_data_is_escaped(copy: Path, tiny_world: Path) -> None:

@@ -9,7 +9,7 @@ from xfm.config.evaluation import AFTERWARDS, WORK, Part, PartCost
 from xfm.evaluation.context import TimeBudget
 
 PARTS = list(Part)
-SCRATCH = {part: work.with_scratch() for part, work in WORK.items()}
+ALONE = {part: work.without_baselines() for part, work in WORK.items()}
 
 
 @dataclass
@@ -52,19 +52,19 @@ class Machine:
     ids=["fast", "as planned", "slow", "slow for a while", "slow at first"],
 )
 def test_the_time_is_used_and_no_more(slowness, minutes: float) -> None:
-    machine = Machine(slowness)
-    time_budget = TimeBudget(minutes, PARTS, clock=lambda: machine.now)
+    machine = Machine(slowness, ALONE)
+    time_budget = TimeBudget(minutes, PARTS, False, lambda: machine.now)
     machine.evaluates(time_budget, PARTS)
     assert machine.now / 60 == pytest.approx(minutes, abs=0.35)
 
 
-@pytest.mark.parametrize("scratch", [False, True])
-def test_as_planned_every_fine_tuning_has_its_seconds(scratch: bool) -> None:
-    plan = SCRATCH if scratch else WORK
+@pytest.mark.parametrize("baselines", [False, True])
+def test_as_planned_every_fine_tuning_has_its_seconds(baselines: bool) -> None:
+    plan = WORK if baselines else ALONE
     machine = Machine(lambda now: 1.0, plan)
     seconds = AFTERWARDS + sum(work.rest + sum(work.tunings) for work in plan.values())
-    machine.evaluates(TimeBudget(seconds / 60, PARTS, scratch, lambda: machine.now), PARTS)
-    assert len(machine.tuned[Part.VQA]) == 2 + scratch
+    machine.evaluates(TimeBudget(seconds / 60, PARTS, baselines, lambda: machine.now), PARTS)
+    assert len(machine.tuned[Part.VQA]) == (3 if baselines else 1)
     for part, seconds in machine.tuned.items():
         assert seconds == pytest.approx(plan[part].tunings, rel=0.1), part
 
@@ -72,15 +72,15 @@ def test_as_planned_every_fine_tuning_has_its_seconds(scratch: bool) -> None:
 def test_a_stopped_evaluation_has_what_is_left() -> None:
     """Finished parts have used their seconds; the pause has used none."""
     whole = Machine(lambda now: 1.0)
-    time_budget = TimeBudget(9, PARTS, clock=lambda: whole.now)
+    time_budget = TimeBudget(16, PARTS, clock=lambda: whole.now)
     seconds: dict[Part, float] = {}
     for part in PARTS[:6]:
         began = whole.now
         whole.evaluates(time_budget, [part])
         seconds[part] = whole.now - began - AFTERWARDS
     rest = Machine(lambda now: 1.0, now=70_000.0)
-    time_budget = TimeBudget(9, PARTS, clock=lambda: rest.now)
+    time_budget = TimeBudget(16, PARTS, clock=lambda: rest.now)
     for part in PARTS[:6]:
         time_budget.was_done(part, seconds[part])
     rest.evaluates(time_budget, PARTS[6:])
-    assert rest.now - 70_000.0 == pytest.approx(9 * 60 - sum(seconds.values()), abs=10)
+    assert rest.now - 70_000.0 == pytest.approx(16 * 60 - sum(seconds.values()), abs=10)

@@ -36,7 +36,8 @@ DrawnSample = tuple[S, np.random.Generator, int]
 @dataclass(frozen=True)
 class CorpusStream:
     """One kind of data. `batch_size` counts all ranks; after `attempts` bad records in a row no replacement
-    is looked for; with `needs_regions` an image without regions is passed over; `begun` holds runs begun."""
+    is looked for; with `needs_regions` an image without regions is passed over; `begun` holds runs begun,
+    `checked` samples whose pixels are those of the cache, by corpus and number: no file is read for them."""
 
     kind: SampleKind
     batch_size: int
@@ -48,6 +49,7 @@ class CorpusStream:
     needs_regions: bool = False
     cache: ImageCache | None = None
     begun: OrderedDict[tuple[int, int], None] = field(default_factory=OrderedDict)
+    checked: dict[tuple[int, int], tuple[Sample, int]] = field(default_factory=dict)
 
     def positions(self, step: int) -> range:
         """The positions that the batch of a step takes, of all processes together."""
@@ -85,6 +87,8 @@ class CorpusStream:
         for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
             met.read += 1
+            if (found := self.checked.get((corpus, number))) is not None:
+                return found
             try:
                 record = source.record(number)
                 if self.needs_regions and record.annotation.get("regions", []) == []:
@@ -95,6 +99,8 @@ class CorpusStream:
                 sample = to_sample(replace(record, decoded=known), source.kind)
                 if self.cache is not None and known is None and isinstance(sample, ImageSample):
                     self.cache.keep(picture, sample.pixels)
+                if known is not None:
+                    self.checked[corpus, number] = sample, picture
                 return sample, picture
             except BadRecordError as error:
                 met.skipped.append(BadRecord(error.origin, error.reason))

@@ -233,7 +233,7 @@ def _evaluated(
         device=device,
         scale=config.scale,
         validation=config.validation,
-        scratch=False,  # runs are compared with each other
+        baselines=False,  # runs are compared with each other
         keep_models=False,
     )
     scores = evaluate(model, world, folder, evaluation, progress)

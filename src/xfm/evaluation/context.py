@@ -21,6 +21,7 @@ from xfm.metrics.recalls import with_equal_captions
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.models.folder import Pretrained
 from xfm.models.xfm import XFM
+from xfm.reports.scores import HELD_OUT
 from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import CaptionedImage, images_of, read_captioned
 from xfm.tasks.sampling import seeded
@@ -37,13 +38,13 @@ class TimeBudget:
         self,
         minutes: float = 0.0,
         parts: Sequence[Part] = (),
-        scratch: bool = False,
+        baselines: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._clock, self._limited = clock, minutes > 0
-        self._ends, self._scratch = clock() + 60 * minutes, scratch
+        self._ends, self._baselines = clock() + 60 * minutes, baselines
         self._to_come = list(parts)
-        self._work = {part: work.with_scratch() if scratch else work for part, work in WORK.items()}
+        self._work = {part: one if baselines else one.without_baselines() for part, one in WORK.items()}
         self._tunings: tuple[float, ...] = ()
         self._tuned = self._rest_took = self._rest_planned = 0.0
 
@@ -65,7 +66,7 @@ class TimeBudget:
     def one_more(self, part: Part) -> None:
         """The running part trains an intermediate task before its own, and before its last, from scratch."""
         extra, own = self._work[part].tunings[0], self._tunings
-        self._tunings = (extra, *own[:-1], extra, own[-1]) if self._scratch else (extra, *own)
+        self._tunings = (extra, *own[:-1], extra, own[-1]) if self._baselines else (extra, *own)
 
     def minutes(self) -> float:
         """For the next fine-tuning of the running part; 0 where steps decide."""
@@ -189,7 +190,9 @@ class Context:
     def captions(self, split: str) -> EncodedCaptions:
         """A retrieval split with everything encoded, once for all parts. The rows do not depend on the part,
         so that a part scores the same alone and after others."""
-        rows = self.rows(read_captioned, "retrieval", split, self.config.retrieval.rows)
+        sizes = self.config.retrieval
+        limit = sizes.held_out_rows if split in HELD_OUT else sizes.rows
+        rows = self.rows(read_captioned, "retrieval", split, limit)
         key = tuple((row.image, row.caption) for row in rows)
         if (found := self.encoded.get(key)) is None:
             images, owner = self.encode([row.image for row in rows])

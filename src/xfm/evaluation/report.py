@@ -65,7 +65,7 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
         left_out_lines=left_out_lines(details.get("left_out", {"rows": [], "folders": []})),
         flags=read_flags(details),
         tuning_chart=_tuning_chart(parts),
-        scratch=bool(config.get("scratch")),
+        baselines=bool(config.get("baselines")),
         examples={part.value: parts[part].examples if part in parts else {} for part in Part},
     )
     write_output(out / REPORT, page)

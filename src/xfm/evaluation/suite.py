@@ -97,7 +97,7 @@ def evaluate(
         raise UserError(f"the evaluation needs {', '.join(missing)}: pip install 'xfm[report]'")
     prepare_process()
     resolved = config.resolved()
-    times = TimeBudget(resolved.minutes, resolved.parts, resolved.scratch)
+    times = TimeBudget(resolved.minutes, resolved.parts, resolved.baselines)
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     weights = weights_digest(model_folder)
@@ -225,7 +225,7 @@ def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationCo
     for name in (*MAY_CHANGE, *(other.value for other in set(TUNED) - own)):
         settings.pop(name)
     if part not in TUNED:
-        settings.pop("scratch")
+        settings.pop("baselines")
     content = {
         "format": CACHE_FORMAT,
         "part": part.value,

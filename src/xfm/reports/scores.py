@@ -19,7 +19,9 @@ from xfm.core.results_folder import DETAILS as DETAILS
 from xfm.core.results_folder import free_name
 from xfm.metrics.intervals import Interval, bootstrap
 
-SPLITS_RETRIEVAL = ("seen", "combinations", "objects")
+HELD_OUT = ("combinations", "objects")
+"""Retrieval splits with what no training picture shows."""
+SPLITS_RETRIEVAL = ("seen", *HELD_OUT)
 SPLITS = ("seen", "combinations")
 REQUIRED_KEYS: tuple[str, ...] = (
     *(

@@ -116,7 +116,7 @@ _Beginning = tuple[Pretrained, Mapping[str, Tensor]]
 
 
 def run_tuned(part: Part, context: Context) -> PartResult:
-    """A short fine-tuning, the same without each modality, and the same from scratch."""
+    """A short fine-tuning, and its `baselines`: the same without each modality, and from scratch."""
     own, result, name = TUNED[part], PartResult(), part.value
     short: ShortTuning = getattr(context.config, name)
     read = own.reader(context)
@@ -134,12 +134,13 @@ def run_tuned(part: Part, context: Context) -> PartResult:
             more["intermediate_task"] = own.after.value
         save_tuned(folder, task, context.pretrained, context.origin, run, **more)
     without: dict[str, dict[str, Mapping[str, float]]] = {split: {} for split in tests}
-    for blanked, floor in own.task.single(data.train).items():
+    single = own.task.single(data.train) if context.config.baselines else {}
+    for blanked, floor in single.items():
         other, _ = _tuned(context, result, part, data, beginning, run.step, blanked, f", {floor}")
         for split, rows in tests.items():
             without[split][floor] = other.metrics(rows, other.predict(rows))
     scratch: dict[str, Mapping[str, float]] = {}
-    if context.config.scratch:
+    if context.config.baselines:
         untrained = _beginning(context, result, part, scratch=True)
         other, _ = _tuned(context, result, part, data, untrained, run.step, which=FROM_SCRATCH)
         _remember(context, part, other, scratch=True)
