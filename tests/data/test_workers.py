@@ -5,6 +5,7 @@ import resource
 import socket
 import struct
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from multiprocessing.reduction import DupFd
 
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor
 
 from tests.data.conftest import batches
-from xfm.data import image_cache, records
+from xfm.data import image_cache, records, streams
+from xfm.data.collate import identity
 from xfm.data.image_cache import ImageCache
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch, TensorFields
@@ -101,8 +103,11 @@ def test_batches_are_the_same_and_nothing_is_decoded_twice(corpus, workers, monk
     assert count > 3
     if not workers:
         monkeypatch.setattr(records, "decode", lambda *_: pytest.fail("a picture was decoded again"))
+    read = Counter[bytes]()
+    monkeypatch.setattr(streams, "identity", lambda data: read.update([data]) or identity(data))
     again = batches(cache)  # a later phase: other loaders, the same memory
     assert len(cache) == count
+    assert max(read.values(), default=1) <= 3  # once by each stream of pictures
     for expected, *others in zip(plain, first, again, strict=True):
         for other in others:
             assert all(map(torch.equal, pixels_of(expected), pixels_of(other)))

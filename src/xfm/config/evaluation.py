@@ -140,7 +140,9 @@ class RetrievalConfig(Limited, place="retrieval."):
 LEAST: Mapping[type, Mapping[str, int]] = {
     ShortTuning: {"steps": 2, "test_rows": 40},
     ProbeConfig: {"train_rows": 100, "test_rows": 60},
-    RetrievalConfig: {"rows": 50, "held_out_rows": 50, "hard_rows": 50, "absence_rows": 50, "absence_queries": 50},
+    RetrievalConfig: dict.fromkeys(
+        ("rows", "held_out_rows", "hard_rows", "absence_rows", "absence_queries"), 50
+    ),
 }
 """The numbers that `scale` multiplies, and what they are not shrunk below."""
 
@@ -157,7 +159,7 @@ class EvaluationConfig:
         scale: multiplies steps and rows of everything below; 1 is the full evaluation, 0.05 a smoke run.
         parts: the parts to run.
         validation: score the validation splits in place of the tests; parts without one are left out.
-        baselines: beside every fine-tuning, the same without each modality and of a randomly initialised model.
+        baselines: beside every fine-tuning, the same without each modality, and from random weights.
         keep_models: keep the models of the short fine-tunings in OUT/tasks, each as large as the model.
         batch_size: pictures or texts per forward pass without gradients.
         max_bad: rows with an unreadable picture to leave out at most; else 100 and half of a file.
