@@ -28,7 +28,7 @@ _READ_AT_IMPORT = ("PYTHON", "OMP", "MKL", "KMP", "OPENBLAS", "LD_", "MALLOC", "
 _LIBRARIES = (
     *("torch", "numpy", "PIL.Image", "pyarrow", "pyarrow.parquet", "tqdm", "yaml"),
     *("safetensors.torch", "tokenizers", "psutil", "torch.distributed", "torch.utils.data"),
-    *("torch.utils.tensorboard", "torchvision.io", "torchvision.transforms.v2", "torchvision.datasets"),
+    *("torchvision.io", "torchvision.transforms.v2", "torchvision.datasets"),
     *("scipy.fft", "scipy.interpolate", "scipy.optimize", "scipy.sparse", "scipy.stats", "matplotlib.figure"),
     *("sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing"),
     *("peft", "fastapi", "uvicorn", "prometheus_client"),

@@ -82,9 +82,9 @@ def train(
     allowed: frozenset[Change] = frozenset(),
     **options: Any,
 ) -> Trainer[Any]:
-    """Train with a log, checkpoints and, if asked for, an early end; no TensorBoard."""
+    """Train with a log, checkpoints and, if asked for, an early end."""
     ending = [EarlyStopping(finished)] if finished else []
-    called = [*callbacks, RunLog(False, tensorboard=False), *ending, Checkpoints()]
+    called = [*callbacks, RunLog(False), *ending, Checkpoints()]
     kept = RunFolder(folder, {"training": training}, allowed=allowed) if folder else None
     return Trainer(model, losses, batches, training, kept, callbacks=called, **options).fit(resume)
 

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from xfm.config.load import load_recipe
 from xfm.training.flags import FlagKind, of_log, of_pretraining, recommended_steps
-from xfm.training.logging import RunLog, Window, drop_lines_after, log_lines
+from xfm.training.logging import drop_lines_after, log_lines
 from xfm.training.run_folder import LOG_FILE
 
 
@@ -18,22 +17,6 @@ def test_continued_log_repeats_no_step(tmp_path):
     drop_lines_after(path, 2)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
     drop_lines_after(tmp_path / "none.jsonl", 2)
-
-
-def test_tensorboard_reads_what_was_written(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    log = RunLog(progress=False)
-    log.open(tmp_path, 4, 0)
-    for step in (1, 2):
-        window = Window()
-        window.add({"loss": torch.tensor(float(step)), "losses/itc": torch.tensor(2.0)})
-        log.step(step, window, 0.1, step / 4)
-    log.close()
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 1.0), (2, 2.0)]
-    assert {"lr", "losses/itc", "speed/samples_per_s"} <= set(events.Tags()["scalars"])
 
 
 def test_events_of_a_log(tmp_path: Path) -> None:

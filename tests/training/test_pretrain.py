@@ -44,7 +44,7 @@ def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_run_folder(run):
-    files = {"config.yaml", "log.jsonl", "schedule.csv", "tensorboard", "checkpoints", "model"}
+    files = {"config.yaml", "log.jsonl", "schedule.csv", "checkpoints", "model"}
     assert {p.name for p in run.iterdir()} == files
     loaded = load_model(run / "model")
     assert loaded.preprocessing.image_size == 32

@@ -21,7 +21,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         usage="xfm pretrain [--recipe NAME] [--out FOLDER] [--resume] [--FIELD VALUE ...]",
         description="Pre-train a recipe: text, pictures, pairs and regions in, one model out. The run\n"
-        "folder holds the resolved config.yaml, schedule.csv, log.jsonl, tensorboard/, checkpoints/ and the\n"
+        "folder holds the resolved config.yaml, schedule.csv, log.jsonl, checkpoints/ and the\n"
         f"finished model/. The values below are those of the recipe {recipe}.",
         examples="  xfm pretrain --recipe nano\n"
         "  xfm pretrain --recipe small --out runs/mine --root /data/emoji --training.optim.lr 3e-4\n"

@@ -9,7 +9,7 @@ from xfm.config.image import Colours, Framing, ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import ImageHead
-from xfm.config.training import MAX_MINUTES, LearningRates, Precision
+from xfm.config.training import MAX_MINUTES, LearningRates, Precision, ReportTo
 from xfm.config.typed import MAX_BATCH, MAX_SEED, Limited, check_range, limited, refuse, settle_members
 
 LONGEST_PROMPT = 200
@@ -100,6 +100,7 @@ class FinetuneConfig(LearningRates):
         prompt: words that every caption begins with; they are given, not learned, and no part of an answer.
         image: how training pictures are varied; those of image-classification are mixed, too.
         tune: which encoders learn, and how.
+        report_to: experiment trackers: tensorboard, wandb, mlflow, trackio; each is an extra of the package.
         seed: seed of splits, heads, order and dropout.
         precision: arithmetic of the forward pass.
         device: auto, cpu, cuda, cuda:1, ...
@@ -141,6 +142,7 @@ class FinetuneConfig(LearningRates):
     prompt: str = ""
     image: ImageTrainingConfig = field(default_factory=ImageTrainingConfig)
     tune: TuningConfig = field(default_factory=TuningConfig)
+    report_to: list[ReportTo] = field(default_factory=list)
     seed: int = limited(0, 0, MAX_SEED)
     precision: Precision = Precision.AUTO
     device: str = "auto"

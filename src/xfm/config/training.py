@@ -27,6 +27,15 @@ class Change(StrEnum):
     PROCESSES = "processes"
 
 
+class ReportTo(StrEnum):
+    """Experiment trackers."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
+    TRACKIO = "trackio"
+
+
 class Strategy(StrEnum):
     """How several processes hold a model.
 
@@ -208,6 +217,7 @@ class TrainingConfig:
         save_every: steps between checkpoints.
         keep: checkpoints kept; older ones are deleted.
         log_every: steps between log lines.
+        report_to: experiment trackers: tensorboard, wandb, mlflow, trackio; each is an extra of the package.
         ema: decay of an average of the weights, which the finished model has, such as 0.9999; 0: none.
         validate_every: steps between looks at the losses of `data.validation`; 0 looks never.
         validate_steps: batches of such a look, always the same ones.
@@ -232,6 +242,7 @@ class TrainingConfig:
     save_every: int = 1000
     keep: int = 2
     log_every: int = limited(10, 1)
+    report_to: list[ReportTo] = field(default_factory=list)
     ema: float = limited(0.0, 0, MAX_DECAY)
     validate_every: int = limited(0, 0)
     validate_steps: int = limited(10, 1)

@@ -18,7 +18,7 @@ from xfm.data.tables import InMemory
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard, compare
-from xfm.finetuning.report import write_report
+from xfm.finetuning.report import REPORT, write_report
 from xfm.finetuning.session import Session, clear
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import few
@@ -28,6 +28,7 @@ from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, 
 from xfm.tasks.base import AnyTask, HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag
+from xfm.training.trackers import open_trackers
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def finish(
     write_json(run.out / DETAILS, details)
     write_report(run.out, task, tests, predictions, found.scores, found.tuned, details, run.origin.place_of)
     write_scores(run.out / METRICS, found.scores)
+    for tracker in open_trackers(run.config.report_to, run.out, to_plain(run.config), found.tuned.step):
+        tracker.finish({name: score.value for name, score in found.scores.items()}, run.out / REPORT)
     clear(run.out)
     return found
 

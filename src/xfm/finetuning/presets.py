@@ -66,6 +66,7 @@ def training_config(config: FinetuneConfig, settings: TaskSettings, minutes: flo
         keep=1,
         ema=config.average or 0.0,
         log_every=max(1, config.steps // 100),
+        report_to=config.report_to,
     )
 
 

@@ -154,6 +154,8 @@ class Session:
             task = self.type(self.pretrained, self.pictures, self.data, settings)
             fit = fit_task(task, self.data.valid, config.choose_by)
             return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
+        if blanked is not HiddenInput.NOTHING:
+            config = replace(config, report_to=[])
         if blanked is not HiddenInput.NOTHING and config.baseline_steps:
             every = max(1, config.baseline_steps * config.evaluate_every // config.steps)
             config = replace(config, steps=config.baseline_steps, evaluate_every=every)

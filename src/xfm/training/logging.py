@@ -1,4 +1,4 @@
-"""Progress bar, JSON lines and TensorBoard of a run."""
+"""Progress bar, JSON lines and experiment trackers of a run."""
 
 import json
 import sys
@@ -20,6 +20,7 @@ from xfm.training import distributed
 from xfm.training.callbacks import Callback, StepOutput
 from xfm.training.clock import ClockState, open_schedule, schedule_line
 from xfm.training.run_folder import LOG_FILE
+from xfm.training.trackers import Tracker, open_trackers
 from xfm.training.trainer import Trainer
 
 LogLine = Mapping[str, Any]
@@ -54,15 +55,15 @@ class Window:
 
 
 class RunLog(Callback):
-    """Writes the terminal's lines, `log.jsonl`, `schedule.csv` and TensorBoard's files. A line of `log.jsonl`
+    """Writes the terminal's lines, `log.jsonl`, `schedule.csv` and to trackers. A line of `log.jsonl`
     has `step`, `share`, means of `loss`, `losses` and `metrics`, `lr`, `grad_norm`, `steps_per_s`,
     `samples_per_s`, `seconds`, and in pre-training `samples` (`SampleCounts`); lines with `event` say what
     else happened."""
 
-    def __init__(self, progress: bool = True, tensorboard: bool = True) -> None:
-        self._progress, self._tensorboard = progress, tensorboard
+    def __init__(self, progress: bool = True) -> None:
+        self._progress, self._trackers = progress, list[Tracker]()
         self._started, self._window, self._lr = time.perf_counter(), Window(), 0.0
-        self._file = self._schedule = self._board = None
+        self._file = self._schedule = None
         self._bar = tqdm(disable=True)
         self._bad = list[tuple[int, str, str, str]]()
 
@@ -76,11 +77,6 @@ class RunLog(Callback):
             drop_lines_after(folder / LOG_FILE, start)
             self._file = (folder / LOG_FILE).open("a", encoding="utf-8")
             self._schedule = open_schedule(folder, kept)
-            if self._tensorboard:  # importing it takes over a second, and a run does not need it
-                from torch.utils.tensorboard.writer import SummaryWriter
-
-                purge = start + 1 if start else None
-                self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=steps,
@@ -98,6 +94,9 @@ class RunLog(Callback):
         self._progress = self._progress and first
         place = trainer.folder.path if trainer.folder is not None and first else None
         self.open(place, trainer.clock.steps, trainer.step, trainer.kept)
+        if place is not None:
+            config = trainer.folder.settings
+            self._trackers = open_trackers(trainer.config.report_to, place, config, trainer.step)
         if (file := self._schedule) is not None:
             trainer.clock.keep = lambda step, moment: print(schedule_line(step, moment), end="", file=file)
 
@@ -177,9 +176,8 @@ class RunLog(Callback):
         return line
 
     def _draw(self, step: int, scalars: Mapping[str, float]) -> None:
-        if self._board is not None:
-            for name, value in scalars.items():
-                self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.log(scalars, step)
 
     def on_event(
         self, step: int, event: str, message: str, details: Mapping[str, Any] = MappingProxyType({})
@@ -193,7 +191,7 @@ class RunLog(Callback):
 
     def close(self) -> None:
         """Finish the bar and close the files."""
-        for part in (self._bar, self._file, self._schedule, self._board):
+        for part in (self._bar, self._file, self._schedule, *self._trackers):
             if part is not None:
                 part.close()
 

@@ -41,9 +41,9 @@ MAY_CHANGE = frozenset(
     for part, names in {
         "": "name description licence root",
         "data.": "workers cache_mb remote.cache_mb remote.patience timeout max_bad",
-        "training.": "save_every keep log_every max_bad_steps strategy activation_checkpointing timeout "
-        "validate_every validate_steps",
-        "finetune.": "device workers max_bad",
+        "training.": "save_every keep log_every report_to max_bad_steps strategy activation_checkpointing "
+        "timeout validate_every validate_steps",
+        "finetune.": "device workers max_bad report_to",
     }.items()
     for name in names.split()
 )
