@@ -1,5 +1,6 @@
 """Loader processes: what they say of their troubles, how batches leave them, which pictures they keep."""
 
+import multiprocessing
 import os
 import resource
 import socket
@@ -111,6 +112,18 @@ def test_batches_are_the_same_and_nothing_is_decoded_twice(corpus, workers, monk
     for expected, *others in zip(plain, first, again, strict=True):
         for other in others:
             assert all(map(torch.equal, pixels_of(expected), pixels_of(other)))
+
+
+def test_spawned_loaders_give_the_same(corpus, monkeypatch) -> None:
+    """As macOS and Windows start processes."""
+    alone, spawned = (replace(corpus.config(), workers=workers) for workers in (0, 1))
+    expected = list(PretrainingData(alone, 96, 12, seed=3).batches(0, 3))
+    monkeypatch.setattr(
+        multiprocessing.context._default_context, "_actual_context", multiprocessing.get_context("spawn")
+    )
+    data = PretrainingData(spawned, 96, 12, seed=3, cache=ImageCache(8 << 20))
+    for one, other in zip(expected, data.batches(0, 3), strict=True):
+        assert all(map(torch.equal, pixels_of(one), pixels_of(other)))
 
 
 def test_processes_share_what_they_keep_and_the_limit() -> None:

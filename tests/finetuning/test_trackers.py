@@ -38,7 +38,7 @@ def tensorboard(out: Path, key: str) -> Found:
 
 
 def wandb_records(file: Path) -> Iterator[bytes]:
-    """LevelDB's log: blocks of 32 KiB; parts of records: checksum, length, kind (whole, first, middle, last)."""
+    """Of LevelDB's log: blocks of 32 KiB; parts of records: checksum, length, kind (whole, first, ...)."""
     data, place, whole = file.read_bytes(), 7, b""
     while place + 7 <= len(data):
         if (left := -place % 32768) and left < 7:
@@ -91,12 +91,8 @@ def trackio(out: Path, key: str) -> Found:
     return curves, settings, pages[0].read_text() if pages else ""
 
 
-READERS: dict[ReportTo, Callable[[Path, str], Found]] = {
-    ReportTo.TENSORBOARD: tensorboard,
-    ReportTo.WANDB: wandb,
-    ReportTo.MLFLOW: mlflow,
-    ReportTo.TRACKIO: trackio,
-}
+READERS: dict[ReportTo, Callable[[Path, str], Found]]
+READERS = dict(zip(ReportTo, (tensorboard, wandb, mlflow, trackio), strict=True))
 
 
 @pytest.fixture(params=ReportTo, ids=str)

@@ -20,12 +20,12 @@ _LEAST = 4096  # bytes of pixels for each entry that there is room for
 
 
 class ImageCache:
-    """Decoded images by identity, `limit` bytes at most, shared with forked loaders."""
+    """Decoded images by identity, `limit` bytes at most, shared with forked loaders; spawned ones keep none."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._room = limit, limit // _LEAST
         # Pages take memory once they are written.
-        self._pixels = torch.frombuffer(mmap.mmap(-1, max(1, limit)), dtype=torch.uint8)
+        self._pixels = np.frombuffer(mmap.mmap(-1, max(1, limit)), np.uint8)
         table = mmap.mmap(-1, _HEAD + max(1, self._room) * _ENTRY.itemsize)
         self._head = np.frombuffer(table, np.int64, count=2)
         """Number of entries, bytes of pixels."""
@@ -46,7 +46,8 @@ class ImageCache:
         if key not in self._places:
             return None
         offset, height, width = self._places[key]
-        return self._pixels[offset : offset + 3 * height * width].view(3, height, width)
+        pixels = self._pixels[offset : offset + 3 * height * width]
+        return torch.from_numpy(pixels).view(3, height, width)
 
     def keep(self, key: int, pixels: Tensor) -> None:
         """Keep a picture [3, H, W] uint8 if there is room."""
@@ -57,7 +58,7 @@ class ImageCache:
             count, used = self._head.tolist()
             if key in self._places or count == self._room or used + pixels.numel() > self._limit:
                 return
-            self._pixels[used : used + pixels.numel()].copy_(pixels.flatten())
+            self._pixels[used : used + pixels.numel()] = pixels.flatten().numpy()
             self._entries[count] = (key, used, *pixels.shape[1:])
             self._head[:] = count + 1, used + pixels.numel()
 
