@@ -11,3 +11,5 @@ export PYTHONPATH=.
 python results/guidance/run.py results/guidance/arms.yaml collected worlds/photos/pairs worlds/emoji \
     runs/guidance/arms
 cat runs/guidance/arms/results.csv > results/guidance.csv
+cat runs/guidance/arms/start.csv > results/guidance-start.csv
+python -m benchmarks.arm_pictures results/guidance.csv results/guidance/arms.yaml docs/images/guidance.png
