@@ -28,7 +28,7 @@ from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, 
 from xfm.tasks.base import AnyTask, HiddenInput
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag
-from xfm.training.trackers import open_trackers
+from xfm.training.trackers import Trackers
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,9 @@ def finish(
     write_json(run.out / DETAILS, details)
     write_report(run.out, task, tests, predictions, found.scores, found.tuned, details, run.origin.place_of)
     write_scores(run.out / METRICS, found.scores)
-    for tracker in open_trackers(run.config.report_to, run.out, to_plain(run.config), found.tuned.step):
-        tracker.finish({name: score.value for name, score in found.scores.items()}, run.out / REPORT)
+    values = {name: score.value for name, score in found.scores.items()}
+    trackers = Trackers(run.config.report_to, run.out, to_plain(run.config), found.tuned.step)
+    trackers.each(lambda tracker: tracker.finish(values, run.out / REPORT))
     clear(run.out)
     return found
 

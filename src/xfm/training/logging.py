@@ -20,7 +20,7 @@ from xfm.training import distributed
 from xfm.training.callbacks import Callback, StepOutput
 from xfm.training.clock import ClockState, open_schedule, schedule_line
 from xfm.training.run_folder import LOG_FILE
-from xfm.training.trackers import Tracker, open_trackers
+from xfm.training.trackers import Trackers
 from xfm.training.trainer import Trainer
 
 LogLine = Mapping[str, Any]
@@ -61,7 +61,8 @@ class RunLog(Callback):
     else happened."""
 
     def __init__(self, progress: bool = True) -> None:
-        self._progress, self._trackers = progress, list[Tracker]()
+        self._progress = progress
+        self._trackers: Trackers | None = None
         self._started, self._window, self._lr = time.perf_counter(), Window(), 0.0
         self._file = self._schedule = None
         self._bar = tqdm(disable=True)
@@ -96,7 +97,7 @@ class RunLog(Callback):
         self.open(place, trainer.clock.steps, trainer.step, trainer.kept)
         if place is not None:
             config = trainer.folder.settings
-            self._trackers = open_trackers(trainer.config.report_to, place, config, trainer.step)
+            self._trackers = Trackers(trainer.config.report_to, place, config, trainer.step)
         if (file := self._schedule) is not None:
             trainer.clock.keep = lambda step, moment: print(schedule_line(step, moment), end="", file=file)
 
@@ -176,8 +177,8 @@ class RunLog(Callback):
         return line
 
     def _draw(self, step: int, scalars: Mapping[str, float]) -> None:
-        for tracker in self._trackers:
-            tracker.log(scalars, step)
+        if self._trackers is not None:
+            self._trackers.each(lambda tracker: tracker.log(scalars, step))
 
     def on_event(
         self, step: int, event: str, message: str, details: Mapping[str, Any] = MappingProxyType({})
@@ -191,7 +192,7 @@ class RunLog(Callback):
 
     def close(self) -> None:
         """Finish the bar and close the files."""
-        for part in (self._bar, self._file, self._schedule, *self._trackers):
+        for part in (self._bar, self._file, self._schedule, self._trackers):
             if part is not None:
                 part.close()
 

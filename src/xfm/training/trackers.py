@@ -7,14 +7,17 @@ Where a service is, and whether it works offline, its own environment says (`WAN
 
 import json
 import secrets
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from tqdm import tqdm
+
 from xfm.config.training import ReportTo
-from xfm.core.errors import import_extra
+from xfm.core.errors import explained, first_line, import_extra
 from xfm.core.files import read_json_or_nothing, write_text
 
 PROJECT = "xfm"
@@ -138,13 +141,32 @@ TRACKERS: Mapping[ReportTo, type[Tracker]] = MappingProxyType(
 )
 
 
-def open_trackers(
-    chosen: Sequence[ReportTo], folder: Path, config: Mapping[str, Any], start: int = 0
-) -> list[Tracker]:
-    """Begin the runs of a folder, or go on with them after `start` steps. UserError: a package is missing."""
-    held = read_json_or_nothing(folder / FILE)
-    found = {name: TRACKERS[name](folder, held.get(name.value, ""), config, start) for name in chosen}
-    if found:
-        keys = {name.value: tracker.key for name, tracker in found.items()}
-        write_text(folder / FILE, json.dumps(held | keys, indent=1) + "\n")
-    return list(found.values())
+class Trackers:
+    """The runs of a folder in the chosen services, begun or continued after `start` steps. UserError: a
+    package is missing, or a service begins no run. One that fails later is left, which is said, and the
+    training goes on."""
+
+    def __init__(
+        self, chosen: Sequence[ReportTo], folder: Path, config: Mapping[str, Any], start: int = 0
+    ) -> None:
+        held, self._open = read_json_or_nothing(folder / FILE), dict[ReportTo, Tracker]()
+        for name in chosen:
+            remedy = "see that the service answers, or leave it out"
+            with explained(f"--report-to {name} begins no run", remedy):
+                self._open[name] = TRACKERS[name](folder, held.get(name.value, ""), config, start)
+        if chosen:
+            keys = {name.value: tracker.key for name, tracker in self._open.items()}
+            write_text(folder / FILE, json.dumps(held | keys, indent=1) + "\n")
+
+    def close(self) -> None:
+        """Send what is left."""
+        self.each(Tracker.close)
+
+    def each(self, act: Callable[[Tracker], None]) -> None:
+        """Do something with each run."""
+        for name, tracker in [*self._open.items()]:
+            try:
+                act(tracker)
+            except Exception as error:
+                del self._open[name]
+                tqdm.write(f"--report-to {name} gets no more of this run: {first_line(error)}", sys.stderr)
