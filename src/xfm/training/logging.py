@@ -93,11 +93,10 @@ class RunLog(Callback):
         """Open bar and files, on the first process."""
         first = distributed.rank() == 0
         self._progress = self._progress and first
-        place = trainer.folder.path if trainer.folder is not None and first else None
-        self.open(place, trainer.clock.steps, trainer.step, trainer.kept)
-        if place is not None:
-            config = trainer.folder.settings
-            self._trackers = Trackers(trainer.config.report_to, place, config, trainer.step)
+        folder = trainer.folder if first else None
+        self.open(folder and folder.path, trainer.clock.steps, trainer.step, trainer.kept)
+        if folder is not None:
+            self._trackers = Trackers(trainer.config.report_to, folder.path, folder.settings, trainer.step)
         if (file := self._schedule) is not None:
             trainer.clock.keep = lambda step, moment: print(schedule_line(step, moment), end="", file=file)
 
