@@ -15,7 +15,7 @@ from xfm.core.files import path_below
 from xfm.data.images import load_image
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
 from xfm.reports.labels import NOUNS, SPLIT_NAMES, headlines, less_is_better, metric_name, part_name, title_of
-from xfm.reports.scores import SPLITS_RETRIEVAL, Score
+from xfm.reports.scores import HELD_OUT, SPLITS_RETRIEVAL, Score
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -61,7 +61,8 @@ def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
         one = scores[key]
         ends = "-" if one.low is None or one.high is None else f"{100 * one.low:.1f} to {percent(one.high)}"
         floors = (percent(value) for value in (one.scratch, one.chance, one.baseline))
-        name = f"{title_of(key)}: {metric_name(key)}"
+        name, split = f"{title_of(key)}: {metric_name(key)}", key.split("/")[1]
+        name += f", {SPLIT_NAMES[split]}" if split in HELD_OUT else ""
         if one.baseline is not None and key.startswith(_WITH_NOUNS):
             name += f" (baseline: {NOUNS})"
         rows.append((name, percent(one.value), ends, *floors, f"{one.n:,}"))
