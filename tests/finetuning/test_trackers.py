@@ -100,6 +100,7 @@ def tracker(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Re
     pytest.importorskip(request.param.value)
     if request.param is ReportTo.MLFLOW:
         pytest.importorskip("sqlalchemy")
+    monkeypatch.chdir(tmp_path)  # MLflow puts artifacts there
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     return request.param
