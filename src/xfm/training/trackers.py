@@ -160,7 +160,7 @@ class Trackers:
 
     def close(self) -> None:
         """Send what is left."""
-        self.each(Tracker.close)
+        self.each(lambda tracker: tracker.close())
 
     def each(self, act: Callable[[Tracker], None]) -> None:
         """Do something with each run."""
