@@ -114,8 +114,7 @@ def test_batches_are_the_same_and_nothing_is_decoded_twice(corpus, workers, monk
             assert all(map(torch.equal, pixels_of(expected), pixels_of(other)))
 
 
-def test_spawned_loaders_give_the_same(corpus, monkeypatch) -> None:
-    """As macOS and Windows start processes."""
+def test_loaders_spawned_as_on_macos_give_the_same(corpus, monkeypatch) -> None:
     alone, spawned = (replace(corpus.config(), workers=workers) for workers in (0, 1))
     expected = list(PretrainingData(alone, 96, 12, seed=3).batches(0, 3))
     monkeypatch.setattr(
