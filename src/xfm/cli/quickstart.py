@@ -59,8 +59,8 @@ class Plan(Limited):
 def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         prog="xfm quickstart",
-        description="Build the embedded world, pre-train `nano` on it from scratch, evaluate the model in\n"
-        "every way, and write report.html and metrics.json.",
+        description="Build the embedded world, pre-train `nano` on it from scratch, evaluate the model,\n"
+        "and write report.html and metrics.json.",
         examples="  xfm quickstart                the full path, at most 12 minutes on two cores\n"
         "  xfm quickstart --smoke        the same path on a tiny budget\n"
         "  xfm quickstart --budget 25    train longer",

@@ -162,7 +162,7 @@ class RunFolder:
     def begin(self) -> None:
         """Start a new run; UserError if the folder holds one."""
         if not is_text(str(self.path)):
-            raise UserError(f"{self.path} is not UTF-8, which TensorBoard needs; choose another folder")
+            raise UserError(f"{self.path} is not UTF-8, which trackers need; choose another folder")
         require_new(self.path)
         distributed.barrier()  # every process has looked before the first one writes
         self._write_settings()

@@ -142,14 +142,15 @@ TRACKERS: Mapping[ReportTo, type[Tracker]] = MappingProxyType(
 
 
 class Trackers:
-    """The runs of a folder in the chosen services, begun or continued after `start` steps. UserError: a
+    """The runs of a folder in the chosen services, begun, or after `start` steps continued. UserError: a
     package is missing, or a service begins no run. One that fails later is left, which is said, and the
     training goes on."""
 
     def __init__(
         self, chosen: Sequence[ReportTo], folder: Path, config: Mapping[str, Any], start: int = 0
     ) -> None:
-        held, self._open = read_json_or_nothing(folder / FILE), dict[ReportTo, Tracker]()
+        held = read_json_or_nothing(folder / FILE) if start else {}
+        self._open = dict[ReportTo, Tracker]()
         for name in chosen:
             remedy = "see that the service answers, or leave it out"
             with explained(f"--report-to {name} begins no run", remedy):
