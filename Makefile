@@ -16,6 +16,8 @@ FUZZ   ?=
 PYTEST ?=
 # Of the tests: one more than there are cores, since some wait for processes and for time.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# The versions of development.lock in place of the newest: make venv LOCKED=1
+LOCKED ?=
 
 # Many containers tell Python to keep no bytecode: then every process compiles torch anew, for a second and more.
 export PYTHONDONTWRITEBYTECODE :=
@@ -28,12 +30,12 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv libraries services quickstart check test thorough hostile faults gpu fuzz lint types format map tables docs wheel clean
+.PHONY: help venv lock libraries services quickstart check test thorough hostile faults gpu fuzz lint types format map tables docs wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  variables: SMOKE=1 BUDGET=minutes FOLDER=run-folder PYTHON=python3.12 TORCH_INDEX=url PYTEST=options WORKERS=n'
+	@echo '  variables: SMOKE=1 BUDGET=minutes FOLDER=run-folder PYTHON=python3.12 TORCH_INDEX=url PYTEST=options WORKERS=n LOCKED=1'
 
 quickstart: $(READY) ## data, pre-training, evaluation and report in one go (SMOKE=1: the same in minutes)
 	$(BIN)/xfm quickstart $(if $(SMOKE),--smoke) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FOLDER),--out $(FOLDER))
@@ -97,7 +99,10 @@ wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
 		$(BIN)/python -m zipfile -l dist/xfm-*.whl | grep "$$file" > /dev/null || { echo "$$file is not in the wheel"; exit 1; }; \
 	done
 
-venv: $(DEV) ## set up .venv for development
+venv: $(DEV) ## set up .venv for development (LOCKED=1: with the versions of development.lock)
+
+lock: $(DEV) ## write development.lock: what .venv has, for a set-up that is the same again
+	$(BIN)/python -m pip list --exclude-editable --format freeze | sed 's/+cpu//' > development.lock
 
 libraries: $(DEV) ## install mteb, LangChain and LlamaIndex, which some tests need: 450 MB
 	$(BIN)/python -m pip install --quiet --editable '.[libraries]'
@@ -112,7 +117,7 @@ $(DEV): EXTRA := dev
 $(RUN): EXTRA := quickstart
 $(DEV) $(RUN): | $(BIN)/python
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) torch torchvision)
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[$(EXTRA)]'
+	$(BIN)/python -m pip install --quiet --no-compile $(if $(LOCKED),--constraint development.lock) --editable '.[$(EXTRA)]'
 	@rm -f $(VENV)/.$(EXTRA)-*
 	@touch $@
 

@@ -15,7 +15,7 @@ anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 - `runs`: every run of the file, with the columns of `COMPARED`;
 - `steps`: the runs of all files that match, from the lowest to the highest score of each number of steps;
 - `averages` and `arms`: the `results.csv` of `xfm ablate`, its averages or every score;
-- `kept`: the `kept.csv` of `benchmarks/language_kept.py`;
+- `crossed`: intervals of an ablation that count test cases, of `benchmarks/crossed.py`;
 - `photos`, `photos-short`: `results/photos.csv`, of `results/photos/evaluate.py` and `absence.py`.
 """
 
@@ -28,8 +28,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from benchmarks.language_kept import kept_table
 
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object, write_text
@@ -108,7 +106,7 @@ BY_STEPS = {
 }
 """What runs of about as many steps are compared by."""
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
-_KINDS = "scores|median|runs|steps|averages|arms|kept|photos-short|photos"
+_KINDS = "scores|median|runs|steps|averages|arms|crossed|photos-short|photos"
 MARKS = re.compile(
     rf"(?P<begins><!-- (?P<kind>{_KINDS}) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
@@ -322,6 +320,27 @@ def runs_by_steps(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
+def crossed_table(rows: list[dict[str, str]]) -> str:
+    """Differences of arms by average in Markdown, with intervals that count seeds and cases."""
+    averages, arms = (list(dict.fromkeys(row[name] for row in rows)) for name in ("average", "arm"))
+    told = {(row["arm"], row["average"]): row for row in rows}
+    lines = [f"| | {' | '.join(averages)} |", "|---" * (len(averages) + 1) + "|"]
+    for arm in arms:
+        cells: list[str] = []
+        for average in averages:
+            unit, digits = (1, 3) if "loss" in average else (100, 1)
+            gain, low, high = (
+                unit * float(told[arm, average][name]) for name in ("difference", "low", "high")
+            )
+            more = f"{gain:+.{digits}f}"
+            more = f"**{more}**" if low > 0 or high < 0 else more
+            cells.append(f"{more} ({low:+.{digits}f} to {high:+.{digits}f})")
+        lines.append(f"| `{arm}` | {' | '.join(cells)} |")
+    cases = ", ".join(f"{int(told[arms[0], one]['cases']):,}" for one in averages)
+    seeds = f"Differences from `{rows[0]['against']}`; {rows[0]['seeds']} seeds"
+    return "\n".join(lines) + f"\n\n{seeds}, by {cases} cases ([the rows]({{}}))."
+
+
 def _between(texts: Sequence[str]) -> str:
     first, last = texts[0], texts[-1]
     return first if first == last else f"{first.removesuffix(' %')} to {last}"
@@ -346,7 +365,7 @@ WRITERS = {
     "arms": _of_runs(score_table),
     "photos": photos_table,
     "photos-short": partial(photos_table, shown=PHOTOS_SHORT),
-    "kept": kept_table,
+    "crossed": crossed_table,
 }
 """What makes a table of the rows of a file; scores need their page's rows, too."""
 

@@ -12,4 +12,5 @@ python results/guidance/run.py results/guidance/arms.yaml collected worlds/photo
     runs/guidance/arms
 cat runs/guidance/arms/results.csv > results/guidance.csv
 cat runs/guidance/arms/start.csv > results/guidance-start.csv
+python -m benchmarks.crossed results/guidance/arms.yaml runs/guidance/arms results/guidance-crossed.csv
 python -m benchmarks.arm_pictures results/guidance.csv results/guidance/arms.yaml docs/images/guidance.png

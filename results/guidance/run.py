@@ -11,7 +11,7 @@ EmojiOne's; `kinds` of held-out drawings of Open Clip Art in five folds, no capt
 features of the drawings: `deviation` of their root mean square, and `effective_rank` (the exponential of
 the entropy of the singular values) of the largest possible. OUT has what `xfm ablate` writes, and
 start.csv; the same command goes on where it was stopped. The models that the seeds begin with lie beside
-OUT as start-SEED/model.
+OUT as start-SEED/model. Beside each model, cases.npz has what each picture was worth to each probe.
 """
 
 import csv
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.crossed import write_cases
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GroupKFold
@@ -63,11 +64,9 @@ def is_scored(row: dict[str, str]) -> bool:
     return row["source"] == "gcompris" and row["kind"] == "photo" and bool(row["keywords"])
 
 
-def right(known: tuple[NDArray, NDArray], tested: tuple[NDArray, NDArray]) -> float:
-    """Accuracy of a linear probe."""
-    return float(
-        (fit_probe(LabelledFeatures(*known), None, PENALTIES).predict(tested[0]) == tested[1]).mean()
-    )
+def right(known: tuple[NDArray, NDArray], tested: tuple[NDArray, NDArray]) -> NDArray[np.bool_]:
+    """[N] bool: which of the tested a linear probe gets right."""
+    return fit_probe(LabelledFeatures(*known), None, PENALTIES).predict(tested[0]) == tested[1]
 
 
 def numbered(rows: list[dict[str, str]], file: Path) -> tuple[list[Path], NDArray, NDArray]:
@@ -78,15 +77,19 @@ def numbered(rows: list[dict[str, str]], file: Path) -> tuple[list[Path], NDArra
     return paths, np.array([one["label"] for one in told]), np.unique(captions, return_inverse=True)[1]
 
 
-def folds(features: NDArray, labels: NDArray, groups: NDArray) -> float:
-    """Mean accuracy over folds that share no caption; of features [N, P, D] every patch is a case."""
-    found, cells = [], features.shape[1]
+def folds(features: NDArray, labels: NDArray, groups: NDArray) -> NDArray[np.float64]:
+    """[captions] what each is worth; the mean is the mean accuracy over folds that share no caption.
+
+    Of features [N, P, D] every patch is a case.
+    """
+    worth, cells = np.zeros(groups.max() + 1), features.shape[1]
     for known, tested in GroupKFold(FOLDS).split(features, labels, groups):
         parts = (
             (features[at].reshape(-1, features.shape[2]), labels[at].repeat(cells)) for at in (known, tested)
         )
-        found.append(right(*parts))
-    return float(np.mean(found))
+        hits = right(*parts).reshape(-1, cells).mean(1)
+        np.add.at(worth, groups[tested], hits * len(worth) / (FOLDS * len(tested)))
+    return worth
 
 
 def score(collected: Path, pairs: Path, model: Path, seed: int) -> dict[str, float]:
@@ -116,22 +119,28 @@ def score(collected: Path, pairs: Path, model: Path, seed: int) -> dict[str, flo
     dots, target = load_digits(return_X_y=True)
     dots = torch.from_numpy(np.uint8(15.9 * np.asarray(dots).reshape(-1, 1, 8, 8)))
     drawn = [one.expand(3, -1, -1).repeat_interleave(12, 1).repeat_interleave(12, 2) for one in dots]
-    written, truth, found = states(pretrained, drawn)[:, 0], np.asarray(target).astype(str), list[float]()
+    written, truth = states(pretrained, drawn)[:, 0], np.asarray(target).astype(str)
+    digits = np.zeros(len(truth))
     for _ in range(DRAWS):
         own = np.concatenate(
             [rng.choice(np.flatnonzero(truth == one), EXAMPLES, False) for one in np.unique(truth)]
         )
         rest = np.setdiff1d(np.arange(len(truth)), own)
-        found.append(right((written[own], truth[own]), (written[rest], truth[rest])))
+        hits = right((written[own], truth[own]), (written[rest], truth[rest]))
+        digits[rest] += hits * len(truth) / (DRAWS * len(rest))
     vectors = seen[:, 0]
     values = np.linalg.svd(vectors - vectors.mean(0), compute_uv=False)
     parts = values / values.sum()
-    return {
-        "vision/design": right((noto, names), (other, names)),
+    cases = {
+        "vision/design": right((noto, names), (other, names)).astype(np.float64),
         "vision/kinds": folds(seen[:, :1], labels, groups),
         "vision/patches": folds(shown, labels, groups),
-        "vision/digits": float(np.mean(found)),
+        "vision/digits": digits,
         "vision/photographs": folds(taken[:, :1], np.array([row["keywords"] for row in photos]), captions),
+    }
+    write_cases(model, cases)
+    return {
+        **{name: float(one.mean()) for name, one in cases.items()},
         "vision/deviation": float(vectors.std(0).mean() / np.sqrt((vectors**2).mean())),
         "vision/effective_rank": float(
             np.exp(-(parts * np.log(parts + 1e-12)).sum()) / min(len(vectors) - 1, vectors.shape[1])

@@ -6,7 +6,7 @@ Captions find pictures and pictures captions, without fine-tuning, by contrast a
 same of START, the pair as `xfm init` made it. Captions of scenes stand against three that differ in one
 thing. Kinds of pictures are told by a linear probe of ten examples each, of the model's features and of those
 that EfficientNet-lite0 came with, mean of five draws. Three questions about real sentences go to probes of
-the language encoder, and of MiniLM as it came (`benchmarks/language_kept.py` has the source of the archive).
+the language encoder, and of MiniLM as it came (`benchmarks/real_sentences.py` has the source of the archive).
 """
 
 import csv
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.language_kept import floors, probed, questions, read_texts
+from benchmarks.real_sentences import floors, probed, questions, read_texts
 
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.probing import RegressionConfig
@@ -71,15 +71,17 @@ def language(found: Pretrained, archive: Path) -> Iterator[list[str]]:
         found.model.language = encoder.eval()
         cells = probed(found, asked)
         for one in asked:
-            shown = [cells[f"{one.name}{part}"] for part in ("", ", low", ", high", ", n")]
-            yield [f"language/{one.name}/{name}", *shown[:3], usual[one.name], "", shown[3]]
+            right = cells[one.name].astype(np.float64)
+            told = bootstrap(right, np.arange(len(right)), 0)
+            shown = [f"{cell:.4f}" for cell in (told.value, told.low, told.high, usual[one.name])]
+            yield [f"language/{one.name}/{name}", *shown, "", str(len(right))]
     for one in asked:
         yield [
             f"language/{one.name}/TF-IDF",
-            words[one.name],
+            f"{words[one.name]:.4f}",
             "",
             "",
-            usual[one.name],
+            f"{usual[one.name]:.4f}",
             "",
             str(one.tested.sum()),
         ]

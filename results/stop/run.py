@@ -4,7 +4,7 @@
 
 Each seed begins with START's language encoder and token head in a model that it draws (OUT-starts/SEED).
 Scores: the loss of masked words in TEXTS/heldout.jsonl (each line masked once, by a fixed seed, as in
-training), linear probes of three questions about real sentences (benchmarks/language_kept.py), and of WORLD
+training), linear probes of three questions about real sentences (benchmarks/real_sentences.py), and of WORLD
 what matching and masked words with pictures get right. OUT has what `xfm ablate` writes, and start.csv with
 the scores of the starts; the same command goes on where it was stopped.
 """
@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.language_kept import probed, questions, read_texts
+from benchmarks.crossed import write_cases
+from benchmarks.real_sentences import probed, questions, read_texts
+from numpy.typing import NDArray
 
 from xfm.config.ablation import load_ablation
 from xfm.config.data import TokenMaskConfig
@@ -36,15 +38,15 @@ MASKED, BATCH = TokenMaskConfig(0.3, 24, 64), 128
 
 
 @torch.inference_mode()
-def heldout_loss(pretrained: Pretrained, texts: list[str]) -> tuple[float, float]:
-    """Cross-entropy of masked tokens in nats, and the share that is guessed."""
+def heldout_loss(pretrained: Pretrained, texts: list[str]) -> tuple[NDArray[np.float64], float]:
+    """[texts] what each adds to the mean cross-entropy of masked tokens in nats, and the share guessed."""
     tokenizer, model, rng = pretrained.tokenizer, pretrained.model, np.random.default_rng(0)
     rows = []
     for ids, words in tokenizer.encode_lists(texts, MASKED.max_tokens):
         spans = maskable(ids, words, MASKED.whole_word, tokenizer)
         rows.append(mask_tokens(rng, ids, spans, MASKED, tokenizer))
     rows.sort(key=lambda row: len(row[0]))
-    loss = right = count = 0.0
+    right, count, losses = 0.0, 0, list[float]()
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
         longest = max(len(ids) for ids, _, _ in part)
@@ -56,21 +58,23 @@ def heldout_loss(pretrained: Pretrained, texts: list[str]) -> tuple[float, float
         with autocast(Precision.AUTO, "cpu"):
             states = model.encode_text(tokens.ids, tokens.mask)
             logits = model.language_logits(states[places[:, 0], places[:, 1]]).float()
-        loss += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+        each = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+        losses += torch.zeros(len(part)).index_add(0, places[:, 0], each).tolist()
         right += float((logits.argmax(1) == labels).sum())
         count += len(labels)
-    return loss / count, right / count
+    return np.array(losses) * (len(losses) / count), right / count
 
 
 def score(texts: Path, world: Path, rated: Path, model: Path, seed: int) -> dict[str, float]:
-    """Scores of a model folder; its evaluation is kept beside it."""
+    """Scores of a model folder; its evaluation and cases.npz are kept beside it."""
     pretrained = load_model(model)
     lines = [json.loads(line)["text"] for line in (texts / "heldout.jsonl").read_text().splitlines()]
-    loss, right = heldout_loss(pretrained, lines)
-    asked = list(questions(read_texts(rated)))
-    cells = probed(pretrained, asked)
-    found = {"language/heldout_loss": loss, "language/heldout_accuracy": right}
-    found |= {f"language/{one.name}": float(cells[one.name]) for one in asked}
+    loss, guessed = heldout_loss(pretrained, lines)
+    cases = {"language/heldout_loss": loss}
+    for name, hits in probed(pretrained, list(questions(read_texts(rated)))).items():
+        cases[f"language/{name}"] = hits.astype(np.float64)
+    write_cases(model, cases)
+    found = {name: float(one.mean()) for name, one in cases.items()} | {"language/heldout_accuracy": guessed}
     parts = [Part.HARD, Part.MATCHING, Part.MASKED_TOKENS]
     config = EvaluationConfig(seed=seed, parts=parts, baselines=False, keep_models=False)
     scores = evaluate(model, world, model.with_name(f"{model.name}-scores"), config, False)

@@ -12,5 +12,8 @@ python results/stop/run.py results/stop/arms-minilm.yaml runs/stop/minilm worlds
     build/vaderSentiment-0.5.zip runs/stop/arms-minilm
 cat runs/stop/arms/results.csv > results/stop.csv
 cat runs/stop/arms/start.csv > results/stop-start.csv
+python -m benchmarks.crossed results/stop/arms.yaml runs/stop/arms results/stop-crossed.csv
 python -m benchmarks.arm_pictures results/stop.csv results/stop/arms.yaml docs/images/stop.png
 cat runs/stop/arms-minilm/results.csv > results/stop-minilm.csv
+cat runs/stop/arms-minilm/start.csv > results/stop-minilm-start.csv
+python -m benchmarks.crossed results/stop/arms-minilm.yaml runs/stop/arms-minilm results/stop-minilm-crossed.csv

