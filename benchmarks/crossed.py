@@ -6,8 +6,9 @@ The scorer of the ablation has left cases.npz beside each model: what every test
 scaled so that the mean of the cases is the score. A case is what could have been another: a line, a sentence,
 an object, all pictures of one caption. The difference of two arms is a table of seeds by cases, and the
 variance of its mean has a part of each: of the seeds' means, and of the cases' means, less the part of single
-cells, which is in both. Satterthwaite's degrees of freedom give Student's t. Intervals are corrected for
-their number in the file (Bonferroni). Averages whose scores left no cases are named and left out.
+cells, which is in both. Each part has its own quantile of Student's t, so that no interval is narrower than
+the one that counts seeds alone. Intervals are corrected for their number in the file (Bonferroni). Averages
+whose scores left no cases are named and left out.
 """
 
 import sys
@@ -35,17 +36,19 @@ def write_cases(model: Path, cases: Mapping[str, Floats]) -> None:
 def crossed(differences: Floats, comparisons: int = 1) -> Interval:
     """Mean of a table [seeds, cases] and its 95 % interval, over seeds and cases that were drawn.
 
-    Cornfield and Tukey's variance of the mean of a two-way table whose rows and columns are both random.
+    Variances of a two-way table whose rows and columns are both random; half-widths add up in squares, as
+    Howe (1974) has it for the mean of a sum.
     """
     seeds, cases = differences.shape
     mean, by_seed, by_case = float(differences.mean()), differences.mean(1), differences.mean(0)
     rest = differences - by_seed[:, None] - by_case + mean
     cell = float((rest**2).sum()) / ((seeds - 1) * (cases - 1)) / (seeds * cases)
-    of_seeds, of_cases = float(by_seed.var(ddof=1)) / seeds, float(by_case.var(ddof=1)) / cases
-    variance = max(of_seeds + of_cases - cell, of_seeds, of_cases)
-    spread = of_seeds**2 / (seeds - 1) + of_cases**2 / (cases - 1)
-    freedom = (of_seeds + of_cases) ** 2 / spread if spread else 1.0
-    half = float(stats.t.ppf(1 - 0.025 / comparisons, freedom)) * variance**0.5
+    of_seeds = float(by_seed.var(ddof=1)) / seeds
+    of_cases = max(0.0, float(by_case.var(ddof=1)) / cases - cell)
+    least = 1 - 0.025 / comparisons
+    of_seeds *= float(stats.t.ppf(least, seeds - 1)) ** 2
+    of_cases *= float(stats.t.ppf(least, cases - 1)) ** 2
+    half = (of_seeds + of_cases) ** 0.5
     return Interval(mean, mean - half, mean + half)
 
 

@@ -1,6 +1,6 @@
 """Results as files, and the tables of the documentation made from them.
 
-    python -m benchmarks.results record runs/quickstart results/nano.csv
+    python -m benchmarks.results record runs/quickstart results/quickstart.csv
     python -m benchmarks.results curve runs/quickstart results/curves/nano.csv
     python -m benchmarks.results tables
 
