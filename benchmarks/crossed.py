@@ -12,8 +12,9 @@ whose scores left no cases are named and left out.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def crossed(differences: Floats, comparisons: int = 1) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def _worth(run: Path, scores: list[str]) -> Floats | None:
+def _worth(run: Path, scores: Sequence[str]) -> Floats | None:
     with np.load(run / CASES, allow_pickle=False) as found:
         if not set(scores) <= set(found.files):
             return None
@@ -61,22 +62,27 @@ def _worth(run: Path, scores: list[str]) -> Floats | None:
     return np.concatenate([part * (total / (len(parts) * len(part))) for part in parts])
 
 
+def all_known(each: list[Floats | None]) -> TypeGuard[list[Floats]]:
+    """Whether every run has left its cases."""
+    return all(one is not None for one in each)
+
+
 def main(file: str, out: str, table: str) -> None:
     """Write the table: a row for each arm but the first, and each average."""
     config, runs = load_ablation(file), Path(out) / RUNS
     first, *others = config.chosen
     rows: list[dict[str, str]] = []
     for average in config.averages:
-        names = list(average.scores)
         worth = {
-            arm.name: [_worth(runs / f"{arm.name}-{seed}", names) for seed in range(config.seeds)]
+            arm.name: [_worth(runs / f"{arm.name}-{seed}", average.scores) for seed in range(config.seeds)]
             for arm in config.chosen
         }
-        if any(one is None for each in worth.values() for one in each):
+        tables = {arm: np.stack(each) for arm, each in worth.items() if all_known(each)}
+        if len(tables) < len(worth):
             print(f"{average.name}: no cases, left out", file=sys.stderr)
             continue
         for arm in others:
-            gain = np.stack(worth[arm.name]) - np.stack(worth[first.name])
+            gain = tables[arm.name] - tables[first.name]
             found = crossed(gain, len(config.averages) * len(others))
             rows.append(
                 {"arm": arm.name, "against": first.name, "average": average.name}

@@ -20,7 +20,7 @@ from tests.finetuning.conftest import answers
 from tests.folders import content
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
-from xfm.config.evaluation import Part
+from xfm.config.evaluation import TOGETHER, WORK, EvaluationConfig, Part
 from xfm.config.labels import MatchCalibration
 from xfm.config.typed import from_plain
 from xfm.evaluation import suite
@@ -153,6 +153,28 @@ def test_an_interrupted_evaluation_goes_on(
     monkeypatch.setitem(PARTS, Part.RETRIEVAL, _interrupt)
     scores = evaluated(tmp_path, tiny_world, model, parts=parts)
     assert {"retrieval/seen/text_r1", "retrieval/hard/text_r1"} <= set(scores)
+
+
+def test_parts_side_by_side_score_as_one_after_another(
+    results: Path, tiny_world: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(results / "model", tmp_path / "model")
+    assert evaluated(tmp_path, tiny_world, model, processes=2) == read_scores(results / "metrics.json")
+    assert set(details_of(tmp_path)["files"]) == set(Part)
+    assert (tmp_path / "tasks/vqa/model").is_dir()
+    assert content(tmp_path / "parts").keys() == content(results / "parts").keys()
+
+
+def test_shares_have_every_part_once_and_are_about_as_long() -> None:
+    for processes in (1, 2, 3, 40):
+        shares = EvaluationConfig(processes=processes).shares(list(Part))
+        assert sorted(part for share in shares for part in share) == sorted(Part)
+        assert len(shares) == min(processes, 8)  # some parts share what they encode or train
+        for some in TOGETHER:
+            assert sum(not set(some).isdisjoint(share) for share in shares) == 1
+    shares = EvaluationConfig(processes=2).shares(list(Part))
+    first, second = (sum(WORK[part].rest + sum(WORK[part].tunings) for part in share) for share in shares)
+    assert max(first, second) < 1.1 * min(first, second)
 
 
 @thorough

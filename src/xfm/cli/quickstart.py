@@ -194,9 +194,16 @@ def _evaluation(plan: Plan) -> EvaluationConfig:
         scale=scale,
         minutes=plan.evaluation or 0.0,
         baselines=False,
+        processes=_processes(),
         parts=[part for part in Part if part is not Part.PARAPHRASE],
         retrieval=RetrievalConfig(held_out_rows=400),
     )
+
+
+def _processes() -> int:
+    import torch
+
+    return 1 if torch.cuda.is_available() else min(4, torch.get_num_threads())
 
 
 def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:

@@ -68,6 +68,11 @@ class TimeBudget:
         extra, own = self._work[part].tunings[0], self._tunings
         self._tunings = (extra, *own[:-1], extra, own[-1]) if self._baselines else (extra, *own)
 
+    @property
+    def left(self) -> float:
+        """Seconds to the end; fewer than none of an evaluation without one."""
+        return self._ends - self._clock()
+
     def minutes(self) -> float:
         """For the next fine-tuning of the running part; 0 where steps decide."""
         if not self._limited:
@@ -76,7 +81,7 @@ class TimeBudget:
         here = self._tunings or own.tunings[-1:]  # to come, of which the next is one
         rest = AFTERWARDS + own.rest * len(here) / len(own.tunings) + sum(one.rest for one in others)
         weights = sum(here) + sum(sum(one.tunings) for one in others)
-        left = max(1.0, self._ends - self._clock())
+        left = max(1.0, self.left)
         slowness = self._rest_took / self._rest_planned if self._rest_planned else 1.0
         free = max(LEAST * left, left - slowness * rest)
         return free * here[0] / weights / 60

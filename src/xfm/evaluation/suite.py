@@ -4,8 +4,9 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from xfm.evaluation.context import Context, TimeBudget
 from xfm.evaluation.parts import PARTS, TASKS_FOLDER, saved_models
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import flags_of, write_report
+from xfm.executors.executor import LocalPool
 from xfm.models.adapters import require_whole
 from xfm.models.folder import load_model
 from xfm.models.model_files import write_calibration
@@ -101,33 +103,27 @@ def evaluate(
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     weights = weights_digest(model_folder)
+    work = _Work(model_folder, world, out, config, weights)
     subject = {"model": weights, "data": world_mark(world)}
     maker = ResultOrigin("evaluate", subject, f"{model_folder} on {world}")
     require_free(out, maker, model=model_folder)
     finished = parts_to_keep(out, config)
-    pretrained = load_model(model_folder)
     device = pick_device(config.device)
-    pretrained.model.to(device).eval()
+    if config.processes > 1 and device.type != "cpu":
+        raise UserError(f"processes is {config.processes}, of which {device} has one: they are for a CPU")
     bars = progress and sys.stderr.isatty()  # a log file gets one line for each part instead
-    pictures = TaskImages(pretrained.preprocessing)
-    kept, origin = out / TASKS_FOLDER if config.keep_models else None, str(model_folder)
-    more: dict[str, Any] = {"kept": kept, "time_budget": times, "origin": origin}
-    context = Context(pretrained, world, resolved, device, pictures, bars, **more)
-    keys = {part: part_fingerprint(part, weights, world, resolved) for part in Part}
-    paths = {part: out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json" for part, key in keys.items()}
-    signature = sign(out, maker)
+    context, signature = work.context(times, bars), sign(out, maker)
+    made = _side_by_side(work, resolved, times, progress) if config.processes > 1 else {}
     results: dict[Part, PartResult] = {}
     for part in finished:
-        found = read_part(paths[part], keys[part])
+        found = work.found(part)
         if found and (part not in resolved.parts or not found.left_out.get("rows")):
             results[part] = found
     left_out = _left_out(results, config)
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
         for part in bar:
             bar.set_description(part.value)
-            results[part] = _run_part(context, part, paths[part], keys[part])
-            if progress:
-                bar.write(f"evaluated {part.value} in {results[part].seconds:.1f} s", file=sys.stderr)
+            results[part] = made.get(part) or work.do(context, part, progress)
             results = {part: results[part] for part in Part if part in results}  # in one order
             left_out = _left_out(results, config)
             write_scores(out / METRICS, _scores(results))
@@ -135,7 +131,7 @@ def evaluate(
     details["left_out"] = left_out.kept_in(out)
     saved = saved_models(out, world, config.validation)
     models = {part.value: command for part, (_, command) in saved.items()}
-    files = {part.value: paths[part].name for part in results}
+    files = {part.value: work.file(part)[0].name for part in results}
     details |= {"files": files, "models": models, "made_by": signature}
     scores = _scores(results)
     flagged = to_plain(flags_of(model_folder, details, scores, flags))
@@ -192,27 +188,101 @@ def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> S
     return found
 
 
-def _run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
-    cached = read_part(path, key)
-    if cached is not None and not cached.left_out.get("rows"):  # pictures may have been repaired since
-        context.time_budget.was_done(part, cached.seconds)
-        return cached
-    began = time.perf_counter()
-    context = replace(context, left_out=SkippedRecords(context.config.max_bad))
-    context.pictures.lost = context.left_out
+@dataclass(frozen=True)
+class _Work:
+    """An evaluation whose parts any process can do: each leaves its file in `out`."""
+
+    model: Path
+    world: Path
+    out: Path
+    config: EvaluationConfig
+    weights: str
+
+    def file(self, part: Part) -> tuple[Path, str]:
+        key = part_fingerprint(part, self.weights, self.world, self.config.resolved())
+        return self.out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json", key
+
+    def found(self, part: Part) -> PartResult | None:
+        return read_part(*self.file(part))
+
+    def context(self, times: TimeBudget, bars: bool) -> Context:
+        config, pretrained = self.config, load_model(self.model)
+        device = pick_device(config.device)
+        pretrained.model.to(device).eval()
+        kept = self.out / TASKS_FOLDER if config.keep_models else None
+        pictures = TaskImages(pretrained.preprocessing)
+        more: dict[str, Any] = {"kept": kept, "time_budget": times, "origin": str(self.model)}
+        return Context(pretrained, self.world, config.resolved(), device, pictures, bars, **more)
+
+    def do(self, context: Context, part: Part, told: bool) -> PartResult:
+        """The part's result, from its file where that is there and whole."""
+        path, key = self.file(part)
+        cached = read_part(path, key)
+        if cached is not None and not cached.left_out.get("rows"):  # pictures may have been repaired since
+            context.time_budget.was_done(part, cached.seconds)
+            result = cached
+        else:
+            began = time.perf_counter()
+            context = replace(context, left_out=SkippedRecords(context.config.max_bad))
+            context.pictures.lost = context.left_out
+            with _stoppable(part.value, path.parent), context.time_budget.part(part):
+                result = PARTS[part](context)
+            result.seconds = time.perf_counter() - began
+            result.left_out = context.left_out.plain()
+            write_json(path, {"fingerprint": key, **asdict(result)})
+        if told:
+            tqdm.write(f"evaluated {part.value} in {result.seconds:.1f} s", file=sys.stderr)
+        return result
+
+    def __call__(self, share: "_Share") -> dict[Part, PartResult]:
+        """One process's share of the parts."""
+        prepare_process()
+        torch.set_num_threads(share.threads)
+        minutes = max(0.01, (share.ends - time.time()) / 60) if share.ends else 0.0
+        context = self.context(TimeBudget(minutes, share.parts, self.config.baselines), False)
+        return {part: self.do(context, part, share.told) for part in share.parts}
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Parts, threads of a process, and the `time.time()` by which it ends (0: when its steps are done)."""
+
+    parts: list[Part]
+    threads: int
+    ends: float
+    told: bool
+
+
+def _side_by_side(
+    work: _Work, config: EvaluationConfig, times: TimeBudget, told: bool
+) -> dict[Part, PartResult]:
+    before = {part: work.found(part) for part in config.parts}
+    missing = [part for part, one in before.items() if one is None or one.left_out.get("rows")]
+    if not missing:
+        return {}
+    shares = config.shares(missing)
+    threads = max(1, torch.get_num_threads() // len(shares))
+    ends = time.time() + times.left if config.minutes else 0.0
+    results: dict[Part, PartResult] = {}
+    with _stoppable(", ".join(missing), work.out / PARTS_FOLDER):
+        LocalPool(len(shares)).run(
+            work,
+            [_Share(parts, threads, ends, told) for parts in shares],
+            lambda share, made: results.update(made),
+        )
+    return results
+
+
+@contextmanager
+def _stoppable(what: str, folder: Path) -> Iterator[None]:
     try:
-        with context.time_budget.part(part):
-            result = PARTS[part](context)
+        yield
     except KeyboardInterrupt as interrupt:
-        done = any(path.parent.glob("*.json"))
-        found = f"what was finished is in {path.parent}" if done else "no part was finished before"
+        done = any(folder.glob("*.json"))
+        found = f"what was finished is in {folder}" if done else "no part was finished before"
         raise Interrupted(
-            f"Stopped while evaluating {part.value}; {found}: run the same command again to continue."
+            f"Stopped while evaluating {what}; {found}: run the same command again to continue."
         ) from interrupt
-    result.seconds = time.perf_counter() - began
-    result.left_out = context.left_out.plain()
-    write_json(path, {"fingerprint": key, **asdict(result)})
-    return result
 
 
 def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:

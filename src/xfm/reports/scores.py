@@ -172,7 +172,7 @@ class PartResult:
 
 
 METRICS, PARTS_FOLDER = "metrics.json", "parts"
-MAY_CHANGE = frozenset({"parts", "batch_size", "device", "max_bad", "keep_models"})
+MAY_CHANGE = frozenset({"parts", "batch_size", "processes", "device", "max_bad", "keep_models"})
 """Settings of an evaluation on which its results do not depend."""
 
 
