@@ -14,7 +14,7 @@ whose scores left no cases are named and left out.
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,8 @@ Floats = NDArray[np.float64]
 
 def write_cases(model: Path, cases: Mapping[str, Floats]) -> None:
     """Leave what each case was worth beside a model folder."""
-    np.savez_compressed(model.with_name(CASES), **dict(cases))
+    arrays: dict[str, Any] = dict(cases)
+    np.savez_compressed(model.with_name(CASES), **arrays)
 
 
 def crossed(differences: Floats, comparisons: int = 1) -> Interval:
