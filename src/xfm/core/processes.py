@@ -20,7 +20,8 @@ from xfm.core.errors import UserError
 
 _PR_SET_PDEATHSIG = 1
 _CPUINFO = Path("/proc/cpuinfo")
-_undisturbed = threading.Lock()
+undisturbed = threading.Lock()
+"""While it is held, signals are put off: a helper begun after this process finds nothing that they share."""
 _helpers: "weakref.WeakSet[BaseProcess]" = weakref.WeakSet()
 
 
@@ -101,19 +102,12 @@ def _kill_helpers() -> None:
 def put_off(number: int) -> bool:
     """Whether a signal is sent again later: while torch is imported, an exception aborts the process."""
     spec = getattr(sys.modules.get("torch"), "__spec__", None)
-    if not _undisturbed.locked() and not getattr(spec, "_initializing", False):
+    if not undisturbed.locked() and not getattr(spec, "_initializing", False):
         return False
     again = threading.Timer(0.1, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
     return True
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Inside, signals are put off: a helper that begins after this process finds nothing that they share."""
-    with _undisturbed:
-        yield
 
 
 @contextlib.contextmanager

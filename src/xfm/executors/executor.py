@@ -61,7 +61,7 @@ class LocalPool(Executor):
         waiting: dict[Future[Any], U] = {}
         try:
             for unit in chain(first, rest):
-                with undisturbed():
+                with undisturbed:
                     waiting[pool.submit(_call, unit)] = unit
                 if len(waiting) >= _AHEAD * self.workers:
                     _take(waiting, done)
