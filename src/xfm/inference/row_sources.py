@@ -24,7 +24,7 @@ from xfm.data.tables.columns import listed
 from xfm.data.tables.json_list import json_row, numbered_lines
 from xfm.data.tables.objects import beginning
 from xfm.data.tables.records import RawRow, open_stored
-from xfm.data.tables.table import part_starts, parts_reader
+from xfm.data.tables.table import parts_reader
 from xfm.inference.input_parsing import example
 
 _HEAD = 1 << 16
@@ -169,7 +169,11 @@ class TableRows(RowSource):
     def starts(self, size: int) -> tuple[list[int], int]:
         """The first row's number of each part of `size` rows, and how many rows there are; reads the whole
         table once."""
-        return part_starts(self._table.rows(frozenset()), size)
+        found, count = list[int](), 0
+        for count, raw in enumerate(self._table.rows(frozenset()), 1):
+            if (count - 1) % size == 0:
+                found.append(raw.number)
+        return found, count
 
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
         """Rows from one number up to another, exclusive; None is the end. Parts in order cost one reading of

@@ -96,15 +96,6 @@ def parts_reader(table: Records, wanted: frozenset[str]) -> Callable[[int, int |
     return part
 
 
-def part_starts(rows: Iterator[RawRow], size: int) -> tuple[list[int], int]:
-    """The number of the first row of each run of `size` rows, and how many rows there are."""
-    found, count = list[int](), 0
-    for count, raw in enumerate(rows, 1):
-        if (count - 1) % size == 0:
-            found.append(raw.number)
-    return found, count
-
-
 def open_folder(path: Path) -> tuple[dict[str, list[str]], str]:
     """Images below `path`/CLASS/ by class, and a sentence about the rest. Raises UserError without images."""
     if not path.is_dir():
