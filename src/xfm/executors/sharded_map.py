@@ -174,12 +174,6 @@ def find_plan(work: Path, mark: str, make: Callable[[Path], dict[str, Any]], dis
     return plan
 
 
-def plan_id(work: Path) -> tuple[str, int, int]:
-    """What tells a plan from another one that was there before it, for processes that outlive both."""
-    found = (work / PLAN).stat()
-    return str(work), found.st_ino, found.st_mtime_ns
-
-
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A file that is written beside `path`, and has its name when it is whole and on the disk."""

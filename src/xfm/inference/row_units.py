@@ -19,7 +19,7 @@ from xfm.core.paths import home_path
 from xfm.core.results_folder import digest, model_mark
 from xfm.data.tables import ColumnMap
 from xfm.data.tables.records import stored_size
-from xfm.executors.sharded_map import PLAN, plan_id
+from xfm.executors.sharded_map import PLAN
 from xfm.inference.answer_file import IMAGE, ROW, answer_line
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import one_thread
@@ -184,7 +184,8 @@ _open: tuple[Any, tuple[Pipeline, TableRows | FolderRows, bool]] | None = None
 
 def _opened(work: RowWork, folder: Path) -> tuple[Pipeline, TableRows | FolderRows, bool]:
     global _open
-    key = work, plan_id(folder)
+    plan = (folder / PLAN).stat()  # another one may have been there before, in this process's life
+    key = work, str(folder), plan.st_ino, plan.st_mtime_ns
     if _open is None or _open[0] != key:
         path = folder / PLAN / NAMES
         with explained(f"{path} is damaged", f"remove {folder}", ValueError):
