@@ -116,14 +116,6 @@ class _Steps(Dataset[Any], Generic[B]):
         return SharedBatch.of(batch)
 
 
-def _may_open() -> int:
-    if sys.platform == "win32":
-        return -1
-    import resource
-
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
 def load_steps(
     build: Callable[[int], B | RecordTally], steps: range, workers: int, timeout: float, pin: bool
 ) -> Generator[B | RecordTally, None, None]:
@@ -133,11 +125,13 @@ def load_steps(
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        if 0 <= (may_open := _may_open()) < _FILES:  # some threads of theirs would fail with a traceback each
-            remedy = f"raise the limit (`ulimit -n 8192`), or set {SETTING} to 0"
-            raise UserError(
-                f"Loader processes need more than the {may_open} files that may be open: {remedy}."
-            )
+        if sys.platform != "win32":
+            import resource
+
+            most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            if 0 <= most < _FILES:  # some threads of theirs would fail with a traceback each
+                remedy = f"raise the limit (`ulimit -n 8192`), or set {SETTING} to 0."
+                raise UserError(f"Loader processes need more than the {most} files that may be open: {remedy}")
     loader = DataLoader(
         _Steps(build),
         batch_size=None,
@@ -199,8 +193,8 @@ def loader_death(error: BaseException) -> UserError | None:
     return _died(first_line(error).rstrip(". "))
 
 
-def _gone(processes: Sequence[BaseProcess], error: BaseException, seconds: float = 2.0) -> UserError | None:
-    deadline = time.monotonic() + seconds
+def _gone(processes: Sequence[BaseProcess], error: BaseException) -> UserError | None:
+    deadline = time.monotonic() + PATIENCE
     while all(process.is_alive() for process in processes):
         if time.monotonic() > deadline:
             return None
