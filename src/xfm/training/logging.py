@@ -137,43 +137,31 @@ class RunLog(Callback):
         window.samples = sum(distributed.collect(window.samples))
         self._bad = [*chain.from_iterable(distributed.collect(self._bad))]
         self._write_bad()
-        share = trainer.clock.at(trainer.step).share
-        trainer.last = self.step(trainer.step, window, self._lr, share, trainer.samples.totals())
-
-    def step(
-        self,
-        step: int,
-        window: Window,
-        lr: float,
-        share: float,
-        samples: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
-    ) -> dict[str, Any]:
-        """Log the means of a window that ends with `step` steps done, and return the line."""
-        means = window.means()
+        share, means = trainer.clock.at(trainer.step).share, window.means()
         seconds = max(time.perf_counter() - window.started, 1e-9)
         line: dict[str, Any] = {
-            "step": step,
+            "step": trainer.step,
             "share": share,
             "loss": means.pop("loss", None),
             "losses": {k.removeprefix("losses/"): v for k, v in means.items() if k.startswith("losses/")},
             "metrics": {k.removeprefix("metrics/"): v for k, v in means.items() if k.startswith("metrics/")},
-            "lr": lr,
+            "lr": self._lr,
             "grad_norm": means.get("grad_norm"),
             "steps_per_s": window.steps / seconds,
             "samples_per_s": window.samples / seconds,
             "seconds": time.perf_counter() - self._started,
         }
-        if samples:
+        if samples := trainer.samples.totals():
             line["samples"] = samples
         self._write(line)
-        shown = {"done": share, "loss": line["loss"], **line["losses"], "lr": lr}
+        shown = {"done": share, "loss": line["loss"], **line["losses"], "lr": self._lr}
         shown["samples/s"] = line["samples_per_s"]
         texts = {name: f"{value:.3g}" for name, value in shown.items() if value is not None}
         self._bar.set_postfix(texts, refresh=False)  # a log file gets a line only when the bar is due
         scalars = {name: line[name] for name in ("loss", "lr", "grad_norm") if line[name] is not None}
         scalars |= {name: value for name, value in means.items() if "/" in name}
-        self._draw(step, scalars | {"speed/samples_per_s": line["samples_per_s"]})
-        return line
+        self._draw(trainer.step, scalars | {"speed/samples_per_s": line["samples_per_s"]})
+        trainer.last = line
 
     def _draw(self, step: int, scalars: Mapping[str, float]) -> None:
         if self._trackers is not None:
