@@ -112,12 +112,6 @@ class Item:
     shown: str = ""
 
 
-def is_single(inputs: object) -> bool:
-    """Whether inputs are one input."""
-    one = isinstance(inputs, str | Mapping | bytes | Image.Image)
-    return one or (is_image_input(inputs) and getattr(inputs, "ndim", 3) < 4)
-
-
 def field_names(fields: Sequence[Field]) -> dict[str, Field]:
     """The field of every name that a value may be given by."""
     return {name: field for field in fields for name in (*field.names, *field.parts)}

@@ -14,7 +14,7 @@ from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError
 from xfm.data.tables.objects import InMemory, read_objects
 from xfm.data.tables.records import images_in
-from xfm.inference.input_parsing import by_field, example, field_names, is_image_input, is_single
+from xfm.inference.input_parsing import by_field, example, field_names, is_image_input
 from xfm.inference.row_sources import FolderRows, ReadOptions
 
 ABSENT: Any = object()
@@ -63,7 +63,7 @@ def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
 def _of_values(given: Any) -> Inputs:
     if isinstance(given, np.ndarray) and not is_image_input(given):
         return Inputs(given.tolist()) if given.ndim else Inputs([given.item()], single=True)
-    if is_single(given):
+    if isinstance(given, str | Mapping) or (is_image_input(given) and getattr(given, "ndim", 3) < 4):
         return Inputs([given], single=True)
     refuse_set(given, "")
     as_list = getattr(given, "to_pylist", None)  # of pyarrow, whose columns hold scalars of its own
