@@ -128,10 +128,10 @@ def load_steps(
         if sys.platform != "win32":
             import resource
 
-            most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-            if 0 <= most < _FILES:  # some threads of theirs would fail with a traceback each
+            few, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            if 0 <= few < _FILES:  # some threads of theirs would fail with a traceback each
                 remedy = f"raise the limit (`ulimit -n 8192`), or set {SETTING} to 0."
-                raise UserError(f"Loader processes need more than the {most} files that may be open: {remedy}")
+                raise UserError(f"Loader processes need more than the {few} files that may be open: {remedy}")
     loader = DataLoader(
         _Steps(build),
         batch_size=None,
