@@ -79,8 +79,6 @@ class _TensorBoard(Tracker):
 
 
 class _Wandb(Tracker):
-    """Weights & Biases."""
-
     module: ClassVar[str] = "wandb"
 
     def begin(self, folder: Path, new: bool, config: dict[str, Any]) -> None:
@@ -110,8 +108,6 @@ class _Trackio(_Wandb):
 
 
 class _Mlflow(Tracker):
-    """MLflow."""
-
     def begin(self, folder: Path, new: bool, config: dict[str, Any]) -> None:
         self._client = import_extra("mlflow", "--report-to mlflow").MlflowClient()
         if new:

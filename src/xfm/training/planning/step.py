@@ -94,7 +94,6 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
 
 
 def _packed(count: float) -> float:
-    """Packed tokens with the spare ones."""
     return round_up(max(1, math.ceil(count)), TOKENS_STEP)
 
 
