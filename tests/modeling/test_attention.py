@@ -1,4 +1,4 @@
-"""Attention: plain and fused, by every layout, and cross-attention on memories that texts share."""
+"""Attention: plain and fused, and cross-attention on memories that texts share, by every layout."""
 
 import pytest
 import torch
@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.modeling.build import gradients, losses_of, random_batch, random_tokens, tiny_model
+from tests.modeling.build import gradients, losses_of, random_batch, tiny_model
 from xfm.models import fusion, shared_kv
 from xfm.models.attention import attend, attend_plain, padding_bias
 from xfm.models.attention_layout import PaddedRows
 from xfm.models.fusion import CrossAttention
-from xfm.models.shared_kv import Memories, Memory, copied, joined, side_by_side
+from xfm.models.shared_kv import Memories, Memory, copied, joined
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
@@ -33,31 +33,6 @@ def test_plain_attention_in_bf16_is_within_two_percent(sharpness: int) -> None:
     found = attend_plain(query, key, value, bias, 0.0)
     assert found.dtype == torch.bfloat16
     assert ((found - wanted).norm() / wanted.norm()).item() < 0.02
-
-
-def all_side_by_side(memory: Memory, tokens: int) -> Memories:
-    texts = torch.arange(len(memory.index))
-    return side_by_side([memory], texts.repeat_interleave(tokens), len(texts) * tokens)
-
-
-def test_both_layouts_give_the_same_fusion(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_model().double()
-    tokens, _ = random_tokens(9)
-    text = model.encode_text(tokens.ids, tokens.mask)
-    image = model.encode_image(torch.randn(3, 3, 32, 32, dtype=torch.float64))
-    index = torch.tensor([2, 0, 0, 1, 2, 2, 0, 2, 2])
-    visible = torch.rand(9, 16) < 0.5
-    results, learnt = [], []
-    model.eval()
-    for layout in (copied, all_side_by_side):
-        monkeypatch.setattr(fusion, "remember", layout)
-        model.zero_grad()
-        fused = model.fuse(text, tokens.mask, image, index, visible)
-        fused.square().sum().backward(retain_graph=True)
-        results.append(fused)
-        learnt.append(gradients(model))
-    torch.testing.assert_close(*results, rtol=0, atol=1e-12)
-    torch.testing.assert_close(*learnt, rtol=1e-9, atol=1e-9)
 
 
 WIDTH, SOURCE, HEADS = 8, 6, 2
