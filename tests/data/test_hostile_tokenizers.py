@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from tokenizers import Regex, pre_tokenizers
 
-from tests.alike import thorough
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import unigram_pieces, write_byte_level, write_word_piece
-from tests.processes import limited
 from tests.refusals import expect_refusal
 from xfm.data.tokenizer import SPECIAL_TOKENS, Tokenizer
 from xfm.data.tokenizer_file import KNOWN_PATTERNS
@@ -84,31 +82,6 @@ def test_the_part_that_would_harm_is_named(tmp_path: Path, changes: dict[str, An
     path = write(tmp_path / "tokenizer.json", **changes)
     with expect_refusal(str(path), part):
         Tokenizer.load(path)
-
-
-LOAD = """
-import sys
-from xfm.data.tokenizer import Tokenizer
-from xfm.core.errors import UserError
-for path in sys.argv[1:]:
-    try:
-        Tokenizer.load(path).encode_batch(["a" * 1000] * 8, 64)
-    except UserError as error:
-        print(error)
-"""
-
-
-@thorough
-def test_memory_stays_within_bounds(tmp_path: Path) -> None:
-    """In a process of its own, whose address space would not hold what these files ask for."""
-    padding = {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_to_multiple_of": None}
-    padding |= {"pad_id": 1, "pad_type_id": 0, "pad_token": "<pad>"}
-    for name in "ab":
-        (tmp_path / name).mkdir()
-    grown = write(tmp_path / "a" / "tokenizer.json", normalizer=replace("a", "b" * 10_000_000))
-    said = limited(4, LOAD, grown, write(tmp_path / "b" / "tokenizer.json", padding=padding))
-    (line,) = said.splitlines()
-    assert line.startswith(str(grown))
 
 
 @pytest.mark.parametrize("pattern", sorted(KNOWN_PATTERNS))
