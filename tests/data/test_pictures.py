@@ -70,17 +70,15 @@ def small(format: str) -> bytes:
     return encode(24, 24, format)
 
 
-@pytest.mark.parametrize(("side", "more"), [(4000, 1000)])
-def test_a_jpeg_that_is_refined_for_ever(side, more):
+def test_a_jpeg_that_is_refined_for_ever():
     """A quarter of a megabyte of scans that change nothing took hours; some more than usual do no harm."""
-    data = saved(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    data = saved(Image.new("L", (4000, 4000), 128), "JPEG", progressive=True)
     last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
     began = time.process_time()
     with pytest.raises(ImageError, match=r"\d+ scans, which would take long"):
-        decode(data[:end] + data[last:end] * more + data[end:])
+        decode(data[:end] + data[last:end] * 1000 + data[end:])
     assert time.process_time() - began < 2
-    few = 30 if side == 4000 else 8
-    assert decode(data[:end] + data[last:end] * few + data[end:]).shape == (3, side, side)
+    assert decode(data[:end] + data[last:end] * 30 + data[end:]).shape == (3, 4000, 4000)
 
 
 def directory(*entries: tuple[int, int, int, int]) -> bytes:
@@ -138,10 +136,9 @@ def test_a_file_of_nothing_but_small_pieces(name):
     format, piece = name.split(":")[0], CRUMBS[name]
     data = small(format)
     place = {"JPEG": 2, "PNG": 33, "GIF": 13 + (3 << (data[10] % 8 + 1))}[format]
-    start, end = (b"!\xfe", b"\0") if len(piece) > 255 else (b"", b"")
 
     def of(size: int) -> bytes:
-        return data[:place] + start + piece * (size // len(piece)) + end + data[place:]
+        return data[:place] + piece * (size // len(piece)) + data[place:]
 
     began = time.process_time()
     with pytest.raises(ImageError, match=r"header is broken \(it has more than [0-9,]+ (segm|block|chunk)"):
@@ -166,7 +163,7 @@ def test_a_missing_decoder_is_named_with_its_remedy(monkeypatch):
 @pytest.mark.parametrize("at_once", [1, 1000])
 def test_large_pictures_are_converted_in_strips(mode, clear, at_once, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 256, (61, 43, 3), dtype=np.uint8)
-    picture = Image.fromarray(noise).convert("LA" if mode == "La" else mode).convert(mode)
+    picture = Image.fromarray(noise).convert(mode)
     if clear and mode in ("L", "P", "RGB"):
         picture.info["transparency"] = (1, 2, 3) if mode == "RGB" else 7
     whole = rgb_of(picture.copy())

@@ -184,7 +184,7 @@ def test_retrieval_against_scoring_everything(models: Models, rerank: int, to_te
         hits = pipe(said, images=shown, top_k=3, rerank=rerank)
         cosines, combined, logits = cosines.T, combined.T, logits.transpose(0, 1)
     for query, row in enumerate(hits):
-        shortlist = cosines[query].topk(rerank or 3).indices if rerank < 8 else torch.arange(len(cosines[0]))
+        shortlist = cosines[query].topk(rerank or 3).indices
         wanted = combined[query] if rerank else cosines[query].double()
         order = shortlist[wanted[shortlist].argsort(descending=True)][:3].tolist()
         assert [hit["index"] for hit in row] == order

@@ -224,8 +224,7 @@ def test_a_restart_empties_answers_only(classify: Pipe, tmp_path: Path) -> None:
     assert len(lines(out)) == 2
 
 
-@pytest.mark.parametrize("restart", [True])
-def test_what_is_read_is_never_written(classify: Pipe, search: Pipe, tmp_path: Path, restart: bool) -> None:
+def test_what_is_read_is_never_written(classify: Pipe, search: Pipe, tmp_path: Path) -> None:
     """A restart empties the file of answers, and the log of bad rows may be mended and read again."""
     source = rows_with_bad(tmp_path / "rows.jsonl.bad.jsonl", {})
     gallery = write_lines(tmp_path / "gallery.jsonl", [{"text": "a red square"}])
@@ -233,9 +232,9 @@ def test_what_is_read_is_never_written(classify: Pipe, search: Pipe, tmp_path: P
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for out in (source, tmp_path / "link.jsonl", tmp_path / "rows.jsonl"):
         with expect_refusal("is read, and", "would be written"):
-            predict(classify, source, out, restart=restart)
+            predict(classify, source, out, restart=True)
     with expect_refusal("is read, and", "would be written"):
-        predict(search, source, gallery, gallery=gallery, restart=restart)
+        predict(search, source, gallery, gallery=gallery, restart=True)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

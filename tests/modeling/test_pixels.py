@@ -130,11 +130,10 @@ def test_a_model_of_another_size_is_the_one_built_for_it(size, positions):
     assert model.encode_image(pixels).shape == (2, 1 + new[0] * new[1], model.config.vision.width)
 
 
-@pytest.mark.parametrize("size", [(24, 40)])
-def test_a_folder_loads_at_another_size(saved, size, tmp_path):
-    loaded = load_model(saved, *size)
-    assert loaded.preprocessing.shape == (size[0], size[1] or size[0])
-    pixels = torch.randn(2, 3, *loaded.preprocessing.shape)
+def test_a_folder_loads_at_another_size(saved, tmp_path):
+    loaded = load_model(saved, 24, 40)
+    assert loaded.preprocessing.shape == (24, 40)
+    pixels = torch.randn(2, 3, 24, 40)
     expected = loaded.model.embed_image(pixels)
     save(tmp_path / "new", loaded)
     again = load_model(tmp_path / "new")
