@@ -29,8 +29,6 @@ TASKS = {
     "captioning": TaskConfig("captioning"),
 }
 
-Models = dict[str | None, Pretrained]
-
 EVERY = [spec.name for spec in task_specs()]
 
 NEEDS = {spec.name: None if spec.uses else spec.name for spec in task_specs()}

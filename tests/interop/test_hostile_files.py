@@ -211,13 +211,6 @@ def read(folder: Path, kind: str) -> Any:
     return (read_vision if kind in ("beit", "timm") else read_language)(f"{prefix}{folder}")
 
 
-def without(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).unlink()
-
-
-DENSE, LOST = "encoder.layer.0.output.dense.weight", "transformer.layer.1.ffn.lin2.weight"
-
-
 @pytest.mark.parametrize(
     ("kind", "packed"), [("roberta", False), ("beit", True), ("hf", True), ("timm", True)]
 )

@@ -1,14 +1,11 @@
 """A task on a tiny model, as its tests want it."""
 
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from xfm.config.training import Precision
-from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import LabelledText, SplitRows
-
-TaskT = TypeVar("TaskT", bound=Task[Any, Any, Any])
 
 COLOURS = ("red", "green", "blue", "yellow")
 SINGLE = [LabelledText(f"a {a} square left of a {b} square", a) for a in COLOURS for b in COLOURS if a != b]

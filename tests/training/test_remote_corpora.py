@@ -1,4 +1,4 @@
-"""Pre-training from stores: batches and weights are those of shards on a disk, or a sentence comes."""
+"""Pre-training from stores: batches are those of shards on a disk, or a sentence comes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,6 @@ from tests.alike import some, thorough
 from tests.data.conftest import region_members, write_tar
 from tests.data.sources.store_servers import web_store
 from tests.refusals import expect_refusal
-from tests.training.corpus import write_corpus
 from xfm.config.data import CorpusConfig, DataConfig, Order, PatchMaskConfig, RemoteConfig, StreamConfig
 from xfm.data.loader import PretrainingData
 from xfm.data.sources.shard_index import index_folder
@@ -19,7 +18,6 @@ from xfm.data.tokenizer import train_tokenizer
 REMOTE = RemoteConfig(cache_mb=64, patience=20.0)
 
 
-# ------------------------------------------------------------------ batches
 @pytest.fixture
 def shards(tmp_path, monkeypatch) -> Path:
     """Shards with a tokenizer beside them."""
@@ -57,7 +55,7 @@ def tensors_of(batch):
     return found
 
 
-def named(origins, folder):
+def named(origins):
     return [(Path(origin.shard).name, origin.key) for origin in origins]
 
 
@@ -73,7 +71,7 @@ def test_batches_are_those_of_the_disk_whatever_fails_on_the_way(shards, order):
         found = batches(config)
         assert len(web.asked) > 6
     for one, other in zip(found, expected, strict=True):
-        assert named(one.origins, shards) == named(other.origins, shards)
+        assert named(one.origins) == named(other.origins)
         for mine, theirs in zip(tensors_of(one), tensors_of(other), strict=True):
             assert mine.equal(theirs)
 
@@ -89,13 +87,3 @@ def test_a_store_that_goes_away_ends_the_run_with_a_sentence(shards):
         web.fault = lambda number: 403
         with expect_refusal(web.address, "HTTP 403", "your rights"):
             list(data.batches(0, 2))
-
-
-# ------------------------------------------------------------------ the command
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("remote") / "corpus")
-
-
-def weights(folder: Path) -> bytes:
-    return (folder / "run" / "model" / "model.safetensors").read_bytes()

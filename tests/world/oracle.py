@@ -81,13 +81,6 @@ class Grammar:
         det = found["det"]
         return Noun(NUMBERS.get(det, 1), size, found["colour"], self.forms[name], det), found.end()
 
-    def exactly(self, text: str) -> Noun:
-        """`text` as one noun phrase."""
-        found = self.read(text)
-        assert found is not None, text
-        assert found[1] == len(text), text
-        return found[0]
-
 
 class View:
     """A scene as named boxes."""
