@@ -118,21 +118,6 @@ def test_a_phase_may_weigh_the_losses_and_learn_at_another_rate(corpus, tmp_path
     assert [lines[step]["lr"] for step in (3, 4)] == pytest.approx([optim.lr, optim.lr / 4])
 
 
-def test_resume_from_disk_is_bit_for_bit(corpus, tmp_path):
-    """With losses that remember earlier steps, and another number of loader processes."""
-    recipe = tiny_recipe(corpus, save_every=3, keep=9)
-    negatives = NegativesConfig(queue_size=8)
-    recipe = replace(recipe, training=replace(recipe.training, negatives=negatives))
-    pretrain(recipe, tmp_path / "whole", progress=False)
-    shutil.copytree(tmp_path / "whole", tmp_path / "run")
-    shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
-    recipe = replace(recipe, data=replace(recipe.data, workers=1))
-    pretrain(recipe, tmp_path / "run", resume=True, progress=False)
-    assert logged_losses(tmp_path / "run") == logged_losses(tmp_path / "whole")
-    whole, resumed = (files_of(checkpoint_path(tmp_path / one, 6)) for one in ("whole", "run"))
-    assert {**resumed, "provenance.json": b""} == {**whole, "provenance.json": b""}  # it names the settings
-
-
 def test_encoders_from_other_models(run, corpus):
     recipe = replace(
         tiny_recipe(corpus), init=InitConfig(vision=str(run / "model"), language=str(run / "model"))
@@ -267,7 +252,8 @@ def test_the_run_is_that_without_looks(finished: Path, root: Path, tmp_path: Pat
     assert not (checkpoint_path(tmp_path / "run", 6) / AVERAGE).exists()
 
 
-def test_a_resumed_run_sees_the_same(finished: Path, root: Path, tmp_path: Path) -> None:
+def test_resume_from_disk_is_bit_for_bit(finished: Path, root: Path, tmp_path: Path) -> None:
+    """With losses that remember earlier steps, looks, an average, and another number of loader processes."""
     shutil.copytree(finished, tmp_path / "run")
     shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
     shutil.rmtree(tmp_path / "run" / "model")
@@ -275,6 +261,9 @@ def test_a_resumed_run_sees_the_same(finished: Path, root: Path, tmp_path: Path)
     recipe = replace(recipe, data=replace(recipe.data, workers=1))
     pretrain(recipe, tmp_path / "run", resume=True, progress=False)
     assert looks(tmp_path / "run") == looks(finished)
+    assert logged_losses(tmp_path / "run") == logged_losses(finished)
+    resumed, whole = (files_of(checkpoint_path(of, 6)) for of in (tmp_path / "run", finished))
+    assert {**resumed, "provenance.json": b""} == {**whole, "provenance.json": b""}  # it names the settings
     ours, theirs = (load_file(of / "model" / "model.safetensors") for of in (tmp_path / "run", finished))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
