@@ -3,7 +3,6 @@
 import math
 import re
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.alike import thorough
-from tests.processes import Running
 from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
-from tests.training.faults import command, sentence, trains
 from tests.training.support import called, files_of, logged, logged_losses
 from xfm.cli.main import main
 from xfm.config.data import Augmentation, CorpusConfig, StreamConfig, StreamsConfig
@@ -152,19 +148,6 @@ def test_bad_records_are_logged_and_counted_at_the_end(tmp_path, capsys):
     assert any("3.png" in key for key in bad)
     said = capsys.readouterr().out
     assert re.search(r"3 records could not be read, \S+:\S+ among them; log.jsonl says", said)
-
-
-@thorough
-def test_interrupted_on_the_command_line(corpus, tmp_path):
-    """A process group gets a signal, as from a terminal or a scheduler: saved, one line, status 130."""
-    with Running(command(corpus, tmp_path, workers=1)) as running:
-        running.wait_until(lambda: trains(tmp_path, 3))
-        running.signal(signal.SIGINT, group=True)
-        said = sentence(running.end(), 130)
-    assert "--resume" in said
-    saved = logged(tmp_path / "run")[-1]["step"]
-    assert f"stopped after step {saved}" in said
-    assert checkpoint_path(tmp_path / "run", saved).is_dir()
 
 
 OFTEN = {"validate_every": 2, "validate_steps": 2, "ema": 0.5, "save_every": 3, "keep": 9}
