@@ -187,20 +187,6 @@ def test_too_many_bad_steps_stop_with_the_keys(tmp_path):
     assert all(p.isfinite().all() for p in model.parameters())
 
 
-def test_accumulation_is_the_mean_over_batches():
-    """Two accumulated batches move the model as one batch of both does."""
-
-    def joined(start: int, stop: int) -> Iterator[Numbers]:
-        for step in range(start, stop):
-            a, b = numbers(2 * step, 2 * step + 2)
-            yield Numbers(torch.cat([a.x, b.x]), torch.cat([a.y, b.y]))
-
-    apart, together = Line(), Line()
-    run_line(None, config(5, gradient_accumulation_steps=2), apart)
-    run_line(None, config(5), together, joined)
-    torch.testing.assert_close(apart.layer.weight, together.layer.weight)
-
-
 def test_equals_a_plain_loop_of_torch():
     """Reference: AdamW without groups, clipping and LambdaLR, as torch's documentation writes a loop."""
     training = config(12, optim=OptimConfig(lr=0.05, warmup=4, weight_decay=0.0, clip=0.5))
