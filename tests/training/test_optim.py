@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm.optim import param_groups_layer_decay
 from torch import nn
-from transformers import get_linear_schedule_with_warmup
 
 from tests.modeling.build import tiny_model
 from xfm.config.training import OptimConfig, Precision, Schedule
@@ -23,7 +22,6 @@ from xfm.training.optim import (
     build_optimizer,
     is_decayed,
     layer_factors,
-    lr_factor,
     orthogonalised,
     parameter_groups,
     set_lr,
@@ -78,24 +76,6 @@ def test_fused_equals_the_reference():
     how: dict[str, Any] = {"lr": 1e-2, "betas": config.betas, "eps": 1e-3, "foreach": False, "fused": False}
     plain = torch.optim.AdamW(parameter_groups(reference, config), **how)
     step_alike(ours, reference, (chosen, plain))
-
-
-def rates(steps, schedule_of, **options):
-    """The rates of a schedule of torch or transformers for a first rate of 1."""
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule, found = schedule_of(optimizer, **options), []
-    for _ in range(steps):
-        found.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-    return found
-
-
-def test_schedule_equals_transformers_except_in_the_warm_up():
-    theirs = rates(20, get_linear_schedule_with_warmup, num_warmup_steps=5, num_training_steps=20)
-    ours = [lr_factor(step, TrainingClock(20), OptimConfig(warmup=5)) for step in range(20)]
-    assert ours[5:] == pytest.approx(theirs[5:])
-    assert ours[:5] == pytest.approx(theirs[1:6])  # theirs begins with a step of rate 0
 
 
 def test_muon_takes_the_matrices_of_linear_layers_only():
