@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.modeling.build import gradients, losses_of, random_batch, spread, tiny_config, tiny_model
+from tests.modeling.build import gradients, losses_of, random_batch, spread, tiny_model
 from tests.training.ranks import LEAKY, OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
 from tests.training.support import config as settings
-from xfm.config.encoders import VisionConfig
 from xfm.config.model import MimTarget
 from xfm.config.training import ActivationCheckpointing, LossConfig, OptimConfig, Precision
 from xfm.models.gradients import PRETRAINING
@@ -178,16 +177,7 @@ AGAIN = [ActivationCheckpointing.SELECTIVE, ActivationCheckpointing.FULL]
 @cache
 def dropping(device: str = "cpu") -> XFM:
     """A model that drops weights, states and whole branches."""
-    config = tiny_config()
-    assert isinstance(config.vision, VisionConfig)
-    config = replace(
-        config,
-        vision=replace(config.vision, drop_path=0.3),
-        language=replace(config.language, dropout=0.2),  # pyright: ignore
-        fusion=replace(config.fusion, dropout=0.2),
-    )
-    torch.manual_seed(0)
-    model = XFM(config).train()
+    model = model_with_dropout().train()
     spread(model)
     return model.to(device)
 

@@ -40,21 +40,17 @@ def by_clock(corpus: Path, **training: object) -> Recipe:
     )
 
 
-@pytest.fixture
-def set_clock(monkeypatch: pytest.MonkeyPatch):
-    def set_clock(steps: Iterable[float], dies_at: int | None = None) -> None:
-        clock = Clock(steps)
+def set_clock(patch: pytest.MonkeyPatch, steps: Iterable[float], dies_at: int | None = None) -> None:
+    clock = Clock(steps)
 
-        def told() -> float:
-            now = clock()
-            if dies_at is not None and clock.asked > dies_at:
-                raise PowerCut
-            return now
+    def told() -> float:
+        now = clock()
+        if dies_at is not None and clock.asked > dies_at:
+            raise PowerCut
+        return now
 
-        made = lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, told)  # noqa: E731
-        monkeypatch.setattr(TrainingClock, "of", made)
-
-    return set_clock
+    made = lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, told)  # noqa: E731
+    patch.setattr(TrainingClock, "of", made)
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +58,7 @@ def kept(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of uneven steps, to be copied."""
     folder = tmp_path_factory.mktemp("kept") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            TrainingClock,
-            "of",
-            lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, Clock(UNEVEN)),
-        )
+        set_clock(patch, UNEVEN)
         pretrain(by_clock(corpus), folder, progress=False)
     return folder
 
@@ -85,14 +77,14 @@ def test_phases_follow_the_clock_and_are_recorded(kept):
     assert position == {"steps": 8, "minutes": 1.0, "batches": 8}
 
 
-def test_a_phase_that_the_clock_passes_over_still_hands_on_its_words(corpus, tmp_path, set_clock):
+def test_a_phase_that_the_clock_passes_over_still_hands_on_its_words(corpus, tmp_path, monkeypatch):
     no_fusion = PhaseWeights(itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
     phases = [
         PhaseConfig(0.4, weights=no_fusion),
         PhaseConfig(0.5, weights=no_fusion, init_fusion_embeddings_from_language=True),
     ]
     recipe = replace(by_clock(corpus), curriculum=[*phases, PhaseConfig(1.0, weights=no_fusion)])
-    set_clock([20.0, 30.0, 20.0])
+    set_clock(monkeypatch, [20.0, 30.0, 20.0])
     states = load_model(pretrain(recipe, tmp_path / "run", progress=False)).model.state_dict()
     assert {moment.phase for moment in read_schedule(tmp_path / "run" / SCHEDULE)} == {0, 2}
     words, own = (states[f"{part}.embeddings.words.weight"] for part in ("language", "fusion"))
@@ -118,16 +110,16 @@ def test_a_batch_is_a_function_of_its_phase_and_step(corpus):
     assert all(origins[0][key] == origins[1][key] for key in common)
 
 
-def test_killed_and_gone_on_with(corpus, tmp_path, set_clock):
+def test_killed_and_gone_on_with(corpus, tmp_path, monkeypatch):
     """What the kill lost is trained again; the record is of what the weights have seen."""
     run, stopped = tmp_path / "run", 6
-    set_clock(UNEVEN, dies_at=stopped + 1)
+    set_clock(monkeypatch, UNEVEN, dies_at=stopped + 1)
     with pytest.raises(PowerCut):
         pretrain(by_clock(corpus), run, progress=False)
     saved = int(list_checkpoints(run)[-1].name.removeprefix("step-"))
     before = read_schedule(run / SCHEDULE)
     assert saved < stopped == len(before)
-    set_clock([7.0])
+    set_clock(monkeypatch, [7.0])
     pretrain(by_clock(corpus), run, resume=True, progress=False)
     after = read_schedule(run / SCHEDULE)
     assert after[: saved + 1] == before[: saved + 1]
