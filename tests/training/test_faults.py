@@ -81,13 +81,3 @@ def test_a_hanging_loader_is_one_sentence(corpus, tmp_path):
     words = arguments(corpus, tmp_path, "--data.timeout", "2", workers=1, steps=30)
     said = sentence(run(with_fault(HANGS, words)))
     assert "data.timeout" in said
-
-
-@thorough
-def test_a_loader_that_is_killed_is_one_sentence(corpus, tmp_path):
-    with Running(command(corpus, tmp_path, workers=2)) as running:
-        running.wait_until(lambda: trains(tmp_path))
-        running.children()[0].kill()
-        said = sentence(running.end())
-    assert "loader process" in said
-    assert "data.workers" in said
