@@ -64,16 +64,19 @@ def test_draws_do_not_depend_on_the_shares(shares: list[int], size: int, seed: i
     torch.manual_seed(seed)
     count = sum(shares)
     similarity = torch.randn(count, count) * 3
-    same = same_identity(torch.randint(count, (count,)), torch.arange(count))
+    same = same_identity(torch.randint(count, (count,)), torch.randint(2 * count, (count,)))
     labels = [row // size for row in range(count)]
     (whole,) = drawn_by([count], similarity, same, labels)
     parts = drawn_by(shares, similarity, same, labels)
     for name in ("image", "text", "valid"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
     block = torch.tensor(labels)
+    own, alone = torch.arange(count), ~whole.valid
+    assert (same | (block != block[:, None]))[alone].all()  # there is nobody else
     for drawn in (whole.image, whole.text):
         assert torch.equal(block[drawn], block)
-        assert not same[torch.arange(count), drawn][whole.valid].any()
+        assert not same[own, drawn][whole.valid].any()
+        assert torch.equal(drawn[alone], own[alone])
 
 
 @given(st.integers(2, 30), st.integers(0, 99))

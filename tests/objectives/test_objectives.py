@@ -17,7 +17,6 @@ from xfm.data.schema import Batch, MaskedTokens
 from xfm.objectives.contrast import multi_positive_loss, rows_loss
 from xfm.objectives.fusion_losses import box_losses, corners, generalised_iou, matching_loss
 from xfm.objectives.losses import masked_token_loss
-from xfm.objectives.negatives import draw_negatives, sampling_weights
 from xfm.objectives.step import mim_loss, patch_pixels, pixel_loss
 from xfm.objectives.text_rows import same_identity
 
@@ -45,35 +44,6 @@ def test_multi_positive_targets_are_uniform() -> None:
     both = [similarity.log_softmax(1), similarity.t().log_softmax(1)]
     expected = [-logp[r][positive[r]].mean() for logp in both for r in range(4)]
     torch.testing.assert_close(multi_positive_loss(similarity, positive), torch.stack(expected).mean())
-
-
-@settings(max_examples=50)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8), st.integers(0, 99))
-def test_negatives_are_never_duplicates(rows: list[tuple[int, int]], seed: int) -> None:
-    image, text = torch.tensor(rows).t()
-    same = same_identity(image, text)
-    negatives = draw_negatives(torch.randn(len(rows), len(rows)), same, torch.Generator().manual_seed(seed))
-    for row in range(len(rows)):
-        if negatives.valid[row]:
-            assert not same[negatives.image[row], row]
-            assert not same[row, negatives.text[row]]
-        else:
-            assert same[row].all()
-            assert negatives.image[row] == negatives.text[row] == row
-
-
-def test_negatives_follow_the_sampling_weights() -> None:
-    """Of batches beside each other in one: what is of another counts as the same and is never drawn."""
-    similarity, beside = torch.randn(4, 4) * 2, 50
-    same = torch.eye(4, dtype=torch.bool)
-    own = torch.eye(beside, dtype=torch.bool).repeat_interleave(4, 0).repeat_interleave(4, 1)
-    all_similarity, all_same = similarity.repeat(beside, beside), same.repeat(beside, beside) | ~own
-    generator = torch.Generator().manual_seed(3)
-    drawn = torch.stack([draw_negatives(all_similarity, all_same, generator).text for _ in range(80)])
-    assert (drawn // 4 == torch.arange(4 * beside) // 4).all()
-    frequency = F.one_hot(drawn.view(-1, 4) % 4, 4).float().mean(0)
-    weights = sampling_weights(similarity, same)
-    torch.testing.assert_close(frequency, weights / weights.sum(1, keepdim=True), rtol=0, atol=0.03)
 
 
 def test_matching_leaves_out_rows_without_negatives_and_counts_what_is_right() -> None:
