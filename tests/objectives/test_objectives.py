@@ -1,7 +1,6 @@
 """The objectives as pure functions, against references and laws."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -156,16 +155,6 @@ def test_absent_sources_have_no_losses() -> None:
     assert set(losses_of(model, Batch(0, text=batch.text)).terms) == {"text/mlm"}
     with pytest.raises(ValueError, match="nothing to learn"):
         losses_of(model, Batch(0))
-
-
-def test_regions_without_boxes_have_no_box_losses() -> None:
-    model, batch = tiny_model(), random_batch()
-    assert batch.region is not None
-    whole = replace(batch.region, is_image=torch.ones_like(batch.region.is_image))
-    losses = losses_of(model, replace(batch, region=whole))
-    losses.total.backward()
-    assert losses.terms["region/box_l1"] == losses.terms["region/box_giou"] == 0
-    assert losses.terms["region/itm"] > 0
 
 
 def test_each_pass_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
