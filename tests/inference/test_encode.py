@@ -17,10 +17,7 @@ from tests.inference.models import inputs, pictures, texts
 from tests.inference.support import Folders, close
 from tests.refusals import expect_refusal
 from xfm.config.tasks import task_specs
-from xfm.data.images import to_uint8
-from xfm.data.tokenizer import normalise_caption
 from xfm.inference.loading import LoadedModel
-from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Pretrained
 from xfm.models.shipped import DEFAULT
 
@@ -39,22 +36,11 @@ def computed(module: nn.Module, where: int = 0) -> list[int]:
     return seen
 
 
-def test_vectors_are_those_of_the_pipeline_and_of_the_model(loaded: LoadedModel) -> None:
+def test_vectors_are_those_of_the_pipeline(loaded: LoadedModel) -> None:
     given = inputs("embed", 40)
     found = loaded.encode(given, batch_size=7)
     assert (found.shape, found.dtype) == ((40, loaded.model.config.projection), np.float32)
     close(found, xfm.pipeline("embed", loaded)(given))
-    for place in (0, 1, 38, 39):
-        with torch.no_grad():
-            if isinstance(given[place], str):
-                longest = loaded.model.config.language.longest
-                own = loaded.tokenizer.encode_batch([normalise_caption(given[place])], longest)
-                raw = loaded.model.embed_text(own.ids, own.mask)
-            else:
-                pixels = framed(to_uint8(given[place]), loaded.preprocessing)[None]
-                raw = loaded.model.embed_image(model_pixels(pixels, loaded.preprocessing))
-        close(found[place], raw[0])
-        close(loaded.encode(given[place]), raw[0])
 
 
 WRITTEN = ["How do I reset it?", "how do i reset it", "Yes - to EVERY country!", "a " * 50 + "cat"]
