@@ -63,18 +63,6 @@ def test_text_classification(models: Models) -> None:
     same(pipe(text=said[0], text_pair=said[1]), pipe(given))
 
 
-def test_visual_reasoning(models: Models) -> None:
-    found = models["reasoning"]
-    shown, said = pictures(2), "the left square is red " * 9  # more than 30 words are read
-    text = found.tokenizer.encode_batch([normalise_caption(said, 64)], 64)
-    logits = found.task(pixels(found, shown), text, torch.tensor([[0, 1]]))
-    answer = xfm.pipeline("visual-reasoning", model=found)(images=shown, text=said)
-    wanted = dict(zip(("false", "true"), logits.softmax(-1)[0].tolist(), strict=True))
-    assert scores(answer) == pytest.approx(wanted, abs=1e-5)
-    turned = xfm.pipeline("visual-reasoning", model=found)(images=shown[::-1], text=said)
-    assert scores(turned) != pytest.approx(scores(answer), abs=1e-4)
-
-
 def whole_likelihoods(found: Pretrained, shown: Image.Image, question: str, listed: list[str]) -> Tensor:
     """Log-likelihood of every answer of a list, each scored whole."""
     model = found.task
