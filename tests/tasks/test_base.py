@@ -1,4 +1,4 @@
-"""Order of rows, pictures, rows of files, and reading ahead: the same batches for any number of workers."""
+"""Order of rows, rows of files, and reading ahead: the same batches for any number of workers."""
 
 from collections import Counter
 from dataclasses import replace
@@ -13,9 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms import v2
 
 from tests.alike import some
 from tests.evaluation.tiny import tiny_pretrained
@@ -24,12 +22,11 @@ from tests.refusals import expect_refusal
 from tests.tasks.build import build
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.tasks import task_spec
-from xfm.data.images import load_image
 from xfm.data.schema import TensorFields
 from xfm.data.tables import ColumnMap
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.presets import task_settings
-from xfm.models.folder import Preprocessing, Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.images import TaskImages
@@ -83,22 +80,6 @@ def test_batches_continue_anywhere(pretrained: Pretrained, tiny_world: Path) -> 
     for ours, theirs in zip(whole[6:], later, strict=True):
         assert torch.equal(ours.boxes, theirs.boxes)
         assert torch.equal(ours.pixels[ours.image_index], theirs.pixels[theirs.image_index])
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    pixels = torch.randint(0, 255, (3, 50, 40), dtype=torch.uint8)
-    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
-    return tmp_path / "a.png"
-
-
-def test_pixels_are_those_of_evaluation(picture: Path) -> None:
-    preprocessing = Preprocessing(32)
-    found = TaskImages(preprocessing).pixels([picture])
-    resize = v2.Resize((32, 32), interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
-    reference = resize(load_image(picture))[None] / 255
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
-    torch.testing.assert_close(found, (reference - mean) / std, atol=0.02, rtol=0)
 
 
 VARIED = {
