@@ -5,18 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchvision.ops import generalized_box_iou_loss
 
 from tests.official.pictures import picture
 from tests.tasks.build import build
 from xfm.data.schema import Tokens
-from xfm.data.transforms import Boxes, BoxFormat, BoxUnit
 from xfm.models.decoder import Decoder
 from xfm.models.folder import Pretrained
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
-from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
-from xfm.tasks.rows import LabelledText, Question, Reference
+from xfm.tasks.rows import LabelledText, Question
 from xfm.tasks.vqa import VqaTask, vote_accuracy
 
 
@@ -28,11 +25,6 @@ def questions(tiny_world: Path) -> list[Question]:
 @pytest.fixture
 def pairs(tiny_world: Path) -> list[LabelledText]:
     return ReasoningTask.read(tiny_world / "tasks/reasoning/train.jsonl")
-
-
-@pytest.fixture
-def phrases(tiny_world: Path) -> list[Reference]:
-    return GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
 
 
 def test_nothing_is_detached(pretrained: Pretrained, questions: list[Question]) -> None:
@@ -89,25 +81,6 @@ def test_both_pictures_count_and_keep_their_sides(pretrained: Pretrained, pairs:
             for place in batch.index.t()
         )
         torch.testing.assert_close(logits, task.module.head(torch.cat([left, right], dim=-1)))
-
-
-# ---------------------------------------------------------------- phrases
-
-
-def test_loss_is_l1_plus_giou(pretrained: Pretrained, phrases: list[Reference]) -> None:
-    task = build(GroundingTask, pretrained, phrases)
-    batch = task.collate(phrases[:6])
-    with torch.no_grad():
-        losses = task.loss(batch, torch.Generator())
-        predicted = task.module(batch.pixels, batch.tokens, batch.image_index)
-
-    def corners(boxes: torch.Tensor) -> torch.Tensor:
-        return Boxes(boxes, BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY).data
-
-    assert batch.boxes.shape == (6, 1, 4)
-    l1 = (predicted - batch.boxes[:, 0]).abs().sum(dim=1).mean()
-    giou = generalized_box_iou_loss(corners(predicted), corners(batch.boxes[:, 0]), reduction="mean")
-    torch.testing.assert_close(losses.total, l1 + giou)
 
 
 ANSWERS = [

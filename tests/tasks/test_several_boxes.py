@@ -85,16 +85,19 @@ def test_the_target_is_the_box_of_least_loss(rows: list[tuple[Corners, list[Corn
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(counts=st.lists(st.integers(1, 4), min_size=2, max_size=6))
 def test_a_batch_of_rows_with_different_numbers_of_boxes(pretrained, tiny_world, counts):
-    """What fills a row up changes nothing: the loss of a batch is the mean of those of its rows."""
+    """L1 and GIoU; what fills a row up changes nothing: a batch has the mean of the losses of its rows."""
     plain = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")[: len(counts)]
     other = [(0.1 * n, 0.2, 0.1 * n + 0.3, 0.9) for n in range(3)]
     rows = [replace(row, boxes=(*row.boxes, *other[: n - 1])) for row, n in zip(plain, counts, strict=True)]
     task = build(GroundingTask, pretrained, rows)
+    batch = task.collate(rows)
     with torch.no_grad():
-        whole = task.loss(task.collate(rows), torch.Generator()).total
+        whole = task.loss(batch, torch.Generator()).total
+        predicted = task.module(batch.pixels, batch.tokens, batch.image_index)
         alone = [task.loss(task.collate([row]), torch.Generator()).total for row in rows]
     torch.testing.assert_close(whole, torch.stack(alone).mean())
-    batch = task.collate(rows)
+    l1, giou, _ = box_losses(predicted, nearest_boxes(predicted, batch.boxes))
+    torch.testing.assert_close(whole, l1 + giou)
     for boxes, row in zip(batch.boxes, rows, strict=True):
         expected = torch.tensor([*row.boxes, *[row.boxes[0]] * (max(counts) - len(row.boxes))])
         torch.testing.assert_close(corners(boxes), expected)
