@@ -1,13 +1,11 @@
 """Closed, full and narrow streams, full disks, limits and Ctrl-C: one sentence, a known status, work kept."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +14,6 @@ from tests.alike import some, thorough
 from tests.processes import XFM, Ended, Running
 from xfm.cli.main import main
 from xfm.core.errors import LONGEST_MESSAGE, UserError, explain
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "small"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]).returncode:
-        pytest.skip("no right to mount a small file system here")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -125,18 +113,6 @@ def test_ctrl_c_while_options_are_read(seconds: float) -> None:
 
 
 # ---------------------------------------------------------------- what the machine refuses
-@thorough
-def test_a_full_disk_is_said_once(model: Path, small_disk: Path, tmp_path: Path) -> None:
-    (small_disk / "rest").write_bytes(b"x" * (220 << 10))
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"text": "a red square"}\n' * 2000)
-    out = small_disk / "answers.jsonl"
-    said = refused(f"xfm predict embed --model {model} --input {rows} --out {out} --quiet")
-    assert said.count("disk is full") == 1
-    assert str(out) in said
-    (small_disk / "rest").unlink()
-    whole = [json.loads(line)["row"] for line in out.read_bytes().split(b"\n")[:-1]]
-    assert whole == [*range(1, len(whole) + 1)]
 
 
 def test_a_message_is_short_whatever_a_file_holds() -> None:
