@@ -49,13 +49,3 @@ def test_a_normalised_answer_has_single_spaces_and_no_articles(answer: str) -> N
     words = normalise_answer(answer).split(" ")
     assert not ARTICLES & set(words)
     assert words == [""] or all(words)
-
-
-# ---------------------------------------------------------------- leaving one person out
-@pytest.mark.parametrize("agreeing", [0, 2, 3, 10])
-def test_ten_ways_to_leave_one_person_out(agreeing: int) -> None:
-    given_answers = ["blue"] * agreeing + [f"other{n}" for n in range(10 - agreeing)]
-    left = [agreeing - 1] * agreeing + [agreeing] * (10 - agreeing)
-    expected = sum(min(1, n / 3) for n in left) / 10
-    assert answer_accuracy("blue", given_answers) == pytest.approx(expected)
-    assert {0: 0, 1: 0.3, 2: 0.6, 3: 0.9}.get(agreeing, 1) == pytest.approx(expected)
