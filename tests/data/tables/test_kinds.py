@@ -11,19 +11,13 @@ from hypothesis import strategies as st
 
 from tests.data.tables.written import read
 from tests.refusals import expect_refusal
-from xfm.config.tables import PLAIN
 from xfm.data.tables.json_list import read_json_records
 
-ROWS = [{"text": 'a "red", cat\n', "label": "cat"}, {"text": "größe", "label": "dog"}]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-
-
-def plain(rows: Any) -> list[dict[str, Any]]:
-    return [{name: row[name] for name in ("text", "label")} for row in rows]
 
 
 # ---------------------------------------------------------------- JSON
@@ -54,22 +48,6 @@ def test_a_list_is_read_as_json_reads_it(
 
 
 # ---------------------------------------------------------------- packed
-def test_packed_texts_give_the_same_rows(tmp_path: Path) -> None:
-    written = {
-        ".csv": "text,label\n"
-        + "".join(f'"{r["text"]}",{r["label"]}\n'.replace('"red"', '""red""') for r in ROWS),
-        ".jsonl": "\n".join(map(json.dumps, ROWS)),
-        ".json": json.dumps(ROWS),
-    }
-    written |= {".tsv": "text\tlabel\na, b\tc\n", ".ndjson": written[".jsonl"]}
-    assert {*written} == {*PLAIN}
-    for kind, text in written.items():
-        (tmp_path / f"a{kind}").write_text(text)
-        (tmp_path / f"b{kind}.gz").write_bytes(gzip.compress(text.encode()))
-        assert plain(read(tmp_path / f"b{kind}.gz")) == plain(read(tmp_path / f"a{kind}"))
-        assert kind == ".tsv" or plain(read(tmp_path / f"b{kind}.gz")) == ROWS
-
-
 PACKS: dict[str, tuple[bytes, list[str]]] = {
     "cut": (gzip.compress(b"text,label\n" + b"a,b\n" * 9999)[:-20], ["damaged", "copy it again"]),
     "a bomb of rows": (gzip.compress(b"text,label\n" + b"a,b\n" * (5 << 20), 9), ["expands to more than"]),

@@ -1,6 +1,7 @@
 """The same rows from every kind of table, and messages that name file, row and column."""
 
 import csv
+import gzip
 import json
 import unicodedata
 from collections import Counter
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.data.tables.written import FIELDS, PICTURES, png, read, row, write_parquet
 from tests.refusals import expect_refusal
+from xfm.config.tables import PLAIN
 from xfm.config.task_spec import FieldKind
 from xfm.core.errors import UserError
 from xfm.data.images import decode
@@ -41,17 +43,23 @@ def test_csv_holds_what_was_written(
 
 
 def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
-    rows = [{"q": "a red cat", "k": "cat", "extra": 1}, {"q": 'a dog, "big"', "k": "dog", "extra": 2}]
+    """Packed texts, too."""
+    rows = [{"q": "größe", "k": "cat", "extra": 1}, {"q": 'a dog, "big"\n', "k": "dog", "extra": 2}]
     for name, delimiter in (("a.csv", ","), ("a.tsv", "\t"), ("b.csv", ";")):
         with (tmp_path / name).open("w", newline="", encoding="utf-8-sig") as file:
             writer = csv.DictWriter(file, ["q", "k", "extra"], delimiter=delimiter)
             writer.writeheader()
             writer.writerows(rows)
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    for name in ("a.jsonl", "a.ndjson"):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+    assert {path.suffix for path in tmp_path.iterdir()} == {*PLAIN}
+    for path in [*tmp_path.iterdir()]:
+        (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
     write_parquet(tmp_path / "a.parquet", rows)
-    for name in ("a.csv", "a.tsv", "b.csv", "a.jsonl", "a.parquet"):
-        found = read(tmp_path / name, columns="text=q,label=k")
-        assert [dict(row) for row in found] == [{"text": r["q"], "label": r["k"]} for r in rows], name
+    for path in [*tmp_path.iterdir()]:
+        found = read(path, columns="text=q,label=k")
+        assert [dict(row) for row in found] == [{"text": r["q"], "label": r["k"]} for r in rows], path
         assert found[1].names == {"text": "q", "label": "k", "second": "second"}
 
 
