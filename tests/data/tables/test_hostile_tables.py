@@ -1,5 +1,6 @@
 """Tables that nobody has checked: gigantic, damaged, or written to do harm; commands name what is wrong."""
 
+import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap, read_table
 from xfm.data.tables.table import open_table
 
-Written = str | bytes | Callable[[Path], object] | None
+Written = str | bytes | Callable[[Path], object]
 GOOD = '{"text": "a", "label": "b"}\n'
 
 
@@ -46,6 +47,9 @@ HOSTILE: dict[str, tuple[str, Written, tuple[str, ...]]] = {
     ),
     "a row without an end": ("a.jsonl", GOOD + " " * (5 << 20), ("a.jsonl:2: ", "4194304 bytes", "mend")),
     "a pipe": ("a.jsonl", os.mkfifo, ("a.jsonl", "not a file")),
+    "cut": (
+        "a.csv.gz", gzip.compress(b"text,label\n" + b"a,b\n" * 9999)[:-20], ("damaged", "copy it again"),
+    ),
     "another kind": ("a.xls", b"PK", ("a.xls", ".jsonl, .ndjson, .json, .csv, .tsv, .parquet", "convert")),
     "no Parquet": ("a.parquet", b"PAR1 not really", ("a.parquet ", "copy it again")),
     "rows of Parquet": (
@@ -75,7 +79,7 @@ def test_every_command_names_what_is_wrong(tmp_path: Path, what: str) -> None:
     path = tmp_path / name
     if callable(content):
         content(path)
-    elif content is not None:
+    else:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     for road in ROADS.values():
         with expect_refusal(*words):
@@ -94,6 +98,13 @@ def test_a_line_without_an_end_is_not_read_whole(tmp_path: Path, monkeypatch: py
     assert len(read(tmp_path / "a.csv")) == 9
     (tmp_path / "a.csv").write_text("text,label\na,b\n" + "x" * 900 + ",b\n")
     assert len(read(tmp_path / "a.csv")) == 2
+
+
+def test_a_packed_bomb_of_rows_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xfm.data.tables.records.FREE", 100_000)
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"text,label\n" + b"a,b\n" * (5 << 20)))
+    with expect_refusal("a.csv.gz", "expands to more than"):
+        read(tmp_path / "a.csv.gz")
 
 
 def test_a_local_folder_of_pictures_as_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

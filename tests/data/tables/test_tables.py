@@ -20,11 +20,17 @@ from xfm.config.task_spec import FieldKind
 from xfm.core.errors import UserError
 from xfm.data.images import decode
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table, split_rows
+from xfm.data.tables.json_list import read_json_records
 
 cell = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), include_characters='",;\t\n'), min_size=1, max_size=12
 ).filter(lambda text: bool(text.strip()) and "\r" not in text)
 
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
 IMAGES = Field("images", "both", FieldKind.TWO_PICTURES, parts=("left", "right"))
 ROW = '{"text": "a", "label": "b"}'
 
@@ -40,6 +46,32 @@ def test_csv_holds_what_was_written(
         writer.writerows([("text", "label"), *rows])
     found = read(path)
     assert [(row["text"], row["label"]) for row in found] == rows
+
+
+@settings(max_examples=30)
+@given(
+    rows=st.lists(st.dictionaries(st.text(max_size=8), values, max_size=4), max_size=6),
+    indent=st.sampled_from([None, 0, 3]),
+    ascii_only=st.booleans(),
+    piece=st.sampled_from([1, 2, 7, 1 << 16]),
+)
+def test_a_list_is_read_as_json_reads_it(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[Any],
+    indent: int | None,
+    ascii_only: bool,
+    piece: int,
+) -> None:
+    """However little of the file is held at a time."""
+    path = tmp_path_factory.mktemp("json") / "a.json"
+    path.write_text(json.dumps(rows, indent=indent, ensure_ascii=ascii_only), encoding="utf-8-sig")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("xfm.data.tables.json_list._PIECE", piece)
+        found = [*read_json_records(path).rows(frozenset())]
+    assert [row.cells for row in found] == rows
+    assert [row.number for row in found] == [*range(1, len(rows) + 1)]
+    if found:
+        assert found[-1].read <= path.stat().st_size
 
 
 def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
