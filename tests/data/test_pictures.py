@@ -59,7 +59,7 @@ def test_size_and_pixels_are_those_of_the_bytes(tmp_path):
     (tmp_path / "a.jpg").write_bytes(PICTURE)
     assert image_size(tmp_path / "a.jpg") == (40, 30)
     assert torch.equal(load_image(tmp_path / "a.jpg"), decode(PICTURE))
-    with expect_refusal("40 x 30 pixels, more than the limit of 1199", kind=ImageError):
+    with expect_refusal("40 x 30 pixels, more than the limit of 1199"):
         load_image(tmp_path / "a.jpg", max_pixels=1199)
     assert load_image(tmp_path / "a.jpg", max_pixels=1200).shape == (3, 30, 40)
 
