@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.data.conftest import region_members, write_tar
 from tests.data.sources.store_servers import Bucket, WebStore, s3_server, web_store
 
 
@@ -36,6 +38,16 @@ def web(tmp_path: Path, cache: Path) -> Iterator[WebStore]:
     (tmp_path / "served").mkdir()
     with web_store(tmp_path / "served") as server:
         yield server
+
+
+@pytest.fixture
+def folder(tmp_path: Path, cache: Path) -> Path:
+    """Three shards of four records each."""
+    (tmp_path / "shards").mkdir()
+    for shard in range(3):
+        members = region_members(np.random.default_rng(shard), 4, first=10 * shard, size=(24, 24))
+        write_tar(tmp_path / "shards" / f"scenes-{shard:05d}.tar", members)
+    return tmp_path / "shards"
 
 
 def _forget() -> None:

@@ -46,15 +46,6 @@ def failures_of(source):
 
 
 @pytest.fixture
-def folder(tmp_path, cache):
-    (tmp_path / "shards").mkdir()
-    for shard in range(3):
-        members = region_members(np.random.default_rng(shard), 4, first=10 * shard, size=(24, 24))
-        write_tar(tmp_path / "shards" / f"scenes-{shard:05d}.tar", members)
-    return tmp_path / "shards"
-
-
-@pytest.fixture
 def served(folder, web):
     web.folder = folder.parent
     return f"{web.address}/shards"

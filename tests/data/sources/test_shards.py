@@ -1,4 +1,7 @@
-"""Shards by their index: the same records as by a scan, and of a wrong index nothing but bad records."""
+"""Shards by their index: the same records as by a scan, and of a wrong index nothing but bad records.
+
+What is written beside the shards is read again, and nothing else is taken for it.
+"""
 
 import io
 import os
@@ -14,9 +17,9 @@ from tests.data.conftest import PICTURE, region_members, write_tar
 from tests.data.sources.forging import forge
 from tests.refusals import expect_refusal
 from xfm.data.records import BadRecordError, SampleKind
-from xfm.data.sources import open_source
+from xfm.data.sources import open_source, shard_index
 from xfm.data.sources.base import StoredFile
-from xfm.data.sources.shard_index import index_folder, index_shard
+from xfm.data.sources.shard_index import INDEX, index_folder, index_shard, open_index, write_index
 
 
 def shards_of(folder):
@@ -31,14 +34,6 @@ def records_of(source) -> list:
         except BadRecordError as error:
             found.append(str(error))
     return found
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for shard in range(3):
-        members = region_members(np.random.default_rng(shard), 4, first=10 * shard, size=(24, 24))
-        write_tar(tmp_path / f"scenes-{shard:05d}.tar", members)
-    return tmp_path
 
 
 NAMES = st.text(st.sampled_from("abc/é漢 .\n"), min_size=1, max_size=12).map(
@@ -78,10 +73,51 @@ def test_records_are_those_of_a_scan(tmp_path_factory, rows, form, kind):
     assert all(any(name.strip("/").startswith(key.strip("/")) for name in names) for key in keys)
 
 
+# ------------------------------------------------------------------ the file of an index
+def test_what_is_written_is_read(folder):
+    members = region_members(np.random.default_rng(0), 2, first=10, size=(24, 24))
+    write_tar(folder / "scenes-00001.tar", members | {"19.jpg": b"no text"})
+    entries = [index_shard(path) for path in shards_of(folder)]
+    index = open_index(write_index(folder, entries))
+    assert index.names == tuple(path.name for path in shards_of(folder))
+    assert index.ends.tolist() == [4, 7, 11]
+    assert index.text_ends.tolist() == [4, 6, 10]
+    for again, entry in zip(index.shards(), entries, strict=True):
+        assert np.array_equal(again.spans, entry.spans)
+        assert (again.name, again.size, again.modified) == (entry.name, entry.size, entry.modified)
+        assert again.sample == entry.sample
+    assert np.array_equal(index.spans(4, 7), entries[1].spans)
+    assert [path.name for path in folder.iterdir() if path.suffix != ".tar"] == [INDEX]
+
+
+def test_many_bytes_without_an_index_are_scanned_with_a_word(folder, monkeypatch, caplog):
+    monkeypatch.setattr(shard_index, "SMALL", 0)
+    assert len(open_source(folder, "pair")) == 12
+    assert [f"xfm data index {folder}" in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_writes_the_same_bytes(folder):
+    (folder / "lone.tar").write_bytes(shards_of(folder)[0].read_bytes())
+    written = [index_folder(folder, shards_of(folder), workers).read_bytes() for workers in (1, 2)]
+    assert written[0] == written[1]
+
+
+def test_what_cannot_be_indexed_leaves_the_old_index(folder):
+    before = index_folder(folder, shards_of(folder)).read_bytes()
+    (folder / "broken.tar").write_bytes(b"no tar at all" * 100)
+    with expect_refusal("broken.tar: not a tar header"):
+        index_folder(folder, shards_of(folder))
+    assert (folder / INDEX).read_bytes() == before
+    with expect_refusal("two shards have one name"):
+        write_index(folder, [index_shard(shards_of(folder)[1])] * 2)
+    with expect_refusal("there are no shards to index"):
+        write_index(folder, [])
+    assert sorted(path.suffix for path in folder.iterdir()) == [".tar"] * 4 + [".xfm"]
+
+
 # ------------------------------------------------------------------ an index of other shards
-
-
-def test_a_copy_is_known_again_and_a_changed_shard_is_not(folder, tmp_path_factory):
+def test_a_copy_is_known_again_and_a_changed_shard_is_not(folder):
     index_folder(folder, shards_of(folder))
     path = folder / "scenes-00001.tar"
     os.utime(path, ns=(1, 1))  # as a copy has it
