@@ -1,4 +1,4 @@
-"""Every kind of picture is read or named alike by fine-tuning, predict, pipelines and pre-training."""
+"""Every picture, and form of one, is read alike by fine-tuning, predict, pipelines and pre-training."""
 
 import io
 import json
@@ -9,19 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import xfm
 from tests.alike import some
 from tests.data.conftest import Corpus, unaugmented, write_tar
 from tests.data.picture_kinds import Kind, base, exif, heic, kinds, saved
+from tests.data.web_server import serving
 from tests.inference.support import Models, Pipe
 from tests.refusals import expect_refusal
+from xfm.config.pipelines import UrlRules
 from xfm.core.errors import UserError
 from xfm.data.images import decode, to_uint8
 from xfm.data.loader import PretrainingData
 from xfm.data.transforms import CLIP, View, show
 from xfm.inference.answer_file import bad_file
+from xfm.inference.input_parsing import read_original
 from xfm.inference.prediction import predict
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.images import TaskImages
@@ -61,9 +66,9 @@ def test_predict_and_pipelines(embed: Pipe, tmp_path: Path, name: str) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"image": kind.name}) + "\n")
     if kind.shown is None:
-        for given in (path, kind.data):
+        for form in (path, kind.data):
             with pytest.raises(UserError, match=kind.words):
-                embed(given)
+                embed(form)
         with pytest.raises(UserError, match=rf"rows.jsonl:1: .*({kind.words})"):
             predict(embed, rows, out)
         assert re.search(kind.words, bad_file(out).read_text())
@@ -113,8 +118,7 @@ def test_boxes_are_in_what_a_viewer_shows(
     box = [4, 6, 16, 10]  # left, top, width, height
     upright = Image.new("RGB", (64, 40), "white")
     upright.paste("red", (4, 6, 20, 16))
-    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-    stored = upright.transpose(back[orientation]) if orientation in back else upright
+    stored = upright.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else upright
     block = exif(orientation)
     data = heic(stored, exif=block) if suffix == ".heic" else saved(stored, "JPEG", exif=block, quality=95)
     (tmp_path / f"a{suffix}").write_bytes(data)
@@ -156,11 +160,53 @@ def test_a_limit_that_is_lifted(tmp_path: Path, embed: Pipe, monkeypatch: Any) -
     path = tmp_path / "a.png"
     path.write_bytes(saved(base(), "PNG"))
     monkeypatch.setenv("XFM_MAX_PIXELS", "2399")
-    for given in (path, base()):
+    for form in (path, base()):
         with expect_refusal("60 x 40 pixels", "limit of 2399", "XFM_MAX_PIXELS=2400"):
-            embed(given)
+            embed(form)
     monkeypatch.setenv("XFM_MAX_PIXELS", "2400")
-    assert embed(path).shape == embed(base()).shape
+    for form in (base(), {"image": str(path)}):
+        np.testing.assert_allclose(embed(path), embed(form), atol=1e-6)
     monkeypatch.setenv("XFM_MAX_PIXELS", "many")
     with expect_refusal("XFM_MAX_PIXELS is 'many'; give a number"):
         embed(path)
+
+
+# ---------------------------------------------------------------- forms that users give
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_arrays_tensors_and_pil_pictures_are_the_same_pixels(width: int, height: int, seed: int) -> None:
+    array = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = torch.from_numpy(array).permute(2, 0, 1)
+    for form in (
+        array,
+        np.asfortranarray(array),
+        expected,
+        Image.fromarray(array),
+        np.dstack([array, np.full_like(array[..., :1], 255)]),
+    ):
+        assert torch.equal(to_uint8(form), expected)
+    grey = torch.from_numpy(array[..., 0]).expand(3, -1, -1)
+    for form in (array[..., 0], array[..., :1], grey[:1], Image.fromarray(array[..., 0])):
+        assert torch.equal(to_uint8(form), grey)
+
+
+def test_what_is_transparent_shows_white() -> None:
+    array = np.zeros((2, 2, 4), dtype=np.uint8)
+    array[0, :, 3] = 255
+    for form in (
+        array,
+        torch.from_numpy(array).permute(2, 0, 1),
+        Image.fromarray(array),
+        saved(Image.fromarray(array), "PNG"),
+    ):
+        assert read_original(form)[0].tolist() == [[0, 0], [255, 255]]
+
+
+def test_a_pipeline_fetches_what_is_allowed(models: dict) -> None:
+    with serving() as server:
+        for allowed, words in (
+            (True, "not a public address"),
+            (UrlRules(seconds=5, private=True), "not a JPEG, PNG, WebP"),
+            (["*.example.org"], "127.0.0.1 is none of the hosts that are asked: *.example.org"),
+        ):
+            with expect_refusal(words):
+                xfm.pipeline("embed", model=models[None], allow_urls=allowed)(image=f"{server}/picture")
