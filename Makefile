@@ -60,8 +60,7 @@ hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or mo
 faults: $(DEV) ## kills, full disks, damaged shards, failing stores against real trainings, an hour or more (PYTEST='-k kills')
 	OMP_NUM_THREADS=1 XFM_KILLS=$${XFM_KILLS:-50} XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest -q --durations=0 --durations-min=60 \
 		--no-header tests/training/test_kills.py tests/training/test_faults.py tests/training/test_faults_folder.py \
-		tests/training/test_faults_ranks.py tests/training/test_sample_accounting.py \
-		tests/training/test_remote_corpora.py $(PYTEST)
+		tests/training/test_sample_accounting.py tests/training/test_remote_corpora.py $(PYTEST)
 
 gpu: $(DEV) ## what needs an NVIDIA GPU: its tests, and the step of `base` beside the published one (results/gpu.csv)
 	$(BIN)/python -m pytest -q -m gpu $(PYTEST)

@@ -106,8 +106,6 @@ def stop(folder: Path, stages: Stages, budget: float = 5) -> None:
 
 
 # ---------------------------------------------------------------- budget and plan
-
-
 @pytest.mark.parametrize("smoke", [False, True])
 @pytest.mark.parametrize("budget", [3, 60])
 def test_all_of_the_budget_is_used(tmp_path: Path, stages: Stages, budget: float, smoke: bool) -> None:

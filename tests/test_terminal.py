@@ -113,8 +113,6 @@ def test_ctrl_c_while_options_are_read(seconds: float) -> None:
 
 
 # ---------------------------------------------------------------- what the machine refuses
-
-
 def test_a_message_is_short_whatever_a_file_holds() -> None:
     """The beginning says where it is, the end what to do."""
     said = str(UserError(f"a.csv:3: the label is {'x' * 10**6}; mend the row"))

@@ -128,8 +128,6 @@ def test_contents(corpus):
 
 
 # ------------------------------------------------------------------ processes
-
-
 def test_a_dying_worker_is_explained(corpus, monkeypatch):
     monkeypatch.setattr(BatchBuilder, "__call__", lambda self, step: os.kill(os.getpid(), signal.SIGKILL))
     with expect_refusal("loader process died", "lower data.workers"):

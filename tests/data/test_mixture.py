@@ -60,8 +60,6 @@ def test_runs_keep_groups_and_shares(data):
 
 
 # ------------------------------------------------------------------ orders
-
-
 def test_shuffled_is_uniform():
     """Every record comes first, last or beside another as often as any other (chi-square of 20 records)."""
     size, trials = 20, 3000

@@ -208,8 +208,6 @@ def test_no_results_are_replaced_but_its_own(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- hostile
-
-
 def test_what_records_say_is_escaped(tmp_path: Path) -> None:
     said = "<script>alert(1)</script> a caption"
     write_shards(tmp_path / "data", [(jpeg(1, SIZE), {"captions": [said]})])

@@ -81,8 +81,6 @@ def test_the_trap_is_a_trap(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- damage
-
-
 @given(
     places=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=6),
     kept=SHARE,

@@ -41,8 +41,6 @@ def rows(tiny_world: Path) -> list[ImageCaptions]:
 
 
 # ---------------------------------------------------------------- rows
-
-
 def test_an_epoch_shows_every_caption_once(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
     task = build(RetrievalTask, pretrained, rows, batch_size=13)
     batch = next(task.portions(0, 1)).batch

@@ -23,8 +23,6 @@ def corpus(tmp_path: Path) -> Path:
 
 
 # ------------------------------------------------------------------ two in one folder
-
-
 @thorough
 @pytest.mark.parametrize(
     "words",
