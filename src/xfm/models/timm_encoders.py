@@ -237,9 +237,9 @@ def _create_transformer(config: TimmVisionConfig) -> Any:
 
 def create_conv(config: TimmConvConfig) -> Any:
     """The convolutional network of a configuration, with random weights."""
-    known: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
-    known |= {"num_classes": config.classes}
-    return _create(config, "take a convolutional network, such as efficientnet_lite0", **known)
+    rate = {"drop_path_rate": config.drop_path} if config.drop_path else {}
+    remedy = "take a convolutional network, such as efficientnet_lite0"
+    return _create(config, remedy, num_classes=config.classes, **rate)
 
 
 def _create(config: TimmVisionConfig, remedy: str, **settings: Any) -> Any:

@@ -164,8 +164,8 @@ def compose_pair(reference: str, recipe: Recipe) -> Pretrained:
     pair = read_pair(reference)
     seen, said = pair.vision.encoder, pair.language.encoder
     fusion = recipe.model.fusion
-    if said.config.width % fusion.heads:
-        fusion = replace(fusion, heads=max(1, said.config.width // _HEAD_WIDTH))
+    if said.config.width % fusion.heads:  # then heads are 64 wide
+        fusion = replace(fusion, heads=max(1, said.config.width // 64))
     weight, _ = pair.text_proj
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
@@ -192,10 +192,6 @@ def compose_pair(reference: str, recipe: Recipe) -> Pretrained:
     provenance = _composed(parts, aligned, model, recipe)
     assert pair.vision.preprocessing is not None
     return Pretrained(pair.language.tokenizer, pair.vision.preprocessing, provenance, model=model.eval())
-
-
-_HEAD_WIDTH = 64
-"""Width of a fusion encoder's heads where the recipe's number of them does not divide the width."""
 
 
 def _composed(parts: dict[str, EncoderPart], taken: list[str], model: XFM, recipe: Recipe) -> dict[str, Any]:

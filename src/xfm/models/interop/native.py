@@ -117,6 +117,8 @@ def _text_tensors(
 def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> LanguageConfig:
     roberta = settings["model_type"] in _ROBERTA
     pad = settings.get("pad_token_id", 1 if roberta else 0)
+    # A folder of sentence-transformers may say so.
+    by_mean = read_settings(folder / "1_Pooling" / "config.json").get("pooling_mode_mean_tokens")
     with explained(f"{folder / 'config.json'} describes no text encoder", "copy it again", *_UNFIT):
         config = LanguageConfig(
             vocab_size=settings.get("vocab_size", 50265 if roberta else 30522),
@@ -132,16 +134,10 @@ def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> L
             # RoBERTa never gives another type than the first.
             segments=1 if roberta else min(2, settings.get("type_vocab_size", 2)),
             separator=separator,
-            pooling=_pooling(folder),
+            pooling=TextPooling.MEAN if by_mean is True else TextPooling.FIRST,
         )
         # Through the reader of our own files: numbers of other types are refused there.
         return from_plain(LanguageConfig, to_plain(config), folder / "config.json")
-
-
-def _pooling(folder: Path) -> TextPooling:
-    """The mean where the folder is a sentence-transformers model that takes it, else the first token."""
-    told = read_settings(folder / "1_Pooling" / "config.json")
-    return TextPooling.MEAN if told.get("pooling_mode_mean_tokens") is True else TextPooling.FIRST
 
 
 # ---------------------------------------------------------------- BEiT

@@ -7,6 +7,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,13 +131,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 def read_licence(folder: Path) -> str | None:
     """Licence in the header of a folder's model card, if any."""
     card = folder / "README.md"
-    text = read_text(card, errors="replace") if card.is_file() else ""
-    if not text.startswith("---"):
-        return None
-    try:
-        header = yaml_value(text.split("---", 2)[1])
-    except (IndexError, ValueError):
-        return None
+    text, header = read_text(card, errors="replace") if card.is_file() else "", None
+    if text.startswith("---"):
+        with suppress(ValueError):
+            header = yaml_value(text.split("---", 2)[1])
     if not isinstance(header, dict):
         return None
     found = header.get("license")
