@@ -72,34 +72,26 @@ def read_timm(name: str, reference: str) -> EncoderPart:
 
 def timm_config(trunk: Any, name: str) -> TimmVisionConfig:
     """The configuration of a network of timm, on any device; a UserError for one of another kind."""
-    architecture = trunk.pretrained_cfg["architecture"]
+    features, stages = getattr(trunk, "feature_info", None), conv_stages(trunk)
     if is_transformer(trunk):
-        height, width = trunk.patch_embed.img_size
-        return TimmVisionConfig(
-            architecture=architecture,
-            image_size=height,
-            image_width=None if width == height else width,
-            patch_size=trunk.patch_embed.patch_size[0],
-            width=trunk.embed_dim,
-            depth=len(trunk.blocks),
-            heads=trunk.blocks[0].attn.num_heads,
-        )
-    features = getattr(trunk, "feature_info", None)
-    stages = conv_stages(trunk)
-    if not features or not stages:
+        kind, (height, width), layers = TimmVisionConfig, trunk.patch_embed.img_size, trunk.blocks
+        patch, channels, heads = trunk.patch_embed.patch_size[0], trunk.embed_dim, layers[0].attn.num_heads
+    elif features and stages:
+        kind, (_, height, width), layers = TimmConvConfig, trunk.pretrained_cfg["input_size"], stages
+        patch, channels, heads = features[-1]["reduction"], trunk.head_hidden_size, 1
+    else:
         raise UserError(
             f"{name} is neither a plain vision transformer nor a convolutional network with stages; take "
             "one, such as vit_base_patch16_224 or efficientnet_lite0"
         )
-    _, height, width = trunk.pretrained_cfg["input_size"]
-    return TimmConvConfig(
-        architecture=architecture,
+    return kind(
+        architecture=trunk.pretrained_cfg["architecture"],
         image_size=height,
         image_width=None if width == height else width,
-        patch_size=features[-1]["reduction"],
-        width=trunk.head_hidden_size,
-        depth=len(stages),
-        heads=1,
+        patch_size=patch,
+        width=channels,
+        depth=len(layers),
+        heads=heads,
     )
 
 
