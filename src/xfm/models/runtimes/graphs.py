@@ -39,13 +39,13 @@ class Graph:
 
 
 class PartGraph(nn.Module):
-    """Parts of a model, and what is computed of them and the inputs."""
+    """Parts of a model, and what is computed of them and the inputs; without parts a graph that runs."""
 
     def __init__(self, compute: Callable[..., Any], *parts: nn.Module) -> None:
         super().__init__()
         self.compute, self.parts = compute, nn.ModuleList(parts)
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Any) -> Any:
         """The outputs of a graph of its inputs, in order."""
         return self.compute(*self.parts, *inputs)
 

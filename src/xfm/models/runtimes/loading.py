@@ -1,6 +1,6 @@
 """Models from folders, run by torch or by the runtime of an exported model, which is usable as any model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,22 +19,10 @@ from xfm.models.fusion import FusionQuery
 from xfm.models.heads import mlp_head
 from xfm.models.model_reading import read_artifacts, read_config, read_task
 from xfm.models.runtimes.backends import RUNTIMES, Runner
-from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS
+from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS, PartGraph
 from xfm.models.self_check import verify
 from xfm.models.weights import read_tensors
 from xfm.models.xfm import XFM
-
-
-class GraphPart(nn.Module):
-    """An encoder as a graph, called as the encoder is."""
-
-    def __init__(self, run: Callable[..., Any], config: Any = None) -> None:
-        super().__init__()
-        self.config, self._run = config, run
-
-    def forward(self, *inputs: Any) -> Any:
-        """What the encoder gives."""
-        return self._run(*inputs)
 
 
 class RuntimeModel(XFM):
@@ -46,9 +34,10 @@ class RuntimeModel(XFM):
         nn.Module.__init__(self)
         self.config, self.graphs, self.artifacts = config, graphs, None
         parts: Any = self
-        parts.vision = GraphPart(partial(_pictures, graphs[IMAGE]), config.vision)
-        parts.language = GraphPart(partial(_texts, graphs[TEXT], config.language.pad), config.language)
-        parts.fusion = GraphPart(partial(_fused, graphs[FUSION]))
+        parts.vision = PartGraph(partial(_pictures, graphs[IMAGE]))
+        parts.language = PartGraph(partial(_texts, graphs[TEXT], config.language.pad))
+        parts.fusion = PartGraph(partial(_fused, graphs[FUSION]))
+        parts.vision.config, parts.language.config = config.vision, config.language
         width = config.language.width
         self.vision_proj = nn.Linear(config.vision.width, config.projection)
         self.text_proj = nn.Linear(width, config.projection)
