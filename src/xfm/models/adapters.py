@@ -8,7 +8,6 @@
 To everything that loads a model it is one: the additions are worked into the matrices as it is read.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.next_command import command_line
 from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, import_extra
 from xfm.core.files import read_json_object, write_text
 from xfm.core.paths import home_path
 from xfm.core.results_folder import model_digest
@@ -36,7 +35,7 @@ from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.self_check import SELF_CHECK, check_of, read_check, verify
 from xfm.models.weights import on_cpu, read_tensors, require_finite, require_same, write_tensors
 
-LOW_RANK, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+LOW_RANK = "adapter_model.safetensors"
 _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
@@ -178,19 +177,10 @@ def save_adapter(
             tensors = {f"{_PREFIX}{name}{_DOWN}": down for name, (down, _) in additions.items()}
             tensors |= {f"{_PREFIX}{name}{_UP}": up for name, (_, up) in additions.items()}
             write_tensors(part / LOW_RANK, tensors)
-            of_peft = {
-                "peft_type": "LORA",
-                "base_model_name_or_path": about.base,
-                "r": about.rank,
-                "lora_alpha": about.alpha,
-                "lora_dropout": 0.0,
-                "bias": "none",
-                "fan_in_fan_out": False,
-                "inference_mode": True,
-                "target_modules": sorted(additions),
-                "task_type": None,
-            }
-            (part / PEFT_CONFIG).write_text(json.dumps(of_peft, indent=2) + "\n", encoding="utf-8")
+            lora = import_extra("peft", "an adapter of LoRA", "lora").LoraConfig
+            described = lora(r=about.rank, lora_alpha=about.alpha, inference_mode=True)
+            described.base_model_name_or_path, described.target_modules = about.base, sorted(additions)
+            described.save_pretrained(part)
         if changed:
             write_tensors(part / CHANGED, changed)
         check = check_of(config, own, after, half=False)
