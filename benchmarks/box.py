@@ -24,12 +24,10 @@ from benchmarks.results import EVERYTHING, PARTS, ROOT
 from xfm.config.encoders import TextPositions
 from xfm.config.evaluation import EvaluationConfig, RetrievalConfig
 from xfm.core.errors import UserError
-from xfm.core.files import drafting, read_json_object, read_text, replace_folder, write_text
+from xfm.core.files import drafting, read_json_object, read_text, replace_folder
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.matching import gallery_fit
 from xfm.evaluation.suite import weights_digest
-from xfm.metrics.numbers import percent
-from xfm.models.artifacts import CARD, model_card
 from xfm.models.folder import Pretrained, load_model
 from xfm.models.model_files import save_model
 from xfm.models.xfm import XFM
@@ -120,7 +118,6 @@ def install(run: Path, name: str, commands: Path) -> Path:
             raise UserError(
                 f"{run}: its scores are of other weights than those of its model in half precision"
             )
-        write_text(draft / name / CARD, model_card(found.model.config, load_model(draft / name).artifacts))
         size = sum(path.stat().st_size for path in (draft / name).iterdir())
         if size > MOST:
             raise UserError(
@@ -137,7 +134,11 @@ def described(
 
     Of its training's settings, which name paths of the machine that it was made on, the commands say enough.
     """
-    shown = {label: sentence(scores[key]) for label, key in EVERYTHING.items() if key in scores}
+    shown = {
+        key: {"name": label, **{part: scores[key].get(part) for part in PARTS}}
+        for label, key in EVERYTHING.items()
+        if key in scores
+    }
     kept = {key: value for key, value in found.provenance.items() if key != "settings"}
     return kept | {
         "name": name,
@@ -146,20 +147,6 @@ def described(
         "scores": shown,
         "scored": {"weights_sha256": details["weights_sha256"], "torch": details["torch"]},
     }
-
-
-def sentence(score: dict[str, Any]) -> str:
-    """A score with its interval, its floors and its number of rows."""
-    value, low, high, chance, baseline, n = (score.get(part) for part in PARTS)
-    between = ""
-    if low is not None and high is not None:
-        between = f" (95 %: {100 * low:.1f} to {100 * high:.1f})"
-    floors = "; ".join(
-        f"{what} {percent(floor)}"
-        for what, floor in (("baseline", baseline), ("chance", chance))
-        if floor is not None
-    )
-    return f"{percent(value)}{between}; {floors}; n {n:,}"
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from xfm.models.folder import Preprocessing, load_model, save_model
 from xfm.models.task_models import build_task_model
 from xfm.models.xfm import XFM
 
-WRITTEN = sorted([*FILES, "self_check.json", "preprocessor_config.json"])  # the last is for transformers
+WRITTEN = sorted([*FILES, "README.md", "self_check.json", "preprocessor_config.json"])
 
 
 # ---------------------------------------------------------------- round trip

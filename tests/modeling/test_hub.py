@@ -1,14 +1,16 @@
 """Models of the hub: named as paths are, there and back with a card, and nothing else is fetched."""
 
 import copy
+import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from tests.alike import thorough
 from tests.evaluation.tiny import SIDE, tiny_pretrained
@@ -16,10 +18,12 @@ from tests.modeling.hub_server import Hub, running_hub
 from tests.processes import ROOT, Ended, run
 from tests.processes import XFM as COMMAND
 from tests.refusals import expect_refusal
+from xfm.config.task import TaskConfig
 from xfm.models.artifacts import model_card
 from xfm.models.folder import Artifacts, load_model
 from xfm.models.resolve import find_model, model_folder
-from xfm.models.xfm import XFM, push_to_hub
+from xfm.models.task_models import TaskModel, build_task_model
+from xfm.models.xfm import XFM
 
 
 def python(code: str, endpoint: str, home: Path, *words: str) -> str:
@@ -105,63 +109,55 @@ def test_there_and_back_over_http(saved: Path, tmp_path: Path) -> None:
     assert "the hub cannot be reached, nor is it in the hub's cache" in away
 
 
-def test_the_card() -> None:
+NUMBERS = {"value": 0.5, "low": 0.4, "high": 0.62, "chance": 0.1, "baseline": None, "n": 20}
+PROVENANCE = {
+    "recipe": "nano",
+    "steps": 7,
+    "licences": {"code": "Apache-2.0", "weights": "CC-BY-4.0", "data": {"pictures": "CC-BY-4.0"}},
+    "data": {"pair": ["shards/*.tar", "hf://datasets/me/pairs/*.tar"], "test": ["9 of hub:me/rows@test"]},
+    "world": {"seed": 3},
+    "began_with": {"base_model": ["me/base"]},
+    "scores": {"R@1": 0.477, "vqa/test/accuracy": NUMBERS, "note": "half", "lost/test/auroc": None},
+}
+
+
+def card_of(provenance: dict[str, Any], task: TaskModel | None = None) -> ModelCard:
     loaded = tiny_pretrained()
-    provenance = {
-        "recipe": "nano",
-        "steps": 7,
-        "licences": {"code": "Apache-2.0", "weights": "CC-BY-4.0", "data": {"pictures": "CC-BY-4.0"}},
-        "data": {"pair": ["shards/*.tar"]},
-        "world": {"seed": 3},
-        "scores": {"R@1": 0.477},
-    }
-    card = model_card(loaded.model.config, Artifacts(loaded.tokenizer, loaded.preprocessing, provenance))
-    header = yaml.safe_load(card.split("---")[1])
-    assert header["license"] == "cc-by-4.0"
-    assert header["library_name"] == "xfm"
-    for told in ("code: Apache-2.0", "weights: CC-BY-4.0", "pictures: CC-BY-4.0", "shards/*", "R@1 | 0.47"):
-        assert told in card
-    bare = model_card(loaded.model.config, loaded.artifacts)
-    assert "weights: not stated" in bare
-    assert "Scores" not in bare
-    assert "license" not in yaml.safe_load(bare.split("---")[1])
+    own = Artifacts(loaded.tokenizer, loaded.preprocessing, provenance, task)
+    return ModelCard(model_card(loaded.model.config, own))
 
 
-def test_an_upload_takes_the_models_files_and_nothing_else(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whoever made a folder must not choose what of the machine is shown to the world."""
-    secret = tmp_path / "secret"
-    secret.write_text('{"token": "mine"}')
-    (saved / "notes.json").symlink_to(secret)
-    (saved / ".env").write_text("TOKEN=mine")
-    sent: list[set[str]] = []
-
-    def push(folder: Path, *_: object) -> str:
-        sent.append({path.name for path in folder.iterdir()})
-        return "the address"
-
-    monkeypatch.setattr("xfm.models.xfm.push", push)
-    assert push_to_hub(saved, "me/tiny") == "the address"
-    assert sent == [{path.name for path in saved.iterdir()} - {"notes.json", ".env"} | {"README.md"}]
-    assert "2 of" in (said := capsys.readouterr().err)
-    assert "are no files of a model and stay here: .env, notes.json" in said
-    (saved / "provenance.json").unlink()
-    (saved / "provenance.json").symlink_to(secret)
-    with expect_refusal("provenance.json is a link that leads out of the folder"):
-        push_to_hub(saved, "me/tiny")
-    # The hub's own cache is made of links.
-    cached = tmp_path / "models--me--tiny" / "snapshots" / "abc"
-    cached.mkdir(parents=True)
-    (cached.parents[1] / "blobs").mkdir()
-    (saved / "provenance.json").unlink()
-    (saved / "provenance.json").write_text('{"scores": "none"}')
-    for path in saved.iterdir():
-        if not path.is_symlink():
-            path.rename(cached.parents[1] / "blobs" / path.name)
-            (cached / path.name).symlink_to(f"../../blobs/{path.name}")
-    assert push_to_hub(cached, "me/tiny") == "the address"
-    assert {"model.safetensors", "provenance.json"} < sent[1]
+def test_the_card() -> None:
+    task = build_task_model(TaskConfig("vqa", answers=("yes", "no")), tiny_pretrained().model)
+    card = card_of(PROVENANCE, task)
+    told = {"metric_name": "vqa/test/accuracy", "dataset_split": "test"}
+    results = [
+        EvalResult("other", "unknown", "not stated", "R@1", 0.477, metric_name="R@1"),
+        EvalResult("visual-question-answering", "me/rows", "me/rows", "accuracy", 0.5, **told),
+    ]
+    data = ModelCardData(
+        library_name="xfm",
+        pipeline_tag="visual-question-answering",
+        license="cc-by-4.0",
+        language="en",
+        base_model=["me/base"],
+        datasets=["me/pairs"],
+        tags=["xfm", "vision-language", "vqa"],
+        model_name="vqa",
+        eval_results=results,
+    )
+    assert card.data.to_dict() == data.to_dict()
+    assert card.data.eval_results == results
+    licences = ("code: Apache-2.0", "weights: CC-BY-4.0", "pictures: CC-BY-4.0")
+    measured = "| vqa/test/accuracy | 0.5 | chance 0.1, high 0.62, low 0.4, n 20 |"
+    for words in (*licences, "shards/*", "| R@1 | 0.477 |", "| note | half |", measured):
+        assert words in card.text
+    bare = card_of({"fresh": ["vision_proj."]})
+    assert "weights: not stated" in bare.text
+    assert bare.data.to_dict() == {"library_name": "xfm", "tags": ["xfm", "vision-language"]}
+    assert card_of({}).data.pipeline_tag == "zero-shot-image-classification"
+    named = card_of({"licences": {"weights": "Apple's Sample Code"}, "where": Path("a")}).data
+    assert (named.license, named.license_name) == ("other", "apple-s-sample-code")
 
 
 ROWS = "text,label\n" + "".join(f"the {c} square {n},{c}\n" for n in range(12) for c in ("red", "blue"))
@@ -204,10 +200,14 @@ def test_commands_take_a_name(hub: Hub, tmp_path: Path) -> None:
     assert f"Hub:     {hub.address}/me/tuned" in done.out
     assert hub.private["me/tuned"]
     assert {*hub.downloaded} == {path for path in hub.files["me/tiny"] if path.endswith(("json", "tensors"))}
-    card = hub.files["me/tuned"]["README.md"].decode()
-    assert "fine-tuned for text-classification, 2 outputs" in card
-    assert "text-classification/test/accuracy | " in card
-    for name in ("model.safetensors", "task.json", "task.safetensors"):
+    card = ModelCard(hub.files["me/tuned"]["README.md"].decode())
+    assert "fine-tuned for text-classification, 2 outputs" in card.text
+    assert "text-classification/test/accuracy | " in card.text
+    assert (card.data.pipeline_tag, card.data.base_model) == ("text-classification", ["me/tiny"])
+    found = {one.metric_name: one.metric_value for one in card.data.eval_results}
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert found == {key: score["value"] for key, score in metrics.items()}
+    for name in ("model.safetensors", "task.json", "task.safetensors", "README.md"):
         assert hub.files["me/tuned"][name] == (tmp_path / "run" / "model" / name).read_bytes()
     before = len(hub.asked)
     for line in (

@@ -117,6 +117,7 @@ class TaskSpec:
         pipeline: the `xfm.inference.base.Pipeline` that answers.
         gallery: whether that searches in a gallery, as an `xfm.inference.gallery.Retrieval` does.
         ranks: whether a prediction is a place among all rows of a split, and none of a row by itself.
+        pipeline_tag: the task's name on the Hugging Face hub, for model cards, where it has one there.
     """
 
     name: str
@@ -137,6 +138,7 @@ class TaskSpec:
     pipeline: str = "xfm.inference.heads:Classification"
     gallery: bool = False
     ranks: bool = False
+    pipeline_tag: str = ""
 
     def __post_init__(self) -> None:
         several = (self.fields, self.also, self.asked, self.encoders, self.settings, self.uses)

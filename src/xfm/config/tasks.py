@@ -47,6 +47,7 @@ TEXT_CLASSIFICATION = TaskSpec(
     head=f"{_HEADS}:TextClassifier",
     task="xfm.tasks.text_classification:TextClassificationTask",
     values="xfm.tasks.text_classification:TextRegressionTask",
+    pipeline_tag="text-classification",
 )
 SENTENCE_SIMILARITY = TaskSpec(
     "sentence-similarity",
@@ -65,6 +66,7 @@ SENTENCE_SIMILARITY = TaskSpec(
     task="xfm.tasks.sentence_similarity:SentenceSimilarityTask",
     pipeline=f"{_INFERENCE}.heads:SentenceSimilarity",
     ranks=True,
+    pipeline_tag="sentence-similarity",
 )
 IMAGE_CLASSIFICATION = TaskSpec(
     "image-classification",
@@ -77,6 +79,7 @@ IMAGE_CLASSIFICATION = TaskSpec(
     options=TopK,
     head=f"{_HEADS}:ImageClassifier",
     task="xfm.tasks.image_classification:ImageClassificationTask",
+    pipeline_tag="image-classification",
 )
 IMAGE_TEXT_CLASSIFICATION = TaskSpec(
     "image-text-classification",
@@ -141,6 +144,7 @@ VQA = TaskSpec(
     head=f"{_HEADS}:Answerer",
     task="xfm.tasks.vqa:VqaTask",
     pipeline=f"{_INFERENCE}.generation:QuestionAnswering",
+    pipeline_tag="visual-question-answering",
 )
 GROUNDING = TaskSpec(
     "grounding",
@@ -157,6 +161,7 @@ GROUNDING = TaskSpec(
     head=f"{_HEADS}:Grounder",
     task="xfm.tasks.grounding:GroundingTask",
     pipeline=f"{_INFERENCE}.heads:Grounding",
+    pipeline_tag="zero-shot-object-detection",
 )
 CAPTIONING = TaskSpec(
     "captioning",
@@ -169,6 +174,7 @@ CAPTIONING = TaskSpec(
     head=f"{_HEADS}:Captioner",
     task="xfm.tasks.captioning:CaptioningTask",
     pipeline=f"{_INFERENCE}.generation:Captioning",
+    pipeline_tag="image-to-text",
 )
 ZERO_SHOT = TaskSpec(
     "zero-shot-image-classification",
@@ -178,6 +184,7 @@ ZERO_SHOT = TaskSpec(
     options=ZeroShotOptions,
     uses=_CONTRAST,
     pipeline=f"{_INFERENCE}.heads:ZeroShotImageClassification",
+    pipeline_tag="zero-shot-image-classification",
 )
 FILL_MASK = TaskSpec(
     "fill-mask",
@@ -187,6 +194,7 @@ FILL_MASK = TaskSpec(
     options=TopK,
     uses=("language_head.",),
     pipeline=f"{_INFERENCE}.generation:FillMask",
+    pipeline_tag="fill-mask",
 )
 EMBED = TaskSpec(
     "embed",
@@ -195,6 +203,7 @@ EMBED = TaskSpec(
     "a unit vector, float32; of a list an array",
     uses=_CONTRAST,
     pipeline=f"{_INFERENCE}.heads:Embed",
+    pipeline_tag="feature-extraction",
 )
 MATCHING = TaskSpec(
     "image-text-matching",

@@ -31,7 +31,7 @@ from xfm.finetuning.start import first_reads, prepared_base
 from xfm.finetuning.tuning_run import adapt, is_new
 from xfm.metrics.numbers import readable_seconds
 from xfm.models.resolve import LOG_IN
-from xfm.models.xfm import check_repository, push_to_hub
+from xfm.models.xfm import XFM, check_repository
 from xfm.reports.scores import METRICS
 from xfm.tasks.base import HiddenInput, seeded
 from xfm.tasks.images import TaskImages
@@ -283,9 +283,8 @@ def check_upload(name: str, config: FinetuneConfig) -> None:
 
 def upload(done: FinetuneResult, name: str) -> str:
     """Upload the model of a finished run to a (new: private) repository; gives the commit's address."""
-    scores = {key: f"{score.value:.4g}" for key, score in done.scores.items()}
     try:
-        return push_to_hub(done.model, name, scores=scores, message=f"Fine-tuned: {done.task.spec.name}")
+        return XFM.from_pretrained(done.model).push_to_hub(name, message=f"Fine-tuned: {done.task.spec.name}")
     except UserError as error:
         raise UserError(
             f"{error}; the run is finished and stays as it is: upload its model later in Python with "

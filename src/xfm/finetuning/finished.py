@@ -15,6 +15,7 @@ from xfm.core.files import write_text
 from xfm.core.results_folder import ResultOrigin
 from xfm.data.skipped import BAD_FILE
 from xfm.data.tables import InMemory
+from xfm.data.tables.objects import PREFIX
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.flags import flags_of
 from xfm.finetuning.leaderboard import Leaderboard, compare
@@ -111,8 +112,11 @@ def finish(
 def _save_model(run: Session, found: FinetuneResult) -> dict[str, Any]:
     settings, began = to_plain(run.settings(HiddenInput.NOTHING)), (run.pretrained, run.model)
     adapter = run.config.tune if run.config.tune.save_adapter_only else None
-    valid = len(run.data.valid)
-    return save_tuned(found.model, found.task, *began, found.tuned, valid, adapter, settings=settings)
+    more = {"settings": settings, "scores": {key: asdict(score) for key, score in found.scores.items()}}
+    split = {"valid": "validation"}  # as the scores name it
+    if own := {split.get(name, name): [one] for name, one in run.origin.sources.items() if PREFIX in one}:
+        more["data"] = own
+    return save_tuned(found.model, found.task, *began, found.tuned, len(run.data.valid), adapter, **more)
 
 
 def _settled(found: FinetuneResult, valid: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from xfm.models.adapters import LowRank, require_base, save_adapter
 from xfm.models.artifacts import FRESH
 from xfm.models.folder import Artifacts, Pretrained, save_model
 from xfm.models.precision import resolve
+from xfm.models.resolve import hub_names
 from xfm.models.task_models import ADDED
 from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import AnyTask, seeded
@@ -213,6 +214,7 @@ def save_tuned(
     provenance = {
         "task": task.spec.name,
         "fine_tuned_from": began_from,
+        "base_model": hub_names(began_from),
         "steps": run.step,
         "best_step": run.best,
         "precision": (run.precision or resolve(task.settings.precision, task.settings.device)).value,
@@ -222,7 +224,7 @@ def save_tuned(
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         **settings,
         **({FRESH: fresh} if fresh else {}),
-        "began_with": {key: value for key, value in before.items() if key != "settings"},
+        "began_with": {key: value for key, value in before.items() if key not in ("settings", "scores")},
     }
     model, tokenizer = pretrained.model, pretrained.given_tokenizer
     if adapter is None:

@@ -51,6 +51,8 @@ model.predict([("a cat", picture), ("a dog", picture)])  # probabilities of a ma
 def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     """Write a model folder for sentence-transformers, as one of `FORMATS`; returns its use as Python.
     UserError: the model cannot answer the task, or `out` is taken or cannot be written."""
+    from huggingface_hub import ModelCard
+
     task, module, settings = FORMATS[kind]
     if unused(out) != out:
         raise UserError(f"{out} holds something; name another folder, such as {free_name(out)}")
@@ -59,12 +61,14 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     pipeline(task, loaded)  # refuses a model that could not answer
     way = _USE[kind]
     use = way.format(name="FOLDER", more="")
-    card = model_card(loaded.model.config, loaded.artifacts)
+    card = ModelCard(model_card(loaded.model.config, loaded.artifacts))
+    card.data.library_name = "sentence-transformers"
+    card.text += f"\n## With sentence-transformers\n\n```python\n{use}\n```\n"
     with saving(out) as draft:
         for file in folder.iterdir():
             if file.suffix in (".json", ".safetensors"):
                 shutil.copyfile(file, draft / file.name)
         write_text(draft / MODULES, as_json([{"idx": 0, "name": "0", "path": "", "type": module}]))
         write_text(draft / SETTINGS, as_json(settings | _SHARED))
-        write_text(draft / CARD, f"{card}\n## With sentence-transformers\n\n```python\n{use}\n```\n")
+        write_text(draft / CARD, str(card))
     return way.format(name=repr(str(out)), more=", local_files_only=True")  # else it asks the hub

@@ -1,6 +1,8 @@
 """Tokenizer, preprocessing, provenance and task of a model, and its model card (Markdown)."""
 
+import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from xfm.config.encoders import AnyLanguageConfig
 from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing, Interpolation
 from xfm.config.labels import MatchCalibration
 from xfm.config.model import ModelConfig
+from xfm.config.tasks import ZERO_SHOT
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import View, normalise, show, torchvision_v2
@@ -139,25 +142,31 @@ CARD = "README.md"
 NOT_STATED = "not stated"
 _TRAINING = ["steps", "weights", "seed", "init", "published", "layout", "composed", "began_with", "fresh"]
 """What of a provenance the card says of the training."""
+_LICENCES = """apache-2.0 mit bsd-2-clause bsd-3-clause isc mpl-2.0 gpl-2.0 gpl-3.0 lgpl-2.1 lgpl-3.0 agpl-3.0
+    cc0-1.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nd-4.0 cc-by-nc-3.0 cc-by-nc-4.0 openrail
+    cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nc-nd-4.0 unlicense"""
+"""Licences by the hub's names. Of others the hub takes the name only as a `license_name`."""
+_HUB_DATA = re.compile(r"(?:hub:|hf://datasets/)([\w-][\w.-]*(?:/[\w.-]+)?)", re.ASCII)
 
 
 def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
-    """Card of a model folder; from the provenance it takes `name`, `licences`, `data`, `world`, `scores`,
-    `commands` and `limits` where they are given."""
-    provenance = artifacts.provenance
+    """Card of a model folder, with the hub's metadata; from the provenance it takes `name`, `licences`,
+    `data`, `world`, `base_model`, `scores` (by `task/split/metric`: a number, a text, or a `Score` as plain
+    values, with a `name` for people if it has one), `commands` and `limits` where they are given."""
+    provenance = json.loads(json.dumps(artifacts.provenance, sort_keys=True, default=str))
+    scores = _mapping(provenance.get("scores")).items()
+    scores = {key: one if isinstance(one, dict) else {"value": one} for key, one in scores}
     licences = _mapping(provenance.get("licences"))
     data = licences.get("data") or NOT_STATED
     if isinstance(data, Mapping):
         data = "; ".join(f"{name}: {text}" for name, text in data.items())
-    header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", "vision-language"]}
-    if isinstance(weights := licences.get("weights"), str):
-        header["license"] = weights.lower()
     (height, width), (rows, columns) = artifacts.preprocessing.shape, config.vision.grid
-    task = ""
+    task, name = "", provenance.get("name") or provenance.get("recipe", "custom")
     if artifacts.task:
         spec = artifacts.task.task
         outputs = f", {spec.classes} outputs" if spec.classes else ""
-        task = f"\n- fine-tuned for {spec.kind}{outputs} (`model.artifacts.task`)"
+        task = f"\n- fine-tuned for {spec.kind}{outputs} (`model.task`)"
+        name = provenance.get("name") or spec.kind
     composed = _mapping(provenance.get("composed") or _mapping(provenance.get("began_with")).get("composed"))
     parts = "".join(
         f"\n- weights of the {name} encoder that training began with, {part.get('reference')}: "
@@ -166,12 +175,12 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
         if (part := _mapping(composed.get(name)))
     )
     sections = [
-        f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
-        f"# X-FM model: {provenance.get('name') or provenance.get('recipe', 'custom')}",
+        f"---\n{_metadata(artifacts, provenance, str(name), scores)}\n---",
+        f"# X-FM model: {name}",
         "One model for language, vision and vision-language ([arXiv 2301.05065]"
         "(https://arxiv.org/abs/2301.05065)), in the format of the package `xfm`.",
-        "```python\nimport xfm\n\nmodel = xfm.XFM.from_pretrained(NAME)\n```",
-        "With transformers: `import xfm.models.interop.transformers`, then "
+        "```python\nimport xfm\n\nmodel = xfm.load(NAME)\n```",
+        "With transformers, where `model.safetensors` is: `import xfm.models.interop.transformers`, then "
         "`AutoModel.from_pretrained(NAME)`.",
         "## The model",
         f"- vision: {_part(config.vision)}, pictures of {height} x {width} pixels in {rows} x {columns} "
@@ -187,12 +196,64 @@ def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
         sections += [f"## {title}", dumped if shown else "Not stated."]
     if commands := provenance.get("commands"):
         sections += ["## How it was made", f"```bash\n{commands}\n```"]
-    if scores := _mapping(provenance.get("scores")):
-        table = "\n".join(f"| {name} | {value} |" for name, value in scores.items())
-        sections += ["## Scores", f"| what | score |\n|---|---|\n{table}"]
+    if scores:
+        table = "\n".join(_score_line(name, score) for name, score in scores.items())
+        head = "| what | score | beside it (low, high: 95 % interval; n: rows) |\n|---|---|---|"
+        sections += ["## Scores", f"{head}\n{table}"]
     if limits := provenance.get("limits"):
         sections += ["## Limits", str(limits)]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _score_line(name: str, score: Mapping[str, Any]) -> str:
+    shown = {key: f"{n:.4g}" if isinstance(n, float) else str(n) for key, n in score.items() if n is not None}
+    name, value = shown.pop("name", name), shown.pop("value", NOT_STATED)
+    return f"| {name} | {value} | {', '.join(f'{key} {number}' for key, number in shown.items())} |"
+
+
+def _metadata(
+    artifacts: Artifacts, provenance: Mapping[str, Any], name: str, scores: Mapping[str, Mapping[str, Any]]
+) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    spec = artifacts.task.task.spec if artifacts.task else ZERO_SHOT
+    answers = artifacts.task or not any(artifacts.is_untrained(part) for part in spec.uses)
+    lineage = [provenance]
+    while before := _mapping(lineage[-1].get("began_with")):
+        lineage.append(before)
+    trained = [{**_mapping(one.get("data")), "test": None} for one in lineage]
+    weights = str(_mapping(provenance.get("licences")).get("weights") or "").lower()
+    licence = re.sub(r"[^a-z0-9.]+", "-", weights).strip("-")
+    listed = licence in _LICENCES.split()
+    results = []
+    for key, score in scores.items():
+        value = score.get("value")
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            continue  # a text, or nothing, stands in the table alone
+        task, split, metric = ["other", None, *key.split("/")][-3:]
+        source = _HUB_DATA.search(json.dumps(_mapping(provenance.get("data")).get(split)))
+        result = EvalResult(
+            task_type=(task == spec.name and spec.pipeline_tag) or task or "other",
+            dataset_type=source[1] if source else "unknown",
+            dataset_name=source[1] if source else NOT_STATED,
+            dataset_split=split,
+            metric_type=metric,
+            metric_name=str(score.get("name") or key),
+            metric_value=value,
+        )
+        results.append(result)
+    return ModelCardData(
+        library_name="xfm",
+        pipeline_tag=(answers and spec.pipeline_tag) or None,
+        license=licence if listed else "other" if licence else None,
+        license_name=None if listed else licence or None,
+        language="en" if any(one.get("world") for one in lineage) else None,
+        base_model=next((one["base_model"] for one in lineage if one.get("base_model")), None),
+        datasets=[*dict.fromkeys(_HUB_DATA.findall(json.dumps(trained)))] or None,
+        tags=["xfm", "vision-language", *([spec.name] if artifacts.task else [])],
+        model_name=name if results else None,
+        eval_results=results or None,
+    ).to_yaml()
 
 
 def _part(config: Any) -> str:

@@ -9,6 +9,8 @@ for one text and one image, which every load compares, `calibration.json` the ma
 - `config.json` says `model_type`, by which transformers finds the classes, and a classifier's labels.
   Settings of its own, in a folder that it wrote, are passed over here.
 - `preprocessor_config.json` names the classes that prepare inputs; numbers stay in `preprocessing.json`.
+
+`README.md` is the model card, as the hub reads it.
 """
 
 import json
@@ -29,7 +31,7 @@ from xfm.core.errors import FULL, UserError, excerpt, refused
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text
 from xfm.core.paths import home_path
 from xfm.data.tokenizer import Tokenizer
-from xfm.models.artifacts import Artifacts, Preprocessing
+from xfm.models.artifacts import CARD, Artifacts, Preprocessing, model_card
 from xfm.models.composition import Backbone
 from xfm.models.self_check import SELF_CHECK, check_of
 from xfm.models.task_models import TaskModel
@@ -64,11 +66,6 @@ WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
 CALIBRATION, PACKAGES = "calibration.json", "packages.json"
 TASK, TASK_WEIGHTS = "task.json", "task.safetensors"
-MODEL_FILES = (
-    *(WEIGHTS, CONFIG, TOKENIZER, PREPROCESSING, PROVENANCE, INPUT_CLASSES, SELF_CHECK),
-    *(CALIBRATION, PACKAGES, TASK, TASK_WEIGHTS),
-)
-"""All that a whole model's folder may have."""
 
 
 def save_model(
@@ -147,6 +144,7 @@ def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -
     if artifacts.task is not None:
         write_tensors(folder / TASK_WEIGHTS, artifacts.task.added_state())
         _write_json(folder / TASK, to_plain(artifacts.task.task))
+    write_text(folder / CARD, model_card(config, artifacts))
 
 
 def write_calibration(folder: Path, calibration: MatchCalibration) -> None:

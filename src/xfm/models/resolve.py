@@ -56,19 +56,18 @@ def stand_in(folder: Path) -> Path | None:
     """Run folder in place of a packaged or cached model, beside which no command writes; None for others."""
     if folder.resolve().is_relative_to(HOME):
         return Path("runs") / f"boxed-{folder.name}"
-    if (cached := cached_repository(folder)) is not None:
-        return Path("runs") / f"hub-{cached.name.removeprefix('models--')}"
-    return None
-
-
-def cached_repository(folder: Path) -> Path | None:
-    """The hub's cache of a repository whose files a folder links to; None for other folders."""
-    repository = folder.parent.parent
-    cached = folder.parent.name == "snapshots" and repository.name.startswith("models--")
-    return repository if cached else None
+    repository = folder.parent.parent.name
+    cached = folder.parent.name == "snapshots" and repository.startswith("models--")
+    return Path("runs") / f"hub-{repository.removeprefix('models--')}" if cached else None
 
 
 # ---------------------------------------------------------------- the hub
+def hub_names(*references: Path | str | None) -> list[str]:
+    """`owner/name` of those references that are repositories of the hub: no path here has the name."""
+    found = [_HUB_NAME.fullmatch(str(one)) for one in references if one and not home_path(one).exists()]
+    return list(dict.fromkeys(match[1] for match in found if match))
+
+
 @functools.cache  # a command names its model several times, and asks the hub once
 def _downloaded(name: str, revision: str | None = None) -> Path:
     from huggingface_hub import errors, snapshot_download

@@ -28,6 +28,7 @@ from xfm.models.folder import Artifacts, Preprocessing, load_model, save_model
 from xfm.models.gradients import GradientPolicy, Objective
 from xfm.models.model_files import TOKENIZER, WEIGHTS, write_description
 from xfm.models.model_reading import read_config, read_provenance
+from xfm.models.resolve import hub_names
 from xfm.models.xfm import XFM
 from xfm.training import distributed
 from xfm.training.callbacks import Checkpoints
@@ -43,7 +44,7 @@ from xfm.training.randomness import seed_all
 from xfm.training.run_folder import RunFolder, held, require_new, require_run, restarted, saved_of
 from xfm.training.trainer import Trainer
 
-_OF_THE_START = ("recipe", "steps", "seed", "composed", "licences", "began_with")
+_OF_THE_START = ("recipe", "steps", "seed", "composed", "base_model", "licences", "began_with")
 _OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
 
 
@@ -70,6 +71,7 @@ def _describe_run(
         "precision": precision.value,
         "seed": recipe.training.seed,
         "init": to_plain(recipe.init),
+        "base_model": hub_names(recipe.init.model, recipe.init.language, recipe.init.vision),
         "gradients": {
             objective.value: sorted({one for policy in policies for one in policy.reaches[objective]})
             for objective in Objective

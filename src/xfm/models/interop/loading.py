@@ -47,7 +47,7 @@ from xfm.models.interop.sources import (
     fetch_repository,
     read_tokenizer,
 )
-from xfm.models.resolve import find_model
+from xfm.models.resolve import find_model, hub_names
 from xfm.models.runtimes.loading import is_exported, open_exported
 from xfm.models.self_check import verify
 from xfm.models.xfm import XFM
@@ -201,8 +201,10 @@ def _composed(parts: dict[str, EncoderPart], taken: list[str], model: XFM, recip
     sources = {name: part.source for name, part in parts.items()}
     licences = {source.get("licence") for source in sources.values()}
     weights = licences.pop() if len(licences) == 1 else None
+    read = (str(source.get("reference")).removeprefix(TRANSFORMERS) for source in sources.values())
     return {
         "composed": {**sources, "recipe": recipe.name},
+        "base_model": hub_names(*read),
         "licences": {"code": CODE_LICENCE, "weights": weights, "data": None},
         "ignored": {name: part.ignored for name, part in parts.items()},
         FRESH: fresh,
