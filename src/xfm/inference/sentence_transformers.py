@@ -82,7 +82,7 @@ class FolderModule(InputModule):
             raise UserError("the weights of an X-FM model are saved as safetensors, never pickled")
         folder, own = Path(output_path), self.pipe.engine.pretrained
         if self.learned:
-            provenance, kept = {**own.provenance, "trained_by": _TRAINED}, own.calibration
+            provenance, kept = {**own.provenance, "trained_by": _TRAINED, "scores": None}, own.calibration
             own = replace(own, provenance=provenance, calibration=kept if self.calibrated else None)
         with tempfile.TemporaryDirectory(dir=folder) as place:
             draft = Path(place) / "model"

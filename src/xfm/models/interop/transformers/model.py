@@ -194,7 +194,7 @@ class XFMPreTrainedModel(PreTrainedModel):
             folder = Path(save_directory)
             folder.mkdir(parents=True, exist_ok=True)
             saved = {"class": type(self).__name__, "transformers": transformers.__version__}
-            text = as_json({**self.provenance, "saved": saved})
+            text = as_json({**self.provenance, "saved": saved, "scores": None})  # it may have learned since
             (folder / SELF_CHECK).unlink(missing_ok=True)  # of another model that lay there
             (folder / PROVENANCE).write_text(text, encoding="utf-8")
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
