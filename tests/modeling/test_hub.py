@@ -214,7 +214,7 @@ def test_commands_take_a_name(hub: Hub, tmp_path: Path) -> None:
         "predict text-classification me/tuned --text red",
         "evaluate me/tuned --test rows.csv --quiet --device cpu",
         "export me/tiny published.th",
-        "probe me/tiny --train nowhere.csv --test nowhere.csv --out probe",
+        "evaluate me/tiny --train nowhere.csv --test nowhere.csv --out probe",
     ):
         done = xfm(line, tmp_path, hub.address)
         assert done.status == (2 if "nowhere" in line else 0), (line, done.err)

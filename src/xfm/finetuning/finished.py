@@ -116,7 +116,8 @@ def _save_model(run: Session, found: FinetuneResult) -> dict[str, Any]:
     split = {"valid": "validation"}  # as the scores name it
     if own := {split.get(name, name): [one] for name, one in run.origin.sources.items() if PREFIX in one}:
         more["data"] = own
-    return save_tuned(found.model, found.task, *began, found.tuned, len(run.data.valid), adapter, **more)
+    made = save_tuned(found.model, found.task, *began, found.tuned, len(run.data.valid), adapter, **more)
+    return {key: value for key, value in made.items() if key != "scores"}  # the page has its own
 
 
 def _settled(found: FinetuneResult, valid: int) -> dict[str, Any]:
