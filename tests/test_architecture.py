@@ -1,4 +1,4 @@
-"""The map is true: its table is that of the code, and what it names exists."""
+"""The map is true: its table is that of the code, and what it and the glossary name exists."""
 
 import re
 from pkgutil import resolve_name
@@ -7,7 +7,7 @@ import pytest
 
 from tests.rooms import ORDER, ROOT, below, due, sentence
 
-PAGE = (ROOT / "docs" / "architecture.md").read_text()
+PAGE = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("architecture", "glossary"))
 NAMES = sorted(set(re.findall(r"`(xfm(?:\.\w+)+)`", PAGE)))
 PLACES = sorted(set(re.findall(r"`(src/[\w/.]+)`", PAGE)))
 

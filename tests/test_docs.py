@@ -12,7 +12,7 @@ from pkgutil import iter_modules
 import pytest
 import yaml
 
-from tests.pages import PAGES, ROOT, blocks, commands, commands_in, files, mentions, name_of
+from tests.pages import NOTEBOOKS, PAGES, ROOT, blocks, commands, commands_in, files, mentions, name_of
 from tests.task_tables import fine_tuning, pipelines
 from xfm.cli.main import COMMANDS, command_module, parse_command
 from xfm.config.options import known_options
@@ -113,9 +113,32 @@ def test_python_examples_import_what_exists(page):
     assert [name for code in blocks(page, "python") for name in missing_names(code)] == []
 
 
-@every_page
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=name_of)
 def test_links_lead_to_files(page):
     assert [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()] == []
+
+
+NEWCOMERS = {
+    "docs/install.md": "xfm --version",
+    "docs/search.md": "xfm search photos/",
+    "docs/finetuning.md": "xfm finetune image-classification",
+    "docs/tutorials/vqa.md": "xfm finetune vqa",
+    "docs/libraries.md": "vectors = model.encode(",
+    "docs/serving.md": "xfm serve small",
+    "docs/data.md": "xfm pretrain --recipe own.yaml",
+    "docs/export.md": "--format onnx",
+    "docs/benchmarks.md": "xfm reproduce coco",
+    "docs/extending.md": "register_task(",
+}
+"""What a newcomer wants: the page of the task, and a command or call that stands there."""
+
+
+@pytest.mark.parametrize(("page", "shown"), NEWCOMERS.items(), ids=NEWCOMERS)
+def test_a_newcomer_is_there_within_two_links(page, shown):
+    first = {ROOT / link for link in LINK.findall((ROOT / "README.md").read_text()) if link.endswith(".md")}
+    second = {(one.parent / link).resolve() for one in first for link in LINK.findall(one.read_text())}
+    assert ROOT / page in first | second
+    assert shown in "\n".join(blocks(ROOT / page, "bash", "python"))
 
 
 def test_every_page_is_in_the_navigation_of_the_site():

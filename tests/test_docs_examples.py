@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.alike import some
 from tests.evaluation.tiny import save_tiny_model
 from tests.inference.models import pictures, save, tuned
 from tests.official.pictures import noisy_colours
-from tests.pages import ROOT, commands, files, run_python
+from tests.pages import NOTEBOOKS, ROOT, commands, files, run_python
 from xfm.cli.main import main
 from xfm.config import tasks
 from xfm.config.tasks import task_specs
@@ -182,10 +183,8 @@ def test_extending(tmp_path, monkeypatch):
 
 def test_every_task_has_a_tutorial():
     assert {page.stem for page in TUTORIALS} == {one.name for one in task_specs(tunable=True)}
-    overview = (DOCS / "tutorials" / "README.md").read_text()
-    assert {f"{one.name}.md" for one in task_specs(tunable=True)} <= set(
-        re.findall(r"\(([\w-]+\.md)\)", overview)
-    )
+    linked = re.findall(r"\(([\w-]+\.md)\)", (DOCS / "tutorials" / "README.md").read_text())
+    assert {page.name for page in TUTORIALS} <= {*linked}
 
 
 @pytest.mark.parametrize("page", some(TUTORIALS, 6), ids=lambda page: page.stem)
@@ -197,3 +196,39 @@ def test_a_tutorial(page, place, monkeypatch):
     out = Path(answer[answer.index("--out") + 1])
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == 10
     run_python(page, monkeypatch)
+
+
+@pytest.mark.parametrize("library", ["open-clip", "sentence-transformers", "transformers"])
+def test_coming_from_another_library(library, place, monkeypatch):
+    """Its Python, then its commands but for those that ask the network or have no data here."""
+    page = DOCS / f"coming-from-{library}.md"
+    shutil.copytree(DOCS / "tutorials" / "samples", "samples")
+    shutil.copy("samples/answers.csv", "answers.csv")
+    shutil.copytree("samples/pictures", "photos")
+    assert run_python(page, monkeypatch)["vectors"].shape[1] == 256
+    runnable = [words for words in commands(page, "xfm") if words[0] in ("search", "embed", "export")]
+    assert [main(words) for words in runnable] == [0] * len(runnable)
+
+
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"].get("Repository", "")
+PRINTED = {
+    "classifier-from-200-rows": "of 200 new rows",
+    "pretrain-your-own": "of 32 are right",
+    "search-your-photos": "not there: fits False",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook(path, tmp_path, monkeypatch):
+    cells = json.loads(path.read_text())["cells"]
+    assert not any(cell.get("outputs") for cell in cells)
+    place = f"{REPOSITORY.replace('https://github.com', 'github')}/blob/main/docs/notebooks/{path.name}"
+    colab = f"(https://colab.research.google.com/{place if REPOSITORY else ''})"
+    assert f"[Open in Colab]{colab}" in "".join(cells[0]["source"])
+    nbformat, nbclient, _ = map(pytest.importorskip, ("nbformat", "nbclient", "ipykernel"))
+    monkeypatch.setenv("SMOKE", "1")
+    notebook = nbformat.read(path, 4)
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
+    printed = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert PRINTED[path.stem] in "".join(printed)
