@@ -104,7 +104,7 @@ class RetentionTest:
 
     @torch.inference_mode()
     def _encode(self, known: tuple[Tensor, Tensor], seen: bool, read: bool) -> tuple[Tensor, Tensor]:
-        """Unit vectors [N, E] of pictures, anew if `seen`, and [R, E] of texts, anew if `read`; else known."""
+        """Unit vectors of pictures [N, E], anew if `seen`, and of texts [R, E], anew if `read`."""
         encoder, (images, texts) = self._encoder, known
         model, shown = encoder.model, self._pretrained.preprocessing
         if seen:
