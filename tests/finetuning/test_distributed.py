@@ -91,7 +91,7 @@ def test_two_processes_compute_what_one_does(kind, folder, alone):
     assert (first["scores"], second["scores"]) == (len(ours.scores), 0)
     scores = {name: score.value for name, score in ours.scores.items()}
     found = read_scores(folder / "two" / kind / METRICS)
-    assert {name: score.value for name, score in found.items()} == pytest.approx(scores, **CLOSE)
+    assert {name: found[name].value for name in scores} == pytest.approx(scores, **CLOSE)
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(folder: Path) -> None:

@@ -27,6 +27,8 @@ from tests.finetuning.conftest import (
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.finetune import TuningConfig, TuningMode
+from xfm.config.image import STRONG
+from xfm.config.task import ImageHead
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
@@ -54,7 +56,7 @@ def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> N
     out = tmp_path / "it's a run"
     done = on_sample(kind, model, out, folder=place)
     scores = done.scores
-    assert read_scores(out / "metrics.json") == scores
+    assert read_scores(out / "metrics.json").items() >= scores.items()
     primary = f"{kind}/test/{done.task.primary}"
     assert scores[primary].n == len(done.predictions["test"]) > 0
     details = details_of(out)
@@ -115,13 +117,18 @@ def test_labels_that_cannot_be_learned_are_named(table, valid, words, model, tmp
 
 
 # ---------------------------------------------------------------- resuming
+VARIED = replace(SHORT, image=STRONG, average=0.9, layer_decay=0.8, image_head=ImageHead.PUBLISHED)
+
+
 @thorough
-def test_a_stopped_run_goes_on_exactly(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "config"), [("vqa", replace(SHORT, interpolate=[0.5])), ("image-classification", VARIED)]
+)
+def test_a_stopped_run_goes_on_exactly(kind, config, model, tmp_path, monkeypatch):
     """Stopped by Ctrl-C between two looks, and continued: the same weights, looks and scores."""
-    config = replace(SHORT, lr=1e-3)
 
     def run(out: Path, resume: bool = False, seed: int = 0) -> None:
-        on_sample("vqa", model, out, replace(config, seed=seed), resume=resume)
+        on_sample(kind, model, out, replace(config, lr=1e-3, seed=seed), resume=resume)
 
     run(tmp_path / "whole")
     with stopped(monkeypatch, tmp_path / "parts", 3):
@@ -189,21 +196,6 @@ def rows_of(kind: str) -> list[dict[str, Any]]:
         if "image" in row:
             row["image"] = Image.open(SAMPLES / row["image"])
     return rows
-
-
-@thorough
-def test_texts_learn_the_same_from_a_frame_and_from_a_file(model: Path, tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas")
-    kind = "text-classification"
-    frame = pandas.read_csv(SAMPLES / FILES[kind][0])
-    found = on_table(model, frame, tmp_path / "frame", PLAIN, kind)
-    expected = on_table(model, SAMPLES / FILES[kind][0], tmp_path / "file", PLAIN, kind)
-    own, other = found.task.module.state_dict(), expected.task.module.state_dict()
-    assert all(torch.equal(own[name], other[name]) for name in other)
-    sources = details_of(tmp_path / "frame")["sources"]
-    assert sources["train"] == "train (DataFrame)"
-    assert sources["test"].endswith("rows of train (DataFrame), drawn by seed 0")
-    assert "new.csv" in found.next_command
 
 
 def test_pictures_in_memory(model: Path, tmp_path: Path) -> None:

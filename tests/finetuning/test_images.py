@@ -10,47 +10,31 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tests.alike import some, thorough
-from tests.evaluation.tiny import COLOURS, tiny_pretrained, tiny_task
+from tests.evaluation.tiny import COLOURS, tiny_task
 from tests.finetuning import conftest
 from tests.finetuning.conftest import FILES, SHORT, Cli, after_step, on_sample, on_table, photos, stopped
 from tests.folders import bad_rows
 from tests.official.pictures import noisy_colours
-from tests.reports.written import details_of, json_lines, page_of
-from xfm.config.image import STRONG, UNVARIED, ImageTrainingConfig
-from xfm.config.task import ImageHead
+from tests.reports.written import details_of, page_of
+from xfm.config.image import UNVARIED, ImageTrainingConfig
 from xfm.config.tasks import task_spec
-from xfm.config.training import Grouping, Precision, Schedule
+from xfm.config.training import Precision
 from xfm.core.errors import UserError
 from xfm.data.skipped import BAD_FILE
 from xfm.data.variation import Mixup
-from xfm.finetuning.finetune import finetune_rows
 from xfm.models.folder import load_model
 from xfm.reports.scores import read_scores
 from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.images import TaskImages
-from xfm.tasks.rows import Labelled, SplitRows
+from xfm.tasks.rows import Labelled
 
-LABELS = tuple(sorted(COLOURS))
-LIGHT = ImageTrainingConfig(crop=0.35, aspect=4 / 3, flip=0.5)
 CAREFUL = replace(conftest.SHORT, steps=8, lr=1e-3, evaluate_every=4, patience=0, baseline=False)
 
 
-@pytest.fixture
-def data(tmp_path):
-    """Noisy pictures of four colours."""
-    found = {"train": [], "valid": [], "test": []}
-    for path in noisy_colours(tmp_path, train=8, valid=3, test=4):
-        found[path.parts[-3]].append(Labelled(path, path.parts[-2]))
-    return SplitRows(**found, labels=LABELS)
-
-
-def task(data, **settings):
-    return tiny_task(ImageClassificationTask, data, batch_size=4, precision=Precision.FP32, **settings)
-
-
-def test_the_loss_of_mixed_pictures_is_that_of_their_shares(data):
+def test_the_loss_of_mixed_pictures_is_that_of_their_shares(tmp_path):
     image = ImageTrainingConfig(mixup=0.8, cutmix=1.0, label_smoothing=0.1)
-    mixing = task(data, image=image)
+    rows = [Labelled(path, path.parts[-2]) for path in noisy_colours(tmp_path, train=8)]
+    how = {"batch_size": 4, "precision": Precision.FP32, "image": image}
+    mixing = tiny_task(ImageClassificationTask, rows, tuple(sorted(COLOURS)), **how)
     batch = next(mixing.portions(0, 1)).batch
     for seed in range(4):
         torch.manual_seed(seed)
@@ -62,70 +46,13 @@ def test_the_loss_of_mixed_pictures_is_that_of_their_shares(data):
         torch.testing.assert_close(mixing.loss(batch, torch.Generator()).total, expected)
 
 
-COSINE = replace(CAREFUL, schedule=Schedule.COSINE)
-MODERN = replace(COSINE, image=LIGHT, workers=1, layer_decay=0.7, average=0.9)
-AS_PUBLISHED = replace(COSINE, image=STRONG, grouping=Grouping.ONE, image_head=ImageHead.PUBLISHED)
-
-
-@pytest.fixture
-def tuned(data, model, tmp_path):
-    """Fine-tunes into a folder of that name."""
-
-    def run(name, config, resume=False):
-        out = tmp_path / name
-        return finetune_rows("image-classification", model, data, config, out, progress=False, resume=resume)
-
-    return run
-
-
 @thorough
-@pytest.mark.parametrize("config", [MODERN, AS_PUBLISHED], ids=["modern", "published"])
-def test_both_ways_train_and_load(config, data, tuned):
-    found = tuned("out", config)
-    loaded = load_model(found.model).task
-    assert loaded.task.image_head is config.image_head
-    assert loaded.task.labels == LABELS
-    pixels = TaskImages(tiny_pretrained().preprocessing).pixels([row.image for row in data.test])
-    with torch.no_grad():
-        again = [LABELS[place] for place in loaded(pixels).argmax(1).tolist()]
-    assert again == [choice.label for choice in found.predictions["test"]]
-
-
-@thorough
-def test_the_average_is_what_is_scored_and_saved(data, model, tuned, tmp_path):
+def test_the_average_is_what_is_saved(model, tmp_path):
     """With a decay near 1 and few steps it lies between the first weights and the last."""
-    config = replace(CAREFUL, average=0.9, lr=1e-2)
-    last, averaged = tuned("a", replace(config, average=0.0)), tuned("b", config)
-    name = "vision.blocks.1.fc1.weight"
-    before = load_model(model).model.state_dict()[name]
-    moves = [(load_model(found.model).model.state_dict()[name] - before).norm() for found in (averaged, last)]
-    assert 0 < moves[0] < moves[1]
-    lines = json_lines(tmp_path / "b" / "validation.jsonl")
-    scores = averaged.task.metrics(data.valid, averaged.task.predict(data.valid))
-    best = max(lines, key=lambda line: (line["accuracy"], line["step"]))
-    assert scores["accuracy"] == pytest.approx(best["accuracy"])
-
-
-@thorough
-def test_variation_and_average_are_resumed_exactly(tuned, monkeypatch):
-    config = replace(CAREFUL, image=STRONG, average=0.9, layer_decay=0.8)
-    whole = tuned("whole", config)
-    loss, calls = ImageClassificationTask.loss, []
-
-    def breaking(self, batch, generator):
-        calls.append(0)
-        if len(calls) == 7:
-            raise KeyboardInterrupt
-        return loss(self, batch, generator)
-
-    monkeypatch.setattr(ImageClassificationTask, "loss", breaking)
-    with pytest.raises(KeyboardInterrupt):
-        tuned("parts", config)
-    resumed = tuned("parts", config, resume=True)
-    assert len(calls) == 7 + 4  # from the checkpoint of step 4
-    ours, theirs = (load_model(found.model).model.state_dict() for found in (whole, resumed))
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
+    config, kind, name = replace(CAREFUL, lr=1e-2), "image-classification", "vision.blocks.1.fc1.weight"
+    runs = [on_sample(kind, model, tmp_path / f"{d}", replace(config, average=d)).model for d in (0.9, 0.0)]
+    before, averaged, last = (load_model(one).model.state_dict()[name] for one in (model, *runs))
+    assert 0 < (averaged - before).norm() < (last - before).norm()
 
 
 WITH_PICTURES = [kind for kind in FILES if task_spec(kind).has_images]

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 import xfm
 from tests.alike import some, thorough
 from tests.evaluation.tiny import tiny_pretrained, tiny_task
-from tests.finetuning.conftest import FILES, on_sample, on_table, text_table
+from tests.finetuning.conftest import on_sample, on_table, text_table
 from tests.reports.written import details_of, page_of
 from tests.tasks.build import SINGLE, build
 from xfm.config.finetune import FinetuneConfig, Preset
@@ -30,7 +30,6 @@ from xfm.finetuning.baselines.strong import PROBE
 from xfm.finetuning.probing import encoded, fit_linear, fit_task, has_probe
 from xfm.metrics.calibration import CALIBRATION
 from xfm.models.heads import ProbeHead
-from xfm.reports.scores import read_scores
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
 
@@ -158,18 +157,6 @@ def test_fast_learns_values(model: Path, tmp_path: Path) -> None:
     assert pipe("red red red square")[0]["score"] == pytest.approx(2.0, abs=0.5)
 
 
-@thorough
-@pytest.mark.parametrize("kind", some([name for name in FILES if name not in PROBED], 5))
-def test_other_tasks_say_what_fast_does_instead(kind: str, model: Path, tmp_path: Path) -> None:
-    config = FinetuneConfig(preset=Preset.FAST, steps=2, batch_size=4, baseline=False, device="cpu")
-    done = on_sample(kind, model, tmp_path / "out", config)
-    assert "freeze" in done.decisions.values()
-    before, after = (xfm.load_model(one).model.state_dict() for one in (model, tmp_path / "out"))
-    still = [name for name in before if name.startswith(("language.", "vision."))]
-    assert all(torch.equal(before[name], after[name]) for name in still)
-    assert done.tuned.step == 2
-
-
 KINDS = ("red", "green", "blue")
 SURE = FinetuneConfig(
     steps=90,
@@ -212,7 +199,7 @@ def sure(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[boo
 
 @thorough
 @pytest.mark.parametrize("several", some([False, True], 2))
-def test_it_is_fitted_and_told_and_changes_no_answer(sure, several):
+def test_it_is_fitted_and_told_and_changes_no_answer(sure, several, tmp_path):
     done, tables, out = sure(several)
     folder = out / "model"
     told = json.loads((folder / "task.json").read_text())
@@ -232,26 +219,10 @@ def test_it_is_fitted_and_told_and_changes_no_answer(sure, several):
     for own, said in zip(done.predictions["test"], answers, strict=True):
         by_name = {one["label"]: one["score"] for one in said}
         assert [by_name[name] for name in task.labels.names] == pytest.approx(own.probabilities, abs=1e-4)
-
-
-@thorough
-def test_transformers_and_an_evaluation_give_the_same(sure, tmp_path, cli):
-    transformers = pytest.importorskip("transformers")
-    pytest.importorskip("xfm.models.interop.transformers")
-    done, tables, out = sure(False)
-    folder = out / "model"
-    theirs = transformers.pipeline("text-classification", model=str(folder), device="cpu", top_k=None)
-    ours = xfm.pipeline("text-classification", folder, precision="fp32")
-    for text in ("a red square", "blue"):
-        other = {one["label"]: one["score"] for one in theirs([text])[0]}
-        assert {one["label"]: one["score"] for one in ours(text)} == pytest.approx(other, abs=1e-5)
-    (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tables["test"]))
-    more = ("--out", tmp_path / "scored", "--precision", "fp32")
-    cli.prints("evaluate", folder, "--test", tmp_path / "new.jsonl", *more)
-    again = read_scores(tmp_path / "scored" / "metrics.json")
-    for name in (CALIBRATION, f"{CALIBRATION}_before"):
-        key = f"text-classification/test/{name}"
-        assert again[key].value == pytest.approx(done.scores[key].value, abs=1e-3)
+    again = xfm.score(folder, tables["test"], tmp_path / "again", progress=False, precision="fp32").scores
+    assert [again[f"{start}{end}"].value for end in ("", "_before")] == pytest.approx(
+        [after, before], abs=1e-3
+    )
 
 
 @thorough

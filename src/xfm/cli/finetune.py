@@ -43,6 +43,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm finetune text-classification --model M --train t.csv --dry-run   the plan, and minutes\n"
         "  xfm finetune --config runs/r/finetune.yaml --seed 1 --out runs/r1    a run again, with a change\n"
         "  xfm finetune image-classification --model M --train photos/ --tune.vision lora --out runs/p\n"
+        "  xfm finetune vqa --model M --train my.jsonl --interpolate 0.25,0.5,0.75 --out runs/w\n"
         "  torchrun --nproc-per-node 8 -m xfm finetune vqa --model M --train my.jsonl --out runs/q\n"
         "  XFM_FINETUNE_SEED=1 xfm finetune ...        any option from the environment",
     )
@@ -110,6 +111,9 @@ def run(chosen: Namespace) -> None:
     print(f"Report:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
     if done.left_out:
         print(f"Note:    {done.left_out}")
+    if done.tuned.weights:
+        print(f"Weights: {done.tuned.weights}")
+    print(f"Cost:    {done.tuned.cost}")
     print(f"Again:   {command_line('finetune', config=out / RESOLVED, out=free_name(out))}")
     print(f"Use it:  {done.next_command}")
     print(last_lines(done.flags), end="")

@@ -75,6 +75,8 @@ class FinetuneConfig(LearningRates):
         average: decay of an average of the weights that takes their place, such as 0.999; 0: none.
         evaluate_every: steps between looks at the validation rows; 0 looks twenty times.
         choose_by: metric of the validation rows that chooses the model, such as mcc; without, the task's.
+        interpolate: forget less: shares of the way from the weights before to those after (WiSE-FT), such as
+            0.25,0.5,0.75, of which the validation rows choose; 0 and 1 are tried, too.
         patience: looks without a better model after which the training stops; 0 never stops.
         max_tokens: longest text in tokens; 0 fits the training rows.
         max_words: longest question or sentence about pictures in words, cut there; 0: as captions are read.
@@ -117,6 +119,7 @@ class FinetuneConfig(LearningRates):
     average: float | None = limited(None, 0, 0.999999)
     evaluate_every: int = limited(0, 0)
     choose_by: str = ""
+    interpolate: list[float] = field(default_factory=list[float])
     patience: int = limited(6, 0)
     max_tokens: int = limited(0, 0)
     max_words: int = limited(0, 0)
@@ -151,6 +154,8 @@ class FinetuneConfig(LearningRates):
         settle_members(self)
         object.__setattr__(self, "time_limit", minutes_of(self.time_limit))
         self.check_rates()
+        for share in self.interpolate:
+            check_range("interpolate", share, 0, 1)
         object.__setattr__(self, "class_weights", class_weights_of(self.class_weights))
         several, few, size = self.multi_label, self.max_tokens, len(self.prompt)
         of_classes = "multi_label" if several else "class_weights"

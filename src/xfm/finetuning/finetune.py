@@ -44,9 +44,9 @@ from xfm.training.pretrain import MODEL_FOLDER
 from xfm.training.run_folder import require_new, restarted, saved_of
 from xfm.training.trainer import Trainer
 
-LEAST, RESERVED, BASELINES = 0.1, 0.2, 0.15
+LEAST, RESERVED, BASELINES, INTERPOLATION = 0.1, 0.2, 0.15, 0.1
 """Shares of a time limit: trainings have at least the first; the second is for predictions, intervals and
-the report, the third for strong baselines."""
+the report, the third for strong baselines, the fourth for weights between those before and after."""
 Begin = Callable[[bool], Session]
 """Reads everything, given whether to show bars; every process calls it."""
 
@@ -215,7 +215,7 @@ def limited(run: Session, began: float) -> Session:
     single = run.type.single(run.data.train) if config.baseline else {}
     share = 1.0 if run.probed else min(1.0, (config.baseline_steps or config.steps) / config.steps)
     trainings = 1 + len(single) * share
-    kept = (RESERVED + (BASELINES if config.baseline else 0.0)) * whole
+    kept = (RESERVED + BASELINES * config.baseline + INTERPOLATION * bool(config.interpolate)) * whole
     seconds = max(LEAST * whole, whole - (time.perf_counter() - began) - kept) / trainings
     if run.progress:
         said = f"{config.minutes:.3g} minutes in all, {seconds:.0f} s for each training"

@@ -97,12 +97,16 @@ def finish(
         "next": found.next_command,
         "decisions": dict(found.decisions),
         "ended_by_clock": found.tuned.limited,
+        "cost": found.tuned.cost,
+        "weights": found.tuned.weights,
         **_settled(found, len(run.data.valid)),
     }
     write_json(run.out / DETAILS, details)
     write_report(run.out, task, tests, predictions, found.scores, found.tuned, details, run.origin.place_of)
-    write_scores(run.out / METRICS, found.scores)
-    values = {name: score.value for name, score in found.scores.items()}
+    splits = {"kept": found.tuned.kept} | {f"weights_{at:g}": own for at, own in found.tuned.curve.items()}
+    more = {f"{task.spec.name}/{name}/{key}": one for name, own in splits.items() for key, one in own.items()}
+    write_scores(run.out / METRICS, scores := {**found.scores, **more})
+    values = {name: score.value for name, score in scores.items()}
     trackers = Trackers(run.config.report_to, run.out, to_plain(run.config), found.tuned.step)
     trackers.each(lambda tracker: tracker.finish(values, run.out / REPORT))
     clear(run.out)

@@ -20,8 +20,10 @@ from xfm.data.skipped import SkippedRecords
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.early_stopping import BEST_FOLDER
+from xfm.finetuning.interpolation import check_interpolation, interpolate
 from xfm.finetuning.presets import check_applicable, decided, decisions, fitted, is_probe, task_settings
 from xfm.finetuning.probing import fit_task, probe_settings
+from xfm.finetuning.retention import RetentionTest
 from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base, usable_rows
 from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
@@ -94,6 +96,7 @@ class Session:
             )
         else:
             pretrained, pictures = origin.base
+        in_turn(lambda: check_interpolation(spec, config, data.valid))
         pictures.lost = left_out  # what goes bad from here on
         epoch, sizes = task.epoch(data.train), pretrained.model.config
         width = (sizes.language if spec.has_texts else sizes.vision).width  # of what the head stands on
@@ -145,7 +148,8 @@ class Session:
         }
 
     def tuned(self, blanked: HiddenInput, folder: Path, resume: bool) -> tuple[AnyTask, TuningRun]:
-        """A task, trained in a folder; LoRA is merged, so that its module is a plain one."""
+        """A task, trained in a folder; LoRA is merged, so that its module is a plain one. Of a baseline no
+        weights are interpolated, and no cost is measured."""
         config = self.config
         if self.probed:
             if list_checkpoints(folder):
@@ -165,9 +169,16 @@ class Session:
         settings = self.settings(blanked)
         told = {"resume": resume, "progress": self.progress, "limit": self.limit}
         tuned = tune(task, config, self.data.valid, folder, settings, **told)
-        additions = merge_lora(task.module)
-        task.settle(self.data.valid)
-        return task, replace(tuned, additions=additions)
+        tuned, valid = replace(tuned, additions=merge_lora(task.module)), self.data.valid
+        if blanked is HiddenInput.NOTHING:
+            test = RetentionTest(self.pretrained, task, valid)
+            if config.interpolate:
+                tuned = interpolate(task, tuned, valid, config, test, self.progress)
+            else:
+                cost, kept = distributed.on_first(partial(test.measure, task.module.shared_state()))
+                tuned = replace(tuned, cost=cost, kept=kept)
+        task.settle(valid)
+        return task, tuned
 
     def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, BaselineResult]:
         """The scores of the same training without one modality, by the name of that baseline."""

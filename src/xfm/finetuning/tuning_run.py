@@ -19,6 +19,7 @@ from xfm.core.errors import UserError, import_extra
 from xfm.finetuning.early_stopping import ValidationMonitor
 from xfm.finetuning.presets import TUNED, training_config
 from xfm.finetuning.probing import LinearFit
+from xfm.finetuning.retention import UNCHANGED
 from xfm.models.adapters import LowRank, require_base, save_adapter
 from xfm.models.artifacts import FRESH
 from xfm.models.folder import Artifacts, Pretrained, save_model
@@ -26,6 +27,7 @@ from xfm.models.precision import resolve
 from xfm.models.resolve import hub_names
 from xfm.models.task_models import ADDED
 from xfm.objectives.losses import Losses, StepLoss
+from xfm.reports.scores import Score
 from xfm.tasks.base import AnyTask, seeded
 from xfm.tasks.images import Portion
 from xfm.training import distributed
@@ -98,7 +100,9 @@ def check_adapter(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> 
 @dataclass(frozen=True)
 class TuningRun:
     """Result of a training: last and best step, validation metrics by step, losses of a run without folder,
-    seconds, probe, whether the clock ended it, precision, and LoRA's additions by layer."""
+    seconds, probe, whether the clock ended it, precision, LoRA's additions by layer, its `cost` and what is
+    `kept` (`RetentionTest.measure`), and the share of the way to the last weights that was chosen of a
+    `curve` of scores by share (empty: of none)."""
 
     step: int
     best: int | None = None
@@ -109,6 +113,20 @@ class TuningRun:
     limited: bool = False
     precision: Precision | None = None
     additions: Mapping[str, LowRank] = field(default_factory=dict)
+    cost: str = UNCHANGED
+    kept: Mapping[str, Score] = field(default_factory=dict)
+    share: float = 1.0
+    curve: Mapping[float, Mapping[str, Score]] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> str:
+        """Which weights were chosen, in words; empty where there was no choice."""
+        if not self.curve:
+            return ""
+        metric, shares = next(iter(self.curve[self.share])), (self.share, 0.0, 1.0)
+        own, first, last = (f"{self.curve[share][metric].value:.3f}" for share in shares)
+        way = f"{self.share:g} of the way from those before (0) to the fine-tuned (1)"
+        return f"{way}: validation {metric} {own}, at 0 {first}, at 1 {last}"
 
 
 def tune(
@@ -217,6 +235,7 @@ def save_tuned(
         "base_model": hub_names(began_from),
         "steps": run.step,
         "best_step": run.best,
+        **({"interpolated": run.share} if run.curve else {}),
         "precision": (run.precision or resolve(task.settings.precision, task.settings.device)).value,
         "seed": task.settings.seed,
         "rows": {"train": len(task.train_rows), "valid": valid},
