@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,19 +39,6 @@ def test_together_as_one_by_one(task: str, models: Models, seed: int, count: int
     streamed = make(task, models, batch_size=batch, readers=count % 4)(iter(rows), **options)
     assert isinstance(streamed, Iterator)
     same([*streamed], alone)
-
-
-@pytest.mark.parametrize("task", EVERY[::4])
-def test_a_folder_answers_as_the_model_does(
-    task: str, models: Models, folders: dict[str | None, Path]
-) -> None:
-    rows, options = inputs(task, 5), OPTIONS.get(task, {})
-    loaded = xfm.pipeline(task, model=folders[NEEDS[task]])
-    if task == "retrieval":
-        options = {"images": pictures(7, seed=5)}
-        same(loaded(rows, **options), make(task, models)(rows))
-    else:
-        same([*loaded(rows, **options)], [*make(task, models)(rows, **options)])
 
 
 @pytest.mark.parametrize("task", ["retrieval", "vqa", "fill-mask", "captioning"])

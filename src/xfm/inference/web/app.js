@@ -3,8 +3,9 @@
 const $ = (id) => document.getElementById(id);
 const SUFFIXES = /\.(jpe?g|jfif|png|webp|gif|bmp|avif|tiff?|hei[cf])$/i;
 const count = (number) => number.toLocaleString("en");
+const pictures = (number) => `${count(number)} ${number === 1 ? "picture" : "pictures"}`;
 const files = new Map(); // by key: the file, and its path for people
-let number = 0, query = "", settings = null, shown = [], skips = 0;
+let number = 0, query = "", settings = null, addresses = [], skips = 0;
 
 // A worker of an address of its own would have no policy: that of a blob has this page's, which allows this origin alone.
 const code = `import ${JSON.stringify(new URL("worker.js", location.href).href)};`;
@@ -18,15 +19,15 @@ function el(name, attributes = {}, ...children) {
 
 // ---------------------------------------------------------------- pictures that are chosen
 function add(found) {
-  const pictures = found.filter(({ file, path }) => file.type.startsWith("image/") || SUFFIXES.test(path));
+  const shown = found.filter(({ file, path }) => file.type.startsWith("image/") || SUFFIXES.test(path));
   const fresh = [];
-  for (const { file, path } of pictures.sort((one, other) => (one.path < other.path ? -1 : 1))) {
+  for (const { file, path } of shown.sort((one, other) => (one.path < other.path ? -1 : 1))) {
     const key = `${path}|${file.size}|${file.lastModified}`;
     if (!files.has(key)) fresh.push({ key, file });
     files.set(key, { file, path });
   }
   if (fresh.length) worker.postMessage({ kind: "add", files: fresh });
-  else $("status").textContent = `There are no ${pictures.length ? "other " : ""}pictures among ${count(found.length)} files.`;
+  else $("status").textContent = `There are no ${shown.length ? "other " : ""}pictures among ${count(found.length)} files.`;
 }
 
 for (const id of ["folder", "pictures"]) {
@@ -100,23 +101,23 @@ const replies = {
     $("progress").max = total;
     $("progress").value = done + skips;
     if (!all && (done + skips) % 20 !== 1) return; // a screen reader reads every change
-    $("status").textContent = all ? `${count(done)} pictures can be searched${known}.` : `Reading picture ${count(done + skips)} of ${count(total)}${known}.`;
+    $("status").textContent = all ? `${pictures(done)} can be searched${known}.` : `Reading picture ${count(done + skips)} of ${count(total)}${known}.`;
     document.body.dataset.done = String(all);
     if (all && query) ask(); // of all that are there now
   },
   answer({ number: own, text, hits, among, took }) {
     if (own !== number) return; // another one was asked since
-    shown.forEach(URL.revokeObjectURL);
-    shown = [];
+    addresses.forEach((one) => URL.revokeObjectURL(one));
+    addresses = [];
     $("hits").replaceChildren(...hits.map(({ key, score }) => {
       const { file, path } = files.get(key), address = URL.createObjectURL(file);
-      shown.push(address);
+      addresses.push(address);
       const name = el("span", { className: "name" }, el("span", { textContent: path }), el("span", { textContent: score.toFixed(3), title: "cosine" }));
       const link = el("a", { href: address, target: "_blank", rel: "noopener" }, el("img", { src: address, alt: "", decoding: "async" }), name);
       return el("li", {}, link);
     }));
     $("told").textContent = among
-      ? `The ${count(hits.length)} nearest of ${count(among)} pictures to “${text}”, by cosine, in ${Math.ceil(took)} ms. Some are always nearest, even where none fits.`
+      ? `The ${count(hits.length)} nearest of ${pictures(among)} to “${text}”, by cosine, in ${Math.ceil(took)} ms. Some are always nearest, even where none fits.`
       : "There are no pictures yet: choose a folder.";
     document.body.dataset.answered = String(own);
   },

@@ -15,7 +15,8 @@ async function read(name) {
 }
 
 async function started() {
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
+  const cores = self.crossOriginIsolated ? navigator.hardwareConcurrency : 1; // threads wait in loops: the page has a core
+  ort.env.wasm.numThreads = Math.max(1, Math.min(cores - 1, 4));
   ort.env.logLevel = "error";
   const [settings, words] = await Promise.all(["web.json", "tokenizer.json"].map(async (name) => (await read(name)).json()));
   const [image, text] = await Promise.all(["image.onnx", "text.onnx"].map(async (name) => (await read(name)).arrayBuffer()));
