@@ -40,16 +40,13 @@ if not (MODULES / "onnxruntime-web").is_dir():
     pytest.skip("the page's libraries are missing; `make services` has them", allow_module_level=True)
 pytest.importorskip("onnxscript")
 SIZES = {0: (300, 220), 1: (96, 96), 2: (64, 150), 3: (1500, 1100)}
-NEAR = 0.02
-"""Most difference of a cosine in eight bits."""
+NEAR = 0.02  # the most that eight bits change a cosine by
 RANGES = (range(9, 0x250), range(0x300, 0x460), range(0x3000, 0x3100), range(0x1F340, 0x1F350))
 ALPHABET = [*map(chr, chain(*RANGES, (0x661, 0x2009, 0x4E2D, 0x6587, 0xAC00, 0xFEFF)))]
 
 
 class Isolated(SimpleHTTPRequestHandler):
-    """Files with the headers that let the page have several threads."""
-
-    def end_headers(self) -> None:
+    def end_headers(self) -> None:  # the page may have several threads
         self.send_header("cross-origin-opener-policy", "same-origin")
         self.send_header("cross-origin-embedder-policy", "require-corp")
         super().end_headers()
@@ -75,7 +72,8 @@ def drawn(folder: Path, count: int) -> list[str]:
         picture = Image.fromarray(studio.renderer.render(scene)).resize(SIZES[number % 4])
         captions.append(caption(rng, scene))
         (exif := Image.Exif())[0x112] = 1 + number % 8
-        picture.save(folder / f"{number:02}.{('jpg', 'png', 'webp')[number % 3]}", exif=exif)
+        more: Any = ({"exif": exif, "quality": 95}, {}, {"lossless": True})[number % 3]
+        picture.save(folder / f"{number:02}.{('jpg', 'png', 'webp')[number % 3]}", **more)
     Image.new("RGBA", (50, 80), (250, 20, 20, 90)).save(folder / "clear.png")
     return captions
 
@@ -106,12 +104,10 @@ def test_a_search_is_that_of_python(address: str, visit: Callable[..., Visit], t
         assert max(cosines.values()) < found[-1] + 2 * NEAR
     assert page.evaluate(CONTRAST) == []
     assert all(one["name"] for one in page.evaluate(CONTROLS))
-    assert "threads" in page.inner_text("#about")
+    assert page.evaluate("crossOriginIsolated")
     page.set_viewport_size({"width": 320, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     page.reload()
-    page.set_input_files("#pictures", [folder / "00.jpg"])
-    page.locator("#status", has_text="1 picture can").wait_for()
     page.set_input_files("#folder", folder)
     page.locator("#status", has_text="41 of them known from before").wait_for()
     assert (gone.strangers, gone.faults) == ([], [])
@@ -134,7 +130,7 @@ def test_pixels_are_those_of_python(address: str, visit: Callable[..., Visit], t
     for path in sorted(tmp_path.iterdir()):
         given = [base64.b64encode(path.read_bytes()).decode(), to_plain(seen)]
         wanted = framed(load_image(path), seen).permute(1, 2, 0).flatten().numpy().astype(int)
-        exact = path.suffix == ".png" and path.name != "clear.png"  # other decoders round otherwise
+        exact = path.suffix != ".jpg" and path.name != "clear.png"  # other decoders round otherwise
         assert np.abs(wanted - page.evaluate(PIXELS, given)).max() <= (0 if exact else 3), path
 
 
@@ -149,14 +145,13 @@ IDS = """async ([texts, name, settings]) => {
 @pytest.mark.parametrize(("model", "name"), [("small", "tokenizer.json"), ("photos", "pieces.json")])
 def test_ids_are_those_of_python(address: str, visit: Callable[..., Visit], model: str, name: str) -> None:
     drawing, tokenizer = random.Random(0), Tokenizer.load(HOME / model / "tokenizer.json")
-    studio = WorkerState(WorldConfig(), Path())
+    studio, frame = WorkerState(WorldConfig(), Path()), tokenizer.encode_batch([""], 60).ids[0].tolist()
     texts = ["", " ", "a <mask> dog", "[MASK] </s>", "word " * 99, "x" * 300]
     for number in range(1500):
         rng = Rng("ids", number)
         scene = studio.sampler().place(rng, studio.sampler().choose(rng, 1 + number % 4))
         texts += [caption(rng, scene), "".join(drawing.choices(ALPHABET, k=1 + number % 40))]
     for written in (False, True):
-        frame = tokenizer.encode_batch([""], 60).ids[0].tolist()
         settings = {"written": written, "longest": 60, "frame": frame, "caption_words": 30}
         found = visit(address).page.evaluate(IDS, [texts, name, settings])
         tokens = tokenizer.encode_batch(texts if written else [*map(tokenizer.as_caption, texts)], 60)
@@ -170,4 +165,3 @@ def test_another_framing_is_refused(tmp_path: Path) -> None:
     other: Any = replace(found, preprocessing=replace(found.preprocessing, framing=Framing.SHORTEST))
     with expect_refusal("shortest", "--format onnx"):
         write_web_folder(save(tmp_path / "model", other), tmp_path / "page", MODULES)
-    assert not (tmp_path / "page").exists()
