@@ -79,15 +79,13 @@ def drawn(folder: Path, count: int) -> list[str]:
 
 
 def test_a_search_is_that_of_python(address: str, visit: Callable[..., Visit], tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
+    (folder := tmp_path / "pictures").mkdir()
     captions = drawn(folder, 40)
     model, paths = xfm.load("small"), sorted(folder.iterdir())
     expected = model.similarity(captions[:10], paths)  # [10, 41]
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     (folder / "notes.txt").write_text("no picture")
-    gone = visit(address, color_scheme="dark")
-    page = gone.page
+    page = (gone := visit(address, color_scheme="dark")).page
     page.set_input_files("#folder", folder)
     page.wait_for_selector("body[data-done=true]")
     assert "41 pictures can be searched." in page.inner_text("#status")

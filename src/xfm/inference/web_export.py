@@ -100,6 +100,8 @@ def write_web_folder(model: Path | str, out: Path, packages: Path) -> WebSetting
         for package, names in LIBRARIES.items():
             for name in names:
                 shutil.copyfile(packages / package / "dist" / name, draft / name)
+            if (licence := packages / package / "LICENSE").is_file():  # else it is in the files' first lines
+                shutil.copyfile(licence, draft / f"LICENSE-{package.rpartition('/')[2]}")
     return settings
 
 

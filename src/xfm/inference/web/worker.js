@@ -61,11 +61,15 @@ const asked = (request) => new Promise((done, failed) => {
 });
 const opening = indexedDB.open("xfm-web", 1);
 opening.onupgradeneeded = () => opening.result.createObjectStore("vectors");
-const database = asked(opening).catch(() => null); // a private window may have none
+const database = asked(opening);
+database.catch(() => {}); // a private window may have none: then nothing is kept
 
 async function kept(mode, use) {
-  const found = await database;
-  return found ? asked(use(found.transaction("vectors", mode).objectStore("vectors"))).catch(() => undefined) : undefined;
+  try {
+    return await asked(use((await database).transaction("vectors", mode).objectStore("vectors")));
+  } catch {
+    return undefined;
+  }
 }
 
 // ---------------------------------------------------------------- what the page asks
