@@ -73,8 +73,7 @@ async function kept(mode, use) {
 }
 
 // ---------------------------------------------------------------- what the page asks
-const waiting = [];
-let running = false, total = 0, remembered = 0;
+let waiting = [], running = false, total = 0, remembered = 0;
 
 async function embed() {
   running = true;
