@@ -110,11 +110,11 @@ def quantise(whole: Path, small: Path) -> None:
     activations are quantised as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logger, how = logging.getLogger(), {"per_channel": True, "weight_type": QuantType.QInt8}
+    logger, kind = logging.getLogger(), QuantType.QInt8
     level = logger.level
     logger.setLevel(logging.ERROR)  # it recommends a step that these graphs have behind them
     try:
-        quantize_dynamic(whole, small, op_types_to_quantize=_QUANTISED, **how)
+        quantize_dynamic(whole, small, op_types_to_quantize=_QUANTISED, per_channel=True, weight_type=kind)
     finally:
         logger.setLevel(level)
 
