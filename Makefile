@@ -94,7 +94,7 @@ wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
 	rm -rf build/lib build/bdist.* dist  # not build/postgres, which the services use
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@for file in xfm/py.typed xfm/recipes/nano.yaml xfm/recipes/finetune/published/vqa.yaml xfm/models/shipped/small/model.safetensors xfm/models/shipped/photos/model.safetensors xfm/serving/page/index.html \
-		xfm/serving/page/tabs/search.js LICENSE; do \
+		xfm/inference/web/index.html xfm/serving/page/tabs/search.js LICENSE; do \
 		$(BIN)/python -m zipfile -l dist/xfm-*.whl | grep "$$file" > /dev/null || { echo "$$file is not in the wheel"; exit 1; }; \
 	done
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # PostgreSQL 17 with pgvector, for the tests that ask a real server: installed from Debian, started on a port of its own.
 # Tests find it by build/services.env, which the environment overrides. And Chromium, for the tests
-# of the page, and `ip`, for the test of two hosts.
+# of the page, the libraries of the exported page, and `ip`, for the test of two hosts.
 set -eu
 cd "$(dirname "$0")/.."
 bin=/usr/lib/postgresql/17/bin
@@ -16,6 +16,12 @@ if ! command -v chromium > /dev/null; then
     # Without it the tests of the page are skipped; PostgreSQL's go on.
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
         || echo "Chromium cannot be installed: the tests of the page are skipped"
+fi
+if [ ! -d build/web/node_modules/onnxruntime-web ]; then
+    # The command that `xfm export --format web` names.
+    install=$(sed -n 's/^INSTALL = "\(.*\)"$/\1/p' src/xfm/inference/web_export.py)
+    $install --silent --no-audit --no-fund --prefix build/web \
+        || echo "npm cannot install the libraries of the exported page: its tests are skipped"
 fi
 if ! command -v ip > /dev/null; then
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends iproute2; } \

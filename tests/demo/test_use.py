@@ -7,60 +7,12 @@ from typing import Any
 import pytest
 
 from tests.alike import some, thorough
-from tests.demo.conftest import TABS, Open, Visit
+from tests.demo.conftest import CONTRAST, CONTROLS, TABS, Open, Visit
 from tests.finetuning.conftest import FILES, SAMPLES, on_sample
 from tests.serving.conftest import Running
 
 Go = Callable[..., Visit]
 KEY = "a-key-of-24-characters-0"
-# The ratio of contrast of WCAG 2 for every text that is seen, against all that is painted behind its middle.
-CONTRAST = """() => {
-  const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
-  const painted = (colours) => {
-    for (const [colour, opacity] of [['white', 1], ...colours]) {
-      context.globalAlpha = opacity;
-      context.fillStyle = colour;
-      context.fillRect(0, 0, 1, 1);
-    }
-    return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map((v) => v / 255)
-      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-      .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
-  };
-  const layer = (element) => {
-    const style = getComputedStyle(element), shape = element instanceof SVGElement;
-    const fill = shape && element.matches('rect, path, circle') ? style.fill : 'transparent';
-    return [shape ? (fill === 'none' ? 'transparent' : fill) : style.backgroundColor, style.opacity];
-  };
-  const poor = new Map();
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  const range = document.createRange();
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility({ visibilityProperty: true })) continue;
-    if (element.closest('.hidden-text, .skip, noscript, .tag, [aria-disabled=true]')) continue;
-    element.scrollIntoView({ block: 'center', behavior: 'instant' });
-    range.selectNodeContents(walker.currentNode);
-    const { left, top, width, height } = range.getClientRects()[0] ?? {};
-    const stack = document.elementsFromPoint(left + width / 2, top + height / 2).reverse();
-    const below = stack.filter((one) => one !== element || !(one instanceof SVGElement)).map(layer);
-    const style = getComputedStyle(element);
-    const own = [element instanceof SVGElement ? style.fill : style.color, style.opacity];
-    const [a, b] = [painted([...below, own]), painted(below)].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    const where = `${element.tagName}.${element.className.baseVal ?? element.className}`;
-    if (ratio < 4.5) poor.set(where, `${ratio.toFixed(2)}: ${walker.currentNode.data.trim().slice(0, 40)}`);
-  }
-  return [...poor].map(([where, what]) => `${where} ${what}`);
-}"""
-# What is asked of every control: a name, and a size that a finger meets.
-CONTROLS = """() => [...document.querySelectorAll('button, input, select, a[href], summary')]
-  .filter((one) => one.checkVisibility())
-  .map((one) => ({
-    name: (one.getAttribute('aria-label') || [...(one.labels ?? [])].map((l) => l.textContent).join(' ')
-      || one.textContent || '').trim(),
-    kind: one.tagName + (one.type ? ':' + one.type : ''),
-    height: one.getBoundingClientRect().height,
-  }))"""
 
 
 def focused(page: Any) -> str:

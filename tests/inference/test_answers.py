@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -229,19 +228,6 @@ def test_fill_mask(models: Models) -> None:
     whole = ids.ids[0].clone()
     whole[places[0]] = answers[0][0]["token"]
     assert answers[0][0]["sequence"] == found.tokenizer.decode(whole)
-
-
-def test_embed(models: Models, embed: Pipe) -> None:
-    found, shown, said = models[None], pictures(3), texts(3)
-    vectors = embed(shown)
-    assert isinstance(vectors, np.ndarray)
-    assert vectors.dtype == np.float32
-    np.testing.assert_allclose(vectors, found.model.embed_image(pixels(found, shown)), atol=1e-5)
-    words = tokens(found, said)
-    np.testing.assert_allclose(embed(said), found.model.embed_text(words.ids, words.mask), atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(embed(said), axis=1), 1, atol=1e-5)
-    assert embed(said[0]).shape == (16,)
-    assert embed([]).shape == (0, 16)
 
 
 def test_captions(models: Models) -> None:

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xfm
-from tests.alike import thorough
 from tests.inference.models import pictures, texts, tuned
 from tests.inference.support import Command, Folders, Pipe, lines, photos, same, write_lines
-from tests.processes import XFM, Running, run
+from tests.processes import XFM, run
 from tests.refusals import expect_refusal
 from xfm.config.pipelines import TopK
 from xfm.config.tasks import TEXT_CLASSIFICATION
@@ -251,25 +249,6 @@ def test_the_command_line(tmp_path: Path, command: Command) -> None:
     assert "options.top_k 1, this run has 5" in command(*given).refusal
     assert "there is no field 'words'" in command(*given, "--restart", "--columns", "words=a").refusal
     assert len(lines(out)) == 15
-
-
-@thorough
-@pytest.mark.slow
-def test_a_process_that_is_killed_goes_on(folders: Folders, tmp_path: Path) -> None:
-    """A real SIGKILL in the middle."""
-    source = write_lines(tmp_path / "rows.jsonl", [{"text": text} for text in texts(700)])
-    out = tmp_path / "out.jsonl"
-    model = str(folders["text-classification"])
-    command = [*XFM, "predict", "text-classification", "--model", model, "--batch-size", "2", "--quiet"]
-    command += ["--input", str(source), "--out", str(out)]
-    with Running(command) as running:
-        running.wait_until(lambda: out.exists() and out.stat().st_size > 10_000)
-        running.signal(signal.SIGKILL)
-        assert running.end().status == -signal.SIGKILL
-    begun = out.read_bytes().count(b"\n")
-    assert 0 < begun < 700
-    assert f"({begun} of them by earlier runs)" in run(command).out
-    assert [row["row"] for row in lines(out)] == [*range(1, 701)]
 
 
 def test_names_that_are_no_text_are_answered_once(embed: Pipe, tmp_path: Path) -> None:

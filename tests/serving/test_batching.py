@@ -66,6 +66,7 @@ async def test_a_later_step_comes_before_what_is_newer_and_is_never_refused(batc
     ]
     assert await asyncio.gather(first, newer, *steps) == [[2], [4, 6], [10], [12]]
     assert computer.batches == [[1], [5, 2, 3], [6]]
+    assert await ask(batcher, computer, *range(5)) == [0, 2, 4, 6, 8]  # an empty queue takes any request
 
 
 @with_batcher(seconds=0.12)
@@ -111,19 +112,6 @@ async def test_a_panic_breaks_its_own_item_and_the_worker_lives(batcher, compute
     assert found[1] == [0]
     assert batcher.alive
     assert await ask(batcher, computer, 5) == [10]
-
-
-@with_batcher(max_batch_size=1, queue_size=3, seconds=0.3)
-async def test_what_has_no_room_is_refused_at_once(batcher, computer):
-    running = [asyncio.create_task(ask(batcher, computer, 0))]
-    await asyncio.sleep(0.06)  # it is computed, and waits no more
-    running += [asyncio.create_task(ask(batcher, computer, n)) for n in range(1, 4)]
-    await asyncio.sleep(0.06)
-    assert batcher.waiting == 3
-    with pytest.raises(QueueFull):
-        await ask(batcher, computer, 9)
-    assert await asyncio.gather(*running) == [[0], [2], [4], [6]]
-    assert await ask(batcher, computer, *range(5)) == [0, 2, 4, 6, 8]  # an empty queue takes any request
 
 
 @with_batcher(max_batch_size=1, seconds=0.12)

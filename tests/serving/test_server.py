@@ -146,29 +146,19 @@ def test_requests_of_many_clients_are_computed_together(serving: Start, model: P
 
 
 def test_keys_are_asked_for(serving: Start) -> None:
+    """Who may ask what, `test_sockets.py` says."""
     running = serving(keys=("k" * 20, "l" * 20))
-    for headers in ({}, {"authorization": "Bearer wrong"}, {"x-api-key": "k"}, {"authorization": "k" * 20}):
-        status, told, sent = ask(running.address, "/v1/models", **headers)
-        assert status == 401
-        assert told["error"]["code"] == "invalid_api_key"
-        assert sent["www-authenticate"] == "Bearer"
-    for headers in ({"authorization": "Bearer " + "k" * 20}, {"x-api-key": "l" * 20}):
-        assert ask(running.address, "/v1/models", **headers)[0] == 200
-    assert ask(running.address, "/health")[0] == 200
+    status, told, sent = ask(running.address, "/v1/models", authorization="k" * 20)
+    assert (status, told["error"]["code"], sent["www-authenticate"]) == (401, "invalid_api_key", "Bearer")
     assert ask(running.address, "/ready")[0] == 200
-    assert ask(running.address, "/metrics")[0] == 401
-    assert running.client(key="k" * 20).embed(["a"]).shape[0] == 1
+    for key in ("k", "l"):
+        assert running.client(key=key * 20).embed(["a"]).shape[0] == 1
 
 
-def test_bounds(serving: Start) -> None:
+def test_bounds_that_were_set(serving: Start) -> None:
     running = serving(body_bytes=2048, max_items=3)
     assert ask(running.address, "/v1/embeddings", {"input": "x" * 3000})[0] == 413
-    status, told, _ = ask(running.address, "/v1/embeddings", {"input": ["a"] * 4})
-    assert status == 422
-    assert "3 inputs" in told["error"]["message"]
-    assert ask(running.address, "/nothing")[0] == 404
-    assert ask(running.address, "/v1/embeddings")[0] == 405
-    assert ask(running.address, "/health")[0] == 200
+    assert "3 inputs" in ask(running.address, "/v1/embeddings", {"input": ["a"] * 4})[1]["error"]["message"]
 
 
 LARGE = (
@@ -331,6 +321,3 @@ def test_the_description_names_every_route(serving: Start) -> None:
         assert page.headers["content-type"].startswith("text/html")
     assert all(f"<code>{path}</code>" in shown for path in told["paths"])
     assert not any(word in shown for word in ("<script", "<style", "//", "src="))
-    assert {"/v1/embeddings", "/v2/rerank", "/score", "/search", "/v1/tasks/{task}", "/health"} <= told[
-        "paths"
-    ].keys()

@@ -8,7 +8,7 @@ from xfm.config.artifacts import Format
 from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.core.errors import UserError
 
-MERGED, PUBLISHED = "merged", "published"
+MERGED, PUBLISHED, WEB = "merged", "published", "web"
 WRITTEN = (".th", ".pt", ".pth")
 """Ends of the names of published checkpoints."""
 FOLDERS = ("sentence-transformers", "cross-encoder")
@@ -23,26 +23,33 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "published: the checkpoint that X-FM's code reads, and `xfm convert` reads back to the bit.\n"
         "sentence-transformers, cross-encoder: for vectors, and for matching a text with a picture.\n"
         "onnx, openvino: graphs that pipelines, `xfm predict` and `xfm serve` run as they run a model.\n"
+        "web: a static page that searches a folder of pictures in the browser, without a server.\n"
         "merged: the whole model of an adapter, as of `xfm finetune --tune.save-adapter-only true`.",
         examples="  xfm export runs/quickstart/model nano.th --format published\n"
         "  xfm export small models/small-st --format sentence-transformers\n"
         "  xfm export small runs/small-onnx --format onnx\n"
         "  xfm serve runs/small-onnx\n"
+        "  xfm export small runs/small-web --format web --node-modules node_modules\n"
         "  xfm export runs/reviews models/reviews --format merged",
     )
     option(parser, "--model", required=True)
     option(parser, "--out", "file to write (.th, .pt or .pth), or folder", required=True)
-    option(parser, "--format", "the format", PUBLISHED, choices=[PUBLISHED, MERGED, *FOLDERS, *Format])
+    option(parser, "--format", "the format", PUBLISHED, choices=[PUBLISHED, MERGED, WEB, *FOLDERS, *Format])
     option(parser, "--base", "the model that an adapter was made over, if that lies elsewhere now (merged)")
+    option(parser, "--node-modules", "where npm put the page's libraries; if not given, node_modules (web)")
     return parser
 
 
 def run(chosen: Namespace) -> None:
+    for name, form in (("base", MERGED), ("node_modules", WEB)):
+        if getattr(chosen, name) is not None and chosen.format != form:
+            raise UserError(f"--{name.replace('_', '-')} is for --format {form}; give that, or leave it out")
     if chosen.format in [*Format]:
         _write_graphs(chosen)
         return
-    if chosen.base is not None and chosen.format != MERGED:
-        raise UserError(f"--base is for --format {MERGED}; give that, or leave it out")
+    if chosen.format == WEB:
+        _write_page(chosen)
+        return
     if chosen.format == MERGED:
         from xfm.core.files import folder_size
         from xfm.core.results_folder import require_new_model
@@ -66,7 +73,7 @@ def run(chosen: Namespace) -> None:
         raise UserError(
             f"{chosen.out}: export writes a checkpoint of the published code, whose name ends in "
             f"{', '.join(WRITTEN)}; name it so, or give another --format: "
-            f"{', '.join([MERGED, *FOLDERS, *Format])}"
+            f"{', '.join([MERGED, WEB, *FOLDERS, *Format])}"
         )
     from xfm.models.folder import load_model
     from xfm.models.interop.published.file import export as write
@@ -85,3 +92,15 @@ def _write_graphs(chosen: Namespace) -> None:
     for graph in manifest.graphs:
         print(f"  {graph.file:<16} {graph.about}")
     print(f"The exported model is in {chosen.out}; it gives what {chosen.model} gives.")
+
+
+def _write_page(chosen: Namespace) -> None:
+    from xfm.core.files import folder_size
+    from xfm.inference.web_export import write_web_folder
+
+    made = write_web_folder(chosen.model, Path(chosen.out), Path(chosen.node_modules or "node_modules"))
+    for what, (least, mean) in zip(("pictures", "texts"), made.cosines, strict=True):
+        print(f"  {what}: cosine of eight bits with float32 {mean}, at least {least} ({made.pairs} scenes)")
+    size = folder_size(Path(chosen.out))
+    print(f"The page is in {chosen.out} ({size:,} bytes). Serve the folder, for example by\n")
+    print(f"  python -m http.server --bind 127.0.0.1 --directory {chosen.out}")

@@ -24,8 +24,8 @@ from xfm.core.paths import at_home
 C = TypeVar("C")
 
 _PATHS = """adapter base cache config data draw evaluation file from gallery image images index init input
-    json keys language model names out path pictures recipe root split templates test tokenizer train
-    validation validation_rows vision world"""
+    json keys language model names node_modules out path pictures recipe root split templates test tokenizer
+    train validation validation_rows vision world"""
 PATHS = frozenset(_PATHS.split())
 """Options and fields that are paths, or may be one; a parser may know more (`ArgumentParser.paths`)."""
 

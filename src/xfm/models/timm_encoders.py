@@ -131,7 +131,7 @@ class TimmConv(nn.Module):
             self.upper.forward_features(cells), lambda maps: self.upper.forward_head(maps, pre_logits=True)
         )
         logits = _states(self.judge.forward_features(cells), self.judge.forward_head)
-        places = _places(*self.config.grid).to(features).expand(len(features), -1, -1)
+        places = _places(*self.config.grid).to(features).expand(features.shape[0], -1, -1)
         return torch.cat([features, places, at_least_float32(logits).softmax(-1).to(features)], dim=-1)
 
 
@@ -145,7 +145,7 @@ def _states(cells: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
     """Maps [B, C, h, w] -> [B, 1 + P, D]: what a head makes of the whole, then of each cell alone."""
     pooled = head(cells)  # [B, D]
     singles = cells.permute(0, 2, 3, 1).flatten(0, 2)[:, :, None, None]  # [B x P, C, 1, 1]
-    return torch.cat([pooled[:, None], head(singles).view(len(cells), -1, pooled.shape[1])], dim=1)
+    return torch.cat([pooled[:, None], head(singles).view(cells.shape[0], -1, pooled.shape[1])], dim=1)
 
 
 def _parted(network: Any, stage: int) -> tuple[Any, Any]:
