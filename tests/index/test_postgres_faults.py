@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 psycopg = pytest.importorskip("psycopg")
 postgres = pytest.importorskip("xfm.search.postgres")
-postgres_connection = pytest.importorskip("xfm.search.postgres")
 
 
 @pytest.fixture
@@ -136,38 +135,35 @@ def through(proxy: Proxy, name: str) -> "Iterator[PostgresStore]":
     store.close()
 
 
-ASKED: "dict[str, Callable[[PostgresStore], object]]" = {
-    "nearest": lambda store: [near.entry.key for near in store.nearest(rows(10)[4].vector, 1)]
-}
+def asked(store: "PostgresStore") -> list[str]:
+    return [near.entry.key for near in store.nearest(rows(10)[4].vector, 1)]
 
 
-@pytest.mark.parametrize("asked", ASKED)
 def test_a_silent_connection_is_given_up_and_the_next_search_has_a_new_one(
-    monkeypatch: pytest.MonkeyPatch, proxy: Proxy, through: "PostgresStore", asked: str
+    monkeypatch: pytest.MonkeyPatch, proxy: Proxy, through: "PostgresStore"
 ) -> None:
-    expected = ASKED[asked](through)
-    monkeypatch.setattr(postgres_connection, "ANSWER_SECONDS", 1)
+    expected = asked(through)
+    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 1)
     proxy.silent.set()
     began = time.monotonic()
     with expect_refusal("no answer in 1 second"):
-        ASKED[asked](through)
+        asked(through)
     assert time.monotonic() - began < 8
     proxy.silent.clear()
-    assert ASKED[asked](through) == expected
+    assert asked(through) == expected
 
 
 @pytest.mark.parametrize("end", ["the server ends it", "the network cuts it"])
-@pytest.mark.parametrize("asked", ASKED)
 def test_the_first_search_after_a_new_start_of_the_server_is_answered(
-    proxy: Proxy, through: "PostgresStore", name: str, asked: str, end: str
+    proxy: Proxy, through: "PostgresStore", name: str, end: str
 ) -> None:
-    expected = ASKED[asked](through)
+    expected = asked(through)
     if end == "the server ends it":
         mine = f"FROM pg_stat_activity WHERE application_name = '{name}'"
         assert execute(f"SELECT pg_terminate_backend(pid, 5000) {mine}") == [(True,)]
     else:
         proxy.cut()
-    assert ASKED[asked](through) == expected
+    assert asked(through) == expected
 
 
 @pytest.fixture

@@ -50,6 +50,12 @@ def test_the_nearest_that_pass_are_found_in_order(store):
         passing = expected(rows, rows[0].vector, 100, where)
         assert store.count(where) == len(passing)
         assert sorted(store.keys(where)) == sorted(passing)
+        entries, vectors = store.vectors(where)
+        assert {one.key: one.metadata for one in entries} == {
+            key: by_key[key].entry.metadata for key in passing
+        }
+        rows_there = [by_key[one.key].vector for one in entries]
+        assert vectors == pytest.approx(np.reshape(rows_there, (-1, WIDTH)), abs=1e-6)
 
 
 def test_rows_are_replaced_removed_and_kept(new_store: Callable[[], Any]):
