@@ -21,7 +21,7 @@ from PIL import Image
 import xfm
 from xfm.core.files import write_text
 
-THRESHOLDS = (0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
+THRESHOLDS = (0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
 SIDE, DIFFERENT = 16, 8.0
 
 

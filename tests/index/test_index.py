@@ -1,7 +1,7 @@
 """Collections: what is taken, left out, replaced, taken out, and found again."""
 
 import fcntl
-import uuid
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
-from tests.index.conftest import expect_unopened, photographed, postgres_address, unit
+from tests.index.conftest import expect_unopened, photographed, unit
 from tests.refusals import expect_refusal
 from xfm.config.pipelines import SearchOptions
 from xfm.core.errors import UserError
@@ -20,7 +20,7 @@ from xfm.data.skipped import SkippedRecords
 from xfm.inference.pipeline import pipeline
 from xfm.search import duplicates, searching
 from xfm.search import index as module
-from xfm.search.index import Index, with_exif
+from xfm.search.index import Index, IngestCounts, with_exif
 from xfm.search.ingest import HIDDEN, folder_index
 from xfm.search.opening import open_index
 from xfm.search.searching import Searcher
@@ -48,18 +48,6 @@ def candidates(count: int = 6, start: int = 0) -> list[IngestItem]:
 def found(index: Index, text: str, **options) -> list[str]:
     chosen = SearchOptions(top_k=50, rerank=0, **options)
     return [hit["key"] for hit in Searcher(index).search(text, options=chosen).hits]
-
-
-def test_pictures_are_found_by_their_vectors(index: Index, model: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "TOGETHER", 4)
-    taken = index.add(candidates(6))
-    assert (taken.new, taken.known, taken.duplicates, taken.bad) == (6, 0, 0, 0)
-    assert index.store.count() == len(index) == 6
-    before = found(index, "a red square")
-    assert sorted(before) == [f"p{n}" for n in range(6)]
-    embed = pipeline("embed", model)
-    vectors, query = embed([one.picture for one in candidates(6)]), embed(text="a red square")
-    assert before == [f"p{n}" for n in np.argsort(-(vectors @ query)).tolist()]
 
 
 def test_a_picture_that_breaks_goes(index: Index) -> None:
@@ -94,30 +82,32 @@ def test_an_answer_says_what_fits_and_where(index: Index, model: Path, monkeypat
     assert answer.limits == "Trained on not stated"
     monkeypatch.setattr(searching, "SURE", answer.best)
     assert searcher.search(LEFT, options=SearchOptions(min_score=0)).limits == ""
-    alone = searcher.search(image=candidates(5)[2].picture)
-    assert alone.limits == ""
-    assert alone.fits is None
-    assert alone.hits[0]["key"] == "p2"
-    assert alone.hits[0]["similarity"] == pytest.approx(1, abs=1e-5)
     empty = searcher.search("a red square", options=SearchOptions(where=["number>100"]))
     assert (empty.hits, empty.fits, empty.best, empty.searched) == ([], False, None, 0)
 
 
-def test_terms_are_one_direction_and_one_text_is_matched(index: Index, model: Path, tmp_path: Path) -> None:
-    index.add(candidates(6))
+def test_terms_are_one_direction_and_one_text_is_matched(
+    index: Index, model: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "TOGETHER", 4)
+    assert index.add(candidates(6)) == IngestCounts(new=6)
     embed, match = pipeline("embed", model), pipeline("image-text-matching", model)
     query = draw("red", "green", jitter=40)
     query.save(tmp_path / "query.png")
     sums = {
         f"2 * red + {tmp_path / 'query.png'}": 2 * embed(text="red") + embed(image=query),
         f"red - {tmp_path / 'query.png'}": embed(text="red") - embed(image=query),
+        str(tmp_path / "query.png"): embed(image=query),
         "red + blue": embed(text="red") + embed(text="blue"),
         "- red": -embed(text="red"),
     }
     for question, whole in sums.items():
         answer = Searcher(index).search(parse_terms(question))
-        is_matched = "png" in question
-        assert (answer.best is not None) is is_matched
+        is_matched = {"png", "red"} <= {*re.findall("png|red", question)}
+        assert (answer.best is not None) is (answer.fits is not None) is is_matched
+        near = [hit["similarity"] for hit in answer.hits]
+        assert is_matched or near == sorted(near, reverse=True)
+        assert len(near) == 6
         for hit in answer.hits:
             own = candidates(6)[int(hit["key"][1:])].picture
             cosine = embed(image=own) @ whole / np.linalg.norm(whole)
@@ -233,19 +223,6 @@ def test_a_folder_is_searched_while_another_process_takes_it_in(model: Path, pho
     (photos / HIDDEN / LOCK_FILE).unlink()
     with folder_index(photos, model, SkippedRecords(), progress=False) as index:
         assert len(found(index, "a square")) == 13
-
-
-def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:
-    pytest.importorskip("psycopg")
-    address, table = postgres_address(), f"t{uuid.uuid4().hex[:12]}"
-    secret = address.replace("postgres@", "postgres:secret@")
-    with open_index(tmp_path / "index", model, make=True, address=secret, table=table) as index:
-        assert index.add(candidates(5)).new == 5
-    assert "secret" not in (tmp_path / "index" / "index.json").read_text()
-    with open_index(tmp_path / "index") as index:
-        assert len(Searcher(index).search("a red square").hits) == 5
-        index.store.drop()
-    expect_unopened(tmp_path / "index", "another --out", address="postgresql://elsewhere/db")
 
 
 def test_pictures_that_come_one_by_one_leave_few_files(model: Path, tmp_path: Path, monkeypatch) -> None:

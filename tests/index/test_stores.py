@@ -125,4 +125,3 @@ def test_an_index_finds_them_too_and_conditions_still_give_as_many(store, monkey
     more = rows_of(unit(rng, 10), first=3000)
     filled(store, more)  # beyond the index
     assert store.nearest(more[4].vector, 1)[0].entry.key == "k3004"
-    assert len(more[0].vector) == WIDTH
