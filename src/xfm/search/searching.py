@@ -39,7 +39,7 @@ _ENCODED = torch.empty(0)
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """A query: its unit vector [E] float32, and states [T, D] and mask [T] bool of its text if it has one."""
+    """A query: its unit vector [E] float32, and states [T, D] and mask [T] bool of a text to match."""
 
     vector: NDArray[np.float32]
     words: tuple[Tensor, Tensor] | None
