@@ -88,7 +88,7 @@ def spoil(name: str, data: Path, broken: bytes = BROKEN) -> tuple[str, int, int]
             *((f"{name}/FT/recommended", BROKEN) for name in ("nlvr2", "refcoco")),
             ("coco/ZS/published", BROKEN),
             ("coco/FT/recommended", BROKEN),
-            *((case, LOOKS_WHOLE) for case in ("coco/ZS/published", "imagenet/FT/recommended")),
+            *((case, LOOKS_WHOLE) for case in ("winoground/ZS/recommended", "imagenet/FT/recommended")),
         ],
         5,
     ),
