@@ -17,7 +17,7 @@ from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
 from xfm.data.skipped import BAD_FILE
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.suite import evaluate, part_fingerprint
-from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
+from xfm.reports.scores import REQUIRED_KEYS, read_scores
 from xfm.training.flags import Flag, FlagKind, read_flags
 
 PICTURE = re.compile(r'"([\w./-]+\.png)"')
@@ -61,9 +61,6 @@ def test_a_bad_picture_ends_no_part(spoilt: tuple[Path, dict[str, Path]], tmp_pa
         shutil.copy(good, path)
     assert "left out" not in cli.prints(*given, 0)
     assert not (out / BAD_FILE).exists()
-
-
-WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}
 
 
 def test_flags_are_kept_and_shown(tmp_path: Path) -> None:

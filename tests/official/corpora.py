@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from tests.official.easy_vqa import write_easy_vqa
 from tests.official.glue import write_diagnostic, write_glue, write_parquet
+from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, sentence, write_json, write_lines
 from xfm.evaluation.benchmarks.read import composition
 from xfm.evaluation.benchmarks.read.glue import GlueTask
@@ -236,7 +237,7 @@ def written(name: str, root: Path) -> Callable[[], Corpus[Any]]:
 
 
 def write_data_folder(data: Path) -> Path:
-    """A data folder with every benchmark but the data sets of linear evaluation."""
+    """A data folder with every benchmark, and one data set of linear evaluation."""
     for task in GlueTask:
         write_glue(data / "glue", task)
     write_diagnostic(data / "glue")
@@ -252,4 +253,5 @@ def write_data_folder(data: Path) -> Path:
         write_refcoco(data / "refer" / name, coco, who)
     write_imagenet(data / "imagenet")
     write_composition(data)
+    WRITERS["oxford-pets"](data)
     return data

@@ -64,7 +64,7 @@ def evaluate_composition(benchmark: Benchmark, corpus: Corpus[Composition], sett
 def _scores(
     encoder: Encoder, pictures: TaskImages, rows: Sequence[Composition], setting: JobSetting
 ) -> tuple[dict[Rule, NDArray[np.float64]], int]:
-    """[N, I, T] by rule, and the number of cases in which two captions have the same tokens."""
+    """[N, I, T] by rule, NaN of cases in which two captions have the same tokens, and the number of these."""
     shown, said = dict[ShownImage, int](), dict[str, int]()
     pairs = [
         (shown.setdefault((path, row.box), len(shown)), said.setdefault(caption, len(said)))
@@ -74,13 +74,14 @@ def _scores(
     ]
     longest = setting.recipe.settings.max_tokens or encoder.model.config.language.longest
     read = encoder.tokenizer.encode_lists([encoder.tokenizer.as_caption(one) for one in said], longest)
-    alike = sum(len({tuple(read[said[one]][0]) for one in row.captions}) < len(row.captions) for row in rows)
+    distinct = [len({tuple(read[said[one]][0]) for one in row.captions}) for row in rows]
     pixels = _pixels(pictures, [*shown], encoder.batch_size)
     images = encode_images(encoder, pixels, len(shown), setting.folder)
     texts = encode_texts(encoder, [*said], longest, setting.folder)
-    shape = (len(rows), len(rows[0].images), len(rows[0].captions))
-    scores = pair_scores(encoder, images, texts, *np.array(pairs).T)
-    return {rule: own.reshape(shape) for rule, own in scores.items()}, alike
+    alike = np.array(distinct) < (each := len(rows[0].captions))
+    scores = pair_scores(encoder, images, texts, *np.array(pairs).T).items()
+    unsaid = np.where(alike, np.nan, 0.0)[:, None, None]  # else the last digits of a tie would decide
+    return {rule: own.reshape(len(rows), -1, each) + unsaid for rule, own in scores}, int(alike.sum())
 
 
 def _pixels(pictures: TaskImages, shown: Sequence[ShownImage], size: int) -> Iterator[Tensor]:

@@ -60,8 +60,8 @@ class Benchmark:
     for splits with answers, because the official scorer reads that format. `templates` are prompts of
     zero-shot classification, `names` class names for them from the data folder (None where the file is
     missing); `score_guesses` metrics of random guesses, where `score` is too slow for them; `published` reads
-    rows as X-FM's code splits them, where these differ from `read`; where it is `composed`, rows are cases of
-    composition, and nothing else is ranked."""
+    rows as X-FM's code splits them, where these differ from `read`. The rows of `composed` ones are cases of
+    composition, scored without training."""
 
     name: str
     kind: str
