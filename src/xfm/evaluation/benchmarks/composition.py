@@ -40,8 +40,8 @@ def evaluate_composition(benchmark: Benchmark, corpus: Corpus[Composition], sett
         scores, alike = _scores(encoder, pictures, rows, setting)
         if alike:
             found.details[f"{split}_read_alike"] = alike
-            cases = f"{amount(alike, 'case')} of {split} whose captions have the same tokens to the model"
-            print(f"{benchmark.name}: {cases} cannot be right by any score", flush=True)
+            said = f"{amount(alike, 'case')} of {split} whose captions have the same tokens to the model"
+            print(f"{benchmark.name}: {said} cannot be right by any score", flush=True)
         groups = {split: np.arange(len(rows))}
         for name in dict.fromkeys(name for row in rows for name in row.groups):
             groups[name] = np.array([place for place, row in enumerate(rows) if name in row.groups])
@@ -50,10 +50,9 @@ def evaluate_composition(benchmark: Benchmark, corpus: Corpus[Composition], sett
         for rule, by_case in scores.items():
             for metric, right in composition_right(by_case).items():
                 values = {f"{name}/{metric}": (own, right[own].astype(float)) for name, own in groups.items()}
-                if len(named):
-                    mean = partial(mean_over_kinds, right[named], kinds[named])
-                    values[f"{split}/mean_per_class"] = (named, mean)
-                for key, (cases, value) in values.items():
+                mean = partial(mean_over_kinds, right[named], kinds[named])
+                means = {f"{split}/mean_per_class": (named, mean)} if len(named) else {}
+                for key, (cases, value) in {**values, **means}.items():
                     near = bootstrap(value, row_groups([rows[one].key for one in cases]), seed)
                     found.scores[f"{key}{SUFFIXES[rule]}"] = Score(
                         near.value, CHANCES[metric], None, len(cases), seed, near.low, near.high
