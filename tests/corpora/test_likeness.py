@@ -74,12 +74,6 @@ def twice(tmp_path: Path) -> Path:
     return source
 
 
-def test_of_equal_pictures_the_first_stays(twice: Path, tmp_path: Path) -> None:
-    manifest = prepared("folder", twice, tmp_path / "to", duplicates="exact")
-    assert [*annotations(tmp_path / "to")] == ["0.jpg", "1.jpg", "3.jpg", "4.jpg", "5.jpg"]
-    assert manifest.left_out == {"duplicate": 1}
-
-
 def test_of_pictures_that_look_alike_too(twice: Path, tmp_path: Path) -> None:
     """What a filter leaves out takes no other one with it."""
     manifest = prepared("folder", twice, tmp_path / "to", duplicates="alike", min_side=100)

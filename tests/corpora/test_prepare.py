@@ -1,7 +1,6 @@
 """The same bytes whoever does the work, however often it is stopped; and nothing is lost or half there."""
 
 import json
-import signal
 import tarfile
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tests.corpora.miniature import annotations, coco, jpeg, members, write
 from tests.corpora.preparing import preparation, prepared
 from tests.folders import content
 from tests.pages import ROOT, commands
-from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
 from xfm.cli.main import main
 from xfm.config.load import load_recipe
@@ -106,24 +104,6 @@ def test_what_is_stopped_goes_on_to_the_same_bytes(
             assert not asked.target.exists()
     assert prepare(asked, LocalPool(1), progress=False) is not None
     assert without_times(root / "to") == without_times(root / "whole")
-
-
-@thorough
-@pytest.mark.slow
-def test_killed_processes_are_gone_on_with(tmp_path: Path) -> None:
-    source = coco(tmp_path / "coco", pictures=40)
-    words = ["prepare", "coco", "--from", str(source)]
-    words += ["--shard-size", "2", "--max-side", "40", "--workers", "2"]
-    assert main([*words, "--out", str(tmp_path / "whole"), "--quiet"]) == 0
-    made = tmp_path / ".to.preparing" / "made"
-    with Running([*XFM, *words, "--out", str(tmp_path / "to")]) as first:
-        first.wait_until(lambda: len([*made.glob("*.json")]) >= 3 if made.exists() else False)
-        first.signal(signal.SIGKILL)
-        ended = first.end()
-    assert ended.left == []
-    assert not (tmp_path / "to").exists()
-    assert run([*XFM, *words, "--out", str(tmp_path / "to")]).status == 0
-    assert without_times(tmp_path / "to") == without_times(tmp_path / "whole")
 
 
 # ---------------------------------------------------------------- one folder
@@ -220,10 +200,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ):
         assert main(["prepare", word]) == 2
         assert said in capsys.readouterr().err
-    for array in ("2/2", "x", "-1/3"):
-        assert main([*words, "--out", str(tmp_path / "other"), f"--array={array}"]) == 2
-        assert "--array" in capsys.readouterr().err
-    assert not (tmp_path / "other").exists()
 
 
 def test_the_recipe_base_reads_the_folders_that_the_page_on_corpora_makes() -> None:
@@ -245,12 +221,3 @@ def test_captions_of_another_language_are_left_out(tmp_path: Path) -> None:
     write(tmp_path / "own" / "1.txt", captions)
     prepared("folder", tmp_path / "own", tmp_path / "to", language="en")
     assert annotations(tmp_path / "to")["1.jpg"]["captions"] == ["a man is riding a horse on the beach"]
-
-
-def test_pictures_that_end_early_are_left_out(tmp_path: Path) -> None:
-    """Shrunk, they end as whole ones do, and nobody could tell any more."""
-    whole = jpeg(1, (320, 240), 95)
-    for name, data in (("a", whole), ("b", whole[: len(whole) * 8 // 10]), ("c", jpeg(2, (320, 240)))):
-        write(tmp_path / "from" / f"{name}.jpg", data)
-    manifest = prepared("folder", tmp_path / "from", tmp_path / "to", max_side=160)
-    assert (manifest.written, manifest.read) == (2, 3)

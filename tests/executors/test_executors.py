@@ -120,7 +120,7 @@ def test_the_tasks_of_an_array_share_the_units(count: int, total: int, made: set
     assert all(number % count == place for place, share in enumerate(shares) for number in share)
 
 
-@pytest.mark.parametrize("text", ["1/1", "a/b", "1/0"])
+@pytest.mark.parametrize("text", ["1/1", "a/b", "1/0", "-1/3"])
 def test_a_place_that_is_none_is_refused(text: str) -> None:
     with expect_refusal("--array is", "0/16"):
         ArrayTask(text, 1)

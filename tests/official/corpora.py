@@ -2,14 +2,19 @@
 
 import pickle
 import random
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageOps
+
 from tests.official.easy_vqa import write_easy_vqa
 from tests.official.glue import write_diagnostic, write_glue, write_parquet
+from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, sentence, write_json, write_lines
+from xfm.evaluation.benchmarks.read import composition
 from xfm.evaluation.benchmarks.read.glue import GlueTask
 from xfm.evaluation.benchmarks.read.image_text import read_coco, read_flickr30k, read_nlvr2, read_refcoco
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet
@@ -170,6 +175,40 @@ def write_imagenet_parquet(folder: Path) -> None:
             write_parquet(target, {"image": images, "label": [0, 1, 0, 1]}, {"label": names})
 
 
+def write_composition(data: Path, cases: Sequence[tuple[Path, str, str]] = ()) -> None:
+    """Winoground, SugarCrepe and ARO below a data folder, of PNG files, their captions and false captions.
+
+    Winoground has two of them in a case; ARO the first half for relations, in a frame beside the box.
+    """
+    pictures = (picture(data / "cases" / f"{number}.png", number, SIZE) for number in range(14))
+    cases = cases or [(path, f"a dog near {path.stem}", f"a cat near {path.stem}") for path in pictures]
+    for folder in ("winoground/images", "coco/val2017", "aro/images"):
+        (data / folder).mkdir(parents=True, exist_ok=True)
+    twos, sugar = list[dict[str, Any]](), {name: dict[str, Any]() for name in composition.SUGARCREPE}
+    aro: dict[str, list[dict[str, Any]]] = {"relation": [], "attribution": []}
+    for number, (shown, caption, false) in enumerate(cases):
+        case, side = divmod(number, 2)
+        if not side:
+            tags = {"collapsed_tag": ("Object", "Relation", "Both")[case % 3], "secondary_tag": ""}
+            twos.append({"id": case, "num_main_preds": 1 + case % 2, **tags})
+        twos[-1] |= {f"image_{side}": f"ex_{case}_img_{side}", f"caption_{side}": caption}
+        shutil.copy(shown, data / f"winoground/images/ex_{case}_img_{side}.png")
+        shutil.copy(shown, data / f"coco/val2017/{number}.png")
+        two = {"caption": caption, "negative_caption": false}
+        sugar[composition.SUGARCREPE[number % 7]][str(number)] = {"filename": f"{number}.png", **two}
+        part = Image.open(shown)
+        ImageOps.expand(part, 6, "red").save(data / f"aro/images/{number}.png")
+        box = {"bbox_x": 6, "bbox_y": 6, "bbox_w": part.width, "bbox_h": part.height}
+        kind = {"relation_name": f"kind {number % 3}", "attributes": ["a", "b"]}
+        told = {"image_path": f"{number}.png", "true_caption": caption, "false_caption": false}
+        aro["attribution" if 2 * number >= len(cases) else "relation"].append(told | box | kind)
+    write_lines(data / "winoground" / "examples.jsonl", twos)
+    for name, content in sugar.items():
+        write_json(data / f"sugarcrepe/{name}.json", content)
+    for name, rows in aro.items():
+        write_json(data / f"aro/visual_genome_{name}.json", rows)
+
+
 CORPORA: dict[str, tuple[Callable[[Path], object], Callable[[Path], Corpus[Any]]]] = {
     "coco": (write_coco, read_coco),
     "flickr30k": (write_flickr30k, read_flickr30k),
@@ -183,6 +222,9 @@ CORPORA: dict[str, tuple[Callable[[Path], object], Callable[[Path], Corpus[Any]]
         lambda root: read_refcoco(root, root / "coco" / "train2014", ("unc",)),
     ),
     "imagenet": (write_imagenet, read_imagenet),
+    "winoground": (write_composition, composition.read_winoground),
+    "sugarcrepe": (write_composition, composition.read_sugarcrepe),
+    "aro": (write_composition, composition.read_aro),
 }
 """How every corpus is written in miniature, and read."""
 
@@ -195,7 +237,7 @@ def written(name: str, root: Path) -> Callable[[], Corpus[Any]]:
 
 
 def write_data_folder(data: Path) -> Path:
-    """A data folder with every benchmark but the data sets of linear evaluation."""
+    """A data folder with every benchmark, and one data set of linear evaluation."""
     for task in GlueTask:
         write_glue(data / "glue", task)
     write_diagnostic(data / "glue")
@@ -210,4 +252,6 @@ def write_data_folder(data: Path) -> Path:
     for name, who in (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd")):
         write_refcoco(data / "refer" / name, coco, who)
     write_imagenet(data / "imagenet")
+    write_composition(data)
+    WRITERS["oxford-pets"](data)
     return data

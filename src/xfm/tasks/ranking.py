@@ -97,6 +97,21 @@ def match_odds(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return logits[..., 1].astype(np.float64) - logits[..., 0]
 
 
+def pair_scores(
+    encoder: Encoder,
+    images: EncodedItems,
+    texts: EncodedItems,
+    image_rows: NDArray[np.int64],
+    text_rows: NDArray[np.int64],
+) -> dict[Rule, NDArray[np.float64]]:
+    """[N] scores by every rule of the pairs of pictures and texts at some rows, in an order as of `match`."""
+    vectors = images.vectors[torch.from_numpy(image_rows)] * texts.vectors[torch.from_numpy(text_rows)]
+    contrast = vectors.sum(-1).double().numpy()
+    logits = match(encoder, images.states.read, texts.states.read, image_rows, text_rows).astype(np.float64)
+    joined = rerank_scores(contrast, logits, encoder.model.temperature.item())
+    return {Rule.MATCHING: logits[:, 1], Rule.CONTRAST: contrast, Rule.RERANK: joined}
+
+
 BLOCK = 2 << 20  # scores of a block of queries
 
 

@@ -11,12 +11,9 @@ import pytest
 import torch
 
 from tests.alike import some, thorough
-from tests.evaluation.tiny import save_tiny_model, tiny_tokenizer
-from tests.official.image_sets import WRITERS
+from tests.evaluation.tiny import tiny_tokenizer
 from tests.official.pictures import picture, write_lines
 from xfm.config.benchmark import Edition
-from xfm.config.image import Framing
-from xfm.config.task import ImageHead
 from xfm.config.task_spec import TextRule
 from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.evaluations import (
@@ -32,7 +29,6 @@ from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
 from xfm.models.folder import load_model
 from xfm.reports.scores import Score, read_scores
-from xfm.tasks.labelling import OneLabel
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.training import failures
 
@@ -40,7 +36,7 @@ RUNS = [
     (name, protocol, benchmark.editions(protocol)[-1])
     for name, benchmark in BENCHMARKS.items()
     for protocol in benchmark.protocols
-    if name not in IMAGE_SETS
+    if name not in IMAGE_SETS or name == "oxford-pets"
 ]
 RUNS += [
     (name, Protocol.FINE_TUNED, Edition.PUBLISHED)
@@ -70,12 +66,6 @@ def run(name: str, protocol: Protocol, model: Path, data: Path, out: Path, editi
     return run_jobs(jobs, str(model), data, out, **SMOKE)
 
 
-@pytest.fixture(scope="session")
-def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    WRITERS["oxford-pets"](folder := tmp_path_factory.mktemp("pets"))
-    return folder
-
-
 @pytest.mark.parametrize(("name", "protocol", "edition"), some(RUNS, 5), ids=str)
 def test_every_benchmark_runs(
     name: str, protocol: Protocol, edition: Edition, model: Path, data: Path, tmp_path: Path
@@ -95,36 +85,6 @@ def test_every_benchmark_runs(
     assert (tmp_path / TABLE).read_text().startswith("| benchmark |")
     details = json.loads((folder / "details.json").read_text())
     assert all(Path(path).is_file() for path in details["submissions"])
-
-
-@pytest.mark.parametrize(
-    ("protocol", "edition", "metrics"),
-    [
-        (Protocol.LINEAR, Edition.RECOMMENDED, {"accuracy", "mean_per_class", "knn_accuracy"}),
-        (Protocol.ZERO_SHOT, Edition.RECOMMENDED, {"accuracy", "mean_per_class"}),
-    ],
-)
-def test_a_set_of_linear_evaluation_runs(
-    protocol: Protocol, edition: Edition, metrics: set[str], model: Path, pets: Path, tmp_path: Path
-) -> None:
-    scores = run("oxford-pets", protocol, model, pets, tmp_path, edition)
-    begin = f"oxford-pets/{protocol.value}/{edition.value}/test"
-    assert {f"{begin}/{metric}" for metric in metrics} <= set(scores)
-
-
-def test_the_published_linear_evaluation_leaves_the_encoder_alone(
-    model: Path, pets: Path, tmp_path: Path
-) -> None:
-    """Five layers learn; the model's folder says how it saw pictures, for whoever asks it later."""
-    run("oxford-pets", Protocol.LINEAR, model, pets, tmp_path, Edition.PUBLISHED)
-    folder = tmp_path / "oxford-pets" / "LE" / "published" / RUN / "model"
-    before, after = load_model(model), load_model(folder)
-    old, new = before.model.vision.state_dict(), after.model.vision.state_dict()
-    assert all(torch.equal(new[name], value) for name, value in old.items())
-    assert after.preprocessing.framing is Framing.CLOSE_CENTRE
-    assert after.preprocessing.mean == (0.5, 0.5, 0.5)
-    assert after.task is not None
-    assert after.task.task.image_head is ImageHead.PUBLISHED
 
 
 @pytest.mark.parametrize("name", ["refcoco+", "coco-captions"])
@@ -154,7 +114,6 @@ def test_words_of_tests_are_for_tasks_that_count_them(data: Path) -> None:
 
 
 def test_what_is_finished_is_read_back_and_not_run_again(model: Path, data: Path, tmp_path: Path) -> None:
-    """Results of another model are kept apart from it."""
     scores = run("coco", Protocol.ZERO_SHOT, model, data, tmp_path)
     path = tmp_path / "coco" / "ZS" / "published" / OFFICIAL
     assert read_scores(path) == scores == read_all(tmp_path)
@@ -163,9 +122,6 @@ def test_what_is_finished_is_read_back_and_not_run_again(model: Path, data: Path
     written = path.stat().st_mtime_ns
     assert run("coco", Protocol.ZERO_SHOT, model, data, tmp_path) == scores
     assert path.stat().st_mtime_ns == written
-    other = save_tiny_model(tmp_path / "other", seed=2)
-    with pytest.raises(UserError, match=r"holds results of `xfm reproduce` .*, of another model"):
-        run("coco", Protocol.ZERO_SHOT, other, data, tmp_path)
 
 
 def values(scores: dict[str, Score]) -> dict[str, float]:
@@ -244,29 +200,6 @@ def test_answers_are_submitted_as_the_official_list_writes_them(
     found = evaluate_fine_tuned(BENCHMARKS["vqa"], corpus, setting)
     given = [row["answer"] for path in found.submissions for row in json.loads(path.read_text())]
     assert set(given) <= {"t-shirt", "don't know"}
-
-
-def test_the_share_of_right_predictions_is_what_the_official_metric_says(data: Path) -> None:
-    """Scores of the truth itself are 1 for every benchmark that has one."""
-    for benchmark in BENCHMARKS.values():
-        if benchmark.score is None or benchmark.kind in ("captioning", "image-classification"):
-            continue
-        corpus = benchmark.read(data)
-        for rows in corpus.scored.values():
-            scores = benchmark.score(rows, [perfect(benchmark.kind, row, corpus.classes) for row in rows])
-            shares = [value for key, value in scores.items() if "accuracy" in key or key == "mcc"]
-            assert shares == pytest.approx([1] * len(shares))
-
-
-def perfect(kind: str, row, classes: tuple[str, ...]):
-    match kind:
-        case "vqa":
-            return row.answer
-        case "grounding":
-            return row.boxes[0]
-        case "reasoning":
-            return row.label
-    return OneLabel(classes).certain((row.label,)) if classes else float(row.label)
 
 
 def test_the_benchmark_that_the_documentation_adds(model: Path, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ from xfm.training.pretrain import MODEL_FOLDER
 BATCH = 64
 RUN = "run"
 """Folder of a fine-tuning or of an evaluation on frozen features, inside the benchmark's."""
+SUFFIXES = {Rule.MATCHING: "", Rule.CONTRAST: "_contrast", Rule.RERANK: "_rerank"}
+"""Ends of metrics, by the score that orders candidates."""
 
 
 @dataclass
@@ -78,12 +80,17 @@ def evaluate_zero_shot_retrieval(
     benchmark: Benchmark, corpus: Corpus[ImageCaptions], setting: JobSetting
 ) -> JobResult:
     """Recalls of the model without training, at its own picture size and the recipe's text length."""
-    pretrained, told = load(setting.model), setting.recipe.settings
-    device = torch.device(pick_device(setting.device))
-    model, tokenizer = pretrained.model.to(device).eval(), pretrained.tokenizer
-    encoder = Encoder(model, tokenizer, told.precision, device, BATCH, setting.progress)
-    pictures, longest = TaskImages(pretrained.preprocessing), told.max_tokens or CAPTION_TOKENS
+    encoder, pictures = zero_shot_encoder(setting)
+    longest = setting.recipe.settings.max_tokens or CAPTION_TOKENS
     return _score_retrieval(encoder, pictures, corpus, setting, JobResult(), longest)
+
+
+def zero_shot_encoder(setting: JobSetting) -> tuple[Encoder, TaskImages]:
+    """The model as it is, and pictures as it sees them."""
+    pretrained, device = load(setting.model), torch.device(pick_device(setting.device))
+    model, how = pretrained.model.to(device).eval(), setting.recipe.settings.precision
+    encoder = Encoder(model, pretrained.tokenizer, how, device, BATCH, setting.progress)
+    return encoder, TaskImages(pretrained.preprocessing)
 
 
 def _score_retrieval(
@@ -104,10 +111,9 @@ def _score_retrieval(
     shortlist = setting.recipe.shortlist or max(len(rows), len(captions))
     text, image = rank(encoder, images, texts, positives, shortlist)
     by_rule, chances = recalls(text.ranks, image.ranks), chance_recalls(positives)
-    suffixes = {Rule.MATCHING: "", Rule.CONTRAST: "_contrast", Rule.RERANK: "_rerank"}
-    keys = [(name, rule) for name in chances for rule in suffixes]
-    metrics = {f"{name}{suffixes[rule]}": by_rule[f"{name}{rule}"] for name, rule in keys}
-    chance = {f"{name}{suffixes[rule]}": chances[name] for name, rule in keys}
+    keys = [(name, rule) for name in chances for rule in SUFFIXES]
+    metrics = {f"{name}{SUFFIXES[rule]}": by_rule[f"{name}{rule}"] for name, rule in keys}
+    chance = {f"{name}{SUFFIXES[rule]}": chances[name] for name, rule in keys}
     found.add("test", len(rows), setting.recipe.settings.seed, metrics, chance, {})
     found.details |= {"captions": len(captions), "shortlist": shortlist}
     return found

@@ -22,6 +22,7 @@ from xfm.core.errors import UserError, printable
 from xfm.core.locks import holds
 from xfm.core.results_folder import ResultOrigin, model_mark, require_free, sign
 from xfm.data.skipped import BAD_FILE, SkippedRecords
+from xfm.evaluation.benchmarks.composition import evaluate_composition
 from xfm.evaluation.benchmarks.evaluations import (
     JobResult,
     JobSetting,
@@ -174,6 +175,7 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     if job.protocol is Protocol.ZERO_SHOT:
         by_prompts = partial(evaluate_on_features, by_prompts=True)
         evaluation = evaluate_zero_shot_retrieval if job.benchmark.score is None else by_prompts
+        evaluation = evaluate_composition if job.benchmark.composed else evaluation
     elif job.protocol is Protocol.LINEAR and job.edition is Edition.RECOMMENDED:
         evaluation = evaluate_on_features  # the published head learns on varied pictures
     found = evaluation(job.benchmark, corpus, setting)

@@ -18,6 +18,7 @@ from xfm.config.tasks import (
 )
 from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.published import Protocol
+from xfm.evaluation.benchmarks.read.composition import SUGARCREPE, read_aro, read_sugarcrepe, read_winoground
 from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, read_image_set
 from xfm.evaluation.benchmarks.read.image_text import (
@@ -59,7 +60,8 @@ class Benchmark:
     for splits with answers, because the official scorer reads that format. `templates` are prompts of
     zero-shot classification, `names` class names for them from the data folder (None where the file is
     missing); `score_guesses` metrics of random guesses, where `score` is too slow for them; `published` reads
-    rows as X-FM's code splits them, where these differ from `read`."""
+    rows as X-FM's code splits them, where these differ from `read`. The rows of `composed` ones are cases of
+    composition, scored without training."""
 
     name: str
     kind: str
@@ -76,11 +78,13 @@ class Benchmark:
     names: Callable[[Path], Mapping[str, str] | None] = lambda data: {}
     score_guesses: Scorer | None = None
     published: Callable[[Path], Corpus[Any]] | None = None
+    composed: bool = False
 
     def editions(self, protocol: Protocol) -> tuple[Edition, ...]:
-        """Editions of a protocol; X-FM's code ranks without training, and has no prompts."""
+        """Editions of a protocol; X-FM's code ranks without training, but has no prompts or composition."""
         if protocol is Protocol.ZERO_SHOT:
-            return (Edition.PUBLISHED,) if self.score is None else (Edition.RECOMMENDED,)
+            ranked = self.score is None and not self.composed
+            return (Edition.PUBLISHED,) if ranked else (Edition.RECOMMENDED,)
         has = recipe_of(self.name, protocol) in benchmark_recipes(Edition.PUBLISHED)
         return (Edition.PUBLISHED, Edition.RECOMMENDED) if has else (Edition.RECOMMENDED,)
 
@@ -225,9 +229,18 @@ _WITH_TEXTS = [
     ),
 ]
 
+_COMPOSED = [
+    Benchmark(name, RETRIEVAL.name, name, layout, read, protocols=(Protocol.ZERO_SHOT,), composed=True)
+    for name, layout, read in (
+        ("winoground", "winoground/ with examples.jsonl and images/", read_winoground),
+        ("sugarcrepe", f"sugarcrepe/ with {{{','.join(SUGARCREPE)}}}.json; coco/val2017/", read_sugarcrepe),
+        ("aro", "aro/ with visual_genome_{relation,attribution}.json and images/", read_aro),
+    )
+]
+
 BENCHMARKS: dict[str, Benchmark] = {
-    benchmark.name: benchmark
-    for benchmark in (*map(_glue, GlueTask), _IMAGENET, *map(_image_set, IMAGE_SETS), *_WITH_TEXTS)
+    one.name: one
+    for one in (*map(_glue, GlueTask), _IMAGENET, *map(_image_set, IMAGE_SETS), *_WITH_TEXTS, *_COMPOSED)
 }
 
 GROUPS: dict[str, tuple[str, ...]] = {"glue": tuple(task.value for task in GlueTask)}

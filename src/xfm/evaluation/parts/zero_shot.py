@@ -24,7 +24,7 @@ from xfm.models.features import EncodedItems, Encoder, encode_images, encode_tex
 from xfm.models.precision import autocast
 from xfm.reports.labels import NOUNS
 from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult, read_object
-from xfm.tasks.ranking import Ranking, match, rank, rerank_scores
+from xfm.tasks.ranking import Ranking, pair_scores, rank
 from xfm.tasks.rows import read_captioned, read_masked
 from xfm.world.grammar import plural
 from xfm.world.storage import NAME
@@ -104,23 +104,16 @@ def run_hard(context: Context) -> PartResult:
     captions = [text for row in rows for text in (row.caption, *row.distractors)]
     texts = encode_texts(encoder, captions)
     picture = np.repeat(index.numpy(), sizes)  # [R]
-    itc = (images.vectors[torch.from_numpy(picture)] * texts.vectors).sum(-1).double().numpy()
-    logits = match(encoder, images.states.read, texts.states.read, picture, np.arange(len(captions)))
-    logits = logits.astype(np.float64)
-    rules = {
-        "text_r1_matching": logits[:, 1],
-        "text_r1": itc,
-        "text_r1_rerank": rerank_scores(itc, logits, encoder.model.temperature.item()),
-    }
+    rules = pair_scores(encoder, images, texts, picture, np.arange(len(captions)))
     ends = np.cumsum(sizes)[:-1]
     wrong = np.array([len(row.distractors) for row in rows])
     edits = np.array([row.edit for row in rows])
     of_edit = {f"_{edit}": edits == edit for edit in dict.fromkeys(filter(None, edits.tolist()))}
-    for name, scores in rules.items():
+    for rule, scores in rules.items():
         right = prefers_first(np.split(scores, ends)).astype(np.float64)
         for suffix, own in {"": np.full(len(rows), True), **of_edit}.items():
             groups, chance = row_groups(index[own].tolist()), float((1 / (1 + wrong[own])).mean())
-            result.add_rows(f"retrieval/{split}/{name}{suffix}", right[own], groups, chance, seed)
+            result.add_rows(f"retrieval/{split}/text_r1{rule}{suffix}", right[own], groups, chance, seed)
     return result
 
 

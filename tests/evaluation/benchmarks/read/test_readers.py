@@ -25,6 +25,9 @@ ROWS = {
     "nlvr2": {"train": 8, "dev": 4, "test-P": 4},
     "refcoco": {"train": 12, "val": 6, "testA": 6, "testB": 6},  # two sentences each
     "imagenet": {"train": 12, "val": 6},
+    "winoground": {"train": 0, "test": 7},
+    "sugarcrepe": {"train": 0, "test": 14},
+    "aro": {"train": 0, "relation": 7, "attribution": 7},
 }
 
 
