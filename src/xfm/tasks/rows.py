@@ -85,7 +85,7 @@ class ImageCaptions:
 
 
 @dataclass(frozen=True)
-class Composition:
+class CaptionPuzzle:
     """Pictures and captions that differ in little: caption i is of picture i, those beyond of none. Of the
     pictures a `box` (left, top, right, bottom in pixels) is shown, or all. `groups` are those of reports,
     `kind` that of a mean over kinds (empty: in none), `key` is the same in rows that are not independent."""

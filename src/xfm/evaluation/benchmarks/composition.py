@@ -23,13 +23,15 @@ from xfm.reports.scores import Score
 from xfm.tasks.images import TaskImages
 from xfm.tasks.ranking import pair_scores
 from xfm.tasks.retrieval import RetrievalTask
-from xfm.tasks.rows import Composition
+from xfm.tasks.rows import CaptionPuzzle
 
 ShownImage = tuple[Path, tuple[int, int, int, int] | None]
-"""A picture and the box of it that is shown, as in `Composition`."""
+"""A picture and the box of it that is shown, as in `CaptionPuzzle`."""
 
 
-def evaluate_composition(benchmark: Benchmark, corpus: Corpus[Composition], setting: JobSetting) -> JobResult:
+def evaluate_composition(
+    benchmark: Benchmark, corpus: Corpus[CaptionPuzzle], setting: JobSetting
+) -> JobResult:
     """Metrics of `composition_right` by matching, `_contrast` and `_rerank`, with chance and interval, of
     each split and of the groups in it; `mean_per_class` is the mean over the kinds of cases that have one."""
     encoder, pictures = zero_shot_encoder(setting)
@@ -61,7 +63,7 @@ def evaluate_composition(benchmark: Benchmark, corpus: Corpus[Composition], sett
 
 
 def _scores(
-    encoder: Encoder, pictures: TaskImages, rows: Sequence[Composition], setting: JobSetting
+    encoder: Encoder, pictures: TaskImages, rows: Sequence[CaptionPuzzle], setting: JobSetting
 ) -> tuple[dict[Rule, NDArray[np.float64]], int]:
     """[N, I, T] by rule, NaN of cases in which two captions have the same tokens, and the number of these."""
     shown, said = dict[ShownImage, int](), dict[str, int]()
