@@ -205,7 +205,7 @@ def test_coming_from_another_library(library, place, monkeypatch):
     shutil.copytree(DOCS / "tutorials" / "samples", "samples")
     shutil.copy("samples/answers.csv", "answers.csv")
     shutil.copytree("samples/pictures", "photos")
-    assert run_python(page, monkeypatch)["vectors"].shape[1] == 256
+    assert run_python(page, monkeypatch)["vectors"].shape[1] == 128
     runnable = [words for words in commands(page, "xfm") if words[0] in ("search", "embed", "export")]
     assert [main(words) for words in runnable] == [0] * len(runnable)
 
