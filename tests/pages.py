@@ -12,7 +12,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 NOTEBOOKS = sorted(ROOT.glob("docs/notebooks/*.ipynb"))
-NOTEBOOKS = sorted(ROOT.glob("docs/notebooks/*.ipynb"))
 SPAN = re.compile(r"`([^`]+)`")
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
