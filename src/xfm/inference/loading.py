@@ -65,7 +65,7 @@ class LoadedModel(Pretrained):
 
         Example:
             >>> load("small").encode(["a cat", Path("photo.jpg")]).shape
-            (2, 256)
+            (2, 128)
         """
         vectors, one = self._encoded(inputs, normalised, progress, running)
         return _given_back(vectors[0] if one else vectors, tensors)
