@@ -247,7 +247,7 @@ def open_index(path: Path, url: str = "") -> ShardIndex:
 def _of_columns(columns: dict[str, np.ndarray], records: int, spans: np.ndarray | StoredFile) -> ShardIndex:
     data = columns.pop("names").tobytes()
     names = os.fsdecode(data).split("\0")
-    index = ShardIndex(tuple(names[:-1]), **columns, _spans=spans)
+    index = ShardIndex(tuple(names[:-1]), **columns, place=None, _spans=spans)
     shards = len(index)
     if not shards or any(len(column) != shards for column in columns.values()) or len({*names}) <= shards:
         raise ValueError("its names are not one for each shard")

@@ -118,7 +118,8 @@ class ShardSource(RecordSource):
                 both = [span for row in (start, end) for span in self._spans(shard, row) if span[0]]
                 offset = min((place - lead for place, _, lead in both), default=0)
                 behind = max((place + size for place, size, _ in both), default=0)
-                if 0 <= offset < behind <= (file := self._shards.file(shard)).size:
+                file: Any = self._shards.file(shard)
+                if 0 <= offset < behind <= file.size:
                     self._shards.reader.expect(file, offset, behind - offset)
             first = last + 1
 
