@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, draw
 from tests.refusals import expect_refusal
@@ -98,15 +99,24 @@ def rows_of(vectors: NDArray[np.float32], first: int = 0, **metadata: Any) -> li
     ]  # fmt: skip
 
 
+def photographed() -> Image.Exif:
+    """What a camera writes: its name, when, and where."""
+    found = Image.Exif()
+    found[0x0110], found[0x8769] = "X-100\0", {0x9003: "2024:06:15 12:00:00"}
+    found[0x8825] = {1: "N", 2: (52.0, 31.0, 0.0)}
+    return found
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of twelve pictures of two squares, one of them twice, and one that is broken."""
+    """Twelve pictures of two squares, some with EXIF, one there twice, and one that is broken."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     names = [(left, right) for left in COLOURS for right in COLOURS if left != right]
     for number, (left, right) in enumerate(names):
         place = folder / "more" if number % 3 == 0 else folder
-        draw(left, right).save(place / f"{left}-{right}.png")
+        told = photographed() if left == "red" else Image.Exif()
+        draw(left, right).save(place / f"{left}-{right}.png", exif=told)
     draw(*names[1]).save(folder / "again.png")
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     return folder

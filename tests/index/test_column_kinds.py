@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.evaluation.tiny import COLOURS, draw
-from tests.index.conftest import postgres_address
+from tests.index.conftest import expect_unopened, postgres_address
 from tests.refusals import expect_refusal
 from xfm.config.pipelines import SearchOptions
 from xfm.data.skipped import SkippedRecords
@@ -64,7 +64,8 @@ def test_conditions_compare_numbers(model: Path, tmp_path: Path, capsys: Any, st
     pytest.importorskip("lancedb" if store == "lance" else "psycopg")
     where: dict[str, Any] = {}
     if store == "postgres":
-        where = {"address": postgres_address(), "table": f"t{uuid.uuid4().hex[:12]}"}
+        secret = postgres_address().replace("postgres@", "postgres:secret@")
+        where = {"address": secret, "table": f"t{uuid.uuid4().hex[:12]}"}
     with open_index(tmp_path / "index", model, make=True, **where) as index:
         source = open_supply(shop(tmp_path / "shop.csv", ROWS), key="sku")
         fill(index, [source], SkippedRecords(), progress=False)
@@ -83,3 +84,6 @@ def test_conditions_compare_numbers(model: Path, tmp_path: Path, capsys: Any, st
             with expect_refusal(*words):
                 passing(index, wrong)
         index.store.drop()
+    assert "secret" not in (tmp_path / "index" / "index.json").read_text()
+    if where:
+        expect_unopened(tmp_path / "index", "another --out", address="postgresql://elsewhere/db")

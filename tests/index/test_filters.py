@@ -14,7 +14,7 @@ from xfm.search.filters import (
     read_metadata,
 )
 
-FIELDS = {"kind": Kind.TEXT, "price": Kind.NUMBER, "new": Kind.BOOLEAN}
+FIELDS = {"kind": Kind.TEXT, "price": Kind.NUMBER, "new": Kind.BOOLEAN, "taken": Kind.DAY}
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,9 @@ FIELDS = {"kind": Kind.TEXT, "price": Kind.NUMBER, "new": Kind.BOOLEAN}
         ("price>-1.5", Condition("price", Relation.MORE, (-1.5,))),
         ("new=True", Condition("new", Relation.EQUAL, (True,))),
         ("kind>=2024-01", Condition("kind", Relation.AT_LEAST, ("2024-01",))),
+        ("taken>=2024", Condition("taken", Relation.AT_LEAST, ("2024",))),
+        ("taken<=2024-06", Condition("taken", Relation.AT_MOST, ("2024-06~",))),  # with all of June
+        ("taken=2024-06-15", Condition("taken", Relation.EQUAL, ("2024-06-15",))),
     ],
 )
 def test_a_condition_is_read(text, expected):
@@ -41,6 +44,8 @@ def test_a_condition_is_read(text, expected):
         ("new<true", ["= or !="]),
         ("new=1", ["true or false", "new=true"]),
         ("kind<20", ["kind holds texts", "kind<20", "kind=..."]),
+        ("taken>june", ["taken is a day", "june", "taken>=2024-06"]),
+        ("taken=2024-06", ["taken= takes days", ">= and <="]),
     ],
 )
 def test_what_is_none_is_refused(text, words):

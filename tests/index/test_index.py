@@ -1,7 +1,7 @@
 """Collections: what is taken, left out, replaced, taken out, and found again."""
 
 import fcntl
-import uuid
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,22 +11,21 @@ import pytest
 from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
-from tests.index.conftest import expect_unopened, postgres_address
+from tests.index.conftest import expect_unopened, photographed, unit
 from tests.refusals import expect_refusal
 from xfm.config.pipelines import SearchOptions
 from xfm.core.errors import UserError
 from xfm.core.locks import LOCK_FILE
 from xfm.data.skipped import SkippedRecords
 from xfm.inference.pipeline import pipeline
+from xfm.search import duplicates, searching
 from xfm.search import index as module
-from xfm.search import searching
-from xfm.search.filters import checked, parse_condition
-from xfm.search.index import Index
-from xfm.search.ingest import HIDDEN, fill, folder_index
-from xfm.search.journal import State
+from xfm.search.index import Index, IngestCounts, with_exif
+from xfm.search.ingest import HIDDEN, folder_index
 from xfm.search.opening import open_index
 from xfm.search.searching import Searcher
-from xfm.search.sources import FolderSupply, IngestItem
+from xfm.search.sources import IngestItem
+from xfm.search.terms import parse_terms
 
 pytest.importorskip("lancedb")
 LEFT = "a red square left of a blue square"
@@ -51,48 +50,6 @@ def found(index: Index, text: str, **options) -> list[str]:
     return [hit["key"] for hit in Searcher(index).search(text, options=chosen).hits]
 
 
-def test_pictures_are_found_by_their_vectors(index: Index, model: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "TOGETHER", 4)
-    taken = index.add(candidates(6))
-    assert (taken.new, taken.known, taken.duplicates, taken.bad) == (6, 0, 0, 0)
-    assert index.store.count() == len(index) == 6
-    before = found(index, "a red square")
-    assert sorted(before) == [f"p{n}" for n in range(6)]
-    embed = pipeline("embed", model)
-    vectors, query = embed([one.picture for one in candidates(6)]), embed(text="a red square")
-    assert before == [f"p{n}" for n in np.argsort(-(vectors @ query)).tolist()]
-
-
-def test_what_is_known_is_not_read_again(model: Path, tmp_path: Path, photos: Path) -> None:
-    source = FolderSupply(photos)
-    with open_index(tmp_path / "index", model, make=True) as index:
-        left_out = SkippedRecords()
-        first = fill(index, [source], left_out, progress=False)
-        assert first.new == 12
-        assert first.duplicates == 1
-        assert first.bad == 1
-        assert [*left_out.rows] == [str(photos / "broken.png")]
-    with open_index(tmp_path / "index") as index:
-        monkey = index._reader
-        index._reader = None  # pyright: ignore[reportAttributeAccessIssue]
-        again = fill(index, [source], SkippedRecords(), progress=False)
-        assert (again.new, again.known, again.duplicates, again.bad) == (0, 12, 1, 1)
-        index._reader = monkey
-        counts = index.journal.counts()
-        assert counts == {State.STORED: 12, State.DUPLICATE: 1, State.BAD: 1}
-
-
-def test_a_changed_picture_replaces_itself(index: Index) -> None:
-    index.add(candidates(3))
-    (changed,) = candidates(1, start=7)
-    changed = replace(changed, key="p1", metadata={"number": 7.0})
-    taken = index.add([changed])
-    assert (taken.new, taken.replaced) == (0, 1)
-    assert index.store.count() == len(index) == 3
-    assert found(index, "a square", where=["number=7"]) == ["p1"]
-    assert found(index, "a square", where=["number=1"]) == []
-
-
 def test_a_picture_that_breaks_goes(index: Index) -> None:
     broken = IngestItem("p1", "p1.png", UserError("the picture is cut off"), "later")
     index.add(candidates(3))
@@ -101,17 +58,6 @@ def test_a_picture_that_breaks_goes(index: Index) -> None:
     assert left_out.rows == {"p1.png": "the picture is cut off"}
     assert sorted(found(index, "a square")) == ["p0", "p2"]
     assert index.add([candidates(2)[1]]).new == 1
-
-
-def test_pictures_go_by_key_and_by_condition(index: Index) -> None:
-    index.add(candidates(8))
-    assert index.remove(["p0", "p1", "nothing"]) == 2
-    searcher = Searcher(index)
-    assert len(searcher.search("a square", options=SearchOptions(top_k=50)).hits) == 6
-    where = checked([parse_condition("number>=6")], index.about.fields)
-    assert index.remove(where=where) == 2
-    assert sorted(found(index, "a square")) == ["p2", "p3", "p4", "p5"]
-    assert index.add(candidates(1)).new == 1  # what went may come again
 
 
 def test_an_answer_says_what_fits_and_where(index: Index, model: Path, monkeypatch) -> None:
@@ -136,15 +82,67 @@ def test_an_answer_says_what_fits_and_where(index: Index, model: Path, monkeypat
     assert answer.limits == "Trained on not stated"
     monkeypatch.setattr(searching, "SURE", answer.best)
     assert searcher.search(LEFT, options=SearchOptions(min_score=0)).limits == ""
-    alone = searcher.search(image=candidates(5)[2].picture)
-    assert alone.limits == ""
-    assert alone.fits is None
-    assert alone.hits[0]["key"] == "p2"
-    assert alone.hits[0]["similarity"] == pytest.approx(1, abs=1e-5)
-    both = searcher.search("a red square", candidates(5)[2].picture)
-    assert both.fits is not None
     empty = searcher.search("a red square", options=SearchOptions(where=["number>100"]))
     assert (empty.hits, empty.fits, empty.best, empty.searched) == ([], False, None, 0)
+
+
+def test_terms_are_one_direction_and_one_text_is_matched(
+    index: Index, model: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "TOGETHER", 4)
+    assert index.add(candidates(6)) == IngestCounts(new=6)
+    embed, match = pipeline("embed", model), pipeline("image-text-matching", model)
+    query = draw("red", "green", jitter=40)
+    query.save(tmp_path / "query.png")
+    sums = {
+        f"2 * red + {tmp_path / 'query.png'}": 2 * embed(text="red") + embed(image=query),
+        f"red - {tmp_path / 'query.png'}": embed(text="red") - embed(image=query),
+        str(tmp_path / "query.png"): embed(image=query),
+        "red + blue": embed(text="red") + embed(text="blue"),
+        "- red": -embed(text="red"),
+    }
+    for question, whole in sums.items():
+        answer = Searcher(index).search(parse_terms(question))
+        is_matched = {"png", "red"} <= {*re.findall("png|red", question)}
+        assert (answer.best is not None) is (answer.fits is not None) is is_matched
+        near = [hit["similarity"] for hit in answer.hits]
+        assert is_matched or near == sorted(near, reverse=True)
+        assert len(near) == 6
+        for hit in answer.hits:
+            own = candidates(6)[int(hit["key"][1:])].picture
+            cosine = embed(image=own) @ whole / np.linalg.norm(whole)
+            assert hit["similarity"] == pytest.approx(cosine, abs=1e-4)
+            score = match(image=own, text="red")["score"] if is_matched else None
+            assert hit.get("match") == (score if score is None else pytest.approx(score, abs=1e-4))
+    with expect_refusal("cancel out"):
+        Searcher(index).search(parse_terms("red - red"))
+
+
+def test_groups_of_duplicates_lie_around_their_first(monkeypatch) -> None:
+    monkeypatch.setattr(duplicates, "_CELLS", 100)  # blocks of two rows
+    vectors = unit(np.random.default_rng(0), 40, 3)
+    left, expected = [*range(40)], list[list[tuple[int, float]]]()
+    while left:
+        cosines = {row: float(vectors[left[0]] @ vectors[row]) for row in left}
+        group = sorted((row for row in left if cosines[row] >= 0.9), key=lambda row: -cosines[row])
+        expected += [[(row, pytest.approx(cosines[row])) for row in group]] if len(group) > 1 else []
+        left = [row for row in left if row not in group]
+    assert duplicates.groups_around(vectors, 0.9) == expected
+    assert duplicates.groups_around(vectors[:0], 0.9) == []
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+def test_of_exif_day_and_camera_are_kept_and_damage_is_none(tmp_path: Path, kind: str) -> None:
+    path, rng = tmp_path / f"a.{kind}", np.random.default_rng(0)
+    draw("red", "blue").save(path, exif=photographed())
+    item = IngestItem("a", "a", path, "", {"name": "a", "taken": "", "camera": ""})
+    told = {"name": "a", "taken": "2024-06-15", "camera": "X-100"}
+    assert with_exif(item).metadata == told
+    assert with_exif(replace(item, metadata={"camera": ""})).metadata == {"camera": "X-100"}
+    start = (whole := path.read_bytes()).lower().index(b"exif")
+    for place in range(start, start + 150, 3):
+        path.write_bytes(whole[:place] + rng.bytes(2) + whole[place + 2 :])
+        assert {*with_exif(item).metadata} <= {*told}
 
 
 def test_searches_together_find_what_each_finds_alone(index: Index, monkeypatch) -> None:
@@ -178,16 +176,6 @@ def test_searches_together_find_what_each_finds_alone(index: Index, monkeypatch)
         for name in ("fits", "searched", "min_score"):
             assert getattr(answer, name) == getattr(alone, name)
         assert answer.best == pytest.approx(alone.best, abs=1e-5)
-
-
-def test_a_reader_sees_what_a_writer_adds(index: Index) -> None:
-    index.add(candidates(3))
-    with open_index(index.folder, writing=False) as reader:
-        searcher = Searcher(reader)
-        options = SearchOptions(rerank=0)
-        assert len(searcher.search("a square", options=options).hits) == 3
-        index.add(candidates(2, start=3))
-        assert len(searcher.search("a square", options=options).hits) == 5
 
 
 def test_an_index_of_another_model_is_refused(model: Path, tmp_path: Path) -> None:
@@ -235,25 +223,6 @@ def test_a_folder_is_searched_while_another_process_takes_it_in(model: Path, pho
     (photos / HIDDEN / LOCK_FILE).unlink()
     with folder_index(photos, model, SkippedRecords(), progress=False) as index:
         assert len(found(index, "a square")) == 13
-
-
-def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:
-    pytest.importorskip("psycopg")
-    address, table = postgres_address(), f"t{uuid.uuid4().hex[:12]}"
-    secret = address.replace("postgres@", "postgres:secret@")
-    with open_index(tmp_path / "index", model, make=True, address=secret, table=table) as index:
-        assert index.add(candidates(5)).new == 5
-    assert "secret" not in (tmp_path / "index" / "index.json").read_text()
-    with open_index(tmp_path / "index") as index:
-        assert sorted(found(index, "a square", where=["number<3"])) == ["p0", "p1", "p2"]
-        assert len(Searcher(index).search("a red square").hits) == 5
-        assert index.remove(["p0"]) == 1
-        assert "PostgreSQL" in index.store.stats().search
-        index.store.drop()
-    expect_unopened(tmp_path / "index", "another --out", address="postgresql://elsewhere/db")
-    nowhere = {"make": True, "address": "postgresql://u:secret@127.0.0.1:1/none", "model": model}
-    words = ("u@127.0.0.1:1", "no connection to PostgreSQL at host 127.0.0.1, port 1 ")
-    expect_unopened(tmp_path / "other", *words, **nowhere)
 
 
 def test_pictures_that_come_one_by_one_leave_few_files(model: Path, tmp_path: Path, monkeypatch) -> None:

@@ -16,7 +16,6 @@ def test_the_journal_knows_pictures_by_key_and_by_pixels(tmp_path: Path) -> None
     journal = Journal(tmp_path)
     items = {key: JournalItem(State.STORED, f"stamp {key}", None, bytes([n])) for n, key in enumerate("abc")}
     journal.note(items)
-    assert journal.counts() == {State.STORED: 3, State.DUPLICATE: 0, State.BAD: 0}
     assert [journal.holder(bytes([n])) for n in range(4)] == ["a", "b", "c", None]
     assert {key: journal.item(key) for key in "abc"} == items
     with expect_refusal(JOURNAL):

@@ -157,6 +157,8 @@ def test_a_row_of_other_kinds_is_damage(name: str, change: str) -> None:
     store._run(change)
     with expect_refusal("table is damaged", "build"):
         store.nearest(vectors[0], 1)
+    with expect_refusal("table is damaged", "build"):
+        store.vectors()
     store.drop()
 
 

@@ -135,35 +135,35 @@ def through(proxy: Proxy, name: str) -> "Iterator[PostgresStore]":
     store.close()
 
 
-def nearest(store: "PostgresStore") -> list[str]:
+def asked(store: "PostgresStore") -> list[str]:
     return [near.entry.key for near in store.nearest(rows(10)[4].vector, 1)]
 
 
 def test_a_silent_connection_is_given_up_and_the_next_search_has_a_new_one(
     monkeypatch: pytest.MonkeyPatch, proxy: Proxy, through: "PostgresStore"
 ) -> None:
-    expected = nearest(through)
+    expected = asked(through)
     monkeypatch.setattr(postgres, "ANSWER_SECONDS", 1)
     proxy.silent.set()
     began = time.monotonic()
     with expect_refusal("no answer in 1 second"):
-        nearest(through)
+        asked(through)
     assert time.monotonic() - began < 8
     proxy.silent.clear()
-    assert nearest(through) == expected
+    assert asked(through) == expected
 
 
 @pytest.mark.parametrize("end", ["the server ends it", "the network cuts it"])
 def test_the_first_search_after_a_new_start_of_the_server_is_answered(
     proxy: Proxy, through: "PostgresStore", name: str, end: str
 ) -> None:
-    expected = nearest(through)
+    expected = asked(through)
     if end == "the server ends it":
         mine = f"FROM pg_stat_activity WHERE application_name = '{name}'"
         assert execute(f"SELECT pg_terminate_backend(pid, 5000) {mine}") == [(True,)]
     else:
         proxy.cut()
-    assert nearest(through) == expected
+    assert asked(through) == expected
 
 
 @pytest.fixture

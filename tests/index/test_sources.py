@@ -34,7 +34,9 @@ def test_a_folder_names_its_pictures_by_path(tmp_path: Path, photos: Path) -> No
         path = Path(one.key)
         assert path.is_file()
         assert one.source == one.key
-        assert one.metadata == {"name": path.name, "folder": str(path.parent.relative_to(photos))}
+        folder = str(path.parent.relative_to(photos))
+        assert one.metadata == {"name": path.name, "folder": folder, "taken": "", "camera": ""}
+    assert [one.metadata for one in open_supply(photos, keep=["taken"]).candidates()] == [{"taken": ""}] * 14
     before = found[3].stamp
     Path(found[3].key).write_bytes(png(9) + b"\0")
     assert next(one for one in source.candidates() if one.key == found[3].key).stamp != before

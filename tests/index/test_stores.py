@@ -50,6 +50,12 @@ def test_the_nearest_that_pass_are_found_in_order(store):
         passing = expected(rows, rows[0].vector, 100, where)
         assert store.count(where) == len(passing)
         assert sorted(store.keys(where)) == sorted(passing)
+        entries, vectors = store.vectors(where)
+        assert {one.key: one.metadata for one in entries} == {
+            key: by_key[key].entry.metadata for key in passing
+        }
+        rows_there = [by_key[one.key].vector for one in entries]
+        assert vectors == pytest.approx(np.reshape(rows_there, (-1, WIDTH)), abs=1e-6)
 
 
 def test_rows_are_replaced_removed_and_kept(new_store: Callable[[], Any]):
@@ -119,4 +125,3 @@ def test_an_index_finds_them_too_and_conditions_still_give_as_many(store, monkey
     more = rows_of(unit(rng, 10), first=3000)
     filled(store, more)  # beyond the index
     assert store.nearest(more[4].vector, 1)[0].entry.key == "k3004"
-    assert len(more[0].vector) == WIDTH

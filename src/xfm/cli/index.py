@@ -117,11 +117,8 @@ def _take(chosen: Namespace) -> None:
 
 
 def _remove(chosen: Namespace) -> None:
-    from xfm.search.filters import checked, parse_condition
-
-    conditions = [parse_condition(one) for one in chosen.where]
     with _opened(chosen) as index:
-        gone = index.remove(names_in(chosen.keys), checked(conditions, index.about.fields))
+        gone = index.remove(names_in(chosen.keys), index.conditions(chosen.where))
         taken = amount(gone, "picture is", "pictures are")
         print(f"{taken} taken out of {chosen.out}, which has {len(index):,}.")
 

@@ -134,6 +134,9 @@ UNFITTED_MIN_SCORE = 0.5
 SURE = 0.9
 """Probability below which an answer says what its model knows."""
 
+NEARLY_ALIKE = 0.9
+"""Cosine from which two pictures of a collection count as copies of one another."""
+
 
 @dataclass(frozen=True)
 class SearchOptions(Limited):

@@ -100,6 +100,22 @@ def _tiff(data: str) -> Any:
     return picture
 
 
+# ---------------------------------------------------------------- EXIF
+def exif(path: str) -> Iterator[bytes]:
+    """As JSON: when (YYYY:MM:DD hh:mm:ss) and with what camera a photograph was taken, and nothing else."""
+    from PIL.ExifTags import IFD, Base
+    from PIL.Image import Exif
+
+    from xfm.core.files import read_bytes
+    from xfm.data.image_formats import ImageFormat, format_of, open_with_pillow
+
+    data, told = read_bytes(path), Exif()
+    told.load(open_with_pillow(data, ImageFormat(format_of(data) or "")).info.get("exif") or b"")
+    block = told.get_ifd(IFD.Exif)
+    taken = block.get(Base.DateTimeOriginal) or block.get(Base.DateTimeDigitized)
+    yield json.dumps([str(one or "") for one in (taken, told.get(Base.Model))]).encode()
+
+
 # ---------------------------------------------------------------- pickles
 class _PlainUnpickler(pickle.Unpickler):
     """A pickle is a program: this one knows no names, so that no function or class can be called."""

@@ -17,6 +17,7 @@ Metadata = Mapping[str, Value]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _CONDITION = re.compile(r"\s*(?P<field>[^<>=!\s]+)\s*(?P<relation>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
 _PLAIN_NUMBER = re.compile(r"\s*-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
+_DATE = re.compile(r"[0-9]{4}(-[0-9]{2}){0,2}")
 _EXACT = 2.0**53
 """Whole numbers beyond this have neighbours that are the same number."""
 
@@ -27,6 +28,11 @@ class Kind(StrEnum):
     TEXT = "text"
     NUMBER = "number"
     BOOLEAN = "true or false"
+    DAY = "day"
+
+
+class Day(str):
+    """A day as text, YYYY-MM-DD."""
 
 
 class Relation(StrEnum):
@@ -42,7 +48,7 @@ class Relation(StrEnum):
 
 _SETS = (Relation.EQUAL, Relation.OTHER)
 """Relations that may have several values, and that any kind of field has."""
-_EXAMPLES = {Kind.TEXT: "=dog", Kind.NUMBER: "<10", Kind.BOOLEAN: "=true"}
+_EXAMPLES = {Kind.TEXT: "=dog", Kind.NUMBER: "<10", Kind.BOOLEAN: "=true", Kind.DAY: ">=2024-06"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,9 @@ def kind_of(value: Value) -> Kind:
     """The type of a value."""
     if isinstance(value, bool):
         return Kind.BOOLEAN
-    return Kind.TEXT if isinstance(value, str) else Kind.NUMBER
+    if isinstance(value, str):
+        return Kind.DAY if isinstance(value, Day) else Kind.TEXT
+    return Kind.NUMBER
 
 
 def number_in(text: str) -> float | None:
@@ -104,12 +112,18 @@ def checked(conditions: Sequence[Condition], fields: Mapping[str, Kind]) -> tupl
                 "numbers: make every cell of the column a number and build the collection again, or ask for "
                 f"texts by {one.field}=..."
             )
-        found.append(replace(one, values=tuple(_of_kind(one.field, each, kind) for each in one.values)))
+        values = tuple(_of_kind(one.field, each, kind) for each in one.values)
+        if kind is Kind.DAY and not ordered and min(len(str(each)) for each in values) < len("2024-06-15"):
+            told = f"{one.field}{one.relation} takes days, such as 2024-06-15"
+            raise UserError(f"{told}; months and years are asked for by >= and <= together")
+        if kind is Kind.DAY and one.relation in (Relation.AT_MOST, Relation.MORE):
+            values = (f"{values[0]}~",)  # by letters behind all days of a month or year
+        found.append(replace(one, values=values))
     return tuple(found)
 
 
 def _of_kind(field: str, value: Value, kind: Kind) -> Value:
-    if kind_of(value) is kind:
+    if kind_of(value) is kind or (kind is Kind.DAY and _DATE.fullmatch(str(value))):
         return value
     if kind is Kind.NUMBER and isinstance(value, str):
         try:
@@ -219,4 +233,4 @@ def require_same(fields: Mapping[str, Kind], columns: Iterable[Mapping[str, Colu
                 )
 
 
-_SEVERAL = {Kind.TEXT: "texts", Kind.NUMBER: "numbers", Kind.BOOLEAN: "true and false"}
+_SEVERAL = {Kind.TEXT: "texts", Kind.NUMBER: "numbers", Kind.BOOLEAN: "true and false", Kind.DAY: "days"}

@@ -1,22 +1,26 @@
 """A collection of pictures: taken in one by one or by the thousand, counted, and removed."""
 
+import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError, excerpt, printable
+from xfm.core.sandbox import parsed
 from xfm.data.images import to_png
 from xfm.data.skipped import SkippedRecords
 from xfm.inference.engine import Engine, as_captions
 from xfm.inference.input_parsing import ImageReader, InputImage
-from xfm.search.filters import Condition, merged
+from xfm.search.filters import Condition, Day, checked, merged, parse_condition
 from xfm.search.journal import CollectionManifest, Journal, JournalItem, State
-from xfm.search.sources import EncodedImage, IngestItem
+from xfm.search.sources import CAMERA, TAKEN, EncodedImage, IngestItem
 from xfm.search.store import IndexedImage, Row
 
 if TYPE_CHECKING:
@@ -123,6 +127,7 @@ class Index:
             if not other:
                 self._instead(known, given.key, JournalItem(State.BAD, given.stamp, str(error)))
             return
+        given = with_exif(given)
         self._know(given)
         taken.displaced += bool(other)
         if (holder := self._holder(picture.key)) not in (None, given.key):
@@ -203,6 +208,13 @@ class Index:
         return known
 
     # ------------------------------------------------------------ keeping
+    def conditions(self, where: Sequence[str]) -> tuple[Condition, ...]:
+        """Conditions as typed, with values of the fields' types; UserError: see `checked`."""
+        asked = [parse_condition(one) for one in where]
+        if any(one.field not in self.about.fields for one in asked):
+            self.about = CollectionManifest.read(self.folder)  # another process may have added some
+        return checked(asked, self.about.fields)
+
     def compact(self) -> None:
         """Make searches as fast, and the folder as small, as if all pictures had come at once.
 
@@ -225,6 +237,17 @@ def _pass_over(given: IngestItem, reason: str, taken: IngestCounts, left_out: Sk
         raise UserError(reason if given.source in reason else f"{given.source}: {reason}")
     taken.bad += 1
     left_out.add(given.source, reason)
+
+
+def with_exif(given: IngestItem) -> IngestItem:
+    """The picture with what its file's EXIF says, if anything, where its metadata have an empty text."""
+    told: dict[str, Any] = {name: one for name, one in given.metadata.items() if one != ""}
+    if len(told) < len(given.metadata) and isinstance(given.picture, Path):
+        with suppress(ValueError):  # there is none, it is damaged, or nobody has set the clock
+            taken, camera = json.loads(b"".join(parsed("xfm.data.parsers:exif", str(given.picture))))
+            told[CAMERA] = excerpt(printable(camera.strip("\0 ")))
+            told[TAKEN] = Day(date.fromisoformat(taken[:10].replace(":", "-")))
+    return replace(given, metadata={name: told[name] for name in given.metadata if told.get(name, "") != ""})
 
 
 def probe_of(engine: Engine) -> NDArray[np.float32]:

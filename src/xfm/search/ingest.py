@@ -22,10 +22,10 @@ from xfm.inference.engine import one_thread
 from xfm.inference.input_parsing import ImageReader, InputImage
 from xfm.inference.pipeline import pipeline
 from xfm.search.filters import Kind, require_same
-from xfm.search.index import Index, IngestCounts
+from xfm.search.index import Index, IngestCounts, with_exif
 from xfm.search.journal import HIDDEN, MANIFEST
 from xfm.search.opening import SEARCHING, open_index
-from xfm.search.sources import EncodedImage, FolderSupply, ImageSupply, IngestItem
+from xfm.search.sources import TAKEN, EncodedImage, FolderSupply, ImageSupply, IngestItem
 
 UNIT_PICTURES = 256
 """Pictures of a unit where nobody said how many."""
@@ -75,6 +75,11 @@ def fill(
         for name, rows in source.left_out.items():
             told = f"{name} is no text, number or truth value in {amount(rows, 'row')}"
             _note(f"{told}: no condition can be about it")
+    if (whole.new or whole.replaced) and any(isinstance(source, FolderSupply) for source in sources):
+        known = index.about.fields.get(TAKEN) is Kind.DAY
+        dated = index.store.count(index.conditions([f"{TAKEN}>=0000"])) if known else 0
+        told = f"EXIF says of {dated:,} of {amount(len(index), 'picture')} when they were taken"
+        _note(f"{told}; no condition on {TAKEN} passes the others")
     return whole
 
 
@@ -170,7 +175,7 @@ def _encode(model: str, device: str, unit: Unit) -> dict[int, IngestItem]:
             vectors = engine.image_vectors([one.pixels for one in read.values()]) if read else ()
             for (place, one), vector in zip(read.items(), vectors, strict=True):
                 encoded = EncodedImage(to_png(one.pixels), one.width, one.height, one.key, vector)
-                found[place] = replace(unit[1][place], picture=encoded)
+                found[place] = replace(with_exif(unit[1][place]), picture=encoded)
     return found
 
 

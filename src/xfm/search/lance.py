@@ -23,7 +23,7 @@ TABLE = "pictures"
 T = TypeVar("T")
 _PREFIX = "m_"
 """Before the names of metadata, which would else meet our own columns."""
-_TYPES = {Kind.TEXT: pa.string(), Kind.NUMBER: pa.float64(), Kind.BOOLEAN: pa.bool_()}
+_TYPES = {Kind.NUMBER: pa.float64(), Kind.BOOLEAN: pa.bool_()}  # others are texts
 _PROBES, _SHARE, _REFINED = 40, 24, 4
 """Lists of the index that are looked at: so many, or one in so many if that is more; and how many times the
 wanted rows are compared exactly."""
@@ -106,8 +106,9 @@ class LanceStore:
 
     def require(self, fields: Mapping[str, Kind]) -> None:
         """Make room for fields of metadata."""
-        columns, present = {_PREFIX + name: kind for name, kind in fields.items()}, self._table.schema.names
-        if new := [pa.field(name, _TYPES[kind]) for name, kind in columns.items() if name not in present]:
+        present = self._table.schema.names
+        kinds = {_PREFIX + name: _TYPES.get(kind, pa.string()) for name, kind in fields.items()}
+        if new := [pa.field(name, kind) for name, kind in kinds.items() if name not in present]:
             self._table.add_columns(new)
 
     def nearest(
@@ -145,6 +146,13 @@ class LanceStore:
             query = query.where(_sql(where), prefilter=True)
         rows = self._read(query.to_arrow).to_pylist()
         return [Neighbour(_entry(row["told"]), 1.0 - row["_distance"]) for row in rows]
+
+    def vectors(self, where: Sequence[Condition] = ()) -> tuple[list[IndexedImage], NDArray[np.float32]]:
+        """The N rows that pass, without pixels, in no order, and their vectors [N, E]."""
+        query = self._table.search().select(["told", "vector"]).limit(None)
+        found = self._read((query.where(_sql(where)) if where else query).to_arrow)
+        vectors = found.column("vector").combine_chunks().flatten().to_numpy()
+        return [*map(_entry, found.column("told").to_pylist())], vectors.reshape(len(found), self._width)
 
     def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
         """PNGs by key; unknown keys are absent."""

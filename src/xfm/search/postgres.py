@@ -111,7 +111,7 @@ def connected(address: str) -> BoundedConnection:
 
 @contextmanager
 def explained(shown: str) -> Iterator[None]:
-    """A refusal of the server as one sentence, with the address as shown."""
+    """A refusal of the server, or rows of other kinds, as one sentence with the address as shown."""
     try:
         yield
     except psycopg.Error as error:
@@ -120,6 +120,8 @@ def explained(shown: str) -> Iterator[None]:
             state = "57014"
         remedy = next(remedy for starts, remedy in _REMEDIES if state.startswith(starts))
         raise StoreError(f"{shown}: the server cannot be used ({first_line(error)}); {remedy}") from error
+    except ValueError as error:
+        raise StoreError(f"{shown}: the table is damaged ({error}): build the collection again") from error
 
 
 _LOWEST = (0, 8)
@@ -298,13 +300,10 @@ class PostgresStore:
         given = [vector, *values, HalfVector(vector) if rows else vector]
         found = self._run(query, given, passing=passing, several=_REFINED * count, count=count)
         similar = [(row.pop("similarity"), row) for row in found]
-        try:
+        with explained(self._shown):
             if any(near is None for near, _ in similar):
                 raise ValueError("it has a row without a vector")
             return [Neighbour(IndexedImage(**row, pixels=b""), near) for near, row in similar]
-        except ValueError as error:
-            reason = f"the table is damaged ({error}): build the collection again"
-            raise StoreError(f"{self._shown}: {reason}") from error
 
     def _set(self, name: str, value: str) -> None:
         """A setting that stays in the connection: a search is one question to the server."""
@@ -319,12 +318,24 @@ class PostgresStore:
 
     def keys(self, where: Sequence[Condition] = ()) -> Iterator[str]:
         """See `LanceStore.keys`."""
+        return (key for (key,) in self._passed("key", where))
+
+    def _passed(self, cells: str, where: Sequence[Condition]) -> Iterator[tuple[Any, ...]]:
         passing, values = _passing(where)
-        query = self._composed("SELECT key FROM {table} WHERE {passing}", passing=passing)
+        query = self._composed(f"SELECT {cells} FROM {{table}} WHERE {{passing}}", passing=passing)
         connection = self._connection
-        with explained(self._shown), connection.transaction(), connection.cursor("keys") as cursor:
-            for row in cursor.execute(query, values):
-                yield row[0]
+        with explained(self._shown), connection.transaction(), connection.cursor("passed") as cursor:
+            yield from cursor.execute(query, values)
+
+    def vectors(self, where: Sequence[Condition] = ()) -> tuple[list[IndexedImage], NDArray[np.float32]]:
+        """See `LanceStore.vectors`."""
+        found, numbers = list[IndexedImage](), list[NDArray[np.float32]]()
+        rows = self._passed("key, source, width, height, metadata, vector::real[]", where)
+        with explained(self._shown):
+            for *told, metadata, vector in rows:
+                found.append(IndexedImage(*told, b"", metadata))
+                numbers.append(np.array(vector, np.float32))
+            return found, np.array(numbers, np.float32).reshape(len(found), self._width)
 
     def count(self, where: Sequence[Condition] = ()) -> int:
         """See `LanceStore.count`."""

@@ -6,6 +6,7 @@ together, while another thread waits for the store.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NotRequired, TypedDict
@@ -24,10 +25,10 @@ from xfm.inference.engine import EncodedImages, as_captions, cut
 from xfm.inference.heads import PixelBox, pixel_box
 from xfm.inference.input_parsing import ImageReader, InputImage, PictureSource
 from xfm.models.artifacts import trained_on
-from xfm.search.filters import Condition, Value, checked, parse_condition
+from xfm.search.filters import Value
 from xfm.search.index import Index
-from xfm.search.journal import CollectionManifest
 from xfm.search.store import Neighbour, digest, from_png
+from xfm.search.terms import Term
 from xfm.tasks.ranking import match_odds, rerank_scores
 
 _TOGETHER = 128
@@ -38,7 +39,7 @@ _ENCODED = torch.empty(0)
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """A query: its unit vector [E] float32, and its text's states [T, D] and mask [T] bool, if any."""
+    """A query: its unit vector [E] float32, and states [T, D] and mask [T] bool of a text to match."""
 
     vector: NDArray[np.float32]
     words: tuple[Tensor, Tensor] | None
@@ -64,8 +65,8 @@ _MARK = re.compile(r"[0-9a-f]{32}")
 """A digest of `xfm.search.store.digest`."""
 
 
-Question = tuple[str | None, PictureSource | InputImage | None]
-"""A text, a picture (as given, or read by `Searcher.reader`), or both."""
+Question = tuple[str | Sequence[Term] | None, PictureSource | InputImage | None]
+"""A text or terms, a picture (as given, or read by `Searcher.reader`), or both."""
 
 
 class FoundImage(TypedDict):
@@ -115,16 +116,18 @@ class Searcher:
 
     def search(
         self,
-        text: str | None = None,
+        text: str | Sequence[Term] | None = None,
         image: PictureSource | InputImage | None = None,
         options: SearchOptions | None = None,
     ) -> Answer:
         """The pictures nearest to a text, a picture, or both together.
 
-        With a text, the nearest are matched by the fusion encoder. UserError: no query, or an unknown field.
+        A string is one text as it stands; `xfm.search.terms.parse_terms` makes terms of `horse - brown`. The
+        vector is the direction of the weighted sum of all unit vectors. With one text, and not a subtracted
+        one, the nearest are matched by the fusion encoder. UserError: no query, or an unknown field.
         """
         options = options or SearchOptions()
-        self._conditions(options)  # before anything is computed
+        self.index.conditions(options.where)  # before anything is computed
         (query,) = self.queries([(text, image)])
         (answer,) = self.answers([self.shortlist(query, options)])
         return answer
@@ -156,38 +159,51 @@ class Searcher:
     def queries(self, asked: Sequence[Question]) -> list[SearchQuery]:
         """Questions as vectors, computed together; raises UserError."""
         engine, parts = self._engine, list[list[Tensor]]([] for _ in asked)
-        words: dict[int, tuple[Tensor, Tensor]] = {}
-        said = {place: text for place, one in enumerate(asked) if (text := searched_text(*one)) is not None}
-        shown = {
-            place: self.reader.read(image) for place, (_, image) in enumerate(asked) if image is not None
-        }
+        words, vectors = dict[int, tuple[Tensor, Tensor]](), list[Tensor]()
+        terms = [(place, *term) for place, question in enumerate(asked) for term in self._terms(question)]
+        said = [(place, weight, searched_text(one)) for place, weight, one in terms if isinstance(one, str)]
+        pictures = [(place, weight, one) for place, weight, one in terms if not isinstance(one, str)]
+        shown = [self.reader.read(one) for *_, one in pictures]
         with engine.arithmetic():
             if said:
-                tokens = as_captions(engine, [*said.values()])
+                tokens = as_captions(engine, [text for *_, text in said])
                 tokens = cut(tokens, range(len(said)), engine.longest).to(engine.device)
                 (states,) = engine.model.encode_texts([tokens])
-                vectors = engine.model.project_text(states[:, 0])
-                for row, (place, vector) in enumerate(zip(said, vectors, strict=True)):
+                vectors += engine.model.project_text(states[:, 0])
+                several = Counter(place for place, *_ in said)
+                for row, (place, weight, _) in enumerate(said):
                     length = int(tokens.mask[row].sum())
-                    words[place] = states[row, :length], tokens.mask[row, :length]
-                    parts[place].append(vector)
+                    if weight > 0 and several[place] == 1:
+                        words[place] = states[row, :length], tokens.mask[row, :length]
             if shown:
-                self._encoded.need([*shown.values()])
-                states, index = self._encoded.stack([one.key for one in shown.values()])
-                for place, vector in zip(shown, engine.model.project_image(states[:, 0])[index], strict=True):
-                    parts[place].append(vector)
-        vectors = torch.nn.functional.normalize(torch.stack([sum(own[1:], own[0]) for own in parts]).float())
+                self._encoded.need(shown)
+                states, index = self._encoded.stack([one.key for one in shown])
+                vectors += engine.model.project_image(states[:, 0])[index]
+        for (place, weight, _), vector in zip([*said, *pictures], vectors, strict=True):
+            parts[place].append(weight * vector.float())
+        sums = torch.stack([sum(own[1:], own[0]) for own in parts])
+        if (sums.norm(dim=1) < 1e-3).any():
+            raise UserError("the terms of the question cancel out; leave out what is added and subtracted")
         return [
-            SearchQuery(vector, words.get(place), place not in shown)
-            for place, vector in enumerate(vectors.cpu().numpy())
+            SearchQuery(vector, words.get(place), place in words and len(parts[place]) == 1)
+            for place, vector in enumerate(torch.nn.functional.normalize(sums).cpu().numpy())
         ]
+
+    def _terms(self, question: Question) -> Sequence[Term]:
+        text, image = question
+        terms = [(1.0, text)] if isinstance(text, str) else [*(text or ())]
+        if image is not None:
+            terms.append((1.0, self.reader.read(image)))
+        if not terms:
+            raise UserError("a search needs a text, a picture, or both")
+        return terms
 
     def shortlist(self, query: SearchQuery, options: SearchOptions) -> Shortlist:
         """The nearest pictures, with PNGs where a text is matched with them; for one thread at a time.
 
         UserError: a condition on an unknown field.
         """
-        where = self._conditions(options)
+        where = self.index.conditions(options.where)
         options = replace(options, rerank=self._engine.rerank_depth(options.rerank))
         matched = query.words is not None and options.rerank > 0
         count = max(options.top_k, options.rerank if matched else 0)
@@ -231,13 +247,6 @@ class Searcher:
         pixels = _ENCODED if key in self._encoded else from_png(data, shape)
         return InputImage(pixels, near.entry.width, near.entry.height, key)
 
-    def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
-        asked = [parse_condition(one) for one in options.where]
-        if any(one.field not in self.index.about.fields for one in asked):
-            # Another process may have added some.
-            self.index.about = CollectionManifest.read(self.index.folder)
-        return checked(asked, self.index.about.fields)
-
     def _answer(self, one: Shortlist, matched: tuple[Tensor, Tensor] | None) -> Answer:
         options, searched = one.options, one.searched
         calibration = self._engine.pretrained.calibration
@@ -246,7 +255,7 @@ class Searcher:
         if min_score is None:
             min_score = UNFITTED_MIN_SCORE if fit is None else fit.threshold(searched)
         if matched is None:
-            hits = [_hit(near, near.similarity) for near in one.near[: options.top_k]]
+            hits = [found_image(near, near.similarity) for near in one.near[: options.top_k]]
             fits = False if one.query.words is not None and options.rerank > 0 else None
             return Answer(hits, fits, None, min_score, searched, fit is not None, self._limits(fits, 0.0))
         scored, odds = self._ordered(one.near, *matched)
@@ -276,25 +285,24 @@ class Searcher:
         order = np.argsort(-scores, kind="stable")
         for place in order.tolist():
             one = near[place]
-            found = _hit(one, float(scores[place]))
+            found = found_image(one, float(scores[place]))
             found["match"] = matches[place]
             found["box"] = pixel_box(corners[place], one.entry.width, one.entry.height)
             hits.append(found)
         return hits, match_odds(logits.numpy())[order]
 
 
-def searched_text(text: str | None, image: object) -> str | None:
-    """The text of a question; UserError where there is nothing to search."""
-    if text is None and image is None:
-        raise UserError("a search needs a text, a picture, or both")
-    if text is not None and not text.strip():
+def searched_text(text: str) -> str:
+    """A text to search for; UserError where it is empty, or not Unicode."""
+    if not text.strip():
         raise UserError("the text of the search is empty; write what is to be found")
-    if text is not None and not is_text(text):
+    if not is_text(text):
         raise UserError("the text of the search is not Unicode; mend it")
     return text
 
 
-def _hit(one: Neighbour, score: float) -> FoundImage:
+def found_image(one: Neighbour, score: float) -> FoundImage:
+    """A picture as an answer shows it."""
     entry = one.entry
     return {
         "key": entry.key,

@@ -55,6 +55,10 @@ class IngestItem:
     replaces: bool = False
 
 
+TAKEN, CAMERA = "taken", "camera"
+"""Fields of photographs: the day, and the model of the camera."""
+
+
 class ImageSupply(ABC):
     """Pictures in a fixed order; `total` is None where unknown.
 
@@ -118,7 +122,7 @@ def open_supply(
     columns stay texts; paths stay below `root`. UserError: nothing of the kind.
     """
     if os.path.isdir(path):
-        folder = FolderSupply(path)
+        folder = FolderSupply(path, keep)
         shards = not folder.total and any(name.endswith(".tar") for name in os.listdir(path))
         return ShardSupply(path, keep) if shards else folder
     if path.suffix.lower() == ".tar":
@@ -133,8 +137,8 @@ def open_supply(
 class FolderSupply(ImageSupply):
     """Pictures of a folder and those below it; their paths are keys."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
+    def __init__(self, path: Path, keep: Sequence[str] | None = None) -> None:
+        super().__init__(keep)
         self._folder = Path(os.path.abspath(path))
         self._names, passed = scan_folder(self._folder)
         self.report = passed_over(path, passed)
@@ -145,13 +149,14 @@ class FolderSupply(ImageSupply):
         return [_named(self._folder / name) for name in self._names]
 
     def candidates(self) -> Iterator[IngestItem]:
-        """Pictures with name and folder as metadata."""
+        """Pictures with name and folder as metadata, and empty ones for `with_exif`."""
         for name in self._names:
             path = picture = self._folder / name
             if not is_text(str(path)):  # nothing that keeps rows could hold it
                 picture = UserError(f"{path}: the name is not UTF-8; rename the file")
-            told = {"name": path.name, "folder": str(Path(name).parent)}
-            yield IngestItem(_named(path), _named(path), picture, file_stamp(path), told)
+            told = {"name": path.name, "folder": Path(name).parent.as_posix(), TAKEN: "", CAMERA: ""}
+            told = {field: one for field, one in told.items() if self._keep is None or field in self._keep}
+            yield IngestItem(_named(path), _named(path), picture, told_stamp(file_stamp(path), told), told)
 
 
 def _named(path: Path) -> str:
@@ -273,15 +278,13 @@ class TableSupply(ImageSupply):
             return None
         place = f'{self._path}:{number}: the column "{column}"'
         key = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        told = f"{place} names the picture, and is"
         if not key.strip():
             raise UserError(
-                f"{place} names the picture, and is no text or whole number; mend the row, or take another "
-                "column with --key"
+                f"{told} no text or whole number; mend the row, or take another column with --key"
             )
         if not can_be_kept(key):
-            raise UserError(
-                f"{place} names the picture, and is not Unicode, or has a zero byte; mend the row"
-            )
+            raise UserError(f"{told} not Unicode, or has a zero byte; mend the row")
         before = self._named.setdefault(key, number)  # the first row of this name
         if before != number:
             raise UserError(f"{place} is {key}, as in row {before}; names must differ")
