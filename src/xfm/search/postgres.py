@@ -332,8 +332,8 @@ class PostgresStore:
         found, numbers = list[IndexedImage](), list[NDArray[np.float32]]()
         rows = self._passed("key, source, width, height, metadata, vector::real[]", where)
         with explained(self._shown):
-            for *told, metadata, vector in rows:
-                found.append(IndexedImage(*told, b"", metadata))
+            for key, source, width, height, metadata, vector in rows:
+                found.append(IndexedImage(key, source, width, height, b"", metadata))
                 numbers.append(np.array(vector, np.float32))
             return found, np.array(numbers, np.float32).reshape(len(found), self._width)
 
