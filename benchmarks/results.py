@@ -166,13 +166,17 @@ def row_of(run: Path) -> dict[str, Any]:
     """The row of a run folder: recipe, seed, steps, minutes, machine, versions, and every score."""
     details = read_json_object(run / "evaluation.json")
     origin = details["provenance"]
+    processes = details["config"]["processes"]  # side by side; they end about together
     found: dict[str, Any] = {
         "recipe": origin["recipe"],
         "seed": origin["seed"],
         "steps": origin["steps"],
         "began_with": _told(origin.get("began_with")),
         "pretraining_minutes": origin["position"].get("minutes", ""),
-        "evaluation_minutes": round(sum(details["seconds"].values()) / 60, 1),
+        # Processes side by side end about together.
+        "evaluation_minutes": round(
+            sum(details["seconds"].values()) / 60 / details["config"]["processes"], 1
+        ),
         "machine": machine(),
         "threads": details["threads"],
         "torch": details["torch"],
