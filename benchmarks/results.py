@@ -173,10 +173,7 @@ def row_of(run: Path) -> dict[str, Any]:
         "steps": origin["steps"],
         "began_with": _told(origin.get("began_with")),
         "pretraining_minutes": origin["position"].get("minutes", ""),
-        # Processes side by side end about together.
-        "evaluation_minutes": round(
-            sum(details["seconds"].values()) / 60 / details["config"]["processes"], 1
-        ),
+        "evaluation_minutes": round(sum(details["seconds"].values()) / 60 / processes, 1),
         "machine": machine(),
         "threads": details["threads"],
         "torch": details["torch"],
