@@ -55,6 +55,8 @@ def crossed(differences: Floats, comparisons: int = 1) -> Interval:
 
 
 def _worth(run: Path, scores: Sequence[str]) -> Floats | None:
+    if not (run / CASES).exists():
+        return None
     with np.load(run / CASES, allow_pickle=False) as found:
         if not set(scores) <= set(found.files):
             return None

@@ -27,8 +27,8 @@ from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.models.xfm import XFM
-from xfm.training.planning.memory import MemoryForecast, forecast, parts_of
-from xfm.training.planning.step import CaptionedSizes, StepSizes, TextSizes, sizes_of
+from xfm.training.planning.memory import MemoryForecast, forecast, without_memory
+from xfm.training.planning.step import SourceSizes, StepSizes, sizes_of
 from xfm.training.pretrain import policies_of
 from xfm.training.pretraining_step import PretrainingStep
 from xfm.training.trainer import Trainer
@@ -66,11 +66,11 @@ class LastPhase:
         return []
 
 
-def tokens_of(texts: TextSizes, words: int) -> tuple[Tokens, MaskedTokens]:
+def tokens_of(one: SourceSizes, words: int) -> tuple[Tokens, MaskedTokens]:
     """Random texts of the sizes."""
-    shape, masked = (texts.rows, texts.length), texts.masked
+    shape, masked = (one.texts, one.length), one.masked
     ids = torch.randint(4, words, shape)
-    positions = torch.arange(1, masked + 1).expand(texts.rows, masked).contiguous()
+    positions = torch.arange(1, masked + 1).expand(one.texts, masked).contiguous()
     return Tokens(ids, torch.ones_like(ids, dtype=torch.bool)), MaskedTokens(
         ids.clone(), positions, ids[:, 1 : masked + 1].clone()
     )
@@ -84,26 +84,25 @@ def batch_of(recipe: Recipe, sizes: StepSizes) -> Batch:
     def masks(count: int) -> Tensor:
         return torch.rand(count, patches).argsort(1) < hidden
 
-    def region(one: CaptionedSizes) -> RegionBatch:
-        rows, own = one.texts.rows, torch.arange(one.texts.rows)
+    def region(one: SourceSizes) -> RegionBatch:
+        rows, own = one.texts, torch.arange(one.texts)
         visible = torch.rand(rows, patches) < 0.3
         visible[:, 0] = True
         boxes = torch.rand(rows, 4) * 0.4 + 0.2
         pixels, index = torch.randn(one.pictures, 3, side, side), own * one.pictures // rows
         no_box = own >= one.boxed
-        return RegionBatch(pixels, index, visible, boxes, no_box, *tokens_of(one.texts, words), own, own)
+        return RegionBatch(pixels, index, visible, boxes, no_box, *tokens_of(one, words), own, own)
 
-    def pair(one: CaptionedSizes) -> PairBatch:
+    def pair(one: SourceSizes) -> PairBatch:
         pixels, own = torch.randn(one.pictures, 3, side, side), torch.arange(one.pictures)
         hides = masks(one.pictures) if one.masks_patches else None
-        return PairBatch(pixels, *tokens_of(one.texts, words), own, own, hides)
+        return PairBatch(pixels, *tokens_of(one, words), own, own, hides)
 
-    pairs, regions = (sizes.captioned.get(name) for name in ("pair", "region"))
-    images, text = sizes.images, sizes.plain
+    text, images, pairs, regions = (sizes.get(name) for name in ("text", "image", "pair", "region"))
     return Batch(
         0,
         TextBatch(*tokens_of(text, words)) if text else None,
-        ImageBatch(torch.randn(images, 3, side, side), masks(images)) if images else None,
+        ImageBatch(torch.randn(images.pictures, 3, side, side), masks(images.pictures)) if images else None,
         pair(pairs) if pairs else None,
         region(regions) if regions else None,
     )
@@ -113,7 +112,7 @@ def predicted(recipe: Recipe, fused: bool = False) -> tuple[MemoryForecast, floa
     """Memory and operations by the formulas, of a CPU's way to compute, or of a GPU's."""
     phase = recipe.phases()[-1]
     alone = replace(phase, until=1.0)
-    return forecast(recipe.model, recipe.training, [alone], 1, parts_of(recipe.model), fused)
+    return forecast(without_memory(recipe.model), recipe.training, [alone], 1, fused)
 
 
 def steps_of(recipe: Recipe, count: int, device: str = "cpu") -> None:

@@ -13,7 +13,6 @@ anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 - `median`: the run with the median of steps of all files that match, with the lowest and highest scores of
   all of them, likewise;
 - `runs`: every run of the file, with the columns of `COMPARED`;
-- `steps`: the runs of all files that match, from the lowest to the highest score of each number of steps;
 - `averages` and `arms`: the `results.csv` of `xfm ablate`, its averages or every score;
 - `crossed`: intervals of an ablation that count test cases, of `benchmarks/crossed.py`;
 - `photos`, `photos-short`: `results/photos.csv`, of `results/photos/evaluate.py` and `absence.py`.
@@ -96,17 +95,8 @@ COMPARED = {
     "matching alone": (f"{_SEEN}/text_r1_matching", f"{_SEEN}/image_r1_matching"),
 }
 """What runs of one recipe are compared by."""
-BY_STEPS = {
-    "relations": "retrieval/hard/text_r1_matching_relation",
-    "questions": "vqa/seen/accuracy",
-    "reasoning": "reasoning/seen/accuracy",
-    "grounding": "grounding/seen/acc50",
-    "picture to caption, R@1": f"{_SEEN}/text_r1_rerank",
-    "caption to picture": f"{_SEEN}/image_r1_rerank",
-}
-"""What runs of about as many steps are compared by."""
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
-_KINDS = "scores|median|runs|steps|averages|arms|crossed|photos-short|photos"
+_KINDS = "scores|median|runs|averages|arms|crossed|photos-short|photos"
 MARKS = re.compile(
     rf"(?P<begins><!-- (?P<kind>{_KINDS}) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
@@ -176,13 +166,14 @@ def row_of(run: Path) -> dict[str, Any]:
     """The row of a run folder: recipe, seed, steps, minutes, machine, versions, and every score."""
     details = read_json_object(run / "evaluation.json")
     origin = details["provenance"]
+    processes = details["config"]["processes"]  # side by side; they end about together
     found: dict[str, Any] = {
         "recipe": origin["recipe"],
         "seed": origin["seed"],
         "steps": origin["steps"],
         "began_with": _told(origin.get("began_with")),
         "pretraining_minutes": origin["position"].get("minutes", ""),
-        "evaluation_minutes": round(sum(details["seconds"].values()) / 60, 1),
+        "evaluation_minutes": round(sum(details["seconds"].values()) / 60 / processes, 1),
         "machine": machine(),
         "threads": details["threads"],
         "torch": details["torch"],
@@ -303,23 +294,6 @@ def compared_runs(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines) + "\n\nIn per cent ([the rows]({}))."
 
 
-def runs_by_steps(rows: list[dict[str, str]]) -> str:
-    """Scores of all runs in Markdown, lowest to highest, a row for runs of about as many steps."""
-    groups: list[list[dict[str, str]]] = []
-    for row in sorted(rows, key=lambda row: int(row["steps"])):
-        if not groups or int(row["steps"]) > 1.1 * int(groups[-1][-1]["steps"]):
-            groups.append([])
-        groups[-1].append(row)
-    lines = [f"| steps | runs | {' | '.join(BY_STEPS)} | machine |", "|---" * (len(BY_STEPS) + 3) + "|"]
-    for group in groups:
-        steps = _between([f"{int(row['steps']):,}" for row in group])
-        values = [sorted(float(row[f"{key}:value"]) for row in group) for key in BY_STEPS.values()]
-        scores = [_between([percent(value) for value in own]) for own in values]
-        machines = "; ".join(sorted({row["machine"] for row in group}))
-        lines.append("| " + " | ".join([steps, str(len(group)), *scores, machines]) + " |")
-    return "\n".join(lines)
-
-
 def crossed_table(rows: list[dict[str, str]]) -> str:
     """Differences of arms by average in Markdown, with intervals that count seeds and cases."""
     averages, arms = (list(dict.fromkeys(row[name] for row in rows)) for name in ("average", "arm"))
@@ -360,7 +334,6 @@ def _of_runs(write: Callable[[list[ScoredRun]], str]) -> Callable[[list[dict[str
 
 WRITERS = {
     "runs": compared_runs,
-    "steps": runs_by_steps,
     "averages": _of_runs(average_table),
     "arms": _of_runs(score_table),
     "photos": photos_table,

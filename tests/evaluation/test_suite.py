@@ -163,6 +163,7 @@ def test_parts_side_by_side_score_as_one_after_another(
     model = shutil.copytree(results / "model", tmp_path / "model")
     assert evaluated(tmp_path, tiny_world, model, processes=2) == read_scores(results / "metrics.json")
     assert set(details_of(tmp_path)["files"]) == set(Part)
+    assert ", shared by 2 processes, seed 0" in page_of(tmp_path)
     assert (tmp_path / "tasks/vqa/model").is_dir()
     assert content(tmp_path / "parts").keys() == content(results / "parts").keys()
 

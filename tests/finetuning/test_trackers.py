@@ -54,8 +54,10 @@ def wandb_records(file: Path) -> Iterator[bytes]:
 
 
 def wandb(out: Path, key: str) -> Found:
+    from wandb import teardown
     from wandb.proto.wandb_internal_pb2 import Record
 
+    teardown()  # its service writes files after finish() has returned
     curves, settings = dict[str, list[int]](), ""
     for file in sorted(out.glob(f"wandb/offline-run-*-{key}/*.wandb")):
         for data in wandb_records(file):

@@ -28,7 +28,7 @@ from xfm.models.gradients import PRETRAINING
 from xfm.training import pretrain
 from xfm.training.distributed import Process
 from xfm.training.planning.planner import PretrainingPlan, plan
-from xfm.training.planning.step import CaptionedSizes, StepModel, StepSizes, TextSizes
+from xfm.training.planning.step import SourceSizes, StepModel
 from xfm.training.pretraining_step import PretrainingStep
 
 
@@ -205,7 +205,7 @@ def test_remembered_pairs_take_what_is_planned() -> None:
     step(model, part, torch.Generator())
     held = sum(tensor.nbytes for tensor in step.state_dict().values())
     rows, length = batch.pair.tokens.ids.shape
-    sizes = StepSizes(captioned={"pair": CaptionedSizes(rows, TextSizes(rows, length, 1), rows)})
+    sizes = {"pair": SourceSizes(rows, length, masked=1, pictures=rows, everyone=rows)}
     training = TrainingConfig(precision=Precision.FP32)
     planned = StepModel(model.config, training, WEIGHTS, NEGATIVES, training.gradients, fused=False)
     assert planned.cost(sizes).remembered == pytest.approx(held, abs=8)  # where the next one goes

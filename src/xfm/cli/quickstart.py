@@ -203,7 +203,9 @@ def _evaluation(plan: Plan) -> EvaluationConfig:
 def _processes() -> int:
     import torch
 
-    return 1 if torch.cuda.is_available() else min(4, torch.get_num_threads())
+    from xfm.training.distributed import pick_device
+
+    return min(4, torch.get_num_threads()) if pick_device().type == "cpu" else 1
 
 
 def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:

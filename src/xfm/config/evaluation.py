@@ -167,8 +167,8 @@ class EvaluationConfig:
         baselines: beside every fine-tuning, the same without each modality, and from random weights.
         keep_models: keep the models of the short fine-tunings in OUT/tasks, each as large as the model.
         batch_size: pictures or texts per forward pass without gradients.
-        processes: of a CPU, which do parts side by side and share its threads; two of one thread do 1.4 times
-            the work of one of two, and each holds the model.
+        processes: on a CPU, how many do parts side by side, each with its share of the threads; each holds
+            the model.
         max_bad: rows with an unreadable picture to leave out at most; else 100 and half of a file.
         masked_rows: captions whose words are masked.
         masked_share: share of a caption's content words that is masked.

@@ -10,16 +10,7 @@ import torch
 from torch import Tensor
 
 from xfm.config.data import Augmentation, DataConfig
-from xfm.data.collate import (
-    TextRow,
-    TokenCache,
-    box_identity,
-    box_targets,
-    collate_tokens,
-    stack_pixels,
-    text_identity,
-    visible_patches,
-)
+from xfm.data import collate
 from xfm.data.masking import mask_patches
 from xfm.data.records import SampleKind
 from xfm.data.schema import Batch, ImageBatch, ImageSample, PairBatch, RegionBatch, TextBatch, TextSample
@@ -33,7 +24,7 @@ from xfm.data.variation import recolour
 _SHORT, _WINDOW = 4, 16
 _LARGE = 144
 """Rows of a batch beyond which some may be left out."""
-_Row = tuple[TextRow, int, Box | None, int]
+_Row = tuple[collate.TextRow, int, Box | None, int]
 """A text, its image, its box (None: it describes the whole image) and the identity of the two."""
 
 
@@ -60,7 +51,7 @@ class BatchBuilder:
     ) -> None:
         self._config = config
         self._streams = {stream.kind: stream for stream in streams}
-        self._texts = TokenCache(tokenizer)
+        self._texts = collate.TokenCache(tokenizer)
         self._size, self._patch = image_size, patch_size
         self._rank, self._world = rank, world
 
@@ -82,12 +73,12 @@ class BatchBuilder:
     def _text(self, items: Sequence[DrawnSample[TextSample]]) -> TextBatch:
         config = self._config.text_mask
         rows = [(passage(rng, sample.text, config.max_tokens), rng) for sample, rng, _ in items]
-        return TextBatch(*collate_tokens(rows, config, self._texts))
+        return TextBatch(*collate.collate_tokens(rows, config, self._texts))
 
     def _image(self, items: Sequence[DrawnSample[ImageSample]]) -> ImageBatch:
         mode = self._streams[SampleKind.IMAGE].augmentation
         pictures = [self._picture(item, mode, may_flip=True) for item in items]
-        return ImageBatch(stack_pixels(pictures), self._patch_masks(items))
+        return ImageBatch(collate.stack_pixels(pictures), self._patch_masks(items))
 
     def _pair(self, items: Sequence[DrawnSample[ImageSample]]) -> PairBatch:
         mode = self._streams[SampleKind.PAIR].augmentation
@@ -97,13 +88,13 @@ class BatchBuilder:
             caption = sample.captions[int(rng.random() * len(sample.captions))]
             pictures.append(self._picture(item, mode, not names_a_side(sample.captions)))
             rows.append((self._texts.tokenizer.as_caption(caption, self._config.max_words), rng))
-        tokens, masked = collate_tokens(rows, self._config.caption_mask, self._texts)
+        tokens, masked = collate.collate_tokens(rows, self._config.caption_mask, self._texts)
         return PairBatch(
-            pixels=stack_pixels(pictures),
+            pixels=collate.stack_pixels(pictures),
             tokens=tokens,
             masked=masked,
             image_identity=torch.tensor([picture for _, _, picture in items]),
-            text_identity=torch.tensor([text_identity(text) for text, _ in rows]),
+            text_identity=torch.tensor([collate.text_identity(text) for text, _ in rows]),
             patch_mask=self._patch_masks(items) if self._config.patch_mask.on_pairs else None,
         )
 
@@ -118,18 +109,18 @@ class BatchBuilder:
             del rows[len(rows) // config.row_multiple * config.row_multiple :]
         texts, images = [row[0] for row in rows], [row[1] for row in rows]
         boxes, identities = [row[2] for row in rows], [row[3] for row in rows]
-        tokens, masked = collate_tokens(texts, config.caption_mask, self._texts)
+        tokens, masked = collate.collate_tokens(texts, config.caption_mask, self._texts)
         is_image = torch.tensor([box is None for box in boxes], dtype=torch.bool)
         return RegionBatch(
-            pixels=stack_pixels(pictures),
+            pixels=collate.stack_pixels(pictures),
             image_index=torch.tensor(images, dtype=torch.int64),
-            visible=visible_patches(boxes, self._patch, self._size // self._patch),
-            boxes=box_targets(boxes, self._size),
+            visible=collate.visible_patches(boxes, self._patch, self._size // self._patch),
+            boxes=collate.box_targets(boxes, self._size),
             is_image=is_image,
             tokens=tokens,
             masked=masked,
             image_identity=torch.tensor(identities, dtype=torch.int64),
-            text_identity=torch.tensor([text_identity(text) for text, _ in texts], dtype=torch.int64),
+            text_identity=torch.tensor([collate.text_identity(text) for text, _ in texts], dtype=torch.int64),
             boxed=(~is_image).nonzero().squeeze(1),
             most=max(Counter(images).values(), default=0),
         )
@@ -147,7 +138,7 @@ class BatchBuilder:
         if config.caption_rows and sample.captions and (room > 1 or not boxes):
             caption = sample.captions[int(rng.random() * len(sample.captions))]
             text = as_caption(caption, config.max_words), rng
-            rows.append((text, image, None, box_identity(picture, (0, 0, width, height))))
+            rows.append((text, image, None, collate.box_identity(picture, (0, 0, width, height))))
             room -= 1
         kept = [i for i, box in enumerate(moved) if box is not None]
         if len(kept) > room:
@@ -155,7 +146,7 @@ class BatchBuilder:
         for i in kept:
             phrase, box = sample.regions[i]
             text = as_caption(phrase, config.max_words), rng
-            rows.append((text, image, moved[i], box_identity(picture, box)))
+            rows.append((text, image, moved[i], collate.box_identity(picture, box)))
         return recolour(rng, show(sample.pixels, view, self._size), mode, has_boxes=True)
 
     def _picture(self, item: DrawnSample[ImageSample], mode: Augmentation, may_flip: bool) -> Tensor:

@@ -20,7 +20,7 @@ _LEAST = 4096  # bytes of pixels for each entry that there is room for
 
 
 class ImageCache:
-    """Decoded images by identity, `limit` bytes at most, shared with forked loaders; spawned keep none."""
+    """Decoded images by identity, `limit` bytes at most, shared with loaders that are forked."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._room = limit, limit // _LEAST

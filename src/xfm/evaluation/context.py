@@ -70,7 +70,7 @@ class TimeBudget:
 
     @property
     def left(self) -> float:
-        """Seconds to the end; fewer than none of an evaluation without one."""
+        """Seconds that are left; without a clock they mean nothing."""
         return self._ends - self._clock()
 
     def minutes(self) -> float:

@@ -93,7 +93,8 @@ def facts(
     config: dict[str, Any] = details.get("config") or {}
     init = {name: value for name, value in (provenance.get("init") or {}).items() if value}
     began = ", ".join(f"{name} from {value}" for name, value in init.items())
-    total = sum((details.get("seconds") or {}).values())
+    total, several = sum((details.get("seconds") or {}).values()), config.get("processes", 1)
+    took = readable_seconds(total) + (f", shared by {several} processes" if several > 1 else "")
     steps = " steps" + (f" in {provenance['precision']}" if "precision" in provenance else "")
     if minutes := (provenance.get("position") or {}).get("minutes"):
         wanted = recommended_steps(str(provenance.get("recipe")))
@@ -104,7 +105,7 @@ def facts(
         "Weights used": began or "none: trained from scratch",
         "Parameters": f"{details['parameters']:,}" if "parameters" in details else "",
         "World": _joined(details.get("world"), manifest.get("seed"), "", "seed "),
-        "Evaluation": f"{len(scores)} scores in {readable_seconds(total)}, seed {config.get('seed', 0)}, "
+        "Evaluation": f"{len(scores)} scores in {took}, seed {config.get('seed', 0)}, "
         f"scale {config.get('scale', 1):g}",
         "Fine-tunings": _tunings_in_words(details),
         "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "

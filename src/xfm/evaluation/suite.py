@@ -103,27 +103,43 @@ def evaluate(
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     weights = weights_digest(model_folder)
-    work = _Work(model_folder, world, out, config, weights)
     subject = {"model": weights, "data": world_mark(world)}
     maker = ResultOrigin("evaluate", subject, f"{model_folder} on {world}")
     require_free(out, maker, model=model_folder)
     finished = parts_to_keep(out, config)
     device = pick_device(config.device)
     if config.processes > 1 and device.type != "cpu":
-        raise UserError(f"processes is {config.processes}, of which {device} has one: they are for a CPU")
+        raise UserError(
+            f"processes is {config.processes}: parts run side by side on a CPU alone; give 1 on {device}"
+        )
     bars = progress and sys.stderr.isatty()  # a log file gets one line for each part instead
-    context, signature = work.context(times, bars), sign(out, maker)
-    made = _side_by_side(work, resolved, times, progress) if config.processes > 1 else {}
-    results: dict[Part, PartResult] = {}
-    for part in finished:
-        found = work.found(part)
-        if found and (part not in resolved.parts or not found.left_out.get("rows")):
-            results[part] = found
+    files = {
+        part: (out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json", key)
+        for part in Part
+        for key in [part_fingerprint(part, weights, world, resolved)]
+    }
+    run = EvaluationRun(model_folder, world, out, resolved, files, progress)
+    context, signature = run.context(times, bars), sign(out, maker)
+    known = {part: found for part in files if (found := read_part(*files[part])) is not None}
+    # Those that left out pictures are done again: these may have been repaired since.
+    whole = {
+        part: known[part] for part in resolved.parts if part in known and not known[part].left_out.get("rows")
+    }
+    for part, found in whole.items():
+        times.was_done(part, found.seconds / config.processes)
+        run.tell(part, found)
+    missing = [part for part in resolved.parts if part not in whole]
+    made = whole | (_side_by_side(run, missing, times) if config.processes > 1 and missing else {})
+    results = {
+        part: known[part]
+        for part in finished
+        if part in known and (part not in resolved.parts or part in whole)
+    }
     left_out = _left_out(results, config)
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
         for part in bar:
             bar.set_description(part.value)
-            results[part] = made.get(part) or work.do(context, part, progress)
+            results[part] = made.get(part) or run.do(context, part)
             results = {part: results[part] for part in Part if part in results}  # in one order
             left_out = _left_out(results, config)
             write_scores(out / METRICS, _scores(results))
@@ -131,8 +147,8 @@ def evaluate(
     details["left_out"] = left_out.kept_in(out)
     saved = saved_models(out, world, config.validation)
     models = {part.value: command for part, (_, command) in saved.items()}
-    files = {part.value: work.file(part)[0].name for part in results}
-    details |= {"files": files, "models": models, "made_by": signature}
+    names = {part.value: files[part][0].name for part in results}
+    details |= {"files": names, "models": models, "made_by": signature}
     scores = _scores(results)
     flagged = to_plain(flags_of(model_folder, details, scores, flags))
     write_json(out / DETAILS, {**details, "flags": flagged})
@@ -189,58 +205,55 @@ def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> S
 
 
 @dataclass(frozen=True)
-class _Work:
-    """An evaluation whose parts any process can do: each leaves its file in `out`."""
+class EvaluationRun:
+    """An evaluation whose parts any process can do: each leaves its result in a file, under a fingerprint.
+
+    `config` is a resolved one; `told` says whether a line says when a part is done.
+    """
 
     model: Path
     world: Path
     out: Path
     config: EvaluationConfig
-    weights: str
-
-    def file(self, part: Part) -> tuple[Path, str]:
-        key = part_fingerprint(part, self.weights, self.world, self.config.resolved())
-        return self.out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json", key
-
-    def found(self, part: Part) -> PartResult | None:
-        return read_part(*self.file(part))
+    files: Mapping[Part, tuple[Path, str]]
+    told: bool
 
     def context(self, times: TimeBudget, bars: bool) -> Context:
+        """The model, loaded, with what its parts need."""
         config, pretrained = self.config, load_model(self.model)
         device = pick_device(config.device)
         pretrained.model.to(device).eval()
         kept = self.out / TASKS_FOLDER if config.keep_models else None
         pictures = TaskImages(pretrained.preprocessing)
         more: dict[str, Any] = {"kept": kept, "time_budget": times, "origin": str(self.model)}
-        return Context(pretrained, self.world, config.resolved(), device, pictures, bars, **more)
+        return Context(pretrained, self.world, config, device, pictures, bars, **more)
 
-    def do(self, context: Context, part: Part, told: bool) -> PartResult:
-        """The part's result, from its file where that is there and whole."""
-        path, key = self.file(part)
-        cached = read_part(path, key)
-        if cached is not None and not cached.left_out.get("rows"):  # pictures may have been repaired since
-            context.time_budget.was_done(part, cached.seconds)
-            result = cached
-        else:
-            began = time.perf_counter()
-            context = replace(context, left_out=SkippedRecords(context.config.max_bad))
-            context.pictures.lost = context.left_out
-            with _stoppable(part.value, path.parent), context.time_budget.part(part):
-                result = PARTS[part](context)
-            result.seconds = time.perf_counter() - began
-            result.left_out = context.left_out.plain()
-            write_json(path, {"fingerprint": key, **asdict(result)})
-        if told:
+    def tell(self, part: Part, result: PartResult) -> None:
+        """Say that a part is done, where that is wanted."""
+        if self.told:
             tqdm.write(f"evaluated {part.value} in {result.seconds:.1f} s", file=sys.stderr)
+
+    def do(self, context: Context, part: Part) -> PartResult:
+        """Do a part and write its file; Interrupted: a signal came."""
+        path, key = self.files[part]
+        began = time.perf_counter()
+        context = replace(context, left_out=SkippedRecords(context.config.max_bad))
+        context.pictures.lost = context.left_out
+        with _stoppable(part.value, path.parent), context.time_budget.part(part):
+            result = PARTS[part](context)
+        result.seconds = time.perf_counter() - began
+        result.left_out = context.left_out.plain()
+        write_json(path, {"fingerprint": key, **asdict(result)})
+        self.tell(part, result)
         return result
 
     def __call__(self, share: "_Share") -> dict[Part, PartResult]:
-        """One process's share of the parts."""
+        """Do one process's share of the parts."""
         prepare_process()
         torch.set_num_threads(share.threads)
         minutes = max(0.01, (share.ends - time.time()) / 60) if share.ends else 0.0
         context = self.context(TimeBudget(minutes, share.parts, self.config.baselines), False)
-        return {part: self.do(context, part, share.told) for part in share.parts}
+        return {part: self.do(context, part) for part in share.parts}
 
 
 @dataclass(frozen=True)
@@ -250,25 +263,16 @@ class _Share:
     parts: list[Part]
     threads: int
     ends: float
-    told: bool
 
 
-def _side_by_side(
-    work: _Work, config: EvaluationConfig, times: TimeBudget, told: bool
-) -> dict[Part, PartResult]:
-    before = {part: work.found(part) for part in config.parts}
-    missing = [part for part, one in before.items() if one is None or one.left_out.get("rows")]
-    if not missing:
-        return {}
-    shares = config.shares(missing)
+def _side_by_side(run: EvaluationRun, parts: Sequence[Part], times: TimeBudget) -> dict[Part, PartResult]:
+    shares = run.config.shares(parts)
     threads = max(1, torch.get_num_threads() // len(shares))
-    ends = time.time() + times.left if config.minutes else 0.0
+    ends = time.time() + times.left if run.config.minutes else 0.0
     results: dict[Part, PartResult] = {}
-    with _stoppable(", ".join(missing), work.out / PARTS_FOLDER):
+    with _stoppable(", ".join(parts), run.out / PARTS_FOLDER):
         LocalPool(len(shares)).run(
-            work,
-            [_Share(parts, threads, ends, told) for parts in shares],
-            lambda share, made: results.update(made),
+            run, [_Share(own, threads, ends) for own in shares], lambda share, made: results.update(made)
         )
     return results
 

@@ -73,7 +73,7 @@ class LocalPool(Executor):
             if isinstance(error, BrokenProcessPool):
                 raise UserError(
                     "a process that did a part of the work died, perhaps for lack of memory: run the same "
-                    "command again, which goes on, with fewer of them"
+                    "command again, which goes on, with fewer of them (--workers or --processes)"
                 ) from None
             raise
         finally:

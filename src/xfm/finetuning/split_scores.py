@@ -7,17 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfm.metrics import intervals
 from xfm.metrics.calibration import CALIBRATION, error_interval
-from xfm.metrics.intervals import (
-    FEWEST,
-    SCORED,
-    Interval,
-    bootstrap,
-    percentiles,
-    resampled,
-    resamples,
-    row_groups,
-)
 from xfm.reports.scores import PartResult, floors_of
 from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
@@ -62,33 +53,35 @@ def add_scores(
 
 def measured(
     task: AnyTask, rows: Sequence[Any], predictions: Sequence[Any], only: Collection[str] = ()
-) -> dict[str, Interval | float]:
+) -> dict[str, intervals.Interval | float]:
     """The metrics with their 95 % intervals, but those that are no means of rows where rows are very many."""
     seed, groups = task.settings.seed, groups_of(task, rows)
     values = {
         name: value for name, value in task.metrics(rows, predictions).items() if not only or name in only
     }
-    found: dict[str, Interval | float] = dict(values)
+    found: dict[str, intervals.Interval | float] = dict(values)
     means = task.row_scores(rows, predictions)
     for name in values.keys() & means.keys():
-        found[name] = replace(bootstrap(means[name], groups, seed), value=values[name])
+        found[name] = replace(intervals.bootstrap(means[name], groups, seed), value=values[name])
     rest = [name for name in values if name not in means]
-    if not rest or SCORED // len(rows) < FEWEST:  # even the fewest resamples would score too many rows
+    if (
+        not rest or intervals.SCORED // len(rows) < intervals.FEWEST
+    ):  # even the fewest resamples would score too many rows
         return found
 
     def metrics(places: NDArray[np.int64]) -> list[float]:
         again = task.metrics([rows[place] for place in places], [predictions[place] for place in places])
         return [again.get(name, values[name]) for name in rest]
 
-    samples = resampled(metrics, groups, resamples(len(rows)), seed)
-    return found | {name: percentiles(values[name], samples[:, at]) for at, name in enumerate(rest)}
+    samples = intervals.resampled(metrics, groups, intervals.resamples(len(rows)), seed)
+    return found | {name: intervals.percentiles(values[name], samples[:, at]) for at, name in enumerate(rest)}
 
 
 def groups_of(task: AnyTask, rows: Sequence[Any]) -> NDArray[np.int64]:
     """[N] the group of each row: rows that share something (`Task.shared`), directly or not, are one."""
     shared = [task.shared(row) for row in rows]
     numbers = components(own for own in shared if own)
-    return row_groups([numbers[own[0]] if own else None for own in shared])
+    return intervals.row_groups([numbers[own[0]] if own else None for own in shared])
 
 
 def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     way = _USE[kind]
     use = way.format(name="FOLDER", more="")
     card = ModelCard(model_card(loaded.model.config, loaded.artifacts))
-    card.data.library_name = "sentence-transformers"
+    data: Any = card.data
+    data.library_name = "sentence-transformers"
     card.text += f"\n## With sentence-transformers\n\n```python\n{use}\n```\n"
     with saving(out) as draft:
         for file in folder.iterdir():

@@ -12,16 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xfm.config.encoders import (
-    LanguageConfig,
-    OpenClipTextConfig,
-    OpenClipVisionConfig,
-    TimmConvConfig,
-    TimmVisionConfig,
-    TransformersTextConfig,
-    TransformersVisionConfig,
-    VisionConfig,
-)
+from xfm.config import encoders
 from xfm.models.language import LanguageEncoder
 from xfm.models.library_encoders import PooledText
 from xfm.models.open_clip_encoders import OpenClipText, OpenClipVision
@@ -32,16 +23,16 @@ from xfm.models.vision import VisionEncoder
 AnyVision = VisionEncoder | TimmVision | TimmConv | TransformersVision | OpenClipVision
 AnyLanguage = LanguageEncoder | PooledText
 VISION: dict[type, Callable[[Any], Any]] = {
-    VisionConfig: VisionEncoder,
-    TimmVisionConfig: TimmVision,
-    TimmConvConfig: TimmConv,
-    TransformersVisionConfig: TransformersVision,
-    OpenClipVisionConfig: OpenClipVision,
+    encoders.VisionConfig: VisionEncoder,
+    encoders.TimmVisionConfig: TimmVision,
+    encoders.TimmConvConfig: TimmConv,
+    encoders.TransformersVisionConfig: TransformersVision,
+    encoders.OpenClipVisionConfig: OpenClipVision,
 }
 LANGUAGE: dict[type, Callable[[Any], Any]] = {
-    LanguageConfig: LanguageEncoder,
-    TransformersTextConfig: TransformersText,
-    OpenClipTextConfig: OpenClipText,
+    encoders.LanguageConfig: LanguageEncoder,
+    encoders.TransformersTextConfig: TransformersText,
+    encoders.OpenClipTextConfig: OpenClipText,
 }
 """The encoder of each configuration, built with random weights; a UserError where its library cannot."""
 

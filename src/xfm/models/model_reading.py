@@ -18,20 +18,10 @@ from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, excerpt, explained
 from xfm.core.files import read_json_object
 from xfm.data.tokenizer import Tokenizer
+from xfm.models import model_files
 from xfm.models.artifacts import FRESH, Artifacts, Preprocessing, check_vocabulary
 from xfm.models.composition import Backbone
 from xfm.models.interop.packages import packaged_state
-from xfm.models.model_files import (
-    CALIBRATION,
-    CONFIG,
-    PREPROCESSING,
-    PROVENANCE,
-    TASK,
-    TASK_WEIGHTS,
-    TOKENIZER,
-    WEIGHTS,
-    own_fields,
-)
 from xfm.models.resolve import model_folder
 from xfm.models.self_check import SELF_CHECK, read_check, verify
 from xfm.models.task_models import TaskModel, build_task_model
@@ -51,7 +41,7 @@ B = TypeVar("B", bound=Backbone)
 
 def read_calibration(folder: Path) -> MatchCalibration | None:
     """Calibration of the matching head; None where none was fitted."""
-    path = folder / CALIBRATION
+    path = folder / model_files.CALIBRATION
     return from_plain(MatchCalibration, read_json_object(path), path) if path.exists() else None
 
 
@@ -69,13 +59,13 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
         described = _described_task(folder, shapes)
     given = packaged_state(folder, shapes)
     own = {name: one for name, one in shapes.state_dict().items() if name not in given}
-    require_same(folder / WEIGHTS, own, CONFIG)
+    require_same(folder / model_files.WEIGHTS, own, model_files.CONFIG)
     if described is not None:
-        require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
+        require_same(folder / model_files.TASK_WEIGHTS, described.added_state(), model_files.TASK)
     with without_weights():
         model = build(config)
     artifacts = replace(artifacts, task=read_task(folder, model))
-    _assign(model, model.state_dict(), folder / WEIGHTS, given)
+    _assign(model, model.state_dict(), folder / model_files.WEIGHTS, given)
     if check:
         verify(folder, model.eval(), artifacts)
     return model.eval(), artifacts
@@ -84,9 +74,9 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
 def read_artifacts(folder: Path, config: ModelConfig, preprocessing: Preprocessing) -> Artifacts:
     """The artifacts of a model folder without its task."""
     provenance = read_provenance(folder)
-    absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
-    tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER, config.language.written)
-    check_vocabulary(tokenizer, config.language, folder / TOKENIZER)
+    absent = provenance.get("tokenizer", "") is None and not (folder / model_files.TOKENIZER).exists()
+    tokenizer = None if absent else Tokenizer.load(folder / model_files.TOKENIZER, config.language.written)
+    check_vocabulary(tokenizer, config.language, folder / model_files.TOKENIZER)
     calibration, check = read_calibration(folder), read_check(folder / SELF_CHECK)
     return Artifacts(tokenizer, preprocessing, provenance, None, calibration, check)
 
@@ -100,16 +90,18 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
             f"{folder} is a file, not a model folder; a published checkpoint is read by `xfm convert`, or in "
             "Python by xfm.load"
         )
-    values = own_fields(read_json_object(folder / CONFIG), folder / CONFIG)
-    config = from_plain(ModelConfig, values, folder / CONFIG)
+    values = model_files.own_fields(
+        read_json_object(folder / model_files.CONFIG), folder / model_files.CONFIG
+    )
+    config = from_plain(ModelConfig, values, folder / model_files.CONFIG)
     vision = config.vision
-    path = folder / PREPROCESSING
+    path = folder / model_files.PREPROCESSING
     preprocessing = from_plain(Preprocessing, read_json_object(path), path)
     for name in ("image_size", "image_width"):
         ours, theirs = getattr(preprocessing, name), getattr(vision, name)
         if ours != theirs:
             raise UserError(
-                f"{path}: {name} is {ours}, but {CONFIG} says {theirs}; use the files of one save"
+                f"{path}: {name} is {ours}, but {model_files.CONFIG} says {theirs}; use the files of one save"
             )
     if image_size is None:
         return config, preprocessing
@@ -121,7 +113,7 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
 
 def read_provenance(folder: Path | str) -> dict[str, Any]:
     """Provenance of a model; a UserError where it is missing, damaged, or a field is of another kind."""
-    path = model_folder(folder) / PROVENANCE
+    path = model_folder(folder) / model_files.PROVENANCE
     found = read_json_object(path)
     for name, kind in _READ_LATER.items():
         if not isinstance(found.get(name), kind | None):
@@ -137,24 +129,24 @@ def read_task(folder: Path, model: Backbone) -> TaskModel | None:
         task = _described_task(folder, model)
     if task is None:
         return None
-    require_same(folder / TASK_WEIGHTS, task.added_state(), TASK)
-    _assign(task, task.added_state(), folder / TASK_WEIGHTS)
+    require_same(folder / model_files.TASK_WEIGHTS, task.added_state(), model_files.TASK)
+    _assign(task, task.added_state(), folder / model_files.TASK_WEIGHTS)
     return task.eval()
 
 
 def _described_task(folder: Path, model: Backbone) -> TaskModel | None:
-    if not (folder / TASK).exists():
+    if not (folder / model_files.TASK).exists():
         return None
-    values = read_json_object(folder / TASK)
+    values = read_json_object(folder / model_files.TASK)
     try:
         if not task_spec(str(values.get("kind"))).tunable:
             raise UserError(f"no model is fine-tuned for {values['kind']}")
     except UserError as error:
         raise UserError(
-            f"{folder / TASK}: {error}; install the package that adds the task, or call its "
+            f"{folder / model_files.TASK}: {error}; install the package that adds the task, or call its "
             "xfm.register_task first"
         ) from error
-    return build_task_model(from_plain(TaskConfig, values, folder / TASK), model)
+    return build_task_model(from_plain(TaskConfig, values, folder / model_files.TASK), model)
 
 
 def _assign(

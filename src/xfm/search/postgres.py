@@ -4,8 +4,8 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -320,7 +320,7 @@ class PostgresStore:
         """See `LanceStore.keys`."""
         return (key for (key,) in self._passed("key", where))
 
-    def _passed(self, cells: str, where: Sequence[Condition]) -> Iterator[tuple[Any, ...]]:
+    def _passed(self, cells: str, where: Sequence[Condition]) -> Generator[tuple[Any, ...], None, None]:
         passing, values = _passing(where)
         query = self._composed(f"SELECT {cells} FROM {{table}} WHERE {{passing}}", passing=passing)
         connection = self._connection
@@ -330,10 +330,10 @@ class PostgresStore:
     def vectors(self, where: Sequence[Condition] = ()) -> tuple[list[IndexedImage], NDArray[np.float32]]:
         """See `LanceStore.vectors`."""
         found, numbers = list[IndexedImage](), list[NDArray[np.float32]]()
-        rows = self._passed("key, source, width, height, metadata, vector::real[]", where)
-        with explained(self._shown):
-            for *told, metadata, vector in rows:
-                found.append(IndexedImage(*told, b"", metadata))
+        cells = "key, source, width, height, metadata, vector::real[]"
+        with explained(self._shown), closing(self._passed(cells, where)) as rows:
+            for key, source, width, height, metadata, vector in rows:
+                found.append(IndexedImage(key, source, width, height, b"", metadata))
                 numbers.append(np.array(vector, np.float32))
             return found, np.array(numbers, np.float32).reshape(len(found), self._width)
 

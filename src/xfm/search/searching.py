@@ -191,7 +191,7 @@ class Searcher:
 
     def _terms(self, question: Question) -> Sequence[Term]:
         text, image = question
-        terms = [(1.0, text)] if isinstance(text, str) else [*(text or ())]
+        terms: list[Term] = [(1.0, text)] if isinstance(text, str) else [*(text or ())]
         if image is not None:
             terms.append((1.0, self.reader.read(image)))
         if not terms:

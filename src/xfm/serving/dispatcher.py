@@ -23,18 +23,8 @@ from xfm.inference.heads import ZeroShotImageClassification
 from xfm.inference.input_parsing import InputImage, Item
 from xfm.search.searching import Searcher
 from xfm.search.store import StoreError
+from xfm.serving import inputs
 from xfm.serving.batching import Batcher, BatchKey, Compute
-from xfm.serving.inputs import (
-    RequestImages,
-    SentImage,
-    check_options,
-    check_texts,
-    decoded,
-    host_of,
-    is_data,
-    sent_in,
-    with_images,
-)
 from xfm.serving.served import Models, ServedModel
 
 PICTURE_LENGTH = 64
@@ -53,7 +43,7 @@ class Dispatcher:
     def __init__(self, models: Models, config: ServeConfig, observe: Callable[..., None]) -> None:
         self.models, self.config = models, config
         hosts = frozenset(host.lower() for host in config.fetch_from)
-        self.inputs, self._urls = RequestImages(hosts), UrlRules(hosts=tuple(sorted(hosts)))
+        self.inputs, self._urls = inputs.RequestImages(hosts), UrlRules(hosts=tuple(sorted(hosts)))
         self.batcher = Batcher(config.max_batch_size, config.queue_size, observe)
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
         self._numbers = itertools.count()
@@ -86,9 +76,9 @@ class Dispatcher:
             self.check_count(len(given))
         pipe = served.pipeline(task)
         chosen = pipe.options(options or {})
-        check_options(task, chosen, self.config.characters)
+        inputs.check_options(task, chosen, self.config.characters)
         with self.batcher.expecting(len(given)):
-            sent = [one for each in given for one in sent_in(each)]
+            sent = [one for each in given for one in inputs.sent_in(each)]
             pictures = await self._pictures(served.reader.read, sent) if sent else {}
             size = sum(len(value) for each in given for value in each.values() if isinstance(value, str))
             read = await self.light(
@@ -114,14 +104,18 @@ class Dispatcher:
         return found
 
     def _attempt(
-        self, served: ServedModel, task: str, given: Mapping[str, Any], pictures: Mapping[SentImage, Any]
+        self,
+        served: ServedModel,
+        task: str,
+        given: Mapping[str, Any],
+        pictures: Mapping[inputs.SentImage, Any],
     ) -> Item | UserError:
         try:
-            check_texts(given, self.config.characters)
-            for one in sent_in(given):
+            inputs.check_texts(given, self.config.characters)
+            for one in inputs.sent_in(given):
                 if isinstance(found := pictures[one], UserError):
                     raise found
-            return served.pipeline(task).read(with_images(given, pictures), served.reader)
+            return served.pipeline(task).read(inputs.with_images(given, pictures), served.reader)
         except UserError as error:
             return error
 
@@ -171,7 +165,7 @@ class Dispatcher:
         """Work on so many characters of text: at once if few, else in a thread."""
         return work() if size <= _LIGHT else await self.in_thread(work)
 
-    async def picture(self, read: Read, sent: SentImage) -> InputImage:
+    async def picture(self, read: Read, sent: inputs.SentImage) -> InputImage:
         """One picture; UserError if unusable."""
         (found,) = (await self._pictures(read, [sent])).values()
         if isinstance(found, UserError):
@@ -179,20 +173,20 @@ class Dispatcher:
         return found
 
     async def _pictures(
-        self, read: Read, sent: Sequence[SentImage]
-    ) -> dict[SentImage, InputImage | UserError]:
+        self, read: Read, sent: Sequence[inputs.SentImage]
+    ) -> dict[inputs.SentImage, InputImage | UserError]:
         loop, most = asyncio.get_running_loop(), self.config.pixels
         left = [most]  # of the pixels of the request's pictures, counted by one thread at a time
         distinct, share = list(dict.fromkeys(sent)), asyncio.Semaphore(_SHARE)
-        inside = [one for one in distinct if is_data(one.value)]
+        inside = [one for one in distinct if inputs.is_data(one.value)]
         # Before one of them is decoded; what is fetched is counted as it comes.
         opened = await self.in_thread(lambda: {one: _opened(one, left, most) for one in inside})
 
-        async def one(which: SentImage) -> InputImage | UserError:
+        async def one(which: inputs.SentImage) -> InputImage | UserError:
             try:
                 if (data := opened.get(which)) is None:
                     async with share:
-                        threads = self._fetchers[host_of(which.value)]
+                        threads = self._fetchers[inputs.host_of(which.value)]
                         data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
                     _count(data, left, most)
                 return await self.in_thread(partial(_picture, read, data))
@@ -202,9 +196,9 @@ class Dispatcher:
         return dict(zip(distinct, await asyncio.gather(*map(one, distinct)), strict=True))
 
 
-def _opened(sent: SentImage, left: list[int], most: int) -> bytes | UserError:
+def _opened(sent: inputs.SentImage, left: list[int], most: int) -> bytes | UserError:
     try:
-        data = decoded(sent)
+        data = inputs.decoded(sent)
     except UserError as error:
         return error
     _count(data, left, most)

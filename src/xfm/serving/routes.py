@@ -16,27 +16,10 @@ from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.core.errors import UserError
 from xfm.inference.attention import attention_maps, default_layer
 from xfm.search.searching import Searcher, SearchQuery, Shortlist
+from xfm.serving import schemas
 from xfm.serving.batching import BatchKey
 from xfm.serving.dispatcher import PICTURE_LENGTH, Dispatcher
 from xfm.serving.inputs import SentImage, check_texts
-from xfm.serving.schemas import (
-    ASKING,
-    AttentionAnswer,
-    AttentionRequest,
-    EmbeddingList,
-    EmbeddingRequest,
-    Given,
-    ModelList,
-    PairScoreList,
-    RerankAnswer,
-    RerankRequest,
-    ScoreRequest,
-    SearchAnswer,
-    SearchRequest,
-    TaskAnswer,
-    TaskRequest,
-    reply,
-)
 from xfm.serving.served import Searches, ServedModel
 
 TaskName = Annotated[str, Parameter(json_schema_extra={"enum": [one.name for one in task_specs()]})]
@@ -48,15 +31,17 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
     """All routes that ask a model."""
     router = APIRouter()
 
-    @router.get("/v1/models", tags=["models"], response_model=ModelList)
+    @router.get("/v1/models", tags=["models"], response_model=schemas.ModelList)
     async def models() -> Response:
         """The models that are served, as OpenAI lists them, with the tasks that each answers."""
         told = {"object": "model", "owned_by": "xfm"}
         data = [{"id": one.name, **told, "tasks": one.tasks} for one in dispatcher.models]
-        return reply({"object": "list", "data": data})
+        return schemas.reply({"object": "list", "data": data})
 
-    @router.post("/v1/embeddings", tags=["embeddings"], response_model=EmbeddingList, responses=ASKING)
-    async def embeddings(asked: EmbeddingRequest) -> Response:
+    @router.post(
+        "/v1/embeddings", tags=["embeddings"], response_model=schemas.EmbeddingList, responses=schemas.ASKING
+    )
+    async def embeddings(asked: schemas.EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
         served = dispatcher.models.model(asked.model)
         width = served.pretrained.model.config.projection
@@ -72,11 +57,11 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
             {"object": "embedding", "index": place, "embedding": one} for place, one in enumerate(vectors)
         ]
         usage = await _usage(dispatcher, served, given)
-        return reply({"object": "list", "data": data, "model": served.name, "usage": usage})
+        return schemas.reply({"object": "list", "data": data, "model": served.name, "usage": usage})
 
-    @router.post("/v1/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
-    @router.post("/v2/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
-    async def rerank(asked: RerankRequest) -> Response:
+    @router.post("/v1/rerank", tags=["rerank"], response_model=schemas.RerankAnswer, responses=schemas.ASKING)
+    @router.post("/v2/rerank", tags=["rerank"], response_model=schemas.RerankAnswer, responses=schemas.ASKING)
+    async def rerank(asked: schemas.RerankRequest) -> Response:
         """Documents by how well they fit a query, from 0 to 1. Between a text and a picture that is the
         calibrated probability of a match, else (1 + cosine) / 2."""
         served = dispatcher.models.model(asked.model)
@@ -87,10 +72,12 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         results = [{"index": one, "relevance_score": scores[one], "document": shown[one]} for one in order]
         told = {"id": uuid.uuid4().hex, "model": served.name, "results": results}
         told |= {"usage": await _usage(dispatcher, served, [query, *documents])}
-        return reply(told | {"meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}})
+        return schemas.reply(
+            told | {"meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}}
+        )
 
-    @router.post("/score", tags=["rerank"], response_model=PairScoreList, responses=ASKING)
-    async def score(asked: ScoreRequest) -> Response:
+    @router.post("/score", tags=["rerank"], response_model=schemas.PairScoreList, responses=schemas.ASKING)
+    async def score(asked: schemas.ScoreRequest) -> Response:
         """Scores of pairs; one `text_1` stands for as many as there are `text_2`."""
         served = dispatcher.models.model(asked.model)
         first, second = (_inputs(dispatcher, one) for one in (asked.text_1, asked.text_2))
@@ -102,10 +89,12 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         scores = await _scores(dispatcher, served, first, second)
         data = [{"index": place, "object": "score", "score": value} for place, value in enumerate(scores)]
         usage = await _usage(dispatcher, served, every)
-        return reply({"object": "list", "data": data, "model": served.name, "usage": usage})
+        return schemas.reply({"object": "list", "data": data, "model": served.name, "usage": usage})
 
-    @router.post("/v1/tasks/{task}", tags=["tasks"], response_model=TaskAnswer, responses=ASKING)
-    async def answer(task: TaskName, asked: TaskRequest) -> Response:
+    @router.post(
+        "/v1/tasks/{task}", tags=["tasks"], response_model=schemas.TaskAnswer, responses=schemas.ASKING
+    )
+    async def answer(task: TaskName, asked: schemas.TaskRequest) -> Response:
         """Answers of a task that the model was trained for, see `GET /v1/models`."""
         spec, served = task_spec(task), dispatcher.models.model(asked.model)
         if spec.gallery:
@@ -117,10 +106,12 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         if all(isinstance(one, UserError) for one in found) and found:
             raise found[0]
         answers = [{"error": str(one)} if isinstance(one, UserError) else one for one in found]
-        return reply({"model": served.name, "task": spec.name, "answers": answers})
+        return schemas.reply({"model": served.name, "task": spec.name, "answers": answers})
 
-    @router.post("/v1/attention", tags=["tasks"], response_model=AttentionAnswer, responses=ASKING)
-    async def attention(asked: AttentionRequest) -> Response:
+    @router.post(
+        "/v1/attention", tags=["tasks"], response_model=schemas.AttentionAnswer, responses=schemas.ASKING
+    )
+    async def attention(asked: schemas.AttentionRequest) -> Response:
         """Where the fusion encoder looks for a text, and for each of its words (Grad-CAM)."""
         served = dispatcher.models.model(asked.model)
         check_texts({"text": asked.text}, dispatcher.config.characters)
@@ -133,10 +124,10 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
         layers = len(served.pretrained.model.fusion.layers)
         layer = default_layer(layers) if asked.layer is None else asked.layer
         told = {"model": served.name, "layer": layer, "layers": layers, "match": maps.match}
-        return reply({**told, "whole": maps.whole, "words": list(maps.words), "maps": maps.maps})
+        return schemas.reply({**told, "whole": maps.whole, "words": list(maps.words), "maps": maps.maps})
 
-    @router.post("/search", tags=["search"], response_model=SearchAnswer, responses=ASKING)
-    async def search(asked: SearchRequest) -> Response:
+    @router.post("/search", tags=["search"], response_model=schemas.SearchAnswer, responses=schemas.ASKING)
+    async def search(asked: schemas.SearchRequest) -> Response:
         """Pictures of a collection by a text, a picture or both; `fits` false says that nothing was found."""
         searcher = await dispatcher.in_thread(lambda: searches.of(asked.index))
         check_texts({"text": asked.text}, dispatcher.config.characters)
@@ -152,9 +143,9 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
             query = await dispatcher.together(ask, searcher.queries, (asked.text, image), length, began)
             listed, marks = await dispatcher.look_up(searcher, lambda: _listed(searcher, query, options))
         found = await dispatcher.together(match, searcher.answers, listed, len(listed.near), began)
-        return reply(searches.told(searcher, found, marks))
+        return schemas.reply(searches.told(searcher, found, marks))
 
-    @router.get("/search/picture", tags=["search"], responses=ASKING)
+    @router.get("/search/picture", tags=["search"], responses=schemas.ASKING)
     async def picture(key: str, index: str | None = None) -> Response:
         """A picture of a collection, by the key that a search gave, made smaller where it is large."""
         searcher = await dispatcher.in_thread(lambda: searches.of(index))
@@ -174,7 +165,7 @@ def _listed(
     return listed, searcher.marks([one.entry.key for one in listed.near])
 
 
-def _inputs(dispatcher: Dispatcher, given: Given | list[Given]) -> list[Input]:
+def _inputs(dispatcher: Dispatcher, given: schemas.Given | list[schemas.Given]) -> list[Input]:
     given = given if isinstance(given, list) else [given]
     dispatcher.check_count(len(given))
     found: list[Input] = []

@@ -18,15 +18,7 @@ from xfm.config.tasks import RETRIEVAL
 from xfm.data.collate import text_identity
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
-from xfm.metrics.recalls import (
-    CUTOFFS,
-    Rule,
-    first_hits,
-    own_captions,
-    tuned_chance,
-    tuned_recalls,
-    with_equal_captions,
-)
+from xfm.metrics import recalls
 from xfm.models.features import Encoder, encode_images, encode_texts
 from xfm.models.task_models import TaskModel
 from xfm.objectives.losses import Losses
@@ -38,7 +30,7 @@ from xfm.tasks.ranking import rank
 from xfm.tasks.rows import Case, ImageCaptions
 from xfm.training.collectives import gather_rows, rows_before
 
-RULES = (Rule.CONTRAST, Rule.RERANK)
+RULES = (recalls.Rule.CONTRAST, recalls.Rule.RERANK)
 SHORTLIST = 16
 """Candidates of each query that the matching head ranks again."""
 
@@ -120,21 +112,21 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         """R@1/5/10 both ways, by contrast and re-ranked, and the means of both directions' R@1."""
         text = ([one.text for one in predictions], [one.text_reranked for one in predictions])
         image = ([one.image for one in predictions], [one.image_reranked for one in predictions])
-        return tuned_recalls(
+        return recalls.tuned_recalls(
             dict(zip(RULES, map(np.array, text), strict=True)),
             dict(zip(RULES, map(np.concatenate, image), strict=True)),
         )
 
     def known_chance(self, rows: Sequence[ImageCaptions]) -> dict[str, float]:
-        return tuned_chance(right_pairs(rows), RULES)
+        return recalls.tuned_chance(right_pairs(rows), RULES)
 
     def row_scores(self, rows: Sequence[ImageCaptions], predictions: Sequence[Ranks]) -> RowScores:
         text = [one.text_reranked for one in predictions]
-        return {self.primary: first_hits(text, [one.image_reranked for one in predictions])}
+        return {self.primary: recalls.first_hits(text, [one.image_reranked for one in predictions])}
 
     def counts(self, rows: Sequence[ImageCaptions]) -> dict[str, int]:
         captions = sum(len(row.captions) for row in rows)
-        return {f"image_r{k}{suffix}": captions for k in CUTOFFS for suffix in ("", "_rerank")}
+        return {f"image_r{k}{suffix}": captions for k in recalls.CUTOFFS for suffix in ("", "_rerank")}
 
     def case(self, row: ImageCaptions, prediction: Ranks) -> Case:
         worst = max(prediction.text_reranked, *prediction.image_reranked)
@@ -152,9 +144,9 @@ def right_pairs(rows: Sequence[ImageCaptions]) -> csr_array:
     """[I, R] bool: a caption is right for pictures with an equal normalised caption; of official rows for its
     own alone."""
     if is_official(rows):
-        return own_captions(owners(rows), len(rows))
+        return recalls.own_captions(owners(rows), len(rows))
     captions = [normalise_caption(caption) for row in rows for caption in row.captions]
-    return with_equal_captions(owners(rows), captions, len(rows))
+    return recalls.with_equal_captions(owners(rows), captions, len(rows))
 
 
 def owners(rows: Sequence[ImageCaptions]) -> NDArray[np.int64]:

@@ -3,24 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import product
 
-from xfm.world import palette
-from xfm.world.grammar import (
-    NUMBERS,
-    PLACE_PHRASES,
-    RELATION_PHRASES,
-    SIZE_WORDS,
-    Relation,
-    counted,
-    excluded,
-    in_relation,
-    is_between,
-    joined,
-    on_background,
-    opened,
-    places_differ,
-    relation_between,
-    with_article,
-)
+from xfm.world import grammar, palette
 from xfm.world.rng import Rng
 from xfm.world.scene import GridCell, Scene, SceneObject, Size
 from xfm.world.twins import MOST_ALIKE, MOST_OBJECTS, Edit
@@ -39,14 +22,14 @@ def described(rng: Rng, items: Sequence[SceneObject], detail: int) -> str:
     words = []
     sizes = {item.size for item in items}
     if len(sizes) == 1 and Size.MEDIUM not in sizes and rng.chance(detail):
-        words.append(rng.pick(SIZE_WORDS[items[0].size]))
+        words.append(rng.pick(grammar.SIZE_WORDS[items[0].size]))
     if kind.colour and not kind.colour_in_name and rng.chance(detail):
         words.append(kind.colour)
-    return counted(len(items), " ".join([*words, kind.name]))
+    return grammar.counted(len(items), " ".join([*words, kind.name]))
 
 
 def _placed(rng: Rng, item: SceneObject, detail: int = 15) -> str:
-    return f"{described(rng, [item], detail)} {rng.pick(PLACE_PHRASES[item.place])}"
+    return f"{described(rng, [item], detail)} {rng.pick(grammar.PLACE_PHRASES[item.place])}"
 
 
 def _shuffled_groups(rng: Rng, scene: Scene) -> list[list[SceneObject]]:
@@ -54,13 +37,13 @@ def _shuffled_groups(rng: Rng, scene: Scene) -> list[list[SceneObject]]:
 
 
 def _listed(rng: Rng, scene: Scene, detail: int) -> str:
-    return joined([described(rng, group, detail) for group in _shuffled_groups(rng, scene)])
+    return grammar.joined([described(rng, group, detail) for group in _shuffled_groups(rng, scene)])
 
 
 def list_caption(rng: Rng, scene: Scene) -> str:
     """Every object by name, with counts."""
     parts = _listed(rng, scene, rng.pick((0, 0, 30, 60)) if len(scene.groups) < 4 else 10)
-    return opened(rng.pick(_OPENERS), parts)
+    return grammar.opened(rng.pick(_OPENERS), parts)
 
 
 def place_caption(rng: Rng, scene: Scene) -> str:
@@ -70,11 +53,11 @@ def place_caption(rng: Rng, scene: Scene) -> str:
     detail = 15 if len(groups) < 3 else 0
     # Objects without a place come last: "a cat and a tree at the top" would place the cat too.
     parts = [_placed(rng, g[0], detail) for g in placed]
-    return joined(parts + [described(rng, g, 0) for g in groups if g not in placed])
+    return grammar.joined(parts + [described(rng, g, 0) for g in groups if g not in placed])
 
 
 def _background_caption(rng: Rng, scene: Scene) -> str:
-    return on_background(rng, _listed(rng, scene, 10), scene.background.name)
+    return grammar.on_background(rng, _listed(rng, scene, 10), scene.background.name)
 
 
 def _relation_caption(rng: Rng, scene: Scene) -> str | None:
@@ -82,13 +65,13 @@ def _relation_caption(rng: Rng, scene: Scene) -> str | None:
         (a, b, relation)
         for a in scene.singles
         for b in scene.singles
-        if a is not b and (relation := relation_between(a, b, scene.image_size)) is not None
+        if a is not b and (relation := grammar.relation_between(a, b, scene.image_size)) is not None
     ]
     if not pairs:
         return None
     a, b, relation = rng.pick(pairs)
     first, second = described(rng, [a], 15), described(rng, [b], 15)
-    text = in_relation(rng, first, relation, second, aside=rng.chance(25))
+    text = grammar.in_relation(rng, first, relation, second, aside=rng.chance(25))
     rest = [g for g in _shuffled_groups(rng, scene) if g[0] is not a and g[0] is not b]
     if not rest:
         return text
@@ -96,7 +79,7 @@ def _relation_caption(rng: Rng, scene: Scene) -> str | None:
         _placed(rng, g[0], 0) if len(g) == 1 and len(rest) == 1 and rng.chance(50) else described(rng, g, 0)
         for g in rest
     ]
-    return f"{text}, {rng.pick(('and', 'with', 'also'))} {joined(parts)}"
+    return f"{text}, {rng.pick(('and', 'with', 'also'))} {grammar.joined(parts)}"
 
 
 def _between_caption(rng: Rng, scene: Scene) -> str | None:
@@ -106,15 +89,15 @@ def _between_caption(rng: Rng, scene: Scene) -> str | None:
         for a in singles
         for i, b in enumerate(singles)
         for c in singles[i + 1 :]
-        if a is not b and a is not c and is_between(a, b, c, scene.image_size)
+        if a is not b and a is not c and grammar.is_between(a, b, c, scene.image_size)
     ]
     if not triples:
         return None
     a, *ends = rng.pick(triples)
     b, c = rng.shuffled(ends)
-    text = f"{with_article(a.name)} between {with_article(b.name)} and {with_article(c.name)}"
+    text = "{} between {} and {}".format(*(grammar.with_article(one.name) for one in (a, b, c)))
     rest = [g for g in _shuffled_groups(rng, scene) if g[0] not in (a, b, c)]
-    return f"{text}, with {joined([described(rng, g, 0) for g in rest])}" if rest else text
+    return f"{text}, with {grammar.joined([described(rng, g, 0) for g in rest])}" if rest else text
 
 
 def _count_caption(rng: Rng, scene: Scene) -> str | None:
@@ -122,7 +105,7 @@ def _count_caption(rng: Rng, scene: Scene) -> str | None:
     if total < 2:
         return None
     parts = _listed(rng, scene, 0)
-    return f"{NUMBERS[total]} {rng.pick(('objects', 'things'))}: {parts}"
+    return f"{grammar.NUMBERS[total]} {rng.pick(('objects', 'things'))}: {parts}"
 
 
 _KINDS: tuple[tuple[Callable[[Rng, Scene], str | None], int], ...] = (
@@ -141,7 +124,7 @@ def caption(rng: Rng, scene: Scene) -> str:
         text = rng.weighted(_KINDS)(rng, scene)
         if text is not None and text.count(" ") < MAX_WORDS:
             return text
-    return joined([counted(len(group), kind.name) for kind, group in scene.groups.items()])
+    return grammar.joined([grammar.counted(len(group), kind.name) for kind, group in scene.groups.items()])
 
 
 def captions(rng: Rng, scene: Scene, count: int) -> list[str]:
@@ -166,20 +149,21 @@ def _relations(rng: Rng, scene: Scene) -> HardCaption | None:
     if len(pair) < 2:
         return None
     a, b = pair
-    relation = relation_between(a, b, scene.image_size)
+    relation = grammar.relation_between(a, b, scene.image_size)
     if relation is None or not all(
-        r is relation or excluded(a, r, b, scene.image_size) for r in Relation
+        r is relation or grammar.excluded(a, r, b, scene.image_size) for r in grammar.Relation
     ):  # a diagonal pair: the other axis would be half true
         return None
-    rest = [with_article(o.name) for o in scene.singles if o is not a and o is not b]
-    tail = f", and {joined(rest)}" if rest else ""
+    rest = [grammar.with_article(o.name) for o in scene.singles if o is not a and o is not b]
+    tail = f", and {grammar.joined(rest)}" if rest else ""
     style = rng.below(3)
 
-    def text(first: SceneObject, r: Relation, second: SceneObject) -> str:
-        return f"{with_article(first.name)} {RELATION_PHRASES[r][style]} {with_article(second.name)}{tail}"
+    def text(first: SceneObject, r: grammar.Relation, second: SceneObject) -> str:
+        left, right = grammar.with_article(first.name), grammar.with_article(second.name)
+        return f"{left} {grammar.RELATION_PHRASES[r][style]} {right}{tail}"
 
-    false = [text(a, r, b) for r in Relation if r is not relation]
-    false += [text(b, r, a) for r in Relation if r is not relation.inverse]
+    false = [text(a, r, b) for r in grammar.Relation if r is not relation]
+    false += [text(b, r, a) for r in grammar.Relation if r is not relation.inverse]
     return text(a, relation, b), rng.sample(false, COUNT)
 
 
@@ -191,7 +175,9 @@ def _places(rng: Rng, scene: Scene) -> HardCaption | None:
 
     def text(places: list[GridCell]) -> str:
         named = zip(items, places, strict=True)
-        return joined([f"{with_article(o.name)} {PLACE_PHRASES[p][style]}" for o, p in named])
+        return grammar.joined(
+            [f"{grammar.with_article(o.name)} {grammar.PLACE_PHRASES[p][style]}" for o, p in named]
+        )
 
     true = [o.place for o in items]
     found: dict[str, None] = {}
@@ -199,7 +185,7 @@ def _places(rng: Rng, scene: Scene) -> HardCaption | None:
         places = rng.shuffled(true) if rng.chance(60) else rng.sample(tuple(GridCell), len(items))
         # Every object that moved is clearly elsewhere, and one did.
         moved = [(p, q) for p, q in zip(true, places, strict=True) if p is not q]
-        if moved and all(places_differ(p, q) for p, q in moved):
+        if moved and all(grammar.places_differ(p, q) for p, q in moved):
             found.setdefault(text(places))
         if len(found) == COUNT:
             return text(true), list(found)
@@ -211,14 +197,14 @@ def _sizes(rng: Rng, scene: Scene) -> HardCaption | None:
     if len(sized) < 2:
         return None
     items, style = rng.sample(sized, 2), rng.below(3)
-    rest = [with_article(o.name) for o in scene.singles if o not in items]
+    rest = [grammar.with_article(o.name) for o in scene.singles if o not in items]
 
     def text(sizes: tuple[Size, ...]) -> str:
         named = [
-            with_article(f"{SIZE_WORDS[size][style]} {item.name}")
+            grammar.with_article(f"{grammar.SIZE_WORDS[size][style]} {item.name}")
             for item, size in zip(items, sizes, strict=True)
         ]
-        return joined([*named, *rest])
+        return grammar.joined([*named, *rest])
 
     true = tuple(item.size for item in items)
     false = [sizes for sizes in product((Size.SMALL, Size.LARGE), repeat=2) if sizes != true]
@@ -229,7 +215,9 @@ def _counts(rng: Rng, scene: Scene) -> HardCaption | None:
     kinds = rng.shuffled(list(scene.groups))
 
     def text(counts: tuple[int, ...]) -> str:
-        return joined([counted(count, kind.name) for kind, count in zip(kinds, counts, strict=True)])
+        return grammar.joined(
+            [grammar.counted(count, kind.name) for kind, count in zip(kinds, counts, strict=True)]
+        )
 
     true = tuple(scene.count(kind) for kind in kinds)
     false = [
@@ -243,10 +231,10 @@ def _counts(rng: Rng, scene: Scene) -> HardCaption | None:
 
 
 def _backgrounds(rng: Rng, scene: Scene) -> HardCaption | None:
-    parts = joined([counted(len(group), kind.name) for kind, group in scene.groups.items()])
+    parts = grammar.joined([grammar.counted(len(group), kind.name) for kind, group in scene.groups.items()])
 
     def text(colour: str) -> str:
-        return f"{parts} on {with_article(colour)} background"
+        return f"{parts} on {grammar.with_article(colour)} background"
 
     others = [name for name, _ in palette.BACKGROUNDS if name != scene.background.name]
     return text(scene.background.name), [text(colour) for colour in rng.sample(others, COUNT)]

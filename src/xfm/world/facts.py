@@ -4,24 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from xfm.world import grammar
 from xfm.world.catalog import Catalog, ObjectType
-from xfm.world.grammar import (
-    NUMBERS,
-    PLACE_PHRASES,
-    RELATION_PHRASES,
-    SIZE_WORDS,
-    Relation,
-    counted,
-    excluded,
-    in_relation,
-    joined,
-    on_background,
-    opened,
-    places_differ,
-    plural,
-    relation_between,
-    with_article,
-)
 from xfm.world.rng import Rng
 from xfm.world.scene import GridCell, Scene, Size
 
@@ -40,7 +24,7 @@ class Link(NamedTuple):
     """Item `first` is in `relation` to item `second` (indices)."""
 
     first: int
-    relation: Relation
+    relation: grammar.Relation
     second: int
 
     def turned(self) -> "Link":
@@ -74,7 +58,7 @@ def describe(rng: Rng, scene: Scene, places: int = 2, related: int = USUALLY_REL
     single = [i for i, g in enumerate(groups) if len(g) == 1]
     if len(single) >= 2 and rng.chance(related):
         first, second = rng.sample(single, 2)
-        relation = relation_between(members[first], members[second], scene.image_size)
+        relation = grammar.relation_between(members[first], members[second], scene.image_size)
         link = Link(first, relation, second) if relation is not None else None
     linked = () if link is None else (link.first, link.second)
     items, placed = [], 0
@@ -102,12 +86,12 @@ def without_item(description: Description, index: int) -> Description | None:
 
 # ---------------------------------------------------------------- wording
 def _noun(rng: Rng, item: Item) -> str:
-    size = "" if item.size is None else rng.pick(SIZE_WORDS[item.size]) + " "
-    return counted(item.count, size + item.kind.name)
+    size = "" if item.size is None else rng.pick(grammar.SIZE_WORDS[item.size]) + " "
+    return grammar.counted(item.count, size + item.kind.name)
 
 
 def _item(rng: Rng, item: Item) -> str:
-    place = "" if item.place is None else " " + rng.pick(PLACE_PHRASES[item.place])
+    place = "" if item.place is None else " " + rng.pick(grammar.PLACE_PHRASES[item.place])
     return _noun(rng, item) + place
 
 
@@ -119,13 +103,13 @@ def wording(rng: Rng, description: Description) -> str:
     rest = [_item(rng, item) for item in sorted(others, key=lambda item: item.place is None)]
     if link is None:
         opener = rng.pick(("", "", "there is ", "we see ", "the picture shows "))
-        text = opened("" if background else opener, joined(rest))
+        text = grammar.opened("" if background else opener, grammar.joined(rest))
     else:
         first, relation, second = link.turned() if rng.chance(50) else link
         a, b = _noun(rng, items[first]), _noun(rng, items[second])
-        text = in_relation(rng, a, relation, b, aside=not rng.chance(70))
-        text += f", {rng.pick(('and', 'with', 'also'))} {joined(rest)}" if rest else ""
-    return text if background is None else on_background(rng, text, background)
+        text = grammar.in_relation(rng, a, relation, b, aside=not rng.chance(70))
+        text += f", {rng.pick(('and', 'with', 'also'))} {grammar.joined(rest)}" if rest else ""
+    return text if background is None else grammar.on_background(rng, text, background)
 
 
 def contradicts(description: Description, scene: Scene) -> bool:
@@ -136,12 +120,12 @@ def contradicts(description: Description, scene: Scene) -> bool:
         group = scene.groups.get(item.kind, [])
         if len(group) != item.count or (item.size is not None and item.size is not group[0].size):
             return True
-        if item.place is not None and places_differ(item.place, group[0].place):
+        if item.place is not None and grammar.places_differ(item.place, group[0].place):
             return True
     if description.link is None:
         return False
     a, b = (scene.groups[description.items[i].kind][0] for i in description.linked)
-    return excluded(a, description.link.relation, b, scene.image_size)
+    return grammar.excluded(a, description.link.relation, b, scene.image_size)
 
 
 # ---------------------------------------------------------------- single facts
@@ -167,7 +151,9 @@ def _change_object(
         return None
     forms = ("there is {}", "the picture shows {}", "{} can be seen", "we see {}", "one of the objects is {}")
     form = rng.pick(forms)
-    return _changed(told, index, lambda rng, item: form.format(with_article(item.kind.name)), kind=kind)
+    return _changed(
+        told, index, lambda rng, item: form.format(grammar.with_article(item.kind.name)), kind=kind
+    )
 
 
 def _change_place(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[ObjectType]) -> Change | None:
@@ -176,12 +162,14 @@ def _change_place(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[
         return None
     index, place = rng.pick(placed)
     taken = {other.place for other in told.items}
-    new = rng.pick([p for p in GridCell if p not in taken and places_differ(p, place)])
+    new = rng.pick([p for p in GridCell if p not in taken and grammar.places_differ(p, place)])
     form = rng.pick(("the {0} is {2}", "there is {1} {2}", "the {0} can be seen {2}"))
 
     def say(rng: Rng, item: Item) -> str:
         assert item.place is not None
-        return form.format(item.kind.name, with_article(item.kind.name), rng.pick(PLACE_PHRASES[item.place]))
+        return form.format(
+            item.kind.name, grammar.with_article(item.kind.name), rng.pick(grammar.PLACE_PHRASES[item.place])
+        )
 
     return _changed(told, index, say, place=new)
 
@@ -192,7 +180,7 @@ def _change_relation(
     """The two related objects trade places, or stand in a relation along the other axis."""
     if (link := told.link) is None:
         return None
-    others = [r for r in Relation if r is not link.relation]
+    others = [r for r in grammar.Relation if r is not link.relation]
     relation = rng.pick(others) if rng.chance(40) else link.relation.inverse
     turned = rng.chance(50)
 
@@ -200,7 +188,7 @@ def _change_relation(
         assert said.link is not None
         first, relation, second = said.link.turned() if turned else said.link
         a, b = said.items[first].kind.name, said.items[second].kind.name
-        return f"the {a} is {rng.pick(RELATION_PHRASES[relation])} the {b}"
+        return f"the {a} is {rng.pick(grammar.RELATION_PHRASES[relation])} the {b}"
 
     return replace(told, link=link._replace(relation=relation)), state
 
@@ -218,7 +206,7 @@ def _change_count(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[
 
     def say(rng: Rng, item: Item) -> str:
         name, one = item.kind.name, item.count == 1
-        number = f"only one {name}" if one else f"{NUMBERS[item.count]} {plural(name)}"
+        number = f"only one {name}" if one else f"{grammar.NUMBERS[item.count]} {grammar.plural(name)}"
         return form.format(be="is" if one else "are", n=number)
 
     return _changed(told, index, say, count=count)
@@ -233,8 +221,8 @@ def _change_size(rng: Rng, told: Description, catalog: Catalog, pool: Sequence[O
 
     def say(rng: Rng, item: Item) -> str:
         assert item.size is not None
-        size = rng.pick(SIZE_WORDS[item.size])
-        return form.format(name=item.kind.name, size=size, a=with_article(f"{size} {item.kind.name}"))
+        size = rng.pick(grammar.SIZE_WORDS[item.size])
+        return form.format(name=item.kind.name, size=size, a=grammar.with_article(f"{size} {item.kind.name}"))
 
     return _changed(told, index, say, size=Size(2 - size))
 

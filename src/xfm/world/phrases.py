@@ -2,16 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from xfm.world.grammar import (
-    PLACE_PHRASES,
-    RELATION_PHRASES,
-    SIZE_WORDS,
-    Relation,
-    excluded,
-    holds,
-    is_between,
-    with_article,
-)
+from xfm.world import grammar
 from xfm.world.palette import COLOURS
 from xfm.world.rng import Rng
 from xfm.world.scene import Scene, SceneObject
@@ -33,7 +24,7 @@ Determiner = Callable[[str], str]
 the: Determiner = "the {}".format
 # A phrase has one determiner throughout. Captions say "a": what is learned from phrases is to hold for them.
 # People who are short of time say none.
-DETERMINERS: tuple[Determiner, ...] = (the, with_article, str)
+DETERMINERS: tuple[Determiner, ...] = (the, grammar.with_article, str)
 
 
 def _others(scene: Scene, item: SceneObject, noun: str) -> list[SceneObject]:
@@ -55,7 +46,7 @@ def by_size(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determin
     rivals = _others(scene, item, noun)
     if item.size == 1 or any(o.size == item.size for o in rivals):
         return None
-    return said(f"{rng.pick(SIZE_WORDS[item.size])} {noun}")
+    return said(f"{rng.pick(grammar.SIZE_WORDS[item.size])} {noun}")
 
 
 def by_place(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
@@ -63,7 +54,7 @@ def by_place(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determi
     words = set(item.place.words.split())
     if any(words <= set(o.place.words.split()) for o in _others(scene, item, noun)):
         return None
-    return f"{said(noun)} {rng.pick(PLACE_PHRASES[item.place])}"
+    return f"{said(noun)} {rng.pick(grammar.PLACE_PHRASES[item.place])}"
 
 
 def by_extreme(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
@@ -85,14 +76,14 @@ def by_relation(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Dete
         (relation, anchor)
         for anchor in scene.singles
         if anchor is not item
-        for relation in Relation
-        if holds(item, relation, anchor, side)
-        and all(o is anchor or excluded(o, relation, anchor, side) for o in rivals)
+        for relation in grammar.Relation
+        if grammar.holds(item, relation, anchor, side)
+        and all(o is anchor or grammar.excluded(o, relation, anchor, side) for o in rivals)
     ]
     if not found:
         return None
     relation, anchor = rng.pick(found)
-    return f"{said(noun)} {rng.pick(RELATION_PHRASES[relation])} {said(anchor.name)}"
+    return f"{said(noun)} {rng.pick(grammar.RELATION_PHRASES[relation])} {said(anchor.name)}"
 
 
 def by_between(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Determiner) -> str | None:
@@ -102,9 +93,11 @@ def by_between(rng: Rng, scene: Scene, item: SceneObject, noun: str, said: Deter
         (b, c)
         for i, b in enumerate(anchors)
         for c in anchors[i + 1 :]
-        if is_between(item, b, c, scene.image_size)
+        if grammar.is_between(item, b, c, scene.image_size)
         and not any(
-            is_between(o, b, c, scene.image_size) for o in _others(scene, item, noun) if o not in (b, c)
+            grammar.is_between(o, b, c, scene.image_size)
+            for o in _others(scene, item, noun)
+            if o not in (b, c)
         )
     ]
     if not found:

@@ -6,17 +6,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
+from xfm.world import grammar
 from xfm.world.catalog import Catalog, ObjectType
-from xfm.world.grammar import (
-    NUMBERS,
-    PLACE_PHRASES,
-    RELATION_PHRASES,
-    SIZE_WORDS,
-    places_differ,
-    plural,
-    relation_between,
-    with_article,
-)
 from xfm.world.phrases import Referrer, by_between, by_extreme, by_place, by_relation, by_size, refer, the
 from xfm.world.rng import Rng
 from xfm.world.scene import GridCell, Scene, Size
@@ -46,7 +37,7 @@ def _elsewhere() -> list[list[GridCell]]:
     rng, found = Rng("elsewhere"), []
     while len(found) < 32:
         moved = rng.shuffled(tuple(GridCell))
-        if all(places_differ(p, q) for p, q in zip(GridCell, moved, strict=True)):
+        if all(grammar.places_differ(p, q) for p, q in zip(GridCell, moved, strict=True)):
             found.append(moved)
     return found
 
@@ -85,10 +76,14 @@ def where(rng: Rng, scene: Scene, catalog: Catalog) -> Question | None:
 def how_many(rng: Rng, scene: Scene, kind: ObjectType | None) -> Question:
     """How many objects of `kind`, which may be absent, or in all."""
     if kind is None:
-        return Question("how many objects are there?", NUMBERS[len(scene.objects)], QuestionKind.HOW_MANY)
+        return Question(
+            "how many objects are there?", grammar.NUMBERS[len(scene.objects)], QuestionKind.HOW_MANY
+        )
     wordings = ("how many {} are there?", "how many {} can you see?", "how many {} does the picture show?")
     wording = rng.pick(wordings)
-    return Question(wording.format(plural(kind.name)), NUMBERS[scene.count(kind)], QuestionKind.HOW_MANY)
+    return Question(
+        wording.format(grammar.plural(kind.name)), grammar.NUMBERS[scene.count(kind)], QuestionKind.HOW_MANY
+    )
 
 
 def colour(rng: Rng, scene: Scene, catalog: Catalog) -> Question | None:
@@ -109,7 +104,7 @@ def colour(rng: Rng, scene: Scene, catalog: Catalog) -> Question | None:
 def _presence(rng: Rng, scene: Scene, label: bool, catalog: Catalog) -> str | None:
     kind = rng.pick(scene.objects).kind if label else absent(rng, scene, catalog)
     wording = rng.pick(("is there {}?", "does the picture show {}?", "can you see {}?"))
-    return wording.format(with_article(kind.name))
+    return wording.format(grammar.with_article(kind.name))
 
 
 def _at_place(rng: Rng, scene: Scene, label: bool, catalog: Catalog) -> str | None:
@@ -117,25 +112,27 @@ def _at_place(rng: Rng, scene: Scene, label: bool, catalog: Catalog) -> str | No
         return None
     item = rng.pick(scene.singles)
     place = item.place if label else rng.pick(_ELSEWHERE)[item.place]
-    return f"is the {item.name} {rng.pick(PLACE_PHRASES[place])}?"
+    return f"is the {item.name} {rng.pick(grammar.PLACE_PHRASES[place])}?"
 
 
 def _related(rng: Rng, scene: Scene, label: bool, catalog: Catalog) -> str | None:
     if len(scene.singles) < 2:
         return None
     a, b = rng.sample(scene.singles, 2)
-    relation = relation_between(a, b, scene.image_size)
+    relation = grammar.relation_between(a, b, scene.image_size)
     if relation is None:
         return None
     claimed = relation if label else relation.inverse
-    return f"is the {a.name} {rng.pick(RELATION_PHRASES[claimed])} the {b.name}?"
+    return f"is the {a.name} {rng.pick(grammar.RELATION_PHRASES[claimed])} the {b.name}?"
 
 
 def _sized(rng: Rng, scene: Scene, label: bool, catalog: Catalog) -> str | None:
     claimed = rng.pick((Size.SMALL, Size.LARGE))
     actual = claimed if label else Size(2 - claimed)
     fitting = [o for o in scene.singles if o.size is actual]
-    return f"is the {rng.pick(fitting).name} {rng.pick(SIZE_WORDS[claimed][:2])}?" if fitting else None
+    return (
+        f"is the {rng.pick(fitting).name} {rng.pick(grammar.SIZE_WORDS[claimed][:2])}?" if fitting else None
+    )
 
 
 def _numbered(rng: Rng, scene: Scene, label: bool, catalog: Catalog) -> str | None:
@@ -146,7 +143,7 @@ def _numbered(rng: Rng, scene: Scene, label: bool, catalog: Catalog) -> str | No
     if not fitting:
         return None
     name = rng.pick(fitting).name
-    return f"are there two {plural(name)}?" if claimed == 2 else f"is there only one {name}?"
+    return f"are there two {grammar.plural(name)}?" if claimed == 2 else f"is there only one {name}?"
 
 
 _Claim = Callable[[Rng, Scene, bool, Catalog], str | None]

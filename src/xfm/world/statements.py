@@ -4,17 +4,7 @@ false, over pictures in either role: neither the text nor one picture alone tell
 from collections.abc import Callable
 from typing import NamedTuple
 
-from xfm.world.grammar import (
-    NUMBERS,
-    PLACE_PHRASES,
-    RELATION_PHRASES,
-    Relation,
-    holds,
-    places_differ,
-    plural,
-    relation_between,
-    with_article,
-)
+from xfm.world import grammar
 from xfm.world.rng import Rng
 from xfm.world.scene import Scene, SceneSampler
 
@@ -41,7 +31,7 @@ def _mirrored(rng: Rng, a: Scene, b: Scene, text: str) -> list[Statement]:
 def _one_sided(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     kind = sampler.kind(rng)
     a, b = sampler.scene(rng, [kind], kind), sampler.scene(rng, [], kind)
-    noun = with_article(kind.name)
+    noun = grammar.with_article(kind.name)
     forms = (
         f"the {{side}} picture shows {noun}",
         f"there is {noun} in the {{side}} picture",
@@ -55,7 +45,7 @@ def _more(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     kind = sampler.kind(rng)
     many, few = rng.pick(((2, 1), (3, 1), (3, 2)))
     a, b = sampler.scene(rng, [kind] * many, kind), sampler.scene(rng, [kind] * few, kind)
-    names = plural(kind.name)
+    names = grammar.plural(kind.name)
     if rng.chance(50):
         return _mirrored(rng, a, b, f"the {{side}} picture has more {names} than the {{other}} one")
     return _mirrored(rng, b, a, f"there are fewer {names} in the {{side}} picture than in the {{other}} one")
@@ -67,8 +57,8 @@ def _placed(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     for _ in range(20):
         b = sampler.scene(rng, [kind], kind)
         place = a.groups[kind][0].place
-        if places_differ(place, b.groups[kind][0].place):
-            where = rng.pick(PLACE_PHRASES[place])
+        if grammar.places_differ(place, b.groups[kind][0].place):
+            where = rng.pick(grammar.PLACE_PHRASES[place])
             form = rng.pick(("the {} in the {{side}} picture is {}", "in the {{side}} picture the {} is {}"))
             return _mirrored(rng, a, b, form.format(kind.name, where))
     return []
@@ -77,12 +67,12 @@ def _placed(rng: Rng, sampler: SceneSampler) -> list[Statement]:
 def _related(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     first, second = sampler.pair(rng)
     a = sampler.scene(rng, [first, second], count=2)
-    relation = relation_between(a.groups[first][0], a.groups[second][0], a.image_size)
+    relation = grammar.relation_between(a.groups[first][0], a.groups[second][0], a.image_size)
     for _ in range(20):
         b = sampler.scene(rng, [first, second], count=2)
-        other = relation_between(b.groups[first][0], b.groups[second][0], b.image_size)
+        other = grammar.relation_between(b.groups[first][0], b.groups[second][0], b.image_size)
         if relation is not None and other is relation.inverse:
-            words = rng.pick(RELATION_PHRASES[relation])
+            words = rng.pick(grammar.RELATION_PHRASES[relation])
             return _mirrored(
                 rng, a, b, f"in the {{side}} picture the {first.name} is {words} the {second.name}"
             )
@@ -97,14 +87,14 @@ def _side_background(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     form = rng.pick(
         ("the background of the {side} picture is {{}}", "the {side} picture has {{article}} background")
     )
-    text = form.replace("{{}}", colour).replace("{{article}}", with_article(colour))
+    text = form.replace("{{}}", colour).replace("{{article}}", grammar.with_article(colour))
     return _mirrored(rng, a, b, text)
 
 
 def _side_count(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     m, n = rng.sample(range(sampler.least, sampler.least + 4), 2)
     a, b = sampler.scene(rng, [], count=m), sampler.scene(rng, [], count=n)
-    noun = "one object" if m == 1 else f"{NUMBERS[m]} objects"
+    noun = "one object" if m == 1 else f"{grammar.NUMBERS[m]} objects"
     return _mirrored(rng, a, b, f"there {'is' if m == 1 else 'are'} {noun} in the {{side}} picture")
 
 
@@ -121,7 +111,7 @@ def _crossed(rng: Rng, a: Scene, b: Scene, c: Scene, first: str, second: str | N
 def _both(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     kind = sampler.kind(rng)
     a, b, c = sampler.scene(rng, [kind], kind), sampler.scene(rng, [kind], kind), sampler.scene(rng, [], kind)
-    noun = with_article(kind.name)
+    noun = grammar.with_article(kind.name)
     shared = rng.pick((f"both pictures show {noun}", f"there is {noun} in both pictures"))
     lone = rng.pick((f"only one of the pictures shows {noun}", f"just one picture shows {noun}"))
     return _crossed(rng, a, b, c, shared, lone)
@@ -130,7 +120,7 @@ def _both(rng: Rng, sampler: SceneSampler) -> list[Statement]:
 def _neither(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     kind = sampler.kind(rng)
     a, b, c = sampler.scene(rng, [], kind), sampler.scene(rng, [], kind), sampler.scene(rng, [kind], kind)
-    noun = with_article(kind.name)
+    noun = grammar.with_article(kind.name)
     none, some = f"neither picture shows {noun}", f"at least one picture shows {noun}"
     return _crossed(rng, a, b, c, none, some)
 
@@ -150,7 +140,10 @@ def _total(rng: Rng, sampler: SceneSampler) -> list[Statement]:
     a = sampler.scene(rng, [kind], kind)
     counts = rng.sample((1, 2, 3), 2)
     scenes = [sampler.scene(rng, [kind] * n, kind) for n in counts]
-    texts = [f"there are {NUMBERS[n + 1]} {plural(kind.name)} in the two pictures together" for n in counts]
+    texts = [
+        f"there are {grammar.NUMBERS[n + 1]} {grammar.plural(kind.name)} in the two pictures together"
+        for n in counts
+    ]
     rows = [(scene, text, i == j) for i, scene in enumerate(scenes) for j, text in enumerate(texts)]
     return [Statement(a, scene, text, label) for scene, text, label in rows]
 
@@ -185,7 +178,7 @@ def absent_objects(rng: Rng, sampler: SceneSampler) -> AbsenceExample:
         scenes = (sampler.scene(rng, [first], first), sampler.scene(rng, [second], second))
         strange = ((first, scenes[1]), (second, scenes[0]))
         if not any(catalog.confusable(kind, other) for kind, scene in strange for other in scene.groups):
-            article = rng.pick((with_article, "the {}".format))
+            article = rng.pick((grammar.with_article, "the {}".format))
             return scenes, (article(first.name), article(second.name)), "object"
 
 
@@ -199,16 +192,16 @@ def absent_relations(rng: Rng, sampler: SceneSampler) -> AbsenceExample:
             continue
         scenes = [sampler.place(rng, kinds) for _ in range(TRIES)]
         shown = [(scene, [scene.groups[kind][0] for kind in pair]) for scene in scenes]
-        for relation in rng.shuffled(list(Relation)):
+        for relation in rng.shuffled(list(grammar.Relation)):
             # Where a relation clearly holds, its inverse is clearly false.
             there, turned = (
-                [scene for scene, (a, b) in shown if holds(a, told, b, scene.image_size)]
+                [scene for scene, (a, b) in shown if grammar.holds(a, told, b, scene.image_size)]
                 for told in (relation, relation.inverse)
             )
             if there and turned:
                 style = rng.below(3)
                 phrases = [
-                    f"the {pair[0].name} {RELATION_PHRASES[one][style]} the {pair[1].name}"
+                    f"the {pair[0].name} {grammar.RELATION_PHRASES[one][style]} the {pair[1].name}"
                     for one in (relation, relation.inverse)
                 ]
                 return (there[0], turned[0]), (phrases[0], phrases[1]), "relation"

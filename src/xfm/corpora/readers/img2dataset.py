@@ -11,7 +11,7 @@ from xfm.corpora.images import by_address
 from xfm.corpora.source_record import CorpusReader, Piece, SourceRecord, json_object
 from xfm.data.images import byte_limit, too_many_bytes
 from xfm.data.records import MAX_ANNOTATION
-from xfm.data.sources.base import FILES, StoredFile
+from xfm.data.sources.base import StoredFile
 from xfm.data.sources.tar import PICTURES, key_and_extension, scan_members
 
 _KINDS = {**dict.fromkeys(PICTURES, "picture"), "json": "json", "txt": "text"}
@@ -59,7 +59,7 @@ def _of_tar(path: Path, flaws: list[str]) -> Iterator[tuple[str, int, Callable[[
     file = StoredFile.of(path)
     try:
         for name, offset, size, _ in scan_members(file):
-            yield name, size, partial(FILES.read, file, offset, size)
+            yield name, size, partial(file.read, offset, size)
     except UserError as error:
         flaws.append(str(error))
 

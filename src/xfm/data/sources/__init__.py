@@ -1,9 +1,8 @@
 """Sources of samples on disk: tar shards, JSON lines with an image folder, folders of either."""
 
+import fnmatch
 import glob
 import os
-import re
-from fnmatch import translate
 from itertools import groupby
 from pathlib import Path
 
@@ -51,26 +50,6 @@ def open_source(path: Path | str, kind: SampleKind | str, remote: RemoteConfig |
     return parts[0] if len(parts) == 1 else ConcatSource(parts)
 
 
-def _is_indexed(path: Path | str) -> bool:
-    """Whether a path is a folder with an index, or a pattern in one; UserError where a shard is
-    missing."""
-    text = str(path)
-    place = Path(text)
-    if os.path.isdir(place):
-        folder, pattern = place, "*"
-    elif not os.path.exists(place) and glob.has_magic(place.name) and os.path.isdir(place.parent):
-        folder, pattern = place.parent, place.name
-    else:
-        return False
-    if (index := saved_index(folder)) is None:
-        return False
-    fits = re.compile(translate(pattern)).match
-    if gone := {name for name in index.names if fits(name)}.difference(os.listdir(folder)):
-        remedy = f"download or prepare it again, or run `{COMMAND} {folder}` to go on without it"
-        raise UserError(f"{folder / min(gone)}: the shard is missing, which {index.place} has; {remedy}.")
-    return True
-
-
 def resolve_files(path: Path | str) -> list[Path]:
     """The shards and JSON-lines files of a corpus path, in order; none for a bare folder. Raises UserError
     when a file is missing (a gap in the numbers, or one that the index has) or has an unknown ending."""
@@ -84,8 +63,9 @@ def resolve_files(path: Path | str) -> list[Path]:
     names = [text] if there else expanded(text, len(literal))
     if names != [text]:
         return [file for name in names for file in resolve_files(name)]
-    indexed = _is_indexed(path)
+    folder, pattern = place.parent, place.name
     if place.is_dir():
+        folder, pattern = place, "*"
         files = [place / name for name in sorted(os.listdir(place)) if name.endswith(_ENDINGS)]
     elif not there and glob.has_magic(text[len(literal) :]):
         files = sorted(Path(name) for name in glob.glob(glob.escape(literal) + text[len(literal) :]))
@@ -93,8 +73,12 @@ def resolve_files(path: Path | str) -> list[Path]:
         raise UserError(f"{text}: no such shard or file; check the path, or make it with `xfm prepare`.")
     else:
         files = [place]
-    if not indexed and files != [place]:
-        check_numbers(text, map(str, files))
+    if files != [place]:
+        if (index := saved_index(folder)) is None:
+            check_numbers(text, map(str, files))
+        elif gone := {*fnmatch.filter(index.names, pattern)}.difference(os.listdir(folder)):
+            remedy = f"download or prepare it again, or run `{COMMAND} {folder}` to go on without it"
+            raise UserError(f"{folder / min(gone)}: the shard is missing, which {index.place} has; {remedy}.")
     for file in files:
         if file.suffix not in _ENDINGS:
             raise UserError(f"{file}: unknown ending; give .tar shards (not compressed) or .jsonl files.")

@@ -2,18 +2,19 @@
 
 import errno
 import hashlib
+import io
 import math
 import os
 import re
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
 
 from xfm.core.errors import UserError
-from xfm.core.files import OPENING, read_at
+from xfm.core.files import read_at
 from xfm.data.records import Record, Sample, SampleKind, to_sample
 
 
@@ -86,6 +87,20 @@ class StoredFile:
         status = status or path.stat()
         return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
+    def read(self, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes at `offset`; raises OSError when the file ends early or was changed."""
+        stream, data = _opened(self), b""
+        while len(data) < size:
+            if not (piece := read_at(stream.fileno(), size - len(data), offset + len(data))):
+                raise OSError(errno.EIO, "it ends early: it was cut after it had been opened")
+            data = data + piece if data else piece
+        return data
+
+    def expect(self, offset: int, size: int) -> None:
+        """Have the system read ahead what will be asked for; raises OSError as `read`."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(_opened(self).fileno(), offset, size, os.POSIX_FADV_WILLNEED)
+
 
 _WHOLE = 4 << 20
 _BLOCK, _BLOCKS = 4096, 64
@@ -109,48 +124,21 @@ def digest_of_samples(size: int, read: Callable[[int, int], bytes]) -> bytes:
     return digest.digest()[:8]
 
 
-class FilePool:
-    """At most `limit` descriptors, read by `read_at`."""
+class _Descriptor(io.FileIO):
+    """Closed when no cache and no reader holds it any more, whatever other threads do."""
 
-    def __init__(self, limit: int = 128) -> None:
-        self._limit = limit
-        self._open: OrderedDict[StoredFile, int] = OrderedDict()
-
-    def read(self, file: StoredFile, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes at `offset`; raises OSError when the file ends early or was changed."""
-        descriptor = self._descriptor(file)
-        pieces = []
-        while size > 0:
-            piece = read_at(descriptor, size, offset)
-            if not piece:
-                raise OSError(errno.EIO, "it ends early: it was cut after it had been opened")
-            pieces.append(piece)
-            offset += len(piece)
-            size -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def expect(self, file: StoredFile, offset: int, size: int) -> None:
-        """Have the system read ahead what will be asked for; raises OSError as `read`."""
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._descriptor(file), offset, size, os.POSIX_FADV_WILLNEED)
-
-    def _descriptor(self, file: StoredFile) -> int:
-        descriptor = self._open.get(file)
-        if descriptor is not None:
-            self._open.move_to_end(file)
-            return descriptor
-        descriptor = os.open(file.path, os.O_RDONLY | OPENING)
-        if StoredFile.of(file.path, os.fstat(descriptor)) != file:
-            os.close(descriptor)
-            raise stale("it was changed after it had been opened")
-        self._open[file] = descriptor
-        if len(self._open) > self._limit:
-            os.close(self._open.popitem(last=False)[1])
-        return descriptor
+    def __del__(self) -> None:
+        self.close()
 
 
-FILES = FilePool()
-"""The descriptors of this process, shared by all sources."""
+@lru_cache(maxsize=128)
+def _opened(file: StoredFile) -> _Descriptor:
+    stream = _Descriptor(file.path)
+    if StoredFile.of(file.path, os.fstat(stream.fileno())) != file:
+        raise stale("it was changed after it had been opened")
+    return stream
+
+
 _NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_NAMES = 10_000_000

@@ -1,6 +1,5 @@
 """Files as they lie: JSON lines with pictures in a folder beside them, and folders of pictures alone."""
 
-import mmap
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from xfm.data.folders import passed_over, scan_folder
 from xfm.data.images import ImageError, read_image, too_many_bytes
 from xfm.data.records import MAX_ANNOTATION, BadRecordError, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
-from xfm.data.sources.base import FILES, RecordSource, StoredFile
+from xfm.data.sources.base import RecordSource, StoredFile
 
 _CHUNK, _LONGEST = 1 << 24, 1 << 30
 
@@ -39,7 +38,7 @@ class JsonLinesSource(RecordSource):
             problem = too_many_bytes(end - start, MAX_ANNOTATION, picture=False)
             raise BadRecordError(origin, f"the row {problem}")
         try:
-            data = FILES.read(self._file, start, end - start)
+            data = self._file.read(start, end - start)
         except OSError as error:
             raise BadRecordError(origin, f"the file cannot be read ({error.strerror})") from None
         annotation = parse_annotation(data, origin)
@@ -81,23 +80,22 @@ def _image_bytes(path: Path, origin: Origin) -> bytes:
 
 
 def _index(file: StoredFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    size = file.size
-    if size == 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    with file.path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        breaks, last = [], 0
-        for at in range(0, size, _CHUNK):
-            found = np.flatnonzero(np.frombuffer(data[at : at + _CHUNK], np.uint8) == ord("\n")) + at
+    """Where the lines begin and end that are not blank, and their numbers."""
+    breaks, last = [np.zeros(0, np.int64)], -1
+    with file.path.open("rb") as stream:
+        for at in range(0, file.size, _CHUNK):
+            found = np.flatnonzero(np.frombuffer(stream.read(_CHUNK), np.uint8) == ord("\n")) + at
             last = int(found[-1]) if len(found) else last
             if at - last > _LONGEST:  # a file of holes, say, which would be read for hours
                 raise UserError(f"{file.path}: no line ends in {_LONGEST} bytes; is it a file of JSON lines?")
             breaks.append(found)
-        ends = np.concatenate(breaks).astype(np.int64)
-        if not len(ends) or ends[-1] != size - 1:
-            ends = np.append(ends, size)
-        starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
+        if last + 1 < file.size:
+            breaks.append(np.array([file.size]))
+        ends = np.concatenate(breaks)
+        starts = np.concatenate([[0], ends + 1])[:-1]
+        keep = np.ones(len(ends), bool)
         # Rows of a few bytes only can be blank, unless somebody means harm: then they are bad records.
-        short = np.flatnonzero(ends - starts < 16).tolist()
-        keep = np.ones(len(starts), bool)
-        keep[[row for row in short if not data[int(starts[row]) : int(ends[row])].strip()]] = False
+        for row in np.flatnonzero(ends - starts < 16).tolist():
+            stream.seek(int(starts[row]))
+            keep[row] = bool(stream.read(int(ends[row] - starts[row])).strip())
     return starts[keep], ends[keep], np.flatnonzero(keep) + 1

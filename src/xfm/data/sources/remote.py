@@ -10,7 +10,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -164,19 +164,17 @@ class RemoteReader:
                 fetched = self._fetched(file, missing[0], missing[-1] + 1, patience)
                 for block in missing:
                     mine[block].set_result(fetched[block - missing[0]])
-        except BaseException as error:
+        except BaseException:
             with self._lock:
                 for block, future in mine.items():
-                    if self._blocks.get((file, block)) is future:
-                        del self._blocks[file, block]
-                    if not future.done():
-                        future.set_exception(error)
+                    self._blocks.pop((file, block), None)
+                    future.cancel()
             raise
         found = []
         for block, future in enumerate(futures, first):
             try:
                 found.append(future.result())
-            except (OSError, UserError):  # of another thread, which has asked once
+            except CancelledError:  # by another thread, which has asked once
                 found += self._fetched(file, block, block + 1, patience)
         return found
 

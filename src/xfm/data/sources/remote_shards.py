@@ -37,8 +37,8 @@ from xfm.data.sources.stores import RefusedError, RemoteFile, asked, store_of
 from xfm.data.sources.tar import members_of, spans_of
 
 TAR = ".tar"
-_LOOKED_AT = 1000
-"""So many shards of a server that lists none are looked at as soon as they are opened."""
+LOOKED_AT = 1000
+"""So many shards are looked at as soon as they are opened."""
 _TOGETHER = 16
 
 
@@ -67,8 +67,8 @@ class RemoteShards:
     def file(self, shard: int) -> RemoteFile:
         """See `LocalShards.file`; the size alone is compared with the index, lest all be fetched."""
         name, size = self.index.names[shard], int(self.index.sizes[shard])
-        file = self.files.get(name) or self.reader.find(self.name(name))
-        self.files[name] = file  # that version, from now on
+        if (file := self.files.get(name)) is None:
+            file = self.files[name] = self.reader.find(self.name(name))  # that version, from now on
         if file.size != size:
             raise stale(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
         return file
@@ -92,13 +92,13 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
     folder, last = _parted(address)
     reader, lists = reader_of(settings, cache_folder() / "remote"), store_of(address).lists
     spelt = [] if has_magic(last) else expanded(last)
-    files, index = dict[str, RemoteFile](), None
+    files = dict[str, RemoteFile]()
     if lists:
         files = asked(folder, lambda store: store.folder(folder), settings.patience)
-        index = _fetched_index(files[INDEX], reader) if INDEX in files else None
     else:
         with contextlib.suppress(FileNotFoundError, RefusedError):  # some servers do not say what is there
-            index = _fetched_index(reader.find(f"{folder}/{INDEX}"), reader)
+            files[INDEX] = reader.find(f"{folder}/{INDEX}")
+    index = _fetched_index(files[INDEX], reader) if INDEX in files else None
     if not (names := spelt):
         fits = re.compile("|".join(translate(name) for name in expanded(last))).match
         known = {*files, *(index.names if index else ())}
@@ -114,7 +114,7 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
         if index is None and not spelt:
             check_numbers(address, names)
         files = {name: files[name] for name in names}
-    elif index is None or len(names) <= _LOOKED_AT:
+    elif index is None or len(names) <= LOOKED_AT:
         with ThreadPoolExecutor(_TOGETHER) as pool:
             found = pool.map(lambda name: _found(f"{folder}/{name}", reader), names)
             files = dict(zip(names, found, strict=True))
@@ -150,12 +150,7 @@ def _fetched_index(file: RemoteFile, reader: RemoteReader) -> ShardIndex:
                     data = reader.fetch(file, place, min(place + PIECE, file.size))
                 stream.write(data)
 
-    try:
-        return replace(_kept_index([file], fetch), place=file.url)
-    except UserError as error:
-        path = _place([file])
-        said = str(error).replace(str(path), file.url).replace(str(path.parent), "FOLDER")
-        raise UserError(f"{said}, and upload it") from error
+    return _kept_index([file], fetch, file.url)
 
 
 def _read_index(folder: str, files: Sequence[RemoteFile], reader: RemoteReader) -> ShardIndex:
@@ -167,19 +162,15 @@ def _read_index(folder: str, files: Sequence[RemoteFile], reader: RemoteReader) 
     return replace(_kept_index(files, scan), place=None)
 
 
-def _place(files: Sequence[RemoteFile]) -> Path:
-    said = "\n".join(f"{file.url} {file.size} {file.version}" for file in files)
-    return cache_folder() / "indexed" / f"{hashlib.sha256(os.fsencode(said)).hexdigest()[:32]}.xfm"
-
-
-def _kept_index(files: Sequence[RemoteFile], make: Callable[[Path], None]) -> ShardIndex:
+def _kept_index(files: Sequence[RemoteFile], make: Callable[[Path], None], url: str = "") -> ShardIndex:
     """An index in the user's cache, which one process of the machine makes."""
-    path = _place(files)
+    said = "\n".join(f"{file.url} {file.size} {file.version}" for file in files)
+    path = cache_folder() / "indexed" / f"{hashlib.sha256(os.fsencode(said)).hexdigest()[:32]}.xfm"
     with writing(path, "or set XFM_CACHE to another folder"), in_turn(path):
         with contextlib.suppress(UserError):
-            return open_index(path)
+            return open_index(path, url)
         make(path)
-        return open_index(path)
+        return open_index(path, url)
 
 
 def _indexed(file: RemoteFile, reader: RemoteReader) -> IndexedShard:

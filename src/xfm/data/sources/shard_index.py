@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from xfm.core.errors import UserError, explained
 from xfm.core.files import open_regular, reading, replacing, writing
-from xfm.data.sources.base import FILES, StoredFile, sampled_digest
+from xfm.data.sources.base import StoredFile, sampled_digest
 from xfm.data.sources.tar import scan_members, spans_of, text_rows
 
 INDEX = "index.xfm"
@@ -93,7 +93,7 @@ class ShardIndex:
         """[stop - start, 3, 2] int64 spans of the records from `start` on; raises OSError."""
         if isinstance(self._spans, np.ndarray):
             return self._spans[start:stop]
-        data = FILES.read(self._spans, HEADER + start * _SPAN, (stop - start) * _SPAN)
+        data = self._spans.read(HEADER + start * _SPAN, (stop - start) * _SPAN)
         return np.frombuffer(data, "<i8").reshape(-1, 3, 2)
 
     def shards(self) -> Iterator[IndexedShard]:
@@ -226,11 +226,13 @@ def _opened(file: StoredFile) -> ShardIndex:
     return open_index(file.path)
 
 
-def open_index(path: Path) -> ShardIndex:
-    """Open an index: its table is read and checked, its spans stay on disk. Raises UserError."""
-    remedy = f"write it again with `{COMMAND} {path.parent}`, or remove it"
+def open_index(path: Path, url: str = "") -> ShardIndex:
+    """Open an index, the copy of one at `url` if that is given: its table is read and checked, its spans stay
+    on disk. Raises UserError."""
+    remedy = f"write it again with `{COMMAND} {'FOLDER' if url else path.parent}`, or remove it"
+    remedy, place = (f"{remedy}, and upload it", url) if url else (remedy, path)
     broken = (SafetensorError, ValueError, LookupError, TypeError)
-    with explained(f"{path}: the index of the shards is damaged", remedy, *broken), reading(path, remedy):
+    with explained(f"{place}: the index of the shards is damaged", remedy, *broken), reading(place, remedy):
         file = StoredFile.of(path)
         with open_regular(path) as stream:
             head = stream.read(HEADER)
@@ -239,15 +241,13 @@ def open_index(path: Path) -> ShardIndex:
             records = stored.get_slice("spans").get_shape()[0]
         if head != header(columns, records):
             raise ValueError("its header is another one")
-        return _of_columns(columns, records, file, path)
+        return replace(_of_columns(columns, records, file), place=place)
 
 
-def _of_columns(
-    columns: dict[str, np.ndarray], records: int, spans: np.ndarray | StoredFile, place: Path | None = None
-) -> ShardIndex:
+def _of_columns(columns: dict[str, np.ndarray], records: int, spans: np.ndarray | StoredFile) -> ShardIndex:
     data = columns.pop("names").tobytes()
     names = os.fsdecode(data).split("\0")
-    index = ShardIndex(tuple(names[:-1]), **columns, place=place, _spans=spans)
+    index = ShardIndex(tuple(names[:-1]), **columns, place=None, _spans=spans)
     shards = len(index)
     if not shards or any(len(column) != shards for column in columns.values()) or len({*names}) <= shards:
         raise ValueError("its names are not one for each shard")

@@ -3,7 +3,7 @@ member is read with the header before it: an index that is stale or lies gives n
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,13 +22,11 @@ from xfm.data.records import (
     parse_annotation,
 )
 from xfm.data.schema import Origin
-from xfm.data.sources.base import FILES, FilePool, RecordSource, StoredFile, sampled_digest, stale
-from xfm.data.sources.remote_shards import RemoteShards
+from xfm.data.sources.base import RecordSource, StoredFile, sampled_digest, stale
+from xfm.data.sources.remote_shards import LOOKED_AT, RemoteShards
 from xfm.data.sources.shard_index import COMMAND, ShardIndex
 from xfm.data.sources.tar import JSON, PICTURE, TEXT, stored_key, text_rows, unpacked
 
-_LOOKED_AT = 1000
-"""So many shards are looked at as soon as they are opened."""
 _COLUMN_NAMES = {PICTURE: "picture", JSON: "JSON", TEXT: "text"}
 
 
@@ -39,7 +37,8 @@ class LocalShards:
     folder: Path
     names: Sequence[str]
     index: ShardIndex
-    reader: ClassVar[FilePool] = FILES
+    files: dict[str, StoredFile] = field(default_factory=dict)
+    reader: ClassVar[type[StoredFile]] = StoredFile
     distant: ClassVar[bool] = False
 
     @property
@@ -55,13 +54,17 @@ class LocalShards:
 
     def file(self, shard: int) -> StoredFile:
         """A shard of the index; a copy (other time) is known by its sampled digest. Raises OSError."""
-        file, size = StoredFile.of(self.folder / self.index.names[shard]), int(self.index.sizes[shard])
+        name, size = self.index.names[shard], int(self.index.sizes[shard])
+        if name in self.files:
+            return self.files[name]
+        file = StoredFile.of(self.folder / name)
         if file.size != size:
             raise stale(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
         known = self.index.modified[shard], self.index.samples[shard].tobytes()
         if file.modified != known[0] and sampled_digest(file) != known[1]:
             before = "opened" if self.index.place is None else "indexed"
             raise stale(f"it was changed after it had been {before}; {self.remedy}")
+        self.files[name] = file
         return file
 
 
@@ -83,10 +86,9 @@ class ShardSource(RecordSource):
             raise UserError(f"{empty}: the shard holds no {kind} records; check the path and its names.")
         self._all_texts = index.counts() == index.counts(texts=True)
         self._ends = np.cumsum(counts)
-        self._files: dict[int, Any] = {}
-        for number in self._numbers.tolist() if len(names) <= _LOOKED_AT else ():
+        for number in self._numbers.tolist() if len(names) <= LOOKED_AT else ():
             with reading(shards.name(index.names[number]), "check the shard"):
-                self._file(number)
+                shards.file(number)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -96,7 +98,7 @@ class ShardSource(RecordSource):
         shard, row = self._located(index)
         origin = Origin(self._shards.name(self._index.names[shard]), f"#{row}")
         try:
-            stored = _StoredRecord(self._shards, self._file(shard), self._spans(shard, row), origin)
+            stored = _StoredRecord(self._shards, self._shards.file(shard), self._spans(shard, row), origin)
         except OSError as error:
             raise BadRecordError(origin, f"the shard cannot be read ({error.strerror})") from None
         picture, annotation = None, {}
@@ -116,7 +118,8 @@ class ShardSource(RecordSource):
                 both = [span for row in (start, end) for span in self._spans(shard, row) if span[0]]
                 offset = min((place - lead for place, _, lead in both), default=0)
                 behind = max((place + size for place, size, _ in both), default=0)
-                if 0 <= offset < behind <= (file := self._file(shard)).size:
+                file: Any = self._shards.file(shard)
+                if 0 <= offset < behind <= file.size:
                     self._shards.reader.expect(file, offset, behind - offset)
             first = last + 1
 
@@ -130,14 +133,6 @@ class ShardSource(RecordSource):
     def _spans(self, shard: int, row: int) -> list[tuple[int, int, int]]:
         first = self._index.start(shard) + row
         return [unpacked(span) for span in self._index.spans(first, first + 1)[0].tolist()]
-
-    def _file(self, shard: int) -> Any:
-        if shard not in self._files:
-            self._files[shard] = self._shards.file(shard)
-        return self._files[shard]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}}
 
 
 @lru_cache(maxsize=16)

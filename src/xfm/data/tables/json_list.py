@@ -167,31 +167,26 @@ class _Text:
             self.length, self.place = end - self.place, end
             return value
 
-    def items(self) -> Iterator[Any]:
-        self.expect("[", "a list")
-        if self.next() == "]":
+    def parts(self, kind: str, marks: str) -> Iterator[None]:
+        self.expect(marks[0], kind)
+        if self.next() == marks[1]:
             self.place += 1
             return
-        while True:
-            yield self.value()
-            if self.expect(",]", "a comma or the end of the list") == "]":
-                return
+        yield
+        while self.expect("," + marks[1], f"a comma or the end of the {kind.split()[1]}") == ",":
+            yield
+
+    def items(self) -> Iterator[Any]:
+        return (self.value() for _ in self.parts("a list", "[]"))
 
     def fields(self, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-        self.expect("{", "an object")
-        if self.next() == "}":
-            return
-        while True:
+        for _ in self.parts("an object", "{}"):
             name = self.value()
             self.expect(":", "a colon")
-            if self.next() != "[":
-                self.value()
+            if self.next() == "[":
+                yield from ((name, item) for item in self.items() if name in names)
             else:
-                for item in self.items():
-                    if name in names:
-                        yield name, item
-            if self.expect(",}", "a comma or the end of the object") == "}":
-                return
+                self.value()
 
     def _more(self) -> bool:
         if self._ended:

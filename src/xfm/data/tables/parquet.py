@@ -14,14 +14,7 @@ from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.images import byte_limit, too_many_bytes
 from xfm.data.records import MAX_ANNOTATION
-from xfm.data.tables.records import (
-    RawRow,
-    Records,
-    TooLargeError,
-    named_row,
-    refuse_double_columns,
-    unreadable,
-)
+from xfm.data.tables import records
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -35,7 +28,7 @@ def read_footer(path: Path) -> tuple[list[str], list[int], list[int], dict[str, 
     """Columns of a Parquet file, rows and bytes by group, and classes by column; raises UserError."""
     if find_spec("pyarrow") is None:
         raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'")
-    with unreadable(path), path.open("rb") as file:
+    with records.unreadable(path), path.open("rb") as file:
         size = file.seek(0, 2)
     try:
         [data] = parsed("xfm.data.parsers:parquet_footer", str(path))
@@ -48,19 +41,19 @@ def read_footer(path: Path) -> tuple[list[str], list[int], list[int], dict[str, 
     return found["columns"], found["rows"], found["bytes"], class_names(found["features"])
 
 
-def read_parquet(path: Path, groups: range | None = None) -> Records:
+def read_parquet(path: Path, groups: range | None = None) -> records.Records:
     """A Parquet file: wanted columns and row groups; rows count from the first read. Raises UserError."""
     columns, counts, _, classes = read_footer(path)
     chosen = range(len(counts)) if groups is None else groups
     total = sum(counts[group] for group in chosen)
 
-    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+    def rows(wanted: frozenset[str]) -> Iterator[records.RawRow]:
         from pyarrow import ipc
 
         names = [name for name in columns if name in wanted]
-        refuse_double_columns(path, names)
+        records.refuse_double_columns(path, names)
         if not names:  # they are counted nevertheless
-            yield from (RawRow(number, {}, number) for number in range(1, total + 1))
+            yield from (records.RawRow(number, {}, number) for number in range(1, total + 1))
             return
         number, remedy = 0, ""
         try:
@@ -71,7 +64,7 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
                         parts = (batch.slice(start, _ROWS) for start in range(0, len(batch), _ROWS))
                         for cells in chain.from_iterable(map(rows_of, parts)):
                             number += 1
-                            yield named_row(number, cells, classes)
+                            yield records.named_row(number, cells, classes)
             if number != total:
                 raise ValueError(f"it claims {total} rows")
         except (ArithmeticError, LookupError, OSError, ValueError) as error:  # of pyarrow, too
@@ -79,7 +72,7 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
             told = f"after row {number} ({first_line(error)}); {remedy}"
             raise UserError(f"{path} cannot be read {told}") from None
 
-    return Records(tuple(columns), rows)
+    return records.Records(tuple(columns), rows)
 
 
 def rows_of(batch: "RecordBatch") -> list[dict[str, Any]]:
@@ -102,7 +95,7 @@ def _cells(array: Any) -> list[Any]:
         rows = zip(*(_cells(array.field(number)) for number in range(len(names))), strict=True)
         found = []
         for there, cells in zip(array.is_valid().to_pylist(), rows, strict=True):
-            large = next((one for one in cells if isinstance(one, TooLargeError)), None)
+            large = next((one for one in cells if isinstance(one, records.TooLargeError)), None)
             found.append((large or dict(zip(names, cells, strict=True))) if there else None)
         return found
     return [_checked(cell) for cell in array.to_pylist()]
@@ -111,7 +104,7 @@ def _cells(array: Any) -> list[Any]:
 def _checked(cell: Any) -> Any:
     limit = byte_limit() if isinstance(cell, bytes) else MAX_ANNOTATION
     if isinstance(cell, str | bytes) and len(cell) > limit:
-        return TooLargeError(too_many_bytes(len(cell), limit, picture=False))
+        return records.TooLargeError(too_many_bytes(len(cell), limit, picture=False))
     return cell
 
 

@@ -6,43 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from xfm.config import tasks
 from xfm.config.benchmark import Edition, benchmark_recipes
-from xfm.config.tasks import (
-    CAPTIONING,
-    GROUNDING,
-    IMAGE_CLASSIFICATION,
-    REASONING,
-    RETRIEVAL,
-    TEXT_CLASSIFICATION,
-    VQA,
-)
 from xfm.core.errors import UserError
+from xfm.evaluation.benchmarks import scorers
 from xfm.evaluation.benchmarks.published import Protocol
+from xfm.evaluation.benchmarks.read import image_text
 from xfm.evaluation.benchmarks.read.composition import SUGARCREPE, read_aro, read_sugarcrepe, read_winoground
 from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, read_image_set
-from xfm.evaluation.benchmarks.read.image_text import (
-    coco_images,
-    read_coco,
-    read_flickr30k,
-    read_nlvr2,
-    read_refcoco,
-)
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, synset_names
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.read.vqa import read_easy_vqa, read_vqa
-from xfm.evaluation.benchmarks.scorers import (
-    caption_submission,
-    glue_submission,
-    nlvr2_submission,
-    score_answers,
-    score_captions,
-    score_classes,
-    score_glue,
-    score_single_answers,
-    score_truth,
-    vqa_submission,
-)
 from xfm.tasks.base import Scorer
 from xfm.tasks.grounding import box_metrics
 
@@ -103,26 +78,26 @@ def _image_set(kind: str) -> Benchmark:
     mean = "; the mean over the classes is reported" if own.per_class else ""
     return Benchmark(
         name=kind,
-        kind=IMAGE_CLASSIFICATION.name,
+        kind=tasks.IMAGE_CLASSIFICATION.name,
         protocols=(Protocol.LINEAR, Protocol.ZERO_SHOT) if own.templates else (Protocol.LINEAR,),
         marker=own.place,
         layout=f"{own.place}/ as torchvision lays it out{mean}",
         read=lambda data: read_image_set(data, kind),
         published=lambda data: read_image_set(data, kind, Edition.PUBLISHED),
-        score=score_classes,
+        score=scorers.score_classes,
         templates=own.templates or "",
     )
 
 
 _IMAGENET = Benchmark(
     name=IMAGENET,
-    kind=IMAGE_CLASSIFICATION.name,
+    kind=tasks.IMAGE_CLASSIFICATION.name,
     protocols=(Protocol.FINE_TUNED, Protocol.LINEAR, Protocol.ZERO_SHOT),
     marker="imagenet",
     layout="imagenet/train/ and imagenet/val/ of class folders, for zero-shot LOC_synset_mapping.txt; or "
     "imagenet/data/*.parquet of the hub",
     read=lambda data: read_imagenet(data / "imagenet"),
-    score=score_classes,
+    score=scorers.score_classes,
     names=lambda data: synset_names(data / "imagenet"),
 )
 
@@ -134,13 +109,13 @@ def _glue(task: GlueTask) -> Benchmark:
         more = ", and for the server the diagnostic set glue/ax/test-*.parquet"
     return Benchmark(
         name=task.value,
-        kind=TEXT_CLASSIFICATION.name,
+        kind=tasks.TEXT_CLASSIFICATION.name,
         marker=f"glue/{task.value}",
         layout=f"glue/{task.value}/ with the *.parquet of the hub's nyu-mll/glue{more}",
         read=lambda data: read_glue(data / "glue", task),
-        score=partial(score_glue, task),
+        score=partial(scorers.score_glue, task),
         averaged=task is GlueTask.MNLI,
-        submit=lambda rows, predictions: glue_submission(task, predictions),
+        submit=lambda rows, predictions: scorers.glue_submission(task, predictions),
         submission="{}.tsv",
     )
 
@@ -150,11 +125,11 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
     files = " or ".join(f"refs({who}).p" for who in split_by)
     return Benchmark(
         name=name,
-        kind=GROUNDING.name,
+        kind=tasks.GROUNDING.name,
         marker=f"refer/{name}",
         layout=f"refer/{name}/ with {files} and instances.json; coco/train2014/",
-        read=lambda data: read_refcoco(
-            data / "refer" / name, coco_images(data / "coco") / "train2014", split_by
+        read=lambda data: image_text.read_refcoco(
+            data / "refer" / name, image_text.coco_images(data / "coco") / "train2014", split_by
         ),
         score=box_metrics,
     )
@@ -163,13 +138,15 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
 def _read_vqa(data: Path, minival: bool = True) -> Corpus[Any]:
     genome = data / "vg"
     has_genome = (genome / "question_answers.json").is_file()
-    return read_vqa(data / "vqa", coco_images(data / "coco"), genome if has_genome else None, minival)
+    return read_vqa(
+        data / "vqa", image_text.coco_images(data / "coco"), genome if has_genome else None, minival
+    )
 
 
 def _retrieval(name: str, layout: str, read: Callable[[Path], Corpus[Any]]) -> Benchmark:
     marker, protocols = f"{name}/dataset_{name}.json", (Protocol.FINE_TUNED, Protocol.ZERO_SHOT)
     return Benchmark(
-        name, RETRIEVAL.name, marker, layout, lambda data: read(data / name), protocols=protocols
+        name, tasks.RETRIEVAL.name, marker, layout, lambda data: read(data / name), protocols=protocols
     )
 
 
@@ -178,59 +155,63 @@ _COCO = "coco/dataset_coco.json, coco/train2014/, coco/val2014/"
 _WITH_TEXTS = [
     Benchmark(
         "vqa",
-        VQA.name,
+        tasks.VQA.name,
         "vqa/v2_OpenEnded_mscoco_train2014_questions.json",
         "vqa/ with v2_OpenEnded_mscoco_{train2014,val2014,test-dev2015,test2015}_questions.json, "
         "v2_mscoco_{train2014,val2014}_annotations.json; coco/train2014/, coco/val2014/, coco/test2015/; by "
         "choice vqa/answer_list.json of X-VLM's data (not of VQA's; it is built if it is missing) and "
         "vg/question_answers.json, vg/VG_100K/, vg/VG_100K_2/",
         _read_vqa,
-        score_answers,
-        submit=vqa_submission,
+        scorers.score_answers,
+        submit=scorers.vqa_submission,
         submission="vqa_{}.json",
         submits_all=True,
         published=lambda data: _read_vqa(data, minival=False),
     ),
     Benchmark(
         "easy-vqa",
-        VQA.name,
+        tasks.VQA.name,
         "easy-vqa",
         "easy-vqa/{train,test}/ with questions.json and images/: the folder data of the package easy-vqa",
         lambda data: read_easy_vqa(data / "easy-vqa"),
-        score_single_answers,
+        scorers.score_single_answers,
     ),
     Benchmark(
         "nlvr2",
-        REASONING.name,
+        tasks.REASONING.name,
         "nlvr2",
         "nlvr2/data/{train,dev,test1}.json; train/, dev/, test1/ of pictures below nlvr2/images/ or nlvr2/",
-        lambda data: read_nlvr2(data / "nlvr2"),
-        score_truth,
-        submit=nlvr2_submission,
+        lambda data: image_text.read_nlvr2(data / "nlvr2"),
+        scorers.score_truth,
+        submit=scorers.nlvr2_submission,
         submission="nlvr2_{}.csv",
         submits_all=True,
     ),
     _grounding("refcoco", ("unc", "google")),
     _grounding("refcoco+", ("unc",)),
     _grounding("refcocog", ("umd", "google")),
-    _retrieval("flickr30k", "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/", read_flickr30k),
-    _retrieval("coco", _COCO, read_coco),
+    _retrieval(
+        "flickr30k",
+        "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/",
+        image_text.read_flickr30k,
+    ),
+    _retrieval("coco", _COCO, image_text.read_coco),
     Benchmark(
         "coco-captions",
-        CAPTIONING.name,
+        tasks.CAPTIONING.name,
         "coco/dataset_coco.json",
         _COCO,
-        lambda data: read_coco(data / "coco"),
-        score_captions,
-        score_guesses=partial(score_captions, briefly=True),
-        submit=caption_submission,
+        lambda data: image_text.read_coco(data / "coco"),
+        scorers.score_captions,
+        score_guesses=partial(scorers.score_captions, briefly=True),
+        submit=scorers.caption_submission,
         submission="captions_{}_results.json",
         submits_all=True,
     ),
 ]
 
 _COMPOSED = [
-    Benchmark(name, RETRIEVAL.name, name, layout, read, protocols=(Protocol.ZERO_SHOT,), composed=True)
+    Benchmark(name, tasks.RETRIEVAL.name, name, layout, read, protocols=(Protocol.ZERO_SHOT,), composed=True)
     for name, layout, read in (
         ("winoground", "winoground/ with examples.jsonl and images/", read_winoground),
         ("sugarcrepe", f"sugarcrepe/ with {{{','.join(SUGARCREPE)}}}.json; coco/val2017/", read_sugarcrepe),

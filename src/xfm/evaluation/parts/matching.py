@@ -8,14 +8,7 @@ from numpy.typing import NDArray
 
 from xfm.config.labels import MatchCalibration, PresenceFit
 from xfm.evaluation.context import Context, EncodedCaptions
-from xfm.metrics.calibration import (
-    CALIBRATION,
-    GallerySearches,
-    error_interval,
-    fit_presence,
-    platt,
-    sure_and_right,
-)
+from xfm.metrics import calibration
 from xfm.metrics.classification import area_under_roc
 from xfm.metrics.intervals import Floats, bootstrap, row_groups
 from xfm.metrics.recalls import Rule
@@ -28,7 +21,7 @@ from xfm.tasks.sampling import components
 
 def search_galleries(
     context: Context, encoded: EncodedCaptions, sizes: Sequence[int], count: int = 0
-) -> GallerySearches:
+) -> calibration.GallerySearches:
     """Each of `count` captions (0: all) searches galleries of every size, with its picture and without. The
     pipeline's shortlist is matched. The seed draws captions and galleries; larger galleries of a caption hold
     its smaller ones."""
@@ -50,7 +43,7 @@ def search_galleries(
     shown, asked = np.stack(searched), np.repeat(np.arange(len(queries)), 2 * len(sizes))
     pairs, found = np.unique(shown * len(texts) + queries[asked][:, None], return_inverse=True)
     logits = match(context.encoder, images.states.read, texts.states.read, *np.divmod(pairs, len(texts)))
-    return GallerySearches(
+    return calibration.GallerySearches(
         contrast[asked[:, None], shown] / temperature,
         match_odds(logits)[found.reshape(shown.shape)],
         np.arange(len(shown)) % 2 == 0,
@@ -130,14 +123,14 @@ def run_matching(context: Context) -> PartResult:
     result, seed = PartResult(), context.config.seed
     known, _, fits, _ = _pairs(context, "validation")
     odds, contrast, true, groups = _pairs(context, "seen")
-    slope, bias = platt(known, fits)
+    slope, bias = calibration.platt(known, fits)
     data = f"retrieval/validation of {context.world}"
     fitted = MatchCalibration(slope, bias, len(known), data, gallery_fit(context, data))
     result.calibration = asdict(fitted)
     for suffix, scaling in (("", (slope, bias)), ("_before", ())):
-        sure = sure_and_right(odds, true, *scaling)
-        found = error_interval(*sure, groups, seed)
-        result.add(f"matching/test/{CALIBRATION}{suffix}", found, 0.0, len(odds), seed)
+        sure = calibration.sure_and_right(odds, true, *scaling)
+        found = calibration.error_interval(*sure, groups, seed)
+        result.add(f"matching/test/{calibration.CALIBRATION}{suffix}", found, 0.0, len(odds), seed)
     floors = {CONTRAST: area_under_roc(contrast, true)}
     found = bootstrap(lambda places: area_under_roc(odds[places], true[places]), groups, seed)
     result.add("matching/test/auroc", found, 0.5, len(odds), seed, floors)
@@ -149,7 +142,7 @@ def gallery_fit(context: Context, data: str) -> PresenceFit:
     encoded = context.captions("validation")
     sizes = [size for size in GALLERIES if size < len(encoded.images)] or [len(encoded.images) - 1]
     queries = context.config.retrieval.absence_queries
-    return fit_presence(search_galleries(context, encoded, sizes, queries), data)
+    return calibration.fit_presence(search_galleries(context, encoded, sizes, queries), data)
 
 
 def _pairs(context: Context, split: str) -> tuple[Floats, Floats, NDArray[np.bool_], NDArray[np.int64]]:

@@ -10,26 +10,14 @@ import torch
 from xfm.config.encoders import MAX_DEPTH, TimmConvConfig, TimmVisionConfig, TransformersTextConfig
 from xfm.core.errors import UserError, explained, import_extra
 from xfm.models.encoders import VISION
-from xfm.models.interop.sources import (
-    SETTING_FILES,
-    TOKENIZER_FILES,
-    EncoderPart,
-    fetch_repository,
-    filled,
-    preprocessing,
-    read_licence,
-    read_pickle,
-    read_settings,
-    read_tokenizer,
-    refuse_bomb,
-)
+from xfm.models.interop import sources
 from xfm.models.timm_encoders import conv_stages, is_transformer
 from xfm.models.transformers_encoders import TransformersText, checked_config, safe_settings
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
 
 
-def read_timm(name: str, reference: str) -> EncoderPart:
+def read_timm(name: str, reference: str) -> sources.EncoderPart:
     """Vision transformer or convolutional network of timm by name or `save_for_hf` folder, with its weights;
     a UserError without timm, weights or for other architectures."""
     timm = import_extra("timm", "this model")
@@ -42,8 +30,8 @@ def read_timm(name: str, reference: str) -> EncoderPart:
             if source is not name:
                 for file in Path(name).iterdir():
                     if file.suffix in _PICKLED:
-                        read_pickle(file)
-                arguments = read_settings(Path(name) / "config.json").get("model_args")
+                        sources.read_pickle(file)
+                arguments = sources.read_settings(Path(name) / "config.json").get("model_args")
                 depth = arguments.get("depth") if isinstance(arguments, dict) else None
                 if isinstance(depth, int) and depth > MAX_DEPTH:
                     raise UserError(f"{name}/config.json asks for {depth} blocks; it is damaged")
@@ -63,11 +51,11 @@ def read_timm(name: str, reference: str) -> EncoderPart:
         if key not in own or own[key].shape != tensor.shape:
             raise UserError(f"{name} is no plain {cfg['architecture']}: {key} differs; take a standard model")
     encoder.trunk.load_state_dict(own)
-    shown = preprocessing(
+    shown = sources.preprocessing(
         name, encoder.config.image_size, cfg.get("mean"), cfg.get("std"), encoder.config.image_width
     )
     provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
-    return EncoderPart(encoder.eval(), provenance, shown, fresh=("mask_vector",))
+    return sources.EncoderPart(encoder.eval(), provenance, shown, fresh=("mask_vector",))
 
 
 def timm_config(trunk: Any, name: str) -> TimmVisionConfig:
@@ -101,17 +89,17 @@ def refuse_what_transformers_would_run(folder: Path) -> None:
     if (folder / "adapter_config.json").exists():
         raise UserError(f"{folder} holds an adapter; merge it into its model and give that one's folder")
     for file in folder.glob("*.bin"):
-        refuse_bomb(file)
+        sources.refuse_bomb(file)
 
 
-def read_transformers(name: str, reference: str) -> EncoderPart:
+def read_transformers(name: str, reference: str) -> sources.EncoderPart:
     """Text encoder of transformers with weights and tokenizer, by folder or hub name; a UserError where it
     needs remote code or is no text encoder."""
     transformers = import_extra("transformers", "this model")
-    folder = fetch_repository(name, [*SETTING_FILES, *TOKENIZER_FILES])
+    folder = sources.fetch_repository(name, [*sources.SETTING_FILES, *sources.TOKENIZER_FILES])
     refuse_what_transformers_would_run(folder)
-    trunk = load_with_transformers(folder, name, read_settings(folder / "config.json"), ("pooler.",))
-    tokenizer = read_tokenizer(folder)
+    trunk = load_with_transformers(folder, name, sources.read_settings(folder / "config.json"), ("pooler.",))
+    tokenizer = sources.read_tokenizer(folder)
     positions = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     before = 0 if padding is None else padding + 1
@@ -124,9 +112,9 @@ def read_transformers(name: str, reference: str) -> EncoderPart:
     )
     pooled = tuple(key for key in trunk.state_dict() if key.startswith("pooler."))
     state = {f"trunk.{key}": t for key, t in trunk.state_dict().items() if key not in pooled}
-    encoder = filled(lambda: TransformersText(config), state, folder)
-    source = {"reference": reference, "licence": read_licence(folder)}
-    return EncoderPart(
+    encoder = sources.filled(lambda: TransformersText(config), state, folder)
+    source = {"reference": reference, "licence": sources.read_licence(folder)}
+    return sources.EncoderPart(
         encoder.eval(), source | {"transformers": transformers.__version__}, tokenizer=tokenizer
     )
 

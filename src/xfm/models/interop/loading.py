@@ -29,15 +29,9 @@ from xfm.core.paths import home_path
 from xfm.models.artifacts import CODE_LICENCE, FRESH, check_vocabulary
 from xfm.models.composition import HEADS
 from xfm.models.folder import Preprocessing, Pretrained, load_model
+from xfm.models.interop import packages
 from xfm.models.interop.foreign import read_timm, read_transformers
 from xfm.models.interop.native import read_beit, read_bert
-from xfm.models.interop.packages import (
-    LANGUAGE_PACKAGES,
-    VISION_PACKAGES,
-    align_by_classes,
-    read_packaged_language,
-    read_packaged_vision,
-)
 from xfm.models.interop.pairs import read_pair
 from xfm.models.interop.published.convert import convert
 from xfm.models.interop.sources import (
@@ -99,8 +93,8 @@ _DEFAULT_TAGS = {
 
 def read_vision(reference: str) -> EncoderPart:
     """Vision encoder of a reference: `timm:NAME`, or a BEiT by file, folder, timm name or hub name."""
-    if reference in VISION_PACKAGES:
-        return read_packaged_vision(reference)
+    if reference in packages.VISION_PACKAGES:
+        return packages.read_packaged_vision(reference)
     if reference.startswith(TIMM):
         return read_timm(reference.removeprefix(TIMM), reference)
     name = reference if Path(reference).exists() else beit_repository(reference)
@@ -117,8 +111,8 @@ def beit_repository(name: str) -> str:
 def read_language(reference: str) -> EncoderPart:
     """Language encoder of a reference: `hf:NAME` for any of transformers, or a RoBERTa, XLM-R or BERT by
     folder or hub name."""
-    if reference in LANGUAGE_PACKAGES:
-        return read_packaged_language(reference)
+    if reference in packages.LANGUAGE_PACKAGES:
+        return packages.read_packaged_language(reference)
     if reference.startswith(TRANSFORMERS):
         return read_transformers(reference.removeprefix(TRANSFORMERS), reference)
     return read_bert(fetch_repository(reference, [*SETTING_FILES, *TOKENIZER_FILES]), reference)
@@ -132,7 +126,7 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
         torch.manual_seed(recipe.training.seed)
         words = read_language(language)
         eyes = None if vision == FRESH_VISION else read_vision(vision)
-        classes = () if eyes is None or language not in LANGUAGE_PACKAGES else eyes.classes
+        classes = () if eyes is None or language not in packages.LANGUAGE_PACKAGES else eyes.classes
         failing = f"{language}, {vision} and recipe {recipe.name} do not fit together"
         with explained(failing, "choose others", ValueError):
             seen = recipe.model.vision
@@ -148,7 +142,7 @@ def compose(language: str, vision: str, recipe: Recipe) -> Pretrained:
     if words.head:
         model.language_head.load_state_dict(words.head)
     if classes and words.tokenizer is not None:
-        align_by_classes(model.eval(), words.tokenizer, classes)
+        packages.align_by_classes(model.eval(), words.tokenizer, classes)
     if config.fusion.frozen_words:
         model.init_fusion_embeddings_from_language()
     parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}

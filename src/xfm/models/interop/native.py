@@ -19,17 +19,8 @@ from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, explained
 from xfm.models.artifacts import Preprocessing, check_vocabulary
+from xfm.models.interop import sources
 from xfm.models.interop.published.names import Entry, text_entries, token_head_entries, vision_entries
-from xfm.models.interop.sources import (
-    EncoderPart,
-    filled,
-    preprocessing,
-    read_licence,
-    read_settings,
-    read_tokenizer,
-    read_weights,
-    weights_file,
-)
 from xfm.models.language import LanguageEncoder
 from xfm.models.vision import VisionEncoder
 
@@ -68,28 +59,28 @@ def _native(
 
 
 # ---------------------------------------------------------------- text encoders
-def read_bert(folder: Path, reference: str) -> EncoderPart:
+def read_bert(folder: Path, reference: str) -> sources.EncoderPart:
     """A RoBERTa, XLM-R or BERT folder with its tokenizer and, where present, MLM head; a UserError for
     other kinds."""
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; give the folder with config.json, weights and tokenizer")
     described = folder / "config.json"
-    settings = read_settings(described)
+    settings = sources.read_settings(described)
     kind = settings.get("model_type")
     if not isinstance(kind, str) or kind not in _ROBERTA | {"bert"}:
         raise UserError(f"{described}: model_type is {kind}, which has no native encoder; take hf:NAME")
     for key, wanted in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
         if settings.get(key, wanted) != wanted:
             raise UserError(f"{described}: {key} is {settings[key]}, not {wanted}; take hf:NAME")
-    tokenizer = read_tokenizer(folder)
+    tokenizer = sources.read_tokenizer(folder)
     config = _text_config(settings, tokenizer.eos, folder)
     check_vocabulary(tokenizer, config, folder)
-    file = weights_file(folder)
-    state, head, ignored = _text_tensors(read_weights(file), config, file)
-    encoder = filled(lambda: LanguageEncoder(config), state, file)
-    source = {"reference": reference, "licence": read_licence(folder)}
+    file = sources.weights_file(folder)
+    state, head, ignored = _text_tensors(sources.read_weights(file), config, file)
+    encoder = sources.filled(lambda: LanguageEncoder(config), state, file)
+    source = {"reference": reference, "licence": sources.read_licence(folder)}
     head = head if head.keys() == _HEAD else {}
-    return EncoderPart(encoder.eval(), source, tokenizer=tokenizer, head=head, ignored=ignored)
+    return sources.EncoderPart(encoder.eval(), source, tokenizer=tokenizer, head=head, ignored=ignored)
 
 
 def _text_tensors(
@@ -118,7 +109,7 @@ def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> L
     roberta = settings["model_type"] in _ROBERTA
     pad = settings.get("pad_token_id", 1 if roberta else 0)
     # A folder of sentence-transformers may say so.
-    by_mean = read_settings(folder / "1_Pooling" / "config.json").get("pooling_mode_mean_tokens")
+    by_mean = sources.read_settings(folder / "1_Pooling" / "config.json").get("pooling_mode_mean_tokens")
     with explained(f"{folder / 'config.json'} describes no text encoder", "copy it again", *_UNFIT):
         config = LanguageConfig(
             vocab_size=settings.get("vocab_size", 50265 if roberta else 30522),
@@ -141,23 +132,23 @@ def _text_config(settings: Mapping[str, Any], separator: int, folder: Path) -> L
 
 
 # ---------------------------------------------------------------- BEiT
-def read_beit(path: Path, reference: str) -> EncoderPart:
+def read_beit(path: Path, reference: str) -> sources.EncoderPart:
     """A BEiT from a file of weights, or a folder of timm; a UserError without relative positions."""
-    file = weights_file(path)
-    stored = read_weights(file)
+    file = sources.weights_file(path)
+    stored = sources.read_weights(file)
     folder = path if path.is_dir() else None
-    settings = read_settings(folder / "config.json") if folder else {}
+    settings = sources.read_settings(folder / "config.json") if folder else {}
     state, ignored = _vision_tensors(stored, file)
     config = _vision_config(state, settings, file)
-    encoder = filled(lambda: VisionEncoder(config), state, file, optional=frozenset({"mask_vector"}))
-    source = {"reference": reference, "licence": read_licence(folder) if folder else None}
+    encoder = sources.filled(lambda: VisionEncoder(config), state, file, optional=frozenset({"mask_vector"}))
+    source = {"reference": reference, "licence": sources.read_licence(folder) if folder else None}
     timm = settings.get("pretrained_cfg", settings)
     if isinstance(timm, Mapping) and "mean" in timm and "std" in timm:
-        shown = preprocessing(folder, encoder.config.image_size, timm["mean"], timm["std"])
+        shown = sources.preprocessing(folder, encoder.config.image_size, timm["mean"], timm["std"])
     else:
         shown = Preprocessing(encoder.config.image_size)
     fresh = () if "mask_vector" in state else ("mask_vector",)
-    return EncoderPart(encoder.eval(), source, shown, fresh=fresh, ignored=ignored)
+    return sources.EncoderPart(encoder.eval(), source, shown, fresh=fresh, ignored=ignored)
 
 
 def _vision_tensors(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -14,13 +14,7 @@ import torch
 from tokenizers import normalizers, processors
 from torch import Tensor
 
-from xfm.config.encoders import (
-    OpenClipTextConfig,
-    OpenClipVisionConfig,
-    TextPooling,
-    TransformersTextConfig,
-    TransformersVisionConfig,
-)
+from xfm.config import encoders
 from xfm.config.image import CLIP_MEAN, CLIP_STD, Framing, Interpolation
 from xfm.core.errors import UserError, explained, import_extra
 from xfm.core.files import read_text
@@ -28,18 +22,8 @@ from xfm.data.tokenizer import MASK_TOKEN, Tokenizer
 from xfm.data.tokenizer_file import MAX_BYTES, PUNCTUATION, checked_tokenizer
 from xfm.models.artifacts import Preprocessing
 from xfm.models.encoders import VISION
+from xfm.models.interop import sources
 from xfm.models.interop.foreign import load_with_transformers, refuse_what_transformers_would_run, timm_config
-from xfm.models.interop.sources import (
-    SETTING_FILES,
-    TOKENIZER_FILES,
-    EncoderPart,
-    fetch_repository,
-    filled,
-    preprocessing,
-    read_licence,
-    read_settings,
-    read_weights,
-)
 from xfm.models.open_clip_encoders import OpenClipText, OpenClipVision, create_tower
 from xfm.models.transformers_encoders import (
     TransformersText,
@@ -50,12 +34,12 @@ from xfm.models.transformers_encoders import (
 
 OPEN_CLIP = "open_clip_config.json"
 _OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-_POOLING = {"clip": TextPooling.LAST, "siglip": TextPooling.FILLED}
+_POOLING = {"clip": encoders.TextPooling.LAST, "siglip": encoders.TextPooling.FILLED}
 _OPEN_CLIP_POOLING = {
-    "argmax": TextPooling.LAST,
-    "eos": TextPooling.LAST,
-    "last": TextPooling.FILLED,
-    "first": TextPooling.FIRST,
+    "argmax": encoders.TextPooling.LAST,
+    "eos": encoders.TextPooling.LAST,
+    "last": encoders.TextPooling.FILLED,
+    "first": encoders.TextPooling.FIRST,
 }
 _RESAMPLING = {2: Interpolation.BILINEAR, 3: Interpolation.BICUBIC}
 
@@ -64,8 +48,8 @@ _RESAMPLING = {2: Interpolation.BILINEAR, 3: Interpolation.BICUBIC}
 class Pair:
     """Two aligned encoders; projections are [E, D] weight and [E] bias, `bias` is SigLIP's."""
 
-    vision: EncoderPart
-    language: EncoderPart
+    vision: sources.EncoderPart
+    language: sources.EncoderPart
     vision_proj: tuple[Tensor, Tensor]
     text_proj: tuple[Tensor, Tensor]
     temperature: float
@@ -74,11 +58,11 @@ class Pair:
 
 def read_pair(reference: str) -> Pair:
     """The pair of a folder, or of a repository of the hub; a UserError where it is none that is known."""
-    patterns = [*SETTING_FILES, *TOKENIZER_FILES, "*.model"]
-    folder = fetch_repository(reference, patterns, _OPEN_CLIP_WEIGHTS)
+    patterns = [*sources.SETTING_FILES, *sources.TOKENIZER_FILES, "*.model"]
+    folder = sources.fetch_repository(reference, patterns, _OPEN_CLIP_WEIGHTS)
     if not folder.is_dir():
         raise UserError(f"{reference} is a file; give the folder of a whole model, with its config.json")
-    settings = read_settings(folder / "config.json")
+    settings = sources.read_settings(folder / "config.json")
     refuse_what_transformers_would_run(folder)
     if settings.get("model_type") in _POOLING:
         return _of_transformers(folder, reference, settings)
@@ -103,13 +87,13 @@ def _of_transformers(folder: Path, reference: str, settings: Mapping[str, Any]) 
     text_state = inner_model(whole.text_model, "text").state_dict()
     state = whole.state_dict()
     vision_proj = _taken_projection(state, "visual_projection", seen.hidden_size)
-    siglip = pooling is TextPooling.FILLED
+    siglip = pooling is encoders.TextPooling.FILLED
     found = (text_state, "head") if siglip else (state, "text_projection")
     text_proj = _taken_projection(*found, said.hidden_size)
     words = "embeddings.token_embedding.weight"
     text_state[words] = _more_words(text_state[words], fresh)
     said.vocab_size += fresh
-    vision_config = TransformersVisionConfig(
+    vision_config = encoders.TransformersVisionConfig(
         settings=json.dumps(safe_settings(seen.to_dict()), sort_keys=True),
         image_size=seen.image_size,
         patch_size=seen.patch_size,
@@ -117,7 +101,7 @@ def _of_transformers(folder: Path, reference: str, settings: Mapping[str, Any]) 
         depth=seen.num_hidden_layers,
         heads=seen.num_attention_heads,
     )
-    text_config = TransformersTextConfig(
+    text_config = encoders.TransformersTextConfig(
         settings=json.dumps(safe_settings(said.to_dict()), sort_keys=True),
         vocab_size=said.vocab_size,
         width=said.hidden_size,
@@ -128,7 +112,7 @@ def _of_transformers(folder: Path, reference: str, settings: Mapping[str, Any]) 
     )
     source = {
         "reference": reference,
-        "licence": read_licence(folder),
+        "licence": sources.read_licence(folder),
         "transformers": transformers.__version__,
     }
     vision = _filled(lambda: TransformersVision(vision_config), vision_state, folder)
@@ -140,8 +124,8 @@ def _of_transformers(folder: Path, reference: str, settings: Mapping[str, Any]) 
 def _pair(
     both: tuple[Any, Any], source: Any, shown: Any, tokenizer: Any, projected: tuple[Any, Any], *scales: Any
 ) -> Pair:
-    seen = EncoderPart(both[0], source, shown, fresh=("mask_vector",))
-    said = EncoderPart(both[1], source, tokenizer=tokenizer)
+    seen = sources.EncoderPart(both[0], source, shown, fresh=("mask_vector",))
+    said = sources.EncoderPart(both[1], source, tokenizer=tokenizer)
     scale, bias = scales
     temperature = float((-scale.detach()).exp())
     return Pair(seen, said, *projected, temperature, None if bias is None else float(bias.detach()))
@@ -149,7 +133,7 @@ def _pair(
 
 def _filled(build: Any, state: Mapping[str, Tensor], folder: Path) -> Any:
     named = {f"trunk.{name}": tensor.detach() for name, tensor in state.items()}
-    return filled(build, named, folder, optional=frozenset(["mask_vector"])).eval()
+    return sources.filled(build, named, folder, optional=frozenset(["mask_vector"])).eval()
 
 
 def _more_words(words: Tensor, count: int) -> Tensor:
@@ -200,10 +184,10 @@ def _with_mask(backend: tokenizers.Tokenizer, vocab_size: int, reference: str) -
 
 def _processor(folder: Path, image_size: int) -> Preprocessing:
     path = folder / "preprocessor_config.json"
-    own = read_settings(path)
+    own = sources.read_settings(path)
     if not own and (folder / "processor_config.json").is_file():
         path = folder / "processor_config.json"
-        own = read_settings(path).get("image_processor") or {}
+        own = sources.read_settings(path).get("image_processor") or {}
     wanted = f"{path} prepares pictures otherwise than is known"
     with explained(wanted, "give a model of its usual processor", KeyError, TypeError, ValueError):
         size, crop = own["size"], own.get("crop_size") if own.get("do_center_crop") else None
@@ -216,14 +200,14 @@ def _processor(folder: Path, image_size: int) -> Preprocessing:
                 f"{shortest or size} pixels, {crop} of them cropped, for a model of {image_size}"
             )
         how = _RESAMPLING[own.get("resample", 3)]
-        shown = preprocessing(path, image_size, own["image_mean"], own["image_std"])
+        shown = sources.preprocessing(path, image_size, own["image_mean"], own["image_std"])
         return replace(shown, interpolation=how, framing=framing)
 
 
 # ---------------------------------------------------------------- open_clip
 def _of_open_clip(folder: Path, reference: str) -> Pair:
     library = import_extra("open_clip", "this model", "open-clip")
-    told = read_settings(folder / OPEN_CLIP)
+    told = sources.read_settings(folder / OPEN_CLIP)
     path = next((folder / name for name in _OPEN_CLIP_WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         raise UserError(
@@ -234,7 +218,7 @@ def _of_open_clip(folder: Path, reference: str) -> Pair:
         seen, said, width = model["vision_cfg"], model["text_cfg"], int(model["embed_dim"])
         image_size = int(seen.get("image_size", 224))
     cfg = json.dumps(model, sort_keys=True)
-    state = library.model.convert_to_custom_text_state_dict(read_weights(path))
+    state = library.model.convert_to_custom_text_state_dict(sources.read_weights(path))
     part = {name: _below(state, name) for name in ("visual", "text")}
     with torch.device("meta"):
         text = create_tower(cfg, "text_cfg")
@@ -245,7 +229,7 @@ def _of_open_clip(folder: Path, reference: str) -> Pair:
     words = "token_embedding.weight"
     part["text"][words] = _more_words(part["text"][words], fresh)
     text_proj = _taken_projection(part["text"], "text_projection", width)
-    text_config = OpenClipTextConfig(
+    text_config = encoders.OpenClipTextConfig(
         open_clip=cfg,
         vocab_size=text.vocab_size + fresh,
         width=text.width,
@@ -263,8 +247,12 @@ def _of_open_clip(folder: Path, reference: str) -> Pair:
         raise UserError(f"{reference} pads pictures to a square, which is not done here; take another model")
     how = Interpolation(f"pillow-{shown.get('interpolation', 'bicubic')}")
     mean, std = shown.get("mean") or CLIP_MEAN, shown.get("std") or CLIP_STD
-    seen_as = replace(preprocessing(path, image_size, mean, std), interpolation=how, framing=framing)
-    source = {"reference": reference, "licence": read_licence(folder), "open_clip": library.__version__}
+    seen_as = replace(sources.preprocessing(path, image_size, mean, std), interpolation=how, framing=framing)
+    source = {
+        "reference": reference,
+        "licence": sources.read_licence(folder),
+        "open_clip": library.__version__,
+    }
     scales = state["logit_scale"], state.get("logit_bias")
     return _pair((vision, language), source, seen_as, tokenizer, (vision_proj, text_proj), *scales)
 
@@ -291,7 +279,7 @@ def _open_clip_vision(
     with torch.device("meta"):
         tower = create_tower(cfg, "vision_cfg", image_size)
     projection = _taken_projection(state, "proj", width)
-    config = OpenClipVisionConfig(
+    config = encoders.OpenClipVisionConfig(
         open_clip=cfg,
         image_size=image_size,
         patch_size=tower.patch_size[0],

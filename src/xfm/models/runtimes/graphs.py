@@ -41,6 +41,9 @@ class Graph:
 class PartGraph(nn.Module):
     """Parts of a model, and what is computed of them and the inputs; without parts a graph that runs."""
 
+    config: Any
+    """What the encoder that it stands for was told, if it is one."""
+
     def __init__(self, compute: Callable[..., Any], *parts: nn.Module) -> None:
         super().__init__()
         self.compute, self.parts = compute, nn.ModuleList(parts)

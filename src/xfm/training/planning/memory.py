@@ -13,7 +13,7 @@ from xfm.models.encoders import units_of
 from xfm.models.weights import without_weights
 from xfm.models.xfm import XFM
 from xfm.training.optim import matrix_names
-from xfm.training.planning.step import StepCost, StepModel, sizes_of
+from xfm.training.planning.step import StepCost, StepModel, parts_of_step, sizes_of
 
 BYTES = 4
 """Of a parameter, a gradient and a moment: all are float32."""
@@ -22,37 +22,13 @@ MUON_AT_ONCE = 4.0
 
 
 # ---- what a process holds through a run
-@dataclass(frozen=True)
-class ModelParts:
-    """Number of values by parameter name; names of matrices; the most values among matrices of a shape; names
-    of each unit (`models.encoders.units_of`)."""
-
-    sizes: dict[str, int]
-    matrices: frozenset[str]
-    groups: int
-    units: list[list[str]]
-
-    def count(self, names: Iterable[str] | None = None) -> int:
-        """How many numbers they are, all without names."""
-        return sum(self.sizes.values()) if names is None else sum(self.sizes[name] for name in names)
-
-
-def parts_of(config: ModelConfig) -> ModelParts:
-    """The parameters of a model, of which none gets memory."""
+def without_memory(config: ModelConfig) -> XFM:
+    """A model whose parameters have no memory."""
     with without_weights():
-        model = XFM(config)
-    named = dict(model.named_parameters())
-    by_id = {id(parameter): name for name, parameter in named.items()}
-    sizes = {name: parameter.numel() for name, parameter in named.items()}
-    matrices = frozenset(named.keys() & matrix_names(model))
-    shapes = Counter[tuple[int, ...]]()
-    for name in matrices:
-        shapes[tuple(sorted(named[name].shape))] += sizes[name]
-    inside = [[by_id[id(p)] for p in unit.parameters()] for unit in units_of(model)]
-    return ModelParts(sizes, matrices, max(shapes.values(), default=0), inside)
+        return XFM(config)
 
 
-def learning(parts: ModelParts, phase: Phase, target: MimTarget) -> list[str]:
+def learning(model: XFM, phase: Phase, target: MimTarget) -> list[str]:
     """Names of the parameters that have gradients in a phase of a run."""
     w, data = phase.weights, phase.data
     with_texts = data.pair.batch_size or data.region.batch_size
@@ -73,7 +49,8 @@ def learning(parts: ModelParts, phase: Phase, target: MimTarget) -> list[str]:
         "pixel_head.": masked and target is MimTarget.PIXELS,
         "": with_texts,  # projections and temperature
     }
-    return [name for name in parts.sizes if next(on for start, on in used.items() if name.startswith(start))]
+    names = [name for name, _ in model.named_parameters()]
+    return [name for name in names if next(on for start, on in used.items() if name.startswith(start))]
 
 
 @dataclass(frozen=True)
@@ -88,39 +65,47 @@ class StateBytes:
 
 
 def held_states(
-    parts: ModelParts, training: TrainingConfig, now: list[str], ever: list[str], world: int
+    model: XFM, training: TrainingConfig, now: list[str], ever: list[str], world: int
 ) -> StateBytes:
     """Bytes that a process holds in a phase: `now` learns in it, `ever` in any phase and has moments."""
+    named = dict(model.named_parameters())
+
+    def count(names: Iterable[str]) -> int:
+        return sum(named[name].numel() for name in names)
+
+    units = [list(unit.parameters()) for unit in units_of(model)]
+    grouped, matrices = {id(one) for unit in units for one in unit}, named.keys() & matrix_names(model)
+    root = {name for name, one in named.items() if id(one) not in grouped}
     sharded = training.strategy is Strategy.FSDP and world > 1
     half, own = training.precision is not Precision.FP32, BYTES / world if sharded else BYTES
     muon = training.optim.muon_lr and not training.optim.muon_new_only  # else at most what AdamW holds
-    orthogonal = [name for name in ever if name in parts.matrices] if muon else []
     by_encoder: dict[EncoderName, list[str]] = {encoder: [] for encoder in EncoderName}
     for name in now:  # gradients of heads come with those of their encoder
         first = name.partition(".")[0].removesuffix("_head")
         by_encoder[EncoderName(first) if first in [*EncoderName] else EncoderName.FUSION].append(name)
-    grouped = {name for unit in parts.units for name in unit}
-    products = [
-        name
-        for name in now
-        if (name in parts.matrices and not (sharded and name in grouped)) or name.endswith("words.weight")
-    ]
+    products = matrices & (root if sharded else named.keys())
+    products |= {name for name in named if name.endswith("words.weight")}
     gathered = 0.0
     if sharded:  # this unit and the next, the gradient of one; embeddings and heads stay for the step
-        unit, root = max(map(parts.count, parts.units)), parts.sizes.keys() - grouped
-        gathered = unit * (2 * (2 if half else BYTES) + BYTES) + 2 * BYTES * parts.count(root)
+        unit = max(sum(one.numel() for one in unit) for unit in units)
+        gathered = unit * (2 * (2 if half else BYTES) + BYTES) + 2 * BYTES * count(root)
     always = {
-        "parameters": own * parts.count(),
-        "moments": own * (2 * parts.count(ever) - parts.count(orthogonal)),
-        "gradients being sent": BYTES * parts.count(now) if world > 1 and not sharded else 0.0,
-        "average of the weights": own * parts.count() if training.ema else 0.0,
+        "parameters": own * count(named),
+        "moments": own * (2 * count(ever) - (count(matrices.intersection(ever)) if muon else 0)),
+        "gradients being sent": BYTES * count(now) if world > 1 and not sharded else 0.0,
+        "average of the weights": own * count(named) if training.ema else 0.0,
     }
-    converted = 2.0 * parts.count(products) if half else 0.0
+    shapes = Counter[tuple[int, ...]]()
+    for name in matrices:
+        shapes[tuple(sorted(named[name].shape))] += named[name].numel()
     return StateBytes(
         always,
-        {"matrices in bfloat16": converted, "parameters of others": gathered},
-        MUON_AT_ONCE * BYTES * parts.groups if training.optim.muon_lr else 0.0,
-        {encoder: own * parts.count(names) for encoder, names in by_encoder.items()},
+        {
+            "matrices in bfloat16": 2.0 * count(products.intersection(now)) if half else 0.0,
+            "parameters of others": gathered,
+        },
+        MUON_AT_ONCE * BYTES * max(shapes.values()) if training.optim.muon_lr else 0.0,
+        {encoder: own * count(names) for encoder, names in by_encoder.items()},
     )
 
 
@@ -151,17 +136,17 @@ def memory_of(held: StateBytes, costs: Sequence[StepCost], accumulation: int = 1
         moments.append(("as contrast compares the parts of a step", {"activations: contrast": contrast}))
     done = set(held.gradients) if accumulation > 1 else set[EncoderName]()
     for cost in costs:
-        for place, (encoder, kept, inside) in enumerate(cost.passes):
-            left = [item for _, later, _ in cost.passes[place:] for item in later.items()]
+        for place, (encoder, made) in enumerate(cost.passes):
+            left = [item for _, later in cost.passes[place:] for item in later.items()]
             there = {
                 "gradients": sum(held.gradients[encoder] for encoder in done),
-                **{f"activations: {name}": size for name, size in left},
-                "inside the largest layer": inside,
+                **{f"activations: {name}": one.kept for name, one in left},
+                "inside the largest layer": max(one.inside for one in made.values()),
                 **held.backward,
             }
-            moment = f"in the backward pass of {next(iter(kept))}" if place else "as the backward pass begins"
+            moment = f"in the backward pass of {next(iter(made))}" if place else "as the backward pass begins"
             moments.append((moment, there))
-            if any(kept.values()):
+            if any(one.kept for one in made.values()):
                 done.add(encoder)
     moment, most = max(moments, key=lambda one: sum(one[1].values()))
     parts = {name: size for name, size in (always | {**most}).items() if size}
@@ -169,25 +154,20 @@ def memory_of(held: StateBytes, costs: Sequence[StepCost], accumulation: int = 1
 
 
 def forecast(
-    model: ModelConfig,
-    training: TrainingConfig,
-    phases: Sequence[Phase],
-    world: int,
-    parts: ModelParts,
-    fused: bool = True,
+    model: XFM, training: TrainingConfig, phases: Sequence[Phase], world: int, fused: bool = True
 ) -> tuple[MemoryForecast, float]:
     """Memory in the most demanding phase, and mean operations of a step, of a process of a run of `world`;
     UserError if an encoder is another library's."""
-    learned = [learning(parts, one, training.mim_target) for one in phases]
+    learned = [learning(model, one, training.mim_target) for one in phases]
     names = set[str]().union(*learned)
-    ever = [name for name in parts.sizes if name in names]
+    ever = sorted(names)
     memories, accumulation = list[MemoryForecast](), training.gradient_accumulation_steps
     flops = start = 0.0
     for one, now in zip(phases, learned, strict=True):
         sizes = sizes_of(one.data, one.weights, world)
-        step = StepModel(model, training, one.weights, one.negatives, one.gradients, fused)
-        costs = [step.cost(part) for part in sizes.parts(training)]
-        memories.append(memory_of(held_states(parts, training, now, ever, world), costs, accumulation))
+        step = StepModel(model.config, training, one.weights, one.negatives, one.gradients, fused)
+        costs = [step.cost(part) for part in parts_of_step(sizes, training)]
+        memories.append(memory_of(held_states(model, training, now, ever, world), costs, accumulation))
         again = accumulation > 1  # then all is encoded twice
         operations = sum(cost.flops + (cost.encoding if again else 0.0) for cost in costs)
         flops += (one.until - start) * accumulation * operations
@@ -204,10 +184,10 @@ def checkpointing_within(
 ) -> tuple[ActivationCheckpointing, float]:
     """The fastest of `LEVELS` with which a process of `world` takes at most `room` bytes, else the last one,
     and the bytes that it takes then; UserError if an encoder is another library's."""
-    parts, found = parts_of(recipe.model), (LEVELS[0], 0.0)
+    model, found = without_memory(recipe.model), (LEVELS[0], 0.0)
     for level in LEVELS:
         training = replace(recipe.training, activation_checkpointing=level)
-        memory, _ = forecast(recipe.model, training, recipe.phases(), world, parts, fused)
+        memory, _ = forecast(model, training, recipe.phases(), world, fused)
         found = level, memory.total
         if memory.total <= room:
             break

@@ -10,7 +10,7 @@ from xfm.config.planning import Gpu, PlanConfig, gpu_of
 from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing, Precision, Strategy
 from xfm.core.errors import UserError
-from xfm.training.planning.memory import LEVELS, MemoryForecast, forecast, parts_of
+from xfm.training.planning.memory import LEVELS, MemoryForecast, forecast, without_memory
 from xfm.training.pretrain import begin
 
 PARTS = (2, 4, 8, 16)
@@ -82,7 +82,7 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
             f"a batch of the recipe {recipe.name} has fewer samples than there are GPUs ({config.gpus}): "
             "raise data.*.batch_size, or lower --gpus"
         )
-    parts, ladder, notes = parts_of(recipe.model), list[PlanOption](), list[str]()
+    model, ladder, notes = without_memory(recipe.model), list[PlanOption](), list[str]()
     cuts = [(count, data) for count in PARTS if (data := _smaller(recipe.data, count, config.gpus))]
     streams = [getattr(phase, name) for phase in recipe.curriculum for name in recipe.data.streams]
     if any(stream is not None and stream.batch_size for stream in streams):
@@ -101,13 +101,13 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
                 lost = f"a step takes {taken} of {stream.batch_size} (data.{name}.batch_size is rounded down)"
                 notes.append(f"with accumulation {accumulation} {lost}")
     for name, options, one in _rungs(recipe, config, cuts):
-        memory, flops = forecast(one.model, one.training, one.phases(), config.gpus, parts)
+        memory, flops = forecast(model, one.training, one.phases(), config.gpus)
         seconds = flops / (gpu.peak(training.precision) * 1e12 * config.share)
         hours = training.minutes / 60 if training.minutes else training.steps * seconds / HOUR
         cost = hours * config.gpus * config.price if config.price else None
         ladder.append(PlanOption(name, options, memory, flops, seconds, hours, cost, memory.total <= room))
     steps = None if training.minutes else training.steps
-    given = training.precision, parts.count(), steps
+    given = training.precision, sum(one.numel() for one in model.parameters()), steps
     return PretrainingPlan(recipe.name, config, gpu, room, *given, ladder, notes)
 
 

@@ -7,14 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from xfm.data.tables import TableRow
-from xfm.evaluation.benchmarks.read.readers import (
-    Corpus,
-    chosen,
-    need_parquet,
-    parquet_files,
-    parquet_rows,
-    string,
-)
+from xfm.evaluation.benchmarks.read import readers
 from xfm.tasks.rows import LabelledText
 
 
@@ -77,25 +70,25 @@ FORMATS = {
 }
 
 
-def read_glue(root: Path, task: GlueTask) -> Corpus[LabelledText]:
+def read_glue(root: Path, task: GlueTask) -> readers.Corpus[LabelledText]:
     """A task of GLUE from its folder below `root`; the test files may be missing."""
     layout, folder = FORMATS[task], root / task.value
     # Class numbers, or their names where the file has them.
     labels = {label: name for number, name in enumerate(layout.classes) for label in (number, name)}
 
     def scored(split: str) -> list[LabelledText]:
-        rows = parquet_rows(need_parquet(folder, split), (*layout.columns, "label"))
-        said = ((row, chosen(row, "label", labels) if labels else row.value("label")) for row in rows)
+        rows = readers.parquet_rows(readers.need_parquet(folder, split), (*layout.columns, "label"))
+        said = ((row, readers.chosen(row, "label", labels) if labels else row.value("label")) for row in rows)
         return [_row(row, layout.columns, label) for row, label in said]
 
     def hidden(folder: Path, split: str) -> list[LabelledText]:
-        rows = parquet_rows(parquet_files(folder, split), layout.columns)
+        rows = readers.parquet_rows(readers.parquet_files(folder, split), layout.columns)
         return [_row(row, layout.columns, layout.classes[0] if layout.classes else 0.0) for row in rows]
 
     without = {name: hidden(folder, split) for split, name in layout.unscored.items()}
     if task is GlueTask.MNLI:
         without[DIAGNOSTIC] = hidden(root / "ax", "test")
-    return Corpus(
+    return readers.Corpus(
         scored("train"),
         {name: scored(split) for split, name in layout.scored.items()},
         {name: rows for name, rows in without.items() if rows},
@@ -104,5 +97,5 @@ def read_glue(root: Path, task: GlueTask) -> Corpus[LabelledText]:
 
 
 def _row(row: TableRow, columns: Sequence[str], label: str | float) -> LabelledText:
-    texts = [string(row, column) for column in columns]
+    texts = [readers.string(row, column) for column in columns]
     return LabelledText(texts[0], label, texts[1] if len(texts) > 1 else None)

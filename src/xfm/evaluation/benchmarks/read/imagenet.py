@@ -11,14 +11,7 @@ from xfm.core.files import drafting, replace_folder, writing
 from xfm.data.images import image_suffix
 from xfm.data.tables.parquet import read_footer
 from xfm.data.tables.table import open_folder
-from xfm.evaluation.benchmarks.read.readers import (
-    Corpus,
-    image_below,
-    need_parquet,
-    parquet_files,
-    parquet_rows,
-    read_lines,
-)
+from xfm.evaluation.benchmarks.read import readers
 from xfm.evaluation.probing.prompt_templates import read_names
 from xfm.tasks.rows import Labelled
 
@@ -36,8 +29,8 @@ def unpacked(
     `total`, the number of pictures, shows an outdated folder."""
     if (target / INDEX).is_file():
         found = [
-            Labelled(image_below(target, row.text("image"), row, "image"), row.text("label"))
-            for row in read_lines(target / INDEX)
+            Labelled(readers.image_below(target, row.text("image"), row, "image"), row.text("label"))
+            for row in readers.read_lines(target / INDEX)
         ]
         if total is None or len(found) == total:
             return found
@@ -60,11 +53,11 @@ def unpacked(
 def parquet_images(folder: Path, split: str, cache: Path) -> tuple[list[Labelled], tuple[str, ...]]:
     """Pictures of a split in the hub's Parquet layout, unpacked below `cache`, and class names in order.
     `image` holds `{"bytes", "path"}` or bytes, `label` class numbers named in the metadata, or strings."""
-    files = need_parquet(folder, split)
+    files = readers.need_parquet(folder, split)
     footers = [*map(read_footer, files)]
 
     def pictures() -> Iterable[StoredImage]:
-        for row in parquet_rows(files, ("image", "label")):
+        for row in readers.parquet_rows(files, ("image", "label")):
             value = row["image"]
             data = value.get("bytes") if isinstance(value, dict) else value
             if not isinstance(data, bytes):
@@ -86,9 +79,9 @@ def _read_image_folder(folder: Path) -> tuple[list[Labelled], tuple[str, ...], s
     return rows, tuple(classes), report
 
 
-def read_imagenet(folder: Path) -> Corpus[Labelled]:
+def read_imagenet(folder: Path) -> readers.Corpus[Labelled]:
     """ImageNet: `train/` and `val/` of class folders, or the hub's `data/train-*.parquet`."""
-    if parquet_files(folder, "train"):
+    if readers.parquet_files(folder, "train"):
         train, classes = parquet_images(folder, "train", folder / CACHE)
         val, _ = parquet_images(folder, "validation", folder / CACHE)
         names = classes or tuple(sorted({str(row.label) for row in train}))
@@ -96,7 +89,7 @@ def read_imagenet(folder: Path) -> Corpus[Labelled]:
             raise UserError(
                 f"{folder}: the class {min(surplus)!r} is not among those of train; download the files again"
             )
-        return Corpus(train, {"val": val}, classes=names, chooses=False)
+        return readers.Corpus(train, {"val": val}, classes=names, chooses=False)
     train, classes, of_train = _read_image_folder(folder / "train")
     if not any(path.is_dir() for path in (folder / "val").glob("*")) and (folder / "val").is_dir():
         raise UserError(
@@ -109,12 +102,12 @@ def read_imagenet(folder: Path) -> Corpus[Labelled]:
             f"{folder / 'val' / min(surplus)}: this class is not in {folder / 'train'}; remove the folder"
         )
     reports = tuple(report for report in (of_train, of_val) if report)
-    return Corpus(train, {"val": val}, classes=classes, reports=reports, chooses=False)
+    return readers.Corpus(train, {"val": val}, classes=classes, reports=reports, chooses=False)
 
 
 def synset_names(folder: Path) -> dict[str, str] | None:
     """Class names of `LOC_synset_mapping.txt`; None without the file, empty for the hub's files."""
-    if parquet_files(folder, "train"):
+    if readers.parquet_files(folder, "train"):
         return {}
     path = folder / "LOC_synset_mapping.txt"
     if not path.is_file():

@@ -8,16 +8,7 @@ from typing import Any
 from xfm.core.errors import UserError
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
-from xfm.evaluation.benchmarks.read.readers import (
-    Corpus,
-    check_image_file,
-    inner_rows,
-    integer,
-    need,
-    read_json,
-    read_json_rows,
-    string,
-)
+from xfm.evaluation.benchmarks.read import readers
 from xfm.finetuning.start import few
 from xfm.metrics.vqa import normalise_answer
 from xfm.tasks.rows import Question
@@ -32,28 +23,30 @@ _QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
 _ANNOTATIONS = "v2_mscoco_{}_annotations.json"
 
 
-def read_vqa(folder: Path, coco: Path, genome: Path | None = None, minival: bool = True) -> Corpus[Question]:
+def read_vqa(
+    folder: Path, coco: Path, genome: Path | None = None, minival: bool = True
+) -> readers.Corpus[Question]:
     """VQA v2: questions, annotations and, where it is there, `answer_list.json`. Questions of Visual Genome
     (`genome`) are trained on, too. With `minival`, validation questions of every 40th picture select the
     epoch; X-FM's code trains on all of them, so that only the server can test."""
     train, val = (_annotated(folder, coco, year) for year in ("train2014", "val2014"))
     answers, note = _answer_list(folder, [*train, *val])
-    check_image_file(train[0].image, "put COCO's train2014, val2014 and test2015 there")
+    readers.check_image_file(train[0].image, "put COCO's train2014, val2014 and test2015 there")
     chosen = set(sorted({row.image for row in val})[::MINIVAL] if minival else ())
     scored = {"minival": [row for row in val if row.image in chosen]} if chosen else {}
     train = [*train, *(row for row in val if row.image not in chosen)]
     hidden: dict[str, list[Question]] = {}
     for name, file in (("test-dev", "test-dev2015"), ("test-std", "test2015")):
         if (path := folder / _QUESTIONS.format(file)).is_file():
-            for row in read_json_rows(path, "questions"):
-                key, image = integer(row, "question_id"), _image(coco, "test2015", row)
+            for row in readers.read_json_rows(path, "questions"):
+                key, image = readers.integer(row, "question_id"), _image(coco, "test2015", row)
                 hidden.setdefault(name, []).append(Question(image, row.text("question"), "", "all", key=key))
     more, absent, blank = _read_genome(genome) if genome else ([], {}, [])
     notes = {"answer_list": note}
     if blank:
         why = "questions of Visual Genome without text or answer were skipped"
         notes["blank"] = f"{why}: {len(blank):,} ({few(blank, 3)})"
-    return Corpus([*train, *more], scored, hidden, answers=answers, left_out=absent, notes=notes)
+    return readers.Corpus([*train, *more], scored, hidden, answers=answers, left_out=absent, notes=notes)
 
 
 def built_answers(questions: Iterable[Question]) -> tuple[str, ...]:
@@ -79,7 +72,7 @@ def _answer_list(folder: Path, questions: Iterable[Question]) -> tuple[tuple[str
             f"people gave to at least {LEAST_QUESTIONS} questions of train and val; the published list may "
             "differ"
         )
-    answers = read_json(path)
+    answers = readers.read_json(path)
     if not isinstance(answers, list) or not answers or not all(is_text(a) and a for a in answers):
         raise UserError(f"{path}: not a list of answers; is it the official file?")
     return tuple(dict.fromkeys(answers)), f"the answers that are ranked are those of {path}"
@@ -87,13 +80,13 @@ def _answer_list(folder: Path, questions: Iterable[Question]) -> tuple[tuple[str
 
 def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
     questions = {
-        integer(row, "question_id"): row.text("question")
-        for row in read_json_rows(need(folder, _QUESTIONS.format(year)), "questions")
+        readers.integer(row, "question_id"): row.text("question")
+        for row in readers.read_json_rows(readers.need(folder, _QUESTIONS.format(year)), "questions")
     }
-    rows = read_json_rows(need(folder, _ANNOTATIONS.format(year)), "annotations")
+    rows = readers.read_json_rows(readers.need(folder, _ANNOTATIONS.format(year)), "annotations")
     found: list[Question] = []
     for row in rows:
-        key = integer(row, "question_id")
+        key = readers.integer(row, "question_id")
         if key not in questions:
             raise row.error("question_id", f"is {key}, which the questions do not have")
         given = _given(row)
@@ -101,13 +94,15 @@ def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
             raise row.error("answers", "is empty")
         votes = tuple((answer, count / len(given)) for answer, count in Counter(given).items())
         image = _image(coco, year, row)
-        common = string(row, "multiple_choice_answer") if "multiple_choice_answer" in row else votes[0][0]
-        found.append(Question(image, questions[key], common, string(row, "answer_type"), votes, key))
+        common = (
+            readers.string(row, "multiple_choice_answer") if "multiple_choice_answer" in row else votes[0][0]
+        )
+        found.append(Question(image, questions[key], common, readers.string(row, "answer_type"), votes, key))
     return found
 
 
 def _image(coco: Path, year: str, row: TableRow) -> Path:
-    return coco / year / f"COCO_{year}_{integer(row, 'image_id'):012d}.jpg"
+    return coco / year / f"COCO_{year}_{readers.integer(row, 'image_id'):012d}.jpg"
 
 
 def _given(row: TableRow) -> list[str]:
@@ -118,7 +113,7 @@ def _given(row: TableRow) -> list[str]:
         given = [None]
     if all(map(is_text, given)):
         return given
-    return [string(answer, "answer") for answer in inner_rows(row, "answers", ("answer",))]
+    return [readers.string(answer, "answer") for answer in readers.inner_rows(row, "answers", ("answer",))]
 
 
 def _read_genome(folder: Path) -> tuple[list[Question], dict[str, str], list[str]]:
@@ -127,17 +122,19 @@ def _read_genome(folder: Path) -> tuple[list[Question], dict[str, str], list[str
     for name in ("VG_100K", "VG_100K_2"):
         if (folder / name).is_dir():
             pictures |= {path.stem: path for path in (folder / name).iterdir()}
-    rows = read_json_rows(need(folder, "question_answers.json"), required=("qas",))
+    rows = readers.read_json_rows(readers.need(folder, "question_answers.json"), required=("qas",))
     if not pictures:
         raise UserError(f"{folder} holds no pictures; put Visual Genome's VG_100K and VG_100K_2 there")
     found, absent, blank = list[Question](), dict[str, str](), list[str]()
     for row in rows:
-        for number, pair in enumerate(inner_rows(row, "qas", ("question", "answer", "image_id")), start=1):
+        for number, pair in enumerate(
+            readers.inner_rows(row, "qas", ("question", "answer", "image_id")), start=1
+        ):
             place = f"{pair.place}, question {number}"
-            question, answer = (string(pair, field).strip() for field in ("question", "answer"))
+            question, answer = (readers.string(pair, field).strip() for field in ("question", "answer"))
             answer = answer.rstrip(".").lower()
-            key = integer(pair, "qa_id") if "qa_id" in pair else None
-            image = pictures.get(str(integer(pair, "image_id")))
+            key = readers.integer(pair, "qa_id") if "qa_id" in pair else None
+            image = pictures.get(str(readers.integer(pair, "image_id")))
             if not (question and answer):  # a few are
                 blank.append(place)
             elif image is None:
@@ -157,19 +154,19 @@ KINDS = {
 """The 13 answers, by kind of question."""
 
 
-def read_easy_vqa(folder: Path) -> Corpus[Question]:
+def read_easy_vqa(folder: Path) -> readers.Corpus[Question]:
     """Official questions of `train/` and `test/`, of the kinds colour, shape and presence."""
     rows = _split(folder / "train")
     pictures = list(dict.fromkeys(row.image for row in rows))
     held = set(pictures[max(1, len(pictures) - HELD_OUT) :])
     valid = [row for row in rows if row.image in held]
     train = [row for row in rows if row.image not in held]
-    return Corpus(train, {"validation": valid, "test": _split(folder / "test")})
+    return readers.Corpus(train, {"validation": valid, "test": _split(folder / "test")})
 
 
 def _split(folder: Path) -> list[Question]:
-    path = need(folder, "questions.json")
-    rows, remedy = read_json(path), "copy the data folder of the package easy-vqa again"
+    path = readers.need(folder, "questions.json")
+    rows, remedy = readers.read_json(path), "copy the data folder of the package easy-vqa again"
     if not isinstance(rows, list) or not rows:
         raise UserError(f"{path}: not a list of questions; {remedy}")
     found: list[Question] = []
