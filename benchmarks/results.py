@@ -12,8 +12,7 @@ anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 - `scores`: the newest run of the file, with the rows of `TABLES` for the page;
 - `median`: the run with the median of steps of all files that match, with the lowest and highest scores of
   all of them, likewise;
-- `runs`: every run of the file, with the columns of `COMPARED`;
-- `averages` and `arms`: the `results.csv` of `xfm ablate`, its averages or every score;
+- `averages`: those of the `results.csv` of `xfm ablate`;
 - `crossed`: intervals of an ablation that count test cases, of `benchmarks/crossed.py`;
 - `photos`, `photos-short`: `results/photos.csv`, of `results/photos/evaluate.py` and `absence.py`.
 """
@@ -23,14 +22,14 @@ import csv
 import io
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object, write_text
-from xfm.evaluation.ablation import ScoredRun, as_csv, average_table, machine, score_table
+from xfm.evaluation.ablation import ScoredRun, as_csv, average_table, machine
 from xfm.metrics.numbers import percent
 from xfm.reports.charts import read_curves
 from xfm.training.run_folder import LOG_FILE
@@ -85,18 +84,8 @@ EVERYTHING = {
     "Handwritten digits, linear probe (baseline: raw pixels)": "digits/test/probe_accuracy",
 }
 _SEEN = "retrieval/seen"
-COMPARED = {
-    "relations": ("retrieval/hard/text_r1_matching_relation",),
-    "questions, what is": ("vqa/seen/accuracy", "vqa/seen/accuracy_what"),
-    "reasoning": ("reasoning/seen/accuracy",),
-    "grounding": ("grounding/seen/acc50",),
-    "R@1 by contrast": (f"{_SEEN}/text_r1", f"{_SEEN}/image_r1"),
-    "re-ranked": (f"{_SEEN}/text_r1_rerank", f"{_SEEN}/image_r1_rerank"),
-    "matching alone": (f"{_SEEN}/text_r1_matching", f"{_SEEN}/image_r1_matching"),
-}
-"""What runs of one recipe are compared by."""
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
-_KINDS = "scores|median|runs|averages|arms|crossed|photos-short|photos"
+_KINDS = "scores|median|averages|crossed|photos-short|photos"
 MARKS = re.compile(
     rf"(?P<begins><!-- (?P<kind>{_KINDS}) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
@@ -280,20 +269,6 @@ def photos_table(rows: list[dict[str, str]], shown: dict[str, str] = PHOTOS) -> 
     return "\n".join(lines) + "\n\n[All rows]({})."
 
 
-def compared_runs(rows: list[dict[str, str]]) -> str:
-    """The runs of a file as a table in Markdown, that of the most steps first."""
-    lines = [f"| steps | {' | '.join(COMPARED)} | commit | machine |", "|---" * (len(COMPARED) + 3) + "|"]
-    for row in sorted(rows, key=lambda row: -int(row["steps"])):
-        cells = [
-            " / ".join(
-                f"{100 * float(found):.1f}" if (found := row.get(f"{key}:value")) else "-" for key in keys
-            )
-            for keys in COMPARED.values()
-        ]
-        lines.append(f"| {int(row['steps']):,} | {' | '.join(cells)} | {row['commit']} | {row['machine']} |")
-    return "\n".join(lines) + "\n\nIn per cent ([the rows]({}))."
-
-
 def crossed_table(rows: list[dict[str, str]]) -> str:
     """Differences of arms by average in Markdown, with intervals that count seeds and cases."""
     averages, arms = (list(dict.fromkeys(row[name] for row in rows)) for name in ("average", "arm"))
@@ -320,22 +295,16 @@ def _between(texts: Sequence[str]) -> str:
     return first if first == last else f"{first.removesuffix(' %')} to {last}"
 
 
-def _of_runs(write: Callable[[list[ScoredRun]], str]) -> Callable[[list[dict[str, str]]], str]:
-    """A table of an ablation, and a line that says what its runs are."""
-
-    def made(rows: list[dict[str, str]]) -> str:
-        told = {name: sorted({row[name] for row in rows}) for name in ("recipe", "seed", "steps", "machine")}
-        what = f"{len(rows)} runs of `{' '.join(told['recipe'])}`, seeds {', '.join(told['seed'])}"
-        where = f"{' or '.join(told['steps'])} steps; {'; '.join(told['machine'])}"
-        return f"{write(scored_runs(rows))}\n\n{what}, {where} ([the rows]({{}}))."
-
-    return made
+def averages_table(rows: list[dict[str, str]]) -> str:
+    """The averages of an ablation in Markdown, and a line that says what its runs are."""
+    told = {name: sorted({row[name] for row in rows}) for name in ("recipe", "seed", "steps", "machine")}
+    what = f"{len(rows)} runs of `{' '.join(told['recipe'])}`, seeds {', '.join(told['seed'])}"
+    where = f"{' or '.join(told['steps'])} steps; {'; '.join(told['machine'])}"
+    return f"{average_table(scored_runs(rows))}\n\n{what}, {where} ([the rows]({{}}))."
 
 
 WRITERS = {
-    "runs": compared_runs,
-    "averages": _of_runs(average_table),
-    "arms": _of_runs(score_table),
+    "averages": averages_table,
     "photos": photos_table,
     "photos-short": partial(photos_table, shown=PHOTOS_SHORT),
     "crossed": crossed_table,

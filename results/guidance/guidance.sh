@@ -1,5 +1,5 @@
 set -eu
-# What guides masked image modelling, on two cores: four seeds of the start, and of five arms.
+# What guides masked image modelling, on two cores: four seeds of the start, and of six arms.
 python results/photos/collect.py collected
 python results/photos/variants.py collected worlds/photos/pairs
 xfm prepare --out worlds/emoji

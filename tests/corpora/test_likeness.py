@@ -1,6 +1,7 @@
 """Which pictures are there twice, which look alike, and which are of an evaluation."""
 
 import io
+import json
 import pickle
 from pathlib import Path
 
@@ -81,6 +82,17 @@ def test_of_pictures_that_look_alike_too(twice: Path, tmp_path: Path) -> None:
     assert manifest.left_out == {"duplicate": 1, "looks like another": 1, "picture too small": 1}
     manifest = prepared("folder", twice, tmp_path / "all", duplicates="alike", distance=6)
     assert [*annotations(tmp_path / "all")] == ["0.jpg", "1.jpg", "4.jpg"]
+
+
+def test_of_texts_that_share_most_of_their_words_too(tmp_path: Path) -> None:
+    pytest.importorskip("datasketch")
+    words = [f"word{number}" for number in range(400)]
+    texts = [words, [*words[:200], "another", *words[201:]], words[::-1], words[:300], words]
+    write(tmp_path / "own" / "a.jsonl", "".join(json.dumps({"text": " ".join(one)}) + "\n" for one in texts))
+    manifest = prepared("text", tmp_path / "own", tmp_path / "to", duplicates="alike")
+    assert manifest.left_out == {"duplicate": 1, "looks like another": 1}
+    manifest = prepared("text", tmp_path / "own", tmp_path / "less", duplicates="alike", distance=14)
+    assert manifest.left_out == {"duplicate": 1, "looks like another": 2}
 
 
 # ---------------------------------------------------------------- evaluations

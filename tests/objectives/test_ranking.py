@@ -1,5 +1,7 @@
 """The contrast of texts against sentence-transformers' loss, and against a count of what is no negative."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,31 +25,42 @@ def drawn(rows: int, negatives: int, seed: int) -> tuple[Tensor, list[Tensor]]:
 
 
 def losses(
-    anchors: Tensor, candidates: Tensor, said: list[str], told: list[str], temperature: Tensor
+    anchors: Tensor,
+    candidates: Tensor,
+    said: list[str],
+    told: list[str],
+    temperature: Tensor,
+    dimensions: Sequence[int] = (),
 ) -> Tensor:
     """Of one process, with texts by which identities are known; cosines have no use for lengths."""
     number = {text: place for place, text in enumerate({*said, *told})}
     identities = [torch.tensor([number[text] for text in own]) for own in (said, told)]
     pair = identities[0], identities[1]
     unit = F.normalize(anchors, dim=-1), F.normalize(candidates, dim=-1)
-    return text_ranking_losses(*unit, pair, temperature, lambda rows: rows).losses["ranking"]
+    found = text_ranking_losses(*unit, pair, temperature, lambda rows: rows, dimensions=dimensions)
+    return found.losses["ranking"]
 
 
 @settings(max_examples=40)
-@given(rows=st.integers(1, 9), negatives=st.integers(0, 3), scale=st.floats(1, 100), seed=st.integers(0, 999))
+@given(
+    st.integers(1, 9), st.integers(0, 3), st.floats(1, 100), st.integers(0, 999), st.sets(st.integers(2, 5))
+)
 def test_of_distinct_texts_it_is_the_loss_of_sentence_transformers(
-    rows: int, negatives: int, scale: float, seed: int
+    rows: int, negatives: int, scale: float, seed: int, dimensions: set[int]
 ) -> None:
-    """Value and gradients, with no, one or several hard negatives a row."""
+    """Value and gradients, with no, one or several hard negatives a row; the mean over cut vectors, too."""
     reference = MultipleNegativesRankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), scale=scale)
     anchors, others = drawn(rows, negatives, seed)
-    expected = reference.compute_loss_from_embeddings([anchors, *others], torch.empty(0))
+    cut = [[one[:, :size] for one in (anchors, *others)] for size in (WIDTH, *dimensions)]
+    each = [reference.compute_loss_from_embeddings(one, torch.empty(0)) for one in cut]
+    expected = torch.stack(each).mean()
     wanted = torch.autograd.grad(expected, [anchors, *others])
     said, told = (
         [f"{name} {place}" for place in range(count)]
         for name, count in (("a", rows), ("c", rows * (1 + negatives)))
     )
-    found = losses(anchors, torch.cat(others), said, told, torch.tensor([1 / scale], dtype=torch.float64))
+    temperature = torch.tensor([1 / scale], dtype=torch.float64)
+    found = losses(anchors, torch.cat(others), said, told, temperature, [*dimensions])
     torch.testing.assert_close(found, expected)
     for ours, theirs in zip(torch.autograd.grad(found, [anchors, *others]), wanted, strict=True):
         torch.testing.assert_close(ours, theirs)

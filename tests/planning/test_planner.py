@@ -27,7 +27,7 @@ from xfm.config.training import (
 from xfm.models.gradients import PRETRAINING
 from xfm.training import pretrain
 from xfm.training.distributed import Process
-from xfm.training.planning.planner import PretrainingPlan, plan
+from xfm.training.planning.planner import PretrainingPlan, plan, vector_costs
 from xfm.training.planning.step import SourceSizes, StepModel
 from xfm.training.pretraining_step import PretrainingStep
 
@@ -125,6 +125,17 @@ def test_the_command_prints_the_ladder_and_writes_json(tmp_path, capsys, base):
     assert written == json.loads(json.dumps(base.plain()))
     page = (Path(__file__).parents[2] / "docs" / "planning.md").read_text()
     assert shown.strip() in page, "put this into docs/planning.md, from the command above it"
+
+
+def test_vectors_cost_what_their_operations_do(capsys) -> None:
+    """A layer of a transformer has 24 d^2 operations a token and 4 T d for attention: ViT-B at 224 pixels."""
+    assert main(["plan", "base", "--predict", "--gpu", "l4", "--gpus", "2", "--price", "0.5"]) == 0
+    assert "a million in" in capsys.readouterr().out
+    found = vector_costs(load_recipe("base"), PlanConfig(gpus=2, gpu="l4", price=0.5))["pictures"]
+    width, tokens = 768, 197
+    by_hand = 12 * tokens * (24 * width**2 + 4 * tokens * width)
+    assert found.flops == pytest.approx(by_hand, rel=0.02)
+    assert found.cost == pytest.approx(1e6 * found.flops / (121e12 * 0.35) / 3600 * 0.5)
 
 
 Change = Callable[[Recipe], Recipe]

@@ -50,7 +50,13 @@ class Running:
 def serving(model: Path) -> Iterator[Callable[..., Running]]:
     running: list[Running] = []
 
-    def start(*, index: Path | list[Path] = [], keys: tuple[str, ...] = (), **config: Any) -> Running:  # noqa: B006
+    def start(
+        *,
+        index: Path | list[Path] = [],  # noqa: B006
+        keys: tuple[str, ...] = (),
+        model: Path = model,
+        **config: Any,
+    ) -> Running:
         told = ServeConfig(port=0, **config)
         searches = Searches(index if isinstance(index, list) else [index], show_from=told.show_from)
         server = Server(Models([str(model)]), searches, told, keys)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ import numpy as np
 import pytest
 
 from tests.data.web_server import served
+from tests.finetuning.conftest import SHORT, on_sample
 from tests.refusals import expect_refusal
 from tests.serving.attacks import flat_png
 from tests.serving.client import ask, shown
 from tests.serving.conftest import Running, png
 from xfm.config.pipelines import UrlRules
+from xfm.core.errors import UserError
 from xfm.inference.pipeline import pipeline
+from xfm.models.model_reading import read_config
 
 Start = Callable[..., Running]
 
@@ -40,6 +44,23 @@ def test_vectors_are_those_of_the_pipeline(serving: Start, model: Path) -> None:
     status, told, _ = ask(running.address, "/v1/embeddings", {"input": "a", "dimensions": 7})
     assert status == 422
     assert "dimensions is 7" in told["error"]["message"]
+
+
+def test_vectors_are_cut_where_they_were_trained_to_be(serving: Start, model: Path, tmp_path: Path) -> None:
+    width = read_config(model)[0].projection
+    for sizes, fault in (([0], "below 1"), ([width], f"cut to {width - 1} at most")):
+        with pytest.raises((ValueError, UserError), match=fault):
+            on_sample("sentence-similarity", model, tmp_path / "no", replace(SHORT, dimensions=sizes))
+    on_sample("sentence-similarity", model, tmp_path / "run", replace(SHORT, dimensions=[4, 3]))
+    running = serving(model=tmp_path / "run" / "model")
+    whole, four = (
+        ask(running.address, "/v1/embeddings", {"input": "a red square", "dimensions": size})[1]["data"]
+        for size in (None, 4)
+    )
+    cut = np.array(whole[0]["embedding"][:4])
+    np.testing.assert_allclose(four[0]["embedding"], cut / np.linalg.norm(cut), atol=1e-6)
+    told = ask(running.address, "/v1/embeddings", {"input": "a", "dimensions": 5})[1]
+    assert f"{width} or 4 or 3" in told["error"]["message"]
 
 
 def test_the_openai_client_understands_it(serving: Start, model: Path) -> None:

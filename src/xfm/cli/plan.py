@@ -2,19 +2,20 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xfm.cli._options import option
 from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
-from xfm.config.planning import GB, PlanConfig
+from xfm.config.plain import to_plain
+from xfm.config.planning import GB, PlanConfig, gpu_of
 from xfm.config.recipe import Recipe
 from xfm.core.paths import home_path
 
 if TYPE_CHECKING:
-    from xfm.training.planning.planner import PretrainingPlan
+    from xfm.training.planning.planner import PretrainingPlan, VectorCost
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -29,9 +30,11 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         examples="  xfm plan --recipe base --gpus 32 --gpu h100\n"
         "  xfm plan base --gpus 8 --gpu a100-40gb --price 1.5 --json plan.json\n"
         "  xfm plan base --gpus 16 --gpu-memory 96 --gpu-tflops 400 --share 0.3\n"
+        "  xfm plan base --predict --gpu l4 --price 0.8\n"
         "  xfm plan base --gpus 64 --training.activation-checkpointing full --training.steps 100000",
     )
     option(parser, "--recipe", f"one of {', '.join(recipe_names())}, or a YAML file", recipe)
+    option(parser, "--predict", "what a million vectors take, in place of a run", False)
     option(parser, "--json", "file to write the plan to, too")
     add_fields(parser, PlanConfig)
     add_fields(parser, Recipe, values=read_recipe(recipe), source=f"recipe {recipe}")
@@ -41,12 +44,28 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 def run(chosen: Namespace) -> None:
     recipe, config = assemble(Recipe, chosen), assemble(PlanConfig, chosen)
     from xfm.reports.scores import write_json
-    from xfm.training.planning.planner import plan
+    from xfm.training.planning.planner import plan, vector_costs
 
-    found = plan(recipe, config)
+    if chosen.predict:
+        costs = vector_costs(recipe, config)
+        plain, told = to_plain(costs), vector_lines(costs, config)
+    else:
+        found = plan(recipe, config)
+        plain, told = found.plain(), lines(found, chosen.recipe)
     if chosen.json:
-        write_json(home_path(Path(chosen.json)), found.plain())
-    print("\n".join(lines(found, chosen.recipe)))
+        write_json(home_path(Path(chosen.json)), plain)
+    print("\n".join(told))
+
+
+def vector_lines(costs: "Mapping[str, VectorCost]", config: PlanConfig) -> Iterator[str]:
+    """The cost of vectors as text."""
+    reached = f"of whose peak {config.share:.0%} is reached by assumption (--share)"
+    yield f"on {config.gpus} x {gpu_of(config).name}, {reached}:"
+    for name, one in costs.items():
+        cost = "" if one.cost is None else f", cost {_digits(one.cost, 2)}"
+        told = f"{one.flops / 1e9:.1f} GFLOP each, {one.rate:,.0f} a second"
+        yield f"{name}: {told}; a million in {_digits(one.hours, 1)} hours{cost}"
+    yield "Note: reading and decoding are not counted; a picture may take longer to decode than to encode."
 
 
 def lines(found: "PretrainingPlan", recipe: str) -> Iterator[str]:

@@ -53,7 +53,8 @@ class Duplicates(StrEnum):
 
     keep: nothing is looked for.
     exact: of equal bytes, the first stays.
-    alike: of pictures that look alike, too.
+    alike: of pictures that look alike, and of texts that share most of their words, too (needs the extra
+        language).
     """
 
     KEEP = "keep"
@@ -77,7 +78,7 @@ class PrepareConfig(Limited):
         max_words: words above which a caption or text is left out; 0 for any.
         language: keep texts of this language alone, such as en (needs the extra language).
         duplicates: what becomes of pictures or texts that are there twice.
-        distance: bits of 64 in which the perceptual hashes of two pictures may differ that look alike.
+        distance: bits of 64 in which the hashes of two pictures may differ that look alike, or of two texts.
         evaluation: files and folders of evaluations, whose pictures are left out.
         licence: said in the manifest, in place of what the corpus was published under.
         workers: processes that work; 0 takes one a core. Does not change the result.

@@ -100,6 +100,7 @@ class FinetuneConfig(LearningRates):
         colours: mean and deviation by which their pixels are normalised.
         grey: show their brightness alone.
         prompt: words that every caption begins with; they are given, not learned, and no part of an answer.
+        dimensions: sizes such as 128,64 to which vectors of texts may be cut afterwards (Matryoshka).
         image: how training pictures are varied; those of image-classification are mixed, too.
         tune: which encoders learn, and how.
         report_to: experiment trackers: tensorboard, wandb, mlflow, trackio; each is an extra of the package.
@@ -143,6 +144,7 @@ class FinetuneConfig(LearningRates):
     colours: Colours = Colours.MODEL
     grey: bool = False
     prompt: str = ""
+    dimensions: list[int] = field(default_factory=list[int])
     image: ImageTrainingConfig = field(default_factory=ImageTrainingConfig)
     tune: TuningConfig = field(default_factory=TuningConfig)
     report_to: list[ReportTo] = field(default_factory=list)
@@ -163,6 +165,9 @@ class FinetuneConfig(LearningRates):
         refuse(
             {
                 f"max_tokens is {few}: choose 0, or 3 at least: begin and end are two": 0 < few < 3,
+                "dimensions holds a size below 1: vectors are cut to so many numbers": any(
+                    one < 1 for one in self.dimensions
+                ),
                 f"prompt has {size} characters: {LONGEST_PROMPT} are enough": size > LONGEST_PROMPT,
                 "label_separator is empty: give what stands between the labels of a cell, such as |": (
                     not self.label_separator.strip()

@@ -41,6 +41,7 @@ class TaskConfig:
         max_tokens: longest text in tokens that the fine-tuning saw; 0 where it is not known.
         max_words: longest question or sentence in words, where the fine-tuning cut it there; else 0.
         prompt: words that every caption begins with, which a decoder is given; empty where there are none.
+        dimensions: sizes to which its vectors may be cut, since they were trained so.
         texts: how many texts rows had, where that may be one or two; 0 where it is not known.
         head: what stands on the encoders of a task with classes or values; see also `image_head`.
         label_kind: whether a row is of one of the classes, or has any number of them as labels.
@@ -57,6 +58,7 @@ class TaskConfig:
     max_words: int = limited(0, 0)
     texts: int = limited(0, 0, 2)
     prompt: str = ""
+    dimensions: tuple[int, ...] = ()
     head: HeadKind = HeadKind.OWN
     label_kind: LabelKind = LabelKind.ONE
     threshold: float = limited(HALF, 0, 1)

@@ -61,6 +61,7 @@ SENTENCE_SIMILARITY = TaskSpec(
     asked=(Field("anchor", "a text"), Field("positive", "the text that it is compared with")),
     text=TextRule.WRITTEN,
     encoders=("language",),
+    settings=("dimensions",),
     uses=(TEXT_VECTORS,),
     head=f"{_HEADS}:TaskModel",
     task="xfm.tasks.sentence_similarity:SentenceSimilarityTask",

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
+from xfm.config.corpora import CorpusName, PrepareConfig
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
@@ -82,11 +82,11 @@ class Preparation:
             ("min-side", config.min_side, not self.is_text),
             ("max-aspect", config.max_aspect, not self.is_text),
             ("evaluation", config.evaluation, not self.is_text),
-            ("duplicates", config.duplicates is Duplicates.ALIKE, not self.is_text),
         ):
             if given and not fits:
-                what = "alike is for pictures" if option == "duplicates" else "has no meaning here"
-                raise UserError(f"--{option} {what}: {name} is another kind of corpus; leave it out")
+                raise UserError(
+                    f"--{option} has no meaning here: {name} is another kind of corpus; leave it out"
+                )
         if self.source.is_file() and not (self.is_text or self.corpus is CorpusName.TABLE):
             raise UserError(f"--from: {self.source} is a file; {name} is read from a folder")
 

@@ -71,7 +71,8 @@ def restored(
     labels = told.labels or tuple(str(number) for number in range(told.classes))
     limit = min(base.model.config.language.longest, LONGEST)
     fitting = fitting_length(kind, rows, base.given_tokenizer, limit)
-    kept = {name: getattr(told, name) for name in ("head", "label_kind", "threshold", "max_words")}
+    names = ("head", "label_kind", "threshold", "max_words", "dimensions")
+    kept = {name: getattr(told, name) for name in names}
     settings = replace(settings, max_tokens=told.max_tokens or fitting, **kept)
     data = SplitRows(rows, labels=labels, answers=told.answers)
     task = kind(base, pictures, data, settings)

@@ -1,7 +1,8 @@
-"""Header of a safetensors file, checked before a library reads it; nothing here imports torch."""
+"""Safetensors files, whose header is checked before the library reads it; nothing here imports torch."""
 
-import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ MAX_HEADER = 16 << 20
 """Bytes of a header: room for some 100,000 tensors."""
 
 
-def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Offset of the first tensor's bytes, and `dtype`, `shape` and `data_offsets` by tensor; a UserError
-    where the file is missing, truncated, not safetensors or larger than memory."""
+@contextmanager
+def opened(path: Path, framework: str = "numpy") -> Iterator[Any]:
+    """A file of `safetensors.safe_open`; a UserError where it is missing, truncated, not safetensors, of an
+    unknown dtype or larger than memory."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
-            content = file.read(min(length, MAX_HEADER))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
     except OSError as error:
@@ -37,16 +38,12 @@ def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
             f"{path} has a header of {length} bytes, over the {MAX_HEADER} allowed; save fewer tensors"
         )
     require_memory(path, size)
-    with explained(
-        f"{path} is truncated or not a safetensors file", "copy it again", OSError, SafetensorError
-    ):
-        with safe_open(path, framework="numpy"):
-            pass  # checks that names, shapes and places fit one another and the file's length
-        header = json.loads(content)
-    header.pop("__metadata__", None)
-    return 8 + length, header
+    flaw = f"{path} is truncated or not a safetensors file"
+    with explained(flaw, "copy it again", OSError, SafetensorError), safe_open(path, framework) as file:
+        yield file
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Shapes of the tensors of a safetensors file; errors as `read_header`."""
-    return {name: entry["shape"] for name, entry in read_header(path)[1].items()}
+    """Shapes of the tensors of a safetensors file; errors as `opened`."""
+    with opened(path) as file:
+        return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118

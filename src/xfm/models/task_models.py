@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.task import HeadKind, ImageHead, TaskConfig
+from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.models.composition import Backbone
 from xfm.models.decoder import Decoder
@@ -30,6 +31,9 @@ class TaskModel(nn.Module):
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__()
+        if max(task.dimensions, default=0) >= model.config.projection:
+            most = model.config.projection - 1
+            raise UserError(f"dimensions are {max(task.dimensions)}: vectors may be cut to {most} at most")
         self.task = task
         if self.whole:
             self.model = model

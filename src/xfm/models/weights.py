@@ -11,44 +11,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from xfm.core.errors import UserError, explained
-from xfm.core.files import open_regular
-from xfm.models.safetensors_header import read_header, tensor_shapes
-
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+from xfm.core.errors import UserError
+from xfm.models.safetensors_header import opened, tensor_shapes
 
 
 def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Tensors of a safetensors file by name, in memory of their own and never twice, so that the file may
-    change; with `prefix` only those names, without it. A UserError where damaged or of another dtype."""
-    start, header = read_header(path)
-    if foreign := [name for name, entry in header.items() if entry["dtype"] not in _DTYPES]:
-        raise UserError(
-            f"{path}: {foreign[0]} is stored as {header[foreign[0]]['dtype']}, which is not read; "
-            "save it as float32, float16 or bfloat16"
-        )
-    wanted = [(name, entry) for name, entry in header.items() if name.startswith(prefix)]
-    tensors = {}
-    with explained(f"{path} is truncated", "copy it again", OSError), open_regular(path) as file:
-        for name, entry in sorted(wanted, key=lambda item: item[1]["data_offsets"]):
-            begin, end = entry["data_offsets"]
-            flat = torch.empty(end - begin, dtype=torch.uint8)
-            file.seek(start + begin)
-            if file.readinto(flat.numpy()) != len(flat):  # pyright: ignore[reportArgumentType]
-                raise OSError("the file ends early")
-            tensors[name.removeprefix(prefix)] = flat.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
-    return tensors
+    """Tensors of a safetensors file by name, in memory of their own, so that the file may change; with
+    `prefix` only those names, without it. A UserError where damaged or of an unknown dtype."""
+    with opened(path, "pt") as file:
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+        return {name.removeprefix(prefix): file.get_tensor(name).clone() for name in names}
 
 
 def require_same(path: Path, own: Mapping[str, Tensor], described: str) -> None:

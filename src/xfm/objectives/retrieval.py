@@ -2,6 +2,8 @@
 Flickr30k); texts with texts by ranking (InfoNCE, arXiv 1807.03748), with hard negatives as in
 sentence-transformers' MultipleNegativesRankingLoss."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -73,11 +75,14 @@ def text_ranking_losses(
     temperature: Tensor,
     gather: Gather,
     before: int = 0,
+    dimensions: Sequence[int] = (),
 ) -> LossDict:
     """Loss of anchors [R, E] among candidates [R + N, E] (positives in order, then hard negatives) of all
     processes; the anchor-weighted mean over processes is the global loss.
 
     `identities` [R] and [R + N] are equal for equal texts; `before` counts candidates of earlier processes.
+    With `dimensions` it is the mean of the losses of whole vectors and of vectors cut to each of these sizes,
+    so that they may be cut later (Matryoshka, arXiv 2205.13147).
     """
     rows = len(anchors)
     everything, said = gather(candidates), gather(identities[1])
@@ -89,7 +94,10 @@ def text_ranking_losses(
     left_out = ((equal.float() @ positive.float()) > 0) | (identities[0][:, None] == said)
     left_out = left_out.scatter(1, own[:, None], False)
     with torch.autocast(anchors.device.type, enabled=False):  # cosines over a small temperature want float32
-        logits = (anchors @ everything.t() / temperature).masked_fill(left_out, -torch.inf)
-        loss = F.cross_entropy(logits, own)
-    right = (logits.detach().argmax(1) == own).float().mean()
+        both = (anchors, everything)
+        sizes = [both, *([F.normalize(one[:, :size], dim=-1) for one in both] for size in dimensions)]
+        cosines = torch.stack([one @ other.t() for one, other in sizes])  # [1 + D, R, C]
+        logits = (cosines / temperature).masked_fill(left_out, -torch.inf)
+        loss = F.cross_entropy(logits.flatten(0, 1), own.repeat(len(sizes)))
+    right = (logits[0].detach().argmax(1) == own).float().mean()
     return LossDict({"ranking": loss}, {"ranking_accuracy": right})

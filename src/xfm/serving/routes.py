@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter
 from fastapi import Path as Parameter
 from fastapi.responses import Response
@@ -44,13 +45,15 @@ def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
     async def embeddings(asked: schemas.EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
         served = dispatcher.models.model(asked.model)
-        width = served.pretrained.model.config.projection
-        if asked.dimensions not in (None, width):
-            raise UserError(
-                f"dimensions is {asked.dimensions}, and the model's vectors have {width}: leave it out"
-            )
+        task, size = served.pretrained.task, asked.dimensions
+        sizes = served.pretrained.model.config.projection, *(task.task.dimensions if task else ())
+        if size not in (None, *sizes):
+            own = " or ".join(map(str, sizes))
+            raise UserError(f"dimensions is {size}, and the model's vectors have {own}: leave it out")
         given = _inputs(dispatcher, asked.input)
         vectors = _all_good(await dispatcher.ask(served, EMBED.name, given))
+        if size in sizes[1:]:
+            vectors = [one[:size] / np.linalg.norm(one[:size]) for one in vectors]
         if asked.encoding_format == "base64":
             vectors = [base64.b64encode(one.astype("<f4").tobytes()).decode() for one in vectors]
         data = [

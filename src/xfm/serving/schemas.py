@@ -30,7 +30,7 @@ class EmbeddingRequest(ModelRequest, extra="ignore"):
 
     input: Given | list[Given] = Field(description='texts, data URLs, {"text": ...} or {"image": data URL}')
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(None, description="refused unless it is the model's own")
+    dimensions: int | None = Field(None, description="the model's own, or a size it was trained for")
 
 
 class RerankRequest(ModelRequest, extra="ignore"):

@@ -62,6 +62,7 @@ class TaskSettings:
     image: ImageTrainingConfig = UNVARIED
     image_head: ImageHead = ImageHead.LINEAR
     prompt: str = ""
+    dimensions: Sequence[int] = ()
     head: HeadKind = HeadKind.OWN
     label_kind: LabelKind = LabelKind.ONE
     threshold: float = 0.0

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import SENTENCE_SIMILARITY
 from xfm.data.collate import identity
@@ -22,7 +23,7 @@ from xfm.models.task_models import TaskModel
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import text_ranking_losses
 from xfm.tasks.base import RowScores, Task
-from xfm.tasks.rows import Case, CellMeaning, MatchedTexts
+from xfm.tasks.rows import Case, CellMeaning, MatchedTexts, SplitRows
 from xfm.training import distributed
 from xfm.training.collectives import gather_rows, own_part, rows_before
 
@@ -120,6 +121,9 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
     in_parts: ClassVar[bool] = False
     module: TaskModel
 
+    def described(self, data: SplitRows[MatchedTexts], **more: Any) -> TaskConfig:
+        return super().described(data, dimensions=tuple(self.settings.dimensions), **more)
+
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> MatchedTexts:
         negatives = tuple(row.texts("negative")) if row.has("negative") else ()
@@ -161,7 +165,8 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         anchors = model.embed_text(batch.anchors.ids, batch.anchors.mask)
         candidates = model.embed_text(batch.candidates.ids, batch.candidates.mask)
         told = (batch.anchor_identity, batch.candidate_identity), model.temperature, gather_rows
-        found = text_ranking_losses(anchors, candidates, *told, rows_before(batch.candidate_identity))
+        before, sizes = rows_before(batch.candidate_identity), self.settings.dimensions
+        found = text_ranking_losses(anchors, candidates, *told, before, sizes)
         return Losses(found.losses["ranking"], found.losses, found.metrics)
 
     def predict(self, rows: Sequence[MatchedTexts], batch_size: int = 256) -> list[Nearest]:

@@ -1,8 +1,13 @@
-"""The plan of a pre-training: its memory and time, and settings that fit."""
+"""The plan of a pre-training: its memory and time, and settings that fit; and what vectors cost."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from xfm.config.data import DataConfig
 from xfm.config.plain import to_plain
@@ -10,12 +15,13 @@ from xfm.config.planning import Gpu, PlanConfig, gpu_of
 from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing, Precision, Strategy
 from xfm.core.errors import UserError
+from xfm.models.features import CAPTION_TOKENS
 from xfm.training.planning.memory import LEVELS, MemoryForecast, forecast, without_memory
 from xfm.training.pretrain import begin
 
 PARTS = (2, 4, 8, 16)
 """Into how many parts the ladder cuts a batch."""
-HOUR = 3600.0
+HOUR, MILLION = 3600.0, 1_000_000
 _WORDS = {
     "strategy": "{}",
     "activation_checkpointing": "checkpointing {}",
@@ -109,6 +115,44 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
     steps = None if training.minutes else training.steps
     given = training.precision, sum(one.numel() for one in model.parameters()), steps
     return PretrainingPlan(recipe.name, config, gpu, room, *given, ladder, notes)
+
+
+@dataclass(frozen=True)
+class VectorCost:
+    """Operations of one input's vector, inputs a second of all GPUs, and hours and cost of a million (None
+    without a price)."""
+
+    flops: float
+    rate: float
+    hours: float
+    cost: float | None
+
+
+def vector_costs(recipe: Recipe, config: PlanConfig | None = None) -> dict[str, VectorCost]:
+    """What vectors of `pictures` and of `captions` (of 40 tokens) take, by the operations of the forward pass
+    at a share of the GPUs' peak; reading and decoding are not counted. UserError as of `plan`."""
+    config = config or PlanConfig()
+    gpu, recipe = gpu_of(config), begin(recipe)[0]
+    vision, model = recipe.model.vision, without_memory(recipe.model).eval()
+    nothing = {name: torch.zeros(one.shape) for name, one in model.named_parameters()}
+    model.load_state_dict(nothing, strict=False, assign=True)
+    pixels = torch.zeros(1, 3, vision.image_size, vision.image_width or vision.image_size)
+    ids = torch.zeros(1, CAPTION_TOKENS, dtype=torch.int64)
+    computed = {
+        "pictures": partial(model.embed_image, pixels),
+        "captions": partial(model.embed_text, ids, torch.ones_like(ids)),
+    }
+    found = dict[str, VectorCost]()
+    for name, compute in computed.items():
+        # Of the fused kernels those of a CPU are not counted.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            compute()
+        flops = float(counter.get_total_flops())
+        rate = config.gpus * gpu.peak(recipe.training.precision) * 1e12 * config.share / flops
+        hours = MILLION / rate / HOUR
+        cost = hours * config.gpus * config.price if config.price else None
+        found[name] = VectorCost(flops, rate, hours, cost)
+    return found
 
 
 def _smaller(data: DataConfig, parts: int, world: int) -> DataConfig | None:
