@@ -23,7 +23,7 @@ from xfm.finetuning.early_stopping import BEST_FOLDER
 from xfm.finetuning.interpolation import check_interpolation, interpolate
 from xfm.finetuning.presets import check_applicable, decided, decisions, fitted, is_probe, task_settings
 from xfm.finetuning.probing import fit_task, probe_settings
-from xfm.finetuning.retention import RetentionTest
+from xfm.finetuning.retention import UNCHANGED, cost_of
 from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base, usable_rows
 from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
@@ -157,7 +157,7 @@ class Session:
             began, settings = time.perf_counter(), probe_settings(task_settings(config, blanked))
             task = self.type(self.pretrained, self.pictures, self.data, settings)
             fit = fit_task(task, self.data.valid, config.choose_by)
-            return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
+            return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit, cost=UNCHANGED)
         if blanked is not HiddenInput.NOTHING:
             config = replace(config, report_to=[])
         if blanked is not HiddenInput.NOTHING and config.baseline_steps:
@@ -171,12 +171,10 @@ class Session:
         tuned = tune(task, config, self.data.valid, folder, settings, **told)
         tuned, valid = replace(tuned, additions=merge_lora(task.module)), self.data.valid
         if blanked is HiddenInput.NOTHING:
-            test = RetentionTest(self.pretrained, task, valid)
             if config.interpolate:
-                tuned = interpolate(task, tuned, valid, config, test, self.progress)
-            else:
-                cost, kept = distributed.on_first(partial(test.measure, task.module.shared_state()))
-                tuned = replace(tuned, cost=cost, kept=kept)
+                tuned = interpolate(task, self.pretrained.model.state_dict(), tuned, valid, config)
+            cost, kept = distributed.on_first(lambda: cost_of(self.pretrained, task))
+            tuned = replace(tuned, cost=cost, kept=kept)
         task.settle(valid)
         return task, tuned
 
