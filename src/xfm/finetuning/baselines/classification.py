@@ -36,7 +36,7 @@ def ridge(train: Rows, valid: Rows, budget: float) -> tuple[Any, str]:
         guessed = np.asarray(model.predict(valid[0]), dtype=np.float64)
         return pearson(guessed, valid[1]), -float(np.mean((guessed - valid[1]) ** 2))
 
-    return _chosen(lambda c: Ridge(alpha=1 / c), score, train, len(valid[1]), budget, PENALTIES)
+    return _chosen(lambda c: Ridge(alpha=1 / c), score, train, len(valid[1]), budget)
 
 
 def _chosen(
@@ -45,12 +45,11 @@ def _chosen(
     train: Rows,
     valid: int,
     budget: float,
-    penalties: Sequence[float],
 ) -> tuple[Any, str]:
     from sklearn.exceptions import ConvergenceWarning
 
     began, found = time.perf_counter(), []
-    tried = penalties if valid else (DEFAULT,)
+    tried = PENALTIES if valid else (DEFAULT,)
     with warnings.catch_warnings():
         # The iterations are the budget; the last digits of the optimum do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -89,13 +88,11 @@ class _BinaryModels:
         return np.stack(found, axis=1)
 
 
-def fit_labels(
-    material: Material, features: Callable[[Sequence[Any]], Any], penalties: Sequence[float] = PENALTIES
-) -> Fitted:
+def fit_labels(material: Material, features: Callable[[Sequence[Any]], Any]) -> Fitted:
     """`fit_rows` to the classes or labels of the task, with their weights."""
     task = class_task(material)
     weights = None if task.weight is None else task.weight.numpy()
-    return fit_rows(task.labels, task.truths_of, material, features, penalties, weights)
+    return fit_rows(task.labels, task.truths_of, material, features, weights)
 
 
 def fit_rows(
@@ -103,7 +100,6 @@ def fit_rows(
     truths_of: Callable[[Sequence[Any]], list[Truth]],
     material: Material,
     features: Callable[[Sequence[Any]], Any],
-    penalties: Sequence[float] = PENALTIES,
     weights: Array | None = None,
 ) -> Fitted:
     """Logistic regression of classes or of each label on features [R, D] of rows, dense or sparse: what it
@@ -131,7 +127,7 @@ def fit_rows(
         return own.metrics(truths, own.anew(found))[labels.primary], labels.likelihood(truths, found)
 
     train = features(material.train), targets
-    model, note = _chosen(make, score, train, len(valid), material.budget, penalties)
+    model, note = _chosen(make, score, train, len(valid), material.budget)
     if len(truths):
         labels = labels.settled(truths, said(model, seen))
     return lambda rows: said(model, features(rows)), note
@@ -153,8 +149,6 @@ def class_task(material: Material) -> ClassTask[Any]:
     return task
 
 
-PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
-"""Dense standardised features need a stronger penalty than TF-IDF."""
 NEIGHBOURS = (1, 5, 10, 20)
 
 
@@ -187,13 +181,13 @@ def probe(material: Material) -> BaselinePredictions:
     return material.predicted(own.predict, fit.note)
 
 
-def probe_of_images(material: Material) -> BaselinePredictions:
-    """Of pictures alone, whose features other baselines need, too."""
-    seen, task = material.seen, class_task(material)
+def probe_of(material: Material, values: Array) -> BaselinePredictions:
+    """Of the pictures' frozen features, which other baselines need, too, or of their pixels [I, D]."""
+    task = class_task(material)
     labels, valid = task.labels, material.valid
 
     def features(rows: Sequence[Any]) -> Features:
-        return rows, material.rows(rows, seen.frozen) if len(rows) else seen.frozen[:0]
+        return rows, material.rows(rows, values) if len(rows) else values[:0]
 
     fit = fit_linear(task, features(material.train), features(valid))
 
@@ -239,13 +233,6 @@ def both(material: Material) -> BaselinePredictions:
 
     answer, how = fit_labels(material, features)
     return material.predicted(answer, how, words.cut)
-
-
-def linear(material: Material, values: Array) -> BaselinePredictions:
-    """Logistic regression on frozen features, or on pixels, of the pictures."""
-    scale = _scaler(material.rows(material.train, values))
-    answer, how = fit_labels(material, lambda rows: scale(material.rows(rows, values)), PROBE_PENALTIES)
-    return material.predicted(answer, how)
 
 
 def _scaler(train: Array) -> Any:

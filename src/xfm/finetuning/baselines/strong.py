@@ -133,14 +133,14 @@ PROBE = "linear probe of the frozen features"
 Make = Callable[[Material], BaselinePredictions]
 _BOTH: Mapping[str, Make] = {
     "text only: TF-IDF + logistic regression": classification.linear_texts,
-    "pictures only: linear probe of the frozen features": lambda m: classification.linear(m, m.seen.frozen),
+    "pictures only: linear probe of the frozen features": lambda m: classification.probe_of(m, m.seen.frozen),
     "TF-IDF beside frozen features + logistic regression": classification.both,
     PROBE: classification.probe,
 }
 _PICTURES: Mapping[str, Make] = {
-    PROBE: classification.probe_of_images,
+    PROBE: lambda m: classification.probe_of(m, m.seen.frozen),
     "k-NN of the frozen features": classification.neighbours,
-    "pixels + logistic regression": lambda m: classification.linear(m, m.seen.pixels),
+    "pixels + logistic regression": lambda m: classification.probe_of(m, m.seen.pixels),
 }
 _OTHERS: Mapping[str, Mapping[str, Make]] = {
     VQA.name: {"question only: TF-IDF + logistic regression": question_only},
