@@ -83,7 +83,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class RowOrigin:
-    """Origin of rows for messages and reports: file and row by picture and by row (the first of equal ones)."""
+    """File and row of each picture and row (of equal ones the first), for messages and reports."""
 
     places: Mapping[Path, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)

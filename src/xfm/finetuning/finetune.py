@@ -25,23 +25,21 @@ from xfm.data.tables import ColumnMap, Table, as_splits
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.data import RowOrigin, Tables, read_data
 from xfm.finetuning.finished import FinetuneResult, finish, write_resolved
-from xfm.finetuning.presets import task_settings, training_config
+from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import Session
 from xfm.finetuning.start import usable_rows
-from xfm.finetuning.tuning_run import adapt, is_new
+from xfm.finetuning.tuning_run import tune
 from xfm.metrics.numbers import readable_seconds
 from xfm.models.resolve import LOG_IN
 from xfm.models.xfm import XFM, check_repository
 from xfm.reports.scores import METRICS
-from xfm.tasks.base import HiddenInput, seeded
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
-from xfm.training.clock import TrainingClock
 from xfm.training.failures import explaining_failures
 from xfm.training.pretrain import MODEL_FOLDER
 from xfm.training.run_folder import require_new, restarted, saved_of
-from xfm.training.trainer import Trainer
 
 LEAST, RESERVED, BASELINES, INTERPOLATION = 0.1, 0.2, 0.15, 0.1
 """Shares of a time limit: trainings have at least the first; the second is for predictions, intervals and
@@ -342,14 +340,9 @@ def _plan(run: Session) -> str:
 
 
 def _step_seconds(run: Session) -> float:
-    task = run.type(run.pretrained, run.pictures, run.data, task_settings(run.config))
-    with seeded(task.settings.seed):
-        adapt(task.module, run.config.tune)
-    short = replace(run.config, steps=STEPS + 1)
-    clock, settings = TrainingClock(short.steps), training_config(short, task.settings)
-    loss = lambda model, batch, generator: task.loss(batch, generator)  # noqa: E731
-    how = {"clock": clock, "is_new": is_new, "device": task.settings.device}
-    batches = lambda start, stop: (portion.batch for portion in task.portions(start, stop))  # noqa: E731
-    Trainer(task.module, loss, batches, settings, **how).fit()
-    ends = [moment.seconds for moment in clock.moments]
-    return (ends[-1] - ends[1]) / max(1, len(ends) - 2)
+    def seconds(steps: int) -> float:
+        task = run.type(run.pretrained, run.pictures, run.data, task_settings(run.config))
+        return tune(task, replace(run.config, steps=steps, report_to=[])).seconds
+
+    seconds(1)  # which takes longer than those after it
+    return seconds(STEPS) / STEPS

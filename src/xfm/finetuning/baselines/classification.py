@@ -221,21 +221,16 @@ def neighbours(material: Material) -> BaselinePredictions:
 def both(material: Material) -> BaselinePredictions:
     """TF-IDF of the text beside frozen features of the pictures, with logistic regression."""
     from scipy.sparse import csr_array, hstack
+    from sklearn.preprocessing import StandardScaler
 
     task, seen = class_task(material), material.seen
-    scale = _scaler(material.rows(material.train, seen.frozen))
+    scaler = StandardScaler().fit(material.rows(material.train, seen.frozen).astype(np.float64))
     words = TextFeatures([task.texts_of(row) for row in material.train], len(task.labels.names))
 
     def features(rows: Sequence[Any]) -> Any:
-        dense = scale(material.rows(rows, seen.frozen))
+        dense: Any = scaler.transform(material.rows(rows, seen.frozen))
         dense /= np.sqrt(dense.shape[1])  # as long as a row of TF-IDF
         return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
 
     answer, how = fit_labels(material, features)
     return material.predicted(answer, how, words.cut)
-
-
-def _scaler(train: Array) -> Any:
-    from sklearn.preprocessing import StandardScaler
-
-    return StandardScaler().fit(train.astype(np.float64)).transform
