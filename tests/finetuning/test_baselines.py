@@ -85,7 +85,6 @@ def test_pictures_are_encoded_once_and_told_apart(tmp_path: Path) -> None:
     assert missing == {}
     assert set(made) == {
         "linear probe of the frozen features",
-        "k-NN of the frozen features",
         "pixels + logistic regression",
     }
     assert len(own.seen.places) == 150

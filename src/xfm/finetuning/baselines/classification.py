@@ -1,4 +1,4 @@
-"""Baselines of classes, labels and values: linear models from scikit-learn, a probe, and neighbours."""
+"""Baselines of classes, labels and values: linear models from scikit-learn, and a probe."""
 
 import time
 import warnings
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures
-from xfm.finetuning.frozen_features import neighbour_shares
 from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
 from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
@@ -149,9 +148,6 @@ def class_task(material: Material) -> ClassTask[Any]:
     return task
 
 
-NEIGHBOURS = (1, 5, 10, 20)
-
-
 def linear_texts(material: Material) -> BaselinePredictions:
     """TF-IDF with logistic regression, or with ridge regression for values."""
     task = material.task
@@ -197,25 +193,6 @@ def probe_of(material: Material, values: Array) -> BaselinePredictions:
     if len(valid):
         labels = labels.settled(task.truths_of(valid), answer(valid))
     return material.predicted(answer, fit.note)
-
-
-def neighbours(material: Material) -> BaselinePredictions:
-    """The nearest training pictures by the cosine of frozen features; how many is chosen like C."""
-    task, seen = class_task(material), material.seen
-    labels, valid = task.labels, material.valid
-    known, truths = material.rows(material.train, seen.frozen), task.truths_of(material.train)
-
-    def answer(rows: Sequence[Any], k: int) -> list[Any]:
-        return labels.said(neighbour_shares(known, labels.flags(truths), material.rows(rows, seen.frozen), k))
-
-    k, how = NEIGHBOURS[1], ""
-    if len(valid):
-        right = {
-            size: task.validation_metrics(valid, answer(valid, size))[labels.primary] for size in NEIGHBOURS
-        }
-        k, how = max(right, key=lambda size: (right[size], -size)), ", chosen on the validation rows"
-        labels = labels.settled(task.truths_of(valid), answer(valid, k))
-    return material.predicted(lambda rows: answer(rows, k), f"k = {k}{how}")
 
 
 def both(material: Material) -> BaselinePredictions:

@@ -139,7 +139,6 @@ _BOTH: Mapping[str, Make] = {
 }
 _PICTURES: Mapping[str, Make] = {
     PROBE: lambda m: classification.probe_of(m, m.seen.frozen),
-    "k-NN of the frozen features": classification.neighbours,
     "pixels + logistic regression": lambda m: classification.probe_of(m, m.seen.pixels),
 }
 _OTHERS: Mapping[str, Mapping[str, Make]] = {
