@@ -101,8 +101,8 @@ def bm25_scores(search: TextSearch) -> Scores:
     import bm25s
 
     def words(texts: Sequence[str]) -> Any:
-        cut, how = [text[:LONGEST] for text in texts], {"return_ids": False, "show_progress": False}
-        return bm25s.tokenize(cut, token_pattern=r"\b\w+\b", stopwords=None, **how)
+        cut, word = [text[:LONGEST] for text in texts], r"\b\w+\b"
+        return bm25s.tokenize(cut, True, word, stopwords=[], return_ids=False, show_progress=False)
 
     known = bm25s.BM25(k1=K1, b=B, method="lucene")
     known.index(words(search.candidates), show_progress=False)
