@@ -185,8 +185,8 @@ def test_a_setting_is_refused_where_it_does_nothing(kind: str) -> None:
 def test_the_encoders_that_a_task_tunes_are_those_of_its_loss(kind: str, model: Path, tmp_path: Path) -> None:
     file, columns = FILES[kind]
     tables = Tables(SAMPLES / file, columns=ColumnMap.parse(columns))
-    data, _ = read_data(task_spec(kind).task_class(), tables, SHORT, tmp_path)
-    session = Session.begin(kind, model, data, SHORT, tmp_path, progress=False)
+    found = read_data(task_spec(kind).task_class(), tables, SHORT, tmp_path)
+    session = Session.begin(kind, model, SHORT, tmp_path, False, lambda *_: found)
     settings = task_settings(session.config, HiddenInput.NOTHING)
     task = session.type(session.pretrained, session.pictures, session.data, settings)
     assert (task.group(task.cases[0]) is not None) == task_spec(kind).reads("rows_per_picture")

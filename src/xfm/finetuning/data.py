@@ -12,7 +12,6 @@ from xfm.data.records import is_number
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, InMemory, read_table, split_rows
 from xfm.finetuning.start import TypedRow, few, readable_rows
-from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
 from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
@@ -84,16 +83,12 @@ class Tables:
 
 @dataclass(frozen=True)
 class RowOrigin:
-    """Origin of rows for messages and reports: file and row by picture and by row (of equal rows the first).
-    `lazily` decodes only training pictures that fit into memory."""
+    """File and row of each picture and row (of equal ones the first), for messages and reports."""
 
     places: Mapping[Path, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[Any, str] = field(default_factory=dict)
     tables: Tables | None = None
-    base: tuple[Pretrained, TaskImages] | None = None
-    left_out: SkippedRecords | None = None
-    lazily: bool = False
 
     def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
         """File and row of a typed row, or those that first name its picture; empty where not known."""

@@ -25,24 +25,21 @@ from xfm.data.tables import ColumnMap, Table, as_splits
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.data import RowOrigin, Tables, read_data
 from xfm.finetuning.finished import FinetuneResult, finish, write_resolved
-from xfm.finetuning.presets import check_applicable, task_settings, training_config
+from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import Session
-from xfm.finetuning.start import first_reads, prepared_base
-from xfm.finetuning.tuning_run import adapt, is_new
+from xfm.finetuning.start import usable_rows
+from xfm.finetuning.tuning_run import tune
 from xfm.metrics.numbers import readable_seconds
 from xfm.models.resolve import LOG_IN
 from xfm.models.xfm import XFM, check_repository
 from xfm.reports.scores import METRICS
-from xfm.tasks.base import HiddenInput, seeded
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.images import TaskImages
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
-from xfm.training.clock import TrainingClock
-from xfm.training.collectives import in_turn
 from xfm.training.failures import explaining_failures
 from xfm.training.pretrain import MODEL_FOLDER
 from xfm.training.run_folder import require_new, restarted, saved_of
-from xfm.training.trainer import Trainer
 
 LEAST, RESERVED, BASELINES, INTERPOLATION = 0.1, 0.2, 0.15, 0.1
 """Shares of a time limit: trainings have at least the first; the second is for predictions, intervals and
@@ -124,12 +121,17 @@ def finetune_rows(
     *,
     resume: bool = False,
     progress: bool = True,
-    origin: RowOrigin | None = None,
+    lazily: bool = False,
 ) -> FinetuneResult:
-    """Fine-tune on typed rows (`xfm.tasks.rows`) as `xfm.finetune` does on tables; `kind` is the task."""
+    """Fine-tune on typed rows (`xfm.tasks.rows`) as `xfm.finetune` does on tables; `kind` is the task,
+    `lazily` as of `usable_rows`."""
+    task = task_spec(kind).task_class(config.regression)
 
     def begin(shows: bool) -> Session:
-        return Session.begin(kind, model, data, config, out, shows, origin)
+        def read(pictures: TaskImages, left_out: SkippedRecords) -> tuple[SplitRows[Any], RowOrigin]:
+            return usable_rows(task, data, pictures, left_out, shows, lazily), RowOrigin()
+
+        return Session.begin(kind, model, config, out, shows, read)
 
     return _fine_tuned(begin, out, config, resume, progress, time.perf_counter())
 
@@ -155,20 +157,17 @@ def _opened(
     pictures: Path | str | None,
 ) -> Session:
     """The session of the rows of tables (training, validation, test), in all processes; pictures in cells and
-    the split go to `out`. The model is there before tables are read, which may take minutes."""
-    spec = task_spec(task)
-    in_turn(lambda: check_applicable(spec, config))
-    root, splits = None if pictures is None else home_path(pictures), as_splits(*given)
+    the split go to `out`."""
+    spec, splits = task_spec(task), as_splits(*given)
     named = (splits["train"], splits.get("validation"), splits.get("test"))
-    tables = Tables(*named, ColumnMap.parse(columns), root)
-    left_out = SkippedRecords(config.max_bad)
-    pretrained = in_turn(lambda: prepared_base(model, config, spec))
-    decoded, kind = TaskImages(pretrained.preprocessing), spec.task_class(config.regression)
-    (data, origin), left_out = first_reads(
-        lambda: (read_data(kind, tables, config, out, decoded, left_out, progress), left_out), decoded
-    )
-    origin = replace(origin, tables=tables, base=(pretrained, decoded), left_out=left_out)
-    return Session.begin(spec.name, model, data, config, out, progress, origin)
+    tables = Tables(*named, ColumnMap.parse(columns), None if pictures is None else home_path(pictures))
+    kind = spec.task_class(config.regression)
+
+    def read(decoded: TaskImages, left_out: SkippedRecords) -> tuple[SplitRows[Any], RowOrigin]:
+        return read_data(kind, tables, config, out, decoded, left_out, progress)
+
+    run = Session.begin(task, model, config, out, progress, read)
+    return replace(run, origin=replace(run.origin, tables=tables))
 
 
 def _fine_tuned(
@@ -341,14 +340,9 @@ def _plan(run: Session) -> str:
 
 
 def _step_seconds(run: Session) -> float:
-    task = run.type(run.pretrained, run.pictures, run.data, task_settings(run.config))
-    with seeded(task.settings.seed):
-        adapt(task.module, run.config.tune)
-    short = replace(run.config, steps=STEPS + 1)
-    clock, settings = TrainingClock(short.steps), training_config(short, task.settings)
-    loss = lambda model, batch, generator: task.loss(batch, generator)  # noqa: E731
-    how = {"clock": clock, "is_new": is_new, "device": task.settings.device}
-    batches = lambda start, stop: (portion.batch for portion in task.portions(start, stop))  # noqa: E731
-    Trainer(task.module, loss, batches, settings, **how).fit()
-    ends = [moment.seconds for moment in clock.moments]
-    return (ends[-1] - ends[1]) / max(1, len(ends) - 2)
+    def seconds(steps: int) -> float:
+        task = run.type(run.pretrained, run.pictures, run.data, task_settings(run.config))
+        return tune(task, replace(run.config, steps=steps, report_to=[])).seconds
+
+    seconds(1)  # which takes longer than those after it
+    return seconds(STEPS) / STEPS

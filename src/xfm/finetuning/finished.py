@@ -103,9 +103,8 @@ def finish(
     }
     write_json(run.out / DETAILS, details)
     write_report(run.out, task, tests, predictions, found.scores, found.tuned, details, run.origin.place_of)
-    splits = {"kept": found.tuned.kept} | {f"weights_{at:g}": own for at, own in found.tuned.curve.items()}
-    more = {f"{task.spec.name}/{name}/{key}": one for name, own in splits.items() for key, one in own.items()}
-    write_scores(run.out / METRICS, scores := {**found.scores, **more})
+    kept = {f"{task.spec.name}/kept/{key}": one for key, one in found.tuned.kept.items()}
+    write_scores(run.out / METRICS, scores := {**found.scores, **kept})
     values = {name: score.value for name, score in scores.items()}
     trackers = Trackers(run.config.report_to, run.out, to_plain(run.config), found.tuned.step)
     trackers.each(lambda tracker: tracker.finish(values, run.out / REPORT))

@@ -135,24 +135,13 @@ def nearest_neighbours(train: LabelledFeatures, test: LabelledFeatures, k: int) 
     cosines."""
     classes, codes = np.unique(train.labels, return_inverse=True)
     labels = csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)))
-    found = [shares.argmax(axis=1) for shares in _shares(train.features, labels, test.features, k)]
-    return classes[np.concatenate(found)]
-
-
-def neighbour_shares(train: Array, flags: NDArray[np.bool_], test: Array, k: int) -> NDArray[np.float64]:
-    """Share [N, C] of the `k` nearest of M rows [M, D] with each label (`flags` [M, C]), nearer ones a little
-    more."""
-    return np.concatenate([*_shares(train, csr_array(flags.astype(np.float64)), test, k)])
-
-
-def _shares(train: Array, labels: csr_array, test: Array, k: int) -> Iterator[NDArray[np.float64]]:
-    known, size = _unit_rows(train), max(1, NEIGHBOUR_BLOCK // len(train))
-    for rows in blocks(len(test), size):
-        nearest, votes = _nearest(known, _unit_rows(test[rows]), k)
+    known, found = _unit_rows(train.features), list[Array]()
+    for rows in blocks(len(test.features), max(1, NEIGHBOUR_BLOCK // len(known))):
+        nearest, votes = _nearest(known, _unit_rows(test.features[rows]), k)
         places = np.arange(len(votes)).repeat(votes.shape[1]), nearest.ravel()
-        shares = (votes / votes.sum(axis=1, keepdims=True)).ravel()
-        mixed: Any = csr_array((shares, places), (len(votes), len(known))) @ labels
-        yield mixed.toarray()
+        shares: Any = csr_array((votes.ravel(), places), (len(votes), len(known))) @ labels
+        found.append(shares.toarray().argmax(axis=1))
+    return classes[np.concatenate(found)]
 
 
 def _unit_rows(features: Array) -> NDArray[np.float32]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.task_spec import TaskSpec
 from xfm.finetuning.early_stopping import require_metric
+from xfm.finetuning.frozen_features import deviations_of
 from xfm.finetuning.logistic import Regression
 from xfm.metrics.classification import Array
 from xfm.models.heads import HeadInputs
@@ -148,20 +148,19 @@ def _fit_classes(
         bias[present[0]] = 0.0
         return [LinearFit(torch.zeros(count, values.shape[1]), bias, penalties[0], "")]
     weights = None if task.weight is None else task.weight.numpy()[present]
-    deviations = _deviations(values).astype(np.float32)
-    regression, start = Regression(values / deviations, codes, len(present), weights=weights), None
+    regression, start = Regression(values, codes, len(present), deviations_of(values), weights), None
     found: list[LinearFit] = []
     for penalty in sorted(penalties):
         start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300)
         weight, bias = torch.zeros(count, values.shape[1]), torch.full((count,), NEVER)
-        weight[present], bias[present] = start.weight.T / torch.from_numpy(deviations), start.bias
+        weight[present], bias[present] = start.weight.T, start.bias
         found.append(LinearFit(weight, bias, penalty, ""))
     return found
 
 
 def _fit_values(rows: Sequence[Any], given: Array, penalties: Sequence[float]) -> list[LinearFit]:
     values = values_of(rows)
-    mean, deviation = given.mean(axis=0, dtype=np.float64), _deviations(given)
+    mean, deviation = given.mean(axis=0, dtype=np.float64), deviations_of(given)
     table = (given - mean) / deviation
     eigenvalues, vectors = np.linalg.eigh(table.T @ table)
     along = vectors.T @ (table.T @ (values - values.mean()))
@@ -172,9 +171,3 @@ def _fit_values(rows: Sequence[Any], given: Array, penalties: Sequence[float]) -
         weight = torch.from_numpy(own[None]).float()
         found.append(LinearFit(weight, torch.from_numpy(bias).float(), penalty, ""))
     return found
-
-
-def _deviations(values: Array) -> NDArray[np.float64]:
-    """[F] standard deviations, 1 for constant features."""
-    mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
-    return np.where(deviation < 1e-6 * np.maximum(1.0, np.abs(mean)), 1.0, deviation)

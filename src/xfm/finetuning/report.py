@@ -44,7 +44,7 @@ def write_report(
         _split(task, name, rows, predictions[name], scores, details, places) for name, rows in tests.items()
     ]
     try:
-        template, chart, walk = page_template("finetune.html"), _chart(out, task, tuned), _walk(tuned)
+        template, chart = page_template("finetune.html"), _chart(out, task, tuned)
     except ImportError as error:
         note = f"Note: no report, because {error.name} is not installed: pip install 'xfm[report]'."
         return tqdm.write(note, file=sys.stderr)
@@ -59,9 +59,8 @@ def write_report(
         next_command=details.get("next") or "",
         chart=chart,
         cost=details.get("cost") or "",
-        tuned=tuned,
+        kept=tuned.kept,
         meanings=MEANINGS,
-        walk=walk,
         sources=details["sources"],
         left_out=details["left_out"]["says"],
         left_out_lines=left_out_lines(details["left_out"]),
@@ -147,13 +146,3 @@ def _chart(out: Path, task: AnyTask, tuned: TuningRun) -> str:
             panels[f"validation: {metric_name(f'{task.spec.name}/_/{name}')}"] = {name: (steps, values)}
     marks = [] if tuned.best is None else [float(tuned.best)]
     return small_multiples(panels, columns=3, last=float(tuned.step), marks=marks) if panels else ""
-
-
-def _walk(tuned: TuningRun) -> str:
-    """Curves of interpolated weights by the percentage of the way; empty where there are none."""
-    panels: dict[str, dict[str, Curve]] = {}
-    for name in tuned.curve.get(1.0, ()):
-        title = MEANINGS.get(name) or f"validation: {metric_name(f'_/_/{name}')}"
-        values = [own[name].value for own in tuned.curve.values()]
-        panels[title] = {name: ([100 * share for share in tuned.curve], values)}
-    return small_multiples(panels, columns=3, last=100, marks=[100 * tuned.share]) if panels else ""

@@ -1,15 +1,11 @@
 """What a fine-tuning cost of what the model could before: retrieval by contrast, and the names of objects.
 
-The rows are scenes of the embedded world that no training has seen, the same for every model; of tasks of
-pictures with captions their own validation rows, too.
+The rows are scenes of the embedded world that no training has seen, the same for every model.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,114 +17,72 @@ from xfm.core.errors import UserError
 from xfm.metrics.numbers import percent, points
 from xfm.metrics.recalls import ranks_of_best_positive
 from xfm.models.artifacts import framed, model_pixels
-from xfm.models.features import CAPTION_TOKENS, Encoder, encode_texts, image_features
+from xfm.models.features import CAPTION_TOKENS, Encoder, encode_images, encode_texts
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import PartResult, Score
 from xfm.tasks.base import AnyTask
-from xfm.tasks.captioning import DescribedTask
 from xfm.tasks.ranking import cosines
-from xfm.tasks.retrieval import right_pairs
 from xfm.world.captions import caption
 from xfm.world.grammar import with_article
 from xfm.world.rng import Rng
 from xfm.world.scene import Scene, Split
 from xfm.world.units import OBJECTS, WorkerState
 
-PAIRS, SINGLES, FEWEST, BATCH = 256, 128, 20, 64
-"""Pictures of the embedded world with a caption, and of one object; own pairs at least (at most as many as of
-the world); and pictures of a pass."""
+PAIRS, SINGLES, BATCH = 256, 128, 64
+"""Pictures of the embedded world with a caption, of one object, and of a pass."""
 MEANINGS = {
     "retrieval_r1": "image-text retrieval in the embedded world, R@1 by contrast",
     "names_accuracy": "zero-shot names of its single objects",
-    "own_retrieval_r1": "image-text retrieval among the validation rows, R@1 by contrast",
 }
 """What is measured, by the names of the metrics."""
 UNCHANGED = "nothing: the encoders of pictures and texts, and their projections, are as they were"
-_SIDES = ("vision.", "vision_proj."), ("language.", "text_proj.")
+SIDES = ("vision.", "vision_proj.", "language.", "text_proj.")
 
 
-class RetentionTest:
-    """A model beside itself as a fine-tuning leaves it; `valid` are the task's validation rows. Nothing is
-    drawn or encoded before something has changed, and what has not is encoded once."""
+def cost_of(pretrained: Pretrained, task: AnyTask) -> tuple[str, dict[str, Score]]:
+    """What a fine-tuned task cost of the model that it began with, in words; and for every metric its scores
+    `METRIC` (after), `METRIC_before` and, paired, `METRIC_change`; none where nothing is measured."""
+    before, after = pretrained.model.state_dict(), task.module.shared_state()
+    if all(torch.equal(own.cpu(), before[name]) for name, own in after.items() if name.startswith(SIDES)):
+        return UNCHANGED, {}
+    if any(map(pretrained.is_untrained, ("vision_proj", "text_proj"))):
+        return "not measured: the model was never trained to bring pictures and texts together", {}
+    settings, shown = task.settings, pretrained.preprocessing
+    device = torch.device(settings.device)
+    model = copy.deepcopy(pretrained.model).to(device).eval()
+    try:
+        encoder = Encoder(model, pretrained.tokenizer, settings.precision, device, BATCH)
+        pictures, captions, singles, kinds = world_rows()
+    except UserError as error:
+        return f"not measured: {error}", {}
+    pixels = torch.stack([framed(picture, shown) for picture in pictures]).split(BATCH)
+    texts, limit = [*captions, *map(with_article, kinds)], min(CAPTION_TOKENS, model.config.language.longest)
+    named = np.array([[name == kind for kind in kinds] for name in singles])
 
-    def __init__(self, pretrained: Pretrained, task: AnyTask, valid: Sequence[Any]) -> None:
-        self.before = pretrained.model.state_dict()
-        self._pretrained, self._task, self._valid = pretrained, task, valid
-        self._known: tuple[Tensor, Tensor] | None = None  # vectors, before
+    def right() -> list[NDArray[np.float64]]:
+        images = encode_images(encoder, (model_pixels(part, shown) for part in pixels), len(pictures)).vectors
+        said = encode_texts(encoder, texts, limit).vectors
+        pairs, own = cosines(images[:PAIRS], said[:PAIRS]), np.eye(PAIRS, dtype=bool)
+        names = cosines(images[PAIRS:], said[PAIRS:])
+        return [(_first(pairs, own) + _first(pairs.T, own)) / 2, _first(names, named)]
 
-    def measure(self, state: Mapping[str, Tensor]) -> tuple[str, dict[str, Score]]:
-        """What `state`, tensors by their names in `Backbone`, cost, in words; and for every metric its scores
-        `METRIC` (after), `METRIC_before` and, paired, `METRIC_change`; none where nothing is measured."""
-        changed = [name for name, own in state.items() if not torch.equal(own.cpu(), self.before[name])]
-        seen, read = (any(name.startswith(side) for name in changed) for side in _SIDES)
-        if self._known is None and not (seen or read):
-            return UNCHANGED, {}
-        try:
-            self._known = self._known or self._prepare()
-        except UserError as error:
-            return f"not measured: {error}", {}
-        self._encoder.model.load_state_dict(state, strict=False)
-        before, after = self._right(self._known), self._right(self._encode(self._known, seen, read))
-        found, said = PartResult(), list[str]()
-        for name, (_, _, right) in self._parts.items():
-            old, new, chance = before[name], after[name], float(right.mean())
-            columns = {"": (new, chance), "_before": (old, chance), "_change": (new - old, 0.0)}
-            for end, (values, floor) in columns.items():
-                found.add_rows(name + end, values, np.arange(len(right)), floor, self._task.settings.seed)
-            now, was, change = (found.scores[name + end] for end in columns)
-            ends = f"95 % {points(change.low or 0.0)} to {points(change.high or 0.0)}"
-            told = f"{percent(was.value)} before, {percent(now.value)} after: {points(change.value)} points"
-            said.append(f"{MEANINGS[name]} {told} ({ends}; n = {now.n}, chance {percent(chance)})")
-        return "; ".join(said), found.scores
+    old = right()
+    model.load_state_dict(after, strict=False)
+    found, sentences = PartResult(), list[str]()
+    for name, was, now, chance in zip(MEANINGS, old, right(), (1 / PAIRS, 1 / len(kinds)), strict=True):
+        columns = {"": (now, chance), "_before": (was, chance), "_change": (now - was, 0.0)}
+        for end, (rows, floor) in columns.items():
+            found.add_rows(name + end, rows, np.arange(len(rows)), floor, settings.seed)
+        one, other, change = (found.scores[name + end] for end in columns)
+        told = f"{percent(other.value)} before, {percent(one.value)} after: {points(change.value)} points"
+        ends = f"95 % {points(change.low or 0.0)} to {points(change.high or 0.0)}"
+        sentences.append(f"{MEANINGS[name]} {told} ({ends}; n = {one.n}, chance {percent(chance)})")
+    return "; ".join(sentences), found.scores
 
-    def _prepare(self) -> tuple[Tensor, Tensor]:
-        pretrained, settings = self._pretrained, self._task.settings
-        if any(map(pretrained.is_untrained, ("vision_proj", "text_proj"))):
-            raise UserError("the model was never trained to bring pictures and texts together")
-        tokenizer, (pictures, captions, singles, kinds) = pretrained.tokenizer, world_rows()
-        named = np.array([[name == kind for kind in kinds] for name in singles])
-        parts = [(0, 0, np.eye(PAIRS, dtype=bool)), (PAIRS, PAIRS, named)]
-        seen = [framed(picture, pretrained.preprocessing) for picture in pictures]
-        said = [*captions, *map(with_article, kinds)]
-        valid = self._valid[:PAIRS] if isinstance(self._task, DescribedTask) else ()
-        own = [replace(row, captions=row.captions[:1]) for row in valid]
-        if len(own) >= FEWEST:
-            parts.append((len(seen), len(said), right_pairs(own).toarray()))
-            seen += [self._task.pictures.uint8(row.image) for row in own]
-            said += [row.captions[0] for row in own]
-        self._parts = dict(zip(MEANINGS, parts, strict=False))
-        self._seen, self._said, device = torch.stack(seen), said, torch.device(settings.device)
-        model = copy.deepcopy(pretrained.model).to(device).eval()
-        self._encoder = Encoder(model, tokenizer, settings.precision, device, BATCH)
-        return self._encode((torch.empty(0), torch.empty(0)), True, True)
 
-    @torch.inference_mode()
-    def _encode(self, known: tuple[Tensor, Tensor], seen: bool, read: bool) -> tuple[Tensor, Tensor]:
-        """Unit vectors of pictures [N, E], anew if `seen`, and of texts [R, E], anew if `read`."""
-        encoder, (images, texts) = self._encoder, known
-        model, shown = encoder.model, self._pretrained.preprocessing
-        if seen:
-            batches = (model_pixels(part, shown) for part in self._seen.split(BATCH))
-            features = torch.from_numpy(image_features(encoder, batches, len(self._seen)))
-            images = model.project_image(features.to(encoder.device)).cpu()
-        if read:
-            limit = min(CAPTION_TOKENS, model.config.language.longest)
-            texts = encode_texts(encoder, self._said, limit).vectors
-        return images, texts
-
-    def _right(self, vectors: tuple[Tensor, Tensor]) -> dict[str, NDArray[np.float64]]:
-        """[I] whether a picture's nearest text is right, by metric; of as many texts as pictures the mean of
-        that and of whether a text's nearest picture is."""
-        found, (images, texts) = dict[str, NDArray[np.float64]](), vectors
-        for name, (picture, text, right) in self._parts.items():
-            count, candidates = right.shape
-            pair = images[picture : picture + count], texts[text : text + candidates]
-            scores = cosines(*pair).nan_to_num(-1.0).numpy()  # a tie, which counts as wrong
-            ranks = [ranks_of_best_positive(scores, right)]
-            if count == candidates:
-                ranks.append(ranks_of_best_positive(scores.T, right.T))
-            found[name] = np.mean([own == 0 for own in ranks], axis=0)
-        return found
+def _first(scores: Tensor, right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[Q] 1 where a right candidate is the nearest; NaN is a tie, which counts as wrong."""
+    return (ranks_of_best_positive(scores.nan_to_num(-1.0).numpy(), right) == 0).astype(np.float64)
 
 
 @cache

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,8 @@ from xfm.finetuning.early_stopping import BEST_FOLDER
 from xfm.finetuning.interpolation import check_interpolation, interpolate
 from xfm.finetuning.presets import check_applicable, decided, decisions, fitted, is_probe, task_settings
 from xfm.finetuning.probing import fit_task, probe_settings
-from xfm.finetuning.retention import RetentionTest
-from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base, usable_rows
+from xfm.finetuning.retention import UNCHANGED, cost_of
+from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base
 from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import AnyTask, HiddenInput
@@ -37,6 +37,8 @@ from xfm.training.collectives import in_turn
 from xfm.training.run_folder import SHOWN
 
 BASELINES_FOLDER = "baselines"
+ReadRows = Callable[[TaskImages, SkippedRecords], tuple[SplitRows[Any], RowOrigin]]
+"""Reads the rows of a fine-tuning without those whose pictures cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -63,39 +65,17 @@ class Session:
 
     @classmethod
     def begin(
-        cls,
-        kind: str,
-        model: Path | str,
-        data: SplitRows[Any],
-        config: FinetuneConfig,
-        out: Path,
-        progress: bool,
-        origin: RowOrigin | None = None,
+        cls, kind: str, model: Path | str, config: FinetuneConfig, out: Path, progress: bool, read: ReadRows
     ) -> "Session":
-        """Load the model, leave out unreadable pictures, fit the configuration; each process does, the first
-        looks pictures through."""
-        origin = origin or RowOrigin()
-        left_out = origin.left_out or SkippedRecords(config.max_bad)
-        spec = task_spec(kind)
-
-        def check() -> None:
-            if not data.train:
-                raise UserError(f"{spec.name}: there are no training rows")
-            check_applicable(spec, config)
-
-        in_turn(check)
-        task, given = spec.task_class(config.regression), config
-        config = decided(config, spec)
+        """Load the model, read the rows, fit the configuration; each process does, the first reads for all.
+        The model is there before the rows, which may take minutes."""
+        spec, given = task_spec(kind), config
+        in_turn(lambda: check_applicable(spec, config))
+        task, config = spec.task_class(config.regression), decided(config, spec)
         in_turn(lambda: check_adapter(spec, config, model))
-        if origin.base is None:
-            pretrained = in_turn(lambda: prepared_base(model, config, spec))
-            pictures = TaskImages(pretrained.preprocessing)
-            data, left_out = first_reads(
-                lambda: (usable_rows(task, data, pictures, left_out, progress, origin.lazily), left_out),
-                pictures,
-            )
-        else:
-            pretrained, pictures = origin.base
+        pretrained = in_turn(lambda: prepared_base(model, config, spec))
+        pictures, left_out = TaskImages(pretrained.preprocessing), SkippedRecords(config.max_bad)
+        data, origin, left_out = first_reads(lambda: (*read(pictures, left_out), left_out), pictures)
         in_turn(lambda: check_interpolation(spec, config, data.valid))
         pictures.lost = left_out  # what goes bad from here on
         epoch, sizes = task.epoch(data.train), pretrained.model.config
@@ -157,7 +137,7 @@ class Session:
             began, settings = time.perf_counter(), probe_settings(task_settings(config, blanked))
             task = self.type(self.pretrained, self.pictures, self.data, settings)
             fit = fit_task(task, self.data.valid, config.choose_by)
-            return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
+            return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit, cost=UNCHANGED)
         if blanked is not HiddenInput.NOTHING:
             config = replace(config, report_to=[])
         if blanked is not HiddenInput.NOTHING and config.baseline_steps:
@@ -171,12 +151,10 @@ class Session:
         tuned = tune(task, config, self.data.valid, folder, settings, **told)
         tuned, valid = replace(tuned, additions=merge_lora(task.module)), self.data.valid
         if blanked is HiddenInput.NOTHING:
-            test = RetentionTest(self.pretrained, task, valid)
             if config.interpolate:
-                tuned = interpolate(task, tuned, valid, config, test, self.progress)
-            else:
-                cost, kept = distributed.on_first(partial(test.measure, task.module.shared_state()))
-                tuned = replace(tuned, cost=cost, kept=kept)
+                tuned = interpolate(task, self.pretrained.model.state_dict(), tuned, valid, config)
+            cost, kept = distributed.on_first(lambda: cost_of(self.pretrained, task))
+            tuned = replace(tuned, cost=cost, kept=kept)
         task.settle(valid)
         return task, tuned
 

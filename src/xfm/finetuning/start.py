@@ -83,17 +83,15 @@ def restored(
     return task
 
 
-def first_reads(
-    read: Callable[[], tuple[T, SkippedRecords]], pictures: TaskImages
-) -> tuple[T, SkippedRecords]:
-    """Rows that the first process reads, for all, with the decoded pictures."""
-    found = distributed.on_first(lambda: (*read(), pictures.marks))
+def first_reads(read: Callable[[], T], pictures: TaskImages) -> T:
+    """What the first process reads, for all, with the decoded pictures."""
+    found, marks = distributed.on_first(lambda: (read(), pictures.marks))
     if distributed.rank():
-        pictures.follow(found[2])
-    return found[0], found[1]
+        pictures.follow(marks)
+    return found
 
 
-# ---------------------------------------------------------------- rows of tables
+# ---------------------------------------------------------------- rows whose pictures can be read
 def readable_rows(
     task: type[AnyTask],
     raw: Mapping[str, Sequence[TableRow]],
@@ -112,12 +110,10 @@ def readable_rows(
             except UnreadableImage as error:
                 left_out.note(row.place, str(error))
     if pictures is not None:
-        named = [(row, task.images_of(one)) for own in typed.values() for row, one in own]
-        bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in named for path in paths)), progress)
-        for row, path in ((row, path) for row, paths in named for path in paths if path in bad):
-            left_out.note(row.place, bad[path])
+        shown = _distinct(task, *([one for _, one in own] for own in typed.values()))
+        bad = pictures.unreadable(shown, progress)
         for name, own in typed.items():
-            typed[name] = [one for one in own if bad.keys().isdisjoint(task.images_of(one[1]))]
+            typed[name] = [pair for pair in own if _usable(task, pair[1], pair[0].place, bad, left_out)]
     left_out.check()
     for name, rows in raw.items():
         left_out.count(str(rows[0].file), name, len(rows), len(rows) - len(typed[name]))
@@ -139,7 +135,6 @@ def require_texts(task: type[AnyTask], rows: Sequence[TypedRow], texts: int = 0)
             raise row.error(second.name, problem)
 
 
-# ---------------------------------------------------------------- typed rows
 def usable_rows(
     task: type[AnyTask],
     data: SplitRows[Any],
@@ -150,11 +145,13 @@ def usable_rows(
 ) -> SplitRows[Any]:
     """Typed rows without those with unreadable pictures. `lazily` looks only at training pictures that fit
     into memory; others become blank when they fail."""
+    if not data.train:
+        raise UserError(f"{task.spec.name}: there are no training rows")
     splits = {"train": data.train, "valid": data.valid, "test": data.test, **data.others}
-    scored = (rows for name, rows in splits.items() if name != "train")
-    bad = pictures.unreadable(_distinct(task, *(() if lazily else (data.train,)), *scored), progress)
+    seen = _distinct(task, *(rows for name, rows in splits.items() if name != "train" or not lazily))
+    bad = pictures.unreadable(seen, progress)
     if lazily:
-        bad |= pictures.unreadable(_distinct(task, data.train, most=pictures.room), progress)
+        bad |= pictures.unreadable(_distinct(task, data.train)[: pictures.room], progress)
     kept = {name: _without(rows, bad, task, name, left_out) for name, rows in splits.items()}
     left_out.check()
     own = {name: kept.pop(name) for name in ("train", "valid", "test")}
@@ -170,25 +167,28 @@ def readable(
     return kept
 
 
-def _distinct(task: type[AnyTask], *splits: Sequence[Any], most: int | None = None) -> list[Path]:
-    found: dict[Path, None] = {}
-    for path in (path for rows in splits for row in rows for path in task.images_of(row)):
-        if most is not None and len(found) >= most:
-            break
-        found[path] = None
-    return [*found]
+def _distinct(task: type[AnyTask], *splits: Sequence[Any]) -> list[Path]:
+    return list(dict.fromkeys(path for rows in splits for row in rows for path in task.images_of(row)))
+
+
+def _usable(
+    task: type[AnyTask], row: Any, place: str, bad: Mapping[Path, str], left_out: SkippedRecords
+) -> bool:
+    reasons = [bad[path] for path in task.images_of(row) if path in bad]
+    for reason in reasons[:1]:
+        left_out.note(place, reason)
+    return not reasons
 
 
 def _without(
     rows: Sequence[Any], bad: Mapping[Path, str], task: type[AnyTask], split: str, left_out: SkippedRecords
 ) -> Sequence[Any]:
-    absent = set[int]()
-    for place, row in enumerate(rows) if bad else ():
-        for path in [path for path in task.images_of(row) if path in bad][:1]:
-            absent.add(place)
-            left_out.note(f"{split} row {place + 1}", bad[path])
-    left_out.count(split, split, len(rows), len(absent))
-    return [row for place, row in enumerate(rows) if place not in absent] if absent else rows
+    kept = rows
+    if bad:
+        named = ((f"{split} row {place}", row) for place, row in enumerate(rows, start=1))
+        kept = [row for place, row in named if _usable(task, row, place, bad, left_out)]
+    left_out.count(split, split, len(rows), len(rows) - len(kept))
+    return kept
 
 
 def few(names: Iterable[str], most: int = 8) -> str:

@@ -19,7 +19,6 @@ from xfm.core.errors import UserError, import_extra
 from xfm.finetuning.early_stopping import ValidationMonitor
 from xfm.finetuning.presets import TUNED, training_config
 from xfm.finetuning.probing import LinearFit
-from xfm.finetuning.retention import UNCHANGED
 from xfm.models.adapters import LowRank, require_base, save_adapter
 from xfm.models.artifacts import FRESH
 from xfm.models.folder import Artifacts, Pretrained, save_model
@@ -101,8 +100,8 @@ def check_adapter(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> 
 class TuningRun:
     """Result of a training: last and best step, validation metrics by step, losses of a run without folder,
     seconds, probe, whether the clock ended it, precision, LoRA's additions by layer, its `cost` and what is
-    `kept` (`RetentionTest.measure`), and the share of the way to the last weights that was chosen of a
-    `curve` of scores by share (empty: of none)."""
+    `kept` (`cost_of`); of interpolated weights the share of the way to the last ones that was chosen, the
+    validation metric by share, and both in words."""
 
     step: int
     best: int | None = None
@@ -113,20 +112,11 @@ class TuningRun:
     limited: bool = False
     precision: Precision | None = None
     additions: Mapping[str, LowRank] = field(default_factory=dict)
-    cost: str = UNCHANGED
+    cost: str = ""
     kept: Mapping[str, Score] = field(default_factory=dict)
     share: float = 1.0
-    curve: Mapping[float, Mapping[str, Score]] = field(default_factory=dict)
-
-    @property
-    def weights(self) -> str:
-        """Which weights were chosen, in words; empty where there was no choice."""
-        if not self.curve:
-            return ""
-        metric, shares = next(iter(self.curve[self.share])), (self.share, 0.0, 1.0)
-        own, first, last = (f"{self.curve[share][metric].value:.3f}" for share in shares)
-        way = f"{self.share:g} of the way from those before (0) to the fine-tuned (1)"
-        return f"{way}: validation {metric} {own}, at 0 {first}, at 1 {last}"
+    curve: Mapping[float, float] = field(default_factory=dict)
+    weights: str = ""
 
 
 def tune(

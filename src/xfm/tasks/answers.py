@@ -1,7 +1,7 @@
 """Ranking a fixed answer list by sequence likelihood, exactly and without scoring every answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -13,31 +13,15 @@ from xfm.models.decoder import CachedDecoder, Decoder
 from xfm.objectives.losses import sequence_losses
 
 
-class _Edges:
-    """Edges of prefixes: those of prefix p are count[p] from start[p] on; both [P] int64."""
-
-    def __init__(self, owner: Tensor, owners: int) -> None:
-        self.count = torch.bincount(owner, minlength=owners)
-        self.start = self.count.cumsum(0) - self.count
-
-    def of_rows(self, prefix: Tensor) -> tuple[Tensor, Tensor]:
-        """Prefixes [R] -> row and edge of all their edges, both [n] int64."""
-        count = self.count[prefix]
-        row = torch.arange(len(prefix), device=prefix.device).repeat_interleave(count)
-        rank = torch.arange(len(row), device=prefix.device) - (count.cumsum(0) - count)[row]
-        return row, self.start[prefix][row] + rank
-
-
 @dataclass(frozen=True)
 class Level:
-    """P distinct prefixes [P, L] of longer answers, in order, with edges to longer prefixes and to answers
-    that end; answer and last token [E] int64."""
+    """P distinct prefixes [P, L] of answers in order, and the answer [P] that each is, or -1. Those of prefix
+    p of the level before are count[p] from first[p] on."""
 
     ids: Tensor
-    longer: _Edges
-    ends: _Edges
     answer: Tensor
-    token: Tensor
+    count: Tensor
+    first: Tensor
 
 
 class AnswerList:
@@ -51,24 +35,21 @@ class AnswerList:
         self.ids, self.mask = encoded.ids, encoded.mask
 
     @cached_property
-    def levels(self) -> list[Level]:
-        """The answers as a tree of prefixes, where the tensors are."""
-        lengths, levels = self.mask.sum(1), list[Level]()
-        parents = self.ids.new_zeros(len(self.ids))  # the prefix of each answer in the level before
-        for length in range(1, int(lengths.max())):
-            inside = (lengths > length).nonzero().squeeze(1)
-            prefixes, place = self.ids[inside, :length].unique(dim=0, return_inverse=True)
-            if levels:
-                before = prefixes.new_zeros(len(prefixes)).index_copy_(0, place, parents[inside])
-                levels[-1] = replace(levels[-1], longer=_Edges(before, len(levels[-1].ids)))
-            parents = parents.index_copy(0, inside, place)
-            ending = (lengths == length + 1).nonzero().squeeze(1)
-            owner, order = parents[ending].sort(stable=True)
-            answer = ending[order]
-            none = _Edges(prefixes.new_zeros(0), len(prefixes))
-            ends, last = _Edges(owner, len(prefixes)), self.ids[answer, length]
-            levels.append(Level(prefixes, none, ends, answer, last))
-        return levels
+    def tree(self) -> tuple[list[Level], Tensor]:
+        """The answers as a tree of prefixes, and [A] int64 which of those of equal tokens stands there."""
+        lengths, levels, places = self.mask.sum(1), list[Level](), self.ids.new_zeros(len(self.ids))
+        same = places.clone()
+        for length in range(1, int(lengths.max()) + 1):
+            own = (lengths >= length).nonzero().squeeze(1)
+            ids, place = self.ids[own, :length].unique(dim=0, return_inverse=True)
+            before = ids.new_zeros(len(ids)).index_copy_(0, place, places[own])
+            count = before.bincount(minlength=len(levels[-1].ids) if levels else 1)
+            answer, ends = torch.full_like(before, -1), lengths[own] == length
+            answer[place[ends]] = own[ends]
+            same[own[ends]] = answer[place[ends]]
+            levels.append(Level(ids, answer, count, count.cumsum(0) - count))
+            places = places.index_copy(0, own, place)
+        return levels, same
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -76,7 +57,7 @@ class AnswerList:
     def to(self, device: torch.device | str) -> "AnswerList":
         """The same list with its tensors on `device` (in place)."""
         self.ids, self.mask = self.ids.to(device), self.mask.to(device)
-        self.__dict__.pop("levels", None)
+        self.__dict__.pop("tree", None)
         return self
 
 
@@ -111,7 +92,7 @@ def likeliest_answers(
     rows = order + torch.arange(0, len(memory) * tokens, tokens, device=order.device)[:, None]
     for part in (rows[:, :kept], rows[:, kept:]):
         search.follow(begun, root.at(part.flatten()), chunk)
-    likelihood, index = search.totals.topk(count, dim=1)
+    likelihood, index = search.totals[:, answers.tree[1]].topk(count, dim=1)
     return index, likelihood
 
 
@@ -135,21 +116,22 @@ class _TreeSearch:
     """Log-likelihoods [N, A] float32 of answers, -inf where not followed."""
 
     def __init__(self, answers: AnswerList, questions: int, count: int) -> None:
-        self._levels, self._count = answers.levels, count
+        self._levels, self._count = answers.tree[0], count
         self.totals = torch.full((questions, len(answers)), -torch.inf, device=answers.ids.device)
 
     def read(self, cached: CachedDecoder, rows: _Prefixes) -> _Prefixes:
-        level = self._levels[rows.depth]
+        level, longer = self._levels[rows.depth : rows.depth + 2]
         likelihood = cached.step(level.ids[rows.prefix]).float().log_softmax(-1)  # [R, V]
-        row, end = level.ends.of_rows(rows.prefix)
-        ended = rows.score[row] + likelihood[row, level.token[end]]
-        self.totals[rows.question[row], level.answer[end]] = ended
-        row, longer = level.longer.of_rows(rows.prefix)
-        if not len(row):
-            return _Prefixes(row, row, longer, rows.score[:0], rows.depth + 1)
-        token = self._levels[rows.depth + 1].ids[longer, -1]
-        score = rows.score[row] + likelihood[row, token]
-        return _Prefixes(row, rows.question[row], longer, score, rows.depth + 1)
+        count = longer.count[rows.prefix]
+        row = torch.arange(len(count), device=count.device).repeat_interleave(count)
+        rank = torch.arange(len(row), device=count.device) - (count.cumsum(0) - count)[row]
+        prefix = longer.first[rows.prefix][row] + rank
+        score = rows.score[row] + likelihood[row, longer.ids[prefix, -1]]
+        found = _Prefixes(row, rows.question[row], prefix, score, rows.depth + 1)
+        answer = longer.answer[prefix]
+        ended = found.at((answer >= 0).nonzero().squeeze(1))
+        self.totals[ended.question, longer.answer[ended.prefix]] = ended.score
+        return found.at((answer < 0).nonzero().squeeze(1))
 
     def follow(self, begun: CachedDecoder, rows: _Prefixes, chunk: int) -> None:
         rows = self._promising(rows)

@@ -18,7 +18,6 @@ from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.registry import IMAGENET, Benchmark
 from xfm.evaluation.benchmarks.scorers import Metrics
 from xfm.evaluation.probing.scoring import LabelledSplits, evaluate_frozen
-from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.finetune import finetune_rows
 from xfm.finetuning.presets import task_settings
 from xfm.finetuning.start import readable, restored
@@ -188,10 +187,8 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
         config = replace(config, device=str(pick_device(setting.device)))
         kind_of = task_spec(kind).task_class(config.regression)
         return restored(kind_of, base, TaskImages(base.preprocessing), data.train, task_settings(config))
-    resume, origin = run.is_dir() and bool(list_checkpoints(run)), RowOrigin(lazily=True)
-    return finetune_rows(
-        kind, setting.model, data, config, run, resume=resume, progress=setting.progress, origin=origin
-    ).task
+    how = {"resume": run.is_dir() and bool(list_checkpoints(run)), "progress": setting.progress}
+    return finetune_rows(kind, setting.model, data, config, run, **how, lazily=True).task
 
 
 def start_after_domain(benchmark: Benchmark, edition: Edition, setting: JobSetting) -> tuple[JobSetting, str]:

@@ -1,4 +1,4 @@
-"""Baselines of classes, labels and values: linear models from scikit-learn, a probe, and neighbours."""
+"""Baselines of classes, labels and values: linear models from scikit-learn, and a probe."""
 
 import time
 import warnings
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures
-from xfm.finetuning.frozen_features import neighbour_shares
 from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
 from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
@@ -36,7 +35,7 @@ def ridge(train: Rows, valid: Rows, budget: float) -> tuple[Any, str]:
         guessed = np.asarray(model.predict(valid[0]), dtype=np.float64)
         return pearson(guessed, valid[1]), -float(np.mean((guessed - valid[1]) ** 2))
 
-    return _chosen(lambda c: Ridge(alpha=1 / c), score, train, len(valid[1]), budget, PENALTIES)
+    return _chosen(lambda c: Ridge(alpha=1 / c), score, train, len(valid[1]), budget)
 
 
 def _chosen(
@@ -45,12 +44,11 @@ def _chosen(
     train: Rows,
     valid: int,
     budget: float,
-    penalties: Sequence[float],
 ) -> tuple[Any, str]:
     from sklearn.exceptions import ConvergenceWarning
 
     began, found = time.perf_counter(), []
-    tried = penalties if valid else (DEFAULT,)
+    tried = PENALTIES if valid else (DEFAULT,)
     with warnings.catch_warnings():
         # The iterations are the budget; the last digits of the optimum do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -89,13 +87,11 @@ class _BinaryModels:
         return np.stack(found, axis=1)
 
 
-def fit_labels(
-    material: Material, features: Callable[[Sequence[Any]], Any], penalties: Sequence[float] = PENALTIES
-) -> Fitted:
+def fit_labels(material: Material, features: Callable[[Sequence[Any]], Any]) -> Fitted:
     """`fit_rows` to the classes or labels of the task, with their weights."""
     task = class_task(material)
     weights = None if task.weight is None else task.weight.numpy()
-    return fit_rows(task.labels, task.truths_of, material, features, penalties, weights)
+    return fit_rows(task.labels, task.truths_of, material, features, weights)
 
 
 def fit_rows(
@@ -103,7 +99,6 @@ def fit_rows(
     truths_of: Callable[[Sequence[Any]], list[Truth]],
     material: Material,
     features: Callable[[Sequence[Any]], Any],
-    penalties: Sequence[float] = PENALTIES,
     weights: Array | None = None,
 ) -> Fitted:
     """Logistic regression of classes or of each label on features [R, D] of rows, dense or sparse: what it
@@ -131,7 +126,7 @@ def fit_rows(
         return own.metrics(truths, own.anew(found))[labels.primary], labels.likelihood(truths, found)
 
     train = features(material.train), targets
-    model, note = _chosen(make, score, train, len(valid), material.budget, penalties)
+    model, note = _chosen(make, score, train, len(valid), material.budget)
     if len(truths):
         labels = labels.settled(truths, said(model, seen))
     return lambda rows: said(model, features(rows)), note
@@ -151,11 +146,6 @@ def class_task(material: Material) -> ClassTask[Any]:
     task = material.task
     assert isinstance(task, ClassTask)
     return task
-
-
-PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
-"""Dense standardised features need a stronger penalty than TF-IDF."""
-NEIGHBOURS = (1, 5, 10, 20)
 
 
 def linear_texts(material: Material) -> BaselinePredictions:
@@ -187,13 +177,13 @@ def probe(material: Material) -> BaselinePredictions:
     return material.predicted(own.predict, fit.note)
 
 
-def probe_of_images(material: Material) -> BaselinePredictions:
-    """Of pictures alone, whose features other baselines need, too."""
-    seen, task = material.seen, class_task(material)
+def probe_of(material: Material, values: Array) -> BaselinePredictions:
+    """Of the pictures' frozen features, which other baselines need, too, or of their pixels [I, D]."""
+    task = class_task(material)
     labels, valid = task.labels, material.valid
 
     def features(rows: Sequence[Any]) -> Features:
-        return rows, material.rows(rows, seen.frozen) if len(rows) else seen.frozen[:0]
+        return rows, material.rows(rows, values) if len(rows) else values[:0]
 
     fit = fit_linear(task, features(material.train), features(valid))
 
@@ -205,50 +195,19 @@ def probe_of_images(material: Material) -> BaselinePredictions:
     return material.predicted(answer, fit.note)
 
 
-def neighbours(material: Material) -> BaselinePredictions:
-    """The nearest training pictures by the cosine of frozen features; how many is chosen like C."""
-    task, seen = class_task(material), material.seen
-    labels, valid = task.labels, material.valid
-    known, truths = material.rows(material.train, seen.frozen), task.truths_of(material.train)
-
-    def answer(rows: Sequence[Any], k: int) -> list[Any]:
-        return labels.said(neighbour_shares(known, labels.flags(truths), material.rows(rows, seen.frozen), k))
-
-    k, how = NEIGHBOURS[1], ""
-    if len(valid):
-        right = {
-            size: task.validation_metrics(valid, answer(valid, size))[labels.primary] for size in NEIGHBOURS
-        }
-        k, how = max(right, key=lambda size: (right[size], -size)), ", chosen on the validation rows"
-        labels = labels.settled(task.truths_of(valid), answer(valid, k))
-    return material.predicted(lambda rows: answer(rows, k), f"k = {k}{how}")
-
-
 def both(material: Material) -> BaselinePredictions:
     """TF-IDF of the text beside frozen features of the pictures, with logistic regression."""
     from scipy.sparse import csr_array, hstack
+    from sklearn.preprocessing import StandardScaler
 
     task, seen = class_task(material), material.seen
-    scale = _scaler(material.rows(material.train, seen.frozen))
+    scaler = StandardScaler().fit(material.rows(material.train, seen.frozen).astype(np.float64))
     words = TextFeatures([task.texts_of(row) for row in material.train], len(task.labels.names))
 
     def features(rows: Sequence[Any]) -> Any:
-        dense = scale(material.rows(rows, seen.frozen))
+        dense: Any = scaler.transform(material.rows(rows, seen.frozen))
         dense /= np.sqrt(dense.shape[1])  # as long as a row of TF-IDF
         return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
 
     answer, how = fit_labels(material, features)
     return material.predicted(answer, how, words.cut)
-
-
-def linear(material: Material, values: Array) -> BaselinePredictions:
-    """Logistic regression on frozen features, or on pixels, of the pictures."""
-    scale = _scaler(material.rows(material.train, values))
-    answer, how = fit_labels(material, lambda rows: scale(material.rows(rows, values)), PROBE_PENALTIES)
-    return material.predicted(answer, how)
-
-
-def _scaler(train: Array) -> Any:
-    from sklearn.preprocessing import StandardScaler
-
-    return StandardScaler().fit(train.astype(np.float64)).transform

@@ -21,23 +21,14 @@ from xfm.finetuning.frozen_features import unit
 from xfm.finetuning.probing import has_probe
 from xfm.tasks.base import AnyTask
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.labelling import OneLabel, most_frequent_label
+from xfm.tasks.labelling import OneLabel
 from xfm.tasks.rows import Corners, SplitRows
 from xfm.tasks.sentence_similarity import Nearest, Scores, TextSearch
 
 ANSWERS = 200
 """The most frequent answers, which the classifier of questions tells apart."""
 K1, B = 1.2, 0.75
-"""Of BM25, as Lucene has them: how soon repeats of a word stop to count, and what long texts lose."""
-
-
-def answer_of_question(material: Material) -> BaselinePredictions:
-    """The most frequent answer to the same question, or to the nearest one by TF-IDF."""
-    answers: dict[str, list[str]] = defaultdict(list)
-    for row in material.train:
-        answers[normalise_caption(row.question)].append(normalise_caption(row.answer))
-    usual = {question: most_frequent_label(own) for question, own in answers.items()}
-    return _of_nearest_text(material, usual, "question")
+"""Of BM25: how soon repeats of a word stop to count, and what long texts lose."""
 
 
 def question_only(material: Material) -> BaselinePredictions:
@@ -63,8 +54,15 @@ def box_of_phrase(material: Material) -> BaselinePredictions:
     boxes: dict[str, list[Corners]] = defaultdict(list)
     for row in material.train:
         boxes[normalise_caption(row.phrase)] += row.boxes
-    usual = {phrase: tuple(np.median(np.array(own), axis=0).tolist()) for phrase, own in boxes.items()}
-    return _of_nearest_text(material, usual, "phrase")
+    words = TextFeatures([(phrase,) for phrase in boxes])
+    known = words([(phrase,) for phrase in boxes])
+    usual = [tuple(np.median(np.array(own), axis=0).tolist()) for own in boxes.values()]
+
+    def answer(rows: Sequence[Any]) -> list[Any]:
+        asked = words([(normalise_caption(row.phrase),) for row in rows])
+        return [usual[place] for place in _nearest(known, asked)]
+
+    return material.predicted(answer)
 
 
 def caption_of_neighbour(material: Material) -> BaselinePredictions:
@@ -99,28 +97,19 @@ def tf_idf(material: Material) -> BaselinePredictions:
 
 
 def bm25_scores(search: TextSearch) -> Scores:
-    """BM25 (Robertson and others, TREC-3, 1994) of all candidates for some anchors; a word in n of C weighs
-    `log(1 + (C - n + 0.5) / (n + 0.5))`, as in Lucene."""
-    from scipy.sparse import csr_array
-    from sklearn.feature_extraction.text import CountVectorizer
+    """BM25 (Robertson and others, TREC-3, 1994) of all candidates for some anchors, as Lucene has it."""
+    import bm25s
 
-    vectors = CountVectorizer(token_pattern=r"(?u)\b\w+\b")
-    texts = [text[:LONGEST] for text in search.candidates]
-    try:
-        counts = csr_array(vectors.fit_transform(texts), dtype=np.float64)  # [C, V]
-    except ValueError:  # no candidate has a word
-        return lambda block: np.zeros((len(search.anchors[block]), len(texts)))
-    having = np.diff(counts.tocsc().indptr)  # [V]
-    weights = np.log1p((len(texts) - having + 0.5) / (having + 0.5))
-    lengths = np.asarray(counts.sum(axis=1)).ravel()
-    damping = K1 * (1 - B + B * lengths / lengths.mean())  # [C]
-    rows = np.repeat(np.arange(len(texts)), np.diff(counts.indptr))
-    repeats = counts.data * (K1 + 1) / (counts.data + damping[rows])
-    known = csr_array((repeats * weights[counts.indices], counts.indices, counts.indptr), shape=counts.shape)
+    def words(texts: Sequence[str]) -> Any:
+        cut, word = [text[:LONGEST] for text in texts], r"\b\w+\b"
+        return bm25s.tokenize(cut, True, word, stopwords=[], return_ids=False, show_progress=False)
+
+    known = bm25s.BM25(k1=K1, b=B, method="lucene")
+    known.index(words(search.candidates), show_progress=False)
 
     def scores(block: slice) -> Any:
-        asked = csr_array(vectors.transform([text[:LONGEST] for text in search.anchors[block]]))
-        return (asked.astype(np.float64) @ known.T).toarray()
+        asked = map(known.get_tokens_ids, words(search.anchors[block]))
+        return np.stack([known.get_scores_from_ids(ids) for ids in asked])
 
     return scores
 
@@ -128,20 +117,6 @@ def bm25_scores(search: TextSearch) -> Scores:
 def _ranked(rows: Sequence[Any], scores_of: Callable[[TextSearch], Scores]) -> list[Nearest]:
     search = TextSearch.of(rows)
     return search.ranked(scores_of(search))
-
-
-def _of_nearest_text(material: Material, values: Mapping[str, Any], field: str) -> BaselinePredictions:
-    known = [*values]
-
-    def answer(rows: Sequence[Any]) -> list[Any]:
-        words = TextFeatures([(text,) for text in known])
-        wanted = [normalise_caption(getattr(row, field)) for row in rows]
-        distinct = list(dict.fromkeys(wanted))
-        vectors = [words([(text,) for text in texts]) for texts in (known, distinct)]
-        found = dict(zip(distinct, _nearest(*vectors), strict=True))
-        return [values[known[found[text]]] for text in wanted]
-
-    return material.predicted(answer)
 
 
 def _nearest(known: Any, asked: Any, size: int = 256) -> list[int]:
@@ -158,20 +133,16 @@ PROBE = "linear probe of the frozen features"
 Make = Callable[[Material], BaselinePredictions]
 _BOTH: Mapping[str, Make] = {
     "text only: TF-IDF + logistic regression": classification.linear_texts,
-    "pictures only: linear probe of the frozen features": lambda m: classification.linear(m, m.seen.frozen),
+    "pictures only: linear probe of the frozen features": lambda m: classification.probe_of(m, m.seen.frozen),
     "TF-IDF beside frozen features + logistic regression": classification.both,
     PROBE: classification.probe,
 }
 _PICTURES: Mapping[str, Make] = {
-    PROBE: classification.probe_of_images,
-    "k-NN of the frozen features": classification.neighbours,
-    "pixels + logistic regression": lambda m: classification.linear(m, m.seen.pixels),
+    PROBE: lambda m: classification.probe_of(m, m.seen.frozen),
+    "pixels + logistic regression": lambda m: classification.probe_of(m, m.seen.pixels),
 }
 _OTHERS: Mapping[str, Mapping[str, Make]] = {
-    VQA.name: {
-        "answer of the nearest training question": answer_of_question,
-        "question only: TF-IDF + logistic regression": question_only,
-    },
+    VQA.name: {"question only: TF-IDF + logistic regression": question_only},
     GROUNDING.name: {"box of the nearest training phrase": box_of_phrase},
     SENTENCE_SIMILARITY.name: {
         "TF-IDF": tf_idf,
