@@ -121,7 +121,7 @@ def look(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
         codes[fit[twice]] = 2
         if config.duplicates is Duplicates.ALIKE:
             fit = fit[~twice]
-            codes[fit[near_earlier(seen["hash"][fit], config.distance)]] = 3
+            codes[fit[near_earlier(seen["hash"][fit], config.distance) >= 0]] = 3
     with writing(folder, AGAIN):
         folder.mkdir(exist_ok=True)
         ends = np.cumsum([len(part) for part in parts])
