@@ -126,17 +126,10 @@ def img2dataset(root: Path, tars: int = 2, pictures: int = 3) -> Path:
             members.append((f"{key}.jpg", jpeg(200 + number)))
             if place != 1:
                 members.append((f"{key}.txt", f"caption {number}".encode()))
-            members.append((f"{key}.json", json.dumps(said if place != 2 else {"key": key}).encode()))
+            if place != 2:
+                members.append((f"{key}.json", json.dumps(said).encode()))
         write_tar(root / f"{shard:05d}.tar", members)
         write(root / f"{shard:05d}_stats.json", {"count": pictures})
-    return root
-
-
-def img2dataset_files(root: Path) -> Path:
-    for number in range(3):
-        write(root / "00000" / f"{number:09d}.jpg", jpeg(200 + number))
-        write(root / "00000" / f"{number:09d}.txt", f"caption {number}")
-        write(root / "00000" / f"{number:09d}.json", {"caption": f"caption {number}"})
     return root
 
 
@@ -219,7 +212,6 @@ MAKERS: Mapping[str, Any] = {
     "coco": coco,
     "vg": visual_genome,
     "cc3m": img2dataset,
-    "laion": img2dataset_files,
     "objects365": objects365,
     "openimages": openimages,
     "imagenet": imagenet,

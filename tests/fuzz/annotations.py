@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.corpora.miniature import coco, folder, img2dataset_files, objects365, openimages, visual_genome
+from tests.corpora.miniature import coco, folder, objects365, openimages, visual_genome
 from tests.fuzz.binaries import change_pickle
 from tests.fuzz.changes import Change, change_json, change_json_lines, change_table, change_text
 from tests.fuzz.target import Family, Target
@@ -82,7 +82,6 @@ TARGETS = (
     _corpus("openimages-classes", openimages, "class-descriptions-boxable.csv", change_table,
         CorpusName.OPENIMAGES),
     _corpus("openimages-narratives", openimages, _NARRATED, change_json_lines, CorpusName.OPENIMAGES),
-    _corpus("files-json", img2dataset_files, "00000/000000000.json", change_json, CorpusName.LAION),
     _corpus("folder-json", folder, "b.json", change_json, CorpusName.FOLDER),
     _corpus("folder-txt", folder, "a/1.txt", change_text, CorpusName.FOLDER),
     _official("coco", "dataset_coco.json", change_json),

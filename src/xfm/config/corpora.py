@@ -31,7 +31,7 @@ class CorpusName(StrEnum):
 CORPORA = {
     CorpusName.COCO: "annotations/ with captions_*.json and instances_*.json, beside train2014/ and so on",
     CorpusName.VG: "image_data.json, region_descriptions.json, objects.json, attributes.json, VG_100K*/",
-    CorpusName.SBU: "what img2dataset wrote: 00000.tar and so on, or folders of that name",
+    CorpusName.SBU: "what img2dataset wrote as webdataset: 00000.tar and so on",
     CorpusName.CC3M: "as sbu",
     CorpusName.CC12M: "as sbu",
     CorpusName.LAION: "as sbu",
