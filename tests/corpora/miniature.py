@@ -147,8 +147,8 @@ def objects365(root: Path) -> Path:
 
 
 def openimages(root: Path) -> Path:
-    """Open Images: boxes as fractions, names of classes, narratives, one without boxes."""
-    names = [f"{number:016x}" for number in range(11, 14)]
+    """Open Images: boxes as fractions, names of classes."""
+    names = [f"{number:016x}" for number in range(11, 13)]
     for place, name in enumerate(names):
         write(root / "train" / f"{name}.jpg", jpeg(400 + place))
     head = ["ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax", "IsOccluded"]
@@ -159,10 +159,6 @@ def openimages(root: Path) -> Path:
     csv.writer(boxes).writerows([head, *rows])
     write(root / "oidv6-train-annotations-bbox.csv", boxes.getvalue())
     write(root / "class-descriptions-boxable.csv", "/m/0cat,Cat\n/m/0dog,Dog\n")
-    told = [{"image_id": names[0], "caption": "In this picture there is a cat.", "traces": []}]
-    told.append({"image_id": names[2], "caption": "We can see a house.", "traces": [[{"x": 0.1}]]})
-    lines = "".join(json.dumps(one) + "\n" for one in told)
-    write(root / "open_images_train_v6_localized_narratives-00000-of-00010.jsonl", lines)
     return root
 
 

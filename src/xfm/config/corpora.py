@@ -36,7 +36,7 @@ CORPORA = {
     CorpusName.CC12M: "as sbu",
     CorpusName.LAION: "as sbu",
     CorpusName.OBJECTS365: "zhiyuan_objv2_train.json, or another in COCO's format, and the pictures below",
-    CorpusName.OPENIMAGES: "*-annotations-bbox.csv, *class-descriptions*.csv, narratives as .jsonl, train/",
+    CorpusName.OPENIMAGES: "*-annotations-bbox.csv, *class-descriptions*.csv, train/",
     CorpusName.IMAGENET: "train/ with a folder a class (or such folders alone)",
     CorpusName.WIKIPEDIA: "as text",
     CorpusName.C4: "as text",

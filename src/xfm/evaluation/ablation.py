@@ -5,9 +5,8 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,17 @@ from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
-from xfm.core.errors import UserError, amount
+from xfm.core.errors import amount
 from xfm.core.files import read_json_or_nothing, write_text
 from xfm.core.locks import locked
 from xfm.core.paths import home_path
 from xfm.core.processes import cores, processor
-from xfm.core.results_folder import free_name
-from xfm.evaluation.suite import evaluate, weights_digest
+from xfm.core.results_folder import ResultOrigin, require_free, sign
+from xfm.evaluation.suite import evaluate
 from xfm.metrics.intervals import Interval
 from xfm.metrics.numbers import percent
 from xfm.models.model_reading import read_provenance
+from xfm.reports.scores import METRICS, read_scores
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
 
@@ -38,10 +38,6 @@ class ScoredRun:
     arm: str
     seed: int
     scores: Mapping[str, float]
-
-
-Scorer = Callable[[Path, int], Mapping[str, float]]
-"""Scores of the model in a folder, trained with a seed."""
 
 
 def differences(runs: Sequence[ScoredRun], metric: str, arm: str, comparisons: int = 1) -> Interval | None:
@@ -130,9 +126,9 @@ def cell(metric: str, arm: str, runs: Sequence[ScoredRun], comparisons: int = 1)
     return f"{shown} ({more}{ends})"
 
 
-RUNS, RESULTS, SETTINGS = "runs", "results.csv", "ablation.json"
-ABOUT, SCORES = "about.json", "scores.json"
-"""Of a run: where and how long it was made, and its scores."""
+RUNS, RESULTS = "runs", "results.csv"
+ABOUT = "about.json"
+"""Of a finished run: where and how long it was made and scored."""
 
 
 def recipe_of(recipe: str, arm: Arm, seed: int, options: Sequence[str] = ()) -> Recipe:
@@ -155,11 +151,10 @@ def ablate(
     out: Path,
     world: Path,
     options: Sequence[str] = (),
-    score: Scorer | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> list[ScoredRun]:
-    """Train every arm with every seed and `score` its model, by default as `xfm evaluate` on `world`; write
+    """Train every arm with every seed, score its model as `xfm evaluate` does on `world`, and write
     `results.csv` and `ablation.md` into `out`. Finished runs in `out/runs/` are kept, so that the same call
     continues. UserError where `out` holds an ablation with another recipe, options, arms or scale."""
     out, world = home_path(out), home_path(world)
@@ -169,19 +164,21 @@ def ablate(
         for seed in range(config.seeds)
         for arm in config.chosen
     ]
-    settings = {"recipe": config.recipe, "options": options, "scale": config.scale}
+    arms = [(one.name, one.options, one.without) for one in config.arms]
+    settings = {"recipe": config.recipe, "options": options, "scale": config.scale, "arms": arms}
     settings |= {"validation": config.validation, "averages": to_plain(config.averages)}
-    settings["arms"] = {one.name: [one.options, one.without] for one in config.arms}
+    subject = {name: str(value) for name, value in settings.items()}
+    maker = ResultOrigin("ablate", subject, config.recipe)
     with locked(out, beside=True):
-        _require_same(out, settings)
+        require_free(out, maker)
+        sign(out, maker)
         rows: list[dict[str, str]] = []
         scored: list[ScoredRun] = []
         for number, (arm, seed, made) in enumerate(runs, 1):
             if progress:
                 print(f"{number}/{len(runs)} {arm.name}, seed {seed}: {arm.meaning}", flush=True)
             folder = out / RUNS / f"{arm.name}-{seed}"
-            evaluation = partial(_evaluated, world, folder, config, device, progress)
-            values = dict(_finished(made, folder, score or evaluation, device, progress))
+            values = _finished(made, folder, world, config, device, progress)
             scored.append(ScoredRun(arm.name, seed, values | config.averaged(values)))
             steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, no recipe says them
             told = {"recipe": made.name, "arm": arm.name, "seed": str(seed), "steps": str(steps)}
@@ -192,52 +189,26 @@ def ablate(
     return scored
 
 
-def _require_same(out: Path, settings: dict[str, object]) -> None:
-    held = read_json_or_nothing(out / SETTINGS)
-    if held and held != settings and (out / RUNS).exists():  # else nothing was begun
-        name = next(name for name, value in settings.items() if held.get(name) != value)
-        raise UserError(
-            f"{out} holds an ablation with another value of {name} (see its {SETTINGS}): "
-            f"give another folder, such as --out {free_name(out)}"
-        )
-    if not held and out.exists() and any(out.iterdir()):
-        raise UserError(
-            f"{out} holds something else than an ablation: give another folder, as --out {free_name(out)}"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / SETTINGS, json.dumps(settings, indent=2) + "\n")
-
-
 def _finished(
-    recipe: Recipe, folder: Path, score: Scorer, device: str, progress: bool
-) -> Mapping[str, float]:
-    began = time.perf_counter()
-    if not (folder / MODEL_FOLDER).exists():
-        pretrain(recipe, folder, (folder / "config.yaml").exists(), progress, device)
-    weights = weights_digest(folder / MODEL_FOLDER)
-    held = read_json_or_nothing(folder / SCORES)
-    if held.get("weights") == weights:
-        return held["scores"]
-    scores = dict(score(folder / MODEL_FOLDER, recipe.training.seed))
-    about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
-    write_text(folder / ABOUT, json.dumps(about) + "\n")
-    write_text(folder / SCORES, json.dumps({"weights": weights, "scores": scores}, indent=1) + "\n")
-    return scores
-
-
-def _evaluated(
-    world: Path, folder: Path, config: AblationConfig, device: str, progress: bool, model: Path, seed: int
+    recipe: Recipe, folder: Path, world: Path, config: AblationConfig, device: str, progress: bool
 ) -> dict[str, float]:
-    evaluation = EvaluationConfig(
-        seed=seed,
-        device=device,
-        scale=config.scale,
-        validation=config.validation,
-        baselines=False,  # runs are compared with each other
-        keep_models=False,
-    )
-    scores = evaluate(model, world, folder, evaluation, progress)
-    return {key: score.value for key, score in scores.items()}
+    model = folder / MODEL_FOLDER
+    if not (model.exists() and (folder / ABOUT).exists()):
+        began = time.perf_counter()
+        if not model.exists():
+            pretrain(recipe, folder, (folder / "config.yaml").exists(), progress, device)
+        evaluation = EvaluationConfig(
+            seed=recipe.training.seed,
+            device=device,
+            scale=config.scale,
+            validation=config.validation,
+            baselines=False,  # runs are compared with each other
+            keep_models=False,
+        )
+        evaluate(model, world, folder, evaluation, progress)
+        about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
+        write_text(folder / ABOUT, json.dumps(about) + "\n")
+    return {key: score.value for key, score in read_scores(folder / METRICS).items()}
 
 
 def machine() -> str:

@@ -70,13 +70,15 @@ class ImageCheck(NamedTuple):
     found: tuple[Issue, ...] = ()
 
 
-def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
-    """Check the bytes of a picture."""
-    digest = identity(data)
+def check_image(picture: bytes | Path, config: DoctorConfig) -> ImageCheck:
+    """Check a picture; an unreadable file counts as undecodable, without a digest."""
+    digest = 0
     try:
+        data = read_image(picture) if isinstance(picture, Path) else picture
+        digest = identity(data)
         header = checked_header(data)
         # At the scale of `xfm prepare` where the file ends as a whole one does; others as in training.
-        picture = loaded(data, header, (64, 64), looks_whole(data, header))
+        pixels = loaded(data, header, (64, 64), looks_whole(data, header))
     except ImageError as error:
         return ImageCheck(digest, found=(Issue(Finding.PICTURE, str(error)),))
     found = list[Issue]()
@@ -86,19 +88,14 @@ def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
         found.append(Issue(Finding.SMALL, shown, -short))
     if long > config.max_aspect * short:
         found.append(Issue(Finding.LONG, shown, long / short))
-    extremes: Any = picture.getextrema()  # of RGB, a pair a channel
+    extremes: Any = pixels.getextrema()  # of RGB, a pair a channel
     if flat := all(high - low <= 4 for low, high in extremes):
         found.append(Issue(Finding.FLAT, "all of it has one colour"))
-    return ImageCheck(digest, header.width, header.height, None if flat else hash_of(picture), tuple(found))
+    return ImageCheck(digest, header.width, header.height, None if flat else hash_of(pixels), tuple(found))
 
 
-@lru_cache(maxsize=256)  # rows of one picture follow one another
-def check_image_file(path: Path, config: DoctorConfig) -> ImageCheck:
-    """Check a file; an unreadable one counts as undecodable."""
-    try:
-        return check_image(read_image(path), config)
-    except ImageError as error:
-        return ImageCheck(0, found=(Issue(Finding.PICTURE, str(error)),))
+check_image_file = lru_cache(maxsize=256)(check_image)
+"""`check_image` of a file, remembered: rows of one picture follow one another."""
 
 
 CAPTION_WORDS, TEXT_WORDS = 200, 100_000

@@ -19,7 +19,7 @@ from xfm.metrics.intervals import bootstrap, row_groups
 from xfm.metrics.recalls import Rule
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.features import Encoder, encode_images, encode_texts
-from xfm.reports.scores import Score
+from xfm.reports.scores import PartResult
 from xfm.tasks.images import TaskImages
 from xfm.tasks.ranking import pair_scores
 from xfm.tasks.retrieval import RetrievalTask
@@ -36,7 +36,7 @@ def evaluate_composition(
     each split; `mean_per_class` is the mean over the kinds of cases that have one."""
     encoder, pictures = zero_shot_encoder(setting)
     setting.folder.mkdir(parents=True, exist_ok=True)
-    found, seed = JobResult(), setting.recipe.settings.seed
+    found, seed = PartResult(), setting.recipe.settings.seed
     every = dict.fromkeys(row for rows in corpus.scored.values() for row in rows)  # splits may share cases
     cases = readable(RetrievalTask, [*every], "test", pictures, setting.left_out)
     places = {row: place for place, row in enumerate(cases)}
@@ -48,16 +48,14 @@ def evaluate_composition(
         named = np.flatnonzero([bool(row.kind) for row in rows])
         for rule, by_case in scores.items():
             for metric, right in composition_right(by_case[own]).items():
-                near = {metric: (len(rows), bootstrap(right.astype(float), groups, seed))}
+                end, chance = SUFFIXES[rule], CHANCES[metric]
+                near = bootstrap(right.astype(float), groups, seed)
+                found.add(f"{split}/{metric}{end}", near, chance, len(rows), seed)
                 if len(named):
                     mean = partial(mean_over_kinds, right[named], kinds[named])
-                    shared = np.unique(groups[named], return_inverse=True)[1]
-                    near["mean_per_class"] = len(named), bootstrap(mean, shared, seed)
-                for name, (count, one) in near.items():
-                    found.scores[f"{split}/{name}{SUFFIXES[rule]}"] = Score(
-                        one.value, CHANCES[metric], None, count, seed, one.low, one.high
-                    )
-    return found
+                    near = bootstrap(mean, np.unique(groups[named], return_inverse=True)[1], seed)
+                    found.add(f"{split}/mean_per_class{end}", near, chance, len(named), seed)
+    return JobResult(found.scores)
 
 
 def _scores(

@@ -169,20 +169,12 @@ def _numbers(values: Sequence[float | None], factor: float = 1.0) -> str:
     return " / ".join("-" if value is None else f"{factor * value:.1f}" for value in values)
 
 
-def as_text(lines: Sequence[TableLine]) -> str:
-    """The table for a terminal; numbers in per cent."""
-    rows = [(*HEAD, ""), *lines]
+def as_markdown(lines: Sequence[TableLine]) -> str:
+    """The table in per cent, aligned, for a document and a terminal; notes come last."""
+    rows = [(*HEAD, "notes"), *lines]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     written = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-        + (f"  ({row[-1]})" if row[-1] else "")
-        for row in rows
+        map(str.ljust, row, (*widths, 0))
+        for row in [rows[0], ["-" * width for width in (*widths, 3)], *rows[1:]]
     ]
-    return "\n".join([written[0], "  ".join("-" * width for width in widths), *written[1:]])
-
-
-def as_markdown(lines: Sequence[TableLine]) -> str:
-    """The table for a document; numbers in per cent."""
-    noted = [(f"{name} ({note})" if note else name, *rest) for name, *rest, note in lines]
-    rows = ["| " + " | ".join(cells) + " |\n" for cells in noted]
-    return f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}\n" + "".join(rows)
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in written)

@@ -22,10 +22,9 @@ def read_winoground(data: Path) -> readers.Corpus[CaptionPuzzle]:
     path = readers.need(data / "winoground", "examples.jsonl", "data/examples.jsonl")
     splits: _Splits = {"test": []}
     for row in readers.read_lines(path):
-        files = {name: f"{row.text(name)}.png" for name in ("image_0", "image_1")}
-        images = (readers.image_below(path.parent / "images", files[name], row, name) for name in files)
-        captions = (row.text("caption_0"), row.text("caption_1"))
-        puzzle = CaptionPuzzle(tuple(images), captions, key=row.text("id"))
+        names, folder = ("image_0", "image_1"), path.parent / "images"
+        images = tuple(readers.image_below(folder, f"{row.text(name)}.png", row, name) for name in names)
+        puzzle = CaptionPuzzle(images, (row.text("caption_0"), row.text("caption_1")), key=row.text("id"))
         for split in ("test", row.text("collapsed_tag").lower()):
             splits.setdefault(split, []).append(puzzle)
     return _checked(splits, "put Winoground's pictures there")
