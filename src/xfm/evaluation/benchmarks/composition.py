@@ -84,10 +84,7 @@ def _pixels(pictures: TaskImages, shown: Sequence[ShownImage], size: int) -> Ite
     for start in range(0, len(shown), size):
         batch = list[Tensor]()
         for path, box in shown[start : start + size]:
-            if box is None:
-                batch.append(pictures.uint8(path))
-                continue
-            left, top, right, bottom = box
+            left, top, right, bottom = box or (0, 0, None, None)
             part = pictures.uint8(path, whole=True)[:, top:bottom, left:right]
             if not part.numel():
                 raise UserError(f"{path}: its box {box} is empty; download the official files again")
