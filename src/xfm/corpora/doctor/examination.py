@@ -2,11 +2,12 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -30,7 +31,6 @@ from xfm.data.records import BadRecordError, SampleKind
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap
-from xfm.data.tables.json_list import read_json_records
 from xfm.data.tables.objects import PREFIX
 from xfm.executors.executor import LocalPool
 from xfm.reports.scores import write_json
@@ -101,8 +101,7 @@ def _is_table(path: str) -> bool:
     kind = table_kind(place)
     if kind != ".jsonl" or not place.name.endswith(kind):
         return kind is not None
-    rows = islice(read_json_records(place).rows(frozenset()), _LOOKED)
-    fields = {name for raw in rows for name in raw.cells}
+    fields = {name for one in _annotations(open_source(place, SampleKind.TEXT)) for name in one}
     return bool(fields & _OF_TASKS) and not fields & {"captions", "regions"}
 
 
@@ -118,11 +117,17 @@ def _guessed(path: str) -> SampleKind:
 
 
 def _kinds_said(source: RecordSource, otherwise: SampleKind) -> set[SampleKind]:
-    found = set[SampleKind]()
+    found = _annotations(source)
+    said = {kind for one in found for name, kind in _SAID_BY.items() if one.get(name)}
+    return {otherwise, *said} if found else said
+
+
+def _annotations(source: RecordSource) -> list[Mapping[str, Any]]:
+    """Those of some records, spread over all."""
+    found = list[Mapping[str, Any]]()
     for number in spread(len(source), _LOOKED, 0).tolist():
         with suppress(BadRecordError):
-            annotation = source.record(number).annotation
-            found |= {otherwise, *(kind for name, kind in _SAID_BY.items() if annotation.get(name))}
+            found.append(source.record(number).annotation)
     return found
 
 
