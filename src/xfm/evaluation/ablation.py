@@ -5,8 +5,9 @@ import csv
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,6 @@ from xfm.evaluation.suite import evaluate
 from xfm.metrics.intervals import Interval
 from xfm.metrics.numbers import percent
 from xfm.models.model_reading import read_provenance
-from xfm.reports.scores import METRICS, read_scores
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
 
@@ -38,6 +38,10 @@ class ScoredRun:
     arm: str
     seed: int
     scores: Mapping[str, float]
+
+
+Scorer = Callable[[Path, int], Mapping[str, float]]
+"""Scores of the model in a folder, trained with a seed."""
 
 
 def differences(runs: Sequence[ScoredRun], metric: str, arm: str, comparisons: int = 1) -> Interval | None:
@@ -127,8 +131,8 @@ def cell(metric: str, arm: str, runs: Sequence[ScoredRun], comparisons: int = 1)
 
 
 RUNS, RESULTS = "runs", "results.csv"
-ABOUT = "about.json"
-"""Of a finished run: where and how long it was made and scored."""
+ABOUT, SCORES = "about.json", "scores.json"
+"""Of a run: where and how long it was made, and its scores, which are written last."""
 
 
 def recipe_of(recipe: str, arm: Arm, seed: int, options: Sequence[str] = ()) -> Recipe:
@@ -151,10 +155,11 @@ def ablate(
     out: Path,
     world: Path,
     options: Sequence[str] = (),
+    score: Scorer | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> list[ScoredRun]:
-    """Train every arm with every seed, score its model as `xfm evaluate` does on `world`, and write
+    """Train every arm with every seed and `score` its model, by default as `xfm evaluate` on `world`; write
     `results.csv` and `ablation.md` into `out`. Finished runs in `out/runs/` are kept, so that the same call
     continues. UserError where `out` holds an ablation with another recipe, options, arms or scale."""
     out, world = home_path(out), home_path(world)
@@ -178,7 +183,8 @@ def ablate(
             if progress:
                 print(f"{number}/{len(runs)} {arm.name}, seed {seed}: {arm.meaning}", flush=True)
             folder = out / RUNS / f"{arm.name}-{seed}"
-            values = _finished(made, folder, world, config, device, progress)
+            evaluation = partial(_evaluated, world, folder, config, device, progress)
+            values = _finished(made, folder, score or evaluation, device, progress)
             scored.append(ScoredRun(arm.name, seed, values | config.averaged(values)))
             steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, no recipe says them
             told = {"recipe": made.name, "arm": arm.name, "seed": str(seed), "steps": str(steps)}
@@ -189,26 +195,32 @@ def ablate(
     return scored
 
 
-def _finished(
-    recipe: Recipe, folder: Path, world: Path, config: AblationConfig, device: str, progress: bool
-) -> dict[str, float]:
+def _finished(recipe: Recipe, folder: Path, score: Scorer, device: str, progress: bool) -> dict[str, float]:
     model = folder / MODEL_FOLDER
-    if not (model.exists() and (folder / ABOUT).exists()):
+    if not (model.exists() and (folder / SCORES).exists()):
         began = time.perf_counter()
         if not model.exists():
             pretrain(recipe, folder, (folder / "config.yaml").exists(), progress, device)
-        evaluation = EvaluationConfig(
-            seed=recipe.training.seed,
-            device=device,
-            scale=config.scale,
-            validation=config.validation,
-            baselines=False,  # runs are compared with each other
-            keep_models=False,
-        )
-        evaluate(model, world, folder, evaluation, progress)
+        scores = dict(score(model, recipe.training.seed))
         about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
         write_text(folder / ABOUT, json.dumps(about) + "\n")
-    return {key: score.value for key, score in read_scores(folder / METRICS).items()}
+        write_text(folder / SCORES, json.dumps(scores, indent=1) + "\n")
+    return read_json_or_nothing(folder / SCORES)
+
+
+def _evaluated(
+    world: Path, folder: Path, config: AblationConfig, device: str, progress: bool, model: Path, seed: int
+) -> dict[str, float]:
+    evaluation = EvaluationConfig(
+        seed=seed,
+        device=device,
+        scale=config.scale,
+        validation=config.validation,
+        baselines=False,  # runs are compared with each other
+        keep_models=False,
+    )
+    scores = evaluate(model, world, folder, evaluation, progress)
+    return {key: score.value for key, score in scores.items()}
 
 
 def machine() -> str:

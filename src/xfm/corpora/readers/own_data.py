@@ -161,19 +161,13 @@ class ImageNetReader(GatheredReader):
     needs_text = False
 
     def inputs(self) -> Iterator[Path]:
-        return (
-            folder / name / picture
-            for folder, classes in self._classes()
-            for name in classes
-            for picture in classes[name]
-        )
-
-    def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         for folder, classes in self._classes():
             turns = sorted((place, name) for name in classes for place in range(len(classes[name])))
-            for place, name in turns:
-                path = folder / name / classes[name][place]
-                yield SourceRecord(path.relative_to(self.source).as_posix(), path)
+            yield from (folder / name / classes[name][place] for place, name in turns)
+
+    def gathered(self, listings: Path) -> Iterator[SourceRecord]:
+        for path in self.inputs():
+            yield SourceRecord(path.relative_to(self.source).as_posix(), path)
 
     def _classes(self) -> Iterator[tuple[Path, dict[str, list[str]]]]:
         roots = [self.source / "ILSVRC/Data/CLS-LOC", self.source / "Data/CLS-LOC", self.source]
