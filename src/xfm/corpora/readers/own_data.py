@@ -50,8 +50,10 @@ class FolderReader(GatheredReader):
             assert isinstance(record.picture, Path)
             try:
                 yield record if record.flaw else replace(record, **_beside(record.picture))
-            except (UserError, BadRecordError) as error:
-                yield replace(record, flaw=getattr(error, "reason", str(error)))
+            except BadRecordError as error:
+                yield replace(record, flaw=error.reason)
+            except UserError as error:
+                yield replace(record, flaw=str(error))
             except OSError as error:
                 yield replace(record, flaw=f"the text cannot be read ({error.strerror})")
 

@@ -166,8 +166,6 @@ def as_markdown(lines: Sequence[TableLine]) -> str:
     """The table in per cent, aligned, for a document and a terminal; notes come last."""
     rows = [(*HEAD, "notes"), *lines]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    written = [
-        map(str.ljust, row, (*widths, 0))
-        for row in [rows[0], ["-" * width for width in (*widths, 3)], *rows[1:]]
-    ]
+    rule = ["-" * width for width in (*widths, 3)]
+    written = [map(str.ljust, row, (*widths, 0)) for row in (rows[0], rule, *rows[1:])]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in written)

@@ -13,6 +13,7 @@ SUGARCREPE = ("replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att
 """Categories, each in a file of its name."""
 LEAST_PAIRS = 25
 """Pairs of attributes with fewer rows are in no mean over pairs."""
+_TAGS = {"Object": "object", "Relation": "relation", "Both": "both"}
 _Splits = dict[str, list[CaptionPuzzle]]
 
 
@@ -25,7 +26,7 @@ def read_winoground(data: Path) -> readers.Corpus[CaptionPuzzle]:
         names, folder = ("image_0", "image_1"), path.parent / "images"
         images = tuple(readers.image_below(folder, f"{row.text(name)}.png", row, name) for name in names)
         puzzle = CaptionPuzzle(images, (row.text("caption_0"), row.text("caption_1")), key=row.text("id"))
-        for split in ("test", row.text("collapsed_tag").lower()):
+        for split in ("test", readers.chosen(row, "collapsed_tag", _TAGS)):
             splits.setdefault(split, []).append(puzzle)
     return _checked(splits, "put Winoground's pictures there")
 

@@ -64,8 +64,8 @@ def _answer_list(folder: Path, questions: Iterable[Question]) -> tuple[tuple[str
         answers = built_answers(questions)
         return answers, (
             f"the list of answers was built, as {path} is missing: the {len(answers):,} answers that most "
-            f"people gave to at least {LEAST_QUESTIONS} questions of train and val; the published list may "
-            "differ"
+            f"people gave to at least {LEAST_QUESTIONS} questions of train and val, or without any those of "
+            "the training rows; the published list may differ"
         )
     answers = readers.read_json(path)
     if not isinstance(answers, list) or not answers or not all(is_text(a) and a for a in answers):
