@@ -58,10 +58,10 @@ def read_aro(data: Path) -> readers.Corpus[CaptionPuzzle]:
         for row in readers.read_json_rows(readers.need(folder, f"visual_genome_{split}.json")):
             image = readers.image_below(folder / "images", row.text("image_path"), row, "image_path")
             captions = (row.text("true_caption"), row.text("false_caption"))
-            left, top, width, height = map(row.value, ("bbox_x", "bbox_y", "bbox_w", "bbox_h"))
-            box = [max(0, round(side)) for side in (left, top, left + width, top + height)]
-            named = " and ".join(row.texts(kind))
-            rows.append(CaptionPuzzle((image,), captions, named, image.name, (*box,)))
+            x, y, width, height = map(row.value, ("bbox_x", "bbox_y", "bbox_w", "bbox_h"))
+            left, top, right, bottom = (max(0, round(end)) for end in (x, y, x + width, y + height))
+            box, named = (left, top, right, bottom), " and ".join(row.texts(kind))
+            rows.append(CaptionPuzzle((image,), captions, named, image.name, box))
         counts = Counter(row.kind for row in rows)
         splits[split] = [row if counts[row.kind] >= least else replace(row, kind="") for row in rows]
     return _checked(splits, "put ARO's pictures (vgr_vga_images.zip) there")
