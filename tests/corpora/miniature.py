@@ -126,17 +126,10 @@ def img2dataset(root: Path, tars: int = 2, pictures: int = 3) -> Path:
             members.append((f"{key}.jpg", jpeg(200 + number)))
             if place != 1:
                 members.append((f"{key}.txt", f"caption {number}".encode()))
-            members.append((f"{key}.json", json.dumps(said if place != 2 else {"key": key}).encode()))
+            if place != 2:
+                members.append((f"{key}.json", json.dumps(said).encode()))
         write_tar(root / f"{shard:05d}.tar", members)
         write(root / f"{shard:05d}_stats.json", {"count": pictures})
-    return root
-
-
-def img2dataset_files(root: Path) -> Path:
-    for number in range(3):
-        write(root / "00000" / f"{number:09d}.jpg", jpeg(200 + number))
-        write(root / "00000" / f"{number:09d}.txt", f"caption {number}")
-        write(root / "00000" / f"{number:09d}.json", {"caption": f"caption {number}"})
     return root
 
 
@@ -154,8 +147,8 @@ def objects365(root: Path) -> Path:
 
 
 def openimages(root: Path) -> Path:
-    """Open Images: boxes as fractions, names of classes, narratives, one without boxes."""
-    names = [f"{number:016x}" for number in range(11, 14)]
+    """Open Images: boxes as fractions, names of classes."""
+    names = [f"{number:016x}" for number in range(11, 13)]
     for place, name in enumerate(names):
         write(root / "train" / f"{name}.jpg", jpeg(400 + place))
     head = ["ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax", "IsOccluded"]
@@ -166,10 +159,6 @@ def openimages(root: Path) -> Path:
     csv.writer(boxes).writerows([head, *rows])
     write(root / "oidv6-train-annotations-bbox.csv", boxes.getvalue())
     write(root / "class-descriptions-boxable.csv", "/m/0cat,Cat\n/m/0dog,Dog\n")
-    told = [{"image_id": names[0], "caption": "In this picture there is a cat.", "traces": []}]
-    told.append({"image_id": names[2], "caption": "We can see a house.", "traces": [[{"x": 0.1}]]})
-    lines = "".join(json.dumps(one) + "\n" for one in told)
-    write(root / "open_images_train_v6_localized_narratives-00000-of-00010.jsonl", lines)
     return root
 
 
@@ -219,7 +208,6 @@ MAKERS: Mapping[str, Any] = {
     "coco": coco,
     "vg": visual_genome,
     "cc3m": img2dataset,
-    "laion": img2dataset_files,
     "objects365": objects365,
     "openimages": openimages,
     "imagenet": imagenet,

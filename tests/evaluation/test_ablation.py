@@ -108,7 +108,7 @@ def test_a_real_one_goes_on_and_refuses_another(tmp_path: Path) -> None:
     made = [path.stat().st_mtime_ns for path in sorted((out / RUNS).glob("*/model/*.safetensors"))]
     assert ablate(config, out, world, steps, progress=False) == first
     assert [path.stat().st_mtime_ns for path in sorted((out / RUNS).glob("*/model/*.safetensors"))] == made
-    with pytest.raises(UserError, match="scale"):
+    with pytest.raises(UserError, match="of another scale"):
         ablate(replace(config, scale=0.02), out, world, steps, progress=False)
-    with pytest.raises(UserError, match="something else"):
+    with pytest.raises(UserError, match="holds a world"):
         ablate(config, world, world, steps, progress=False)

@@ -71,7 +71,7 @@ def test_text_from_data_is_escaped(copy: Path, tiny_world: Path) -> None:
             content["baselines"] = {key: {HOSTILE: 0.1} for key in content["baselines"]}
     with changed(copy / "evaluation.json") as details:
         details["provenance"] = {"recipe": HOSTILE, "init": {"model": HOSTILE}, "steps": HOSTILE}
-    page = write_report(copy, log=copy / "log.jsonl", world=tiny_world).read_text()
+    page = write_report(copy).read_text()
     assert "<script" not in page
     assert "alert(&" in page
     assert "script" not in Page(page).tags

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.corpora.miniature import coco, folder, img2dataset_files, objects365, openimages, visual_genome
+from tests.corpora.miniature import coco, folder, objects365, openimages, visual_genome
 from tests.fuzz.binaries import change_pickle
 from tests.fuzz.changes import Change, change_json, change_json_lines, change_table, change_text
 from tests.fuzz.target import Family, Target
@@ -70,7 +70,6 @@ _VQA = (
     "v2_mscoco_train2014_annotations.json", "v2_OpenEnded_mscoco_val2014_questions.json",
     "answer_list.json",
 )  # fmt: skip
-_NARRATED = "open_images_train_v6_localized_narratives-00000-of-00010.jsonl"
 TARGETS = (
     _corpus("coco-captions", _COCO, _TRAIN.format("captions"), change_json, CorpusName.COCO, 2),
     _corpus("coco-instances", _COCO, _TRAIN.format("instances"), change_json, CorpusName.COCO, 2),
@@ -81,8 +80,6 @@ TARGETS = (
         CorpusName.OPENIMAGES),
     _corpus("openimages-classes", openimages, "class-descriptions-boxable.csv", change_table,
         CorpusName.OPENIMAGES),
-    _corpus("openimages-narratives", openimages, _NARRATED, change_json_lines, CorpusName.OPENIMAGES),
-    _corpus("files-json", img2dataset_files, "00000/000000000.json", change_json, CorpusName.LAION),
     _corpus("folder-json", folder, "b.json", change_json, CorpusName.FOLDER),
     _corpus("folder-txt", folder, "a/1.txt", change_text, CorpusName.FOLDER),
     _official("coco", "dataset_coco.json", change_json),

@@ -10,7 +10,7 @@ from tests.fuzz.changes import change_bytes, change_json, change_text
 from tests.fuzz.target import Family, Target
 from xfm.config.corpora import PrepareConfig
 from xfm.core.errors import UserError
-from xfm.corpora.doctor.records import SourceData, close_source
+from xfm.corpora.doctor.records import SourceData
 from xfm.corpora.readers.img2dataset import Img2DatasetReader
 from xfm.data.records import BadRecordError, SampleKind
 from xfm.data.sources import open_source
@@ -74,7 +74,6 @@ def read_both_kinds(folder: Path) -> None:
 
 def read_doctor(folder: Path) -> None:
     """As `xfm doctor` does."""
-    close_source()
     data = SourceData(str(folder), SampleKind.REGION)
     for part in data.parts():
         assert [*data.records(part)]

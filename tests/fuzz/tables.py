@@ -15,7 +15,7 @@ from tests.fuzz.binaries import change_parquet
 from tests.fuzz.changes import Change, change_json, change_json_lines, change_table, change_text
 from tests.fuzz.shards import SIZE, read_both_kinds
 from tests.fuzz.target import Family, Target
-from xfm.config.corpora import CorpusName
+from xfm.config.corpora import CorpusName, DoctorConfig
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.corpora.doctor.records import TableData
@@ -92,7 +92,7 @@ def read_of_tasks(folder: Path, file: str, tasks: Sequence[str]) -> None:
 
 def read_records(folder: Path, file: str) -> None:
     """As `xfm doctor` does."""
-    for _ in TableData(str(folder / file), folder / "pictures", "", ColumnMap(), None, 0, 0).parts():
+    for _ in TableData(str(folder / file), folder / "pictures", DoctorConfig(), ColumnMap(), None).parts():
         pass
 
 

@@ -189,8 +189,7 @@ def write_composition(data: Path, cases: Sequence[tuple[Path, str, str]] = ()) -
     for number, (shown, caption, false) in enumerate(cases):
         case, side = divmod(number, 2)
         if not side:
-            tags = {"collapsed_tag": ("Object", "Relation", "Both")[case % 3], "secondary_tag": ""}
-            twos.append({"id": case, "num_main_preds": 1 + case % 2, **tags})
+            twos.append({"id": case, "collapsed_tag": ("Object", "Relation", "Both")[case % 3]})
         twos[-1] |= {f"image_{side}": f"ex_{case}_img_{side}", f"caption_{side}": caption}
         shutil.copy(shown, data / f"winoground/images/ex_{case}_img_{side}.png")
         shutil.copy(shown, data / f"coco/val2017/{number}.png")

@@ -57,11 +57,11 @@ def run(chosen: Namespace) -> None:
         from xfm.evaluation.benchmarks.registry import known_names
 
         names = known_names(names)
-    from xfm.evaluation.benchmarks.published import as_text, left_out_notes, read_all, table_lines
+    from xfm.evaluation.benchmarks.published import as_markdown, left_out_notes, read_all, table_lines
 
     ours = {key: score.value for key, score in read_all(Path(chosen.out)).items()}
-    print(as_text(table_lines(ours, names)))
-    print("\nIn per cent. FT fine-tuned, LE linear evaluation, ZS zero-shot; X-FM base, arXiv 2301.05065.")
+    print(as_markdown(table_lines(ours, names)))
+    print("In per cent. FT fine-tuned, LE linear evaluation, ZS zero-shot; X-FM base, arXiv 2301.05065.")
     for note in left_out_notes(Path(chosen.out)):
         print(f"{note}.")
     if chosen.model is not None:

@@ -15,7 +15,8 @@ from xfm.core.files import file_digest, read_json_or_nothing, read_text, reading
 
 MADE_BY = "made_by.json"
 DETAILS = "evaluation.json"
-RESULTS = ("metrics.json", "report.html", DETAILS, "probe.json", "results.md", "parts", "doctor.json")
+RESULTS = ("metrics.json", "report.html", DETAILS, "probe.json", "results.md", "parts")
+RESULTS += ("doctor.json", "ablation.md")
 """What commands write about a model or data, beside one another's if nobody kept them apart."""
 
 

@@ -1,7 +1,7 @@
 """The filter of records: what is written of a record, or why it is left out. Both passes share it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -171,8 +171,3 @@ def looks_whole(data: bytes, header: Header) -> bool:
     if header.format is ImageFormat.WEBP:
         return int.from_bytes(data[4:8], "little") + 8 <= len(data)
     return False
-
-
-def counted(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts by name, sorted."""
-    return {name: counts[name] for name in sorted(counts) if counts[name]}

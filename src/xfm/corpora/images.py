@@ -88,19 +88,14 @@ def hash_of(picture: Image.Image) -> int:
 
 
 def near_earlier(hashes: np.ndarray, distance: int) -> np.ndarray:
-    """[N] bool: the uint64 hash is within `distance` bits of an earlier one."""
-    unique, places = np.unique(hashes, return_index=True)  # the first place of each
-    found = np.ones(len(hashes), dtype=bool)
-    found[places] = False
+    """[N] int64 place of an earlier uint64 hash that is within `distance` bits of each, -1 without one."""
+    unique, places, own = np.unique(hashes, return_index=True, return_inverse=True)  # the first place of each
+    found = places[own]
+    found[places] = -1
     for first, second in _near(unique, unique, distance):
-        found[np.maximum(places[first], places[second])[first != second]] = True
+        early, late = places[first], places[second]
+        found[late[early < late]] = early[early < late]
     return found
-
-
-def first_near(hashes: np.ndarray, place: int, distance: int) -> int | None:
-    """Place of the first hash that is near the one at a place and before it."""
-    near = np.flatnonzero(np.bitwise_count(hashes[:place] ^ hashes[place]) <= distance)
-    return int(near[0]) if len(near) else None
 
 
 def near_any(hashes: np.ndarray, others: np.ndarray, distance: int) -> np.ndarray:

@@ -24,10 +24,10 @@ from xfm.world.storage import ShardWriter, to_json
 
 DROPPED = "dropped"
 REASONS = ("", EVALUATED, DUPLICATE, ALIKE, BAD)
-"""By the codes of dropped rows."""
+"""By the codes of rows, of which the first is not dropped."""
 _SEEN = np.dtype([("digest", "S16"), ("hash", "<u8"), ("state", "u1")])
-_OUT, _FIT, _EVALUATED, _BROKEN = range(4)
-# Left out anyway; fit; known by its name as a picture of an evaluation; looks whole and does not decode.
+_FIT, _EVALUATED, _DUPLICATE, _ALIKE, _BROKEN = range(len(REASONS))
+# Known by its name as a picture of an evaluation; looks whole and does not decode, or is left out anyway.
 
 
 NAMED = 100
@@ -77,7 +77,7 @@ def _look_at(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
         verdict = filter_record(record, config, reader.needs_text)
         digest, found, state = bytes(16), 0, _FIT
         if verdict.reason:
-            state = _OUT
+            state = _BROKEN
         elif not plan.names.isdisjoint(record.known_as):
             state = _EVALUATED
         else:
@@ -119,21 +119,20 @@ def look(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
         raise UserError(f"{looks.folder} is damaged; begin anew with --force")
     seen = np.concatenate(parts) if parts else np.empty(0, dtype=_SEEN)
     config = plan.preparation.config
-    codes = np.zeros(len(seen), dtype=np.uint8)  # places in `REASONS`
-    codes[seen["state"] == _EVALUATED] = 1
-    codes[seen["state"] == _BROKEN] = 4
+    codes = seen["state"].copy()
     if config.evaluation:
-        fit = np.flatnonzero(seen["state"] == _FIT)
-        codes[fit[near_any(seen["hash"][fit], np.array(plan.hashes, np.uint64), config.distance)]] = 1
+        fit = np.flatnonzero(codes == _FIT)
+        near = near_any(seen["hash"][fit], np.array(plan.hashes, np.uint64), config.distance)
+        codes[fit[near]] = _EVALUATED
     if config.duplicates is not Duplicates.KEEP:
-        fit = np.flatnonzero((seen["state"] == _FIT) & (codes == 0))
+        fit = np.flatnonzero(codes == _FIT)
         _, first = np.unique(seen["digest"][fit], return_index=True)
         twice = np.ones(len(fit), dtype=bool)
         twice[first] = False
-        codes[fit[twice]] = 2
+        codes[fit[twice]] = _DUPLICATE
         if config.duplicates is Duplicates.ALIKE:
             fit = fit[~twice]
-            codes[fit[near_earlier(seen["hash"][fit], config.distance)]] = 3
+            codes[fit[near_earlier(seen["hash"][fit], config.distance) >= 0]] = _ALIKE
     with writing(folder, AGAIN):
         folder.mkdir(exist_ok=True)
         ends = np.cumsum([len(part) for part in parts])

@@ -13,7 +13,6 @@ import PIL
 
 from xfm.core.errors import UserError, amount
 from xfm.core.files import read_json_or_nothing, replace_folder, sync_folder, write_text, writing
-from xfm.corpora.filtering import counted
 from xfm.corpora.passes import ShardMark, look, shards_of
 from xfm.corpora.preparation import FORMAT, Preparation, PreparationPlan, plan_of
 from xfm.data.sources.shard_index import INDEX, open_index, write_index
@@ -137,9 +136,9 @@ def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
         read=total.read,
         written=total.written,
         bytes=total.bytes,
-        counts=counted(total.counts),
-        left_out=counted(total.left_out),
-        parts=counted(total.parts),
+        counts=dict(sorted((+total.counts).items())),
+        left_out=dict(sorted(total.left_out.items())),
+        parts=dict(sorted(total.parts.items())),
         shards=[
             {"name": name, "records": one.written, "bytes": one.bytes, "sha256": one.sha256}
             for name, one in zip(names, (one for one in marks if one.written), strict=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xfm.config.corpora import PrepareConfig
-from xfm.core.errors import UserError, excerpt
 from xfm.core.files import open_regular
 
 Box = tuple[float, float, float, float]
@@ -63,17 +62,6 @@ def number_or_nan(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1e30 < value < 1e30:
         return float("nan")
     return float(value)
-
-
-def json_object(data: bytes) -> dict[str, Any]:
-    """The object of the JSON beside a picture."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"the JSON is invalid ({excerpt(str(error))})") from None
-    if not isinstance(found, dict):
-        raise UserError("the JSON is no object")
-    return found
 
 
 class Piece(NamedTuple):

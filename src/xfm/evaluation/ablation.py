@@ -18,13 +18,13 @@ from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
-from xfm.core.errors import UserError, amount
+from xfm.core.errors import amount
 from xfm.core.files import read_json_or_nothing, write_text
 from xfm.core.locks import locked
 from xfm.core.paths import home_path
 from xfm.core.processes import cores, processor
-from xfm.core.results_folder import free_name
-from xfm.evaluation.suite import evaluate, weights_digest
+from xfm.core.results_folder import ResultOrigin, require_free, sign
+from xfm.evaluation.suite import evaluate
 from xfm.metrics.intervals import Interval
 from xfm.metrics.numbers import percent
 from xfm.models.model_reading import read_provenance
@@ -130,9 +130,9 @@ def cell(metric: str, arm: str, runs: Sequence[ScoredRun], comparisons: int = 1)
     return f"{shown} ({more}{ends})"
 
 
-RUNS, RESULTS, SETTINGS = "runs", "results.csv", "ablation.json"
+RUNS, RESULTS = "runs", "results.csv"
 ABOUT, SCORES = "about.json", "scores.json"
-"""Of a run: where and how long it was made, and its scores."""
+"""Of a run: where and how long it was made, and its scores, which are written last."""
 
 
 def recipe_of(recipe: str, arm: Arm, seed: int, options: Sequence[str] = ()) -> Recipe:
@@ -169,11 +169,14 @@ def ablate(
         for seed in range(config.seeds)
         for arm in config.chosen
     ]
-    settings = {"recipe": config.recipe, "options": options, "scale": config.scale}
+    arms = [(one.name, one.options, one.without) for one in config.arms]
+    settings = {"recipe": config.recipe, "options": options, "scale": config.scale, "arms": arms}
     settings |= {"validation": config.validation, "averages": to_plain(config.averages)}
-    settings["arms"] = {one.name: [one.options, one.without] for one in config.arms}
+    subject = {name: str(value) for name, value in settings.items()}
+    maker = ResultOrigin("ablate", subject, config.recipe)
     with locked(out, beside=True):
-        _require_same(out, settings)
+        require_free(out, maker)
+        sign(out, maker)
         rows: list[dict[str, str]] = []
         scored: list[ScoredRun] = []
         for number, (arm, seed, made) in enumerate(runs, 1):
@@ -181,7 +184,7 @@ def ablate(
                 print(f"{number}/{len(runs)} {arm.name}, seed {seed}: {arm.meaning}", flush=True)
             folder = out / RUNS / f"{arm.name}-{seed}"
             evaluation = partial(_evaluated, world, folder, config, device, progress)
-            values = dict(_finished(made, folder, score or evaluation, device, progress))
+            values = _finished(made, folder, score or evaluation, device, progress)
             scored.append(ScoredRun(arm.name, seed, values | config.averaged(values)))
             steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, no recipe says them
             told = {"recipe": made.name, "arm": arm.name, "seed": str(seed), "steps": str(steps)}
@@ -192,37 +195,17 @@ def ablate(
     return scored
 
 
-def _require_same(out: Path, settings: dict[str, object]) -> None:
-    held = read_json_or_nothing(out / SETTINGS)
-    if held and held != settings and (out / RUNS).exists():  # else nothing was begun
-        name = next(name for name, value in settings.items() if held.get(name) != value)
-        raise UserError(
-            f"{out} holds an ablation with another value of {name} (see its {SETTINGS}): "
-            f"give another folder, such as --out {free_name(out)}"
-        )
-    if not held and out.exists() and any(out.iterdir()):
-        raise UserError(
-            f"{out} holds something else than an ablation: give another folder, as --out {free_name(out)}"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / SETTINGS, json.dumps(settings, indent=2) + "\n")
-
-
-def _finished(
-    recipe: Recipe, folder: Path, score: Scorer, device: str, progress: bool
-) -> Mapping[str, float]:
-    began = time.perf_counter()
-    if not (folder / MODEL_FOLDER).exists():
-        pretrain(recipe, folder, (folder / "config.yaml").exists(), progress, device)
-    weights = weights_digest(folder / MODEL_FOLDER)
-    held = read_json_or_nothing(folder / SCORES)
-    if held.get("weights") == weights:
-        return held["scores"]
-    scores = dict(score(folder / MODEL_FOLDER, recipe.training.seed))
-    about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
-    write_text(folder / ABOUT, json.dumps(about) + "\n")
-    write_text(folder / SCORES, json.dumps({"weights": weights, "scores": scores}, indent=1) + "\n")
-    return scores
+def _finished(recipe: Recipe, folder: Path, score: Scorer, device: str, progress: bool) -> dict[str, float]:
+    model = folder / MODEL_FOLDER
+    if not (model.exists() and (folder / SCORES).exists()):
+        began = time.perf_counter()
+        if not model.exists():
+            pretrain(recipe, folder, (folder / "config.yaml").exists(), progress, device)
+        scores = dict(score(model, recipe.training.seed))
+        about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
+        write_text(folder / ABOUT, json.dumps(about) + "\n")
+        write_text(folder / SCORES, json.dumps(scores, indent=1) + "\n")
+    return read_json_or_nothing(folder / SCORES)
 
 
 def _evaluated(

@@ -34,9 +34,9 @@ ENOUGH = 200
 """Cases below which a score is called rough: its interval is more than ten points wide."""
 
 
-def write_report(out: Path, log: Path | None = None, world: Path | None = None) -> Path:
-    """Write `report.html` into a folder of `evaluate`; its path. By default the `log.jsonl` of the
-    pre-training is the one beside the model, and the pictures are those of the evaluated world."""
+def write_report(out: Path) -> Path:
+    """Write `report.html` into a folder of `evaluate`; its path. The curves are those of the `log.jsonl` of
+    the model's run, the pictures those of the evaluated world."""
     scores = read_scores(out / METRICS)
     if not (details := read_object(out / DETAILS)):
         raise UserError(f"{out / DETAILS} is missing or damaged; run `xfm evaluate` again")
@@ -46,8 +46,8 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
         for part in Part
         if part.value in files and (found := read_part(out / PARTS_FOLDER / files[part.value]))
     }
-    world = world or Path(details.get("world", "."))
-    log = log or run_of(Path(details.get("model", out))) / "log.jsonl"
+    world = Path(details.get("world", "."))
+    log = run_of(Path(details.get("model", out))) / "log.jsonl"
     config: dict[str, Any] = details.get("config") or {}
     manifest = read_object(world / "world.json")
     baselines = {key: floors for found in parts.values() for key, floors in found.baselines.items()}

@@ -127,7 +127,6 @@ def evaluate(
     }
     for part, found in whole.items():
         times.was_done(part, found.seconds / config.processes)
-        run.tell(part, found)
     missing = [part for part in resolved.parts if part not in whole]
     made = whole | (_side_by_side(run, missing, times) if config.processes > 1 and missing else {})
     results = {
@@ -228,11 +227,6 @@ class EvaluationRun:
         more: dict[str, Any] = {"kept": kept, "time_budget": times, "origin": str(self.model)}
         return Context(pretrained, self.world, config, device, pictures, bars, **more)
 
-    def tell(self, part: Part, result: PartResult) -> None:
-        """Say that a part is done, where that is wanted."""
-        if self.told:
-            tqdm.write(f"evaluated {part.value} in {result.seconds:.1f} s", file=sys.stderr)
-
     def do(self, context: Context, part: Part) -> PartResult:
         """Do a part and write its file; Interrupted: a signal came."""
         path, key = self.files[part]
@@ -244,7 +238,8 @@ class EvaluationRun:
         result.seconds = time.perf_counter() - began
         result.left_out = context.left_out.plain()
         write_json(path, {"fingerprint": key, **asdict(result)})
-        self.tell(part, result)
+        if self.told:
+            tqdm.write(f"evaluated {part.value} in {result.seconds:.1f} s", file=sys.stderr)
         return result
 
     def __call__(self, share: "_Share") -> dict[Part, PartResult]:

@@ -15,11 +15,8 @@ def composition_right(scores: Array) -> dict[str, NDArray[np.bool_]]:
 
     Caption i is of picture i. Of one picture, whose first caption is the true one: `accuracy`. Of two with
     two captions (Thrush et al., 2022): `text`, each picture prefers its caption; `image`, each caption its
-    picture; `group`, both. A tie is not right. ValueError for other shapes.
+    picture; `group`, both. A tie is not right.
     """
-    scores = np.asarray(scores, dtype=np.float64)
-    if scores.ndim != 3 or not (scores.shape[1:] == (2, 2) or scores.shape[1] == 1 < scores.shape[2]):
-        raise ValueError(f"scores {scores.shape} are not [N, 1, T] with two captions or more, or [N, 2, 2]")
     true = np.diagonal(scores, axis1=1, axis2=2)  # [N, I]
     others = np.where(np.eye(*scores.shape[1:], dtype=bool), -np.inf, scores)  # [N, I, T]
     text = (true > others.max(axis=2)).all(axis=1)

@@ -87,12 +87,11 @@ class ImageCaptions:
 @dataclass(frozen=True)
 class CaptionPuzzle:
     """Pictures and captions that differ in little: caption i is of picture i, those beyond of none. Of the
-    pictures a `box` (left, top, right, bottom in pixels) is shown, or all. `groups` are those of reports,
-    `kind` that of a mean over kinds (empty: in none), `key` is the same in rows that are not independent."""
+    pictures a `box` (left, top, right, bottom in pixels) is shown, or all. `kind` is that of a mean over
+    kinds (empty: in none), `key` is the same in rows that are not independent."""
 
     images: tuple[Path, ...]
     captions: tuple[str, ...]
-    groups: tuple[str, ...] = ()
     kind: str = ""
     key: int | str | None = None
     box: tuple[int, int, int, int] | None = None

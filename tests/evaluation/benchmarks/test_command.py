@@ -42,7 +42,7 @@ def test_named_benchmarks_are_run_and_shown(
     assert "To run: rte/FT/recommended, coco/FT/recommended" in shown
     assert [path.parts[-4] for path in sorted(out.glob("*/*/*/official.json"))] == ["coco", "rte"]
     assert "qnli" not in shown
-    row = next(line for line in shown.splitlines() if line.startswith("rte "))
+    row = next(line for line in shown.splitlines() if line.startswith("| rte "))
     assert not row.endswith("-")
     assert main(["reproduce", "rte", "--out", str(out)]) == 0
     assert row.split() in [line.split() for line in capsys.readouterr().out.splitlines()]

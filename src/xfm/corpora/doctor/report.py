@@ -3,20 +3,20 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from xfm.config.corpora import DoctorConfig
-from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import amount, excerpt
-from xfm.corpora.doctor.checks import box_flaw, in_pixels
+from xfm.corpora.doctor.checks import checked_boxes
 from xfm.corpora.doctor.findings import Finding, Severity
 from xfm.corpora.doctor.records import DataRecord
-from xfm.corpora.source_record import Box
 from xfm.data.image_formats import ImageError
 from xfm.data.images import decode, read_image
+from xfm.data.records import four_numbers
 from xfm.reports.charts import histograms
 from xfm.reports.page import page_template, thumbnail
 from xfm.reports.scores import write_output
@@ -100,10 +100,9 @@ _CLASSES = 30
 _BOXES, _TEXTS, _LONGEST = 40, 6, 300
 
 
-def card_of(record: DataRecord, table: bool, config: DoctorConfig) -> dict[str, Any]:
-    """Card of a record, as the page has it; boxes of a `table` have the configured format."""
-    form = (config.box_format, config.box_unit) if table else (BoxFormat.XYWH, BoxUnit.PIXEL)
-    shots = [_shot(one, record if place == 0 else None, form) for place, one in enumerate(record.pictures)]
+def card_of(record: DataRecord) -> dict[str, Any]:
+    """Card of a record, as the page has it."""
+    shots = [_shot(one, record if place == 0 else None) for place, one in enumerate(record.pictures)]
     said = [(name, text if isinstance(text, str) else repr(text)) for name, text, _ in record.texts[:_TEXTS]]
     texts = [(name, excerpt(text, _LONGEST)) for name, text in said]
     if len(record.texts) > _TEXTS:
@@ -111,26 +110,18 @@ def card_of(record: DataRecord, table: bool, config: DoctorConfig) -> dict[str, 
     return {"place": record.place, "shots": shots, "texts": texts, "labels": record.labels}
 
 
-def _shot(
-    picture: bytes | Path, record: DataRecord | None, form: tuple[BoxFormat, BoxUnit]
-) -> dict[str, Any]:
+def _shot(picture: bytes | Path, record: DataRecord | None) -> dict[str, Any]:
     """A thumbnail, size in pixels, and boxes with whether they are faulty."""
     try:
         pixels = decode(read_image(picture) if isinstance(picture, Path) else picture)
     except ImageError:
         return {"uri": "", "width": 0, "height": 0, "boxes": []}
     height, width = pixels.shape[1:]
-    boxes = list[tuple[Box, bool]]()
-    for _, told in record.boxes[:_BOXES] if record is not None else ():
-        box = in_pixels(told, (width, height), *form)
-        flaw, _ = box_flaw(box, (width, height))
-        try:  # far outside does not fit on the page
-            left, top, wide, high = (max(-1e6, min(1e6, float(side))) for side in box)  # pyright: ignore
-        except (TypeError, ValueError, OverflowError):
-            continue
-        if wide >= 0 and high >= 0:
+    boxes = list[tuple[list[float], bool]]()
+    for _, box, flaw, _ in islice(checked_boxes(record, (width, height)) if record else (), _BOXES):
+        if four_numbers(box):  # far outside does not fit on the page
             faulty = flaw is not None and flaw.finding.harm is not Severity.NOTE
-            boxes.append(((left, top, wide, high), faulty))
+            boxes.append(([max(-1e6, min(1e6, float(side))) for side in box], faulty))
     return {"uri": thumbnail(pixels), "width": width, "height": height, "boxes": boxes}
 
 

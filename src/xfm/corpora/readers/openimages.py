@@ -1,8 +1,7 @@
-"""Open Images (Kuznetsova et al., 2020) with localized narratives (Pont-Tuset et al., 2020). The 14.6 M boxes
-of the training part take 1 GB while they are joined."""
+"""Open Images (Kuznetsova et al., 2020). The 14.6 M boxes of the training part take 1 GB while they are
+joined."""
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,19 +11,18 @@ from xfm.corpora.source_record import GatheredReader, SourceRecord
 from xfm.data.tables.json_list import numbered_lines
 from xfm.data.tables.records import open_stored
 
-BOXES, _TOLD = "-annotations-bbox", "open_images_{}_*.jsonl"
+BOXES = "-annotations-bbox"
 SPLITS = ("train", "validation", "test")
 _COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 
 
 class OpenImagesReader(GatheredReader):
-    """Pictures with class boxes, and narratives as captions where there are any."""
+    """Pictures with class boxes; class names are phrases."""
 
     licence = "Open Images' annotations: CC BY 4.0; pictures: CC BY 2.0 of whoever took them"
 
     def inputs(self) -> list[Path]:
-        files = (self._boxes(split) + self._find(_TOLD.format(split)) for split in self._named())
-        return sum(files, [self._classes()])
+        return sum(map(self._boxes, self._named()), [self._classes()])
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         path = self._classes()
@@ -36,18 +34,16 @@ class OpenImagesReader(GatheredReader):
         for split in self._named():
             labels = list(dict.fromkeys(classes.values()))
             numbers = {mid: labels.index(name) for mid, name in classes.items()}
-            boxes, captions, named = Boxes[str](), dict[str, list[str]](), dict(enumerate(labels))
+            boxes, named = Boxes[str](), dict(enumerate(labels))
             odd = sum(_read_boxes(path, boxes, numbers) for path in self._boxes(split))
-            odd += sum(_read_narratives(path, captions) for path in self._find(_TOLD.format(split)))
             folders = (split, f"images/{split}", "images")
             folder = next((one for one in folders if (self.source / one).is_dir()), split)
-            for name in sorted(boxes.keys() | captions.keys()):
-                regions, left_out = regions_of(boxes.get(name, ()), named)
+            for name in sorted(boxes):
+                regions, left_out = regions_of(boxes[name], named)
                 yield SourceRecord(
                     f"{split}/{name}",
                     self.source / folder / f"{name}.jpg",
-                    tuple(captions.get(name, ())),
-                    regions,
+                    regions=regions,
                     size=(1, 1),
                     left_out=left_out,
                 )
@@ -76,12 +72,6 @@ class OpenImagesReader(GatheredReader):
         return self._find(f"{split}{BOXES}.csv") + self._find(f"*-{split}{BOXES}.csv")
 
 
-def _checked_name(name: object) -> str:
-    if not (isinstance(name, str) and name.isascii() and name.isalnum() and len(name) <= 64):
-        raise ValueError("not the id of a picture: file names come from nothing else")
-    return name
-
-
 def _read_boxes(path: Path, boxes: Boxes[str], classes: dict[str, int]) -> int:
     """Number of damaged rows."""
     odd, unknown = 0, len(classes) + 1
@@ -97,21 +87,9 @@ def _read_boxes(path: Path, boxes: Boxes[str], classes: dict[str, int]) -> int:
             try:
                 left, right, top, bottom = (float(row[at]) for at in sides)
                 label = classes.get(row[label_at], unknown)
-                add_box(boxes, _checked_name(row[name_at]), label, (left, top, right - left, bottom - top))
+                if not (row[name_at].isascii() and row[name_at].isalnum() and len(row[name_at]) <= 64):
+                    raise ValueError("not the id of a picture: file names come from nothing else")
+                add_box(boxes, row[name_at], label, (left, top, right - left, bottom - top))
             except (IndexError, ValueError):
-                odd += 1
-    return odd
-
-
-def _read_narratives(path: Path, captions: dict[str, list[str]]) -> int:
-    """Number of damaged lines."""
-    odd = 0
-    with open_stored(path) as file:
-        for line in numbered_lines(file):
-            try:
-                row = json.loads(line.data) if not line.too_long else {}
-                name, words = _checked_name(row["image_id"]), row["caption"].split()
-                captions.setdefault(name, []).append(" ".join(words))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 odd += 1
     return odd

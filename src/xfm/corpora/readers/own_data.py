@@ -12,9 +12,10 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError
 from xfm.core.files import read_bytes
 from xfm.core.paths import is_url
-from xfm.corpora.source_record import GatheredReader, PhraseBox, Piece, SourceRecord, json_object
+from xfm.corpora.source_record import GatheredReader, PhraseBox, Piece, SourceRecord
 from xfm.data.folders import scan_folder
-from xfm.data.records import MAX_ANNOTATION, is_text
+from xfm.data.records import MAX_ANNOTATION, BadRecordError, is_text, parse_annotation
+from xfm.data.schema import Origin
 from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.records import RawRow
 from xfm.data.tables.table import open_folder
@@ -49,6 +50,8 @@ class FolderReader(GatheredReader):
             assert isinstance(record.picture, Path)
             try:
                 yield record if record.flaw else replace(record, **_beside(record.picture))
+            except BadRecordError as error:
+                yield replace(record, flaw=error.reason)
             except UserError as error:
                 yield replace(record, flaw=str(error))
             except OSError as error:
@@ -59,7 +62,7 @@ def _beside(picture: Path) -> dict[str, Any]:
     limit = MAX_ANNOTATION
     text, annotation = picture.with_suffix(".txt"), picture.with_suffix(".json")
     if annotation.exists():
-        return described(json_object(read_bytes(annotation, limit)))
+        return described(parse_annotation(read_bytes(annotation, limit), Origin("", annotation.name)))
     if not text.exists():
         return {}
     try:
@@ -160,19 +163,13 @@ class ImageNetReader(GatheredReader):
     needs_text = False
 
     def inputs(self) -> Iterator[Path]:
-        return (
-            folder / name / picture
-            for folder, classes in self._classes()
-            for name in classes
-            for picture in classes[name]
-        )
-
-    def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         for folder, classes in self._classes():
             turns = sorted((place, name) for name in classes for place in range(len(classes[name])))
-            for place, name in turns:
-                path = folder / name / classes[name][place]
-                yield SourceRecord(path.relative_to(self.source).as_posix(), path)
+            yield from (folder / name / classes[name][place] for place, name in turns)
+
+    def gathered(self, listings: Path) -> Iterator[SourceRecord]:
+        for path in self.inputs():
+            yield SourceRecord(path.relative_to(self.source).as_posix(), path)
 
     def _classes(self) -> Iterator[tuple[Path, dict[str, list[str]]]]:
         roots = [self.source / "ILSVRC/Data/CLS-LOC", self.source / "Data/CLS-LOC", self.source]

@@ -54,7 +54,8 @@ class VisualGenomeReader(GatheredReader):
         left_out: dict[str, int] = {}
         said = _objects(regions, left_out)
         phrases = [(" ".join(str(o.get("phrase") or "").split()), _box(o, "width", "height")) for o in said]
-        named = _by_number(objects, left_out) | _by_number(more, left_out)
+        numbered = [*_objects(objects, left_out, "object_id"), *_objects(more, left_out, "object_id")]
+        named = {one["object_id"]: one for one in numbered}
         things = [(_thing(one), _box(one, "w", "h")) for one in named.values()]
         size = (number_or_nan(picture.get("width")), number_or_nan(picture.get("height")))
         address = str(picture.get("url") or "").split("/")
@@ -95,18 +96,10 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _objects(items: list[Any], left_out: dict[str, int]) -> list[dict[str, Any]]:
-    found = [one for one in items if isinstance(one, dict)]
+def _objects(items: list[Any], left_out: dict[str, int], key: str = "") -> list[dict[str, Any]]:
+    found = [one for one in items if isinstance(one, dict) and (not key or isinstance(one.get(key), int))]
     if len(found) < len(items):
         left_out[ODD] = left_out.get(ODD, 0) + len(items) - len(found)
-    return found
-
-
-def _by_number(items: list[Any], left_out: dict[str, int]) -> dict[int, dict[str, Any]]:
-    whole = _objects(items, left_out)
-    found = {number: one for one in whole if isinstance(number := one.get("object_id"), int)}
-    if nameless := sum(not isinstance(one.get("object_id"), int) for one in whole):
-        left_out[ODD] = left_out.get(ODD, 0) + nameless
     return found
 
 

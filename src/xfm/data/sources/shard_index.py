@@ -128,7 +128,11 @@ def _scanned(folder: Path, files: tuple[StoredFile, ...]) -> ShardIndex:
     if large := sum(file.size for file in files) > SMALL:
         warn_of_scan(folder, len(files))
     shown = tqdm(files, "scanning", unit="shard", disable=None if large else True, delay=2.0)
-    found = [index_shard(file.path) for file in shown]
+    return index_of([index_shard(file.path) for file in shown])
+
+
+def index_of(found: Sequence[IndexedShard]) -> ShardIndex:
+    """The index of some shards, in memory."""
     spans = np.concatenate([shard.spans for shard in found])
     return _of_columns(_columns([*map(_entry, found)]), len(spans), spans)
 

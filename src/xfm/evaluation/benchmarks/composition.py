@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.core.errors import UserError, amount
+from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.evaluations import SUFFIXES, JobResult, JobSetting, zero_shot_encoder
 from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.registry import Benchmark
@@ -19,7 +19,7 @@ from xfm.metrics.intervals import bootstrap, row_groups
 from xfm.metrics.recalls import Rule
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.features import Encoder, encode_images, encode_texts
-from xfm.reports.scores import Score
+from xfm.reports.scores import PartResult
 from xfm.tasks.images import TaskImages
 from xfm.tasks.ranking import pair_scores
 from xfm.tasks.retrieval import RetrievalTask
@@ -33,56 +33,50 @@ def evaluate_composition(
     benchmark: Benchmark, corpus: Corpus[CaptionPuzzle], setting: JobSetting
 ) -> JobResult:
     """Metrics of `composition_right` by matching, `_contrast` and `_rerank`, with chance and interval, of
-    each split and of the groups in it; `mean_per_class` is the mean over the kinds of cases that have one."""
+    each split; `mean_per_class` is the mean over the kinds of cases that have one."""
     encoder, pictures = zero_shot_encoder(setting)
     setting.folder.mkdir(parents=True, exist_ok=True)
-    found, seed = JobResult(), setting.recipe.settings.seed
+    found, seed = PartResult(), setting.recipe.settings.seed
+    every = dict.fromkeys(row for rows in corpus.scored.values() for row in rows)  # splits may share cases
+    cases = readable(RetrievalTask, [*every], "test", pictures, setting.left_out)
+    places = {row: place for place, row in enumerate(cases)}
+    scores = _scores(encoder, pictures, cases, setting)
     for split, given in corpus.scored.items():
-        rows = readable(RetrievalTask, given, split, pictures, setting.left_out)
-        scores, alike = _scores(encoder, pictures, rows, setting)
-        if alike:
-            found.details[f"{split}_read_alike"] = alike
-            said = f"{amount(alike, 'case')} of {split} whose captions have the same tokens to the model"
-            print(f"{benchmark.name}: {said} cannot be right by any score", flush=True)
-        groups = {split: np.arange(len(rows))}
-        for name in dict.fromkeys(name for row in rows for name in row.groups):
-            groups[name] = np.array([place for place, row in enumerate(rows) if name in row.groups])
-        names, kinds = np.unique([row.kind for row in rows], return_inverse=True)
-        named = np.flatnonzero(names[kinds] != "")
+        rows = [row for row in given if row in places]
+        own, groups = np.array([places[row] for row in rows]), row_groups([row.key for row in rows])
+        kinds = np.unique([row.kind for row in rows], return_inverse=True)[1]
+        named = np.flatnonzero([bool(row.kind) for row in rows])
         for rule, by_case in scores.items():
-            for metric, right in composition_right(by_case).items():
-                values = {f"{name}/{metric}": (own, right[own].astype(float)) for name, own in groups.items()}
-                mean = partial(mean_over_kinds, right[named], kinds[named])
-                means = {f"{split}/mean_per_class": (named, mean)} if len(named) else {}
-                for key, (cases, value) in {**values, **means}.items():
-                    near = bootstrap(value, row_groups([rows[one].key for one in cases]), seed)
-                    found.scores[f"{key}{SUFFIXES[rule]}"] = Score(
-                        near.value, CHANCES[metric], None, len(cases), seed, near.low, near.high
-                    )
-    return found
+            for metric, right in composition_right(by_case[own]).items():
+                end, chance = SUFFIXES[rule], CHANCES[metric]
+                near = bootstrap(right.astype(float), groups, seed)
+                found.add(f"{split}/{metric}{end}", near, chance, len(rows), seed)
+                if len(named):
+                    mean = partial(mean_over_kinds, right[named], kinds[named])
+                    near = bootstrap(mean, np.unique(groups[named], return_inverse=True)[1], seed)
+                    found.add(f"{split}/mean_per_class{end}", near, chance, len(named), seed)
+    return JobResult(found.scores)
 
 
 def _scores(
     encoder: Encoder, pictures: TaskImages, rows: Sequence[CaptionPuzzle], setting: JobSetting
-) -> tuple[dict[Rule, NDArray[np.float64]], int]:
-    """[N, I, T] by rule, NaN of cases in which two captions have the same tokens, and the number of these."""
+) -> dict[Rule, NDArray[np.float64]]:
+    """[N, I, T] by rule. What is the same to the model is scored once: else the last digits would decide."""
     shown, said = dict[ShownImage, int](), dict[str, int]()
     pairs = [
-        (shown.setdefault((path, row.box), len(shown)), said.setdefault(caption, len(said)))
+        (shown.setdefault((path, row.box), len(shown)), said.setdefault(read, len(said)))
         for row in rows
         for path in row.images
-        for caption in row.captions
+        for read in map(encoder.tokenizer.as_caption, row.captions)
     ]
-    longest = setting.recipe.settings.max_tokens or encoder.model.config.language.longest
-    read = encoder.tokenizer.encode_lists([encoder.tokenizer.as_caption(one) for one in said], longest)
-    distinct = [len({tuple(read[said[one]][0]) for one in row.captions}) for row in rows]
+    distinct, places = np.unique(pairs, axis=0, return_inverse=True)
     pixels = _pixels(pictures, [*shown], encoder.batch_size)
     images = encode_images(encoder, pixels, len(shown), setting.folder)
+    longest = setting.recipe.settings.max_tokens or encoder.model.config.language.longest
     texts = encode_texts(encoder, [*said], longest, setting.folder)
-    alike = np.array(distinct) < (each := len(rows[0].captions))
-    scores = pair_scores(encoder, images, texts, *np.array(pairs).T).items()
-    unsaid = np.where(alike, np.nan, 0.0)[:, None, None]  # else the last digits of a tie would decide
-    return {rule: own.reshape(len(rows), -1, each) + unsaid for rule, own in scores}, int(alike.sum())
+    shape = len(rows), -1, len(rows[0].captions)
+    scores = pair_scores(encoder, images, texts, *distinct.T)
+    return {rule: own[places.ravel()].reshape(shape) for rule, own in scores.items()}
 
 
 def _pixels(pictures: TaskImages, shown: Sequence[ShownImage], size: int) -> Iterator[Tensor]:
@@ -90,13 +84,9 @@ def _pixels(pictures: TaskImages, shown: Sequence[ShownImage], size: int) -> Ite
     for start in range(0, len(shown), size):
         batch = list[Tensor]()
         for path, box in shown[start : start + size]:
-            if box is None:
-                batch.append(pictures.uint8(path))
-                continue
-            whole = pictures.uint8(path, whole=True)
-            ends = 2 * (whole.shape[2], whole.shape[1])
-            left, top, right, bottom = (min(max(0, side), end) for side, end in zip(box, ends, strict=True))
-            if left >= right or top >= bottom:
+            left, top, right, bottom = box or (0, 0, None, None)
+            part = pictures.uint8(path, whole=True)[:, top:bottom, left:right]
+            if not part.numel():
                 raise UserError(f"{path}: its box {box} is empty; download the official files again")
-            batch.append(framed(whole[:, top:bottom, left:right], pictures.preprocessing))
+            batch.append(framed(part, pictures.preprocessing))
         yield model_pixels(torch.stack(batch), pictures.preprocessing)

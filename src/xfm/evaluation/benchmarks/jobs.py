@@ -164,8 +164,6 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     for note in notes.values():  # they stand in the details, too, and hours lie between
         print(printable(f"{job.name}: {note}"), flush=True)
     left_out, absent = setting.left_out, len(corpus.left_out)
-    for report in corpus.reports:
-        left_out.folder(report)
     for place, reason in corpus.left_out.items():
         left_out.note(place, reason)
     left_out.check()

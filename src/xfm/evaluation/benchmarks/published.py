@@ -2,7 +2,6 @@
 torch, so that the table comes at once."""
 
 import csv
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from xfm.config.benchmark import Edition
 from xfm.core.errors import amount
-from xfm.core.files import read_text
+from xfm.core.files import read_json_or_nothing
 from xfm.reports.scores import Score, read_scores
 
 
@@ -66,13 +65,9 @@ DETAILS, LEFT_OUT = "details.json", "left_out"
 
 
 def read_all(out: Path) -> dict[str, Score]:
-    """All scores in a folder of `xfm reproduce`, published benchmarks first; empty where there are none."""
-    names = list(dict.fromkeys(row.benchmark for row in published_results()))
-    places = {name: place for place, name in enumerate(names)}
-    paths = sorted(out.glob(f"*/*/*/{OFFICIAL}"))
-    paths.sort(key=lambda path: places.get(path.parts[-4], len(places)))
+    """All scores in a folder of `xfm reproduce`; empty where there are none."""
     found: dict[str, Score] = {}
-    for path in paths:
+    for path in sorted(out.glob(f"*/*/*/{OFFICIAL}")):
         found |= read_scores(path)
     return found
 
@@ -81,12 +76,10 @@ def left_out_notes(out: Path) -> list[str]:
     """A sentence for each evaluation that left out rows with unreadable pictures."""
     notes: list[str] = []
     for path in sorted(out.glob(f"*/*/*/{DETAILS}")):
-        try:
-            missing = json.loads(read_text(path))[LEFT_OUT]["by_split"]
+        left_out = read_json_or_nothing(path).get(LEFT_OUT)
+        missing = left_out.get("by_split") if isinstance(left_out, dict) else None
+        if isinstance(missing, dict) and missing:
             rows = ", ".join(f"{amount(count, 'row')} of {split}" for split, count in missing.items())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-        if rows:
             name = "/".join(path.parts[-4:-1])
             notes.append(f"{name} is without {rows}, whose pictures cannot be read: see {path}")
     return notes
@@ -169,20 +162,10 @@ def _numbers(values: Sequence[float | None], factor: float = 1.0) -> str:
     return " / ".join("-" if value is None else f"{factor * value:.1f}" for value in values)
 
 
-def as_text(lines: Sequence[TableLine]) -> str:
-    """The table for a terminal; numbers in per cent."""
-    rows = [(*HEAD, ""), *lines]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    written = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-        + (f"  ({row[-1]})" if row[-1] else "")
-        for row in rows
-    ]
-    return "\n".join([written[0], "  ".join("-" * width for width in widths), *written[1:]])
-
-
 def as_markdown(lines: Sequence[TableLine]) -> str:
-    """The table for a document; numbers in per cent."""
-    noted = [(f"{name} ({note})" if note else name, *rest) for name, *rest, note in lines]
-    rows = ["| " + " | ".join(cells) + " |\n" for cells in noted]
-    return f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}\n" + "".join(rows)
+    """The table in per cent, aligned, for a document and a terminal; notes come last."""
+    rows = [(*HEAD, "notes"), *lines]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    rule = ["-" * width for width in (*widths, 3)]
+    written = [map(str.ljust, row, (*widths, 0)) for row in (rows[0], rule, *rows[1:])]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in written)

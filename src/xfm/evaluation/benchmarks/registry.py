@@ -137,10 +137,8 @@ def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
 
 def _read_vqa(data: Path, minival: bool = True) -> Corpus[Any]:
     genome = data / "vg"
-    has_genome = (genome / "question_answers.json").is_file()
-    return read_vqa(
-        data / "vqa", image_text.coco_images(data / "coco"), genome if has_genome else None, minival
-    )
+    there = genome if (genome / "question_answers.json").is_file() else None
+    return read_vqa(data / "vqa", image_text.coco_images(data / "coco"), there, minival)
 
 
 def _retrieval(name: str, layout: str, read: Callable[[Path], Corpus[Any]]) -> Benchmark:

@@ -40,11 +40,9 @@ from xfm.metrics.classification import (
 )
 from xfm.metrics.intervals import bootstrap
 from xfm.models.adapters import require_whole
-from xfm.models.encoders import encode_first
-from xfm.models.features import Encoder, tokenize_captions
+from xfm.models.features import Encoder, text_features, tokenize_captions
 from xfm.models.folder import load_model
 from xfm.models.model_files import WEIGHTS
-from xfm.models.precision import autocast
 from xfm.models.resolve import model_folder
 from xfm.reports.scores import METRICS, PartResult, Score, write_json, write_scores
 from xfm.tasks.rows import Labelled
@@ -55,19 +53,13 @@ from xfm.training.distributed import pick_device
 @torch.inference_mode()
 def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[str]) -> Tensor:
     """[C, E] float32 on the CPU: the mean of the unit vectors of each class's prompts, scaled to length 1."""
-    model, found = encoder.model, []
-    at_once = max(1, encoder.batch_size // len(templates))
-    with autocast(encoder.precision, encoder.device):
-        for part in encoder.chunks(len(names), at_once, "classes"):
-            said = (name.replace("_", " ") for name in names[part])
-            texts = [prompt(template, name) for name in said for template in templates]
-            tokens = tokenize_captions(encoder.tokenizer, texts)
-            ids, mask = tokens.ids.to(encoder.device), tokens.mask.to(encoder.device)
-            first = encode_first(model.language, ids, mask)
-            with encoder.heads():
-                vectors = model.project_text(first.float())  # [c T, E]
-            found.append(F.normalize(vectors.unflatten(0, (-1, len(templates))).mean(1), dim=-1).cpu())
-    return torch.cat(found)
+    said = [name.replace("_", " ") for name in names]
+    texts = [prompt(template, name) for name in said for template in templates]
+    chunks = encoder.chunks(len(texts), encoder.batch_size, "prompts")
+    first = text_features(encoder, (tokenize_captions(encoder.tokenizer, texts[part]) for part in chunks))
+    with encoder.heads():
+        vectors = encoder.model.project_text(torch.from_numpy(first).to(encoder.device))  # [C T, E]
+    return F.normalize(vectors.unflatten(0, (-1, len(templates))).mean(1), dim=-1).cpu()
 
 
 DETAILS = "probe.json"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.official import corpora
 from tests.official.corpora import CORPORA, written
 from xfm.core.errors import UserError
+from xfm.evaluation.benchmarks.read.composition import SUGARCREPE
 from xfm.evaluation.benchmarks.read.image_text import read_nlvr2, read_refcoco
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet
 from xfm.evaluation.benchmarks.read.readers import Corpus
@@ -25,8 +26,8 @@ ROWS = {
     "nlvr2": {"train": 8, "dev": 4, "test-P": 4},
     "refcoco": {"train": 12, "val": 6, "testA": 6, "testB": 6},  # two sentences each
     "imagenet": {"train": 12, "val": 6},
-    "winoground": {"train": 0, "test": 7},
-    "sugarcrepe": {"train": 0, "test": 14},
+    "winoground": {"train": 0, "test": 7, "object": 3, "relation": 2, "both": 2},
+    "sugarcrepe": {"train": 0, **dict.fromkeys(SUGARCREPE, 2), "test": 14},
     "aro": {"train": 0, "relation": 7, "attribution": 7},
 }
 

@@ -1,76 +1,72 @@
 """Composition: Winoground, SugarCrepe, and the relations and attributes of ARO."""
 
-import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from xfm.core.errors import UserError
+from xfm.evaluation.benchmarks.read import readers
 from xfm.evaluation.benchmarks.read.image_text import coco_images
-from xfm.evaluation.benchmarks.read.readers import (
-    Corpus,
-    as_row,
-    check_image_file,
-    image_below,
-    need,
-    read_json,
-    read_json_rows,
-    read_lines,
-)
 from xfm.tasks.rows import CaptionPuzzle
 
 SUGARCREPE = ("replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att", "add_obj", "add_att")
 """Categories, each in a file of its name."""
 LEAST_PAIRS = 25
 """Pairs of attributes with fewer rows are in no mean over pairs."""
-_TAGS = {"collapsed_tag": "", "secondary_tag": "", "num_main_preds": "main_preds_"}
+_TAGS = {"Object": "object", "Relation": "relation", "Both": "both"}
+_Splits = dict[str, list[CaptionPuzzle]]
 
 
-def read_winoground(data: Path) -> Corpus[CaptionPuzzle]:
+def read_winoground(data: Path) -> readers.Corpus[CaptionPuzzle]:
     """Winoground below a data folder: `winoground/examples.jsonl` beside `images/`, or both in its `data/`.
-    The groups are the tags of its paper: `object`, `relation`, `both`, `symbolic`, ..., `main_preds_1`."""
-    path, rows = need(data / "winoground", "examples.jsonl", "data/examples.jsonl"), list[CaptionPuzzle]()
-    for row in read_lines(path):
-        names = {name: f"{row.text(name)}.png" for name in ("image_0", "image_1")}
-        images = [image_below(path.parent / "images", file, row, name) for name, file in names.items()]
-        tags = [begin + row.text(name) for name, begin in _TAGS.items() if row.has(name)]
-        groups = tuple(re.sub("[^a-z0-9]+", "_", tag.lower()) for tag in tags)
-        captions = (row.text("caption_0"), row.text("caption_1"))
-        rows.append(CaptionPuzzle(tuple(images), captions, groups, key=row.text("id")))
-    check_image_file(rows[0].images[0], "put Winoground's pictures there")
-    return Corpus((), {"test": rows}, chooses=False)
+    Besides `test`, each tag of its paper's table is a split: `object`, `relation`, `both`."""
+    path = readers.need(data / "winoground", "examples.jsonl", "data/examples.jsonl")
+    splits: _Splits = {"test": []}
+    for row in readers.read_lines(path):
+        names, folder = ("image_0", "image_1"), path.parent / "images"
+        images = tuple(readers.image_below(folder, f"{row.text(name)}.png", row, name) for name in names)
+        puzzle = CaptionPuzzle(images, (row.text("caption_0"), row.text("caption_1")), key=row.text("id"))
+        for split in ("test", readers.chosen(row, "collapsed_tag", _TAGS)):
+            splits.setdefault(split, []).append(puzzle)
+    return _checked(splits, "put Winoground's pictures there")
 
 
-def read_sugarcrepe(data: Path) -> Corpus[CaptionPuzzle]:
-    """SugarCrepe below a data folder: `sugarcrepe/CATEGORY.json`, or in its `data/`; COCO's `val2017`."""
-    images, rows = coco_images(data / "coco") / "val2017", list[CaptionPuzzle]()
+def read_sugarcrepe(data: Path) -> readers.Corpus[CaptionPuzzle]:
+    """SugarCrepe below a data folder: `sugarcrepe/CATEGORY.json`, or in its `data/`; COCO's `val2017`. The
+    categories are splits, all of them `test`."""
+    images, splits = coco_images(data / "coco") / "val2017", _Splits()
     for category in SUGARCREPE:
-        path = need(data / "sugarcrepe", f"{category}.json", f"data/{category}.json")
-        content = read_json(path)
+        path = readers.need(data / "sugarcrepe", f"{category}.json", f"data/{category}.json")
+        content = readers.read_json(path)
         if not isinstance(content, dict) or not content:
             raise UserError(f"{path}: there are no objects by number; is it the official file?")
         for number, value in enumerate(content.values(), start=1):
-            row = as_row(value, path, number)
-            image = image_below(images, row.text("filename"), row, "filename")
+            row = readers.as_row(value, path, number)
+            image = readers.image_below(images, row.text("filename"), row, "filename")
             captions = (row.text("caption"), row.text("negative_caption"))
-            rows.append(CaptionPuzzle((image,), captions, (category,), key=image.name))
-    check_image_file(rows[0].images[0], "put COCO's val2017 there")
-    return Corpus((), {"test": rows}, chooses=False)
+            splits.setdefault(category, []).append(CaptionPuzzle((image,), captions, key=image.name))
+    splits["test"] = [row for category in SUGARCREPE for row in splits[category]]
+    return _checked(splits, "put COCO's val2017 there")
 
 
-def read_aro(data: Path) -> Corpus[CaptionPuzzle]:
+def read_aro(data: Path) -> readers.Corpus[CaptionPuzzle]:
     """ARO below a data folder: `aro/visual_genome_relation.json` and `visual_genome_attribution.json` beside
     `images/`. A case shows the box of its picture; its kind is the relation, or the pair of attributes."""
-    folder, splits = data / "aro", dict[str, list[CaptionPuzzle]]()
+    folder, splits = data / "aro", _Splits()
     for split, kind, least in (("relation", "relation_name", 1), ("attribution", "attributes", LEAST_PAIRS)):
         rows = list[CaptionPuzzle]()
-        for row in read_json_rows(need(folder, f"visual_genome_{split}.json")):
-            image = image_below(folder / "images", row.text("image_path"), row, "image_path")
+        for row in readers.read_json_rows(readers.need(folder, f"visual_genome_{split}.json")):
+            image = readers.image_below(folder / "images", row.text("image_path"), row, "image_path")
             captions = (row.text("true_caption"), row.text("false_caption"))
-            left, top, width, height = map(row.value, ("bbox_x", "bbox_y", "bbox_w", "bbox_h"))
-            box = (round(left), round(top), round(left + width), round(top + height))
-            rows.append(CaptionPuzzle((image,), captions, (), " and ".join(row.texts(kind)), image.name, box))
+            x, y, width, height = map(row.value, ("bbox_x", "bbox_y", "bbox_w", "bbox_h"))
+            left, top, right, bottom = (max(0, round(end)) for end in (x, y, x + width, y + height))
+            box, named = (left, top, right, bottom), " and ".join(row.texts(kind))
+            rows.append(CaptionPuzzle((image,), captions, named, image.name, box))
         counts = Counter(row.kind for row in rows)
         splits[split] = [row if counts[row.kind] >= least else replace(row, kind="") for row in rows]
-        check_image_file(rows[0].images[0], "put ARO's pictures (vgr_vga_images.zip) there")
-    return Corpus((), splits, chooses=False)
+    return _checked(splits, "put ARO's pictures (vgr_vga_images.zip) there")
+
+
+def _checked(splits: _Splits, where: str) -> readers.Corpus[CaptionPuzzle]:
+    readers.check_image_file(next(iter(splits.values()))[0].images[0], where)
+    return readers.Corpus((), splits, chooses=False)

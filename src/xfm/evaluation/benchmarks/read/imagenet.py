@@ -101,8 +101,8 @@ def read_imagenet(folder: Path) -> readers.Corpus[Labelled]:
         raise UserError(
             f"{folder / 'val' / min(surplus)}: this class is not in {folder / 'train'}; remove the folder"
         )
-    reports = tuple(report for report in (of_train, of_val) if report)
-    return readers.Corpus(train, {"val": val}, classes=classes, reports=reports, chooses=False)
+    notes = {name: said for name, said in (("train/", of_train), ("val/", of_val)) if said}
+    return readers.Corpus(train, {"val": val}, classes=classes, notes=notes, chooses=False)
 
 
 def synset_names(folder: Path) -> dict[str, str] | None:

@@ -170,7 +170,6 @@ class Corpus(Generic[R]):
     answers: tuple[str, ...] = ()
     chooses: bool = True
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
-    reports: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
     validation: Sequence[R] = ()
 
