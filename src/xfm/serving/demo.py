@@ -130,11 +130,11 @@ def open_demo(
             examples, lacking = None, f"There are no examples, as {error}. Take pictures of your own."
         made: dict[Path, Any] = {}
         try:
-            place, kind = index or images, "collection" if index else "folder"
-            if images is not None and index is None:
+            place, kind = index, "collection"
+            if images is not None:
                 if is_index(images):
                     raise UserError(f"{images} is a collection: give it by --index {images}")
-                place = images / HIDDEN
+                place, kind = images / HIDDEN, "folder"
                 model = None if is_index(place) else main.reference  # else by whichever: the page says which
                 with folder_index(images, model, SkippedRecords(), device=running.get("device")):
                     pass
