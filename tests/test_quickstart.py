@@ -178,7 +178,7 @@ def test_an_unfinished_run_of_another_kind_is_moved_aside(tmp_path, stages, budg
     stop(folder, stages)
     before = content(folder)
     quickstart(folder, budget, smoke)
-    assert content(tmp_path / "run.1") == before
+    assert content(tmp_path / "run-2") == before
     assert [resume for _, resume in stages.trainings] == [False, False]
     assert json.loads((folder / PLAN_FILE).read_text())["budget"] == budget
 
@@ -186,7 +186,7 @@ def test_an_unfinished_run_of_another_kind_is_moved_aside(tmp_path, stages, budg
 def test_finished_runs_are_kept(tmp_path: Path, stages: Stages) -> None:
     for _ in range(3):
         quickstart(tmp_path / "run", 5)
-    for number, name in enumerate(("run.1", "run.2", "run"), start=1):
+    for number, name in enumerate(("run-2", "run-3", "run"), start=1):
         assert (tmp_path / name / "report.html").read_text() == f"report {number}"
 
 

@@ -17,7 +17,7 @@ from tests.inference.models import save, tuned
 from tests.serving.conftest import Running
 from xfm.config.serving import ServeConfig
 from xfm.serving.demo import open_demo
-from xfm.serving.examples import Examples
+from xfm.serving.examples import Examples, draw_examples
 
 TUNED = {"vqa": "vqa", "reasoning": "reasoning", "captioning": "captions", "grounding": "boxes"}
 """Tasks that tiny models are fine-tuned for, and what their runs are called."""
@@ -76,7 +76,7 @@ Open = Callable[..., Running]
 
 @pytest.fixture(scope="session")
 def examples() -> Examples:
-    return Examples()
+    return draw_examples()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from tests.serving.conftest import Running, png
 from xfm.inference.attention import attention_maps
 from xfm.models.folder import load_model
 from xfm.serving.demo import HEADERS, page_files, with_tuned
-from xfm.serving.examples import ABSENT, Examples
+from xfm.serving.examples import Examples, draw_examples
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")
 
@@ -130,7 +130,7 @@ def test_each_tab_asks_the_model_that_was_made_for_it(running: Running) -> None:
     }
     assert about["matching"] == "plain"
     off = {tab["name"]: tab for tab in about["tabs"] if tab["model"] is None}
-    assert "no served model compares two pictures" in off["compare"]["why"]
+    assert "no served model has the task reasoning" in off["compare"]["why"]
     assert off["compare"]["commands"][0].startswith("xfm finetune reasoning --model ")
     assert off["compare"]["commands"][1].endswith(",runs/compare")
 
@@ -153,16 +153,18 @@ def test_a_run_opens_with_its_fine_tuned_models(tmp_path: Path) -> None:
 
 
 def test_examples_are_the_same_at_every_start(examples: Examples) -> None:
-    again = Examples()
-    assert again.pictures == examples.pictures
-    assert (again.tabs, again.queries, again.gallery) == (examples.tabs, examples.queries, examples.gallery)
-    assert "CC-BY-4.0" in examples.licence
+    assert draw_examples() == examples
     named = [name for tab in examples.tabs.values() for one in tab for name in one["images"]]
     assert {*named, *examples.gallery} == examples.pictures.keys()
-    assert not [text for text in examples.gallery.values() for word in ABSENT if word in text]
+    (searched,) = examples.tabs["search"]
+    absent = [text for text, found in zip(searched["texts"], searched["truths"], strict=True) if not found]
+    assert len(absent) == 2
+    assert not [text for text in examples.gallery.values() for one in absent if one.split()[1] in text]
     masked = [text for one in examples.tabs["fill"] for text in one["texts"]]
     assert masked
     assert all(text.count("{mask}") == 1 and "an {mask}" not in text for text in masked)
     assert all(
-        len(one["texts"]) >= 2 for name in ("ask", "find", "compare", "look") for one in examples.tabs[name]
+        len(one["texts"]) >= 2 for name in ("ask", "find", "fill", "look") for one in examples.tabs[name]
     )
+    labels = [label for one in examples.tabs["compare"] for label in one["truths"]]
+    assert labels.count("true") == labels.count("false") > 2

@@ -11,7 +11,6 @@ from PIL import Image
 from tests.alike import thorough
 from tests.data.picture_kinds import saved
 from tests.demo.conftest import TABS, Visit
-from tests.serving.client import ask
 from tests.serving.conftest import Running
 from xfm.inference.attention import attention_maps
 from xfm.inference.pipeline import pipeline
@@ -57,13 +56,13 @@ def pictured(panel: Any, shown: list[dict[str, Any]]) -> dict[str, Any]:
 @thorough
 def test_only_what_the_model_gets_right_is_suggested(gone: Visit, runs: Any, examples: Examples) -> None:
     """The tab says how much that is."""
-    right = dict[str, list[str]]()
+    right = dict[tuple[str, ...], list[str]]()
     reason = pipeline("reasoning", runs["reasoning"])
     for one in examples.tabs["compare"]:
         images = [examples.pictures[name] for name in one["images"]]
         said = {text: reason(images=images, text=text)[0]["label"] for text in one["texts"]}
         truths = zip(one["texts"], one["truths"], strict=True)
-        right[one["images"][0]] = [text for text, truth in truths if said[text] == truth]
+        right[*one["images"]] = [text for text, truth in truths if said[text] == truth]
     count, cases = sum(map(len, right.values())), sum(len(one["texts"]) for one in examples.tabs["compare"])
     assert 0 < count < cases  # of each pair of sentences one is true, and one is not
     panel = gone.tab("compare")
@@ -72,7 +71,7 @@ def test_only_what_the_model_gets_right_is_suggested(gone: Visit, runs: Any, exa
     panel.locator(".stage img").nth(1).wait_for()
     suggestions = panel.locator("form + .suggestions .suggestion")
     suggestions.first.wait_for()
-    assert suggestions.all_inner_texts() == right[pictured(panel, examples.tabs["compare"])["images"][0]]
+    assert suggestions.all_inner_texts() == right[*pictured(panel, examples.tabs["compare"])["images"]]
     assert gone.faults == []
 
 
@@ -164,7 +163,7 @@ def test_classify(gone: Visit, runs: Any, examples: Examples) -> None:
 
 
 @thorough
-def test_fill_in(gone: Visit, tiny: Running, runs: Any) -> None:
+def test_fill_in(gone: Visit, runs: Any, examples: Examples) -> None:
     panel = gone.tab("fill")
     panel.locator(".stage img").wait_for()
     field = panel.get_by_label("A sentence with a gap (___)")
@@ -175,8 +174,7 @@ def test_fill_in(gone: Visit, tiny: Running, runs: Any) -> None:
     panel.get_by_role("button", name="Fill in", exact=True).click()
     gone.answered(panel)
     pipe = pipeline("fill-mask", runs[""])
-    # Which scenes are drawn depends on the words of the model: the picture is the server's.
-    _, picture, _ = ask(tiny.address, "/page/examples/fill-0.jpg")
+    picture = examples.pictures[pictured(panel, examples.tabs["fill"])["images"][0]]
     expected = [pipe("a <mask> square"), pipe({"text": "a <mask> square", "image": picture})]
     words = [[one["token_str"].strip() or "(space)" for one in side] for side in expected]
     assert [text for text, _ in bars(panel)] == [*words[0], *words[1]]

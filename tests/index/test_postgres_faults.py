@@ -211,19 +211,6 @@ def test_what_a_server_refuses_is_said_with_what_to_do(name: str, state: str, wo
 
 
 @thorough
-def test_an_empty_table_of_other_columns_is_not_taken(model: Path, tmp_path: Path, name: str) -> None:
-    given = {"make": True, "address": postgres_address(), "table": name}
-    for column, kind in (("vector", "vector(3)"), ("pixels", "text"), ("other", "int")):
-        postgres.PostgresStore(postgres_address(), name, WIDTH).close()
-        execute(f"ALTER TABLE {name} DROP COLUMN IF EXISTS {column}, ADD COLUMN {column} {kind}")
-        execute(f"COMMENT ON TABLE {name} IS NULL")
-        expect_unopened(tmp_path / "new", f"the table {name}", "--table", model=model, **given)
-        assert not (tmp_path / "new").exists()
-        assert execute(f"SELECT obj_description('{name}'::regclass, 'pg_class')") == [(None,)]
-        execute(f"DROP TABLE {name}")
-
-
-@thorough
 def test_a_server_without_pgvector_is_told_and_one_with_a_new_one_is_used(name: str) -> None:
     execute(f"CREATE DATABASE {name}")
     address = f"{postgres_address().rpartition('/')[0]}/{name}"

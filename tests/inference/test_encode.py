@@ -83,7 +83,7 @@ def test_what_comes_several_times_is_computed_once_and_long_texts_apart(folders:
     loaded = xfm.load(folders[None])
     said, shown = texts(6), pictures(3)
     read, seen = computed(loaded.model.text_proj), computed(loaded.model.vision)
-    same = [said[0].upper() + "!", shown[1].copy(), np.asarray(shown[1])]  # read alike by the model
+    same = [{"text": said[0]}, shown[1].copy(), np.asarray(shown[1])]  # given otherwise
     found = loaded.encode([*said, *shown, *said, *shown, *same], batch_size=4)
     assert (read, seen) == ([4, 2], [3])
     close(found[9:18], found[:9])

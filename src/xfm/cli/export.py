@@ -99,8 +99,8 @@ def _write_page(chosen: Namespace) -> None:
     from xfm.inference.web_export import write_web_folder
 
     made = write_web_folder(chosen.model, Path(chosen.out), Path(chosen.node_modules or "node_modules"))
-    for what, (least, mean) in zip(("pictures", "texts"), made.cosines, strict=True):
-        print(f"  {what}: cosine of eight bits with float32 {mean}, at least {least} ({made.pairs} scenes)")
+    for what, least in zip(("pictures", "texts"), made.cosines, strict=True):
+        print(f"  {what}: the cosine of vectors in eight bits with those in float32 is at least {least}")
     size = folder_size(Path(chosen.out))
     print(f"The page is in {chosen.out} ({size:,} bytes). Serve the folder, for example by\n")
     print(f"  python -m http.server --bind 127.0.0.1 --directory {chosen.out}")

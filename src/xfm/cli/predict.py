@@ -161,26 +161,21 @@ def add_inputs(task: TaskSpec | None, parser: ArgumentParser) -> None:
 
 def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
     from xfm.core.paths import is_url
+    from xfm.inference.input_parsing import by_field
 
     holds = {name: field.holds for field in fields for name in field.parts or field.names}
     given = {name: value for name in holds if (value := getattr(chosen, name, None)) is not None}
-    if twice := [ways for field in fields if len(ways := field.ways(given)) > 1]:
-        both = " and ".join(f"--{name}" for (name,) in twice[0])
-        raise UserError(f"{both} are one field; give one of them")
     if chosen.input is not None and given:
         raise UserError(f"give either --input or --{next(iter(given))}, not both")
     if chosen.input is not None and not chosen.input.strip():
         raise UserError("--input is empty; give a file or folder, or - for standard input")
     if chosen.input is not None:
         return {}
-    required = [field for field in fields if not field.optional]
-    needed = [way for field in required for way in field.ways(given) or [field.parts or (field.name,)]]
-    if lacking := [name for way in needed for name in way if name not in given]:
-        begun = f"--{lacking[0]} is missing: " if given else ""
-        raise UserError(f"{begun}give --input FILE, or {_as_options(fields)}")
-    if not needed and len(given) != 1:
-        either = " or ".join(_as_options([field]) for field in fields)
-        raise UserError(f"give --input FILE, or one of {either}")
+    if not given:
+        one_of = "one of " if all(field.optional for field in fields) else ""
+        shown = " or ".join(_as_options([one]) for one in fields) if one_of else _as_options(fields)
+        raise UserError(f"give --input FILE, or {one_of}{shown}")
+    by_field(given, fields)  # refuses what lacks a field, or has one twice
     for name, value in given.items():
         if not value.strip():
             what = "a text" if holds[name] is FieldKind.TEXT else "a picture"

@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -221,7 +220,6 @@ def _move_aside(folder: Path) -> None:
     if unused(folder) == folder:
         return
     folder = folder.resolve()
-    names = (folder.with_name(f"{folder.name}.{number}") for number in count(1))
-    aside = next(name for name in names if not name.exists())
+    aside = free_name(folder)
     os.replace(folder, aside)
     print(f"    The run that was in {folder} is now in {aside}.", flush=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
-from xfm.inference.drawing import draw_heat, sheet
+from xfm.inference.drawing import draw_heat
 from xfm.inference.input_parsing import ImageReader
 from xfm.models.artifacts import model_pixels
 from xfm.models.attention import join_heads, split_heads
@@ -23,8 +23,6 @@ from xfm.models.folder import Pretrained
 from xfm.models.fusion import FusionLayer
 from xfm.models.runtimes.loading import RuntimeModel
 from xfm.models.xfm import XFM
-
-WHOLE = "(whole text)"
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,9 @@ class AttentionMaps:
     match: float
     picture: object
 
-    def draw(self, words: bool = True, columns: int = 4) -> Image.Image:
-        """The picture under the map of the whole text, and under each word's, each scaled by its maximum."""
-        shown = [(WHOLE, self.whole), *(zip(self.words, self.maps, strict=True) if words else ())]
-        title = f"{' '.join(self.words)}   (match {self.match:.2f})"
-        drawn = [draw_heat(self.picture, heat) for _, heat in shown]
-        return sheet(drawn, [name for name, _ in shown], columns=columns, title=title)
+    def draw(self, word: int | None = None) -> Image.Image:
+        """The picture under the map of the whole text, or of a word by its place from 0."""
+        return draw_heat(self.picture, self.whole if word is None else self.maps[word])
 
 
 def attention_maps(

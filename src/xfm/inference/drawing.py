@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from xfm.core.errors import UserError
 from xfm.inference.input_parsing import read_original
@@ -16,8 +16,8 @@ LONGEST_TEXT = 2000  # characters that are looked at: no picture is so wide that
 COLOURS = ("#e6194b", "#1f77d0", "#1a9850", "#d95f02", "#7b3fb5", "#00838f", "#b8860b", "#ad1457")
 """Of the boxes in turn; white text is readable on all of them."""
 
-# From transparent over yellow and orange to dark red: also in grey, more is darker.
-_HEAT = np.array([[255, 247, 188], [254, 217, 98], [251, 140, 40], [216, 48, 31], [128, 0, 38]], dtype=float)
+# From transparent over orange to dark red: also in grey, more is darker.
+_HEAT = {"black": "#fff7bc", "mid": "#fb8c28", "white": "#800026"}
 _MOST_COVER = 0.8  # of the picture's light is hidden at most
 Box = tuple[float, float, float, float]
 
@@ -88,33 +88,8 @@ def _fitting(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
 def draw_heat(picture: object, heat: NDArray[np.floating], *, least_side: int = 240) -> Image.Image:
     """A new RGB picture under a heat map [rows, columns], not negative; its maximum is the darkest red."""
     shown, _ = _enlarged(picture, least_side)
-    base = np.asarray(shown, dtype=float)
-    top = float(heat.max()) if heat.size else 0.0
-    scaled = Image.fromarray((heat / top if top > 0 else np.zeros_like(heat)).astype(np.float32))
-    amount = np.clip(np.asarray(scaled.resize(shown.size, Image.Resampling.BICUBIC)), 0, 1)[..., None]
-    levels = np.linspace(0, 1, len(_HEAT))
-    colour = np.concatenate([np.interp(amount, levels, channel) for channel in _HEAT.T], axis=-1)
-    cover = _MOST_COVER * amount
-    return Image.fromarray(np.clip(base * (1 - cover) + colour * cover, 0, 255).round().astype(np.uint8))
-
-
-def sheet(
-    pictures: Sequence[Image.Image], titles: Sequence[str], *, columns: int = 4, title: str = ""
-) -> Image.Image:
-    """Pictures of one size in rows of `columns`, each with a title above."""
-    width, height = pictures[0].size
-    line, gap, columns = 22, 8, min(columns, len(pictures))
-    rows, head = -(-len(pictures) // columns), (line + gap) if title else 0
-    whole = Image.new(
-        "RGB", (columns * (width + gap) + gap, head + rows * (height + line + gap) + gap), "white"
+    scaled = Image.fromarray((heat * (255 / max(float(heat.max()), 1e-12))).round().astype(np.uint8))
+    amount = scaled.resize(shown.size, Image.Resampling.BICUBIC)
+    return Image.composite(
+        ImageOps.colorize(amount, **_HEAT), shown, amount.point(lambda light: _MOST_COVER * light)
     )
-    draw = ImageDraw.Draw(whole)
-    draw.font = ImageFont.load_default(15)
-    if title:
-        draw.text((gap, gap), _fitting(draw, title, whole.width - 2 * gap), fill="black")
-    for place, (picture, text) in enumerate(zip(pictures, titles, strict=True)):
-        x = gap + place % columns * (width + gap)
-        y = head + gap + place // columns * (height + line + gap)
-        draw.text((x, y), _fitting(draw, text, width), fill="black")
-        whole.paste(picture, (x, y + line))
-    return whole

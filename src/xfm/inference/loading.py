@@ -1,5 +1,6 @@
 """`xfm.load`: a model with its files, its vectors, similarities and matches."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -77,15 +78,10 @@ class LoadedModel(Pretrained):
         assert isinstance(pipe, Embed)
         pipe.normalised = normalised
         given, single, _ = sort_out(inputs, EMBED.inputs)
-        rows, reader = list(given), ImageReader(self.preprocessing, pipe.engine.urls)
-        places: dict[str | int, list[int]] = {}  # equal texts are read once, equal pictures by the pipeline
+        rows, places = list(given), dict[str | int, list[int]]()  # equal pictures are the pipeline's
         for place, one in enumerate(rows):
-            try:
-                is_text = [*by_field(one, EMBED.inputs)] != ["image"]
-                key = pipe.read(one, reader).texts[0] if is_text else place
-            except UserError as error:  # before anything is computed
-                raise (UserError if single else partial(InputError, place))(str(error)) from error
-            places.setdefault(key, []).append(place)
+            text = one.get("text") if isinstance(one, Mapping) and len(one) == 1 else one
+            places.setdefault(text if isinstance(text, str) else place, []).append(place)
         by_length = sorted(places, key=lambda key: -len(key) if isinstance(key, str) else 1)
         order = [places[key] for key in by_length]
         found = torch.zeros(len(rows), self.model.config.projection)

@@ -3,11 +3,10 @@
 No server answers it: ONNX Runtime's build for browsers runs the encoders, and pictures stay where they are.
 """
 
-import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from xfm.config.artifacts import Format
 from xfm.config.image import Framing
 from xfm.config.plain import to_plain
 from xfm.config.world import WorldConfig
-from xfm.core.errors import UserError
-from xfm.core.files import file_digest, read_json_object, write_text
+from xfm.core.errors import UserError, explained
+from xfm.core.files import file_digest, write_text
 from xfm.data.images import MAX_PIXELS
 from xfm.data.tokenizer import CAPTION_WORDS
 from xfm.inference.engine import Engine, as_captions
@@ -39,10 +38,11 @@ from xfm.world.units import WorkerState
 
 SETTINGS = "web.json"
 LIBRARIES = {
-    "onnxruntime-web": ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
-    "@huggingface/tokenizers": ("tokenizers.min.mjs",),
+    "onnxruntime-web/dist": ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
+    "@huggingface/tokenizers/dist": ("tokenizers.min.mjs",),
+    "@huggingface/tokenizers": ("LICENSE",),  # that of the others is in their first lines
 }
-"""Packages of npm, and the files of their `dist` that the page needs."""
+"""Folders of packages of npm, and the files in them that the page needs."""
 INSTALL = "npm install --ignore-scripts onnxruntime-web@1.30 @huggingface/tokenizers@0.2"
 PAIRS = 64
 """Scenes of the embedded world, with a caption each, on which eight bits are compared with float32."""
@@ -56,8 +56,8 @@ _QUANTISED = ["MatMul", "Gemm", "Gather"]
 class WebSettings:
     """What the page is told: the `model` and what it was trained on; how pictures are prepared, and their
     most pixels; whether texts are read as they are `written`, or as captions of `caption_words`; most tokens
-    of a text (`longest`), between those of `frame`. `cosines` are least and mean of pictures, then texts, on
-    `pairs`; `weights` is a digest of the graphs; `libraries` have versions and licences."""
+    of a text (`longest`), between those of `frame`. `cosines` are the least of pictures and texts; `weights`
+    is a digest of the graphs."""
 
     model: str
     trained_on: str
@@ -65,83 +65,62 @@ class WebSettings:
     written: bool
     longest: int
     frame: tuple[int, ...]
-    libraries: tuple[str, ...]
-    cosines: tuple[tuple[float, float], ...] = ()
-    weights: str = ""
+    cosines: tuple[float, ...]
+    weights: str
     max_pixels: int = MAX_PIXELS
     caption_words: int = CAPTION_WORDS
-    pairs: int = PAIRS
-    least_cosine: float = LEAST_COSINE
 
 
 def write_web_folder(model: Path | str, out: Path, packages: Path) -> WebSettings:
     """Write the page of a model, as of `load_model`, into the folder `out`, which replaces an older page.
     `packages` is the `node_modules` that npm installed `LIBRARIES` in. UserError: a package is missing, the
     model prepares pictures otherwise than the page can, or a vector moves further than `LEAST_COSINE`."""
-    libraries = _libraries(packages)
     onnx = RUNTIMES[Format.ONNX].load(writing=True).load()
     loaded = load_model(model)
     engine = pipeline("embed", loaded).engine  # refuses a model that could not answer
-    settings, inputs = _settings(engine, str(model), libraries), _scenes(engine)
+    seen, tokenizer, longest = loaded.preprocessing, engine.tokenizer, engine.longest
+    if seen.framing is not Framing.SQUASH or seen.grey:
+        how = "grey" if seen.grey else seen.framing
+        raise UserError(
+            f"{model} sees pictures {how}, and the page squashes them, in colour: take --format onnx for it"
+        )
     with saving(out, SETTINGS, "a page of --format web") as draft, tempfile.TemporaryDirectory() as place:
-        cosines, digests = list[tuple[float, float]](), list[str]()
+        remedy = f"install the two packages of npm, `{INSTALL}`, and give their folder by --node-modules"
+        with explained(f"{packages} lacks a library of the page", remedy, FileNotFoundError):
+            for folder, names in LIBRARIES.items():
+                for name in names:
+                    shutil.copy(packages / folder / name, draft)
+        (draft / "LICENSE").rename(draft / "LICENSE-tokenizers")
+        cosines, digests, inputs = list[float](), list[str](), _scenes(engine)
         for graph in (one for one in graphs_of(loaded.model, None) if one.name in inputs):
             whole, small = Path(place) / f"{graph.name}.onnx", draft / f"{graph.name}.onnx"
             onnx.write(graph, whole)
             require_parity(graph, run := onnx.open(whole), f"{onnx.name}, {graph.name}")
             quantise(whole, small)
-            cosines.append(_cosines(run, onnx.open(small), inputs[graph.name], graph.name))
+            cosines.append(_least_cosine(run, onnx.open(small), inputs[graph.name], graph.name))
             digests.append(file_digest(small)[:12])
-        settings = replace(settings, cosines=tuple(cosines), weights="".join(digests))
+        frame = tuple(tokenizer.encode_batch([""], longest).ids[0].tolist())
+        settings = WebSettings(
+            str(model), trained_on(loaded.provenance), seen, tokenizer.written, longest, frame,
+            tuple(cosines), "".join(digests),
+        )  # fmt: skip
         write_text(draft / SETTINGS, as_json(to_plain(settings)))
-        engine.tokenizer.save(draft / TOKENIZER)
+        tokenizer.save(draft / TOKENIZER)
         for file in (files("xfm.inference") / "web").iterdir():
             (draft / file.name).write_bytes(file.read_bytes())
-        for package, names in LIBRARIES.items():
-            for name in names:
-                shutil.copyfile(packages / package / "dist" / name, draft / name)
-            if (licence := packages / package / "LICENSE").is_file():  # else it is in the files' first lines
-                shutil.copyfile(licence, draft / f"LICENSE-{package.rpartition('/')[2]}")
     return settings
 
 
 def quantise(whole: Path, small: Path) -> None:
     """Write an ONNX graph with matrices and embeddings in eight bits, by a scale for each of their columns;
     activations are quantised as they come."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-    logger, kind = logging.getLogger(), QuantType.QInt8
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it recommends a step that these graphs have behind them
-    try:
-        quantize_dynamic(whole, small, op_types_to_quantize=_QUANTISED, per_channel=True, weight_type=kind)
-    finally:
-        logger.setLevel(level)
-
-
-def _libraries(packages: Path) -> tuple[str, ...]:
-    for package, names in LIBRARIES.items():
-        for path in (packages / package / "dist" / name for name in names):
-            if not path.is_file():
-                raise UserError(
-                    f"{path} is missing: the page needs two packages of npm; install them, `{INSTALL}`, and "
-                    "give their folder by --node-modules"
-                )
-    told = {package: read_json_object(packages / package / "package.json") for package in LIBRARIES}
-    return tuple(f"{name} {one.get('version')} ({one.get('license')})" for name, one in told.items())
-
-
-def _settings(engine: Engine, name: str, libraries: tuple[str, ...]) -> WebSettings:
-    found, tokenizer = engine.pretrained, engine.tokenizer
-    seen = found.preprocessing
-    if seen.framing is not Framing.SQUASH or seen.grey:
-        how = "grey" if seen.grey else seen.framing
-        raise UserError(
-            f"{name} sees pictures {how}, and the page squashes them, in colour: export it with --format onnx"
-        )
-    frame = tuple(tokenizer.encode_batch([""], engine.longest).ids[0].tolist())
-    told = trained_on(found.provenance)
-    return WebSettings(name, told, seen, tokenizer.written, engine.longest, frame, libraries)
+    graph, kind = onnx.load(whole), QuantType.QInt8
+    add_pre_process_metadata(graph)  # else a step is recommended that these graphs have behind them
+    quantize_dynamic(graph, small, op_types_to_quantize=_QUANTISED, per_channel=True, weight_type=kind)
 
 
 def _scenes(engine: Engine) -> dict[str, list[dict[str, Tensor]]]:
@@ -159,15 +138,12 @@ def _scenes(engine: Engine) -> dict[str, list[dict[str, Tensor]]]:
     return found
 
 
-def _cosines(
-    whole: Runner, small: Runner, inputs: Sequence[dict[str, Tensor]], name: str
-) -> tuple[float, float]:
+def _least_cosine(whole: Runner, small: Runner, inputs: Sequence[dict[str, Tensor]], name: str) -> float:
     pairs = [(whole(one)["vector"], small(one)["vector"]) for one in inputs]
-    found = torch.cat([cosine_similarity(*pair) for pair in pairs])
-    least = round(found.min().item(), 5)
+    least = round(torch.cat([cosine_similarity(*pair) for pair in pairs]).min().item(), 5)
     if not least >= LEAST_COSINE:
         raise UserError(
             f"eight bits move the vectors of the {name} encoder: cosine {least} with float32, below "
             f"{LEAST_COSINE}, so that nothing was written; export the model with --format onnx"
         )
-    return least, round(found.mean().item(), 5)
+    return least

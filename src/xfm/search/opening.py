@@ -53,7 +53,7 @@ def open_index(
         writing: whether pictures are added or removed, by one process at a time; others may search meanwhile.
         address: `postgresql://HOST/DATABASE` of the rows; `XFM_STORE_HOSTS` trusts hosts that collections
             name.
-        table: in that server, `pictures` by default; a new collection takes an empty one without an owner.
+        table: in that server, `pictures` by default; a new collection makes it.
         running: `device` and `batch_size` of `xfm.pipeline`; vectors are computed in float32.
 
     Raises:
@@ -104,7 +104,7 @@ def _found(place: Path, make: bool, address: str | None, table: str | None) -> C
             raise UserError(f"{table} is a table of a server: give --store, too, or leave out --table")
         return None
     about = CollectionManifest.read(place)  # says where there is none
-    if address is not None and about.address != without_password(address):
+    if address is not None and without_password(about.address or "") != without_password(address):
         raise UserError(f"{place} keeps its rows in {about.address or 'the folder'}: give another --out")
     if table not in (None, about.table):
         kept = f"the table {about.table}" if about.table else "the folder"

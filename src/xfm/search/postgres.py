@@ -83,27 +83,21 @@ def _within(gen: PQGen[RV], seconds: float) -> PQGen[RV]:
 
 
 def connected(address: str) -> BoundedConnection:
-    """A new connection; UserError: an unreadable address. StoreError: no connection, with host and port."""
+    """A new connection; UserError: an unreadable address. StoreError: no connection."""
     told = read_address(address)
-
-    def said(name: str, variable: str, otherwise: object) -> str:
-        return str(told.get(name) or os.environ.get(variable) or otherwise)
-
-    waited = said("connect_timeout", "PGCONNECT_TIMEOUT", CONNECT_SECONDS)
+    waited = told.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or CONNECT_SECONDS
     given: dict[str, Any] = {**_ALIVE, "client_encoding": "utf8", **told, "connect_timeout": waited}
     try:
         connection = BoundedConnection.connect(autocommit=True, **given)
     except (UnicodeError, psycopg.ProgrammingError):  # no host's name, no number of seconds
         raise unreadable() from None
     except psycopg.OperationalError as error:
-        late = isinstance(error, psycopg.errors.ConnectionTimeout)
-        reason = f"no answer in {waited} seconds" if late else first_line(error)
+        reason = first_line(error)
         for secret in filter(None, (told.get("password"), os.environ.get("PGPASSWORD"))):
             reason = reason.replace(secret, "...")  # a server may send it back
-        host, port = said("host", "PGHOST", told.get("hostaddr") or "localhost"), said("port", "PGPORT", 5432)
         raise StoreError(
-            f"{without_password(address)}: there is no connection to PostgreSQL at host {host}, port {port} "
-            f"({reason}); check that it runs there, and the user and the password (PGPASSWORD)"
+            f"{without_password(address)}: there is no connection to PostgreSQL ({reason}); check that it "
+            "runs there, and the user and the password (PGPASSWORD)"
         ) from error
     connection.settings = {}
     return connection
@@ -139,7 +133,7 @@ _MEMORY = 4 << 30
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _CASTS = {Kind.TEXT: sql.SQL("text"), Kind.NUMBER: sql.SQL("float8"), Kind.BOOLEAN: sql.SQL("boolean")}
 _LOCK = 0x78666D
-"""Of the database, while a table is made or taken."""
+"""Of the database, while a table is made."""
 
 
 class PostgresStore:
@@ -173,18 +167,13 @@ class PostgresStore:
             raise
 
     def _claim(self) -> None:
-        """Make the table, or take an empty one without an owner, one client at a time."""
+        """Make the table if it is not there, one client at a time."""
         self._run("SELECT pg_advisory_lock({lock})", lock=_LOCK)
         self._run(
             "DO $$ BEGIN IF to_regclass({name}) IS NULL THEN CREATE EXTENSION IF NOT EXISTS vector; "
             "CREATE TABLE {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
             "pixels bytea NOT NULL, source text NOT NULL, width int NOT NULL, height int NOT NULL, "
-            "metadata jsonb NOT NULL); ELSIF obj_description(to_regclass({name}), 'pg_class') IS NOT NULL "
-            "OR EXISTS (SELECT FROM {table}) OR 'height integer, key text, metadata jsonb, pixels bytea, "
-            "source text, vector vector({width}), width integer' IS DISTINCT FROM (SELECT "
-            "string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attname) "
-            "FROM pg_attribute WHERE attrelid = to_regclass({name}) AND attnum > 0 AND NOT attisdropped) "
-            "THEN RETURN; END IF; COMMENT ON TABLE {table} IS {label}; END $$",
+            "metadata jsonb NOT NULL); COMMENT ON TABLE {table} IS {label}; END IF; END $$",
         )
         self._run("SELECT pg_advisory_unlock({lock})", lock=_LOCK)
 

@@ -7,7 +7,6 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from xfm.core.errors import UserError, excerpt, printable
 from xfm.models.resolve import packaged
@@ -47,23 +46,15 @@ def tell_model(place: Path, model: str) -> None:
         print(f"Note: {printable(told)}", file=sys.stderr)
 
 
-_ADDRESS = re.compile(
-    r"(?P<scheme>postgres(?:ql)?://)(?:(?P<user>[^:@/?]*)(?::[^@/]*)?(?P<at>@))?(?![^@/]*@)"
-    r"(?P<server>[^@?]*)(?:\?(?P<settings>.*))?"
-)
-"""Cut as libpq does: user and password end at the first @, before any /; the password may hold a ?."""
-_SECRET = re.compile("(ssl)?password=|oauth_client_secret=|scram_(client|server)_key=")
+_SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 
 
 def without_password(address: str) -> str:
-    """An address without secrets; UserError: not an address, or an unclear end of its password."""
-    read_address(address)  # says where it cannot be read
-    if (found := _ADDRESS.fullmatch(address)) is None:
-        raise unreadable()
-    settings = (found["settings"] or "").split("&")
-    kept = "&".join(one for one in settings if not _SECRET.match(unquote(one)))
-    shown = f"{found['scheme']}{found['user'] or ''}{found['at'] or ''}{found['server']}"
-    return f"{shown}?{kept}" if kept else shown
+    """An address without secrets, as libpq's settings (`host=db dbname=shop`); UserError: unreadable."""
+    told = read_address(address)  # says where psycopg is missing
+    from psycopg.conninfo import make_conninfo
+
+    return make_conninfo(**{name: value for name, value in told.items() if name not in _SECRETS})
 
 
 def read_address(address: str) -> dict[str, Any]:
@@ -80,7 +71,9 @@ def read_address(address: str) -> dict[str, Any]:
         told = conninfo_to_dict(address)
     except (Error, UnicodeError):  # whose messages may hold a part of the password
         raise unreadable() from None
-    if not re.fullmatch(r"[\d,]*", str(told.get("port") or "")):
+    # A password that is not written as it should may go on in what follows it.
+    unclear = any("@" in str(told.get(name)) for name in ("host", "dbname"))
+    if unclear or not re.fullmatch(r"[\d,]*", str(told.get("port") or "")):
         raise unreadable()
     return told
 

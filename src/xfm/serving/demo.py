@@ -5,12 +5,11 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -31,9 +30,10 @@ from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
 from xfm.search.sources import IngestItem
 from xfm.serving.app import Server
-from xfm.serving.examples import EXAMPLES, Examples, example
+from xfm.serving.examples import EXAMPLES, Examples, draw_examples
 from xfm.serving.middleware import OPEN, Guard
 from xfm.serving.served import Models, Searches, ServedModel
+from xfm.world.catalog import ART_LICENCE
 
 PAGE, PICTURES, SEARCH = "/page", "/page/examples", "search"
 _KINDS = {
@@ -125,16 +125,16 @@ def open_demo(
         models = Models(with_tuned(references), **running)
         main = next((one for one in models if one.pretrained.task is None), models.model(None))
         try:
-            examples, lacking = Examples(lambda word: _is_token(main, word)), ""
+            examples, lacking = draw_examples(), ""
         except UserError as error:
             examples, lacking = None, f"There are no examples, as {error}. Take pictures of your own."
         made: dict[Path, Any] = {}
         try:
-            place, kind = index or images, "collection" if index else "folder"
-            if images is not None and index is None:
+            place, kind = index, "collection"
+            if images is not None:
                 if is_index(images):
                     raise UserError(f"{images} is a collection: give it by --index {images}")
-                place = images / HIDDEN
+                place, kind = images / HIDDEN, "folder"
                 model = None if is_index(place) else main.reference  # else by whichever: the page says which
                 with folder_index(images, model, SkippedRecords(), device=running.get("device")):
                     pass
@@ -161,15 +161,6 @@ def open_demo(
     return server
 
 
-def _is_token(main: ServedModel, word: str) -> bool:
-    try:
-        tokenizer = main.pretrained.tokenizer
-    except UserError:
-        return " " not in word
-    without, with_word = tokenizer.encode_batch(["a", f"a {word}"], 16).mask.sum(1).tolist()
-    return with_word == without + 1
-
-
 def _example_collection(examples: Examples, folder: Path, model: Pretrained) -> Path:
     place = folder / EXAMPLES
     with open_index(place, model, make=True) as index:
@@ -181,55 +172,41 @@ def _example_collection(examples: Examples, folder: Path, model: Pretrained) -> 
 
 
 # ---------------------------------------------------------------- what the page is told
-@dataclass(frozen=True)
-class TabSpec:
-    """A tab of the page, and its module: the task that it needs. `lacks` says why it is disabled, `columns`
-    those of a table that would train its model."""
+class TabSpec(NamedTuple):
+    """A tab of the page, and its module: the task that it needs."""
 
     name: str
     title: str
     does: str
     task: str
-    lacks: str = ""
-    columns: str = ""
 
 
 TABS = (
     TabSpec(
         SEARCH, "Search",
         "Find pictures by what you write. The nearest are looked at again: where none fits, it says so.",
-        "embed", "no served model has text and pictures in one space",
+        "embed",
     ),
+    TabSpec("ask", "Ask", "Ask a question about a picture.", "vqa"),
+    TabSpec("find", "Find", "Write what to look for, and see where it is.", "grounding"),
     TabSpec(
-        "ask", "Ask", "Ask a question about a picture.",
-        "vqa", "no served model answers questions about pictures", "image, question, answer",
+        "compare", "Compare", "Say something about two pictures, and see whether it is true.", "reasoning"
     ),
-    TabSpec(
-        "find", "Find", "Write what to look for, and see where it is.",
-        "grounding", "no served model draws boxes",
-    ),
-    TabSpec(
-        "compare", "Compare", "Say something about two pictures, and see whether it is true.",
-        "reasoning", "no served model compares two pictures", "left, right, text, label",
-    ),
-    TabSpec(
-        "caption", "Caption", "Have a picture described.",
-        "captioning", "no served model writes captions", "image, caption",
-    ),
+    TabSpec("caption", "Caption", "Have a picture described.", "captioning"),
     TabSpec(
         "classify", "Classify",
         "Sort a picture into classes of your own: write their names, no training is needed.",
-        "zero-shot-image-classification", "no served model has text and pictures in one space",
+        "zero-shot-image-classification",
     ),
     TabSpec(
         "fill", "Fill in",
         "Leave a word out: the model guesses it from the text alone, and again with the picture.",
-        "fill-mask", "no served model guesses words",
+        "fill-mask",
     ),
     TabSpec(
         "look", "Attention",
         "See which parts of a picture the fusion encoder looks at, for a text and for each of its words.",
-        MATCHING.name, "no served model matches texts and pictures",
+        MATCHING.name,
     ),
 )  # fmt: skip
 
@@ -246,10 +223,9 @@ def about(
     collection, or `lacking`."""
     offered = None
     if examples is not None:
-        tabs, queries = {**examples.tabs}, examples.queries
-        if gallery.get("kind") == EXAMPLES:
-            tabs[SEARCH] = [example([], queries, queries.values())]
-        offered = {"licence": examples.licence, "captions": examples.gallery, "tabs": tabs}
+        own = gallery.get("kind") == EXAMPLES  # else the queries are about other pictures
+        tabs = {name: told for name, told in examples.tabs.items() if own or name != SEARCH}
+        offered = {"licence": ART_LICENCE, "tabs": tabs}
     return {
         "version": version("xfm"),
         "models": [_described(one) for one in models],
@@ -269,13 +245,13 @@ def _tab(
     if model is None:
         main = next((one for one in models if one.pretrained.task is None), None)
         began = references[0] if main is None else main.reference
-        rows = f" on a table of yours with the columns {tab.columns}" if tab.columns else ""
-        why = f"This tab is off: {tab.lacks}. The first command trains one{rows}, the second opens it here."
+        spec, out = task_spec(tab.task), f"runs/{tab.name}"
         commands = [command_line("quickstart"), command_line("demo", "runs/quickstart")]
-        if tab.columns:
-            out = f"runs/{tab.name}"
-            tune = command_line("finetune", tab.task, model=began, train="my.jsonl", out=out)
+        if not spec.uses:  # a pre-trained model does not do
+            tune = command_line("finetune", spec.name, model=began, train="my.jsonl", out=out)
             commands = [tune, command_line("demo", ",".join([*references, out]))]
+        off = f"This tab is off: no served model has the task {spec.name}"
+        why = f"{off}. The first command trains one, the second opens it here."
         return told | {"why": why, "commands": commands}
     if tab.name == SEARCH and gallery.get("lacking"):
         return told | {"model": None, "why": gallery["lacking"], "commands": []}

@@ -81,13 +81,12 @@ $("forget").addEventListener("click", () => worker.postMessage({ kind: "forget" 
 const replies = {
   ready(data) {
     ({ settings } = data);
-    const { cosines: [[image], [text]], pairs, least_cosine: least, libraries } = settings;
+    const { cosines: [image, text] } = settings;
     if (!files.size) $("status").textContent = "Ready.";
     document.body.dataset.ready = "true";
     const threads = data.threads > 1 ? `${data.threads} threads` : "one thread";
     $("about").textContent = `Model: ${settings.model}, trained on ${settings.trained_on}. Its encoders run here in eight bits, by ${threads}; `
-      + `on ${pairs} pairs their vectors have a cosine of at least ${image} (pictures) and ${text} (texts) with those of the model, bound ${least}. `
-      + `With ${libraries.join(", ")}.`;
+      + `on scenes that were tried their vectors have a cosine of at least ${image} (pictures) and ${text} (texts) with those of the model.`;
   },
   progress({ done, total, remembered, skipped }) {
     if (skipped) {
