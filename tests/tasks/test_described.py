@@ -31,6 +31,7 @@ from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.ranking import MATCHING_WEIGHT, Ranking, rank, rerank_scores
 from xfm.tasks.retrieval import RetrievalBatch, RetrievalTask, owners, right_pairs
 from xfm.tasks.rows import ImageCaptions
+from xfm.tasks.sampling import alike_groups
 
 
 @pytest.fixture
@@ -49,6 +50,34 @@ def test_an_epoch_shows_every_caption_once(pretrained: Pretrained, rows: list[Im
     assert sorted(Counter(batch.identity.tolist()).values()) == [1] * 11 + [2]
     later = list(task.portions(0, 4))[3].batch
     assert torch.equal(later.tokens.ids, next(task.portions(3, 4)).batch.tokens.ids)
+
+
+def test_captions_that_are_alike_come_together(
+    pretrained: Pretrained, rows: list[ImageCaptions]
+) -> None:
+    """Every caption once an epoch, by the starting model, also where training has changed it."""
+    task = build(RetrievalTask, pretrained, rows, batch_size=12, hard_negatives=3)
+    batch = next(task.portions(0, 1)).batch
+    with torch.no_grad():
+        vectors = pretrained.model.embed_text(batch.tokens.ids, batch.tokens.mask)
+        task.module.model.text_proj.weight.zero_()
+    cosines = vectors @ vectors.t()
+    neighbours = cosines[range(11), range(1, 12)]
+    chunks = torch.tensor([place % 3 != 2 for place in range(11)])
+    assert neighbours[chunks].mean() > cosines[~torch.eye(12, dtype=torch.bool)].mean()
+    assert len({tuple(ids) for ids in batch.tokens.ids.tolist()}) == 12
+    assert torch.equal(next(task.portions(0, 1)).batch.tokens.ids, batch.tokens.ids)
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 99))
+def test_groups_of_what_is_alike_are_as_large_as_asked(rows: int, most: int, seed: int) -> None:
+    vectors = np.random.default_rng(seed).normal(size=(rows, 4)).astype(np.float32)
+    vectors = np.repeat(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), 2, axis=0)
+    sizes = np.bincount(alike_groups(vectors, most))
+    assert len(vectors) == sizes.sum()
+    assert sizes.max() <= most
+    assert sizes.min() >= min(len(vectors), most) // 2
 
 
 # ---------------------------------------------------------------- retrieval

@@ -100,6 +100,7 @@ class FinetuneConfig(LearningRates):
         colours: mean and deviation by which their pixels are normalised.
         grey: show their brightness alone.
         prompt: words that every caption begins with; they are given, not learned, and no part of an answer.
+        hard_negatives: captions near one another for the starting model, so many in a row; 0: rows at random.
         dimensions: sizes such as 128,64 to which vectors of texts may be cut afterwards (Matryoshka).
         image: how training pictures are varied; those of image-classification are mixed, too.
         tune: which encoders learn, and how.
@@ -144,6 +145,7 @@ class FinetuneConfig(LearningRates):
     colours: Colours = Colours.MODEL
     grey: bool = False
     prompt: str = ""
+    hard_negatives: int = limited(0, 0, MAX_BATCH)
     dimensions: list[int] = field(default_factory=list[int])
     image: ImageTrainingConfig = field(default_factory=ImageTrainingConfig)
     tune: TuningConfig = field(default_factory=TuningConfig)

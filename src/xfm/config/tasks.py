@@ -119,7 +119,7 @@ RETRIEVAL = TaskSpec(
     '`[{"index", "score", "similarity", "match", ...}]`',
     asked=_EITHER,
     encoders=_ALL,
-    settings=VIEW,
+    settings=(*VIEW, "hard_negatives"),
     options=RetrievalOptions,
     uses=(*_CONTRAST, "itm_head.", "fusion."),
     head=f"{_HEADS}:TaskModel",

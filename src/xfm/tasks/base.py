@@ -63,6 +63,7 @@ class TaskSettings:
     image_head: ImageHead = ImageHead.LINEAR
     prompt: str = ""
     dimensions: Sequence[int] = ()
+    hard_negatives: int = 0
     head: HeadKind = HeadKind.OWN
     label_kind: LabelKind = LabelKind.ONE
     threshold: float = 0.0
@@ -200,6 +201,10 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
         """Rows with equal groups share a batch, which encodes their picture once; None: alone."""
         return self.images_of(row) if self.spec.reads("rows_per_picture") else None
 
+    def groups(self, cases: Sequence[Row]) -> tuple[Sequence[Hashable], int]:
+        """The group of each case, and how many of one follow one another in a batch."""
+        return [self.group(one) for one in cases], self.settings.rows_per_picture
+
     # ------------------------------------------------------------ training and prediction
     @property
     def cases(self) -> Sequence[Row]:
@@ -291,7 +296,8 @@ class Task(ABC, Generic[Row, BatchT, Prediction]):
     ) -> Generator[Portion[BatchT], None, None]:
         """This process's portions, counted over the steps, `accumulation` a step, read ahead by workers."""
         settings, cases = self.settings, self.cases
-        order = RowOrder([self.group(one) for one in cases], settings.seed, settings.rows_per_picture)
+        groups, most = self.groups(cases)
+        order = RowOrder(groups, settings.seed, most)
         parts = {"accumulation": accumulation, "rank": distributed.rank(), "world": distributed.world()}
         draw = partial(sampled_rows, cases, order, settings.batch_size, settings.seed, **parts)
         build = partial(self._reader()._portion, draw)

@@ -1,11 +1,11 @@
 """Retrieval between pictures and captions: ITC with several positives, ITM with hard negatives (spec)."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics import recalls
 from xfm.models.features import Encoder, encode_images, encode_texts
+from xfm.models.folder import Pretrained
 from xfm.models.task_models import TaskModel
 from xfm.objectives.losses import Losses
 from xfm.objectives.retrieval import retrieval_losses
@@ -28,11 +29,14 @@ from xfm.tasks.captioning import DescribedTask
 from xfm.tasks.images import read_ahead
 from xfm.tasks.ranking import rank
 from xfm.tasks.rows import Case, ImageCaptions
+from xfm.tasks.sampling import alike_groups
 from xfm.training.collectives import gather_rows, rows_before
 
 RULES = (recalls.Rule.CONTRAST, recalls.Rule.RERANK)
 SHORTLIST = 16
 """Candidates of each query that the matching head ranks again."""
+BATCH, ALIKE = 64, 4
+"""Inputs of a pass; and how many times more captions are near one another than drawn together."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,24 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     in_parts: ClassVar[bool] = False
     module: TaskModel
 
+    def __init__(self, pretrained: Pretrained, *given: Any) -> None:
+        super().__init__(pretrained, *given)
+        if count := self.settings.hard_negatives:  # now: a run that goes on has other weights by then
+            encoder = self._encoder(BATCH)
+            captions = [row.captions[0] for row in self.cases]
+            with self.predicting():
+                vectors = encode_texts(encoder, captions, self.settings.max_tokens).vectors
+            self._alike = alike_groups(vectors.numpy(), ALIKE * count).tolist()
+
+    def _encoder(self, batch_size: int) -> Encoder:
+        settings, device = self.settings, torch.device(self.settings.device)
+        return Encoder(self.module.model, self.tokenizer, settings.precision, device, batch_size)
+
+    def groups(self, cases: Sequence[ImageCaptions]) -> tuple[Sequence[Hashable], int]:
+        """With `hard_negatives` so many captions that are near one another for the starting model."""
+        count = self.settings.hard_negatives
+        return (self._alike, count) if count else super().groups(cases)
+
     def collate(self, rows: Sequence[ImageCaptions]) -> RetrievalBatch:
         """The first caption of each row; identities depend on path and text alone, as each process sees other
         rows."""
@@ -85,11 +107,10 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         total = torch.stack(list(found.losses.values())).sum()
         return Losses(total, found.losses, found.metrics)
 
-    def predict(self, rows: Sequence[ImageCaptions], batch_size: int = 64) -> list[Ranks]:
+    def predict(self, rows: Sequence[ImageCaptions], batch_size: int = BATCH) -> list[Ranks]:
         """Ranks among all rows; merge rows of one picture first. Every process encodes all, and matches a
         part."""
-        settings, device = self.settings, torch.device(self.settings.device)
-        encoder = Encoder(self.module.model, self.tokenizer, settings.precision, device, batch_size)
+        settings, encoder = self.settings, self._encoder(batch_size)
         captions = [caption for row in rows for caption in row.captions]
         parts = [[row.image for row in rows[at : at + batch_size]] for at in range(0, len(rows), batch_size)]
         read = read_ahead(self.pictures.pixels, parts, self.pictures, settings.workers)

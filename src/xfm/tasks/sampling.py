@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -25,6 +26,24 @@ def components(rows: Iterable[Sequence[Hashable]]) -> dict[Hashable, int]:
         return {}
     graph = coo_array((np.ones(len(links)), np.array(links).T), shape=(len(places), len(places)))
     return dict(zip(places, connected_components(graph, directed=False)[1].tolist(), strict=True))
+
+
+def alike_groups(vectors: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+    """[N] group of each of [N, E] unit vectors: halves of halves, cut between two far members, until none
+    has more than `most`."""
+    found = [np.arange(len(vectors))]
+    while len(found[0]) > most:  # the first of halves is the largest
+        halves = list[NDArray[np.int64]]()
+        for own in found:
+            far = own[(vectors[own] @ vectors[own[0]]).argmin()]
+            other = own[(vectors[own] @ vectors[far]).argmin()]
+            between = vectors[own] @ (vectors[far] - vectors[other])
+            halves += np.array_split(own[np.argsort(between, kind="stable")], 2)
+        found = halves
+    groups = np.empty(len(vectors), dtype=np.int64)
+    for number, own in enumerate(found):
+        groups[own] = number
+    return groups
 
 
 class RowOrder:
