@@ -16,8 +16,8 @@ LONGEST_TEXT = 2000  # characters that are looked at: no picture is so wide that
 COLOURS = ("#e6194b", "#1f77d0", "#1a9850", "#d95f02", "#7b3fb5", "#00838f", "#b8860b", "#ad1457")
 """Of the boxes in turn; white text is readable on all of them."""
 
-# From transparent over orange to dark red: also in grey, more is darker.
-_HEAT = {"black": "#fff7bc", "mid": "#fb8c28", "white": "#800026"}
+# From transparent (over orange, the last) to dark red: also in grey, more is darker.
+_HEAT = "#fff7bc", "#800026", "#fb8c28"
 _MOST_COVER = 0.8  # of the picture's light is hidden at most
 Box = tuple[float, float, float, float]
 
@@ -91,5 +91,5 @@ def draw_heat(picture: object, heat: NDArray[np.floating], *, least_side: int = 
     scaled = Image.fromarray((heat * (255 / max(float(heat.max()), 1e-12))).round().astype(np.uint8))
     amount = scaled.resize(shown.size, Image.Resampling.BICUBIC)
     return Image.composite(
-        ImageOps.colorize(amount, **_HEAT), shown, amount.point(lambda light: _MOST_COVER * light)
+        ImageOps.colorize(amount, *_HEAT), shown, amount.point(lambda light: _MOST_COVER * light)
     )
