@@ -34,7 +34,7 @@ def test_it_says_where_the_page_is_and_ends_when_asked(model: Path, tmp_path: Pa
     ("options", "words"),
     [
         (["--host", "0.0.0.0"], ("--host 0.0.0.0", "--keys")),
-        (["--index", "a", "--images", "b"], ("--index or --images",)),
+        (["--index", "a"], ("a ", "check the path")),
     ],
 )
 def test_what_cannot_be_is_a_sentence(options: list[str], words: tuple[str, ...], tmp_path: Path) -> None:

@@ -95,13 +95,12 @@ def opened() -> Iterator[Open]:
         def start(
             *models: str | Path,
             index: Path | None = None,
-            images: Path | None = None,
             keys: tuple[str, ...] = (),
             **config: Any,
         ) -> Running:
             references = [str(one) for one in models]
             settings = ServeConfig(port=0, **config)
-            server = open_demo(references, index, images, settings, list(keys), stack, device="cpu")
+            server = open_demo(references, index, settings, list(keys), stack, device="cpu")
             running = Running(server)
             stack.callback(running.stop)
             return running

@@ -89,7 +89,7 @@ def test_pictures_of_a_search_and_no_others(opened: Open, runs: dict[str, Path],
     large.save(folder / "large.png")
     draw("green", "red").save(folder / "gone.png")
     (tmp_path / "secret.png").write_bytes(png())
-    running = opened(runs[""], images=folder)
+    running = opened(runs[""], index=folder)
     hits = {hit["source"]: hit for hit in running.client().search("a red square")["hits"]}
     assert (hits["large.png"]["width"], hits["large.png"]["height"]) == (900, 700)
     (folder / "gone.png").unlink()
@@ -107,7 +107,7 @@ def test_pictures_of_a_search_and_no_others(opened: Open, runs: dict[str, Path],
         assert status == 422, key
         assert "no picture of that key" in data["error"]["message"]
     status, about, _ = ask(running.address, "/page/about")
-    told = {"name": "photos", "kind": "folder", "pictures": 2, "calibrated": False, "lacking": ""}
+    told = {"name": "photos", "kind": "collection", "pictures": 2, "calibrated": False, "lacking": ""}
     assert about["gallery"] == told
 
 

@@ -1,6 +1,7 @@
 """Collections that many fill: the same rows whoever encodes, nothing read twice, nothing lost by a stop."""
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tests.index.conftest import photos as photos
 from xfm.data.skipped import SkippedRecords
 from xfm.executors.executor import Executor, LocalPool
 from xfm.search.index import IngestCounts
-from xfm.search.ingest import encoding, fill
+from xfm.search.ingest import encode_unit, fill
 from xfm.search.journal import Journal, State
 from xfm.search.opening import open_index
 from xfm.search.sources import FolderSupply
@@ -24,7 +25,7 @@ SIZE = 3
 def filled(place: Path, model: Path, photos: Path, executor: Executor | None = None) -> IngestCounts:
     """What was taken in."""
     with open_index(place, model, make=True, device="cpu") as index:
-        shared = executor or LocalPool(1), encoding(str(model), "cpu"), SIZE
+        shared = executor or LocalPool(1), partial(encode_unit, str(model), "cpu"), SIZE
         return fill(index, [FolderSupply(photos)], SkippedRecords(), False, *shared)
 
 

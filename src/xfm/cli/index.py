@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,7 @@ def _take(chosen: Namespace) -> None:
     from xfm.data.tables import ColumnMap
     from xfm.inference.row_units import everywhere
     from xfm.search.filters import require_same
-    from xfm.search.ingest import encoding, fill, said, tell_bad
+    from xfm.search.ingest import encode_unit, fill, said, tell_bad
     from xfm.search.sources import open_supply
 
     keep = None if chosen.keep is None else names_in(chosen.keep)
@@ -103,7 +104,7 @@ def _take(chosen: Namespace) -> None:
     require_same({}, (source.columns() for source in sources))  # before a new collection is made
     with _opened(chosen, make=chosen.action == "build") as index:
         left_out = SkippedRecords(chosen.max_bad)
-        encode = encoding(everywhere(chosen.model or index.about.model), chosen.device)
+        encode = partial(encode_unit, everywhere(chosen.model or index.about.model), chosen.device)
         size = assemble(SharingConfig, chosen).unit_size
         taken = fill(index, sources, left_out, not chosen.quiet, executor, encode, size)
         tell_bad(index.folder, left_out)

@@ -187,24 +187,20 @@ def _recipe(plan: Plan) -> Recipe:
 
 
 def _evaluation(plan: Plan) -> EvaluationConfig:
+    import torch
+
+    from xfm.training.distributed import pick_device
+
     # Four minutes have no room for the baselines of `xfm evaluate`, nor for another task of pairs of texts.
     scale = 0.02 if plan.smoke else min(1.0, plan.budget / FULL_BUDGET)
     return EvaluationConfig(
         scale=scale,
         minutes=plan.evaluation or 0.0,
         baselines=False,
-        processes=_processes(),
+        processes=min(4, torch.get_num_threads()) if pick_device().type == "cpu" else 1,
         parts=[part for part in Part if part is not Part.PARAPHRASE],
         retrieval=RetrievalConfig(held_out_rows=400),
     )
-
-
-def _processes() -> int:
-    import torch
-
-    from xfm.training.distributed import pick_device
-
-    return min(4, torch.get_num_threads()) if pick_device().type == "cpu" else 1
 
 
 def _unfinished(folder: Path, budget: float, smoke: bool) -> Plan | None:

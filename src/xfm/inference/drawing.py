@@ -16,7 +16,7 @@ LONGEST_TEXT = 2000  # characters that are looked at: no picture is so wide that
 COLOURS = ("#e6194b", "#1f77d0", "#1a9850", "#d95f02", "#7b3fb5", "#00838f", "#b8860b", "#ad1457")
 """Of the boxes in turn; white text is readable on all of them."""
 
-# From transparent over orange to dark red: also in grey, more is darker.
+# From transparent (over orange, the last) to dark red: also in grey, more is darker.
 _HEAT = "#fff7bc", "#800026", "#fb8c28"
 _MOST_COVER = 0.8  # of the picture's light is hidden at most
 Box = tuple[float, float, float, float]

@@ -22,13 +22,11 @@ from xfm.inference.engine import one_thread
 from xfm.inference.input_parsing import ImageReader, InputImage
 from xfm.inference.pipeline import pipeline
 from xfm.search.filters import Kind, require_same
-from xfm.search.index import Index, IngestCounts, with_exif
+from xfm.search.index import TOGETHER, Index, IngestCounts, with_exif
 from xfm.search.journal import HIDDEN, MANIFEST
 from xfm.search.opening import SEARCHING, open_index
 from xfm.search.sources import TAKEN, EncodedImage, FolderSupply, ImageSupply, IngestItem
 
-UNIT_PICTURES = 256
-"""Pictures of a unit where nobody said how many."""
 Unit = tuple[int, dict[int, IngestItem]]
 """Its number, and those of its pictures that have to be encoded, by place."""
 Encode = Callable[[Unit], dict[int, IngestItem]]
@@ -65,7 +63,7 @@ def fill(
             index.add(candidates, left_out, whole)
         else:
             take = partial(index.add, left_out=left_out, taken=whole)
-            _encoded_by(executor, encode, unit_size or UNIT_PICTURES, index, candidates, take)
+            _encoded_by(executor, encode, unit_size or TOGETHER, index, candidates, take)
         if whole.clash is not None:
             told = "{} is the id of a picture of {}, too, and such are left out".format(*whole.clash)
             _note(
@@ -151,17 +149,13 @@ def folder_index(
         yield index
 
 
-def encoding(model: str, device: str) -> Encode:
-    """Encodes units in any process, in float32. Machines see model and pictures under the same paths."""
-    return partial(_encode, model, device)
-
-
 @cache
 def _pipe(model: str, device: str) -> Pipeline:
     return pipeline("embed", model, device=device, **SEARCHING)
 
 
-def _encode(model: str, device: str, unit: Unit) -> dict[int, IngestItem]:
+def encode_unit(model: str, device: str, unit: Unit) -> dict[int, IngestItem]:
+    """The pictures of a unit, encoded in float32 by any process; machines see the same paths."""
     engine, found = _pipe(model, device).engine, dict[int, IngestItem]()
     reader, rest = ImageReader(engine.pretrained.preprocessing, None, recent=0), iter(unit[1].items())
     with one_thread(engine.device):

@@ -1,6 +1,7 @@
 """Collections made and opened: folder, journal, store and model together."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
@@ -9,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xfm.config.next_command import command_line
-from xfm.core.errors import UserError, amount
+from xfm.core.errors import UserError, amount, excerpt, printable
 from xfm.core.locks import LOCK_FILE, locked
 from xfm.core.paths import home_path
 from xfm.inference.engine import Engine
 from xfm.inference.pipeline import pipeline
 from xfm.inference.row_units import everywhere
 from xfm.models.folder import Pretrained
+from xfm.models.resolve import packaged
 from xfm.models.shipped import DEFAULT
 from xfm.search.index import TOGETHER, Index, probe_of
 from xfm.search.journal import HIDDEN, JOURNAL, MANIFEST, CollectionManifest, Journal, State
-from xfm.search.trusted_hosts import require_trusted, tell_model, without_password
+from xfm.search.trusted_hosts import require_trusted, without_password
 
 if TYPE_CHECKING:
     from xfm.search.lance import LanceStore
@@ -66,8 +68,9 @@ def open_index(
     given = model if model is not None else about.model if about else None
     if given is None:
         raise UserError(f"a new collection needs a model: give a model folder, or {DEFAULT}, the package's")
-    if about is not None and model is None:
-        tell_model(place, about.model)
+    if about is not None and model is None and packaged(about.model) is None:
+        told = f"{place} names its model: {excerpt(about.model, 200)}"
+        print(f"Note: {printable(told)}", file=sys.stderr)
     engine = pipeline("embed", given, **SEARCHING | running).engine
     probe = probe_of(engine)
     with locked(place) if writing else nullcontext(), ExitStack() as undo:

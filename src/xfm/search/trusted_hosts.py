@@ -1,15 +1,13 @@
-"""Trust in a collection from anybody: the server and model that it names, and passwords in addresses."""
+"""Trust in a collection from anybody: the server that it names, and passwords in addresses."""
 
 import ipaddress
 import os
 import re
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from xfm.core.errors import UserError, excerpt, printable
-from xfm.models.resolve import packaged
+from xfm.core.errors import UserError, excerpt
 
 HOSTS = "XFM_STORE_HOSTS"
 """Of the environment: hosts of PostgreSQL that collections may name, with commas."""
@@ -37,13 +35,6 @@ def _is_here(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def tell_model(place: Path, model: str) -> None:
-    """Say which model a collection loads, unless it is the package's."""
-    if packaged(model) is None:
-        told = f"{place} names its model: {excerpt(model, 200)}"
-        print(f"Note: {printable(told)}", file=sys.stderr)
 
 
 _SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")

@@ -111,14 +111,13 @@ def with_tuned(references: list[str]) -> list[str]:
 def open_demo(
     references: list[str],
     index: Path | None,
-    images: Path | None,
     config: ServeConfig,
     keys: list[str],
     stack: ExitStack,
     **running: Any,
 ) -> Server:
     """A server whose first page is the demo of models; `stack` closes what was opened. Raises UserError. The
-    page searches the collection `index`, the folder `images`, or else its examples."""
+    page searches the collection or folder of pictures `index`, or else its examples."""
     with warnings.catch_warnings():
         # The page asks each model for what it is good for; which one that is, it says.
         warnings.filterwarnings("ignore", message=".*may have changed the parts that")
@@ -128,28 +127,24 @@ def open_demo(
             examples, lacking = draw_examples(), ""
         except UserError as error:
             examples, lacking = None, f"There are no examples, as {error}. Take pictures of your own."
-        made: dict[Path, Any] = {}
-        try:
-            place, kind = index, "collection"
-            if images is not None:
-                if is_index(images):
-                    raise UserError(f"{images} is a collection: give it by --index {images}")
-                place, kind = images / HIDDEN, "folder"
-                model = None if is_index(place) else main.reference  # else by whichever: the page says which
-                with folder_index(images, model, SkippedRecords(), device=running.get("device")):
-                    pass
-            elif index is None and examples is not None:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xfm-demo-")))
-                place, kind = _example_collection(examples, folder, main.pretrained), EXAMPLES
+        made, place = dict[Path, Any](), index
+        gallery: dict[str, Any] = {"lacking": f"This tab is off: nothing is there to search. {lacking}"}
+        if index is not None and not is_index(index):
+            place = index / HIDDEN
+            model = None if is_index(place) else main.reference  # else by whichever: the page says which
+            with folder_index(index, model, SkippedRecords(), device=running.get("device")):
+                pass
+        elif index is None and examples is not None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xfm-demo-")))
+            try:
+                place = _example_collection(examples, folder, main.pretrained)
                 made[place] = main.pretrained
-            gallery: dict[str, Any] = {"lacking": f"This tab is off: nothing is there to search. {lacking}"}
-        except UserError as error:
-            if index is not None or images is not None:
-                raise
-            place, kind, gallery = None, "", {"lacking": f"This tab is off: {error}"}
+            except UserError as error:
+                gallery = {"lacking": f"This tab is off: {error}"}
         searches = Searches([place] if place else [], made, config.show_from, device=running.get("device"))
         for name in searches.names:
             searcher = searches.of(name)
+            kind = EXAMPLES if made else "collection"
             gallery = {"name": name, "kind": kind, "pictures": len(searcher.index), "lacking": ""}
             gallery["calibrated"] = searcher.index.engine.pretrained.calibration is not None
         told = about(models, references, examples, lacking, gallery)
