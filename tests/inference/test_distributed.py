@@ -17,6 +17,7 @@ from tests.folders import content
 from tests.inference.models import texts
 from tests.inference.support import Command, lines, same, write_lines
 from tests.refusals import expect_refusal
+from xfm.config.inference import VectorFormat
 from xfm.config.tasks import EMBED
 from xfm.executors.executor import ArrayTask, Executor, LocalPool
 from xfm.executors.sharded_map import ShardedMap
@@ -41,14 +42,14 @@ def work(model: Path, source: Path) -> RowWork:
 
 
 def parquet(path: Path) -> PartsTarget:
-    return PartsTarget(path, vectors=True)
+    return PartsTarget(path, VectorFormat.PARQUET)
 
 
 @pytest.mark.parametrize("kind", ["lines", "parquet"])
 def test_the_same_bytes_whoever_does_it(model: Path, table: Path, tmp_path: Path, kind: str) -> None:
     def target(name: str) -> PartsTarget:
         path = tmp_path / name / "out"
-        return PartsTarget(path, vectors=kind == "parquet")
+        return PartsTarget(path) if kind == "lines" else PartsTarget(path, VectorFormat(kind))
 
     asked = work(model, table)
     one = answer_together(asked, target("one"), LocalPool(1), SIZE)
@@ -77,12 +78,17 @@ class _Nobody(Executor):
 def test_the_numbers_are_those_of_one_row_after_the_other(model: Path, table: Path, tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow.parquet")
     answer_together(work(model, table), parquet(tmp_path / "v"), LocalPool(1), SIZE)
+    answer_together(work(model, table), PartsTarget(tmp_path / "n", VectorFormat.NPY), LocalPool(1), SIZE)
     good = [row for row in lines(table) if row["text"]]
     expected = xfm.pipeline("embed", model)([row["text"] for row in good])
     found = arrow.read_table(tmp_path / "v").to_pydict()
     np.testing.assert_allclose(found["vector"], expected, atol=1e-6)
     assert found["id"] == [row["id"] for row in good]
     assert found["row"] == [number for number in range(1, 31) if number not in (10, 22)]
+    stacked = np.concatenate([np.load(path) for path in sorted((tmp_path / "n").glob("*.npy"))])
+    np.testing.assert_allclose(stacked, expected, atol=1e-6)
+    whose = [row for path in sorted((tmp_path / "n").glob("*.rows.jsonl")) for row in lines(path)]
+    assert [(row["row"], row["id"]) for row in whose] == [*zip(found["row"], found["id"], strict=True)]
     told = json.loads((tmp_path / "v" / "_vectors.json").read_text())
     assert sum(told["files"].values()) == told["units"]["totals"]["answered"] == 28
     assert [row["row"] for row in lines(tmp_path / "v" / "_bad.jsonl")] == [10, 22]

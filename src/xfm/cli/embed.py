@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from xfm.cli._options import add_answering, answer_in_units, answers_said, option, others_have_not
-from xfm.config.options import ArgumentParser, Namespace, names_in, new_parser
+from xfm.config.inference import VectorFormat
+from xfm.config.options import ArgumentParser, Namespace, add_option, names_in, new_parser
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
@@ -15,8 +16,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         words=["input"],
         usage="xfm embed INPUT --out FOLDER [--model MODEL] [--OPTION VALUE ...]",
         description="Vectors of every row of a table (a column text or image), or of every picture of a\n"
-        "folder: Parquet files of some rows each, and _vectors.json about them. The same command goes on\n"
-        "where a run was stopped; many machines can share the work (--engine ray, --array).",
+        "folder: Parquet or NumPy files of some rows each, and _vectors.json about them. The same command\n"
+        "goes on where a run was stopped; many machines can share the work (--engine ray, --array).",
         examples="  xfm embed reviews.parquet --model runs/my/model --columns text=review --keep id "
         "--out vectors/r\n"
         "  xfm embed photos/ --out vectors/photos --engine ray\n"
@@ -25,6 +26,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--input", "a table as finetune takes it, or a folder of pictures", required=True)
     option(parser, "--out", "folder of the vectors", required=True)
     option(parser, "--model", f"model folder, run, or name of the package or the hub; {DEFAULT} if not given")
+    said = "parquet, or npy: arrays of NumPy, with JSON lines that say whose the vectors are"
+    add_option(parser, "--format", VectorFormat, default="parquet", help=said)
     add_answering(parser, "rows that cannot be read (logged in OUT/_bad.jsonl)")
     return parser
 
@@ -36,7 +39,7 @@ def run(chosen: Namespace) -> None:
     from xfm.inference.shared_prediction import PartsTarget
 
     chosen.model = model_or_default(chosen.model)
-    target = PartsTarget(home_path(chosen.out).absolute(), vectors=True)
+    target = PartsTarget(home_path(chosen.out).absolute(), chosen.format)
     found = answer_in_units(chosen, EMBED.name, EMBED.options(), keep, target)
     if found is None:
         print(others_have_not(chosen.array))

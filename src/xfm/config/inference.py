@@ -33,6 +33,17 @@ class SharingConfig(Limited):
     unit_size: int = limited(0, 0, MOST_ROWS)
 
 
+class VectorFormat(StrEnum):
+    """Files of vectors.
+
+    parquet: the columns row (or image, of a folder), those of --keep, warning, and vector.
+    npy: arrays [N, E] of NumPy, and a file of JSON lines beside each that says whose they are.
+    """
+
+    PARQUET = "parquet"
+    NPY = "npy"
+
+
 MOST = 4096  # far above any caption: a typing error stops before memory is taken
 
 

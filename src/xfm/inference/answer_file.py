@@ -74,7 +74,7 @@ class Answers:
 
     def write(self, row: int, kept: Mapping[str, Any], answer: Any) -> None:
         """Append an answer; `flush` hands it to the system."""
-        line = answer_line(None if self._by_name else row, kept, answer)
+        line = answer_line(None if self._by_name else row, kept, prediction=answer)
         with writing(self.out, _ROOM):
             self._file.write(line + b"\n")
 
@@ -174,11 +174,11 @@ def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
     raise UserError(f"{out}:{number}: the line is not one of answers; remove it and what follows")
 
 
-def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any) -> bytes:
-    """A row and its answer as JSON in UTF-8; pictures of a folder have no number."""
+def answer_line(row: int | None, kept: Mapping[str, Any], **answer: Any) -> bytes:
+    """A row and its answer (`prediction`) as JSON in UTF-8; pictures of a folder have no number."""
     number = {} if row is None else {ROW: row}
     line = json.dumps(
-        {**number, **kept, ANSWER: answer},
+        {**number, **kept, **answer},
         ensure_ascii=False,
         default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value),
     )

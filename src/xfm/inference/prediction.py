@@ -282,7 +282,7 @@ def print_answers(
         print(f"xfm: {rows.report}", file=sys.stderr)
     for row, answer in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
         shown = None if isinstance(rows, FolderRows) else row.number
-        line = answer_line(shown, row.kept, answer)
+        line = answer_line(shown, row.kept, prediction=answer)
         encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
         text = line.decode()
         if encoding != "utf8":

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xfm.config.inference import VectorFormat
 from xfm.config.plain import to_plain
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
@@ -104,23 +105,27 @@ VECTOR = "vector"
 
 Answered = tuple[InputRow, Any]
 """A row and its answer."""
-
-PARQUET, LINES = ".part.parquet", ".part.jsonl"
-"""Ends of the names of a part's file: vectors, or the lines of `xfm predict`."""
-
-
-def line_file(answers: Sequence[Answered], by_name: bool) -> bytes:
-    """A part's lines of JSON, the same bytes for the same answers."""
-    told = ((None if by_name else row.number, row.kept, answer) for row, answer in answers)
-    return b"".join(answer_line(*one) + b"\n" for one in told)
+SUFFIXES = {VectorFormat.PARQUET: (".parquet",), VectorFormat.NPY: (".npy", ".rows.jsonl"), None: (".jsonl",)}
+"""Of a part's files: Parquet with vectors, NumPy and lines of JSON, or the lines of `xfm predict`."""
 
 
-def vector_file(answers: Sequence[Answered], keep: Sequence[str], by_name: bool, width: int) -> bytes:
-    """A part's vectors [width] as Parquet, the same bytes for the same answers."""
-    arrow, parquet = (import_extra(one, "Parquet", "tables") for one in ("pyarrow", "pyarrow.parquet"))
+def part_files(
+    form: VectorFormat | None, answers: Sequence[Answered], keep: Sequence[str], by_name: bool, width: int
+) -> list[bytes]:
+    """A part's files, the same bytes for the same answers; vectors [width] if there is a format of them."""
+    heads = [(None if by_name else row.number, row.kept) for row, _ in answers]
+    if form is None:
+        told = zip(heads, answers, strict=True)
+        lines = (answer_line(*head, prediction=answer) + b"\n" for head, (_, answer) in told)
+        return [b"".join(lines)]
     vectors, out = np.zeros((len(answers), width), np.float32), io.BytesIO()
     for place, (_, answer) in enumerate(answers):
         vectors[place] = answer
+    if form is VectorFormat.NPY:
+        np.save(out, vectors)
+        return [out.getvalue(), b"".join(answer_line(*head) + b"\n" for head in heads)]
+    without = "Parquet (choose --format npy to do without)"
+    arrow, parquet = (import_extra(one, without, "tables") for one in ("pyarrow", "pyarrow.parquet"))
     columns: dict[str, Any] = {}
     if not by_name:
         columns[ROW] = arrow.array([row.number for row, _ in answers], arrow.int64())
@@ -129,7 +134,7 @@ def vector_file(answers: Sequence[Answered], keep: Sequence[str], by_name: bool,
     flat = arrow.array(vectors.reshape(-1), arrow.float32())
     columns[VECTOR] = arrow.FixedSizeListArray.from_arrays(flat, width)
     parquet.write_table(arrow.table(columns), out)
-    return out.getvalue()
+    return [out.getvalue()]
 
 
 def _text(value: Any) -> str | None:
@@ -151,10 +156,10 @@ class RowMark:
 
 
 def answer_unit(
-    work: RowWork, folder: Path, starts: tuple[int, ...], vectors: bool, number: int, stem: Path
+    work: RowWork, folder: Path, starts: tuple[int, ...], form: VectorFormat | None, number: int, stem: Path
 ) -> RowMark:
-    """Answer the rows of a unit, from one of the numbers `starts` to the next, into a part's file; the plan
-    in `folder` names a folder's pictures."""
+    """Answer the rows of a unit, from one of the numbers `starts` to the next, into part files; the plan in
+    `folder` names a folder's pictures."""
     pipe, rows, by_name = _opened(work, folder)
     mark, answers = RowMark(), list[Answered]()
 
@@ -166,11 +171,10 @@ def answer_unit(
     with one_thread(pipe.engine.device):
         answers += answered_rows(pipe, part, work.options, skip, None)
     mark.answered = len(answers)
-    if vectors:
-        width = pipe.engine.model.config.projection
-        write_data(stem.with_suffix(PARQUET), vector_file(answers, work.keep, by_name, width))
-    else:
-        write_data(stem.with_suffix(LINES), line_file(answers, by_name))
+    width = pipe.engine.model.config.projection
+    files = part_files(form, answers, work.keep, by_name, width)
+    for suffix, data in zip(SUFFIXES[form], files, strict=True):
+        write_data(stem.with_suffix(f".part{suffix}"), data)
     return mark
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from xfm.config.inference import VectorFormat
 from xfm.core.errors import UserError
 from xfm.core.files import (
     clear_leftovers,
@@ -30,7 +31,7 @@ from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, find_plan, wh
 from xfm.inference.answer_file import ROW, bad_file, earlier_settings, require_own, settings_file
 from xfm.inference.prediction import PredictionCounts, refuse_to_overwrite
 from xfm.inference.row_sources import FolderRows
-from xfm.inference.row_units import LINES, NAMES, PARQUET, RowMark, RowWork, answer_unit
+from xfm.inference.row_units import NAMES, SUFFIXES, RowMark, RowWork, answer_unit
 from xfm.reports.scores import as_json
 
 VECTORS = "_vectors.json"
@@ -39,19 +40,19 @@ BAD = "_bad.jsonl"
 
 
 class PartsTarget:
-    """The target of parts: a file of answers as `predict` writes it, or a folder of `vectors`."""
+    """The target of parts: a file of answers as `predict` writes it, or a folder of vectors."""
 
-    def __init__(self, path: Path, vectors: bool = False) -> None:
-        self.path, self.vectors = path, vectors
+    def __init__(self, path: Path, form: VectorFormat | None = None) -> None:
+        self.path, self.form, self._is_file = path, form, form is None
         self.work = path.with_name(f".{path.name}.working")  # one name for all processes
-        self.bad = path / BAD if vectors else bad_file(path)  # the log of rows without an answer
+        self.bad = bad_file(path) if self._is_file else path / BAD  # the log of rows without an answer
 
     def finished(self, mark: str) -> PredictionCounts | None:
         """The outcome, if the target is there with these settings."""
-        if self.vectors:
-            told = read_json_or_nothing(self.path / VECTORS)
-        else:
+        if self._is_file:
             told = earlier_settings(self.path) if self.path.exists() else {}
+        else:
+            told = read_json_or_nothing(self.path / VECTORS)
         with contextlib.suppress(TypeError, KeyError, AttributeError):  # somebody has changed it
             if (found := told.get("units", {})).get("mark") == mark:
                 totals = {name: value for name, value in found["totals"].items() if name != "rows"}
@@ -64,10 +65,10 @@ class PartsTarget:
         """Put the parts of finished units in place, with the log lines and settings."""
         log = "".join(f"{line}\n" for line in logged)
         with writing(self.path, AGAIN):
-            if not self.vectors:
+            if self._is_file:
                 with whole_file(self.path) as draft, draft.open("wb") as out:
                     for number in range(units.count):
-                        with units.file(number, LINES).open("rb") as part:
+                        with units.file(number, ".part.jsonl").open("rb") as part:
                             shutil.copyfileobj(part, out, 1 << 20)
                     out.flush()
                     if logged:
@@ -77,9 +78,10 @@ class PartsTarget:
             with drafting(self.path) as draft:
                 files: dict[str, int] = {}
                 for number, count in enumerate(rows):
-                    name = f"{number:06d}.parquet"
-                    shutil.copyfile(units.file(number, PARQUET), draft / name)
-                    files[name] = count
+                    for suffix in SUFFIXES[self.form]:
+                        name = f"{number:06d}{suffix}"
+                        shutil.copyfile(units.file(number, f".part{suffix}"), draft / name)
+                        files[name] = count
                 if logged:
                     write_text(draft / BAD, log)
                 write_text(draft / VECTORS, as_json({"files": files, **told}))
@@ -136,7 +138,7 @@ def answer_together(
     """Answer rows in units, or go on; None where other tasks of an array have not done their share.
     UserError: more than `max_bad` rows without an answer, a target with other contents, or unreadable
     files."""
-    settings = {"unit_rows": unit_rows, "form": "parquet" if target.vectors else "lines", **work.settings()}
+    settings = {"unit_rows": unit_rows, "form": target.form or "lines", **work.settings()}
     mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     refuse_to_overwrite([work.source], target.path)
     plans: list[dict[str, Any]] = []
@@ -149,12 +151,12 @@ def answer_together(
 
     def units() -> ShardedMap[RowMark]:
         starts = tuple(plans[0]["starts"])
-        answer = partial(answer_unit, work, target.work, starts, target.vectors)
+        answer = partial(answer_unit, work, target.work, starts, target.form)
         return ShardedMap(target.work, "made", len(starts), RowMark, answer)
 
     def run() -> bool:
         # Refuse a target that would be lost; with `restart`, remove one of our own.
-        (_free_folder if target.vectors else _free_file)(target.path, restart)
+        (_free_folder if target.form else _free_file)(target.path, restart)
         if restart:
             shutil.rmtree(target.work, ignore_errors=True)
         discard = "throw it away with --restart, without --array"
