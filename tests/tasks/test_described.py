@@ -52,9 +52,7 @@ def test_an_epoch_shows_every_caption_once(pretrained: Pretrained, rows: list[Im
     assert torch.equal(later.tokens.ids, next(task.portions(3, 4)).batch.tokens.ids)
 
 
-def test_captions_that_are_alike_come_together(
-    pretrained: Pretrained, rows: list[ImageCaptions]
-) -> None:
+def test_captions_that_are_alike_come_together(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
     """Every caption once an epoch, by the starting model, also where training has changed it."""
     task = build(RetrievalTask, pretrained, rows, batch_size=12, hard_negatives=3)
     batch = next(task.portions(0, 1)).batch
