@@ -139,6 +139,8 @@ CHANGED: dict[str, Any] = {
     "label_separator": ";",
     "threshold": 0.3,
     "class_weights": "balanced",
+    "dimensions": [2],
+    "hard_negatives": 2,
 }
 BESIDE = {"threshold": "multi_label"}
 """Settings that need another one, which is then the first that a task has no use for."""
