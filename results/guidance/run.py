@@ -160,7 +160,9 @@ def main(file: str, collected: str, pairs: str, world: str, out: str, steps: str
     ablate(arms, place, Path(world), ["--training.steps", steps] if steps else [], scorer)
     starts = []
     for seed in range(arms.seeds):
-        found = scorer(place.with_name(f"start-{seed}") / "model", seed)
+        if not (start := place.with_name(f"start-{seed}") / "model").exists():
+            continue  # seeds that begin with one model
+        found = scorer(start, seed)
         starts.append({"arm": "start", "seed": str(seed)} | {key: f"{one:.5f}" for key, one in found.items()})
     write_text(place / "start.csv", as_csv(starts))
 

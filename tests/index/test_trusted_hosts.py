@@ -55,7 +55,7 @@ def test_a_host_is_named_by_the_environment_or_the_address(
 ) -> None:
     address = "postgresql://db.example:1/shop?hostaddr=127.0.0.1"  # no name is looked up
     naming(found, address)
-    asked = "host=db.example port=1 dbname=shop hostaddr=127.0.0.1: there is no connection to PostgreSQL"
+    asked = "dbname=shop host=db.example hostaddr=127.0.0.1 port=1: there is no connection to PostgreSQL"
     expect_unopened(found, asked, address=address)
     monkeypatch.setenv(HOSTS, "other.example, DB.example")
     expect_unopened(found, asked)

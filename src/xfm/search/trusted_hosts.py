@@ -45,7 +45,7 @@ def without_password(address: str) -> str:
     told = read_address(address)  # says where psycopg is missing
     from psycopg.conninfo import make_conninfo
 
-    return make_conninfo(**{name: value for name, value in told.items() if name not in _SECRETS})
+    return make_conninfo(**{name: told[name] for name in sorted(told) if name not in _SECRETS})
 
 
 def read_address(address: str) -> dict[str, Any]:
