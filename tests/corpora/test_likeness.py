@@ -93,6 +93,12 @@ def test_of_texts_that_share_most_of_their_words_too(tmp_path: Path) -> None:
     assert manifest.left_out == {"duplicate": 1, "looks like another": 1}
     manifest = prepared("text", tmp_path / "own", tmp_path / "less", duplicates="alike", distance=14)
     assert manifest.left_out == {"duplicate": 1, "looks like another": 2}
+    # Of few words, or without spaces, nothing is alike.
+    few = [" ".join(words[at : at + count]) for count in (1, 3, 4) for at in range(0, 396, count)]
+    few += ["".join(chr(0x4E00 + (7 * at * step) % 9000) for at in range(1, 60)) for step in range(1, 99)]
+    write(tmp_path / "few" / "a.jsonl", "".join(json.dumps({"text": one}) + "\n" for one in few))
+    manifest = prepared("text", tmp_path / "few", tmp_path / "kept", duplicates="alike", shard_size=100)
+    assert manifest.left_out == {}
 
 
 # ---------------------------------------------------------------- evaluations

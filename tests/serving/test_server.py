@@ -48,7 +48,7 @@ def test_vectors_are_those_of_the_pipeline(serving: Start, model: Path) -> None:
 
 def test_vectors_are_cut_where_they_were_trained_to_be(serving: Start, model: Path, tmp_path: Path) -> None:
     width = read_config(model)[0].projection
-    for sizes, fault in (([0], "below 1"), ([width], f"cut to {width - 1} at most")):
+    for sizes, fault in (([0], "from 1 on"), ([3, 3], "once"), ([width], f"cut to {width - 1} at most")):
         with pytest.raises((ValueError, UserError), match=fault):
             on_sample("sentence-similarity", model, tmp_path / "no", replace(SHORT, dimensions=sizes))
     on_sample("sentence-similarity", model, tmp_path / "run", replace(SHORT, dimensions=[4, 3]))

@@ -12,6 +12,7 @@ from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, 
 from xfm.config.plain import to_plain
 from xfm.config.planning import GB, PlanConfig, gpu_of
 from xfm.config.recipe import Recipe
+from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def run(chosen: Namespace) -> None:
     from xfm.training.planning.planner import plan, vector_costs
 
     if chosen.predict:
+        if config.margin != PlanConfig.margin:
+            raise UserError("--margin is of a run's memory: leave it out with --predict")
         costs = vector_costs(recipe, config)
         plain, told = to_plain(costs), vector_lines(costs, config)
     else:

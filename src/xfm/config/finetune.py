@@ -167,8 +167,8 @@ class FinetuneConfig(LearningRates):
         refuse(
             {
                 f"max_tokens is {few}: choose 0, or 3 at least: begin and end are two": 0 < few < 3,
-                "dimensions holds a size below 1: vectors are cut to so many numbers": any(
-                    one < 1 for one in self.dimensions
+                "dimensions are sizes from 1 on, each given once": (
+                    min(self.dimensions, default=1) < 1 or len({*self.dimensions}) < len(self.dimensions)
                 ),
                 f"prompt has {size} characters: {LONGEST_PROMPT} are enough": size > LONGEST_PROMPT,
                 "label_separator is empty: give what stands between the labels of a cell, such as |": (

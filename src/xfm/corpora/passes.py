@@ -101,7 +101,8 @@ def _likeness(record: FilterResult) -> int:
     sketch = import_extra("datasketch", "--duplicates alike of texts", "language").MinHash(64)
     words = record.data.lower().split()
     sketch.update_batch([b" ".join(words[at : at + 3]) for at in range(max(1, len(words) - 2))])
-    return int.from_bytes(np.packbits(sketch.hashvalues & 1 > 0).tobytes(), "big")
+    bits = np.bitwise_count(sketch.hashvalues) & 1  # the lowest one alone hardly depends on the permutation
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
 # ---------------------------------------------------------------- joining

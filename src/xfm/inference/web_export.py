@@ -76,7 +76,7 @@ def write_web_folder(model: Path | str, out: Path, packages: Path) -> WebSetting
     `packages` is the `node_modules` that npm installed `LIBRARIES` in. UserError: a package is missing, the
     model prepares pictures otherwise than the page can, or a vector moves further than `LEAST_COSINE`."""
     onnx = RUNTIMES[Format.ONNX].load(writing=True).load()
-    loaded = load_model(model)
+    loaded, place = load_model(model), Path(model)
     engine = pipeline("embed", loaded).engine  # refuses a model that could not answer
     seen, tokenizer, longest = loaded.preprocessing, engine.tokenizer, engine.longest
     if seen.framing is not Framing.SQUASH or seen.grey:
@@ -84,16 +84,18 @@ def write_web_folder(model: Path | str, out: Path, packages: Path) -> WebSetting
         raise UserError(
             f"{model} sees pictures {how}, and the page squashes them, in colour: take --format onnx for it"
         )
-    with saving(out, SETTINGS, "a page of --format web") as draft, tempfile.TemporaryDirectory() as place:
+    with saving(out, SETTINGS, "a page of --format web") as draft, tempfile.TemporaryDirectory() as scratch:
         remedy = f"install the two packages of npm, `{INSTALL}`, and give their folder by --node-modules"
-        with explained(f"{packages} lacks a library of the page", remedy, FileNotFoundError):
+        with explained(
+            f"{packages} lacks a library of the page", remedy, FileNotFoundError, NotADirectoryError
+        ):
             for folder, names in LIBRARIES.items():
                 for name in names:
                     shutil.copy(packages / folder / name, draft)
         (draft / "LICENSE").rename(draft / "LICENSE-tokenizers")
         cosines, digests, inputs = list[float](), list[str](), _scenes(engine)
         for graph in (one for one in graphs_of(loaded.model, None) if one.name in inputs):
-            whole, small = Path(place) / f"{graph.name}.onnx", draft / f"{graph.name}.onnx"
+            whole, small = Path(scratch) / f"{graph.name}.onnx", draft / f"{graph.name}.onnx"
             onnx.write(graph, whole)
             require_parity(graph, run := onnx.open(whole), f"{onnx.name}, {graph.name}")
             quantise(whole, small)
@@ -101,7 +103,8 @@ def write_web_folder(model: Path | str, out: Path, packages: Path) -> WebSetting
             digests.append(file_digest(small)[:12])
         frame = tuple(tokenizer.encode_batch([""], longest).ids[0].tolist())
         settings = WebSettings(
-            str(model), trained_on(loaded.provenance), seen, tokenizer.written, longest, frame,
+            place.parent.name if place.name == "model" else place.name,
+            trained_on(loaded.provenance), seen, tokenizer.written, longest, frame,
             tuple(cosines), "".join(digests),
         )  # fmt: skip
         write_text(draft / SETTINGS, as_json(to_plain(settings)))

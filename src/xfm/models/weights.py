@@ -15,11 +15,16 @@ from xfm.core.errors import UserError
 from xfm.models.safetensors_header import opened, tensor_shapes
 
 
+_SMALL = "F4", "F6_E2M3", "F6_E3M2"
+
+
 def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
     """Tensors of a safetensors file by name, in memory of their own, so that the file may change; with
     `prefix` only those names, without it. A UserError where damaged or of an unknown dtype."""
     with opened(path, "pt") as file:
         names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+        if small := [name for name in names if file.get_slice(name).get_dtype() in _SMALL]:
+            raise UserError(f"{path}: {small[0]} has less than eight bits: save it as float16")
         return {name.removeprefix(prefix): file.get_tensor(name).clone() for name in names}
 
 

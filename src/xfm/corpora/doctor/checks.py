@@ -195,7 +195,8 @@ def check_record(
             to_sample(replace(record.record, decoded=decoded), kind)
         except BadRecordError as error:
             done.found.append(Issue(Finding.RECORD, error.reason))
-    if all(one.digest for one in pictures) and not record.found:
+    read = all(one.finding is not Finding.RECORD for one in done.found)
+    if read and all(one.digest for one in pictures):
         if kind is not None and pictures:
             done.key = pictures[0].digest
         else:

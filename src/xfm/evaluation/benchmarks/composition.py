@@ -42,7 +42,8 @@ def evaluate_composition(
     places = {row: place for place, row in enumerate(cases)}
     scores = _scores(encoder, pictures, cases, setting)
     for split, given in corpus.scored.items():
-        rows = [row for row in given if row in places]
+        if not (rows := [row for row in given if row in places]):
+            raise UserError(f"{split}: none of its pictures can be read; check the data folder")
         own, groups = np.array([places[row] for row in rows]), row_groups([row.key for row in rows])
         kinds = np.unique([row.kind for row in rows], return_inverse=True)[1]
         named = np.flatnonzero([bool(row.kind) for row in rows])
