@@ -14,7 +14,6 @@ from torch.overrides import TorchFunctionMode
 from xfm.core.errors import UserError
 from xfm.models.safetensors_header import opened, tensor_shapes
 
-
 _SMALL = "F4", "F6_E2M3", "F6_E3M2"
 
 
