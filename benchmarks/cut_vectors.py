@@ -67,7 +67,7 @@ def main() -> None:
     train, tested = pairs(given.nouns, given.train, given.tested)
     runs: list[dict[str, Any]] = [{"dimensions": None, "seed": None, "mrr10": measured("photos", tested)}]
     for seed in range(given.seeds):
-        for sizes in ([], list(SIZES)):
+        for sizes in (list[int](), list[int](SIZES)):
             config = FinetuneConfig(
                 steps=given.steps,
                 batch_size=64,
