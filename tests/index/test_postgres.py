@@ -85,11 +85,11 @@ def test_a_search_needs_no_right_but_to_read(name: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        ("postgresql://u:secret@db:5432/shop", "user=u dbname=shop host=db port=5432"),
+        ("postgresql://u:secret@db:5432/shop", "dbname=shop host=db port=5432 user=u"),
         ("postgres://db/shop?sslmode=require&passw%6Frd=secret", "dbname=shop host=db sslmode=require"),
         ("postgresql://%2Fvar%2Frun/shop", "dbname=shop host=/var/run"),
-        ("postgresql://u:se?password=cret@[::1]:5432/shop", "user=u dbname=shop host=::1 port=5432"),
-        ("postgresql://u:secr:et@db,db2:5433/shop", "user=u dbname=shop host=db,db2 port=,5433"),
+        ("postgresql://u:se?password=cret@[::1]:5432/shop", "dbname=shop host=::1 port=5432 user=u"),
+        ("postgresql://u:secr:et@db,db2:5433/shop", "dbname=shop host=db,db2 port=,5433 user=u"),
     ],
 )
 def test_a_password_is_not_kept(address: str, shown: str) -> None:
@@ -120,7 +120,7 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
         with pytest.raises(UserError) as caught:
             postgres.PostgresStore(f"postgresql://u:secret@127.0.0.1:{port}/shop", "pictures", WIDTH)
         assert time.monotonic() - began < 8
-    assert f"host=127.0.0.1 port={port}: there is no connection" in str(caught.value)
+    assert f"host=127.0.0.1 port={port} user=u: there is no connection" in str(caught.value)
     assert "(connection timeout expired)" in str(caught.value)
     assert "secret" not in str(caught.value)
 
