@@ -101,7 +101,8 @@ def test_weights_between_that_cannot_be_are_refused(model: Path, tmp_path: Path)
     }
     for words, changes in ((words, own) for words, several in cases.items() for own in several):
         with expect_refusal("interpolate: ", words):
-            on_sample(TEXTS, model, tmp_path, replace(config, **changes))
+            on_sample(TEXTS, model, tmp_path / "none", replace(config, **changes))
+    assert not [*tmp_path.glob("none/**/split.json")]  # before the rows are read
     rows = [LabelledText(f"text {n}", "ab"[n % 2]) for n in range(8)]
     with expect_refusal("interpolate: ", "--validation"):
         data = SplitRows(rows, test=rows, labels=("a", "b"))

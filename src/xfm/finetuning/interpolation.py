@@ -15,11 +15,11 @@ from xfm.finetuning.tuning_run import TuningRun
 from xfm.tasks.base import AnyTask
 
 
-def check_interpolation(spec: TaskSpec, config: FinetuneConfig, valid: Sequence[Any]) -> None:
-    """Refuse what leaves nothing between two weights, or nothing to choose by; `config` is a decided one."""
+def check_interpolation(spec: TaskSpec, config: FinetuneConfig, valid: Sequence[Any] | None) -> None:
+    """Refuse what leaves nothing to choose between, or by; `valid` is None before the rows are read."""
     modes = {getattr(config.tune, name) for name in spec.encoders}
     reasons = {
-        "it chooses by validation rows, and there are none: give --validation": not valid,
+        "there are no validation rows to choose by: give --validation": valid is not None and not valid,
         "no encoder learns, so that nothing lies between before and after: leave it out": (
             is_probe(config, spec) or modes == {TuningMode.FREEZE}
         ),

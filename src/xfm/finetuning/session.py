@@ -73,6 +73,7 @@ class Session:
         in_turn(lambda: check_applicable(spec, config))
         task, config = spec.task_class(config.regression), decided(config, spec)
         in_turn(lambda: check_adapter(spec, config, model))
+        in_turn(lambda: check_interpolation(spec, config, None))
         pretrained = in_turn(lambda: prepared_base(model, config, spec))
         pictures, left_out = TaskImages(pretrained.preprocessing), SkippedRecords(config.max_bad)
         data, origin, left_out = first_reads(lambda: (*read(pictures, left_out), left_out), pictures)

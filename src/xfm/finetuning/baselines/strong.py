@@ -79,9 +79,10 @@ def caption_of_neighbour(material: Material) -> BaselinePredictions:
 
 
 def before_fine_tuning(material: Material) -> BaselinePredictions:
-    """The model that the fine-tuning began with."""
+    """The model that the fine-tuning began with; it draws no rows, so that no hard ones are looked for."""
     task, data = material.task, SplitRows(material.train)
-    before = type(task)(material.pretrained, material.pictures, data, task.settings)
+    idle = replace(task.settings, hard_negatives=0)
+    before = type(task)(material.pretrained, material.pictures, data, idle)
     return material.predicted(before.predict)
 
 
