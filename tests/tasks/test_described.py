@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tests.alike import thorough
 from tests.evaluation.tiny import COLOURS, tiny_pretrained
+from tests.refusals import expect_refusal
 from tests.tasks.build import build
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
@@ -65,6 +66,9 @@ def test_captions_that_are_alike_come_together(pretrained: Pretrained, rows: lis
     assert neighbours[chunks].mean() > cosines[~torch.eye(12, dtype=torch.bool)].mean()
     assert len({tuple(ids) for ids in batch.tokens.ids.tolist()}) == 12
     assert torch.equal(next(task.portions(0, 1)).batch.tokens.ids, batch.tokens.ids)
+    for count in (1, 4, 13):  # of 13 captions groups of four times as many cannot be made, of one need not
+        with expect_refusal(f"hard_negatives is {count}", "3 at most"):
+            build(RetrievalTask, pretrained, rows, batch_size=12, hard_negatives=count)
 
 
 @settings(max_examples=50)

@@ -76,9 +76,9 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     def __init__(self, pretrained: Pretrained, *given: Any) -> None:
         super().__init__(pretrained, *given)
         if count := self.settings.hard_negatives:  # now: a run that goes on has other weights by then
-            if not 2 <= count <= self.settings.batch_size or ALIKE * count >= len(self.cases):
-                most = min(self.settings.batch_size, (len(self.cases) - 1) // ALIKE)
-                raise UserError(f"hard_negatives is {count}: choose from 2 to {most} for these rows, or 0")
+            most = min(self.settings.batch_size, (len(self.cases) - 1) // ALIKE)
+            if not 2 <= count <= most:
+                raise UserError(f"hard_negatives is {count}: choose 0, or 2 and more, here {most} at most")
             encoder = self._encoder(BATCH)
             captions = [row.captions[0] for row in self.cases]
             with self.predicting():
