@@ -1,5 +1,5 @@
 """Unchecked files, parsed by their libraries in another process with limits on memory, time and output. A
-small file can be made to take all memory, hours, or the process. This one is started once (30 ms) and goes on
+small file can be made to take all memory, hours, or the process. This one is started once and goes on
 to the next file; it gives back bytes, of which nothing is executed. Memory is limited on Linux only."""
 
 import atexit

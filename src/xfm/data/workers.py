@@ -1,8 +1,7 @@
 """The loader processes of every training: what they send, how they are watched, and that they end.
 
 A batch is sent with all its tensors in one block of shared memory: each block costs a connection to the
-loader and an open file. Two loaders with 20 ms of work a batch of 5 MB in 23 tensors gave 7.3 batches a
-second as torch shares them, 10.5 as one block, and 10.7 in memory that is used again."""
+loader and an open file."""
 
 import contextlib
 import gc

@@ -200,7 +200,7 @@ class _Objective:
 
 
 def _narrow(left: Tensor, right: Tensor) -> Tensor:
-    """[N, R] times [R, C] of few columns, which MKL computes four times as fast turned over."""
+    """[N, R] times [R, C] of few columns, which MKL computes faster turned over."""
     return (right.T.contiguous() @ left.T).T
 
 

@@ -26,7 +26,7 @@ BASE_RATE, BASE_WIDTH = 4e-5, 768
 
 def fitted(config: FinetuneConfig, rows: int, width: int) -> FinetuneConfig:
     """Every 0 that means "fits" filled in: few rows are seen often in small batches, many a few times in
-    large ones (measured in `docs/finetuning.md`)."""
+    large ones."""
     thirtieth = round(math.log2(max(1, rows) / 30))  # as a power of two
     batch = config.batch_size or 2 ** min(6, max(3, thirtieth))
     steps = config.steps or max(60, math.ceil(rows / batch * epochs(rows) * LENGTH[config.preset]))

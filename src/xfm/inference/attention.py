@@ -77,9 +77,7 @@ def attention_maps(
 
 
 def default_layer(depth: int) -> int:
-    """The middle layer. On the embedded world the largest value of a phrase's map (`AttentionMaps.whole`) lay
-    in the phrase's box for 42, 86 and 77 % of 500 validation phrases in the three layers of a `nano`; for a
-    random patch 8 %."""
+    """The middle layer."""
     return depth // 2
 
 

@@ -1,9 +1,9 @@
 """Scaled dot-product attention, computed by what the device does well, and dropout.
 
 Both ways give the same numbers but for rounding (tests compare them; in bfloat16 plain scores are rounded,
-too, which makes an error of .2 % one of .6 to 1.5 %): the fused kernel on GPUs, and on a CPU in inference;
-plain matrix products where a backward pass runs on a CPU, because the fused backward is about twice as slow
-there, and in inference in bfloat16, for which the fused kernel is that slow, too. With dropout a CPU has
+too): the fused kernel on GPUs, and on a CPU in inference; plain matrix products where a backward pass runs on
+a CPU, because the fused backward is slower there, and in inference in bfloat16, for which the fused kernel is
+slow, too. With dropout a CPU has
 plain products alone: a step in parts draws the same numbers with and without gradients (GradCache).
 """
 

@@ -16,8 +16,7 @@ WORTHWHILE_GAIN = 1.3
 
 
 def bf16_is_fast(device: torch.device) -> bool:
-    """Whether bf16 products are in hardware and, on a CPU, measurably faster: its flags do not tell (AMX:
-    several times as fast, AVX512-BF16 alone: half)."""
+    """Whether bf16 products are in hardware and, on a CPU, measurably faster: its flags do not tell."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and _cpu_gain() >= WORTHWHILE_GAIN

@@ -161,8 +161,8 @@ def _parted(network: Any, stage: int) -> tuple[Any, Any]:
 
 
 def _quicken(network: nn.Module, in_order: bool) -> None:
-    """Leave depthwise convolutions that are trained in float32: in bfloat16 their backward pass takes four
-    times as long on a CPU. With modules in the order of the computation, let every convolution do the work of
+    """Leave depthwise convolutions that are trained in float32: in bfloat16 their backward pass is slow
+    on a CPU. With modules in the order of the computation, let every convolution do the work of
     the batch norm behind it, while that keeps its statistics: a pass over the maps less."""
     convolution: Any = None
     for part in [*network.modules()]:

@@ -25,8 +25,8 @@ from xfm.training.distributed import fill
 
 class BatchedMuon(torch.optim.Muon):
     """torch's Muon with one batched product for all matrices of a shape (or its transpose), as a small model
-    has dozens of them. In bfloat16 its numbers are torch's; else it is float32, where torch's bfloat16 takes
-    over twice as long on some CPUs."""
+    has dozens of them. In bfloat16 its numbers are torch's; else it is float32, where torch's bfloat16 is
+    slow on some CPUs."""
 
     def __init__(self, params: list[dict[str, Any]], lr: float) -> None:
         super().__init__(params, lr=lr, adjust_lr_fn="match_rms_adamw")

@@ -1,6 +1,6 @@
 """COCO (Lin et al., 2014), and corpora in its format, such as Objects365 (Shao et al., 2019). Annotations are
-read item by item; joined, they take 40 bytes a box and 500 a picture: half a GB for COCO, 2 GB for the 25 M
-boxes of Objects365."""
+read item by item; joined, they take 40 bytes a box and some 500 a picture: 2 GB for the 25 M boxes of
+Objects365."""
 
 import os
 import re

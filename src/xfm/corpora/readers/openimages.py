@@ -1,5 +1,4 @@
-"""Open Images (Kuznetsova et al., 2020). The 14.6 M boxes of the training part take 1 GB while they are
-joined."""
+"""Open Images (Kuznetsova et al., 2020)."""
 
 import csv
 from collections.abc import Iterator

@@ -1,5 +1,5 @@
-"""Visual Genome (Krishna et al., 2017): region descriptions, objects and attributes. Joined in 0.3 GB:
-annotations of a picture are kept compressed until its turn."""
+"""Visual Genome (Krishna et al., 2017): region descriptions, objects and attributes. Annotations of a
+picture are kept compressed until its turn."""
 
 import json
 import zlib
