@@ -22,7 +22,7 @@ def given(spec: TaskSpec) -> str:
 def model(spec: TaskSpec) -> str:
     if not spec.uses:
         return "fine-tuned"
-    return "pre-trained, better fine-tuned" if spec.tunable else "pre-trained"
+    return "pre-trained or fine-tuned" if spec.tunable else "pre-trained"
 
 
 def field_of(field: Field) -> str:

@@ -11,9 +11,9 @@ A language, a vision and a fusion encoder (section 3.1) learn together from six 
     MIM   images, pairs   the unmasked image's states, given the masked image   vision
 
 The last column is the gradient policy (`xfm.models.gradients`) and holds the first idea of the paper: the
-losses behind the fusion encoder stop before the language encoder, which stays as good as one of language
-alone. The second idea is the target of MIM: the states that the same vision encoder gives the unmasked image.
-ITC, ITM, IMLM and BBP shape these states, and so guide masked image modelling.
+losses behind the fusion encoder stop before the language encoder, which is to stay as good as one of
+language alone. The second idea is the target of MIM: the states that the same vision encoder gives the
+unmasked image. ITC, ITM, IMLM and BBP shape these states, and so guide masked image modelling.
 
 `xfm pretrain` computes the same losses and gradients in `xfm.objectives`: without padding, with one call of
 each encoder, for large batches on many processes; `tests/test_method.py` holds both equal. A training step is
