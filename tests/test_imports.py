@@ -16,7 +16,7 @@ from tests.rooms import ORDER, SOURCE, imported, room_of
 OPTIONAL = {"timm", "transformers", "peft", "pyarrow", "datasets", "jinja2", "matplotlib", "sklearn"}
 OPTIONAL |= {"pycocoevalcap", "h5py", "pillow_heif", "lancedb", "psycopg", "pgvector", "fastapi", "uvicorn"}
 OPTIONAL |= {"prometheus_client", "starlette", "pydantic", "sentence_transformers"}
-OPTIONAL |= {"ray", "py3langid", "datasketch"}
+OPTIONAL |= {"ray", "py3langid", "datasketch", "rawpy"}
 OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "openvino", "pandas"}
 ADAPTERS = ("xfm.models.interop.transformers", "xfm.search.lance", "xfm.search.postgres", "xfm.serving")
 ADAPTERS += ("xfm.inference.sentence_transformers",)

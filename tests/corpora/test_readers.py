@@ -148,10 +148,12 @@ def test_lines_are_read_once_wherever_a_piece_ends(tmp_path: Path, blank: str, m
     assert found == [line for line in lines if line]
 
 
-def test_a_folder_of_own_pictures(tmp_path: Path) -> None:
+def test_a_folder_of_own_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = folder(tmp_path / "own")
     write(source / "alone.jpg", jpeg(611))
+    write(source / "clip.mov", b"")
     manifest = prepared("folder", source, tmp_path / "to")
+    assert "own: left out 1 .mov (clip.mov)\n" in capsys.readouterr().err
     assert manifest.left_out == {"damaged": 1}
     assert "alone.jpg" in (tmp_path / "to" / "damaged.json").read_text()
     assert annotations(tmp_path / "to")["a/1.jpg"]["captions"] == ["first of 1", "second of 1"]

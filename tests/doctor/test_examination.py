@@ -235,3 +235,8 @@ def test_exit_statuses(
     assert "none of 1 record can be used" in capsys.readouterr().err
     assert (tmp_path / "d" / "report.html").exists()
     assert main(f"doctor nowhere {line} e".split()) == 2
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "b.mov"):
+        (tmp_path / "photos" / name).write_bytes(jpeg(1, SIZE))
+    assert main(f"doctor photos {line} f".split()) == 0
+    assert "Note: photos: left out 1 .mov (b.mov)\n" in capsys.readouterr().err

@@ -98,7 +98,8 @@ def _take(chosen: Namespace) -> None:
     root = None if chosen.pictures is None else placed(home_path(chosen.pictures))
     told = ColumnMap.parse(chosen.columns), chosen.key, keep, names_in(chosen.as_text), root
     sources = [open_supply(placed(home_path(one)), *told) for one in names_in(chosen.images)]
-    nothing = UserError(f"{chosen.images}: there are no pictures; check the path")
+    beside = "".join(f" ({one.report})" for one in sources if one.report)
+    nothing = UserError(f"{chosen.images}: there are no pictures{beside}; check the path")
     if not any(source.total is None or source.total for source in sources):
         raise nothing
     require_same({}, (source.columns() for source in sources))  # before a new collection is made

@@ -21,7 +21,7 @@ MEMORY, SECONDS, LARGEST = 2 << 30, 120, 1 << 30
 """Bytes that a parser may take beside its libraries, time until its next answer, bytes of an answer."""
 _HEAD = struct.Struct("<BQ")
 _ANSWER, _END, _REFUSED, _FAILED = b"aerf"
-_SETTINGS = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+_SETTINGS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 _START = "import sys; sys.path[:] = {!r}; from xfm.core.sandbox import serve; serve()"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from xfm.core.errors import printable
-from xfm.data.images import PICTURE_SUFFIXES
+from xfm.data.images import PICTURE_SUFFIXES, RAW_NEEDS, RAW_SUFFIXES
 
 HIDDEN, LINKS, CLOSED = "hidden", "linked", "not to be opened"
 OUTSIDE, EMPTY = "outside the folders of classes", "without pictures"
@@ -18,7 +18,8 @@ def passed_over(folder: Path | str, passed: Mapping[str, Sequence[str]]) -> str:
     for kind, names in sorted(passed.items()):
         first = ", ".join(sorted(names)[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         kinds.append(f"{len(names):,} {kind} ({first})")
-    return printable(f"{folder}: left out {', '.join(kinds)}") if kinds else ""
+    needs = f"; {RAW_NEEDS}" if RAW_SUFFIXES & passed.keys() else ""
+    return printable(f"{folder}: left out {', '.join(kinds)}{needs}") if kinds else ""
 
 
 def _pass_over(passed: dict[str, list[str]], kind: str, name: str) -> None:

@@ -1,5 +1,5 @@
 """Image formats by their bytes, and headers read before anything is decoded. The reader of the one format is
-used: another may see another size. A plain JPEG is read here: Pillow takes as long as a decoder."""
+used: another may see another size."""
 
 import io
 import json
@@ -13,7 +13,8 @@ from enum import StrEnum
 from itertools import islice
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -23,7 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.sandbox import parsed
-from xfm.data.image_pieces import gif_blocks, jpeg_segments, plain_jpeg, png_chunks, webp_exif
+from xfm.data.image_pieces import gif_blocks, jpeg_segments, png_chunks, webp_exif
 
 _OWN = (struct.error, zlib.error, EOFError, Image.DecompressionBombError)
 BROKEN = (*_OWN, OSError, SyntaxError, ValueError, LookupError, OverflowError, TypeError, RuntimeError)
@@ -114,9 +115,6 @@ def read_image_header(data: bytes) -> Header:
         text = "a text" if beginning.isascii() and b"\0" not in beginning else ""
         looks = next((name for mark, name in _OTHERS.items() if mark in beginning), text)
         raise ImageError(f"the picture is not a {KNOWN}{looks and f', but looks like {looks}'}")
-    if found is ImageFormat.JPEG and (frame := plain_jpeg(data)) is not None:
-        width, height, mode = frame
-        return Header(found, width, height, mode=mode)
     for pieces, most, name in _PIECES.get(found, ()):
         if next(islice(pieces(data), most, None), None) is not None:
             raise ImageError(f"the picture's header is broken (it has more than {most:,} {name})")
@@ -150,13 +148,6 @@ def open_with_pillow(data: bytes, found: ImageFormat) -> ImageFile:
             needs = "the picture is a HEIC, for which pillow-heif is not installed: pip install 'xfm[heif]'"
             raise ImageError(needs) from None
         return HeifImageFile(file)
-    if found is ImageFormat.AVIF:
-        if not features.check("avif"):  # since Pillow 11.3, where it was built with it
-            needs = "the picture is an AVIF, which this Pillow does not read: pip install --upgrade pillow"
-            raise ImageError(needs)
-        from PIL.AvifImagePlugin import AvifImageFile
-
-        return AvifImageFile(file)
     return _OPENERS[found](file)
 
 
@@ -166,6 +157,7 @@ _OPENERS: dict[ImageFormat, type[ImageFile]] = {
     ImageFormat.WEBP: WebPImageFile,
     ImageFormat.GIF: GifImageFile,
     ImageFormat.BMP: BmpImageFile,
+    ImageFormat.AVIF: AvifImageFile,
 }
 
 

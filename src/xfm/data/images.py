@@ -6,10 +6,12 @@ so that a small file that claims to be huge costs nothing.
 
 import errno
 import io
+import json
 import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from xfm.core.errors import UserError, first_line
 from xfm.core.files import read_bytes
+from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.image_formats import (
     BROKEN,
     Header,
@@ -93,8 +96,12 @@ MAX_BYTES = 64 << 20
 _SCANS = 20  # times the limit of pixels is the most work of a JPEG: a good one has some ten scans
 _SCAN = b"\xff\xda"  # stands nowhere else in a JPEG but, by chance, in what other programs put into it
 _NAMED = ".jpg .jpeg .jfif .png .webp .gif .bmp .tif .tiff .heic .heif .avif"
-PICTURE_SUFFIXES = frozenset(_NAMED.split())
-"""How picture files are called, in small letters; what they are, their bytes say."""
+_RAW = "3fr arw cr2 cr3 crw dcr dng erf fff iiq kdc mef mos mrw nef nrw orf pef raf rw2 rwl sr2 srf srw x3f"
+RAW_SUFFIXES = frozenset(f".{name}" for name in _RAW.split())
+"""How cameras call what their sensors saw: most of them are TIFFs to their bytes."""
+RAW_NEEDS = "camera RAW needs rawpy: pip install 'xfm[raw]'"
+PICTURE_SUFFIXES = frozenset(_NAMED.split()) | (RAW_SUFFIXES if find_spec("rawpy") else frozenset())
+"""How files are called that are read, in small letters; what others than RAW are, their bytes say."""
 
 
 class UnreadableImage(UserError):
@@ -129,11 +136,22 @@ def check_size(width: int, height: int, limit: int | None = None) -> None:
 
 
 def read_image(path: Path) -> bytes:
-    """The bytes of an image file; raises ImageError when it cannot be read, is no regular file (a pipe
-    would block), or has more than `byte_limit()` bytes."""
-    limit = byte_limit()
+    """The bytes of an image file, of camera RAW a JPEG of it; raises ImageError when it cannot be read, is no
+    regular file (a pipe would block), or has more than `byte_limit()` bytes, of RAW four times as many."""
+    suffix = path.suffix.lower()
+    limit = byte_limit() * (4 if suffix in RAW_SUFFIXES else 1)  # two bytes a pixel, and previews
     try:
-        return read_bytes(path, limit)
+        data = read_bytes(path, limit)
+        if not data or suffix not in RAW_SUFFIXES or format_of(data) not in (None, ImageFormat.TIFF):
+            return data
+        if suffix not in PICTURE_SUFFIXES:
+            raise ImageError(RAW_NEEDS)
+        pieces = parsed("xfm.data.parsers:camera_raw", os.path.abspath(path))
+        check_size(*json.loads(next(pieces)))
+        return b"".join(pieces)
+    except (ImageError, ParsingError) as error:
+        told = str(error)[2:-1] if str(error).startswith("b'") else str(error)  # LibRaw's are bytes
+        raise ImageError(f"the picture {path} cannot be read ({told})") from None
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise ImageError(f"{path} {too_many_bytes(os.path.getsize(path), limit)}") from None
@@ -151,12 +169,6 @@ def too_many_bytes(size: int, limit: int, picture: bool = True) -> str:
 def image_suffix(data: bytes) -> str:
     """How a file of these bytes is called, such as .jpg; .bin for what is no picture."""
     return format_of(data) or ".bin"
-
-
-def size_of_image(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of an image file, upright, from its header; raises ImageError."""
-    header = checked_header(data)
-    return header.width, header.height
 
 
 def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
@@ -210,14 +222,15 @@ def load_with_digest(path: Path | str) -> tuple[Tensor, str]:
 @lru_cache(maxsize=1 << 16)  # many rows share a picture
 def image_size(path: Path | str) -> tuple[int, int]:
     """Width and height in pixels of an image file, upright, from its header; raises UnreadableImage."""
-    return _used(Path(path), size_of_image)
+    header = _used(Path(path), checked_header)
+    return header.width, header.height
 
 
 def _used(path: Path, use: Callable[[bytes], T]) -> T:
     try:
         data = read_image(path)
     except ImageError as error:  # it names the path
-        raise UnreadableImage(f"{error}; check the path") from error
+        raise UnreadableImage(f"{error}; check the file") from error
     try:
         return use(data)
     except ImageError as error:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import struct
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -91,13 +92,50 @@ def tiff_pixels(data: str) -> Iterator[bytes]:
 
 
 def _tiff(data: str) -> Any:
-    from PIL.TiffImagePlugin import TiffImageFile
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
     content = b64decode(data)
-    picture = TiffImageFile(io.BytesIO(content))
-    if 0xC612 in picture.tag_v2 or content[8:10] == b"CR":
-        raise UserError("the picture is a raw photograph (DNG or CR2); convert it to JPEG")
-    return picture
+    file, tags = io.BytesIO(content), ImageFileDirectory_v2(content[: 16 if 43 in content[2:4] else 8])
+    file.seek(tags.next)
+    tags.load(file)
+    preview = tags.get(254, 0) & 1 and 330 in tags  # of what other directories hold
+    if preview or 0xC612 in tags or content[8:10] == b"CR":
+        raise UserError("the picture is camera RAW, which is read from files of its suffix, such as .dng")
+    return TiffImageFile(io.BytesIO(content))
+
+
+# ---------------------------------------------------------------- camera RAW
+def camera_raw(path: str) -> Iterator[bytes]:
+    """As JSON: the sensor's width and height in pixels. Then a JPEG that its EXIF turns upright: the preview
+    where it has a side of 1,024 pixels or half as many as the sensor, else the sensor's in half size."""
+    import rawpy
+    from PIL.Image import Exif, fromarray
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    from xfm.core.files import read_bytes
+    from xfm.data.image_formats import BROKEN
+
+    data = read_bytes(path, 1 << 30)
+    with rawpy.imread(io.BytesIO(data)) as raw:
+        sensor, turns, told = (raw.sizes.width, raw.sizes.height), raw.sizes.flip, Exif()
+        yield json.dumps(sensor).encode()
+        try:
+            jpeg = bytes(raw.extract_thumb().data)
+            size = JpegImageFile(io.BytesIO(jpeg)).size
+        except (rawpy.LibRawError, *BROKEN):  # there is none, or a bitmap: these are small
+            jpeg, size = b"", (0, 0)
+        # LibRaw fills up a preview that is cut with what its memory held before.
+        if jpeg[-256:] not in data or max(size) < min(1024, max(sensor) // 2):
+            pixels = raw.postprocess(half_size=True, use_camera_wb=True)
+            if not pixels.any():  # of tiles that are not there LibRaw says nothing
+                raise ValueError("its pixels are missing")
+            fromarray(pixels.squeeze()).save(written := io.BytesIO(), "JPEG", quality=95, subsampling=0)
+            yield written.getvalue()
+            return
+        upright = turns & 4 and (size[0] < size[1]) != (sensor[0] < sensor[1])
+        told[0x0112] = 1 if upright else (1, 2, 4, 3, 5, 8, 6, 7)[turns & 7]
+        block = told.tobytes()
+        yield b"\xff\xd8\xff\xe1" + struct.pack(">H", 2 + len(block)) + block + jpeg[2:]
 
 
 # ---------------------------------------------------------------- EXIF
@@ -109,10 +147,19 @@ def exif(path: str) -> Iterator[bytes]:
     from xfm.core.files import read_bytes
     from xfm.data.image_formats import ImageFormat, format_of, open_with_pillow
 
-    data, told = read_bytes(path), Exif()
-    told.load(open_with_pillow(data, ImageFormat(format_of(data) or "")).info.get("exif") or b"")
+    data, told = read_bytes(path, 1 << 30), Exif()
+    if (found := format_of(data)) is None:  # RAW: what its preview says, or LibRaw in its place
+        import rawpy
+
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            data = bytes(raw.extract_thumb().data)
+    if found is not ImageFormat.TIFF:
+        data = open_with_pillow(data, found or ImageFormat.JPEG).info.get("exif") or b""
+    told.load(data)
     block = told.get_ifd(IFD.Exif)
     taken = block.get(Base.DateTimeOriginal) or block.get(Base.DateTimeDigitized)
+    if not taken and found is None and str(told.get(Base.DateTime)) > "1971":  # LibRaw's 0 is no day
+        taken = told.get(Base.DateTime)
     yield json.dumps([str(one or "") for one in (taken, told.get(Base.Model))]).encode()
 
 

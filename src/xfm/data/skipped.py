@@ -45,9 +45,10 @@ class SkippedRecords:
         self.check()
 
     def folder(self, report: str) -> None:
-        """Note what a folder holds besides what is read, and say it on stderr at once."""
-        self.folders.append(report)
-        print(f"Note: {report}", file=sys.stderr, flush=True)
+        """Note what a folder holds besides what is read, if anything, and say it on stderr at once."""
+        if report:
+            self.folders.append(report)
+            print(f"Note: {report}", file=sys.stderr, flush=True)
 
     def check(self) -> None:
         """Refuse to go on without so many rows: raises UserError with the first few."""

@@ -25,11 +25,6 @@ def settings_file(out: Path) -> Path:
     return out.with_name(f"{out.name}.run.json")
 
 
-def earlier_settings(out: Path) -> dict[str, Any]:
-    """The settings of an earlier run, empty where none can be read."""
-    return read_json_or_nothing(settings_file(out))
-
-
 def require_lines(out: Path) -> None:
     """Refuse a suffix of another format: answers are nested, and a killed run goes on by lines."""
     if table_kind(out) not in (None, ".jsonl", ".ndjson", ".json"):
@@ -119,7 +114,7 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             plain = to_plain(settings)
             if file.seek(0, os.SEEK_END) == 0:
                 write_text(settings_file(out), json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
-            elif found := first_difference(earlier_settings(out), plain):
+            elif found := first_difference(read_json_or_nothing(settings_file(out)), plain):
                 name, old, new = found
                 differs = f"with {name} {old}, this run has {new}"
                 if name == "input.begins":
@@ -148,7 +143,7 @@ def require_own(out: Path) -> None:
     begins = tuple(b'{"%s": ' % name.encode() for name in (ROW, IMAGE, ANSWER))
     # A crash leaves torn lines, or zeros.
     own = not head.strip(b"\0") or head.startswith(begins) or any(one.startswith(head) for one in begins)
-    if head and not (own and earlier_settings(out)):
+    if head and not (own and read_json_or_nothing(settings_file(out))):
         raise UserError(
             f"{out} holds something, but {settings_file(out).name} beside it does not say that `predict` "
             f"made it; name another file, such as {free_name(out)}"

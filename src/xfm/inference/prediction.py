@@ -106,7 +106,7 @@ def predict(
     if draw is not None:
         claim(Path(draw), str(out.resolve()), str(out))
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
-        if isinstance(rows, FolderRows) and rows.report:
+        if rows.report:
             print(f"Note: {rows.report}", file=sys.stderr, flush=True)
             answers.log(says=rows.report)
         limit = candidates.limit
@@ -167,8 +167,7 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: Skipp
     """The candidates of a folder or table; unreadable pictures are left out, others keep their numbers."""
     source = open_rows(path, ReadOptions(EMBED.inputs, root=root))
     candidates, places = dict[str, list[Any]](), list[str]()
-    if isinstance(source, FolderRows) and source.report:
-        left_out.folder(source.report)
+    left_out.folder(source.report)
     for row in source.rows(0, frozenset()):
         places.append(row.place)
         if not isinstance(row.given, dict) or len(row.given) != 1:
@@ -278,7 +277,7 @@ def print_answers(
 
     if draw is not None:
         claim(draw, f"printed: {digest([rows.known_by()])}", "these answers, which are printed")
-    if isinstance(rows, FolderRows) and rows.report:
+    if rows.report:
         print(f"xfm: {rows.report}", file=sys.stderr)
     for row, answer in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
         shown = None if isinstance(rows, FolderRows) else row.number

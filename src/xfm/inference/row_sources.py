@@ -17,7 +17,7 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.core.errors import UserError, printable
 from xfm.core.paths import is_url
 from xfm.data.folders import passed_over, scan_folder
-from xfm.data.images import PICTURE_SUFFIXES, DecodedImage, ImageError, read_image, size_of_image
+from xfm.data.images import PICTURE_SUFFIXES, RAW_SUFFIXES, DecodedImage, UnreadableImage, image_size
 from xfm.data.records import MAX_ANNOTATION
 from xfm.data.tables import ColumnMap, InMemory, TableRow, open_table
 from xfm.data.tables.columns import listed
@@ -94,6 +94,7 @@ class RowSource(ABC):
     total: int | None = None
     unit: str = "row"
     files: Sequence[Path] = ()
+    report: str = ""
 
     @abstractmethod
     def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
@@ -207,7 +208,7 @@ class FolderRows(RowSource):
         self.report = passed_over(path, passed)
         if not self.names:
             kinds = ", ".join(sorted(PICTURE_SUFFIXES))
-            said = f"; {self.report}" if self.report else ""
+            said = self.report and f"; {self.report}"
             raise UserError(f"{path} holds no pictures ({kinds}){said}; check the path")
         self.total = len(self.names)
 
@@ -250,11 +251,11 @@ class OneRow(RowSource):
 
 def is_image_file(path: Path) -> bool:
     """Whether a file is a picture, by its name or contents."""
-    if (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
+    if path.suffix.lower() in RAW_SUFFIXES or (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
         return True
     try:
-        size_of_image(read_image(path))
-    except ImageError:
+        image_size(path)
+    except UnreadableImage:
         return False
     return True
 

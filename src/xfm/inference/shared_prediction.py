@@ -28,7 +28,7 @@ from xfm.core.results_folder import free_name
 from xfm.data.skipped import SkippedRecords
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, find_plan, whole_file
-from xfm.inference.answer_file import ROW, bad_file, earlier_settings, require_own, settings_file
+from xfm.inference.answer_file import ROW, bad_file, require_own, settings_file
 from xfm.inference.prediction import PredictionCounts, refuse_to_overwrite
 from xfm.inference.row_sources import FolderRows
 from xfm.inference.row_units import NAMES, SUFFIXES, RowMark, RowWork, answer_unit
@@ -49,10 +49,8 @@ class PartsTarget:
 
     def finished(self, mark: str) -> PredictionCounts | None:
         """The outcome, if the target is there with these settings."""
-        if self._is_file:
-            told = earlier_settings(self.path) if self.path.exists() else {}
-        else:
-            told = read_json_or_nothing(self.path / VECTORS)
+        place = settings_file(self.path) if self._is_file else self.path / VECTORS
+        told = read_json_or_nothing(place) if self.path.exists() else {}
         with contextlib.suppress(TypeError, KeyError, AttributeError):  # somebody has changed it
             if (found := told.get("units", {})).get("mark") == mark:
                 totals = {name: value for name, value in found["totals"].items() if name != "rows"}
@@ -190,8 +188,7 @@ def _make_plan(work: RowWork, unit_rows: int, draft: Path) -> dict[str, Any]:
     if not total:
         raise UserError(f"{work.source} holds no rows; check the path")
     if isinstance(rows, FolderRows):
-        if rows.report:
-            SkippedRecords().folder(rows.report)
+        SkippedRecords().folder(rows.report)
         write_text(draft / NAMES, json.dumps(rows.names))
     return {"rows": total, "starts": starts}
 

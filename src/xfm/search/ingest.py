@@ -55,8 +55,7 @@ def fill(
         if numbers:
             told = f"{next(iter(numbers.values()))} has nothing but numbers in {', '.join(numbers)}"
             _note(f"{told}: conditions compare them as such; --as-text NAME,... keeps texts")
-        if source.report:
-            left_out.folder(source.report)
+        left_out.folder(source.report)
         whole, offers = replace(whole, clash=None), source.candidates()
         candidates = iter(tqdm(offers, "pictures", source.total, unit=" pictures", disable=not progress))
         if executor is None or encode is None:
@@ -125,7 +124,8 @@ def folder_index(
     """
     place, source = folder / HIDDEN, FolderSupply(folder)
     if not source.total:
-        raise UserError(f"{folder} is no collection, and holds no pictures to make one of; check the path")
+        told = source.report and f" ({source.report})"
+        raise UserError(f"{folder} is no collection, and holds no pictures for one{told}; check the path")
     if not is_index(place) and not os.access(folder, os.W_OK):
         raise UserError(
             f"{folder} cannot be written, where its collection would be: make one elsewhere with `xfm index "

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from xfm.core.errors import UserError, amount, first_line
 from xfm.search.filters import Condition, Kind, Relation, kind_of
 from xfm.search.store import EXACT_BELOW, IndexedImage, Neighbour, Row, StoreError, StoreStats
-from xfm.search.trusted_hosts import read_address, unreadable, without_password
+from xfm.search.trusted_hosts import UNREADABLE, read_address, without_password
 
 CONNECT_SECONDS = 10
 """For which a server may take to answer where nobody said how long."""
@@ -90,7 +90,7 @@ def connected(address: str) -> BoundedConnection:
     try:
         connection = BoundedConnection.connect(autocommit=True, **given)
     except (UnicodeError, psycopg.ProgrammingError):  # no host's name, no number of seconds
-        raise unreadable() from None
+        raise UserError(UNREADABLE) from None
     except psycopg.OperationalError as error:
         reason = first_line(error)
         for secret in filter(None, (told.get("password"), os.environ.get("PGPASSWORD"))):

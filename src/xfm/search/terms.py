@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xfm.core.errors import UserError, excerpt
 from xfm.core.paths import home_path
-from xfm.data.images import PICTURE_SUFFIXES
+from xfm.data.images import PICTURE_SUFFIXES, RAW_SUFFIXES
 from xfm.inference.input_parsing import InputImage
 
 Term = tuple[float, str | Path | InputImage]
@@ -35,7 +35,7 @@ def _term(sign: str, written: str) -> Term:
         told = f"{sign} {excerpt(written.strip())} is no term of a question"
         raise UserError(f"{told}; a text that has + or - between spaces stands in double quotes")
     path = home_path(plain)
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
+    if path.suffix.lower() not in PICTURE_SUFFIXES | RAW_SUFFIXES:
         return weight, text
     if not os.path.isfile(path):
         raise UserError(f"there is no picture {excerpt(text)}; mend the path, or put a text in double quotes")

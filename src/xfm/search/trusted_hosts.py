@@ -37,6 +37,11 @@ def _is_here(host: str) -> bool:
         return False
 
 
+UNREADABLE = (
+    "the address of the server cannot be read: it is postgresql://HOST/DATABASE, and a password comes by "
+    "PGPASSWORD, or has %40, %2F, %3F, %25 for @, /, ?, %"
+)
+"""Of an address nothing is shown."""
 _SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 
 
@@ -61,17 +66,9 @@ def read_address(address: str) -> dict[str, Any]:
     try:
         told = conninfo_to_dict(address)
     except (Error, UnicodeError):  # whose messages may hold a part of the password
-        raise unreadable() from None
+        raise UserError(UNREADABLE) from None
     # A password that is not written as it should may go on in what follows it.
     unclear = any("@" in str(told.get(name)) for name in ("host", "dbname"))
     if unclear or not re.fullmatch(r"[\d,]*", str(told.get("port") or "")):
-        raise unreadable()
+        raise UserError(UNREADABLE)
     return told
-
-
-def unreadable() -> UserError:
-    """Of an address, of which nothing is shown."""
-    return UserError(
-        "the address of the server cannot be read: it is postgresql://HOST/DATABASE, and a password comes by "
-        "PGPASSWORD, or has %40, %2F, %3F, %25 for @, /, ?, %"
-    )

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from math import prod
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -17,7 +16,7 @@ from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
 from xfm.core.errors import UserError
 from xfm.data.fetch import fetch
-from xfm.data.images import LIMIT_VARIABLE, ImageError, size_of_image
+from xfm.data.images import LIMIT_VARIABLE, ImageError, checked_header
 from xfm.inference.base import Pipeline
 from xfm.inference.heads import ZeroShotImageClassification
 from xfm.inference.input_parsing import InputImage, Item
@@ -207,7 +206,8 @@ def _opened(sent: inputs.SentImage, left: list[int], most: int) -> bytes | UserE
 
 def _count(data: bytes, left: list[int], most: int) -> None:  # of a picture, before it is decoded
     with suppress(ImageError):  # the reader says what is wrong with it
-        left[0] -= prod(size_of_image(data))
+        header = checked_header(data)
+        left[0] -= header.width * header.height
         if left[0] < 0:
             raise UserError(
                 f"the pictures of a request may have {most} pixels together: shrink or split them"

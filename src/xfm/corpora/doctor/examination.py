@@ -26,8 +26,9 @@ from xfm.corpora.doctor.findings import Finding, Severity, Statistics, distribut
 from xfm.corpora.doctor.records import Data, Part, SourceData, TableData, spread
 from xfm.corpora.doctor.report import TABLE, Diagnosis, FindingExample, card_of, write_page
 from xfm.corpora.images import near_earlier
-from xfm.data.folders import scan_folder
+from xfm.data.folders import passed_over, scan_folder
 from xfm.data.records import BadRecordError, SampleKind
+from xfm.data.skipped import SkippedRecords
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap
@@ -165,6 +166,8 @@ def examine(
         try:
             with writing(work, "and run the same command again"):
                 work.mkdir(parents=True)
+                if not named and Path(path).is_dir() and not resolve_files(path):
+                    SkippedRecords().folder(passed_over(shown, scan_folder(Path(path))[1]))
                 data = data_of(path, config, columns, home_path(pictures) if pictures else None, work)
                 found = _diagnosis(shown, data, config, *_examined(data, config, progress))
             pairs = [(number, other) for kept in found.examples.values() for number, _, other in kept]

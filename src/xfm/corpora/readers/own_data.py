@@ -13,9 +13,10 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_bytes
 from xfm.core.paths import is_url
 from xfm.corpora.source_record import GatheredReader, PhraseBox, Piece, SourceRecord
-from xfm.data.folders import scan_folder
+from xfm.data.folders import passed_over, scan_folder
 from xfm.data.records import MAX_ANNOTATION, BadRecordError, is_text, parse_annotation
 from xfm.data.schema import Origin
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.records import RawRow
 from xfm.data.tables.table import open_folder
@@ -35,9 +36,11 @@ class FolderReader(GatheredReader):
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
         pictures, passed = scan_folder(self.source)
+        beside = {os.path.splitext(name)[0] for kind in _BESIDE for name in passed.pop(kind, ())}
+        report = passed_over(self.source, passed)
         if not pictures:
-            raise UserError(f"{self.source} holds no pictures; check the path")
-        beside = {os.path.splitext(name)[0] for kind in _BESIDE for name in passed.get(kind, ())}
+            raise UserError(f"{self.source} holds no pictures{report and f' ({report})'}; check the path")
+        SkippedRecords().folder(report)
         texts = any(os.path.splitext(name)[0] in beside for name in pictures)
         for name in pictures:
             lacks = texts and os.path.splitext(name)[0] not in beside

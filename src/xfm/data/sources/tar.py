@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from xfm.core.errors import UserError
-from xfm.data.images import PICTURE_SUFFIXES
+from xfm.data.images import PICTURE_SUFFIXES, RAW_SUFFIXES
 from xfm.data.sources.base import StoredFile
 
 BLOCK = 512
-PICTURES = frozenset(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES)
+PICTURES = frozenset(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES - RAW_SUFFIXES)
 PICTURE, JSON, TEXT = range(3)
 """Columns of a record."""
 _NOTES = (b"L", b"K", b"x", b"g")

@@ -41,8 +41,7 @@ def read_table(
     wanted = columns.wanted(fields)
     place, free = Path(str(source)), isinstance(source, InMemory)
     records = open_table(source)
-    if records.report:
-        (left_out or SkippedRecords()).folder(records.report)
+    (left_out or SkippedRecords()).folder(records.report)
     names: dict[str, str] = {}
     if records.columns is not None:
         columns.check_columns(fields, records.columns, place)
