@@ -12,11 +12,11 @@ from torchvision.transforms import InterpolationMode, v2
 
 from tests.inference.models import save
 from tests.modeling.build import tiny_model
-from xfm.config.encoders import Positions
+from xfm.config.encoders import Positions, VisionConfig
 from xfm.config.image import Colours, Framing
 from xfm.models.artifacts import framed
 from xfm.models.folder import Preprocessing, load_model
-from xfm.models.vision import PatchEmbedding, resample_table
+from xfm.models.vision import ConvolutionalStem, PatchEmbedding, VisionEncoder, resample_table
 
 SIDES = {Framing.CENTRE: 256, Framing.CLOSE_CENTRE: 288}
 
@@ -73,6 +73,20 @@ def test_it_is_the_convolution_without_overlap(height: int, width: int) -> None:
         torch.testing.assert_close(one.grad, other.grad)
     with torch.autocast("cpu", torch.bfloat16):
         assert ours.float()(pixels.float()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("stem", [(5,), (4, 6)])
+def test_the_stem_is_its_convolutions(stem: tuple[int, ...]) -> None:
+    config = VisionConfig(16, 8, width=8, depth=1, heads=2, image_width=24, stem=stem)
+    ours, pixels = ConvolutionalStem(config).double(), torch.randn(2, 3, 16, 24, dtype=torch.float64)
+    side, (first, *others) = 8 >> len(stem), ours.projections
+    cells = nn.functional.conv2d(pixels, first.weight.view(-1, 3, side, side), first.bias, stride=side)
+    for norm, one in zip(ours.norms, others, strict=True):
+        cells = nn.functional.gelu(norm(cells.movedim(1, -1))).movedim(-1, 1)
+        weight = one.weight.unflatten(1, (3, 3, -1)).permute(0, 3, 1, 2)
+        cells = nn.functional.conv2d(nn.functional.pad(cells, (1, 0, 1, 0)), weight, one.bias, stride=2)
+    torch.testing.assert_close(ours(pixels), cells.flatten(2).mT)
+    assert VisionEncoder(config)(pixels.float()).shape == (2, 7, 8)
 
 
 sides = st.integers(1, 9)

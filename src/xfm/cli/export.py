@@ -25,7 +25,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "onnx, openvino: graphs that pipelines, `xfm predict` and `xfm serve` run as they run a model.\n"
         "web: a static page that searches a folder of pictures in the browser, without a server.\n"
         "merged: the whole model of an adapter, as of `xfm finetune --tune.save-adapter-only true`.",
-        examples="  xfm export runs/quickstart/model nano.th --format published\n"
+        examples="  xfm export small small.th --format published\n"
         "  xfm export small models/small-st --format sentence-transformers\n"
         "  xfm export small runs/small-onnx --format onnx\n"
         "  xfm serve runs/small-onnx\n"

@@ -97,6 +97,9 @@ class VisionConfig(ImageInputConfig):
         positions: absolute positions added to the patches (none in the published model).
         init_std: spread of the initial weights; narrow models from scratch want about 1 / sqrt(width).
         norm_eps: epsilon of the LayerNorms.
+        stem: widths of n convolutions in front of the blocks (arXiv 2106.14881): squares of patch_size / 2^n
+            pixels are projected, then n times windows of 3 x 3 with stride 2. Empty, as published: a patch
+            is projected whole.
     """
 
     mlp_ratio: float = limited(4.0, 1 / MAX_WIDTH, 1000)
@@ -105,14 +108,19 @@ class VisionConfig(ImageInputConfig):
     positions: Positions = Positions.NONE
     init_std: float = limited(0.02, 0)
     norm_eps: float = limited(1e-6, 0, 1)
+    stem: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         sine = self.positions is not Positions.NONE
+        for width in self.stem:
+            check_range("vision.stem", width, 1, MAX_WIDTH)
         refuse(
             {
                 "vision.heads must divide vision.width": self.width % self.heads,
                 "vision.width must be a multiple of 4 for 2-D sine positions": sine and self.width % 4,
+                "vision.patch_size must be a multiple of 2^n for n widths of vision.stem": self.patch_size
+                % 2 ** len(self.stem),
             }
         )
 

@@ -179,10 +179,48 @@ class PatchEmbedding(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, P, D], row by row."""
-        (rows, columns), side = (length // self.stride[0] for length in input.shape[2:]), self.stride[0]
-        patches = working_dtype(input).unflatten(3, (columns, side)).unflatten(2, (rows, side))
-        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # [B, P, 3 * side * side]
+        patches = _squares(input, self.stride[0]).flatten(1, 2)
         return nn.functional.linear(patches, self.weight.flatten(1), self.bias)
+
+
+class ConvolutionalStem(nn.Module):
+    """Patches by `VisionConfig.stem`, each convolution behind LayerNorm and GELU. They are linear layers of
+    windows, quicker than narrow convolutions on a CPU, and matrices for Muon."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.side = config.patch_size >> len(config.stem)
+        given = 3 * self.side**2, *(9 * width for width in config.stem)
+        layers = zip(given, (*config.stem, config.width), strict=True)
+        self.projections = nn.ModuleList(nn.Linear(width, out) for width, out in layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(width, eps=config.norm_eps) for width in config.stem)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, P, D], row by row."""
+        first, *others = self.projections
+        cells = first(_squares(pixels, self.side))
+        for norm, projection in zip(self.norms, others, strict=True):
+            cells = projection(_windows(nn.functional.gelu(norm(cells))))
+        return cells.flatten(1, 2)
+
+
+def _squares(pixels: Tensor, side: int) -> Tensor:
+    """[B, 3, H, W] -> [B, H / side, W / side, 3 * side * side]."""
+    rows, columns = (length // side for length in pixels.shape[2:])
+    cut = working_dtype(pixels).unflatten(3, (columns, side)).unflatten(2, (rows, side))
+    return cut.permute(0, 2, 4, 1, 3, 5).flatten(3)
+
+
+def _windows(cells: Tensor) -> Tensor:
+    """[B, H, W, D] -> [B, H / 2, W / 2, 9 D], windows of 3 x 3 that begin a row above and a column to the
+    left of each square of four."""
+    rows, columns = (length - 1 for length in cells.shape[1:3])
+    padded = nn.functional.pad(cells, (0, 0, 1, 0, 1, 0))
+    parts = [padded[:, row : row + rows : 2, column : column + columns : 2] for row, column in _OFFSETS]
+    return torch.cat(parts, dim=-1)
+
+
+_OFFSETS = [(row, column) for row in range(3) for column in range(3)]
 
 
 class VisionEncoder(nn.Module):
@@ -194,7 +232,9 @@ class VisionEncoder(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = PatchEmbedding(3, config.width, config.patch_size, stride=config.patch_size)
+        side = config.patch_size
+        whole = None if config.stem else PatchEmbedding(3, config.width, side, stride=side)
+        self.patch_embed = whole or ConvolutionalStem(config)
         self.cls = nn.Parameter(torch.zeros(config.width))
         self.mask_vector = nn.Parameter(torch.zeros(config.width))
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))

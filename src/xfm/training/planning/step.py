@@ -174,9 +174,21 @@ class StepModel:
         if not pictures:
             return Cost()
         # patches, the last norm's input, and the states, which the objectives keep
-        ends = self.blocks.linear(pictures * v.patches, 3 * v.patch_size**2, v.width)
+        ends = self._patches(pictures * v.patches)
         ends += self.blocks.layer_norm(pictures * slots, 2 * v.width)
         return self.blocks.vision_block(pictures, slots).times(v.depth) + ends
+
+    def _patches(self, patches: float) -> Cost:
+        """The projection of patches, or the stem in front of them: of each layer but the first the norm, the
+        input of GELU, and windows of nine cells."""
+        stem, blocks = self.vision.stem, self.blocks
+        given, cells = 3 * (self.vision.patch_size >> len(stem)) ** 2, patches * 4 ** len(stem)
+        cost = Cost()
+        for width in stem:
+            cost += blocks.linear(cells, given, width) + blocks.layer_norm(cells, width)
+            cost += blocks.numbers(cells * width)
+            given, cells = 9 * width, cells / 4
+        return cost + blocks.linear(cells, given, self.vision.width)
 
     def _texts(self, sources: Sequence[SourceSizes]) -> Cost:
         t, parts = self.texts, [(one.texts, one.length, one.length) for one in sources]

@@ -84,6 +84,8 @@ def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
     vision, language = config.vision, config.language
     if not isinstance(vision, VisionConfig):
         raise UserError(_FOREIGN.format("vision", "timm"))
+    if vision.stem:
+        raise UserError("the vision encoder has a stem (vision.stem), and the published one has none")
     if not isinstance(language, LanguageConfig):
         raise UserError(_FOREIGN.format("language", "transformers"))
     if (language.segments, language.first_position, language.pad) != (1, 2, 1):
