@@ -73,7 +73,7 @@ class SkippedRecords:
             raise UserError(f"{self._shown()}: none of the {rows} can be used; mend them")
         if self.max_bad is None and 2 * bad > total:
             most = max(bad, len(self.rows))
-            told = f"check where the pictures are, or give --max-bad {most} to go on without them"
+            told = f"mend them, check where the pictures are, or give --max-bad {most} to go on without them"
             raise UserError(f"{self._shown()}: {bad} of the {rows} cannot be used, more than half; {told}")
 
     def _shown(self) -> str:
