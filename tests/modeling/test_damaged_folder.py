@@ -27,7 +27,7 @@ def edit(path: Path, changes: dict[str, Any]) -> None:
 
 
 def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
-    with expect_refusal(str(tmp_path / "nowhere" / "config.json"), "missing"):
+    with expect_refusal(str(tmp_path / "nowhere" / "config.json"), "No such file"):
         load_model(tmp_path / "nowhere")
     (tmp_path / "a.th").write_bytes(b"1")
     with expect_refusal("xfm convert"):

@@ -97,12 +97,9 @@ def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:
         with reading(source):
             text = read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text("utf-8")
         content = yaml_value(text)
-    except ValueError as error:
-        raise UserError(f"{source} is not valid YAML ({error}): mend that line") from error
-    try:
         check_value_count(content)
     except ValueError as error:
-        raise UserError(f"{source}: a value {error} (see its `&` and `*`): mend it") from None
+        raise UserError(f"{source} is not valid YAML ({error}): mend that line") from error
     if not isinstance(content, dict):
         raise UserError(f"{source} must be a mapping of fields, such as `training:`; see `xfm info nano`")
     return content

@@ -18,7 +18,7 @@ import yaml
 
 from xfm.config.plain import check_value_count, to_plain, yaml_value
 from xfm.config.typed import build, default_of, number_of, variant
-from xfm.core.errors import UserError, suggest
+from xfm.core.errors import UserError, explained, suggest
 from xfm.core.paths import at_home
 
 C = TypeVar("C")
@@ -332,10 +332,8 @@ def _from_text(kind: Any, name: str, text: str) -> Any:
             value = yaml_value(text)
         except ValueError:
             value = text
-        try:
+        with explained(f"{name} cannot be so", "mend the value", ValueError):
             check_value_count(value)
-        except ValueError as error:
-            raise UserError(f"{name}: the value {error} (see its `&` and `*`): mend it") from None
         item = next(iter(get_args(plain)), None)
         if origin in (list, tuple) and is_dataclass(item):
             value = [value] if isinstance(value, Mapping) else value

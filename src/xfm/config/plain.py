@@ -47,7 +47,7 @@ def differences(
 def check_value_count(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
     """Refuse values out of proportion, as YAML's `&` and `*` make them; returns how many more may follow."""
     if depth > DEEPEST_VALUE or left <= 0:
-        raise ValueError("holds itself, or is too large or too deep for settings")
+        raise ValueError("a value holds itself, or is too large or too deep (see its `&` and `*`)")
     left -= 1
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     for item in items:

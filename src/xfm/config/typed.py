@@ -15,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from xfm.core.errors import UserError, excerpt, suggest
+from xfm.core.errors import UserError, excerpt, naming, suggest
 
 E = TypeVar("E", bound=Enum)
 T = TypeVar("T")
@@ -69,10 +69,8 @@ def _build(kind: Any, values: Any, before: str, name: str, default: Any = None) 
             with suppress(UserError):
                 return _build(part, values, before, name)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        try:
+        with naming(place, ValueError):
             return member_of(kind, values)
-        except ValueError as error:
-            raise UserError(f"{place}: {error}") from None
     if kind is Any:
         return values
     if kind is float and (type(values) is int or (isinstance(values, str) and _EXPONENT.fullmatch(values))):
@@ -132,14 +130,14 @@ def number_of(kind: type, text: str) -> Any:
         return text
 
 
-def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
-    """As `build`, of a file of a model folder; absent fields take their defaults."""
+def from_plain(
+    kind: type[T], values: Any, path: Path, name: str = "", remedy: str = "copy it again, or upgrade"
+) -> T:
+    """As `build`, of a file; absent fields take their defaults."""
     try:
         return build(kind, values, str(path), name)
     except UserError as error:
-        raise UserError(
-            f"{error}; the file is damaged, or of another version of xfm: copy it again, or upgrade"
-        ) from error
+        raise UserError(f"{error}; the file is damaged, or of another version of xfm: {remedy}") from error
 
 
 def variant(kind: Any, values: Any) -> Any:

@@ -81,6 +81,15 @@ def explained(what: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]
         raise UserError(f"{what} ({first_line(error)}); {remedy}") from error
 
 
+@contextmanager
+def naming(place: object, kind: type[Exception] = UserError) -> Iterator[None]:
+    """Put the place before the sentence of an error inside, which becomes a UserError."""
+    try:
+        yield
+    except kind as error:
+        raise UserError(f"{place}: {error}") from error
+
+
 def import_extra(module: str, needed_by: str, extra: str = "") -> Any:
     """A module that an extra of the package installs, one of its name if not given; raises UserError."""
     try:

@@ -115,11 +115,8 @@ def read_text(
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object of a file of a model folder; raises UserError."""
     try:
-        value = json.loads(read_text(path))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
+        with reading(path, "check the path, or name a folder that holds a model"):
+            value = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         what = str(error).partition("; use sys.")[0]  # advice for programs, of numbers of 5,000 digits
         raise UserError(f"{path} is not valid JSON ({what}); copy it again") from error

@@ -72,7 +72,8 @@ class SkippedRecords:
         if bad == total:
             raise UserError(f"{self._shown()}: none of the {rows} can be used; mend them")
         if self.max_bad is None and 2 * bad > total:
-            told = f"check where the pictures are, or give --max-bad {len(self.rows)} to go on without them"
+            most = max(bad, len(self.rows))
+            told = f"mend them, check where the pictures are, or give --max-bad {most} to go on without them"
             raise UserError(f"{self._shown()}: {bad} of the {rows} cannot be used, more than half; {told}")
 
     def _shown(self) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from xfm.config.task_spec import TextRule
 from xfm.core.errors import UserError
-from xfm.core.files import read_text, write_text
+from xfm.core.files import read_text, reading, write_text
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer_file import MAX_BYTES, checked_tokenizer
 
@@ -94,13 +94,10 @@ class Tokenizer:
         """Read a `tokenizer.json`; raises UserError when the file is missing or is not a tokenizer."""
         path = Path(path)
         try:
-            backend = parse_tokenizer(read_text(path, MAX_BYTES))
+            with reading(path, "give the path of a tokenizer.json"):
+                backend = parse_tokenizer(read_text(path, MAX_BYTES))
             backend.encode("")
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such tokenizer file; give the path of a tokenizer.json.") from None
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}); copy it again.") from error
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, UserError):
             raise
         except BaseException as error:  # the Rust side raises bare Exception; its panics are not even that
             what = str(error).partition("; use sys.")[0]

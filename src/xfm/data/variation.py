@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xfm.config.data import Augmentation
 from xfm.config.image import ImageTrainingConfig, Operations
-from xfm.core.errors import UserError
+from xfm.core.errors import import_extra
 from xfm.data.transforms import Box, Normalisation, View, crop_around, normalise, random_crop, torchvision_v2
 
 MILD_RANGE = 0.15
@@ -122,15 +122,11 @@ def augmentation(config: ImageTrainingConfig, shape: tuple[int, int]) -> Augment
 
 
 def _timm(count: int, level: int, side: int) -> Augment:
-    try:
-        from timm.data.auto_augment import rand_augment_transform
-    except ImportError:
-        needs = "pip install timm, or take torchvision"
-        raise UserError(f"image.operations timm needs the package timm: {needs}") from None
+    timm = import_extra("timm.data.auto_augment", "image.operations timm", "timm")
     settings: dict[str, Any] = {"translate_const": int(side * 0.45), "img_mean": (GREY, GREY, GREY)}
     settings["interpolation"] = Resampling.BICUBIC
     functional = torchvision_v2().functional
-    transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
+    transform = timm.rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
 
     def augment(pixels: Tensor) -> Tensor:
         # The global generators of Python and NumPy, from which timm draws, are afterwards as before.

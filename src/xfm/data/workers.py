@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from xfm.core.errors import UserError, first_line
+from xfm.core.errors import UserError, explained, first_line
 from xfm.core.processes import end_with_parent, kill, kill_at_exit
 from xfm.data.schema import TensorFields
 from xfm.data.streams import RecordTally
@@ -142,11 +142,9 @@ def load_steps(
         # Of its own: making an iterator draws a number, and the global generator must stay as resumed.
         generator=torch.Generator(),
     )
-    try:
+    remedy = f"lower {SETTING} (0 needs none), or make room in memory and /dev/shm"
+    with explained("loader processes cannot be started", remedy, OSError):
         iterator = iter(loader)
-    except OSError as error:
-        told = f"lower {SETTING} (0 needs none), or make room in memory and /dev/shm"
-        raise UserError(f"Loader processes cannot be started ({error.strerror or error}): {told}.") from error
     processes: list[BaseProcess] = list(getattr(iterator, "_workers", []))
     kill_at_exit(processes)
     try:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from tqdm import tqdm
 
 from xfm.config.plain import to_plain
-from xfm.config.typed import build
+from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, explained
 from xfm.core.files import MAX_LOG, read_json_object, read_text, sync_folder, write_text, writing
 from xfm.core.locks import locked
@@ -189,8 +189,4 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def read_record(path: Path, kind: type[T], remedy: str) -> T:
     """The dataclass of a JSON file of numbers, texts, mappings and lists; raises UserError."""
-    plain = read_json_object(path)
-    try:
-        return build(kind, plain)
-    except UserError as error:
-        raise UserError(f"{path} is damaged, or of another version ({error}); {remedy}") from None
+    return from_plain(kind, read_json_object(path), path, remedy=remedy)

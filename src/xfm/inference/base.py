@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from xfm.config.task_spec import TaskSpec
-from xfm.core.errors import UserError, suggest
+from xfm.core.errors import UserError, naming, suggest
 from xfm.data.schema import Tokens
 from xfm.inference.engine import EncodedImages, Engine, InputBatch, cut
 from xfm.inference.input_parsing import (
@@ -100,10 +100,8 @@ class Pipeline(ABC):
         chosen = {
             name: checked_option(name, value, known[name]) for name, value in given.items() if name in known
         }
-        try:
+        with naming(self.spec.name, ValueError):
             options = kind(**chosen)
-        except ValueError as error:
-            raise UserError(f"{self.spec.name}: {error}") from error
         return options, {name: value for name, value in given.items() if name not in known}
 
     def options(self, given: Mapping[str, Any]) -> Any:

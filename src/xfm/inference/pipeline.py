@@ -11,7 +11,7 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.config.typed import MAX_BATCH, check_range
-from xfm.core.errors import UserError, explained, refuse_none
+from xfm.core.errors import UserError, refuse_none
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine
 from xfm.models.folder import Pretrained, load_model
@@ -20,6 +20,7 @@ from xfm.models.resolve import find_model
 from xfm.models.runtimes.loading import RuntimeModel, is_exported, open_exported
 from xfm.models.shipped import DEFAULT, boxed_model, model_or_default
 from xfm.models.task_models import Answerer, Captioner
+from xfm.training.distributed import pick_device
 
 
 def read_to_run(
@@ -87,8 +88,9 @@ def pipeline(
     else:
         (loaded, arithmetic), name = read_to_run(model, device, asked), str(model)
     runs_on_cpu = isinstance(loaded.model, RuntimeModel)  # by a runtime, wherever torch would run
-    own = loaded if isinstance(model, Pretrained) else None
-    where = torch.device("cpu") if runs_on_cpu else _device(device, own)
+    if device is None:
+        device = loaded.model.device if isinstance(model, Pretrained) else "auto"
+    where = torch.device("cpu") if runs_on_cpu else pick_device(str(device))
     decodes = bool(spec.head) and issubclass(spec.head_class(), Answerer | Captioner)
     if decodes and runs_on_cpu:
         raise UserError(f"{spec.name} answers by a decoder, which {name} has not: take the model folder")
@@ -112,17 +114,6 @@ def _boxed(spec: TaskSpec) -> str:
             f"with `xfm finetune {spec.name} --model {DEFAULT} --train FILE --out OUT`"
         )
     return str(boxed_model(model_or_default(None, level=4)))
-
-
-def _device(device: str | torch.device | None, loaded: Pretrained | None) -> torch.device:
-    if device is None and loaded is not None:
-        return loaded.model.device
-    if device is None or device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    failing, remedy = f"device {device} cannot be used", "leave it out, or take cpu"
-    with explained(failing, remedy, RuntimeError, AssertionError):
-        torch.empty(0, device=device)
-        return torch.device(device)
 
 
 def _check_fit(spec: TaskSpec, loaded: Pretrained, name: str) -> None:

@@ -139,20 +139,10 @@ def predict(
                 bar.update(row.read - bar.n)
                 bar.set_postfix(rows=answers.lines + answered, skipped=answers.skipped, refresh=False)
         found = PredictionCounts(answered, answers.lines, answers.skipped, answers.first_bad, said)
-    _require_half(found, out, max_bad)
+    left_out = SkippedRecords(max_bad)
+    left_out.note(str(bad_file(out)), found.first_bad)
+    left_out.check_share("the input", found.before + answered + found.skipped, found.skipped)
     return found
-
-
-def _require_half(done: PredictionCounts, out: Path, max_bad: int | None) -> None:
-    total = done.before + done.answered + done.skipped
-    where = f"all are in {bad_file(out)}"
-    if total and done.skipped == total:
-        raise UserError(f"{done.first_bad}: none of the {total} rows could be answered; mend them ({where})")
-    if max_bad is None and 2 * done.skipped > total:
-        raise UserError(
-            f"{done.first_bad}: {done.skipped} of the {total} rows could not be answered, more than half; "
-            f"the others are answered in {out}: mend them ({where}), or give --max-bad {done.skipped}"
-        )
 
 
 def refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from xfm.core.errors import UserError, explained, require_memory
-from xfm.core.files import open_regular
+from xfm.core.files import open_regular, reading
 
 MAX_HEADER = 16 << 20
 """Bytes of a header: room for some 100,000 tensors."""
@@ -19,14 +19,9 @@ MAX_HEADER = 16 << 20
 def opened(path: Path, framework: str = "numpy") -> Iterator[Any]:
     """A file of `safetensors.safe_open`; a UserError where it is missing, truncated, not safetensors, of an
     unknown dtype or larger than memory."""
-    try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
+    with reading(path, "copy it again, or name a folder that holds a model"), open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
     # Bounds before the library reads: it takes headers up to 100 MB, and waits for a pipe.
     if length > max(0, size - 8):
         raise UserError(

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.config.plain import first_difference, to_plain
 from xfm.config.typed import build
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import read_json_or_nothing as read_object
-from xfm.core.files import read_text, write_text, writing
+from xfm.core.files import read_text, reading, write_text, writing
 from xfm.core.results_folder import DETAILS as DETAILS
 from xfm.core.results_folder import free_name
 from xfm.metrics.intervals import Interval, bootstrap
@@ -102,13 +102,10 @@ def write_scores(path: Path, scores: Mapping[str, Score]) -> None:
 
 def read_scores(path: Path) -> dict[str, Score]:
     """Read `metrics.json`; UserError where it is missing or of another kind."""
-    try:
+    flaw, remedy = f"{path} is not a metrics file", "run `xfm evaluate` again"
+    with reading(path, "run `xfm evaluate`"), explained(flaw, remedy, ValueError, TypeError, AttributeError):
         content: dict[str, dict[str, Any]] = json.loads(read_text(path))
         return {key: Score(**fields) for key, fields in content.items()}
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; run `xfm evaluate` first") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a metrics file ({error}); run `xfm evaluate` again") from error
 
 
 OWN = "model"

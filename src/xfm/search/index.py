@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfm.core.errors import UserError, excerpt, printable
+from xfm.core.errors import UserError, excerpt, naming, printable
 from xfm.core.sandbox import parsed
 from xfm.data.images import to_png
 from xfm.data.skipped import SkippedRecords
@@ -166,10 +166,8 @@ class Index:
         return next(own, None if holder in self._items else holder)
 
     def _know(self, given: IngestItem) -> None:
-        try:
+        with naming(given.source):
             fields = merged(self.about.fields, given.metadata)
-        except UserError as error:
-            raise UserError(f"{given.source}: {error}") from error
         if fields != self.about.fields:
             self.about = replace(self.about, fields=fields)
             self.about.write(self.folder)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from xfm.config.typed import build
+from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular, read_json_object, write_text
 from xfm.search.filters import Kind
@@ -67,10 +67,7 @@ class CollectionManifest:
         store = told.pop("store", None)
         if isinstance(store, dict):
             told |= {name: store.get(name, "") for name in _SERVER}
-        try:
-            return build(cls, told)
-        except UserError as error:
-            raise UserError(f"{place} is damaged ({error}): build the collection again") from error
+        return from_plain(cls, told, place, remedy="build the collection again")
 
 
 JOURNAL = "journal.sqlite"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xfm.config.next_command import command_line
-from xfm.core.errors import UserError, amount, excerpt, printable
+from xfm.core.errors import UserError, amount, excerpt, explained, printable
 from xfm.core.locks import LOCK_FILE, locked
 from xfm.core.paths import home_path
 from xfm.inference.engine import Engine
@@ -141,10 +141,8 @@ def _store(
     place: Path, about: CollectionManifest, address: str | None, readonly: bool, make: bool
 ) -> "LanceStore | PostgresStore":
     if about.address is None:
-        try:
+        with explained("collections need LanceDB", "pip install 'xfm[index]'", ImportError):
             from xfm.search.lance import LanceStore
-        except ImportError as error:
-            raise UserError(f"collections need LanceDB ({error}): pip install 'xfm[index]'") from error
         return LanceStore(place / LANCE, about.width, make)
     from xfm.search.postgres import PostgresStore  # the address was read: what it needs is there
 

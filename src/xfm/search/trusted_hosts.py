@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError, excerpt, explained
 
 HOSTS = "XFM_STORE_HOSTS"
 """Of the environment: hosts of PostgreSQL that collections may name, with commas."""
@@ -55,14 +55,10 @@ def without_password(address: str) -> str:
 
 def read_address(address: str) -> dict[str, Any]:
     """libpq's settings in an address; raises UserError, also where what PostgreSQL needs is not installed."""
-    try:
+    with explained("PostgreSQL needs psycopg and pgvector", "pip install 'xfm[postgres]'", ImportError):
         import_module("pgvector")
         from psycopg import Error
         from psycopg.conninfo import conninfo_to_dict
-    except ImportError as error:
-        raise UserError(
-            f"PostgreSQL needs psycopg and pgvector ({error}): pip install 'xfm[postgres]'"
-        ) from error
     try:
         told = conninfo_to_dict(address)
     except (Error, UnicodeError):  # whose messages may hold a part of the password

@@ -1,7 +1,6 @@
 """Inputs of requests as pipelines take them: pictures as data or at allowed addresses, never as paths."""
 
 import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 from xfm.config.inference import Generation
 from xfm.config.pipelines import AnswerOptions, TopK
 from xfm.config.task_spec import Field, FieldKind
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError, excerpt, explained
 from xfm.core.paths import is_url
 from xfm.data.records import is_text
 
@@ -116,10 +115,8 @@ class RequestImages:
 
 def decoded(sent: SentImage) -> bytes:
     """The bytes of a data URL; UserError: damaged."""
-    try:
+    with explained("the base64 of a picture is damaged", "send it anew", ValueError):
         return base64.b64decode(sent.value.partition(",")[2], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise UserError(f"the base64 of a picture is damaged ({error})") from None
 
 
 def host_of(url: str) -> str:

@@ -14,7 +14,7 @@ from fastapi.responses import Response
 
 from xfm.config.pipelines import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, naming
 from xfm.inference.attention import attention_maps, default_layer
 from xfm.search.searching import Searcher, SearchQuery, Shortlist
 from xfm.serving import schemas
@@ -173,10 +173,8 @@ def _inputs(dispatcher: Dispatcher, given: schemas.Given | list[schemas.Given]) 
     dispatcher.check_count(len(given))
     found: list[Input] = []
     for place, one in enumerate(given):
-        try:
+        with naming(f"input {place}"):
             found.append(dispatcher.inputs.text_or_image(one))
-        except UserError as error:
-            raise UserError(f"input {place}: {error}") from None
     return found
 
 

@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from xfm.config.serving import ServeConfig
-from xfm.core.errors import UserError
+from xfm.core.errors import explained
 from xfm.serving.app import Server
 
 _HEAD_BYTES = 64 << 10
@@ -26,11 +26,9 @@ _KEEP_ALIVE = 30  # seconds for which a connection without a request stays open
 def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> None:
     """Listen until SIGINT (KeyboardInterrupt) or SIGTERM; requests that were taken are answered first.
     `started` is told the address. UserError: the address is taken or unknown."""
-    try:
+    failing = f"{server.config.host}:{server.config.port} cannot be listened at"
+    with explained(failing, "take another --host or --port", OSError):
         interrupted = asyncio.run(_serve(server, started))
-    except OSError as error:
-        place = f"{server.config.host}:{server.config.port}"
-        raise UserError(f"{place} cannot be listened at ({error}); take another --host or --port") from error
     if interrupted:
         raise KeyboardInterrupt("stopped")
 

@@ -16,7 +16,7 @@ from xfm.config.model import MimTarget
 from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import ActivationCheckpointing, Change, Precision
-from xfm.core.errors import UserError, explained
+from xfm.core.errors import UserError, explained, naming
 from xfm.core.files import read_json_or_nothing
 from xfm.core.paths import home_path
 from xfm.core.processes import free_memory
@@ -219,10 +219,8 @@ def overruled(asked: Recipe, taken: Recipe) -> str:
 
 def policies_of(recipe: Recipe) -> list[GradientPolicy]:
     """Gradient policy of each phase; UserError if a table cannot be, or MIM toward pixels has no head."""
-    try:
+    with naming("training.gradients", ValueError):
         policies = [GradientPolicy.of(phase.gradients) for phase in recipe.phases()]
-    except ValueError as error:
-        raise UserError(f"training.gradients: {error}") from error
     if recipe.training.mim_target is MimTarget.PIXELS and not recipe.model.pixel_head:
         raise UserError("training.mim_target pixels needs a head: set model.pixel_head to true")
     if recipe.training.mim_target is MimTarget.INITIAL and not (recipe.init.model or recipe.init.vision):

@@ -11,7 +11,7 @@ from xfm.config.data import STREAMS
 from xfm.config.model import MimTarget
 from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig
-from xfm.core.errors import UserError
+from xfm.core.errors import naming
 from xfm.data.rng import mix
 from xfm.data.schema import Batch, TensorFields
 from xfm.models.folder import Preprocessing
@@ -151,10 +151,8 @@ class Validation(Callback):
         self.steps, self.seed = recipe.training.validate_steps, mix(recipe.training.seed, _SEED) >> 2
         self.device = process.device
         policy = GradientPolicy.of(recipe.training.gradients)  # nothing is learned of it
-        try:
+        with naming("data.validation"):
             self.data = CurriculumData(recipe.validating(self.seed), process, preprocessing)
-        except UserError as error:
-            raise UserError(f"data.validation: {error}") from error
         self.loss = PretrainingStep([policy], recipe.training.mim_target, self.data, start=start)
 
     def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from traceback import clear_frames
 from typing import Any, TypeVar
 
-from xfm.core.errors import UserError, first_line
+from xfm.core.errors import UserError, explained, first_line
 from xfm.data.sources.base import stale
 
 _CHANGED = "it was changed after it had been opened"
@@ -231,7 +231,7 @@ def store_of(url: str) -> RemoteStore:
 @lru_cache(maxsize=8)
 def _opened(scheme: str, process: int) -> RemoteStore:
     """The store of this process: fsspec's file systems are not made for a fork."""
-    try:
+    with explained(f"{scheme}:// needs {SCHEMES[scheme]}", "pip install 'xfm[remote]'", ImportError):
         import fsspec
 
         if scheme == "s3":
@@ -248,6 +248,3 @@ def _opened(scheme: str, process: int) -> RemoteStore:
         timeout = aiohttp.ClientTimeout(total=SECONDS, sock_connect=10, sock_read=30)
         options = {"timeout": timeout, "trust_env": True}  # proxies, and names and passwords of ~/.netrc
         return Web(fsspec.filesystem(scheme, skip_instance_cache=True, client_kwargs=options))
-    except ImportError as error:
-        needs = f"{SCHEMES[scheme]}, which is not installed: pip install 'xfm[remote]'"
-        raise UserError(f"{scheme}:// needs {needs}") from error

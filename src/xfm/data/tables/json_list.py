@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xfm.config.tables import table_kind
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import open_regular, reading
 from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.records import MAX_ANNOTATION
@@ -204,9 +204,7 @@ def read_plain_pickle(path: Path) -> Any:
     """Lists, mappings, texts and numbers of a published pickle (RefCOCO's), of which nothing is run."""
     with reading(path):
         open_regular(path).close()
-    try:
+    flaw = f"{path}: not a pickle of plain lists and dictionaries, so that it is not loaded"
+    with explained(flaw, "download the official file again", ParsingError):
         [data] = parsed("xfm.data.parsers:plain_pickle", str(path))
-    except ParsingError as error:
-        told = f"not a pickle of plain lists and dictionaries ({error}), so it is not loaded"
-        raise UserError(f"{path}: {told}; download the official file again.") from None
     return json.loads(data)

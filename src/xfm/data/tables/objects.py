@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from xfm.core.errors import UserError, excerpt, first_line, import_extra
+from xfm.core.errors import UserError, excerpt, explained, import_extra
 from xfm.core.files import path_below
 from xfm.data.tables.records import RawRow, Records, named_row, refuse_double_columns
 
@@ -216,11 +216,8 @@ def read_hub(reference: str) -> Records:
     if match is None:
         raise UserError(f"{reference} is not hub:OWNER/NAME, hub:OWNER/NAME:CONFIG or hub:OWNER/NAME@SPLIT")
     datasets = import_extra("datasets", reference)
-    try:
+    with explained(f"{reference} cannot be loaded", "check name, config and split"):
         found = datasets.load_dataset(match["name"], match["config"], split=match["split"] or "train")
-    except Exception as error:  # the library raises whatever its readers raise
-        told = f"({first_line(error)}); check name, config and split"
-        raise UserError(f"{reference} cannot be loaded {told}") from error
     place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(datasets.config.HF_CACHE_HOME)
 
     def named(cell: Any) -> Any:

@@ -11,7 +11,7 @@ from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, lo
 from xfm.config.image import Framing
 from xfm.config.probing import FrozenConfig, Method
 from xfm.config.tasks import task_spec
-from xfm.core.errors import UserError, amount
+from xfm.core.errors import amount, naming
 from xfm.data.skipped import SkippedRecords
 from xfm.data.tokenizer import normalise_caption
 from xfm.evaluation.benchmarks.read.readers import Corpus
@@ -143,10 +143,8 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
     def submit(split: str, rows: Sequence[Any], predictions: Sequence[Any]) -> None:
         if benchmark.submit:
             path = setting.folder / benchmark.submission.format(split)
-            try:
+            with naming(path):
                 content = benchmark.submit(rows, predictions)
-            except UserError as error:
-                raise UserError(f"{path}: {error}") from None
             write_output(path, content)
             found.submissions.append(path)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from xfm.core.errors import UserError
-from xfm.core.files import read_text
+from xfm.core.errors import UserError, explained
+from xfm.core.files import read_text, reading
 
 SLOT = "{}"
 
@@ -21,7 +21,7 @@ def load_templates(name: str) -> list[str]:
     if not path.suffix and not path.is_file():
         known = ", ".join(shipped)
         raise UserError(f"there are no templates {name!r}: take {known}, or name a text file")
-    templates = _lines(path, "templates")
+    templates = _lines(path)
     for number, template in templates.items():
         if SLOT not in template:
             raise UserError(f"{path}:{number}: the template has no {SLOT} for the name of the class; add it")
@@ -52,20 +52,16 @@ def _any_article(text: str) -> list[str]:
     return ["a" if word in ("an", "the") else word for word in text.casefold().split()]
 
 
-def _lines(path: Path, what: str) -> dict[int, str]:
-    try:
+def _lines(path: Path) -> dict[int, str]:
+    with reading(path), explained(f"{path} is not UTF-8", "save it as UTF-8", UnicodeDecodeError):
         lines = read_text(path, encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the {what} ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the {what} are not UTF-8 ({error.reason}); save them as UTF-8") from error
     return {number: line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
 
 
 def read_names(path: Path, separator: str = "=") -> dict[str, str]:
     """Class names by label, from lines LABEL=NAME."""
     names: dict[str, str] = {}
-    for number, line in _lines(path, "names").items():
+    for number, line in _lines(path).items():
         label, _, name = (part.strip() for part in line.partition(separator))
         if not (label and name):
             raise UserError(f"{path}:{number}: not a line LABEL{separator}NAME; mend it")

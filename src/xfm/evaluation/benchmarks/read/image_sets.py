@@ -17,7 +17,7 @@ from torch.utils.data import Subset
 from torchvision import datasets
 
 from xfm.config.benchmark import Edition
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, explained
 from xfm.core.files import read_text
 from xfm.evaluation.benchmarks.read.imagenet import CACHE, StoredImage, unpacked
 from xfm.evaluation.benchmarks.read.readers import Corpus
@@ -168,17 +168,10 @@ def read_image_set(root: Path, kind: str, edition: Edition = Edition.RECOMMENDED
         layout = replace(layout, validation=None, open=layout.drawn or layout.open)
     if not (root / layout.place).exists():
         raise UserError(f"{root / layout.place} does not exist; put {kind} there as torchvision lays it out")
-    try:
+    failing = f"{root / layout.place}: torchvision cannot read {kind}"
+    with explained(failing, "download the official files again"):  # readers raise whatever their parsers do
         named = [name for name in (layout.train, layout.validation, layout.test) if name]
         opened = {name: layout.open(root, name) for name in named}
-    except UserError:
-        raise
-    except Exception as error:  # the readers raise whatever their parsers do
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{root / layout.place}: torchvision cannot read {kind} ({reason[:200]}); "
-            "download the official files again"
-        ) from error
     folder = os.path.join(os.path.abspath(root), "")
     for row in (row for rows, _ in opened.values() for row in rows):
         if not os.path.abspath(row.image).startswith(folder):

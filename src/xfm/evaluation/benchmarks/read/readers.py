@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from xfm.core.errors import UserError
-from xfm.core.files import MAX_OFFICIAL, read_text
+from xfm.core.errors import UserError, explained
+from xfm.core.files import MAX_OFFICIAL, read_text, reading
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
 from xfm.data.tables.json_list import read_json_records
@@ -37,12 +37,9 @@ def image_below(folder: Path, name: str, row: TableRow, field: str) -> Path:
 
 def read_json(path: Path) -> Any:
     """Content of a JSON file of at most `MAX_OFFICIAL` bytes."""
-    try:
+    flaw = f"{path} is not valid JSON"
+    with reading(path), explained(flaw, "download it again", ValueError, RecursionError):
         return json.loads(read_text(path, MAX_OFFICIAL, encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); download it again.") from None
 
 
 def read_json_rows(path: Path, *fields: str, required: Sequence[str] = ()) -> list[TableRow]:
