@@ -63,10 +63,26 @@ def test_every_task_scores_its_rows_as_its_fine_tuning_did(kind: str, model: Pat
     assert primary in page
     assert str(train) in page
     assert "training rows</th>" not in page
-    assert "A fine-tuned model on new rows" in page
+    assert "A model on new rows" in page
     assert found.next_command in html.unescape(page)
     assert len(answers(found.next_command)) == 10
     assert content(run).items() >= before.items()
+
+
+@pytest.mark.parametrize("kind", ["retrieval", "sentence-similarity"])
+def test_a_pretrained_model_scores_what_stands_beside_its_fine_tuning(
+    kind: str, model: Path, tmp_path: Path, cli: Cli
+) -> None:
+    rows, out = SAMPLES / FILES[kind][0], tmp_path / "scored"
+    on_sample(kind, model, tmp_path / "run", replace(SHORT, baseline=True), valid=rows, test=rows)
+    scores = scored(model, rows, task=kind, out=out).scores
+    beside = details_of(tmp_path / "run")["baselines"]
+    for key, score in scores.items():
+        assert beside[key]["the model before fine-tuning"] == pytest.approx(score.value, abs=1e-6)
+    assert (out / "report.html").exists()
+    cli.expect_refusal(
+        ("--task sentence-similarity or retrieval",), "evaluate", model, "--test", rows, "--task", "vqa"
+    )
 
 
 def test_one_says_what_a_fine_tuned_model_is_scored_on(tuned: Path, cli: Cli) -> None:

@@ -11,19 +11,19 @@ from xfm.config.plain import to_plain
 from xfm.config.probing import FrozenConfig, Method
 from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.tasks import IMAGE_CLASSIFICATION
-from xfm.core.errors import UserError, amount
+from xfm.core.errors import UserError, amount, naming
 
 if TYPE_CHECKING:
     from xfm.data.skipped import SkippedRecords
     from xfm.tasks.rows import Labelled
 
-_WORLD, _TUNED = "an evaluation on a world", "--test of a fine-tuned model"
-_UNTUNED = "--test of a pre-trained model"
+_WORLD, _TUNED = "an evaluation on a world", "--test of a fine-tuned model, or with --task"
+_UNTUNED = "--test of a pre-trained model without --task"
 _TABLE = {"test", "columns", "pictures", "out", "max_bad", "seed", "precision", "device"}
 _FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names"}
 _ONLY: Mapping[str, set[str]] = {
     _WORLD: {*to_plain(EvaluationConfig()), "world", "out"},
-    _TUNED: {*_TABLE, "box_format", "box_unit", "label_separator"},
+    _TUNED: {*_TABLE, "task", "box_format", "box_unit", "label_separator"},
     _UNTUNED: {*_TABLE, *_FROZEN},
 }
 """The options that each use of the command has."""
@@ -33,11 +33,12 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     parser = new_parser(
         words=["model"],
         usage="xfm evaluate MODEL [--world FOLDER] [--out FOLDER] [--FIELD VALUE ...]\n"
-        "       xfm evaluate MODEL --test FILE [--columns FIELD=COLUMN,...] [--out FOLDER]\n"
+        "       xfm evaluate MODEL --test FILE [--task TASK] [--columns FIELD=COLUMN,...] [--out FOLDER]\n"
         "       xfm evaluate MODEL --test DATA [--train DATA] [--methods linear,knn,zero-shot]",
         description="Evaluate a pre-trained model on a world, every number beside chance and a baseline of\n"
         "one modality; writes metrics.json and report.html. With --test\n"
-        "- a fine-tuned model is scored on new labelled rows of its task, in predictions.jsonl one by one;\n"
+        "- a fine-tuned model is scored on new labelled rows of its task, and a pre-trained one at --task\n"
+        "  (retrieval, sentence-similarity, grounding), in predictions.jsonl one by one;\n"
         "- frozen picture features of a pre-trained one are evaluated on labelled pictures: a table, a\n"
         "  folder with a folder a class, or hub:OWNER/NAME; with --train by a linear probe and nearest\n"
         "  neighbours, without by the names of the classes (zero-shot).",
@@ -50,6 +51,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--model", required=True)
     option(parser, "--world", "folder that `xfm prepare` wrote; worlds/emoji if not given")
     option(parser, "--test", "labelled rows that are scored")
+    option(parser, "--task", "what a pre-trained model is scored at without fine-tuning, such as retrieval")
     option(parser, "--train", "labelled pictures that are fitted")
     option(parser, "--validation-rows", "labelled pictures that choose the penalty of the linear probe")
     shared(parser, "--columns", "--pictures", "--quiet")
@@ -68,7 +70,7 @@ def run(chosen: Namespace) -> None:
 
     model = model_folder(chosen.model)
     tuned = (model / "task.json").exists()
-    mode = _WORLD if chosen.test is None else _TUNED if tuned else _UNTUNED
+    mode = _WORLD if chosen.test is None else _TUNED if tuned or chosen.task else _UNTUNED
     values, defaults = dict(vars(chosen)), dict[str, Any]()
     for kind in (EvaluationConfig, FrozenConfig):
         values |= to_plain(assemble(kind, chosen))
@@ -148,7 +150,8 @@ def _on_rows(chosen: Namespace, model: Path) -> None:
     if found.left_out:
         print(f"Note:    {found.left_out}")
     for what, name in (("Report", "report.html"), ("Scores", "metrics.json"), ("Rows", "predictions.jsonl")):
-        print(f"{what + ':':<9}{found.out / name}")
+        if (found.out / name).exists():  # a report needs the extra `report`
+            print(f"{what + ':':<9}{found.out / name}")
     print(f"Use it:  {found.next_command}")
 
 
@@ -169,10 +172,11 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
     out = default_folder(model, chosen.test) if chosen.out is None else Path(chosen.out)
     require_free(out, frozen_maker(model))  # before pictures that a table holds are written there
     left_out = SkippedRecords(chosen.max_bad)
-    train, validation, test = (
-        None if source is None else _read_labelled(source, out / "pictures", chosen, left_out)
-        for source in (chosen.train, chosen.validation_rows, chosen.test)
-    )
+    with naming("without --task the rows are labelled pictures"):
+        train, validation, test = (
+            None if source is None else _read_labelled(source, out / "pictures", chosen, left_out)
+            for source in (chosen.train, chosen.validation_rows, chosen.test)
+        )
     names = {} if chosen.names is None else read_names(Path(chosen.names))
     data = LabelledSplits(test or (), train or (), validation, names)
     scores, _ = evaluate_frozen(model, data, out, config, not chosen.quiet, left_out)

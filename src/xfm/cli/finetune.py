@@ -108,7 +108,8 @@ def run(chosen: Namespace) -> None:
         size = folder_size(done.model)
         apart = f", an adapter of {size:,} bytes over {chosen.model}; `{merge}` makes a whole model"
     print(f"Model:   {done.model}{apart}")
-    print(f"Report:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
+    report = f"Report:  {out / REPORT}\n" if (out / REPORT).exists() else ""  # it needs the extra `report`
+    print(f"{report}Scores:  {out / 'metrics.json'}")
     if done.left_out:
         print(f"Note:    {done.left_out}")
     if done.tuned.weights:

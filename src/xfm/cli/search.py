@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from xfm.cli._options import add_max_bad, option, shared
@@ -156,4 +157,5 @@ def _print(answer: "Answer", text: str | None) -> None:
         told = "".join(f"  {name}={printable(str(value))}" for name, value in own.items())
         print(f"{number:3}.  score {hit['score']:6.2f}{match}  {printable(hit['source'])}{told}")
     if answer.limits:
-        print(f"What the model knows: {printable(answer.limits)}")
+        told = shorten(printable(answer.limits), 320, placeholder=" ... (its card has the rest)")
+        print(f"What the model knows: {told}")

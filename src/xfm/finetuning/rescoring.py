@@ -1,4 +1,4 @@
-"""`xfm.score`: a fine-tuned model, as it was when it was saved, on new labelled rows of its task."""
+"""`xfm.score`: a model, as it was when it was saved, on new labelled rows of its task."""
 
 import json
 import time
@@ -40,7 +40,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """A fine-tuned model on new rows; `unknown` are rows of labels that it does not know, which count as
+    """A model on new rows; `unknown` are rows of labels that it does not know, which count as
     wrong."""
 
     out: Path
@@ -56,6 +56,7 @@ def score(
     test: Table,
     out: Path | str | None = None,
     *,
+    task: str = "",
     columns: Mapping[str, str] | str = "",
     pictures: Path | str | None = None,
     box_format: BoxFormat | str = BoxFormat.XYWH,
@@ -67,16 +68,17 @@ def score(
     device: str = "auto",
     progress: bool = True,
 ) -> ScoreResult:
-    """Score a fine-tuned model on new labelled rows of its task.
+    """Score a fine-tuned model on new labelled rows of its task, or a pre-trained one at `task`.
 
     Chance and baseline are as everywhere (see `xfm.reports.scores.Score`). The baseline is the best guess
     that is the same for all rows (the most frequent class or answer, the best constant box, the mean), chosen
     on these very rows: no constant does better. A label that the model does not know counts as wrong.
 
     Args:
-        model: folder of a fine-tuned model, or of its run.
+        model: folder of a model, or of its run.
         test: table of the rows, as `xfm.finetune` takes it.
         out: folder for the results; a new one below the run if not given.
+        task: what a pre-trained model is scored at, such as "retrieval"; a fine-tuned one knows its task.
         columns, pictures: as of `xfm.finetune`.
         box_format, box_unit: what the four numbers of a box are.
         label_separator: what stands between the labels of a cell, where rows may have several.
@@ -86,7 +88,7 @@ def score(
         progress: show bars.
 
     Raises:
-        UserError: the model is not a fine-tuned one, something is wrong with the table, no row has a label
+        UserError: the model does not answer the task, something is wrong with the table, no row has a label
             that the model knows, or `out` holds other results; names the file, row and column.
 
     Example:
@@ -100,7 +102,7 @@ def score(
     out = unused(default_folder(path, test)) if out is None else home_path(out)
     require_free(out, maker)
     base = load(path)
-    told = task_of(base, path)
+    told = task_of(base, path, task)
     config = FinetuneConfig(
         regression=bool(told.spec.values) and told.classes == 1,
         multi_label=told.label_kind is LabelKind.SEVERAL,
@@ -123,8 +125,8 @@ def score(
     require_texts(kind, typed, told.texts)
     maker = replace(maker, subject={**maker.subject, "data": digest(rows)})
     require_free(out, maker)
-    task = restored(kind, base, decoded, rows, task_settings(config))
-    unknown = _unknown(task, typed)
+    restored_task = restored(kind, base, decoded, rows, task_settings(config))
+    unknown = _unknown(restored_task, typed)
     sign(out, maker)
     shown = {picture for row in rows for picture in kind.images_of(row)}
     more = {
@@ -135,7 +137,7 @@ def score(
         "made_by": asdict(maker),
         "next": next_command(told.kind, model, str(test), out, mapped.option, root, shown),
     }
-    return _score(out, task, rows, numbers, unknown, more)
+    return _score(out, restored_task, rows, numbers, unknown, more)
 
 
 def _score(
@@ -187,7 +189,7 @@ def _report(found: ScoreResult, task: AnyTask, rows: Sequence[Any], details: Map
     shown = [f"{label!r}: {few(places)}" for label, places in found.unknown.items()]
     facts = [
         ("Model", details["model"]),
-        ("Fine-tuned from", str(provenance.get("fine_tuned_from", "unknown"))),
+        ("Fine-tuned from", str(provenance.get("fine_tuned_from", "nothing, as far as its folder says"))),
         ("Rows", f"{len(rows):,} of {details['sources'][SPLIT]}"),
         ("Baseline", "the best guess that is the same for all of these rows"),
         *([("Unknown to the model, counted as wrong", f"{unknown}: {few(shown)}")] if shown else []),

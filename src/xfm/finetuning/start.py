@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import task_specs
 from xfm.core.errors import UserError
 from xfm.data.collate import round_up
 from xfm.data.images import UnreadableImage
@@ -49,13 +50,19 @@ def fitting_length(task: type[AnyTask], rows: Sequence[Any], tokenizer: Tokenize
     return min(limit, LONGEST, round_up(longest + 2, STEP))
 
 
-def task_of(base: Pretrained, path: Path) -> TaskConfig:
-    """Task configuration of a fine-tuned model; UserError for others."""
+def task_of(base: Pretrained, path: Path, task: str = "") -> TaskConfig:
+    """Task configuration of a fine-tuned model, or of one that answers `task` without; UserError for
+    others."""
     if base.task is None:
+        able = [spec.name for spec in task_specs(tunable=True) if spec.uses]
+        if task in able:
+            return TaskConfig(task)
         raise UserError(
             f"{path} was not fine-tuned for a task: do that with `xfm finetune TASK --model {path} ...`, or "
-            "evaluate it on the embedded data, with --world in place of --test"
+            f"say what it is scored at without: --task {' or '.join(able)}"
         )
+    if task not in ("", base.task.task.kind):
+        raise UserError(f"{path} was fine-tuned for {base.task.task.kind}, not for {task}: leave out --task")
     told = base.task.task
     if told.spec.reads("max_answers") and not told.answers:
         raise UserError(f"{path} has no list of answers to rank; fine-tune it on questions of your own first")
@@ -65,9 +72,9 @@ def task_of(base: Pretrained, path: Path) -> TaskConfig:
 def restored(
     kind: type[AnyTask], base: Pretrained, pictures: TaskImages, rows: Sequence[Any], settings: TaskSettings
 ) -> AnyTask:
-    """The task of a fine-tuned model; constant guesses are drawn from `rows` in place of training rows."""
-    assert base.task is not None
-    told = base.task.task
+    """The task of a model, fine-tuned or not; constant guesses are drawn from `rows` in place of training
+    rows."""
+    told = TaskConfig(kind.spec.name) if base.task is None else base.task.task
     labels = told.labels or tuple(str(number) for number in range(told.classes))
     limit = min(base.model.config.language.longest, LONGEST)
     fitting = fitting_length(kind, rows, base.given_tokenizer, limit)
@@ -77,7 +84,8 @@ def restored(
     data = SplitRows(rows, labels=labels, answers=told.answers)
     task = kind(base, pictures, data, settings)
     task.finish()
-    task.module.load_state_dict(base.task.state_dict())
+    if base.task is not None:
+        task.module.load_state_dict(base.task.state_dict())
     task.module.task = replace(task.module.task, temperature=told.temperature)
     task.module.eval()
     return task

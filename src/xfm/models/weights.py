@@ -68,7 +68,10 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], half: bool = False) -
             stored[name] = tensor.half()
             if not stored[name].isfinite().all():
                 raise ValueError(f"{name} holds numbers that are too large for float16")
+    path.touch()
+    mode = path.stat().st_mode  # the library's own file is for its owner alone
     save_file(stored, path, metadata={"format": "pt"})
+    path.chmod(mode)
 
 
 def on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
