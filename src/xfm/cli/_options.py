@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xfm.inference.shared_prediction import PartsTarget, PredictionCounts
 
 _SHARED: dict[str, tuple[str, Any]] = {
-    "--model": ("model folder, run, small or photos of the package, or owner/name[@revision] of the hub", None),
+    "--model": ("model folder, run, `small` or `photos`, or owner/name[@revision] of the hub", None),
     "--columns": ("what the columns are called: FIELD=COLUMN,..., FIELD= for none", ""),
     "--pictures": ("folder that paths of pictures start from", None),
     "--allow-urls": ("hosts to fetch pictures from, with commas: *.example.org; '*' for any", []),
