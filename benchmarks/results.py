@@ -10,7 +10,7 @@ run, a row for each step that was logged. `tables` (`make tables`) writes the ta
 anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 
 - `scores`: the newest run of the file, with the rows of `TABLES` for the page;
-- `median`: the run with the median of steps of all files that match, with the lowest and highest scores of
+- `median`: the run with the median of relations of all files that match, with the lowest and highest scores of
   all of them, likewise;
 - `averages`: those of the `results.csv` of `xfm ablate`;
 - `crossed`: intervals of an ablation that count test cases, of `benchmarks/crossed.py`;
@@ -36,6 +36,7 @@ from xfm.training.run_folder import LOG_FILE
 
 ROOT = Path(__file__).resolve().parent.parent
 NOUNS = "(baseline: nouns alone)"
+MEDIAN = "retrieval/hard/text_r1_matching_relation:value"
 HEADLINES = {
     "Another relation, one of four captions, by matching": "retrieval/hard/text_r1_matching_relation",
     "Hard distractors of all kinds, by matching": "retrieval/hard/text_r1_matching",
@@ -325,9 +326,9 @@ def due() -> dict[Path, str]:
             if mark["kind"] == "scores":
                 made = table(found[-1], rows)
             elif mark["kind"] == "median":
-                run = sorted(found, key=lambda row: int(row["steps"]))[(len(found) - 1) // 2]
+                run = sorted(found, key=lambda row: float(row[MEDIAN]))[(len(found) - 1) // 2]
                 file = next(str(one.relative_to(ROOT)) for one, own in files.items() if run in own)
-                made = f"{table(run, rows, found)} Of the {len(found)} runs it has the median of steps."
+                made = f"{table(run, rows, found)} Of the {len(found)} runs it has the median of relations."
             else:
                 made = WRITERS[mark["kind"]](found)
             return f"{mark['begins']}{made.format(up + file)}\n{mark['ends']}"
