@@ -107,7 +107,7 @@ def test_duplicates_are_told_and_stay(model: Path, photos: Path, cli: Cli) -> No
 
 def test_a_miss_and_a_doubtful_hit_say_what_the_model_knows(photos: Path, cli: Cli) -> None:
     asked = ("search", photos, "qwertz asdf", "--min-score")
-    limits = {"small": "Photographs, other names and free", "photos": "tell fine kinds"}[DEFAULT]
+    limits = {"small": "Photographs, other names and free", "photos": "It was taught things"}[DEFAULT]
     missed = cli.prints(*asked, 1)
     assert "Nothing found" in missed
     assert limits in missed
