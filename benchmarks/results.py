@@ -246,11 +246,12 @@ def table(run: dict[str, str], rows: dict[str, str], others: Sequence[dict[str, 
         spread = [_between([percent(one) for one in scored])] if others else []
         cells = [label, percent(float(value)), between, *spread, *floors, f"{int(n):,}"]
         lines.append("| " + " | ".join(cells) + " |")
-    minutes = float(run["pretraining_minutes"] or 0)
+    minutes = run["pretraining_minutes"]  # empty where the steps decided
+    trained = f" in {float(minutes):.1f} minutes" if minutes else ""
     start = run.get("began_with") or "random weights"
     told = (
-        f"`{run['recipe']}` from {start}, seed {run['seed']}: {int(run['steps']):,} steps in "
-        f"{minutes:.1f} minutes, evaluated in {float(run['evaluation_minutes']):.1f}; "
+        f"`{run['recipe']}` from {start}, seed {run['seed']}: {int(run['steps']):,} "
+        f"steps{trained}, evaluated in {float(run['evaluation_minutes']):.1f} minutes; "
         f"{run['machine']}; commit {run['commit']}, torch {run['torch']} "
         "([the row]({}))."
     )
