@@ -10,8 +10,8 @@ run, a row for each step that was logged. `tables` (`make tables`) writes the ta
 anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 
 - `scores`: the newest run of the file, with the rows of `TABLES` for the page;
-- `median`: the run with the median of relations of all files that match, with the lowest and highest scores of
-  all of them, likewise;
+- `median`: the run with the median of relations of all files that match, with the lowest and highest
+  scores of all of them, likewise;
 - `averages`: those of the `results.csv` of `xfm ablate`;
 - `crossed`: intervals of an ablation that count test cases, of `benchmarks/crossed.py`;
 - `photos`, `photos-short`: `results/photos.csv`, of `results/photos/evaluate.py` and `absence.py`.
