@@ -233,8 +233,9 @@ class VisionEncoder(nn.Module):
         super().__init__()
         self.config = config
         side = config.patch_size
-        whole = None if config.stem else PatchEmbedding(3, config.width, side, stride=side)
-        self.patch_embed = whole or ConvolutionalStem(config)
+        self.patch_embed = (
+            ConvolutionalStem(config) if config.stem else PatchEmbedding(3, config.width, side, stride=side)
+        )
         self.cls = nn.Parameter(torch.zeros(config.width))
         self.mask_vector = nn.Parameter(torch.zeros(config.width))
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
