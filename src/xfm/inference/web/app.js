@@ -102,7 +102,7 @@ const replies = {
     if (!all && (done + skips) % 20 !== 1) return; // a screen reader reads every change
     $("status").textContent = all ? `${pictures(done)} can be searched${known}.` : `Reading picture ${count(done + skips)} of ${count(total)}${known}.`;
     document.body.dataset.done = String(all);
-    if (all && query) ask(); // of all that are there now
+    if (query && (all || !$("hits").children.length)) ask(); // what was asked before there was anything, too
   },
   answer({ number: own, text, hits, among, took }) {
     if (own !== number) return; // another one was asked since
