@@ -16,7 +16,7 @@ from xfm.config.data import DataConfig
 from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError
 from xfm.data.loader import PretrainingData
-from xfm.data.records import Record, SampleKind, check_box, to_sample
+from xfm.data.records import Record, SampleKind, check_box, is_number, to_sample
 from xfm.data.schema import ImageSample, Origin
 from xfm.data.skipped import BAD_FILE, SkippedRecords
 
@@ -165,3 +165,20 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows:
     again = SkippedRecords(10)
     again.merge(json.loads(json.dumps(found.plain())))
     assert again.plain() == found.plain()
+
+
+@given(
+    st.from_regex(r" ?[-+.0-9e]{0,12} ?", fullmatch=True), st.floats(allow_nan=False, allow_infinity=False)
+)
+def test_numbers_are_what_float_reads(text: str, value: float) -> None:
+    try:
+        float(text)
+    except ValueError:
+        assert not is_number(text)
+    else:
+        assert is_number(text)
+    assert is_number(str(value))
+
+
+def test_a_long_text_is_no_number_at_once() -> None:
+    assert not is_number("1" * 1_000_000 + "x")  # quadratic, it would be hours

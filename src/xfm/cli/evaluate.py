@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from xfm.data.skipped import SkippedRecords
     from xfm.tasks.rows import Labelled
 
-_WORLD, _TUNED = "an evaluation on a world", "--test of a fine-tuned model, or with --task"
-_UNTUNED = "--test of a pre-trained model without --task"
+_WORLD, _TUNED = "an evaluation on a world", "--test of rows of a task"
+_UNTUNED = "--test of labelled pictures, without --task"
 _TABLE = {"test", "columns", "pictures", "out", "max_bad", "seed", "precision", "device"}
 _FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names"}
 _ONLY: Mapping[str, set[str]] = {

@@ -21,7 +21,7 @@ MAX_ANNOTATION = 4 << 20
 """Bytes of a record's JSON or text, and of a row or a text of a table, at most."""
 # A box may stick out this far (rounding by annotation tools) and is then clipped.
 OVERHANG = 1.0
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
 _HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 
 
