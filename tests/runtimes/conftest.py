@@ -13,7 +13,7 @@ from xfm.config.artifacts import Format
 from xfm.models.folder import load_model
 from xfm.models.runtimes.writing import export
 
-LIBRARIES = {Format.ONNX: "onnxruntime", Format.OPENVINO: "openvino"}
+LIBRARIES = {Format.ONNX: "onnxruntime", Format.ONNX_INT8: "onnxruntime", Format.OPENVINO: "openvino"}
 
 Exported = Callable[..., Path]
 Native = Callable[[str | None], Path]

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,10 +16,11 @@ from tests.folders import content
 from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures
 from tests.inference.support import same
 from tests.refusals import expect_refusal
-from tests.runtimes.conftest import Exported, Native
+from tests.runtimes.conftest import Exported, Native, needs
 from xfm.cli.main import main
-from xfm.config.artifacts import MANIFEST, Format
+from xfm.config.artifacts import INT8, MANIFEST, Format
 from xfm.models.folder import load_model
+from xfm.models.runtimes import writing
 from xfm.models.runtimes.loading import RuntimeModel, read_manifest
 from xfm.models.runtimes.writing import export
 
@@ -57,6 +60,25 @@ def test_runtimes_answer_as_the_model(form: Format, native: Native, exported: Ex
     assert_alike(*search)
 
 
+@pytest.mark.parametrize(("least", "arithmetic"), [(INT8.cosine, "eight bits"), (1.1, "float32")])
+def test_encoders_have_eight_bits_where_vectors_stay(
+    least: float, arithmetic: str, native: Native, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(Format.ONNX_INT8)
+    monkeypatch.setattr(writing, "INT8", replace(INT8, cosine=least))
+    manifest = export(load_model(native(None)), tmp_path / "small", Format.ONNX_INT8)
+    about = {graph.name: graph.about for graph in manifest.graphs}
+    assert all(f"; in {arithmetic}: the least cosine" in about[name] for name in ("image", "text"))
+    assert "cosine" not in about["fusion"]
+    written = (tmp_path / "small/image.onnx").read_bytes()
+    assert (b"MatMulInteger" in written) == (arithmetic == "eight bits")
+    assert not [path for path in (tmp_path / "small").iterdir() if "int8" in path.name]
+    rows = inputs("embed", 6)
+    found, wanted = (np.array(xfm.pipeline("embed", one)(rows)) for one in (tmp_path / "small", native(None)))
+    cosines = (found * wanted).sum(1)
+    assert cosines.min() >= (INT8.cosine if arithmetic == "eight bits" else 0.99999)
+
+
 def test_the_folder_says_what_it_is(exported: Exported) -> None:
     folder = exported(Format.ONNX)
     manifest = read_manifest(folder)
@@ -82,7 +104,7 @@ def test_what_differs_is_named(exported: Exported, tmp_path: Path) -> None:
         xfm.pipeline("image-text-matching", folder)
 
 
-@pytest.mark.parametrize("form", [one for one in Format if THOROUGH or one is not Format.OPENVINO])
+@pytest.mark.parametrize("form", [one for one in Format if THOROUGH or one is Format.ONNX])
 def test_a_damaged_graph_is_named(form: Format, exported: Exported, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported(form), tmp_path / "copy"))
     path = next(folder.glob("image.*"))

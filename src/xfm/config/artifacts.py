@@ -1,6 +1,6 @@
 """Manifests of models, of exported graphs and of adapters. Nothing here imports torch."""
 
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from enum import StrEnum
 
 from xfm.config.typed import Limited, limited
@@ -18,7 +18,8 @@ class Tolerance:
 
 
 FLOAT32, HALF = Tolerance(0.9999, 0.01, 0.005), Tolerance(0.99, 0.25, 0.05)
-"""Where rounding alone may differ, and of matrix products in half precision."""
+INT8 = replace(HALF, cosine=0.995)
+"""Where rounding alone may differ; of matrix products in half precision; of encoders in eight bits."""
 PIXELS = 0.02
 """Most difference of the mean of a part of the prepared picture, in deviations of its channel."""
 
@@ -56,10 +57,12 @@ class Format(StrEnum):
     """What the graphs of an exported model are written as.
 
     ONNX: `.onnx`, for onnxruntime and others.
+    ONNX_INT8: the same, with the matrices of encoders in eight bits where vectors stay close (`INT8`).
     OPENVINO: `.xml` with `.bin`.
     """
 
     ONNX = "onnx"
+    ONNX_INT8 = "onnx-int8"
     OPENVINO = "openvino"
 
 

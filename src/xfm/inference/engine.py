@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xfm.config.artifacts import FLOAT32, HALF
 from xfm.config.pipelines import UrlRules
 from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP, round_up
@@ -90,7 +91,7 @@ class Engine:
         half = resolve(self.precision, self.device) is Precision.BF16
         if half or self.device.type != "cpu":
             with self.arithmetic():
-                verify(self.name, self.model, self.pretrained.artifacts, half)
+                verify(self.name, self.model, self.pretrained.artifacts, HALF if half else FLOAT32)
 
 
 class EncodedImages:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 from xfm.config.artifacts import Format
 from xfm.config.image import Framing
@@ -28,9 +26,9 @@ from xfm.inference.pipeline import pipeline
 from xfm.models.artifacts import Preprocessing, model_pixels, trained_on
 from xfm.models.folder import load_model
 from xfm.models.model_files import TOKENIZER, as_json, saving
-from xfm.models.runtimes.backends import RUNTIMES, Runner
+from xfm.models.runtimes.backends import RUNTIMES, Runner, quantise
 from xfm.models.runtimes.graphs import IMAGE, TEXT, graphs_of
-from xfm.models.runtimes.writing import require_parity
+from xfm.models.runtimes.writing import least_cosine, require_parity
 from xfm.world.captions import caption
 from xfm.world.rng import Rng
 from xfm.world.scene import Split
@@ -48,8 +46,6 @@ PAIRS = 64
 """Scenes of the embedded world, with a caption each, on which eight bits are compared with float32."""
 LEAST_COSINE = 0.98
 """Of a vector in eight bits with that in float32; below it nothing is written."""
-_QUANTISED = ["MatMul", "Gemm", "Gather"]
-"""Convolutions stay in float32: their integer form is slow in browsers, and moves vectors most."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def write_web_folder(model: Path | str, out: Path, packages: Path) -> WebSetting
             onnx.write(graph, whole)
             require_parity(graph, run := onnx.open(whole), f"{onnx.name}, {graph.name}")
             quantise(whole, small)
-            cosines.append(_least_cosine(run, onnx.open(small), inputs[graph.name], graph.name))
+            cosines.append(_compared(run, onnx.open(small), inputs[graph.name], graph.name))
             digests.append(file_digest(small)[:12])
         frame = tuple(tokenizer.encode_batch([""], longest).ids[0].tolist())
         settings = WebSettings(
@@ -112,18 +108,6 @@ def write_web_folder(model: Path | str, out: Path, packages: Path) -> WebSetting
         for file in (files("xfm.inference") / "web").iterdir():
             (draft / file.name).write_bytes(file.read_bytes())
     return settings
-
-
-def quantise(whole: Path, small: Path) -> None:
-    """Write an ONNX graph with matrices and embeddings in eight bits, by a scale for each of their columns;
-    activations are quantised as they come."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
-
-    graph, kind = onnx.load(whole), QuantType.QInt8
-    add_pre_process_metadata(graph)  # else a step is recommended that these graphs have behind them
-    quantize_dynamic(graph, small, op_types_to_quantize=_QUANTISED, per_channel=True, weight_type=kind)
 
 
 def _scenes(engine: Engine) -> dict[str, list[dict[str, Tensor]]]:
@@ -141,9 +125,8 @@ def _scenes(engine: Engine) -> dict[str, list[dict[str, Tensor]]]:
     return found
 
 
-def _least_cosine(whole: Runner, small: Runner, inputs: Sequence[dict[str, Tensor]], name: str) -> float:
-    pairs = [(whole(one)["vector"], small(one)["vector"]) for one in inputs]
-    least = round(torch.cat([cosine_similarity(*pair) for pair in pairs]).min().item(), 5)
+def _compared(whole: Runner, small: Runner, inputs: Sequence[dict[str, Tensor]], name: str) -> float:
+    least = least_cosine(whole, small, inputs)
     if not least >= LEAST_COSINE:
         raise UserError(
             f"eight bits move the vectors of the {name} encoder: cosine {least} with float32, below "

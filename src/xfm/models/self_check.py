@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from xfm.config.artifacts import FLOAT32, HALF, PIXELS, CheckValues, SelfCheck, Tolerance
+from xfm.config.artifacts import FLOAT32, PIXELS, CheckValues, SelfCheck, Tolerance
 from xfm.config.model import ModelConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, explained
@@ -162,18 +162,16 @@ def read_check(path: Path) -> SelfCheck | None:
     return from_plain(SelfCheck, read_json_object(path), path) if path.exists() else None
 
 
-def verify(name: object, model: Backbone, own: Artifacts, half: bool = False) -> None:
+def verify(name: object, model: Backbone, own: Artifacts, most: Tolerance = FLOAT32) -> None:
     """A UserError, naming difference and remedy, for a model in evaluation mode whose outputs, in the
-    arithmetic of the context (`half` for bf16), are not those of its self-check."""
+    arithmetic of the context, differ by more than `most` from those of its self-check."""
     check = own.check
-    if check is None or not (
-        told := differences(check, measured(model, own, check), HALF if half else FLOAT32)
-    ):
+    if check is None or not (told := differences(check, measured(model, own, check), most)):
         return
     more = f" (and {len(told) - 2} more)" if len(told) > 2 else ""
     way, mend = "", f"restore its files, or remove {SELF_CHECK} if the change is meant"
-    if half:
-        way, mend = " in bf16 arithmetic", "run it in float32"
+    if most is not FLOAT32:
+        way, mend = " in bf16 or eight bits", "run it in float32"
     raise UserError(
         f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
     )

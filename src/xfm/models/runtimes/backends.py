@@ -4,7 +4,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,13 +21,16 @@ Runner = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 """A graph that runs: outputs by name, on the CPU in float32, of inputs by name."""
 _LARGEST = 1 << 30
 """Bytes of weights from which they lie in a file of their own: an ONNX file may have 2 GB."""
+_QUANTISED = ["MatMul", "Gemm", "Gather"]
+"""Convolutions stay in float32: their integer form is slow in browsers, and moves vectors most."""
 
 
 @dataclass(frozen=True)
 class Runtime:
     """Writes and runs graphs of one format. `write` a graph, in evaluation mode, with the sides of its `axes`
     open; `open` a written one, ready to run, in bfloat16 where `half` allows it. `writes` and `runs` are the
-    libraries needed, which `extra` of this package brings; `libraries` enter the manifest's versions."""
+    libraries needed, which `extra` of this package brings. `quantise` writes the second graph from the first,
+    in eight bits."""
 
     name: str
     suffix: str
@@ -36,7 +39,7 @@ class Runtime:
     writes: tuple[str, ...]
     runs: tuple[str, ...]
     extra: str
-    libraries: tuple[str, ...]
+    quantise: Callable[[Path, Path], None] | None = None
 
     def load(self, writing: bool = False) -> "Runtime":
         """The runtime itself; a UserError where a library is missing."""
@@ -109,6 +112,18 @@ def open_onnx(path: Path, half: bool = False) -> Runner:
     return run
 
 
+def quantise(whole: Path, small: Path) -> None:
+    """Write an ONNX graph with matrices and embeddings in eight bits, by a scale for each of their columns;
+    activations are quantised as they come."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+    graph, kind = onnx.load(whole), QuantType.QInt8
+    add_pre_process_metadata(graph)  # else a step is recommended that these graphs have behind them
+    quantize_dynamic(graph, small, op_types_to_quantize=_QUANTISED, per_channel=True, weight_type=kind)
+
+
 def write_openvino(graph: Graph, path: Path) -> None:
     """Write `.xml` with `.bin`; weights stay in float32."""
     import openvino
@@ -150,14 +165,15 @@ def _arrays(inputs: Mapping[str, Tensor]) -> dict[str, Any]:
     return {name: tensor.detach().contiguous().numpy() for name, tensor in inputs.items()}
 
 
+_ONNX = Runtime(
+    "onnxruntime", ".onnx", write_onnx, open_onnx, ("onnx", "onnxscript"), ("onnxruntime",), "onnx"
+)
 RUNTIMES: dict[Format, Runtime] = {
-    Format.ONNX: Runtime(
-        "onnxruntime", ".onnx", write_onnx, open_onnx, ("onnx", "onnxscript"), ("onnxruntime",), "onnx",
-        ("torch", "onnx", "onnxruntime"),
-    ),
+    Format.ONNX: _ONNX,
+    Format.ONNX_INT8: replace(_ONNX, quantise=quantise),
     Format.OPENVINO: Runtime(
         "openvino", ".xml", write_openvino, open_openvino, ("openvino", "onnx", "onnxscript"), ("openvino",),
-        "openvino", ("torch", "openvino"),
+        "openvino",
     ),
 }  # fmt: skip
 """Who runs each format."""

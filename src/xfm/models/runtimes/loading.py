@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from xfm.config.artifacts import MANIFEST, Manifest
+from xfm.config.artifacts import FLOAT32, HALF, INT8, MANIFEST, Manifest
 from xfm.config.model import ModelConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, explained
@@ -129,5 +129,5 @@ def open_exported(folder: Path | str, half: bool = False, check: bool = True, na
     with explained(failing, "export it again", AttributeError):
         found = replace(own, task=read_task(folder, model))
     if check:
-        verify(name or folder, model, found, half)
+        verify(name or folder, model, found, INT8 if runtime.quantise else HALF if half else FLOAT32)
     return Pretrained(**vars(found), model=model)

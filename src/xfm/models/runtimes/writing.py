@@ -1,14 +1,15 @@
 """Export of a model as graphs, compared with the model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.config.artifacts import MANIFEST, Format, GraphFile, Manifest
+from xfm.config.artifacts import INT8, MANIFEST, Format, GraphFile, Manifest
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.files import write_text
@@ -16,7 +17,7 @@ from xfm.models.composition import PAIR_HEADS
 from xfm.models.folder import Pretrained
 from xfm.models.model_files import as_json, saving, write_description
 from xfm.models.runtimes.backends import RUNTIMES, Runner
-from xfm.models.runtimes.graphs import Graph, graphs_of
+from xfm.models.runtimes.graphs import IMAGE, TEXT, Graph, graphs_of
 from xfm.models.runtimes.loading import HEADS_FILE, open_exported
 from xfm.models.self_check import record
 from xfm.models.task_models import Answerer, Captioner
@@ -26,6 +27,8 @@ SIZES = (1, 2, 5)
 """Of open sides, in turn: batches of one are what tracing specialises on."""
 CLOSE = 1e-3
 """Most difference of a number from the module's, as a part of the largest of its tensor and one more."""
+CHECKED = 12
+"""Batches of random inputs on which eight bits are compared with float32."""
 
 
 def random_inputs(graph: Graph, turn: int) -> dict[str, Tensor]:
@@ -54,27 +57,19 @@ def random_inputs(graph: Graph, turn: int) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def differences_of(graph: Graph, run: Runner, turn: int) -> Iterator[tuple[str, float]]:
-    """Relative difference of each output from the module's, by its largest number."""
-    inputs = random_inputs(graph, turn)
-    wanted = graph.module(*inputs.values())
-    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-    found = run(inputs)
-    for name, tensor in zip(graph.outputs, wanted, strict=True):
-        if found[name].shape != tensor.shape:
-            yield name, float("inf")
-            continue
-        mask, real = inputs.get("mask"), torch.ones_like(tensor)
-        if mask is not None and tensor.ndim == 3 and tensor.shape[:2] == mask.shape:
-            real = mask[..., None].expand_as(tensor).float()
-        apart = (found[name].float() - tensor.float()).abs() * real
-        yield name, (apart.max() / (1 + (tensor.abs() * real).max())).item()
-
-
 def require_parity(graph: Graph, run: Runner, name: str) -> None:
-    """A UserError for a graph that differs from its module."""
+    """A UserError for a graph of which an output differs from its module's (`CLOSE`)."""
     for turn in range(len(SIZES)):
-        for output, apart in differences_of(graph, run, turn):
+        inputs = random_inputs(graph, turn)
+        found, wanted, mask = run(inputs), graph.module(*inputs.values()), inputs.get("mask")
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        for output, tensor in zip(graph.outputs, wanted, strict=True):
+            real, apart = torch.ones_like(tensor), float("inf")
+            if mask is not None and tensor.ndim == 3 and tensor.shape[:2] == mask.shape:
+                real = mask[..., None].expand_as(tensor).float()
+            if found[output].shape == tensor.shape:
+                largest = ((found[output].float() - tensor.float()).abs() * real).max()
+                apart = (largest / (1 + (tensor.abs() * real).max())).item()
             if not apart <= CLOSE:
                 raise UserError(
                     f"{name}: its {output} differ by {apart:.2g} from those of torch, so that nothing was "
@@ -82,12 +77,27 @@ def require_parity(graph: Graph, run: Runner, name: str) -> None:
                 )
 
 
+def least_cosine(whole: Runner, small: Runner, inputs: Iterable[dict[str, Tensor]]) -> float:
+    """Least cosine of the vectors of two graphs."""
+    pairs = [(whole(one)["vector"], small(one)["vector"]) for one in inputs]
+    return round(torch.cat([F.cosine_similarity(*pair) for pair in pairs]).min().item(), 5)
+
+
+def _keep_if_close(graph: Graph, path: Path, run: Runner, small: Path, run_small: Runner) -> str:
+    inputs = [random_inputs(graph, turn) for turn in range(CHECKED)]
+    least = least_cosine(run, run_small, inputs)
+    if close := least >= INT8.cosine:
+        small.replace(path)
+        Path(f"{path}.data").unlink(missing_ok=True)  # a large graph's weights
+    small.unlink(missing_ok=True)
+    told = f"the least cosine of vectors in eight bits with those in float32 is {least}"
+    return f"in eight bits: {told}" if close else f"in float32: {told}, below {INT8.cosine}"
+
+
 def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = "") -> Manifest:
     """Write every encoder and head of a model as a graph, in a folder that replaces an exported model;
     `source` is for the manifest. A UserError where the result differs from the model."""
-    known = RUNTIMES[form]
-    runtime = known.load(writing=True)
-    known.load()  # what was written is run once
+    runtime = RUNTIMES[form].load(writing=True).load()  # what was written is run once
     if pretrained.check is None:
         check = record(pretrained.model.eval(), pretrained.artifacts)
         if check is None:
@@ -96,17 +106,22 @@ def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = 
     with saving(out, MANIFEST, "an exported model") as draft:
         graphs, model, task = [], pretrained.model.eval(), pretrained.task
         for graph in graphs_of(model, None if task is None else task.eval()):
-            path = draft / f"{graph.name}{known.suffix}"
+            path = draft / f"{graph.name}{runtime.suffix}"
             runtime.write(graph, path)
             run = runtime.open(path)
-            require_parity(graph, run, f"{known.name}, {graph.name}")
-            graphs.append(GraphFile(graph.name, path.name, graph.about))
+            require_parity(graph, run, f"{runtime.name}, {graph.name}")
+            about = graph.about
+            if runtime.quantise is not None and graph.name in (IMAGE, TEXT):
+                runtime.quantise(path, small := draft / f"int8{runtime.suffix}")
+                about += f"; {_keep_if_close(graph, path, run, small, runtime.open(small))}"
+            graphs.append(GraphFile(graph.name, path.name, about))
         headed = None if isinstance(task, Answerer | Captioner) else task  # decoders are not exported
         write_description(draft, model.config, replace(pretrained.artifacts, task=headed))
         heads = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
         write_tensors(draft / HEADS_FILE, heads)
-        versions = tuple(f"{name} {version(name)}" for name in runtime.libraries)
+        libraries = dict.fromkeys(("torch", *runtime.writes, *runtime.runs))
+        versions = tuple(f"{name} {version(name)}" for name in libraries)
         manifest = Manifest(form, tuple(graphs), source, versions)
         write_text(draft / MANIFEST, as_json(to_plain(manifest)))
-        open_exported(draft, name=f"{out} ({known.name})")  # compares it with the model
+        open_exported(draft, name=f"{out} ({runtime.name})")  # compares it with the model
     return manifest
