@@ -77,6 +77,10 @@ def test_encoders_have_eight_bits_where_vectors_stay(
     found, wanted = (np.array(xfm.pipeline("embed", one)(rows)) for one in (tmp_path / "small", native(None)))
     cosines = (found * wanted).sum(1)
     assert cosines.min() >= (INT8.cosine if arithmetic == "eight bits" else 0.99999)
+    values = json.loads((tmp_path / "small/preprocessing.json").read_text())
+    (tmp_path / "small/preprocessing.json").write_text(json.dumps(values | {"std": [0.5, 0.5, 0.5]}))
+    with expect_refusal("preprocessing.json", "export it again" if least < 1 else "restore its files"):
+        xfm.pipeline("embed", tmp_path / "small")
 
 
 def test_the_folder_says_what_it_is(exported: Exported) -> None:

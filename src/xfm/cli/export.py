@@ -22,7 +22,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         description="Write a model folder in another program's format, and compare it with the model.\n"
         "published: the checkpoint that X-FM's code reads, and `xfm convert` reads back to the bit.\n"
         "sentence-transformers, cross-encoder: for vectors, and for matching a text with a picture.\n"
-        "onnx, onnx-int8, openvino: graphs that pipelines, `xfm predict`, `xfm serve` run as a model.\n"
+        "onnx, openvino: graphs that pipelines, `xfm predict` and `xfm serve` run as they run a model.\n"
+        "onnx-int8: the same, encoders in eight bits where their vectors stay close.\n"
         "web: a static page that searches a folder of pictures in the browser, without a server.\n"
         "merged: the whole model of an adapter, as of `xfm finetune --tune.save-adapter-only true`.",
         examples="  xfm export small small.th --format published\n"

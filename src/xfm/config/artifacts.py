@@ -68,12 +68,13 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class GraphFile:
-    """A part of the model (image, text, fusion, words, fused_words or head), its file in the folder, and in a
-    sentence what goes in and what comes out."""
+    """A part of the model (image, text, fusion, words, fused_words or head), its file in the folder, in a
+    sentence what goes in and what comes out, and whether it computes in eight bits."""
 
     name: str
     file: str
     about: str = ""
+    int8: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from xfm.config.artifacts import FLOAT32, PIXELS, CheckValues, SelfCheck, Tolerance
+from xfm.config.artifacts import FLOAT32, HALF, INT8, PIXELS, CheckValues, SelfCheck, Tolerance
 from xfm.config.model import ModelConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, explained
@@ -169,9 +169,8 @@ def verify(name: object, model: Backbone, own: Artifacts, most: Tolerance = FLOA
     if check is None or not (told := differences(check, measured(model, own, check), most)):
         return
     more = f" (and {len(told) - 2} more)" if len(told) > 2 else ""
-    way, mend = "", f"restore its files, or remove {SELF_CHECK} if the change is meant"
-    if most is not FLOAT32:
-        way, mend = " in bf16 or eight bits", "run it in float32"
+    ways = {HALF: (" in bf16 arithmetic", "run it in float32"), INT8: (" in eight bits", "export it again")}
+    way, mend = ways.get(most, ("", f"restore its files, or remove {SELF_CHECK} if the change is meant"))
     raise UserError(
         f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
     )

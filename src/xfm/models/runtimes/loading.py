@@ -129,5 +129,6 @@ def open_exported(folder: Path | str, half: bool = False, check: bool = True, na
     with explained(failing, "export it again", AttributeError):
         found = replace(own, task=read_task(folder, model))
     if check:
-        verify(name or folder, model, found, INT8 if runtime.quantise else HALF if half else FLOAT32)
+        most = INT8 if any(graph.int8 for graph in manifest.graphs) else HALF if half else FLOAT32
+        verify(name or folder, model, found, most)
     return Pretrained(**vars(found), model=model)

@@ -83,15 +83,15 @@ def least_cosine(whole: Runner, small: Runner, inputs: Iterable[dict[str, Tensor
     return round(torch.cat([F.cosine_similarity(*pair) for pair in pairs]).min().item(), 5)
 
 
-def _keep_if_close(graph: Graph, path: Path, run: Runner, small: Path, run_small: Runner) -> str:
-    inputs = [random_inputs(graph, turn) for turn in range(CHECKED)]
-    least = least_cosine(run, run_small, inputs)
+def _in_eight_bits(graph: Graph, path: Path, run: Runner, small: Path, run_small: Runner) -> GraphFile:
+    least = least_cosine(run, run_small, (random_inputs(graph, turn) for turn in range(CHECKED)))
     if close := least >= INT8.cosine:
         small.replace(path)
         Path(f"{path}.data").unlink(missing_ok=True)  # a large graph's weights
     small.unlink(missing_ok=True)
     told = f"the least cosine of vectors in eight bits with those in float32 is {least}"
-    return f"in eight bits: {told}" if close else f"in float32: {told}, below {INT8.cosine}"
+    told = f"in eight bits: {told}" if close else f"in float32: {told}, below {INT8.cosine}"
+    return GraphFile(graph.name, path.name, f"{graph.about}; {told}", close)
 
 
 def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = "") -> Manifest:
@@ -110,11 +110,11 @@ def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = 
             runtime.write(graph, path)
             run = runtime.open(path)
             require_parity(graph, run, f"{runtime.name}, {graph.name}")
-            about = graph.about
+            file = GraphFile(graph.name, path.name, graph.about)
             if runtime.quantise is not None and graph.name in (IMAGE, TEXT):
                 runtime.quantise(path, small := draft / f"int8{runtime.suffix}")
-                about += f"; {_keep_if_close(graph, path, run, small, runtime.open(small))}"
-            graphs.append(GraphFile(graph.name, path.name, about))
+                file = _in_eight_bits(graph, path, run, small, runtime.open(small))
+            graphs.append(file)
         headed = None if isinstance(task, Answerer | Captioner) else task  # decoders are not exported
         write_description(draft, model.config, replace(pretrained.artifacts, task=headed))
         heads = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
