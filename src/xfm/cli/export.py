@@ -9,6 +9,7 @@ from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.core.errors import UserError
 
 MERGED, PUBLISHED, WEB = "merged", "published", "web"
+GRAPHS = [*map(str, Format)]
 WRITTEN = (".th", ".pt", ".pth")
 """Ends of the names of published checkpoints."""
 FOLDERS = ("sentence-transformers", "cross-encoder")
@@ -35,7 +36,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     )
     option(parser, "--model", required=True)
     option(parser, "--out", "file to write (.th, .pt or .pth), or folder", required=True)
-    option(parser, "--format", "the format", PUBLISHED, choices=[PUBLISHED, MERGED, WEB, *FOLDERS, *Format])
+    option(parser, "--format", "the format", PUBLISHED, choices=[PUBLISHED, MERGED, WEB, *FOLDERS, *GRAPHS])
     option(parser, "--base", "the model that an adapter was made over, if that lies elsewhere now (merged)")
     option(parser, "--node-modules", "where npm put the page's libraries; if not given, node_modules (web)")
     return parser
@@ -45,7 +46,7 @@ def run(chosen: Namespace) -> None:
     for name, form in (("base", MERGED), ("node_modules", WEB)):
         if getattr(chosen, name) is not None and chosen.format != form:
             raise UserError(f"--{name.replace('_', '-')} is for --format {form}; give that, or leave it out")
-    if chosen.format in [*Format]:
+    if chosen.format in GRAPHS:
         _write_graphs(chosen)
         return
     if chosen.format == WEB:
@@ -74,7 +75,7 @@ def run(chosen: Namespace) -> None:
         raise UserError(
             f"{chosen.out}: export writes a checkpoint of the published code, whose name ends in "
             f"{', '.join(WRITTEN)}; name it so, or give another --format: "
-            f"{', '.join([MERGED, WEB, *FOLDERS, *Format])}"
+            f"{', '.join([MERGED, WEB, *FOLDERS, *GRAPHS])}"
         )
     from xfm.models.folder import load_model
     from xfm.models.interop.published.file import export as write

@@ -168,12 +168,12 @@ def _arrays(inputs: Mapping[str, Tensor]) -> dict[str, Any]:
 _ONNX = Runtime(
     "onnxruntime", ".onnx", write_onnx, open_onnx, ("onnx", "onnxscript"), ("onnxruntime",), "onnx"
 )
+_OPENVINO = Runtime(
+    "openvino", ".xml", write_openvino, open_openvino, ("openvino", *_ONNX.writes), ("openvino",), "openvino"
+)
 RUNTIMES: dict[Format, Runtime] = {
     Format.ONNX: _ONNX,
     Format.ONNX_INT8: replace(_ONNX, quantise=quantise),
-    Format.OPENVINO: Runtime(
-        "openvino", ".xml", write_openvino, open_openvino, ("openvino", "onnx", "onnxscript"), ("openvino",),
-        "openvino",
-    ),
-}  # fmt: skip
+    Format.OPENVINO: _OPENVINO,
+}
 """Who runs each format."""

@@ -57,9 +57,9 @@ def random_inputs(graph: Graph, turn: int) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def require_parity(graph: Graph, run: Runner, name: str) -> None:
+def require_parity(graph: Graph, run: Runner, name: str, turns: int = len(SIZES)) -> None:
     """A UserError for a graph of which an output differs from its module's (`CLOSE`)."""
-    for turn in range(len(SIZES)):
+    for turn in range(turns):
         inputs = random_inputs(graph, turn)
         found, wanted, mask = run(inputs), graph.module(*inputs.values()), inputs.get("mask")
         wanted = wanted if isinstance(wanted, tuple) else (wanted,)
@@ -120,8 +120,7 @@ def export(pretrained: Pretrained, out: Path | str, form: Format, source: str = 
         heads = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
         write_tensors(draft / HEADS_FILE, heads)
         libraries = dict.fromkeys(("torch", *runtime.writes, *runtime.runs))
-        versions = tuple(f"{name} {version(name)}" for name in libraries)
-        manifest = Manifest(form, tuple(graphs), source, versions)
+        manifest = Manifest(form, tuple(graphs), source, tuple(f"{one} {version(one)}" for one in libraries))
         write_text(draft / MANIFEST, as_json(to_plain(manifest)))
         open_exported(draft, name=f"{out} ({runtime.name})")  # compares it with the model
     return manifest
