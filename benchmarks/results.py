@@ -1,13 +1,14 @@
 """Results as files, and the tables of the documentation made from them.
 
-    python -m benchmarks.results record runs/quickstart results/quickstart.csv
+    python -m benchmarks.results record runs/quickstart results/quickstart.csv [--untrained FOLDER]
     python -m benchmarks.results curve runs/quickstart results/curves/nano.csv
     python -m benchmarks.results tables
 
 `record` keeps the scores of an evaluated run as a row of a CSV file; run it on the machine and with the
-checkout that made the run. A run that is there already is not written twice. `curve` keeps the losses of a
-run, a row for each step that was logged. `tables` (`make tables`) writes the tables of README.md and docs/
-anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
+checkout that made the run. A run that is there already is not written twice. Where its evaluation had no time
+for fine-tunings from random weights, those of `--untrained` stand in the row: a longer evaluation of the same
+weights. `curve` keeps the losses of a run, a row for each step that was logged. `tables` (`make tables`)
+writes the tables of README.md and docs/ anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 
 - `scores`: the newest run of the file, with the rows of `TABLES` for the page;
 - `median`: the run with the median of relations of all files that match, with the lowest and highest
@@ -152,8 +153,9 @@ def scored_runs(rows: Iterable[Mapping[str, str]]) -> list[ScoredRun]:
     ]
 
 
-def row_of(run: Path) -> dict[str, Any]:
-    """The row of a run folder: recipe, seed, steps, minutes, machine, versions, and every score."""
+def row_of(run: Path, untrained: Path | None = None) -> dict[str, Any]:
+    """The row of a run folder: recipe, seed, steps, minutes, machine, versions, and every score, with the
+    scores from random weights of the folder `untrained`."""
     details = read_json_object(run / "evaluation.json")
     origin = details["provenance"]
     processes = details["config"]["processes"]  # side by side; they end about together
@@ -173,6 +175,12 @@ def row_of(run: Path) -> dict[str, Any]:
     }
     for key, score in read_json_object(run / "metrics.json").items():
         found |= {f"{key}:{part}": score.get(part) for part in PARTS}
+    if untrained:
+        other = read_json_object(untrained / "evaluation.json")["weights_sha256"]
+        if other != details["weights_sha256"]:
+            raise UserError(f"{untrained} is of other weights than {run}: give an evaluation of its model")
+        scores = read_json_object(untrained / "metrics.json").items()
+        found |= {f"{key}:scratch": one["scratch"] for key, one in scores if f"{key}:value" in found}
     return found
 
 
@@ -346,6 +354,7 @@ def main() -> None:
     keeping = verbs.add_parser("record", help="keep a run as a row of a CSV file")
     keeping.add_argument("run", type=Path, help="a run folder with evaluation.json and metrics.json")
     keeping.add_argument("file", type=Path, help="the CSV file")
+    keeping.add_argument("--untrained", type=Path, help="an evaluation of the same weights with baselines")
     drawing = verbs.add_parser("curve", help="keep the losses of a run as a CSV file")
     drawing.add_argument("run", type=Path, help="a run folder with log.jsonl")
     drawing.add_argument("file", type=Path, help="the CSV file, which is replaced")
@@ -360,7 +369,7 @@ def main() -> None:
             given.file.parent.mkdir(parents=True, exist_ok=True)
             write_text(given.file, as_csv(curve(given.run)))
             return
-        added = add_row(given.file, row_of(given.run))
+        added = add_row(given.file, row_of(given.run, given.untrained))
     except UserError as error:
         parser.exit(2, f"{error}\n")
     if added:

@@ -205,8 +205,7 @@ class EvaluationConfig:
         for part in fields(self):
             if isinstance(tuning := getattr(self, part.name), ShortTuning):
                 tuning.check_rates(f"{part.name}.")
-        said = f"validation: none of {', '.join(self.parts)} has a validation split"
-        refuse({said: not self._parts_to_run()})
+        refuse({f"validation: there is no such split of {', '.join(self.parts)}": not self._parts_to_run()})
 
     def _parts_to_run(self) -> list[Part]:
         return [part for part in self.parts if not (self.validation and part in WITHOUT_VALIDATION)]
@@ -223,7 +222,8 @@ class EvaluationConfig:
         shares: list[list[Part]] = [[] for _ in range(self.processes)]
         for some in sorted((*joined, *alone), key=seconds, reverse=True):
             min(shares, key=seconds).extend(some)
-        return [share for share in shares if share]
+        # First those without fine-tunings: they tell how slow the machine is, before the rest is shared out.
+        return [sorted(share, key=lambda part: len(WORK[part].tunings)) for share in shares if share]
 
     def resolved(self) -> "EvaluationConfig":
         """The configuration with `scale` worked into every number, and without parts that cannot run."""
