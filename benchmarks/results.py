@@ -154,8 +154,8 @@ def scored_runs(rows: Iterable[Mapping[str, str]]) -> list[ScoredRun]:
 
 
 def row_of(run: Path, untrained: Path | None = None) -> dict[str, Any]:
-    """The row of a run folder: recipe, seed, steps, minutes, machine, versions, and every score, with the
-    scores from random weights of the folder `untrained`."""
+    """The row of a run folder: recipe, seed, steps, minutes, machine, versions, and every score. Those from
+    random weights are of `untrained`, another evaluation of the same model, if that is given."""
     details = read_json_object(run / "evaluation.json")
     origin = details["provenance"]
     processes = details["config"]["processes"]  # side by side; they end about together
@@ -173,14 +173,19 @@ def row_of(run: Path, untrained: Path | None = None) -> dict[str, Any]:
         "commit": commit(),
         "weights_sha256": details["weights_sha256"],
     }
-    for key, score in read_json_object(run / "metrics.json").items():
+    scores = read_json_object(run / "metrics.json")
+    for key, score in scores.items():
         found |= {f"{key}:{part}": score.get(part) for part in PARTS}
     if untrained:
-        other = read_json_object(untrained / "evaluation.json")["weights_sha256"]
-        if other != details["weights_sha256"]:
-            raise UserError(f"{untrained} is of other weights than {run}: give an evaluation of its model")
-        scores = read_json_object(untrained / "metrics.json").items()
-        found |= {f"{key}:scratch": one["scratch"] for key, one in scores if f"{key}:value" in found}
+        mark = read_json_object(untrained / "evaluation.json")["weights_sha256"]
+        others = read_json_object(untrained / "metrics.json")
+        begun = {key: one for key in scores if (one := others.get(key, {}).get("scratch")) is not None}
+        if mark != details["weights_sha256"] or not begun:
+            raise UserError(
+                f"{untrained} has no scores from random weights beside those of the model of {run}; "
+                "evaluate that model with baselines"
+            )
+        found |= {f"{key}:scratch": one for key, one in begun.items()}
     return found
 
 

@@ -58,7 +58,7 @@ WORK: Mapping[Part, PartCost] = {
     Part.MATCHING: PartCost(6),
     Part.ABSENCE: PartCost(3),
 }
-"""Measured in quickstarts; by the clock fine-tunings share the time so (`xfm.evaluation.context`)."""
+"""How an evaluation by the clock, such as a quickstart's, shares its time (`xfm.evaluation.context`)."""
 TOGETHER = (
     (Part.RETRIEVAL, Part.HARD, Part.MATCHING, Part.ABSENCE),
     (Part.ENTAILMENT, Part.PARAPHRASE),
@@ -205,13 +205,14 @@ class EvaluationConfig:
         for part in fields(self):
             if isinstance(tuning := getattr(self, part.name), ShortTuning):
                 tuning.check_rates(f"{part.name}.")
-        refuse({f"validation: there is no such split of {', '.join(self.parts)}": not self._parts_to_run()})
+        said = f"validation: none of {', '.join(self.parts)} has a validation split"
+        refuse({said: not self._parts_to_run()})
 
     def _parts_to_run(self) -> list[Part]:
         return [part for part in self.parts if not (self.validation and part in WITHOUT_VALIDATION)]
 
     def shares(self, parts: Sequence[Part]) -> list[list[Part]]:
-        """Parts for each of the `processes`, about as long as each other; no empty ones."""
+        """Parts for each of the `processes`, about equally long; first what shows the machine's speed."""
         costs = {part: one if self.baselines else one.without_baselines() for part, one in WORK.items()}
 
         def seconds(some: Sequence[Part]) -> float:
@@ -222,7 +223,6 @@ class EvaluationConfig:
         shares: list[list[Part]] = [[] for _ in range(self.processes)]
         for some in sorted((*joined, *alone), key=seconds, reverse=True):
             min(shares, key=seconds).extend(some)
-        # First those without fine-tunings: they tell how slow the machine is, before the rest is shared out.
         return [sorted(share, key=lambda part: len(WORK[part].tunings)) for share in shares if share]
 
     def resolved(self) -> "EvaluationConfig":

@@ -190,7 +190,7 @@ class OptimConfig(LearningRates):
         if self.published and (more or self.schedule is not Schedule.LINEAR):
             raise ValueError("the published optimiser has no muon_lr, hold, layer_decay, least_lr and cosine")
         if self.grouping is Grouping.ONE and (self.muon_lr or self.layer_decay != 1):
-            raise ValueError("training.optim.grouping one has one rate: set muon_lr to 0, layer_decay to 1")
+            raise ValueError("training.optim.grouping one is one rate: set muon_lr to 0 and layer_decay to 1")
         self.check_rates("training.optim.", least_decay=0)
 
 

@@ -169,8 +169,8 @@ def verify(name: object, model: Backbone, own: Artifacts, most: Tolerance = FLOA
     if check is None or not (told := differences(check, measured(model, own, check), most)):
         return
     more = f" (and {len(told) - 2} more)" if len(told) > 2 else ""
-    ways = {HALF: (" in bf16", "run it in float32"), INT8: (" in eight bits", "export it again, in float32")}
-    way, mend = ways.get(most, ("", f"restore its files, or remove {SELF_CHECK} if the change is meant"))
+    how = {HALF: (" in bf16", "run it in float32"), INT8: (" in eight bits", "export it again or in float32")}
+    way, mend = how.get(most, ("", f"restore its files, or remove {SELF_CHECK} if the change is meant"))
     raise UserError(
         f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
     )
