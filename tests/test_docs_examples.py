@@ -142,7 +142,7 @@ def test_transformers(place, monkeypatch):
     page["with_scores"]("runs/quickstart/model", {"R@1": 0.5})
     assert "| R@1 | 0.5 |" in Path("models/scored/README.md").read_text()
     written = {path.name for path in Path("models/colours").iterdir()}
-    assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessing.json"} <= written
+    assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"} <= written
 
 
 def test_libraries(tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ from xfm.training.checkpoint import read_state, verified
 from xfm.training.clock import read_schedule
 from xfm.training.flags import recipe_steps
 
-_MODEL = ("config.json", "preprocessing.json", "provenance.json", "self_check.json", "calibration.json")
+_MODEL = ("config.json", "preprocessor_config.json", "provenance.json", "self_check.json", "calibration.json")
 _PICTURES = "finetune/recommended/pictures.yaml"
 _STATE = {
     "format": 1, "step": 20, "world": 2, "precision": "fp32", "settings": {"training": {"steps": 40}},

@@ -109,7 +109,7 @@ BOMBS = [
 
 def grid_of_256(path: Path, names: Names) -> None:
     change("config.json", vision__image_size=4096, vision__patch_size=16)(path, names)
-    change("preprocessing.json", image_size=4096)(path, names)
+    change("preprocessor_config.json", image_size=4096)(path, names)
 
 
 WEIGHTS = [

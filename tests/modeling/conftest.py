@@ -9,7 +9,7 @@ from tests.inference.models import save
 from xfm.config.task import TaskConfig
 from xfm.models.task_models import build_task_model
 
-FILES = ("model.safetensors", "config.json", "tokenizer.json", "preprocessing.json", "provenance.json")
+FILES = ("model.safetensors", "config.json", "tokenizer.json", "preprocessor_config.json", "provenance.json")
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
         ("config.json", {"vision.patch_size": 7}, "patch_size must divide"),
         ("config.json", {"language.vocab_size": 10**13}, "language.vocab_size is 1"),
         ("config.json", {"model_type": "bert"}, "of the kind bert"),
-        ("preprocessing.json", {"std": [math.nan, 1.0, 1.0]}, "std must be three numbers"),
+        ("preprocessor_config.json", {"std": [math.nan, 1.0, 1.0]}, "std must be three numbers"),
         ("calibration.json", {"slope": -1.0}, "slope is -1.0"),
         ("provenance.json", {"position": {"minutes": "x"}}, "position.minutes must be a number"),
         ("task.json", {"threshold": math.nan}, "threshold is nan"),

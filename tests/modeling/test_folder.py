@@ -23,7 +23,7 @@ from xfm.models.folder import Preprocessing, load_model, save_model
 from xfm.models.task_models import build_task_model
 from xfm.models.xfm import XFM
 
-WRITTEN = sorted([*FILES, "README.md", "self_check.json", "preprocessor_config.json"])
+WRITTEN = sorted([*FILES, "README.md", "self_check.json"])
 
 
 # ---------------------------------------------------------------- round trip
@@ -58,6 +58,12 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_a_second_save_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
     save(tmp_path / "again", load_model(saved))
     assert content(tmp_path / "again") == content(saved)
+
+
+def test_older_folders_have_preprocessing_by_another_name(saved: Path) -> None:
+    expected = load_model(saved).preprocessing
+    (saved / "preprocessor_config.json").rename(saved / "preprocessing.json")
+    assert load_model(saved).preprocessing == expected
 
 
 # ---------------------------------------------------------------- saving

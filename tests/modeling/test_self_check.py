@@ -40,12 +40,12 @@ def test_it_is_what_pipelines_answer(kind: str | None, tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- what is refused
 def test_another_preprocessing_is_named(saved: Path) -> None:
-    path = saved / "preprocessing.json"
+    path = saved / "preprocessor_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"mean": [0.5, 0.5, 0.5]}))
     for read in (xfm.load, load_model, xfm.XFM.from_pretrained, lambda path: xfm.pipeline("embed", path)):
-        with expect_refusal(str(saved), "preprocessing.json", "self_check.json"):
+        with expect_refusal(str(saved), "preprocessor_config.json", "self_check.json"):
             read(saved)
-    with expect_refusal("preprocessing.json"):
+    with expect_refusal("preprocessor_config.json"):
         Models([str(saved)])
     assert load_model(saved, check=False).preprocessing.mean == (0.5, 0.5, 0.5)
     assert xfm.load(saved, check=False).check is not None

@@ -77,9 +77,9 @@ def test_encoders_have_eight_bits_where_vectors_stay(
     found, wanted = (np.array(xfm.pipeline("embed", one)(rows)) for one in (tmp_path / "small", native(None)))
     cosines = (found * wanted).sum(1)
     assert cosines.min() >= (INT8.cosine if arithmetic == "eight bits" else 0.99999)
-    values = json.loads((tmp_path / "small/preprocessing.json").read_text())
-    (tmp_path / "small/preprocessing.json").write_text(json.dumps(values | {"std": [0.5, 0.5, 0.5]}))
-    with expect_refusal("preprocessing.json", "export it again" if least < 1 else "restore its files"):
+    values = json.loads((tmp_path / "small/preprocessor_config.json").read_text())
+    (tmp_path / "small/preprocessor_config.json").write_text(json.dumps(values | {"std": [0.5, 0.5, 0.5]}))
+    with expect_refusal("preprocessor_config.json", "export it again" if least < 1 else "restore its files"):
         xfm.pipeline("embed", tmp_path / "small")
 
 
@@ -89,18 +89,18 @@ def test_the_folder_says_what_it_is(exported: Exported) -> None:
     assert manifest.format == "onnx"
     assert "pretrained" in manifest.source
     there = set(content(folder))
-    assert {"config.json", "tokenizer.json", "preprocessing.json", "self_check.json", MANIFEST} <= there
+    assert {"config.json", "tokenizer.json", "preprocessor_config.json", "self_check.json", MANIFEST} <= there
     assert {graph.file for graph in manifest.graphs} <= there
 
 
 # ---------------------------------------------------------------- refusals
 def test_what_differs_is_named(exported: Exported, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported(Format.ONNX), tmp_path / "copy"))
-    values = json.loads((folder / "preprocessing.json").read_text())
-    (folder / "preprocessing.json").write_text(json.dumps(values | {"std": [0.5, 0.5, 0.5]}))
-    with expect_refusal(str(folder), "preprocessing.json"):
+    values = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(values | {"std": [0.5, 0.5, 0.5]}))
+    with expect_refusal(str(folder), "preprocessor_config.json"):
         xfm.pipeline("embed", folder)
-    (folder / "preprocessing.json").write_text(json.dumps(values))
+    (folder / "preprocessor_config.json").write_text(json.dumps(values))
     heads = load_file(folder / "heads.safetensors")
     heads["itm_head.3.bias"] += 9 * torch.arange(2)
     save_file(heads, folder / "heads.safetensors")

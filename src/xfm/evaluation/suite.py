@@ -309,7 +309,7 @@ def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationCo
 def weights_digest(folder: Path) -> str:
     """SHA-256 of a model folder's weights, configuration, tokenizer and preprocessing."""
     require_whole(folder)
-    names = ("model.safetensors", "config.json", "tokenizer.json", "preprocessing.json")
+    names = ("model.safetensors", "config.json", "tokenizer.json", "preprocessor_config.json")
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         raise UserError(

@@ -3,7 +3,7 @@
     adapter.json               the base, its fingerprint, rank and scale
     adapter_model.safetensors  LoRA's additions, with adapter_config.json as peft has them
     changed.safetensors        other parts of the model that learned, whole: projections, matching head
-    task.json, task.safetensors, config.json, preprocessing.json, provenance.json, self_check.json
+    task.json, task.safetensors, config.json, preprocessor_config.json, provenance.json, self_check.json
 
 To everything that loads a model it is one: the additions are worked into the matrices as it is read.
 """

@@ -8,7 +8,7 @@ for one text and one image, which every load compares, `calibration.json` the ma
   so that a translation would lose weights silently.
 - `config.json` says `model_type`, by which transformers finds the classes, and a classifier's labels.
   Settings of its own, in a folder that it wrote, are passed over here.
-- `preprocessor_config.json` names the classes that prepare inputs; numbers stay in `preprocessing.json`.
+- `preprocessor_config.json` has the preprocessing, and names the classes that prepare inputs.
 
 `README.md` is the model card, as the hub reads it.
 """
@@ -27,6 +27,7 @@ from xfm.config.labels import LabelKind, MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
+from xfm.config.typed import from_plain
 from xfm.core.errors import FULL, UserError, excerpt, refused
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text
 from xfm.core.paths import home_path
@@ -38,8 +39,7 @@ from xfm.models.task_models import TaskModel
 from xfm.models.weights import write_tensors
 
 MODEL_TYPE = "xfm"
-INPUT_CLASSES = "preprocessor_config.json"
-CLASSES = {"image_processor_type": "XFMImageProcessor", "processor_class": "XFMProcessor"}
+_CLASSES = {"image_processor_type": "XFMImageProcessor", "processor_class": "XFMProcessor"}
 _FROM_TRANSFORMERS = "transformers_version"
 
 
@@ -62,8 +62,19 @@ def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in ("model_type", *LABEL_FIELDS)}
 
 
+def preprocessor_config(preprocessing: Preprocessing) -> dict[str, Any]:
+    """Content of `preprocessor_config.json`."""
+    return to_plain(preprocessing) | _CLASSES
+
+
+def own_preprocessing(values: dict[str, Any], path: Path) -> Preprocessing:
+    """The preprocessing in a `preprocessor_config.json`; a UserError for one of another kind of model."""
+    return from_plain(Preprocessing, {k: v for k, v in values.items() if k not in _CLASSES}, path)
+
+
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
-PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
+PREPROCESSING, PROVENANCE = "preprocessor_config.json", "provenance.json"
+OLDER_PREPROCESSING = "preprocessing.json"  # until 0.1 it had the numbers, and PREPROCESSING the classes
 CALIBRATION, PACKAGES = "calibration.json", "packages.json"
 TASK, TASK_WEIGHTS = "task.json", "task.safetensors"
 
@@ -133,10 +144,9 @@ def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -
     tokenizer, provenance = artifacts.given_tokenizer, artifacts.provenance
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)
-    _write_json(folder / PREPROCESSING, to_plain(artifacts.preprocessing))
+    _write_json(folder / PREPROCESSING, preprocessor_config(artifacts.preprocessing))
     # A tokenizer that was never there is told from one that was lost.
     _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
-    _write_json(folder / INPUT_CLASSES, CLASSES)
     if artifacts.calibration is not None:
         _write_json(folder / CALIBRATION, to_plain(artifacts.calibration))
     if artifacts.check is not None:

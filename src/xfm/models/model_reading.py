@@ -95,8 +95,9 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
     )
     config = from_plain(ModelConfig, values, folder / model_files.CONFIG)
     vision = config.vision
-    path = folder / model_files.PREPROCESSING
-    preprocessing = from_plain(Preprocessing, read_json_object(path), path)
+    older = folder / model_files.OLDER_PREPROCESSING
+    path = older if older.exists() else folder / model_files.PREPROCESSING
+    preprocessing = model_files.own_preprocessing(read_json_object(path), path)
     for name in ("image_size", "image_width"):
         ours, theirs = getattr(preprocessing, name), getattr(vision, name)
         if ours != theirs:

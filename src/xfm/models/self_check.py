@@ -111,10 +111,8 @@ def differences(check: SelfCheck, found: CheckValues, most: Tolerance) -> list[s
         told.append("its tokenizer makes other tokens of a text (was tokenizer.json changed?)")
     worst = max((abs(a - b) for a, b in zip(kept.pixels, found.pixels, strict=False)), default=0.0)
     if not worst <= PIXELS:
-        told.append(
-            f"its pictures are prepared otherwise, by {worst:.2f} deviations (was preprocessing.json "
-            "changed?)"
-        )
+        cause = "(was preprocessor_config.json changed?)"
+        told.append(f"its pictures are prepared otherwise, by {worst:.2f} deviations {cause}")
     for what, then, now in (("pictures", kept.image, found.image), ("texts", kept.text, found.text)):
         if then and now:
             one, other = np.array(then), np.array(now)

@@ -15,15 +15,13 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.tokenization_utils_base import LARGE_INTEGER
 
 from xfm.config.model import ModelConfig
-from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
 from xfm.data.images import DecodedImage, to_uint8
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.artifacts import framed, model_pixels
-from xfm.models.folder import Preprocessing
 from xfm.models.interop.sources import read_settings
 from xfm.models.interop.transformers.model import OF_THE_HUB, find, read_task
-from xfm.models.model_files import CLASSES, CONFIG, PREPROCESSING, as_json, own_fields
+from xfm.models.model_files import CONFIG, PREPROCESSING, own_fields, own_preprocessing, preprocessor_config
 
 
 class XFMTokenizer(PreTrainedTokenizerFast):
@@ -64,17 +62,8 @@ class XFMImageProcessor(BaseImageProcessor):
     model_input_names: ClassVar[list[str]] = ["pixel_values"]
 
     def __init__(self, **values: Any) -> None:
-        values = {name: value for name, value in values.items() if name not in CLASSES}
         super().__init__()
-        self.preprocessing = from_plain(Preprocessing, values, Path(PREPROCESSING))
-
-    @classmethod
-    def get_image_processor_dict(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Content of `preprocessing.json`, and the remaining arguments."""
-        kwargs["image_processor_filename"] = PREPROCESSING
-        return super().get_image_processor_dict(pretrained_model_name_or_path, **kwargs)
+        self.preprocessing = own_preprocessing(values, Path(PREPROCESSING))
 
     @property
     def size(self) -> dict[str, int]:
@@ -94,21 +83,11 @@ class XFMImageProcessor(BaseImageProcessor):
         return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Content of `preprocessor_config.json`: the classes; numbers are in `preprocessing.json`."""
-        return dict(CLASSES)
+        """Content of `preprocessor_config.json`."""
+        return preprocessor_config(self.preprocessing)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.preprocessing})"
-
-    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
-    ) -> list[str]:
-        """Write `preprocessing.json`, and the file by which transformers finds this class."""
-        folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / PREPROCESSING).write_text(as_json(to_plain(self.preprocessing)), encoding="utf-8")
-        written = super().save_pretrained(save_directory, push_to_hub, **kwargs)
-        return [*written, str(folder / PREPROCESSING)]
 
 
 class XFMProcessor(ProcessorMixin):
