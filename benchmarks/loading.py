@@ -1,6 +1,6 @@
 """Time and memory of loading a model of the size of `base`, from a model folder and from a published file.
 
-    python benchmarks/loading.py [--recipe base] [--folder DIR] [--json loading.json]
+    python -m benchmarks.loading [--recipe base] [--folder DIR] [--json FILE] [--csv FILE]
 
 Writes a model with random weights, reads the files once so that the disk is warm, and loads each in a fresh
 process: seconds from the call to the model, and the peak of the resident memory above what the imports took,
@@ -9,8 +9,6 @@ relative to the bytes of the weights. The published file holds the caption heads
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from benchmarks.results import add_outputs, write_outputs
 
 import xfm
 from xfm.config.load import load_recipe
@@ -98,7 +97,7 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="where to write the files; a temporary folder if not given"
     )
-    parser.add_argument("--json", type=Path, help="write the table here too")
+    add_outputs(parser)
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.load:
@@ -112,11 +111,7 @@ def main() -> None:
         print(
             f"{line.what:<18}{line.stored_mib:>12,}{line.seconds:>9.2f}{line.peak_mib:>10,}{line.ratio:>7.2f}"
         )
-    if options.json:
-        about = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
-        options.json.write_text(
-            json.dumps({"machine": about, "lines": [asdict(line) for line in lines]}, indent=2) + "\n"
-        )
+    write_outputs(options, [asdict(line) for line in lines])
 
 
 if __name__ == "__main__":

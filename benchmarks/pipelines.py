@@ -1,6 +1,6 @@
 """Rows a second of the pipelines, in batches and one by one, beside the loop that one writes without them.
 
-    python benchmarks/pipelines.py [--rows 400] [--rounds 3] [--recipe nano] [--json pipelines.json]
+    python -m benchmarks.pipelines [--rows 400] [--rounds 3] [--recipe nano] [--json FILE] [--csv FILE]
 
 The model is as large as a recipe's and has random weights; pictures are JPEG files of 500 x 375 pixels in a
 temporary folder, read and decoded by all contenders. The loop takes a row at a time: read, squash, tokenise,
@@ -11,8 +11,6 @@ column compares processor time, which other programs on the machine change littl
 
 import argparse
 import io
-import json
-import platform
 import statistics
 import tempfile
 import time
@@ -23,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.results import add_outputs, write_outputs
 from PIL import Image
 from tqdm import tqdm
 
@@ -179,7 +178,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=400, help="rows of a task")
     parser.add_argument("--rounds", type=int, default=3, help="turns that are counted")
     parser.add_argument("--recipe", default="nano", help="whose model's size")
-    parser.add_argument("--json", type=Path, help="also write the result here")
+    add_outputs(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         found = lines(options.recipe, options.rows, options.rounds, Path(name))
@@ -187,14 +186,7 @@ def main() -> None:
     for line in found:
         rates = f"{line.batched:>9.0f}{line.one_by_one:>9.0f}{line.loop:>9.0f}"
         print(f"{line.task:<28}{rates}{line.batched / line.loop:>16.2f}{line.cpu_ratio:>9.2f}")
-    if options.json:
-        machine = {
-            "processor": platform.processor(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
-        table = {"machine": machine, "recipe": options.recipe, "lines": [asdict(line) for line in found]}
-        options.json.write_text(json.dumps(table, indent=2) + "\n")
+    write_outputs(options, [{"recipe": options.recipe, **asdict(line)} for line in found])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Memory and operations of real steps on this CPU, beside what `xfm plan`'s formulas say of them.
 
-    python -m benchmarks.plan [--only base] [--json FILE]
+    python -m benchmarks.plan [--only base] [--json FILE] [--csv FILE]
 
 Two steps of the real loop with model, losses and optimiser, on random pictures and words of exactly the sizes
 that the formulas take from the configuration. Peaks are those of torch's allocator, counted by its profiler:
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.results import add_outputs, write_outputs
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -192,7 +193,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="", help="cases whose names begin so")
-    parser.add_argument("--json", type=Path)
+    add_outputs(parser)
     options = parser.parse_args()
     found = []
     print(f"{'case':24s} {'MB predicted':>13s} {'measured':>9s} {'ratio':>6s} {'GFLOP':>9s} {'ratio':>6s}")
@@ -203,12 +204,18 @@ def main() -> None:
         memory, work = said.total / seen.peak, flops / seen.flops
         sizes = f"{said.total / 1e6:13.1f} {seen.peak / 1e6:9.1f} {memory:6.3f}"
         print(f"{name:24s} {sizes} {seen.flops / 1e9:9.1f} {work:6.3f}", flush=True)
-        found += [
-            {"name": f"plan/{name}/memory", "peer": "measured", "ratio": memory},
-            {"name": f"plan/{name}/flops", "peer": "measured", "ratio": work},
-        ]
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        predicted_mb, measured_mb = (round(size / 1e6, 1) for size in (said.total, seen.peak))
+        found.append(
+            {
+                "case": name,
+                "MB predicted": predicted_mb,
+                "MB measured": measured_mb,
+                "ratio": round(memory, 3),
+                "GFLOP measured": round(seen.flops / 1e9, 1),
+                "ratio of operations": round(work, 3),
+            }
+        )
+    write_outputs(options, found)
 
 
 if __name__ == "__main__":

@@ -15,18 +15,23 @@ writes the tables of README.md and docs/ anew, each between `<!-- KIND FILE -->`
   scores of all of them, likewise;
 - `averages`: those of the `results.csv` of `xfm ablate`;
 - `crossed`: intervals of an ablation that count test cases, of `benchmarks/crossed.py`;
-- `photos`, `photos-short`: `results/photos.csv`, of `results/photos/evaluate.py` and `absence.py`.
+- `photos`, `photos-short`: `results/photos.csv`, of `results/photos/evaluate.py` and `absence.py`;
+- `speed`: what a benchmark has added to a file by its `--csv`.
 """
 
 import argparse
 import csv
 import io
+import json
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object, write_text
@@ -86,8 +91,13 @@ EVERYTHING = {
     "Handwritten digits, linear probe (baseline: raw pixels)": "digits/test/probe_accuracy",
 }
 _SEEN = "retrieval/seen"
-TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
-_KINDS = "scores|median|averages|crossed|photos-short|photos"
+TABLES: dict[str, dict[str, str]] = {
+    "README.md": HEADLINES,
+    "docs/results.md": EVERYTHING,
+    **{f"docs/{page}.md": {} for page in ("evidence", "performance", "search", "pipelines", "published")},
+    "docs/planning.md": {},
+}
+_KINDS = "scores|median|averages|crossed|photos-short|photos|speed"
 MARKS = re.compile(
     rf"(?P<begins><!-- (?P<kind>{_KINDS}) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
@@ -136,6 +146,8 @@ _SHORT = (
     *("test-artist/image_r1", "test-emoji/image_r1", "absence/1000/refused at 95 % answered"),
 )
 PHOTOS_SHORT = {label: key for label, key in PHOTOS.items() if key in _SHORT}
+ABOUT = ("machine", "threads", "torch", "date", "commit")
+"""What stands beside the rows of a benchmark."""
 PARTS = ("value", "low", "high", "chance", "baseline", "n", "scratch")
 """What is kept of every score."""
 
@@ -219,6 +231,24 @@ def add_row(file: Path, row: dict[str, Any]) -> bool:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, as_csv(rows))
     return True
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """The options of a benchmark that `write_outputs` reads."""
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    parser.add_argument("--csv", type=Path, help="add the rows to this file, with machine, versions and date")
+
+
+def write_outputs(options: argparse.Namespace, rows: Sequence[Mapping[str, Any]], device: str = "") -> None:
+    """Rows of a benchmark where its options say; `device` is the machine, if that is not a CPU."""
+    if options.json:
+        write_text(options.json, json.dumps(rows, indent=1) + "\n")
+    if options.csv:
+        versions = torch.get_num_threads(), torch.__version__, time.strftime("%F"), commit()
+        about = dict(zip(ABOUT, (device or machine(), *versions), strict=True))
+        kept: list[dict[str, Any]] = [*read_rows(options.csv), *({**about, **row} for row in rows)]
+        options.csv.parent.mkdir(parents=True, exist_ok=True)
+        write_text(options.csv, as_csv(kept))
 
 
 def curve(run: Path) -> list[dict[str, str]]:
@@ -305,6 +335,25 @@ def crossed_table(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines) + f"\n\n{seeds}, by {cases} cases ([the rows]({{}}))."
 
 
+def speed_table(rows: list[dict[str, str]]) -> str:
+    """What benchmarks measured, as a table in Markdown, and a line that says where and when."""
+    columns = [name for name in rows[0] if name not in ABOUT]
+    lines = [f"| {' | '.join(columns).replace('_', ' ')} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(_number(row[name]) for name in columns)} |" for row in rows]
+    told = dict.fromkeys(
+        "{}, {} threads, torch {}, {}, commit {}".format(*map(row.get, ABOUT)) for row in rows
+    )
+    return "\n".join(lines) + f"\n\n{'; '.join(told)} ([the rows]({{}}))."
+
+
+def _number(cell: str) -> str:
+    """Three digits of a number that has a point; other cells as they are."""
+    if not re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", cell):
+        return cell
+    value = float(cell)
+    return f"{value:,.0f}" if abs(value) >= 100 or "." not in cell else f"{value:#.3g}"
+
+
 def _between(texts: Sequence[str]) -> str:
     first, last = texts[0], texts[-1]
     return first if first == last else f"{first.removesuffix(' %')} to {last}"
@@ -323,6 +372,7 @@ WRITERS = {
     "photos": photos_table,
     "photos-short": partial(photos_table, shown=PHOTOS_SHORT),
     "crossed": crossed_table,
+    "speed": speed_table,
 }
 """What makes a table of the rows of a file; scores need their page's rows, too."""
 

@@ -1,6 +1,6 @@
 """How fast and how complete searches of many vectors are, through the stores that collections lie in.
 
-    python -m benchmarks.search --rows 1000000 --width 256 --backends lance,postgres --json FILE
+    python -m benchmarks.search --rows 1000000 --width 256 --backends lance,postgres --csv FILE
 
 The vectors are synthetic. A point has 48 hidden coordinates: a centre, one of rows / 200, which lies around
 one of 40 themes, and its own deviation from that, as large as the centre's from its theme. A random map
@@ -15,7 +15,6 @@ found as by the tests: XFM_TEST_POSTGRES, or build/services.env, which `make ser
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -25,10 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.results import ROOT
+from benchmarks.results import ROOT, add_outputs, write_outputs
 from numpy.typing import NDArray
 
-from xfm.core.files import write_text
 from xfm.search.filters import Condition, Kind, Relation
 from xfm.search.store import IndexedImage, Row
 
@@ -125,13 +123,9 @@ def asked(store: Any, queries: Vectors, truth: list[set[str]], where: list[Condi
         times.append(1000 * (time.perf_counter() - began))
         right += len({one.entry.key for one in found} & own)
         fewest = min(fewest, len(found))
-    return {
-        "recall": right / count / len(queries),
-        "median_ms": float(np.median(times)),
-        "p10_ms": float(np.quantile(times, 0.1)),
-        "p95_ms": float(np.quantile(times, 0.95)),
-        "fewest": fewest,
-    }
+    tenth, middle, late = np.quantile(times, (0.1, 0.5, 0.95)).round(2).tolist()
+    recall = round(right / count / len(queries), 4)
+    return {"recall": recall, "fewest": fewest, "p10_ms": tenth, "median_ms": middle, "p95_ms": late}
 
 
 def opened(backend: str, folder: Path, width: int) -> Any:
@@ -149,24 +143,26 @@ def opened(backend: str, folder: Path, width: int) -> Any:
     return PostgresStore(address, TABLE, width)
 
 
-def measured(backend: str, points: Points, truths: Any, queries: Vectors) -> dict[str, Any]:
-    """Everything about one backend."""
-    plain, passing = truths
+def measured(
+    backend: str, points: Points, truths: tuple[list[set[str]], list[set[str]]], queries: Vectors
+) -> list[dict[str, Any]]:
+    """A row for each kind of search of one backend."""
     with tempfile.TemporaryDirectory(prefix="xfm-search-") as folder:
         store = opened(backend, Path(folder), points.width)
         try:
-            adding, building = filled(store, points)
+            adding, building = (round(one, 1) for one in filled(store, points))
             print(f"{backend}: added in {adding:.0f} s, made compact in {building:.0f} s", flush=True)
-            stats = store.stats()
-            found: dict[str, Any] = {"backend": backend, "rows": points.rows, "width": points.width}
-            found |= {"adding_s": adding, "compact_s": building, "bytes": stats.bytes, "search": stats.search}
-            found["all"] = asked(store, queries, plain, [])
-            where = [Condition("part", Relation.EQUAL, (0.0,))]
-            found["one_in_a_hundred"] = asked(store, queries, passing, where)
+            about = {"store": backend, "vectors": points.rows, "width": points.width, "adding_s": adding}
+            about |= {"index_s": building, "MB": round(store.stats().bytes / 1e6)}
+            passing = [Condition("part", Relation.EQUAL, (0.0,))]
+            plain, filtered = truths
+            return [
+                {**about, "searches": "all", **asked(store, queries, plain, [])},
+                {**about, "searches": "one in a hundred", **asked(store, queries, filtered, passing)},
+            ]
         finally:
             store.drop()
             store.close()
-    return found
 
 
 def main() -> None:
@@ -181,7 +177,7 @@ def main() -> None:
     parser.add_argument(
         "--exact-below", type=int, help="rows from which an index is built; as ours if not given"
     )
-    parser.add_argument("--json", type=Path)
+    add_outputs(parser)
     given = parser.parse_args()
     if given.exact_below is not None:
         from xfm.search import lance, postgres
@@ -190,20 +186,13 @@ def main() -> None:
     points = Points(given.rows, given.width)
     queries = points.queries(given.queries)
     truths = exact(points, queries, given.count)
-    results = [measured(backend, points, truths, queries) for backend in given.backends.split(",")]
-    print("| store | adding | index | size | searches | recall | p10 | median | p95 |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for one in results:
-        built = f"{one['adding_s']:.0f} s | {one['compact_s']:.0f} s | {one['bytes'] / 1e6:,.0f} MB"
-        for kind in ("all", "one_in_a_hundred"):
-            own = one[kind]
-            print(
-                f"| {one['backend']} | {built} | {kind} | {own['recall']:.3f} | "
-                f"{own['p10_ms']:.1f} ms | {own['median_ms']:.1f} ms | "
-                f"{own['p95_ms']:.1f} ms |"
-            )
-    if given.json:
-        write_text(given.json, json.dumps(results, indent=1) + "\n")
+    found = [measured(backend, points, truths, queries) for backend in given.backends.split(",")]
+    rows = [row for one in found for row in one]
+    print(f"{'store':<10}{'searches':<18}{'recall':>8}{'p10':>8}{'median':>8}{'p95':>8}  ms")
+    for row in rows:
+        times = "".join(f"{row[name]:>8.1f}" for name in ("p10_ms", "median_ms", "p95_ms"))
+        print(f"{row['store']:<10}{row['searches']:<18}{row['recall']:>8.3f}{times}")
+    write_outputs(given, rows)
 
 
 if __name__ == "__main__":

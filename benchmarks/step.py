@@ -1,6 +1,6 @@
 """The pair step of `base` beside the published algorithm: time in fp32 and bf16, and what backward needs.
 
-    python -m benchmarks.step [--batch 8] [--rounds 7] [--size small] [--only activations] [--json step.json]
+    python -m benchmarks.step [--batch 8] [--rounds 7] [--size small] [--only activations] [--csv FILE]
     python -m benchmarks.step --device cuda --batch 96 --only step/bf16 --csv results/gpu.csv
 
 A step is forward and backward pass of the losses of pairs: contrast, matching with hard negatives, masked
@@ -19,19 +19,17 @@ mode, with dropout and drop-path as published. Ours computes nothing again, whic
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from benchmarks.encoders import Comparison
 from benchmarks.published_step import published_model
-from benchmarks.results import read_rows
+from benchmarks.results import add_outputs, write_outputs
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -41,9 +39,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import ActivationCheckpointing, LossConfig, Precision
-from xfm.core.files import write_text
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, Tokens
-from xfm.evaluation.ablation import as_csv, machine
+from xfm.evaluation.ablation import machine
 from xfm.models.gradients import PRETRAINING
 from xfm.models.precision import autocast
 from xfm.models.xfm import XFM
@@ -247,8 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--only", default="", help="comparisons whose names begin so")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    parser.add_argument("--json", type=Path, help="write the list here too")
-    parser.add_argument("--csv", type=Path, help="add a row for each comparison to this file")
+    add_outputs(parser)
     options = parser.parse_args(arguments)
     prepare_process()
     device = pick_device(options.device)
@@ -266,13 +262,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{name}, {torch.get_num_threads()} threads of {os.cpu_count()}, load {load}, "
         f"torch {torch.__version__}, {time.strftime('%F')}"
     )
-    if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n")
-    if options.csv:
-        about = {"machine": name, "torch": torch.__version__, "size": options.size, "pairs": options.batch}
-        about["checkpointing"] = options.activation_checkpointing.value
-        rows = [{**about, **asdict(one)} for one in found]
-        write_text(options.csv, as_csv([*read_rows(options.csv), *rows]))
+    about = {"size": options.size, "pairs": options.batch}
+    about["checkpointing"] = options.activation_checkpointing.value
+    write_outputs(options, [{**about, **asdict(one)} for one in found], name)
 
 
 if __name__ == "__main__":

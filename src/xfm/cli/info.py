@@ -140,8 +140,8 @@ def _model_facts(folder: Path) -> dict[str, Any]:
         facts["task"] = read_json_object(folder / "task.json")
         if not exported.is_file():
             facts["task"] |= {"parameters": parameter_counts(folder / "task.safetensors")["total"]}
-    for name in ("preprocessing", "calibration"):
-        if (path := folder / f"{name}.json").is_file():
+    for name, file in _FILES:
+        if (path := folder / file).is_file():
             facts[name] = read_json_object(path)
     if (path := folder / "tokenizer.json").is_file():
         facts["tokenizer"] = {"file": path.name, "sha256": file_digest(path)}
@@ -150,6 +150,11 @@ def _model_facts(folder: Path) -> dict[str, Any]:
     return {**facts, "config": config, "provenance": others}
 
 
+_FILES = (
+    ("preprocessing", "preprocessor_config.json"),
+    ("preprocessing", "preprocessing.json"),  # of older folders
+    ("calibration", "calibration.json"),
+)
 _ORIGIN = ("position", "gradients", "licences", "data")
 
 
