@@ -336,19 +336,23 @@ def crossed_table(rows: list[dict[str, str]]) -> str:
 
 
 def speed_table(rows: list[dict[str, str]]) -> str:
-    """What benchmarks measured, as a table in Markdown, and a line that says where and when."""
-    columns = [name for name in rows[0] if name not in ABOUT]
+    """What a benchmark measured, as a table in Markdown, and a line with what is the same in all rows."""
+    values = {name: list(dict.fromkeys(row[name] for row in rows)) for name in rows[0]}
+    told = [name for name, own in values.items() if name in ABOUT or len(own) == 1]
+    columns = [name for name in values if name not in told]
     lines = [f"| {' | '.join(columns).replace('_', ' ')} |", "|---" * len(columns) + "|"]
     lines += [f"| {' | '.join(_number(row[name]) for name in columns)} |" for row in rows]
-    told = dict.fromkeys(
-        "{}, {} threads, torch {}, {}, commit {}".format(*map(row.get, ABOUT)) for row in rows
-    )
-    return "\n".join(lines) + f"\n\n{'; '.join(told)} ([the rows]({{}}))."
+    same = [
+        f"{name.replace('_', ' ')} {' or '.join(map(_number, values[name]))}"
+        for name in told
+        if any(values[name])
+    ]
+    return "\n".join(lines) + f"\n\n{'; '.join(same)} ([the rows]({{}}))."
 
 
 def _number(cell: str) -> str:
     """Three digits of a number that has a point; other cells as they are."""
-    if not re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", cell):
+    if not re.fullmatch(r"\d+(\.\d+)?", cell):
         return cell
     value = float(cell)
     return f"{value:,.0f}" if abs(value) >= 100 or "." not in cell else f"{value:#.3g}"

@@ -7,10 +7,12 @@ from datetime import date
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
+from inspect import getsource
 from pkgutil import iter_modules
 
 import pytest
 import yaml
+from benchmarks.results import add_outputs
 
 from tests.pages import NOTEBOOKS, PAGES, ROOT, blocks, commands, commands_in, files, mentions, name_of
 from tests.task_tables import fine_tuning, pipelines
@@ -87,6 +89,7 @@ def test_benchmarks_have_the_options_that_are_given(page):
     for arguments in commands(page, "python") + mentions(page, "python"):
         if name := re.match(r"(?:-m )?benchmarks[./](\w+)", " ".join(arguments)):
             text = (ROOT / "benchmarks" / f"{name[1]}.py").read_text()
+            text += getsource(add_outputs) if "add_outputs(parser)" in text else ""
             named = {word.partition("=")[0] for word in arguments if word.startswith("--")}
             assert [option for option in named if f'"{option}"' not in text] == []
 
