@@ -73,14 +73,20 @@ class Regression:
         own = np.ones(self.classes) if self.weights is None else self.weights
         self.class_weights = torch.from_numpy(np.asarray(own, dtype=np.float32))
         self._divisor = None if self.deviations is None else torch.from_numpy(self.deviations).float()
-        width = self.features.shape[1]
+        count, width = self.features.shape
         total = torch.zeros(width, dtype=torch.float64)
-        square = torch.zeros(width, width, dtype=torch.float64)
         for block, _ in self.blocks():
             total += block.double().sum(0)
-            square += block.double().T @ block.double()
-        mean = total / len(self.labels)
-        values, vectors = torch.linalg.eigh(square / len(self.labels) - torch.outer(mean, mean))
+        mean = total / count
+        if count < min(width, ROWS):  # the rows' products have the same eigenvalues, in a smaller matrix
+            (rows,) = (block.double() - mean for block, _ in self.blocks())
+            values, left = torch.linalg.eigh(rows @ rows.T / count)
+            vectors = rows.T @ left / (values * count).clamp(min=torch.finfo(torch.float64).tiny).sqrt()
+        else:
+            square = torch.zeros(width, width, dtype=torch.float64)
+            for block, _ in self.blocks():
+                square += block.double().T @ block.double()
+            values, vectors = torch.linalg.eigh(square / count - torch.outer(mean, mean))
         kept = values > max(NULL * values[-1].item(), torch.finfo(torch.float64).tiny)
         self.mean = mean.float()
         self.axes = vectors[:, kept].float().contiguous()  # [D, R]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -48,6 +48,8 @@ def converged(value: float, features, labels, tol: float = 1e-9, weights=None) -
     seed=st.integers(0, 2**16),
     weighted=st.booleans(),
 )
+@example(rows=30, width=90, classes=3, exponent=-1.0, seed=0, weighted=False)  # fewer rows than features
+@example(rows=25, width=26, classes=2, exponent=1.0, seed=1, weighted=True)
 def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed, weighted):
     features, labels = problem(rows, width, classes, seed)
     weights = np.random.default_rng(seed).uniform(0.2, 5, classes) if weighted else None
