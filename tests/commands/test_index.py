@@ -61,9 +61,11 @@ def test_prices_of_a_csv_are_numbers(model: Path, tmp_path: Path, photos: Path, 
     assert not out.exists()
     assert "2 new" in cli.prints(*build, table)
     (tmp_path / "empty").mkdir()
-    new = ("index", "build", "--out", tmp_path / "new", "--images", tmp_path / "empty")
-    cli.expect_refusal(["empty", "no pictures"], *new)
-    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty.csv").write_text("sku,image\n")
+    for name in ("empty", "empty.csv"):
+        new = ("index", "build", "--out", tmp_path / "new", "--images", tmp_path / name)
+        cli.expect_refusal([name, "no pictures"], *new)
+        assert not (tmp_path / "new").exists()
     before = (out / "index.json").read_text()
     cli.prints("index", "add", out, "--images", more, status=2)
     assert f"{more}:2: price is 'on request', a text, and the collection has numbers" in cli.errors

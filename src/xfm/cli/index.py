@@ -99,9 +99,8 @@ def _take(chosen: Namespace) -> None:
     told = ColumnMap.parse(chosen.columns), chosen.key, keep, names_in(chosen.as_text), root
     sources = [open_supply(placed(home_path(one)), *told) for one in names_in(chosen.images)]
     beside = "".join(f" ({one.report})" for one in sources if one.report)
-    nothing = UserError(f"{chosen.images}: there are no pictures{beside}; check the path")
     if not any(source.total is None or source.total for source in sources):
-        raise nothing
+        raise UserError(f"{chosen.images}: there are no pictures{beside}; check the path")
     require_same({}, (source.columns() for source in sources))  # before a new collection is made
     with _opened(chosen, make=chosen.action == "build") as index:
         left_out = SkippedRecords(chosen.max_bad)
@@ -110,8 +109,6 @@ def _take(chosen: Namespace) -> None:
         taken = fill(index, sources, left_out, not chosen.quiet, executor, encode, size)
         tell_bad(index.folder, left_out)
         left_out.check_share(chosen.images, taken.offered, taken.bad)
-        if not taken.offered:
-            raise nothing
         if chosen.action == "build" or index.store.is_scattered():
             index.store.compact()
         there = amount(len(index), "picture is", "pictures are")

@@ -218,6 +218,8 @@ class TableSupply(ImageSupply):
         columns.check_fields([IMAGE])
         self._table = open_table(path)
         self.total = self._table.size if self._table.unit == "row" else None  # else it is of bytes
+        if self.total is None and next(iter(self._table.rows(frozenset())), None) is None:
+            self.total = 0
         if (present := self._table.columns) is not None:
             columns.check_columns([IMAGE], present, path)
             for name in [*(keep or ()), *([key] if key else ()), *as_text]:
