@@ -268,7 +268,8 @@ def main() -> None:
     print(
         f"{machine}, torch {torch.__version__}, {resolve(Precision.AUTO, 'cpu').value}, {time.strftime('%F')}"
     )
-    write_outputs(options, [asdict(one) for one in found])
+    size = "small" if options.small else "base"
+    write_outputs(options, [{"size": size, **asdict(one)} for one in found])
 
 
 if __name__ == "__main__":

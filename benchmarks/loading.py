@@ -4,7 +4,7 @@
 
 Writes a model with random weights, reads the files once so that the disk is warm, and loads each in a fresh
 process: seconds from the call to the model, and the peak of the resident memory above what the imports took,
-relative to the bytes of the weights. The published file holds the caption heads, too, as all do.
+relative to the bytes of the weights.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from benchmarks.results import add_outputs, write_outputs
+from benchmarks.results import ROOT, add_outputs, write_outputs
 
 import xfm
 from xfm.config.load import load_recipe
@@ -77,11 +77,10 @@ def load_once(path: Path) -> None:
 
 def measure(what: str, path: Path, rounds: int) -> Line:
     size = stored(path)
+    command = [sys.executable, "-m", "benchmarks.loading", "--load", str(path.resolve())]
     results = []
     for _ in range(rounds + 1):  # the first warms the disk and is not counted
-        done = subprocess.run(
-            [sys.executable, __file__, "--load", str(path)], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         results.append(json.loads(done.stdout))
     seconds = statistics.median(result[0] for result in results[1:])
     most = max(result[1] for result in results[1:])
@@ -111,7 +110,7 @@ def main() -> None:
         print(
             f"{line.what:<18}{line.stored_mib:>12,}{line.seconds:>9.2f}{line.peak_mib:>10,}{line.ratio:>7.2f}"
         )
-    write_outputs(options, [asdict(line) for line in lines])
+    write_outputs(options, [{"recipe": options.recipe, **asdict(line)} for line in lines])
 
 
 if __name__ == "__main__":

@@ -338,12 +338,12 @@ def crossed_table(rows: list[dict[str, str]]) -> str:
 def speed_table(rows: list[dict[str, str]]) -> str:
     """What a benchmark measured, as a table in Markdown, and a line with what is the same in all rows."""
     values = {name: list(dict.fromkeys(row[name] for row in rows)) for name in rows[0]}
-    told = [name for name, own in values.items() if name in ABOUT or len(own) == 1]
+    told = [name for name, own in values.items() if len(own) == 1]
     columns = [name for name in values if name not in told]
     lines = [f"| {' | '.join(columns).replace('_', ' ')} |", "|---" * len(columns) + "|"]
     lines += [f"| {' | '.join(_number(row[name]) for name in columns)} |" for row in rows]
     same = [
-        f"{name.replace('_', ' ')} {' or '.join(map(_number, values[name]))}"
+        f"{name.replace('_', ' ')} {_number(values[name][0])}"
         for name in told
         if any(values[name])
     ]
