@@ -111,8 +111,8 @@ def main() -> None:
     print("| what | size | ms | ms an item |\n|---|---|---|---|")
     for one in found:
         print(f"| {one.what} | {one.size} | {one.milliseconds:.1f} | {one.milliseconds / one.items:.2f} |")
-    rows = [{"model": options.model, **asdict(one), "ms an item": round(one.milliseconds / one.items, 3)} for one in found]
-    write_outputs(options, rows)
+    rows = [{**asdict(one), "ms an item": round(one.milliseconds / one.items, 3)} for one in found]
+    write_outputs(options, [{"model": options.model, **row} for row in rows])
 
 
 if __name__ == "__main__":
