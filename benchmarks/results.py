@@ -342,11 +342,7 @@ def speed_table(rows: list[dict[str, str]]) -> str:
     columns = [name for name in values if name not in told]
     lines = [f"| {' | '.join(columns).replace('_', ' ')} |", "|---" * len(columns) + "|"]
     lines += [f"| {' | '.join(_number(row[name]) for name in columns)} |" for row in rows]
-    same = [
-        f"{name.replace('_', ' ')} {_number(values[name][0])}"
-        for name in told
-        if any(values[name])
-    ]
+    same = [f"{name.replace('_', ' ')} {_number(values[name][0])}" for name in told if any(values[name])]
     return "\n".join(lines) + f"\n\n{'; '.join(same)} ([the rows]({{}}))."
 
 
